@@ -1,11 +1,11 @@
 """The one error tree.
 
-Every class carries four facts, so that a program, an operator and the reference table (docs/errors.md, generated from
-here) read the same thing: ``reason`` (stable, upper snake case, travels as ErrorInfo.reason), ``retriable`` (whether the same
-request may succeed later without being changed), ``remedy`` (what to do next) and ``security_event`` (whether a refusal
-for this reason is worth an auditor's attention).
+Every class carries four facts, so that a program, an operator and the reference table (docs/errors.md, generated
+from here) read the same thing: ``reason`` (stable, upper snake case, travels as ErrorInfo.reason), ``retriable``
+(whether the same request may succeed later without being changed), ``remedy`` (what to do next) and ``security_event``
+(whether a refusal for this reason is worth an auditor's attention).
 
-Messages and details hold opaque ids, names of fields and sizes; they never hold record content, and never a person's data.
+Messages and details hold opaque ids, names of fields and sizes; never record content, and never a person's data.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RecordTooLarge(InputRefused):
     """The envelope is larger than the broker's configured limit."""
 
     reason = "RECORD_TOO_LARGE"
-    remedy = "Send photographs smaller, or in a record of their own; the limit is limits.record_bytes in the broker's config."
+    remedy = "Send photographs smaller, or in a record of their own; the limit is limits.record_bytes in the config."
 
 
 class KindUnknown(InputRefused):
@@ -130,7 +130,7 @@ class PeerRevoked(IdentityRefused):
     """The peer's TLS certificate is on the revocation list."""
 
     reason = "PEER_REVOKED"
-    remedy = "Renew the certificate with a new key: case-exchange certs renew. If the revocation was not yours, call governance."
+    remedy = "Renew with a new key: case-exchange certs renew. If you did not ask for the revocation, call governance."
 
 
 class RightDenied(CaseExchangeError):
@@ -164,7 +164,7 @@ class SignerUnknown(SignatureRefused):
 
 
 class SignerNotPrincipal(SignatureRefused):
-    """The record is signed by, or says that it is published by, an agency other than the one that sends it."""
+    """The record is signed by, or names as its publisher, an agency other than the one that sends it."""
 
     reason = "SIGNER_NOT_PRINCIPAL"
     remedy = "Publish through the signing agency's own connection."
@@ -208,7 +208,7 @@ class RecordIdConflict(CaseExchangeError):
 
 
 class LeaseLost(CaseExchangeError):
-    """An ack, nack or extension names a delivery whose lease has ended. The record has been, or will be, redelivered."""
+    """An ack, nack or extension names a delivery whose lease has ended. The record is, or will be, redelivered."""
 
     reason = "LEASE_LOST"
     remedy = "Finish within the lease or extend it; deliveries are at least once, so make the effect idempotent."
@@ -246,7 +246,7 @@ class EvidenceUnavailable(Unavailable):
 
 
 class RevocationUnavailable(Unavailable):
-    """The revocation list is past its next update plus the grace period, so nobody can be told apart from the revoked."""
+    """The revocation list is past its next update and the grace period: the revoked cannot be told apart."""
 
     reason = "REVOCATION_UNAVAILABLE"
     remedy = "Operator: publish a fresh list: case-exchange certs crl."
@@ -294,7 +294,7 @@ class LogCorrupt(LogError):
 
     reason = "LOG_CORRUPT"
     security_event = True
-    remedy = "Stop the broker, keep the data folder as evidence, and restore from a copy; verify a bundle to learn what differs."
+    remedy = "Stop the broker, keep the data folder as evidence, and restore from a copy."
 
 
 class LogInUse(LogError):
@@ -343,7 +343,7 @@ class KeyInvalid(SetupInvalid):
 
 
 class DirectoryInvalid(SetupInvalid):
-    """The directory document is not signed by the pinned governance key, is malformed, or is older than one already seen."""
+    """The directory is not signed by the pinned governance key, is malformed, or is older than one already seen."""
 
     reason = "DIRECTORY_INVALID"
     security_event = True

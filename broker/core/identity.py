@@ -14,7 +14,9 @@ from broker.core.errors import PeerIdentityMissing
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _AGENCY: Final = re.compile(_LABEL)
-_PRINCIPAL: Final = re.compile(rf"spiffe://(?P<domain>{_LABEL}(?:\.{_LABEL})*)/agency/(?P<agency>{_LABEL})/(?P<system>{_LABEL})")
+_PRINCIPAL: Final = re.compile(
+    rf"spiffe://(?P<domain>{_LABEL}(?:\.{_LABEL})*)/agency/(?P<agency>{_LABEL})/(?P<system>{_LABEL})"
+)
 MAX_SPIFFE_ID_BYTES: Final = 2048
 """SPIFFE-ID section 2.3: the longest URI that an implementation must support, and so the longest taken here."""
 

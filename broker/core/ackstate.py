@@ -1,0 +1,201 @@
+"""What one subscription has done of one stream partition, and the text in which that is committed.
+
+Text: unpadded base64url of ``version (0x01) || floor || n || n x (gap, more) || m || m x (step, failed)``. Every number is
+an unsigned LEB128 varint of at most 63 bits, as short as it can be.
+
+- A range ``first..last``: ``gap`` counts from the smallest ``first`` possible (floor + 1, or the previous last + 2), and
+  ``more`` is ``last - first``. So ranges that overlap, touch or are out of order cannot be written at all.
+- A failed record's offset: ``step`` counts from the smallest one possible (floor, or the previous offset + 1); ``failed``
+  is its number of failed attempts, 1 to 127.
+
+The text goes into the metadata of a Kafka offset commit, which a Kafka broker bounds at 4096 bytes by default
+(offset.metadata.max.bytes); broker/core/window.py keeps every state within that.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import Internal, LogCorrupt, LogSchemaUnsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_TEXT_BYTES: Final = 4096
+MAX_BINARY_BYTES: Final = MAX_TEXT_BYTES // 4 * 3
+MAX_FAILED_ATTEMPTS: Final = 127
+MAX_VARINT_BYTES: Final = 9
+_VERSION: Final = 1
+_MAX_OFFSET: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class AckState:
+    """The committed state of one subscription on one stream partition.
+
+    Attributes:
+        floor: every record below it is done, so reading goes on from here.
+        done: ascending inclusive ranges of offsets above the floor, no two of which touch. Every record that the log has
+            in a range is done (acked, dead, or not wanted); offsets are not dense, so a range may hold fewer records than
+            numbers.
+        failed_attempts: ascending (offset, number of failed attempts) of undone records that failed before.
+
+    Raises:
+        ValueError: the parts contradict each other.
+    """
+
+    floor: int = 0
+    done: tuple[tuple[int, int], ...] = ()
+    failed_attempts: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        lowest = self.floor + 1
+        for first, last in self.done:
+            if not lowest <= first <= last:
+                message = "done ranges must ascend above the floor without touching"
+                raise ValueError(message)
+            lowest = last + 2
+        lowest = self.floor
+        for offset, failed in self.failed_attempts:
+            if offset < lowest or not 1 <= failed <= MAX_FAILED_ATTEMPTS or self.is_done(offset):
+                message = "failed attempts must be of ascending undone offsets, 1 to 127 each"
+                raise ValueError(message)
+            lowest = offset + 1
+        highest = max(self.floor, lowest - 1, self.done[-1][1] if self.done else 0)
+        if self.floor < 0 or highest > _MAX_OFFSET:
+            message = "offsets must be within 0..2**63 - 1"
+            raise ValueError(message)
+
+    def is_done(self, offset: int) -> bool:
+        """Whether the record at ``offset`` needs no delivery any more. O(log n)."""
+        if offset < self.floor:
+            return True
+        index = bisect_right(self.done, offset, key=lambda span: span[0])
+        return index > 0 and offset <= self.done[index - 1][1]
+
+    def encode(self) -> str:
+        """The text of this state, ASCII, at most 4096 bytes.
+
+        Raises:
+            Internal: the text would be longer. States that a window gives never are.
+        """
+        out = bytearray([_VERSION])
+        for number in self._numbers():
+            write_varint(out, number)
+        if len(out) > MAX_BINARY_BYTES:
+            message = "the ack state does not fit into an offset commit"
+            raise Internal(message, binary_bytes=str(len(out)))
+        return urlsafe_b64encode(out).rstrip(b"=").decode("ascii")
+
+    def _numbers(self) -> Iterator[int]:
+        yield self.floor
+        yield len(self.done)
+        lowest = self.floor + 1
+        for first, last in self.done:
+            yield first - lowest
+            yield last - first
+            lowest = last + 2
+        yield len(self.failed_attempts)
+        lowest = self.floor
+        for offset, failed in self.failed_attempts:
+            yield offset - lowest
+            yield failed
+            lowest = offset + 1
+
+    @classmethod
+    def decode(cls, text: str) -> AckState:
+        """Read the text of a state. Exactly the texts that ``encode`` writes are accepted.
+
+        Raises:
+            LogCorrupt: the text is not one of an ack state.
+            LogSchemaUnsupported: a newer version of the broker wrote it.
+        """
+        reader = _Reader(_binary(text))
+        version = reader.byte()
+        if version != _VERSION:
+            message = f"the committed ack state is of version {version}, and this broker knows version {_VERSION}"
+            raise LogSchemaUnsupported(message)
+        floor = reader.varint()
+        done = []
+        lowest = floor + 1
+        for _ in range(reader.varint()):
+            first = lowest + reader.varint()
+            last = first + reader.varint()
+            done.append((first, last))
+            lowest = last + 2
+        failed_attempts = []
+        lowest = floor
+        for _ in range(reader.varint()):
+            offset = lowest + reader.varint()
+            failed_attempts.append((offset, reader.varint()))
+            lowest = offset + 1
+        reader.end()
+        try:
+            return cls(floor, tuple(done), tuple(failed_attempts))
+        except ValueError as error:
+            raise _corrupt() from error
+
+
+def write_varint(out: bytearray, number: int) -> None:
+    """Append an unsigned LEB128 varint."""
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+
+
+def varint_bytes(number: int) -> int:
+    """The length of the varint of ``number``. It is subadditive: that of a sum is at most the sum of those of its terms."""
+    return max(1, (number.bit_length() + 6) // 7)
+
+
+def _corrupt() -> LogCorrupt:
+    return LogCorrupt("a committed ack state is not readable")
+
+
+def _binary(text: str) -> bytes:
+    if len(text) > MAX_TEXT_BYTES:
+        raise _corrupt()
+    try:
+        binary = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError) as error:
+        raise _corrupt() from error
+    # The decoder skips foreign characters and stray low bits; what does not come out the same again was not written by us.
+    if urlsafe_b64encode(binary).rstrip(b"=").decode("ascii") != text:
+        raise _corrupt()
+    return binary
+
+
+class _Reader:
+    """A cursor over the binary form. Each method raises LogCorrupt where the bytes run out or are not canonical."""
+
+    __slots__ = ("_at", "_binary")
+
+    def __init__(self, binary: bytes) -> None:
+        self._binary = binary
+        self._at = 0
+
+    def byte(self) -> int:
+        if self._at == len(self._binary):
+            raise _corrupt()
+        self._at += 1
+        return self._binary[self._at - 1]
+
+    def varint(self) -> int:
+        number = 0
+        for place in range(MAX_VARINT_BYTES):
+            byte = self.byte()
+            number |= (byte & 0x7F) << 7 * place
+            if byte <= 0x7F:  # noqa: PLR2004 - LEB128: the top bit says whether more follow
+                if byte == 0 and place > 0:
+                    break
+                return number
+        raise _corrupt()
+
+    def end(self) -> None:
+        if self._at != len(self._binary):
+            raise _corrupt()

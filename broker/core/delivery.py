@@ -1,0 +1,130 @@
+"""One record on its way to one subscription: its states, and the table that says how they follow each other.
+
+A delivery begins HELD. The events are named for what happened; the book (broker/core/lease.py) decides which one it was.
+
+======== ========== ======== ==========================================================================================
+state    event      next     when
+======== ========== ======== ==========================================================================================
+HELD     FREED      READY    every earlier record of its case is DONE or DEAD
+READY    GRANTED    LEASED   a consumer with room took it: attempt number + 1
+LEASED   EXTENDED   LEASED   the consumer asked for more time, within the bound
+LEASED   ACKED      DONE     the consumer has it safely
+LEASED   NACKED     DELAYED  the consumer could not take it: failed attempts + 1
+LEASED   EXPIRED    READY    the deadline passed in silence: failed attempts + 1
+LEASED   RETURNED   READY    the consumer closed in good order: not a failed attempt
+LEASED   EXHAUSTED  DEAD     a nack or an expiry that was the last attempt allowed
+DELAYED  DUE        READY    the nack's delay is over
+undone   RELEASED   RELEASED the partition was taken from this book; HELD, READY, LEASED and DELAYED are undone
+======== ========== ======== ==========================================================================================
+
+DONE, DEAD and RELEASED are final. No other pair may occur.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import Internal
+
+if TYPE_CHECKING:
+    from broker.core.streams import StreamPartition
+
+
+class State(Enum):
+    """Where a delivery stands."""
+
+    HELD = auto()
+    READY = auto()
+    LEASED = auto()
+    DELAYED = auto()
+    DONE = auto()
+    DEAD = auto()
+    RELEASED = auto()
+
+
+class Event(Enum):
+    """What happened to a delivery."""
+
+    FREED = auto()
+    GRANTED = auto()
+    EXTENDED = auto()
+    ACKED = auto()
+    NACKED = auto()
+    EXPIRED = auto()
+    RETURNED = auto()
+    EXHAUSTED = auto()
+    DUE = auto()
+    RELEASED = auto()
+
+
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    (State.HELD, Event.FREED): State.READY,
+    (State.READY, Event.GRANTED): State.LEASED,
+    (State.LEASED, Event.EXTENDED): State.LEASED,
+    (State.LEASED, Event.ACKED): State.DONE,
+    (State.LEASED, Event.NACKED): State.DELAYED,
+    (State.LEASED, Event.EXPIRED): State.READY,
+    (State.LEASED, Event.RETURNED): State.READY,
+    (State.LEASED, Event.EXHAUSTED): State.DEAD,
+    (State.DELAYED, Event.DUE): State.READY,
+    (State.HELD, Event.RELEASED): State.RELEASED,
+    (State.READY, Event.RELEASED): State.RELEASED,
+    (State.LEASED, Event.RELEASED): State.RELEASED,
+    (State.DELAYED, Event.RELEASED): State.RELEASED,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """The flow control of one consumer: what it may have outstanding at once, and what it has."""
+
+    name: str
+    max_records: int
+    max_bytes: int
+    records: int = 0
+    bytes: int = 0
+
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Whether one more record fits. With nothing outstanding any record does, or a big one could never be delivered."""
+        if self.records == 0:
+            return True
+        return self.records < self.max_records and self.bytes + size_bytes <= self.max_bytes
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One undone record in a book. The book and the partition window are its only writers.
+
+    ``failed_attempts`` survive a restart in the ack state; ``attempt`` counts every grant of this book's life on top of
+    those. ``timer`` is the id of the running lease or delay (0: none) and ``due`` the time at which it ends.
+    ``successor`` is the next undone record of the same case. ``done_before`` says whether done records lie between the
+    undone record before this one and this one.
+    """
+
+    partition: StreamPartition
+    offset: int
+    ordering_key: str
+    size_bytes: int
+    failed_attempts: int
+    attempt: int
+    done_before: bool
+    state: State = State.HELD
+    successor: Delivery | None = None
+    timer: int = 0
+    due: float = 0.0
+    granted_at: float = 0.0
+    consumer: Consumer | None = None
+
+    def on(self, event: Event) -> None:
+        """Step along the table.
+
+        Raises:
+            Internal: the table has no such step, so the book is at fault.
+        """
+        following = TRANSITIONS.get((self.state, event))
+        if following is None:
+            message = f"a delivery that is {self.state.name} cannot be {event.name}"
+            raise Internal(message, partition=str(self.partition), offset=str(self.offset))
+        self.state = following

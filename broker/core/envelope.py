@@ -1,0 +1,69 @@
+"""The envelope: DSSE v1.0.2 over exact bytes (secure-systems-lab/dsse, protocol.md).
+
+What is signed is ``PAE(body_type, body)``. Bodies are verified, then parsed, and never serialised again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, NamedTuple
+
+BODY_TYPE: Final = "application/vnd.case-exchange.body.v1+protobuf"
+"""Type of a record's body; the PAE binds it, so no other statement of an agency can be taken for a record."""
+
+RECEIPTS_TYPE: Final = "application/vnd.case-exchange.receipts.v1"
+"""Type of what the broker signs for a set of receipts."""
+
+DIRECTORY_TYPE: Final = "application/vnd.case-exchange.directory.v1+json"
+"""Type of the directory document."""
+
+ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"
+"""The signature algorithm of records: ASN.1 DER signatures."""
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding: ``DSSEv1 SP LEN(type) SP type SP LEN(payload) SP payload``."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+class Signature(NamedTuple):
+    """One signature: a hint at the certificate (SHA-256 of its DER) and the signature bytes."""
+
+    certificate_sha256: bytes
+    value: bytes
+
+
+class Section(NamedTuple):
+    """The bytes of one section. Plain sections begin with their salt."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One record as it travels: signed bytes, signatures, and the sections present in this copy."""
+
+    body_type: str
+    body: bytes
+    signatures: tuple[Signature, ...]
+    sections: tuple[Section, ...]
+
+    @cached_property
+    def signed_bytes(self) -> bytes:
+        """The pre-authentication encoding that every signature covers."""
+        return pae(self.body_type, self.body)
+
+    @cached_property
+    def record_sha256(self) -> bytes:
+        """SHA-256 of the signed bytes: the record's identity. Signature bytes are malleable and so are left out."""
+        return hashlib.sha256(self.signed_bytes).digest()
+
+    def with_sections(self, names: frozenset[str]) -> Envelope:
+        """This record with only the named sections; the signed bytes, and so the signatures, stay as they are."""
+        if all(section.name in names for section in self.sections):
+            return self
+        return replace(self, sections=tuple(section for section in self.sections if section.name in names))

@@ -1,0 +1,321 @@
+"""The Merkle tree over a log partition: RFC 6962 section 2.1, which RFC 9162 section 2.1 hashes identically.
+
+A tree of ``size`` leaves splits at the largest power of two below its size. Its *complete* subtrees never change once
+they are full, so they alone are stored, each at ``(level, index)``: the hash over the leaves
+``[index << level, (index + 1) << level)``; level 0 is the leaves. What lies on the right edge of a tree whose size is
+no power of two is recomputed from them. All hashes are 32 bytes of SHA-256.
+
+Proofs are sequences of hashes in RFC order, from the leaf towards the root. Verifiers raise ``ProofInvalid`` and return
+nothing, so that a forgotten ``if`` cannot accept a bad proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from broker.core.errors import PositionUnknown, ProofInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+HASH_BYTES: Final = 32
+MAX_SIZE: Final = (1 << 63) - 1
+"""Leaves in the largest tree taken from outside: what other implementations hold in a signed 64-bit number."""
+EMPTY_ROOT: Final = sha256(b"").digest()
+"""The root of the tree without leaves."""
+
+Coordinate: TypeAlias = tuple[int, int]
+"""``(level, index)`` of a complete subtree."""
+NodeReader: TypeAlias = Callable[[int, int], bytes]
+"""Returns the hash of the complete subtree at ``(level, index)``."""
+
+# Distinct prefixes keep a leaf's bytes from being read as two child hashes (RFC 6962 section 2.1, second preimages).
+_LEAF: Final = b"\x00"
+_NODE: Final = b"\x01"
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Hash one leaf's bytes."""
+    return sha256(_LEAF + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash two neighbouring subtrees into their parent."""
+    return sha256(_NODE + left + right).digest()
+
+
+def range_coordinates(begin: int, end: int) -> tuple[Coordinate, ...]:
+    """The fewest complete subtrees that cover the leaves ``[begin, end)``, left to right.
+
+    Raises:
+        PositionUnknown: not ``0 <= begin <= end``.
+    """
+    if not 0 <= begin <= end:
+        message = "not a range of leaves"
+        raise PositionUnknown(message, begin=str(begin), end=str(end))
+    return tuple(_cover(begin, end))
+
+
+def _cover(begin: int, end: int) -> Iterator[Coordinate]:
+    while begin < end:
+        level = (end - begin).bit_length() - 1
+        if begin:  # A subtree of 2**level leaves begins at a multiple of 2**level.
+            level = min(level, (begin & -begin).bit_length() - 1)
+        yield level, begin >> level
+        begin += 1 << level
+
+
+class CompactRange:
+    """A growing tree of which only the frontier is kept: the complete subtrees, at most one a level, that cover it.
+
+    Appending costs amortised one node hash and holds at most ``size.bit_length()`` hashes.
+
+    Args:
+        size: leaves so far.
+        nodes: hashes at ``frontier_coordinates(size)``. They are taken on trust: compare ``root()`` with a signed one.
+
+    Raises:
+        ProofInvalid: ``nodes`` cannot be the frontier of a tree of ``size`` leaves.
+    """
+
+    __slots__ = ("_nodes", "_size")
+
+    def __init__(self, size: int = 0, nodes: Sequence[bytes] = ()) -> None:
+        if size < 0 or len(nodes) != size.bit_count():
+            message = "the number of frontier hashes is not that of the tree's size"
+            raise ProofInvalid(message, size=str(size), hashes=str(len(nodes)))
+        _check_hashes(*nodes)
+        self._size = size
+        self._nodes = list(nodes)
+
+    @staticmethod
+    def frontier_coordinates(size: int) -> tuple[Coordinate, ...]:
+        """Where the frontier of a tree of ``size`` leaves lies, left to right.
+
+        Raises:
+            PositionUnknown: ``size`` is negative.
+        """
+        return range_coordinates(0, size)
+
+    @property
+    def size(self) -> int:
+        """Leaves so far."""
+        return self._size
+
+    @property
+    def nodes(self) -> tuple[bytes, ...]:
+        """The frontier's hashes, left to right; with ``size`` all that is needed to resume."""
+        return tuple(self._nodes)
+
+    def append(self, leaf: bytes) -> tuple[tuple[int, int, bytes], ...]:
+        """Add one leaf hash.
+
+        Returns:
+            The inner nodes that this leaf completed, lowest first, as ``(level, index, hash)`` with level >= 1. They
+            and the leaf hash itself, at level 0, are what a store must keep to build any proof later.
+
+        Raises:
+            ProofInvalid: ``leaf`` is not a hash; nothing is added.
+        """
+        if len(leaf) != HASH_BYTES:
+            _check_hashes(leaf)
+        return self._push(0, leaf)
+
+    def append_subtree(self, level: int, node: bytes) -> None:
+        """Add the ``1 << level`` leaves of a complete subtree by its hash.
+
+        Raises:
+            ProofInvalid: ``node`` is not a hash, or such a subtree cannot begin at the present size; nothing is added.
+        """
+        _check_hashes(node)
+        if level < 0 or self._size & ((1 << level) - 1):
+            message = "a complete subtree of this level does not begin at the present size"
+            raise ProofInvalid(message, size=str(self._size), level=str(level))
+        self._push(level, node)
+
+    def _push(self, level: int, node: bytes) -> tuple[tuple[int, int, bytes], ...]:
+        nodes = self._nodes
+        index = self._size >> level
+        self._size += 1 << level
+        completed = []
+        # As in binary addition: each trailing one of the size is a left sibling waiting for this node.
+        while index & 1:
+            node = sha256(_NODE + nodes.pop() + node).digest()
+            level += 1
+            index >>= 1
+            completed.append((level, index, node))
+        nodes.append(node)
+        return tuple(completed)
+
+    def root(self) -> bytes:
+        """The root hash of the tree as it is now."""
+        return _fold(self._nodes) if self._nodes else EMPTY_ROOT
+
+
+def root_of(size: int, begin: int, left: Sequence[bytes], leaves: Iterable[bytes], right: Sequence[bytes]) -> bytes:
+    """The root of a tree of which one period is known leaf by leaf and the rest by subtree hashes only.
+
+    When it equals a signed root, the period's leaves are exactly those at ``[begin, end)`` of the signed tree, with
+    ``end = begin +`` the number of leaves: sizes fix the tree's shape, so other leaves would be a SHA-256 collision.
+
+    Args:
+        size: leaves of the whole tree.
+        begin: index of the period's first leaf.
+        left: hashes at ``range_coordinates(0, begin)``.
+        leaves: the period's leaf hashes in order; read once, never held together.
+        right: hashes at ``range_coordinates(end, size)``.
+
+    Raises:
+        ProofInvalid: a count does not fit the sizes, or something is not a hash.
+    """
+    tree = CompactRange(begin, left)
+    for leaf in leaves:
+        tree.append(leaf)
+    if tree.size > size:
+        message = "the period ends beyond the tree"
+        raise ProofInvalid(message, size=str(size), end=str(tree.size))
+    coordinates = range_coordinates(tree.size, size)
+    _check_count(right, len(coordinates))
+    for (level, _), node in zip(coordinates, right, strict=True):
+        tree.append_subtree(level, node)
+    return tree.root()
+
+
+def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...]:
+    """Prove that a leaf is in a tree: PATH of RFC 9162 section 2.1.3.1.
+
+    Only complete subtrees of the tree of ``size`` leaves are read.
+
+    Raises:
+        PositionUnknown: not ``0 <= index < size``.
+    """
+    if not 0 <= index < size:
+        message = "no such leaf in a tree of this size"
+        raise PositionUnknown(message, index=str(index), size=str(size))
+    return tuple(_subtree(begin, end, node) for begin, end in _siblings(index, index + 1, size))
+
+
+def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:
+    """Prove that a tree only grew: PROOF of RFC 9162 section 2.1.4.1.
+
+    Only complete subtrees of the tree of ``new`` leaves are read. The proof is empty when ``old`` is 0 or ``new``.
+
+    Raises:
+        PositionUnknown: not ``0 <= old <= new``.
+    """
+    if not 0 <= old <= new:
+        message = "a tree does not shrink"
+        raise PositionUnknown(message, old=str(old), new=str(new))
+    return tuple(_subtree(begin, end, node) for begin, end in _consistency_ranges(old, new))
+
+
+def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
+    """Check that the leaf hash ``leaf`` is at ``index`` of the tree of ``size`` leaves and hash ``root``.
+
+    What RFC 9162 section 2.1.3.2 checks, with the proof's exact length demanded beforehand.
+
+    Raises:
+        ProofInvalid: it is not shown to be.
+    """
+    # (1) The leaf lies in the tree.
+    if not 0 <= index < size <= MAX_SIZE:
+        message = "the leaf index is not within the tree"
+        raise ProofInvalid(message, index=str(index), size=str(size))
+    # (2) There are exactly as many hashes as index and size dictate, of 32 bytes each.
+    siblings = _siblings(index, index + 1, size)
+    _check_count(proof, len(siblings))
+    _check_hashes(leaf, root, *proof)
+    # (3) They lead from the leaf to the root.
+    node = leaf
+    for (begin, _), sibling in zip(siblings, proof, strict=True):
+        node = node_hash(sibling, node) if begin < index else node_hash(node, sibling)
+    if node != root:
+        message = "the inclusion proof does not lead to the root"
+        raise ProofInvalid(message, index=str(index), size=str(size))
+
+
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Check that the tree of ``new_size`` leaves begins with the tree of ``old_size`` leaves.
+
+    What RFC 9162 section 2.1.4.2 checks, with the proof's exact length demanded beforehand. Every tree begins with the
+    empty one, so an ``old_size`` of 0 says nothing about ``new_root``.
+
+    Raises:
+        ProofInvalid: it is not shown to.
+    """
+    # (1) A log does not shrink.
+    if not 0 <= old_size <= new_size <= MAX_SIZE:
+        message = "the older tree is larger than the newer"
+        raise ProofInvalid(message, old=str(old_size), new=str(new_size))
+    # (2) There are exactly as many hashes as the sizes dictate, of 32 bytes each.
+    ranges = _consistency_ranges(old_size, new_size)
+    _check_count(proof, len(ranges))
+    _check_hashes(old_root, new_root, *proof)
+    # (3) They lead to both roots, from a complete subtree on the old tree's right edge: the first hash, or the old root
+    #     itself. What begins beyond the old tree belongs to the newer one only.
+    path = list(zip(ranges, proof, strict=True))
+    start = path.pop(0)[1] if ranges and ranges[0][1] == old_size else old_root
+    old_node = new_node = start if old_size else EMPTY_ROOT
+    for (begin, _), sibling in path:
+        if begin < old_size:
+            old_node, new_node = node_hash(sibling, old_node), node_hash(sibling, new_node)
+        else:
+            new_node = node_hash(new_node, sibling)
+    if old_node != old_root or (new_node != new_root and (old_size or not new_size)):
+        message = "the consistency proof does not lead to the two roots"
+        raise ProofInvalid(message, old=str(old_size), new=str(new_size))
+
+
+def _siblings(begin: int, end: int, size: int) -> list[tuple[int, int]]:
+    """What must be joined to a node over ``[begin, end)`` to reach the root over ``[0, size)``: ranges, lowest first."""
+    siblings = []
+    low, high = 0, size
+    while (low, high) != (begin, end):
+        middle = low + (1 << (high - low - 1).bit_length() - 1)  # the largest power of two below the width
+        if end <= middle:
+            siblings.append((middle, high))
+            high = middle
+        else:
+            siblings.append((low, middle))
+            low = middle
+    siblings.reverse()
+    return siblings
+
+
+def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
+    """The ranges whose hashes make up a consistency proof, in its order."""
+    if old in (0, new):
+        return []
+    level, index = range_coordinates(0, old)[-1]
+    begin = index << level
+    siblings = _siblings(begin, old, new)
+    # Where the start is the whole old tree, its root is known already and is left out.
+    return [(begin, old), *siblings] if begin else siblings
+
+
+def _subtree(begin: int, end: int, node: NodeReader) -> bytes:
+    """The hash over ``[begin, end)``, where ``begin`` is aligned for that width, complete or on the right edge."""
+    return _fold([node(level, index) for level, index in _cover(begin, end)])
+
+
+def _fold(nodes: Sequence[bytes]) -> bytes:
+    """Join neighbouring complete subtrees of falling size, from the right."""
+    joined = nodes[-1]
+    for node in reversed(nodes[:-1]):
+        joined = node_hash(node, joined)
+    return joined
+
+
+def _check_count(hashes: Sequence[bytes], expected: int) -> None:
+    if len(hashes) != expected:
+        message = "the number of hashes is not the one that the tree's shape dictates"
+        raise ProofInvalid(message, hashes=str(len(hashes)), expected=str(expected))
+
+
+def _check_hashes(*hashes: bytes) -> None:
+    # A hash of another length could shift the border between two children without changing their parent.
+    if any(len(item) != HASH_BYTES for item in hashes):
+        message = "not every hash has 32 bytes"
+        raise ProofInvalid(message)

@@ -1,0 +1,169 @@
+"""The directory in force and the rights in it, deny-by-default.
+
+A directory is a signed, versioned, expiring document (broker/trust/directory.py reads it). This module holds what it
+says, and decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from broker.core.errors import PeerUnknown, RightDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.body import Body
+
+ANY: Final = "*"
+"""In a right: every agency, or every section."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRight:
+    """May publish a kind to the agencies named."""
+
+    recipients: frozenset[str]
+    sections: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveRight:
+    """May receive a kind from the publishers named, and of it the sections named."""
+
+    publishers: frozenset[str]
+    sections: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRight:
+    """May replay a stream, and of its records the sections named."""
+
+    sections: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """A member organisation: its rights by kind or stream, and its signing certificates (DER)."""
+
+    id: str
+    name: str
+    signing_certificates: tuple[bytes, ...]
+    publish: Mapping[str, PublishRight]
+    receive: Mapping[str, ReceiveRight]
+    replay: Mapping[str, ReplayRight]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One directory version. Times are milliseconds since the Unix epoch, UTC.
+
+    ``document`` is the signed document, byte for byte; ``log_keys`` are the C2SP verifier keys of the exchange's
+    checkpoints; ``exchange`` is the agency id under which the broker itself signs.
+    """
+
+    version: int
+    trust_domain: str
+    issued_at_ms: int
+    expires_at_ms: int
+    exchange: str
+    signing_authorities: tuple[bytes, ...]
+    log_keys: tuple[str, ...]
+    purposes: frozenset[str]
+    agencies: Mapping[str, Agency]
+    document: bytes
+
+    def agency(self, agency: str) -> Agency:
+        """The agency of this id.
+
+        Raises:
+            PeerUnknown: there is none.
+        """
+        found = self.agencies.get(agency)
+        if found is None:
+            message = "the directory in force lists no such agency"
+            raise PeerUnknown(message, agency=agency)
+        return found
+
+
+def check_publish(directory: Directory, body: Body) -> None:
+    """Whether the publisher may say this to these recipients.
+
+    A recipient that may not receive the kind from this publisher is refused here, not dropped silently later.
+
+    Raises:
+        RightDenied: names what is not granted.
+        PeerUnknown: the publisher or a recipient is not in the directory.
+    """
+    right = directory.agency(body.publisher).publish.get(body.kind)
+    if right is None:
+        _deny(body, f"{body.publisher} may not publish {body.kind}")
+    if body.purpose not in directory.purposes:
+        _deny(body, "the purpose is not one that the directory allows")
+    if not body.recipients:
+        _deny(body, "a record is addressed to at least one agency")
+    for recipient in body.recipients:
+        if not _granted(right.recipients, recipient.agency):
+            _deny(body, f"{body.publisher} may not address {body.kind} to {recipient.agency}")
+        if _receive_right(directory, recipient.agency, body) is None:
+            _deny(body, f"{recipient.agency} may not receive {body.kind} from {body.publisher}")
+    addressed = frozenset(recipient.agency for recipient in body.recipients)
+    for section in body.sections:
+        if not _granted(right.sections, section.name):
+            _deny(body, f"{body.publisher} may not publish this section of a {body.kind}", section=section.name)
+        if not section.audience <= addressed:
+            _deny(body, "a section's audience goes beyond the recipients of the record", section=section.name)
+
+
+def visible_sections(directory: Directory, agency: str, body: Body) -> frozenset[str] | None:
+    """The names of the sections that ``agency`` may have of this record, or None where it may not have the record."""
+    if all(recipient.agency != agency for recipient in body.recipients):
+        return None
+    right = _receive_right(directory, agency, body)
+    if right is None:
+        return None
+    return frozenset(
+        section.name
+        for section in body.sections
+        if (not section.audience or agency in section.audience) and _granted(right.sections, section.name)
+    )
+
+
+def check_receive(directory: Directory, agency: str, kinds: frozenset[str]) -> None:
+    """Whether an agency may subscribe to these kinds at all.
+
+    Raises:
+        RightDenied: names the first kind, in alphabetical order, that is not granted.
+    """
+    rights = directory.agency(agency).receive
+    for kind in sorted(kinds):
+        if kind not in rights:
+            message = f"{agency} may not receive {kind}"
+            raise RightDenied(message, agency=agency, kind=kind)
+
+
+def replay_sections(directory: Directory, agency: str, stream: str) -> frozenset[str]:
+    """The section names, or ``ANY``, that ``agency`` may have when it replays ``stream``.
+
+    Raises:
+        RightDenied: it may not replay the stream.
+    """
+    right = directory.agency(agency).replay.get(stream)
+    if right is None:
+        message = f"{agency} may not replay the stream {stream}"
+        raise RightDenied(message, agency=agency, stream=stream)
+    return right.sections
+
+
+def _receive_right(directory: Directory, agency: str, body: Body) -> ReceiveRight | None:
+    right = directory.agency(agency).receive.get(body.kind)
+    return right if right is not None and _granted(right.publishers, body.publisher) else None
+
+
+def _granted(names: frozenset[str], name: str) -> bool:
+    return name in names or ANY in names
+
+
+def _deny(body: Body, message: str, **details: str) -> NoReturn:
+    raise RightDenied(message, record_id=body.record_id, **details)

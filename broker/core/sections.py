@@ -1,0 +1,63 @@
+"""Sections: salted commitments that let a copy lose sections and still verify.
+
+A plain section's bytes are ``salt (16 bytes) || content``, and the body commits to their SHA-256. Without the salt,
+someone from whom the section is withheld could guess a name or a locus and check the guess against the digest (RFC 9901
+section 9.3 says the same of disclosures).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import SectionMismatch
+
+if TYPE_CHECKING:
+    from broker.core.body import Body
+    from broker.core.envelope import Section
+
+SALT_BYTES: Final = 16
+
+
+def salted(salt: bytes, content: bytes) -> bytes:
+    """A plain section's bytes.
+
+    Raises:
+        ValueError: the salt is not 16 bytes. It must be fresh for each section of each record.
+    """
+    if len(salt) != SALT_BYTES:
+        message = f"a section's salt is {SALT_BYTES} bytes"
+        raise ValueError(message)
+    return salt + content
+
+
+def unsalted(section: Section) -> bytes:
+    """The content of a plain section, without its salt."""
+    return section.content[SALT_BYTES:]
+
+
+def check_sections(body: Body, sections: tuple[Section, ...], *, complete: bool) -> tuple[str, ...]:
+    """Check that the sections present are those committed to, and return the names of the withheld ones.
+
+    Args:
+        body: verified body.
+        sections: what this copy holds.
+        complete: whether every section must be present, as at publishing.
+
+    Raises:
+        SectionMismatch: a section is unknown, repeated, too short to be salted or not the one signed; or, where
+            ``complete``, missing. The message names the section by its place, not its content.
+    """
+    committed = {descriptor.name: descriptor.sha256 for descriptor in body.sections}
+    for number, section in enumerate(sections, start=1):
+        digest = committed.pop(section.name, None)
+        if digest is None:
+            message = f"section {number} of the envelope is not one that the body commits to, or is repeated"
+            raise SectionMismatch(message, record_id=body.record_id)
+        if len(section.content) < SALT_BYTES or hashlib.sha256(section.content).digest() != digest:
+            message = f"section {section.name} does not match the digest that was signed"
+            raise SectionMismatch(message, record_id=body.record_id, section=section.name)
+    if complete and committed:
+        message = f"{len(committed)} signed sections are missing from the envelope"
+        raise SectionMismatch(message, record_id=body.record_id)
+    return tuple(committed)

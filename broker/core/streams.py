@@ -1,0 +1,88 @@
+"""Streams, partitions, positions, and which kind of record belongs on which stream."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+from broker.core.errors import KindUnknown
+
+
+class StreamPartition(NamedTuple):
+    """One ordered partition of a stream."""
+
+    stream: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}/{self.partition}"
+
+
+class Position(NamedTuple):
+    """A place in the message log. Offsets grow but may skip numbers, so an offset is never a tree index."""
+
+    stream: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}/{self.partition}/{self.offset}"
+
+    @property
+    def stream_partition(self) -> StreamPartition:
+        """The partition that this position lies in."""
+        return StreamPartition(self.stream, self.partition)
+
+
+CASES: Final = "cases"
+DNA: Final = "dna"
+NOTICES: Final = "notices"
+AUDIT: Final = "audit"
+STREAMS: Final = (CASES, DNA, NOTICES, AUDIT)
+
+AUDIT_EVENTS: Final = "AuditEvents"
+"""The one kind that the broker itself publishes, on the audit stream."""
+
+STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
+    "CaseRecord": frozenset({CASES}),
+    "Tip": frozenset({CASES}),
+    "Closure": frozenset({CASES}),
+    "SampleRequest": frozenset({DNA}),
+    "StrProfile": frozenset({DNA}),
+    "MatchNotification": frozenset({DNA}),
+    "NoMatchResult": frozenset({DNA}),
+    "PublicNotice": frozenset({NOTICES}),
+    # A correction follows its original, whichever stream that is on.
+    "Correction": frozenset({CASES, DNA, NOTICES}),
+}
+KINDS: Final = frozenset(STREAMS_OF_KIND)
+
+
+def check_kind(kind: str, stream: str) -> None:
+    """Refuse a kind that an agency cannot publish, or that does not belong on ``stream``.
+
+    Raises:
+        KindUnknown: so named, without echoing what was sent.
+    """
+    streams = STREAMS_OF_KIND.get(kind)
+    if streams is None:
+        message = "the record's kind is not in the exchange's vocabulary"
+        raise KindUnknown(message)
+    if stream not in streams:
+        message = f"a {kind} does not belong on the stream that it names"
+        raise KindUnknown(message)
+
+
+def streams_of(kinds: frozenset[str]) -> tuple[str, ...]:
+    """The streams on which records of these kinds can stand, in the order of ``STREAMS``."""
+    wanted = frozenset[str]().union(*(STREAMS_OF_KIND[kind] for kind in kinds))
+    return tuple(stream for stream in STREAMS if stream in wanted)
+
+
+def partition_of(case_id: str, partitions: int) -> int:
+    """The partition, in ``range(partitions)``, that keeps all records of a case in one order.
+
+    The choice is the exchange's own (first 8 bytes of SHA-256, big endian, modulo), so it does not change with a client
+    library's partitioner.
+    """
+    return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8]) % partitions

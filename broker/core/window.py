@@ -1,0 +1,206 @@
+"""The part of one stream partition that one subscription has read but not finished.
+
+Reading moves a cursor upward and never back. Of what lies below the cursor only the undone records are kept, in offset
+order; between two of them it is enough to know whether anything done lies there. So memory follows the number of undone
+records, however long one of them holds the floor.
+
+A window also keeps the promise that its ack state can be committed (broker/core/ackstate.py). Whatever happens to the
+records in it, without another one being tracked, the binary form stays within ``committed_bytes_bound``. The argument:
+
+1. The undone records have gaps g1, g2, … to the undone record before them (the first has gap 0: it is the floor).
+2. A failed attempt of record i costs at most ``v(gi) + 1`` bytes, v being the length of a varint.
+3. The ranges: each lies before a record that starts a run of undone ones. Its length costs at most v of that record's gap;
+   the distance to it from the range before is the sum of the gaps within the run, whose varint is at most 1 byte or
+   the sum of theirs. So every record pays at most ``v(gi) + 1`` here too: ``2 v(gi) + 2`` in all.
+4. A finished record leaves the record after it with the sum of two gaps. v is subadditive, so the sum of 3 only falls.
+5. What a resumed state says of offsets not yet read again costs what it cost then, but for the first range and the first
+   failed offset, whose distances are counted anew. Those, the version, the floor, both counts and the range after the last
+   undone record are ``_FIXED_BYTES``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import pairwise
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from broker.core.ackstate import MAX_BINARY_BYTES, MAX_VARINT_BYTES, AckState, varint_bytes
+from broker.core.delivery import Delivery, Event
+
+if TYPE_CHECKING:
+    from broker.core.streams import StreamPartition
+
+_OFFSET: Final = attrgetter("offset")
+_FIXED_BYTES: Final = 1 + 4 * MAX_VARINT_BYTES + 2 * 2
+_MAX_RECORD_BYTES: Final = 2 * MAX_VARINT_BYTES + 2
+# Left free: the fixed part that a resumed state may bring a second time, and the one record let in when none is undone.
+_BUDGET_BYTES: Final = MAX_BINARY_BYTES - _FIXED_BYTES - _MAX_RECORD_BYTES
+
+
+class PartitionWindow:
+    """The undone records of one stream partition, and the queue of each case in it.
+
+    Every method is O(log n) in the undone records, apart from moving a list of at most that many references, except
+    ``ack_state``, which is O(n).
+
+    Attributes:
+        partition: which stream partition this is.
+        next_offset: the cursor; every offset below it has been read.
+        undone: the undone records in offset order. For reading only.
+        changed: whether ``ack_state`` may differ from when this was last set to False.
+    """
+
+    __slots__ = (
+        "_case_ends",
+        "_done_at_end",
+        "_records_bytes",
+        "_resumed_bytes",
+        "_resumed_done",
+        "_resumed_failed",
+        "changed",
+        "next_offset",
+        "partition",
+        "undone",
+    )
+
+    def __init__(self, partition: StreamPartition, state: AckState) -> None:
+        self.partition = partition
+        self.next_offset = state.floor
+        self.undone: list[Delivery] = []
+        self.changed = False
+        self._case_ends: dict[str, Delivery] = {}
+        self._done_at_end = False
+        self._records_bytes = 0
+        self._resumed_bytes = 0
+        # Both descend, so that what the cursor has passed is popped from the end. The third number is the cost in bytes.
+        self._resumed_done: list[tuple[int, int, int]] = []
+        self._resumed_failed: list[tuple[int, int, int]] = []
+        self._resume(state)
+
+    def _resume(self, state: AckState) -> None:
+        before = state.floor
+        for first, last in state.done:
+            self._resumed_done.append((first, last, varint_bytes(first - before) + varint_bytes(last - first)))
+            before = last
+        before = state.floor
+        for offset, failed in state.failed_attempts:
+            self._resumed_failed.append((offset, failed, varint_bytes(offset - before) + 1))
+            before = offset
+        self._resumed_bytes = sum(cost for _, _, cost in (*self._resumed_done, *self._resumed_failed))
+        self._resumed_done.reverse()
+        self._resumed_failed.reverse()
+
+    @property
+    def committed_bytes_bound(self) -> int:
+        """The most bytes that the binary form of the ack state can take without another record being tracked."""
+        return _FIXED_BYTES + self._records_bytes + self._resumed_bytes
+
+    @property
+    def room(self) -> int:
+        """How many more records can be tracked, wherever they lie, so that the ack state can still be committed.
+
+        At least one whenever nothing is undone.
+        """
+        room = (_BUDGET_BYTES - self.committed_bytes_bound) // _MAX_RECORD_BYTES
+        return max(room, 0 if self.undone else 1)
+
+    def skip(self, offset: int) -> None:
+        """Move the cursor past a log entry that is not wanted. Nothing of it is kept."""
+        if offset >= self.next_offset:
+            self._read(offset)
+
+    def track(self, offset: int, ordering_key: str, size_bytes: int) -> Delivery | None:
+        """Move the cursor past a wanted record and keep it: READY if it is the first of its case, else HELD.
+
+        Returns:
+            The delivery, or None if the record is done already or was read before.
+        """
+        if offset < self.next_offset:
+            return None
+        done, failed = self._read(offset)
+        if done:
+            return None
+        delivery = Delivery(
+            partition=self.partition,
+            offset=offset,
+            ordering_key=ordering_key,
+            size_bytes=size_bytes,
+            failed_attempts=failed,
+            attempt=failed,
+            done_before=self._done_at_end,
+        )
+        self._done_at_end = False
+        self.undone.append(delivery)
+        self._records_bytes += self._cost(len(self.undone) - 1)
+        before = self._case_ends.get(ordering_key)
+        self._case_ends[ordering_key] = delivery
+        if before is None:
+            delivery.on(Event.FREED)
+        else:
+            before.successor = delivery
+        return delivery
+
+    def finish(self, delivery: Delivery) -> Delivery | None:
+        """Forget the first record of a case, which is DONE or DEAD now, and return the next one, READY now, if any."""
+        index = bisect_left(self.undone, delivery.offset, key=_OFFSET)
+        self._records_bytes -= self._cost(index) + self._cost(index + 1)
+        del self.undone[index]
+        self._records_bytes += self._cost(index)
+        if index < len(self.undone):
+            self.undone[index].done_before = True
+        else:
+            self._done_at_end = bool(self.undone)
+        self.changed = True
+        successor, delivery.successor = delivery.successor, None
+        if successor is None:
+            del self._case_ends[delivery.ordering_key]
+        else:
+            successor.on(Event.FREED)
+        return successor
+
+    def ack_state(self) -> AckState:
+        """What to commit, so that a book that resumes from it delivers the undone records and no others."""
+        done = [
+            (before.offset + 1, delivery.offset - 1)
+            for before, delivery in pairwise(self.undone)
+            if delivery.done_before
+        ]
+        if self._done_at_end:
+            done.append((self.undone[-1].offset + 1, self.next_offset - 1))
+        floor = self.undone[0].offset if self.undone else self.next_offset
+        for resumed_first, last, _ in reversed(self._resumed_done):
+            first = max(resumed_first, self.next_offset)
+            if first == floor:
+                floor = last + 1
+            elif done and done[-1][1] + 1 == first:
+                done[-1] = (done[-1][0], last)
+            else:
+                done.append((first, last))
+        failed = [(delivery.offset, delivery.failed_attempts) for delivery in self.undone if delivery.failed_attempts]
+        failed += [(offset, attempts) for offset, attempts, _ in reversed(self._resumed_failed)]
+        return AckState(floor, tuple(done), tuple(failed))
+
+    def _read(self, offset: int) -> tuple[bool, int]:
+        """Move the cursor past ``offset``; return whether the resumed state has it done, and its failed attempts."""
+        while self._resumed_done and self._resumed_done[-1][1] < offset:
+            self._resumed_bytes -= self._resumed_done.pop()[2]
+        done = bool(self._resumed_done) and self._resumed_done[-1][0] <= offset
+        failed = 0
+        while self._resumed_failed and self._resumed_failed[-1][0] <= offset:
+            at, attempts, cost = self._resumed_failed.pop()
+            self._resumed_bytes -= cost
+            failed = attempts if at == offset else 0
+        self.next_offset = offset + 1
+        if not self.undone:
+            self.changed = True
+        elif done:
+            self._done_at_end = True
+        return done, failed
+
+    def _cost(self, index: int) -> int:
+        """Points 2 and 3 of the argument above, for the record at ``index``; 0 past the end."""
+        if index >= len(self.undone):
+            return 0
+        gap = self.undone[index].offset - self.undone[index - 1].offset if index else 0
+        return 2 * varint_bytes(gap) + 2

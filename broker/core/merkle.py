@@ -211,13 +211,14 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]
     return tuple(_subtree(begin, end, node) for begin, end in _consistency_ranges(old, new))
 
 
-def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
-    """Check that the leaf hash ``leaf`` is at ``index`` of the tree of ``size`` leaves and hash ``root``.
+def root_from_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
+    """The root to which an inclusion proof leads from the leaf hash ``leaf`` at ``index`` of a tree of ``size`` leaves.
 
-    What RFC 9162 section 2.1.3.2 checks, with the proof's exact length demanded beforehand.
+    What RFC 9162 section 2.1.3.2 computes, with the proof's exact length demanded beforehand. It proves nothing until the
+    root is compared with a trusted one.
 
     Raises:
-        ProofInvalid: it is not shown to be.
+        ProofInvalid: the proof has not the shape that index and size dictate.
     """
     # (1) The leaf lies in the tree.
     if not 0 <= index < size <= MAX_SIZE:
@@ -226,12 +227,21 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     # (2) There are exactly as many hashes as index and size dictate, of 32 bytes each.
     siblings = _siblings(index, index + 1, size)
     _check_count(proof, len(siblings))
-    _check_hashes(leaf, root, *proof)
-    # (3) They lead from the leaf to the root.
+    _check_hashes(leaf, *proof)
+    # (3) They are joined from the leaf upward.
     node = leaf
     for (begin, _), sibling in zip(siblings, proof, strict=True):
         node = node_hash(sibling, node) if begin < index else node_hash(node, sibling)
-    if node != root:
+    return node
+
+
+def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
+    """Check that the leaf hash ``leaf`` is at ``index`` of the tree of ``size`` leaves and hash ``root``.
+
+    Raises:
+        ProofInvalid: it is not shown to be.
+    """
+    if root_from_path(index, size, leaf, proof) != root:
         message = "the inclusion proof does not lead to the root"
         raise ProofInvalid(message, index=str(index), size=str(size))
 

@@ -1,0 +1,53 @@
+"""What a message log holds: entries, and the routing facts by which they are found and filtered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.core.streams import Position, StreamPartition
+
+
+class NewEntry(NamedTuple):
+    """A record to be appended. ``value`` is the serialised envelope; the other fields are copied out of its signed body.
+
+    ``record_id`` is the UUID's 16 bytes and decides whether the record is in the log already.
+    """
+
+    partition: StreamPartition
+    record_id: bytes
+    kind: str
+    ordering_key: str
+    recipients: tuple[str, ...]
+    record_sha256: bytes
+    value: bytes
+
+
+class Appended(NamedTuple):
+    """Where a record stands. ``duplicate`` says that it stood there before this append.
+
+    ``record_sha256`` is that of the record in the log: a duplicate's may differ from that of the record offered.
+    """
+
+    position: Position
+    accepted_at_ms: int
+    record_sha256: bytes
+    duplicate: bool
+
+
+class LogEntry(NamedTuple):
+    """One accepted record. ``value`` is empty where it was not asked for.
+
+    ``accepted_at_ms`` never falls within a partition. ``log_id`` names this incarnation of the log, and ``epoch`` the
+    partition's leader when it was appended (0 where there is one writer).
+    """
+
+    position: Position
+    record_id: bytes
+    kind: str
+    ordering_key: str
+    recipients: tuple[str, ...]
+    record_sha256: bytes
+    accepted_at_ms: int
+    value: bytes
+    log_id: str
+    epoch: int

@@ -1,0 +1,72 @@
+"""What the broker writes to the audit stream about itself: reading is evidence too (design decision 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from broker.core.streams import Position
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryMade:
+    """A copy of the record was handed to the principal, with these sections withheld from it."""
+
+    position: Position
+    subscription: str
+    attempt: int
+    withheld_sections: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryConfirmed:
+    """The principal acknowledged the record: it has it safely."""
+
+    position: Position
+    subscription: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterMade:
+    """The subscription gave the record up after this many failed deliveries."""
+
+    position: Position
+    subscription: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayMade:
+    """The principal read the log, for the purpose that it stated. Times are milliseconds since the Unix epoch, or None."""
+
+    purpose: str
+    streams: tuple[str, ...]
+    accepted_from_ms: int | None
+    accepted_until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalMade:
+    """Something that the principal sent was refused for a reason that an auditor should know of."""
+
+    reason: str
+    record_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryInForce:
+    """This signed directory document came into force at the broker."""
+
+    document: bytes
+
+
+Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeadLetterMade | ReplayMade | RefusalMade | DirectoryInForce
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One event: when (milliseconds since the Unix epoch, UTC), concerning which principal, and what."""
+
+    at_ms: int
+    principal: str
+    event: Event

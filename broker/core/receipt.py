@@ -1,0 +1,97 @@
+"""Receipts: the broker's signed word that a record is durable at a position.
+
+One signature covers many receipts: the serialised statements are the leaves of an RFC 6962 tree, and the broker signs
+``PAE(RECEIPTS_TYPE, "<count>\\n<base64 of the root>\\n")``. A publisher keeps a *portable* receipt: its own statement, the
+inclusion proof and that signature, which together need no other statement.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.core import merkle
+from broker.core.envelope import RECEIPTS_TYPE, Signature, pae
+from broker.core.errors import ProofInvalid, ReceiptInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.streams import Position
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptStatement:
+    """What is said about one record. ``accepted_at_ms`` is milliseconds since the Unix epoch, UTC."""
+
+    record_id: str
+    record_sha256: bytes
+    position: Position
+    accepted_at_ms: int
+    publisher: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReceipts:
+    """Serialised statements, in the order of their leaves, and the one signature over them."""
+
+    statements: tuple[bytes, ...]
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One statement with the proof that the signed root covers it."""
+
+    statement: bytes
+    leaf_index: int
+    leaf_count: int
+    inclusion_path: tuple[bytes, ...]
+    signature: Signature
+
+
+def receipts_message(statements: Sequence[bytes]) -> bytes:
+    """The bytes that the broker signs for these statements. At least one is needed."""
+    return _message(len(statements), _tree(statements).root())
+
+
+def portable_receipt(receipts: SignedReceipts, index: int) -> Receipt:
+    """Cut out one statement with its proof.
+
+    Raises:
+        PositionUnknown: there is no such statement.
+    """
+    levels = [[merkle.leaf_hash(statement) for statement in receipts.statements]]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        levels.append([merkle.node_hash(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)])
+    path = merkle.inclusion_proof(index, len(receipts.statements), lambda level, at: levels[level][at])
+    return Receipt(receipts.statements[index], index, len(receipts.statements), path, receipts.signature)
+
+
+def receipt_message(receipt: Receipt) -> bytes:
+    """The bytes that must carry the broker's signature for this receipt to hold.
+
+    Raises:
+        ReceiptInvalid: the proof has not the shape that index and count dictate.
+    """
+    try:
+        root = merkle.root_from_path(
+            receipt.leaf_index, receipt.leaf_count, merkle.leaf_hash(receipt.statement), receipt.inclusion_path
+        )
+    except ProofInvalid as error:
+        message = f"the receipt's proof is not well formed: {error.message}"
+        raise ReceiptInvalid(message) from error
+    return _message(receipt.leaf_count, root)
+
+
+def _tree(statements: Sequence[bytes]) -> merkle.CompactRange:
+    tree = merkle.CompactRange()
+    for statement in statements:
+        tree.append(merkle.leaf_hash(statement))
+    return tree
+
+
+def _message(count: int, root: bytes) -> bytes:
+    return pae(RECEIPTS_TYPE, b"%d\n%b\n" % (count, b64encode(root)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.streams import Position, StreamPartition
+if TYPE_CHECKING:
+    from broker.core.streams import Position, StreamPartition
 
 
 class NewEntry(NamedTuple):
-    """A record to be appended. ``value`` is the serialised envelope; the other fields are copied out of its signed body.
+    """A record to be appended. ``value`` is the serialised envelope; the rest is copied out of its signed body.
 
     ``record_id`` is the UUID's 16 bytes and decides whether the record is in the log already.
     """

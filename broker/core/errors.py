@@ -304,6 +304,13 @@ class LogInUse(LogError):
     remedy = "Stop the other broker process, or give this one a data folder of its own."
 
 
+class CheckpointConflict(LogError):
+    """The stored tree grew behind this process's back: a second follower signs checkpoints of the same log."""
+
+    reason = "CHECKPOINT_CONFLICT"
+    remedy = "Run one checkpoint follower for each log; stop the other before starting this one."
+
+
 class LogSchemaUnsupported(LogError):
     """The log was written by a newer version of the broker."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from broker.core.streams import Position
+if TYPE_CHECKING:
+    from broker.core.streams import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class DeadLetterMade:
 
 @dataclass(frozen=True, slots=True)
 class ReplayMade:
-    """The principal read the log, for the purpose that it stated. Times are milliseconds since the Unix epoch, or None."""
+    """The principal read the log for this purpose. Times are milliseconds since the Unix epoch; None: unbounded."""
 
     purpose: str
     streams: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""Receipts: the broker's signed word that a record is durable at a position.
+r"""Receipts: the broker's signed word that a record is durable at a position.
 
 One signature covers many receipts: the serialised statements are the leaves of an RFC 6962 tree, and the broker signs
-``PAE(RECEIPTS_TYPE, "<count>\\n<base64 of the root>\\n")``. A publisher keeps a *portable* receipt: its own statement, the
-inclusion proof and that signature, which together need no other statement.
+``PAE(RECEIPTS_TYPE, "<count>\n<base64 of the root>\n")``. A publisher keeps a *portable* receipt: its own
+statement, the inclusion proof and that signature, which together need no other statement.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Keys, certificates and the directory: the broker's only home of ``cryptography``."""

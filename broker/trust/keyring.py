@@ -1,0 +1,202 @@
+"""The signing certificates that the directory lists, ready to verify with.
+
+Paths are validated when the keyring is built, once for each directory version. What is left for each record is two
+comparisons of times, one look-up of a serial number, and the signature itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import (
+    CertificateInvalid,
+    DirectoryInvalid,
+    PeerIdentityMissing,
+    RevocationUnavailable,
+    SignatureInvalid,
+    SignerCertificateInvalid,
+    SignerRevoked,
+    SignerUnknown,
+)
+from broker.trust.certificates import (
+    Validity,
+    find_issuer,
+    fingerprint,
+    p256_public_key,
+    parse_certificate,
+    principal_of,
+    signing_validity,
+)
+from broker.trust.signing import ecdsa_verifies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+
+    from broker.core.policy import Directory
+    from broker.ports import DirectoryInForce
+    from broker.trust.revocation import Revocations
+
+
+class ListedCertificate:
+    """A signing certificate of the directory (the port SignerCertificate). Never changes, but for revocation."""
+
+    def __init__(
+        self,
+        agency: str,
+        certificate: x509.Certificate,
+        authorities: Sequence[x509.Certificate],
+        revocations: Revocations,
+    ) -> None:
+        """Validate the certificate's path; a certificate that fails is kept, and says why when it is asked.
+
+        One that no longer passes must not take the whole directory down with it: its agency alone is affected.
+        """
+        self.agency: Final = agency
+        self.certificate: Final = certificate
+        self.sha256: Final = fingerprint(certificate)
+        self._key = p256_public_key(certificate)
+        self._serial = certificate.serial_number
+        self._authority = find_issuer(certificate, authorities)
+        self._revocations = revocations
+        self._validity: Validity | None = None
+        self._fault = ""
+        try:
+            self._validity = signing_validity(certificate, authorities)
+        except SignerCertificateInvalid as error:
+            self._fault = error.message
+
+    def check_valid(self, at_ms: int) -> None:
+        """Check that it is a signing certificate of the directory's authority, valid and unrevoked at this time.
+
+        An auditor passes a time in the past: a certificate revoked later than that was good then.
+
+        Args:
+            at_ms: milliseconds since the Unix epoch, UTC.
+
+        Raises:
+            SignerCertificateInvalid: wrong profile or authority, not valid yet, or not any more.
+            SignerRevoked: revoked at this time or before.
+            RevocationUnavailable: no list can tell.
+        """
+        # (1) Path and profile, validated when the keyring was built (RFC 5280 section 6).
+        if self._validity is None or self._authority is None:
+            raise SignerCertificateInvalid(self._fault, certificate_sha256=self.sha256.hex())
+        # (2) Within its own and its authority's period.
+        if not self._validity.first_ms <= at_ms <= self._validity.last_ms:
+            message = "the signing certificate is not valid at the time of use"
+            raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
+        # (3) Not revoked, and that is known (RFC 5280 section 6.3).
+        listed = self._revocations.listing(self._authority)
+        if listed is None:
+            message = "there is no revocation list of the authority that issued the signing certificate"
+            raise RevocationUnavailable(message)
+        revoked_at_ms = listed.revoked_at(self._serial, at_ms)
+        if revoked_at_ms is not None and revoked_at_ms <= at_ms:
+            message = "the signing certificate is revoked"
+            raise SignerRevoked(message, certificate_sha256=self.sha256.hex(), revoked_at_ms=str(revoked_at_ms))
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Check an ECDSA P-256/SHA-256 signature (ASN.1 DER) over exactly these bytes.
+
+        Says nothing about whether the certificate is valid: ask ``check_valid`` too.
+
+        Raises:
+            SignatureInvalid: this key did not sign these bytes.
+        """
+        if not ecdsa_verifies(self._key, message, signature):
+            text = "the signature is not by this key over these bytes"
+            raise SignatureInvalid(text, certificate_sha256=self.sha256.hex())
+
+
+class DirectoryKeyring:
+    """The signing certificates of one directory version (the port Keyring)."""
+
+    def __init__(self, directory: Directory, revocations: Revocations) -> None:
+        """Validate every certificate that the directory lists.
+
+        Raises:
+            DirectoryInvalid: an authority or a listed certificate cannot be used at all (see ``listed_certificate``).
+        """
+        self.directory: Final = directory
+        authorities = signing_authorities(directory.signing_authorities)
+        self._signers: dict[bytes, ListedCertificate] = {}
+        for agency in directory.agencies.values():
+            for data in agency.signing_certificates:
+                certificate = listed_certificate(data, agency.id, directory.trust_domain)
+                signer = ListedCertificate(agency.id, certificate, authorities, revocations)
+                self._signers[signer.sha256] = signer
+
+    def signer(self, certificate_sha256: bytes) -> ListedCertificate:
+        """The certificate of this fingerprint.
+
+        Raises:
+            SignerUnknown: the directory lists no such certificate.
+        """
+        found = self._signers.get(certificate_sha256)
+        if found is None:
+            message = "the directory in force does not list the signing certificate"
+            raise SignerUnknown(message, certificate_sha256=certificate_sha256[:32].hex())
+        return found
+
+
+class LiveKeyring:
+    """The keyring of whichever directory version is in force (the port Keyring). Safe to call from any thread."""
+
+    def __init__(self, directory: DirectoryInForce, revocations: Revocations) -> None:
+        """Build the keyring of the version in force.
+
+        Raises:
+            DirectoryInvalid, DirectoryUnavailable
+        """
+        self._directory = directory
+        self._revocations = revocations
+        self._keyring = DirectoryKeyring(directory.current(), revocations)
+
+    def signer(self, certificate_sha256: bytes) -> ListedCertificate:
+        """The certificate of this fingerprint in the version in force.
+
+        Raises:
+            SignerUnknown: the directory lists no such certificate.
+            DirectoryUnavailable: the directory has expired.
+        """
+        directory = self._directory.current()
+        keyring = self._keyring
+        if keyring.directory is not directory:
+            # Two threads may both build it after a change; they build the same, and either may win.
+            keyring = self._keyring = DirectoryKeyring(directory, self._revocations)
+        return keyring.signer(certificate_sha256)
+
+
+def signing_authorities(documents: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
+    """Read the signing authorities that a directory lists.
+
+    Raises:
+        DirectoryInvalid: one cannot be read.
+    """
+    try:
+        return tuple(parse_certificate(document) for document in documents)
+    except CertificateInvalid as error:
+        message = "the directory lists a signing authority whose certificate cannot be read"
+        raise DirectoryInvalid(message) from error
+
+
+def listed_certificate(data: bytes, agency: str, trust_domain: str) -> x509.Certificate:
+    """Read a certificate that a directory lists for an agency.
+
+    Raises:
+        DirectoryInvalid: it cannot be read, its key is not on P-256, or it names another agency or trust domain. No
+            directory may make one agency's key speak for another.
+    """
+    try:
+        certificate = parse_certificate(data)
+        p256_public_key(certificate)
+        principal = principal_of(certificate)
+    except (CertificateInvalid, PeerIdentityMissing) as error:
+        message = f"the directory lists a signing certificate of {agency} that cannot be used: {error.message}"
+        raise DirectoryInvalid(message) from error
+    if (principal.agency, principal.trust_domain) != (agency, trust_domain):
+        message = f"the directory lists for {agency} a signing certificate that names another agency"
+        raise DirectoryInvalid(message)
+    return certificate

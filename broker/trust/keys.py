@@ -1,0 +1,104 @@
+"""Keys from PEM files.
+
+A private key file is refused when anyone but its owner can read it. No error names more than the file: what the
+library says about a key that it could not read is dropped, because it may quote the bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from broker.core.errors import KeyInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+MAX_KEY_FILE_BYTES: Final = 64 * 1024
+_READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def load_signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read the P-256 private key that signs records, directories or certificates.
+
+    Raises:
+        KeyInvalid: unreadable, open to group or others, encrypted, or of another type.
+    """
+    key = _load_private_key(path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not is_p256(key.public_key()):
+        message = f"{path.name} is not a P-256 private key"
+        raise KeyInvalid(message)
+    return key
+
+
+def load_checkpoint_key(path: Path) -> ed25519.Ed25519PrivateKey:
+    """Read the Ed25519 private key that signs checkpoints.
+
+    Raises:
+        KeyInvalid: unreadable, open to group or others, encrypted, or of another type.
+    """
+    key = _load_private_key(path)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        message = f"{path.name} is not an Ed25519 private key"
+        raise KeyInvalid(message)
+    return key
+
+
+def load_verification_key(path: Path) -> ec.EllipticCurvePublicKey:
+    """Read a P-256 public key, such as the pinned governance key.
+
+    Raises:
+        KeyInvalid: unreadable, or of another type.
+    """
+    try:
+        with path.open("rb") as file:
+            key = load_pem_public_key(file.read(MAX_KEY_FILE_BYTES))
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        message = f"{path.name} cannot be read as a public key in PEM"
+        raise KeyInvalid(message) from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not is_p256(key):
+        message = f"{path.name} is not a P-256 public key"
+        raise KeyInvalid(message)
+    return key
+
+
+def is_p256(key: object) -> bool:
+    """Whether this is a public key on P-256, the one curve on which records are signed."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def private_key_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    """PKCS #8 in PEM, not encrypted: the file's mode is what guards it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_key_pem(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+    """SubjectPublicKeyInfo in PEM."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _load_private_key(path: Path) -> PrivateKeyTypes:
+    try:
+        with path.open("rb") as file:
+            # Asked of the open file, not of its name, so that what was checked is what is read.
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & _READABLE_BY_OTHERS:
+                message = f"{path.name} is accessible to others than its owner"
+                raise KeyInvalid(message)
+            return load_pem_private_key(file.read(MAX_KEY_FILE_BYTES), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        message = f"{path.name} cannot be read as an unencrypted private key in PEM"
+        raise KeyInvalid(message) from None

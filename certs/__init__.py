@@ -1,0 +1,1 @@
+"""Certificate profiles, the development authority, and the commands that issue, renew and revoke."""

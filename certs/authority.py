@@ -1,0 +1,188 @@
+"""A certificate authority in memory: it issues, revokes, and lists what it revoked.
+
+Times are arguments and nothing is written: what runs it decides where its state lives (certs/folder.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from broker.core.errors import CertificateInvalid, KeyInvalid
+from broker.trust.certificates import fingerprint, p256_public_key
+from certs import profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from broker.core.identity import Principal
+    from certs.profiles import Profile
+
+REASONS: Final = {
+    flag.value: flag
+    for flag in (
+        x509.ReasonFlags.key_compromise,
+        x509.ReasonFlags.affiliation_changed,
+        x509.ReasonFlags.superseded,
+        x509.ReasonFlags.cessation_of_operation,
+    )
+}
+"""Why a certificate can be revoked, by RFC 5280's names. None of them can be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What an authority remembers of a certificate. ``revoked_at`` is None while it is good."""
+
+    serial: int
+    sha256: bytes
+    principal: str
+    profile: str
+    not_after: datetime
+    revoked_at: datetime | None = None
+    reason: str = ""
+
+
+class Authority:
+    """An authority of one kind of certificate. For one thread at a time."""
+
+    def __init__(
+        self,
+        key: ec.EllipticCurvePrivateKey,
+        certificate: x509.Certificate,
+        *,
+        issued: Iterable[Issued] = (),
+        crl_number: int = 0,
+    ) -> None:
+        """Take up an authority's work.
+
+        Args:
+            key: its private key.
+            certificate: its certificate.
+            issued: what it has issued so far.
+            crl_number: the number of its last revocation list, 0 before the first.
+
+        Raises:
+            KeyInvalid: the certificate is another key's.
+        """
+        if key.public_key() != p256_public_key(certificate):
+            message = "the authority's private key does not belong to its certificate"
+            raise KeyInvalid(message)
+        self.key: Final = key
+        self.certificate: Final = certificate
+        self._issued = {entry.serial: entry for entry in issued}
+        self._crl_number = crl_number
+
+    @classmethod
+    def create(cls, name: str, now: datetime) -> Authority:
+        """A new authority with a key and a self-signed certificate of its own."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = profiles.authority(name, key.public_key(), now).issuer_name(profiles.common_name(name))
+        return cls(key, builder.sign(key, hashes.SHA256()))
+
+    @property
+    def issued(self) -> Mapping[int, Issued]:
+        """What it has issued, by serial number."""
+        return self._issued
+
+    @property
+    def crl_number(self) -> int:
+        """The number of its last revocation list, 0 before the first."""
+        return self._crl_number
+
+    def issue(
+        self,
+        profile: Profile,
+        principal: Principal,
+        public_key: ec.EllipticCurvePublicKey,
+        now: datetime,
+        *,
+        lifetime: timedelta | None = None,
+        server_names: Sequence[str] = profiles.LOCAL_NAMES,
+    ) -> x509.Certificate:
+        """Certify that this key is this principal's; see ``profiles.leaf`` for the arguments."""
+        certificate = self.sign(
+            profiles.leaf(profile, principal, public_key, now, lifetime=lifetime, server_names=server_names)
+        )
+        self._issued[certificate.serial_number] = Issued(
+            serial=certificate.serial_number,
+            sha256=fingerprint(certificate),
+            principal=principal.spiffe_id,
+            profile=profile.name,
+            not_after=certificate.not_valid_after_utc,
+        )
+        return certificate
+
+    def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
+        """Add issuer and authority key identifier, and sign whatever it is. ``issue`` is for certificates in use."""
+        own_identifier = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return (
+            builder.issuer_name(self.certificate.subject)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own_identifier), critical=False
+            )
+            .sign(self.key, hashes.SHA256())
+        )
+
+    def revoke(self, serial: int, at: datetime, reason: str) -> Issued:
+        """Put a certificate on the next revocation list.
+
+        Args:
+            serial: its serial number.
+            at: since when it is not to be trusted, which may lie in the past.
+            reason: one of ``REASONS``.
+
+        Raises:
+            CertificateInvalid: it was not issued here, or is revoked already: the first date stands, because records
+                were judged by it.
+        """
+        entry = self._issued.get(serial)
+        if entry is None:
+            message = "this authority did not issue the certificate"
+            raise CertificateInvalid(message, serial=f"{serial:x}")
+        if entry.revoked_at is not None:
+            message = "the certificate is revoked already"
+            raise CertificateInvalid(message, serial=f"{serial:x}")
+        self._issued[serial] = replace(entry, revoked_at=at, reason=REASONS[reason].value)
+        return self._issued[serial]
+
+    def revocation_list(
+        self, now: datetime, valid_for: timedelta, *, number: int | None = None
+    ) -> x509.CertificateRevocationList:
+        """List every certificate ever revoked, under the next number.
+
+        Expired certificates stay listed: records that they signed are verified for decades.
+
+        Args:
+            now: when the list is issued.
+            valid_for: how long until the next update.
+            number: a number other than the next.
+        """
+        self._crl_number = self._crl_number + 1 if number is None else number
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(now)
+            .next_update(now + valid_for)
+            .add_extension(x509.CRLNumber(self._crl_number), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+        for entry in self._issued.values():
+            if entry.revoked_at is not None:
+                builder = builder.add_revoked_certificate(_revoked(entry, entry.revoked_at))
+        return builder.sign(self.key, hashes.SHA256())
+
+
+def _revoked(entry: Issued, revoked_at: datetime) -> x509.RevokedCertificate:
+    return (
+        x509.RevokedCertificateBuilder()
+        .serial_number(entry.serial)
+        .revocation_date(revoked_at)
+        .add_extension(x509.CRLReason(REASONS[entry.reason]), critical=False)
+        .build()
+    )

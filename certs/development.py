@@ -1,0 +1,133 @@
+"""A complete PKI for development and first runs: every key that a real exchange keeps apart, in one folder.
+
+Whoever holds this folder is every agency at once. Real keys are made where they are used, and never leave there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from broker.core.errors import SetupInvalid
+from broker.core.identity import Principal
+from broker.core.policy import Agency, Directory
+from broker.trust.certificates import der
+from broker.trust.directory import sign_directory
+from broker.trust.directory_payload import directory_payload
+from broker.trust.keys import private_key_pem, public_key_pem
+from broker.trust.signing import Ed25519NoteSigner
+from certs.authority import Authority
+from certs.folder import AUTHORITY_KINDS, PkiFolder
+from certs.operations import DIRECTORY_LIFETIME, LIST_LIFETIME, write_credential
+from certs.profiles import SIGNING, TLS_CLIENT, TLS_PEER
+from certs.rights import EXCHANGE, PURPOSES, TRUST_DOMAIN, members
+from certs.storage import make_folder, write_private, write_public
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from certs.profiles import AuthorityKind
+    from certs.rights import Member
+
+CHECKPOINT_KEY_NAME: Final = f"{TRUST_DOMAIN}/log"
+"""The name of the development exchange's checkpoint key. It is also the beginning of its checkpoints' origins."""
+
+_PARTS: Final = ("trust", "broker", "agencies", "authorities", "governance")
+
+
+def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
+    """Make keys, certificates, revocation lists and a signed directory for every agency of the development exchange.
+
+    Args:
+        root: the folder; made if it is not there.
+        now: when everything is issued, with a time zone.
+        force: throw away the PKI that is there, keys and all.
+
+    Raises:
+        SetupInvalid: the folder is in use and ``force`` was not given, or it holds something other than a PKI.
+    """
+    _make_room(root, force=force)
+    pki = PkiFolder(make_folder(root))
+    make_folder(pki.trust)
+    authorities = {
+        kind: Authority.create(f"case-exchange development {kind} authority", now) for kind in AUTHORITY_KINDS
+    }
+    agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members()}
+    for kind, authority in authorities.items():
+        pki.save_new_authority(kind, authority)
+        pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
+    checkpoint_vkey = _write_checkpoint_key(pki)
+    now_ms = int(now.timestamp() * 1000)
+    directory = Directory(
+        version=1,
+        trust_domain=TRUST_DOMAIN,
+        issued_at_ms=now_ms,
+        expires_at_ms=now_ms + int(DIRECTORY_LIFETIME.total_seconds() * 1000),
+        exchange=EXCHANGE,
+        signing_authorities=(der(authorities["signing"].certificate),),
+        log_keys=(checkpoint_vkey,),
+        purposes=PURPOSES,
+        agencies=agencies,
+        document=b"",
+    )
+    # Last, because a PKI without its directory is seen to be unfinished.
+    write_public(pki.directory, sign_directory(directory_payload(directory), _write_governance_key(pki)))
+    return pki
+
+
+def _make_room(root: Path, *, force: bool) -> None:
+    try:
+        present = {entry.name for entry in root.iterdir()} if root.exists() else set()
+    except OSError as error:
+        message = f"{root.name} cannot be used as a PKI folder: {error.strerror}"
+        raise SetupInvalid(message) from error
+    if present and not force:
+        message = f"{root.name} is not empty; --force throws away the PKI in it, keys and all"
+        raise SetupInvalid(message)
+    if not present.issubset(_PARTS):
+        message = f"{root.name} holds something other than a PKI, so nothing was removed"
+        raise SetupInvalid(message)
+    for name in present:
+        shutil.rmtree(root / name)
+
+
+def _enrol(pki: PkiFolder, member: Member, authorities: Mapping[AuthorityKind, Authority], now: datetime) -> Agency:
+    """Give an agency its keys and certificates, and write down what the directory is to say of it."""
+    folder = make_folder(pki.member(member.agency))
+    principal = Principal(TRUST_DOMAIN, member.agency, member.system)
+    certificates = {}
+    for profile in (TLS_PEER if member.agency == EXCHANGE else TLS_CLIENT, SIGNING):
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = authorities[profile.authority].issue(profile, principal, key.public_key(), now)
+        write_credential(key, certificate, folder / f"{profile.file_stem}.pem")
+        certificates[profile] = certificate
+    return Agency(
+        id=member.agency,
+        name=member.name,
+        signing_certificates=(der(certificates[SIGNING]),),
+        publish=member.publish,
+        receive=member.receive,
+        replay=member.replay,
+    )
+
+
+def _write_checkpoint_key(pki: PkiFolder) -> str:
+    key = ed25519.Ed25519PrivateKey.generate()
+    vkey = Ed25519NoteSigner(CHECKPOINT_KEY_NAME, key).vkey
+    write_private(pki.checkpoint_key, private_key_pem(key))
+    write_public(pki.checkpoint_vkey, vkey.encode() + b"\n")
+    return vkey
+
+
+def _write_governance_key(pki: PkiFolder) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public_key = public_key_pem(key.public_key())
+    make_folder(pki.governance_key.parent)
+    write_private(pki.governance_key, private_key_pem(key))
+    write_public(pki.governance_public_key, public_key)
+    write_public(pki.trust / "governance.pem", public_key)
+    return key

@@ -1,0 +1,190 @@
+"""What an authority's operator does: issue, renew, revoke, and tell everyone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from broker.core.errors import CertificateInvalid, DirectoryInvalid
+from broker.trust.certificates import der, find_issuer, load_certificates, principal_of
+from broker.trust.directory import open_directory, sign_directory
+from broker.trust.directory_payload import directory_payload
+from broker.trust.keys import load_signing_key, load_verification_key, private_key_pem
+from certs.folder import AUTHORITY_KINDS
+from certs.profiles import LOCAL_NAMES, SIGNING, profile_of
+from certs.storage import make_folder, write_private, write_public
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from broker.core.identity import Principal
+    from broker.core.policy import Directory
+    from certs.authority import Authority, Issued
+    from certs.folder import PkiFolder
+    from certs.profiles import AuthorityKind, Profile
+
+LIST_LIFETIME: Final = timedelta(days=7)
+"""How long a revocation list is good for, unless the operator says otherwise."""
+
+DIRECTORY_LIFETIME: Final = timedelta(days=365)
+
+
+class Credential(NamedTuple):
+    """A certificate with the files in which it and its key are, and whether the directory lists it already."""
+
+    certificate: x509.Certificate
+    certificate_path: Path
+    key_path: Path
+    listed: bool
+
+
+def issue(
+    pki: PkiFolder,
+    profile: Profile,
+    principal: Principal,
+    now: datetime,
+    *,
+    folder: Path | None = None,
+    server_names: Sequence[str] = LOCAL_NAMES,
+) -> Credential:
+    """Make a key, certify it, and write both into the agency's folder, or into ``folder``.
+
+    A signing certificate is listed in the directory at once where the governance key is in the PKI folder, as in
+    development; elsewhere governance lists it.
+
+    Raises:
+        CertificateInvalid: there is a key or certificate already, which a renewal would replace and this must not.
+        PeerUnknown: a signing certificate for an agency that the directory does not list.
+    """
+    target = make_folder(pki.member(principal.agency) if folder is None else folder)
+    key_path, certificate_path = target / f"{profile.file_stem}.key", target / f"{profile.file_stem}.pem"
+    for path in (key_path, certificate_path):
+        if path.exists():
+            message = f"{path.name} is there already; replace it with case-exchange certs renew"
+            raise CertificateInvalid(message)
+    return _certify(pki, profile, principal, now, certificate_path=certificate_path, server_names=server_names)
+
+
+def renew(pki: PkiFolder, certificate_path: Path, now: datetime) -> Credential:
+    """Replace a certificate and its key by new ones for the same principal, profile and names.
+
+    The old certificate is not revoked: TLS connections and spooled records that use it stay good, and the directory
+    goes on listing an old signing certificate, so that what it signed can be verified as long as it is kept.
+
+    Raises:
+        CertificateInvalid: the certificate follows no profile, or was not issued by this PKI.
+    """
+    old = load_certificates(certificate_path)[0]
+    profile = profile_of(old)
+    if profile is None or find_issuer(old, [pki.load_authority(profile.authority).certificate]) is None:
+        message = f"{certificate_path.name} was not issued by an authority in this PKI folder"
+        raise CertificateInvalid(message)
+    names = _server_names(old)
+    return _certify(pki, profile, principal_of(old), now, certificate_path=certificate_path, server_names=names)
+
+
+def revoke(pki: PkiFolder, certificate_path: Path, now: datetime, reason: str, *, since: datetime) -> Issued:
+    """Revoke a certificate and publish the list that says so.
+
+    Args:
+        pki: where its authority is.
+        certificate_path: the certificate.
+        now: the time.
+        reason: one of ``certs.authority.REASONS``.
+        since: from when on it is not to be trusted.
+
+    Raises:
+        CertificateInvalid: no authority here issued it, or it is revoked already.
+    """
+    certificate = load_certificates(certificate_path)[0]
+    for kind in AUTHORITY_KINDS:
+        authority = pki.load_authority(kind)
+        if find_issuer(certificate, [authority.certificate]) is not None:
+            revoked = authority.revoke(certificate.serial_number, since, reason)
+            pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
+            return revoked
+    message = f"{certificate_path.name} was not issued by an authority in this PKI folder"
+    raise CertificateInvalid(message)
+
+
+def publish_lists(
+    pki: PkiFolder, kinds: Sequence[AuthorityKind], now: datetime, valid_for: timedelta = LIST_LIFETIME
+) -> dict[AuthorityKind, Authority]:
+    """Publish fresh revocation lists, as must be done before the last ones' next update. Returns the authorities."""
+    authorities = {kind: pki.load_authority(kind) for kind in kinds}
+    for kind, authority in authorities.items():
+        pki.publish_revocation_list(kind, authority, now, valid_for)
+    return authorities
+
+
+def write_credential(
+    key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, certificate_path: Path
+) -> tuple[Path, Path]:
+    """Write a certificate and its key beside it. Returns both paths."""
+    key_path = certificate_path.with_suffix(".key")
+    write_private(key_path, private_key_pem(key))
+    write_public(certificate_path, certificate.public_bytes(Encoding.PEM))
+    return certificate_path, key_path
+
+
+def _certify(
+    pki: PkiFolder,
+    profile: Profile,
+    principal: Principal,
+    now: datetime,
+    *,
+    certificate_path: Path,
+    server_names: Sequence[str],
+) -> Credential:
+    directory = _directory_to_amend(pki) if profile is SIGNING else None
+    if directory is not None:
+        directory.agency(principal.agency)
+    authority = pki.load_authority(profile.authority)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = authority.issue(profile, principal, key.public_key(), now, server_names=server_names)
+    pki.save_state(profile.authority, authority)
+    # Listed before the key is put in use: a record signed with an unlisted certificate would be refused.
+    if directory is not None:
+        _list_signer(pki, directory, principal.agency, certificate, now)
+    certificate_path, key_path = write_credential(key, certificate, certificate_path)
+    return Credential(certificate, certificate_path, key_path, listed=directory is not None)
+
+
+def _directory_to_amend(pki: PkiFolder) -> Directory | None:
+    if not pki.governance_key.exists():
+        return None
+    try:
+        document = pki.directory.read_bytes()
+    except OSError as error:
+        message = f"{pki.directory.name} cannot be read as a directory: {error.strerror}"
+        raise DirectoryInvalid(message) from error
+    return open_directory(document, load_verification_key(pki.governance_public_key))
+
+
+def _list_signer(
+    pki: PkiFolder, directory: Directory, agency: str, certificate: x509.Certificate, now: datetime
+) -> None:
+    member = directory.agency(agency)
+    listed = replace(member, signing_certificates=(*member.signing_certificates, der(certificate)))
+    now_ms = int(now.timestamp() * 1000)
+    amended = replace(
+        directory,
+        version=directory.version + 1,
+        issued_at_ms=now_ms,
+        expires_at_ms=now_ms + int(DIRECTORY_LIFETIME.total_seconds() * 1000),
+        agencies={**directory.agencies, agency: listed},
+    )
+    write_public(pki.directory, sign_directory(directory_payload(amended), load_signing_key(pki.governance_key)))
+
+
+def _server_names(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]

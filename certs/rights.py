@@ -1,0 +1,150 @@
+"""The development directory's rights: who may say, hear and replay what. Whatever is not here is denied."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from broker.core.policy import ANY, PublishRight, ReceiveRight, ReplayRight
+from broker.core.streams import AUDIT, CASES, DNA, NOTICES
+
+TRUST_DOMAIN: Final = "case-exchange.example"
+EXCHANGE: Final = "exchange"
+PURPOSES: Final = frozenset({"child-rescue", "dna-matching", "public-appeal", "case-closure", "correction"})
+
+SHANXI: Final = "shanxi-police"
+HEBEI: Final = "hebei-police"
+LAB: Final = "national-dna-database"
+NGO: Final = "child-aid-ngo"
+MINISTRY: Final = "ministry"
+AUDIT_OFFICE: Final = "national-audit"
+
+_WHOLE: Final = frozenset({ANY})
+_WITHOUT_IDENTITY: Final = frozenset({"case", "description", "photos"})
+"""What a non-governmental organisation may have of a case: nothing that says who the child is."""
+_POLICE: Final = (SHANXI, HEBEI)
+
+
+class Member(NamedTuple):
+    """An agency of the development exchange."""
+
+    agency: str
+    name: str
+    system: str
+    publish: dict[str, PublishRight]
+    receive: dict[str, ReceiveRight]
+    replay: dict[str, ReplayRight]
+
+
+def members() -> tuple[Member, ...]:
+    """Every agency of the development exchange, with its rights."""
+    return (
+        _police(SHANXI, "Shanxi provincial police (sample)", other=HEBEI),
+        _police(HEBEI, "Hebei provincial police (sample)", other=SHANXI),
+        _lab(),
+        _ngo(),
+        _ministry(),
+        Member(AUDIT_OFFICE, "National audit office (sample)", "auditor", {}, {}, _auditor_replay()),
+        Member(EXCHANGE, "The exchange itself (sample)", "broker", {}, {}, {}),
+    )
+
+
+def _police(agency: str, name: str, *, other: str) -> Member:
+    colleagues = (other, MINISTRY, LAB, NGO)
+    return Member(
+        agency,
+        name,
+        "gateway",
+        publish={
+            "CaseRecord": _to(other, MINISTRY, NGO),
+            "SampleRequest": _to(LAB),
+            "Closure": _to(*colleagues),
+            "Correction": _to(*colleagues),
+        },
+        receive={
+            "CaseRecord": _from(other, NGO),
+            "Tip": _from(NGO),
+            "MatchNotification": _from(LAB),
+            "NoMatchResult": _from(LAB),
+            "PublicNotice": _from(MINISTRY),
+            "Closure": _from(other, MINISTRY),
+            "Correction": _from(other, MINISTRY, LAB, NGO),
+        },
+        replay={},
+    )
+
+
+def _lab() -> Member:
+    return Member(
+        LAB,
+        "National DNA database (sample)",
+        "gateway",
+        publish={
+            "StrProfile": _to(LAB),
+            "MatchNotification": _to(*_POLICE),
+            "NoMatchResult": _to(*_POLICE, MINISTRY),
+            "Correction": _to(*_POLICE, MINISTRY, LAB),
+        },
+        receive={
+            "SampleRequest": _from(*_POLICE),
+            "StrProfile": _from(LAB),
+            "Closure": _from(*_POLICE, MINISTRY),
+            "Correction": _from(*_POLICE, MINISTRY, LAB),
+        },
+        replay={},
+    )
+
+
+def _ministry() -> Member:
+    return Member(
+        MINISTRY,
+        "Ministry (sample)",
+        "gateway",
+        publish={
+            "PublicNotice": _to(*_POLICE, NGO),
+            "Closure": _to(*_POLICE, LAB, NGO),
+            "Correction": _to(*_POLICE, LAB, NGO),
+        },
+        receive={
+            "CaseRecord": _from(*_POLICE, NGO),
+            "Tip": _from(NGO),
+            "NoMatchResult": _from(LAB),
+            "Closure": _from(*_POLICE),
+            "Correction": _from(*_POLICE, LAB, NGO),
+        },
+        replay={},
+    )
+
+
+def _ngo() -> Member:
+    return Member(
+        NGO,
+        "Child aid organisation (sample)",
+        "gateway",
+        publish={
+            "CaseRecord": _to(*_POLICE, MINISTRY),
+            "Tip": _to(*_POLICE, MINISTRY),
+            "Correction": _to(*_POLICE, MINISTRY),
+        },
+        receive={
+            "CaseRecord": ReceiveRight(frozenset(_POLICE), _WITHOUT_IDENTITY),
+            "PublicNotice": _from(MINISTRY),
+            "Closure": _from(*_POLICE, MINISTRY),
+            # A correction repeats what it corrects, so it is held to the same sections.
+            "Correction": ReceiveRight(frozenset({*_POLICE, MINISTRY}), _WITHOUT_IDENTITY | {"correction"}),
+        },
+        replay={},
+    )
+
+
+def _auditor_replay() -> dict[str, ReplayRight]:
+    # Signed bytes, digests and proofs are enough to verify; an auditor needs no child's record to do it.
+    evidence_only = ReplayRight(frozenset())
+    return {CASES: evidence_only, DNA: evidence_only, NOTICES: evidence_only, AUDIT: ReplayRight(_WHOLE)}
+
+
+def _to(*recipients: str) -> PublishRight:
+    return PublishRight(frozenset(recipients), _WHOLE)
+
+
+def _from(*publishers: str) -> ReceiveRight:
+    return ReceiveRight(frozenset(publishers), _WHOLE)

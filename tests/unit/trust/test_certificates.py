@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from broker.core.errors import CertificateInvalid, PeerIdentityMissing, SignerCertificateInvalid
+from broker.core.identity import Principal
+from broker.trust.certificates import (
+    DOCUMENT_SIGNING,
+    fingerprint,
+    load_certificates,
+    p256_public_key,
+    parse_certificate,
+    principal_of,
+    signing_validity,
+    validity,
+)
+from certs import profiles
+from certs.authority import Authority
+from tests.support.pki import Credential, SamplePki, milliseconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHANXI_GATEWAY = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
+
+
+def check(pki: SamplePki, credential: Credential) -> None:
+    signing_validity(credential.certificate, [pki.authority("signing").certificate])
+
+
+def test_the_one_uri_name_is_the_principal_and_dns_names_beside_it_are_not(pki: SamplePki) -> None:
+    credential = pki.credential(profiles.TLS_SERVER, agency="exchange", system="broker")
+    assert principal_of(credential.certificate) == Principal("case-exchange.example", "exchange", "broker")
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        (),
+        (SHANXI_GATEWAY, SHANXI_GATEWAY.replace("shanxi", "hebei")),
+        (SHANXI_GATEWAY, SHANXI_GATEWAY),
+        ("https://case-exchange.example/agency/shanxi-police/gateway",),
+        (SHANXI_GATEWAY + "/more",),
+    ],
+)
+def test_a_certificate_without_exactly_one_name_of_the_right_form_names_nobody(
+    pki: SamplePki, uris: tuple[str, ...]
+) -> None:
+    with pytest.raises(PeerIdentityMissing):
+        principal_of(pki.with_uris(*uris).certificate)
+
+
+def test_a_certificate_without_alternative_names_names_nobody(pki: SamplePki) -> None:
+    with pytest.raises(PeerIdentityMissing, match="no subject alternative name"):
+        principal_of(pki.authority("tls").certificate)
+
+
+def test_the_fingerprint_is_the_sha256_of_the_bytes(pki: SamplePki) -> None:
+    credential = pki.credential()
+    assert fingerprint(credential.certificate) == hashlib.sha256(credential.der).digest()
+
+
+def test_a_signing_certificate_is_usable_where_its_own_period_and_its_authority_s_overlap(pki: SamplePki) -> None:
+    credential, authority = pki.credential(), pki.authority("signing").certificate
+    usable = signing_validity(credential.certificate, [authority])
+    assert usable == validity(credential.certificate)
+    outliving = pki.credential(lifetime=profiles.AUTHORITY_LIFETIME + timedelta(days=1))
+    assert signing_validity(outliving.certificate, [authority]).last_ms == validity(authority).last_ms
+
+
+def test_a_certificate_that_precedes_its_authority_altogether_is_refused(pki: SamplePki) -> None:
+    early = pki.credential(issued=pki.now - timedelta(days=9), lifetime=timedelta(days=1))
+    with pytest.raises(SignerCertificateInvalid, match="never valid"):
+        check(pki, early)
+
+
+def test_a_tls_certificate_is_never_a_signing_certificate(pki: SamplePki) -> None:
+    tls = pki.credential(profiles.TLS_CLIENT)
+    with pytest.raises(SignerCertificateInvalid, match="not issued by a signing authority"):
+        check(pki, tls)
+    for usage in (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH):
+        for usages in ([usage], [DOCUMENT_SIGNING, usage], [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]):
+            with pytest.raises(SignerCertificateInvalid, match="not a signing certificate"):
+                check(pki, pki.with_extensions(x509.ExtendedKeyUsage(usages)))
+
+
+def test_a_signing_certificate_without_extended_key_usage_is_accepted(pki: SamplePki) -> None:
+    good = pki.credential()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(good.certificate.subject)
+        .public_key(good.key.public_key())
+        .serial_number(1)
+        .not_valid_before(good.certificate.not_valid_before_utc)
+        .not_valid_after(good.certificate.not_valid_after_utc)
+    )
+    for extension in good.certificate.extensions:
+        if not isinstance(extension.value, x509.ExtendedKeyUsage | x509.AuthorityKeyIdentifier):
+            builder = builder.add_extension(extension.value, critical=extension.critical)
+    check(pki, Credential(good.key, pki.authority("signing").sign(builder)))
+
+
+def test_an_authority_of_the_same_name_with_another_key_is_another_authority(pki: SamplePki) -> None:
+    with pytest.raises(SignerCertificateInvalid, match="not issued by"):
+        check(pki, pki.of_another_authority())
+
+
+def test_of_two_authorities_of_one_name_the_one_that_signed_is_found(pki: SamplePki) -> None:
+    ours = pki.authority("signing").certificate
+    other = Authority.create("case-exchange development signing authority", pki.now).certificate
+    assert other.subject == ours.subject
+    signing_validity(pki.credential().certificate, [other, ours])
+
+
+def test_an_authority_s_certificate_signs_no_record(pki: SamplePki) -> None:
+    usage = profiles.authority("x", ec.generate_private_key(ec.SECP256R1()).public_key(), pki.now)
+    key_usage = next(e.value for e in usage._extensions if isinstance(e.value, x509.KeyUsage))
+    with pytest.raises(SignerCertificateInvalid, match="key usage"):
+        check(pki, pki.with_extensions(key_usage, critical=True))
+    with pytest.raises(SignerCertificateInvalid, match="authority's certificate"):
+        check(pki, pki.with_extensions(x509.BasicConstraints(ca=True, path_length=None), critical=True))
+
+
+def test_an_unknown_critical_extension_is_refused(pki: SamplePki) -> None:
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    with pytest.raises(SignerCertificateInvalid, match="unaccounted-for critical") as caught:
+        check(pki, pki.with_extensions(unknown, critical=True))
+    assert "subject" not in caught.value.message
+    check(pki, pki.with_extensions(unknown))
+
+
+def test_only_p256_keys_sign(pki: SamplePki) -> None:
+    other_curve = pki.credential(key=ec.generate_private_key(ec.SECP384R1()))
+    with pytest.raises(CertificateInvalid, match="not on P-256"):
+        p256_public_key(other_curve.certificate)
+
+
+def test_a_flipped_byte_in_a_certificate_is_refused(pki: SamplePki) -> None:
+    credential = pki.credential()
+    tbs = credential.certificate.tbs_certificate_bytes
+    at = credential.der.index(tbs) + tbs.index(b"shanxi-police/gateway")
+    mutant = bytearray(credential.der)
+    mutant[at] ^= 1
+    with pytest.raises(SignerCertificateInvalid):
+        check(pki, Credential(credential.key, parse_certificate(bytes(mutant))))
+
+
+def test_what_is_not_a_certificate_is_refused(pki: SamplePki, tmp_path: Path) -> None:
+    for data in (b"", b"-----BEGIN CERTIFICATE-----\n", pki.credential().der[:-1], pki.credential().der + b"\0"):
+        with pytest.raises(CertificateInvalid):
+            parse_certificate(data)
+        path = tmp_path / "a.pem"
+        path.write_bytes(data)
+        with pytest.raises(CertificateInvalid, match=r"a\.pem"):
+            load_certificates(path)
+    with pytest.raises(CertificateInvalid, match=r"missing\.pem"):
+        load_certificates(tmp_path / "missing.pem")
+
+
+def test_a_file_may_hold_a_chain_and_the_first_is_the_leaf(pki: SamplePki, tmp_path: Path) -> None:
+    path = tmp_path / "chain.pem"
+    leaf, above = pki.tls_paths("exchange")[0].read_bytes(), (pki.folder.trust / "tls-ca.pem").read_bytes()
+    path.write_bytes(leaf + above)
+    certificates = load_certificates(path)
+    assert len(certificates) == 2
+    assert certificates[0] == pki.tls_certificate("exchange")
+    assert milliseconds(certificates[0].not_valid_after_utc) == validity(certificates[0]).last_ms

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
+from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.trust.directory import DirectoryFile, PinnedDirectory, open_directory, sign_directory
+from broker.trust.directory_payload import directory_payload
+from certs.storage import write_public
+from tests.support.pki import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.pki import SamplePki
+
+
+def seal(
+    pki: SamplePki, payload: bytes, *, kind: str = DIRECTORY_TYPE, signed_kind: str | None = None
+) -> dict[str, Any]:
+    """A DSSE envelope signed by governance, without any of the checks of ``sign_directory``."""
+    message = pae(signed_kind or kind, payload)
+    signature = pki.governance_key.sign(message, ec.ECDSA(hashes.SHA256()))
+    return {
+        "payloadType": kind,
+        "payload": base64.b64encode(payload).decode(),
+        "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
+    }
+
+
+def refused(pki: SamplePki, envelope: Any) -> str:
+    document = envelope if isinstance(envelope, bytes) else json.dumps(envelope).encode()
+    with pytest.raises(DirectoryInvalid) as caught:
+        open_directory(document, pki.governance_public_key)
+    return caught.value.message
+
+
+def payload_of(pki: SamplePki) -> bytes:
+    return directory_payload(pki.directory)
+
+
+def test_a_signed_directory_reads_back_as_it_was_written(pki: SamplePki) -> None:
+    document = pki.sign(pki.directory)
+    assert open_directory(document, pki.governance_public_key) == replace(pki.directory, document=document)
+
+
+def test_the_signed_payload_is_kept_byte_for_byte(pki: SamplePki) -> None:
+    payload = b" " + payload_of(pki)
+    envelope = json.loads(sign_directory(payload, pki.governance_key))
+    assert base64.b64decode(envelope["payload"]) == payload
+
+
+def test_a_directory_signed_by_another_key_is_refused(pki: SamplePki) -> None:
+    document = sign_directory(payload_of(pki), ec.generate_private_key(ec.SECP256R1()))
+    assert "not signed by the pinned" in refused(pki, document)
+
+
+def test_one_flipped_byte_of_the_payload_is_refused(pki: SamplePki) -> None:
+    payload = payload_of(pki)
+    envelope = seal(pki, payload)
+    for at in range(0, len(payload), 97):
+        mutant = payload[:at] + bytes([payload[at] ^ 1]) + payload[at + 1 :]
+        envelope["payload"] = base64.b64encode(mutant).decode()
+        assert "not signed by the pinned" in refused(pki, envelope)
+
+
+def test_a_record_s_body_cannot_be_passed_off_as_a_directory(pki: SamplePki) -> None:
+    assert "not a directory" in refused(pki, seal(pki, payload_of(pki), kind=BODY_TYPE))
+    assert "not signed by" in refused(pki, seal(pki, payload_of(pki), signed_kind=BODY_TYPE))
+
+
+def test_the_payload_is_not_looked_into_before_its_signature_is_verified(pki: SamplePki) -> None:
+    envelope = seal(pki, b"not json")
+    assert "strict JSON" in refused(pki, envelope)
+    envelope["payload"] = base64.b64encode(b"nor is this").decode()
+    assert "not signed by" in refused(pki, envelope)
+
+
+def test_the_key_id_is_only_a_hint_and_a_second_signature_does_no_harm(pki: SamplePki) -> None:
+    envelope = seal(pki, payload_of(pki))
+    good = envelope["signatures"][0]
+    envelope["signatures"] = [{"keyid": "other", "sig": "AAAA"}, {**good, "keyid": "wrong"}]
+    open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
+    envelope["signatures"] = [good] * 17
+    assert "between 1 and 16" in refused(pki, envelope)
+    envelope["signatures"] = []
+    assert "between 1 and 16" in refused(pki, envelope)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda envelope: [envelope],
+        lambda envelope: {**envelope, "more": 1},
+        lambda envelope: {key: value for key, value in envelope.items() if key != "payloadType"},
+        lambda envelope: {**envelope, "payload": 5},
+        lambda envelope: {**envelope, "signatures": [{"sig": envelope["signatures"][0]["sig"]}]},
+        lambda envelope: {**envelope, "signatures": [{**envelope["signatures"][0], "more": 1}]},
+        lambda envelope: {**envelope, "payload": envelope["payload"] + "\n"},
+        lambda envelope: {**envelope, "payload": envelope["payload"].rstrip("=") + "é"},
+        lambda envelope: {**envelope, "payload": "aGl="},
+        lambda envelope: json.dumps(envelope).encode() + b"{}",
+        lambda envelope: json.dumps(envelope).replace("{", '{"payloadType": "x", ', 1).encode(),
+        lambda _: b"",
+        lambda _: b"\xff",
+        lambda _: b"[" * 200_000,
+        lambda _: b"1" * 5_000,
+        lambda _: b"NaN",
+        lambda _: b" " * (16 * 1024 * 1024 + 1),
+    ],
+    ids=[
+        "list",
+        "extra key",
+        "no type",
+        "payload no text",
+        "no key id",
+        "extra key in signature",
+        "newline in base64",
+        "not ascii",
+        "base64 not canonical",
+        "trailing data",
+        "key twice",
+        "empty",
+        "not utf-8",
+        "too deep",
+        "number too long",
+        "NaN",
+        "too large",
+    ],
+)
+def test_an_envelope_of_any_other_form_is_refused(pki: SamplePki, change: Callable[[Any], Any]) -> None:
+    refused(pki, change(seal(pki, payload_of(pki))))
+
+
+def changed(pki: SamplePki, path: str, value: Any) -> bytes:
+    """The payload with the value at a dotted path replaced, or removed where ``value`` is ``...``."""
+    payload = json.loads(payload_of(pki))
+    *parents, last = path.split("/")
+    place = payload
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return json.dumps(payload).encode()
+
+
+SHANXI = "agencies/shanxi-police"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("more", 1),
+        ("version", ...),
+        ("version", 0),
+        ("version", True),
+        ("version", 1.0),
+        ("version", "1"),
+        ("version", 2**63),
+        ("trust_domain", "Case-Exchange.example"),
+        ("trust_domain", "case-exchange.example/agency"),
+        ("trust_domain", "other.example"),
+        ("issued_at", "2026-01-01T00:00:00+00:00"),
+        ("issued_at", "2026-13-01T00:00:00Z"),
+        ("issued_at", "2999-01-01T00:00:00Z"),
+        ("expires_at", 5),
+        ("exchange", "nobody"),
+        ("signing_authorities", []),
+        ("signing_authorities", ["AAAA"]),
+        ("signing_authorities", ["aGl="]),
+        ("log_keys", ["sample+00000000+AAAA"]),
+        ("log_keys", "sample"),
+        ("purposes", ["Child Rescue"]),
+        ("purposes", ["child-rescue", "child-rescue"]),
+        ("agencies", []),
+        ("agencies/Shanxi", {}),
+        (f"{SHANXI}/more", 1),
+        (f"{SHANXI}/replay", ...),
+        (f"{SHANXI}/name", ""),
+        (f"{SHANXI}/name", "a\nb"),
+        (f"{SHANXI}/name", "\ud800"),
+        (f"{SHANXI}/signing_certificates", ["AAAA"]),
+        (f"{SHANXI}/publish/Rumour", {"recipients": [], "sections": []}),
+        (f"{SHANXI}/publish/AuditEvents", {"recipients": [], "sections": []}),
+        (f"{SHANXI}/publish/Tip", {"recipients": ["nobody"], "sections": []}),
+        (f"{SHANXI}/publish/Tip", {"recipients": [], "sections": ["No Section"]}),
+        (f"{SHANXI}/publish/Tip", {"recipients": [], "publishers": [], "sections": []}),
+        (f"{SHANXI}/receive/Tip", {"publishers": "*", "sections": []}),
+        (f"{SHANXI}/receive/Tip", []),
+        (f"{SHANXI}/replay/rumours", {"sections": []}),
+        (f"{SHANXI}/replay/cases", {}),
+    ],
+)
+def test_a_payload_with_anything_unknown_missing_or_malformed_is_refused(pki: SamplePki, path: str, value: Any) -> None:
+    payload = changed(pki, path, value)
+    refused(pki, seal(pki, payload))
+    with pytest.raises(DirectoryInvalid):
+        sign_directory(payload, pki.governance_key)
+
+
+def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
+    hebei = [base64.b64encode(pki.signer("hebei-police").certificate.public_bytes(Encoding.DER)).decode()]
+    message = refused(pki, seal(pki, changed(pki, f"{SHANXI}/signing_certificates", hebei)))
+    assert "names another agency" in message
+
+
+def test_a_key_that_stands_twice_is_refused_however_deep(pki: SamplePki) -> None:
+    payload = payload_of(pki)
+    twice = payload.replace(b'"replay": {', b'"replay": {}, "replay": {', 1)
+    assert twice != payload
+    assert "strict JSON" in refused(pki, seal(pki, twice))
+    assert "strict JSON" in refused(pki, seal(pki, payload + b"{}"))
+
+
+def test_times_are_kept_to_the_millisecond(pki: SamplePki) -> None:
+    directory = replace(pki.directory, issued_at_ms=1_700_000_000_001, expires_at_ms=4_000_000_000_999)
+    opened = open_directory(pki.sign(directory), pki.governance_public_key)
+    assert (opened.issued_at_ms, opened.expires_at_ms) == (1_700_000_000_001, 4_000_000_000_999)
+
+
+# --- the directory in force ------------------------------------------------------------------------------------------
+
+
+def test_a_directory_is_in_force_until_the_moment_of_its_expiry(pki: SamplePki) -> None:
+    clock = ManualClock(pki.directory.expires_at_ms - 1)
+    pinned = PinnedDirectory(pki.directory.document, pki.governance_public_key, clock)
+    assert pinned.current() == pki.directory
+    clock.value_ms += 1
+    with pytest.raises(DirectoryUnavailable):
+        pinned.current()
+    assert pinned.latest == pki.directory
+
+
+@pytest.fixture
+def file(pki: SamplePki, tmp_path: Path) -> DirectoryFile:
+    path = tmp_path / "directory.json"
+    write_public(path, pki.sign(replace(pki.directory, version=5)))
+    return DirectoryFile(path, pki.governance_public_key, ManualClock(pki.now_ms))
+
+
+def test_a_newer_file_takes_effect_and_an_unchanged_one_does_not(file: DirectoryFile, pki: SamplePki) -> None:
+    assert not file.reload()
+    write_public(file._path, pki.sign(replace(pki.directory, version=6)))
+    assert file.reload()
+    assert file.current().version == 6
+    assert not file.reload()
+
+
+def test_the_same_bytes_in_a_new_file_are_no_new_version(file: DirectoryFile) -> None:
+    write_public(file._path, file.current().document)
+    assert not file.reload()
+
+
+@pytest.mark.parametrize(("version", "message"), [(4, "older"), (5, "same version")])
+def test_an_older_version_or_another_of_the_same_number_is_refused_and_the_newer_stays(
+    file: DirectoryFile, pki: SamplePki, version: int, message: str
+) -> None:
+    write_public(file._path, pki.sign(replace(pki.directory, version=version, purposes=frozenset())))
+    for _ in range(2):
+        with pytest.raises(DirectoryInvalid, match=message):
+            file.reload()
+    assert file.current().version == 5
+    assert file.current().purposes
+
+
+def test_a_broken_or_missing_file_leaves_the_version_in_force(file: DirectoryFile) -> None:
+    write_public(file._path, b"{")
+    with pytest.raises(DirectoryInvalid):
+        file.reload()
+    file._path.unlink()
+    with pytest.raises(DirectoryInvalid, match="cannot be read"):
+        file.reload()
+    assert file.current().version == 5
+
+
+def test_a_process_that_knows_a_newer_version_does_not_start_with_an_older(file: DirectoryFile, pki: SamplePki) -> None:
+    with pytest.raises(DirectoryInvalid, match="older"):
+        DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=6)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from broker.core.errors import (
+    CaseExchangeError,
+    DirectoryInvalid,
+    DirectoryUnavailable,
+    RevocationUnavailable,
+    SignatureInvalid,
+    SignerCertificateInvalid,
+    SignerRevoked,
+    SignerUnknown,
+)
+from broker.trust.certificates import der
+from broker.trust.directory import PinnedDirectory
+from broker.trust.keyring import DirectoryKeyring, LiveKeyring
+from broker.trust.revocation import RevocationLists
+from certs import profiles
+from certs.authority import Authority
+from tests.support.pki import Credential, ManualClock, SamplePki, milliseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MINUTE_MS = 60_000
+
+
+def test_what_an_agency_signs_verifies_with_its_listed_certificate(pki: SamplePki) -> None:
+    signer = pki.signer()
+    listed = pki.keyring().signer(signer.certificate_sha256)
+    assert listed.agency == "shanxi-police"
+    assert listed.sha256 == signer.certificate_sha256
+    listed.check_valid(pki.now_ms)
+    listed.verify(b"sample", signer.sign(b"sample"))
+    with pytest.raises(SignatureInvalid):
+        listed.verify(b"sampld", signer.sign(b"sample"))
+    with pytest.raises(SignatureInvalid):
+        listed.verify(b"sample", pki.signer("hebei-police").sign(b"sample"))
+
+
+def test_a_certificate_that_the_directory_does_not_list_is_unknown(pki: SamplePki) -> None:
+    for fingerprint in (pki.credential().signer.certificate_sha256, b"", bytes(32)):
+        with pytest.raises(SignerUnknown):
+            pki.keyring().signer(fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (SamplePki.of_another_authority, SignerCertificateInvalid),
+        (SamplePki.expired, SignerCertificateInvalid),
+        (lambda pki: pki.credential(profiles.TLS_CLIENT), SignerCertificateInvalid),
+        (lambda pki: pki.credential(issued=pki.now + timedelta(days=1)), SignerCertificateInvalid),
+        (lambda pki: pki.credential(profiles.TLS_SERVER, authority=pki.authority("signing")), SignerCertificateInvalid),
+    ],
+    ids=["another authority", "expired", "tls", "not valid yet", "serverAuth by the signing authority"],
+)
+def test_a_bad_certificate_in_the_directory_is_refused_and_the_others_still_work(
+    pki: SamplePki, make: Callable[[SamplePki], Credential], error: type[CaseExchangeError]
+) -> None:
+    bad = make(pki)
+    keyring = pki.keyring_with(bad)
+    with pytest.raises(error):
+        keyring.signer(bad.signer.certificate_sha256).check_valid(pki.now_ms)
+    keyring.signer(pki.signer("hebei-police").certificate_sha256).check_valid(pki.now_ms)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda pki: pki.credential(agency="hebei-police").der,
+        lambda pki: pki.with_uris(profile=profiles.SIGNING).der,
+        lambda pki: pki.credential(key=ec.generate_private_key(ec.SECP384R1())).der,
+        lambda _: b"sample",
+    ],
+    ids=["another agency's", "nobody's", "another curve", "no certificate"],
+)
+def test_no_directory_may_list_for_an_agency_what_is_not_its_own(
+    pki: SamplePki, make: Callable[[SamplePki], bytes]
+) -> None:
+    with pytest.raises(DirectoryInvalid):
+        pki.keyring(pki.directory_with("shanxi-police", [make(pki)]))
+
+
+def test_a_certificate_is_valid_from_its_first_to_its_last_moment(pki: SamplePki) -> None:
+    credential = pki.credential(issued=pki.now + timedelta(hours=1), lifetime=timedelta(hours=1))
+    listed = pki.keyring_with(credential).signer(credential.signer.certificate_sha256)
+    first = milliseconds(credential.certificate.not_valid_before_utc)
+    last = milliseconds(credential.certificate.not_valid_after_utc)
+    for at_ms in (first, last):
+        listed.check_valid(at_ms)
+    for at_ms in (first - 1, last + 1):
+        with pytest.raises(SignerCertificateInvalid, match="not valid at the time"):
+            listed.check_valid(at_ms)
+
+
+def test_a_revoked_signer_is_refused_from_the_moment_of_revocation_and_stands_before_it(pki: SamplePki) -> None:
+    credential = pki.revoked["signing"]
+    keyring = pki.keyring_with(credential, agency="hebei-police")
+    listed = keyring.signer(credential.signer.certificate_sha256)
+    for at_ms in (pki.now_ms, pki.now_ms + MINUTE_MS):
+        with pytest.raises(SignerRevoked):
+            listed.check_valid(at_ms)
+    listed.check_valid(pki.now_ms - 1)
+
+
+def test_without_a_list_or_with_one_too_old_no_signer_is_accepted(pki: SamplePki) -> None:
+    fingerprint = pki.signer().certificate_sha256
+    nothing = pki.keyring(revocations=RevocationLists([], [], grace_ms=0)).signer(fingerprint)
+    with pytest.raises(RevocationUnavailable):
+        nothing.check_valid(pki.now_ms)
+    due_ms = milliseconds(pki.now + timedelta(days=7))
+    listed = pki.keyring(revocations=pki.revocation_lists(grace_ms=MINUTE_MS)).signer(fingerprint)
+    listed.check_valid(due_ms + MINUTE_MS)
+    with pytest.raises(RevocationUnavailable):
+        listed.check_valid(due_ms + MINUTE_MS + 1)
+
+
+def test_each_certificate_is_judged_by_its_own_authority_s_list(pki: SamplePki) -> None:
+    ours, second = pki.authority("signing"), Authority.create("second signing authority", pki.now)
+    credential = pki.credential(authority=second)
+    directory = replace(
+        pki.directory_with("shanxi-police", [credential.der]),
+        signing_authorities=(der(ours.certificate), der(second.certificate)),
+    )
+    fingerprint = credential.signer.certificate_sha256
+    with pytest.raises(RevocationUnavailable):
+        pki.keyring(directory).signer(fingerprint).check_valid(pki.now_ms)
+    documents = [
+        authority.revocation_list(pki.now, timedelta(days=1)).public_bytes(Encoding.DER) for authority in (ours, second)
+    ]
+    lists = RevocationLists(documents, directory.signing_authorities, grace_ms=0)
+    DirectoryKeyring(directory, lists).signer(fingerprint).check_valid(pki.now_ms)
+
+
+def test_a_new_directory_version_changes_the_live_keyring_and_an_expired_one_stops_it(pki: SamplePki) -> None:
+    clock = ManualClock(pki.now_ms)
+    pinned = PinnedDirectory(pki.directory.document, pki.governance_public_key, clock)
+    keyring = LiveKeyring(pinned, pki.revocation_lists())
+    old, new = pki.signer().certificate_sha256, pki.credential()
+    assert keyring.signer(old) is keyring.signer(old)
+    pinned.offer(pki.sign(replace(pki.directory_with("shanxi-police", [new.der]), version=2)))
+    assert keyring.signer(new.signer.certificate_sha256).agency == "shanxi-police"
+    with pytest.raises(SignerUnknown):
+        keyring.signer(old)
+    clock.value_ms = pki.directory.expires_at_ms
+    with pytest.raises(DirectoryUnavailable):
+        keyring.signer(new.signer.certificate_sha256)

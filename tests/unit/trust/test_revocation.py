@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from broker.core.errors import CertificateInvalid, PeerRevoked, RevocationListInvalid, RevocationUnavailable
+from broker.core.identity import Principal
+from broker.trust.certificates import der
+from broker.trust.revocation import PeerRevocation, RevocationLists
+from broker.trust.revocation_files import RevocationFiles
+from certs import profiles
+from certs.authority import Authority
+from certs.storage import write_public
+from tests.support.pki import ManualClock, SamplePki, milliseconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEEK = timedelta(days=7)
+HOUR_MS = 3_600_000
+
+
+def peers(pki: SamplePki, lists: RevocationLists | None = None, *, at_ms: int | None = None) -> PeerRevocation:
+    clock = ManualClock(pki.now_ms if at_ms is None else at_ms)
+    return PeerRevocation(lists or pki.revocation_lists("tls"), [der(pki.authority("tls").certificate)], clock)
+
+
+def pem(crl: x509.CertificateRevocationList) -> bytes:
+    return crl.public_bytes(Encoding.PEM)
+
+
+def test_a_peer_that_is_not_listed_is_welcome(pki: SamplePki) -> None:
+    peers(pki).check(der(pki.tls_certificate()))
+
+
+def test_a_revoked_peer_is_refused_every_time(pki: SamplePki) -> None:
+    check = peers(pki)
+    for _ in range(2):
+        with pytest.raises(PeerRevoked):
+            check.check(pki.revoked["tls"].der)
+
+
+def test_a_list_past_its_next_update_and_grace_admits_nobody(pki: SamplePki) -> None:
+    due_ms = milliseconds(pki.now + WEEK)
+    lists = pki.revocation_lists("tls", grace_ms=HOUR_MS)
+    peers(pki, lists, at_ms=due_ms + HOUR_MS).check(der(pki.tls_certificate()))
+    for certificate in (der(pki.tls_certificate()), pki.revoked["tls"].der):
+        with pytest.raises(RevocationUnavailable):
+            peers(pki, lists, at_ms=due_ms + HOUR_MS + 1).check(certificate)
+
+
+def test_a_peer_of_an_authority_without_a_list_is_not_admitted(pki: SamplePki) -> None:
+    with pytest.raises(RevocationUnavailable):
+        peers(pki).check(pki.of_another_authority(profiles.TLS_CLIENT).der)
+    with pytest.raises(RevocationUnavailable):
+        peers(pki, RevocationLists([], [], grace_ms=0)).check(der(pki.tls_certificate()))
+
+
+def test_what_is_no_certificate_is_refused(pki: SamplePki) -> None:
+    with pytest.raises(CertificateInvalid):
+        peers(pki).check(b"sample")
+
+
+def test_a_list_counts_only_with_its_authority_s_signature(pki: SamplePki) -> None:
+    authority = pki.authority("tls")
+    impostor = Authority.create("case-exchange development tls authority", pki.now)
+    for documents in (
+        [pem(impostor.revocation_list(pki.now, WEEK))],
+        [pem(pki.authority("signing").revocation_list(pki.now, WEEK))],
+    ):
+        with pytest.raises(RevocationListInvalid, match="not signed by a trusted authority"):
+            RevocationLists(documents, [der(authority.certificate)], grace_ms=0)
+    good = authority.revocation_list(pki.now, WEEK).public_bytes(Encoding.DER)
+    mutant = bytearray(good)
+    mutant[len(good) // 2] ^= 1
+    with pytest.raises(RevocationListInvalid):
+        RevocationLists([bytes(mutant)], [der(authority.certificate)], grace_ms=0)
+    with pytest.raises(RevocationListInvalid, match="cannot be read"):
+        RevocationLists([b"sample"], [der(authority.certificate)], grace_ms=0)
+
+
+def test_lists_of_two_authorities_may_share_a_file_and_one_authority_has_one_list(pki: SamplePki) -> None:
+    both = [pki.authority("tls"), pki.authority("signing")]
+    certificates = [der(authority.certificate) for authority in both]
+    document = b"".join(pem(authority.revocation_list(pki.now, WEEK)) for authority in both)
+    lists = RevocationLists([document], certificates, grace_ms=0)
+    assert len(lists.documents()) == 2
+    assert all(lists.listing(authority.certificate) for authority in both)
+    with pytest.raises(RevocationListInvalid, match="two revocation lists of one authority"):
+        RevocationLists([document, pem(both[0].revocation_list(pki.now, WEEK))], certificates, grace_ms=0)
+
+
+def list_with(pki: SamplePki, *extensions: tuple[x509.ExtensionType, bool]) -> bytes:
+    authority = pki.authority("tls")
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(pki.now)
+        .next_update(pki.now + WEEK)
+    )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    return pem(builder.sign(authority.key, hashes.SHA256()))
+
+
+def test_a_list_without_number_or_for_a_part_of_the_certificates_is_refused(pki: SamplePki) -> None:
+    authorities = [der(pki.authority("tls").certificate)]
+    with pytest.raises(RevocationListInvalid, match="no CRL number"):
+        RevocationLists([list_with(pki)], authorities, grace_ms=0)
+    delta = list_with(pki, (x509.CRLNumber(9), False), (x509.DeltaCRLIndicator(8), True))
+    with pytest.raises(RevocationListInvalid, match="not a complete list"):
+        RevocationLists([delta], authorities, grace_ms=0)
+
+
+class Published:
+    """A published list of an authority of its own, in a file."""
+
+    def __init__(self, pki: SamplePki, folder: Path) -> None:
+        self.pki = pki
+        self.authority = pki.authority("tls")
+        self.path = folder / "tls.crl"
+        self.publish()
+        self.files = RevocationFiles([self.path], lambda: [der(self.authority.certificate)], grace_ms=0)
+
+    def publish(self, *, number: int | None = None, age: timedelta = timedelta(0)) -> None:
+        write_public(self.path, pem(self.authority.revocation_list(self.pki.now - age, WEEK, number=number)))
+
+    def number(self) -> int:
+        listed = self.files.listing(self.authority.certificate)
+        assert listed is not None
+        return listed.number
+
+
+@pytest.fixture
+def published(pki: SamplePki, tmp_path: Path) -> Published:
+    return Published(pki, tmp_path)
+
+
+def test_a_newer_list_takes_effect_and_revokes_a_peer_that_was_seen_before(published: Published) -> None:
+    peer = published.pki.credential(profiles.TLS_CLIENT)
+    now = published.pki.now
+    gateway = Principal("case-exchange.example", "hebei-police", "gateway")
+    issued = published.authority.issue(profiles.TLS_CLIENT, gateway, peer.key.public_key(), now)
+    check = PeerRevocation(published.files, [der(published.authority.certificate)], ManualClock(published.pki.now_ms))
+    check.check(der(issued))
+    published.authority.revoke(issued.serial_number, now, "keyCompromise")
+    published.publish()
+    assert published.files.reload()
+    with pytest.raises(PeerRevoked):
+        check.check(der(issued))
+
+
+def test_an_unchanged_file_is_not_read_again(published: Published) -> None:
+    assert not published.files.reload()
+    os.utime(published.path)
+    assert not published.files.reload()
+
+
+@pytest.mark.parametrize("step", [0, -1])
+def test_an_older_list_or_another_of_the_same_number_is_refused_and_the_newer_stays(
+    published: Published, step: int
+) -> None:
+    published.publish()
+    published.files.reload()
+    number = published.number()
+    published.publish(number=number + step, age=timedelta(hours=1))
+    for _ in range(2):
+        with pytest.raises(RevocationListInvalid, match="older than one already seen"):
+            published.files.reload()
+    assert published.number() == number
+
+
+def test_a_list_that_disappears_and_comes_back_older_is_refused(published: Published) -> None:
+    published.publish()
+    published.files.reload()
+    newest = published.path.read_bytes()
+    published.path.unlink()
+    with pytest.raises(RevocationListInvalid, match="cannot be read"):
+        published.files.reload()
+    published.publish(number=1)
+    with pytest.raises(RevocationListInvalid, match="older"):
+        published.files.reload()
+    write_public(published.path, newest)
+    assert not published.files.reload()
+
+
+def test_when_the_authorities_change_the_lists_are_judged_again(published: Published) -> None:
+    trusted = [der(published.authority.certificate)]
+    files = RevocationFiles([published.path], lambda: list(trusted), grace_ms=0)
+    trusted[:] = [der(published.pki.authority("signing").certificate)]
+    with pytest.raises(RevocationListInvalid, match="not signed by a trusted authority"):
+        files.reload()

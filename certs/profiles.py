@@ -121,7 +121,7 @@ def authority(name: str, public_key: ec.EllipticCurvePublicKey, now: datetime) -
 
 def common_name(text: str) -> x509.Name:
     """A distinguished name of one common name, cut to the 64 characters that X.520 allows."""
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64].rstrip())])
 
 
 def _certificate(name: str, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

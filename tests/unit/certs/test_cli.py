@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click import Option
+from click.testing import CliRunner
+
+from broker.core.errors import CertificateInvalid, PeerIdentityMissing, SetupInvalid
+from certs.cli import certs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click import Command
+
+COMMANDS = certs.commands
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(certs, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    run("init", "--pki", tmp_path / "pki")
+    return tmp_path / "pki"
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: Command) -> None:
+    assert f"Example:  case-exchange certs {command.name}" in " ".join((command.help or "").split("\n"))
+    assert all(option.help for option in command.params if isinstance(option, Option))
+
+
+def test_init_says_what_it_made_and_does_not_do_it_twice(root: Path) -> None:
+    facts = json.loads(run("init", "--pki", root, "--force", "--json"))
+    assert "shanxi-police" in facts["agencies"]
+    with pytest.raises(SetupInvalid):
+        run("init", "--pki", root)
+
+
+def test_a_certificate_can_be_issued_looked_at_renewed_and_revoked(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "archive"
+    arguments = ("--pki", root, "--agency", "hebei-police", "--system", "archive", "--profile", "tls-client")
+    run("issue", *arguments, "--out", out)
+    (shown,) = json.loads(run("show", out / "tls.pem", "--json"))
+    assert shown["principal"] == "spiffe://case-exchange.example/agency/hebei-police/archive"
+    assert shown["profile"] == "tls-client"
+    run("renew", "--pki", root, out / "tls.pem")
+    (renewed,) = json.loads(run("show", out / "tls.pem", "--json"))
+    assert renewed["public_key_sha256"] != shown["public_key_sha256"]
+    (key,) = json.loads(run("show", out / "tls.key", "--json"))
+    assert key["public_key_sha256"] == renewed["public_key_sha256"]
+    run("revoke", "--pki", root, out / "tls.pem", "--reason", "superseded")
+    (listed,) = json.loads(run("show", root / "trust" / "tls.crl", "--json"))
+    assert [line.split()[0] for line in listed["revoked"]] == [renewed["serial"]]
+
+
+def test_renewing_a_signing_certificate_says_that_the_directory_lists_it(root: Path) -> None:
+    assert "directory: lists it" in run("renew", "--pki", root, root / "agencies" / "ministry" / "signing.pem")
+
+
+def test_lists_can_be_published_for_one_authority(root: Path) -> None:
+    assert json.loads(run("crl", "--pki", root, "--authority", "tls", "--days", "2", "--json")) == {"tls": "number 2"}
+
+
+def test_nothing_is_revoked_from_a_time_yet_to_come(root: Path) -> None:
+    path = root / "broker" / "tls.pem"
+    with pytest.raises(CertificateInvalid, match="yet to come"):
+        run("revoke", "--pki", root, path, "--reason", "superseded", "--since", "2999-01-01T00:00:00Z")
+
+
+def test_an_agency_id_of_the_wrong_form_is_refused(root: Path) -> None:
+    with pytest.raises(PeerIdentityMissing):
+        run("issue", "--pki", root, "--agency", "Hebei", "--system", "gateway", "--profile", "tls-client")
+
+
+def test_a_private_key_is_shown_without_its_secret(root: Path) -> None:
+    shown = run("show", root / "broker" / "checkpoint.key")
+    assert shown.splitlines()[0] == "type: private key"
+    assert len(shown.splitlines()) == 2
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    for text in ("sample", "-----BEGIN PRIVATE KEY-----", "-----BEGIN X509 CRL-----", "-----BEGIN PUBLIC KEY-----"):
+        path.write_text(text)
+        with pytest.raises(SetupInvalid, match=r"letter\.txt cannot be read"):
+            run("show", path)

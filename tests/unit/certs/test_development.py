@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.core.errors import SetupInvalid
+from broker.core.policy import check_receive, replay_sections
+from broker.core.streams import STREAMS
+from broker.trust.certificates import principal_of
+from broker.trust.signing import parse_vkey
+from certs import development
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.pki import SamplePki
+
+AGENCIES = {"shanxi-police", "hebei-police", "national-dna-database", "child-aid-ngo", "ministry", "national-audit"}
+
+
+def test_every_agency_has_tls_and_signing_keys_that_the_directory_and_authorities_know(pki: SamplePki) -> None:
+    keyring = pki.keyring()
+    assert set(pki.directory.agencies) == AGENCIES | {"exchange"}
+    for agency in pki.directory.agencies:
+        listed = keyring.signer(pki.signer(agency).certificate_sha256)
+        assert listed.agency == agency
+        listed.check_valid(pki.now_ms)
+        assert principal_of(pki.tls_certificate(agency)).agency == agency
+    assert parse_vkey(pki.directory.log_keys[0]).public_key == pki.note_signer.public_key
+
+
+def test_nothing_private_can_be_read_by_others(pki: SamplePki) -> None:
+    files = [path for path in pki.folder.root.rglob("*") if path.is_file()]
+    keys = [path for path in files if path.suffix == ".key" or b"PRIVATE" in path.read_bytes()]
+    assert len(keys) == 2 * 7 + 1 + 2 + 1
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys)
+    assert not any(pki.folder.trust in path.parents for path in keys)
+
+
+def test_a_pki_is_not_overwritten_unless_told_to(pki: SamplePki, tmp_path: Path) -> None:
+    root = tmp_path / "pki"
+    before = development.create(root, pki.now).governance_public_key.read_bytes()
+    with pytest.raises(SetupInvalid, match="not empty"):
+        development.create(root, pki.now)
+    assert (root / "trust" / "governance.pem").read_bytes() == before
+    development.create(root, pki.now, force=True)
+    assert (root / "trust" / "governance.pem").read_bytes() != before
+
+
+def test_even_when_told_to_nothing_but_a_pki_is_removed(pki: SamplePki, tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(SetupInvalid, match="something other than a PKI"):
+        development.create(tmp_path, pki.now, force=True)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"broker", "letters"}
+
+
+def test_every_publish_right_meets_a_receive_right_and_the_other_way_round(pki: SamplePki) -> None:
+    agencies = pki.directory.agencies
+    sent = {
+        (kind, publisher.id, recipient)
+        for publisher in agencies.values()
+        for kind, right in publisher.publish.items()
+        for recipient in right.recipients
+    }
+    heard = {
+        (kind, publisher, recipient.id)
+        for recipient in agencies.values()
+        for kind, right in recipient.receive.items()
+        for publisher in right.publishers
+    }
+    assert sent == heard
+
+
+def test_the_ngo_sees_no_identity_and_profiles_stay_in_the_laboratory(pki: SamplePki) -> None:
+    ngo, lab = pki.directory.agency("child-aid-ngo"), pki.directory.agency("national-dna-database")
+    assert ngo.receive["CaseRecord"].sections == {"case", "description", "photos"}
+    assert not {"identity", "contact", "*"} & ngo.receive["Correction"].sections
+    assert lab.publish["StrProfile"].recipients == {"national-dna-database"}
+    hearers = [agency.id for agency in pki.directory.agencies.values() if "StrProfile" in agency.receive]
+    assert hearers == ["national-dna-database"]
+
+
+def test_the_auditor_replays_every_stream_without_the_content_of_records(pki: SamplePki) -> None:
+    sections = {stream: replay_sections(pki.directory, "national-audit", stream) for stream in STREAMS}
+    assert sections == {"cases": set(), "dna": set(), "notices": set(), "audit": {"*"}}
+    replaying = [agency.id for agency in pki.directory.agencies.values() if agency.replay]
+    assert replaying == ["national-audit"]
+    check_receive(pki.directory, "ministry", frozenset({"CaseRecord", "NoMatchResult", "Tip"}))

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from broker.core.errors import CertificateInvalid, PeerRevoked, PeerUnknown, SetupInvalid, SignerRevoked
+from broker.core.identity import Principal
+from broker.trust.certificates import der, fingerprint, load_certificates
+from broker.trust.revocation import PeerRevocation
+from broker.trust.signing import EcdsaSigner
+from certs import operations
+from certs.profiles import SIGNING, TLS_CLIENT, TLS_SERVER
+from tests.support.pki import ManualClock, SamplePki
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.trust.keyring import DirectoryKeyring
+
+HEBEI = Principal("case-exchange.example", "hebei-police", "archive")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> SamplePki:
+    """A PKI of the test's own, in which it may revoke."""
+    return SamplePki.build(tmp_path / "pki")
+
+
+def keyring(own: SamplePki) -> DirectoryKeyring:
+    fresh = SamplePki(own.folder, own.now, own.revoked)
+    return fresh.keyring()
+
+
+def test_a_new_certificate_is_written_with_its_key_beside_it(own: SamplePki) -> None:
+    folder = own.folder.member("hebei-police") / "archive"
+    issued = operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now, folder=folder)
+    assert (issued.certificate_path, issued.key_path) == (folder / "tls.pem", folder / "tls.key")
+    EcdsaSigner.load(issued.key_path, issued.certificate_path)
+    assert fingerprint(issued.certificate) in {entry.sha256 for entry in own.authority("tls").issued.values()}
+
+
+def test_issuing_never_replaces_what_is_there(own: SamplePki) -> None:
+    path = own.tls_paths("hebei-police")[0]
+    before = path.read_bytes()
+    with pytest.raises(CertificateInvalid, match="is there already"):
+        operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now)
+    assert path.read_bytes() == before
+
+
+def test_a_signing_certificate_is_issued_only_to_an_agency_that_the_directory_lists(own: SamplePki) -> None:
+    stranger = Principal("case-exchange.example", "stranger", "gateway")
+    with pytest.raises(PeerUnknown):
+        operations.issue(own.folder, SIGNING, stranger, own.now)
+    assert not (own.folder.member("stranger") / "signing.key").exists()
+
+
+def test_a_new_signing_certificate_is_listed_in_the_next_directory_version(own: SamplePki, tmp_path: Path) -> None:
+    before = own.directory.version
+    issued = operations.issue(own.folder, SIGNING, HEBEI, own.now, folder=tmp_path)
+    assert issued.listed
+    assert keyring(own).directory.version == before + 1
+    keyring(own).signer(fingerprint(issued.certificate)).check_valid(own.now_ms)
+
+
+def test_without_the_governance_key_a_new_signing_certificate_waits_to_be_listed(
+    own: SamplePki, tmp_path: Path
+) -> None:
+    before = own.directory.version
+    own.folder.governance_key.unlink()
+    issued = operations.issue(own.folder, SIGNING, HEBEI, own.now, folder=tmp_path)
+    assert not issued.listed
+    assert keyring(own).directory.version == before
+
+
+def test_renewing_a_signing_key_leaves_what_the_old_one_signed_valid(own: SamplePki) -> None:
+    old = own.signer("hebei-police")
+    signature = old.sign(b"sample")
+    path = own.folder.member("hebei-police") / "signing.pem"
+    operations.renew(own.folder, path, own.now)
+    new = own.signer("hebei-police")
+    assert new.certificate_sha256 != old.certificate_sha256
+    for signer, value in ((old, signature), (new, new.sign(b"sample"))):
+        listed = keyring(own).signer(signer.certificate_sha256)
+        listed.check_valid(own.now_ms)
+        listed.verify(b"sample", value)
+
+
+def test_a_renewed_server_certificate_has_the_same_names_and_another_key(own: SamplePki, tmp_path: Path) -> None:
+    broker = Principal("case-exchange.example", "exchange", "broker")
+    names = ("broker.case-exchange.example", "192.0.2.7")
+    old = operations.issue(own.folder, TLS_SERVER, broker, own.now, folder=tmp_path, server_names=names)
+    new = operations.renew(own.folder, old.certificate_path, own.now)
+    kind = x509.SubjectAlternativeName
+    assert (
+        new.certificate.extensions.get_extension_for_class(kind).value
+        == old.certificate.extensions.get_extension_for_class(kind).value
+    )
+    assert new.certificate.public_key() != old.certificate.public_key()
+    assert load_certificates(old.certificate_path)[0] == new.certificate
+
+
+def test_what_another_pki_issued_is_neither_renewed_nor_revoked(own: SamplePki, tmp_path: Path) -> None:
+    certificate_path, _ = own.of_another_authority(TLS_CLIENT).write(tmp_path, "tls")
+    for path in (certificate_path, own.folder.trust / "tls-ca.pem"):
+        with pytest.raises(CertificateInvalid):
+            operations.renew(own.folder, path, own.now)
+    with pytest.raises(CertificateInvalid, match="not issued by"):
+        operations.revoke(own.folder, certificate_path, own.now, "superseded", since=own.now)
+
+
+def test_a_revoked_tls_certificate_is_on_the_published_list(own: SamplePki) -> None:
+    certificate = der(own.tls_certificate("hebei-police"))
+    operations.revoke(own.folder, own.tls_paths("hebei-police")[0], own.now, "keyCompromise", since=own.now)
+    check = PeerRevocation(
+        own.revocation_lists("tls"), [der(own.authority("tls").certificate)], ManualClock(own.now_ms)
+    )
+    with pytest.raises(PeerRevoked):
+        check.check(certificate)
+    check.check(der(own.tls_certificate("shanxi-police")))
+
+
+def test_a_signing_certificate_can_be_revoked_from_a_time_in_the_past(own: SamplePki) -> None:
+    signer, since = own.signer("hebei-police"), own.now - timedelta(minutes=1)
+    path = own.folder.member("hebei-police") / "signing.pem"
+    operations.revoke(own.folder, path, own.now, "keyCompromise", since=since)
+    listed = keyring(own).signer(signer.certificate_sha256)
+    listed.check_valid(own.now_ms - 60_001)
+    with pytest.raises(SignerRevoked):
+        listed.check_valid(own.now_ms - 60_000)
+
+
+def test_lists_are_published_under_growing_numbers(own: SamplePki) -> None:
+    before = {kind: own.authority(kind).crl_number for kind in ("tls", "signing")}
+    operations.publish_lists(own.folder, ["tls"], own.now)
+    assert own.authority("tls").crl_number == before["tls"] + 1
+    assert own.authority("signing").crl_number == before["signing"]
+
+
+def test_an_authority_whose_memory_is_lost_does_not_go_on(own: SamplePki) -> None:
+    (own.folder.authority("tls") / "issued.json").write_text("{}")
+    with pytest.raises(SetupInvalid, match="no usable tls authority"):
+        operations.publish_lists(own.folder, ["tls"], own.now)

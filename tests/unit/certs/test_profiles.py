@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import DNSName
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from certs import profiles
+from certs.profiles import PROFILES, SIGNING, TLS_CLIENT, TLS_PEER, TLS_SERVER
+
+if TYPE_CHECKING:
+    from certs.profiles import Profile
+    from tests.support.pki import SamplePki
+
+
+def builder(pki: SamplePki, profile: Profile) -> PolicyBuilder:
+    authority = pki.authority(profile.authority).certificate
+    return PolicyBuilder().store(Store([authority])).time(pki.now)
+
+
+@pytest.mark.parametrize("profile", [TLS_SERVER, TLS_PEER])
+def test_a_strict_tls_client_accepts_a_server_certificate_for_its_names_only(pki: SamplePki, profile: Profile) -> None:
+    certificate = pki.credential(profile).certificate
+    builder(pki, profile).build_server_verifier(DNSName("localhost")).verify(certificate, [])
+    with pytest.raises(VerificationError):
+        builder(pki, profile).build_server_verifier(DNSName("elsewhere.example")).verify(certificate, [])
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.IPAddress) == [ip_address("127.0.0.1")]
+
+
+@pytest.mark.parametrize("profile", [TLS_CLIENT, TLS_PEER])
+def test_a_strict_tls_server_accepts_a_client_certificate(pki: SamplePki, profile: Profile) -> None:
+    builder(pki, profile).build_client_verifier().verify(pki.credential(profile).certificate, [])
+
+
+@pytest.mark.parametrize("profile", [TLS_SERVER, SIGNING])
+def test_a_strict_tls_server_refuses_the_other_profiles(pki: SamplePki, profile: Profile) -> None:
+    with pytest.raises(VerificationError):
+        builder(pki, profile).build_client_verifier().verify(pki.credential(profile).certificate, [])
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_every_leaf_has_critical_constraints_one_uri_name_and_both_key_identifiers(
+    pki: SamplePki, profile: Profile
+) -> None:
+    certificate = pki.credential(profile).certificate
+    extensions = certificate.extensions
+    critical = {type(extension.value) for extension in extensions if extension.critical}
+    assert critical == {x509.BasicConstraints, x509.KeyUsage}
+    assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    assert uris == ["spiffe://case-exchange.example/agency/shanxi-police/gateway"]
+    own = pki.authority(profile.authority).certificate.extensions
+    above = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert above == own.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    assert certificate.not_valid_after_utc - pki.now == profile.lifetime
+    assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+    assert profiles.profile_of(certificate) is profile
+
+
+def test_only_a_server_s_certificate_has_dns_names(pki: SamplePki) -> None:
+    for profile in (TLS_CLIENT, SIGNING):
+        names = pki.credential(profile).certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        assert len(list(names.value)) == 1
+
+
+def test_an_authority_issues_leaves_only(pki: SamplePki) -> None:
+    certificate = pki.authority("tls").certificate
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
+    assert profiles.profile_of(certificate) is None
+
+
+def test_a_long_agency_id_still_gives_a_certificate(pki: SamplePki) -> None:
+    subject = pki.credential(agency="a" * 63, system="b" * 63).certificate.subject
+    assert subject.rfc4514_string() == "CN=" + "a" * 63

@@ -120,10 +120,12 @@ def test_of_two_authorities_of_one_name_the_one_that_signed_is_found(pki: Sample
 
 
 def test_an_authority_s_certificate_signs_no_record(pki: SamplePki) -> None:
-    usage = profiles.authority("x", ec.generate_private_key(ec.SECP256R1()).public_key(), pki.now)
-    key_usage = next(e.value for e in usage._extensions if isinstance(e.value, x509.KeyUsage))
-    with pytest.raises(SignerCertificateInvalid, match="key usage"):
-        check(pki, pki.with_extensions(key_usage, critical=True))
+    flags = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    nothing_else = dict.fromkeys((*flags, "encipher_only", "decipher_only"), False)
+    for signs, certifies, revokes in ((True, True, False), (True, False, True), (False, False, False)):
+        usage = x509.KeyUsage(digital_signature=signs, key_cert_sign=certifies, crl_sign=revokes, **nothing_else)
+        with pytest.raises(SignerCertificateInvalid, match="key usage"):
+            check(pki, pki.with_extensions(usage, critical=True))
     with pytest.raises(SignerCertificateInvalid, match="authority's certificate"):
         check(pki, pki.with_extensions(x509.BasicConstraints(ca=True, path_length=None), critical=True))
 

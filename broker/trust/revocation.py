@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from broker.core.errors import PeerRevoked, RevocationListInvalid, RevocationUnavailable
+from broker.core.errors import (
+    CertificateInvalid,
+    PeerIdentityMissing,
+    PeerRevoked,
+    RevocationListInvalid,
+    RevocationUnavailable,
+)
 from broker.trust.certificates import find_issuer, fingerprint, parse_certificate
 
 if TYPE_CHECKING:
@@ -124,7 +130,7 @@ class PeerRevocation:
         Raises:
             PeerRevoked: it is on the list.
             RevocationUnavailable: there is no list that can tell.
-            CertificateInvalid: it cannot be read as a certificate.
+            PeerIdentityMissing: it cannot be read as a certificate.
         """
         authority, serial = self._issuer_and_serial(certificate_der)
         listed = self._revocations.listing(authority)
@@ -140,15 +146,20 @@ class PeerRevocation:
         known = self._issued.get(key)
         if known is not None:
             return known
-        certificate = parse_certificate(certificate_der)
+        try:
+            certificate = parse_certificate(certificate_der)
+        except CertificateInvalid as error:
+            message = "the peer's certificate cannot be read"
+            raise PeerIdentityMissing(message) from error
         authority = find_issuer(certificate, self._authorities)
         if authority is None:
             message = "the peer's certificate is of an authority that has no revocation list here"
             raise RevocationUnavailable(message)
         if len(self._issued) >= _MAX_REMEMBERED_PEERS:
             self._issued.clear()
-        self._issued[key] = authority, certificate.serial_number
-        return self._issued[key]
+        found = authority, certificate.serial_number
+        self._issued[key] = found
+        return found
 
 
 def _parse(document: bytes) -> list[x509.CertificateRevocationList]:

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from broker.core.errors import CertificateInvalid, PeerRevoked, RevocationListInvalid, RevocationUnavailable
+from broker.core.errors import PeerIdentityMissing, PeerRevoked, RevocationListInvalid, RevocationUnavailable
 from broker.core.identity import Principal
 from broker.trust.certificates import der
 from broker.trust.revocation import PeerRevocation, RevocationLists
@@ -63,7 +63,7 @@ def test_a_peer_of_an_authority_without_a_list_is_not_admitted(pki: SamplePki) -
 
 
 def test_what_is_no_certificate_is_refused(pki: SamplePki) -> None:
-    with pytest.raises(CertificateInvalid):
+    with pytest.raises(PeerIdentityMissing):
         peers(pki).check(b"sample")
 
 

@@ -1,12 +1,12 @@
 """What one subscription has done of one stream partition, and the text in which that is committed.
 
-Text: unpadded base64url of ``version (0x01) || floor || n || n x (gap, more) || m || m x (step, failed)``. Every number is
-an unsigned LEB128 varint of at most 63 bits, as short as it can be.
+Text: unpadded base64url of ``version (0x01) || floor || n || n x (gap, more) || m || m x (step, failed)``. Every
+number is an unsigned LEB128 varint of at most 63 bits, as short as it can be.
 
-- A range ``first..last``: ``gap`` counts from the smallest ``first`` possible (floor + 1, or the previous last + 2), and
-  ``more`` is ``last - first``. So ranges that overlap, touch or are out of order cannot be written at all.
-- A failed record's offset: ``step`` counts from the smallest one possible (floor, or the previous offset + 1); ``failed``
-  is its number of failed attempts, 1 to 127.
+- A range ``first..last``: ``gap`` counts from the smallest ``first`` possible (floor + 1, or the previous last + 2),
+  and ``more`` is ``last - first``. So ranges that overlap, touch or are out of order cannot be written at all.
+- A failed record's offset: ``step`` counts from the smallest one possible (floor, or the previous offset + 1);
+  ``failed`` is its number of failed attempts, 1 to 127.
 
 The text goes into the metadata of a Kafka offset commit, which a Kafka broker bounds at 4096 bytes by default
 (offset.metadata.max.bytes); broker/core/window.py keeps every state within that.
@@ -30,6 +30,8 @@ MAX_BINARY_BYTES: Final = MAX_TEXT_BYTES // 4 * 3
 MAX_FAILED_ATTEMPTS: Final = 127
 MAX_VARINT_BYTES: Final = 9
 _VERSION: Final = 1
+_VARINT_DIGIT: Final = 0x7F
+"""LEB128: seven bits a byte; the top bit says whether more follow."""
 _MAX_OFFSET: Final = 2**63 - 1
 
 
@@ -39,9 +41,9 @@ class AckState:
 
     Attributes:
         floor: every record below it is done, so reading goes on from here.
-        done: ascending inclusive ranges of offsets above the floor, no two of which touch. Every record that the log has
-            in a range is done (acked, dead, or not wanted); offsets are not dense, so a range may hold fewer records than
-            numbers.
+        done: ascending inclusive ranges of offsets above the floor, no two of which touch. Every record that the log
+            has in a range is done (acked, dead, or not wanted); offsets are not dense, so a range may hold fewer
+            records than numbers.
         failed_attempts: ascending (offset, number of failed attempts) of undone records that failed before.
 
     Raises:
@@ -142,14 +144,14 @@ class AckState:
 
 def write_varint(out: bytearray, number: int) -> None:
     """Append an unsigned LEB128 varint."""
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
+    while number > _VARINT_DIGIT:
+        out.append(number & _VARINT_DIGIT | 0x80)
         number >>= 7
     out.append(number)
 
 
 def varint_bytes(number: int) -> int:
-    """The length of the varint of ``number``. It is subadditive: that of a sum is at most the sum of those of its terms."""
+    """The length of the varint of ``number``. It is subadditive: v(a + b) is at most v(a) + v(b)."""
     return max(1, (number.bit_length() + 6) // 7)
 
 
@@ -164,7 +166,8 @@ def _binary(text: str) -> bytes:
         binary = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError) as error:
         raise _corrupt() from error
-    # The decoder skips foreign characters and stray low bits; what does not come out the same again was not written by us.
+    # The decoder skips foreign characters and stray low bits; what does not come out the same again was not written
+    # by us.
     if urlsafe_b64encode(binary).rstrip(b"=").decode("ascii") != text:
         raise _corrupt()
     return binary
@@ -189,8 +192,8 @@ class _Reader:
         number = 0
         for place in range(MAX_VARINT_BYTES):
             byte = self.byte()
-            number |= (byte & 0x7F) << 7 * place
-            if byte <= 0x7F:  # noqa: PLR2004 - LEB128: the top bit says whether more follow
+            number |= (byte & _VARINT_DIGIT) << 7 * place
+            if byte <= _VARINT_DIGIT:
                 if byte == 0 and place > 0:
                     break
                 return number

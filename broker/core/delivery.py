@@ -1,6 +1,7 @@
 """One record on its way to one subscription: its states, and the table that says how they follow each other.
 
-A delivery begins HELD. The events are named for what happened; the book (broker/core/lease.py) decides which one it was.
+A delivery begins HELD. The events are named for what happened; the book (broker/core/lease.py) decides which one it
+was.
 
 ======== ========== ======== ==========================================================================================
 state    event      next     when
@@ -87,7 +88,7 @@ class Consumer:
     bytes: int = 0
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Whether one more record fits. With nothing outstanding any record does, or a big one could never be delivered."""
+        """Whether one more record fits. With nothing outstanding any does, or a big one could never be delivered."""
         if self.records == 0:
             return True
         return self.records < self.max_records and self.bytes + size_bytes <= self.max_bytes

@@ -3,7 +3,8 @@
 A pure state machine. The states of one delivery and the table of its transitions are in broker/core/delivery.py; the
 book finds out which event happened, and keeps these rules:
 
-1. At least once: a record is finished only by an ack, or as a dead letter. Any other end of a lease makes it READY again.
+1. At least once: a record is finished only by an ack, or as a dead letter. Any other end of a lease makes it READY
+   again.
 2. Ordered per case: of the records of one ordering key in one stream partition at most one is READY, LEASED or DELAYED,
    the first that is undone. The others are HELD. So a poison record holds back its own case only.
 3. Fair across cases: READY records are granted in the order in which they became READY. Fresh ones thus go out in
@@ -11,26 +12,25 @@ book finds out which event happened, and keeps these rules:
 4. A lease ends by ack, nack, expiry, its consumer's clean close, or release of the partition. What comes later for that
    delivery id raises LeaseLost and changes nothing. A repeated ack is such a latecomer.
 5. A nack and an expiry are failed attempts. The one that makes ``max_attempts`` turns the record into a dead letter.
-   A clean close is none; a consumer that is lost keeps its leases until they expire, so a record that kills its consumer
-   every time ends as a dead letter too.
+   A clean close is none; a consumer that is lost keeps its leases until they expire, so a record that kills its
+   consumer every time ends as a dead letter too.
 6. Time passes only in ``tick``: until a tick has seen the deadline, an ack is still in time.
 7. A consumer never has more outstanding than it said, except one record of any size when it has nothing.
 
 ``now`` is seconds on a monotonic clock, the same clock throughout the book's life. A caller sleeps until
-``next_deadline``, ticks, then leases. Undone records of one case can fill the window, and then hold back what is not read
-yet until they are finished; ``max_attempts`` bounds how long that takes.
+``next_deadline``, ticks, then leases. Undone records of one case can fill the window, and then hold back what is not
+read yet until they are finished; ``max_attempts`` bounds how long that takes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from broker.core.ackstate import MAX_FAILED_ATTEMPTS
 from broker.core.delivery import Consumer, Delivery, Event, State
-from broker.core.errors import InputRefused, LeaseLost, SubscriptionInvalid
+from broker.core.errors import InputRefused, Internal, LeaseLost, SubscriptionInvalid
+from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings, Room
 from broker.core.window import PartitionWindow
 
 if TYPE_CHECKING:
@@ -43,73 +43,6 @@ MAX_NACK_DELAY_SECONDS: Final = 600.0
 _SPARE_TIMERS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseSettings:
-    """The bounds of a book.
-
-    Attributes:
-        lease_seconds: how long a lease runs unless it is extended.
-        max_lease_seconds: how long it can run from its grant, with every extension.
-        max_attempts: failed attempts that make a dead letter, 1 to 127.
-        window_records: undone records kept at once.
-        window_bytes: their total size beyond which no more are read.
-
-    Raises:
-        ValueError: a bound is not positive, or they contradict each other.
-    """
-
-    lease_seconds: float
-    max_lease_seconds: float
-    max_attempts: int
-    window_records: int
-    window_bytes: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lease_seconds <= self.max_lease_seconds:
-            message = "lease_seconds must be positive and at most max_lease_seconds"
-            raise ValueError(message)
-        if not 1 <= self.max_attempts <= MAX_FAILED_ATTEMPTS:
-            message = f"max_attempts must be 1 to {MAX_FAILED_ATTEMPTS}"
-            raise ValueError(message)
-        if self.window_records < 1 or self.window_bytes < 1:
-            message = "window_records and window_bytes must be positive"
-            raise ValueError(message)
-
-
-class Room(NamedTuple):
-    """How much more may be read. Read nothing unless both are positive; the last record may exceed ``bytes``."""
-
-    records: int
-    bytes: int
-
-
-class Lease(NamedTuple):
-    """One grant. ``attempt`` counts from 1; ``deadline`` is on the caller's clock."""
-
-    delivery_id: int
-    partition: StreamPartition
-    offset: int
-    attempt: int
-    deadline: float
-
-
-class Expired(NamedTuple):
-    """A lease ended in silence: the consumer is to regard the delivery as lost."""
-
-    delivery_id: int
-    consumer: str
-    partition: StreamPartition
-    offset: int
-
-
-class DeadLetter(NamedTuple):
-    """A record that was given up. The caller records it durably before it commits what ``take_commits`` gives next."""
-
-    partition: StreamPartition
-    offset: int
-    failed_attempts: int
-
-
 class LeaseBook:
     """The deliveries of one durable subscription. Not thread safe.
 
@@ -118,8 +51,8 @@ class LeaseBook:
     Args:
         settings: the bounds.
         committed: the partitions that this book starts with, and where the subscription stands in each.
-        first_delivery_id: delivery ids count up from here. Give a number far from those of the subscription's earlier books
-            (for example 62 random bits), so that an ack from before a restart cannot hit another record.
+        first_delivery_id: delivery ids count up from here. Give a number far from those of the subscription's earlier
+            books (for example 62 random bits), so that an ack from before a restart cannot hit another record.
 
     Methods that name a partition or consumer raise KeyError where the book does not have it.
     """
@@ -262,8 +195,8 @@ class LeaseBook:
 
         Args:
             consumer: its name, free again afterwards.
-            clean: True: it closed in good order, and its records are READY at once. False: it was lost, and its leases run
-                on until an ack (perhaps over its next connection) or their deadline.
+            clean: True: it closed in good order, and its records are READY at once. False: it was lost, and its
+                leases run on until an ack (perhaps over its next connection) or their deadline.
         """
         account = self._consumers.pop(consumer)
         if clean:
@@ -275,8 +208,8 @@ class LeaseBook:
     def lease(self, now: float, consumer: str) -> list[Lease]:
         """Grant a consumer all that is READY and that it has room for.
 
-        A record that does not fit waits at the head of the queue until this consumer has nothing outstanding, or another
-        takes it; smaller ones do not overtake it, or it might wait for ever.
+        A record that does not fit waits at the head of the queue until this consumer has nothing outstanding, or
+        another takes it; smaller ones do not overtake it, or it might wait for ever.
         """
         account = self._consumers[consumer]
         leases = []
@@ -376,3 +309,58 @@ class LeaseBook:
             message = "the lease of this delivery has ended"
             raise LeaseLost(message, delivery_id=str(delivery_id))
         return delivery
+
+    def _grant(self, delivery: Delivery, account: Consumer, now: float) -> Lease:
+        delivery.on(Event.GRANTED)
+        delivery.attempt += 1
+        delivery.granted_at = now
+        delivery.consumer = account
+        account.records += 1
+        account.bytes += delivery.size_bytes
+        self._start_timer(delivery, now + self._settings.lease_seconds)
+        self._leases[delivery.timer] = delivery
+        return Lease(delivery.timer, delivery.partition, delivery.offset, delivery.attempt, delivery.due)
+
+    def _end_lease(self, delivery: Delivery) -> Consumer:
+        """Take the record off its consumer's account. The next state is the caller's to enter."""
+        del self._leases[delivery.timer]
+        account, delivery.consumer = delivery.consumer, None
+        if account is None:
+            message = "a leased delivery has no consumer"
+            raise Internal(message)
+        account.records -= 1
+        account.bytes -= delivery.size_bytes
+        delivery.timer = 0
+        self._drop_stale_timers()
+        return account
+
+    def _count_failure(self, delivery: Delivery) -> DeadLetter | None:
+        delivery.failed_attempts += 1
+        self._windows[delivery.partition].changed = True
+        if delivery.failed_attempts < self._settings.max_attempts:
+            return None
+        self._finish(delivery, Event.EXHAUSTED)
+        return DeadLetter(delivery.partition, delivery.offset, delivery.failed_attempts)
+
+    def _finish(self, delivery: Delivery, event: Event) -> None:
+        delivery.on(event)
+        self._forget(delivery)
+        successor = self._windows[delivery.partition].finish(delivery)
+        if successor is not None:
+            self._ready.append(successor)
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._undone_records -= 1
+        self._undone_bytes -= delivery.size_bytes
+
+    def _start_timer(self, delivery: Delivery, due: float) -> None:
+        delivery.timer = self._next_id
+        delivery.due = due
+        self._next_id += 1
+        heappush(self._timers, (due, delivery.timer, delivery))
+
+    def _drop_stale_timers(self) -> None:
+        """Bound the heap: quick acks leave stale timers behind, and they are dropped before they outnumber the live."""
+        if len(self._timers) > 2 * self._undone_records + _SPARE_TIMERS:
+            self._timers = [item for item in self._timers if item[2].timer == item[1]]
+            heapify(self._timers)

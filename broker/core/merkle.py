@@ -214,8 +214,8 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]
 def root_from_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
     """The root to which an inclusion proof leads from the leaf hash ``leaf`` at ``index`` of a tree of ``size`` leaves.
 
-    What RFC 9162 section 2.1.3.2 computes, with the proof's exact length demanded beforehand. It proves nothing until the
-    root is compared with a trusted one.
+    What RFC 9162 section 2.1.3.2 computes, with the proof's exact length demanded beforehand. It proves nothing until
+    the root is compared with a trusted one.
 
     Raises:
         ProofInvalid: the proof has not the shape that index and size dictate.
@@ -279,7 +279,7 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
 
 
 def _siblings(begin: int, end: int, size: int) -> list[tuple[int, int]]:
-    """What must be joined to a node over ``[begin, end)`` to reach the root over ``[0, size)``: ranges, lowest first."""
+    """The ranges to be joined to ``[begin, end)`` to reach the root over ``[0, size)``, lowest first."""
     siblings = []
     low, high = 0, size
     while (low, high) != (begin, end):

@@ -9,13 +9,13 @@ records in it, without another one being tracked, the binary form stays within `
 
 1. The undone records have gaps g1, g2, … to the undone record before them (the first has gap 0: it is the floor).
 2. A failed attempt of record i costs at most ``v(gi) + 1`` bytes, v being the length of a varint.
-3. The ranges: each lies before a record that starts a run of undone ones. Its length costs at most v of that record's gap;
-   the distance to it from the range before is the sum of the gaps within the run, whose varint is at most 1 byte or
-   the sum of theirs. So every record pays at most ``v(gi) + 1`` here too: ``2 v(gi) + 2`` in all.
+3. The ranges: each lies before a record that starts a run of undone ones. Its length costs at most v of that record's
+   gap; the distance to it from the range before is the sum of the gaps within the run, whose varint is at most 1 byte
+   or the sum of theirs. So every record pays at most ``v(gi) + 1`` here too: ``2 v(gi) + 2`` in all.
 4. A finished record leaves the record after it with the sum of two gaps. v is subadditive, so the sum of 3 only falls.
-5. What a resumed state says of offsets not yet read again costs what it cost then, but for the first range and the first
-   failed offset, whose distances are counted anew. Those, the version, the floor, both counts and the range after the last
-   undone record are ``_FIXED_BYTES``.
+5. What a resumed state says of offsets not yet read again costs what it cost then, but for the first range and the
+   first failed offset, whose distances are counted anew. Those, the version, the floor, both counts and the range
+   after the last undone record are ``_FIXED_BYTES``.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class PartitionWindow:
         self._done_at_end = False
         self._records_bytes = 0
         self._resumed_bytes = 0
-        # Both descend, so that what the cursor has passed is popped from the end. The third number is the cost in bytes.
+        # Both descend, so that what the cursor has passed is popped from the end. The third number is the cost in
+        # bytes.
         self._resumed_done: list[tuple[int, int, int]] = []
         self._resumed_failed: list[tuple[int, int, int]] = []
         self._resume(state)

@@ -1,0 +1,8 @@
+"""The embedded log: SQLite files in one folder, owned by one broker process."""
+
+from __future__ import annotations
+
+from broker.messagelog.sqlite.checkpoints import SqliteCheckpointStore
+from broker.messagelog.sqlite.log import SqliteLog
+
+__all__ = ["SqliteCheckpointStore", "SqliteLog"]

@@ -1,0 +1,114 @@
+"""The tables of the embedded log, and how older files are brought up to date.
+
+A file says through ``PRAGMA application_id`` that it is ours and through ``PRAGMA user_version`` how many of the
+migrations below it has had. Migrations are only ever appended, and each runs in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.errors import LogCorrupt, LogSchemaUnsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Schema(NamedTuple):
+    """One kind of database file: the id in its header, and its migrations in order."""
+
+    application_id: int
+    migrations: Sequence[Sequence[str]]
+
+
+LOG: Final = Schema(
+    application_id=0x43584C47,  # "CXLG"
+    migrations=(
+        (
+            "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+            # The large value stands last, so that reading the other columns never touches its overflow pages.
+            """CREATE TABLE entries (
+                position INTEGER PRIMARY KEY,
+                record_id BLOB NOT NULL UNIQUE,
+                kind TEXT NOT NULL,
+                ordering_key TEXT NOT NULL,
+                recipients TEXT NOT NULL,
+                record_sha256 BLOB NOT NULL,
+                accepted_at_ms INTEGER NOT NULL,
+                value BLOB NOT NULL
+            )""",
+            """CREATE TABLE ack_states (
+                agency TEXT NOT NULL,
+                subscription TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                state TEXT NOT NULL,
+                PRIMARY KEY (agency, subscription, partition)
+            ) WITHOUT ROWID""",
+        ),
+    ),
+)
+
+CHECKPOINTS: Final = Schema(
+    application_id=0x43584350,  # "CXCP"
+    migrations=(
+        (
+            """CREATE TABLE heads (
+                partition INTEGER PRIMARY KEY,
+                size INTEGER NOT NULL,
+                next_offset INTEGER NOT NULL,
+                note BLOB NOT NULL,
+                signed_at_ms INTEGER NOT NULL
+            )""",
+            # Tiles as in C2SP tlog-tiles: 256 hashes of one level; the last one of a level may hold fewer.
+            """CREATE TABLE tiles (
+                partition INTEGER NOT NULL,
+                level INTEGER NOT NULL,
+                tile INTEGER NOT NULL,
+                hashes BLOB NOT NULL,
+                PRIMARY KEY (partition, level, tile)
+            ) WITHOUT ROWID""",
+            # Beside each level-0 tile: the entry and time of each leaf, as big-endian 64-bit numbers.
+            """CREATE TABLE leaves (
+                partition INTEGER NOT NULL,
+                tile INTEGER NOT NULL,
+                first_offset INTEGER NOT NULL,
+                first_accepted_at_ms INTEGER NOT NULL,
+                offsets BLOB NOT NULL,
+                accepted_at_ms BLOB NOT NULL,
+                PRIMARY KEY (partition, tile)
+            ) WITHOUT ROWID""",
+        ),
+    ),
+)
+
+
+def bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Create the tables of a new file, or run the migrations that an older one lacks.
+
+    Raises:
+        LogSchemaUnsupported: a newer version of the broker wrote the file.
+        LogCorrupt: the file is another program's database.
+        sqlite3.Error: as it comes; the caller translates it.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.application_id and (application_id or tables):
+        message = "the database file belongs to another program, or to another part of this one"
+        raise LogCorrupt(message)
+    if version > len(schema.migrations):
+        message = f"the file has schema version {version}; this broker knows up to {len(schema.migrations)}"
+        raise LogSchemaUnsupported(message)
+    for number, statements in enumerate(schema.migrations[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            # PRAGMA takes no parameters; both numbers are our own constants.
+            connection.execute(f"PRAGMA application_id = {schema.application_id}")
+            connection.execute(f"PRAGMA user_version = {number}")
+        except sqlite3.Error:
+            connection.rollback()
+            raise
+        connection.commit()

@@ -1,0 +1,85 @@
+"""The newest entries of each partition, kept in memory, and the wake-up of those who wait for more.
+
+Readers that keep up, which is nearly all of them nearly always, never touch the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from broker.core.entry import LogEntry
+    from broker.core.streams import StreamPartition
+
+
+def bounded(entries: Iterable[LogEntry], max_records: int, max_bytes: int) -> list[LogEntry]:
+    """The first entries: at most ``max_records``, up to and including the one that reaches ``max_bytes``."""
+    taken: list[LogEntry] = []
+    size = 0
+    for entry in entries:
+        if len(taken) == max_records or size >= max_bytes:
+            break
+        taken.append(entry)
+        size += len(entry.value)
+    return taken
+
+
+class Tail:
+    """Recent entries by partition. Belongs to one event loop.
+
+    Args:
+        ends: one more than the highest offset of each partition.
+        max_bytes: of values kept, over all partitions; the oldest go first.
+    """
+
+    def __init__(self, ends: Mapping[StreamPartition, int], max_bytes: int) -> None:
+        self.ends = dict(ends)
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: dict[StreamPartition, deque[LogEntry]] = {partition: deque() for partition in ends}
+        self._order: deque[StreamPartition] = deque()
+        self._waiting: dict[StreamPartition, set[asyncio.Event]] = {partition: set() for partition in ends}
+
+    def extend(self, entries: Iterable[LogEntry]) -> None:
+        """Take in entries that have just become durable, in the order of their offsets, and wake who waits for them."""
+        touched = set()
+        for entry in entries:
+            partition = entry.position.stream_partition
+            touched.add(partition)
+            self.ends[partition] = entry.position.offset + 1
+            self._kept[partition].append(entry)
+            self._order.append(partition)
+            self._bytes += len(entry.value)
+        while self._bytes > self._max_bytes:
+            self._bytes -= len(self._kept[self._order.popleft()].popleft().value)
+        for partition in touched:
+            for event in self._waiting[partition]:
+                event.set()
+
+    def read(self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int) -> list[LogEntry] | None:
+        """Entries from ``offset`` on, or None where the oldest of them is no longer kept."""
+        if offset >= self.ends[partition]:
+            return []
+        kept = self._kept[partition]
+        if not kept or offset < kept[0].position.offset:
+            return None
+        # The embedded log's offsets are dense: its only writer gives them out.
+        first = offset - kept[0].position.offset
+        return bounded((kept[at] for at in range(first, len(kept))), max_records, max_bytes)
+
+    async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
+        """Return once one of the partitions ends beyond its offset given."""
+        event = asyncio.Event()
+        for partition in partitions:
+            self._waiting[partition].add(event)
+        try:
+            while all(self.ends[partition] <= offset for partition, offset in partitions.items()):
+                event.clear()
+                await event.wait()
+        finally:
+            for partition in partitions:
+                self._waiting[partition].discard(event)

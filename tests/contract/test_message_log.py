@@ -1,0 +1,166 @@
+"""What every backend of the message log promises (broker/ports.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.core.ackstate import AckState
+from broker.core.entry import NewEntry
+from broker.core.errors import LogInUse, LogUnavailable, PositionUnknown
+from broker.core.streams import Position, StreamPartition
+from broker.messagelog.sqlite import SqliteLog
+from broker.ports import Assigned, SubscriptionKey
+from tests.support.pki import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+CASES_0 = StreamPartition("cases", 0)
+CASES_1 = StreamPartition("cases", 1)
+LAB = SubscriptionKey("national-dna-database", "samples")
+MANY = 1 << 30
+
+
+def entry(number: int, partition: StreamPartition = CASES_0, value: bytes = b"value") -> NewEntry:
+    record_id = hashlib.sha256(b"id %d" % number).digest()[:16]
+    digest = hashlib.sha256(value + b"%d" % number).digest()
+    return NewEntry(partition, record_id, "CaseRecord", f"case-{number % 3}", ("ministry",), digest, value)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_790_000_000_000)
+
+
+@pytest.fixture(params=["file", "memory"])
+async def open_log(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[Callable[[], Awaitable[SqliteLog]]]:
+    opened: list[SqliteLog] = []
+
+    async def open_one() -> SqliteLog:
+        path = tmp_path / "log.db" if request.param == "file" else None
+        opened.append(await SqliteLog.open(path, clock, tail_bytes=64))
+        return opened[-1]
+
+    yield open_one
+    for log in opened:
+        await log.close()
+
+
+@pytest.fixture
+async def log(open_log: Callable[[], Awaitable[SqliteLog]]) -> SqliteLog:
+    return await open_log()
+
+
+async def test_entries_are_read_back_in_order_with_all_that_was_appended(log: SqliteLog) -> None:
+    offered = [entry(number) for number in range(200)]
+    appended = await log.append(offered)
+    read = await log.read(CASES_0, 0, MANY, MANY)
+    assert [item.position for item in appended] == [Position("cases", 0, number) for number in range(200)]
+    assert [item.position for item in read] == [item.position for item in appended]
+    assert [(item.record_id, item.value, item.recipients) for item in read] == [
+        (item.record_id, item.value, item.recipients) for item in offered
+    ]
+
+
+async def test_a_record_id_is_appended_once_whatever_its_bytes(log: SqliteLog) -> None:
+    (first,) = await log.append([entry(1)])
+    again, other = await log.append([entry(1), entry(1, CASES_1, b"other bytes")])
+    assert (again.position, again.accepted_at_ms, again.duplicate) == (first.position, first.accepted_at_ms, True)
+    assert (other.position, other.record_sha256) == (first.position, first.record_sha256)
+    assert await log.end_offset(CASES_1) == 0
+
+
+async def test_a_record_that_stands_twice_in_one_append_is_appended_once(log: SqliteLog) -> None:
+    first, second = await log.append([entry(1), entry(1)])
+    assert (first.duplicate, second.duplicate) == (False, True)
+    assert await log.end_offset(CASES_0) == 1
+
+
+async def test_concurrent_appends_lose_nothing(log: SqliteLog) -> None:
+    await asyncio.gather(*(log.append([entry(number * 10 + i) for i in range(10)]) for number in range(50)))
+    read = await log.read(CASES_0, 0, MANY, MANY)
+    assert {item.record_id for item in read} == {entry(number).record_id for number in range(500)}
+    assert len(read) == 500
+
+
+async def test_the_accepted_time_never_falls(log: SqliteLog, clock: ManualClock) -> None:
+    (first,) = await log.append([entry(1)])
+    clock.value_ms -= 60_000
+    (second,) = await log.append([entry(2)])
+    assert second.accepted_at_ms == first.accepted_at_ms
+
+
+async def test_lookup_finds_what_is_there_and_leaves_out_the_rest(log: SqliteLog) -> None:
+    (appended,) = await log.append([entry(1)])
+    found = await log.lookup([entry(1).record_id, entry(2).record_id])
+    assert {key: item.position for key, item in found.items()} == {entry(1).record_id: appended.position}
+
+
+async def test_a_read_stops_after_the_entry_that_reaches_the_byte_limit(log: SqliteLog) -> None:
+    await log.append([entry(number, value=b"x" * 10) for number in range(5)])
+    assert [item.position.offset for item in await log.read(CASES_0, 1, MANY, 15)] == [1, 2]
+
+
+async def test_an_unknown_partition_is_refused(log: SqliteLog) -> None:
+    with pytest.raises(PositionUnknown):
+        await log.read(StreamPartition("cases", 99), 0, 1, 1)
+
+
+async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: SqliteLog) -> None:
+    waiting = asyncio.create_task(log.wait_beyond({CASES_0: 0}))
+    await log.append([entry(1, CASES_1)])
+    assert not waiting.done()
+    await log.append([entry(2)])
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_cursor_resumes_where_it_committed(log: SqliteLog) -> None:
+    await log.append([entry(number) for number in range(5)])
+    cursor = await log.open_cursor(LAB, ["cases"])
+    await cursor.wait()
+    assert Assigned(CASES_0, AckState()) in cursor.assignment_changes()
+    assert len(await cursor.read(CASES_0, MANY, MANY)) == 5
+    assert await cursor.read(CASES_0, MANY, MANY) == []
+    state = AckState(3, ((4, 4),), ((3, 1),))
+    await cursor.commit({CASES_0: state})
+    resumed = await log.open_cursor(LAB, ["cases"])
+    assert Assigned(CASES_0, state) in resumed.assignment_changes()
+    assert [item.position.offset for item in await resumed.read(CASES_0, MANY, MANY)] == [3, 4]
+
+
+async def test_subscriptions_do_not_share_their_state(log: SqliteLog) -> None:
+    cursor = await log.open_cursor(LAB, ["cases"])
+    await cursor.commit({CASES_0: AckState(7)})
+    other = await log.open_cursor(SubscriptionKey("ministry", LAB.name), ["cases"])
+    assert Assigned(CASES_0, AckState()) in other.assignment_changes()
+
+
+async def test_a_closed_log_says_so(log: SqliteLog) -> None:
+    await log.close()
+    with pytest.raises(LogUnavailable):
+        await log.append([entry(1)])
+
+
+async def test_a_file_outlives_its_process_and_keeps_its_identity(tmp_path: Path, clock: ManualClock) -> None:
+    first = await SqliteLog.open(tmp_path / "log.db", clock)
+    appended = await first.append([entry(1), entry(2, CASES_1)])
+    await first.close()
+    second = await SqliteLog.open(tmp_path / "log.db", clock, partitions={"cases": 1})
+    assert second.log_id == first.log_id
+    assert second.partitions("cases") == first.partitions("cases")
+    assert [item.position for item in await second.append([entry(1), entry(2)])] == [i.position for i in appended]
+    await second.close()
+
+
+async def test_a_file_has_one_owner(tmp_path: Path, clock: ManualClock) -> None:
+    first = await SqliteLog.open(tmp_path / "log.db", clock)
+    with pytest.raises(LogInUse):
+        await SqliteLog.open(tmp_path / "log.db", clock)
+    await first.close()

@@ -1,0 +1,286 @@
+"""Checkpoints: a log's signed statement of its size and root, in C2SP's words (tlog-checkpoint and signed-note).
+
+A *note* is a text that ends in a newline, a blank line, and one or more signature lines; what is signed is the text
+with its last newline and without the blank line. A *checkpoint* is such a text of three lines: origin, tree size, root.
+Both are written and read byte for byte, so that programs of others verify what we write; there is one way to write each.
+
+The core has no cryptography: who verifies hands in one callable for every key that it knows.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from broker.core.errors import CheckpointInvalid
+from broker.core.merkle import HASH_BYTES, MAX_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.streams import StreamPartition
+
+KEY_ID_BYTES: Final = 4
+ED25519_PUBLIC_KEY_BYTES: Final = 32
+MAX_SIGNATURES: Final = 64
+"""Signature lines in a note; signed-note demands that at least 16 are accepted."""
+MAX_NOTE_BYTES: Final = 1 << 19
+"""Room for ``MAX_SIGNATURES`` post-quantum signatures of nearly 5 kB, which base64 lengthens by a third."""
+
+SignatureCheck: TypeAlias = Callable[[bytes, bytes], bool]
+"""Whether a signature (second) over a note's text (first) is good under one key."""
+
+_ED25519: Final = b"\x01"
+_DASH: Final = "\N{EM DASH} "
+# signed-note: no Unicode space and no plus in a name. A lone surrogate has no UTF-8.
+_NAME: Final = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
+_CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
+
+
+def checkpoint_origin(trust_domain: str, partition: StreamPartition) -> str:
+    """The origin of a partition's log, and the name of the key that signs for it: ``<trust domain>/<stream>/<n>``."""
+    return f"{trust_domain}/{partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a log says of itself.
+
+    Attributes:
+        origin: which log; no Unicode space and no plus, so that no other signed form of the exchange begins like it.
+        size: leaves in its tree, 0 to 2**63 - 1.
+        root: the tree's root hash, 32 bytes.
+
+    Raises:
+        CheckpointInvalid: one of them is not of that form.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.origin):
+            message = "a checkpoint's origin is empty, or holds a space, a plus or a control character"
+            raise CheckpointInvalid(message)
+        if not 0 <= self.size <= MAX_SIZE:
+            message = "a checkpoint's tree size is out of range"
+            raise CheckpointInvalid(message)
+        if len(self.root) != HASH_BYTES:
+            message = "a checkpoint's root has not 32 bytes"
+            raise CheckpointInvalid(message)
+
+    def marshal(self) -> bytes:
+        """The note text that is signed, with its last newline (tlog-checkpoint, "Note text")."""
+        return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
+
+    @classmethod
+    def parse(cls, text: bytes) -> Checkpoint:
+        """Read a note text. Exactly the texts that ``marshal`` writes are accepted.
+
+        Extension lines are refused. tlog-checkpoint leaves them optional and advises against them, because nobody can
+        audit them; a log of this exchange never writes one, so here one is a signed statement that nothing checks.
+
+        Raises:
+            CheckpointInvalid: it is no such text.
+        """
+        lines = _decode(text).split("\n")
+        if len(lines) != 4 or lines[3]:  # noqa: PLR2004 - three lines, and what follows the last newline: nothing
+            message = "a checkpoint's text has not exactly three lines"
+            raise CheckpointInvalid(message)
+        origin, size, root, _ = lines
+        if not _SIZE.fullmatch(size):
+            message = "a checkpoint's tree size is not a decimal number without leading zeroes"
+            raise CheckpointInvalid(message)
+        return cls(origin, int(size), _unbase64(root))
+
+
+class NoteSignature(NamedTuple):
+    """One signature line: the key's name, its 4-byte id, and the signature as its algorithm defines it."""
+
+    name: str
+    key_id: bytes
+    value: bytes
+
+
+class Note(NamedTuple):
+    """A note taken apart. Nothing in it may be relied upon before ``verify_note``."""
+
+    text: bytes
+    signatures: tuple[NoteSignature, ...]
+
+
+def marshal_note(text: bytes, signatures: Sequence[NoteSignature]) -> bytes:
+    """Write a note (signed-note, "Format").
+
+    Args:
+        text: what was signed, ending in a newline.
+        signatures: 1 to ``MAX_SIGNATURES``, in the order of their lines.
+
+    Raises:
+        CheckpointInvalid: these do not make a note that ``parse_note`` would accept.
+    """
+    lines = []
+    for name, key_id, value in signatures:
+        if not _NAME.fullmatch(name) or len(key_id) != KEY_ID_BYTES or not value:
+            message = "a note's signature has an unusable name, key id or value"
+            raise CheckpointInvalid(message)
+        lines.append(f"{_DASH}{name} {b64encode(key_id + value).decode()}\n")
+    note = text + b"\n" + "".join(lines).encode()
+    _check_note(note, text, len(lines))
+    return note
+
+
+def parse_note(note: bytes) -> Note:
+    """Take a note apart (signed-note, "Format"). What ``marshal_note`` makes of the parts is the same bytes again.
+
+    Raises:
+        CheckpointInvalid: it is not a note, is larger than ``MAX_NOTE_BYTES``, or has more than ``MAX_SIGNATURES``.
+    """
+    # The text may hold empty lines itself; the last one in the note ends it.
+    head, blank, tail = note.rpartition(b"\n\n")
+    text = head + b"\n"
+    lines = tail.split(b"\n")
+    if not blank or lines.pop():
+        message = "a note has no signature lines after a blank line, or does not end in a newline"
+        raise CheckpointInvalid(message)
+    _check_note(note, text, len(lines))
+    return Note(text, tuple(_parse_signature(line.decode()) for line in lines))
+
+
+def _check_note(note: bytes, text: bytes, signatures: int) -> None:
+    if len(note) > MAX_NOTE_BYTES:
+        message = "a note is too large"
+        raise CheckpointInvalid(message, bytes=str(len(note)))
+    if not 1 <= signatures <= MAX_SIGNATURES:
+        message = f"a note has not 1 to {MAX_SIGNATURES} signatures"
+        raise CheckpointInvalid(message, signatures=str(signatures))
+    if not text.endswith(b"\n") or _CONTROL.search(note):
+        message = "a note's text does not end in a newline, or the note holds a control character"
+        raise CheckpointInvalid(message)
+    _decode(note)
+
+
+def _parse_signature(line: str) -> NoteSignature:
+    name, space, encoded = line.removeprefix(_DASH).partition(" ")
+    if not line.startswith(_DASH) or not space or not _NAME.fullmatch(name):
+        message = "a note's signature line is not: em dash, name, base64"
+        raise CheckpointInvalid(message)
+    blob = _unbase64(encoded)
+    if len(blob) <= KEY_ID_BYTES:
+        message = "a note's signature line holds no signature"
+        raise CheckpointInvalid(message)
+    return NoteSignature(name, blob[:KEY_ID_BYTES], blob[KEY_ID_BYTES:])
+
+
+def verify_note(note: Note, verifiers: Mapping[tuple[str, bytes], SignatureCheck]) -> tuple[str, ...]:
+    """Check a note's signatures (signed-note, "Signatures").
+
+    Args:
+        note: the note.
+        verifiers: for every known key, by its name and id, the check of a signature.
+
+    Returns:
+        The names of the known keys that signed, each once, in the order of their lines. A caller who knows several keys
+        looks here whether those that it needs have signed: the log's own, or enough witnesses.
+
+    Raises:
+        CheckpointInvalid: a known key's line fails, or no known key has signed.
+    """
+    verified: dict[str, None] = {}
+    for name, key_id, value in note.signatures:
+        # (1) Unknown keys are ignored, even where they share the name or the id of a known one.
+        check = verifiers.get((name, key_id))
+        if check is None:
+            continue
+        # (2) Every line of a known key must be good: a second one counts no more than the first, but is not passed over.
+        if not check(note.text, value):
+            message = "a known key's signature on the note does not verify"
+            raise CheckpointInvalid(message, key=f"{name}+{key_id.hex()}")
+        verified[name] = None
+    # (3) Somebody known has signed.
+    if not verified:
+        message = "no known key has signed the note"
+        raise CheckpointInvalid(message)
+    return tuple(verified)
+
+
+def ed25519_key_id(name: str, public_key: bytes) -> bytes:
+    """The 4-byte id of an Ed25519 key of this name (signed-note, "Ed25519 signatures")."""
+    return sha256(name.encode() + b"\n" + _ED25519 + public_key).digest()[:KEY_ID_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey:
+    """A named Ed25519 public key in the form in which Go's note package exchanges it.
+
+    Attributes:
+        name: the key's name.
+        public_key: its 32 bytes (RFC 8032). Whether they are a point on the curve is for the verifier to find out.
+
+    Raises:
+        CheckpointInvalid: one of them is not of that form.
+    """
+
+    name: str
+    public_key: bytes
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or len(self.public_key) != ED25519_PUBLIC_KEY_BYTES:
+            message = "a verifier key has an unusable name, or not 32 bytes of key"
+            raise CheckpointInvalid(message)
+
+    @property
+    def key_id(self) -> bytes:
+        """The 4-byte id that its signature lines carry."""
+        return ed25519_key_id(self.name, self.public_key)
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(_ED25519 + self.public_key).decode()}"
+
+    @classmethod
+    def parse(cls, text: str) -> VerifierKey:
+        """Read ``name+hex(key id)+base64(type, key)``. Exactly the texts that ``str`` gives are accepted.
+
+        Raises:
+            CheckpointInvalid: it is no such text, is of another type than Ed25519, or its id is another key's.
+        """
+        # A name holds no plus, but base64 may.
+        name, _, rest = text.partition("+")
+        key_id, _, encoded = rest.partition("+")
+        typed_key = _unbase64(encoded)
+        if not _KEY_ID.fullmatch(key_id) or typed_key[:1] != _ED25519:
+            message = "a verifier key is not name+id+base64 of an Ed25519 key"
+            raise CheckpointInvalid(message)
+        key = cls(name, typed_key[1:])
+        if key.key_id.hex() != key_id:
+            message = "a verifier key's id does not belong to its name and key"
+            raise CheckpointInvalid(message)
+        return key
+
+
+def _decode(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        message = "a note is not UTF-8"
+        raise CheckpointInvalid(message) from None
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        decoded = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    # The decoder lets stray low bits pass; what does not come out the same again has a second spelling.
+    if not decoded or b64encode(decoded).decode() != text:
+        message = "a note holds something that is not canonical base64"
+        raise CheckpointInvalid(message)
+    return decoded

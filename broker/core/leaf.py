@@ -1,0 +1,101 @@
+r"""The leaf manifest: what a log's Merkle tree says of one accepted record.
+
+A tlog-tiles entry is at most 65,535 bytes, so a leaf does not hold the envelope but names it by the SHA-256 of its
+signed bytes, and says where and when it was accepted. The bytes that are hashed are six lines of ASCII::
+
+    case-exchange leaf v1\n
+    <stream>/<partition>/<offset>\n
+    <log id> <epoch>\n
+    <record id>\n
+    <base64 of the record's SHA-256>\n
+    <accepted at, milliseconds since the Unix epoch>\n
+
+The first line holds a space, so a leaf is neither a checkpoint nor, beginning as it does, what DSSE signs.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Final
+
+from broker.core.errors import ProofInvalid
+from broker.core.streams import Position
+
+_NUMBER: Final = rb"(0|[1-9][0-9]{0,18})"
+_MAX_NUMBER: Final = 2**63 - 1
+_UUID: Final = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_MANIFEST: Final = re.compile(
+    rb"case-exchange leaf v1\n"
+    rb"([a-z0-9][a-z0-9-]{0,62})/" + _NUMBER + rb"/" + _NUMBER + rb"\n"
+    rb"([A-Za-z0-9._:/-]{1,255}) " + _NUMBER + rb"\n"
+    rb"(" + _UUID + rb")\n"
+    rb"([A-Za-z0-9+/]{43}=)\n" + _NUMBER + rb"\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One accepted record, as its log's tree commits to it.
+
+    The attributes are not checked here, because the follower makes one for every record out of what the message log
+    returned; ``parse`` checks all of them, and an auditor only ever sees a leaf through it.
+
+    Attributes:
+        position: where the record stands.
+        log_id: which incarnation of the log: 1 to 255 ASCII letters, digits and ``. _ : / -``.
+        epoch: the partition's leader epoch when the record was appended.
+        record_id: its UUID in canonical lower-case text.
+        record_sha256: SHA-256 of its signed bytes, 32 bytes.
+        accepted_at_ms: when it was accepted, milliseconds since the Unix epoch.
+    """
+
+    position: Position
+    log_id: str
+    epoch: int
+    record_id: str
+    record_sha256: bytes
+    accepted_at_ms: int
+
+    def marshal(self) -> bytes:
+        """The manifest's bytes, which the tree hashes as a leaf."""
+        stream, partition, offset = self.position
+        return b"case-exchange leaf v1\n%b/%d/%d\n%b %d\n%b\n%b%d\n" % (
+            stream.encode(),
+            partition,
+            offset,
+            self.log_id.encode(),
+            self.epoch,
+            self.record_id.encode(),
+            binascii.b2a_base64(self.record_sha256),  # which ends the line itself
+            self.accepted_at_ms,
+        )
+
+    @classmethod
+    def parse(cls, manifest: bytes) -> Leaf:
+        """Read a manifest. Exactly the bytes that ``marshal`` writes of a well-formed leaf are accepted.
+
+        Raises:
+            ProofInvalid: it is no leaf manifest of this version.
+        """
+        match = _MANIFEST.fullmatch(manifest)
+        if match is None:
+            message = "not a leaf manifest"
+            raise ProofInvalid(message)
+        stream, partition, offset, log_id, epoch, record_id, record_sha256, accepted_at_ms = match.groups()
+        leaf = cls(
+            position=Position(stream.decode(), int(partition), int(offset)),
+            log_id=log_id.decode(),
+            epoch=int(epoch),
+            record_id=record_id.decode(),
+            record_sha256=b64decode(record_sha256),
+            accepted_at_ms=int(accepted_at_ms),
+        )
+        highest = max(leaf.position.partition, leaf.position.offset, leaf.epoch, leaf.accepted_at_ms)
+        # Base64's last digit has spare bits; only one of its spellings comes out again.
+        if highest > _MAX_NUMBER or leaf.marshal() != manifest:
+            message = "a leaf manifest holds a number out of range, or base64 that is not canonical"
+            raise ProofInvalid(message)
+        return leaf

@@ -1,0 +1,52 @@
+# Everything runs in .venv, which is made from requirements/ (pinned with hashes) by plain pip.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-kafka check format arch protos certs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "case-exchange needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(RUN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+test: $(STAMP) ## run every test that needs no Kafka
+	$(RUN)/python -m pytest -m "not kafka"
+	@echo "Kafka was not exercised: see make test-kafka"
+
+test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
+	@command -v java >/dev/null || { echo "test-kafka needs Java 17 or newer: apt install openjdk-17-jre-headless" >&2; exit 1; }
+	@command -v mvn >/dev/null || { echo "test-kafka needs Maven: apt install maven" >&2; exit 1; }
+	$(RUN)/python -m pytest -m kafka
+
+check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, unit and contract tests
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/buf lint protos
+	$(RUN)/python protos/generate.py --check
+	$(RUN)/python -m pytest -q tests/unit tests/contract
+
+arch: $(STAMP) ## check the import contracts alone
+	$(RUN)/lint-imports
+
+format: $(STAMP) ## format the code and apply safe lint fixes
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+protos: $(STAMP) ## generate protos/gen from the .proto files
+	$(RUN)/python protos/generate.py
+
+certs: $(STAMP) ## write a complete development PKI into .dev/pki
+	$(RUN)/case-exchange certs init
+
+clean: ## remove everything that is generated and not committed
+	rm -rf $(VENV) .dev .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,61 @@
+"""The one command, assembled from the entry points of the group ``case_exchange.commands``.
+
+Every failure ends as one line on standard error: what is wrong, then what to do next. Exit codes: 0 done, 1 refused or
+findings, 2 could not be attempted (wrong usage, unusable files).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points, version
+
+import click
+
+from broker.core.errors import CaseExchangeError, SetupInvalid
+
+GROUP = "case_exchange.commands"
+REFUSED = 1
+COULD_NOT_CHECK = 2
+
+
+class AssembledGroup(click.Group):
+    """A group whose commands are loaded when they are asked for, so that none pays for the others' imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the installed commands."""
+        return sorted({*super().list_commands(ctx), *entry_points(group=GROUP).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or None."""
+        for point in entry_points(group=GROUP, name=cmd_name):
+            command = point.load()
+            if isinstance(command, click.Command):
+                return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=AssembledGroup, no_args_is_help=True)
+@click.version_option(version("case-exchange"))
+def cli() -> None:
+    """Move case records between agencies: signed, ordered, provable.
+
+    Example:  case-exchange certs init
+    """
+
+
+def main() -> None:
+    """Run the command and exit."""
+    try:
+        cli(standalone_mode=False)
+    except CaseExchangeError as error:
+        _fail(f"{error.reason}: {error.message}. {error.remedy}", isinstance(error, SetupInvalid))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(COULD_NOT_CHECK)
+    except click.Abort:
+        _fail("interrupted", setup=True)
+
+
+def _fail(line: str, setup: bool) -> None:  # noqa: FBT001 - private, called twice just above
+    click.echo(f"case-exchange: {line}", err=True)
+    sys.exit(COULD_NOT_CHECK if setup else REFUSED)

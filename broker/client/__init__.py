@@ -1,0 +1,1 @@
+"""What agencies and auditors import: publisher, subscriber, auditor."""

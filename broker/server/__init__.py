@@ -1,0 +1,1 @@
+"""Interceptors and servicers: unpack, call one service, pack."""

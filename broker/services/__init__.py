@@ -1,0 +1,1 @@
+"""What the broker does: one class each, over the core and the ports only."""

@@ -1,0 +1,1 @@
+"""Protobuf to core types and back; core errors to gRPC status and back."""

@@ -2,7 +2,7 @@
 
 A *note* is a text that ends in a newline, a blank line, and one or more signature lines; what is signed is the text
 with its last newline and without the blank line. A *checkpoint* is such a text of three lines: origin, tree size, root.
-Both are written and read byte for byte, so that programs of others verify what we write; there is one way to write each.
+Both are written and read byte for byte, so that others' programs verify what we write; there is one way to write each.
 
 The core has no cryptography: who verifies hands in one callable for every key that it knows.
 """
@@ -200,7 +200,7 @@ def verify_note(note: Note, verifiers: Mapping[tuple[str, bytes], SignatureCheck
         check = verifiers.get((name, key_id))
         if check is None:
             continue
-        # (2) Every line of a known key must be good: a second one counts no more than the first, but is not passed over.
+        # (2) Every line of a known key must be good: a second counts no more than the first, but is not passed over.
         if not check(note.text, value):
             message = "a known key's signature on the note does not verify"
             raise CheckpointInvalid(message, key=f"{name}+{key_id.hex()}")

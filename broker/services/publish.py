@@ -1,0 +1,240 @@
+"""Accept records: the numbered checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
+
+| # | check | refused as |
+|---|---|---|
+| 1 | size, body type, body form, kind on its stream | RecordTooLarge, BodyTypeUnsupported, EnvelopeMalformed, KindUnknown |
+| 2 | the publisher is the peer's agency, and so is the signer | SignerNotPrincipal |
+| 3 | signature; certificate listed, valid now, not revoked; sections are those signed | SignatureRefused, SectionMismatch |
+| 4 | not from the future, not expired | IssuedInFuture, RecordExpired |
+| 5 | policy: kind, recipients, sections, purpose | RightDenied, PeerUnknown |
+| 6 | seen before with another body | RecordIdConflict |
+| 7 | append, durable | LogFull, LogUnavailable |
+| 8 | sign the receipts | |
+
+The body has to be parsed to learn who signed it; nothing in it is acted upon before its signature has been verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from broker.core.entry import Appended, NewEntry
+from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Signature
+from broker.core.errors import (
+    BodyTypeUnsupported,
+    CaseExchangeError,
+    EnvelopeMalformed,
+    IssuedInFuture,
+    RecordExpired,
+    RecordIdConflict,
+    RecordTooLarge,
+    SignatureInvalid,
+    SignerNotPrincipal,
+)
+from broker.core.events import AuditEvent, RefusalMade
+from broker.core.policy import check_publish
+from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
+from broker.core.sections import check_sections
+from broker.core.streams import StreamPartition, check_kind, partition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.body import Body
+    from broker.core.identity import Principal
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, Evidence, Keyring, MessageLog, RecordCodec, Signer
+
+_ENVELOPE_OVERHEAD: Final = 64
+"""Bytes of framing counted for each signature and section beside their content."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishLimits:
+    """Bounds on one record: bytes of its envelope, and milliseconds that a publisher's clock may be ahead."""
+
+    record_bytes: int = 4 << 20
+    clock_skew_ms: int = 120_000
+
+
+class Accepted(NamedTuple):
+    """A record is in the log; ``receipt_index`` is its statement's place among the receipts."""
+
+    receipt_index: int
+
+
+Result: TypeAlias = Accepted | CaseExchangeError
+
+
+class PublishOutcome(NamedTuple):
+    """One result for each record, in order, and the receipts of those accepted, if any was."""
+
+    results: tuple[Result, ...]
+    receipts: SignedReceipts | None
+
+
+class _Checked(NamedTuple):
+    body: Body
+    entry: NewEntry
+    late: CaseExchangeError | None
+    """Why it could not be accepted anew just now, though it may have been accepted before."""
+
+
+class PublishService:
+    """Accepts signed records on behalf of an authenticated principal."""
+
+    def __init__(
+        self,
+        *,
+        directory: DirectoryInForce,
+        keyring: Keyring,
+        codec: RecordCodec,
+        log: MessageLog,
+        signer: Signer,
+        evidence: Evidence,
+        audit: AuditTrail,
+        clock: Clock,
+        limits: PublishLimits,
+    ) -> None:
+        self._directory = directory
+        self._keyring = keyring
+        self._codec = codec
+        self._log = log
+        self._signer = signer
+        self._evidence = evidence
+        self._audit = audit
+        self._clock = clock
+        self._limits = limits
+
+    async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
+        """Check and append a batch. A refused record does not hold up the others.
+
+        Raises:
+            EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. Publishing it again
+                is safe: what the log holds already keeps its place and gets the same statement.
+        """
+        self._evidence.check()
+        # Verification releases the interpreter lock, so a thread of its own lets other streams go on meanwhile.
+        checked = await asyncio.to_thread(self._check_all, principal, envelopes)
+        results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
+        await self._append(checked, results, statements := [])
+        await self._tell_auditors(principal, envelopes, results)
+        if not statements:
+            return PublishOutcome(tuple(results), None)
+        # (8) One signature covers the batch.
+        signature = Signature(self._signer.certificate_sha256, self._signer.sign(receipts_message(statements)))
+        return PublishOutcome(tuple(results), SignedReceipts(tuple(statements), signature))
+
+    def _check_all(self, principal: Principal, envelopes: Sequence[Envelope]) -> list[_Checked | CaseExchangeError]:
+        checked: list[_Checked | CaseExchangeError] = []
+        for envelope in envelopes:
+            try:
+                checked.append(self._check(principal, envelope))
+            except CaseExchangeError as error:
+                checked.append(error)
+        return checked
+
+    def _check(self, principal: Principal, envelope: Envelope) -> _Checked:
+        now_ms = self._clock.now_ms()
+        # (1) Size and type.
+        body = self._check_form(envelope)
+        # (2) The signer's agency is the principal's agency.
+        if body.publisher != principal.agency:
+            message = "the record names another agency as its publisher"
+            raise SignerNotPrincipal(message, record_id=body.record_id)
+        certificate = self._keyring.signer(body.signer_certificate_sha256)
+        if certificate.agency != principal.agency:
+            message = "the signing certificate is another agency's"
+            raise SignerNotPrincipal(message, record_id=body.record_id)
+        # (3) Signature over the exact bytes, certificate valid now and not revoked, sections those that were signed.
+        (signature,) = envelope.signatures
+        if signature.certificate_sha256 != body.signer_certificate_sha256:
+            message = "the signature's certificate is not the one that the body names"
+            raise SignatureInvalid(message, record_id=body.record_id)
+        certificate.verify(envelope.signed_bytes, signature.value)
+        certificate.check_valid(now_ms)
+        check_sections(body, envelope.sections, complete=True)
+        # (4) Timing. A record that the log holds already keeps its receipt, so this is decided after looking.
+        late = self._late(body, now_ms)
+        # (5) Policy.
+        check_publish(self._directory.current(), body)
+        return _Checked(body, self._entry(envelope, body), late)
+
+    def _check_form(self, envelope: Envelope) -> Body:
+        parts = [len(envelope.body), *(len(section.content) for section in envelope.sections)]
+        if sum(parts) + _ENVELOPE_OVERHEAD * (len(parts) + len(envelope.signatures)) > self._limits.record_bytes:
+            message = f"the record is larger than {self._limits.record_bytes} bytes"
+            raise RecordTooLarge(message)
+        if envelope.body_type != BODY_TYPE:
+            message = "the envelope's body type is not that of a record"
+            raise BodyTypeUnsupported(message)
+        body = self._codec.parse_body(envelope.body)
+        check_kind(body.kind, body.stream)
+        if len(envelope.signatures) != 1 or body.signature_algorithm != ECDSA_P256_SHA256:
+            message = f"a record carries exactly one signature, of algorithm {ECDSA_P256_SHA256}"
+            raise EnvelopeMalformed(message, record_id=body.record_id)
+        return body
+
+    def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
+        if body.issued_at_ms > now_ms + self._limits.clock_skew_ms:
+            return IssuedInFuture("the record was issued in the future", record_id=body.record_id)
+        if body.expires_at_ms is not None and body.expires_at_ms <= now_ms:
+            return RecordExpired("the record has expired", record_id=body.record_id)
+        return None
+
+    def _entry(self, envelope: Envelope, body: Body) -> NewEntry:
+        return NewEntry(
+            StreamPartition(body.stream, partition_of(body.case_id, self._log.partitions(body.stream))),
+            body.record_id_bytes,
+            body.kind,
+            body.case_id,
+            tuple(recipient.agency for recipient in body.recipients),
+            envelope.record_sha256,
+            self._codec.encode_envelope(envelope),
+        )
+
+    async def _append(
+        self, checked: Sequence[_Checked | CaseExchangeError], results: list[Result], statements: list[bytes]
+    ) -> None:
+        good = [(index, item) for index, item in enumerate(checked) if isinstance(item, _Checked)]
+        known: dict[bytes, Appended] = {}
+        late = [item.entry.record_id for _, item in good if item.late is not None]
+        if late:
+            known = await self._log.lookup(late)
+            for index, item in good:
+                if item.late is not None and item.entry.record_id not in known:
+                    results[index] = item.late
+            good = [(index, item) for index, item in good if item.late is None or item.entry.record_id in known]
+        if not good:
+            return
+        # (6) and (7): the log leaves out what it holds already, in the same transaction that appends the rest.
+        appended = await self._log.append([item.entry for _, item in good])
+        for (index, item), place in zip(good, appended, strict=True):
+            if place.record_sha256 != item.entry.record_sha256:
+                message = "the record id is in the log already, with another body"
+                results[index] = RecordIdConflict(message, record_id=item.body.record_id)
+                continue
+            results[index] = Accepted(len(statements))
+            statements.append(self._statement(item.body, place))
+
+    def _statement(self, body: Body, place: Appended) -> bytes:
+        statement = ReceiptStatement(
+            body.record_id, place.record_sha256, place.position, place.accepted_at_ms, body.publisher
+        )
+        return self._codec.encode_statement(statement)
+
+    async def _tell_auditors(
+        self, principal: Principal, envelopes: Sequence[Envelope], results: Sequence[Result]
+    ) -> None:
+        events = [
+            AuditEvent(
+                self._clock.now_ms(),
+                principal.spiffe_id,
+                RefusalMade(result.reason, result.details.get("record_id", "")),
+            )
+            for _, result in zip(envelopes, results, strict=True)
+            if isinstance(result, CaseExchangeError) and result.security_event
+        ]
+        if events:
+            await self._audit.record(events)

@@ -1,0 +1,153 @@
+"""Envelopes and bodies: bytes and protobuf messages to core types, and back.
+
+A body is parsed from the bytes that were signed, and never serialised again: an envelope carries those bytes along.
+What a section holds stays opaque here and everywhere else in the broker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from broker.core.body import Body, Recipient, SectionDescriptor, check_body
+from broker.core.envelope import Envelope, Section, Signature
+from broker.core.errors import EnvelopeMalformed
+from broker.wire.events import fill_event
+from broker.wire.times import set_ms, to_ms
+from caseexchange.broker.v1 import audit_pb2, envelope_pb2, position_pb2, receipt_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.events import AuditEvent
+    from broker.core.receipt import ReceiptStatement
+    from broker.core.streams import Position
+
+
+class ProtobufCodec:
+    """The ``RecordCodec`` of caseexchange.broker.v1."""
+
+    def parse_body(self, body: bytes) -> Body:
+        """See ``RecordCodec``."""
+        message = envelope_pb2.Body()
+        try:
+            message.ParseFromString(body)
+        except DecodeError as error:
+            text = "the body is not a caseexchange.broker.v1.Body"
+            raise EnvelopeMalformed(text) from error
+        parsed = Body(
+            record_id=message.record_id,
+            kind=message.kind,
+            stream=message.stream,
+            case_id=message.case_id,
+            publisher=message.publisher,
+            recipients=tuple(Recipient(item.agency, item.sequence) for item in message.recipients),
+            issued_at_ms=to_ms(message.issued_at),
+            expires_at_ms=to_ms(message.expires_at) if message.HasField("expires_at") else None,
+            in_reply_to=message.in_reply_to,
+            supersedes=message.supersedes,
+            purpose=message.purpose,
+            signer_certificate_sha256=message.signer_certificate_sha256,
+            signature_algorithm=message.signature_algorithm,
+            sections=tuple(map(_descriptor, message.sections)),
+        )
+        check_body(parsed)
+        return parsed
+
+    def encode_body(self, body: Body) -> bytes:
+        """See ``RecordCodec``."""
+        message = envelope_pb2.Body(
+            record_id=body.record_id,
+            kind=body.kind,
+            stream=body.stream,
+            case_id=body.case_id,
+            publisher=body.publisher,
+            recipients=[envelope_pb2.Recipient(agency=item.agency, sequence=item.sequence) for item in body.recipients],
+            in_reply_to=body.in_reply_to,
+            supersedes=body.supersedes,
+            purpose=body.purpose,
+            signer_certificate_sha256=body.signer_certificate_sha256,
+            signature_algorithm=body.signature_algorithm,
+            sections=[
+                envelope_pb2.SectionDescriptor(
+                    name=item.name,
+                    type=item.type,
+                    sha256=item.sha256,
+                    audience=sorted(item.audience),
+                    protection=envelope_pb2.SECTION_PROTECTION_PLAIN,
+                )
+                for item in body.sections
+            ],
+        )
+        set_ms(message.issued_at, body.issued_at_ms)
+        if body.expires_at_ms is not None:
+            set_ms(message.expires_at, body.expires_at_ms)
+        return message.SerializeToString(deterministic=True)
+
+    def decode_envelope(self, data: bytes) -> Envelope:
+        """See ``RecordCodec``."""
+        message = envelope_pb2.Envelope()
+        try:
+            message.ParseFromString(data)
+        except DecodeError as error:
+            text = "not a caseexchange.broker.v1.Envelope"
+            raise EnvelopeMalformed(text) from error
+        return envelope_from(message)
+
+    def encode_envelope(self, envelope: Envelope) -> bytes:
+        """See ``RecordCodec``."""
+        return envelope_to(envelope).SerializeToString(deterministic=True)
+
+    def encode_statement(self, statement: ReceiptStatement) -> bytes:
+        """See ``RecordCodec``."""
+        message = receipt_pb2.ReceiptStatement(
+            record_id=statement.record_id,
+            record_sha256=statement.record_sha256,
+            position=position_to(statement.position),
+            publisher=statement.publisher,
+        )
+        set_ms(message.accepted_at, statement.accepted_at_ms)
+        return message.SerializeToString(deterministic=True)
+
+    def encode_audit_events(self, events: Sequence[AuditEvent]) -> bytes:
+        """See ``RecordCodec``."""
+        message = audit_pb2.AuditEvents()
+        for event in events:
+            fill_event(message.events.add(), event)
+        return message.SerializeToString(deterministic=True)
+
+
+def envelope_from(message: envelope_pb2.Envelope) -> Envelope:
+    """Read an envelope message."""
+    return Envelope(
+        message.body_type,
+        message.body,
+        tuple(Signature(item.certificate_sha256, item.value) for item in message.signatures),
+        tuple(Section(item.name, item.content) for item in message.sections),
+    )
+
+
+def envelope_to(envelope: Envelope) -> envelope_pb2.Envelope:
+    """Write an envelope message."""
+    return envelope_pb2.Envelope(
+        body_type=envelope.body_type,
+        body=envelope.body,
+        signatures=[
+            envelope_pb2.Signature(certificate_sha256=item.certificate_sha256, value=item.value)
+            for item in envelope.signatures
+        ],
+        sections=[envelope_pb2.Section(name=item.name, content=item.content) for item in envelope.sections],
+    )
+
+
+def position_to(position: Position) -> position_pb2.Position:
+    """Write a position message."""
+    return position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
+
+
+def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:
+    if item.protection != envelope_pb2.SECTION_PROTECTION_PLAIN or item.key_wraps or item.key_commitment:
+        message = "the body's sections are of a protection that this version does not accept"
+        raise EnvelopeMalformed(message)
+    return SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience))

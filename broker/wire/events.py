@@ -1,0 +1,63 @@
+"""Audit events: core types to protobuf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from broker.core.events import (
+    AuditEvent,
+    DeadLetterMade,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DirectoryInForce,
+    RefusalMade,
+    ReplayMade,
+)
+from broker.wire.times import set_ms
+
+if TYPE_CHECKING:
+    from broker.core.streams import Position
+    from caseexchange.broker.v1 import audit_pb2, position_pb2
+
+
+def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
+    """Write one event into an empty message."""
+    set_ms(message.at, event.at_ms)
+    message.principal = event.principal
+    match event.event:
+        case DeliveryMade() as made:
+            _fill_position(message.delivery.position, made.position)
+            message.delivery.subscription = made.subscription
+            message.delivery.attempt = made.attempt
+            message.delivery.withheld_sections.extend(made.withheld_sections)
+        case DeliveryConfirmed() as confirmed:
+            _fill_position(message.confirmation.position, confirmed.position)
+            message.confirmation.subscription = confirmed.subscription
+        case DeadLetterMade() as dead:
+            _fill_position(message.dead_letter.position, dead.position)
+            message.dead_letter.subscription = dead.subscription
+            message.dead_letter.attempts = dead.attempts
+        case ReplayMade() as replay:
+            _fill_replay(message.replay, replay)
+        case RefusalMade() as refusal:
+            message.refusal.reason = refusal.reason
+            message.refusal.record_id = refusal.record_id
+        case DirectoryInForce() as directory:
+            message.directory.document = directory.document
+        case _ as never:
+            assert_never(never)
+
+
+def _fill_replay(message: audit_pb2.ReplayMade, replay: ReplayMade) -> None:
+    message.purpose = replay.purpose
+    message.streams.extend(replay.streams)
+    if replay.accepted_from_ms is not None:
+        set_ms(message.accepted_from, replay.accepted_from_ms)
+    if replay.accepted_until_ms is not None:
+        set_ms(message.accepted_until, replay.accepted_until_ms)
+
+
+def _fill_position(message: position_pb2.Position, position: Position) -> None:
+    message.stream = position.stream
+    message.partition = position.partition
+    message.offset = position.offset

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
+from broker.core.errors import EnvelopeMalformed
+from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
+from broker.core.receipt import ReceiptStatement
+from broker.core.streams import Position
+from broker.wire.codec import ProtobufCodec
+from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
+
+CODEC = ProtobufCodec()
+BODY = Body(
+    record_id="01990000-0000-7000-8000-000000000001",
+    kind="SampleRequest",
+    stream="dna",
+    case_id="01990000-0000-4000-8000-000000000002",
+    publisher="shanxi-police",
+    recipients=(Recipient("national-dna-database", 7),),
+    issued_at_ms=1_790_000_000_123,
+    expires_at_ms=None,
+    in_reply_to="",
+    supersedes="",
+    purpose="dna-matching",
+    signer_certificate_sha256=bytes(range(32)),
+    signature_algorithm="ecdsa-p256-sha256",
+    sections=(SectionDescriptor("request", "a.Type", bytes(32), frozenset({"national-dna-database"})),),
+)
+
+
+@pytest.mark.parametrize("body", [BODY, replace(BODY, expires_at_ms=1_800_000_000_000, sections=())])
+def test_a_body_is_read_back_as_it_was_written(body: Body) -> None:
+    assert CODEC.parse_body(CODEC.encode_body(body)) == body
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_body_or_a_typed_refusal(data: bytes) -> None:
+    try:
+        CODEC.parse_body(data)
+    except EnvelopeMalformed as error:
+        assert error.reason == "ENVELOPE_MALFORMED"
+
+
+def test_a_time_finer_than_a_millisecond_is_refused() -> None:
+    message = envelope_pb2.Body.FromString(CODEC.encode_body(BODY))
+    message.issued_at.nanos += 1
+    with pytest.raises(EnvelopeMalformed, match="whole milliseconds"):
+        CODEC.parse_body(message.SerializeToString())
+
+
+@pytest.mark.parametrize("protection", [0, 2, 99])
+def test_a_section_that_is_not_plain_is_refused(protection: int) -> None:
+    message = envelope_pb2.Body.FromString(CODEC.encode_body(BODY))
+    message.sections[0].ClearField("protection")
+    raw = message.sections[0].SerializeToString() + (b"\x28" + bytes([protection]) if protection else b"")
+    message.sections[0].ParseFromString(raw)
+    with pytest.raises(EnvelopeMalformed, match="protection"):
+        CODEC.parse_body(message.SerializeToString())
+
+
+@given(st.binary(max_size=50), st.binary(max_size=50))
+def test_an_envelope_carries_body_and_sections_byte_for_byte(body: bytes, content: bytes) -> None:
+    envelope = Envelope(BODY_TYPE, body, (Signature(b"c" * 32, b"s"),), (Section("request", content),))
+    assert CODEC.decode_envelope(CODEC.encode_envelope(envelope)) == envelope
+
+
+def test_a_statement_says_what_it_was_given() -> None:
+    position = Position("dna", 1, 42)
+    statement = ReceiptStatement(BODY.record_id, bytes(32), position, 1_790_000_000_123, "shanxi-police")
+    message = receipt_pb2.ReceiptStatement.FromString(CODEC.encode_statement(statement))
+    assert (message.position.stream, message.position.partition, message.position.offset) == position
+    assert message.accepted_at.ToMilliseconds() == statement.accepted_at_ms
+    assert (message.record_id, message.publisher) == (BODY.record_id, "shanxi-police")
+
+
+def test_audit_events_keep_their_order_and_kind() -> None:
+    events = (
+        AuditEvent(1000, "spiffe://x/agency/a/b", DeliveryMade(Position("dna", 0, 1), "samples", 2, ("identity",))),
+        AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id)),
+    )
+    message = audit_pb2.AuditEvents.FromString(CODEC.encode_audit_events(events))
+    assert [event.WhichOneof("event") for event in message.events] == ["delivery", "refusal"]
+    assert list(message.events[0].delivery.withheld_sections) == ["identity"]

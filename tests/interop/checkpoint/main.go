@@ -1,0 +1,117 @@
+// Command checkpoint verifies what case-exchange writes with code that case-exchange did not write: Go's own
+// golang.org/x/mod/sumdb/note and tlog, the packages behind the go command's checksum database.
+//
+// Usage: checkpoint NOTE VKEY INCLUSION CONSISTENCY, each the name of a file.
+//
+//	NOTE         a signed checkpoint
+//	VKEY         the log's verifier key
+//	INCLUSION    "<leaf index> <base64 leaf bytes>", then the proof's hashes in base64, one a line
+//	CONSISTENCY  "<old size> <base64 old root>", then the proof's hashes in base64, one a line
+//
+// It exits with status 0 if all of them hold, and else with status 1 and the name of the first that does not.
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+func main() {
+	if len(os.Args) != 5 {
+		fail("usage", fmt.Errorf("checkpoint NOTE VKEY INCLUSION CONSISTENCY"))
+	}
+	tree, err := openCheckpoint(read(os.Args[1]), strings.TrimSuffix(read(os.Args[2]), "\n"))
+	if err != nil {
+		fail("note", err)
+	}
+	if err := checkInclusion(read(os.Args[3]), tree); err != nil {
+		fail("inclusion", err)
+	}
+	if err := checkConsistency(read(os.Args[4]), tree); err != nil {
+		fail("consistency", err)
+	}
+	fmt.Printf("ok %d\n", tree.N)
+}
+
+// openCheckpoint takes the three lines apart itself, because tlog.ParseTree insists on the origin of Go's own log.
+func openCheckpoint(signed, vkey string) (tlog.Tree, error) {
+	verifier, err := note.NewVerifier(vkey)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	opened, err := note.Open([]byte(signed), note.VerifierList(verifier))
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	lines := strings.Split(opened.Text, "\n")
+	if len(lines) != 4 || lines[3] != "" || lines[0] != verifier.Name() {
+		return tlog.Tree{}, fmt.Errorf("not a checkpoint of %s", verifier.Name())
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	root, err := tlog.ParseHash(lines[2])
+	return tlog.Tree{N: size, Hash: root}, err
+}
+
+func checkInclusion(file string, tree tlog.Tree) error {
+	index, leaf, proof, err := parseProof(file)
+	if err != nil {
+		return err
+	}
+	return tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(leaf))
+}
+
+func checkConsistency(file string, tree tlog.Tree) error {
+	size, root, proof, err := parseProof(file)
+	if err != nil {
+		return err
+	}
+	var old tlog.Hash
+	if copy(old[:], root) != tlog.HashSize {
+		return fmt.Errorf("the old root is too short")
+	}
+	return tlog.CheckTree(proof, tree.N, tree.Hash, size, old)
+}
+
+func parseProof(file string) (int64, []byte, []tlog.Hash, error) {
+	lines := strings.Split(strings.TrimSuffix(file, "\n"), "\n")
+	number, data, _ := strings.Cut(lines[0], " ")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	decoded, err := base64.StdEncoding.DecodeString(data)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	var proof []tlog.Hash
+	for _, line := range lines[1:] {
+		hash, err := tlog.ParseHash(line)
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		proof = append(proof, hash)
+	}
+	return n, decoded, proof, nil
+}
+
+func read(name string) string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		fail("usage", err)
+	}
+	return string(data)
+}
+
+func fail(what string, err error) {
+	fmt.Fprintf(os.Stderr, "%s: %v\n", what, err)
+	os.Exit(1)
+}

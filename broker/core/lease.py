@@ -1,7 +1,7 @@
 """The lease book of one durable subscription: who may have which record, until when, and what is done.
 
-A pure state machine. The states of one delivery and the table of its transitions are in broker/core/delivery.py; the
-book finds out which event happened, and keeps these rules:
+A pure state machine. The states of one delivery and the table of its transitions are in broker/core/delivery.py; what
+was read and is not finished is in broker/core/backlog.py. The book finds out which event happened, and keeps these rules:
 
 1. At least once: a record is finished only by an ack, or as a dead letter. Any other end of a lease makes it READY
    again.
@@ -28,10 +28,10 @@ from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Final
 
+from broker.core.backlog import Backlog
 from broker.core.delivery import Consumer, Delivery, Event, State
 from broker.core.errors import InputRefused, Internal, LeaseLost, SubscriptionInvalid
-from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings, Room
-from broker.core.window import PartitionWindow
+from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +43,8 @@ MAX_NACK_DELAY_SECONDS: Final = 600.0
 _SPARE_TIMERS: Final = 64
 
 
-class LeaseBook:
-    """The deliveries of one durable subscription. Not thread safe.
+class LeaseBook(Backlog):
+    """The deliveries of one durable subscription: its backlog, and the leases on what is READY in it. Not thread safe.
 
     Each method is O(log n) in the undone records unless it says otherwise.
 
@@ -57,17 +57,7 @@ class LeaseBook:
     Methods that name a partition or consumer raise KeyError where the book does not have it.
     """
 
-    __slots__ = (
-        "_consumers",
-        "_leases",
-        "_next_id",
-        "_ready",
-        "_settings",
-        "_timers",
-        "_undone_bytes",
-        "_undone_records",
-        "_windows",
-    )
+    __slots__ = ("_consumers", "_leases", "_next_id", "_timers")
 
     def __init__(
         self,
@@ -76,31 +66,12 @@ class LeaseBook:
         *,
         first_delivery_id: int = 1,
     ) -> None:
-        self._settings = settings
-        self._windows: dict[StreamPartition, PartitionWindow] = {}
+        super().__init__(settings, committed)
         self._consumers: dict[str, Consumer] = {}
         self._leases: dict[int, Delivery] = {}
-        self._ready: deque[Delivery] = deque()
         # (when, timer id, delivery): stale once the delivery has another timer, early once the lease was extended.
         self._timers: list[tuple[float, int, Delivery]] = []
         self._next_id = first_delivery_id
-        self._undone_records = 0
-        self._undone_bytes = 0
-        for partition, state in committed.items():
-            self.assign_partition(partition, state)
-
-    # --- partitions: what is read, and what is committed ---
-
-    def assign_partition(self, partition: StreamPartition, state: AckState) -> None:
-        """Begin with a partition where ``state`` says. Its records are to be offered from ``state.floor`` on.
-
-        Raises:
-            ValueError: the book has the partition already.
-        """
-        if partition in self._windows:
-            message = f"{partition} is assigned already"
-            raise ValueError(message)
-        self._windows[partition] = PartitionWindow(partition, state)
 
     def release_partition(self, partition: StreamPartition) -> AckState:
         """Forget a partition; its leases end. Returns the state to commit before another broker reads on. O(n)."""
@@ -115,63 +86,6 @@ class LeaseBook:
         self._ready = deque(delivery for delivery in self._ready if delivery.state is State.READY)
         self._drop_stale_timers()
         return state
-
-    def room(self, partition: StreamPartition) -> Room:
-        """How much more may be read of a partition, within the window and within what an offset commit can hold."""
-        return Room(
-            records=min(self._windows[partition].room, max(0, self._settings.window_records - self._undone_records)),
-            bytes=max(0, self._settings.window_bytes - self._undone_bytes),
-        )
-
-    def offer(self, partition: StreamPartition, offset: int, ordering_key: str, size_bytes: int) -> bool:
-        """Take in a record that the subscription wants. Offsets ascend, with gaps where the log or the filter has them.
-
-        Returns:
-            False if it was done before, or read before by this book; it is then ignored.
-
-        Raises:
-            ValueError: there is no room for another record. Nothing is changed; ask ``room`` before reading.
-        """
-        window = self._windows[partition]
-        if self.room(partition).records == 0:
-            message = f"the window of {partition} is full"
-            raise ValueError(message)
-        delivery = window.track(offset, ordering_key, size_bytes)
-        if delivery is None:
-            return False
-        self._undone_records += 1
-        self._undone_bytes += size_bytes
-        if delivery.state is State.READY:
-            self._ready.append(delivery)
-        return True
-
-    def skip(self, partition: StreamPartition, offset: int) -> None:
-        """Pass over a log entry that the subscription does not want. It counts as done and takes no room."""
-        self._windows[partition].skip(offset)
-
-    def ack_state(self, partition: StreamPartition) -> AckState:
-        """Where the subscription stands in a partition. O(n)."""
-        return self._windows[partition].ack_state()
-
-    def take_commits(self) -> dict[StreamPartition, AckState]:
-        """The states that changed since they were last taken. O(n).
-
-        If committing one fails, keep it and let a later one of that partition replace it.
-        """
-        changed = [window for window in self._windows.values() if window.changed]
-        for window in changed:
-            window.changed = False
-        return {window.partition: window.ack_state() for window in changed}
-
-    @property
-    def undone_in_window(self) -> Room:
-        """How many records, of how many bytes, are tracked and neither DONE nor DEAD."""
-        return Room(self._undone_records, self._undone_bytes)
-
-    @property
-    def ready_records(self) -> int:
-        """How many records only wait for a consumer with room."""
-        return len(self._ready)
 
     # --- consumers and their leases ---
 
@@ -341,17 +255,6 @@ class LeaseBook:
             return None
         self._finish(delivery, Event.EXHAUSTED)
         return DeadLetter(delivery.partition, delivery.offset, delivery.failed_attempts)
-
-    def _finish(self, delivery: Delivery, event: Event) -> None:
-        delivery.on(event)
-        self._forget(delivery)
-        successor = self._windows[delivery.partition].finish(delivery)
-        if successor is not None:
-            self._ready.append(successor)
-
-    def _forget(self, delivery: Delivery) -> None:
-        self._undone_records -= 1
-        self._undone_bytes -= delivery.size_bytes
 
     def _start_timer(self, delivery: Delivery, due: float) -> None:
         delivery.timer = self._next_id

@@ -1,15 +1,13 @@
 """Accept records: the numbered checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
 
-| # | check | refused as |
-|---|---|---|
-| 1 | size, body type, body form, kind on its stream | RecordTooLarge, BodyTypeUnsupported, EnvelopeMalformed, KindUnknown |
-| 2 | the publisher is the peer's agency, and so is the signer | SignerNotPrincipal |
-| 3 | signature; certificate listed, valid now, not revoked; sections are those signed | SignatureRefused, SectionMismatch |
-| 4 | not from the future, not expired | IssuedInFuture, RecordExpired |
-| 5 | policy: kind, recipients, sections, purpose | RightDenied, PeerUnknown |
-| 6 | seen before with another body | RecordIdConflict |
-| 7 | append, durable | LogFull, LogUnavailable |
-| 8 | sign the receipts | |
+1. size, body type, body form, kind on its stream: RecordTooLarge, BodyTypeUnsupported, EnvelopeMalformed, KindUnknown
+2. the publisher is the peer's agency, and so is the signer: SignerNotPrincipal
+3. signature, certificate valid now and not revoked, sections those signed: SignatureRefused, SectionMismatch
+4. not from the future, not expired: IssuedInFuture, RecordExpired
+5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
+6. not seen before with another body: RecordIdConflict
+7. append, durably: LogFull, LogUnavailable
+8. sign the receipts
 
 The body has to be parsed to learn who signed it; nothing in it is acted upon before its signature has been verified.
 """
@@ -118,7 +116,8 @@ class PublishService:
         # Verification releases the interpreter lock, so a thread of its own lets other streams go on meanwhile.
         checked = await asyncio.to_thread(self._check_all, principal, envelopes)
         results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
-        await self._append(checked, results, statements := [])
+        statements: list[bytes] = []
+        await self._append(checked, results, statements)
         await self._tell_auditors(principal, envelopes, results)
         if not statements:
             return PublishOutcome(tuple(results), None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -41,10 +42,8 @@ def test_a_body_is_read_back_as_it_was_written(body: Body) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_body_or_a_typed_refusal(data: bytes) -> None:
-    try:
-        CODEC.parse_body(data)
-    except EnvelopeMalformed as error:
-        assert error.reason == "ENVELOPE_MALFORMED"
+    with contextlib.suppress(EnvelopeMalformed):
+        assert CODEC.parse_body(data).record_id
 
 
 def test_a_time_finer_than_a_millisecond_is_refused() -> None:

@@ -1,0 +1,124 @@
+"""What one durable subscription has read and not finished, over all its stream partitions.
+
+The lower half of the lease book: it takes records in, knows which are READY, and says what may be committed. Who holds
+which record, and until when, is the upper half's matter (broker/core/lease.py); nothing here depends on time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from broker.core.delivery import Delivery, Event, State
+from broker.core.lease_terms import LeaseSettings, Room
+from broker.core.window import PartitionWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.ackstate import AckState
+    from broker.core.streams import StreamPartition
+
+
+class Backlog:
+    """The windows of a subscription's partitions, what they hold together, and the queue of READY records.
+
+    Not thread safe. Each method is O(log n) in the undone records unless it says otherwise, and raises KeyError for a
+    partition that is not assigned.
+
+    Args:
+        settings: the bounds.
+        committed: the partitions to start with, and where the subscription stands in each.
+    """
+
+    __slots__ = ("_ready", "_settings", "_undone_bytes", "_undone_records", "_windows")
+
+    def __init__(self, settings: LeaseSettings, committed: Mapping[StreamPartition, AckState]) -> None:
+        self._settings = settings
+        self._windows: dict[StreamPartition, PartitionWindow] = {}
+        self._ready: deque[Delivery] = deque()
+        self._undone_records = 0
+        self._undone_bytes = 0
+        for partition, state in committed.items():
+            self.assign_partition(partition, state)
+
+    def assign_partition(self, partition: StreamPartition, state: AckState) -> None:
+        """Begin with a partition where ``state`` says. Its records are to be offered from ``state.floor`` on.
+
+        Raises:
+            ValueError: the book has the partition already.
+        """
+        if partition in self._windows:
+            message = f"{partition} is assigned already"
+            raise ValueError(message)
+        self._windows[partition] = PartitionWindow(partition, state)
+
+    def room(self, partition: StreamPartition) -> Room:
+        """How much more may be read of a partition, within the window and within what an offset commit can hold."""
+        return Room(
+            records=min(self._windows[partition].room, max(0, self._settings.window_records - self._undone_records)),
+            bytes=max(0, self._settings.window_bytes - self._undone_bytes),
+        )
+
+    def offer(self, partition: StreamPartition, offset: int, ordering_key: str, size_bytes: int) -> bool:
+        """Take in a record that the subscription wants. Offsets ascend, with gaps where the log or the filter has them.
+
+        Returns:
+            False if it was done before, or read before; it is then ignored.
+
+        Raises:
+            ValueError: there is no room for another record. Nothing is changed; ask ``room`` before reading.
+        """
+        window = self._windows[partition]
+        if self.room(partition).records == 0:
+            message = f"the window of {partition} is full"
+            raise ValueError(message)
+        delivery = window.track(offset, ordering_key, size_bytes)
+        if delivery is None:
+            return False
+        self._undone_records += 1
+        self._undone_bytes += size_bytes
+        if delivery.state is State.READY:
+            self._ready.append(delivery)
+        return True
+
+    def skip(self, partition: StreamPartition, offset: int) -> None:
+        """Pass over a log entry that the subscription does not want. It counts as done and takes no room."""
+        self._windows[partition].skip(offset)
+
+    def ack_state(self, partition: StreamPartition) -> AckState:
+        """Where the subscription stands in a partition. O(n)."""
+        return self._windows[partition].ack_state()
+
+    def take_commits(self) -> dict[StreamPartition, AckState]:
+        """The states that changed since they were last taken. O(n).
+
+        If committing one fails, keep it and let a later one of that partition replace it.
+        """
+        changed = [window for window in self._windows.values() if window.changed]
+        for window in changed:
+            window.changed = False
+        return {window.partition: window.ack_state() for window in changed}
+
+    @property
+    def undone_in_window(self) -> Room:
+        """How many records, of how many bytes, are tracked and neither DONE nor DEAD."""
+        return Room(self._undone_records, self._undone_bytes)
+
+    @property
+    def ready_records(self) -> int:
+        """How many records only wait for a consumer with room."""
+        return len(self._ready)
+
+    # --- steps of the book's events ---
+
+    def _finish(self, delivery: Delivery, event: Event) -> None:
+        delivery.on(event)
+        self._forget(delivery)
+        successor = self._windows[delivery.partition].finish(delivery)
+        if successor is not None:
+            self._ready.append(successor)
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._undone_records -= 1
+        self._undone_bytes -= delivery.size_bytes

@@ -1,0 +1,45 @@
+"""Fakes of ports: small, honest implementations for services under test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.errors import EvidenceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.events import AuditEvent
+    from broker.core.policy import Directory
+
+
+class ListedAudit:
+    """An audit trail in a list."""
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+
+    async def record(self, events: Sequence[AuditEvent]) -> None:
+        self.events.extend(events)
+
+
+class SwitchedEvidence:
+    """Evidence that a test switches off."""
+
+    def __init__(self) -> None:
+        self.available = True
+
+    def check(self) -> None:
+        if not self.available:
+            message = "the newest checkpoint is too old"
+            raise EvidenceUnavailable(message)
+
+
+class FixedDirectory:
+    """A directory that stays in force."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def current(self) -> Directory:
+        return self._directory

@@ -1,0 +1,190 @@
+"""Every numbered check of the publish walk, with real keys, real certificates and a log in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from broker.core import errors
+from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
+from broker.core.identity import Principal
+from broker.core.receipt import portable_receipt, receipt_message
+from broker.core.sections import salted
+from broker.core.streams import StreamPartition
+from broker.messagelog.sqlite import SqliteLog
+from broker.services.publish import Accepted, PublishLimits, PublishOutcome, PublishService
+from broker.wire.codec import ProtobufCodec
+from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.pki import ManualClock, SamplePki
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from broker.ports import Signer
+
+CODEC = ProtobufCodec()
+SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
+SECTION = Section("request", salted(bytes(16), b"synthetic"))
+
+
+class Exchange(NamedTuple):
+    pki: SamplePki
+    clock: ManualClock
+    log: SqliteLog
+    audit: ListedAudit
+    evidence: SwitchedEvidence
+    service: PublishService
+
+    def body(self, number: int = 1) -> Body:
+        return Body(
+            record_id=f"01990000-0000-7000-8000-{number:012d}",
+            kind="SampleRequest",
+            stream="dna",
+            case_id="01990000-0000-4000-8000-000000000002",
+            publisher="shanxi-police",
+            recipients=(Recipient("national-dna-database", 1),),
+            issued_at_ms=self.clock.now_ms(),
+            expires_at_ms=None,
+            in_reply_to="",
+            supersedes="",
+            purpose="dna-matching",
+            signer_certificate_sha256=self.pki.signer().certificate_sha256,
+            signature_algorithm=ECDSA_P256_SHA256,
+            sections=(SectionDescriptor("request", "T", hashlib.sha256(SECTION.content).digest(), frozenset()),),
+        )
+
+    def sign(self, body: Body, signer: Signer | None = None) -> Envelope:
+        signer = signer or self.pki.signer()
+        envelope = Envelope(BODY_TYPE, CODEC.encode_body(body), (), (SECTION,))
+        signature = Signature(signer.certificate_sha256, signer.sign(envelope.signed_bytes))
+        return replace(envelope, signatures=(signature,))
+
+    async def publish(self, *envelopes: Envelope) -> PublishOutcome:
+        return await self.service.publish(SHANXI, envelopes)
+
+    async def stored(self) -> int:
+        ends = [await self.log.end_offset(StreamPartition("dna", n)) for n in range(self.log.partitions("dna"))]
+        return sum(ends)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    root: Path = tmp_path_factory.mktemp("pki")
+    return SamplePki.build(root / "pki")
+
+
+@pytest.fixture
+async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
+    clock = ManualClock(pki.now_ms + 1000)
+    log = await SqliteLog.open(None, clock)
+    audit, evidence = ListedAudit(), SwitchedEvidence()
+    service = PublishService(
+        directory=FixedDirectory(pki.directory),
+        keyring=pki.keyring(),
+        codec=CODEC,
+        log=log,
+        signer=pki.signer("exchange"),
+        evidence=evidence,
+        audit=audit,
+        clock=clock,
+        limits=PublishLimits(record_bytes=10_000),
+    )
+    yield Exchange(pki, clock, log, audit, evidence, service)
+    await log.close()
+
+
+async def test_an_accepted_record_is_stored_and_its_receipt_verifies(exchange: Exchange) -> None:
+    envelopes = [exchange.sign(exchange.body(number)) for number in (1, 2, 3)]
+    outcome = await exchange.publish(*envelopes)
+    assert outcome.results == (Accepted(0), Accepted(1), Accepted(2))
+    assert outcome.receipts is not None
+    verifier = exchange.pki.keyring().signer(exchange.pki.signer("exchange").certificate_sha256)
+    for index in range(3):
+        receipt = portable_receipt(outcome.receipts, index)
+        verifier.verify(receipt_message(receipt), receipt.signature.value)
+    assert await exchange.stored() == 3
+
+
+async def test_the_same_record_again_gets_the_same_statement(exchange: Exchange) -> None:
+    body = replace(exchange.body(), expires_at_ms=exchange.clock.now_ms() + 1000)
+    first = await exchange.publish(exchange.sign(body))
+    exchange.clock.value_ms += 5000  # expired meanwhile, but accepted it was
+    again = await exchange.publish(exchange.sign(body))
+    assert first.receipts is not None
+    assert again.receipts is not None
+    assert again.receipts.statements == first.receipts.statements
+    assert await exchange.stored() == 1
+
+
+REFUSALS: list[tuple[type[errors.CaseExchangeError], Callable[[Exchange], Envelope]]] = [
+    (
+        errors.RecordTooLarge,
+        lambda x: replace(x.sign(x.body()), sections=(Section("request", bytes(10_001)),)),
+    ),
+    (errors.BodyTypeUnsupported, lambda x: replace(x.sign(x.body()), body_type="text/plain")),
+    (errors.EnvelopeMalformed, lambda x: replace(x.sign(x.body()), body=b"\xff")),
+    (errors.EnvelopeMalformed, lambda x: replace(x.sign(x.body()), signatures=())),
+    (errors.KindUnknown, lambda x: x.sign(replace(x.body(), kind="Gossip"))),
+    (errors.KindUnknown, lambda x: x.sign(replace(x.body(), stream="notices"))),
+    (errors.SignerNotPrincipal, lambda x: x.sign(replace(x.body(), publisher="hebei-police"))),
+    (
+        errors.SignerNotPrincipal,
+        lambda x: x.sign(
+            replace(x.body(), signer_certificate_sha256=x.pki.signer("hebei-police").certificate_sha256),
+            x.pki.signer("hebei-police"),
+        ),
+    ),
+    (errors.SignerUnknown, lambda x: x.sign(replace(x.body(), signer_certificate_sha256=bytes(32)))),
+    (errors.SignatureInvalid, lambda x: x.sign(x.body(), x.pki.signer("hebei-police"))),
+    (
+        errors.SignatureInvalid,
+        lambda x: replace(x.sign(x.body()), body=x.sign(replace(x.body(), purpose="child-rescue")).body),
+    ),
+    (errors.SectionMismatch, lambda x: replace(x.sign(x.body()), sections=())),
+    (errors.SectionMismatch, lambda x: replace(x.sign(x.body()), sections=(Section("request", bytes(20)),))),
+    (errors.IssuedInFuture, lambda x: x.sign(replace(x.body(), issued_at_ms=x.clock.now_ms() + 120_001))),
+    (errors.RecordExpired, lambda x: x.sign(replace(x.body(), expires_at_ms=x.clock.now_ms()))),
+    (errors.RightDenied, lambda x: x.sign(replace(x.body(), kind="MatchNotification"))),
+    (errors.RightDenied, lambda x: x.sign(replace(x.body(), recipients=(Recipient("child-aid-ngo", 1),)))),
+    (errors.RightDenied, lambda x: x.sign(replace(x.body(), purpose="curiosity"))),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "make"), REFUSALS, ids=[f"{number}-{error.reason}" for number, (error, _) in enumerate(REFUSALS)]
+)
+async def test_a_refused_record_is_typed_and_not_stored(
+    exchange: Exchange, error: type[errors.CaseExchangeError], make: Callable[[Exchange], Envelope]
+) -> None:
+    outcome = await exchange.publish(make(exchange))
+    assert [type(result) for result in outcome.results] == [error]
+    assert outcome.receipts is None
+    assert await exchange.stored() == 0
+    assert len(exchange.audit.events) == error.security_event
+
+
+async def test_a_record_id_with_another_body_is_refused_and_told_to_auditors(exchange: Exchange) -> None:
+    await exchange.publish(exchange.sign(exchange.body()))
+    outcome = await exchange.publish(exchange.sign(replace(exchange.body(), purpose="child-rescue")))
+    assert [type(result) for result in outcome.results] == [errors.RecordIdConflict]
+    assert [event.principal for event in exchange.audit.events] == [SHANXI.spiffe_id]
+    assert await exchange.stored() == 1
+
+
+async def test_a_refused_record_does_not_hold_up_the_others(exchange: Exchange) -> None:
+    good, bad = exchange.sign(exchange.body(1)), exchange.sign(replace(exchange.body(2), purpose="curiosity"))
+    outcome = await exchange.publish(bad, good)
+    assert outcome.results[1] == Accepted(0)
+    assert isinstance(outcome.results[0], errors.RightDenied)
+
+
+async def test_without_evidence_nothing_is_accepted(exchange: Exchange) -> None:
+    exchange.evidence.available = False
+    with pytest.raises(errors.EvidenceUnavailable):
+        await exchange.publish(exchange.sign(exchange.body()))
+    assert await exchange.stored() == 0

@@ -12,146 +12,47 @@ nothing, so that a forgotten ``if`` cannot accept a bad proof.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from broker.core.compactrange import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    CompactRange,
+    Coordinate,
+    check_hashes,
+    fold,
+    leaf_hash,
+    node_hash,
+    range_coordinates,
+)
 from broker.core.errors import PositionUnknown, ProofInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-HASH_BYTES: Final = 32
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_BYTES",
+    "MAX_SIZE",
+    "CompactRange",
+    "Coordinate",
+    "NodeReader",
+    "consistency_proof",
+    "inclusion_proof",
+    "leaf_hash",
+    "node_hash",
+    "range_coordinates",
+    "root_from_path",
+    "root_of",
+    "verify_consistency",
+    "verify_inclusion",
+]
+
 MAX_SIZE: Final = (1 << 63) - 1
 """Leaves in the largest tree taken from outside: what other implementations hold in a signed 64-bit number."""
-EMPTY_ROOT: Final = sha256(b"").digest()
-"""The root of the tree without leaves."""
 
-Coordinate: TypeAlias = tuple[int, int]
-"""``(level, index)`` of a complete subtree."""
 NodeReader: TypeAlias = Callable[[int, int], bytes]
 """Returns the hash of the complete subtree at ``(level, index)``."""
-
-# Distinct prefixes keep a leaf's bytes from being read as two child hashes (RFC 6962 section 2.1, second preimages).
-_LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
-
-
-def leaf_hash(data: bytes) -> bytes:
-    """Hash one leaf's bytes."""
-    return sha256(_LEAF + data).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Hash two neighbouring subtrees into their parent."""
-    return sha256(_NODE + left + right).digest()
-
-
-def range_coordinates(begin: int, end: int) -> tuple[Coordinate, ...]:
-    """The fewest complete subtrees that cover the leaves ``[begin, end)``, left to right.
-
-    Raises:
-        PositionUnknown: not ``0 <= begin <= end``.
-    """
-    if not 0 <= begin <= end:
-        message = "not a range of leaves"
-        raise PositionUnknown(message, begin=str(begin), end=str(end))
-    return tuple(_cover(begin, end))
-
-
-def _cover(begin: int, end: int) -> Iterator[Coordinate]:
-    while begin < end:
-        level = (end - begin).bit_length() - 1
-        if begin:  # A subtree of 2**level leaves begins at a multiple of 2**level.
-            level = min(level, (begin & -begin).bit_length() - 1)
-        yield level, begin >> level
-        begin += 1 << level
-
-
-class CompactRange:
-    """A growing tree of which only the frontier is kept: the complete subtrees, at most one a level, that cover it.
-
-    Appending costs amortised one node hash and holds at most ``size.bit_length()`` hashes.
-
-    Args:
-        size: leaves so far.
-        nodes: hashes at ``frontier_coordinates(size)``. They are taken on trust: compare ``root()`` with a signed one.
-
-    Raises:
-        ProofInvalid: ``nodes`` cannot be the frontier of a tree of ``size`` leaves.
-    """
-
-    __slots__ = ("_nodes", "_size")
-
-    def __init__(self, size: int = 0, nodes: Sequence[bytes] = ()) -> None:
-        if size < 0 or len(nodes) != size.bit_count():
-            message = "the number of frontier hashes is not that of the tree's size"
-            raise ProofInvalid(message, size=str(size), hashes=str(len(nodes)))
-        _check_hashes(*nodes)
-        self._size = size
-        self._nodes = list(nodes)
-
-    @staticmethod
-    def frontier_coordinates(size: int) -> tuple[Coordinate, ...]:
-        """Where the frontier of a tree of ``size`` leaves lies, left to right.
-
-        Raises:
-            PositionUnknown: ``size`` is negative.
-        """
-        return range_coordinates(0, size)
-
-    @property
-    def size(self) -> int:
-        """Leaves so far."""
-        return self._size
-
-    @property
-    def nodes(self) -> tuple[bytes, ...]:
-        """The frontier's hashes, left to right; with ``size`` all that is needed to resume."""
-        return tuple(self._nodes)
-
-    def append(self, leaf: bytes) -> tuple[tuple[int, int, bytes], ...]:
-        """Add one leaf hash.
-
-        Returns:
-            The inner nodes that this leaf completed, lowest first, as ``(level, index, hash)`` with level >= 1. They
-            and the leaf hash itself, at level 0, are what a store must keep to build any proof later.
-
-        Raises:
-            ProofInvalid: ``leaf`` is not a hash; nothing is added.
-        """
-        if len(leaf) != HASH_BYTES:
-            _check_hashes(leaf)
-        return self._push(0, leaf)
-
-    def append_subtree(self, level: int, node: bytes) -> None:
-        """Add the ``1 << level`` leaves of a complete subtree by its hash.
-
-        Raises:
-            ProofInvalid: ``node`` is not a hash, or such a subtree cannot begin at the present size; nothing is added.
-        """
-        _check_hashes(node)
-        if level < 0 or self._size & ((1 << level) - 1):
-            message = "a complete subtree of this level does not begin at the present size"
-            raise ProofInvalid(message, size=str(self._size), level=str(level))
-        self._push(level, node)
-
-    def _push(self, level: int, node: bytes) -> tuple[tuple[int, int, bytes], ...]:
-        nodes = self._nodes
-        index = self._size >> level
-        self._size += 1 << level
-        completed = []
-        # As in binary addition: each trailing one of the size is a left sibling waiting for this node.
-        while index & 1:
-            node = sha256(_NODE + nodes.pop() + node).digest()
-            level += 1
-            index >>= 1
-            completed.append((level, index, node))
-        nodes.append(node)
-        return tuple(completed)
-
-    def root(self) -> bytes:
-        """The root hash of the tree as it is now."""
-        return _fold(self._nodes) if self._nodes else EMPTY_ROOT
 
 
 def root_of(size: int, begin: int, left: Sequence[bytes], leaves: Iterable[bytes], right: Sequence[bytes]) -> bytes:
@@ -227,7 +128,7 @@ def root_from_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -
     # (2) There are exactly as many hashes as index and size dictate, of 32 bytes each.
     siblings = _siblings(index, index + 1, size)
     _check_count(proof, len(siblings))
-    _check_hashes(leaf, *proof)
+    check_hashes(leaf, *proof)
     # (3) They are joined from the leaf upward.
     node = leaf
     for (begin, _), sibling in zip(siblings, proof, strict=True):
@@ -262,7 +163,7 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
     # (2) There are exactly as many hashes as the sizes dictate, of 32 bytes each.
     ranges = _consistency_ranges(old_size, new_size)
     _check_count(proof, len(ranges))
-    _check_hashes(old_root, new_root, *proof)
+    check_hashes(old_root, new_root, *proof)
     # (3) They lead to both roots, from a complete subtree on the old tree's right edge: the first hash, or the old root
     #     itself. What begins beyond the old tree belongs to the newer one only.
     path = list(zip(ranges, proof, strict=True))
@@ -307,25 +208,10 @@ def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
 
 def _subtree(begin: int, end: int, node: NodeReader) -> bytes:
     """The hash over ``[begin, end)``, where ``begin`` is aligned for that width, complete or on the right edge."""
-    return _fold([node(level, index) for level, index in _cover(begin, end)])
-
-
-def _fold(nodes: Sequence[bytes]) -> bytes:
-    """Join neighbouring complete subtrees of falling size, from the right."""
-    joined = nodes[-1]
-    for node in reversed(nodes[:-1]):
-        joined = node_hash(node, joined)
-    return joined
+    return fold([node(level, index) for level, index in range_coordinates(begin, end)])
 
 
 def _check_count(hashes: Sequence[bytes], expected: int) -> None:
     if len(hashes) != expected:
         message = "the number of hashes is not the one that the tree's shape dictates"
         raise ProofInvalid(message, hashes=str(len(hashes)), expected=str(expected))
-
-
-def _check_hashes(*hashes: bytes) -> None:
-    # A hash of another length could shift the border between two children without changing their parent.
-    if any(len(item) != HASH_BYTES for item in hashes):
-        message = "not every hash has 32 bytes"
-        raise ProofInvalid(message)

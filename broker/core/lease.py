@@ -1,7 +1,7 @@
 """The lease book of one durable subscription: who may have which record, until when, and what is done.
 
 A pure state machine. The states of one delivery and the table of its transitions are in broker/core/delivery.py; what
-was read and is not finished is in broker/core/backlog.py. The book finds out which event happened and keeps these rules:
+was read and is not finished is in broker/core/backlog.py. The book finds out what happened and keeps these rules:
 
 1. At least once: a record is finished only by an ack, or as a dead letter. Any other end of a lease makes it READY
    again.

@@ -18,6 +18,7 @@ from grpc_tools import protoc
 PROTOS = Path(__file__).resolve().parent
 COMMITTED = PROTOS / "gen"
 ROOT_PACKAGE = "caseexchange"
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
 def generate(target: Path) -> None:
@@ -28,7 +29,9 @@ def generate(target: Path) -> None:
     """
     sources = sorted((PROTOS / ROOT_PACKAGE).rglob("*.proto"))
     services = [source for source in sources if "\nservice " in source.read_text(encoding="utf-8")]
-    include = [f"-I{PROTOS}", f"-I{files('grpc_tools') / '_proto'}"]
+    # The plugins stand beside this interpreter, whether or not its environment is activated.
+    plugins = [f"--plugin={name}={Path(sys.executable).parent / name}" for name in PLUGINS]
+    include = [f"-I{PROTOS}", f"-I{files('grpc_tools') / '_proto'}", *plugins]
     target.mkdir(parents=True, exist_ok=True)
     _protoc([*include, f"--python_out={target}", f"--mypy_out={target}", *map(str, sources)])
     _protoc([*include, f"--grpc_python_out={target}", f"--mypy_grpc_out={target}", *map(str, services)])

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.core.ackstate import MAX_TEXT_BYTES, AckState
+from broker.core.delivery import Delivery, Event, State
+from broker.core.streams import StreamPartition
+from broker.core.window import PartitionWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PARTITION = StreamPartition("cases", 0)
+yes_or_no = st.booleans()
+
+
+def a_window(state: AckState | None = None) -> PartitionWindow:
+    return PartitionWindow(PARTITION, state or AckState())
+
+
+def tracked(window: PartitionWindow, offset: int, case: str | None = None, size_bytes: int = 1) -> Delivery:
+    delivery = window.track(offset, f"case-{offset}" if case is None else case, size_bytes)
+    assert delivery is not None
+    return delivery
+
+
+def finish(window: PartitionWindow, delivery: Delivery) -> Delivery | None:
+    delivery.on(Event.GRANTED)
+    delivery.on(Event.ACKED)
+    return window.finish(delivery)
+
+
+def binary_bytes(state: AckState) -> int:
+    return len(state.encode()) * 3 // 4
+
+
+# --- reading ---
+
+
+def test_the_first_record_of_a_case_is_ready_and_later_ones_are_held() -> None:
+    window = a_window()
+
+    states = [tracked(window, offset, case).state for offset, case in ((0, "a"), (1, "a"), (2, "b"), (3, "a"))]
+
+    assert states == [State.READY, State.HELD, State.READY, State.HELD]
+    assert [delivery.offset for delivery in window.undone] == [0, 1, 2, 3]
+
+
+def test_a_finished_record_frees_the_next_of_its_case_only() -> None:
+    window = a_window()
+    first, second, third, other = (tracked(window, at, case) for at, case in enumerate(["a", "a", "a", "b"]))
+
+    assert finish(window, first) is second
+    assert (second.state, third.state) == (State.READY, State.HELD)
+    assert finish(window, other) is None
+    assert finish(window, second) is third
+    assert finish(window, third) is None
+
+
+def test_a_case_that_was_finished_begins_again() -> None:
+    window = a_window()
+    finish(window, tracked(window, 0, "a"))
+
+    assert tracked(window, 1, "a").state is State.READY
+
+
+def test_an_offset_below_the_cursor_is_ignored() -> None:
+    window = a_window(AckState(10))
+    tracked(window, 12)
+
+    for offset in (3, 9, 11, 12):
+        assert window.track(offset, "a", 1) is None
+        window.skip(offset)
+    assert window.next_offset == 13
+    assert [delivery.offset for delivery in window.undone] == [12]
+
+
+# --- what is committed ---
+
+
+def test_the_floor_stays_at_the_first_undone_record() -> None:
+    window = a_window()
+    first, second, third = (tracked(window, offset) for offset in (0, 1, 2))
+
+    finish(window, second)
+    assert window.ack_state() == AckState(0, ((1, 1),))
+    finish(window, third)
+    assert window.ack_state() == AckState(0, ((1, 2),))
+    finish(window, first)
+    assert window.ack_state() == AckState(3)
+
+
+def test_what_is_skipped_counts_as_done() -> None:
+    window = a_window()
+    window.skip(0)
+    window.skip(5)
+    assert window.ack_state() == AckState(6)
+
+    tracked(window, 6)
+    window.skip(9)
+    assert window.ack_state() == AckState(6), "a gap holds no record that was delivered, so it needs no range"
+
+
+def test_failed_attempts_of_undone_records_are_kept() -> None:
+    window = a_window()
+    first, second = tracked(window, 4), tracked(window, 7)
+    first.failed_attempts, second.failed_attempts = 2, 1
+
+    assert window.ack_state() == AckState(4, (), ((4, 2), (7, 1)))
+    finish(window, first)
+    assert window.ack_state() == AckState(7, (), ((7, 1),))
+
+
+def test_a_window_says_when_its_state_may_have_changed() -> None:
+    window = a_window()
+
+    def changed_by(step: Callable[[], object]) -> bool:
+        window.changed = False
+        step()
+        return window.changed
+
+    assert changed_by(lambda: window.skip(0))
+    assert changed_by(lambda: tracked(window, 3)), "the floor moves over the gap below it"
+    assert not changed_by(lambda: tracked(window, 4))
+    assert changed_by(lambda: finish(window, window.undone[0]))
+    assert not changed_by(lambda: window.skip(5))
+
+
+def test_a_resumed_window_knows_what_was_done_and_what_failed() -> None:
+    state = AckState(10, ((12, 14), (17, 17)), ((10, 3), (15, 1)))
+    window = a_window(state)
+
+    assert window.ack_state() == state
+    deliveries = {offset: window.track(offset, f"case-{offset}", 1) for offset in range(10, 20)}
+    assert [offset for offset, delivery in deliveries.items() if delivery is None] == [12, 13, 14, 17]
+    failed = {at: each.failed_attempts for at, each in deliveries.items() if each and each.failed_attempts}
+    assert failed == {10: 3, 15: 1}
+    assert window.ack_state() == state
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_window_that_resumes_from_any_state_of_another_tracks_exactly_the_undone_records(data: st.DataObject) -> None:
+    """Against a naive model: a dict of every offset of the log, with whether it is wanted and whether it is done."""
+    log = sorted(data.draw(st.sets(st.integers(0, 60), min_size=1, max_size=40)))
+    wanted = {offset: data.draw(yes_or_no, label=f"wanted {offset}") for offset in log}
+    failed: dict[int, int] = {}
+    done: set[int] = set()
+    state = AckState(data.draw(st.integers(0, log[0])))
+    for _ in range(3):
+        window = PartitionWindow(PARTITION, AckState.decode(state.encode()))
+        undone: list[Delivery] = []
+        last = data.draw(st.integers(0, len(log)))
+        for offset in log[:last]:
+            if not wanted[offset]:
+                window.skip(offset)
+                continue
+            delivery = window.track(offset, f"case-{offset}", 1)
+            assert (delivery is None) == (offset in done)
+            if delivery is not None:
+                assert delivery.failed_attempts == failed.get(offset, 0)
+                undone.append(delivery)
+            step = data.draw(yes_or_no)
+            if undone and step:
+                _finish_or_fail_one(data, window, undone, done, failed)
+        state = window.ack_state()
+        assert window.undone == undone
+        assert binary_bytes(state) <= window.committed_bytes_bound
+        assert {offset for offset in log if wanted[offset] and state.is_done(offset)} == done
+
+
+def _finish_or_fail_one(
+    data: st.DataObject, window: PartitionWindow, undone: list[Delivery], done: set[int], failed: dict[int, int]
+) -> None:
+    delivery = undone[data.draw(st.integers(0, len(undone) - 1))]
+    if data.draw(yes_or_no):
+        finish(window, delivery)
+        undone.remove(delivery)
+        done.add(delivery.offset)
+        failed.pop(delivery.offset, None)
+    elif delivery.failed_attempts < 127:
+        delivery.failed_attempts += 1
+        failed[delivery.offset] = delivery.failed_attempts
+
+
+# --- the promise that it can be committed ---
+
+
+@pytest.mark.parametrize("widest_gap", [1, 300, 2**50])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_full_window_s_state_fits_into_an_offset_commit_whatever_is_done_or_fails(widest_gap: int, seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311 - a repeatable choice of cases, not a secret
+    log = list(accumulate((rng.randint(1, widest_gap) for _ in range(8000)), initial=rng.randrange(2**10)))
+    state = AckState()
+    for _ in range(4):
+        window = a_window(state)
+        for offset in log[bisect_left(log, state.floor) :]:
+            if not window.room:
+                break
+            delivery = window.track(offset, f"case-{offset}", 1)
+            if delivery is not None and rng.random() < 0.3:
+                finish(window, delivery)
+        assert len(window.undone) > 50
+        for step, delivery in enumerate(rng.sample(window.undone, len(window.undone) * 3 // 4)):
+            delivery.failed_attempts = 127
+            if rng.random() < 0.5:
+                finish(window, delivery)
+            if step % 10 == 0:
+                state = window.ack_state()
+                assert binary_bytes(state) <= window.committed_bytes_bound
+                assert len(state.encode()) <= MAX_TEXT_BYTES
+
+
+def test_the_worst_state_of_a_full_window_fits() -> None:
+    window = a_window()
+    offset = 0
+    while window.room:
+        tracked(window, offset).failed_attempts = 127
+        offset += 2**7
+    for delivery in window.undone[1::2]:
+        finish(window, delivery)
+
+    assert len(window.undone) > 200
+    assert len(window.ack_state().encode()) <= MAX_TEXT_BYTES
+
+
+def test_room_is_left_for_at_least_one_record_when_nothing_is_undone() -> None:
+    spans = (*((offset, offset) for offset in range(1, 2 * 1532 + 1, 2)), (4000, 4000))
+    window = a_window(AckState(0, spans))
+    assert len(window.ack_state().encode()) == MAX_TEXT_BYTES
+    assert window.room == 1
+
+    delivery = tracked(window, 0)
+    assert window.room == 0
+    delivery.failed_attempts = 1
+    finish(window, delivery)
+    assert window.room == 1
+
+
+def test_finished_records_make_room_again() -> None:
+    window = a_window()
+    empty = window.room
+    deliveries = [tracked(window, offset) for offset in range(100)]
+    assert window.room < empty
+
+    for delivery in deliveries:
+        finish(window, delivery)
+    assert window.room == empty
+    assert window.committed_bytes_bound == a_window().committed_bytes_bound

@@ -48,7 +48,8 @@ class PartitionWindow:
         partition: which stream partition this is.
         next_offset: the cursor; every offset below it has been read.
         undone: the undone records in offset order. For reading only.
-        changed: whether ``ack_state`` may differ from when this was last set to False.
+        changed: whether ``ack_state`` may say something else of the floor or of a wanted record than when this was last
+            set to False.
     """
 
     __slots__ = (

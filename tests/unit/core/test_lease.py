@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
@@ -427,6 +428,24 @@ def test_quick_acks_leave_no_growing_heap_of_timers() -> None:
     assert len(book._timers) <= 66
 
 
+def test_after_stale_timers_were_dropped_deadlines_still_come_in_order() -> None:
+    rng = random.Random(7)  # noqa: S311 - a repeatable choice of delays, not a secret
+    book = a_book(*map(str, range(100)))
+    leases = book.lease(0, "lab-1")
+    due = [float(rng.randint(1, 600)) for _ in leases[::4]]
+    for lease, delay in zip(leases[::4], due, strict=True):
+        book.nack(lease.delivery_id, 0, delay)
+    for lease in leases:
+        if lease.offset % 4:
+            book.ack(lease.delivery_id)
+
+    seen = []
+    while (deadline := book.next_deadline()) is not None:
+        seen += [deadline] * due.count(deadline)
+        book.tick(deadline)
+    assert seen == sorted(due)
+
+
 # --- rule 7: flow control ---
 
 
@@ -446,6 +465,16 @@ def test_a_consumer_gets_no_more_bytes_than_it_said() -> None:
     book.consumer_added("small", 10, 100)
 
     assert offsets(book.lease(0, "small")) == [0, 1]
+
+
+def test_bytes_that_were_finished_count_no_more() -> None:
+    book = a_book(*"abcde", size_bytes=40)
+    book.consumer_added("small", 10, 100)
+    first, _ = book.lease(0, "small")
+
+    book.ack(first.delivery_id)
+
+    assert offsets(book.lease(0, "small")) == [2]
 
 
 def test_a_record_larger_than_the_limit_goes_out_alone() -> None:

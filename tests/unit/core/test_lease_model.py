@@ -340,5 +340,5 @@ class LeaseBookMachine(RuleBasedStateMachine):
             assert self.book.ack_state(partition) == AckState(end)
 
 
-LeaseBookMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+LeaseBookMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 TestLeaseBookAgainstTheModel = LeaseBookMachine.TestCase

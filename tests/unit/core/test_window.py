@@ -254,3 +254,13 @@ def test_finished_records_make_room_again() -> None:
         finish(window, delivery)
     assert window.room == empty
     assert window.committed_bytes_bound == a_window().committed_bytes_bound
+
+
+def test_what_was_resumed_costs_nothing_once_it_has_been_read_again() -> None:
+    window = a_window(AckState(10, ((12, 14), (17, 17)), ((10, 3), (15, 1))))
+    for offset in (10, 11, 15, 16):
+        finish(window, tracked(window, offset))
+    window.skip(18)
+
+    assert window.ack_state() == AckState(19)
+    assert window.committed_bytes_bound == a_window().committed_bytes_bound

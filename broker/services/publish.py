@@ -118,7 +118,7 @@ class PublishService:
         results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
         statements: list[bytes] = []
         await self._append(checked, results, statements)
-        await self._tell_auditors(principal, envelopes, results)
+        await self._tell_auditors(principal, results)
         if not statements:
             return PublishOutcome(tuple(results), None)
         # (8) One signature covers the batch.
@@ -223,16 +223,14 @@ class PublishService:
         )
         return self._codec.encode_statement(statement)
 
-    async def _tell_auditors(
-        self, principal: Principal, envelopes: Sequence[Envelope], results: Sequence[Result]
-    ) -> None:
+    async def _tell_auditors(self, principal: Principal, results: Sequence[Result]) -> None:
         events = [
             AuditEvent(
                 self._clock.now_ms(),
                 principal.spiffe_id,
                 RefusalMade(result.reason, result.details.get("record_id", "")),
             )
-            for _, result in zip(envelopes, results, strict=True)
+            for result in results
             if isinstance(result, CaseExchangeError) and result.security_event
         ]
         if events:

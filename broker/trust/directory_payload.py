@@ -10,12 +10,12 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing
 from broker.core.identity import Principal, is_agency_id
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight
 from broker.core.streams import KINDS, STREAMS
 from broker.trust.keyring import listed_certificate, signing_authorities
-from broker.trust.signing import parse_vkey
 from broker.trust.strict import decode_base64, encode_base64, parse_json
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _check(directory: Directory) -> None:
             listed_certificate(certificate, agency.id, directory.trust_domain)
     for vkey in directory.log_keys:
         try:
-            parse_vkey(vkey)
+            VerifierKey.parse(vkey)
         except CheckpointInvalid as error:
             message = "log_keys holds something that is not a checkpoint verifier key"
             raise DirectoryInvalid(message) from error

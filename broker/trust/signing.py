@@ -6,16 +6,13 @@ checkpoint's with an origin, which holds no space.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from broker.core.checkpoint import VerifierKey
 from broker.core.envelope import ECDSA_P256_SHA256
 from broker.core.errors import CheckpointInvalid, KeyInvalid
 from broker.trust.certificates import fingerprint, load_certificates, p256_public_key
@@ -28,10 +25,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 _ECDSA_SHA256: Final = ec.ECDSA(hashes.SHA256())
-_NOTE_ED25519: Final = b"\x01"
-_NOTE_NAME: Final = re.compile(r"[^\s+]+")
-_ED25519_PUBLIC_KEY_BYTES: Final = 32
-_VKEY: Final = re.compile(r"(?P<name>[^\s+]+)\+(?P<key_id>[0-9a-f]{8})\+(?P<key>[A-Za-z0-9+/]+={0,2})")
 
 
 class EcdsaSigner:
@@ -77,13 +70,15 @@ class Ed25519NoteSigner:
         Raises:
             KeyInvalid: the name is empty, or holds a space or a plus sign (signed-note, "Verifier keys").
         """
-        if not _NOTE_NAME.fullmatch(name):
+        try:
+            self.verifier_key: Final = VerifierKey(name, key.public_key().public_bytes_raw())
+        except CheckpointInvalid:
             message = "a checkpoint key's name is empty, or holds a space or a plus sign"
-            raise KeyInvalid(message)
+            raise KeyInvalid(message) from None
         self._key = key
         self.name: Final = name
-        self.public_key: Final = key.public_key().public_bytes_raw()
-        self.key_id: Final = note_key_id(name, self.public_key)
+        self.public_key: Final = self.verifier_key.public_key
+        self.key_id: Final = self.verifier_key.key_id
 
     @classmethod
     def load(cls, name: str, key_path: Path) -> Ed25519NoteSigner:
@@ -97,49 +92,11 @@ class Ed25519NoteSigner:
     @property
     def vkey(self) -> str:
         """The verifier key, as the directory lists it: ``name+key_id+base64(type || public key)``."""
-        key = base64.b64encode(_NOTE_ED25519 + self.public_key).decode()
-        return f"{self.name}+{self.key_id.hex()}+{key}"
+        return str(self.verifier_key)
 
     def sign(self, text: bytes) -> bytes:
         """Sign a note's text, including its last newline, without the blank line. 64 bytes."""
         return self._key.sign(text)
-
-
-class NoteKey(NamedTuple):
-    """A checkpoint verifier key: its name, its 4-byte id and the raw 32-byte Ed25519 key."""
-
-    name: str
-    key_id: bytes
-    public_key: bytes
-
-
-def parse_vkey(vkey: str) -> NoteKey:
-    """Read a C2SP verifier key (signed-note, "Verifier keys"); Ed25519 only.
-
-    Raises:
-        CheckpointInvalid: another form or type, or an id that does not follow from name and key.
-    """
-    match = _VKEY.fullmatch(vkey)
-    if match is None:
-        message = "a checkpoint verifier key is not name+id+key"
-        raise CheckpointInvalid(message)
-    try:
-        typed = base64.b64decode(match["key"], validate=True)
-    except binascii.Error:
-        typed = b""
-    key = NoteKey(match["name"], bytes.fromhex(match["key_id"]), typed[1:])
-    if base64.b64encode(typed).decode() != match["key"] or typed[:1] != _NOTE_ED25519:
-        message = "a checkpoint verifier key is not an Ed25519 key in canonical base64"
-        raise CheckpointInvalid(message)
-    if len(key.public_key) != _ED25519_PUBLIC_KEY_BYTES or note_key_id(key.name, key.public_key) != key.key_id:
-        message = "a checkpoint verifier key's id is not that of its name and key"
-        raise CheckpointInvalid(message)
-    return key
-
-
-def note_key_id(name: str, public_key: bytes) -> bytes:
-    """The key id of an Ed25519 key under a name (signed-note, "Signatures")."""
-    return hashlib.sha256(name.encode() + b"\n" + _NOTE_ED25519 + public_key).digest()[:4]
 
 
 def note_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:

@@ -66,7 +66,7 @@ class _Job:
 
 
 class Database:
-    """A database file, or one in memory, with its threads. Made by ``open_database``; methods belong to one event loop.
+    """A database file, or one in memory, with its threads. Methods belong to one event loop.
 
     Args:
         path: the file, or None for a database in memory, which then has one connection for everything.
@@ -79,10 +79,11 @@ class Database:
         self._lock_file = _lock(path) if path is not None else None
         self._closed = False
         try:
-            self._writer = _Worker(f"{path.stem if path else 'memory'}-writer", self._connect, transactions=True)
-            self._reader = (
-                _Worker(f"{path.stem}-reader", self._connect, transactions=False) if path is not None else self._writer
-            )
+            if path is None:
+                self._reader = self._writer = _Worker("memory", self._connect, transactions=True, reopens=False)
+            else:
+                self._writer = _Worker(f"{path.stem}-writer", self._connect, transactions=True, reopens=True)
+                self._reader = _Worker(f"{path.stem}-reader", self._connect, transactions=False, reopens=True)
         except BaseException:
             self._unlock()
             raise
@@ -159,13 +160,17 @@ class Database:
 class _Worker:
     """A thread with a connection.
 
-    After an error of the file it opens a new connection: what an fsync that failed left in memory is not trusted again.
+    After an error of the file it opens a new connection, if it ``reopens``: what an fsync that failed left in memory is
+    not trusted again. A database in memory would be lost by that.
     """
 
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, transactions: bool) -> None:
+    def __init__(
+        self, name: str, connect: Callable[[], sqlite3.Connection], *, transactions: bool, reopens: bool
+    ) -> None:
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connect = connect
         self._transactions = transactions
+        self._reopens = reopens
         self._connection: sqlite3.Connection | None = connect()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -230,12 +235,6 @@ class _Worker:
         if broken and self._reopens:
             connection.close()
             self._connection = None
-
-    @property
-    def _reopens(self) -> bool:
-        """A database in memory would be lost by opening it again."""
-        assert self._connection is not None  # noqa: S101 - narrows the type; _fail has checked it
-        return bool(self._connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def _settle(jobs: list[_Job]) -> None:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.core.checkpoint import VerifierKey
 from broker.core.errors import SetupInvalid
 from broker.core.policy import check_receive, replay_sections
 from broker.core.streams import STREAMS
 from broker.trust.certificates import principal_of
-from broker.trust.signing import parse_vkey
 from certs import development
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def test_every_agency_has_tls_and_signing_keys_that_the_directory_and_authoritie
         assert listed.agency == agency
         listed.check_valid(pki.now_ms)
         assert principal_of(pki.tls_certificate(agency)).agency == agency
-    assert parse_vkey(pki.directory.log_keys[0]).public_key == pki.note_signer.public_key
+    assert VerifierKey.parse(pki.directory.log_keys[0]).public_key == pki.note_signer.public_key
 
 
 def test_nothing_private_can_be_read_by_others(pki: SamplePki) -> None:

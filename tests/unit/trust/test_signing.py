@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.checkpoint import VerifierKey
 from broker.core.envelope import ECDSA_P256_SHA256
 from broker.core.errors import CheckpointInvalid, KeyInvalid
 from broker.trust.certificates import fingerprint
@@ -16,7 +17,6 @@ from broker.trust.signing import (
     Ed25519NoteSigner,
     ecdsa_verifies,
     note_verifier,
-    parse_vkey,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_a_key_is_not_taken_with_another_agency_s_certificate(pki: SamplePki) ->
 
 
 def test_the_published_example_of_a_note_verifies() -> None:
-    key = parse_vkey(PETER)
+    key = VerifierKey.parse(PETER)
     blob = base64.b64decode(PETER_SIGNATURE)
     assert (key.name, blob[:4]) == ("PeterNeumann", key.key_id)
     assert note_verifier(key.public_key)(PETER_TEXT, blob[4:])
@@ -74,7 +74,7 @@ def test_the_published_example_of_a_note_verifies() -> None:
 
 def test_a_note_signer_s_verifier_key_verifies_what_it_signs(pki: SamplePki) -> None:
     signer = pki.note_signer
-    key = parse_vkey(signer.vkey)
+    key = VerifierKey.parse(signer.vkey)
     assert (key.name, key.key_id, key.public_key) == (signer.name, signer.key_id, signer.public_key)
     signature = signer.sign(b"sample/log\n1\nAAAA\n")
     assert len(signature) == 64
@@ -100,7 +100,7 @@ def test_a_note_signer_s_verifier_key_verifies_what_it_signs(pki: SamplePki) -> 
 )
 def test_a_mangled_verifier_key_is_refused(vkey: str) -> None:
     with pytest.raises(CheckpointInvalid):
-        parse_vkey(vkey)
+        VerifierKey.parse(vkey)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a+b", "line\n"])

@@ -1,0 +1,80 @@
+"""Receipts and positions: protobuf to core types, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from broker.core.envelope import Signature
+from broker.core.errors import EnvelopeMalformed, ReceiptInvalid
+from broker.core.receipt import Receipt, ReceiptStatement, SignedReceipts
+from broker.core.streams import Position
+from broker.wire.times import to_ms
+from caseexchange.broker.v1 import envelope_pb2, receipt_pb2
+
+if TYPE_CHECKING:
+    from caseexchange.broker.v1 import position_pb2
+
+
+def position_from(message: position_pb2.Position) -> Position:
+    """Read a position message."""
+    return Position(message.stream, message.partition, message.offset)
+
+
+def statement_from(data: bytes) -> ReceiptStatement:
+    """Read a serialised statement.
+
+    Raises:
+        ReceiptInvalid: it is none.
+    """
+    message = receipt_pb2.ReceiptStatement()
+    try:
+        message.ParseFromString(data)
+        accepted_at_ms = to_ms(message.accepted_at)
+    except (DecodeError, EnvelopeMalformed) as error:
+        text = "the receipt's statement cannot be read"
+        raise ReceiptInvalid(text) from error
+    return ReceiptStatement(
+        message.record_id, message.record_sha256, position_from(message.position), accepted_at_ms, message.publisher
+    )
+
+
+def receipts_to(receipts: SignedReceipts) -> receipt_pb2.SignedReceipts:
+    """Write the receipts of a batch."""
+    return receipt_pb2.SignedReceipts(statements=receipts.statements, signature=_signature_to(receipts.signature))
+
+
+def receipts_from(message: receipt_pb2.SignedReceipts) -> SignedReceipts:
+    """Read the receipts of a batch."""
+    return SignedReceipts(tuple(message.statements), _signature_from(message.signature))
+
+
+def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
+    """Write a portable receipt."""
+    return receipt_pb2.Receipt(
+        statement=receipt.statement,
+        leaf_index=receipt.leaf_index,
+        leaf_count=receipt.leaf_count,
+        inclusion_path=receipt.inclusion_path,
+        signature=_signature_to(receipt.signature),
+    )
+
+
+def receipt_from(message: receipt_pb2.Receipt) -> Receipt:
+    """Read a portable receipt."""
+    return Receipt(
+        message.statement,
+        message.leaf_index,
+        message.leaf_count,
+        tuple(message.inclusion_path),
+        _signature_from(message.signature),
+    )
+
+
+def _signature_to(signature: Signature) -> envelope_pb2.Signature:
+    return envelope_pb2.Signature(certificate_sha256=signature.certificate_sha256, value=signature.value)
+
+
+def _signature_from(message: envelope_pb2.Signature) -> Signature:
+    return Signature(message.certificate_sha256, message.value)

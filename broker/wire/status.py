@@ -1,0 +1,139 @@
+"""The one table between the error tree and gRPC, read in both directions.
+
+A refused call ends with a status whose details carry ``google.rpc.ErrorInfo``: ``reason`` names the class, ``metadata``
+its details. A refused record of a batch carries the same facts in a ``Refusal``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from broker.core import errors
+from broker.core.errors import CaseExchangeError, all_errors
+from caseexchange.broker.v1 import publisher_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ERROR_DOMAIN: Final = "case-exchange"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+MAX_DETAIL_CHARACTERS: Final = 300
+"""What a peer says in an error is kept only so far: it ends up in logs and on terminals."""
+
+_Code = grpc.StatusCode
+
+STATUS_OF: Final[dict[type[CaseExchangeError], grpc.StatusCode]] = {
+    CaseExchangeError: _Code.INTERNAL,
+    errors.InputRefused: _Code.INVALID_ARGUMENT,
+    errors.PositionUnknown: _Code.NOT_FOUND,
+    errors.IssuedInFuture: _Code.FAILED_PRECONDITION,
+    errors.RecordExpired: _Code.FAILED_PRECONDITION,
+    errors.IdentityRefused: _Code.UNAUTHENTICATED,
+    errors.PeerUnknown: _Code.PERMISSION_DENIED,
+    errors.RightDenied: _Code.PERMISSION_DENIED,
+    errors.SignatureRefused: _Code.PERMISSION_DENIED,
+    errors.RecordIdConflict: _Code.ALREADY_EXISTS,
+    errors.LeaseLost: _Code.FAILED_PRECONDITION,
+    errors.Unavailable: _Code.UNAVAILABLE,
+    errors.LogFull: _Code.RESOURCE_EXHAUSTED,
+    errors.Overloaded: _Code.RESOURCE_EXHAUSTED,
+    errors.LogCorrupt: _Code.DATA_LOSS,
+}
+"""The status of a class; a class that is not listed has that of its nearest listed ancestor."""
+
+_WITHOUT_REASON: Final[dict[grpc.StatusCode, type[CaseExchangeError]]] = {
+    _Code.INVALID_ARGUMENT: errors.InputRefused,
+    _Code.OUT_OF_RANGE: errors.InputRefused,
+    _Code.NOT_FOUND: errors.InputRefused,
+    _Code.FAILED_PRECONDITION: errors.InputRefused,
+    _Code.UNAUTHENTICATED: errors.IdentityRefused,
+    _Code.PERMISSION_DENIED: errors.RightDenied,
+    _Code.RESOURCE_EXHAUSTED: errors.Overloaded,
+    _Code.UNAVAILABLE: errors.ConnectionFailed,
+    _Code.CANCELLED: errors.ConnectionFailed,
+    _Code.DEADLINE_EXCEEDED: errors.Unavailable,
+}
+_HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
+
+
+def status_of(error: type[CaseExchangeError]) -> grpc.StatusCode:
+    """The gRPC status that a class travels under."""
+    return next(STATUS_OF[ancestor] for ancestor in error.__mro__ if ancestor in STATUS_OF)
+
+
+def status_details(error: CaseExchangeError) -> bytes:
+    """The serialised ``google.rpc.Status`` that tells a caller of this error."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.details)
+    packed = AnyMessage()
+    packed.Pack(info)
+    # grpc.StatusCode's values are pairs of number and name.
+    number = status_of(type(error)).value[0]
+    status = status_pb2.Status(code=number, message=error.message, details=[packed])
+    serialised: bytes = status.SerializeToString()
+    return serialised
+
+
+def error_from_call(
+    code: grpc.StatusCode, message: str | None, trailing_metadata: Iterable[tuple[str, str | bytes]]
+) -> CaseExchangeError:
+    """The error that a failed call stands for, as exactly as the peer said it.
+
+    Args:
+        code: the call's status.
+        message: the call's status message.
+        trailing_metadata: pairs of key and value, among them perhaps the details.
+    """
+    for key, value in trailing_metadata:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            info = _error_info(value)
+            if info is not None:
+                return _known(info.reason, code)(_short(message or ""), **dict(info.metadata))
+    text = (message or "").lower()
+    if code is _Code.UNAVAILABLE and any(word in text for word in _HANDSHAKE):
+        return errors.HandshakeRefused("the TLS handshake failed: one side does not accept the other's certificate")
+    kind = _WITHOUT_REASON.get(code, errors.Internal)
+    if kind is errors.ConnectionFailed:
+        return kind("no broker answered, or the connection broke")
+    return kind(_short(message or f"the call failed with {code.name}"))
+
+
+def refusal_to(error: CaseExchangeError) -> publisher_pb2.Refusal:
+    """Write the refusal of one record."""
+    return publisher_pb2.Refusal(
+        reason=error.reason, message=error.message, retriable=error.retriable, details=error.details
+    )
+
+
+def refusal_from(message: publisher_pb2.Refusal) -> CaseExchangeError:
+    """Read the refusal of one record."""
+    unknown = _Code.UNAVAILABLE if message.retriable else _Code.INVALID_ARGUMENT
+    return _known(message.reason, unknown)(_short(message.message), **dict(message.details))
+
+
+def _known(reason: str, code: grpc.StatusCode) -> type[CaseExchangeError]:
+    """The class of a reason; where a newer broker gives one that is unknown here, the class that fits the status."""
+    by_reason: Sequence[type[CaseExchangeError]] = [kind for kind in all_errors() if kind.reason == reason]
+    # The tree is walked from the root down, and a child that names no reason of its own inherits its parent's.
+    return by_reason[0] if by_reason else _WITHOUT_REASON.get(code, errors.Internal)
+
+
+def _error_info(details: bytes) -> error_details_pb2.ErrorInfo | None:
+    status = status_pb2.Status()
+    info = error_details_pb2.ErrorInfo()
+    try:
+        status.ParseFromString(details)
+    except DecodeError:
+        return None
+    for packed in status.details:
+        if packed.Unpack(info) and info.domain == ERROR_DOMAIN:
+            return info
+    return None
+
+
+def _short(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text[:MAX_DETAIL_CHARACTERS])

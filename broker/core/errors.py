@@ -376,6 +376,12 @@ class EvidenceRefused(CaseExchangeError):
     remedy = "Keep the bytes, stop relying on this broker, and report to governance."
 
 
+class NotAddressed(EvidenceRefused):
+    """The broker delivered a record that its publisher did not address to this agency."""
+
+    reason = "NOT_ADDRESSED"
+
+
 class ReceiptInvalid(EvidenceRefused):
     """A receipt is not signed by the broker, or is for another record."""
 

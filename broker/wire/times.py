@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.errors import EnvelopeMalformed
 
 if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
 _NANOS_PER_MS: Final = 1_000_000
@@ -32,3 +33,13 @@ def set_ms(timestamp: Timestamp, ms: int) -> None:
     """Write a time."""
     timestamp.seconds, rest = divmod(ms, 1000)
     timestamp.nanos = rest * _NANOS_PER_MS
+
+
+def to_seconds(duration: Duration) -> float:
+    """Read a duration, of any sign."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def set_duration(duration: Duration, seconds: float) -> None:
+    """Write a duration, to the millisecond."""
+    duration.FromMilliseconds(round(seconds * 1000))

@@ -1,0 +1,131 @@
+"""Auditing: the bytes with which the exchange can be checked without being trusted. Judging them is done offline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.client.connection import typed_errors
+from broker.core.errors import ProofInvalid
+from broker.core.merkle import leaf_hash, verify_consistency, verify_inclusion
+from broker.wire.times import set_ms
+from caseexchange.broker.v1 import (
+    auditor_pb2,
+    auditor_pb2_grpc,
+    checkpoint_pb2,
+    directory_pb2,
+    directory_pb2_grpc,
+    position_pb2,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    import grpc
+
+    from broker.core.streams import Position, StreamPartition
+
+
+class InclusionEvidence(NamedTuple):
+    """A leaf, its proof, and the checkpoint note that the proof leads to."""
+
+    leaf: bytes
+    leaf_index: int
+    tree_size: int
+    path: tuple[bytes, ...]
+    note: bytes
+
+    def check(self, size: int, root: bytes) -> None:
+        """Check the proof against a checkpoint that has been verified.
+
+        Raises:
+            ProofInvalid: the leaf is not shown to be in that tree.
+        """
+        if self.tree_size != size:
+            message = "the proof is for a tree of another size than the checkpoint's"
+            raise ProofInvalid(message)
+        verify_inclusion(self.leaf_index, size, leaf_hash(self.leaf), self.path, root)
+
+
+class ConsistencyEvidence(NamedTuple):
+    """A proof that the tree of an earlier size grew into that of the checkpoint note."""
+
+    old_size: int
+    new_size: int
+    path: tuple[bytes, ...]
+    note: bytes
+
+    def check(self, old_root: bytes, size: int, root: bytes) -> None:
+        """Check the proof between two checkpoints that have been verified.
+
+        Raises:
+            ProofInvalid: the earlier tree is not shown to be a prefix of the later.
+        """
+        if self.new_size != size:
+            message = "the proof is for a tree of another size than the checkpoint's"
+            raise ProofInvalid(message)
+        verify_consistency(self.old_size, size, old_root, root, self.path)
+
+
+class Auditor:
+    """Asks a broker for evidence over a channel. For one event loop."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = auditor_pb2_grpc.AuditorServiceStub(channel)
+        self._directory = directory_pb2_grpc.DirectoryServiceStub(channel)
+
+    async def replay(
+        self,
+        purpose: str,
+        *,
+        streams: Sequence[str] = (),
+        accepted_from_ms: int | None = None,
+        accepted_until_ms: int | None = None,
+    ) -> AsyncIterator[auditor_pb2.BundleFrame]:
+        """The frames of a bundle, in order. Times are milliseconds since the Unix epoch; None: unbounded.
+
+        Raises:
+            CaseExchangeError: refused, or broken off; a bundle without its last frame proves nothing about the rest.
+        """
+        request = auditor_pb2.ReplayRequest(purpose=purpose, streams=streams)
+        if accepted_from_ms is not None:
+            set_ms(request.accepted_from, accepted_from_ms)
+        if accepted_until_ms is not None:
+            set_ms(request.accepted_until, accepted_until_ms)
+        with typed_errors():
+            async for response in self._stub.Replay(request):
+                yield response.frame
+
+    async def checkpoint(self, partition: StreamPartition) -> bytes:
+        """The newest checkpoint of a partition, as a signed note."""
+        request = auditor_pb2.GetCheckpointRequest(stream=partition.stream, partition=partition.partition)
+        with typed_errors():
+            response = await self._stub.GetCheckpoint(request)
+        return response.checkpoint.note
+
+    async def prove_inclusion(self, position: Position) -> InclusionEvidence:
+        """The proof that the entry at a position is in the newest checkpoint's tree."""
+        target = checkpoint_pb2.ProofTarget(
+            position=position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
+        )
+        with typed_errors():
+            response = await self._stub.GetProof(auditor_pb2.GetProofRequest(inclusion=target))
+        proof = response.inclusion
+        return InclusionEvidence(
+            proof.leaf, proof.leaf_index, proof.tree_size, tuple(proof.path), response.checkpoint.note
+        )
+
+    async def prove_consistency(self, partition: StreamPartition, old_size: int) -> ConsistencyEvidence:
+        """The proof that the newest checkpoint's tree extends that of an earlier size."""
+        target = auditor_pb2.ConsistencyTarget(
+            stream=partition.stream, partition=partition.partition, old_size=old_size
+        )
+        with typed_errors():
+            response = await self._stub.GetProof(auditor_pb2.GetProofRequest(consistency=target))
+        proof = response.consistency
+        return ConsistencyEvidence(proof.old_size, proof.new_size, tuple(proof.path), response.checkpoint.note)
+
+    async def directory(self) -> bytes:
+        """The directory in force as governance signed it. Verify it against the pinned key before relying on it."""
+        with typed_errors():
+            response = await self._directory.GetDirectory(directory_pb2.GetDirectoryRequest())
+        return response.document

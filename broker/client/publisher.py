@@ -1,0 +1,166 @@
+"""Publishing: envelopes in, receipts out. A record counts as published once its receipt has been verified here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import grpc
+
+from broker.client.connection import error_of, typed_errors
+from broker.client.receipts import check_count, check_matches
+from broker.core.errors import CaseExchangeError, ConnectionFailed, ReceiptInvalid
+from broker.core.receipt import Receipt, ReceiptStatement, portable_receipt
+from broker.wire.codec import envelope_to
+from broker.wire.receipts import receipt_from, receipts_from
+from broker.wire.status import refusal_from
+from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from broker.client.receipts import ReceiptVerifier
+    from broker.core.envelope import Envelope
+    from broker.core.receipt import SignedReceipts
+    from broker.ports import RecordCodec
+
+
+class Published(NamedTuple):
+    """A record was accepted. ``receipt()`` cuts its proof out of the batch's receipts."""
+
+    statement: ReceiptStatement
+    receipts: SignedReceipts
+    receipt_index: int
+
+    def receipt(self) -> Receipt:
+        """The receipt to be kept: it needs no other to be verified."""
+        return portable_receipt(self.receipts, self.receipt_index)
+
+
+Result: TypeAlias = Published | CaseExchangeError
+
+
+class Publisher:
+    """Publishes over a channel. For one event loop; calls may be concurrent."""
+
+    def __init__(self, channel: grpc.aio.Channel, codec: RecordCodec, receipts: ReceiptVerifier) -> None:
+        self._stub = publisher_pb2_grpc.PublisherServiceStub(channel)
+        self._codec = codec
+        self._receipts = receipts
+
+    async def publish(self, envelope: Envelope, *, timeout_seconds: float = 30.0) -> Receipt:
+        """Publish one record and return its verified receipt. To repeat it after a failure is safe.
+
+        Raises:
+            CaseExchangeError: the broker refused it, did not answer, or gave a receipt that does not hold.
+        """
+        request = publisher_pb2.PublishRequest(envelope=envelope_to(envelope))
+        with typed_errors():
+            response = await self._stub.Publish(request, timeout=timeout_seconds)
+        receipt = receipt_from(response.receipt)
+        statement = self._receipts.verify(receipt)
+        check_matches(statement, envelope, self._codec.parse_body(envelope.body).record_id)
+        return receipt
+
+    def stream(self) -> PublishStream:
+        """A stream for many records: ``async with publisher.stream() as stream: await stream.publish(batch)``."""
+        return PublishStream(self._stub, self._codec, self._receipts)
+
+
+class PublishStream:
+    """A stream of batches. Several batches may be under way at once; each is answered in its turn."""
+
+    def __init__(
+        self,
+        stub: publisher_pb2_grpc.PublisherServiceAsyncStub,
+        codec: RecordCodec,
+        receipts: ReceiptVerifier,
+    ) -> None:
+        self._stub = stub
+        self._codec = codec
+        self._receipts = receipts
+        self._writing = asyncio.Lock()
+        self._expected: deque[asyncio.Future[publisher_pb2.PublishStreamResponse]] = deque()
+        self._broken: CaseExchangeError | None = None
+
+    async def __aenter__(self) -> Self:
+        self._call = self._stub.PublishStream()
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._broken is None:
+            await self._call.done_writing()
+            await self._reader
+        else:
+            self._call.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> list[Result]:
+        """Publish a batch and return what became of each record, in order. Those of one case keep their order.
+
+        Raises:
+            CaseExchangeError: for the whole batch; to publish it again, over a new stream, is safe.
+        """
+        request = publisher_pb2.PublishStreamRequest(envelopes=[envelope_to(envelope) for envelope in envelopes])
+        answer: asyncio.Future[publisher_pb2.PublishStreamResponse] = asyncio.get_running_loop().create_future()
+        async with self._writing:
+            if self._broken is not None:
+                raise self._broken
+            self._expected.append(answer)
+            try:
+                await self._call.write(request)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The reader learns why, and tells everyone who waits.
+                await asyncio.gather(self._reader, return_exceptions=True)
+        return self._judge(envelopes, await answer)
+
+    def _judge(self, envelopes: Sequence[Envelope], response: publisher_pb2.PublishStreamResponse) -> list[Result]:
+        if len(response.results) != len(envelopes):
+            message = "the broker answered a batch with another number of results"
+            raise ReceiptInvalid(message)
+        receipts = receipts_from(response.receipts)
+        statements = self._receipts.verify_batch(receipts) if receipts.statements else []
+        results: list[Result] = []
+        for envelope, result in zip(envelopes, response.results, strict=True):
+            if result.HasField("refusal"):
+                results.append(refusal_from(result.refusal))
+                continue
+            check_count(statements, result.receipt_index)
+            statement = statements[result.receipt_index]
+            check_matches(statement, envelope, statement.record_id)
+            results.append(Published(statement, receipts, result.receipt_index))
+        return results
+
+    async def _read(self) -> None:
+        try:
+            async for response in self._call:
+                self._answer(response)
+            self._fail(ConnectionFailed("the broker ended the stream"))
+        except grpc.aio.AioRpcError as error:
+            self._fail(error_of(error))
+        except ReceiptInvalid as error:
+            self._call.cancel()
+            self._fail(error)
+        except asyncio.CancelledError:
+            self._fail(ConnectionFailed("the stream was closed"))
+
+    def _answer(self, response: publisher_pb2.PublishStreamResponse) -> None:
+        if not self._expected:
+            message = "the broker answered more batches than it was sent"
+            raise ReceiptInvalid(message)
+        answer = self._expected.popleft()
+        if not answer.done():
+            answer.set_result(response)
+
+    def _fail(self, error: CaseExchangeError) -> None:
+        self._broken = error
+        while self._expected:
+            answer = self._expected.popleft()
+            if not answer.done():
+                answer.set_exception(error)

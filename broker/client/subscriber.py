@@ -1,0 +1,229 @@
+"""Subscribing: records leased from a durable subscription, to be acknowledged once they are safe here.
+
+Deliveries are at least once: the effect of a record must be the same when it comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
+
+from broker.client.connection import error_of, typed_errors
+from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
+from broker.wire.codec import envelope_from
+from broker.wire.receipts import position_from
+from broker.wire.times import set_duration, to_ms
+from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from broker.core.envelope import Envelope
+    from broker.core.streams import Position
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeOptions:
+    """What is wanted of a subscription. The same name resumes where the agency's last stream of it stood.
+
+    Attributes:
+        subscription: its name: lower-case letters, digits and hyphens.
+        kinds: of record.
+        max_outstanding_records: most unacknowledged records at a time.
+        max_outstanding_bytes: most unacknowledged bytes at a time.
+        lease_seconds: how long a delivery is leased; None for the broker's default.
+    """
+
+    subscription: str
+    kinds: frozenset[str]
+    max_outstanding_records: int = 100
+    max_outstanding_bytes: int = 16 * 1024 * 1024
+    lease_seconds: float | None = None
+
+
+class Delivered(NamedTuple):
+    """One record leased to this stream. Nothing in it has been verified yet (broker/client/records.py does)."""
+
+    delivery_id: int
+    position: Position
+    accepted_at_ms: int
+    attempt: int
+    envelope: Envelope
+
+
+class Subscriber:
+    """Subscribes over a channel. For one event loop."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = subscriber_pb2_grpc.SubscriberServiceStub(channel)
+
+    def subscribe(self, options: SubscribeOptions) -> SubscriptionStream:
+        """A stream of a subscription: ``async with subscriber.subscribe(options) as stream``."""
+        return SubscriptionStream(self._stub, options)
+
+
+class SubscriptionStream:
+    """An open stream of a subscription. Iterating yields batches of deliveries, in order within each case.
+
+    Leaving ``async with`` without an error gives back at once what is not acknowledged. After a broken connection the
+    leases run on until they expire; then the records are delivered again.
+    """
+
+    def __init__(self, stub: subscriber_pb2_grpc.SubscriberServiceAsyncStub, options: SubscribeOptions) -> None:
+        self._stub = stub
+        self._options = options
+        self._writing = asyncio.Lock()
+        self._unconfirmed: dict[int, asyncio.Future[None]] = {}
+        self._batches: asyncio.Queue[tuple[Delivered, ...] | None] = asyncio.Queue()
+        self._broken: CaseExchangeError | None = None
+        self.settings: subscriber_pb2.SubscriptionOpened
+        """The settings in force, as the broker told them when the stream opened."""
+
+    async def __aenter__(self) -> Self:
+        self._call = self._stub.Subscribe()
+        with typed_errors():
+            await self._call.write(_open_request(self._options))
+            first = await self._call.read()
+        if not isinstance(first, subscriber_pb2.SubscribeResponse):
+            message = "the broker ended the stream before it opened"
+            raise ConnectionFailed(message)
+        self.settings = first.opened
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._broken is None:
+            await self._call.done_writing()
+        else:
+            self._call.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[Delivered, ...]]:
+        """Batches of deliveries, until the stream ends.
+
+        Raises:
+            CaseExchangeError: why it ended.
+        """
+        while (batch := await self._batches.get()) is not None:
+            yield batch
+        if self._broken is not None:
+            raise self._broken
+
+    async def ack(self, delivery_ids: Iterable[int]) -> None:
+        """Say that these records are safe here, and return once the broker has that durably.
+
+        Raises:
+            LeaseLost: a lease had ended, so that record is delivered again. The other acks hold.
+            CaseExchangeError: the stream broke, so it is unknown which acks hold.
+        """
+        confirmations = {delivery_id: self._confirmation(delivery_id) for delivery_id in delivery_ids}
+        request = subscriber_pb2.Acknowledge(delivery_ids=confirmations)
+        try:
+            await self._write(subscriber_pb2.SubscribeRequest(acknowledge=request))
+        except BaseException:
+            for delivery_id in confirmations:
+                self._unconfirmed.pop(delivery_id, None)
+            raise
+        outcomes = await asyncio.gather(*confirmations.values(), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def nack(self, delivery_id: int, delay_seconds: float) -> None:
+        """Give a record back, to be delivered again after this delay (0 to 600 seconds). It counts as an attempt."""
+        request = subscriber_pb2.NegativeAcknowledge(delivery_id=delivery_id)
+        set_duration(request.delay, delay_seconds)
+        await self._write(subscriber_pb2.SubscribeRequest(negative_acknowledge=request))
+
+    async def extend(self, delivery_id: int, seconds: float) -> None:
+        """Ask for a lease to end this long from now; the broker bounds how long it can run in all."""
+        request = subscriber_pb2.ExtendLease(delivery_id=delivery_id)
+        set_duration(request.lease, seconds)
+        await self._write(subscriber_pb2.SubscribeRequest(extend_lease=request))
+
+    async def _write(self, request: subscriber_pb2.SubscribeRequest) -> None:
+        async with self._writing:
+            if self._broken is not None:
+                raise self._broken
+            try:
+                await self._call.write(request)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The reader learns why, and tells everyone who waits.
+                await asyncio.gather(self._reader, return_exceptions=True)
+                raise self._reason() from None
+
+    def _reason(self) -> CaseExchangeError:
+        return self._broken or ConnectionFailed("the stream has ended")
+
+    def _confirmation(self, delivery_id: int) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unconfirmed[delivery_id] = future
+        return future
+
+    async def _read(self) -> None:
+        try:
+            async for response in self._call:
+                self._take(response)
+            self._end(ConnectionFailed("the broker ended the stream"))
+        except grpc.aio.AioRpcError as error:
+            self._end(error_of(error))
+        except CaseExchangeError as error:
+            self._call.cancel()
+            self._end(error)
+        except asyncio.CancelledError:
+            self._end(ConnectionFailed("the stream was closed"))
+
+    def _take(self, response: subscriber_pb2.SubscribeResponse) -> None:
+        if response.HasField("deliveries"):
+            self._batches.put_nowait(tuple(map(_delivered, response.deliveries.deliveries)))
+        elif response.HasField("acknowledged"):
+            for delivery_id in response.acknowledged.delivery_ids:
+                self._confirm(delivery_id, None)
+        elif response.HasField("leases_lost"):
+            for delivery_id in response.leases_lost.delivery_ids:
+                lost = LeaseLost("the lease of this delivery had ended", delivery_id=str(delivery_id))
+                self._confirm(delivery_id, lost)
+
+    def _confirm(self, delivery_id: int, error: CaseExchangeError | None) -> None:
+        # A nack or an extension may be answered with a lost lease too; nobody waits for that.
+        future = self._unconfirmed.pop(delivery_id, None)
+        if future is not None and not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def _end(self, error: CaseExchangeError) -> None:
+        self._broken = error
+        self._batches.put_nowait(None)
+        for delivery_id in list(self._unconfirmed):
+            self._confirm(delivery_id, error)
+
+
+def _open_request(options: SubscribeOptions) -> subscriber_pb2.SubscribeRequest:
+    request = subscriber_pb2.OpenSubscription(
+        subscription=options.subscription,
+        kinds=sorted(options.kinds),
+        max_outstanding_records=options.max_outstanding_records,
+        max_outstanding_bytes=options.max_outstanding_bytes,
+    )
+    if options.lease_seconds is not None:
+        set_duration(request.lease, options.lease_seconds)
+    return subscriber_pb2.SubscribeRequest(open=request)
+
+
+def _delivered(message: subscriber_pb2.Delivery) -> Delivered:
+    return Delivered(
+        message.delivery_id,
+        position_from(message.position),
+        to_ms(message.accepted_at),
+        message.attempt,
+        envelope_from(message.envelope),
+    )

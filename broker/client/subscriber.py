@@ -128,8 +128,9 @@ class SubscriptionStream:
         try:
             await self._write(subscriber_pb2.SubscribeRequest(acknowledge=request))
         except BaseException:
-            for delivery_id in confirmations:
+            for delivery_id, confirmation in confirmations.items():
                 self._unconfirmed.pop(delivery_id, None)
+                confirmation.cancel() or confirmation.exception()
             raise
         outcomes = await asyncio.gather(*confirmations.values(), return_exceptions=True)
         for outcome in outcomes:

@@ -181,6 +181,11 @@ class LeaseBook(Backlog):
         delivery.due = max(delivery.due, min(now + seconds, bound))
         return delivery.due
 
+    @property
+    def leased_records(self) -> int:
+        """How many records are under a lease, also of consumers that are gone."""
+        return len(self._leases)
+
     # --- time ---
 
     def next_deadline(self) -> float | None:

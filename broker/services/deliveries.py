@@ -1,0 +1,136 @@
+"""What a subscription's stream carries, and the copy of a record that one agency may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+
+from broker.core.errors import EnvelopeMalformed, LogCorrupt
+from broker.core.policy import Directory, visible_sections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.core.entry import LogEntry
+    from broker.core.envelope import Envelope
+    from broker.core.errors import CaseExchangeError
+    from broker.core.lease_terms import Lease
+    from broker.core.streams import Position
+    from broker.ports import RecordCodec
+
+_Stream = TypeVar("_Stream")
+_MESSAGE_BYTES: Final = 1 << 20
+"""Deliveries are handed over in messages of about this size, so that one does not fill the transport's buffers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeLimits:
+    """The bounds of subscriptions.
+
+    Attributes:
+        lease_seconds: of a delivery, where the subscriber asks for none.
+        max_lease_seconds: the longest lease, with every extension.
+        max_attempts: failed deliveries that make a dead letter.
+        max_outstanding_records: most that one stream may have unacknowledged.
+        max_outstanding_bytes: most that one stream may have unacknowledged.
+        window_records: read and not finished, of one subscription.
+        window_bytes: their size.
+        subscriptions: open at once in this process.
+        skip_commit_seconds: how long a subscription that only passed over records may put off to remember that.
+    """
+
+    lease_seconds: float = 30.0
+    max_lease_seconds: float = 600.0
+    max_attempts: int = 10
+    max_outstanding_records: int = 1000
+    max_outstanding_bytes: int = 32 * 1024 * 1024
+    window_records: int = 2000
+    window_bytes: int = 8 * 1024 * 1024
+    subscriptions: int = 2000
+    skip_commit_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionTerms:
+    """The settings in force for one stream."""
+
+    max_outstanding_records: int
+    max_outstanding_bytes: int
+    lease_seconds: float
+    max_attempts: int
+
+
+class DeliveredCopy(NamedTuple):
+    """One record leased to a stream: the copy that its agency may have, and what was withheld from it."""
+
+    delivery_id: int
+    position: Position
+    accepted_at_ms: int
+    attempt: int
+    envelope: Envelope
+    withheld_sections: tuple[str, ...]
+
+
+class Deliveries(NamedTuple):
+    """Records to handle, in order within each case."""
+
+    copies: tuple[DeliveredCopy, ...]
+
+
+class Acknowledged(NamedTuple):
+    """Acknowledgements that are durable."""
+
+    delivery_ids: tuple[int, ...]
+
+
+class LeasesLost(NamedTuple):
+    """Deliveries that were answered after their lease had ended."""
+
+    delivery_ids: tuple[int, ...]
+
+
+class Ended(NamedTuple):
+    """Nothing follows: why."""
+
+    error: CaseExchangeError
+
+
+Outgoing: TypeAlias = Deliveries | Acknowledged | LeasesLost | Ended
+
+
+def copy_for(
+    agency: str, lease: Lease, entry: LogEntry, directory: Directory, codec: RecordCodec
+) -> DeliveredCopy | None:
+    """The copy of a leased entry that an agency may have, or None where it may not have the record.
+
+    Raises:
+        LogCorrupt: the entry is not what was accepted.
+    """
+    try:
+        envelope = codec.decode_envelope(entry.value)
+        body = codec.parse_body(envelope.body)
+    except EnvelopeMalformed as error:
+        message = "an entry of the log cannot be read"
+        raise LogCorrupt(message, position=str(entry.position)) from error
+    visible = visible_sections(directory, agency, body)
+    if visible is None:
+        return None
+    withheld = tuple(section.name for section in body.sections if section.name not in visible)
+    copy = envelope.with_sections(visible)
+    return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)
+
+
+def messages(
+    deliveries: Iterable[tuple[_Stream, DeliveredCopy]],
+) -> list[tuple[_Stream, tuple[DeliveredCopy, ...]]]:
+    """Group deliveries by the stream that they go to, in order, into messages of bounded size."""
+    by_stream: dict[_Stream, list[list[DeliveredCopy]]] = {}
+    sizes: dict[_Stream, int] = {}
+    for stream, copy in deliveries:
+        groups = by_stream.setdefault(stream, [])
+        if sizes.get(stream, _MESSAGE_BYTES) >= _MESSAGE_BYTES:
+            groups.append([])
+            sizes[stream] = 0
+        groups[-1].append(copy)
+        sizes[stream] += len(copy.envelope.body) + sum(len(section.content) for section in copy.envelope.sections)
+    return [(stream, tuple(group)) for stream, groups in by_stream.items() for group in groups]

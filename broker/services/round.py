@@ -1,0 +1,64 @@
+"""What one round of a subscription's pump tells: to its streams, and to the auditors before them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.streams import Position
+
+if TYPE_CHECKING:
+    from broker.core.identity import Principal
+    from broker.core.lease_terms import DeadLetter
+    from broker.services.deliveries import DeliveredCopy, Outgoing
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """One stream of the subscription."""
+
+    name: str
+    principal: Principal
+    outgoing: asyncio.Queue[Outgoing] = field(default_factory=asyncio.Queue)
+
+
+@dataclass(slots=True)
+class Round:
+    """Deliveries about to be made, acknowledgements to be confirmed, and records given up (with who held them last)."""
+
+    deliveries: list[tuple[Consumer, DeliveredCopy]] = field(default_factory=list)
+    acked: list[tuple[Consumer, int, Position]] = field(default_factory=list)
+    dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
+
+    def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
+        """What the auditors are to know of it."""
+        made = [
+            AuditEvent(
+                now_ms,
+                consumer.principal.spiffe_id,
+                DeliveryMade(copy.position, subscription, copy.attempt, copy.withheld_sections),
+            )
+            for consumer, copy in self.deliveries
+        ]
+        confirmed = [
+            AuditEvent(now_ms, consumer.principal.spiffe_id, DeliveryConfirmed(position, subscription))
+            for consumer, _, position in self.acked
+        ]
+        dead = [
+            AuditEvent(
+                now_ms,
+                principal,
+                DeadLetterMade(Position(*letter.partition, letter.offset), subscription, letter.failed_attempts),
+            )
+            for principal, letter in self.dead
+        ]
+        return made + confirmed + dead
+
+    def confirmations(self) -> list[tuple[Consumer, tuple[int, ...]]]:
+        """The acknowledged deliveries of each stream."""
+        by_stream: dict[Consumer, list[int]] = {}
+        for consumer, delivery_id, _ in self.acked:
+            by_stream.setdefault(consumer, []).append(delivery_id)
+        return [(consumer, tuple(delivery_ids)) for consumer, delivery_ids in by_stream.items()]

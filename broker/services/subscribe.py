@@ -1,0 +1,218 @@
+"""Open durable subscriptions: who may, under which terms, and which streams share one.
+
+1. the request is well formed, the kinds exist: SubscriptionInvalid, KindUnknown
+2. the directory in force lets the agency receive every kind: RightDenied, PeerUnknown
+3. there is room for another subscription: Overloaded
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.errors import Draining, KindUnknown, Overloaded, SubscriptionInvalid
+from broker.core.lease import LeaseBook
+from broker.core.lease_terms import LeaseSettings
+from broker.core.policy import check_receive
+from broker.core.streams import KINDS, streams_of
+from broker.ports import SubscriptionKey
+from broker.services.deliveries import SubscriptionTerms
+from broker.services.round import Consumer
+from broker.services.subscription import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.identity import Principal
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
+    from broker.services.deliveries import Outgoing, SubscribeLimits
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_DELIVERY_ID_BYTES: Final = 7
+"""Random bytes in a book's first delivery id: an ack from before a restart hits nothing by accident."""
+_MIN_LEASE_SECONDS: Final = 1.0
+
+
+class SubscriptionRequest(NamedTuple):
+    """What a stream asks for. ``lease_seconds`` None: the broker's default."""
+
+    name: str
+    kinds: frozenset[str]
+    max_outstanding_records: int
+    max_outstanding_bytes: int
+    lease_seconds: float | None
+
+
+class SubscriberStream:
+    """One stream's hold on its subscription. Close it, once."""
+
+    def __init__(self, subscription: Subscription, consumer: Consumer, terms: SubscriptionTerms) -> None:
+        self._subscription = subscription
+        self._consumer = consumer
+        self.terms: Final = terms
+
+    async def next(self) -> Outgoing:
+        """What is to be sent next. After ``Ended`` nothing follows."""
+        return await self._consumer.outgoing.get()
+
+    def ack(self, delivery_ids: Sequence[int]) -> None:
+        """The subscriber has these records safely."""
+        self._subscription.ack(self._consumer, delivery_ids)
+
+    def nack(self, delivery_id: int, delay_seconds: float) -> None:
+        """The subscriber could not take a record.
+
+        Raises:
+            InputRefused: the delay is not 0 to 600 seconds.
+        """
+        self._subscription.nack(self._consumer, delivery_id, delay_seconds)
+
+    def extend(self, delivery_id: int, seconds: float) -> None:
+        """The subscriber needs a record's lease to end this long from now.
+
+        Raises:
+            InputRefused: the time is not positive.
+        """
+        self._subscription.extend(self._consumer, delivery_id, seconds)
+
+    def close(self, *, clean: bool) -> None:
+        """End the stream. ``clean``: the subscriber gives back what it has; otherwise its leases run on."""
+        self._subscription.leave(self._consumer, clean=clean)
+
+
+class SubscribeService:
+    """Opens subscriptions on behalf of authenticated principals. For one event loop."""
+
+    def __init__(
+        self,
+        *,
+        directory: DirectoryInForce,
+        codec: RecordCodec,
+        log: MessageLog,
+        audit: AuditTrail,
+        entropy: Entropy,
+        clock: Clock,
+        limits: SubscribeLimits,
+    ) -> None:
+        self._directory = directory
+        self._codec = codec
+        self._log = log
+        self._audit = audit
+        self._entropy = entropy
+        self._clock = clock
+        self._limits = limits
+        self._subscriptions: dict[SubscriptionKey, Subscription] = {}
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._opening = asyncio.Lock()
+        self._streams = 0
+        self._draining = False
+
+    async def open(self, principal: Principal, request: SubscriptionRequest) -> SubscriberStream:
+        """Open a stream of a durable subscription of the principal's agency, which is made where it is new.
+
+        A new subscription begins with the first record in the log. Streams that are open at the same time share it, and
+        share the lease that the first of them asked for.
+
+        Raises:
+            SubscriptionInvalid, KindUnknown, RightDenied, PeerUnknown, DirectoryUnavailable, Overloaded, Draining,
+            LogUnavailable
+        """
+        self._check(principal, request)
+        key = SubscriptionKey(principal.agency, request.name)
+        subscription = await self._subscription(key, request)
+        if subscription.kinds != request.kinds:
+            message = "the subscription is open in another stream, with other kinds"
+            raise SubscriptionInvalid(message)
+        terms = SubscriptionTerms(
+            min(request.max_outstanding_records, self._limits.max_outstanding_records),
+            min(request.max_outstanding_bytes, self._limits.max_outstanding_bytes),
+            subscription.lease_seconds,
+            self._limits.max_attempts,
+        )
+        self._streams += 1
+        consumer = Consumer(str(self._streams), principal)
+        subscription.join(consumer, terms.max_outstanding_records, terms.max_outstanding_bytes)
+        return SubscriberStream(subscription, consumer, terms)
+
+    async def drain(self) -> None:
+        """End every subscription in good order, and open none any more."""
+        self._draining = True
+        for subscription in self._subscriptions.values():
+            subscription.drain()
+        if self._pumps:
+            await asyncio.wait(self._pumps)
+
+    def _check(self, principal: Principal, request: SubscriptionRequest) -> None:
+        if self._draining:
+            message = "the broker is shutting down"
+            raise Draining(message)
+        # (1) Form.
+        if not _NAME.fullmatch(request.name) or not request.kinds:
+            message = "a subscription needs a name of lower-case letters, digits and hyphens, and at least one kind"
+            raise SubscriptionInvalid(message)
+        if request.max_outstanding_records < 1 or request.max_outstanding_bytes < 1:
+            message = "flow control needs positive limits"
+            raise SubscriptionInvalid(message)
+        if not request.kinds <= KINDS:
+            message = "a kind is not in the exchange's vocabulary"
+            raise KindUnknown(message)
+        # (2) Rights.
+        check_receive(self._directory.current(), principal.agency, request.kinds)
+
+    async def _subscription(self, key: SubscriptionKey, request: SubscriptionRequest) -> Subscription:
+        while True:
+            found = self._subscriptions.get(key)
+            if found is None:
+                async with self._opening:
+                    # Another stream may have opened it while this one waited.
+                    if key not in self._subscriptions:
+                        await self._start(key, request)
+            elif not found.ending:
+                return found
+            else:
+                # Its last commit must be in before the next cursor asks where it stands.
+                await found.ended.wait()
+                if self._subscriptions.get(key) is found:
+                    del self._subscriptions[key]
+
+    async def _start(self, key: SubscriptionKey, request: SubscriptionRequest) -> None:
+        # (3) Room.
+        if len(self._subscriptions) >= self._limits.subscriptions:
+            message = "the broker has as many subscriptions open as it is configured for"
+            raise Overloaded(message)
+        cursor = await self._log.open_cursor(key, streams_of(request.kinds))
+        settings = self._lease_settings(request.lease_seconds)
+        first = int.from_bytes(self._entropy.token(_DELIVERY_ID_BYTES)) + 1
+        subscription = Subscription(
+            key,
+            request.kinds,
+            settings.lease_seconds,
+            cursor=cursor,
+            book=LeaseBook(settings, {}, first_delivery_id=first),
+            directory=self._directory,
+            codec=self._codec,
+            audit=self._audit,
+            clock=self._clock,
+            skip_commit_seconds=self._limits.skip_commit_seconds,
+        )
+        self._subscriptions[key] = subscription
+        pump = asyncio.create_task(subscription.run(), name=f"subscription {key.agency}/{key.name}")
+        self._pumps.add(pump)
+        pump.add_done_callback(lambda _: self._ended(subscription, pump))
+
+    def _ended(self, subscription: Subscription, pump: asyncio.Task[None]) -> None:
+        self._pumps.discard(pump)
+        if self._subscriptions.get(subscription.key) is subscription:
+            del self._subscriptions[subscription.key]
+
+    def _lease_settings(self, asked_seconds: float | None) -> LeaseSettings:
+        limits = self._limits
+        wanted = limits.lease_seconds if asked_seconds is None else asked_seconds
+        return LeaseSettings(
+            lease_seconds=min(max(wanted, _MIN_LEASE_SECONDS), limits.max_lease_seconds),
+            max_lease_seconds=limits.max_lease_seconds,
+            max_attempts=limits.max_attempts,
+            window_records=limits.window_records,
+            window_bytes=limits.window_bytes,
+        )

@@ -1,0 +1,298 @@
+"""One durable subscription while somebody is connected to it: a cursor, a lease book, and the streams that share them.
+
+A round of the pump, in this order:
+
+1. follow changes of assignment, then read as far as there is room; what the subscription does not want is passed over
+2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
+3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
+4. hand over the deliveries
+5. commit where the subscription stands, durably, then confirm the acknowledgements
+
+So nothing leaves without evidence (design decision 9), and no acknowledgement is confirmed that a crash could undo.
+If the log fails, every stream ends with the error: what was not confirmed is delivered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
+from broker.core.lease_terms import DeadLetter
+from broker.core.streams import Position
+from broker.ports import Assigned
+from broker.services.deliveries import (
+    Acknowledged,
+    Deliveries,
+    Ended,
+    LeasesLost,
+    copy_for,
+    messages,
+)
+from broker.services.round import Round
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.entry import LogEntry
+    from broker.core.lease import LeaseBook
+    from broker.core.streams import StreamPartition
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
+    from broker.services.round import Consumer
+
+_READ_RECORDS: Final = 256
+_FULL_POLL_SECONDS: Final = 0.1
+"""A cursor cannot be asked to wait for one partition only; while some are full, the others are looked at this often."""
+
+
+class Subscription:
+    """See the module. For one event loop. ``run`` is the pump; the other methods are called between its awaits."""
+
+    def __init__(
+        self,
+        key: SubscriptionKey,
+        kinds: frozenset[str],
+        lease_seconds: float,
+        *,
+        cursor: LogCursor,
+        book: LeaseBook,
+        directory: DirectoryInForce,
+        codec: RecordCodec,
+        audit: AuditTrail,
+        clock: Clock,
+        skip_commit_seconds: float,
+    ) -> None:
+        self.key = key
+        self.kinds = kinds
+        self.lease_seconds = lease_seconds
+        self.ending = False
+        self.ended = asyncio.Event()
+        self._cursor = cursor
+        self._book = book
+        self._directory = directory
+        self._codec = codec
+        self._audit = audit
+        self._clock = clock
+        self._skip_commit_seconds = skip_commit_seconds
+        self._consumers: dict[str, Consumer] = {}
+        self._partitions: list[StreamPartition] = []
+        self._entries: dict[tuple[StreamPartition, int], LogEntry] = {}
+        self._leased: dict[int, tuple[Consumer, StreamPartition, int]] = {}
+        self._round = Round()
+        self._wake = asyncio.Event()
+        self._waiting: asyncio.Task[None] | None = None
+        self._commit_at: float | None = None
+        self._draining = False
+
+    # --- what streams do ---
+
+    def join(self, consumer: Consumer, max_records: int, max_bytes: int) -> None:
+        """Let a stream take part.
+
+        Raises:
+            SubscriptionInvalid: a limit is not positive.
+        """
+        self._book.consumer_added(consumer.name, max_records, max_bytes)
+        self._consumers[consumer.name] = consumer
+        self._wake.set()
+
+    def leave(self, consumer: Consumer, *, clean: bool) -> None:
+        """A stream is gone. ``clean`` says that it gives back what it has; otherwise its leases run on."""
+        if self._consumers.pop(consumer.name, None) is None or self.ending:
+            return
+        self._book.consumer_gone(consumer.name, clean=clean)
+        if clean:
+            self._leased = {known: at for known, at in self._leased.items() if at[0] is not consumer}
+            self._round.deliveries = [made for made in self._round.deliveries if made[0] is not consumer]
+        self._wake.set()
+
+    def ack(self, consumer: Consumer, delivery_ids: Sequence[int]) -> None:
+        """A stream has these records safely. It is told later which of them hold."""
+        lost = []
+        for delivery_id in delivery_ids:
+            try:
+                self._book.ack(delivery_id)
+            except LeaseLost:
+                lost.append(delivery_id)
+                continue
+            _, partition, offset = self._leased.pop(delivery_id)
+            del self._entries[partition, offset]
+            self._round.acked.append((consumer, delivery_id, Position(*partition, offset)))
+        if lost:
+            consumer.outgoing.put_nowait(LeasesLost(tuple(lost)))
+        self._wake.set()
+
+    def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float) -> None:
+        """A stream could not take a record.
+
+        Raises:
+            InputRefused: the delay is out of bounds.
+        """
+        try:
+            dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds)
+        except LeaseLost:
+            consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
+            return
+        del self._leased[delivery_id]
+        if dead is not None:
+            self._give_up(dead, consumer.principal.spiffe_id)
+        self._wake.set()
+
+    def extend(self, consumer: Consumer, delivery_id: int, seconds: float) -> None:
+        """A stream needs more time for a record.
+
+        Raises:
+            InputRefused: the time is not positive.
+        """
+        try:
+            self._book.extend(delivery_id, self._clock.monotonic(), seconds)
+        except LeaseLost:
+            consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
+
+    def drain(self) -> None:
+        """End in good order: commit what was acknowledged, then end every stream."""
+        self._draining = True
+        self._wake.set()
+
+    # --- the pump ---
+
+    async def run(self) -> None:
+        """Serve the streams until none is left and no lease runs, the log fails, or ``drain`` was called."""
+        error: CaseExchangeError = Draining("the subscription has ended")
+        try:
+            while not self._finished():
+                self._wake.clear()
+                self._follow_assignment()
+                more = await self._fill()
+                self._lease()
+                busy = await self._settle()
+                if not (more or busy):
+                    await self._wait()
+            await self._commit()
+        except CaseExchangeError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - a defect must end the streams too, not leave them silent
+            error = Internal("the subscription failed")
+            error.__cause__ = failure
+        finally:
+            self.ending = True
+            if self._waiting is not None:
+                self._waiting.cancel()
+            for consumer in self._consumers.values():
+                consumer.outgoing.put_nowait(Ended(error))
+            await self._cursor.close()
+            self.ended.set()
+
+    def _finished(self) -> bool:
+        idle = not self._round.acked and not self._round.dead
+        abandoned = not self._consumers and self._book.leased_records == 0
+        # From here to ``ending`` nothing is awaited but the last commit, and who joins meanwhile waits for ``ended``.
+        self.ending = idle and (self._draining or abandoned)
+        return self.ending
+
+    def _follow_assignment(self) -> None:
+        for change in self._cursor.assignment_changes():
+            if isinstance(change, Assigned):
+                self._book.assign_partition(change.partition, change.state)
+                self._partitions.append(change.partition)
+                continue
+            self._book.release_partition(change.partition)
+            self._partitions.remove(change.partition)
+            self._entries = {at: entry for at, entry in self._entries.items() if at[0] != change.partition}
+            self._leased = {known: at for known, at in self._leased.items() if at[1] != change.partition}
+
+    async def _fill(self) -> bool:
+        """Read every partition once, as far as there is room. Returns whether there may be more."""
+        more = False
+        for partition in list(self._partitions):
+            room = self._book.room(partition)
+            if room.records < 1 or room.bytes < 1:
+                continue
+            entries = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
+            for entry in entries:
+                self._take(partition, entry)
+            more = more or bool(entries)
+        if more and self._commit_at is None:
+            self._commit_at = self._clock.monotonic() + self._skip_commit_seconds
+        return more
+
+    def _take(self, partition: StreamPartition, entry: LogEntry) -> None:
+        offset = entry.position.offset
+        if entry.kind not in self.kinds or self.key.agency not in entry.recipients:
+            self._book.skip(partition, offset)
+        elif self._book.offer(partition, offset, entry.ordering_key, len(entry.value)):
+            self._entries[partition, offset] = entry
+
+    def _lease(self) -> None:
+        now = self._clock.monotonic()
+        last_holder = ""
+        for event in self._book.tick(now):
+            if isinstance(event, DeadLetter):
+                # The book tells of the expiry that made it so just before.
+                self._give_up(event, last_holder)
+            else:
+                last_holder = self._leased.pop(event.delivery_id)[0].principal.spiffe_id
+        if self._draining:
+            return
+        directory = self._directory.current()
+        for consumer in list(self._consumers.values()):
+            for lease in self._book.lease(now, consumer.name):
+                entry = self._entries[lease.partition, lease.offset]
+                copied = copy_for(self.key.agency, lease, entry, directory, self._codec)
+                if copied is None:
+                    # The right was withdrawn after the record was accepted: it is passed over like one not addressed.
+                    self._book.ack(lease.delivery_id)
+                    del self._entries[lease.partition, lease.offset]
+                    continue
+                self._leased[lease.delivery_id] = (consumer, lease.partition, lease.offset)
+                self._round.deliveries.append((consumer, copied))
+        # The first in turn is another stream next time, so that a slow log is shared fairly.
+        if len(self._consumers) > 1:
+            first = next(iter(self._consumers))
+            self._consumers[first] = self._consumers.pop(first)
+
+    def _give_up(self, dead: DeadLetter, principal: str) -> None:
+        del self._entries[dead.partition, dead.offset]
+        self._round.dead.append((principal, dead))
+
+    async def _settle(self) -> bool:
+        """Steps 3 to 5 of a round. Returns whether anything was done."""
+        done, self._round = self._round, Round()
+        events = done.events(self._clock.now_ms(), self.key.name)
+        if events:
+            await self._audit.record(events)
+        for consumer, copies in messages(done.deliveries):
+            consumer.outgoing.put_nowait(Deliveries(copies))
+        due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
+        if done.acked or done.dead or due:
+            await self._commit()
+        for consumer, delivery_ids in done.confirmations():
+            consumer.outgoing.put_nowait(Acknowledged(delivery_ids))
+        return bool(events)
+
+    async def _commit(self) -> None:
+        states = self._book.take_commits()
+        self._commit_at = None
+        if states:
+            await self._cursor.commit(states)
+
+    async def _wait(self) -> None:
+        """Until there may be something to do."""
+        if self._waiting is not None and self._waiting.done():
+            # A failure of the log surfaces here.
+            self._waiting.result()
+            self._waiting = None
+        rooms = [self._book.room(partition) for partition in self._partitions]
+        all_have_room = all(room.records > 0 and room.bytes > 0 for room in rooms)
+        if self._waiting is None and all_have_room:
+            self._waiting = asyncio.create_task(self._cursor.wait())
+            self._waiting.add_done_callback(lambda _: self._wake.set())
+        due = [at for at in (self._book.next_deadline(), self._commit_at) if at is not None]
+        if not all_have_room and any(room.records > 0 and room.bytes > 0 for room in rooms):
+            due.append(self._clock.monotonic() + _FULL_POLL_SECONDS)
+        timeout = max(0.0, min(due) - self._clock.monotonic()) if due else None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, LogEntry, NewEntry
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
+    from broker.core.identity import Principal
     from broker.core.merkle import Coordinate
     from broker.core.policy import Directory
     from broker.core.receipt import ReceiptStatement
@@ -138,6 +139,19 @@ class RevocationCheck(Protocol):
         Raises:
             PeerRevoked: it is.
             RevocationUnavailable: the list is too old to tell.
+        """
+
+
+class PeerAuthentication(Protocol):
+    """Who a TLS peer is. The handshake has shown that it holds its certificate and that an authority issued that."""
+
+    def authenticate(self, certificate_pem: bytes) -> Principal:
+        """Name the principal of a peer's certificate, unless it is no longer welcome. Cheap enough for every call.
+
+        Raises:
+            PeerIdentityMissing: the certificate names no principal of this exchange.
+            PeerUnknown: it names one of another exchange, or of an agency that the directory does not list.
+            PeerRevoked, RevocationUnavailable, DirectoryUnavailable
         """
 
 

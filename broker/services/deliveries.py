@@ -50,8 +50,7 @@ class SubscribeLimits:
     skip_commit_seconds: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionTerms:
+class SubscriptionTerms(NamedTuple):
     """The settings in force for one stream."""
 
     max_outstanding_records: int
@@ -90,9 +89,9 @@ class LeasesLost(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Nothing follows: why."""
+    """Nothing follows: why, or None where the subscriber closed in good order."""
 
-    error: CaseExchangeError
+    error: CaseExchangeError | None
 
 
 Outgoing: TypeAlias = Deliveries | Acknowledged | LeasesLost | Ended

@@ -17,13 +17,14 @@ from broker.core.lease_terms import LeaseSettings
 from broker.core.policy import check_receive
 from broker.core.streams import KINDS, streams_of
 from broker.ports import SubscriptionKey
-from broker.services.deliveries import SubscriptionTerms
+from broker.services.deliveries import Ended, SubscriptionTerms
 from broker.services.round import Consumer
 from broker.services.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broker.core.errors import CaseExchangeError
     from broker.core.identity import Principal
     from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deliveries import Outgoing, SubscribeLimits
@@ -45,7 +46,7 @@ class SubscriptionRequest(NamedTuple):
 
 
 class SubscriberStream:
-    """One stream's hold on its subscription. Close it, once."""
+    """One stream's hold on its subscription, to be closed."""
 
     def __init__(self, subscription: Subscription, consumer: Consumer, terms: SubscriptionTerms) -> None:
         self._subscription = subscription
@@ -76,8 +77,12 @@ class SubscriberStream:
         """
         self._subscription.extend(self._consumer, delivery_id, seconds)
 
+    def finish(self, error: CaseExchangeError | None = None) -> None:
+        """Let ``next`` come to an end: the subscriber closed in good order, or broke a rule."""
+        self._consumer.outgoing.put_nowait(Ended(error))
+
     def close(self, *, clean: bool) -> None:
-        """End the stream. ``clean``: the subscriber gives back what it has; otherwise its leases run on."""
+        """End the stream. ``clean``: the subscriber gives back what it has; otherwise its leases run on. Idempotent."""
         self._subscription.leave(self._consumer, clean=clean)
 
 

@@ -1,0 +1,1 @@
+"""Configuration files: every key with a unit, a default and bounds. The only reader of the environment."""

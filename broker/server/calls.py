@@ -1,0 +1,188 @@
+"""Every call passes here first: who calls, may they still, and how an error leaves.
+
+1. the peer's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
+   PeerRevoked, RevocationUnavailable
+2. the servicer does its work; calls are kept in a list, so that those of a peer that is revoked meanwhile end at once
+3. an error leaves as its row of the status table says; anything outside the error tree leaves as INTERNAL, and only the
+   log says more
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import structlog
+
+from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing
+from broker.wire.status import DETAILS_KEY, status_details, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from broker.core.identity import Principal
+    from broker.ports import PeerAuthentication
+
+_log = structlog.get_logger("broker.server")
+_principal: ContextVar[Principal] = ContextVar("principal")
+_CERTIFICATE: Final = "x509_pem_cert"
+
+
+def caller() -> Principal:
+    """The authenticated peer of the call that runs now."""
+    return _principal.get()
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    method: str
+    certificate_pem: bytes
+    task: asyncio.Task[Any]
+    refusal: CaseExchangeError | None = None
+
+
+class CallGuard(grpc.aio.ServerInterceptor):
+    """The interceptor in front of every servicer. For one event loop."""
+
+    def __init__(self, peers: PeerAuthentication) -> None:
+        self._peers = peers
+        self._calls: set[_Call] = set()
+        self._draining = False
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Put the guard around the method's handler."""
+        handler = await continuation(handler_call_details)
+        return None if handler is None else self._guarded(handler, handler_call_details.method)
+
+    def recheck_peers(self) -> None:
+        """End the calls of peers that are no longer welcome. To be called when revocation lists or directory change."""
+        for call in list(self._calls):
+            try:
+                self._peers.authenticate(call.certificate_pem)
+            except CaseExchangeError as error:
+                call.refusal = error
+                call.task.cancel()
+
+    def drain(self) -> None:
+        """Refuse new calls; those under way may finish."""
+        self._draining = True
+
+    def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if not handler.response_streaming:
+            unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+            async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+                return await self._run(method, context, lambda: unary(request, context))
+
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            return make(answer, **codec)
+        streaming: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+        async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await self._run(method, context, lambda: _write_all(streaming(request, context), context))
+
+        make_stream = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return make_stream(answers, **codec)
+
+    async def _run(
+        self, method: str, context: grpc.aio.ServicerContext[Any, Any], work: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        call: _Call | None = None
+        try:
+            call = self._admit(method, context)
+            return await work()
+        except CaseExchangeError as error:
+            await _refuse(context, method, error)
+        except asyncio.CancelledError:
+            if call is None or call.refusal is None:
+                raise
+            call.task.uncancel()
+            await _refuse(context, method, call.refusal)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect must not tell the peer more than that it is one
+            await _refuse(context, method, _internal(error))
+        finally:
+            if call is not None:
+                self._calls.discard(call)
+
+    def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Call:
+        if self._draining:
+            message = "the broker is shutting down"
+            raise Draining(message)
+        certificates = list(context.auth_context().get(_CERTIFICATE, ()))
+        task = asyncio.current_task()
+        if not certificates or task is None:
+            message = "the peer showed no certificate"
+            raise PeerIdentityMissing(message)
+        # (1) Who, and still welcome.
+        principal = self._peers.authenticate(certificates[0])
+        _principal.set(principal)
+        # (2) Kept in the list for as long as it runs.
+        call = _Call(method, certificates[0], task)
+        self._calls.add(call)
+        return call
+
+
+async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    if inspect.isawaitable(responses):
+        await responses
+        return
+    try:
+        async for response in responses:
+            await context.write(response)
+    finally:
+        # Lets the servicer clean up now, not when the collector comes by.
+        await responses.aclose()
+
+
+async def _refuse(context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
+    # (3) One row of the table.
+    tell = _log.error if isinstance(error, Internal) else _log.info
+    principal = _principal.get(None)
+    tell(
+        "call refused",
+        method=method,
+        reason=error.reason,
+        principal=principal.spiffe_id if principal is not None else "",
+        cause=_cause(error),
+    )
+    await context.abort(
+        status_of(type(error)), error.message, trailing_metadata=((DETAILS_KEY, status_details(error)),)
+    )
+
+
+def _internal(error: Exception) -> Internal:
+    internal = Internal("the broker failed; its log says more")
+    internal.__cause__ = error
+    return internal
+
+
+def _cause(error: CaseExchangeError) -> str:
+    """Where a defect arose: class and line. An exception's own text may quote what it choked on, so it is left out."""
+    cause = error.__cause__
+    if cause is None or not isinstance(error, Internal):
+        return ""
+    trace = cause.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+    return f"{type(cause).__name__} at {where}"

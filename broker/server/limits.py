@@ -1,0 +1,58 @@
+"""The transport's bounds, each with its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one broker process lets its peers take.
+
+    Attributes:
+        message_bytes: largest message taken from a peer. Larger than a record's bound, so that a record
+            that is too large is refused by name.
+        metadata_bytes: headers of a call.
+        streams_per_connection: concurrent calls on one connection.
+        concurrent_calls: over all connections.
+        connection_age_seconds: after this a connection is asked to come again, which spreads load after a restart.
+        connection_age_grace_seconds: for calls under way on such a connection.
+        keepalive_seconds: after so much silence a peer is probed.
+        keepalive_timeout_seconds: for its answer.
+        min_ping_seconds: a peer that probes more often is cut off.
+        handshake_seconds: for the TLS handshake.
+    """
+
+    message_bytes: int = 16 * 1024 * 1024
+    metadata_bytes: int = 16 * 1024
+    streams_per_connection: int = 200
+    concurrent_calls: int = 4000
+    connection_age_seconds: float = 3600.0
+    connection_age_grace_seconds: float = 60.0
+    keepalive_seconds: float = 60.0
+    keepalive_timeout_seconds: float = 20.0
+    min_ping_seconds: float = 10.0
+    handshake_seconds: float = 10.0
+
+    def channel_options(self) -> list[tuple[str, int]]:
+        """The same in gRPC's words."""
+        return [
+            ("grpc.max_receive_message_length", self.message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", self.metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.metadata_bytes),
+            ("grpc.max_concurrent_streams", self.streams_per_connection),
+            ("grpc.max_connection_age_ms", _ms(self.connection_age_seconds)),
+            ("grpc.max_connection_age_grace_ms", _ms(self.connection_age_grace_seconds)),
+            ("grpc.keepalive_time_ms", _ms(self.keepalive_seconds)),
+            ("grpc.keepalive_timeout_ms", _ms(self.keepalive_timeout_seconds)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", _ms(self.min_ping_seconds)),
+            ("grpc.server_handshake_timeout_ms", _ms(self.handshake_seconds)),
+            # Two brokers on one port would each get half of the peers.
+            ("grpc.so_reuseport", 0),
+        ]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

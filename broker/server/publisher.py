@@ -1,0 +1,67 @@
+"""PublisherService: unpack, call the publish service, pack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.errors import CaseExchangeError, Internal
+from broker.core.receipt import portable_receipt
+from broker.server.calls import caller
+from broker.wire.codec import envelope_from
+from broker.wire.receipts import receipt_to, receipts_to
+from broker.wire.status import refusal_to
+from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from broker.services.publish import PublishOutcome, PublishService
+
+
+class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
+    """See publisher.proto."""
+
+    def __init__(self, service: PublishService) -> None:
+        self._service = service
+
+    async def Publish(  # noqa: N802 - the generated stub's name
+        self,
+        request: publisher_pb2.PublishRequest,
+        context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
+    ) -> publisher_pb2.PublishResponse:
+        """Accept one record."""
+        outcome = await self._service.publish(caller(), [envelope_from(request.envelope)])
+        (result,) = outcome.results
+        if isinstance(result, CaseExchangeError):
+            raise result
+        if outcome.receipts is None:
+            message = "a record was accepted without a receipt"
+            raise Internal(message)
+        receipt = portable_receipt(outcome.receipts, result.receipt_index)
+        return publisher_pb2.PublishResponse(receipt=receipt_to(receipt))
+
+    async def PublishStream(  # noqa: N802 - the generated stub's name
+        self,
+        request_iterator: AsyncIterator[publisher_pb2.PublishStreamRequest],
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            publisher_pb2.PublishStreamRequest, publisher_pb2.PublishStreamResponse
+        ],
+    ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
+        """Accept batches, each answered in its turn."""
+        async for request in request_iterator:
+            envelopes = [envelope_from(envelope) for envelope in request.envelopes]
+            yield _response(await self._service.publish(caller(), envelopes))
+
+
+def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
+    response = publisher_pb2.PublishStreamResponse()
+    for result in outcome.results:
+        if isinstance(result, CaseExchangeError):
+            response.results.add(refusal=refusal_to(result))
+        else:
+            response.results.add(receipt_index=result.receipt_index)
+    if outcome.receipts is not None:
+        response.receipts.CopyFrom(receipts_to(outcome.receipts))
+    return response

@@ -1,0 +1,102 @@
+"""The gRPC server: credentials, limits, the guard, the servicers and the standard health service.
+
+Server reflection is not offered: it tells an outsider the shape of everything, and clients have the protos.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from broker.core.errors import SetupInvalid
+from broker.server.calls import CallGuard
+from caseexchange.broker.v1 import (
+    auditor_pb2_grpc,
+    directory_pb2_grpc,
+    publisher_pb2_grpc,
+    subscriber_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from broker.ports import PeerAuthentication
+    from broker.server.auditor import AuditorServicer
+    from broker.server.directory import DirectoryServicer
+    from broker.server.limits import ServerLimits
+    from broker.server.publisher import PublisherServicer
+    from broker.server.subscriber import SubscriberServicer
+
+SERVICES: Final = tuple(
+    f"caseexchange.broker.v1.{name}"
+    for name in ("PublisherService", "SubscriberService", "AuditorService", "DirectoryService")
+)
+
+
+class Servicers(NamedTuple):
+    """What the server serves."""
+
+    publisher: PublisherServicer
+    subscriber: SubscriberServicer
+    auditor: AuditorServicer
+    directory: DirectoryServicer
+
+
+class BrokerServer:
+    """A server on one address. For one event loop."""
+
+    def __init__(
+        self,
+        servicers: Servicers,
+        peers: PeerAuthentication,
+        *,
+        address: str,
+        credentials: grpc.ServerCredentials,
+        limits: ServerLimits,
+    ) -> None:
+        """Bind the address; nothing is served before ``start``.
+
+        Raises:
+            SetupInvalid: the address cannot be bound.
+        """
+        self._guard = CallGuard(peers)
+        self._server = grpc.aio.server(
+            interceptors=[self._guard],
+            options=limits.channel_options(),
+            maximum_concurrent_rpcs=limits.concurrent_calls,
+        )
+        publisher_pb2_grpc.add_PublisherServiceServicer_to_server(servicers.publisher, self._server)
+        subscriber_pb2_grpc.add_SubscriberServiceServicer_to_server(servicers.subscriber, self._server)
+        auditor_pb2_grpc.add_AuditorServiceServicer_to_server(servicers.auditor, self._server)
+        directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicers.directory, self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        try:
+            self.port: Final[int] = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            message = f"the address {address} cannot be bound: it is in use, or not one of this machine's"
+            raise SetupInvalid(message) from error
+
+    async def start(self) -> None:
+        """Begin to serve. Health says NOT_SERVING until told otherwise."""
+        await self.set_serving(serving=False)
+        await self._server.start()
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Tell probes whether records can be published now."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    def recheck_peers(self) -> None:
+        """End the calls of peers that are no longer welcome."""
+        self._guard.recheck_peers()
+
+    async def refuse_new_calls(self) -> None:
+        """First step of a drain: probes and new calls learn that the broker is going; calls under way go on."""
+        await self._health.enter_graceful_shutdown()
+        self._guard.drain()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let calls under way finish for at most this long, then end."""
+        await self._server.stop(grace_seconds)

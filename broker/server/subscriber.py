@@ -1,0 +1,102 @@
+"""SubscriberService: unpack, call the subscribe service, pack."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from broker.core.errors import CaseExchangeError, SubscriptionInvalid
+from broker.server.calls import caller
+from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
+from broker.services.subscribe import SubscriptionRequest
+from broker.wire.deliveries import acknowledged_to, deliveries_to, delivery_to, leases_lost_to, opened_to
+from broker.wire.times import to_seconds
+from caseexchange.broker.v1 import subscriber_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from broker.services.subscribe import SubscriberStream, SubscribeService
+    from caseexchange.broker.v1 import subscriber_pb2
+
+
+class SubscriberServicer(subscriber_pb2_grpc.SubscriberServiceServicer):
+    """See subscriber.proto."""
+
+    def __init__(self, service: SubscribeService) -> None:
+        self._service = service
+
+    async def Subscribe(  # noqa: N802 - the generated stub's name
+        self,
+        request_iterator: AsyncIterator[subscriber_pb2.SubscribeRequest],
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            subscriber_pb2.SubscribeRequest, subscriber_pb2.SubscribeResponse
+        ],
+    ) -> AsyncIterator[subscriber_pb2.SubscribeResponse]:
+        """Serve one stream of a subscription until either side ends it."""
+        stream = await self._service.open(caller(), await _open_request(request_iterator))
+        listening = asyncio.create_task(_listen(stream, request_iterator))
+        clean = False
+        try:
+            yield opened_to(*stream.terms)
+            async for response in _responses(stream):
+                yield response
+            clean = True
+        finally:
+            stream.close(clean=clean)
+            listening.cancel()
+
+
+async def _open_request(requests: AsyncIterator[subscriber_pb2.SubscribeRequest]) -> SubscriptionRequest:
+    first = await anext(requests, None)
+    if first is None or not first.HasField("open"):
+        message = "the first request of a stream opens a subscription"
+        raise SubscriptionInvalid(message)
+    asked = first.open
+    return SubscriptionRequest(
+        asked.subscription,
+        frozenset(asked.kinds),
+        asked.max_outstanding_records,
+        asked.max_outstanding_bytes,
+        to_seconds(asked.lease) if asked.HasField("lease") else None,
+    )
+
+
+async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_pb2.SubscribeRequest]) -> None:
+    try:
+        async for request in requests:
+            _take(stream, request)
+        stream.finish()
+    except CaseExchangeError as error:
+        stream.finish(error)
+
+
+def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) -> None:
+    match request.WhichOneof("request"):
+        case "acknowledge":
+            stream.ack(request.acknowledge.delivery_ids)
+        case "negative_acknowledge":
+            given_back = request.negative_acknowledge
+            stream.nack(given_back.delivery_id, to_seconds(given_back.delay))
+        case "extend_lease":
+            stream.extend(request.extend_lease.delivery_id, to_seconds(request.extend_lease.lease))
+        case _:
+            message = "only the first request of a stream opens a subscription, and none may be empty"
+            raise SubscriptionInvalid(message)
+
+
+async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.SubscribeResponse]:
+    while True:
+        match await stream.next():
+            case Deliveries(copies):
+                yield deliveries_to([delivery_to(*copy[:5]) for copy in copies])
+            case Acknowledged(delivery_ids):
+                yield acknowledged_to(delivery_ids)
+            case LeasesLost(delivery_ids):
+                yield leases_lost_to(delivery_ids)
+            case Ended(error):
+                if error is None:
+                    return
+                raise error

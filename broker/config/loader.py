@@ -1,7 +1,7 @@
 """TOML files to typed settings.
 
-Relative paths are relative to the file that names them. An unknown key is an error: a misspelt limit must not quietly be
-none. docs/configuration.md is generated from the classes of broker.py and edge.py.
+Relative paths are relative to the file that names them. An unknown key is an error, lest a misspelt limit be none.
+docs/configuration.md is generated from the classes of broker.py and edge.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,48 @@
+"""Synthetic records, signed with the development agencies' keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.client.records import Draft, RecordComposer, SectionDraft
+from broker.core.body import Recipient
+from broker.trust.system import SystemEntropy
+from broker.wire.codec import ProtobufCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.envelope import Envelope
+    from broker.ports import Clock
+    from tests.support.pki import SamplePki
+
+CASE = "01990000-0000-4000-8000-00000000000a"
+OTHER_CASE = "01990000-0000-4000-8000-00000000000b"
+CODEC = ProtobufCodec()
+
+
+class RecordMaker:
+    """Makes one agency's records, each with the next sequence number of its recipient."""
+
+    def __init__(self, pki: SamplePki, clock: Clock, agency: str = "shanxi-police") -> None:
+        self.agency = agency
+        self.composer = RecordComposer(agency, pki.signer(agency), CODEC, SystemEntropy(), clock)
+        self._sequences: dict[str, int] = {}
+
+    def make(
+        self,
+        kind: str = "SampleRequest",
+        stream: str = "dna",
+        *,
+        to: Sequence[str] = ("national-dna-database",),
+        case: str = CASE,
+        purpose: str = "dna-matching",
+        sections: Sequence[SectionDraft] = (SectionDraft("case", "synthetic", b"synthetic"),),
+        **rest: str,
+    ) -> Envelope:
+        recipients = []
+        for agency in to:
+            self._sequences[agency] = self._sequences.get(agency, 0) + 1
+            recipients.append(Recipient(agency, self._sequences[agency]))
+        draft = Draft(kind, stream, case, tuple(recipients), purpose, tuple(sections), **rest)
+        return self.composer.compose(draft)

@@ -1,0 +1,310 @@
+"""Subscriptions over a log in memory: real keys, real codec, a clock that the test sets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from broker.core import errors
+from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.identity import Principal
+from broker.messagelog.sqlite import SqliteLog
+from broker.services.deliveries import (
+    Acknowledged,
+    DeliveredCopy,
+    Deliveries,
+    Ended,
+    LeasesLost,
+    Outgoing,
+    SubscribeLimits,
+)
+from broker.services.publish import PublishLimits, PublishService
+from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
+from broker.trust.system import SystemEntropy
+from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import CODEC, OTHER_CASE, RecordMaker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.core.envelope import Envelope
+
+SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
+LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
+NGO = Principal("case-exchange.example", "child-aid-ngo", "gateway")
+LIMITS = SubscribeLimits(lease_seconds=30, max_attempts=3, subscriptions=3)
+
+
+class Exchange(NamedTuple):
+    pki: SamplePki
+    clock: ManualClock
+    log: SqliteLog
+    audit: ListedAudit
+    maker: RecordMaker
+    publisher: PublishService
+    subscriber: SubscribeService
+
+    async def publish(self, *envelopes: Envelope) -> None:
+        outcome = await self.publisher.publish(SHANXI, envelopes)
+        assert not [result for result in outcome.results if isinstance(result, Exception)]
+
+    async def open(self, name: str = "samples", *, records: int = 100, principal: Principal = LAB) -> SubscriberStream:
+        return await self.subscriber.open(principal, request(name, records=records))
+
+    async def restart(self) -> SubscribeService:
+        await self.subscriber.drain()
+        return subscribe_service(self.pki, self.log, self.audit, self.clock)
+
+
+def request(
+    name: str = "samples", *, kinds: tuple[str, ...] = ("SampleRequest",), records: int = 100
+) -> SubscriptionRequest:
+    return SubscriptionRequest(name, frozenset(kinds), records, 1 << 20, None)
+
+
+def subscribe_service(pki: SamplePki, log: SqliteLog, audit: ListedAudit, clock: ManualClock) -> SubscribeService:
+    return SubscribeService(
+        directory=FixedDirectory(pki.directory),
+        codec=CODEC,
+        log=log,
+        audit=audit,
+        entropy=SystemEntropy(),
+        clock=clock,
+        limits=LIMITS,
+    )
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
+    clock = ManualClock(pki.now_ms + 1000)
+    log = await SqliteLog.open(None, clock)
+    audit = ListedAudit()
+    publisher = PublishService(
+        directory=FixedDirectory(pki.directory),
+        keyring=pki.keyring(),
+        codec=CODEC,
+        log=log,
+        signer=pki.signer("exchange"),
+        evidence=SwitchedEvidence(),
+        audit=audit,
+        clock=clock,
+        limits=PublishLimits(),
+    )
+    subscriber = subscribe_service(pki, log, audit, clock)
+    yield Exchange(pki, clock, log, audit, RecordMaker(pki, clock), publisher, subscriber)
+    await subscriber.drain()
+    await log.close()
+
+
+async def told(stream: SubscriberStream) -> Outgoing:
+    async with asyncio.timeout(10):
+        return await stream.next()
+
+
+async def delivered(stream: SubscriberStream, count: int = 1) -> list[DeliveredCopy]:
+    copies: list[DeliveredCopy] = []
+    while len(copies) < count:
+        outgoing = await told(stream)
+        assert isinstance(outgoing, Deliveries)
+        copies += outgoing.copies
+    return copies
+
+
+async def test_a_record_is_delivered_and_its_acknowledgement_confirmed(exchange: Exchange) -> None:
+    envelope = exchange.maker.make()
+    await exchange.publish(envelope)
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    assert copy.envelope == envelope
+    assert copy.attempt == 1
+    stream.ack([copy.delivery_id])
+    assert await told(stream) == Acknowledged((copy.delivery_id,))
+
+
+async def test_what_was_acknowledged_is_not_delivered_after_a_restart_and_the_rest_is(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make(), exchange.maker.make(case=OTHER_CASE))
+    stream = await exchange.open()
+    first, second = await delivered(stream, 2)
+    stream.ack([first.delivery_id])
+    assert await told(stream) == Acknowledged((first.delivery_id,))
+    service = await exchange.restart()
+    again = await service.open(LAB, request())
+    (copy,) = await delivered(again)
+    assert copy.position == second.position
+    await service.drain()
+
+
+async def test_a_delivery_is_in_the_audit_trail_before_it_is_handed_over_and_its_acknowledgement_too(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    assert [event.event for event in exchange.audit.events] == [DeliveryMade(copy.position, "samples", 1, ())]
+    assert exchange.audit.events[0].principal == LAB.spiffe_id
+    stream.ack([copy.delivery_id])
+    await told(stream)
+    assert exchange.audit.events[1].event == DeliveryConfirmed(copy.position, "samples")
+
+
+async def test_records_of_one_case_come_one_after_the_other_and_other_cases_meanwhile(exchange: Exchange) -> None:
+    records = [exchange.maker.make(), exchange.maker.make(), exchange.maker.make(case=OTHER_CASE)]
+    await exchange.publish(*records)
+    stream = await exchange.open()
+    copies = await delivered(stream, 2)
+    assert {copy.envelope.body for copy in copies} == {records[0].body, records[2].body}
+    stream.ack([copy.delivery_id for copy in copies])
+    assert isinstance(await told(stream), Acknowledged | Deliveries)
+
+
+async def test_a_record_given_back_comes_again_with_the_next_attempt_number(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    stream.nack(copy.delivery_id, 0)
+    (again,) = await delivered(stream)
+    assert again.attempt == 2
+    assert again.delivery_id != copy.delivery_id
+
+
+async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_goes_on(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make(), exchange.maker.make())
+    stream = await exchange.open()
+    position = None
+    for _ in range(LIMITS.max_attempts):
+        (copy,) = await delivered(stream)
+        position = copy.position
+        stream.nack(copy.delivery_id, 0)
+    (successor,) = await delivered(stream)
+    assert position is not None
+    assert successor.position.offset == position.offset + 1
+    dead = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+    assert dead == [DeadLetterMade(position, "samples", LIMITS.max_attempts)]
+
+
+async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_told_so(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    exchange.clock.value_ms += 31_000
+    # Anything that wakes the subscription lets it look at the clock.
+    await exchange.publish(exchange.maker.make(case=OTHER_CASE))
+    again = await delivered(stream, 2)
+    assert sorted(copy.attempt for copy in again) == [1, 2]
+    stream.ack([copy.delivery_id])
+    assert await told(stream) == LeasesLost((copy.delivery_id,))
+
+
+async def test_a_clean_close_gives_records_back_at_once_and_without_a_failed_attempt(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    first, second = await exchange.open(), await exchange.open()
+    (copy,) = await delivered(first)
+    first.close(clean=True)
+    (again,) = await delivered(second)
+    assert again.position == copy.position
+
+
+async def test_a_lost_stream_keeps_its_leases_and_another_may_acknowledge_them(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    first, second = await exchange.open(), await exchange.open()
+    (copy,) = await delivered(first)
+    first.close(clean=False)
+    second.ack([copy.delivery_id])
+    assert await told(second) == Acknowledged((copy.delivery_id,))
+
+
+async def test_a_stream_has_never_more_outstanding_than_it_asked_for(exchange: Exchange) -> None:
+    cases = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(20)]
+    await exchange.publish(*(exchange.maker.make(case=case) for case in cases))
+    stream = await exchange.open(records=5)
+    outstanding: set[int] = set()
+    seen = 0
+    while seen < len(cases):
+        outgoing = await told(stream)
+        if isinstance(outgoing, Deliveries):
+            seen += len(outgoing.copies)
+            outstanding |= {copy.delivery_id for copy in outgoing.copies}
+            assert len(outstanding) <= 5
+            stream.ack([outstanding.pop()])
+
+
+async def test_sections_that_an_agency_may_not_have_are_withheld(exchange: Exchange) -> None:
+    from broker.client.records import SectionDraft  # noqa: PLC0415 - beside its one use
+
+    sections = (SectionDraft("case", "T", b"open"), SectionDraft("identity", "T", b"withheld-canary"))
+    record = exchange.maker.make(
+        "CaseRecord", "cases", to=("child-aid-ngo",), purpose="child-rescue", sections=sections
+    )
+    await exchange.publish(record)
+    stream = await exchange.subscriber.open(NGO, request(kinds=("CaseRecord",)))
+    (copy,) = await delivered(stream)
+    assert copy.withheld_sections == ("identity",)
+    assert b"withheld-canary" not in CODEC.encode_envelope(copy.envelope)
+    assert copy.envelope.body == record.body
+
+
+async def test_records_for_others_are_passed_over(exchange: Exchange) -> None:
+    mine = exchange.maker.make("CaseRecord", "cases", to=("child-aid-ngo",), purpose="child-rescue")
+    others = exchange.maker.make("CaseRecord", "cases", to=("hebei-police",), purpose="child-rescue")
+    await exchange.publish(others, mine)
+    stream = await exchange.subscriber.open(NGO, request(kinds=("CaseRecord",)))
+    (copy,) = await delivered(stream)
+    assert copy.envelope.body == mine.body
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        pytest.param(request(name="No Name"), errors.SubscriptionInvalid, id="name"),
+        pytest.param(request(kinds=()), errors.SubscriptionInvalid, id="no kinds"),
+        pytest.param(request(records=0), errors.SubscriptionInvalid, id="flow control"),
+        pytest.param(request(kinds=("Gossip",)), errors.KindUnknown, id="unknown kind"),
+        pytest.param(request(kinds=("MatchNotification",)), errors.RightDenied, id="right"),
+    ],
+)
+async def test_what_may_not_be_is_refused(
+    exchange: Exchange, asked: SubscriptionRequest, error: type[errors.CaseExchangeError]
+) -> None:
+    with pytest.raises(error):
+        await exchange.subscriber.open(LAB, asked)
+
+
+async def test_streams_that_share_a_subscription_want_the_same_kinds(exchange: Exchange) -> None:
+    await exchange.open()
+    with pytest.raises(errors.SubscriptionInvalid):
+        await exchange.subscriber.open(LAB, request(kinds=("SampleRequest", "Closure")))
+
+
+async def test_there_is_a_bound_on_subscriptions(exchange: Exchange) -> None:
+    for number in range(LIMITS.subscriptions):
+        await exchange.open(f"number-{number}")
+    with pytest.raises(errors.Overloaded):
+        await exchange.open("one-too-many")
+
+
+async def test_a_drain_ends_streams_with_a_reason_and_opens_no_more(exchange: Exchange) -> None:
+    stream = await exchange.open()
+    await exchange.subscriber.drain()
+    ended = await told(stream)
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, errors.Draining)
+    with pytest.raises(errors.Draining):
+        await exchange.open()
+
+
+async def test_a_subscription_that_everyone_left_opens_again_where_it_stood(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    stream.close(clean=True)
+    again = await exchange.open()
+    (same,) = await delivered(again)
+    assert same.position == copy.position

@@ -318,6 +318,14 @@ class LogSchemaUnsupported(LogError):
     remedy = "Run the newer version; a log is never migrated backwards."
 
 
+class SpoolUnavailable(CaseExchangeError):
+    """The gateway's spool cannot be used: its disk is full, or another gateway has it."""
+
+    reason = "SPOOL_UNAVAILABLE"
+    retriable = True
+    remedy = "See that one gateway uses the spool folder and that its disk has room; nothing was lost."
+
+
 # --- files that an operator gives us ---------------------------------------------------------------------------------
 
 

@@ -1,0 +1,204 @@
+"""What an agency's edge must not forget: records on their way out, receipts, sequence numbers, references.
+
+One SQLite file, written durably before anything is told to anybody. What comes from one source file goes in by one
+transaction: after a crash it is there whole or not at all, so nothing is published twice under two ids, and a recipient
+sees no gap in the publisher's numbers.
+
+The file is the agency's own: it holds its records in the clear, and stays on its own machine with mode 0600.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
+
+from broker.core.errors import SpoolUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outgoing (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, record_id TEXT NOT NULL UNIQUE, envelope BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS receipts (record_id TEXT PRIMARY KEY, receipt BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sequences (recipient TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS case_references (
+    reference TEXT PRIMARY KEY, case_id TEXT NOT NULL, record_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS delivered (record_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+_SECRET_BYTES: Final = 32
+_UUID_VERSION_8: Final = 0x8 << 76
+_UUID_VARIANT: Final = 0x2 << 62
+
+
+class Outgoing(NamedTuple):
+    """A signed record that has no receipt yet. ``envelope`` is its serialised envelope."""
+
+    record_id: str
+    envelope: bytes
+
+
+class CaseReference(NamedTuple):
+    """What one of the agency's own numbers stands for in the exchange: a case, and the record that told of it."""
+
+    case_id: str
+    record_id: str
+
+
+class Spool:
+    """See the module. For one process and one thread at a time.
+
+    Raises (every method):
+        SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made with its mode before anything is written into it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            with _translated():
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                # One gateway to a spool: the lock is held for as long as the connection is open.
+                self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._connection.executescript(_SCHEMA)
+                self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
+        except OSError as error:
+            message = f"the spool cannot be used: {error.strerror}"
+            raise SpoolUnavailable(message) from error
+
+    def close(self) -> None:
+        """Release the file. Idempotent."""
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is done inside is durable when it is left, or undone when it raises."""
+        with _translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    # --- from the agency to the exchange ---
+
+    def seen_source(self, sha256: bytes) -> bool:
+        """Whether a source file of these bytes went in before."""
+        return self._one("SELECT 1 FROM sources WHERE sha256 = ?", sha256) is not None
+
+    def add_source(self, sha256: bytes) -> None:
+        """Remember a source file. Inside the transaction that takes in its records."""
+        with _translated():
+            self._connection.execute("INSERT INTO sources VALUES (?)", (sha256,))
+
+    def next_sequence(self, recipient: str) -> int:
+        """The next of our running numbers for this agency, from 1. Inside the transaction that takes in its record."""
+        with _translated():
+            row = self._connection.execute(
+                "INSERT INTO sequences VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
+                (recipient,),
+            ).fetchone()
+        return int(row[0])
+
+    def add_outgoing(self, record_id: str, envelope: bytes) -> None:
+        """Take in a signed record to be published."""
+        with _translated():
+            self._connection.execute("INSERT INTO outgoing (record_id, envelope) VALUES (?, ?)", (record_id, envelope))
+
+    def outgoing(self, limit: int) -> list[Outgoing]:
+        """The oldest records without a receipt, in the order in which they came in."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT record_id, envelope FROM outgoing ORDER BY number LIMIT ?", (limit,)
+            ).fetchall()
+        return [Outgoing(*row) for row in rows]
+
+    def add_receipt(self, record_id: str, receipt: bytes) -> None:
+        """Keep a record's receipt; the record is no longer outgoing."""
+        with _translated():
+            self._connection.execute("REPLACE INTO receipts VALUES (?, ?)", (record_id, receipt))
+        self.drop_outgoing(record_id)
+
+    def drop_outgoing(self, record_id: str) -> None:
+        """Give up a record that the broker refused for good."""
+        with _translated():
+            self._connection.execute("DELETE FROM outgoing WHERE record_id = ?", (record_id,))
+
+    def receipt(self, record_id: str) -> bytes | None:
+        """A record's receipt."""
+        row = self._one("SELECT receipt FROM receipts WHERE record_id = ?", record_id)
+        return None if row is None else bytes(row[0])
+
+    # --- cases ---
+
+    def case_id(self, reference: str) -> str:
+        """The case that one of our own numbers stands for.
+
+        A number that no record has told of gets an opaque UUID: a keyed digest, so that it is the same every time and
+        nobody without this spool's secret can guess the number from it (design decision 10).
+        """
+        known = self.reference(reference)
+        if known is not None:
+            return known.case_id
+        digest = hmac.digest(self._secret, reference.encode(), hashlib.sha256)
+        number = int.from_bytes(digest[:16]) & ~(0xF << 76) & ~(0x3 << 62) | _UUID_VERSION_8 | _UUID_VARIANT
+        return str(UUID(int=number))
+
+    def reference(self, reference: str) -> CaseReference | None:
+        """What one of our numbers stands for, if a record has told of it."""
+        row = self._one("SELECT case_id, record_id FROM case_references WHERE reference = ?", reference)
+        return None if row is None else CaseReference(*row)
+
+    def add_reference(self, reference: str, case_id: str, record_id: str) -> None:
+        """Remember what a number stands for. The newest record that tells of it counts."""
+        with _translated():
+            self._connection.execute("REPLACE INTO case_references VALUES (?, ?, ?)", (reference, case_id, record_id))
+
+    # --- from the exchange to the agency ---
+
+    def was_delivered(self, record_id: str) -> bool:
+        """Whether the record reached the outbox before."""
+        return self._one("SELECT 1 FROM delivered WHERE record_id = ?", record_id) is not None
+
+    def add_delivered(self, record_id: str) -> None:
+        """Remember that the record is in the outbox."""
+        with _translated():
+            self._connection.execute("INSERT OR IGNORE INTO delivered VALUES (?)", (record_id,))
+
+    def _one(self, query: str, *arguments: object) -> tuple[Any, ...] | None:
+        with _translated():
+            row: tuple[Any, ...] | None = self._connection.execute(query, arguments).fetchone()
+        return row
+
+    def _fact(self, name: str, make: Callable[[], bytes]) -> bytes:
+        self._connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, make()))
+        row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return bytes(row[0])
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        # SQLite's own text can hold values, so only the code's name is kept.
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        message = "the spool is in use by another gateway" if "BUSY" in name else "the spool cannot be used"
+        raise SpoolUnavailable(message, sqlite=name) from error

@@ -187,6 +187,13 @@ class RecordCodec(Protocol):
     def encode_audit_events(self, events: Sequence[AuditEvent]) -> bytes:
         """Serialise what goes into the one section of an audit record."""
 
+    def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
+        """Read the content of an audit record's section.
+
+        Raises:
+            EnvelopeMalformed: not audit events.
+        """
+
 
 # --- the message log -------------------------------------------------------------------------------------------------
 

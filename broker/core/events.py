@@ -54,14 +54,7 @@ class RefusalMade:
     record_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryInForce:
-    """This signed directory document came into force at the broker."""
-
-    document: bytes
-
-
-Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeadLetterMade | ReplayMade | RefusalMade | DirectoryInForce
+Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeadLetterMade | ReplayMade | RefusalMade
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,10 @@ AUDIT: Final = "audit"
 STREAMS: Final = (CASES, DNA, NOTICES, AUDIT)
 
 AUDIT_EVENTS: Final = "AuditEvents"
-"""The one kind that the broker itself publishes, on the audit stream."""
+"""The kind in which the broker tells, on the audit stream, what it did and refused."""
+
+DIRECTORY_VERSION: Final = "DirectoryVersion"
+"""The kind in which the broker keeps, on the audit stream, each directory version that came into force there."""
 
 STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "CaseRecord": frozenset({CASES}),

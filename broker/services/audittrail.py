@@ -1,20 +1,22 @@
 """The audit stream's writer: what the exchange does and refuses becomes records that it signs like any publisher.
 
-An audit record is on the stream ``audit``, of the kind ``AuditEvents``, published by the exchange's own agency id, to
-nobody: an auditor reads it by replay. Its one section holds the events.
+An audit record is on the stream ``audit``, published by the exchange's own agency id, to nobody: an auditor reads it by
+replay. Its one section holds either events (kind ``AuditEvents``) or a directory as governance signed it (kind
+``DirectoryVersion``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
 
 from broker.core.body import Body, SectionDescriptor
 from broker.core.entry import NewEntry
-from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
+from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, Envelope, Section, Signature, pae
 from broker.core.sections import SALT_BYTES, salted
-from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition, partition_of
+from broker.core.streams import AUDIT, AUDIT_EVENTS, DIRECTORY_VERSION, StreamPartition, partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +27,17 @@ if TYPE_CHECKING:
 AUDIT_CASE_ID: Final = "00000000-0000-8000-8000-000000000000"
 """The ordering key of audit records: one for all, so that they stand in one order."""
 AUDIT_PURPOSE: Final = "audit"
-EVENTS_SECTION: Final = "events"
-EVENTS_TYPE: Final = "caseexchange.broker.v1.AuditEvents"
+
+
+class AuditSection(NamedTuple):
+    """The one section of an audit record."""
+
+    name: str
+    type: str
+
+
+EVENTS_SECTION: Final = AuditSection("events", "caseexchange.broker.v1.AuditEvents")
+DIRECTORY_SECTION: Final = AuditSection("directory", DIRECTORY_TYPE)
 _MAX_EVENTS: Final = 1000
 """Events in one record: some 200 KiB."""
 
@@ -72,7 +83,7 @@ class AuditTrailService:
             failure: Exception | None = None
             try:
                 await self._log.append(
-                    [self._entry(events[at : at + _MAX_EVENTS]) for at in range(0, len(events), _MAX_EVENTS)]
+                    [self._events_entry(events[at : at + _MAX_EVENTS]) for at in range(0, len(events), _MAX_EVENTS)]
                 )
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told, and it is theirs to raise
                 failure = error
@@ -85,12 +96,27 @@ class AuditTrailService:
                     written.set_exception(failure)
         self._writer = None
 
-    def _entry(self, events: Sequence[AuditEvent]) -> NewEntry:
-        content = salted(self._entropy.token(SALT_BYTES), self._codec.encode_audit_events(events))
-        descriptor = SectionDescriptor(EVENTS_SECTION, EVENTS_TYPE, hashlib.sha256(content).digest(), frozenset())
+    async def directory_in_force(self) -> None:
+        """Keep the directory version in force; durable when it returns. A version that is there already is left alone.
+
+        Raises:
+            LogUnavailable, LogFull, DirectoryUnavailable
+        """
+        directory = self._directory.current()
+        # The same version has the same record id, whichever process keeps it, and however often.
+        digest = hashlib.sha256(directory.document).digest()
+        record_id = record_id_of(directory.issued_at_ms, digest)
+        await self._log.append([self._entry(DIRECTORY_VERSION, record_id, DIRECTORY_SECTION, directory.document)])
+
+    def _events_entry(self, events: Sequence[AuditEvent]) -> NewEntry:
+        content = self._codec.encode_audit_events(events)
+        return self._entry(AUDIT_EVENTS, self._entropy.record_id(), EVENTS_SECTION, content)
+
+    def _entry(self, kind: str, record_id: str, section: AuditSection, plain: bytes) -> NewEntry:
+        content = salted(self._entropy.token(SALT_BYTES), plain)
         body = Body(
-            record_id=self._entropy.record_id(),
-            kind=AUDIT_EVENTS,
+            record_id=record_id,
+            kind=kind,
             stream=AUDIT,
             case_id=AUDIT_CASE_ID,
             publisher=self._directory.current().exchange,
@@ -102,17 +128,23 @@ class AuditTrailService:
             purpose=AUDIT_PURPOSE,
             signer_certificate_sha256=self._signer.certificate_sha256,
             signature_algorithm=self._signer.algorithm,
-            sections=(descriptor,),
+            sections=(SectionDescriptor(section.name, section.type, hashlib.sha256(content).digest(), frozenset()),),
         )
         data = self._codec.encode_body(body)
         signature = Signature(self._signer.certificate_sha256, self._signer.sign(pae(BODY_TYPE, data)))
-        envelope = Envelope(BODY_TYPE, data, (signature,), (Section(EVENTS_SECTION, content),))
+        envelope = Envelope(BODY_TYPE, data, (signature,), (Section(section.name, content),))
         return NewEntry(
             StreamPartition(AUDIT, partition_of(AUDIT_CASE_ID, self._log.partitions(AUDIT))),
             body.record_id_bytes,
-            AUDIT_EVENTS,
+            kind,
             AUDIT_CASE_ID,
             (),
             envelope.record_sha256,
             self._codec.encode_envelope(envelope),
         )
+
+
+def record_id_of(at_ms: int, digest: bytes) -> str:
+    """A UUIDv7 (RFC 9562 section 5.7) whose random bits are a digest's: the same for the same thing."""
+    number = int.from_bytes(digest[:10]) & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    return str(UUID(int=(at_ms & (1 << 48) - 1) << 80 | number))

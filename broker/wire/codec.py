@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from broker.core.body import Body, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
-from broker.wire.events import fill_event
+from broker.wire.events import event_from, fill_event
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, position_pb2, receipt_pb2
 
@@ -116,6 +116,16 @@ class ProtobufCodec:
         for event in events:
             fill_event(message.events.add(), event)
         return message.SerializeToString(deterministic=True)
+
+    def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
+        """See ``RecordCodec``."""
+        message = audit_pb2.AuditEvents()
+        try:
+            message.ParseFromString(data)
+        except DecodeError as error:
+            text = "not caseexchange.broker.v1.AuditEvents"
+            raise EnvelopeMalformed(text) from error
+        return [event_from(item) for item in message.events]
 
 
 def envelope_from(message: envelope_pb2.Envelope) -> Envelope:

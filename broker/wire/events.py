@@ -1,22 +1,23 @@
-"""Audit events: core types to protobuf."""
+"""Audit events: core types to protobuf, and back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from broker.core.errors import EnvelopeMalformed
 from broker.core.events import (
     AuditEvent,
     DeadLetterMade,
     DeliveryConfirmed,
     DeliveryMade,
-    DirectoryInForce,
     RefusalMade,
     ReplayMade,
 )
-from broker.wire.times import set_ms
+from broker.core.streams import Position
+from broker.wire.times import set_ms, to_ms
 
 if TYPE_CHECKING:
-    from broker.core.streams import Position
+    from broker.core.events import Event
     from caseexchange.broker.v1 import audit_pb2, position_pb2
 
 
@@ -42,10 +43,37 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
         case RefusalMade() as refusal:
             message.refusal.reason = refusal.reason
             message.refusal.record_id = refusal.record_id
-        case DirectoryInForce() as directory:
-            message.directory.document = directory.document
         case _ as never:
             assert_never(never)
+
+
+def event_from(message: audit_pb2.AuditEvent) -> AuditEvent:
+    """Read one event.
+
+    Raises:
+        EnvelopeMalformed: it is of a kind that this version does not know.
+    """
+    return AuditEvent(to_ms(message.at), message.principal, _event(message))
+
+
+def _event(message: audit_pb2.AuditEvent) -> Event:
+    match message.WhichOneof("event"):
+        case "delivery":
+            made = message.delivery
+            return DeliveryMade(
+                _position(made.position), made.subscription, made.attempt, tuple(made.withheld_sections)
+            )
+        case "confirmation":
+            return DeliveryConfirmed(_position(message.confirmation.position), message.confirmation.subscription)
+        case "dead_letter":
+            dead = message.dead_letter
+            return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts)
+        case "replay":
+            return _replay(message.replay)
+        case "refusal":
+            return RefusalMade(message.refusal.reason, message.refusal.record_id)
+    text = "an audit event is of a kind that this version does not know"
+    raise EnvelopeMalformed(text)
 
 
 def _fill_replay(message: audit_pb2.ReplayMade, replay: ReplayMade) -> None:
@@ -57,7 +85,20 @@ def _fill_replay(message: audit_pb2.ReplayMade, replay: ReplayMade) -> None:
         set_ms(message.accepted_until, replay.accepted_until_ms)
 
 
+def _replay(message: audit_pb2.ReplayMade) -> ReplayMade:
+    return ReplayMade(
+        message.purpose,
+        tuple(message.streams),
+        to_ms(message.accepted_from) if message.HasField("accepted_from") else None,
+        to_ms(message.accepted_until) if message.HasField("accepted_until") else None,
+    )
+
+
 def _fill_position(message: position_pb2.Position, position: Position) -> None:
     message.stream = position.stream
     message.partition = position.partition
     message.offset = position.offset
+
+
+def _position(message: position_pb2.Position) -> Position:
+    return Position(message.stream, message.partition, message.offset)

@@ -38,11 +38,12 @@ class RecordMaker:
         case: str = CASE,
         purpose: str = "dna-matching",
         sections: Sequence[SectionDraft] = (SectionDraft("case", "synthetic", b"synthetic"),),
-        **rest: str,
+        in_reply_to: str = "",
+        supersedes: str = "",
     ) -> Envelope:
         recipients = []
         for agency in to:
             self._sequences[agency] = self._sequences.get(agency, 0) + 1
             recipients.append(Recipient(agency, self._sequences[agency]))
-        draft = Draft(kind, stream, case, tuple(recipients), purpose, tuple(sections), **rest)
+        draft = Draft(kind, stream, case, tuple(recipients), purpose, tuple(sections), in_reply_to, supersedes)
         return self.composer.compose(draft)

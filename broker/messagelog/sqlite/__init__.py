@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker.messagelog.sqlite.checkpoints import SqliteCheckpointStore
 from broker.messagelog.sqlite.log import SqliteLog
 
-__all__ = ["SqliteLog"]
+__all__ = ["SqliteCheckpointStore", "SqliteLog"]

@@ -78,6 +78,8 @@ CHECKPOINTS: Final = Schema(
                 accepted_at_ms BLOB NOT NULL,
                 PRIMARY KEY (partition, tile)
             ) WITHOUT ROWID""",
+            "CREATE INDEX leaves_by_offset ON leaves (partition, first_offset)",
+            "CREATE INDEX leaves_by_time ON leaves (partition, first_accepted_at_ms)",
         ),
     ),
 )

@@ -56,7 +56,6 @@ class AuditEvent(_message.Message):
     DEAD_LETTER_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
-    DIRECTORY_FIELD_NUMBER: _builtins.int
     CONFIRMATION_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
@@ -81,10 +80,6 @@ class AuditEvent(_message.Message):
         """Something was refused that an auditor should know of."""
 
     @_builtins.property
-    def directory(self) -> Global___DirectoryInForce:
-        """A directory version came into force."""
-
-    @_builtins.property
     def confirmation(self) -> Global___DeliveryConfirmed:
         """A subscriber acknowledged a record."""
 
@@ -97,14 +92,13 @@ class AuditEvent(_message.Message):
         dead_letter: Global___DeadLetter | None = ...,
         replay: Global___ReplayMade | None = ...,
         refusal: Global___RefusalMade | None = ...,
-        directory: Global___DirectoryInForce | None = ...,
         confirmation: Global___DeliveryConfirmed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "directory", b"directory", "event", b"event", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "event", b"event", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "directory", b"directory", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "directory", "confirmation"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -273,25 +267,3 @@ class RefusalMade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefusalMade: _TypeAlias = RefusalMade  # noqa: Y015
-
-@_typing.final
-class DirectoryInForce(_message.Message):
-    """DirectoryInForce records a directory version."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    document: _builtins.bytes
-    """DSSE envelope in JSON, byte for byte."""
-    def __init__(
-        self,
-        *,
-        document: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DirectoryInForce: _TypeAlias = DirectoryInForce  # noqa: Y015

@@ -1,0 +1,275 @@
+"""A broker on the embedded log: everything that one process is made of, started and stopped in order.
+
+Start: trust, log, checkpoints, services, server; health says SERVING once the first checkpoints are signed and the log
+takes records. Stop: refuse new calls, end subscriptions in good order, let calls finish, then close the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from broker.bootstrap.trust import BrokerTrust
+from broker.core.errors import CaseExchangeError, LogError
+from broker.core.streams import AUDIT, CASES, DNA, NOTICES
+from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.server.auditor import AuditorServicer
+from broker.server.directory import DirectoryServicer
+from broker.server.limits import ServerLimits
+from broker.server.publisher import PublisherServicer
+from broker.server.server import BrokerServer, Servicers
+from broker.server.subscriber import SubscriberServicer
+from broker.services.audittrail import AuditTrailService
+from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
+from broker.services.deliveries import SubscribeLimits
+from broker.services.proofs import ProofService
+from broker.services.publish import PublishLimits, PublishService
+from broker.services.replay import ReplayService
+from broker.services.subscribe import SubscribeService
+from broker.trust.signing import EcdsaSigner, Ed25519NoteSigner
+from broker.trust.system import SystemClock, SystemEntropy
+from broker.wire.codec import ProtobufCodec
+from broker.wire.tls import server_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    from broker.config.broker import BrokerConfig
+    from broker.ports import Clock
+
+_log = structlog.get_logger("broker")
+HEALTH_SECONDS: Final = 1.0
+"""How often health looks whether the log takes records."""
+
+
+class Broker:
+    """One broker process's parts. Made by ``open_broker``."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        clock: Clock,
+        trust: BrokerTrust,
+        log: SqliteLog,
+        store: SqliteCheckpointStore,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._trust = trust
+        codec, entropy = ProtobufCodec(), SystemEntropy()
+        signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
+        note_signer = Ed25519NoteSigner.load(config.signing.checkpoint_key_name, config.signing.checkpoint_key)
+        directory = trust.directory
+        self._audit = AuditTrailService(
+            directory=directory, signer=signer, codec=codec, log=log, entropy=entropy, clock=clock
+        )
+        self.follower = CheckpointFollower(
+            log=log,
+            store=store,
+            signer=note_signer,
+            trust_domain=directory.current().trust_domain,
+            clock=clock,
+            settings=CheckpointSettings(config.checkpoints.interval_seconds, config.checkpoints.evidence_bound_seconds),
+            report=_report("checkpoints"),
+        )
+        self._publish = PublishService(
+            directory=directory,
+            keyring=trust.keyring,
+            codec=codec,
+            log=log,
+            signer=signer,
+            evidence=self.follower,
+            audit=self._audit,
+            clock=clock,
+            limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
+        )
+        self._subscribe = SubscribeService(
+            directory=directory,
+            codec=codec,
+            log=log,
+            audit=self._audit,
+            entropy=entropy,
+            clock=clock,
+            limits=_subscribe_limits(config),
+        )
+        replay = ReplayService(
+            directory=directory,
+            codec=codec,
+            log=log,
+            store=store,
+            signer=signer,
+            material=trust.material,
+            audit=self._audit,
+            clock=clock,
+        )
+        self._server = BrokerServer(
+            Servicers(
+                PublisherServicer(self._publish),
+                SubscriberServicer(self._subscribe),
+                AuditorServicer(replay, ProofService(log, store)),
+                DirectoryServicer(directory),
+            ),
+            trust.peers,
+            address=config.server.address,
+            credentials=server_credentials(trust.tls.initial, trust.tls.newest),
+            limits=_server_limits(config),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return self._server.port
+
+    async def start(self) -> None:
+        """Sign the first checkpoints, keep the directory in force, then serve.
+
+        Raises:
+            LogUnavailable, LogFull, LogError, DirectoryUnavailable
+        """
+        await self._audit.directory_in_force()
+        await self.follower.follow_once()
+        await self._server.start()
+        self._run(self.follower.run(), "checkpoint follower")
+        self._run(self._watch_trust(), "trust")
+        await self._update_health()
+        self._run(self._watch_health(), "health")
+        _log.info("serving", address=f"port {self.port}", log_id=self._log.log_id)
+
+    async def stop(self) -> None:
+        """Stop in good order: nothing accepted is lost, nothing acknowledged is delivered again."""
+        _log.info("draining")
+        await self._server.refuse_new_calls()
+        await self._subscribe.drain()
+        await self._server.stop(self._config.server.drain_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        _log.info("stopped")
+
+    def _run(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+
+    async def _watch_trust(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.trust.reload_seconds)
+            newer_directory, recheck = self._trust.reload()
+            if newer_directory:
+                _log.info("directory in force", version=self._trust.directory.current().version)
+                await _logged(self._audit.directory_in_force)
+            if recheck:
+                self._server.recheck_peers()
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_SECONDS)
+            await self._update_health()
+
+    async def _update_health(self) -> None:
+        try:
+            self.follower.check()
+            await self._log.ping()
+        except CaseExchangeError as error:
+            _log.error("cannot accept records", reason=error.reason, remedy=error.remedy)
+            await self._server.set_serving(serving=False)
+        else:
+            await self._server.set_serving(serving=True)
+
+
+@contextlib.asynccontextmanager
+async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
+    """Open the log and start a broker; leaving stops it in good order.
+
+    Raises:
+        SetupInvalid: a file or setting cannot be used.
+        LogError, LogUnavailable, LogFull, DirectoryUnavailable
+    """
+    clock = SystemClock()
+    trust = BrokerTrust.load(config, clock)
+    folder = config.log.folder
+    partitions = {
+        CASES: config.log.cases_partitions,
+        DNA: config.log.dna_partitions,
+        NOTICES: config.log.notices_partitions,
+        AUDIT: 1,
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        log = await SqliteLog.open(folder / "log.db", clock, partitions=partitions, tail_bytes=config.log.tail_bytes)
+        stack.push_async_callback(log.close)
+        store = SqliteCheckpointStore(folder / "checkpoints.db")
+        stack.push_async_callback(store.close)
+        broker = Broker(config, clock=clock, trust=trust, log=log, store=store)
+        await broker.start()
+        stack.push_async_callback(broker.stop)
+        yield broker
+
+
+async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
+    """Serve until SIGTERM or SIGINT, or until the log cannot be followed any more.
+
+    Args:
+        config: the configuration.
+        ready: called with the port once calls are answered.
+
+    Raises:
+        As ``open_broker``; LogError if the checkpoint follower failed for good.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with open_broker(config) as broker:
+        ready(broker.port)
+        await stopping.wait()
+
+
+def _report(what: str) -> Callable[[CaseExchangeError], None]:
+    def report(error: CaseExchangeError) -> None:
+        fatal = isinstance(error, LogError)
+        tell = _log.critical if fatal else _log.error
+        tell(f"{what} failed", reason=error.reason, cause=error.message, remedy=error.remedy)
+
+    return report
+
+
+async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except CaseExchangeError as error:
+        _log.error("could not write to the audit stream", reason=error.reason, remedy=error.remedy)
+
+
+def _subscribe_limits(config: BrokerConfig) -> SubscribeLimits:
+    given = config.subscriptions
+    return SubscribeLimits(
+        lease_seconds=given.lease_seconds,
+        max_lease_seconds=given.max_lease_seconds,
+        max_attempts=given.max_attempts,
+        max_outstanding_records=given.max_outstanding_records,
+        max_outstanding_bytes=given.max_outstanding_bytes,
+        window_records=given.window_records,
+        window_bytes=given.window_bytes,
+        subscriptions=given.max_open,
+    )
+
+
+def _server_limits(config: BrokerConfig) -> ServerLimits:
+    given = config.server
+    return ServerLimits(
+        message_bytes=given.message_bytes,
+        metadata_bytes=given.metadata_bytes,
+        streams_per_connection=given.streams_per_connection,
+        concurrent_calls=given.concurrent_calls,
+        connection_age_seconds=given.connection_age_seconds,
+        connection_age_grace_seconds=given.connection_age_grace_seconds,
+        keepalive_seconds=given.keepalive_seconds,
+        keepalive_timeout_seconds=given.keepalive_timeout_seconds,
+        min_ping_seconds=given.min_ping_seconds,
+        handshake_seconds=given.handshake_seconds,
+    )

@@ -1,0 +1,94 @@
+"""AuditorService: unpack, call the replay and proof services, pack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.errors import PositionUnknown
+from broker.core.streams import StreamPartition
+from broker.server.calls import caller
+from broker.services.replay import ReplayRequest
+from broker.wire.bundle import frame_to
+from broker.wire.receipts import position_from
+from broker.wire.times import to_ms
+from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, checkpoint_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from broker.services.proofs import ProofService
+    from broker.services.replay import ReplayService
+
+
+class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
+    """See auditor.proto."""
+
+    def __init__(self, replay: ReplayService, proofs: ProofService) -> None:
+        self._replay = replay
+        self._proofs = proofs
+
+    async def Replay(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.ReplayRequest,
+        context: grpc.aio.ServicerContext[auditor_pb2.ReplayRequest, auditor_pb2.ReplayResponse],  # noqa: ARG002
+    ) -> AsyncIterator[auditor_pb2.ReplayResponse]:
+        """Hand over the frames of a bundle."""
+        asked = ReplayRequest(
+            request.purpose,
+            tuple(dict.fromkeys(request.streams)),
+            to_ms(request.accepted_from) if request.HasField("accepted_from") else None,
+            to_ms(request.accepted_until) if request.HasField("accepted_until") else None,
+        )
+        async for frame in self._replay.replay(caller(), asked):
+            yield auditor_pb2.ReplayResponse(frame=frame_to(frame))
+
+    async def GetCheckpoint(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.GetCheckpointRequest,
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            auditor_pb2.GetCheckpointRequest, auditor_pb2.GetCheckpointResponse
+        ],
+    ) -> auditor_pb2.GetCheckpointResponse:
+        """Hand over the newest checkpoint of a partition."""
+        partition = StreamPartition(request.stream, request.partition)
+        note = await self._proofs.checkpoint(partition)
+        return auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
+
+    async def GetProof(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.GetProofRequest,
+        context: grpc.aio.ServicerContext[auditor_pb2.GetProofRequest, auditor_pb2.GetProofResponse],  # noqa: ARG002
+    ) -> auditor_pb2.GetProofResponse:
+        """Hand over a proof of inclusion or consistency."""
+        if request.HasField("inclusion"):
+            return await self._inclusion(request.inclusion)
+        if request.HasField("consistency"):
+            return await self._consistency(request.consistency)
+        message = "the request names nothing to be proved"
+        raise PositionUnknown(message)
+
+    async def _inclusion(self, target: checkpoint_pb2.ProofTarget) -> auditor_pb2.GetProofResponse:
+        position = position_from(target.position)
+        proof = await self._proofs.prove_inclusion(position)
+        return auditor_pb2.GetProofResponse(
+            inclusion=checkpoint_pb2.InclusionProof(
+                leaf=proof.leaf, leaf_index=proof.leaf_index, tree_size=proof.tree_size, path=proof.path
+            ),
+            checkpoint=_checkpoint(position.stream_partition, proof.note),
+        )
+
+    async def _consistency(self, target: auditor_pb2.ConsistencyTarget) -> auditor_pb2.GetProofResponse:
+        partition = StreamPartition(target.stream, target.partition)
+        proof = await self._proofs.prove_consistency(partition, target.old_size)
+        return auditor_pb2.GetProofResponse(
+            consistency=checkpoint_pb2.ConsistencyProof(
+                old_size=proof.old_size, new_size=proof.new_size, path=proof.path
+            ),
+            checkpoint=_checkpoint(partition, proof.note),
+        )
+
+
+def _checkpoint(partition: StreamPartition, note: bytes) -> checkpoint_pb2.Checkpoint:
+    return checkpoint_pb2.Checkpoint(stream=partition.stream, partition=partition.partition, note=note)

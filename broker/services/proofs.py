@@ -1,0 +1,107 @@
+"""Checkpoints and proofs, for whoever belongs to the exchange.
+
+A proof shows the leaf manifest: position, log, record id, digest, time. That is what every receipt says too, and no
+more than a publisher or recipient knows; it names no person, so no right beyond membership is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.errors import PositionUnknown
+from broker.core.merkle import consistency_proof, inclusion_proof
+from broker.services.checkpointing import leaf_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.core.merkle import Coordinate
+    from broker.core.streams import Position, StreamPartition
+    from broker.ports import CheckpointStore, MessageLog, TreeHead
+
+
+class InclusionProof(NamedTuple):
+    """A leaf's bytes and its path to the root of the note's tree."""
+
+    leaf: bytes
+    leaf_index: int
+    tree_size: int
+    path: tuple[bytes, ...]
+    note: bytes
+
+
+class ConsistencyProof(NamedTuple):
+    """A path from the tree of ``old_size`` to the note's tree."""
+
+    old_size: int
+    new_size: int
+    path: tuple[bytes, ...]
+    note: bytes
+
+
+class ProofService:
+    """Answers from the checkpoint store. Calls may be concurrent."""
+
+    def __init__(self, log: MessageLog, store: CheckpointStore) -> None:
+        self._log = log
+        self._store = store
+
+    async def checkpoint(self, partition: StreamPartition) -> bytes:
+        """The newest checkpoint of a partition, as a signed note.
+
+        Raises:
+            PositionUnknown: there is no such partition, or it has no checkpoint yet.
+        """
+        return (await self._head(partition)).note
+
+    async def prove_inclusion(self, position: Position) -> InclusionProof:
+        """Prove that the entry at a position is in the tree of the newest checkpoint.
+
+        Raises:
+            PositionUnknown: no entry stands there, or no checkpoint covers it yet.
+        """
+        partition = position.stream_partition
+        head = await self._head(partition)
+        index = await self._store.leaf_index(partition, position.offset)
+        entries = await self._log.read(partition, position.offset, 1, 1, values=False)
+        if index is None or index >= head.size or not entries or entries[0].position != position:
+            message = "no checkpoint covers an entry at this position"
+            raise PositionUnknown(message, position=str(position))
+        path = await self._path(partition, lambda node: inclusion_proof(index, head.size, node))
+        return InclusionProof(leaf_of(entries[0]).marshal(), index, head.size, path, head.note)
+
+    async def prove_consistency(self, partition: StreamPartition, old_size: int) -> ConsistencyProof:
+        """Prove that the tree of the newest checkpoint extends that of an earlier size.
+
+        Raises:
+            PositionUnknown: there is no such partition, or the tree was never of that size.
+        """
+        head = await self._head(partition)
+        path = await self._path(partition, lambda node: consistency_proof(old_size, head.size, node))
+        return ConsistencyProof(old_size, head.size, path, head.note)
+
+    async def _head(self, partition: StreamPartition) -> TreeHead:
+        if not 0 <= partition.partition < self._log.partitions(partition.stream):
+            message = "the log has no such stream or partition"
+            raise PositionUnknown(message)
+        head = await self._store.head(partition)
+        if head is None:
+            message = "the partition has no checkpoint yet"
+            raise PositionUnknown(message)
+        return head
+
+    async def _path(
+        self,
+        partition: StreamPartition,
+        prove: Callable[[Callable[[int, int], bytes]], tuple[bytes, ...]],
+    ) -> tuple[bytes, ...]:
+        """Build a proof in two turns: learn which nodes it reads, fetch them together, build it."""
+        wanted: list[Coordinate] = []
+
+        def learn(level: int, index: int) -> bytes:
+            wanted.append((level, index))
+            return bytes(32)
+
+        prove(learn)
+        nodes = dict(zip(wanted, await self._store.nodes(partition, wanted), strict=True))
+        return prove(lambda level, index: nodes[level, index])

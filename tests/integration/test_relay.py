@@ -1,0 +1,131 @@
+"""Publish, relay, prove: through real gRPC with mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from broker.client.publisher import Published
+from broker.client.records import SectionDraft
+from broker.client.subscriber import SubscribeOptions
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.streams import StreamPartition
+from broker.trust.signing import note_verifier
+from tests.support.exchange import Exchange, running_exchange
+from tests.support.records import OTHER_CASE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.client.subscriber import Delivered, SubscriptionStream
+    from tests.support.pki import SamplePki
+
+SAMPLES = SubscribeOptions("samples", frozenset({"SampleRequest"}))
+
+
+async def deliveries(stream: SubscriptionStream, count: int) -> list[Delivered]:
+    found: list[Delivered] = []
+    async with asyncio.timeout(20):
+        async for batch in stream:
+            found += batch
+            if len(found) >= count:
+                break
+    return found
+
+
+async def test_a_record_reaches_its_recipient_as_it_was_signed(exchange: Exchange) -> None:
+    envelope = exchange.maker().make()
+    receipt = await (await exchange.publisher()).publish(envelope)
+    assert exchange.receipts().verify(receipt).record_sha256 == envelope.record_sha256
+    async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+        (delivered,) = await deliveries(stream, 1)
+        verified = exchange.verifier("national-dna-database").verify(delivered.envelope, delivered.accepted_at_ms)
+        assert verified.record_sha256 == envelope.record_sha256
+        assert verified.sections == {"case": b"synthetic"}
+        await stream.ack([delivered.delivery_id])
+
+
+async def test_a_stream_of_batches_is_answered_batch_by_batch(exchange: Exchange) -> None:
+    maker = exchange.maker()
+    async with (await exchange.publisher()).stream() as stream:
+        batches = [[maker.make() for _ in range(5)] for _ in range(4)]
+        outcomes = await asyncio.gather(*(stream.publish(batch) for batch in batches))
+    for batch, outcome in zip(batches, outcomes, strict=True):
+        for envelope, result in zip(batch, outcome, strict=True):
+            assert isinstance(result, Published)
+            assert result.statement.record_sha256 == envelope.record_sha256
+            exchange.receipts().verify(result.receipt())
+
+
+async def test_publishing_again_gives_the_same_statement(exchange: Exchange) -> None:
+    envelope = exchange.maker().make()
+    publisher = await exchange.publisher()
+    first, second = await publisher.publish(envelope), await publisher.publish(envelope)
+    assert first.statement == second.statement
+
+
+async def test_a_broker_that_restarts_goes_on_where_it_stood(pki: SamplePki, tmp_path: Path) -> None:
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        maker = exchange.maker()
+        publisher = await exchange.publisher()
+        for case in (OTHER_CASE, "01990000-0000-4000-8000-00000000000c"):
+            await publisher.publish(maker.make(case=case))
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            first, second = await deliveries(stream, 2)
+            await stream.ack([first.delivery_id])
+    async with (
+        running_exchange(pki, tmp_path / "log") as exchange,
+        (await exchange.subscriber()).subscribe(SAMPLES) as stream,
+    ):
+        (again,) = await deliveries(stream, 1)
+        assert again.position == second.position
+
+
+async def test_a_withheld_section_has_no_byte_in_the_copy_and_the_copy_verifies(exchange: Exchange) -> None:
+    sections = (SectionDraft("case", "T", b"open"), SectionDraft("identity", "T", b"planted canary"))
+    record = exchange.maker().make(
+        "CaseRecord", "cases", to=("child-aid-ngo", "hebei-police"), purpose="child-rescue", sections=sections
+    )
+    await (await exchange.publisher()).publish(record)
+    options = SubscribeOptions("cases", frozenset({"CaseRecord"}))
+    seen = {}
+    for agency in ("child-aid-ngo", "hebei-police"):
+        async with (await exchange.subscriber(agency)).subscribe(options) as stream:
+            (delivered,) = await deliveries(stream, 1)
+            seen[agency] = exchange.verifier(agency).verify(delivered.envelope, delivered.accepted_at_ms)
+    assert seen["hebei-police"].sections == {"case": b"open", "identity": b"planted canary"}
+    assert seen["child-aid-ngo"].sections == {"case": b"open"}
+    assert seen["child-aid-ngo"].withheld_sections == ("identity",)
+
+
+async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exchange) -> None:
+    receipt = await (await exchange.publisher()).publish(exchange.maker().make())
+    position = exchange.receipts().verify(receipt).position
+    partition = position.stream_partition
+    async with asyncio.timeout(20):
+        await exchange.broker.follower.covered({partition: position.offset + 1})
+    auditor = await exchange.auditor()
+    proof = await auditor.prove_inclusion(position)
+    signer = exchange.pki.note_signer
+    note = parse_note(proof.note)
+    assert verify_note(note, {(signer.name, signer.key_id): note_verifier(signer.public_key)}) == (signer.name,)
+    checkpoint = Checkpoint.parse(note.text)
+    assert checkpoint.origin == f"case-exchange.example/{partition}"
+    proof.check(checkpoint.size, checkpoint.root)
+
+
+async def test_a_later_checkpoint_is_proved_to_extend_an_earlier_one(exchange: Exchange) -> None:
+    maker, publisher, auditor = exchange.maker(), await exchange.publisher(), await exchange.auditor()
+    roots: dict[int, bytes] = {}
+    partition = StreamPartition("dna", 0)
+    for _ in range(3):
+        position = exchange.receipts().verify(await publisher.publish(maker.make())).position
+        partition = position.stream_partition
+        async with asyncio.timeout(20):
+            await exchange.broker.follower.covered({partition: position.offset + 1})
+        checkpoint = Checkpoint.parse(parse_note(await auditor.checkpoint(partition)).text)
+        roots[checkpoint.size] = checkpoint.root
+    (old, old_root), *_, (new, new_root) = sorted(roots.items())
+    proof = await auditor.prove_consistency(partition, old)
+    proof.check(old_root, new, new_root)
+    assert await auditor.directory() == exchange.pki.directory.document

@@ -170,7 +170,8 @@ class SubscriptionStream:
 
     async def _read(self) -> None:
         try:
-            async for response in self._call:
+            # gRPC does not let one call be both read, as it was on opening, and iterated over.
+            while isinstance(response := await self._call.read(), subscriber_pb2.SubscribeResponse):
                 self._take(response)
             self._end(ConnectionFailed("the broker ended the stream"))
         except grpc.aio.AioRpcError as error:

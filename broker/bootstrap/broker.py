@@ -59,7 +59,7 @@ class Broker:
         store: SqliteCheckpointStore,
     ) -> None:
         self._config = config
-        self._log = log
+        self.log = log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
         signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
@@ -139,7 +139,7 @@ class Broker:
         self._run(self._watch_trust(), "trust")
         await self._update_health()
         self._run(self._watch_health(), "health")
-        _log.info("serving", address=f"port {self.port}", log_id=self._log.log_id)
+        _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id)
 
     async def stop(self) -> None:
         """Stop in good order: nothing accepted is lost, nothing acknowledged is delivered again."""
@@ -174,7 +174,7 @@ class Broker:
     async def _update_health(self) -> None:
         try:
             self.follower.check()
-            await self._log.ping()
+            await self.log.ping()
         except CaseExchangeError as error:
             _log.error("cannot accept records", reason=error.reason, remedy=error.remedy)
             await self._server.set_serving(serving=False)

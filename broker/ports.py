@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from broker.core.ackstate import AckState
     from broker.core.body import Body
+    from broker.core.bundle import Frame
     from broker.core.entry import Appended, LogEntry, NewEntry
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
@@ -183,6 +184,16 @@ class RecordCodec(Protocol):
 
     def encode_statement(self, statement: ReceiptStatement) -> bytes:
         """Serialise a receipt statement; the same statement always gives the same bytes."""
+
+    def encode_frame(self, frame: Frame) -> bytes:
+        """Serialise a frame of a replay bundle; the same frame always gives the same bytes."""
+
+    def parse_statement(self, statement: bytes) -> ReceiptStatement:
+        """Read a serialised receipt statement.
+
+        Raises:
+            ReceiptInvalid: not a statement.
+        """
 
     def encode_audit_events(self, events: Sequence[AuditEvent]) -> bytes:
         """Serialise what goes into the one section of an audit record."""

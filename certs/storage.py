@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import SetupInvalid
+from broker.trust.files import PRIVATE_FILE, PUBLIC_FILE, replace_file
 
-PRIVATE_FILE: Final = 0o600
-PUBLIC_FILE: Final = 0o644
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PRIVATE_FOLDER: Final = 0o700
 
 
@@ -45,28 +44,7 @@ def make_folder(path: Path) -> Path:
 
 def _write(path: Path, data: bytes, mode: int) -> None:
     try:
-        # mkstemp makes the file with mode 0600, so a private key is at no time open to others.
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        replace_file(path, data, mode)
     except OSError as error:
         message = f"{path.name} cannot be written: {error.strerror}"
         raise SetupInvalid(message) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

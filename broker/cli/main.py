@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points, version
+from typing import NoReturn
 
 import click
 
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except CaseExchangeError as error:
-        _fail(f"{error.reason}: {error.message}. {error.remedy}", isinstance(error, SetupInvalid))
+        _fail(error_line(error), setup=isinstance(error, SetupInvalid))
     except click.ClickException as error:
         error.show()
         sys.exit(COULD_NOT_CHECK)
@@ -56,6 +57,16 @@ def main() -> None:
         _fail("interrupted", setup=True)
 
 
-def _fail(line: str, setup: bool) -> None:  # noqa: FBT001 - private, called twice just above
+def error_line(error: CaseExchangeError) -> str:
+    """What is wrong, then what to do next."""
+    return f"{error.reason}: {error.message}. {error.remedy}"
+
+
+def could_not(error: CaseExchangeError) -> NoReturn:
+    """End because nothing could be attempted, whatever kind of error it was."""
+    _fail(error_line(error), setup=True)
+
+
+def _fail(line: str, *, setup: bool) -> NoReturn:
     click.echo(f"case-exchange: {line}", err=True)
     sys.exit(COULD_NOT_CHECK if setup else REFUSED)

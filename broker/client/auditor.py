@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from broker.core.streams import Position, StreamPartition
 
 
+class ReplayedFrame(NamedTuple):
+    """One frame of a bundle: its bytes in a bundle file, how many records are in it, and whether it is the last."""
+
+    data: bytes
+    records: int
+    last: bool
+
+
 class InclusionEvidence(NamedTuple):
     """A leaf, its proof, and the checkpoint note that the proof leads to."""
 
@@ -80,7 +88,7 @@ class Auditor:
         streams: Sequence[str] = (),
         accepted_from_ms: int | None = None,
         accepted_until_ms: int | None = None,
-    ) -> AsyncIterator[auditor_pb2.BundleFrame]:
+    ) -> AsyncIterator[ReplayedFrame]:
         """The frames of a bundle, in order. Times are milliseconds since the Unix epoch; None: unbounded.
 
         Raises:
@@ -93,7 +101,9 @@ class Auditor:
             set_ms(request.accepted_until, accepted_until_ms)
         with typed_errors():
             async for response in self._stub.Replay(request):
-                yield response.frame
+                frame = response.frame
+                data = frame.SerializeToString(deterministic=True)
+                yield ReplayedFrame(data, len(frame.partition_records.entries), frame.HasField("end"))
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note."""

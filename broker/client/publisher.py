@@ -12,7 +12,7 @@ from broker.client.connection import error_of, typed_errors
 from broker.client.receipts import check_count, check_matches
 from broker.core.errors import CaseExchangeError, ConnectionFailed, ReceiptInvalid
 from broker.core.receipt import Receipt, ReceiptStatement, portable_receipt
-from broker.wire.codec import envelope_to
+from broker.wire.envelopes import envelope_to
 from broker.wire.receipts import receipt_from, receipts_from
 from broker.wire.status import refusal_from
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc

@@ -13,7 +13,7 @@ import grpc
 
 from broker.client.connection import error_of, typed_errors
 from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
-from broker.wire.codec import envelope_from
+from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import position_from
 from broker.wire.times import set_duration, to_ms
 from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc

@@ -7,11 +7,14 @@ All times are milliseconds since the Unix epoch, UTC.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from broker.core.envelope import BUNDLE_TYPE, pae
+
 if TYPE_CHECKING:
-    from broker.core.envelope import Envelope
+    from broker.core.envelope import Envelope, Signature
     from broker.core.receipt import SignedReceipts
     from broker.core.streams import Position, StreamPartition
 
@@ -89,10 +92,26 @@ class PartitionEnd:
 
 @dataclass(frozen=True, slots=True)
 class BundleEnd:
-    """Closes the bundle: how many frames stand before this one, and how many records the bundle holds."""
+    """Closes the bundle: frames before this one, records in it, and the exchange's signature over all of it."""
 
     frames: int
     records: int
+    signature: Signature
+
+
+class BundleDigest:
+    """What the exchange signs of a bundle, so that it answers for every byte of it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, frame: bytes) -> None:
+        """Take in the next frame's bytes."""
+        self._digest.update(hashlib.sha256(frame).digest())
+
+    def message(self) -> bytes:
+        """The bytes to be signed for the frames so far."""
+        return pae(BUNDLE_TYPE, self._digest.digest())
 
 
 Frame: TypeAlias = (

@@ -16,6 +16,9 @@ BODY_TYPE: Final = "application/vnd.case-exchange.body.v1+protobuf"
 RECEIPTS_TYPE: Final = "application/vnd.case-exchange.receipts.v1"
 """Type of what the broker signs for a set of receipts."""
 
+BUNDLE_TYPE: Final = "application/vnd.case-exchange.bundle.v1"
+"""Type of what the broker signs for a replay bundle."""
+
 DIRECTORY_TYPE: Final = "application/vnd.case-exchange.directory.v1+json"
 """Type of the directory document."""
 

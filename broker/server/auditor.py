@@ -8,7 +8,6 @@ from broker.core.errors import PositionUnknown
 from broker.core.streams import StreamPartition
 from broker.server.calls import caller
 from broker.services.replay import ReplayRequest
-from broker.wire.bundle import frame_to
 from broker.wire.receipts import position_from
 from broker.wire.times import to_ms
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, checkpoint_pb2
@@ -42,7 +41,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
             to_ms(request.accepted_until) if request.HasField("accepted_until") else None,
         )
         async for frame in self._replay.replay(caller(), asked):
-            yield auditor_pb2.ReplayResponse(frame=frame_to(frame))
+            yield auditor_pb2.ReplayResponse(frame=auditor_pb2.BundleFrame.FromString(frame))
 
     async def GetCheckpoint(  # noqa: N802 - the generated stub's name
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from broker.core.errors import CaseExchangeError, Internal
 from broker.core.receipt import portable_receipt
 from broker.server.calls import caller
-from broker.wire.codec import envelope_from
+from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import receipt_to, receipts_to
 from broker.wire.status import refusal_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc

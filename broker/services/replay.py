@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import (
     AuthorityCertificate,
+    BundleDigest,
     BundleEnd,
     BundleEntry,
     BundleHeader,
@@ -91,8 +92,10 @@ class ReplayService:
         self._audit = audit
         self._clock = clock
 
-    async def replay(self, principal: Principal, request: ReplayRequest) -> AsyncIterator[Frame]:
-        """The frames of a bundle, in order. It ends where the checkpoints ended when each partition was begun.
+    async def replay(self, principal: Principal, request: ReplayRequest) -> AsyncIterator[bytes]:
+        """The serialised frames of a bundle, in order, the last of them signed over all the others.
+
+        Each partition ends where its newest checkpoint ended when the partition was begun.
 
         Raises:
             PurposeMissing, RightDenied, PeerUnknown, DirectoryUnavailable, LogUnavailable, LogFull, LogCorrupt
@@ -102,11 +105,15 @@ class ReplayService:
         made = ReplayMade(request.purpose, tuple(sections), request.accepted_from_ms, request.accepted_until_ms)
         await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, made)])
         frames = records = 0
+        digest = BundleDigest()
         async for frame in self._frames(principal, request, sections):
             frames += 1
             records += len(frame.entries) if isinstance(frame, PartitionRecords) else 0
-            yield frame
-        yield BundleEnd(frames, records)
+            data = self._codec.encode_frame(frame)
+            digest.add(data)
+            yield data
+        signature = Signature(self._signer.certificate_sha256, self._signer.sign(digest.message()))
+        yield self._codec.encode_frame(BundleEnd(frames, records, signature))
 
     def _rights(self, principal: Principal, request: ReplayRequest) -> dict[str, frozenset[str]]:
         """The sections that may be had of each stream wanted."""

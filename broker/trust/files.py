@@ -1,13 +1,15 @@
-"""Files that may be replaced while a process runs."""
+"""Files that may be replaced while a process runs, and how to replace one."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PRIVATE_FILE: Final = 0o600
+PUBLIC_FILE: Final = 0o644
 
 
 class FileState(NamedTuple):
@@ -35,3 +37,38 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return data
+
+
+def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
+    """Put a file in place atomically and durably: readers see the old bytes or the new, also after a power cut.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    # mkstemp makes the file with mode 0600, so a private one is at no time open to others.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's own entries durable.
+
+    Raises:
+        OSError
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -25,8 +25,8 @@ from broker.core.bundle import (
 )
 from broker.core.errors import BundleInvalid, EnvelopeMalformed
 from broker.core.streams import StreamPartition
-from broker.wire.codec import envelope_from, envelope_to, position_to
-from broker.wire.receipts import position_from, receipts_from, receipts_to
+from broker.wire.envelopes import envelope_from, envelope_to
+from broker.wire.receipts import position_from, position_to, receipts_from, receipts_to, signature_from, signature_to
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import auditor_pb2, checkpoint_pb2, position_pb2
 
@@ -66,6 +66,7 @@ def frame_to(frame: Frame) -> auditor_pb2.BundleFrame:
         case BundleEnd():
             message.end.SetInParent()
             message.end.frames, message.end.records = frame.frames, frame.records
+            message.end.signature.CopyFrom(signature_to(frame.signature))
     return message
 
 
@@ -175,7 +176,7 @@ def _frame(message: auditor_pb2.BundleFrame) -> Frame:  # noqa: PLR0911 - one fo
         case "partition_end":
             return PartitionEnd(message.partition_end.end_index, tuple(message.partition_end.right_hashes))
         case "end":
-            return BundleEnd(message.end.frames, message.end.records)
+            return BundleEnd(message.end.frames, message.end.records, signature_from(message.end.signature))
     text = "a frame of the bundle is of no known kind"
     raise BundleInvalid(text)
 

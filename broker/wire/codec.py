@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from broker.core.body import Body, Recipient, SectionDescriptor, check_body
-from broker.core.envelope import Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
+from broker.wire.bundle import frame_to
+from broker.wire.envelopes import envelope_from, envelope_to
 from broker.wire.events import event_from, fill_event
+from broker.wire.receipts import position_to, statement_from
 from broker.wire.times import set_ms, to_ms
-from caseexchange.broker.v1 import audit_pb2, envelope_pb2, position_pb2, receipt_pb2
+from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broker.core.bundle import Frame
+    from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.core.receipt import ReceiptStatement
-    from broker.core.streams import Position
 
 
 class ProtobufCodec:
@@ -110,6 +113,14 @@ class ProtobufCodec:
         set_ms(message.accepted_at, statement.accepted_at_ms)
         return message.SerializeToString(deterministic=True)
 
+    def encode_frame(self, frame: Frame) -> bytes:
+        """See ``RecordCodec``."""
+        return frame_to(frame).SerializeToString(deterministic=True)
+
+    def parse_statement(self, statement: bytes) -> ReceiptStatement:
+        """See ``RecordCodec``."""
+        return statement_from(statement)
+
     def encode_audit_events(self, events: Sequence[AuditEvent]) -> bytes:
         """See ``RecordCodec``."""
         message = audit_pb2.AuditEvents()
@@ -126,34 +137,6 @@ class ProtobufCodec:
             text = "not caseexchange.broker.v1.AuditEvents"
             raise EnvelopeMalformed(text) from error
         return [event_from(item) for item in message.events]
-
-
-def envelope_from(message: envelope_pb2.Envelope) -> Envelope:
-    """Read an envelope message."""
-    return Envelope(
-        message.body_type,
-        message.body,
-        tuple(Signature(item.certificate_sha256, item.value) for item in message.signatures),
-        tuple(Section(item.name, item.content) for item in message.sections),
-    )
-
-
-def envelope_to(envelope: Envelope) -> envelope_pb2.Envelope:
-    """Write an envelope message."""
-    return envelope_pb2.Envelope(
-        body_type=envelope.body_type,
-        body=envelope.body,
-        signatures=[
-            envelope_pb2.Signature(certificate_sha256=item.certificate_sha256, value=item.value)
-            for item in envelope.signatures
-        ],
-        sections=[envelope_pb2.Section(name=item.name, content=item.content) for item in envelope.sections],
-    )
-
-
-def position_to(position: Position) -> position_pb2.Position:
-    """Write a position message."""
-    return position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
 
 
 def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.wire.codec import envelope_to, position_to
+from broker.wire.envelopes import envelope_to
+from broker.wire.receipts import position_to
 from broker.wire.times import set_duration, set_ms
 from caseexchange.broker.v1 import subscriber_pb2
 

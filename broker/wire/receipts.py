@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from google.protobuf.message import DecodeError
 
 from broker.core.envelope import Signature
@@ -11,15 +9,17 @@ from broker.core.errors import EnvelopeMalformed, ReceiptInvalid
 from broker.core.receipt import Receipt, ReceiptStatement, SignedReceipts
 from broker.core.streams import Position
 from broker.wire.times import to_ms
-from caseexchange.broker.v1 import envelope_pb2, receipt_pb2
-
-if TYPE_CHECKING:
-    from caseexchange.broker.v1 import position_pb2
+from caseexchange.broker.v1 import envelope_pb2, position_pb2, receipt_pb2
 
 
 def position_from(message: position_pb2.Position) -> Position:
     """Read a position message."""
     return Position(message.stream, message.partition, message.offset)
+
+
+def position_to(position: Position) -> position_pb2.Position:
+    """Write a position message."""
+    return position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
 
 
 def statement_from(data: bytes) -> ReceiptStatement:
@@ -42,12 +42,12 @@ def statement_from(data: bytes) -> ReceiptStatement:
 
 def receipts_to(receipts: SignedReceipts) -> receipt_pb2.SignedReceipts:
     """Write the receipts of a batch."""
-    return receipt_pb2.SignedReceipts(statements=receipts.statements, signature=_signature_to(receipts.signature))
+    return receipt_pb2.SignedReceipts(statements=receipts.statements, signature=signature_to(receipts.signature))
 
 
 def receipts_from(message: receipt_pb2.SignedReceipts) -> SignedReceipts:
     """Read the receipts of a batch."""
-    return SignedReceipts(tuple(message.statements), _signature_from(message.signature))
+    return SignedReceipts(tuple(message.statements), signature_from(message.signature))
 
 
 def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
@@ -57,7 +57,7 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
         leaf_index=receipt.leaf_index,
         leaf_count=receipt.leaf_count,
         inclusion_path=receipt.inclusion_path,
-        signature=_signature_to(receipt.signature),
+        signature=signature_to(receipt.signature),
     )
 
 
@@ -68,13 +68,15 @@ def receipt_from(message: receipt_pb2.Receipt) -> Receipt:
         message.leaf_index,
         message.leaf_count,
         tuple(message.inclusion_path),
-        _signature_from(message.signature),
+        signature_from(message.signature),
     )
 
 
-def _signature_to(signature: Signature) -> envelope_pb2.Signature:
+def signature_to(signature: Signature) -> envelope_pb2.Signature:
+    """Write a signature."""
     return envelope_pb2.Signature(certificate_sha256=signature.certificate_sha256, value=signature.value)
 
 
-def _signature_from(message: envelope_pb2.Signature) -> Signature:
+def signature_from(message: envelope_pb2.Signature) -> Signature:
+    """Read a signature."""
     return Signature(message.certificate_sha256, message.value)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from caseexchange.broker.v1 import checkpoint_pb2 as _checkpoint_pb2
+from caseexchange.broker.v1 import envelope_pb2 as _envelope_pb2
 from caseexchange.broker.v1 import position_pb2 as _position_pb2
 from caseexchange.broker.v1 import receipt_pb2 as _receipt_pb2
 from collections import abc as _abc
@@ -383,19 +384,27 @@ class BundleEnd(_message.Message):
 
     FRAMES_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """How many frames stand before this one."""
     records: _builtins.int
     """How many records the bundle holds."""
+    @_builtins.property
+    def signature(self) -> _envelope_pb2.Signature:
+        """The exchange's signature over PAE("application/vnd.case-exchange.bundle.v1", D), where D is the SHA-256 of the SHA-256
+        digests of all frames before this one, as they stand in the bundle.
+        """
+
     def __init__(
         self,
         *,
         frames: _builtins.int = ...,
         records: _builtins.int = ...,
+        signature: _envelope_pb2.Signature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "records", b"records", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,95 @@
+"""``case-exchange directory``: what governance signs, and what everyone may read of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from broker.cli.options import json_option
+from broker.core.errors import DirectoryInvalid, SetupInvalid
+from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory
+from broker.trust.directory_payload import directory_payload
+from broker.trust.files import PUBLIC_FILE, read_file, replace_file
+from broker.trust.keys import load_signing_key, load_verification_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.policy import Agency, Directory
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group(no_args_is_help=True)
+def directory() -> None:
+    """Show and sign the list of agencies, their keys and their rights."""
+
+
+@directory.command()
+@click.argument("document", type=_FILE)
+@click.option("--root", required=True, type=_FILE, help="The governance public key (PEM) that you pin.")
+@json_option
+def show(document: Path, *, root: Path, as_json: bool) -> None:
+    """Verify a directory and say what it grants. With --json: the payload, to be edited and signed again.
+
+    Example:  case-exchange directory show .dev/pki/trust/directory.json --root .dev/pki/trust/governance.pem
+    """
+    opened = open_directory(_read(document), load_verification_key(root))
+    if as_json:
+        click.echo(json.dumps(json.loads(directory_payload(opened)), indent=2, ensure_ascii=False))
+        return
+    _print(opened)
+
+
+@directory.command()
+@click.argument("payload", type=_FILE)
+@click.option("--key", required=True, type=_FILE, help="The governance private key (PEM, mode 0600).")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The document to write.")
+def sign(payload: Path, *, key: Path, out: Path) -> None:
+    """Check a payload and sign it. Raise its version first: nobody takes an older or changed version.
+
+    Example:  case-exchange directory sign payload.json --key governance.key --out directory.json
+    """
+    document = sign_directory(_read(payload), load_signing_key(key))
+    try:
+        replace_file(out, document, PUBLIC_FILE)
+    except OSError as error:
+        message = f"{out} cannot be written: {error.strerror}"
+        raise SetupInvalid(message) from error
+    click.echo(f"{out}: signed")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_file(path, MAX_DIRECTORY_BYTES)
+    except OSError as error:
+        message = f"{path.name} cannot be read: {error.strerror}"
+        raise DirectoryInvalid(message) from error
+
+
+def _print(opened: Directory) -> None:
+    until = datetime.fromtimestamp(opened.expires_at_ms / 1000, UTC).date()
+    click.echo(f"{opened.trust_domain}: version {opened.version}, in force until {until}")
+    click.echo(f"purposes: {', '.join(sorted(opened.purposes))}")
+    for agency in sorted(opened.agencies.values(), key=lambda item: item.id):
+        click.echo(f"{agency.id}: {agency.name}, {len(agency.signing_certificates)} signing certificates")
+        _print_rights(agency)
+
+
+def _print_rights(agency: Agency) -> None:
+    publish: Mapping[str, frozenset[str]] = {kind: right.recipients for kind, right in agency.publish.items()}
+    for kind, recipients in sorted(publish.items()):
+        click.echo(f"  publishes {kind} to {', '.join(sorted(recipients))}{_of(agency.publish[kind].sections)}")
+    for kind, heard in sorted(agency.receive.items()):
+        click.echo(f"  receives {kind} from {', '.join(sorted(heard.publishers))}{_of(heard.sections)}")
+    for stream, right in sorted(agency.replay.items()):
+        click.echo(f"  replays {stream}{_of(right.sections)}")
+
+
+def _of(sections: frozenset[str]) -> str:
+    names = ", ".join(sorted(sections)) or "none: signatures and digests only"
+    return "" if sections == {"*"} else f" (sections: {names})"

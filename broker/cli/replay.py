@@ -1,0 +1,99 @@
+"""``case-exchange replay``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from broker.bootstrap.edge import connect
+from broker.cli.options import profile_option
+from broker.client.auditor import Auditor
+from broker.config.edge import EdgeConfig
+from broker.config.loader import load
+from broker.core.errors import BundleInvalid, SetupInvalid
+from broker.core.streams import STREAMS
+from broker.trust.files import sync_folder
+from broker.wire.bundle import MAGIC, write_frame
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from broker.client.auditor import ReplayedFrame
+
+_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
+
+
+@click.command()
+@profile_option
+@click.option("--purpose", required=True, help="Why the log is read. It becomes part of the audit stream.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The bundle to write.")
+@click.option(
+    "--stream", "streams", multiple=True, type=click.Choice(STREAMS), help="May be repeated; without it, all allowed."
+)
+@click.option("--from", "begin", type=_TIME, help="Records accepted at or after this time (UTC).")
+@click.option("--until", type=_TIME, help="Records accepted before this time (UTC).")
+def replay(
+    profile: Path, *, purpose: str, out: Path, streams: tuple[str, ...], begin: datetime | None, until: datetime | None
+) -> None:
+    """Take the log home as one portable bundle, to be checked offline with `case-exchange verify`.
+
+    Exit codes: 0 the bundle is complete, 1 refused or broken off (nothing is left behind), 2 wrong settings.
+
+    Example:  case-exchange replay --profile auditor.toml --purpose 'audit 2026-Q3' --out 2026-q3.bundle
+    """
+    config = load(EdgeConfig, profile)
+    if out.exists():
+        message = f"{out} is there already; a bundle is evidence and is never overwritten"
+        raise SetupInvalid(message)
+
+    def ask(auditor: Auditor) -> AsyncIterator[ReplayedFrame]:
+        return auditor.replay(purpose, streams=streams, accepted_from_ms=_ms(begin), accepted_until_ms=_ms(until))
+
+    records = asyncio.run(_replay(config, out, ask))
+    click.echo(f"{out}: {records} records; next: case-exchange verify {out} --root governance.pem")
+
+
+async def _replay(config: EdgeConfig, out: Path, ask: Callable[[Auditor], AsyncIterator[ReplayedFrame]]) -> int:
+    async with connect(config) as channel:
+        return await _write(ask(Auditor(channel)), out)
+
+
+async def _write(frames: AsyncIterator[ReplayedFrame], out: Path) -> int:
+    """Write a bundle whole, or leave nothing."""
+    partial = out.with_name(f".{out.name}.part")
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("replaying: {task.completed} records"))
+    records, complete = 0, False
+    try:
+        with partial.open("xb") as file, Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("replaying", total=None)
+            file.write(MAGIC)
+            async for frame in frames:
+                write_frame(file, frame.data)
+                records += frame.records
+                complete = frame.last
+                bar.update(task, completed=records)
+            file.flush()
+            os.fsync(file.fileno())
+        if not complete:
+            message = "the replay broke off before its last frame"
+            raise BundleInvalid(message)
+        partial.rename(out)
+        sync_folder(out.parent)
+    except OSError as error:
+        message = f"{out} cannot be written: {error.strerror}"
+        raise SetupInvalid(message) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return records
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else int(time.replace(tzinfo=UTC).timestamp() * 1000)

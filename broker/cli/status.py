@@ -1,0 +1,79 @@
+"""``case-exchange status``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker.bootstrap.edge import connect
+from broker.cli.main import REFUSED
+from broker.cli.options import json_option, profile_option
+from broker.client.auditor import Auditor
+from broker.client.operator import is_serving
+from broker.config.edge import EdgeConfig
+from broker.config.loader import load
+from broker.core.checkpoint import Checkpoint, parse_note
+from broker.core.errors import PositionUnknown
+from broker.core.streams import STREAMS, StreamPartition
+from broker.trust.directory import open_directory
+from broker.trust.keys import load_verification_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import grpc
+
+
+@click.command()
+@profile_option
+@json_option
+def status(profile: Path, *, as_json: bool) -> None:
+    """Say whether the broker accepts records, which directory it holds, and how far its checkpoints reach.
+
+    Exit codes: 0 it accepts records, 1 it does not or did not answer, 2 wrong settings.
+
+    Example:  case-exchange status --profile shanxi.toml
+    """
+    config = load(EdgeConfig, profile)
+    facts = asyncio.run(_status(config))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        click.echo(f"broker {config.broker.address}: {'accepts records' if facts['serving'] else 'NOT SERVING'}")
+        click.echo(f"directory: version {facts['directory_version']}, expires {facts['directory_expires_at_ms']} ms")
+        for name, size in facts["checkpoints"].items():
+            click.echo(f"  {name:12} {size} records under a signed checkpoint")
+    sys.exit(0 if facts["serving"] else REFUSED)
+
+
+async def _status(config: EdgeConfig) -> dict[str, Any]:
+    key = load_verification_key(config.trust.governance_key)
+    async with connect(config) as channel:
+        serving = await is_serving(channel)
+        directory = open_directory(await Auditor(channel).directory(), key)
+        return {
+            "serving": serving,
+            "directory_version": directory.version,
+            "directory_expires_at_ms": directory.expires_at_ms,
+            "checkpoints": await _sizes(channel),
+        }
+
+
+async def _sizes(channel: grpc.aio.Channel) -> dict[str, int]:
+    """The size that each partition's newest checkpoint states. Whether it is true is for an audit to find out."""
+    auditor, sizes = Auditor(channel), {}
+    for stream in STREAMS:
+        number = 0
+        while True:
+            partition = StreamPartition(stream, number)
+            try:
+                note = await auditor.checkpoint(partition)
+            except PositionUnknown:
+                break
+            sizes[str(partition)] = Checkpoint.parse(parse_note(note).text).size
+            number += 1
+    return sizes

@@ -1,0 +1,118 @@
+"""``case-exchange verify``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from broker.bootstrap.verify import verify_bundle
+from broker.cli.main import REFUSED, could_not
+from broker.core.errors import CaseExchangeError
+
+if TYPE_CHECKING:
+    from broker.core.audit import AuditReport
+    from broker.core.findings import Finding
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--root",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The governance public key (PEM) that you pin.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def verify(bundle: Path, root: Path, *, as_json: bool) -> None:
+    """Check a replay bundle offline, trusting nothing but the pinned governance key.
+
+    Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
+
+    Example:  case-exchange verify 2026-q3.bundle --root governance.pem
+    """
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("verifying", total=bundle.stat().st_size)
+            report = verify_bundle(bundle, root, lambda size: bar.advance(task, size))
+    except CaseExchangeError as failure:
+        could_not(failure)
+    if as_json:
+        click.echo(json.dumps(_facts(report), indent=2))
+    else:
+        _print(report)
+    sys.exit(0 if report.clean else REFUSED)
+
+
+def _print(report: AuditReport) -> None:
+    header = report.header
+    click.echo(f"{header.trust_domain}: replayed by {header.auditor} at {_time(header.created_at_ms)}")
+    click.echo(f"purpose: {header.purpose}")
+    for item in report.partitions:
+        leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
+        click.echo(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
+    click.echo(
+        f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries"
+    )
+    for finding in report.findings:
+        click.echo(_line(finding))
+    if report.findings_left_out:
+        click.echo(f"and {report.findings_left_out} findings more")
+    if report.clean:
+        click.echo("nothing is wrong: every record is present, unmodified, and signed by whom it says")
+    else:
+        click.echo("THE LOG IS NOT WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+
+
+def _line(finding: Finding) -> str:
+    where = f" at {finding.position}" if finding.position is not None else ""
+    which = f" record {finding.record_id}" if finding.record_id else ""
+    return f"{finding.severity.value}: {finding.code}{which}{where}: {finding.message}"
+
+
+def _facts(report: AuditReport) -> dict[str, Any]:
+    header = report.header
+    return {
+        "clean": report.clean,
+        "trust_domain": header.trust_domain,
+        "auditor": header.auditor,
+        "purpose": header.purpose,
+        "created_at": _time(header.created_at_ms),
+        "accepted_from": _time(header.accepted_from_ms),
+        "accepted_until": _time(header.accepted_until_ms),
+        "records": report.records,
+        "withheld_sections": report.withheld_sections,
+        "deliveries": report.deliveries,
+        "partitions": [
+            {
+                "partition": str(item.partition),
+                "tree_size": item.tree_size,
+                "root": item.root,
+                "first_index": item.first_index,
+                "end_index": item.end_index,
+            }
+            for item in report.partitions
+        ],
+        "findings": [
+            {
+                "severity": finding.severity.value,
+                "code": finding.code,
+                "record_id": finding.record_id,
+                "position": str(finding.position) if finding.position is not None else "",
+                "message": finding.message,
+            }
+            for finding in report.findings
+        ],
+        "findings_left_out": report.findings_left_out,
+    }
+
+
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

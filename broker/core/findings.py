@@ -1,0 +1,117 @@
+"""The words of an audit: findings, what is known of an entry, and what judging needs from outside the core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from broker.core.body import Body
+    from broker.core.events import AuditEvent
+    from broker.core.policy import Directory
+    from broker.core.receipt import ReceiptStatement
+    from broker.core.streams import Position
+
+
+class Severity(Enum):
+    """What a finding means."""
+
+    ERROR = "error"
+    """Something is not what it should be."""
+    WARNING = "warning"
+    """Something cannot be told from this bundle alone."""
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: what, and with which record."""
+
+    severity: Severity
+    code: str
+    message: str
+    record_id: str = ""
+    position: Position | None = None
+
+
+class Certificate(Protocol):
+    """A signing certificate that a directory lists."""
+
+    @property
+    def agency(self) -> str:
+        """Whose it is."""
+
+    def check_valid(self, at_ms: int) -> None:
+        """Raise unless it was valid and unrevoked at this time."""
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Raise unless it signed these bytes."""
+
+
+class Certificates(Protocol):
+    """The signing certificates of one directory version."""
+
+    def signer(self, certificate_sha256: bytes) -> Certificate:
+        """The certificate of this fingerprint, or SignerUnknown."""
+
+
+class Reader(Protocol):
+    """Bytes to core types."""
+
+    def parse_body(self, body: bytes) -> Body:
+        """Read a body, or raise EnvelopeMalformed."""
+
+    def parse_statement(self, statement: bytes) -> ReceiptStatement:
+        """Read a receipt's statement, or raise ReceiptInvalid."""
+
+    def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
+        """Read an audit record's section, or raise EnvelopeMalformed."""
+
+
+class DirectoryVersion(NamedTuple):
+    """A directory that the pinned governance key signed, and since when it was in force (epoch milliseconds)."""
+
+    in_force_from_ms: int
+    directory: Directory
+    certificates: Certificates
+
+
+class Delivery(NamedTuple):
+    """A copy that left the broker, as the audit stream tells."""
+
+    agency: str
+    position: Position
+    told_at: Position
+
+
+class EntryFacts(NamedTuple):
+    """What the judgement of the whole needs to know of one entry."""
+
+    position: Position
+    accepted_at_ms: int
+    log_id: str
+    epoch: int
+    record_id: str
+    publisher: str
+    kind: str
+    recipients: tuple[tuple[str, int], ...]
+    withheld_sections: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What was found out about one batch. Picklable, and small beside the batch."""
+
+    leaf_hashes: list[bytes]
+    facts: list[EntryFacts]
+    deliveries: list[Delivery]
+    findings: list[Finding]
+
+
+def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
+    """Something is not what it should be."""
+    return Finding(Severity.ERROR, code, message, record_id, position)
+
+
+def warning(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
+    """Something cannot be told from this bundle alone."""
+    return Finding(Severity.WARNING, code, message, record_id, position)

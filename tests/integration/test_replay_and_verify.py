@@ -1,0 +1,254 @@
+"""Replay over the wire, verify offline: through the commands themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from broker.bootstrap.verify import verify_bundle
+from broker.cli.verify import verify
+from broker.client.records import SectionDraft
+from broker.client.subscriber import SubscribeOptions
+from broker.core import errors
+from broker.core.bundle import PartitionRecords
+from broker.core.streams import STREAMS, StreamPartition
+from broker.wire.bundle import MAGIC, frame_from, frame_to, read_frames, write_frame
+from tests.support.exchange import Exchange, running_exchange
+from tests.support.pki import SamplePki
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from broker.core.bundle import Frame
+
+CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(12)]
+
+
+class Bundle(NamedTuple):
+    path: Path
+    pki: SamplePki
+
+    @property
+    def root(self) -> Path:
+        return self.pki.folder.trust / "governance.pem"
+
+    def frames(self) -> list[Frame]:
+        with self.path.open("rb") as file:
+            return [frame_from(data) for data in read_frames(file)]
+
+    def altered(self, folder: Path, frames: list[Frame]) -> Bundle:
+        path = folder / "altered.bundle"
+        with path.open("wb") as file:
+            file.write(MAGIC)
+            for frame in frames:
+                write_frame(file, frame_to(frame).SerializeToString(deterministic=True))
+        return Bundle(path, self.pki)
+
+    def codes(self) -> set[str]:
+        report = verify_bundle(self.path, self.root, lambda _: None)
+        return {finding.code for finding in report.findings if finding.severity.value == "error"}
+
+
+async def replayed(exchange: Exchange, path: Path, **asked: Any) -> Bundle:
+    log = exchange.broker.log
+    ends = {}
+    for stream in STREAMS:
+        for number in range(log.partitions(stream)):
+            partition = StreamPartition(stream, number)
+            ends[partition] = await log.end_offset(partition)
+    async with asyncio.timeout(20):
+        await exchange.broker.follower.covered(ends)
+    with path.open("wb") as file:
+        file.write(MAGIC)
+        async for frame in (await exchange.auditor()).replay("a test of the replay", **asked):
+            write_frame(file, frame.data)
+    return Bundle(path, exchange.pki)
+
+
+@pytest.fixture(scope="module")
+def bundle(pki: SamplePki, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Two agencies' records in several partitions, delivered and acknowledged."""
+    folder = tmp_path_factory.mktemp("replay")
+
+    async def make() -> Bundle:
+        async with running_exchange(pki, folder / "log") as exchange:
+            shanxi, hebei = exchange.maker(), exchange.maker("hebei-police")
+            publisher, other = await exchange.publisher(), await exchange.publisher("hebei-police")
+            for case in CASES:
+                await publisher.publish(shanxi.make(case=case))
+                sections = (SectionDraft("case", "T", b"open"), SectionDraft("identity", "T", b"secret"))
+                await other.publish(
+                    hebei.make(
+                        "CaseRecord",
+                        "cases",
+                        to=("child-aid-ngo",),
+                        case=case,
+                        purpose="child-rescue",
+                        sections=sections,
+                    )
+                )
+            options = SubscribeOptions("samples", frozenset({"SampleRequest"}))
+            taken = 0
+            async with asyncio.timeout(20), (await exchange.subscriber()).subscribe(options) as stream:
+                async for batch in stream:
+                    await stream.ack([delivered.delivery_id for delivered in batch])
+                    taken += len(batch)
+                    if taken == len(CASES):
+                        break
+            return await replayed(exchange, folder / "whole.bundle")
+
+    return asyncio.run(make())
+
+
+def run(bundle: Bundle, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root), *options])
+    return result.exit_code, result.stdout
+
+
+def test_an_honest_bundle_is_clean(bundle: Bundle) -> None:
+    code, text = run(bundle)
+    assert code == 0, text
+    assert "nothing is wrong" in text
+
+
+def test_the_report_says_as_json_what_it_covers(bundle: Bundle) -> None:
+    code, text = run(bundle, "--json")
+    report = json.loads(text)
+    assert code == 0
+    assert report["clean"] is True
+    assert report["findings"] == []
+    assert report["deliveries"] == len(CASES)
+    # An auditor needs no child's record: both sections of every record were withheld.
+    assert report["withheld_sections"] == 3 * len(CASES)
+    assert {item["partition"].split("/")[0] for item in report["partitions"]} == set(STREAMS)
+
+
+def test_another_governance_key_checks_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    other = SamplePki.build(tmp_path / "other")
+    result = CliRunner().invoke(verify, [str(bundle.path), "--root", str(other.folder.trust / "governance.pem")])
+    assert result.exit_code == 2
+    assert "DIRECTORY_INVALID" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a bundle", MAGIC, MAGIC + b"\x05abc"], ids=["empty", "text", "bare", "cut"]
+)
+def test_a_file_that_is_no_bundle_is_said_to_be_none(bundle: Bundle, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    code, _ = run(Bundle(path, bundle.pki))
+    assert code == 2
+
+
+def first_records(frames: list[Frame], *, at_least: int = 2) -> tuple[int, PartitionRecords]:
+    for place, frame in enumerate(frames):
+        if isinstance(frame, PartitionRecords) and len(frame.entries) >= at_least:
+            return place, frame
+    raise AssertionError
+
+
+def change(frame: PartitionRecords, **changes: Any) -> PartitionRecords:
+    return PartitionRecords(changes.get("entries", frame.entries), changes.get("receipts", frame.receipts))
+
+
+def flip(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def with_first_entry(frame: PartitionRecords, **changes: Any) -> PartitionRecords:
+    return change(frame, entries=(frame.entries[0]._replace(**changes), *frame.entries[1:]))
+
+
+def flipped_body(frame: PartitionRecords) -> PartitionRecords:
+    envelope = frame.entries[0].envelope
+    return with_first_entry(frame, envelope=replace(envelope, body=flip(envelope.body, len(envelope.body) - 3)))
+
+
+def flipped_signature(frame: PartitionRecords) -> PartitionRecords:
+    envelope = frame.entries[0].envelope
+    (signature,) = envelope.signatures
+    return with_first_entry(
+        frame, envelope=replace(envelope, signatures=(signature._replace(value=flip(signature.value, 20)),))
+    )
+
+
+@pytest.mark.parametrize(
+    ("tamper", "code"),
+    [
+        pytest.param(flipped_signature, "SIGNATURE_INVALID", id="flipped signature"),
+        pytest.param(flipped_body, "TREE_MISMATCH", id="flipped body"),
+        pytest.param(
+            lambda frame: with_first_entry(frame, accepted_at_ms=frame.entries[0].accepted_at_ms - 1),
+            "RECEIPT_INVALID",
+            id="another time",
+        ),
+        pytest.param(lambda frame: with_first_entry(frame, log_id="f" * 32), "LOG_CHANGED", id="another log"),
+        pytest.param(lambda frame: change(frame, entries=frame.entries[1:]), "RECORD_MISSING", id="dropped"),
+        pytest.param(
+            lambda frame: change(frame, entries=(frame.entries[0], *frame.entries)), "RECORD_REPEATED", id="repeated"
+        ),
+        pytest.param(
+            lambda frame: change(frame, entries=(frame.entries[1], frame.entries[0], *frame.entries[2:])),
+            "OUT_OF_ORDER",
+            id="reordered",
+        ),
+    ],
+)
+def test_tampering_is_named_with_its_record(
+    bundle: Bundle, tmp_path: Path, tamper: Callable[[PartitionRecords], PartitionRecords], code: str
+) -> None:
+    frames = bundle.frames()
+    place, frame = first_records(frames)
+    frames[place] = tamper(frame)
+    altered = bundle.altered(tmp_path, frames)
+    report = verify_bundle(altered.path, altered.root, lambda _: None)
+    assert code in {finding.code for finding in report.findings}
+    # Besides what the tree says, the very record or its place is named.
+    named = {finding.position for finding in report.findings}
+    assert named & {frame.entries[0].position, frame.entries[1].position}
+    exit_code, text = run(altered)
+    assert exit_code == 1
+    assert "THE LOG IS NOT WHAT WAS SIGNED" in text
+
+
+def test_a_dropped_frame_and_a_cut_are_findings(bundle: Bundle, tmp_path: Path) -> None:
+    frames = bundle.frames()
+    place, _ = first_records(frames)
+    assert "RECORD_MISSING" in bundle.altered(tmp_path, frames[:place] + frames[place + 1 :]).codes()
+    assert "BUNDLE_INVALID" in bundle.altered(tmp_path, frames[:-1]).codes()
+    assert "BUNDLE_INVALID" in bundle.altered(tmp_path, [*frames, frames[-1]]).codes()
+
+
+def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Path) -> None:
+    data = bundle.path.read_bytes()
+    path = tmp_path / "flipped.bundle"
+    # Every 37th byte: a prime, so that all kinds of fields are met in all their places.
+    for at in range(0, len(data), 37):
+        path.write_bytes(flip(data, at))
+        try:
+            report = verify_bundle(path, bundle.root, lambda _: None)
+        except errors.CaseExchangeError:
+            continue
+        assert not report.clean, f"byte {at} of {len(data)}"
+
+
+async def test_a_period_is_replayed_and_clean(pki: SamplePki, tmp_path: Path) -> None:
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        maker, publisher = exchange.maker(), await exchange.publisher()
+        times = []
+        for case in CASES:
+            receipt = await publisher.publish(maker.make(case=case))
+            times.append(exchange.receipts().verify(receipt).accepted_at_ms)
+        part = await replayed(
+            exchange, tmp_path / "part", streams=("dna",), accepted_from_ms=times[3], accepted_until_ms=times[8]
+        )
+    report = verify_bundle(part.path, part.root, lambda _: None)
+    assert report.clean
+    assert report.records == sum(times[3] <= time < times[8] for time in times)
+    assert {finding.code for finding in report.findings} <= {"PERIOD_EDGES", "SEQUENCE_GAP"}

@@ -1,0 +1,140 @@
+"""The grammar of alleles and the names of loci: one place for every format that carries STR profiles.
+
+An allele is text: ``9.3`` is a name. Sources write the same thing in several ways: CODIS and NIEM put the operator of
+an off-ladder allele before the number, GENis after it; Prüm writes a wild card.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from caseexchange.records.v1 import dna_pb2
+
+_NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,]([1-4]))?")
+_OPERATORS: Final = (
+    (re.compile(r"<\s*(.+)"), dna_pb2.ALLELE_OPERATOR_BELOW),
+    (re.compile(r">\s*(.+)"), dna_pb2.ALLELE_OPERATOR_ABOVE),
+    (re.compile(r"(.+?)\s*<"), dna_pb2.ALLELE_OPERATOR_BELOW),
+    (re.compile(r"(.+?)\s*>"), dna_pb2.ALLELE_OPERATOR_ABOVE),
+)
+_OFF_LADDER: Final = frozenset({"OL"})
+_WILDCARD: Final = frozenset({"*"})
+_SEX: Final = frozenset({"X", "Y"})
+AMELOGENIN: Final = "Amelogenin"
+_PENTANUCLEOTIDE: Final = frozenset({"Penta D", "Penta E", "CD4"})
+
+CODIS_20: Final = (
+    "CSF1PO",
+    "D1S1656",
+    "D2S441",
+    "D2S1338",
+    "D3S1358",
+    "D5S818",
+    "D7S820",
+    "D8S1179",
+    "D10S1248",
+    "D12S391",
+    "D13S317",
+    "D16S539",
+    "D18S51",
+    "D19S433",
+    "D21S11",
+    "D22S1045",
+    "FGA",
+    "TH01",
+    "TPOX",
+    "vWA",
+)
+CHINESE_KITS: Final = ("D6S1043", "Penta D", "Penta E", "Yindel")
+OTHERS: Final = ("SE33", "D1S1677", "D2S1360", "D4S2408", "D6S474", "D9S1122", "D17S1301", "F13A01", "F13B", "FESFPS")
+OTHERS_2: Final = ("LPL", "CD4", "CYAR04", "D14S1434", "D20S482", "D3S4529", "D11S4463", "D9S2157", "D10S2325")
+Y_LOCI: Final = (
+    "DYS19",
+    "DYS385",
+    "DYS389I",
+    "DYS389II",
+    "DYS390",
+    "DYS391",
+    "DYS392",
+    "DYS393",
+    "DYS437",
+    "DYS438",
+    "DYS439",
+    "DYS448",
+    "DYS449",
+    "DYS456",
+    "DYS458",
+    "DYS460",
+    "DYS481",
+    "DYS518",
+    "DYS533",
+    "DYS549",
+    "DYS570",
+    "DYS576",
+    "DYS627",
+    "DYS635",
+    "DYS643",
+    "DYF387S1",
+    "Y GATA H4",
+)
+_ALIASES: Final = {"AMEL": AMELOGENIN, "THO1": "TH01", "TP0X": "TPOX", "DYS385A/B": "DYS385", "YGATAH4": "Y GATA H4"}
+_BY_SPELLING: Final = {
+    re.sub(r"[\s_-]", "", name).upper(): name
+    for name in (AMELOGENIN, *CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2, *Y_LOCI)
+} | _ALIASES
+
+
+class ParsedAllele(NamedTuple):
+    """An allele in canonical form."""
+
+    value: str
+    operator: dna_pb2.AlleleOperator.ValueType
+
+
+def canonical_locus(name: str) -> str | None:
+    """The usual name of a locus, whatever its spelling, or None where it is no locus known here."""
+    return _BY_SPELLING.get(re.sub(r"[\s_-]", "", name).upper())
+
+
+def parse_allele(locus: str, text: str) -> ParsedAllele | None:
+    """Read an allele as a source wrote it, or None where it is none of this locus."""
+    text = text.strip()
+    if locus == AMELOGENIN:
+        return ParsedAllele(text.upper(), dna_pb2.ALLELE_OPERATOR_EQUAL) if text.upper() in _SEX else None
+    if text.upper() in _OFF_LADDER:
+        return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_OFF_LADDER)
+    if text in _WILDCARD:
+        return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
+    for pattern, operator in _OPERATORS:
+        match = pattern.fullmatch(text)
+        if match is not None:
+            value = _canonical_number(locus, match[1])
+            return None if value is None else ParsedAllele(value, operator)
+    value = _canonical_number(locus, text)
+    return None if value is None else ParsedAllele(value, dna_pb2.ALLELE_OPERATOR_EQUAL)
+
+
+def allele_text(allele: dna_pb2.Allele) -> str:
+    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``."""
+    match allele.operator:
+        case dna_pb2.ALLELE_OPERATOR_BELOW:
+            return f"<{allele.value}"
+        case dna_pb2.ALLELE_OPERATOR_ABOVE:
+            return f">{allele.value}"
+        case dna_pb2.ALLELE_OPERATOR_OFF_LADDER:
+            return "OL"
+        case dna_pb2.ALLELE_OPERATOR_WILDCARD:
+            return "*"
+    return allele.value
+
+
+def _canonical_number(locus: str, text: str) -> str | None:
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
+        return None
+    whole, part = match.groups()
+    # Four bases are a whole repeat, but for repeats of five.
+    if part == "4" and locus not in _PENTANUCLEOTIDE:
+        return None
+    return f"{int(whole)}.{part}" if part else str(int(whole))

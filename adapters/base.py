@@ -1,0 +1,222 @@
+"""What every adapter is: a pure function between the bytes of an agency's format and records, with coded issues.
+
+An adapter never opens a file, a socket or a clock, and never raises on bad input: a file that cannot be read is an
+issue too. No issue quotes what a person's field holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+
+from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+Record: TypeAlias = (
+    case_pb2.CaseRecord
+    | case_pb2.Tip
+    | case_pb2.Closure
+    | case_pb2.Correction
+    | dna_pb2.SampleRequest
+    | dna_pb2.StrProfile
+    | dna_pb2.MatchNotification
+    | dna_pb2.NoMatchResult
+    | notice_pb2.PublicNotice
+)
+RECORD_TYPES: Final[Mapping[str, type[Record]]] = MappingProxyType(
+    {
+        kind.DESCRIPTOR.name: kind
+        for kind in (
+            case_pb2.CaseRecord,
+            case_pb2.Tip,
+            case_pb2.Closure,
+            case_pb2.Correction,
+            dna_pb2.SampleRequest,
+            dna_pb2.StrProfile,
+            dna_pb2.MatchNotification,
+            dna_pb2.NoMatchResult,
+            notice_pb2.PublicNotice,
+        )
+    }
+)
+"""The message of each kind of record."""
+
+
+class Severity(Enum):
+    """What an issue means for what was read."""
+
+    REJECT_FILE = "reject_file"
+    REJECT_RECORD = "reject_record"
+    WARN = "warn"
+    INFO = "info"
+
+
+class Issue(NamedTuple):
+    """One thing to be known about a file: a stable code, where (line, row, element), and words without a value."""
+
+    severity: Severity
+    code: str
+    locator: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a file is read.
+
+    Attributes:
+        bytes: of the file.
+        records: in the file.
+        field_characters: in one field.
+        attachment_bytes: of one attached file.
+        depth: of nested elements.
+    """
+
+    bytes: int = 64 * 1024 * 1024
+    records: int = 100_000
+    field_characters: int = 20_000
+    attachment_bytes: int = 3 * 1024 * 1024
+    depth: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as it came, and the files that it may refer to, by name."""
+
+    content: bytes
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class DecodedRecord(NamedTuple):
+    """One record, the number by which its source knows the case or sample, and where it stood in the source.
+
+    The number never becomes a routing field: the edge turns it into an opaque case id (adapters/spool.py).
+    """
+
+    record: Record
+    case_reference: str
+    locator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What was read. With a REJECT_FILE issue there are no records."""
+
+    records: tuple[DecodedRecord, ...]
+    issues: tuple[Issue, ...]
+    source_sha256: bytes
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the file as a whole was refused."""
+        return any(issue.severity is Severity.REJECT_FILE for issue in self.issues)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What was written. With a REJECT_FILE issue the content is empty; a WARN names what the format cannot carry."""
+
+    content: bytes
+    attachments: Mapping[str, bytes]
+    issues: tuple[Issue, ...]
+
+
+class Adapter(Protocol):
+    """One agency format, both ways. Stateless; safe to call from any thread."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line and in provenance."""
+
+    @property
+    def media_type(self) -> str:
+        """Of the files."""
+
+    @property
+    def suffix(self) -> str:
+        """Of the files, with the dot."""
+
+    @property
+    def decodes(self) -> frozenset[str]:
+        """Kinds of record that it reads."""
+
+    @property
+    def encodes(self) -> frozenset[str]:
+        """Kinds of record that it writes."""
+
+    def sniff(self, content: bytes) -> bool:
+        """Whether a file that begins like this may be of this format. Cheap."""
+
+    def decode(self, source: Source, limits: Limits) -> Decoded:
+        """Read a file. Never raises on what it holds; accepts record by record."""
+
+    def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
+        """Write records of the kinds that it encodes."""
+
+
+class IssueList:
+    """Collects issues; what a decoder writes into."""
+
+    def __init__(self) -> None:
+        self.items: list[Issue] = []
+
+    def reject_file(self, code: str, locator: str, message: str) -> None:
+        """Nothing of the file can be used."""
+        self.items.append(Issue(Severity.REJECT_FILE, code, locator, message))
+
+    def reject_record(self, code: str, locator: str, message: str) -> None:
+        """This record cannot be used; the others can."""
+        self.items.append(Issue(Severity.REJECT_RECORD, code, locator, message))
+
+    def warn(self, code: str, locator: str, message: str) -> None:
+        """Used, but somebody should look."""
+        self.items.append(Issue(Severity.WARN, code, locator, message))
+
+    def info(self, code: str, locator: str, message: str) -> None:
+        """Worth knowing."""
+        self.items.append(Issue(Severity.INFO, code, locator, message))
+
+    def decoded(self, records: Sequence[DecodedRecord], content: bytes) -> Decoded:
+        """Close the list over what was read."""
+        rejected = any(issue.severity is Severity.REJECT_FILE for issue in self.items)
+        kept = () if rejected else tuple(records)
+        return Decoded(kept, tuple(self.items), hashlib.sha256(content).digest())
+
+    def encoded(self, content: bytes, attachments: Mapping[str, bytes]) -> Encoded:
+        """Close the list over what was written."""
+        rejected = any(issue.severity is Severity.REJECT_FILE for issue in self.items)
+        return Encoded(b"" if rejected else content, {} if rejected else dict(attachments), tuple(self.items))
+
+
+def kind_of(record: Record) -> str:
+    """The kind of a record: its message's name."""
+    return record.DESCRIPTOR.name
+
+
+def provenance(adapter: str, version: str, local_id: str, content_sha256: bytes) -> common_pb2.Provenance:
+    """Where a record comes from."""
+    return common_pb2.Provenance(
+        source_format=adapter,
+        source_format_version=version,
+        source_record_id=local_id,
+        source_sha256=content_sha256,
+    )
+
+
+def populated(message: Message, prefix: str = "") -> set[str]:
+    """The paths of every field that holds something, as ``event_place.text``; repeated fields by their own name."""
+    found: set[str] = set()
+    for descriptor, value in message.ListFields():
+        path = prefix + descriptor.name
+        if descriptor.message_type is None or descriptor.is_repeated:
+            found.add(path)
+        else:
+            found |= populated(value, path + ".") or {path}
+    return found

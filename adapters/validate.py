@@ -1,0 +1,122 @@
+"""What a record must be before it is signed, and is held to again after it was opened.
+
+Formats differ in what they demand; this is what the exchange demands of all. Errors are issues, located by field path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from adapters.alleles import canonical_locus, parse_allele
+from adapters.base import Issue, IssueList, Record, kind_of
+from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_PHOTOS: Final = 8
+MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
+_DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
+_LR_TOLERANCE: Final = 0.01
+"""How far the text and the logarithm of one likelihood ratio may be apart, in powers of ten: texts are rounded."""
+_REQUIRED: Final = {
+    "CaseRecord": ("kind", "local_id"),
+    "Tip": ("text",),
+    "Closure": ("outcome",),
+    "Correction": ("target_record_id", "kind"),
+    "SampleRequest": ("barcode", "role"),
+    "StrProfile": ("barcode", "loci"),
+    "MatchNotification": ("match_id", "stage", "relationship", "likelihood_ratio", "loci_compared"),
+    "NoMatchResult": ("barcode", "reason"),
+    "PublicNotice": ("notice_id", "action"),
+}
+
+
+def validate(record: Record) -> list[Issue]:
+    """The issues of a record; one of severity REJECT_RECORD says that it must not be signed, or not be used."""
+    issues = IssueList()
+    for name in _REQUIRED[kind_of(record)]:
+        if not getattr(record, name):
+            issues.reject_record("FIELD_MISSING", name, f"a {kind_of(record)} needs {name}")
+    match record:
+        case case_pb2.CaseRecord():
+            _case(record, "", issues)
+        case case_pb2.Correction():
+            _case(record.replacement, "replacement.", issues)
+        case case_pb2.Tip():
+            _photos(record.photos, "photos", issues)
+        case dna_pb2.StrProfile():
+            _profile(record, issues)
+        case dna_pb2.MatchNotification():
+            _likelihood_ratio(record, issues)
+        case notice_pb2.PublicNotice():
+            _photos(record.photos, "photos", issues)
+    return issues.items
+
+
+def _case(record: case_pb2.CaseRecord, prefix: str, issues: IssueList) -> None:
+    for name in ("event_date", "found_date", "birth"):
+        if record.HasField(name):
+            _date(getattr(record, name), prefix + name, issues)
+    if record.HasField("age") and not 0 <= record.age.least <= record.age.greatest <= 150:  # noqa: PLR2004 - years
+        issues.reject_record("AGE_INVALID", f"{prefix}age", "an age is a span of years from 0 to 150")
+    _photos(record.photos, f"{prefix}photos", issues)
+
+
+def _date(date: common_pb2.PartialDate, path: str, issues: IssueList) -> None:
+    whole = 0 <= date.month <= 12 and 0 <= date.day <= 31  # noqa: PLR2004 - months and days
+    if not whole or (date.day and not date.month) or (date.month and not date.year and not date.original_text):
+        issues.reject_record("DATE_INVALID", path, "not a date, nor a part of one")
+
+
+def _photos(photos: Iterable[common_pb2.Photo], path: str, issues: IssueList) -> None:
+    listed = list(photos)
+    if len(listed) > MAX_PHOTOS:
+        issues.reject_record("PHOTOS_TOO_MANY", path, f"a record carries at most {MAX_PHOTOS} photos")
+    for number, photo in enumerate(listed):
+        where = f"{path}[{number}]"
+        if not photo.content:
+            if not photo.url:
+                issues.reject_record("PHOTO_EMPTY", where, "a photo has neither bytes nor an address")
+            continue
+        if photo.sha256 != hashlib.sha256(photo.content).digest():
+            issues.reject_record("PHOTO_DIGEST", where, "a photo's bytes are not those of its digest")
+        if not photo.content.startswith(MEDIA_TYPES.get(photo.media_type, b"\0none")):
+            issues.reject_record("PHOTO_TYPE", where, "a photo is not of the media type that it states")
+
+
+def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
+    seen: set[str] = set()
+    for number, call in enumerate(record.loci):
+        where = f"loci[{number}]"
+        if canonical_locus(call.locus) != call.locus:
+            issues.reject_record(
+                "LOCUS_UNKNOWN", where, "the locus is none that is known here, or not by its usual name"
+            )
+            continue
+        if call.locus in seen:
+            issues.reject_record("LOCUS_REPEATED", where, "the locus stands twice")
+        seen.add(call.locus)
+        if not call.alleles:
+            issues.reject_record("ALLELE_MISSING", where, "the locus has no allele")
+        for place, allele in enumerate(call.alleles):
+            parsed = parse_allele(call.locus, allele.value) if allele.value else None
+            named = parsed is not None and parsed.value == allele.value
+            nameless = allele.operator in {dna_pb2.ALLELE_OPERATOR_OFF_LADDER, dna_pb2.ALLELE_OPERATOR_WILDCARD}
+            if nameless == bool(allele.value) or (not nameless and not named) or not allele.operator:
+                issues.reject_record("ALLELE_INVALID", f"{where}.alleles[{place}]", "not an allele of this locus")
+
+
+def _likelihood_ratio(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
+    text = record.likelihood_ratio
+    if not _DECIMAL.fullmatch(text):
+        issues.reject_record("LR_INVALID", "likelihood_ratio", "a likelihood ratio is a decimal number as text")
+        return
+    mantissa, _, exponent = text.lower().partition("e")
+    number = float(mantissa)
+    logarithm = math.log10(number) + int(exponent or 0) if number else -math.inf
+    if not math.isclose(logarithm, record.log10_likelihood_ratio, abs_tol=_LR_TOLERANCE):
+        issues.reject_record("LR_CONTRADICTION", "log10_likelihood_ratio", "the logarithm is not that of the text")

@@ -75,14 +75,12 @@ class Limits:
         bytes: of the file.
         records: in the file.
         field_characters: in one field.
-        attachment_bytes: of one attached file.
         depth: of nested elements.
     """
 
     bytes: int = 64 * 1024 * 1024
     records: int = 100_000
     field_characters: int = 20_000
-    attachment_bytes: int = 3 * 1024 * 1024
     depth: int = 32
 
 

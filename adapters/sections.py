@@ -29,8 +29,9 @@ _CASE: Final = {
         "found_place",
         "blood_sampled",
     ),
-    "description": ("sex", "age", "height", "weight", "blood_group", "features", "narrative"),
-    "identity": ("names", "birth", "documents", "ethnicity", "household", "profile_urls"),
+    "description": ("sex", "age", "height", "weight", "blood_group", "features"),
+    # What is told in words may tell names.
+    "identity": ("narrative", "names", "birth", "documents", "ethnicity", "household", "profile_urls"),
     "contact": ("contacts",),
     "photos": ("photos",),
     "provenance": ("provenance",),

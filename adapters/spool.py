@@ -15,6 +15,7 @@ import hmac
 import os
 import secrets
 import sqlite3
+import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
@@ -57,7 +58,7 @@ class CaseReference(NamedTuple):
 
 
 class Spool:
-    """See the module. For one process and one thread at a time.
+    """See the module. For one process, which may have several threads: a transaction keeps the others waiting.
 
     Raises (every method):
         SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
@@ -68,8 +69,9 @@ class Spool:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made with its mode before anything is written into it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._lock = threading.RLock()
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            with _translated():
+            with self._locked():
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
                 # One gateway to a spool: the lock is held for as long as the connection is open.
@@ -85,9 +87,14 @@ class Spool:
         self._connection.close()
 
     @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._lock, _translated():
+            yield
+
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """What is done inside is durable when it is left, or undone when it raises."""
-        with _translated():
+        with self._locked():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -105,12 +112,12 @@ class Spool:
 
     def add_source(self, sha256: bytes) -> None:
         """Remember a source file. Inside the transaction that takes in its records."""
-        with _translated():
+        with self._locked():
             self._connection.execute("INSERT INTO sources VALUES (?)", (sha256,))
 
     def next_sequence(self, recipient: str) -> int:
         """The next of our running numbers for this agency, from 1. Inside the transaction that takes in its record."""
-        with _translated():
+        with self._locked():
             row = self._connection.execute(
                 "INSERT INTO sequences VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
                 (recipient,),
@@ -119,12 +126,12 @@ class Spool:
 
     def add_outgoing(self, record_id: str, envelope: bytes) -> None:
         """Take in a signed record to be published."""
-        with _translated():
+        with self._locked():
             self._connection.execute("INSERT INTO outgoing (record_id, envelope) VALUES (?, ?)", (record_id, envelope))
 
     def outgoing(self, limit: int) -> list[Outgoing]:
         """The oldest records without a receipt, in the order in which they came in."""
-        with _translated():
+        with self._locked():
             rows = self._connection.execute(
                 "SELECT record_id, envelope FROM outgoing ORDER BY number LIMIT ?", (limit,)
             ).fetchall()
@@ -132,13 +139,13 @@ class Spool:
 
     def add_receipt(self, record_id: str, receipt: bytes) -> None:
         """Keep a record's receipt; the record is no longer outgoing."""
-        with _translated():
+        with self._locked():
             self._connection.execute("REPLACE INTO receipts VALUES (?, ?)", (record_id, receipt))
         self.drop_outgoing(record_id)
 
     def drop_outgoing(self, record_id: str) -> None:
         """Give up a record that the broker refused for good."""
-        with _translated():
+        with self._locked():
             self._connection.execute("DELETE FROM outgoing WHERE record_id = ?", (record_id,))
 
     def receipt(self, record_id: str) -> bytes | None:
@@ -168,7 +175,7 @@ class Spool:
 
     def add_reference(self, reference: str, case_id: str, record_id: str) -> None:
         """Remember what a number stands for. The newest record that tells of it counts."""
-        with _translated():
+        with self._locked():
             self._connection.execute("REPLACE INTO case_references VALUES (?, ?, ?)", (reference, case_id, record_id))
 
     # --- from the exchange to the agency ---
@@ -179,11 +186,11 @@ class Spool:
 
     def add_delivered(self, record_id: str) -> None:
         """Remember that the record is in the outbox."""
-        with _translated():
+        with self._locked():
             self._connection.execute("INSERT OR IGNORE INTO delivered VALUES (?)", (record_id,))
 
     def _one(self, query: str, *arguments: object) -> tuple[Any, ...] | None:
-        with _translated():
+        with self._locked():
             row: tuple[Any, ...] | None = self._connection.execute(query, arguments).fetchone()
         return row
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_PHOTOS: Final = 8
+MAX_PHOTO_BYTES: Final = 1 << 20
 MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 _DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
 _LR_TOLERANCE: Final = 0.01
@@ -26,7 +27,7 @@ _REQUIRED: Final = {
     "CaseRecord": ("kind", "local_id"),
     "Tip": ("text",),
     "Closure": ("outcome",),
-    "Correction": ("target_record_id", "kind"),
+    "Correction": ("kind",),
     "SampleRequest": ("barcode", "role"),
     "StrProfile": ("barcode", "loci"),
     "MatchNotification": ("match_id", "stage", "relationship", "likelihood_ratio", "loci_compared"),
@@ -82,6 +83,8 @@ def _photos(photos: Iterable[common_pb2.Photo], path: str, issues: IssueList) ->
             if not photo.url:
                 issues.reject_record("PHOTO_EMPTY", where, "a photo has neither bytes nor an address")
             continue
+        if len(photo.content) > MAX_PHOTO_BYTES:
+            issues.reject_record("PHOTO_TOO_LARGE", where, f"a photo has at most {MAX_PHOTO_BYTES} bytes")
         if photo.sha256 != hashlib.sha256(photo.content).digest():
             issues.reject_record("PHOTO_DIGEST", where, "a photo's bytes are not those of its digest")
         if not photo.content.startswith(MEDIA_TYPES.get(photo.media_type, b"\0none")):

@@ -35,12 +35,13 @@ from adapters.provincial_police.text import (
     Text,
     date_text,
     decode_text,
+    encode_text,
     guard_formula,
     narrow,
     parse_date,
     unguard_formula,
 )
-from adapters.validate import validate
+from adapters.validate import MAX_PHOTO_BYTES, validate
 from caseexchange.records.v1 import case_pb2, dna_pb2
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ _DOUBTS: Final = {
     "RESIDENT_ID_BIRTH_DATE": "the identity number's birth date is not the stated one",
     "RESIDENT_ID_SEX": "the identity number's sex is not the stated one",
 }
+_SEEKING_PARENT: Final = "5"
 _CELL_WARNING: Final = "the cell cannot be read as what its column holds"
 
 
@@ -90,10 +92,19 @@ class PoliceCsv:
         if len(records) > limits.records:
             issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         rows: dict[str, dict[str, str]] = {}
+        sampled = {item.provenance.source_record_id for item in records if isinstance(item, dna_pb2.SampleRequest)}
         attachments: dict[str, bytes] = {}
+        seen: set[str] = set()
         for place, record in enumerate(records[: limits.records]):
             locator = f"records[{place}]"
-            if isinstance(record, case_pb2.CaseRecord):
+            if isinstance(record, case_pb2.CaseRecord) and (not record.local_id or record.local_id in seen):
+                issues.reject_record(
+                    "RECORD_REPEATED", locator, "the case has no number, or that of another in the file"
+                )
+            elif isinstance(record, case_pb2.CaseRecord):
+                seen.add(record.local_id)
+                if record.blood_sampled and record.local_id not in sampled:
+                    issues.warn("FIELD_NOT_CARRIED", f"{locator}.blood_sampled", "a sample is told by its barcode only")
                 rows.setdefault(record.local_id, {}).update(_cells(record, locator, attachments, issues))
             elif isinstance(record, dna_pb2.SampleRequest):
                 reference = record.provenance.source_record_id
@@ -112,7 +123,7 @@ def _rows(content: bytes, limits: Limits, issues: IssueList) -> list[tuple[int, 
         issues.reject_file(decoded, "file", "neither UTF-8 nor GB18030 throughout, or not text at all")
         return []
     reader = csv.reader(io.StringIO(decoded.text, newline=""), strict=True)
-    header = [cell.strip().upper() for cell in next(reader, [])]
+    header = [unguard_formula(cell.strip()).upper() for cell in next(reader, [])]
     if CASE_NUMBER not in header or len(set(header)) != len(header):
         issues.reject_file(
             "HEADER_MISSING", "row 1", f"the first row does not name each column once, or lacks {CASE_NUMBER}"
@@ -191,6 +202,9 @@ def _add_photos(
         if media_type is None:
             issues.warn("PHOTO_TYPE", where, "the photo is neither JPEG nor PNG")
             continue
+        if len(content) > MAX_PHOTO_BYTES:
+            issues.warn("PHOTO_TOO_LARGE", where, f"a photo has at most {MAX_PHOTO_BYTES} bytes")
+            continue
         sha256 = hashlib.sha256(content).digest()
         # The file's own name may be a person's.
         record.photos.add(
@@ -202,11 +216,12 @@ def _sample(
     row: Mapping[str, str], number: str, digest: bytes, locator: str, issues: IssueList
 ) -> dna_pb2.SampleRequest:
     code = narrow(row.get(ROLE, ""))
-    if code and code not in ROLE_OF:
-        issues.warn("SAMPLE_ROLE_UNKNOWN", f"{locator}, column {ROLE}", "no such role; the child's is assumed")
-    sample = dna_pb2.SampleRequest(
-        barcode=narrow(row[BARCODE]), role=ROLE_OF.get(code or "1", dna_pb2.SAMPLE_ROLE_CHILD)
-    )
+    of_parent = narrow(row.get("AJLB", "")) == _SEEKING_PARENT
+    if code not in ROLE_OF and (code or of_parent):
+        issues.warn("SAMPLE_ROLE_UNKNOWN", f"{locator}, column {ROLE}", "whose sample it is cannot be told")
+    child = not code and not of_parent
+    role = ROLE_OF["1"] if child else ROLE_OF.get(code, dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE)
+    sample = dna_pb2.SampleRequest(barcode=narrow(row[BARCODE]), role=role)
     if row.get(COLLECTED):
         sample.collected.CopyFrom(parse_date(row[COLLECTED]))
     sample.provenance.CopyFrom(provenance(PoliceCsv.name, _VERSION, number, digest))
@@ -217,7 +232,7 @@ def _cells(
     record: case_pb2.CaseRecord, locator: str, attachments: dict[str, bytes], issues: IssueList
 ) -> dict[str, str]:
     for path in sorted(populated(record) - _CARRIED):
-        if path.split(".")[0] not in {"provenance", "blood_sampled"}:
+        if path.split(".")[0] != "provenance" and path != "blood_sampled":
             issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format has no column for this field")
     cells = {column.name: column.write(record) for column in COLUMNS}
     again = case_pb2.CaseRecord()
@@ -256,7 +271,7 @@ def _write(rows: Mapping[str, Mapping[str, str]]) -> bytes:
     header = [*HEADER, *extra]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(header)
+    writer.writerow(map(guard_formula, header))
     for cells in rows.values():
-        writer.writerow([guard_formula(cells.get(name, "")) for name in header])
-    return text.getvalue().encode("gb18030")
+        writer.writerow([guard_formula(cells.get(name, "").replace("\0", "")) for name in header])
+    return encode_text(text.getvalue())

@@ -5,6 +5,7 @@ Each column reads its cell into a CaseRecord and writes it back. Columns that ar
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.provincial_police.codes import DIVISION, ETHNICITY, KIND_OF, RESIDENT_ID, SEX_OF
@@ -21,6 +22,8 @@ ROLE: Final = "YBJS"
 COLLECTED: Final = "YBCJSJ"
 OUTSIDE_OF_CASE: Final = (PHOTO, BARCODE, ROLE, COLLECTED)
 """Columns that do not become a field of the CaseRecord cell by cell."""
+_AGE: Final = re.compile(r"[0-9]{1,3}")
+_NUMBER: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,2})?")
 
 
 class Column(NamedTuple):
@@ -123,9 +126,9 @@ def _write_sex(record: case_pb2.CaseRecord) -> str:
 
 def _read_age(record: case_pb2.CaseRecord, cell: str) -> str:
     least, _, greatest = narrow(cell).partition("-")
-    if not least.isascii() or not least.isdigit() or (greatest and not (greatest.isascii() and greatest.isdigit())):
+    if not _AGE.fullmatch(least) or not _AGE.fullmatch(greatest or least):
         return "AGE_NOT_READ"
-    record.age.least, record.age.greatest = int(least[:3]), int((greatest or least)[:3])
+    record.age.least, record.age.greatest = int(least), int(greatest or least)
     return ""
 
 
@@ -152,10 +155,9 @@ def _read_resident_id(record: case_pb2.CaseRecord, cell: str) -> str:
 def _read_height(record: case_pb2.CaseRecord, cell: str) -> str:
     record.height.original_text = cell
     plain = narrow(cell).lower().removesuffix("厘米").removesuffix("cm")
-    try:
-        value = float(plain)
-    except ValueError:
+    if not _NUMBER.fullmatch(plain):
         return "HEIGHT_NOT_READ"
+    value = float(plain)
     # Metres are told from centimetres by size; nobody is 3 m or 3 cm tall.
     record.height.value, record.height.unit = (value * 100 if 0 < value < 3 else value), "cm"  # noqa: PLR2004
     return "" if 0 < record.height.value < 300 else "HEIGHT_NOT_READ"  # noqa: PLR2004

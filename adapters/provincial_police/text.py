@@ -1,7 +1,7 @@
 """What a police export's bytes and cells may look like: encodings, full-width characters, dates, spreadsheet formulas.
 
 The encoding is found in a strict order, never guessed: a byte order mark, then strict UTF-8, then strict GB18030 (which
-holds every character, those of four bytes included).
+holds every character, those of four bytes included). GB18030 that could be read as UTF-8 is written with its own mark.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Final, NamedTuple
 from caseexchange.records.v1 import common_pb2
 
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_FORMULA: Final = "=+-@\t\r"
+_FORMULA: Final = "=+-@\t\r＝＋－＠"
+_BOM_GB18030: Final = "\ufeff".encode("gb18030")
 _DATES: Final = (
-    re.compile(r"(\d{4})(\d{2})(\d{2})"),
-    re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"),
-    re.compile(r"(\d{4})年(\d{1,2})月(\d{1,2})日"),
-    re.compile(r"(\d{4})(\d{2})"),
-    re.compile(r"(\d{4})[-/.](\d{1,2})"),
-    re.compile(r"(\d{4})年(\d{1,2})月"),
-    re.compile(r"(\d{4})年?"),
+    re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})"),
+    re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})"),
+    re.compile(r"([0-9]{4})年([0-9]{1,2})月([0-9]{1,2})日"),
+    re.compile(r"([0-9]{4})([0-9]{2})"),
+    re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})"),
+    re.compile(r"([0-9]{4})年([0-9]{1,2})月"),
+    re.compile(r"([0-9]{4})年?"),
 )
 _APPROXIMATE: Final = ("约", "左右", "前后")
 _LUNAR: Final = ("农历", "阴历")
@@ -42,13 +43,26 @@ def decode_text(content: bytes) -> Text | str:
         return "ENCODING_UNSUPPORTED"
     if b"\0" in content:
         return "NUL_BYTE"
-    for encoding in ("utf-8-sig" if content.startswith(codecs.BOM_UTF8) else "utf-8", "gb18030"):
+    if content.startswith(_BOM_GB18030):
+        content = content.removeprefix(_BOM_GB18030)
+        encodings = ["gb18030"]
+    elif content.startswith(codecs.BOM_UTF8):
+        encodings = ["utf-8-sig"]
+    else:
+        encodings = ["utf-8", "gb18030"]
+    for encoding in encodings:
         try:
             return Text(content.decode(encoding), encoding)
         except UnicodeDecodeError:
-            if encoding == "utf-8-sig":
-                break
+            continue
     return "ENCODING_UNKNOWN"
+
+
+def encode_text(text: str) -> bytes:
+    """A file's text in GB18030, which ``decode_text`` reads back as it was."""
+    content = text.encode("gb18030")
+    decoded = decode_text(content)
+    return content if isinstance(decoded, Text) and decoded.text == text else _BOM_GB18030 + content
 
 
 def narrow(text: str) -> str:

@@ -121,6 +121,11 @@ def _value(key: str, value: Any, hint: Any, folder: Path) -> Any:
         return folder / value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if kind == tuple[str, ...]:
+        message = f"{key} must be a list of texts"
+        raise ConfigInvalid(message)
     if kind is Path or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         message = f"{key} must be {_NAMES[kind]}"
         raise ConfigInvalid(message)

@@ -1,0 +1,1 @@
+"""The agencies' commands of ``case-exchange``."""

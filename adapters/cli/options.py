@@ -1,0 +1,59 @@
+"""Options and printing that the agencies' commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from broker.core.errors import InputRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adapters.base import Issue
+
+profile_option: Final = click.option(
+    "--profile",
+    "profile_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The gateway profile: which broker, which agency, which keys, formats and routes (docs/configuration.md).",
+)
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Read a file, up to a byte more than the limit, so that the adapter sees that it is too large.
+
+    Raises:
+        InputRefused: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise InputRefused(message) from error
+
+
+def issue_facts(issues: Sequence[Issue]) -> list[dict[str, Any]]:
+    """Issues as JSON."""
+    return [
+        {"severity": item.severity.value, "code": item.code, "where": item.locator, "message": item.message}
+        for item in issues
+    ]
+
+
+def print_issues(issues: Sequence[Issue]) -> None:
+    """Issues as lines on standard error."""
+    for item in issues:
+        click.echo(f"{item.severity.value}: {item.code} at {item.locator}: {item.message}", err=True)
+
+
+def print_json(facts: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))

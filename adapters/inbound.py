@@ -1,0 +1,120 @@
+"""From a subscription to an agency's files: verify, join, validate, encode, write durably, acknowledge.
+
+Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
+hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
+it will be no better the next time. Where the disk is full, it is given back, to be delivered again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapters.base import Limits, Severity
+from adapters.record_json import ADAPTER as RECORD_JSON
+from adapters.registry import adapter
+from adapters.routing import learn
+from adapters.sections import join
+from adapters.validate import validate
+from broker.client.subscriber import SubscribeOptions
+from broker.core.errors import CaseExchangeError, LeaseLost, SpoolUnavailable
+from broker.trust.files import replace_file
+
+if TYPE_CHECKING:
+    from adapters.base import Record
+    from adapters.edge import Edge
+    from adapters.profile import GatewayConfig
+    from broker.client.records import VerifiedRecord
+    from broker.client.subscriber import Delivered, SubscriptionStream
+
+_log = structlog.get_logger("adapters.inbound")
+_RETRY_SECONDS: Final = 5.0
+
+
+class Inbound:
+    """Writes what is delivered. For one task at a time."""
+
+    def __init__(self, edge: Edge, config: GatewayConfig, limits: Limits) -> None:
+        self._edge = edge
+        self._config = config
+        self._limits = limits
+        self._format = adapter(config.outbox_format)
+        self.outbox: Final = config.folder / "outbox"
+        self.quarantine: Final = config.folder / "quarantine"
+        for folder in (self.outbox, self.quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def receive(self) -> None:
+        """Receive until the stream ends.
+
+        Raises:
+            CaseExchangeError: why it ended. What was not acknowledged is delivered again.
+        """
+        options = SubscribeOptions(
+            self._config.subscription, frozenset(self._config.subscribe), lease_seconds=self._config.lease_seconds
+        )
+        async with self._edge.subscriber.subscribe(options) as stream:
+            _log.info("subscribed", subscription=self._config.subscription)
+            async for batch in stream:
+                for delivered in batch:
+                    await self._handle(stream, delivered)
+
+    async def _handle(self, stream: SubscriptionStream, delivered: Delivered) -> None:
+        try:
+            self._take(delivered)
+            await stream.ack([delivered.delivery_id])
+        except (SpoolUnavailable, OSError) as error:
+            _log.error("cannot store a delivery", position=str(delivered.position), cause=type(error).__name__)
+            await stream.nack(delivered.delivery_id, _RETRY_SECONDS)
+        except LeaseLost:
+            _log.info("took longer than the lease", position=str(delivered.position))
+
+    def _take(self, delivered: Delivered) -> None:
+        try:
+            verified = self._edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
+            record = join(verified.body.kind, verified.sections)
+        except CaseExchangeError as error:
+            self._refuse(delivered, error.reason, error.message)
+            return
+        codes = [issue.code for issue in validate(record) if issue.severity is Severity.REJECT_RECORD]
+        # What a withheld section held is missing here by right.
+        if codes and not verified.withheld_sections:
+            self._refuse(delivered, "RECORD_INVALID", ",".join(codes))
+            return
+        self._store(verified, record)
+
+    def _store(self, verified: VerifiedRecord, record: Record) -> None:
+        body, spool = verified.body, self._edge.spool
+        if spool.was_delivered(body.record_id):
+            return
+        writer = self._format if body.kind in self._format.encodes else RECORD_JSON
+        encoded = writer.encode([record], self._limits)
+        for name, content in encoded.attachments.items():
+            replace_file(self.outbox / name, content)
+        stem = f"{body.kind}-{body.record_id}"
+        facts = {
+            "record_id": body.record_id,
+            "kind": body.kind,
+            "case_id": body.case_id,
+            "publisher": body.publisher,
+            "in_reply_to": body.in_reply_to,
+            "supersedes": body.supersedes,
+            "withheld_sections": list(verified.withheld_sections),
+            "not_carried": sorted({issue.code for issue in encoded.issues}),
+        }
+        replace_file(self.outbox / f"{stem}.about.json", json.dumps(facts, indent=1).encode() + b"\n")
+        # Last, so that who sees it finds everything else beside it.
+        replace_file(self.outbox / f"{stem}{writer.suffix}", encoded.content)
+        with spool.transaction():
+            spool.add_delivered(body.record_id)
+            learn(record, "", body.case_id, body.record_id, spool)
+        _log.info("delivered", record_id=body.record_id, count=1)
+
+    def _refuse(self, delivered: Delivered, reason: str, message: str) -> None:
+        stem = f"delivery-{str(delivered.position).replace('/', '-')}"
+        replace_file(self.quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
+        facts = {"reason": reason, "message": message, "position": str(delivered.position)}
+        replace_file(self.quarantine / f"{stem}.reason.json", json.dumps(facts, indent=1).encode() + b"\n")
+        _log.error("a delivery was refused", position=str(delivered.position), reason=reason)

@@ -1,0 +1,88 @@
+"""A gateway's profile: the edge's connection and keys, its folders, formats and routes. One TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from broker.config.loader import LoggingConfig, Setting, parse, read_toml
+from broker.core.errors import ConfigInvalid
+from broker.core.identity import is_agency_id
+from broker.core.streams import STREAMS_OF_KIND
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """[gateway]: folders and formats.
+
+    Under ``folder``: inbox (with attachments/), done, quarantine, outbox, and the spool.
+    """
+
+    folder: Annotated[Path, Setting("folder of inbox, outbox, done, quarantine and spool; made if it is not there")]
+    formats: Annotated[tuple[str, ...], Setting("adapters that read the inbox, in the order in which they are tried")]
+    outbox_format: Annotated[str, Setting("adapter that writes the outbox; kinds it lacks are written as record-json")]
+    subscription: Annotated[str, Setting("name of the durable subscription")] = "gateway"
+    subscribe: Annotated[tuple[str, ...], Setting("kinds of record to receive; none: the gateway only publishes")] = ()
+    poll_seconds: Annotated[float, Setting("how often the inbox is looked at", least=0.05, most=3600)] = 1.0
+    lease_seconds: Annotated[float, Setting("of a delivery", least=1, most=600)] = 30.0
+    retry_seconds: Annotated[float, Setting("longest wait between attempts to reach the broker", least=0.1)] = 10.0
+
+
+class Route(NamedTuple):
+    """[routes.KIND]: to whom records of a kind go, why, and on which stream."""
+
+    recipients: tuple[str, ...]
+    purpose: str
+    stream: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayProfile:
+    """A whole profile."""
+
+    broker: BrokerAddress
+    agency: AgencyConfig
+    trust: PinnedTrust
+    gateway: GatewayConfig
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+
+def load_profile(path: Path) -> tuple[GatewayProfile, dict[str, Route]]:
+    """Read a profile and its routes by kind.
+
+    Raises:
+        ConfigInvalid: names the key.
+    """
+    tables = read_toml(path)
+    routes = tables.pop("routes", {})
+    if not isinstance(routes, dict):
+        message = "[routes] must hold one section for each kind"
+        raise ConfigInvalid(message)
+    return parse(GatewayProfile, tables, path.parent), {kind: _route(kind, table) for kind, table in routes.items()}
+
+
+def _route(kind: str, table: Any) -> Route:
+    streams = STREAMS_OF_KIND.get(kind)
+    if streams is None:
+        message = f"[routes.{kind}] names no kind of record"
+        raise ConfigInvalid(message)
+    match table:
+        case {"recipients": [*recipients], "purpose": str(purpose), **rest} if all(map(_is_agency, recipients)):
+            stream = rest.pop("stream", next(iter(streams)) if len(streams) == 1 else None)
+            if rest or stream not in streams:
+                message = (
+                    f"[routes.{kind}] holds an unknown key, or lacks the stream: one of {', '.join(sorted(streams))}"
+                )
+                raise ConfigInvalid(message)
+            return Route(tuple(recipients), purpose, stream)
+    message = f"[routes.{kind}] needs recipients (a list of agency ids) and a purpose"
+    raise ConfigInvalid(message)
+
+
+def _is_agency(value: object) -> bool:
+    return isinstance(value, str) and is_agency_id(value)

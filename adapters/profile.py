@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from pathlib import Path  # noqa: TC003 - the loader reads the annotations at run time
+from typing import Annotated, Any, NamedTuple
 
+from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust  # noqa: TC001 - as above
 from broker.config.loader import LoggingConfig, Setting, parse, read_toml
 from broker.core.errors import ConfigInvalid
 from broker.core.identity import is_agency_id
 from broker.core.streams import STREAMS_OF_KIND
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
 
 
 @dataclass(frozen=True, kw_only=True)

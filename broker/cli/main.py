@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from broker.core.errors import CaseExchangeError, SetupInvalid
+from broker.core.errors import CaseExchangeError, Internal, SetupInvalid
 
 GROUP = "case_exchange.commands"
 REFUSED = 1
@@ -55,6 +55,15 @@ def main() -> None:
         sys.exit(COULD_NOT_CHECK)
     except click.Abort:
         _fail("interrupted", setup=True)
+    except Exception as error:  # noqa: BLE001 - a defect ends in one line too; its own text may quote a record
+        _fail(error_line(Internal(f"a defect: {type(error).__name__} at {_origin(error)}")), setup=False)
+
+
+def _origin(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 def error_line(error: CaseExchangeError) -> str:

@@ -1,0 +1,235 @@
+"""The story that every release must be able to run, on synthetic files, through real processes. `make demo` runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+from world import AUDIT, INPUT, LAB, MINISTRY, NGO, POLICE, DemoFailed, World
+
+SHANXI, HEBEI = POLICE
+NAME = "测试儿童甲𠮷"
+"""The synthetic child's name: what must not be where it is not allowed."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def step(number: str, text: str) -> None:
+    say(f"\n{number}. {text}")
+
+
+def check(text: str, holds: object) -> None:
+    """A statement that the demo rests on."""
+    if not holds:
+        raise DemoFailed(f"this does not hold: {text}")
+    say(f"   checked: {text}")
+
+
+def holds_name(path: Path) -> bool:
+    data = path.read_bytes()
+    return NAME.encode() in data or NAME.encode("gb18030") in data
+
+
+def rescue(world: World) -> None:
+    step(
+        "1",
+        "Shanxi police rescue two children; their desk exports a GB18030 CSV. Hebei enters a mother who seeks a son.",
+    )
+    world.drop(SHANXI, "synthetic-child.png", "rescued-children.csv")
+    world.drop(HEBEI, "seeking-parents.csv")
+    cases = world.wait_for(MINISTRY, "CaseRecord", 3)
+    check(
+        "the ministry holds both children and the mother, the name with its 4-byte character",
+        any(map(holds_name, cases)),
+    )
+    copies = world.wait_for(NGO, "CaseRecord", 2)
+    withheld = world.about(copies[0])["withheld_sections"]
+    check(f"the NGO's copies verify without what it may not have ({', '.join(withheld)})", "identity" in withheld)
+    outbox = [path for path in (world.root / NGO / "outbox").iterdir() if path.is_file()]
+    check("no file of the NGO holds a byte of the child's name", not any(map(holds_name, outbox)))
+    check("the child's picture reached the NGO under an opaque name", any(path.suffix == ".png" for path in outbox))
+
+
+def type_samples(world: World) -> None:
+    step("2", "The laboratory's gateway, subscribed to sample requests, receives them and acknowledges.")
+    requests = world.wait_for(LAB, "SampleRequest", 3)
+    check("three requests lie in the laboratory's outbox", len(requests) == 3)
+    check("none of them names a person", not any(map(holds_name, requests)))
+    step(
+        "3",
+        "The laboratory types the samples; its system exports CODIS CMF. Profiles stay in the laboratory's audience.",
+    )
+    world.drop(LAB, "profiles.cmf.xml")
+    profiles = world.wait_for(LAB, "StrProfile", 3)
+    check(
+        "three profiles came back to the laboratory alone",
+        all(b"<LOCUSNAME>" in path.read_bytes() for path in profiles),
+    )
+    answered = world.about(profiles[0])["in_reply_to"]
+    check(
+        f"a profile answers the request {answered}", answered in {world.about(path)["record_id"] for path in requests}
+    )
+    refused = world.run(
+        "subscribe", "--profile", world.root / f"{NGO}-terminal.toml", "--kind", "StrProfile", "--idle", 1, expect=1
+    )
+    check("an NGO that asks for profiles is refused: RIGHT_DENIED", "RIGHT_DENIED" in refused)
+
+
+def match(world: World) -> None:
+    step("4a", "A search hits: a candidate, then confirmed after the re-test. Shanxi closes the case.")
+    world.drop(LAB, "match-candidate.json")
+    for agency in POLICE:
+        world.wait_for(agency, "MatchNotification", 1)
+    world.drop(LAB, "match-confirmed.json")
+    for agency in POLICE:
+        first, second = world.wait_for(agency, "MatchNotification", 2)
+        stages = [json.loads(path.read_text())["records"][0]["record"]["stage"] for path in (first, second)]
+        check(
+            f"{agency} was told CANDIDATE, then CONFIRMED, in that order, by number and likelihood ratio",
+            stages == ["MATCH_STAGE_CANDIDATE", "MATCH_STAGE_CONFIRMED"] and not holds_name(second),
+        )
+    world.drop(SHANXI, "closure.json")
+    told = [world.wait_for(agency, "Closure", 1) for agency in (HEBEI, MINISTRY, LAB, NGO)]
+    check("the closure reached Hebei, the ministry, the laboratory and the NGO", all(told))
+
+
+def appeal(world: World) -> None:
+    step(
+        "4b", "No hit for the second child: the ministry approves a public notice, and the NGO's PFIF feed carries it."
+    )
+    world.drop(LAB, "no-match.json")
+    world.wait_for(MINISTRY, "NoMatchResult", 1)
+    world.wait_for(SHANXI, "NoMatchResult", 1)
+    world.drop(MINISTRY, "public-notice.json")
+    (notice,) = world.wait_for(NGO, "PublicNotice", 1)
+    text = notice.read_text()
+    check(
+        "the notice is PFIF 1.4 with a picture, sex, age and place",
+        all(item in text for item in ("photo_url", "female", "5-7")),
+    )
+    check("it holds no name, no identity number and no locus", "测试儿童" not in text and "LOCUS" not in text)
+    refused = world.run(
+        "publish", "--profile", world.root / f"{SHANXI}-terminal.toml", INPUT / "public-notice.json", expect=1
+    )
+    check("a province that issues a public notice itself is refused: RIGHT_DENIED", "RIGHT_DENIED" in refused)
+
+
+def report(world: World) -> None:
+    step("5", "An NGO reports a missing child and a tip as PFIF; they enter the same way.")
+    world.drop(NGO, "missing-child.pfif.xml")
+    for agency in POLICE:
+        world.wait_for(agency, "Tip", 1)
+    cases = world.wait_for(SHANXI, "CaseRecord", 2)
+    about = [world.about(path)["publisher"] for path in cases]
+    check("Shanxi holds the NGO's case as a CSV row of its own format", NGO in about and cases[0].suffix == ".csv")
+
+
+def correct(world: World) -> dict[str, str]:
+    step("6", "Shanxi corrects the first child's age. The correction reaches everyone who received the original.")
+    world.drop(SHANXI, "correction.json")
+    corrections = {}
+    for agency in (HEBEI, MINISTRY, NGO):
+        (path,) = world.wait_for(agency, "Correction", 1)
+        corrections[agency] = world.about(path)["supersedes"]
+    check("all three copies name the same record as the one they replace", len(set(corrections.values())) == 1)
+    ngo = world.outbox(NGO, "Correction")[0]
+    check("the NGO's copy of the correction still withholds the name", not holds_name(ngo))
+    return corrections
+
+
+def audit(world: World, address: str) -> None:
+    step("7", "Months later an auditor replays the log and checks it offline, trusting only the pinned governance key.")
+    profile = world.edge_profile(AUDIT, address)
+    bundle, root = world.root / "audit.bundle", world.pki / "trust" / "governance.pem"
+    status = json.loads(world.run("status", "--profile", profile, "--json"))
+    check(
+        f"the broker accepts records under checkpoints of {sum(status['checkpoints'].values())} entries",
+        status["serving"],
+    )
+    world.run("replay", "--profile", profile, "--purpose", "demo audit", "--out", bundle)
+    found = json.loads(world.run("verify", bundle, "--root", root, "--json"))
+    check(f"{found['records']} records: every one present, unmodified, signed by whom it says", found["clean"])
+    check(
+        f"{found['deliveries']} deliveries went only to agencies that the records were addressed to",
+        found["deliveries"] > 20,
+    )
+    check("the auditor did it without one section of a child's record", found["withheld_sections"] > 20)
+    check("the bundle holds no byte of the child's name", not holds_name(bundle))
+
+
+def tamper(world: World) -> None:
+    step("8", "Somebody flips one bit in a copy of the log. The auditor names the record.")
+    copy = world.root / "tampered-log"
+    shutil.copytree(world.root / "log", copy)
+    with sqlite3.connect(copy / "log.db") as log:
+        position, record_id, value = log.execute(
+            "SELECT position, record_id, value FROM entries WHERE kind = 'Closure'"
+        ).fetchone()
+        # The last byte of the signature: it stands right before the first section.
+        at = value.index(b"closure", value.index(b"ecdsa-p256-sha256") + 40) - 8
+        log.execute(
+            "UPDATE entries SET value = ? WHERE position = ?",
+            (value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :], position),
+        )
+    line = world.start("tampered-broker", "serve", "--config", world.broker_config("tampered-broker", copy))
+    profile = world.edge_profile(AUDIT, line.split()[-1])
+    bundle, root = world.root / "tampered.bundle", world.pki / "trust" / "governance.pem"
+    world.run("replay", "--profile", profile, "--purpose", "demo audit of the copy", "--out", bundle)
+    found = json.loads(world.run("verify", bundle, "--root", root, "--json", expect=1))
+    world.stop("tampered-broker")
+    named = {item["record_id"].replace("-", "") for item in found["findings"] if item["severity"] == "error"}
+    say(f"   verify says: {found['findings'][0]['code']} record {found['findings'][0]['record_id']}")
+    check("verify ends with code 1 and names exactly that record", named == {record_id.hex()})
+
+
+def tell(world: World) -> None:
+    world.pki.mkdir()
+    world.run("certs", "init", "--pki", world.pki)
+    line = world.start("broker", "serve", "--config", world.broker_config("broker", world.root / "log"))
+    address = line.split()[-1]
+    say(f"broker on {address}; every agency a process of its own, in {world.root}")
+    for agency in (SHANXI, HEBEI, LAB, MINISTRY, NGO):
+        world.start(agency, "gateway", "--profile", world.edge_profile(agency, address))
+        world.edge_profile(agency, address, "terminal")
+    rescue(world)
+    type_samples(world)
+    match(world)
+    appeal(world)
+    report(world)
+    correct(world)
+    for agency in (SHANXI, HEBEI, LAB, MINISTRY, NGO):
+        world.stop(agency)
+        refused = list((world.root / agency / "quarantine").iterdir())
+        check(f"{agency} refused nothing and stopped in good order", not refused)
+    audit(world, address)
+    world.stop("broker")
+    logs = [path for path in world.root.glob("*.log") if holds_name(path) or re.search("SYN-BLD", path.read_text())]
+    check("no log line of any process holds the child's name or a barcode", not logs)
+    tamper(world)
+
+
+def main() -> int:
+    root = Path(tempfile.mkdtemp(prefix="case-exchange-demo-"))
+    world = World(root)
+    try:
+        tell(world)
+    except (DemoFailed, OSError, ValueError) as failure:
+        say(f"\ndemo: FAILED: {failure}")
+        say(f"files: {root}")
+        return 1
+    finally:
+        world.close()
+    say(f"\nfiles: inboxes, outboxes, receipts, logs and both bundles are in {root}")
+    say("demo: complete")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

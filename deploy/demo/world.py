@@ -1,0 +1,215 @@
+"""The demo's world: a scratch folder with a development PKI, one broker, and a gateway process for every agency."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMAND: Final = Path(sys.executable).with_name("case-exchange")
+INPUT: Final = Path(__file__).with_name("input")
+BOUND_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.05
+
+POLICE: Final = ("shanxi-police", "hebei-police")
+LAB: Final = "national-dna-database"
+NGO: Final = "child-aid-ngo"
+MINISTRY: Final = "ministry"
+AUDIT: Final = "national-audit"
+
+GATEWAYS: Final[dict[str, dict[str, Any]]] = {
+    "shanxi-police": {
+        "formats": ["provincial-police-csv", "record-json"],
+        "outbox": "provincial-police-csv",
+        "subscribe": ["CaseRecord", "Tip", "MatchNotification", "NoMatchResult", "PublicNotice", "Closure"],
+        "routes": {
+            "CaseRecord": (["hebei-police", MINISTRY, NGO], "child-rescue"),
+            "SampleRequest": ([LAB], "dna-matching"),
+            "Closure": (["hebei-police", MINISTRY, LAB, NGO], "case-closure"),
+            "Correction": (["hebei-police", MINISTRY, NGO], "correction", "cases"),
+        },
+    },
+    "hebei-police": {
+        "formats": ["provincial-police-csv", "record-json"],
+        "outbox": "provincial-police-csv",
+        "subscribe": ["CaseRecord", "Tip", "MatchNotification", "PublicNotice", "Closure", "Correction"],
+        "routes": {
+            "CaseRecord": (["shanxi-police", MINISTRY], "child-rescue"),
+            "SampleRequest": ([LAB], "dna-matching"),
+        },
+    },
+    LAB: {
+        "formats": ["codis-cmf", "record-json"],
+        "outbox": "codis-cmf",
+        "subscribe": ["SampleRequest", "StrProfile", "Closure"],
+        "routes": {
+            "StrProfile": ([LAB], "dna-matching"),
+            "MatchNotification": (list(POLICE), "dna-matching"),
+            "NoMatchResult": (["shanxi-police", MINISTRY], "dna-matching"),
+        },
+    },
+    MINISTRY: {
+        "formats": ["record-json"],
+        "outbox": "record-json",
+        "subscribe": ["CaseRecord", "Tip", "NoMatchResult", "Closure", "Correction"],
+        "routes": {"PublicNotice": ([*POLICE, NGO], "public-appeal")},
+    },
+    NGO: {
+        "formats": ["pfif"],
+        "outbox": "pfif",
+        "subscribe": ["CaseRecord", "PublicNotice", "Closure", "Correction"],
+        "routes": {
+            "CaseRecord": ([*POLICE, MINISTRY], "child-rescue"),
+            "Tip": ([*POLICE, MINISTRY], "child-rescue"),
+        },
+    },
+}
+
+
+class DemoFailed(Exception):
+    """A step or a check did not hold."""
+
+
+class World:
+    """Everything that runs, and where. ``close`` leaves no process behind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.pki = root / "pki"
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+
+    # --- processes ---
+
+    def run(self, *arguments: object, expect: int = 0) -> str:
+        """Run a command to its end and return what it printed.
+
+        Raises:
+            DemoFailed: it ended with another code than expected.
+        """
+        done = subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode != expect:
+            message = (
+                f"case-exchange {arguments[0]} ended with {done.returncode}, not {expect}: {done.stderr.strip()[-300:]}"
+            )
+            raise DemoFailed(message)
+        return done.stdout + done.stderr
+
+    def start(self, name: str, *arguments: object) -> str:
+        """Start a process and return the line with which it says that it is ready."""
+        with (self.root / f"{name}.log").open("w") as log:
+            process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=log, text=True)
+        self._processes[name] = process
+        if process.stdout is None or not (line := process.stdout.readline()):
+            message = f"{name} did not start: see {self.root / f'{name}.log'}"
+            raise DemoFailed(message)
+        return line.strip()
+
+    def stop(self, name: str) -> None:
+        """Stop a process in good order.
+
+        Raises:
+            DemoFailed: it did not stop, or not in good order.
+        """
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        if process.wait(timeout=BOUND_SECONDS) != 0:
+            message = f"{name} did not stop in good order: see {self.root / f'{name}.log'}"
+            raise DemoFailed(message)
+
+    def close(self) -> None:
+        """Stop whatever still runs."""
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+        self._processes.clear()
+
+    # --- files ---
+
+    def broker_config(self, name: str, log_folder: Path, port: int = 0) -> Path:
+        """Write a broker's configuration."""
+        own, trust = self.pki / "broker", self.pki / "trust"
+        path = self.root / f"{name}.toml"
+        path.write_text(
+            f'[server]\naddress = "localhost:{port}"\n'
+            f'[tls]\ncertificate = "{own}/tls.pem"\nkey = "{own}/tls.key"\nauthorities = "{trust}/tls-ca.pem"\n'
+            f'[signing]\ncertificate = "{own}/signing.pem"\nkey = "{own}/signing.key"\n'
+            f'checkpoint_key = "{own}/checkpoint.key"\ncheckpoint_key_name = "case-exchange.example/log"\n'
+            f'[trust]\ngovernance_key = "{trust}/governance.pem"\ndirectory = "{trust}/directory.json"\n'
+            f'signing_revocations = "{trust}/signing.crl"\ntls_revocations = "{trust}/tls.crl"\n'
+            f'[log]\nfolder = "{log_folder}"\n[checkpoints]\ninterval_seconds = 0.2\n'
+        )
+        return path
+
+    def edge_profile(self, agency: str, address: str, name: str = "") -> Path:
+        """Write an agency's profile, with its gateway if it has one."""
+        own, trust = self.pki / "agencies" / agency, self.pki / "trust"
+        text = (
+            f'[broker]\naddress = "{address}"\n'
+            f'[agency]\ncertificate = "{own}/tls.pem"\nkey = "{own}/tls.key"\nauthorities = "{trust}/tls-ca.pem"\n'
+            f'signing_certificate = "{own}/signing.pem"\nsigning_key = "{own}/signing.key"\n'
+            f'[trust]\ngovernance_key = "{trust}/governance.pem"\ndirectory = "{trust}/directory.json"\n'
+            f'signing_revocations = "{trust}/signing.crl"\n'
+        )
+        gateway = GATEWAYS.get(agency)
+        if gateway is not None:
+            text += (
+                f'[gateway]\nfolder = "{self.root / agency}{name and "-" + name}"\n'
+                f"formats = {json.dumps(gateway['formats'])}\n"
+                f'outbox_format = "{gateway["outbox"]}"\nsubscribe = {json.dumps(gateway["subscribe"])}\npoll_seconds = 0.1\n'
+            )
+            for kind, (recipients, purpose, *stream) in gateway["routes"].items():
+                text += f'[routes.{kind}]\nrecipients = {json.dumps(recipients)}\npurpose = "{purpose}"\n'
+                text += f'stream = "{stream[0]}"\n' if stream else ""
+        path = self.root / f"{agency}{name and '-' + name}.toml"
+        path.write_text(text)
+        return path
+
+    def drop(self, agency: str, *names: str) -> None:
+        """Put input files into an agency's inbox, as its own system would: whole, by renaming. Pictures go first."""
+        inbox = self.root / agency / "inbox"
+        for name in names:
+            target = inbox / "attachments" / name if name.endswith(".png") else inbox / name
+            partial = target.with_name(f".{name}")
+            partial.write_bytes((INPUT / name).read_bytes())
+            partial.rename(target)
+
+    def outbox(self, agency: str, kind: str) -> list[Path]:
+        """The records of a kind in an agency's outbox, oldest first."""
+        found = (self.root / agency / "outbox").glob(f"{kind}-*")
+        return sorted((path for path in found if not path.name.endswith(".about.json")), key=os.path.getmtime)
+
+    def about(self, path: Path) -> dict[str, Any]:
+        """What the gateway says of a record in its outbox."""
+        about: dict[str, Any] = json.loads(path.with_suffix("").with_suffix(".about.json").read_text())
+        return about
+
+    def wait_for(self, agency: str, kind: str, count: int) -> list[Path]:
+        """The first ``count`` records of a kind in an agency's outbox, once they are there."""
+        self.until(f"{count} {kind} at {agency}", lambda: len(self.outbox(agency, kind)) >= count)
+        return self.outbox(agency, kind)[:count]
+
+    def until(self, what: str, holds: Callable[[], bool]) -> None:
+        """Wait until something holds. Files have no event that could be waited on, so they are looked at.
+
+        Raises:
+            DemoFailed: it does not hold within the bound, or a process has died.
+        """
+        end = time.monotonic() + BOUND_SECONDS
+        while not holds():
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    message = f"{name} has ended: see {self.root / f'{name}.log'}"
+                    raise DemoFailed(message)
+            if time.monotonic() > end:
+                message = f"still waiting for {what}"
+                raise DemoFailed(message)
+            time.sleep(_POLL_SECONDS)

@@ -176,10 +176,12 @@ def _copy(source: Record, target: Record, path: str) -> None:
         return
     descriptor = source.DESCRIPTOR.fields_by_name[path]
     value = getattr(source, path)
+    # To set even a default would make the message around it present.
     if descriptor.is_repeated:
-        getattr(target, path).extend(value)
+        if value:
+            getattr(target, path).extend(value)
     elif descriptor.message_type is not None:
         if source.HasField(path):  # type: ignore[arg-type]
             getattr(target, path).CopyFrom(value)
-    else:
+    elif value:
         setattr(target, path, value)

@@ -197,7 +197,7 @@ def tell(world: World) -> None:
     say(f"broker on {address}; every agency a process of its own, in {world.root}")
     for agency in (SHANXI, HEBEI, LAB, MINISTRY, NGO):
         world.start(agency, "gateway", "--profile", world.edge_profile(agency, address))
-        world.edge_profile(agency, address, "terminal")
+        world.edge_profile(agency, address, "terminal", PublicNotice=([NGO], "public-appeal"))
     rescue(world)
     type_samples(world)
     match(world)

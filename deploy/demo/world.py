@@ -149,8 +149,8 @@ class World:
         )
         return path
 
-    def edge_profile(self, agency: str, address: str, name: str = "") -> Path:
-        """Write an agency's profile, with its gateway if it has one."""
+    def edge_profile(self, agency: str, address: str, name: str = "", **routes: tuple[list[str], str]) -> Path:
+        """Write an agency's profile, with its gateway if it has one, and routes beside its own."""
         own, trust = self.pki / "agencies" / agency, self.pki / "trust"
         text = (
             f'[broker]\naddress = "{address}"\n'
@@ -161,12 +161,10 @@ class World:
         )
         gateway = GATEWAYS.get(agency)
         if gateway is not None:
-            text += (
-                f'[gateway]\nfolder = "{self.root / agency}{name and "-" + name}"\n'
-                f"formats = {json.dumps(gateway['formats'])}\n"
-                f'outbox_format = "{gateway["outbox"]}"\nsubscribe = {json.dumps(gateway["subscribe"])}\npoll_seconds = 0.1\n'
-            )
-            for kind, (recipients, purpose, *stream) in gateway["routes"].items():
+            folder = self.root / (f"{agency}-{name}" if name else agency)
+            text += f'[gateway]\nfolder = "{folder}"\nformats = {json.dumps(gateway["formats"])}\npoll_seconds = 0.1\n'
+            text += f'outbox_format = "{gateway["outbox"]}"\nsubscribe = {json.dumps(gateway["subscribe"])}\n'
+            for kind, (recipients, purpose, *stream) in {**gateway["routes"], **routes}.items():
                 text += f'[routes.{kind}]\nrecipients = {json.dumps(recipients)}\npurpose = "{purpose}"\n'
                 text += f'stream = "{stream[0]}"\n' if stream else ""
         path = self.root / f"{agency}{name and '-' + name}.toml"

@@ -1,4 +1,4 @@
-"""XML from strangers: no DTD, no entities, no network, bounded in size and depth.
+"""XML from strangers: no DTD, no entities, no network, bounded in size, depth and number of elements.
 
 A document type declaration is refused before the parser sees one, because internal entities alone can grow a file a
 millionfold; what is left to the parser is UTF-8 text without declarations of any kind.
@@ -8,57 +8,50 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from lxml import etree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterator
 
     from adapters.base import IssueList, Limits
 
 _DECLARATION: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
 _ENCODING: Final = re.compile(rb"""^<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_ENCODINGS: Final = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "gb18030", "gbk", "gb2312"})
+"""Python's names of what a declaration may state: its other codecs include escapes, and decoders of quadratic cost."""
+_DTD: Final = re.compile(r"<!(?:DOCTYPE|ENTITY)")
+_MARKUP: Final = 4_000_000
+"""How often ``<`` may stand in a document. A tree takes about 200 bytes of memory an element, whatever the file's."""
+_CHUNK: Final = 1 << 16
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
 def parse_xml(content: bytes, limits: Limits, issues: IssueList) -> etree._Element | None:
     """The root element of a document, or None, with the reason among the issues.
 
-    Codes: FILE_TOO_LARGE, XML_ENCODING, XML_DTD_REFUSED, XML_MALFORMED, XML_TOO_DEEP.
+    Codes: FILE_TOO_LARGE, XML_ENCODING, XML_TOO_MANY_ELEMENTS, XML_DTD_REFUSED, XML_TOO_DEEP, XML_MALFORMED.
     """
     if len(content) > limits.bytes:
         issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
         return None
     text = _text(content)
     if text is None:
-        issues.reject_file("XML_ENCODING", "line 1", "not text in the encoding that it states")
+        issues.reject_file("XML_ENCODING", "line 1", "not text in the encoding that it states, or not one read here")
+        return None
+    if text.count("<") > _MARKUP:
+        issues.reject_file("XML_TOO_MANY_ELEMENTS", "file", "more elements than a document may have")
         return None
     # Wherever it stands: within a comment it would be harmless, and nobody writes one there.
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        line = text[: text.index("<!")].count("\n") + 1
+    declaration = _DTD.search(text)
+    if declaration is not None:
+        line = text.count("\n", 0, declaration.start()) + 1
         issues.reject_file("XML_DTD_REFUSED", f"line {line}", "a document type declaration is not accepted")
         return None
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    try:
-        root = etree.fromstring(_DECLARATION.sub("", text, count=1).encode(), parser)
-    except etree.XMLSyntaxError as error:
-        # The library's own message may quote the text that it choked on.
-        line = error.lineno or 1
-        issues.reject_file("XML_MALFORMED", f"line {line}", "not well-formed XML")
-        return None
-    if _deeper_than(root, limits.depth):
-        issues.reject_file("XML_TOO_DEEP", "file", f"elements are nested deeper than {limits.depth}")
-        return None
-    return root
+    return _tree(text, limits, issues)
 
 
 def local_name(element: etree._Element) -> str:
@@ -69,6 +62,22 @@ def local_name(element: etree._Element) -> str:
 def namespace(element: etree._Element) -> str:
     """An element's namespace, or an empty text."""
     return etree.QName(element).namespace or ""
+
+
+def unread(element: etree._Element, known: Container[str]) -> Iterator[tuple[str, str]]:
+    """The path and text of each attribute and child element that is not among ``known``, for what cannot be mapped."""
+    for name, value in element.attrib.items():
+        local = etree.QName(str(name)).localname
+        if local not in known:
+            yield f"{local_name(element)}/@{local}", str(value)
+    for child in element:
+        if local_name(child) not in known:
+            yield f"{local_name(element)}/{local_name(child)}", "".join(str(part) for part in child.itertext()).strip()
+
+
+def longest(element: etree._Element) -> int:
+    """Characters of the longest text or attribute within an element."""
+    return max(max(len(item.text or ""), *(len(value) for value in item.attrib.values()), 0) for item in element.iter())
 
 
 def children(element: etree._Element, name: str) -> list[etree._Element]:
@@ -98,11 +107,21 @@ def new_root(namespace: str, name: str) -> etree._Element:
     return etree.Element(etree.QName(namespace, name), nsmap=nsmap)
 
 
-def add(parent: etree._Element, name: str, text: str) -> etree._Element:
-    """Append a child in the parent's namespace. Characters that XML cannot hold are left out."""
+def add(parent: etree._Element, name: str, text: str = "") -> etree._Element:
+    """Append a child in the parent's namespace, with a ``writable`` text; without one it stays empty."""
     child = etree.SubElement(parent, etree.QName(namespace(parent) or None, name))
-    child.text = "".join(filter(_is_xml, text))
+    child.text = writable(text) or None
     return child
+
+
+def writable(text: str) -> str:
+    """A text without the characters that XML cannot hold (most control characters, lone surrogates)."""
+    return "".join(filter(_is_xml, text))
+
+
+def is_name(text: str) -> bool:
+    """Whether a text, from a record perhaps, can name an element."""
+    return _NAME.fullmatch(text) is not None
 
 
 def serialise(root: etree._Element) -> bytes:
@@ -111,29 +130,78 @@ def serialise(root: etree._Element) -> bytes:
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n"
 
 
+def _tree(text: str, limits: Limits, issues: IssueList) -> etree._Element | None:
+    # A pull parser, so that a tower of elements is refused by its height, before a tree of it exists.
+    parser = etree.XMLPullParser(
+        ("start", "end"),
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    # The declaration spoke of bytes that are text by now. Its line breaks stay, so that lines keep their numbers.
+    document = _DECLARATION.sub(lambda found: "\n" * found[0].count("\n"), text, count=1).encode()
+    height = _Height(limits.depth)
+    root: etree._Element | None = None
+    try:
+        for start in range(0, len(document), _CHUNK):
+            parser.feed(document[start : start + _CHUNK])
+            if height.exceeds(parser, issues):
+                return None
+        root = parser.close()
+    except etree.XMLSyntaxError as error:
+        # The library gives up at a height of its own, and its message may quote the text that it choked on.
+        if not height.exceeds(parser, issues):
+            issues.reject_file("XML_MALFORMED", f"line {error.lineno or 1}", "not well-formed XML")
+    return root
+
+
+class _Height:
+    """How deep the parser stands."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._height = 0
+
+    def exceeds(self, parser: etree.XMLPullParser, issues: IssueList) -> bool:
+        """Whether the parser has stood too deep since it was last asked; if so, that is an issue."""
+        with suppress(etree.XMLSyntaxError):
+            for event, element in parser.read_events():
+                self._height += 1 if event == "start" else -1
+                if self._height > self._limit:
+                    line = where(element)  # type: ignore[arg-type] # the events asked for are of elements
+                    issues.reject_file("XML_TOO_DEEP", line, f"nested deeper than {self._limit} elements")
+                    return True
+        return False
+
+
 def _text(content: bytes) -> str | None:
     for bom, encoding in _BOMS:
         if content.startswith(bom):
             return _decode(content[len(bom) :], encoding)
     stated = _ENCODING.match(content.lstrip()[:200])
-    return _decode(content, stated[1].decode("ascii") if stated else "utf-8")
+    return _decode(content, _known(stated[1].decode("ascii")) if stated else "utf-8")
 
 
-def _decode(content: bytes, encoding: str) -> str | None:
+def _known(encoding: str) -> str | None:
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        return None
+    return name if name in _ENCODINGS else None
+
+
+def _decode(content: bytes, encoding: str | None) -> str | None:
+    if encoding is None:
+        return None
     try:
         text = content.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
+    except UnicodeDecodeError:
         return None
     return None if "\0" in text else text
-
-
-def _deeper_than(root: etree._Element, depth: int) -> bool:
-    level: Iterable[etree._Element] = [root]
-    for _ in range(depth):
-        level = [child for element in level for child in element]
-        if not level:
-            return False
-    return True
 
 
 def _is_xml(character: str) -> bool:

@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-kafka check format arch protos certs clean
+.PHONY: help demo run test test-kafka check bench format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,13 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(RUN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
+
+demo: $(STAMP) ## run the whole story through real processes, on synthetic files
+	$(RUN)/python deploy/demo/demo.py
+
+run: $(STAMP) ## run a broker on the development PKI (made by make certs)
+	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init
+	$(RUN)/case-exchange serve --config deploy/broker.toml
 
 test: $(STAMP) ## run every test that needs no Kafka
 	$(RUN)/python -m pytest -m "not kafka"
@@ -33,7 +40,12 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	$(RUN)/lint-imports
 	$(RUN)/buf lint protos
 	$(RUN)/python protos/generate.py --check
-	$(RUN)/python -m pytest -q tests/unit tests/contract
+	$(RUN)/python docs/generate.py --check
+	$(RUN)/python -m pytest -q tests/unit tests/contract tests/architecture
+
+bench: $(STAMP) ## measure against the floors of the same run
+	PYTHONPATH=. $(RUN)/python bench/bench.py
+	PYTHONPATH=. $(RUN)/python bench/scale.py
 
 arch: $(STAMP) ## check the import contracts alone
 	$(RUN)/lint-imports
@@ -44,6 +56,9 @@ format: $(STAMP) ## format the code and apply safe lint fixes
 
 protos: $(STAMP) ## generate protos/gen from the .proto files
 	$(RUN)/python protos/generate.py
+
+docs: $(STAMP) ## generate docs/errors.md and docs/configuration.md
+	$(RUN)/python docs/generate.py
 
 certs: $(STAMP) ## write a complete development PKI into .dev/pki
 	$(RUN)/case-exchange certs init

@@ -1,7 +1,7 @@
 """Measure publish, subscribe, replay and verify against what the same machine does at best in the same run.
 
-Figures are records per second; ratios are to floors of the same run, so they can be compared between machines. `make bench`
-prints a table and writes it to bench/results.json.
+Figures are records per second. Ratios are to floors of the same run, so they can be compared between machines. `make
+bench` prints a table and writes it to bench/results.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from broker.client.auditor import Auditor
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Published, Publisher
 from broker.client.records import Draft, RecordComposer, SectionDraft
-from broker.client.subscriber import Subscriber, SubscribeOptions
+from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.body import Recipient
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.wire.bundle import MAGIC, write_frame

@@ -32,7 +32,9 @@ class Nothing(publisher_pb2_grpc.PublisherServiceServicer):
     """Takes batches and says so. The same messages, the same connection, no work."""
 
     async def PublishStream(  # noqa: N802
-        self, request_iterator: AsyncIterator[publisher_pb2.PublishStreamRequest], context: Any
+        self,
+        request_iterator: AsyncIterator[publisher_pb2.PublishStreamRequest],
+        context: Any,  # noqa: ARG002
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         async for request in request_iterator:
             results = [publisher_pb2.PublishResult(receipt_index=index) for index in range(len(request.envelopes))]

@@ -104,6 +104,7 @@ class PublishService:
         self._audit = audit
         self._clock = clock
         self._limits = limits
+        self._checking = asyncio.Lock()
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
         """Check and append a batch. A refused record does not hold up the others.
@@ -113,8 +114,10 @@ class PublishService:
                 is safe: what the log holds already keeps its place and gets the same statement.
         """
         self._evidence.check()
-        # Verification releases the interpreter lock, so a thread of its own lets other streams go on meanwhile.
-        checked = await asyncio.to_thread(self._check_all, principal, envelopes)
+        # Verification releases the interpreter lock, so in a thread it lets the log and other streams go on meanwhile.
+        # One batch at a time: more such threads only hand the lock around (bench: publish, 4 streams).
+        async with self._checking:
+            checked = await asyncio.to_thread(self._check_all, principal, envelopes)
         results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
         statements: list[bytes] = []
         await self._append(checked, results, statements)

@@ -7,6 +7,7 @@ profile and their authority: a stolen TLS key must not sign records.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
@@ -77,6 +78,7 @@ def der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
+@lru_cache(maxsize=256)
 def fingerprint(certificate: x509.Certificate) -> bytes:
     """SHA-256 of the certificate's DER: how bodies and signatures name it."""
     return certificate.fingerprint(hashes.SHA256())

@@ -11,6 +11,7 @@ from broker.client.subscriber import SubscribeOptions
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.streams import StreamPartition
 from broker.trust.signing import note_verifier
+from caseexchange.broker.v1 import subscriber_pb2
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.records import OTHER_CASE
 
@@ -96,6 +97,30 @@ async def test_a_withheld_section_has_no_byte_in_the_copy_and_the_copy_verifies(
     assert seen["hebei-police"].sections == {"case": b"open", "identity": b"planted canary"}
     assert seen["child-aid-ngo"].sections == {"case": b"open"}
     assert seen["child-aid-ngo"].withheld_sections == ("identity",)
+
+
+async def test_what_reaches_the_ngo_holds_no_byte_of_a_withheld_section(exchange: Exchange) -> None:
+    """The canary is looked for in every message as it came off the connection, before anything reads it."""
+    canary = b"planted canary 7c1f"
+    sections = (SectionDraft("case", "T", b"open part"), SectionDraft("identity", "T", canary))
+    record = exchange.maker().make(
+        "CaseRecord", "cases", to=("child-aid-ngo", "hebei-police"), purpose="child-rescue", sections=sections
+    )
+    await (await exchange.publisher()).publish(record)
+    request = subscriber_pb2.SubscribeRequest(
+        open=subscriber_pb2.OpenSubscription(
+            subscription="raw", kinds=["CaseRecord"], max_outstanding_records=10, max_outstanding_bytes=1 << 20
+        )
+    )
+    for agency, holds in (("child-aid-ngo", False), ("hebei-police", True)):
+        channel = await exchange.channel(agency)
+        call = channel.stream_stream("/caseexchange.broker.v1.SubscriberService/Subscribe")()
+        await call.write(request.SerializeToString())
+        async with asyncio.timeout(20):
+            captured = [bytes(await call.read()), bytes(await call.read())]
+        assert b"open part" in captured[1]
+        assert (canary in b"".join(captured)) is holds
+        call.cancel()
 
 
 async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exchange) -> None:

@@ -23,9 +23,9 @@ CMF = {
     "CODIS-Rapid-Import-CMF.AppendixA.xml": (0, ("CMF_RAPID",)),
     "CmfList.xml": (0, ("NOT_CMF",)),
     "genis-profile_bad_formed.xml": (1, ()),
-    "genis-profile_with_invalid_loci.xml": (0, ("FIELD_MISSING", "LOCUS_UNKNOWN")),
+    "genis-profile_with_invalid_loci.xml": (0, ("LOCUS_UNKNOWN",)),
     "nfi-Codis-Single-Profile.xml": (1, ()),
-    "nfi-broken-allele.xml": (0, ("ALLELE_INVALID", "ALLELE_MISSING")),
+    "nfi-broken-allele.xml": (0, ("ALLELE_INVALID",)),
     "nfi-no-profiles.xml": (0, ("NO_SPECIMEN",)),
     "nfi-not-a-codis-file.xml": (0, ("NOT_CMF",)),
 }

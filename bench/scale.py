@@ -1,0 +1,85 @@
+"""What many idle subscriptions cost a broker, and how long a log of a million records takes to open."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.subscriber import SubscribeOptions, Subscriber
+from broker.core.entry import NewEntry
+from broker.core.streams import StreamPartition
+from broker.messagelog.sqlite import SqliteLog
+from broker.trust.system import SystemClock
+from broker.wire.tls import TlsFiles
+from tests.support.pki import SamplePki
+from tests.support.process import BrokerProcess
+
+SUBSCRIPTIONS = 1000
+PER_CONNECTION = 100
+RECORDS = 1_000_000
+
+
+def resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+async def idle(pki: SamplePki, broker: BrokerProcess) -> None:
+    before = resident_mb(broker.pid)
+    certificate, key = pki.tls_paths("national-dna-database")
+    files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem").read()
+    open_streams = []
+    for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
+        # Channels with the same arguments share a connection, so each gets a setting of its own.
+        channel = open_channel(ConnectionSettings(broker.target, keepalive_seconds=100 + connection), files)
+        for number in range(PER_CONNECTION):
+            name = f"idle-{connection}-{number}"
+            stream = Subscriber(channel).subscribe(SubscribeOptions(name, frozenset({"SampleRequest"})))
+            open_streams.append(await stream.__aenter__())
+    after = resident_mb(broker.pid)
+    print(
+        f"{len(open_streams)} idle subscriptions: {before:.0f} MB before, {after:.0f} MB after, {after - before:.0f} MB more"
+    )
+
+
+async def million(folder: Path) -> None:
+    log = await SqliteLog.open(folder / "log.db", SystemClock())
+    for start in range(0, RECORDS, 5000):
+        entries = []
+        for number in range(start, start + 5000):
+            digest = hashlib.sha256(b"%d" % number).digest()
+            partition = StreamPartition("dna", number % 4)
+            entries.append(NewEntry(partition, digest[:16], "SampleRequest", "case", ("lab",), digest, digest * 6))
+        await log.append(entries)
+    await log.close()
+    size = (folder / "log.db").stat().st_size / 2**20
+    started = time.perf_counter()
+    log = await SqliteLog.open(folder / "log.db", SystemClock())
+    seconds = time.perf_counter() - started
+    end = await log.end_offset(StreamPartition("dna", 3))
+    await log.close()
+    print(f"a log of {end * 4:,} records ({size:.0f} MB) opens in {seconds:.3f} s")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="case-exchange-scale-") as name:
+        folder = Path(name)
+        pki = SamplePki.build(folder / "pki")
+        broker = BrokerProcess(pki, folder)
+        broker.start()
+        try:
+            asyncio.run(idle(pki, broker))
+        finally:
+            broker.stop()
+        asyncio.run(million(folder / "million"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

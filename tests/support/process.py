@@ -1,0 +1,74 @@
+"""A broker as a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.exchange import broker_tables
+
+if TYPE_CHECKING:
+    from tests.support.pki import SamplePki
+
+COMMAND = Path(sys.executable).with_name("case-exchange")
+
+
+def write_toml(path: Path, tables: dict[str, Any]) -> Path:
+    lines: list[str] = []
+    for section, keys in tables.items():
+        lines.append(f"[{section}]")
+        # JSON's texts, numbers and lists are TOML's too.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class BrokerProcess:
+    """``case-exchange serve`` on one log folder. The port is a new one at each start."""
+
+    def __init__(self, pki: SamplePki, folder: Path, **sections: dict[str, Any]) -> None:
+        self._config = write_toml(folder / "broker.toml", broker_tables(pki, folder / "log", **sections))
+        self._errors = folder / "broker.log"
+        self._process: subprocess.Popen[str] | None = None
+        self.target = ""
+        self.kills = 0
+
+    def start(self) -> None:
+        with self._errors.open("a") as errors:
+            self._process = subprocess.Popen(
+                [COMMAND, "serve", "--config", self._config], stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self._errors.read_text()[-2000:]
+        self.target = line.split()[-1]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is flushed, nobody is told."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self.kills += 1
+        self._close()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait(30)
+        self._close()
+        return code
+
+    def _close(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None

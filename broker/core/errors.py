@@ -62,7 +62,7 @@ class RecordTooLarge(InputRefused):
     """The envelope is larger than the broker's configured limit."""
 
     reason = "RECORD_TOO_LARGE"
-    remedy = "Send photographs smaller, or in a record of their own; the limit is limits.record_bytes in the config."
+    remedy = "Send photographs smaller, or in a record of their own; the limit is records.record_bytes in the config."
 
 
 class KindUnknown(InputRefused):
@@ -235,7 +235,7 @@ class LogFull(Unavailable):
     """The message log's disk has no room. Nothing was stored of the refused records."""
 
     reason = "LOG_FULL"
-    remedy = "Operator: free or add disk space under log.path; publishers: keep the record and try again."
+    remedy = "Operator: free or add disk space under log.folder; publishers: keep the record and try again."
 
 
 class EvidenceUnavailable(Unavailable):

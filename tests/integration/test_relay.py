@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
@@ -117,7 +117,7 @@ async def test_what_reaches_the_ngo_holds_no_byte_of_a_withheld_section(exchange
         call = channel.stream_stream("/caseexchange.broker.v1.SubscriberService/Subscribe")()
         await call.write(request.SerializeToString())
         async with asyncio.timeout(20):
-            captured = [bytes(await call.read()), bytes(await call.read())]
+            captured = [cast("bytes", await call.read()), cast("bytes", await call.read())]
         assert b"open part" in captured[1]
         assert (canary in b"".join(captured)) is holds
         call.cancel()

@@ -48,8 +48,8 @@ def configuration_page() -> str:
         *_sections(EdgeConfig),
         "## Gateway (`gateway`, `publish`, `subscribe`)\n",
         *_sections(GatewayProfile),
-        "A gateway's profile also has one section `[routes.KIND]` for each kind that it publishes: `recipients` (a list of",
-        "agency ids), `purpose`, and for a Correction `stream`.",
+        "A gateway's profile also has one section `[routes.KIND]` for each kind that it publishes: `recipients` (a",
+        "list of agency ids), `purpose`, and for a Correction `stream`.",
     ]
     return "\n".join(lines) + "\n"
 

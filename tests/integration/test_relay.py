@@ -18,6 +18,8 @@ from tests.support.records import OTHER_CASE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import grpc
+
     from broker.client.subscriber import Delivered, SubscriptionStream
     from tests.support.pki import SamplePki
 
@@ -114,7 +116,9 @@ async def test_what_reaches_the_ngo_holds_no_byte_of_a_withheld_section(exchange
     )
     for agency, holds in (("child-aid-ngo", False), ("hebei-police", True)):
         channel = await exchange.channel(agency)
-        call = channel.stream_stream("/caseexchange.broker.v1.SubscriberService/Subscribe")()
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
+            "/caseexchange.broker.v1.SubscriberService/Subscribe"
+        )()
         await call.write(request.SerializeToString())
         async with asyncio.timeout(20):
             captured = [cast("bytes", await call.read()), cast("bytes", await call.read())]

@@ -1,0 +1,207 @@
+"""The commands as a user runs them: exit codes, one line for an error, help with an example."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.exchange import Exchange, running_exchange
+from tests.support.process import COMMAND, BrokerProcess, write_toml
+
+if TYPE_CHECKING:
+    from tests.support.pki import SamplePki
+
+INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
+NAMES = sorted(entry_points(group="case_exchange.commands").names)
+
+
+def run(*arguments: object, expect: int) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == expect, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def profile(
+    pki: SamplePki, folder: Path, target: str, agency: str = "shanxi-police", more: dict[str, Any] | None = None
+) -> Path:
+    own, trust = pki.folder.member(agency), pki.folder.trust
+    return write_toml(
+        folder / f"{agency}.toml",
+        {
+            "broker": {"address": target},
+            "agency": {
+                "certificate": str(own / "tls.pem"),
+                "key": str(own / "tls.key"),
+                "authorities": str(trust / "tls-ca.pem"),
+                "signing_certificate": str(own / "signing.pem"),
+                "signing_key": str(own / "signing.key"),
+            },
+            "trust": {
+                "governance_key": str(trust / "governance.pem"),
+                "directory": str(pki.folder.directory),
+                "signing_revocations": str(pki.folder.revocation_list("signing")),
+            },
+            **(more or {}),
+        },
+    )
+
+
+def gateway_of(folder: Path) -> dict[str, Any]:
+    return {
+        "gateway": {
+            "folder": str(folder / "shanxi"),
+            "formats": ["provincial-police-csv", "record-json"],
+            "outbox_format": "provincial-police-csv",
+        },
+        "routes.CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"},
+        "routes.SampleRequest": {"recipients": ["national-dna-database"], "purpose": "dna-matching"},
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    text = run(name, "--help", expect=0).stdout
+    assert "Usage: case-exchange" in text
+    if name not in {"certs", "directory"}:
+        assert "Example:" in text
+
+
+def test_an_unknown_command_and_a_missing_option_are_wrong_usage() -> None:
+    run("gossip", expect=2)
+    run("verify", expect=2)
+
+
+def test_inspect_lists_a_file_without_its_values() -> None:
+    done = run("inspect", INPUT / "rescued-children.csv", "--json", expect=0)
+    found = json.loads(done.stdout)
+    assert found["records"] == {"CaseRecord": 2, "SampleRequest": 2}
+    assert "测试" not in done.stdout + done.stderr
+
+
+def test_inspect_refuses_an_empty_file_and_one_of_no_format(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    assert run("inspect", tmp_path / "empty", expect=1).stderr.startswith("case-exchange: INPUT_REFUSED")
+
+
+def test_convert_names_what_the_target_cannot_carry(tmp_path: Path) -> None:
+    out = tmp_path / "out.xml"
+    done = run(
+        "convert",
+        "--from",
+        "provincial-police-csv",
+        "--to",
+        "pfif",
+        INPUT / "rescued-children.csv",
+        "--out",
+        out,
+        expect=1,
+    )
+    assert "FIELD_NOT_CARRIED" in done.stderr
+    assert out.read_bytes().startswith(b"<?xml")
+    run("convert", "--from", "none", "--to", "pfif", INPUT / "rescued-children.csv", "--out", out, expect=2)
+
+
+def test_publish_status_and_a_second_run(pki: SamplePki, tmp_path: Path) -> None:
+    broker = BrokerProcess(pki, tmp_path)
+    broker.start()
+    try:
+        path = profile(pki, tmp_path, broker.target, more=gateway_of(tmp_path))
+        first = json.loads(run("publish", "--profile", path, INPUT / "rescued-children.csv", "--json", expect=0).stdout)
+        assert len(first["records"]) == 4
+        second = json.loads(
+            run("publish", "--profile", path, INPUT / "rescued-children.csv", "--json", expect=0).stdout
+        )
+        assert second["records"] == []
+        assert [issue["code"] for issue in second["issues"]] == ["SOURCE_REPEATED"]
+        lab = profile(pki, tmp_path, broker.target, "national-dna-database", more=gateway_of(tmp_path / "lab"))
+        lines = run(
+            "subscribe", "--profile", lab, "--kind", "SampleRequest", "--count", 2, expect=0
+        ).stdout.splitlines()
+        assert {json.loads(line)["record"]["barcode"] for line in lines} == {"SYN-BLD-0001", "SYN-BLD-0002"}
+        plain = profile(pki, tmp_path, broker.target, "national-audit")
+        assert json.loads(run("status", "--profile", plain, "--json", expect=0).stdout)["serving"] is True
+    finally:
+        assert broker.stop() == 0
+
+
+def test_a_broker_that_is_away_is_one_line_and_keeps_the_record(pki: SamplePki, tmp_path: Path) -> None:
+    path = profile(pki, tmp_path, "localhost:1", more=gateway_of(tmp_path))
+    done = run("publish", "--profile", path, INPUT / "rescued-children.csv", expect=1)
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("case-exchange: CONNECTION_FAILED")
+    broker = BrokerProcess(pki, tmp_path)
+    broker.start()
+    try:
+        path = profile(pki, tmp_path, broker.target, more=gateway_of(tmp_path))
+        done = run("publish", "--profile", path, INPUT / "seeking-parents.csv", "--json", expect=0)
+        # Four records of the first file waited in the spool.
+        assert len(json.loads(done.stdout)["records"]) == 6
+    finally:
+        broker.stop()
+
+
+def test_replay_and_verify_a_bundle(pki: SamplePki, tmp_path: Path) -> None:
+    broker = BrokerProcess(pki, tmp_path)
+    broker.start()
+    try:
+        path = profile(pki, tmp_path, broker.target, "national-audit")
+        bundle, root = tmp_path / "a.bundle", pki.folder.trust / "governance.pem"
+        run("replay", "--profile", path, "--purpose", "a test", "--out", bundle, expect=0)
+        run("verify", bundle, "--root", root, expect=0)
+        done = run("replay", "--profile", path, "--purpose", "a test", "--out", bundle, expect=2)
+        assert "never overwritten" in done.stderr
+        run("replay", "--profile", path, "--purpose", " ", "--out", tmp_path / "b", expect=1)
+        assert not (tmp_path / "b").exists()
+    finally:
+        broker.stop()
+
+
+def test_directory_show_and_sign(pki: SamplePki, tmp_path: Path) -> None:
+    root = pki.folder.trust / "governance.pem"
+    assert "shanxi-police" in run("directory", "show", pki.folder.directory, "--root", root, expect=0).stdout
+    payload = json.loads(run("directory", "show", pki.folder.directory, "--root", root, "--json", expect=0).stdout)
+    payload["version"] += 1
+    (tmp_path / "payload.json").write_text(json.dumps(payload))
+    key, out = pki.folder.governance_key, tmp_path / "directory.json"
+    run("directory", "sign", tmp_path / "payload.json", "--key", key, "--out", out, expect=0)
+    run("directory", "show", out, "--root", root, expect=0)
+    payload["agencies"]["shanxi-police"]["publish"]["Gossip"] = {}
+    (tmp_path / "payload.json").write_text(json.dumps(payload))
+    assert (
+        "DIRECTORY_INVALID"
+        in run("directory", "sign", tmp_path / "payload.json", "--key", key, "--out", out, expect=2).stderr
+    )
+
+
+def test_serve_says_in_one_line_what_is_wrong_with_its_files(pki: SamplePki, tmp_path: Path) -> None:
+    assert "CONFIG_INVALID" in run("serve", "--config", tmp_path / "none.toml", expect=2).stderr
+    expired = pki.expired()
+    certificate, key = expired.write(tmp_path, "expired")
+    broker = BrokerProcess(pki, tmp_path, tls={"certificate": str(certificate), "key": str(key)})
+    done = run("serve", "--config", tmp_path / "broker.toml", expect=2)
+    assert "CERTIFICATE_INVALID: expired.pem has expired" in done.stderr
+    assert broker.target == ""
+
+
+def test_a_second_broker_on_one_log_is_refused(pki: SamplePki, tmp_path: Path) -> None:
+    async def check() -> None:
+        async with running_exchange(pki, tmp_path / "log") as exchange:
+            assert isinstance(exchange, Exchange)
+            BrokerProcess(pki, tmp_path)
+            done = await asyncio.to_thread(run, "serve", "--config", tmp_path / "broker.toml", expect=1)
+            assert "LOG_IN_USE" in done.stderr
+
+    asyncio.run(check())
+
+
+def test_the_command_is_the_installed_one() -> None:
+    assert Path(sys.executable).with_name("case-exchange") == COMMAND
+    assert run("--version", expect=0).stdout.startswith("case-exchange, version")

@@ -1,0 +1,115 @@
+"""The embedded log on a disk that fails: nothing is lost that was acknowledged, and the error says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker.core.entry import NewEntry
+from broker.core.errors import LogCorrupt, LogFull, LogInUse, LogSchemaUnsupported
+from broker.core.streams import StreamPartition
+from broker.messagelog.sqlite import SqliteLog
+from broker.trust.system import SystemClock
+
+DNA_0 = StreamPartition("dna", 0)
+ROOT = Path(__file__).parents[2]
+
+
+def entry(number: int, size: int = 1000) -> NewEntry:
+    digest = hashlib.sha256(b"%d" % number).digest()
+    return NewEntry(DNA_0, digest[:16], "SampleRequest", "case", ("lab",), digest, bytes(size))
+
+
+async def test_a_full_disk_refuses_whole_batches_and_the_log_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    await log.append([entry(0)])
+    # SQLite answers a file that may not grow as it answers a full disk: SQLITE_FULL.
+    await log._database.write(lambda connection: connection.execute("PRAGMA max_page_count = 40"))
+    with pytest.raises(LogFull):
+        await log.append([entry(number, 50_000) for number in range(1, 20)])
+    assert await log.end_offset(DNA_0) == 1
+    await log._database.write(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
+    await log.append([entry(number, 50_000) for number in range(1, 20)])
+    assert await log.end_offset(DNA_0) == 20
+    await log.close()
+
+
+def test_a_damaged_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    path.write_bytes(b"this was a database once" * 1000)
+    with pytest.raises(LogCorrupt):
+        asyncio.run(SqliteLog.open(path, SystemClock()))
+    assert path.read_bytes().startswith(b"this was")
+
+
+async def test_a_second_owner_is_refused(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    with pytest.raises(LogInUse):
+        await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    await log.close()
+
+
+async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    await log.close()
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(LogSchemaUnsupported):
+        await SqliteLog.open(tmp_path / "log.db", SystemClock())
+
+
+APPENDER = """
+import asyncio, sys
+from pathlib import Path
+from broker.messagelog.sqlite import SqliteLog
+from broker.trust.system import SystemClock
+from tests.integration.test_log_faults import entry
+
+async def main():
+    log = await SqliteLog.open(Path(sys.argv[1]), SystemClock())
+    number = int(sys.argv[2])
+    while True:
+        await log.append([entry(number)])
+        print(number, flush=True)
+        number += 1
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_once(tmp_path: Path) -> None:
+    path, acknowledged = tmp_path / "log.db", 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", APPENDER, path, str(acknowledged)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert process.stdout is not None
+        goal = acknowledged + 20
+        while acknowledged < goal:
+            acknowledged = int(process.stdout.readline()) + 1
+        process.send_signal(signal.SIGKILL)
+        # What it said before it died counts too.
+        for line in process.stdout:
+            acknowledged = int(line) + 1
+        process.wait()
+        process.stdout.close()
+
+    async def look() -> None:
+        log = await SqliteLog.open(path, SystemClock())
+        known = await log.lookup([entry(number).record_id for number in range(acknowledged)])
+        await log.close()
+        assert len(known) == acknowledged
+        assert len({item.position for item in known.values()}) == acknowledged
+
+    asyncio.run(look())

@@ -1,0 +1,246 @@
+"""The police CSV: encodings, codes, doubts, partial acceptance, and the way back. All data are synthetic."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.base import Decoded, Limits, Severity, Source
+from adapters.provincial_police import ADAPTER
+from adapters.provincial_police.codes import resident_id_doubts
+from adapters.provincial_police.text import guard_formula, parse_date, unguard_formula
+from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
+
+PNG = (Path(__file__).parents[4] / "deploy" / "demo" / "input" / "synthetic-child.png").read_bytes()
+
+
+def table(*rows: dict[str, str], encoding: str = "gb18030") -> bytes:
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, header)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode(encoding)
+
+
+def row(**cells: str) -> dict[str, str]:
+    return {"AJBH": "SYN-1", "AJLB": "1", **cells}
+
+
+def decode(content: bytes, **attachments: bytes) -> Decoded:
+    return ADAPTER.decode(
+        Source(content, {name.replace("_", "."): data for name, data in attachments.items()}), Limits()
+    )
+
+
+def one(content: bytes) -> case_pb2.CaseRecord:
+    (item,) = decode(content).records
+    assert isinstance(item.record, case_pb2.CaseRecord)
+    return item.record
+
+
+def codes(found: Decoded, *severities: Severity) -> set[str]:
+    return {issue.code for issue in found.issues if not severities or issue.severity in severities}
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-8", "utf-8-sig"])
+def test_characters_of_every_width_are_read_in_every_encoding(encoding: str) -> None:
+    names = "测试𠮷㛃𬮿·甲"
+    record = one(table(row(XM=names), encoding=encoding))
+    assert record.names[0].full == names
+
+
+def test_full_width_digits_are_read_as_digits() -> None:
+    record = one(table(row(CSRQ="２０１８０１０２", XBDM="１", SG="１２３")))
+    assert (record.birth.year, record.birth.month, record.birth.day) == (2018, 1, 2)
+    assert record.birth.original_text == "２０１８０１０２"
+    assert (record.sex, record.height.value) == (common_pb2.SEX_MALE, 123)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20180102", (2018, 1, 2)),
+        ("2018-1-2", (2018, 1, 2)),
+        ("2018年1月2日", (2018, 1, 2)),
+        ("201801", (2018, 1, 0)),
+        ("2018年", (2018, 0, 0)),
+        ("约2018年", (2018, 0, 0)),
+        ("20180230", (0, 0, 0)),
+        ("18", (0, 0, 0)),
+        ("٢٠١٨", (0, 0, 0)),
+    ],
+)
+def test_dates_are_read_as_well_as_they_are_known(text: str, expected: tuple[int, int, int]) -> None:
+    date = parse_date(text)
+    assert (date.year, date.month, date.day) == expected
+    assert date.original_text == text
+
+
+def test_a_lunar_date_is_marked_and_never_converted() -> None:
+    date = parse_date("农历2018年2月30日")
+    assert (date.calendar, date.month, date.day) == (common_pb2.CALENDAR_LUNAR, 2, 30)
+
+
+@pytest.mark.parametrize(
+    ("number", "doubts"),
+    [
+        ("440308199901101512", []),
+        ("440308199901101511", ["RESIDENT_ID_CHECKSUM"]),
+        ("440308990110151", ["RESIDENT_ID_OLD_FORM"]),
+        ("4.40308E+17", ["RESIDENT_ID_FORM"]),
+    ],
+)
+def test_a_doubtful_identity_number_is_a_warning(number: str, doubts: list[str]) -> None:
+    birth = common_pb2.PartialDate(year=1999, month=1, day=10)
+    assert resident_id_doubts(number, birth, common_pb2.SEX_MALE) == doubts
+
+
+def test_a_number_that_contradicts_the_row_is_a_warning_without_its_value() -> None:
+    found = decode(table(row(GMSFHM="440308199901101512", CSRQ="20000101", XBDM="2")))
+    assert {"RESIDENT_ID_BIRTH_DATE", "RESIDENT_ID_SEX"} <= codes(found, Severity.WARN)
+    assert len(found.records) == 1
+    assert not any("4403" in issue.message + issue.locator for issue in found.issues)
+
+
+def test_a_sample_barcode_makes_a_sample_request_of_the_same_case() -> None:
+    case, sample = decode(table(row(YBTM="SYN-BLD-1", YBJS="1"))).records
+    assert case.case_reference == sample.case_reference == "SYN-1"
+    assert isinstance(sample.record, dna_pb2.SampleRequest)
+    assert (sample.record.barcode, sample.record.role) == ("SYN-BLD-1", dna_pb2.SAMPLE_ROLE_CHILD)
+
+
+def test_a_parent_whose_sample_has_no_role_is_not_taken_for_a_child() -> None:
+    found = decode(table(row(AJLB="5", YBTM="SYN-BLD-1")))
+    sample = found.records[1].record
+    assert isinstance(sample, dna_pb2.SampleRequest)
+    assert sample.role == dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE
+    assert "SAMPLE_ROLE_UNKNOWN" in codes(found)
+
+
+def test_a_photo_comes_along_under_an_opaque_name() -> None:
+    (item,) = decode(table(row(XP="测试儿童.png")), 测试儿童_png=PNG).records
+    assert isinstance(item.record, case_pb2.CaseRecord)
+    (photo,) = item.record.photos
+    assert photo.content == PNG
+    assert "测试" not in photo.reference
+
+
+def test_a_photo_that_is_missing_or_no_picture_is_a_warning() -> None:
+    assert "PHOTO_MISSING" in codes(decode(table(row(XP="../etc/passwd"))))
+    assert "PHOTO_TYPE" in codes(decode(table(row(XP="a.png")), a_png=b"GIF89a"))
+
+
+def test_one_bad_row_does_not_hold_up_the_others() -> None:
+    content = table(row(AJBH="A"), row(AJBH="B", AJLB="99"), row(AJBH="C"))
+    found = decode(content)
+    assert [item.case_reference for item in found.records] == ["A", "C"]
+    assert ("FIELD_MISSING", "row 3, kind") in {(issue.code, issue.locator) for issue in found.issues}
+
+
+def test_unknown_columns_are_kept_and_come_back() -> None:
+    record = one(table(row(QTBZ="其他")))
+    assert [(item.path, item.value) for item in record.provenance.unmapped] == [("QTBZ", "其他")]
+    again = one(ADAPTER.encode([record], Limits()).content)
+    assert again.provenance.unmapped == record.provenance.unmapped
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "HEADER_MISSING"),
+        (b"XM,XB\r\na,b\r\n", "HEADER_MISSING"),
+        (b"AJBH,AJBH\r\n1,2\r\n", "HEADER_MISSING"),
+        (b"AJBH\0\r\n", "NUL_BYTE"),
+        (b"\xff\xfeA\x00", "ENCODING_UNSUPPORTED"),
+        (b"AJBH\r\n\xff\xff\xff", "ENCODING_UNKNOWN"),
+        (b'AJBH\r\n"unclosed', "CSV_MALFORMED"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_a_code(content: bytes, code: str) -> None:
+    found = decode(content)
+    assert found.rejected
+    assert codes(found) == {code}
+    assert found.records == ()
+
+
+def test_limits_hold() -> None:
+    many = table(*(row(AJBH=str(number)) for number in range(5)))
+    assert codes(ADAPTER.decode(Source(many), Limits(records=4))) == {"TOO_MANY_RECORDS"}
+    assert codes(ADAPTER.decode(Source(many), Limits(bytes=10))) == {"FILE_TOO_LARGE"}
+    assert "ROW_MALFORMED" in codes(ADAPTER.decode(Source(many), Limits(field_characters=0)))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_make_it_raise(content: bytes) -> None:
+    for start in (b"", b"AJBH,AJLB,XM\r\n"):
+        decode(start + content)
+
+
+TEXT = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp", "Cn"), exclude_characters="\ufeff"),
+    min_size=1,
+    max_size=12,
+)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
+    record = case_pb2.CaseRecord(
+        kind=draw(st.sampled_from(case_pb2.CaseKind.values()[1:])),
+        local_id=draw(TEXT),
+        sex=draw(st.sampled_from(common_pb2.Sex.values())),
+        narrative=draw(TEXT),
+    )
+    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=draw(TEXT))
+    record.features.add(kind=common_pb2.FEATURE_KIND_BODY, text=draw(TEXT))
+    record.found_place.text = draw(TEXT)
+    record.contacts.add(name=draw(TEXT), phone=draw(TEXT))
+    record.birth.CopyFrom(parse_date(draw(st.dates()).strftime("%Y%m%d")))
+    return record
+
+
+@given(cases())
+def test_what_is_written_is_read_again(record: case_pb2.CaseRecord) -> None:
+    encoded = ADAPTER.encode([record], Limits())
+    assert encoded.issues == ()
+    again = one(encoded.content)
+    again.ClearField("provenance")
+    assert again == record
+
+
+def test_what_the_format_cannot_carry_is_a_coded_warning() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1", blood_sampled=True)
+    record.event = case_pb2.EVENT_KIND_ABDUCTED
+    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full="甲")
+    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full="乙")
+    found = ADAPTER.encode([record], Limits())
+    assert {issue.locator for issue in found.issues if issue.code == "FIELD_NOT_CARRIED"} == {
+        "records[0].event",
+        "records[0].names",
+        "records[0].blood_sampled",
+    }
+
+
+def test_two_records_of_one_number_are_not_mixed() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1")
+    found = ADAPTER.encode([record, record], Limits())
+    assert [issue.code for issue in found.issues] == ["RECORD_REPEATED"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM", "'=1", "＝1", "plain", "'quoted", ""])
+def test_no_cell_is_a_formula_and_the_guard_can_be_taken_off(text: str) -> None:
+    guarded = guard_formula(text)
+    assert guarded[:1] not in {"=", "+", "-", "@", "＝"}
+    assert unguard_formula(guarded) == text
+
+
+def test_gb18030_that_could_be_read_as_utf_8_is_written_with_its_mark() -> None:
+    # The two bytes of this character in GB18030 are one character of UTF-8.
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1", narrative="模")
+    assert one(ADAPTER.encode([record], Limits()).content).narrative == "模"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.alleles import AMELOGENIN, CHINESE_KITS, CODIS_20, Y_LOCI, allele_text, canonical_locus, parse_allele
+from caseexchange.records.v1 import dna_pb2
+
+EQUAL, BELOW, ABOVE = dna_pb2.ALLELE_OPERATOR_EQUAL, dna_pb2.ALLELE_OPERATOR_BELOW, dna_pb2.ALLELE_OPERATOR_ABOVE
+
+
+@pytest.mark.parametrize(
+    ("locus", "text", "value", "operator"),
+    [
+        ("TH01", "9.3", "9.3", EQUAL),
+        ("TH01", " 9,3 ", "9.3", EQUAL),
+        ("TH01", "09", "9", EQUAL),
+        ("FGA", "46.2", "46.2", EQUAL),
+        ("FGA", "<6", "6", BELOW),
+        ("FGA", "< 6.2", "6.2", BELOW),
+        ("FGA", "6<", "6", BELOW),
+        ("FGA", ">15", "15", ABOVE),
+        ("FGA", "15>", "15", ABOVE),
+        ("Penta E", "15.4", "15.4", EQUAL),
+        ("vWA", "OL", "", dna_pb2.ALLELE_OPERATOR_OFF_LADDER),
+        ("vWA", "*", "", dna_pb2.ALLELE_OPERATOR_WILDCARD),
+        (AMELOGENIN, "x", "X", EQUAL),
+        (AMELOGENIN, "Y", "Y", EQUAL),
+    ],
+)
+def test_an_allele_is_read_in_its_spellings(locus: str, text: str, value: str, operator: int) -> None:
+    assert parse_allele(locus, text) == (value, operator)
+
+
+@pytest.mark.parametrize(
+    ("locus", "text"),
+    [
+        ("TH01", ""),
+        ("TH01", "0"),
+        ("TH01", "<0"),
+        ("TH01", "00.1"),
+        ("TH01", "9.4"),
+        ("TH01", "9.30"),
+        ("TH01", "9."),
+        ("TH01", ".3"),
+        ("TH01", "100"),
+        ("TH01", "-9"),
+        ("TH01", "9e1"),
+        ("TH01", "11.333:5"),
+        ("TH01", "15_14_1_0"),
+        ("TH01", "<>9"),
+        ("TH01", "<9>"),
+        ("TH01", "<"),
+        ("TH01", "X"),
+        ("TH01", "9\n10"),
+        (AMELOGENIN, "9"),
+        (AMELOGENIN, "OL"),
+        (AMELOGENIN, "XY"),
+        ("Penta E", "15.5"),
+    ],
+)
+def test_what_is_no_allele_of_a_locus_is_not_read_as_one(locus: str, text: str) -> None:
+    assert parse_allele(locus, text) is None
+
+
+@given(st.integers(1, 99), st.sampled_from(["", ".1", ".2", ".3"]), st.sampled_from([EQUAL, BELOW, ABOVE]))
+def test_a_canonical_allele_is_written_and_read_again(
+    whole: int, part: str, operator: dna_pb2.AlleleOperator.ValueType
+) -> None:
+    allele = dna_pb2.Allele(value=f"{whole}{part}", operator=operator)
+    assert parse_allele("FGA", allele_text(allele)) == (allele.value, operator)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_an_allele_or_none(text: str) -> None:
+    parsed = parse_allele("FGA", text)
+    if parsed is not None:
+        written = allele_text(dna_pb2.Allele(value=parsed.value, operator=parsed.operator))
+        assert parse_allele("FGA", written) == parsed
+
+
+@pytest.mark.parametrize(
+    ("spelling", "locus"),
+    [
+        ("AMEL", AMELOGENIN),
+        ("amelogenin", AMELOGENIN),
+        ("THO1", "TH01"),
+        ("TP0X", "TPOX"),
+        ("VWA", "vWA"),
+        ("PENTA_D", "Penta D"),
+        ("PentaE", "Penta E"),
+        ("DYS389 I", "DYS389I"),
+        ("DYS385 a/b", "DYS385"),
+        ("YGATAH4", "Y GATA H4"),
+        ("D6S1043", "D6S1043"),
+    ],
+)
+def test_a_locus_is_known_by_its_spellings(spelling: str, locus: str) -> None:
+    assert canonical_locus(spelling) == locus
+
+
+@pytest.mark.parametrize("locus", [AMELOGENIN, *CODIS_20, *CHINESE_KITS, *Y_LOCI])
+def test_the_usual_name_of_a_locus_is_its_own_canonical_name(locus: str) -> None:
+    assert canonical_locus(locus) == locus
+
+
+@pytest.mark.parametrize("name", ["", "BAD1", "D21S12", "D2S", "TH0l"])
+def test_a_name_that_is_no_locus_is_not_taken_for_one(name: str) -> None:
+    assert canonical_locus(name) is None

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adapters.spool import CaseReference, Outgoing, Spool
+from broker.core.body import is_uuid
+from broker.core.errors import SpoolUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "spool.db"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    opened = Spool(path)
+    yield opened
+    opened.close()
+
+
+def again(spool: Spool, path: Path) -> Spool:
+    spool.close()
+    return Spool(path)
+
+
+def test_what_is_spooled_is_there_after_a_restart_in_its_order(spool: Spool, path: Path) -> None:
+    with spool.transaction():
+        for number in range(3):
+            spool.add_outgoing(f"id-{number}", b"%d" % number)
+    reopened = again(spool, path)
+    assert reopened.outgoing(2) == [Outgoing("id-0", b"0"), Outgoing("id-1", b"1")]
+    reopened.close()
+
+
+def test_a_transaction_that_raises_leaves_nothing(spool: Spool) -> None:
+    def fail() -> None:
+        with spool.transaction():
+            spool.add_outgoing("id", b"")
+            spool.next_sequence("lab")
+            spool.add_source(b"sha")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert spool.outgoing(1) == []
+    assert not spool.seen_source(b"sha")
+    with spool.transaction():
+        assert spool.next_sequence("lab") == 1
+
+
+def test_sequences_run_on_per_recipient_and_over_restarts(spool: Spool, path: Path) -> None:
+    with spool.transaction():
+        assert [spool.next_sequence("lab"), spool.next_sequence("lab"), spool.next_sequence("ngo")] == [1, 2, 1]
+    reopened = again(spool, path)
+    with reopened.transaction():
+        assert reopened.next_sequence("lab") == 3
+    reopened.close()
+
+
+def test_a_receipt_takes_the_record_out(spool: Spool) -> None:
+    spool.add_outgoing("id", b"envelope")
+    spool.add_receipt("id", b"receipt")
+    assert spool.outgoing(1) == []
+    assert spool.receipt("id") == b"receipt"
+    assert spool.receipt("other") is None
+
+
+def test_a_case_id_is_opaque_stable_and_this_spools_own(spool: Spool, path: Path, tmp_path: Path) -> None:
+    case_id = spool.case_id("SYN-1")
+    assert is_uuid(case_id)
+    assert case_id != spool.case_id("SYN-2")
+    reopened = again(spool, path)
+    assert reopened.case_id("SYN-1") == case_id
+    reopened.close()
+    other = Spool(tmp_path / "other" / "spool.db")
+    assert other.case_id("SYN-1") != case_id
+    other.close()
+
+
+def test_a_number_that_a_record_told_of_stands_for_its_case(spool: Spool) -> None:
+    spool.add_reference("SYN-BLD-1", "case", "record")
+    assert spool.reference("SYN-BLD-1") == CaseReference("case", "record")
+    assert spool.case_id("SYN-BLD-1") == "case"
+    assert spool.reference("unknown") is None
+
+
+def test_a_delivery_is_remembered(spool: Spool) -> None:
+    assert not spool.was_delivered("id")
+    spool.add_delivered("id")
+    spool.add_delivered("id")
+    assert spool.was_delivered("id")
+
+
+def test_a_second_gateway_is_refused(spool: Spool, path: Path) -> None:
+    spool.add_delivered("id")
+    with pytest.raises(SpoolUnavailable):
+        Spool(path)
+
+
+def test_the_file_is_its_owners_alone(spool: Spool, path: Path) -> None:
+    spool.add_delivered("id")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spool.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(SpoolUnavailable):
+        Spool(tmp_path / "spool.db")

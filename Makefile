@@ -40,6 +40,9 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	$(RUN)/lint-imports
 	$(RUN)/buf lint protos
 	$(RUN)/python protos/generate.py --check
+	@tag=$$(git describe --tags --abbrev=0 2>/dev/null); if [ -n "$$tag" ]; then \
+		$(RUN)/buf breaking protos --against ".git#tag=$$tag,subdir=protos"; \
+	else echo "protos: no release yet that they could break"; fi
 	$(RUN)/python docs/generate.py --check
 	$(RUN)/python -m pytest -q tests/unit tests/contract tests/architecture
 

@@ -134,7 +134,7 @@ def _canonical_number(locus: str, text: str) -> str | None:
     if match is None:
         return None
     whole, part = match.groups()
-    # Four bases are a whole repeat, but for repeats of five.
-    if part == "4" and locus not in _PENTANUCLEOTIDE:
+    # Four bases are a whole repeat, but for repeats of five. Nought stands for "none" in some exports; it is no allele.
+    if (part == "4" and locus not in _PENTANUCLEOTIDE) or not int(whole):
         return None
     return f"{int(whole)}.{part}" if part else str(int(whole))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from adapters.alleles import AMELOGENIN, CODIS_20
+from adapters.alleles import AMELOGENIN, CODIS_20, Y_LOCI, canonical_locus
 from caseexchange.records.v1 import dna_pb2
 
 NAMESPACE: Final = "urn:CODISImportFile-schema"
+SYSTEM: Final = "CODIS CMF 3.2"
+"""The table of codes that a category is of."""
 MAX_ALLELES: Final = 8
-MAX_LOCI: Final = 32
-CONTROL_MARKS: Final = ("ladder", "negative control", "positive control", "reagent blank")
+CONTROL: Final = re.compile(
+    r"(?<![a-z])(allelic ladder|ladder|(negative|positive) control|reagent blank|proficiency)(?![a-z])", re.IGNORECASE
+)
+"""Ids and categories of what is run beside samples. Whole words: there are bladder samples too."""
 
+_CHILD: Final = "Biological Child"
+_OTHER: Final = "Other"
 ROLE_OF_CATEGORY: Final = {
-    "Biological Child": dna_pb2.SAMPLE_ROLE_CHILD,
+    _CHILD: dna_pb2.SAMPLE_ROLE_CHILD,
     "Biological Mother": dna_pb2.SAMPLE_ROLE_MOTHER,
     "Biological Father": dna_pb2.SAMPLE_ROLE_FATHER,
     "Biological Sibling": dna_pb2.SAMPLE_ROLE_SIBLING,
@@ -22,13 +29,11 @@ ROLE_OF_CATEGORY: Final = {
     "Maternal Relative": dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE,
     "Paternal Relative": dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE,
 }
-CATEGORY_OF_ROLE: Final = {
-    dna_pb2.SAMPLE_ROLE_CHILD: "Biological Child",
+_CATEGORY_OF_ROLE: Final = {
+    dna_pb2.SAMPLE_ROLE_CHILD: _CHILD,
     dna_pb2.SAMPLE_ROLE_MOTHER: "Biological Mother",
     dna_pb2.SAMPLE_ROLE_FATHER: "Biological Father",
     dna_pb2.SAMPLE_ROLE_SIBLING: "Biological Sibling",
-    dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE: "Other",
-    dna_pb2.SAMPLE_ROLE_UNSPECIFIED: "Unidentified Person",
 }
 CATEGORIES: Final = frozenset(ROLE_OF_CATEGORY) | {
     "Arrestee",
@@ -48,7 +53,7 @@ CATEGORIES: Final = frozenset(ROLE_OF_CATEGORY) | {
     "Legal",
     "Missing Person",
     "Multi-allelic Offender",
-    "Other",
+    _OTHER,
     "Population",
     "Proficiency",
     "Spouse",
@@ -59,10 +64,13 @@ CATEGORIES: Final = frozenset(ROLE_OF_CATEGORY) | {
     "Victim, Known",
     "Volunteer",
 }
+_NOT_OF_2017: Final = frozenset({"Deduced Victim Known"})
+"""A category of the list of 3.2 that the list of 2017 dropped: read, not written."""
 KITS: Final = frozenset(
     {
         "AmpFLSTR NGM",
         "AmpFLSTR NGM SElect",
+        "AmpFlSTR Yfiler Plus",
         "COfiler",
         "GlobalFiler",
         "GlobalFiler Express",
@@ -72,22 +80,37 @@ KITS: Final = frozenset(
         "Investigator 24plex GO! Kit",
         "Investigator 24plex QS Kit",
         "MiniFiler",
+        "Monoplex CSF1PO",
+        "Monoplex D13S317",
+        "Monoplex D16S539",
+        "Monoplex D5S818",
+        "Monoplex D7S820",
+        "Monoplex TH01",
+        "Monoplex TPOX",
+        "Monoplex vWA",
         "PowerPlex 1.1",
         "PowerPlex 1.2",
         "PowerPlex 16",
         "PowerPlex 16 HS",
         "PowerPlex 2.1",
+        "PowerPlex ESI 16",
+        "PowerPlex ESI 17 Pro",
+        "PowerPlex ESX 16",
+        "PowerPlex ESX 17",
         "PowerPlex Fusion",
         "PowerPlex Fusion 6C",
+        "Powerplex Y",
+        "Powerplex Y23",
         "Profiler Plus",
         "SGM Plus",
+        "Y-PLEX 5",
+        "Y-PLEX 6",
+        "Yfiler",
     }
 )
-"""Kits for autosomal loci."""
 
-_LOCI: Final = frozenset(CODIS_20) | {AMELOGENIN, "Penta D", "Penta E", "SE33", "Yindel"}
-
-
+_SPELLED: Final = {"DYS389I": "DYS389 I", "DYS389II": "DYS389 II", "Y GATA H4": "YGATAH4"}
+_LOCI: Final = frozenset(CODIS_20) | frozenset(Y_LOCI) | {AMELOGENIN, "Penta D", "Penta E", "SE33", "Yindel"}
 _SPELLINGS: Final = frozenset({"AMEL", "THO1", "TP0X"})
 """Other spellings that the lists themselves have."""
 
@@ -97,6 +120,13 @@ def cmf_locus(locus: str, reported: str) -> str | None:
 
     The source's own spelling is kept where the lists have it too.
     """
-    if reported in _SPELLINGS:
+    if reported in _SPELLINGS and canonical_locus(reported) == locus:
         return reported
-    return locus if locus in _LOCI else None
+    return _SPELLED.get(locus, locus) if locus in _LOCI else None
+
+
+def cmf_category(category: str, role: dna_pb2.SampleRole.ValueType) -> str:
+    """How CMF writes a category: the source's own where the list has it, or else the one that says the role."""
+    if category in CATEGORIES - _NOT_OF_2017:
+        return category
+    return _CATEGORY_OF_ROLE.get(role, _OTHER)

@@ -87,19 +87,24 @@ def check_body(body: Body) -> None:
         raise EnvelopeMalformed(message)
 
 
-def _broken_field(body: Body) -> str | None:
-    rules = (
-        (_UUID7.fullmatch(body.record_id), "record_id is not a UUIDv7 in canonical form"),
-        (is_uuid(body.case_id), "case_id is not a UUID in canonical form"),
-        (not body.in_reply_to or is_uuid(body.in_reply_to), "in_reply_to is neither empty nor a canonical UUID"),
-        (not body.supersedes or is_uuid(body.supersedes), "supersedes is neither empty nor a canonical UUID"),
-        (is_agency_id(body.publisher), "publisher is not an agency id"),
-        (_PURPOSE.fullmatch(body.purpose), "purpose is not a purpose code"),
-        (len(body.signer_certificate_sha256) == SHA256_BYTES, "signer_certificate_sha256 is not 32 bytes"),
-        (body.issued_at_ms > 0, "issued_at is missing"),
-    )
-    broken = next((text for holds, text in rules if not holds), None)
-    return broken or _broken_recipients(body.recipients) or _broken_sections(body.sections)
+def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rule
+    if not _UUID7.fullmatch(body.record_id):
+        return "record_id is not a UUIDv7 in canonical form"
+    if not _UUID.fullmatch(body.case_id):
+        return "case_id is not a UUID in canonical form"
+    if body.in_reply_to and not is_uuid(body.in_reply_to):
+        return "in_reply_to is neither empty nor a canonical UUID"
+    if body.supersedes and not is_uuid(body.supersedes):
+        return "supersedes is neither empty nor a canonical UUID"
+    if not is_agency_id(body.publisher):
+        return "publisher is not an agency id"
+    if not _PURPOSE.fullmatch(body.purpose):
+        return "purpose is not a purpose code"
+    if len(body.signer_certificate_sha256) != SHA256_BYTES:
+        return "signer_certificate_sha256 is not 32 bytes"
+    if body.issued_at_ms <= 0:
+        return "issued_at is missing"
+    return _broken_recipients(body.recipients) or _broken_sections(body.sections)
 
 
 def _broken_recipients(recipients: tuple[Recipient, ...]) -> str | None:

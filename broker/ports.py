@@ -84,6 +84,10 @@ class SignerCertificate(Protocol):
     def agency(self) -> str:
         """The agency that the directory lists it for; always the one that the certificate names itself."""
 
+    @property
+    def public_key_der(self) -> bytes:
+        """Its public key: SubjectPublicKeyInfo."""
+
     def check_valid(self, at_ms: int) -> None:
         """Check that it chains to the signing authority, and is valid and unrevoked at this time.
 
@@ -97,6 +101,21 @@ class SignerCertificate(Protocol):
         Raises:
             SignatureInvalid
         """
+
+
+class Signed(NamedTuple):
+    """Bytes, and a signature that a certificate is said to have made over them."""
+
+    certificate: SignerCertificate
+    message: bytes
+    signature: bytes
+
+
+class SignatureVerifier(Protocol):
+    """Checks many signatures at once. Safe to call from any thread; blocks until all are checked."""
+
+    def verify(self, signed: Sequence[Signed]) -> list[bool]:
+        """Whether each signature holds, in order."""
 
 
 class Keyring(Protocol):

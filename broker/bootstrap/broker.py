@@ -32,6 +32,7 @@ from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
 from broker.trust.signing import EcdsaSigner, Ed25519NoteSigner
 from broker.trust.system import SystemClock, SystemEntropy
+from broker.trust.verification import InlineVerifier, ProcessVerifier
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import server_credentials
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from broker.config.broker import BrokerConfig
-    from broker.ports import Clock
+    from broker.ports import Clock, SignatureVerifier
 
 _log = structlog.get_logger("broker")
 HEALTH_SECONDS: Final = 1.0
@@ -57,6 +58,7 @@ class Broker:
         trust: BrokerTrust,
         log: SqliteLog,
         store: SqliteCheckpointStore,
+        signatures: SignatureVerifier,
     ) -> None:
         self._config = config
         self.log = log
@@ -80,6 +82,7 @@ class Broker:
         self._publish = PublishService(
             directory=directory,
             keyring=trust.keyring,
+            signatures=signatures,
             codec=codec,
             log=log,
             signer=signer,
@@ -204,7 +207,8 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
         stack.push_async_callback(log.close)
         store = SqliteCheckpointStore(folder / "checkpoints.db")
         stack.push_async_callback(store.close)
-        broker = Broker(config, clock=clock, trust=trust, log=log, store=store)
+        signatures = _verifier(config, stack)
+        broker = Broker(config, clock=clock, trust=trust, log=log, store=store, signatures=signatures)
         await broker.start()
         stack.push_async_callback(broker.stop)
         yield broker
@@ -227,6 +231,14 @@ async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
     async with open_broker(config) as broker:
         ready(broker.port)
         await stopping.wait()
+
+
+def _verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> SignatureVerifier:
+    if not config.server.signature_process:
+        return InlineVerifier()
+    verifier = ProcessVerifier()
+    stack.callback(verifier.close)
+    return verifier
 
 
 def _report(what: str) -> Callable[[CaseExchangeError], None]:

@@ -14,6 +14,7 @@ class ServerConfig:
     """[server]: where the broker listens, and the transport's bounds."""
 
     address: Annotated[str, Setting("host and port to listen on; port 0 lets the system choose")] = "localhost:7443"
+    signature_process: Annotated[bool, Setting("whether a process of its own checks signatures")] = True
     drain_seconds: Annotated[float, Setting("how long calls may go on after SIGTERM", least=0, most=3600)] = 10.0
     message_bytes: Annotated[int, Setting("largest message taken from a peer", least=1 << 20, most=256 << 20)] = (
         16 << 20

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CaseExchangeError, Internal
 from broker.core.receipt import portable_receipt
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from broker.services.publish import PublishOutcome, PublishService
+    from broker.core.identity import Principal
+    from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
+
+_BATCHES_AHEAD: Final = 2
+"""Batches of one stream that are checked before their turn; more are left to the transport's flow control."""
 
 
 class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
@@ -50,9 +55,29 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         ],
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, each answered in its turn."""
-        async for request in request_iterator:
-            envelopes = [envelope_from(envelope) for envelope in request.envelopes]
-            yield _response(await self._service.publish(caller(), envelopes))
+        principal = caller()
+        checks: asyncio.Queue[asyncio.Task[CheckedBatch] | None] = asyncio.Queue(_BATCHES_AHEAD)
+        reading = asyncio.create_task(self._read(principal, request_iterator, checks))
+        try:
+            while (check := await checks.get()) is not None:
+                yield _response(await self._service.accept(principal, await check))
+            await reading
+        finally:
+            reading.cancel()
+
+    async def _read(
+        self,
+        principal: Principal,
+        requests: AsyncIterator[publisher_pb2.PublishStreamRequest],
+        checks: asyncio.Queue[asyncio.Task[CheckedBatch] | None],
+    ) -> None:
+        """Have the next batches checked while the last one is being appended; the order of the batches stays."""
+        try:
+            async for request in requests:
+                envelopes = [envelope_from(envelope) for envelope in request.envelopes]
+                await checks.put(asyncio.create_task(self._service.check(principal, envelopes)))
+        finally:
+            await checks.put(None)
 
 
 def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from broker.core.entry import Appended, NewEntry
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Signature
@@ -36,14 +36,30 @@ from broker.core.policy import check_publish
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.sections import check_sections
 from broker.core.streams import StreamPartition, check_kind, partition_of
+from broker.ports import Signed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from broker.core.body import Body
     from broker.core.identity import Principal
-    from broker.ports import AuditTrail, Clock, DirectoryInForce, Evidence, Keyring, MessageLog, RecordCodec, Signer
+    from broker.ports import (
+        AuditTrail,
+        Clock,
+        DirectoryInForce,
+        Evidence,
+        Keyring,
+        MessageLog,
+        RecordCodec,
+        SignatureVerifier,
+        Signer,
+        SignerCertificate,
+    )
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_CHECKED_AT_ONCE: Final = 2
+"""While one batch waits for its signatures to be checked, another is parsed."""
 _ENVELOPE_OVERHEAD: Final = 64
 """Bytes of framing counted for each signature and section beside their content."""
 
@@ -79,6 +95,20 @@ class _Checked(NamedTuple):
     """Why it could not be accepted anew just now, though it may have been accepted before."""
 
 
+class _Claim(NamedTuple):
+    """A record whose signature is still to be checked. Nothing in its body has been acted upon."""
+
+    envelope: Envelope
+    body: Body
+    certificate: SignerCertificate
+
+
+class CheckedBatch(NamedTuple):
+    """A batch between its two halves. Opaque to the caller."""
+
+    records: tuple[_Checked | CaseExchangeError, ...]
+
+
 class PublishService:
     """Accepts signed records on behalf of an authenticated principal."""
 
@@ -87,6 +117,7 @@ class PublishService:
         *,
         directory: DirectoryInForce,
         keyring: Keyring,
+        signatures: SignatureVerifier,
         codec: RecordCodec,
         log: MessageLog,
         signer: Signer,
@@ -104,7 +135,8 @@ class PublishService:
         self._audit = audit
         self._clock = clock
         self._limits = limits
-        self._checking = asyncio.Lock()
+        self._signatures = signatures
+        self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
         """Check and append a batch. A refused record does not hold up the others.
@@ -113,11 +145,27 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. Publishing it again
                 is safe: what the log holds already keeps its place and gets the same statement.
         """
+        return await self.accept(principal, await self.check(principal, envelopes))
+
+    async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
+        """The first half: checks (1) to (5). A stream's next batch may be checked while the last is being appended.
+
+        Raises:
+            EvidenceUnavailable, DirectoryUnavailable
+        """
         self._evidence.check()
-        # Verification releases the interpreter lock, so in a thread it lets the log and other streams go on meanwhile.
-        # One batch at a time: more such threads only hand the lock around (bench: publish, 4 streams).
+        # In a thread, so that the log and other streams go on meanwhile. More such threads than there is other work to
+        # wait for only hand the interpreter lock around (docs/adr/0008).
         async with self._checking:
-            checked = await asyncio.to_thread(self._check_all, principal, envelopes)
+            return CheckedBatch(tuple(await asyncio.to_thread(self._check_all, principal, envelopes)))
+
+    async def accept(self, principal: Principal, batch: CheckedBatch) -> PublishOutcome:
+        """The second half: (6) to (8). Batches are appended in the order of these calls.
+
+        Raises:
+            LogFull, LogUnavailable
+        """
+        checked = batch.records
         results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
         statements: list[bytes] = []
         await self._append(checked, results, statements)
@@ -129,16 +177,19 @@ class PublishService:
         return PublishOutcome(tuple(results), SignedReceipts(tuple(statements), signature))
 
     def _check_all(self, principal: Principal, envelopes: Sequence[Envelope]) -> list[_Checked | CaseExchangeError]:
-        checked: list[_Checked | CaseExchangeError] = []
-        for envelope in envelopes:
-            try:
-                checked.append(self._check(principal, envelope))
-            except CaseExchangeError as error:
-                checked.append(error)
-        return checked
+        claims = [_attempt(self._check_claim, principal, envelope) for envelope in envelopes]
+        # (3) Signatures over the exact bytes, all of the batch together.
+        signed = [
+            Signed(claim.certificate, claim.envelope.signed_bytes, claim.envelope.signatures[0].value)
+            for claim in claims
+            if isinstance(claim, _Claim)
+        ]
+        hold = iter(self._signatures.verify(signed))
+        return [
+            _attempt(self._check_proved, claim, next(hold)) if isinstance(claim, _Claim) else claim for claim in claims
+        ]
 
-    def _check(self, principal: Principal, envelope: Envelope) -> _Checked:
-        now_ms = self._clock.now_ms()
+    def _check_claim(self, principal: Principal, envelope: Envelope) -> _Claim:
         # (1) Size and type.
         body = self._check_form(envelope)
         # (2) The signer's agency is the principal's agency.
@@ -149,12 +200,19 @@ class PublishService:
         if certificate.agency != principal.agency:
             message = "the signing certificate is another agency's"
             raise SignerNotPrincipal(message, record_id=body.record_id)
-        # (3) Signature over the exact bytes, certificate valid now and not revoked, sections those that were signed.
         (signature,) = envelope.signatures
         if signature.certificate_sha256 != body.signer_certificate_sha256:
             message = "the signature's certificate is not the one that the body names"
             raise SignatureInvalid(message, record_id=body.record_id)
-        certificate.verify(envelope.signed_bytes, signature.value)
+        return _Claim(envelope, body, certificate)
+
+    def _check_proved(self, claim: _Claim, holds: bool) -> _Checked:  # noqa: FBT001 - private, called once just above
+        envelope, body, certificate = claim
+        now_ms = self._clock.now_ms()
+        # (3) The signature holds, its certificate is valid now and not revoked, the sections are those signed.
+        if not holds:
+            message = "the signature is not by this key over these bytes"
+            raise SignatureInvalid(message, record_id=body.record_id)
         certificate.check_valid(now_ms)
         check_sections(body, envelope.sections, complete=True)
         # (4) Timing. A record that the log holds already keeps its receipt, so this is decided after looking.
@@ -238,3 +296,11 @@ class PublishService:
         ]
         if events:
             await self._audit.record(events)
+
+
+def _attempt(check: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T | CaseExchangeError:
+    """What a check returns, or the refusal that it raises: one record's refusal does not stop the batch."""
+    try:
+        return check(*arguments, **named)
+    except CaseExchangeError as error:
+        return error

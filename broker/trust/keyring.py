@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from broker.core.errors import (
     CertificateInvalid,
     DirectoryInvalid,
@@ -57,6 +59,7 @@ class ListedCertificate:
         self.certificate: Final = certificate
         self.sha256: Final = fingerprint(certificate)
         self._key = p256_public_key(certificate)
+        self.public_key_der: Final = self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._serial = certificate.serial_number
         self._authority = find_issuer(certificate, authorities)
         self._revocations = revocations

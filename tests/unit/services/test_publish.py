@@ -17,6 +17,7 @@ from broker.core.sections import salted
 from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.publish import Accepted, PublishLimits, PublishOutcome, PublishService
+from broker.trust.verification import InlineVerifier
 from broker.wire.codec import ProtobufCodec
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
@@ -86,6 +87,7 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
     service = PublishService(
         directory=FixedDirectory(pki.directory),
         keyring=pki.keyring(),
+        signatures=InlineVerifier(),
         codec=CODEC,
         log=log,
         signer=pki.signer("exchange"),

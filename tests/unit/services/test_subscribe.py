@@ -23,6 +23,7 @@ from broker.services.deliveries import (
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
+from broker.trust.verification import InlineVerifier
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
@@ -90,6 +91,7 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
     publisher = PublishService(
         directory=FixedDirectory(pki.directory),
         keyring=pki.keyring(),
+        signatures=InlineVerifier(),
         codec=CODEC,
         log=log,
         signer=pki.signer("exchange"),

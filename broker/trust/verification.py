@@ -1,0 +1,123 @@
+"""Checking many signatures: here, or in a process of its own.
+
+A signature costs as much as everything else that is done with a record, and threads of one interpreter get in each
+other's way over it (docs/adr/0008). A process beside the broker checks them while the broker parses and stores. It
+knows nothing but public keys and bytes to compare, and ends when its broker does, however that ends: its pipe is
+closed then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from broker.core.errors import SignatureInvalid
+from broker.trust.signing import ecdsa_verifies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+    from broker.ports import Signed
+
+_FEWEST: Final = 8
+"""Fewer signatures than this are checked here: to ask another process would take longer."""
+_MAX_KEYS: Final = 1024
+
+
+class InlineVerifier:
+    """The port SignatureVerifier, in the calling thread."""
+
+    def verify(self, signed: Sequence[Signed]) -> list[bool]:
+        """See ``SignatureVerifier``."""
+        return [_holds(item) for item in signed]
+
+
+class _Request(NamedTuple):
+    keys: dict[int, bytes]
+    items: list[tuple[int, bytes, bytes]]
+
+
+class ProcessVerifier:
+    """The port SignatureVerifier, in a process of its own, which is started again if it dies.
+
+    While it is away, signatures are checked in the calling thread: slower, and no less.
+    """
+
+    def __init__(self) -> None:
+        self._inline = InlineVerifier()
+        self._lock = threading.Lock()
+        self._context = multiprocessing.get_context("spawn")
+        self._closed = False
+        self._start()
+
+    def verify(self, signed: Sequence[Signed]) -> list[bool]:
+        """See ``SignatureVerifier``."""
+        if len(signed) < _FEWEST:
+            return self._inline.verify(signed)
+        certificates = {item.certificate.public_key_der: number for number, item in enumerate(signed)}
+        items = [(certificates[item.certificate.public_key_der], item.message, item.signature) for item in signed]
+        request = _Request({number: key for key, number in certificates.items()}, items)
+        with self._lock:
+            try:
+                self._pipe.send(request)
+                answer: bytes = self._pipe.recv()
+            except (OSError, EOFError):
+                if not self._closed:
+                    self._start()
+                return self._inline.verify(signed)
+        return [bool(holds) for holds in answer]
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        with self._lock:
+            self._closed = True
+            self._pipe.close()
+            self._process.join()
+
+    def _start(self) -> None:
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_check_for_ever, args=(theirs,), name="signatures", daemon=True)
+        self._process.start()
+        # Only the child holds its end now, so its death is seen here, and ours there.
+        theirs.close()
+
+
+def _holds(item: Signed) -> bool:
+    try:
+        item.certificate.verify(item.message, item.signature)
+    except SignatureInvalid:
+        return False
+    return True
+
+
+def _check_for_ever(pipe: Connection) -> None:
+    # An interrupt on a terminal goes to every process of it; the broker says when this one ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    known: dict[bytes, ec.EllipticCurvePublicKey] = {}
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            request: _Request = pipe.recv()
+            if len(known) > _MAX_KEYS:
+                known.clear()
+            keys = {number: _key(known, der) for number, der in request.keys.items()}
+            pipe.send(
+                bytes(ecdsa_verifies(keys[number], message, signature) for number, message, signature in request.items)
+            )
+
+
+def _key(known: dict[bytes, ec.EllipticCurvePublicKey], der: bytes) -> ec.EllipticCurvePublicKey:
+    key = known.get(der)
+    if key is None:
+        loaded = load_der_public_key(der)
+        if not isinstance(loaded, ec.EllipticCurvePublicKey):
+            message = "not an elliptic curve key"
+            raise TypeError(message)
+        key = known[der] = loaded
+    return key

@@ -80,13 +80,22 @@ class Outbound:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def take_inbox(self) -> int:
-        """Take in every file that lies in the inbox now. Returns how many."""
-        files = sorted(
-            path for path in self.inbox.iterdir() if path.is_file() and not path.name.startswith(_UNFINISHED)
-        )
-        for path in files:
-            self._take_and_move(path)
-        return len(files)
+        """Take in every file that lies in the inbox now. Returns how many; one that cannot be read stays there.
+
+        Raises:
+            SpoolUnavailable
+        """
+        taken = 0
+        for path in sorted(self.inbox.iterdir()):
+            if path.name.startswith(_UNFINISHED) or path.is_symlink() or not path.is_file():
+                continue
+            try:
+                self._take_and_move(path)
+                taken += 1
+            except OSError as error:
+                # Its name may be a person's, so only its place in the folder is told.
+                _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
+        return taken
 
     def take(self, content: bytes, attachments: Mapping[str, bytes]) -> Taken:
         """Decode a file and spool its records, signed; all of them or none.
@@ -127,7 +136,9 @@ class Outbound:
         return results
 
     def _take_and_move(self, path: Path) -> None:
-        content = path.read_bytes()
+        # One byte more than is read shows the adapter that the file is too large.
+        with path.open("rb") as file:
+            content = file.read(self._limits.bytes + 1)
         taken = self.take(content, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
         # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
         name = hashlib.sha256(content).hexdigest()[:32] + path.suffix

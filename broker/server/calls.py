@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing
+from broker.core.errors import CaseExchangeError, Draining, InputRefused, Internal, PeerIdentityMissing
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.core.identity import Principal
     from broker.ports import PeerAuthentication
@@ -76,31 +77,31 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self._draining = True
 
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        # Requests come in as bytes and are parsed in here: gRPC itself would answer bytes that are no message with
+        # UNKNOWN, and log them.
+        parse = handler.request_deserializer
+        read = _each(parse) if handler.request_streaming else _one(parse)
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
             async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-                return await self._run(method, context, lambda: unary(request, context))
+                return await self._run(method, context, lambda: unary(read(request), context))
 
             make = (
                 grpc.stream_unary_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            return make(answer, **codec)
+            return make(answer, response_serializer=handler.response_serializer)
         streaming: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await self._run(method, context, lambda: _write_all(streaming(request, context), context))
+            await self._run(method, context, lambda: _write_all(streaming(read(request), context), context))
 
         make_stream = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return make_stream(answers, **codec)
+        return make_stream(answers, response_serializer=handler.response_serializer)
 
     async def _run(
         self, method: str, context: grpc.aio.ServicerContext[Any, Any], work: Callable[[], Awaitable[Any]]
@@ -140,6 +141,27 @@ class CallGuard(grpc.aio.ServerInterceptor):
         call = _Call(method, certificates[0], task)
         self._calls.add(call)
         return call
+
+
+def _one(parse: Any) -> Callable[[bytes], Any]:
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError as error:
+            message = "the request is not the message that this method takes"
+            raise InputRefused(message) from error
+
+    return read
+
+
+def _each(parse: Any) -> Callable[[AsyncIterator[bytes]], AsyncIterator[Any]]:
+    read = _one(parse)
+
+    async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for data in requests:
+            yield read(data)
+
+    return read_all
 
 
 async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:

@@ -1,0 +1,161 @@
+"""An admitted peer that sends anything at all: typed refusals, no crash, nothing stored, and others are served."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from broker.core.streams import STREAMS, StreamPartition
+from caseexchange.broker.v1 import auditor_pb2, envelope_pb2, publisher_pb2, subscriber_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tests.support.exchange import Exchange
+
+SERVICE = "/caseexchange.broker.v1."
+STREAMING = ("PublisherService/PublishStream", "SubscriberService/Subscribe")
+UNARY = (
+    "PublisherService/Publish",
+    "AuditorService/GetCheckpoint",
+    "AuditorService/GetProof",
+    "DirectoryService/GetDirectory",
+)
+MALFORMED = [
+    publisher_pb2.PublishRequest(),
+    publisher_pb2.PublishRequest(envelope=envelope_pb2.Envelope(body=b"\xff" * 100)),
+    publisher_pb2.PublishRequest(
+        envelope=envelope_pb2.Envelope(
+            body_type="application/vnd.case-exchange.body.v1+protobuf",
+            body=envelope_pb2.Body(record_id="' OR 1=1 --", case_id="../../etc", stream="dna\n").SerializeToString(),
+            signatures=[envelope_pb2.Signature()] * 3,
+            sections=[envelope_pb2.Section(name="x" * 100_000)],
+        )
+    ),
+]
+
+
+ANSWERS = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.PERMISSION_DENIED,
+}
+
+
+async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
+    try:
+        await call
+    except grpc.aio.AioRpcError as refused:
+        return refused.code()
+    return grpc.StatusCode.OK
+
+
+async def stored(exchange: Exchange) -> int:
+    log = exchange.broker.log
+    found = 0
+    for stream in STREAMS[:3]:
+        for number in range(log.partitions(stream)):
+            found += await log.end_offset(StreamPartition(stream, number))
+    return found
+
+
+async def still_serves(exchange: Exchange) -> None:
+    assert await stored(exchange) == 0
+    await (await exchange.publisher("hebei-police")).publish(exchange.maker("hebei-police").make())
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_random_bytes_on_every_method_are_refused(exchange: Exchange, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - a test's bytes, the same every time
+    channel = await exchange.channel("shanxi-police")
+    for method in (*UNARY, *STREAMING):
+        for _ in range(20):
+            data = chance.randbytes(chance.randint(0, 300))
+            if method in UNARY:
+                unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + method)
+                assert await code_of(unary(data, timeout=10)) in ANSWERS
+                continue
+            streaming: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(SERVICE + method)
+            stream = streaming(timeout=10)
+            await stream.write(data)
+            assert await code_of(stream.read()) in ANSWERS
+    await still_serves(exchange)
+
+
+@pytest.mark.parametrize("request_", MALFORMED, ids=["empty", "no body", "hostile fields"])
+async def test_malformed_records_are_refused_by_name(
+    exchange: Exchange, request_: publisher_pb2.PublishRequest
+) -> None:
+    channel = await exchange.channel("shanxi-police")
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + "PublisherService/Publish")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(request_.SerializeToString(), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "etc" not in (refused.value.details() or "")
+    await still_serves(exchange)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        subscriber_pb2.SubscribeRequest(),
+        subscriber_pb2.SubscribeRequest(open=subscriber_pb2.OpenSubscription(subscription="again")),
+        subscriber_pb2.SubscribeRequest(acknowledge=subscriber_pb2.Acknowledge(delivery_ids=[0, 1, 2**64 - 1])),
+        subscriber_pb2.SubscribeRequest(negative_acknowledge=subscriber_pb2.NegativeAcknowledge(delivery_id=5)),
+    ],
+    ids=["empty", "open again", "ack of nothing", "nack of nothing"],
+)
+async def test_a_subscriber_that_breaks_the_rules_hurts_itself_only(
+    exchange: Exchange, later: subscriber_pb2.SubscribeRequest
+) -> None:
+    channel = await exchange.channel("national-dna-database")
+    call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(SERVICE + "SubscriberService/Subscribe")()
+    opening = subscriber_pb2.OpenSubscription(
+        subscription="s", kinds=["SampleRequest"], max_outstanding_records=2**32 - 1, max_outstanding_bytes=2**63
+    )
+    await call.write(subscriber_pb2.SubscribeRequest(open=opening).SerializeToString())
+    async with asyncio.timeout(20):
+        await call.read()
+        await call.write(later.SerializeToString())
+        assert await code_of(call.read()) in {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
+    call.cancel()
+    await still_serves(exchange)
+
+
+async def test_positions_far_outside_are_unknown(exchange: Exchange) -> None:
+    channel = await exchange.channel("shanxi-police")
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + "AuditorService/GetCheckpoint")
+    for stream, partition in (("dna", 2**32 - 1), ("", 0), ("../dna", 0), ("audit", 1)):
+        request = auditor_pb2.GetCheckpointRequest(stream=stream, partition=partition)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(request.SerializeToString(), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    await still_serves(exchange)
+
+
+async def test_headers_that_are_too_large_and_methods_that_do_not_exist_are_refused(exchange: Exchange) -> None:
+    channel = await exchange.channel("shanxi-police")
+    large: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        SERVICE + "DirectoryService/GetDirectory"
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await large(b"", metadata=(("x-large", "y" * 100_000),), timeout=10)
+    assert refused.value.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+    for method in (SERVICE + "PublisherService/Nothing", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
+        absent: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await absent(b"", timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await still_serves(exchange)
+
+
+async def test_a_batch_of_nothing_and_a_batch_of_much_are_answered(exchange: Exchange) -> None:
+    maker = exchange.maker()
+    async with (await exchange.publisher()).stream() as stream:
+        assert await stream.publish([]) == []
+        assert len(await stream.publish([maker.make() for _ in range(500)])) == 500

@@ -85,13 +85,7 @@ class BundleAudit:
         directory: Directory,
         verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
     ) -> None:
-        """Begin.
-
-        Args:
-            header: the bundle's first frame.
-            directory: the newest version in the bundle, signed by the pinned key.
-            verifiers: the directory's log keys, by name and id.
-        """
+        """Begin with the first frame, the newest directory in the bundle, and its log keys by name and id."""
         self._header = header
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers

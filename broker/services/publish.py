@@ -103,10 +103,8 @@ class _Claim(NamedTuple):
     certificate: SignerCertificate
 
 
-class CheckedBatch(NamedTuple):
-    """A batch between its two halves. Opaque to the caller."""
-
-    records: tuple[_Checked | CaseExchangeError, ...]
+CheckedBatch: TypeAlias = tuple[_Checked | CaseExchangeError, ...]
+"""A batch between its two halves. Opaque to the caller."""
 
 
 class PublishService:
@@ -154,18 +152,16 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable
         """
         self._evidence.check()
-        # In a thread, so that the log and other streams go on meanwhile. More such threads than there is other work to
-        # wait for only hand the interpreter lock around (docs/adr/0008).
+        # In a thread, so that the log and other streams go on meanwhile; few of them (docs/adr/0008).
         async with self._checking:
-            return CheckedBatch(tuple(await asyncio.to_thread(self._check_all, principal, envelopes)))
+            return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
-    async def accept(self, principal: Principal, batch: CheckedBatch) -> PublishOutcome:
+    async def accept(self, principal: Principal, checked: CheckedBatch) -> PublishOutcome:
         """The second half: (6) to (8). Batches are appended in the order of these calls.
 
         Raises:
             LogFull, LogUnavailable
         """
-        checked = batch.records
         results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
         statements: list[bytes] = []
         await self._append(checked, results, statements)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.exchange import Exchange, running_exchange
-from tests.support.process import COMMAND, BrokerProcess, write_toml
+from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 
 if TYPE_CHECKING:
     from tests.support.pki import SamplePki
@@ -32,26 +32,7 @@ def run(*arguments: object, expect: int) -> subprocess.CompletedProcess[str]:
 def profile(
     pki: SamplePki, folder: Path, target: str, agency: str = "shanxi-police", more: dict[str, Any] | None = None
 ) -> Path:
-    own, trust = pki.folder.member(agency), pki.folder.trust
-    return write_toml(
-        folder / f"{agency}.toml",
-        {
-            "broker": {"address": target},
-            "agency": {
-                "certificate": str(own / "tls.pem"),
-                "key": str(own / "tls.key"),
-                "authorities": str(trust / "tls-ca.pem"),
-                "signing_certificate": str(own / "signing.pem"),
-                "signing_key": str(own / "signing.key"),
-            },
-            "trust": {
-                "governance_key": str(trust / "governance.pem"),
-                "directory": str(pki.folder.directory),
-                "signing_revocations": str(pki.folder.revocation_list("signing")),
-            },
-            **(more or {}),
-        },
-    )
+    return write_toml(folder / f"{agency}.toml", {**edge_tables(pki, agency, target), **(more or {})})
 
 
 def gateway_of(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.process import COMMAND, BrokerProcess, write_toml
+from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,21 +20,8 @@ KILLS = 6
 
 
 def profile(pki: SamplePki, folder: Path, target: str) -> dict[str, Any]:
-    own, trust = pki.folder.member("shanxi-police"), pki.folder.trust
     return {
-        "broker": {"address": target},
-        "agency": {
-            "certificate": str(own / "tls.pem"),
-            "key": str(own / "tls.key"),
-            "authorities": str(trust / "tls-ca.pem"),
-            "signing_certificate": str(own / "signing.pem"),
-            "signing_key": str(own / "signing.key"),
-        },
-        "trust": {
-            "governance_key": str(trust / "governance.pem"),
-            "directory": str(pki.folder.directory),
-            "signing_revocations": str(pki.folder.revocation_list("signing")),
-        },
+        **edge_tables(pki, "shanxi-police", target),
         "gateway": {
             "folder": str(folder / "edge"),
             "formats": ["provincial-police-csv"],

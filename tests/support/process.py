@@ -26,6 +26,26 @@ def write_toml(path: Path, tables: dict[str, Any]) -> Path:
     return path
 
 
+def edge_tables(pki: SamplePki, agency: str, target: str) -> dict[str, Any]:
+    """The tables of an agency's profile, without a gateway."""
+    own, trust = pki.folder.member(agency), pki.folder.trust
+    return {
+        "broker": {"address": target},
+        "agency": {
+            "certificate": str(own / "tls.pem"),
+            "key": str(own / "tls.key"),
+            "authorities": str(trust / "tls-ca.pem"),
+            "signing_certificate": str(own / "signing.pem"),
+            "signing_key": str(own / "signing.key"),
+        },
+        "trust": {
+            "governance_key": str(trust / "governance.pem"),
+            "directory": str(pki.folder.directory),
+            "signing_revocations": str(pki.folder.revocation_list("signing")),
+        },
+    }
+
+
 class BrokerProcess:
     """``case-exchange serve`` on one log folder. The port is a new one at each start."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -35,16 +35,16 @@ async def idle(pki: SamplePki, broker: BrokerProcess) -> None:
     before = resident_mb(broker.pid)
     certificate, key = pki.tls_paths("national-dna-database")
     files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem").read()
-    open_streams = []
-    for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
-        # Channels with the same arguments share a connection, so each gets a setting of its own.
-        channel = open_channel(ConnectionSettings(broker.target, keepalive_seconds=100 + connection), files)
-        for number in range(PER_CONNECTION):
-            name = f"idle-{connection}-{number}"
-            stream = Subscriber(channel).subscribe(SubscribeOptions(name, frozenset({"SampleRequest"})))
-            open_streams.append(await stream.__aenter__())
-    after = resident_mb(broker.pid)
-    print(print(f"{len(open_streams)} idle subscriptions: {before:.0f} MB before, {after:.0f} MB after"))
+    async with contextlib.AsyncExitStack() as stack:
+        for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
+            # Channels with the same arguments share a connection, so each gets a setting of its own.
+            settings = ConnectionSettings(broker.target, keepalive_seconds=100 + connection)
+            channel = await stack.enter_async_context(open_channel(settings, files))
+            for number in range(PER_CONNECTION):
+                options = SubscribeOptions(f"idle-{connection}-{number}", frozenset({"SampleRequest"}))
+                await stack.enter_async_context(Subscriber(channel).subscribe(options))
+        after = resident_mb(broker.pid)
+        print(f"{SUBSCRIPTIONS} idle subscriptions: {before:.0f} MB before, {after:.0f} MB after")
 
 
 async def million(folder: Path) -> None:
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -181,9 +181,7 @@ class PublishService:
             if isinstance(claim, _Claim)
         ]
         hold = iter(self._signatures.verify(signed))
-        return [
-            _attempt(self._check_proved, claim, next(hold)) if isinstance(claim, _Claim) else claim for claim in claims
-        ]
+        return [_attempt(self._check_proved, item, next(hold)) if isinstance(item, _Claim) else item for item in claims]
 
     def _check_claim(self, principal: Principal, envelope: Envelope) -> _Claim:
         # (1) Size and type.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from adapters.spool import Spool
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.subscriber import Subscriber
+from broker.core.errors import CaseExchangeError
 from broker.trust.certificates import load_certificates, principal_of
 from broker.trust.directory import DirectoryFile
 from broker.trust.keyring import LiveKeyring
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
     from adapters.profile import GatewayProfile
 
+_log = structlog.get_logger("adapters.edge")
+
 
 class Edge(NamedTuple):
     """The parts. ``agency`` is the id that the signing certificate names."""
@@ -39,6 +44,16 @@ class Edge(NamedTuple):
     subscriber: Subscriber
     codec: ProtobufCodec
     clock: SystemClock
+    directory: DirectoryFile
+    revocations: RevocationFiles
+
+    def reload_trust(self) -> None:
+        """Look again at what governance publishes. A file that cannot be used is logged; what was in force stays."""
+        for reload in (self.directory.reload, self.revocations.reload):
+            try:
+                reload()
+            except CaseExchangeError as error:
+                _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
 
 
 @contextlib.asynccontextmanager
@@ -75,6 +90,8 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
                 Subscriber(channel),
                 codec,
                 clock,
+                directory,
+                revocations,
             )
     finally:
         spool.close()

@@ -17,10 +17,13 @@ from broker.core.errors import CaseExchangeError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from adapters.edge import Edge
     from adapters.profile import GatewayProfile, Route
 
 _log = structlog.get_logger("adapters.gateway")
 _FIRST_RETRY_SECONDS: Final = 0.2
+_RELOAD_SECONDS: Final = 2.0
+"""How often the directory and the revocation list are looked at."""
 
 
 async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], ready: Callable[[], None]) -> None:
@@ -37,7 +40,7 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
     config = profile.gateway
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, config, routes, Limits())
-        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds)]
+        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds), _watch(edge)]
         if config.subscribe:
             inbound = Inbound(edge, config, Limits())
             work.append(_again(inbound.receive, config.retry_seconds))
@@ -52,6 +55,12 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             for task in (*tasks, stopped):
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+
+async def _watch(edge: Edge) -> None:
+    while True:
+        await asyncio.sleep(_RELOAD_SECONDS)
+        edge.reload_trust()
 
 
 async def _send(outbound: Outbound, poll_seconds: float) -> None:

@@ -2,7 +2,8 @@
 
 Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
 hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
-it will be no better the next time. Where the disk is full, it is given back, to be delivered again.
+it will be no better the next time. What may be better then is given back, to be delivered again: a full disk, a
+revocation list that is too old, a signer whom a newer directory may list.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from adapters.routing import learn
 from adapters.sections import join
 from adapters.validate import validate
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import CaseExchangeError, LeaseLost, SpoolUnavailable
+from broker.core.errors import CaseExchangeError, LeaseLost, SignerUnknown, SpoolUnavailable, Unavailable
 from broker.trust.files import replace_file
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from broker.client.subscriber import Delivered, SubscriptionStream
 
 _log = structlog.get_logger("adapters.inbound")
-_RETRY_SECONDS: Final = 5.0
+_PASSING: Final = (Unavailable, SignerUnknown, SpoolUnavailable, OSError)
+"""What the next attempt may find otherwise."""
 
 
 class Inbound:
@@ -65,16 +67,18 @@ class Inbound:
         try:
             self._take(delivered)
             await stream.ack([delivered.delivery_id])
-        except (SpoolUnavailable, OSError) as error:
-            _log.error("cannot store a delivery", position=str(delivered.position), cause=type(error).__name__)
-            await stream.nack(delivered.delivery_id, _RETRY_SECONDS)
         except LeaseLost:
             _log.info("took longer than the lease", position=str(delivered.position))
+        except _PASSING as error:
+            _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
+            await stream.nack(delivered.delivery_id, self._config.retry_seconds)
 
     def _take(self, delivered: Delivered) -> None:
         try:
             verified = self._edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
             record = join(verified.body.kind, verified.sections)
+        except _PASSING:
+            raise
         except CaseExchangeError as error:
             self._refuse(delivered, error.reason, error.message)
             return

@@ -215,14 +215,14 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
 
 
 async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT, or until the log cannot be followed any more.
+    """Serve until SIGTERM or SIGINT. Where the log cannot be followed any more, health says so and publishing stops.
 
     Args:
         config: the configuration.
         ready: called with the port once calls are answered.
 
     Raises:
-        As ``open_broker``; LogError if the checkpoint follower failed for good.
+        As ``open_broker``.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,0 +1,207 @@
+"""An agency's edge against a real broker: what passes is waited for, what does not is kept aside, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adapters.base import Limits
+from adapters.edge import Edge, open_edge
+from adapters.inbound import Inbound
+from adapters.outbound import Attachments, Outbound
+from adapters.profile import load_profile
+from adapters.sections import split
+from broker.client.publisher import Published
+from broker.client.records import SectionDraft
+from broker.core.errors import DirectoryInvalid
+from caseexchange.records.v1 import dna_pb2
+from tests.support.process import edge_tables, write_toml
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from adapters.profile import GatewayProfile
+    from tests.support.exchange import Exchange
+
+INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
+
+
+def lab_profile(exchange: Exchange, folder: Path, **trust: str) -> GatewayProfile:
+    tables = edge_tables(exchange.pki, "national-dna-database", exchange.target)
+    tables["trust"].update(trust)
+    tables["gateway"] = {
+        "folder": str(folder / "lab"),
+        "formats": ["codis-cmf"],
+        "outbox_format": "codis-cmf",
+        "subscribe": ["SampleRequest"],
+        "retry_seconds": 0.1,
+    }
+    return load_profile(write_toml(folder / "lab.toml", tables))[0]
+
+
+def police_profile(exchange: Exchange, folder: Path, **routes: dict[str, Any]) -> tuple[GatewayProfile, Any]:
+    tables = edge_tables(exchange.pki, "shanxi-police", exchange.target)
+    tables["gateway"] = {
+        "folder": str(folder / "police"),
+        "formats": ["provincial-police-csv", "record-json"],
+        "outbox_format": "provincial-police-csv",
+    }
+    for kind, route in routes.items():
+        tables[f"routes.{kind}"] = route
+    return load_profile(write_toml(folder / "police.toml", tables))
+
+
+CASES = {"recipients": ["ministry"], "purpose": "child-rescue"}
+SAMPLES = {"recipients": ["national-dna-database"], "purpose": "dna-matching"}
+
+
+@contextlib.asynccontextmanager
+async def receiving(profile: GatewayProfile) -> AsyncIterator[tuple[Edge, Inbound]]:
+    async with open_edge(profile) as edge:
+        inbound = Inbound(edge, profile.gateway, Limits())
+        task = asyncio.create_task(inbound.receive())
+        try:
+            yield edge, inbound
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))
+
+
+async def until(folder: Path, pattern: str) -> list[Path]:
+    async with asyncio.timeout(20):
+        while not (found := sorted(folder.glob(pattern))):
+            await asyncio.sleep(0.02)
+    return found
+
+
+def sample_section() -> SectionDraft:
+    record = dna_pb2.SampleRequest(barcode="SYN-1", role=dna_pb2.SAMPLE_ROLE_CHILD)
+    return SectionDraft("sample", "caseexchange.records.v1.SampleRequest", split(record)["sample"])
+
+
+async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange: Exchange, tmp_path: Path) -> None:
+    old = tmp_path / "directory.json"
+    old.write_bytes(exchange.pki.sign(exchange.pki.directory_with("shanxi-police", [])))
+    profile = lab_profile(exchange, tmp_path, directory=str(old))
+    await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+    async with receiving(profile) as (edge, inbound):
+        log = exchange.broker.log
+        # Given back at least once: the audit stream tells of a second attempt.
+        async with asyncio.timeout(20):
+            while await log.end_offset(("audit", 0)) < 3:  # type: ignore[arg-type] # equal to a StreamPartition
+                await log.wait_beyond({("audit", 0): await log.end_offset(("audit", 0))})  # type: ignore[arg-type, dict-item]
+        assert not list(inbound.outbox.iterdir())
+        assert not list(inbound.quarantine.iterdir())
+        old.write_bytes(exchange.pki.sign(replace(exchange.pki.directory, version=2)))
+        edge.reload_trust()
+        await until(inbound.outbox, "SampleRequest-*.json")
+
+
+async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not_delivered_again(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    record = exchange.maker().make(sections=[SectionDraft("sample", "T", b"\xff not a sample")])
+    await (await exchange.publisher()).publish(record)
+    async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
+        (reason,) = await until(inbound.quarantine, "*.reason.json")
+        assert json.loads(reason.read_text())["reason"] == "ENVELOPE_MALFORMED"
+        assert list(inbound.quarantine.glob("*.envelope"))
+
+
+async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp_path: Path) -> None:
+    await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+    profile = lab_profile(exchange, tmp_path)
+    async with receiving(profile) as (edge, inbound):
+        (path,) = await until(inbound.outbox, "SampleRequest-????????-????-????-????-????????????.json")
+        path.unlink()
+        record_id = path.stem.removeprefix("SampleRequest-")
+        async with asyncio.timeout(20):
+            while not edge.spool.was_delivered(record_id):
+                await asyncio.sleep(0.02)
+    again = replace(profile, gateway=replace(profile.gateway, subscription="second"))
+    async with receiving(again) as (_, inbound):
+        await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+        found = await until(inbound.outbox, "SampleRequest-????????-????-????-????-????????????.json")
+        assert path not in found
+
+
+async def test_a_record_without_a_route_is_refused_and_the_others_go_out(exchange: Exchange, tmp_path: Path) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        taken = outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
+        assert (taken.records, taken.refused) == (2, True)
+        assert [issue.code for issue in taken.issues].count("INPUT_REFUSED") == 2
+        results = await outbound.publish_spooled()
+        assert all(isinstance(result, Published) for result in results)
+
+
+async def test_what_the_broker_refuses_for_good_leaves_the_spool_with_its_reason(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    wrong = {"recipients": ["national-dna-database"], "purpose": "child-rescue"}
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=wrong, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
+        results = await outbound.publish_spooled()
+        assert [type(result).__name__ for result in results].count("RightDenied") == 2
+        assert edge.spool.outgoing(10) == []
+        reasons = [json.loads(path.read_text())["reason"] for path in outbound.quarantine.glob("*.reason.json")]
+        assert reasons == ["RIGHT_DENIED"] * 2
+
+
+async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: Path) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits(bytes=100_000))
+        inbox = outbound.inbox
+        (inbox / "good.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
+        (inbox / "empty.csv").write_bytes(b"")
+        (inbox / "huge.csv").write_bytes(b"AJBH\r\n" + b"x" * 200_000)
+        (inbox / "unknown.bin").write_bytes(b"\x00\x01\x02")
+        (inbox / ".unfinished.csv").write_bytes(b"half")
+        (inbox / "link.csv").symlink_to(INPUT / "rescued-children.csv")
+        assert outbound.take_inbox() == 4
+        assert len(list(outbound.done.iterdir())) == 1
+        reasons = [json.loads(path.read_text()) for path in outbound.quarantine.glob("*.reason.json")]
+        assert sorted(item["issues"][0]["code"] for item in reasons) == [
+            "FILE_TOO_LARGE",
+            "FORMAT_UNKNOWN",
+            "FORMAT_UNKNOWN",
+        ]
+        assert {path.name for path in inbox.iterdir()} == {".unfinished.csv", "attachments", "link.csv"}
+
+
+def test_attachments_lead_out_of_their_folder_by_no_name(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = tmp_path / "attachments"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"picture")
+    (folder / "link.png").symlink_to(tmp_path / "secret")
+    found = Attachments(folder, 100)
+    assert found["a.png"] == b"picture"
+    for name in ("../secret", "/etc/passwd", "link.png", "none", "", "."):
+        assert found.get(name) is None
+
+
+async def test_an_edge_with_a_directory_of_another_governance_does_not_start(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    forged = json.loads(exchange.pki.directory.document)
+    forged["signatures"][0]["sig"] = "AAAA"
+    path = tmp_path / "forged.json"
+    path.write_text(json.dumps(forged))
+    with pytest.raises(DirectoryInvalid):
+        async with open_edge(lab_profile(exchange, tmp_path, directory=str(path))):
+            pass

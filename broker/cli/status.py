@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,7 +45,7 @@ def status(profile: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo(f"broker {config.broker.address}: {'accepts records' if facts['serving'] else 'NOT SERVING'}")
-        click.echo(f"directory: version {facts['directory_version']}, expires {facts['directory_expires_at_ms']} ms")
+        click.echo(f"directory: version {facts['directory_version']}, in force until {facts['directory_expires_at']}")
         for name, size in facts["checkpoints"].items():
             click.echo(f"  {name:12} {size} records under a signed checkpoint")
     sys.exit(0 if facts["serving"] else REFUSED)
@@ -58,7 +59,7 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
         return {
             "serving": serving,
             "directory_version": directory.version,
-            "directory_expires_at_ms": directory.expires_at_ms,
+            "directory_expires_at": datetime.fromtimestamp(directory.expires_at_ms / 1000, UTC).isoformat(),
             "checkpoints": await _sizes(channel),
         }
 

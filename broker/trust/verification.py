@@ -50,7 +50,13 @@ class ProcessVerifier:
     While it is away, signatures are checked in the calling thread: slower, and no less.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience_seconds: float = 5.0) -> None:
+        """Start the process.
+
+        Args:
+            patience_seconds: how long an answer may take before the process is given up and another is started.
+        """
+        self._patience_seconds = patience_seconds
         self._inline = InlineVerifier()
         self._lock = threading.Lock()
         self._context = multiprocessing.get_context("spawn")
@@ -67,10 +73,11 @@ class ProcessVerifier:
         with self._lock:
             try:
                 self._pipe.send(request)
+                if not self._pipe.poll(self._patience_seconds):
+                    raise TimeoutError
                 answer: bytes = self._pipe.recv()
             except (OSError, EOFError):
-                if not self._closed:
-                    self._start()
+                self._start_again()
                 return self._inline.verify(signed)
         return [bool(holds) for holds in answer]
 
@@ -80,6 +87,12 @@ class ProcessVerifier:
             self._closed = True
             self._pipe.close()
             self._process.join()
+
+    def _start_again(self) -> None:
+        self._process.kill()
+        self._pipe.close()
+        if not self._closed:
+            self._start()
 
     def _start(self) -> None:
         self._pipe, theirs = self._context.Pipe()

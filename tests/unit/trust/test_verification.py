@@ -66,6 +66,18 @@ def test_a_process_that_died_is_missed_by_nobody_and_started_again(pki: SamplePk
     assert verifier.verify(items) == expected
 
 
+def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(pki: SamplePki) -> None:
+    made = ProcessVerifier(patience_seconds=60)
+    assert made.verify(signed(pki, 10)) == [True] * 10
+    pid = made._process.pid
+    assert pid is not None
+    made._patience_seconds = 0.1
+    os.kill(pid, signal.SIGSTOP)
+    assert made.verify(signed(pki, 10)) == [True] * 10
+    assert made._process.pid != pid
+    made.close()
+
+
 def test_a_closed_verifier_still_answers_without_a_process(pki: SamplePki) -> None:
     made = ProcessVerifier()
     made.close()

@@ -144,6 +144,19 @@ async def test_what_was_acknowledged_is_not_delivered_after_a_restart_and_the_re
     await service.drain()
 
 
+async def test_a_confirmed_acknowledgement_holds_though_the_broker_dies_at_once(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make(), exchange.maker.make(case=OTHER_CASE))
+    stream = await exchange.open()
+    first, second = await delivered(stream, 2)
+    stream.ack([first.delivery_id])
+    assert await told(stream) == Acknowledged((first.delivery_id,))
+    # Nothing is drained: another broker finds only what was committed before the confirmation.
+    service = subscribe_service(exchange.pki, exchange.log, exchange.audit, exchange.clock)
+    (copy,) = await delivered(await service.open(LAB, request()))
+    assert copy.position == second.position
+    await service.drain()
+
+
 async def test_a_delivery_is_in_the_audit_trail_before_it_is_handed_over_and_its_acknowledgement_too(
     exchange: Exchange,
 ) -> None:

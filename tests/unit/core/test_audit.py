@@ -1,0 +1,110 @@
+"""An exchange that lies with its own keys: trees and receipts fit, and the auditor still finds it out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.core.events import AuditEvent, DeliveryMade
+from broker.core.findings import Severity
+from broker.core.streams import Position, StreamPartition
+from certs import profiles
+from tests.support.bundles import LyingExchange, audit_record, without_right
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import OTHER_CASE, RecordMaker
+
+if TYPE_CHECKING:
+    from broker.core.audit import AuditReport
+
+DNA_0 = StreamPartition("dna", 0)
+AUDIT_0 = StreamPartition("audit", 0)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+def clock(pki: SamplePki) -> ManualClock:
+    return ManualClock(pki.now_ms + 1000)
+
+
+@pytest.fixture
+def maker(pki: SamplePki, clock: ManualClock) -> RecordMaker:
+    return RecordMaker(pki, clock)
+
+
+def codes(report: AuditReport) -> list[str]:
+    return [finding.code for finding in report.findings if finding.severity is Severity.ERROR]
+
+
+def test_what_an_honest_exchange_shows_is_clean(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [maker.make(), maker.make(case=OTHER_CASE)], clock.value_ms)
+    report = exchange.audit()
+    assert (report.clean, report.records, report.findings) == (True, 2, ())
+
+
+def test_a_record_that_policy_did_not_allow_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:
+    exchange = LyingExchange(pki, without_right(pki.directory, "shanxi-police", "SampleRequest"))
+    exchange.add(DNA_0, [maker.make()], clock.value_ms)
+    report = exchange.audit()
+    assert codes(report) == ["RIGHT_DENIED"]
+    assert report.findings[0].position == Position("dna", 0, 0)
+
+
+def test_a_record_of_a_certificate_that_was_not_valid_yet_is_named(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [maker.make()], clock.value_ms - 10 * 365 * 86_400_000)
+    assert codes(exchange.audit()) == ["SIGNER_CERTIFICATE_INVALID"]
+
+
+def test_a_record_that_was_accepted_after_its_signer_was_revoked_is_named(pki: SamplePki, clock: ManualClock) -> None:
+    revoked = pki.revoked[profiles.SIGNING.authority]
+    directory = pki.directory_with("hebei-police", [revoked.der])
+    hebei = RecordMaker(pki, clock, "hebei-police")
+    hebei.composer._signer = revoked.signer
+    exchange = LyingExchange(pki, directory)
+    exchange.add(DNA_0, [hebei.make()], clock.value_ms)
+    assert codes(exchange.audit()) == ["SIGNER_REVOKED"]
+
+
+async def test_a_delivery_to_an_agency_that_was_not_addressed_is_named(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    astray = AuditEvent(
+        clock.value_ms,
+        "spiffe://case-exchange.example/agency/child-aid-ngo/gateway",
+        DeliveryMade(Position("dna", 0, 0), "gateway", 1, ()),
+    )
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [maker.make()], clock.value_ms)
+    exchange.add(AUDIT_0, [await audit_record(pki, clock, [astray])], clock.value_ms)
+    report = exchange.audit()
+    assert codes(report) == ["DELIVERY_ASTRAY"]
+    assert report.findings[0].position == Position("audit", 0, 0)
+
+
+def test_a_number_that_was_left_out_is_told_and_one_used_twice_is_an_error(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    records = [maker.make() for _ in range(5)]
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [records[0], records[1], records[4]], clock.value_ms)
+    report = exchange.audit()
+    assert report.clean
+    assert [finding.code for finding in report.findings] == ["SEQUENCE_GAP"]
+    assert "numbers 3 to 4 of shanxi-police to national-dna-database" in report.findings[0].message
+    again = LyingExchange(pki)
+    again.add(DNA_0, [RecordMaker(pki, clock).make(), records[0]], clock.value_ms)
+    assert codes(again.audit()) == ["SEQUENCE_REPEATED"]
+
+
+def test_an_agencys_record_on_the_audit_stream_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:
+    exchange = LyingExchange(pki)
+    exchange.add(AUDIT_0, [maker.make()], clock.value_ms)
+    assert codes(exchange.audit()) == ["KIND_UNKNOWN"]

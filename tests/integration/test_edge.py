@@ -19,8 +19,9 @@ from adapters.profile import load_profile
 from adapters.sections import split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
-from broker.core.errors import DirectoryInvalid
+from broker.core.errors import DirectoryInvalid, IssuedInFuture
 from caseexchange.records.v1 import dna_pb2
+from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
 
 if TYPE_CHECKING:
@@ -159,6 +160,19 @@ async def test_what_the_broker_refuses_for_good_leaves_the_spool_with_its_reason
         assert edge.spool.outgoing(10) == []
         reasons = [json.loads(path.read_text())["reason"] for path in outbound.quarantine.glob("*.reason.json")]
         assert reasons == ["RIGHT_DENIED"] * 2
+
+
+async def test_what_may_be_accepted_later_stays_in_the_spool(exchange: Exchange, tmp_path: Path) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        ahead = ManualClock(edge.clock.now_ms() + 3_600_000)
+        edge.composer._clock = ahead
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        outbound.take((INPUT / "seeking-parents.csv").read_bytes(), {})
+        with pytest.raises(IssuedInFuture):
+            await outbound.publish_spooled()
+        assert len(edge.spool.outgoing(10)) == 2
+        assert not list(outbound.quarantine.iterdir())
 
 
 async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: Path) -> None:

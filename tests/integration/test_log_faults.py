@@ -42,6 +42,16 @@ async def test_a_full_disk_refuses_whole_batches_and_the_log_goes_on_when_there_
     await log.close()
 
 
+async def test_every_commit_is_synced_before_it_is_told(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    rows = await log._database.write(
+        lambda connection: [connection.execute(f"PRAGMA {name}").fetchone() for name in ("synchronous", "journal_mode")]
+    )
+    # 2 is FULL.
+    assert rows == [(2,), ("wal",)]
+    await log.close()
+
+
 def test_a_damaged_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     path.write_bytes(b"this was a database once" * 1000)

@@ -84,6 +84,8 @@ class PoliceCsv:
                 records += _row(row, f"row {number}", source.attachments, digest, issues)
         except csv.Error:
             issues.reject_file("CSV_MALFORMED", f"after {len(records)} records", "not comma-separated values")
+        if not records and not issues.items:
+            issues.info("NO_RECORDS", "file", "the file has a header and no rows")
         return issues.decoded(records, source.content)
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:

@@ -1,19 +1,19 @@
 """The adapter ``pfif``: People Finder Interchange Format 1.1 to 1.4 read, 1.4 written.
 
 A person is the CaseRecord of a missing child, a note is a Tip. ``photo_url`` is kept and never fetched. An expired
-person (only ids and dates are left, PFIF 1.3) is a withdrawal: read, it is refused as a record by its own code, because
-there is nothing to publish; a Correction that withdraws or erases is written as one.
+person (only ids and dates are left, PFIF 1.3, "Data expiry") is a Correction that withdraws, and is written for one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
-from adapters.hardened_xml import local_name, namespace, parse_xml, text_of, where
-from adapters.ngo.pfif_fields import NAMESPACE_STEM, NOTE, PERSON, RENAMED, VERSIONS
-from adapters.ngo.pfif_input import case_of, tip_of
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
+from adapters.hardened_xml import child_text, local_name, longest, namespace, parse_xml, text_of, where
+from adapters.ngo.pfif_fields import NAME, NAMESPACE_STEM, NOTE, PERSON, RENAMED, VERSIONS
+from adapters.ngo.pfif_input import case_of, has_expired, tip_of, withdrawal_of
 from adapters.ngo.pfif_output import write_file
 from adapters.validate import validate
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
     from lxml import etree
 
-_PLACEHOLDER: Final = frozenset({"person_record_id", "entry_date", "expiry_date", "source_date"})
+    from caseexchange.records.v1 import case_pb2
+
+_RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 
 
 class Pfif:
     """See the module."""
 
-    name: Final = "pfif"
+    name: Final = NAME
     media_type: Final = "application/xml"
     suffix: Final = ".xml"
-    decodes: Final = frozenset({"CaseRecord", "Tip"})
+    decodes: Final = frozenset({"CaseRecord", "Tip", "Correction"})
     encodes: Final = frozenset({"CaseRecord", "Tip", "PublicNotice", "Closure", "Correction"})
 
     def sniff(self, content: bytes) -> bool:
@@ -45,18 +47,14 @@ class Pfif:
         root = parse_xml(source.content, limits, issues)
         version = None if root is None else _version(root, issues)
         if root is not None and version is not None:
-            digest = hashlib.sha256(source.content).digest()
             found = list(_elements(root))
             if not found:
                 issues.reject_file("NO_RECORDS", where(root), "the document holds neither persons nor notes")
             if len(found) > limits.records:
                 issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.records} records")
                 found = []
-            seen: set[str] = set()
-            for element, person_id in found:
-                record = _record(element, person_id, version, seen, digest=digest, issues=issues)
-                if record is not None:
-                    records.append(record)
+            reader = _Reader(version, hashlib.sha256(source.content).digest(), limits)
+            records = reader.read(found, issues)
         return issues.decoded(records, source.content)
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
@@ -80,41 +78,92 @@ def _version(root: etree._Element, issues: IssueList) -> str | None:
     return version
 
 
-def _elements(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
-    """Persons and notes, each note with the id of the person around it, if there is one."""
+class _Element(NamedTuple):
+    """A person, or a note with the id of the person around it, if there is one."""
+
+    element: etree._Element
+    person_id: str
+
+    @property
+    def is_person(self) -> bool:
+        return local_name(self.element) == "person"
+
+
+def _elements(root: etree._Element) -> Iterator[_Element]:
     for element in root:
         if local_name(element) not in {"person", "note"}:
             continue
-        yield element, ""
-        person_id = next((text_of(child) for child in element if local_name(child) == "person_record_id"), "")
+        yield _Element(element, "")
         for child in element:
             if local_name(child) == "note":
-                yield child, person_id
+                yield _Element(child, child_text(element, "person_record_id"))
 
 
-def _record(
-    element: etree._Element, person_id: str, version: str, seen: set[str], *, digest: bytes, issues: IssueList
-) -> DecodedRecord | None:
-    is_person = local_name(element) == "person"
-    fields = _fields(element, PERSON if is_person else NOTE, issues)
-    record_id = fields.get("person_record_id" if is_person else "note_record_id", "")
-    locator = where(element)
-    if not record_id:
-        issues.reject_record("RECORD_ID_MISSING", locator, "the record has no id")
+class _Reader:
+    """Reads the persons and notes of one document."""
+
+    def __init__(self, version: str, digest: bytes, limits: Limits) -> None:
+        self._version = version
+        self._digest = digest
+        self._limits = limits
+
+    def read(self, found: Sequence[_Element], issues: IssueList) -> list[DecodedRecord]:
+        fields = [_fields(item.element, PERSON if item.is_person else NOTE, issues) for item in found]
+        # Notes may stand before their person, so who has expired is known first.
+        expired = {
+            field.get("person_record_id", "")
+            for item, field in zip(found, fields, strict=True)
+            if item.is_person and has_expired(field)
+        }
+        seen: set[str] = set()
+        records = (self._record(*pair, seen, expired, issues) for pair in zip(found, fields, strict=True))
+        return [record for record in records if record is not None]
+
+    def _record(
+        self, item: _Element, fields: dict[str, str], seen: set[str], expired: set[str], issues: IssueList
+    ) -> DecodedRecord | None:
+        locator = where(item.element)
+        record_id = fields.get("person_record_id" if item.is_person else "note_record_id", "")
+        # A note of its own at top level states its person; one within a person need not.
+        stated = fields.get("person_record_id", "")
+        person_id = stated or item.person_id
+        refusal = self._refusal(item, record_id, person_id, seen)
+        if not refusal and not item.is_person and person_id in expired:
+            refusal = ("PFIF_EXPIRED", "the note is about a person who has expired")
+        if refusal:
+            issues.reject_record(refusal[0], locator, refusal[1])
+            return None
+        seen.add(record_id)
+        if not _RECORD_ID.fullmatch(record_id):
+            issues.warn("RECORD_ID_FORM", locator, "a record id is a domain, a slash and a name")
+        record: case_pb2.CaseRecord | case_pb2.Tip | case_pb2.Correction
+        if not item.is_person:
+            record = tip_of(fields, person_id, locator, issues)
+        elif record_id in expired:
+            issues.info("PFIF_EXPIRED", locator, "the person has expired: read as a withdrawal, without any data")
+            record = withdrawal_of(fields, locator, issues)
+        else:
+            record = case_of(fields, locator, issues)
+        record.provenance.MergeFrom(provenance(NAME, self._version, record_id, self._digest))
+        found = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
+        issues.items.extend(found)
+        rejected = any(issue.severity is Severity.REJECT_RECORD for issue in found)
+        return None if rejected else DecodedRecord(record, person_id, locator)
+
+    def _refusal(self, item: _Element, record_id: str, person_id: str, seen: set[str]) -> tuple[str, str] | None:
+        """Code and message of why an element cannot be a record, if so."""
+        if not record_id:
+            return "RECORD_ID_MISSING", "the record has no id"
+        if record_id in seen:
+            return "RECORD_REPEATED", "the record id stands twice in the file"
+        own = [child for child in item.element if local_name(child) != "note"]
+        if any(longest(child) > self._limits.field_characters for child in own):
+            return "FIELD_TOO_LONG", f"a field has more than {self._limits.field_characters} characters"
+        if not person_id:
+            return "PERSON_UNKNOWN", "the note does not say which person it is about"
+        if item.person_id and person_id != item.person_id:
+            return "PERSON_CONTRADICTION", "the note is about another person than the one it stands in"
         return None
-    if record_id in seen:
-        issues.reject_record("RECORD_REPEATED", locator, "the record id stands twice in the file")
-        return None
-    seen.add(record_id)
-    if is_person and "expiry_date" in fields and fields.keys() <= _PLACEHOLDER:
-        issues.reject_record("PFIF_EXPIRED", locator, "the person has expired: only ids and dates are left")
-        return None
-    person_id = record_id if is_person else fields.get("person_record_id", "") or person_id
-    record = case_of(fields, locator, issues) if is_person else tip_of(fields, person_id, locator, issues)
-    record.provenance.MergeFrom(provenance(Pfif.name, version, record_id, digest))
-    found = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
-    issues.items.extend(found)
-    return None if found else DecodedRecord(record, person_id, locator)
 
 
 def _fields(element: etree._Element, known: tuple[str, ...], issues: IssueList) -> dict[str, str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from typing import Final
 
 NAMESPACE_STEM: Final = "http://zesty.ca/pfif/"
 VERSIONS: Final = ("1.1", "1.2", "1.3", "1.4")
 WRITTEN: Final = "1.4"
+NAME: Final = "pfif"
+UNNAMED: Final = "未公开 (not public)"
+"""What is written where 1.3 and 1.4 demand a full name and the record holds none; read as no name."""
 PERSON: Final = (
     "person_record_id",
     "entry_date",
@@ -59,3 +64,40 @@ RENAMED: Final = {
     "found": "author_made_contact",
 }
 """Names of earlier versions, and what 1.4 calls the same."""
+STATUSES: Final = frozenset(
+    {"information_sought", "is_note_author", "believed_alive", "believed_missing", "believed_dead"}
+)
+HOME: Final = ("home_street", "home_neighborhood", "home_city")
+ISO_DIVISION: Final = "ISO 3166-2"
+UNMAPPED_PERSON: Final = ("expiry_date", "source_date", "source_url", *HOME)
+UNMAPPED_NOTE: Final = (
+    "person_record_id",
+    "linked_person_record_id",
+    "source_date",
+    "author_made_contact",
+    "status",
+    "email_of_found_person",
+    "phone_of_found_person",
+)
+"""Fields that have no place in a record: kept as unmapped, and written again from there."""
+
+_DATE: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
+_TIME: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?Z")
+
+
+def date_numbers(text: str) -> tuple[int, int, int] | None:
+    """Year, month and day of a date that is possible, the latter two 0 where it does not say them; otherwise None."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day = (int(number or 0) for number in match.groups())
+    try:
+        date(year, month if match[2] else 1, day if match[3] else 1)
+    except ValueError:
+        return None
+    return year, month, day
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time as PFIF writes one, and a possible one."""
+    return _TIME.fullmatch(text) is not None and date_numbers(text[:10]) is not None

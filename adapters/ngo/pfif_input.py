@@ -5,6 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from adapters.ngo.pfif_fields import (
+    HOME,
+    ISO_DIVISION,
+    STATUSES,
+    UNMAPPED_NOTE,
+    UNMAPPED_PERSON,
+    UNNAMED,
+    date_numbers,
+    is_time,
+)
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 if TYPE_CHECKING:
@@ -12,21 +22,11 @@ if TYPE_CHECKING:
 
     from adapters.base import IssueList
 
-_DATE: Final = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_TIME: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(\.\d+)?Z")
-_AGE: Final = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
+_AGE: Final = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+_PLACEHOLDER: Final = frozenset({"person_record_id", "entry_date", "expiry_date", "source_date"})
+_GREATEST_AGE: Final = 150
+_ADULT: Final = 18
 SEXES: Final = {"female": common_pb2.SEX_FEMALE, "male": common_pb2.SEX_MALE, "other": common_pb2.SEX_OTHER}
-HOME: Final = ("home_street", "home_neighborhood", "home_city")
-ISO_DIVISION: Final = "ISO 3166-2"
-UNMAPPED_PERSON: Final = ("expiry_date", "source_date", "source_url", *HOME)
-UNMAPPED_NOTE: Final = (
-    "person_record_id",
-    "linked_person_record_id",
-    "author_made_contact",
-    "status",
-    "email_of_found_person",
-    "phone_of_found_person",
-)
 
 
 def case_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_pb2.CaseRecord:
@@ -62,10 +62,13 @@ def case_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_
 
 
 def tip_of(fields: Mapping[str, str], person_id: str, locator: str, issues: IssueList) -> case_pb2.Tip:
-    """A note's record. Which person it is about is kept with its provenance."""
+    """A note's record. Which person it is about is kept with its provenance.
+
+    So is when it was written: that says nothing of when anybody was seen.
+    """
     tip = case_pb2.Tip(local_id=fields["note_record_id"], text=fields.get("text", ""))
-    if "source_date" in fields:
-        tip.seen.CopyFrom(_date(fields["source_date"], f"{locator}, source_date", issues))
+    if fields.get("status", "information_sought") not in STATUSES:
+        issues.warn("STATUS_UNKNOWN", f"{locator}, status", "none of the statuses of PFIF; its text is kept")
     if "last_known_location" in fields:
         tip.place.text = fields["last_known_location"]
     if any(name in fields for name in ("author_name", "author_email", "author_phone")):
@@ -78,10 +81,35 @@ def tip_of(fields: Mapping[str, str], person_id: str, locator: str, issues: Issu
     return tip
 
 
+def withdrawal_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_pb2.Correction:
+    """An expired person's record. The edge knows which record it withdraws, by the person's id.
+
+    It is withdrawn and not erased: that a page of the public expired must not delete what the police hold.
+    """
+    record = case_pb2.Correction(kind=case_pb2.CORRECTION_KIND_WITHDRAW, reason="expired at its source")
+    record.replacement.local_id = fields["person_record_id"]
+    _keep(record.provenance, {"expiry_date": fields["expiry_date"]}, UNMAPPED_PERSON, locator, issues)
+    return record
+
+
+def has_expired(fields: Mapping[str, str]) -> bool:
+    """Whether a person has expired by what its own fields say; there is no clock here.
+
+    Only ids and dates are left, or data is left by mistake and the dates were already set to the expiry's or later.
+    """
+    expiry = fields.get("expiry_date", "")
+    if expiry and fields.keys() <= _PLACEHOLDER:
+        return True
+    dates = [fields.get(name, "") for name in ("source_date", "entry_date")]
+    return is_time(expiry) and any(is_time(text) and text[:19] >= expiry[:19] for text in dates)
+
+
 def _names(record: case_pb2.CaseRecord, fields: Mapping[str, str]) -> None:
     given, family = fields.get("given_name", ""), fields.get("family_name", "")
     # 1.1 and 1.2 have only the parts; nothing is put together that the source did not say.
-    lines = _lines(fields.get("full_name", "")) or ([""] if given or family else [])
+    lines = [line for line in _lines(fields.get("full_name", "")) if line != UNNAMED] or (
+        [""] if given or family else []
+    )
     for number, full in enumerate(lines):
         name = record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=full)
         if number == 0:
@@ -94,20 +122,23 @@ def _sex_and_age(record: case_pb2.CaseRecord, fields: Mapping[str, str], locator
     if "sex" in fields:
         record.sex = SEXES.get(fields["sex"].lower(), common_pb2.SEX_UNSPECIFIED)
         if not record.sex:
-            issues.warn("SEX_UNKNOWN", f"{locator}, sex", "none of female, male, other")
+            issues.warn("SEX_UNKNOWN", f"{locator}, sex", "none of female, male, other; its text is kept")
+            record.provenance.unmapped.add(path="sex", value=fields["sex"])
     if "age" in fields:
         match = _AGE.fullmatch(fields["age"])
-        if match is None or not int(match[1]) <= int(match[2] or match[1]) <= 150:  # noqa: PLR2004 - years
-            issues.warn("AGE_NOT_READ", f"{locator}, age", "not an age in years, or a span of them")
-        else:
-            record.age.least, record.age.greatest = int(match[1]), int(match[2] or match[1])
+        if match is None or not int(match[1]) <= int(match[2] or match[1]) <= _GREATEST_AGE:
+            issues.warn("AGE_NOT_READ", f"{locator}, age", "not an age in years, or a span of them; its text is kept")
+            record.provenance.unmapped.add(path="age", value=fields["age"])
+            return
+        record.age.least, record.age.greatest = int(match[1]), int(match[2] or match[1])
+        if record.age.least >= _ADULT:
+            issues.warn("AGE_OF_ADULT", f"{locator}, age", "taken in as a child's case, but the person is grown up now")
 
 
 def _date(text: str, locator: str, issues: IssueList) -> common_pb2.PartialDate:
     date = common_pb2.PartialDate(original_text=text)
-    match = _DATE.fullmatch(text) or _TIME.fullmatch(text)
-    numbers = [int(number or 0) for number in match.groups()[:3]] if match is not None else [0, 0, 0]
-    if match is None or numbers[1] > 12 or numbers[2] > 31:  # noqa: PLR2004 - months and days
+    numbers = date_numbers(text)
+    if numbers is None:
         issues.warn("DATE_NOT_READ", locator, "not a date of PFIF, or an impossible one; its text is kept")
         return date
     date.year, date.month, date.day = numbers

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
+from adapters.alleles import canonical_locus
 from adapters.base import Limits, Severity, Source
+from adapters.national_dna_database.cmf_tables import CATEGORIES, KITS, cmf_category, cmf_locus
 from adapters.registry import adapter
+from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
     from adapters.base import Decoded, Record
@@ -31,7 +34,7 @@ CMF = {
 }
 PFIF = {
     "fixtures/XML_11_SMALL.xml": (0, ("RECORD_ID_MISSING",)),
-    "fixtures/XML_ADDED_DELETED_CHANGED_2.xml": (1, ("FIELD_MISSING",)),
+    "fixtures/XML_ADDED_DELETED_CHANGED_2.xml": (1, ("PERSON_UNKNOWN",)),
     "fixtures/XML_ASYMMETRICALLY_LINKED_RECORDS.xml": (0, ("FIELD_MISSING",)),
     "fixtures/XML_BAD_PFIF_VERSION.xml": (0, ("PFIF_VERSION",)),
     "fixtures/XML_CORRECT_FIELD_ORDER_12.xml": (0, ("RECORD_ID_MISSING",)),
@@ -42,7 +45,7 @@ PFIF = {
     "fixtures/XML_EXPIRE_99_12.xml": (1, ()),
     "fixtures/XML_EXPIRE_99_HAS_DATA_NONSYNCED_DATES.xml": (1, ("FIELD_MISSING", "RECORD_ID_MISSING")),
     "fixtures/XML_EXPIRE_99_HAS_DATA_SYNCED_DATES.xml": (1, ()),
-    "fixtures/XML_EXPIRE_99_NO_DATA.xml": (0, ("PFIF_EXPIRED",)),
+    "fixtures/XML_EXPIRE_99_NO_DATA.xml": (1, ()),
     "fixtures/XML_FULL_12.xml": (0, ("RECORD_ID_MISSING",)),
     "fixtures/XML_INCORRECT_FIELD_ORDER_11.xml": (0, ("RECORD_ID_MISSING",)),
     "fixtures/XML_INCORRECT_NOTE_FIELD_ORDER_12.xml": (0, ("RECORD_ID_MISSING",)),
@@ -74,7 +77,7 @@ FILES = [("codis-cmf", "codis-cmf", name) for name in CMF] + [("pfif", "pfif", n
 EXPECTED = {("codis-cmf", name): outcome for name, outcome in CMF.items()} | {
     ("pfif", name): outcome for name, outcome in PFIF.items()
 }
-LOSSY = {"VALUE_CUT", "DEFAULT_WRITTEN", "FIELD_NOT_CARRIED", "LOCUS_NOT_CARRIED", "KIT_NOT_CARRIED"}
+LOSSY = {"VALUE_CUT", "NAME_COMPOSED", "DEFAULT_WRITTEN", "FIELD_NOT_CARRIED", "LOCUS_NOT_CARRIED", "KIT_NOT_CARRIED"}
 
 
 def decoded(folder: str, format_name: str, name: str) -> Decoded:
@@ -124,3 +127,46 @@ def test_what_is_written_is_valid_by_the_published_schema() -> None:
             found = [item.record for item in decoded("codis-cmf", "codis-cmf", name).records]
             content = adapter("codis-cmf").encode(found, Limits()).content
             schema.assertValid(etree.fromstring(content))
+
+
+def test_what_uses_names_of_3_2_only_is_valid_by_its_own_schema_too() -> None:
+    schema = etree.XMLSchema(etree.parse(SAMPLES / "codis-cmf" / "CODIS-32.AppendixBexample.xsd"))
+    for name in ("CODIS-32.AppendixAexample.xml", "genis-profile_bad_formed.xml"):
+        found = [item.record for item in decoded("codis-cmf", "codis-cmf", name).records]
+        schema.assertValid(etree.fromstring(adapter("codis-cmf").encode(found, Limits()).content))
+
+
+def test_what_had_to_be_filled_in_is_valid_by_the_published_schema() -> None:
+    bare = dna_pb2.StrProfile(barcode="SYN-1")
+    bare.loci.add(locus="Y GATA H4").alleles.add(value="12", operator=dna_pb2.ALLELE_OPERATOR_EQUAL)
+    schema = etree.XMLSchema(etree.parse(SAMPLES / "codis-cmf" / "CMF-2017.xsd"))
+    schema.assertValid(etree.fromstring(adapter("codis-cmf").encode([bare], Limits()).content))
+
+
+def test_every_locus_kit_and_category_of_the_lists_of_2017_is_written_as_the_list_has_it() -> None:
+    lists = etree.parse(SAMPLES / "codis-cmf" / "CMF-2017.xsd")
+    schema = "{http://www.w3.org/2001/XMLSchema}"
+    names = {
+        str(kind.get("name")): {str(item.get("value")) for item in kind.iter(f"{schema}enumeration")}
+        for kind in lists.iter(f"{schema}simpleType")
+    }
+    assert names["KitType"] == KITS
+    assert names["SpecimenCategoryType"] == {
+        name for name in CATEGORIES if cmf_category(name, dna_pb2.SAMPLE_ROLE_UNSPECIFIED) == name
+    }
+    assert all(cmf_locus(canonical_locus(name) or "", name) for name in names["LocusNameType"])
+    assert {cmf_locus(canonical_locus(name) or "", name) for name in names["LocusNameType"]} <= names["LocusNameType"]
+
+
+def test_tables_of_other_agencies_are_refused_by_the_police_adapter_with_a_code() -> None:
+    for path in sorted(SAMPLES.rglob("*.csv")):
+        found = adapter("provincial-police-csv").decode(Source(path.read_bytes()), Limits())
+        assert not found.records, path.name
+        assert found.rejected, path.name
+
+
+@pytest.mark.parametrize("format_name", ["codis-cmf", "pfif"])
+def test_no_file_of_any_other_format_makes_a_reader_raise(format_name: str) -> None:
+    for path in sorted(item for item in SAMPLES.rglob("*") if item.is_file()):
+        found = adapter(format_name).decode(Source(path.read_bytes()), Limits())
+        assert found.records or found.issues, path.name

@@ -373,6 +373,7 @@ def test_inner_fields_that_the_format_cannot_carry_are_coded_warnings() -> None:
 
 def test_a_profile_that_would_become_another_one_is_not_written() -> None:
     long_id = profile(barcode="SYN-" + "1" * 21)
+    unwritable_id = profile(barcode="SYN-\x08")
     many_alleles = profile(barcode="SYN-2")
     many_alleles.loci[0].alleles.extend([many_alleles.loci[0].alleles[0]] * 8)
     no_locus = profile(barcode="SYN-3")
@@ -380,10 +381,11 @@ def test_a_profile_that_would_become_another_one_is_not_written() -> None:
     invalid = profile(barcode="SYN-4")
     invalid.loci[0].alleles[0].value = "9.9"
     good = profile(barcode="SYN-5")
-    written = ADAPTER.encode([long_id, many_alleles, no_locus, invalid, good, good], LIMITS)
+    written = ADAPTER.encode([long_id, unwritable_id, many_alleles, no_locus, invalid, good, good], LIMITS)
     assert [(issue.severity, issue.code) for issue in written.issues] == [
         (Severity.REJECT_RECORD, code)
         for code in (
+            "SPECIMEN_ID_NOT_CARRIED",
             "SPECIMEN_ID_NOT_CARRIED",
             "ALLELES_TOO_MANY",
             "NO_LOCUS_CARRIED",

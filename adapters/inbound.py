@@ -24,7 +24,7 @@ from broker.core.errors import CaseExchangeError, LeaseLost, SignerUnknown, Spoo
 from broker.trust.files import replace_file
 
 if TYPE_CHECKING:
-    from adapters.base import Record
+    from adapters.base import Adapter, Record
     from adapters.edge import Edge
     from adapters.profile import GatewayConfig
     from broker.client.records import VerifiedRecord
@@ -93,8 +93,12 @@ class Inbound:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
-        writer = self._format if body.kind in self._format.encodes else RECORD_JSON
+        writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
         encoded = writer.encode([record], self._limits)
+        codes = sorted({issue.code for issue in encoded.issues})
+        if any(issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD} for issue in encoded.issues):
+            # The agency's own format cannot hold this one; nothing of it may be lost for that.
+            writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
             replace_file(self.outbox / name, content)
         stem = f"{body.kind}-{body.record_id}"
@@ -106,7 +110,7 @@ class Inbound:
             "in_reply_to": body.in_reply_to,
             "supersedes": body.supersedes,
             "withheld_sections": list(verified.withheld_sections),
-            "not_carried": sorted({issue.code for issue in encoded.issues}),
+            "not_carried": codes,
         }
         replace_file(self.outbox / f"{stem}.about.json", json.dumps(facts, indent=1).encode() + b"\n")
         # Last, so that who sees it finds everything else beside it.

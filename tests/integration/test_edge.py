@@ -136,6 +136,25 @@ async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp
         assert path not in found
 
 
+async def test_a_record_that_the_agencys_format_cannot_hold_is_written_as_json(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    profile = lab_profile(exchange, tmp_path)
+    profile = replace(profile, gateway=replace(profile.gateway, subscribe=("StrProfile",)))
+    record = dna_pb2.StrProfile(barcode="SYN-" + "9" * 40, role=dna_pb2.SAMPLE_ROLE_CHILD)
+    call = record.loci.add(locus="TH01")
+    call.alleles.add(value="9.3", operator=dna_pb2.ALLELE_OPERATOR_EQUAL, reported="9.3")
+    lab = "national-dna-database"
+    section = SectionDraft("profile", "caseexchange.records.v1.StrProfile", split(record)["profile"])
+    made = exchange.maker(lab).make("StrProfile", to=(lab,), sections=[section])
+    await (await exchange.publisher(lab)).publish(made)
+    async with receiving(profile) as (_, inbound):
+        (path,) = await until(inbound.outbox, "StrProfile-????????-????-????-????-????????????.json")
+        assert record.barcode in path.read_text()
+        about = json.loads(path.with_name(f"{path.stem}.about.json").read_text())
+        assert about["not_carried"]
+
+
 async def test_a_record_without_a_route_is_refused_and_the_others_go_out(exchange: Exchange, tmp_path: Path) -> None:
     profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES)
     async with open_edge(profile) as edge:

@@ -12,7 +12,6 @@ from typing import Final
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
 
 RESIDENT_ID: Final = "GB 11643"
-SEX: Final = "GB/T 2261.1"
 ETHNICITY: Final = "GB/T 3304"
 DIVISION: Final = "GB/T 2260"
 

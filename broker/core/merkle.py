@@ -84,6 +84,15 @@ def root_of(size: int, begin: int, left: Sequence[bytes], leaves: Iterable[bytes
     return tree.root()
 
 
+def complete_subtrees(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """The hashes of all complete subtrees over these leaf hashes, by level: what proofs over them are made from."""
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        levels.append([node_hash(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)])
+    return levels
+
+
 def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...]:
     """Prove that a leaf is in a tree: PATH of RFC 9162 section 2.1.3.1.
 

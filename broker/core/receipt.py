@@ -62,10 +62,7 @@ def portable_receipt(receipts: SignedReceipts, index: int) -> Receipt:
     Raises:
         PositionUnknown: there is no such statement.
     """
-    levels = [[merkle.leaf_hash(statement) for statement in receipts.statements]]
-    while len(levels[-1]) > 1:
-        below = levels[-1]
-        levels.append([merkle.node_hash(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)])
+    levels = merkle.complete_subtrees([merkle.leaf_hash(statement) for statement in receipts.statements])
     path = merkle.inclusion_proof(index, len(receipts.statements), lambda level, at: levels[level][at])
     return Receipt(receipts.statements[index], index, len(receipts.statements), path, receipts.signature)
 

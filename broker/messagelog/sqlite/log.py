@@ -16,7 +16,7 @@ from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPart
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.schema import LOG
-from broker.messagelog.sqlite.tail import Tail, bounded
+from broker.messagelog.tail import Tail, bounded
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,12 +1,14 @@
 """The newest entries of each partition, kept in memory, and the wake-up of those who wait for more.
 
-Readers that keep up, which is nearly all of them nearly always, never touch the file.
+Readers that keep up, which is nearly all of them nearly always, never touch a file or the network.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +30,34 @@ def bounded(entries: Iterable[LogEntry], max_records: int, max_bytes: int) -> li
     return taken
 
 
+class _Kept:
+    """The newest entries of one partition, whose offsets may skip numbers. Removing the oldest is cheap on average."""
+
+    __slots__ = ("_begin", "_entries", "complete_from")
+
+    def __init__(self, end: int) -> None:
+        self._entries: list[LogEntry] = []
+        self._begin = 0
+        self.complete_from = end
+        """Every entry at or beyond this offset is kept."""
+
+    def append(self, entry: LogEntry) -> None:
+        self._entries.append(entry)
+
+    def drop_oldest(self) -> LogEntry:
+        oldest = self._entries[self._begin]
+        self._begin += 1
+        self.complete_from = oldest.position.offset + 1
+        if 2 * self._begin > len(self._entries):
+            del self._entries[: self._begin]
+            self._begin = 0
+        return oldest
+
+    def since(self, offset: int) -> Iterable[LogEntry]:
+        first = bisect_left(self._entries, offset, lo=self._begin, key=lambda entry: entry.position.offset)
+        return islice(self._entries, first, None)
+
+
 class Tail:
     """Recent entries by partition. Belongs to one event loop.
 
@@ -40,7 +70,7 @@ class Tail:
         self.ends = dict(ends)
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: dict[StreamPartition, deque[LogEntry]] = {partition: deque() for partition in ends}
+        self._kept = {partition: _Kept(end) for partition, end in ends.items()}
         self._order: deque[StreamPartition] = deque()
         self._waiting: dict[StreamPartition, set[asyncio.Event]] = {partition: set() for partition in ends}
 
@@ -55,7 +85,7 @@ class Tail:
             self._order.append(partition)
             self._bytes += len(entry.value)
         while self._bytes > self._max_bytes:
-            self._bytes -= len(self._kept[self._order.popleft()].popleft().value)
+            self._bytes -= len(self._kept[self._order.popleft()].drop_oldest().value)
         for partition in touched:
             for event in self._waiting[partition]:
                 event.set()
@@ -65,11 +95,9 @@ class Tail:
         if offset >= self.ends[partition]:
             return []
         kept = self._kept[partition]
-        if not kept or offset < kept[0].position.offset:
+        if offset < kept.complete_from:
             return None
-        # The embedded log's offsets are dense: its only writer gives them out.
-        first = offset - kept[0].position.offset
-        return bounded((kept[at] for at in range(first, len(kept))), max_records, max_bytes)
+        return bounded(kept.since(offset), max_records, max_bytes)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         """Return once one of the partitions ends beyond its offset given."""

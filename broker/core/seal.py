@@ -1,0 +1,159 @@
+r"""The append seal: how an entry of a shared log shows that a broker of this exchange appended it.
+
+A distributed log lets its administrators write to it. So each broker seals what it appends with the checkpoint key, and
+whoever reads the log passes over what carries no good seal, or carries one that it has seen before. What is sealed of
+each entry is a *statement*, eleven lines of UTF-8::
+
+    case-exchange append v1\n
+    <stream>/<partition>\n
+    <log id>\n
+    <append id, hexadecimal>\n
+    <record id, hexadecimal>\n
+    <kind>\n
+    <ordering key>\n
+    <recipients, one space between two>\n
+    <base64 of the record's SHA-256>\n
+    <base64 of the value's SHA-256>\n
+    <milliseconds since the Unix epoch>\n
+
+The statements of one append are the leaves of an RFC 6962 tree, and one signature covers its size and root (as with
+receipts). The signed text's first line holds a space, so it is no checkpoint, and what signs one signs no other.
+
+The position is not in it, because the log gives that out afterwards. The append id is, and it is never used twice: so a
+copy of an entry, seal and all, is told from a record that two brokers appended in a race.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core import merkle
+from broker.core.errors import ProofInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.entry import NewEntry
+
+APPEND_ID_BYTES: Final = 16
+SIGNATURE_BYTES: Final = 64
+_KEY_ID_BYTES: Final = 4
+_VERSION: Final = 1
+_COUNT_BYTES: Final = 4
+_FIXED_BYTES: Final = 1 + _KEY_ID_BYTES + APPEND_ID_BYTES + 2 * _COUNT_BYTES
+
+
+class Sealing(NamedTuple):
+    """What is the same for every entry of one append: its id, and the time stated (epoch milliseconds)."""
+
+    append_id: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """One entry's seal: whose key, which append, which leaf of how many, the path to the root, the signature."""
+
+    key_id: bytes
+    append_id: bytes
+    index: int
+    count: int
+    path: tuple[bytes, ...]
+    signature: bytes
+
+    def encode(self) -> bytes:
+        """The bytes that stand beside the entry in the log."""
+        numbers = self.index.to_bytes(_COUNT_BYTES) + self.count.to_bytes(_COUNT_BYTES)
+        fixed = bytes([_VERSION]) + self.key_id + self.append_id + numbers
+        return fixed + b"".join(self.path) + self.signature
+
+    @classmethod
+    def decode(cls, data: bytes) -> Seal:
+        """Read a seal. Exactly the bytes that ``encode`` writes are accepted.
+
+        Raises:
+            ProofInvalid: they are none of this version.
+        """
+        path, rest = divmod(len(data) - _FIXED_BYTES - SIGNATURE_BYTES, merkle.HASH_BYTES)
+        if path < 0 or rest or data[0] != _VERSION:
+            message = "not an append seal"
+            raise ProofInvalid(message)
+        numbers = data[1 + _KEY_ID_BYTES + APPEND_ID_BYTES : _FIXED_BYTES]
+        hashes = data[_FIXED_BYTES:-SIGNATURE_BYTES]
+        return cls(
+            key_id=data[1 : 1 + _KEY_ID_BYTES],
+            append_id=data[1 + _KEY_ID_BYTES : 1 + _KEY_ID_BYTES + APPEND_ID_BYTES],
+            index=int.from_bytes(numbers[:_COUNT_BYTES]),
+            count=int.from_bytes(numbers[_COUNT_BYTES:]),
+            path=tuple(hashes[at : at + merkle.HASH_BYTES] for at in range(0, len(hashes), merkle.HASH_BYTES)),
+            signature=data[-SIGNATURE_BYTES:],
+        )
+
+    def signed_text(self, statement: bytes) -> bytes:
+        """The text that the signature must be over, if this seals the entry of this statement.
+
+        Raises:
+            ProofInvalid: the path has not the shape that index and count dictate.
+        """
+        return _text(self.count, merkle.root_from_path(self.index, self.count, merkle.leaf_hash(statement), self.path))
+
+
+def append_statement(entry: NewEntry, log_id: str, sealing: Sealing, value_sha256: bytes) -> bytes:
+    """What is sealed of an entry.
+
+    Args:
+        entry: what is, or is said to have been, appended.
+        log_id: the incarnation of the log that it is for.
+        sealing: see there.
+        value_sha256: SHA-256 of the entry's value.
+    """
+    lines = (
+        "case-exchange append v1",
+        str(entry.partition),
+        log_id,
+        sealing.append_id.hex(),
+        entry.record_id.hex(),
+        entry.kind,
+        entry.ordering_key,
+        " ".join(entry.recipients),
+        b64encode(entry.record_sha256).decode(),
+        b64encode(value_sha256).decode(),
+        str(sealing.at_ms),
+        "",
+    )
+    return "\n".join(lines).encode()
+
+
+class Unsigned(NamedTuple):
+    """The seals of one append, but for the signature over ``text``."""
+
+    text: bytes
+    paths: tuple[tuple[bytes, ...], ...]
+
+    def signed(self, key_id: bytes, append_id: bytes, signature: bytes) -> list[Seal]:
+        """The seals, in the order of the statements."""
+        count = len(self.paths)
+        return [Seal(key_id, append_id, index, count, path, signature) for index, path in enumerate(self.paths)]
+
+
+def prepare_seals(statements: Sequence[bytes]) -> Unsigned:
+    """The tree over the statements of one append. At least one is needed."""
+    levels = merkle.complete_subtrees([merkle.leaf_hash(statement) for statement in statements])
+    tree = merkle.CompactRange()
+    for leaf in levels[0]:
+        tree.append(leaf)
+    count = len(statements)
+    paths = tuple(merkle.inclusion_proof(index, count, lambda level, at: levels[level][at]) for index in range(count))
+    return Unsigned(_text(count, tree.root()), paths)
+
+
+def value_digest(value: bytes) -> bytes:
+    """SHA-256 of an entry's value."""
+    return sha256(value).digest()
+
+
+def _text(count: int, root: bytes) -> bytes:
+    return b"case-exchange appends v1\n%d\n%b\n" % (count, b64encode(root))

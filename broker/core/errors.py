@@ -238,6 +238,13 @@ class LogFull(Unavailable):
     remedy = "Operator: free or add disk space under log.folder; publishers: keep the record and try again."
 
 
+class FollowerFenced(Unavailable):
+    """Another process has taken over the checkpoints of this partition. What this one signed meanwhile is void."""
+
+    reason = "FOLLOWER_FENCED"
+    remedy = "Nothing: the other process goes on. If it repeats, look for processes that are often paused."
+
+
 class EvidenceUnavailable(Unavailable):
     """Checkpoints are older than the configured bound, and without evidence the broker does not accept records."""
 
@@ -302,6 +309,20 @@ class LogInUse(LogError):
 
     reason = "LOG_IN_USE"
     remedy = "Stop the other broker process, or give this one a data folder of its own."
+
+
+class LogSettingsRefused(LogError):
+    """A Kafka topic or cluster is set up in a way that could lose records or their order."""
+
+    reason = "LOG_SETTINGS_REFUSED"
+    remedy = "Operator: set it as the message says (docs/kafka.md has the reasons), then start again."
+
+
+class LogAccessDenied(LogError):
+    """Kafka's access rules do not allow what this process needs."""
+
+    reason = "LOG_ACCESS_DENIED"
+    remedy = "Operator: see that the TLS certificate is the right principal's and that its rules are those of docs/kafka.md."
 
 
 class CheckpointConflict(LogError):

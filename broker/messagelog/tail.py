@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class _Kept:
 
     def since(self, offset: int) -> Iterable[LogEntry]:
         first = bisect_left(self._entries, offset, lo=self._begin, key=lambda entry: entry.position.offset)
-        return islice(self._entries, first, None)
+        return (self._entries[at] for at in range(first, len(self._entries)))
 
 
 class Tail:

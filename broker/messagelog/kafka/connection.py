@@ -1,0 +1,158 @@
+"""Clients of one Kafka cluster, and what their errors mean to us.
+
+Every client is made here, so that each gets the same servers, the same mutual TLS and bounded times.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import errors as kafka_errors
+
+from broker.core.errors import (
+    CaseExchangeError,
+    CertificateInvalid,
+    Internal,
+    LogAccessDenied,
+    LogCorrupt,
+    LogUnavailable,
+    RecordTooLarge,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+CHECKPOINTS: Final = "checkpoints"
+"""The topic, beside those of the streams, on which the followers publish checkpoints."""
+_MILLISECONDS: Final = 1000
+_METADATA_AGE_MS: Final = 30_000
+_RECONNECT_MOST_MS: Final = 1000
+_FRAME_BYTES: Final = 100_000_000
+"""Largest answer taken from a server: a frame that claims more is an attack or a defect (CVE-2026-10142)."""
+
+
+class KafkaTls(NamedTuple):
+    """PEM files of our side of mutual TLS with Kafka."""
+
+    certificate: Path
+    key: Path
+    authorities: Path
+
+    def context(self) -> ssl.SSLContext:
+        """A client's context: TLS 1.2 or newer, our certificate, the server's name checked.
+
+        Raises:
+            CertificateInvalid: a file cannot be used.
+        """
+        try:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.authorities)
+            context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            message = f"the TLS files for Kafka cannot be used: {self.certificate.name}, {self.authorities.name}"
+            raise CertificateInvalid(message) from error
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """How to reach a cluster.
+
+    Attributes:
+        servers: ``host:port`` of some of its nodes.
+        tls: our side of mutual TLS; without it nothing is encrypted, which no configuration of a broker can ask for.
+        prefix: of every topic, group and transactional id of the exchange.
+        timeout_seconds: how long one request, with its repetitions, may take.
+    """
+
+    servers: Sequence[str]
+    tls: KafkaTls | None
+    prefix: str
+    timeout_seconds: float
+
+    def topic(self, name: str) -> str:
+        """The topic of a stream, or of the checkpoints."""
+        return f"{self.prefix}.{name}"
+
+    def consumer(self, **settings: Any) -> KafkaConsumer:
+        """A consumer that commits nothing by itself.
+
+        Raises:
+            kafka.errors.KafkaError: as it comes; the caller translates it.
+        """
+        chosen = {
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "receive_message_max_bytes": _FRAME_BYTES,
+            **settings,
+        }
+        return KafkaConsumer(**self._common(), **chosen)
+
+    def producer(self, **settings: Any) -> KafkaProducer:
+        """An idempotent producer: acknowledged by all in-sync replicas, in order, each record once.
+
+        Raises:
+            kafka.errors.KafkaError: as it comes; the caller translates it.
+        """
+        timeout_ms = int(self.timeout_seconds * _MILLISECONDS)
+        chosen = {
+            "acks": "all",
+            "enable_idempotence": True,
+            "delivery_timeout_ms": timeout_ms,
+            "max_block_ms": timeout_ms,
+            "linger_ms": 0,
+            **settings,
+        }
+        return KafkaProducer(**self._common(), **chosen)
+
+    def admin(self) -> KafkaAdminClient:
+        """An administrative client, for what our principal may.
+
+        Raises:
+            kafka.errors.KafkaError: as it comes; the caller translates it.
+        """
+        return KafkaAdminClient(**self._common())
+
+    def _common(self) -> dict[str, Any]:
+        timeout_ms = int(self.timeout_seconds * _MILLISECONDS)
+        common: dict[str, Any] = {
+            "bootstrap_servers": list(self.servers),
+            "bootstrap_timeout_ms": timeout_ms,
+            # Half the whole, so that one silent node leaves time for another.
+            "request_timeout_ms": max(timeout_ms // 2, 1),
+            "metadata_max_age_ms": _METADATA_AGE_MS,
+            "reconnect_backoff_max_ms": _RECONNECT_MOST_MS,
+        }
+        if self.tls is not None:
+            common |= {"security_protocol": "SSL", "ssl_context": self.tls.context()}
+        return common
+
+
+_ACCESS: Final = (
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.GroupAuthorizationFailedError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailedError,
+)
+
+
+def translate(error: Exception) -> CaseExchangeError:
+    """The typed error for what the client raised. Its own text can hold values, so only its class is kept.
+
+    Whatever is not known to be final is LogUnavailable: the outcome is unknown, and the same request may be repeated.
+    """
+    if isinstance(error, CaseExchangeError):
+        return error
+    name = type(error).__name__
+    if isinstance(error, kafka_errors.KafkaConfigurationError):
+        return Internal("the Kafka client was set up wrongly", kafka=name)
+    if isinstance(error, _ACCESS):
+        return LogAccessDenied("Kafka does not allow this to our principal", kafka=name)
+    if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):
+        return RecordTooLarge("the record is larger than its Kafka topic takes", kafka=name)
+    if isinstance(error, kafka_errors.CorruptRecordError):
+        return LogCorrupt("a Kafka topic holds bytes that are no records", kafka=name)
+    return LogUnavailable("Kafka did not do it in time, or its outcome is unknown", kafka=name)

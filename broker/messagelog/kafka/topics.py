@@ -1,0 +1,245 @@
+"""The topics: made where they are missing, and refused where they could lose a record or its order.
+
+A process that may not create topics (an auditor's) only looks.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from broker.core.errors import LogSettingsRefused, LogUnavailable
+from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from kafka import KafkaAdminClient
+
+    from broker.messagelog.kafka.connection import KafkaConnection
+
+FOREVER: Final = -1
+_DAY_MS: Final = 86_400_000
+_LEAST_OFFSETS_RETENTION_MINUTES: Final = 365 * 24 * 60
+"""A durable subscription keeps its place at least this long while its subscriber is away."""
+_OFFSETS_RETENTION: Final = "offsets.retention.minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """What every topic of the exchange must be.
+
+    Attributes:
+        partitions: of each stream. A record's partition follows from its case and this number, so it never changes.
+        replication: copies of each partition.
+        min_in_sync: copies that must have a record before it is acknowledged.
+        retention_days: how long records are kept; 0: for ever.
+        value_bytes: largest value that must fit.
+    """
+
+    partitions: Mapping[str, int]
+    replication: int
+    min_in_sync: int
+    retention_days: int
+    value_bytes: int
+
+    @property
+    def retention_ms(self) -> int:
+        """As Kafka has it."""
+        return self.retention_days * _DAY_MS if self.retention_days else FOREVER
+
+    def of_topics(self) -> dict[str, int]:
+        """The partitions of each topic: those of the streams, and the checkpoints' with one for each of them."""
+        return {**self.partitions, CHECKPOINTS: sum(self.partitions.values())}
+
+    def exact(self, name: str) -> dict[str, str]:
+        """Configuration keys that must have exactly these values."""
+        return {
+            # Records are never compacted away: the key is the case, and every record of it counts.
+            "cleanup.policy": "delete",
+            # The checkpoints are the evidence of what was there, so they outlive it.
+            "retention.ms": str(FOREVER if name == CHECKPOINTS else self.retention_ms),
+            "retention.bytes": str(FOREVER),
+            # A copy that lacks acknowledged records must never lead.
+            "unclean.leader.election.enable": "false",
+            # The time that the accepting broker sealed, not the time of whichever node led.
+            "message.timestamp.type": "CreateTime",
+        }
+
+    def at_least(self) -> dict[str, int]:
+        """Configuration keys that must have at least these values."""
+        return {"min.insync.replicas": self.min_in_sync, "max.message.bytes": self.value_bytes}
+
+    def configuration(self, name: str) -> dict[str, str]:
+        """The configuration of a new topic."""
+        return {**self.exact(name), **{key: str(value) for key, value in self.at_least().items()}}
+
+
+class TopicState(NamedTuple):
+    """A topic as the cluster describes it: its id in text, and of each partition whether it can be appended to."""
+
+    topic_id: str
+    partitions: int
+    replication: int
+    without_leader: int
+    in_sync: int
+
+
+class Topics:
+    """Looks at the exchange's topics, through one administrative client. For one thread."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._admin: KafkaAdminClient | None = None
+
+    def close(self) -> None:
+        """Close the client. Idempotent."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+    def ensure(self, settings: TopicSettings, *, create: bool) -> dict[str, TopicState]:
+        """Make the topics that are missing, and check all of them.
+
+        Args:
+            settings: what they must be.
+            create: whether to make them; otherwise one that is missing is refused.
+
+        Returns:
+            The state of each by its name without prefix.
+
+        Raises:
+            LogSettingsRefused: names the topic, what it has and what it must have.
+            LogUnavailable, LogAccessDenied
+        """
+        wanted = settings.of_topics()
+        try:
+            found = self._describe(list(wanted))
+            missing = [name for name in wanted if name not in found]
+            if missing and create:
+                self._create(missing, settings)
+                found = self._describe(list(wanted))
+            self._check(found, settings)
+        except kafka_errors.KafkaError as error:
+            self.close()
+            raise translate(error) from error
+        return found
+
+    def look(self, names: list[str]) -> dict[str, TopicState]:
+        """The state of those of these topics that are there.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        try:
+            return self._describe(names)
+        except kafka_errors.KafkaError as error:
+            self.close()
+            raise translate(error) from error
+
+    def check_cluster(self) -> None:
+        """Refuse a cluster that forgets where a subscription stands while its subscriber is away.
+
+        Raises:
+            LogSettingsRefused, LogUnavailable, LogAccessDenied
+        """
+        try:
+            node = str(self._client().describe_cluster()["brokers"][0]["broker_id"])
+            values = self._configuration(ConfigResourceType.BROKER, [node])[node]
+        except kafka_errors.KafkaError as error:
+            self.close()
+            raise translate(error) from error
+        if int(values[_OFFSETS_RETENTION]) < _LEAST_OFFSETS_RETENTION_MINUTES:
+            message = (
+                f"the cluster has {_OFFSETS_RETENTION} = {values[_OFFSETS_RETENTION]}: a subscription whose subscriber "
+                f"is away for longer starts over; it must be at least {_LEAST_OFFSETS_RETENTION_MINUTES}"
+            )
+            raise LogSettingsRefused(message)
+
+    def _client(self) -> KafkaAdminClient:
+        if self._admin is None:
+            self._admin = self._connection.admin()
+        return self._admin
+
+    def _describe(self, names: list[str]) -> dict[str, TopicState]:
+        by_topic = {self._connection.topic(name): name for name in names}
+        states = {}
+        for described in self._client().describe_topics(list(by_topic)):
+            error = kafka_errors.for_code(described["error_code"])
+            if error is kafka_errors.UnknownTopicOrPartitionError:
+                continue
+            if error is not kafka_errors.NoError:
+                raise error
+            states[by_topic[described["name"]]] = _state(described)
+        return states
+
+    def _create(self, names: list[str], settings: TopicSettings) -> None:
+        partitions = settings.of_topics()
+        topics = {
+            self._connection.topic(name): {
+                "num_partitions": partitions[name],
+                "replication_factor": settings.replication,
+                "configs": settings.configuration(name),
+            }
+            for name in names
+        }
+        try:
+            self._client().create_topics(topics, wait_for_metadata=True)
+        except kafka_errors.TopicAlreadyExistsError:
+            # Another process makes them at the same time. What it made is checked like any other.
+            pass
+        except kafka_errors.InvalidReplicationFactorError as error:
+            message = f"the cluster has fewer nodes than the {settings.replication} copies that are configured"
+            raise LogSettingsRefused(message) from error
+
+    def _check(self, found: Mapping[str, TopicState], settings: TopicSettings) -> None:
+        for name, partitions in settings.of_topics().items():
+            state = found.get(name)
+            if state is None:
+                message = f"there is no topic {self._connection.topic(name)}"
+                raise LogUnavailable(message)
+            self._compare(name, "partitions", state.partitions, partitions, exact=True)
+            self._compare(name, "copies", state.replication, settings.replication)
+        topics = {self._connection.topic(name): name for name in found}
+        for topic, values in self._configuration(ConfigResourceType.TOPIC, list(topics)).items():
+            name = topics[topic]
+            for key, text in settings.exact(name).items():
+                if values[key] != text:
+                    self._refuse(name, key, values[key], text)
+            for key, least in settings.at_least().items():
+                self._compare(name, key, int(values[key]), least)
+
+    def _configuration(self, kind: ConfigResourceType, names: list[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(kind, name) for name in names]
+        described = self._client().describe_configs(resources, config_filter="all")[kind.name.lower()]
+        return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in described.items()}
+
+    def _compare(self, name: str, what: str, has: int, must: int, *, exact: bool = False) -> None:
+        if has < must or (exact and has != must):
+            self._refuse(name, what, str(has), str(must) if exact else f"at least {must}")
+
+    def _refuse(self, name: str, what: str, has: str, must: str) -> None:
+        message = f"topic {self._connection.topic(name)} has {what} = {has}, and it must be {must}"
+        raise LogSettingsRefused(message)
+
+
+def _state(described: Any) -> TopicState:
+    partitions = described["partitions"]
+    return TopicState(
+        topic_id_text(described["topic_id"]),
+        len(partitions),
+        min((len(item["replica_nodes"]) for item in partitions), default=0),
+        sum(item["leader_id"] < 0 for item in partitions),
+        min((len(item["isr_nodes"]) for item in partitions), default=0),
+    )
+
+
+def topic_id_text(topic_id: UUID | str) -> str:
+    """A topic's id as Kafka's own tools print it: unpadded base64url of its 16 bytes."""
+    data = bytes.fromhex(str(topic_id).replace("-", ""))
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.body import Body
     from broker.core.bundle import Frame
-    from broker.core.entry import Appended, LogEntry, NewEntry
+    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.core.identity import Principal
@@ -311,6 +311,8 @@ class MessageLog(Protocol):
     ) -> list[LogEntry]:
         """Entries from ``offset`` on, in order; empty at the end. Stops after the entry that reaches ``max_bytes``.
 
+        An entry that the log has lost is left out, or comes without its value where its facts are still known.
+
         Args:
             partition: where to read.
             offset: the lowest offset wanted; it need not exist.
@@ -320,6 +322,15 @@ class MessageLog(Protocol):
 
         Raises:
             LogUnavailable, LogCorrupt
+        """
+
+    async def strays(self, partition: StreamPartition) -> list[Stray]:
+        """What stands in a partition and no broker of this exchange appended, in order of position.
+
+        ``read`` and cursors never return any of it. A log that nobody but its broker writes to has none.
+
+        Raises:
+            LogUnavailable
         """
 
     async def end_offset(self, partition: StreamPartition) -> int:
@@ -391,6 +402,13 @@ class CheckpointStore(Protocol):
 
         Raises:
             PositionUnknown: the tree is not that large.
+        """
+
+    async def leaves(self, partition: StreamPartition, first: int, end: int) -> list[LeafRow]:
+        """The leaves from index ``first`` up to, not including, ``end``. The caller asks for few enough at once.
+
+        Raises:
+            PositionUnknown: not ``0 <= first <= end``, or the tree is not that large.
         """
 
     async def leaf_index(self, partition: StreamPartition, offset: int) -> int | None:

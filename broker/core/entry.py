@@ -36,7 +36,7 @@ class Appended(NamedTuple):
 
 
 class LogEntry(NamedTuple):
-    """One accepted record. ``value`` is empty where it was not asked for.
+    """One accepted record. ``value`` is empty where it was not asked for, or where the log cannot give it any more.
 
     ``accepted_at_ms`` never falls within a partition. ``log_id`` names this incarnation of the log, and ``epoch`` the
     partition's leader when it was appended (0 where there is one writer).
@@ -52,3 +52,15 @@ class LogEntry(NamedTuple):
     value: bytes
     log_id: str
     epoch: int
+
+
+class Stray(NamedTuple):
+    """Something that stands in a partition and that no broker of this exchange appended. It is no record.
+
+    ``reason`` says in a word or two how the log can tell: it lacks a valid seal, is a copy of another entry, was sealed
+    for another partition. ``value`` is what stands there, as far as the log can give it.
+    """
+
+    position: Position
+    reason: str
+    value: bytes

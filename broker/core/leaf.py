@@ -19,10 +19,13 @@ import binascii
 import re
 from base64 import b64decode
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import ProofInvalid
 from broker.core.streams import Position
+
+if TYPE_CHECKING:
+    from broker.core.entry import LogEntry
 
 _NUMBER: Final = rb"(0|[1-9][0-9]{0,18})"
 _MAX_NUMBER: Final = 2**63 - 1
@@ -99,3 +102,16 @@ class Leaf:
             message = "a leaf manifest holds a number out of range, or base64 that is not canonical"
             raise ProofInvalid(message)
         return leaf
+
+
+def leaf_of(entry: LogEntry) -> Leaf:
+    """What the tree says of an entry. It is told by the entry's facts alone; its value is not looked at."""
+    digits = entry.record_id.hex()
+    return Leaf(
+        entry.position,
+        entry.log_id,
+        entry.epoch,
+        f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}",
+        entry.record_sha256,
+        entry.accepted_at_ms,
+    )

@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note, parse_note
 from broker.core.errors import CaseExchangeError, EvidenceUnavailable, LogCorrupt, LogError
-from broker.core.leaf import Leaf
+from broker.core.leaf import leaf_of
 from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
 from broker.core.streams import STREAMS, StreamPartition
 from broker.ports import LeafRow, TreeExtension, TreeHead
@@ -183,18 +182,6 @@ class CheckpointFollower:
         text = Checkpoint(checkpoint_origin(self._trust_domain, partition), tree.size, tree.root()).marshal()
         signature = NoteSignature(self._signer.name, self._signer.key_id, self._signer.sign(text))
         return TreeHead(tree.size, marshal_note(text, [signature]), self._clock.now_ms())
-
-
-def leaf_of(entry: LogEntry) -> Leaf:
-    """What the tree says of an entry."""
-    return Leaf(
-        entry.position,
-        entry.log_id,
-        entry.epoch,
-        str(UUID(bytes=entry.record_id)),
-        entry.record_sha256,
-        entry.accepted_at_ms,
-    )
 
 
 def _grow(tree: CompactRange, entries: Sequence[LogEntry]) -> tuple[list[LeafRow], list[tuple[int, int, bytes]]]:

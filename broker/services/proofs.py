@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.errors import PositionUnknown
+from broker.core.leaf import leaf_of
 from broker.core.merkle import consistency_proof, inclusion_proof
-from broker.services.checkpointing import leaf_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

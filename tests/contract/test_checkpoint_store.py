@@ -119,6 +119,21 @@ async def test_leaves_are_found_by_offset_and_by_index(store: SqliteCheckpointSt
     assert await store.next_offset(DNA_0) == leaf(599).offset + 1
 
 
+@pytest.mark.parametrize(("first", "end"), [(0, 600), (0, 1), (99, 101), (255, 257), (256, 512), (599, 600), (7, 7)])
+async def test_leaves_are_read_back_as_they_were_stored(store: SqliteCheckpointStore, first: int, end: int) -> None:
+    await grown(store, 100, 256, 600)
+    assert await store.leaves(DNA_0, first, end) == [leaf(index) for index in range(first, end)]
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 6), (4, 257), (256, 300), (9, 9), (-1, 2), (3, 2)])
+async def test_leaves_beyond_the_tree_are_unknown(store: SqliteCheckpointStore, first: int, end: int) -> None:
+    await grown(store, 5)
+    with pytest.raises(PositionUnknown):
+        await store.leaves(DNA_0, first, end)
+    with pytest.raises(PositionUnknown):
+        await store.leaves(DNA_1, 0, 1)
+
+
 async def test_leaves_are_counted_by_time(store: SqliteCheckpointStore) -> None:
     await grown(store, 100, 600)
     assert await store.first_leaf_since(DNA_0, 0) == 0

@@ -111,6 +111,14 @@ async def test_a_read_stops_after_the_entry_that_reaches_the_byte_limit(log: Sql
 async def test_an_unknown_partition_is_refused(log: SqliteLog) -> None:
     with pytest.raises(PositionUnknown):
         await log.read(StreamPartition("cases", 99), 0, 1, 1)
+    with pytest.raises(PositionUnknown):
+        await log.strays(StreamPartition("cases", 99))
+
+
+async def test_what_was_appended_is_no_stray(log: SqliteLog) -> None:
+    assert await log.strays(CASES_0) == []
+    await log.append([entry(number) for number in range(5)])
+    assert await log.strays(CASES_0) == []
 
 
 async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: SqliteLog) -> None:

@@ -76,6 +76,11 @@ class SqliteCheckpointStore:
             lambda connection: [_node(connection, number, level, index) for level, index in coordinates]
         )
 
+    async def leaves(self, partition: StreamPartition, first: int, end: int) -> list[LeafRow]:
+        """See ``CheckpointStore``."""
+        number = _number(partition)
+        return await self._database.read(lambda connection: _leaves(connection, number, first, end))
+
     async def leaf_index(self, partition: StreamPartition, offset: int) -> int | None:
         """See ``CheckpointStore``."""
         number = _number(partition)
@@ -166,6 +171,28 @@ def _add_leaves(connection: sqlite3.Connection, partition: int, first: int, leav
             connection.execute("INSERT INTO leaves VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
+def _leaves(connection: sqlite3.Connection, partition: int, first: int, end: int) -> list[LeafRow]:
+    head = connection.execute("SELECT size FROM heads WHERE partition = ?", (partition,)).fetchone()
+    if not 0 <= first <= end <= (0 if head is None else head[0]):
+        _unknown()
+    found: list[LeafRow] = []
+    query = "SELECT offsets, accepted_at_ms FROM leaves WHERE partition = ? AND tile = ?"
+    while first < end:
+        tile, at = divmod(first, TILE_WIDTH)
+        row = connection.execute(query, (partition, tile)).fetchone()
+        offsets, times = ((), ()) if row is None else (_numbers(row[0]), _numbers(row[1]))
+        hashes = _tile(connection, partition, 0, tile)
+        until = min(end - tile * TILE_WIDTH, TILE_WIDTH)
+        if min(len(offsets), len(times), len(hashes) // HASH_BYTES) < until:
+            _damaged()
+        found += [
+            LeafRow(offsets[place], times[place], hashes[place * HASH_BYTES : (place + 1) * HASH_BYTES])
+            for place in range(at, until)
+        ]
+        first = tile * TILE_WIDTH + until
+    return found
+
+
 def _by_tile(first: int, items: Sequence[_T]) -> Iterator[tuple[int, int, Sequence[_T]]]:
     """Cut consecutive items into (tile, place of the first in it, items)."""
     done = 0
@@ -202,8 +229,7 @@ def _tile(connection: sqlite3.Connection, partition: int, tile_level: int, tile:
 
 def _numbers(blob: bytes) -> tuple[int, ...]:
     if len(blob) % _NUMBER_BYTES:
-        message = "the checkpoint store's list of leaves is damaged"
-        raise LogCorrupt(message)
+        _damaged()
     return unpack(f">{len(blob) // _NUMBER_BYTES}q", blob)
 
 
@@ -215,3 +241,8 @@ def _number(partition: StreamPartition) -> int:
 def _unknown() -> NoReturn:
     message = "the tree has no such leaf or subtree"
     raise PositionUnknown(message)
+
+
+def _damaged() -> NoReturn:
+    message = "the checkpoint store's list of leaves is damaged"
+    raise LogCorrupt(message)

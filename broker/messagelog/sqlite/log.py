@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.ackstate import AckState
-from broker.core.entry import Appended, LogEntry, NewEntry
+from broker.core.entry import Appended, LogEntry, NewEntry, Stray
 from broker.core.errors import LogCorrupt, LogFull, PositionUnknown
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPartition
 from broker.messagelog.sqlite.cursor import SqliteCursor
@@ -126,6 +126,11 @@ class SqliteLog:
             return bounded(map(self._entry, rows), max_records, min(max_bytes, _PAGE_BYTES))
 
         return await self._database.read(run)
+
+    async def strays(self, partition: StreamPartition) -> list[Stray]:
+        """See ``MessageLog``. Nothing tells what this log's writer put into the file from what another did."""
+        self._number(partition)
+        return []
 
     async def end_offset(self, partition: StreamPartition) -> int:
         """See ``MessageLog``."""

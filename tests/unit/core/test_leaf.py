@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.entry import LogEntry
 from broker.core.errors import ProofInvalid
-from broker.core.leaf import Leaf
+from broker.core.leaf import Leaf, leaf_of
 from broker.core.streams import Position
 
 SHA = sha256(b"sample record").digest()
@@ -43,6 +44,14 @@ leaves = st.builds(
 
 def test_a_leaf_is_written_byte_for_byte_as_documented() -> None:
     assert LEAF.marshal() == MANIFEST
+
+
+def test_an_entry_of_the_log_has_the_leaf_of_its_facts_whatever_its_value() -> None:
+    record_id = bytes.fromhex(LEAF.record_id.replace("-", ""))
+    routing = ("CaseRecord", "a case", ("ministry",))
+    for value in (b"", b"an envelope"):
+        entry = LogEntry(LEAF.position, record_id, *routing, SHA, LEAF.accepted_at_ms, value, LEAF.log_id, LEAF.epoch)
+        assert leaf_of(entry) == LEAF
 
 
 @given(leaves)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.body import Body
     from broker.core.bundle import Frame
+    from broker.core.checkpoint import SignatureCheck
     from broker.core.entry import Appended, LogEntry, NewEntry, Stray
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
@@ -75,6 +76,13 @@ class NoteSigner(Protocol):
 
     def sign(self, text: bytes) -> bytes:
         """Sign a note's text, including its last newline."""
+
+
+class LogKeys(Protocol):
+    """The checkpoint keys of the exchange's brokers. Safe to call from any thread."""
+
+    def check(self, key_id: bytes) -> SignatureCheck | None:
+        """Whether a signature over a text is good under the key of this id; None where no such key is listed."""
 
 
 class SignerCertificate(Protocol):
@@ -270,8 +278,12 @@ class LogCursor(Protocol):
             LogUnavailable: nothing was read; the same call may succeed later.
         """
 
-    async def commit(self, states: Mapping[StreamPartition, AckState]) -> None:
+    async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """Remember where the subscription stands. Durable when it returns; the states replace the earlier ones.
+
+        Returns:
+            The partitions whose state was remembered. One that this cursor no longer reads is left out, so that it
+            cannot undo what another process has committed since.
 
         Raises:
             LogUnavailable: it is unknown whether they were remembered.

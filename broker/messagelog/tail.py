@@ -40,6 +40,9 @@ class _Kept:
         self.complete_from = end
         """Every entry at or beyond this offset is kept."""
 
+    def __len__(self) -> int:
+        return len(self._entries) - self._begin
+
     def append(self, entry: LogEntry) -> None:
         self._entries.append(entry)
 
@@ -94,7 +97,7 @@ class Tail:
         if offset >= self.ends[partition]:
             return []
         kept = self._kept[partition]
-        if offset < kept.complete_from:
+        if offset < kept.complete_from or not kept:
             return None
         return bounded(kept.since(offset), max_records, max_bytes)
 

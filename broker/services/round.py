@@ -12,6 +12,7 @@ from broker.core.streams import Position
 if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.lease_terms import DeadLetter
+    from broker.core.streams import StreamPartition
     from broker.services.deliveries import DeliveredCopy, Outgoing
 
 
@@ -56,9 +57,10 @@ class Round:
         ]
         return made + confirmed + dead
 
-    def confirmations(self) -> list[tuple[Consumer, tuple[int, ...]]]:
-        """The acknowledged deliveries of each stream."""
-        by_stream: dict[Consumer, list[int]] = {}
-        for consumer, delivery_id, _ in self.acked:
-            by_stream.setdefault(consumer, []).append(delivery_id)
-        return [(consumer, tuple(delivery_ids)) for consumer, delivery_ids in by_stream.items()]
+    def confirmations(self, committed: frozenset[StreamPartition]) -> list[tuple[Consumer, tuple[int, ...], bool]]:
+        """The acknowledged deliveries of each stream, and whether they hold: their partition's state was committed."""
+        by_stream: dict[tuple[Consumer, bool], list[int]] = {}
+        for consumer, delivery_id, position in self.acked:
+            hold = position.stream_partition in committed
+            by_stream.setdefault((consumer, hold), []).append(delivery_id)
+        return [(consumer, tuple(delivery_ids), hold) for (consumer, hold), delivery_ids in by_stream.items()]

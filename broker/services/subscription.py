@@ -6,7 +6,9 @@ A round of the pump, in this order:
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
 3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
 4. hand over the deliveries
-5. commit where the subscription stands, durably, then confirm the acknowledgements
+5. commit where the subscription stands, durably, then confirm the acknowledgements. Failed attempts are committed too,
+   so that a record that nobody can take does not begin again at every restart. Where a partition went to another
+   process meanwhile, its acknowledgements do not hold
 
 So nothing leaves without evidence (design decision 9), and no acknowledgement is confirmed that a crash could undo.
 If the log fails, every stream ends with the error: what was not confirmed is delivered again.
@@ -82,6 +84,7 @@ class Subscription:
         self._wake = asyncio.Event()
         self._waiting: asyncio.Task[None] | None = None
         self._commit_at: float | None = None
+        self._attempt_failed = False
         self._draining = False
 
     # --- what streams do ---
@@ -134,6 +137,7 @@ class Subscription:
             consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
             return
         del self._leased[delivery_id]
+        self._attempt_failed = True
         if dead is not None:
             self._give_up(dead, consumer.principal.spiffe_id)
         self._wake.set()
@@ -232,6 +236,7 @@ class Subscription:
                 self._give_up(event, last_holder)
             else:
                 last_holder = self._leased.pop(event.delivery_id)[0].principal.spiffe_id
+                self._attempt_failed = True
         if self._draining:
             return
         directory = self._directory.current()
@@ -264,17 +269,17 @@ class Subscription:
         for consumer, copies in messages(done.deliveries):
             consumer.outgoing.put_nowait(Deliveries(copies))
         due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
-        if done.acked or done.dead or due:
-            await self._commit()
-        for consumer, delivery_ids in done.confirmations():
-            consumer.outgoing.put_nowait(Acknowledged(delivery_ids))
+        if done.acked or done.dead or due or self._attempt_failed:
+            committed = await self._commit()
+            for consumer, delivery_ids, hold in done.confirmations(committed):
+                consumer.outgoing.put_nowait(Acknowledged(delivery_ids) if hold else LeasesLost(delivery_ids))
         return bool(events)
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> frozenset[StreamPartition]:
         states = self._book.take_commits()
         self._commit_at = None
-        if states:
-            await self._cursor.commit(states)
+        self._attempt_failed = False
+        return await self._cursor.commit(states) if states else frozenset()
 
     async def _wait(self) -> None:
         """Until there may be something to do."""

@@ -52,9 +52,10 @@ class SqliteCursor:
             self._next[partition] = entries[-1].position.offset + 1
         return entries
 
-    async def commit(self, states: Mapping[StreamPartition, AckState]) -> None:
+    async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """See ``LogCursor``."""
         await self._log.commit(self._subscription, states)
+        return frozenset(states)
 
     async def close(self) -> None:
         """See ``LogCursor``."""

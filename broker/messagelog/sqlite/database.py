@@ -71,10 +71,13 @@ class Database:
     Args:
         path: the file, or None for a database in memory, which then has one connection for everything.
         schema: what the file holds.
+        durable: whether a commit waits for the disk. Without it a power cut may take the newest commits back, whole
+            ones and in order; what holds nothing but a copy needs no more.
     """
 
-    def __init__(self, path: Path | None, schema: Schema) -> None:
+    def __init__(self, path: Path | None, schema: Schema, *, durable: bool = True) -> None:
         self._path = path
+        self._synchronous = "FULL" if durable else "NORMAL"
         self._schema = schema
         self._lock_file = _lock(path) if path is not None else None
         self._closed = False
@@ -144,7 +147,7 @@ class Database:
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             connection.execute("PRAGMA trusted_schema = OFF")
             bring_up_to_date(connection, self._schema)

@@ -1,0 +1,303 @@
+"""What this process knows of the topics: a local index, rebuilt from them whenever it is missing.
+
+It applies what was read, partition by partition and in order of offset, and nothing else decides: so every process that
+read as far knows the same, whichever of them appended what. Of each record id the first entry in its partition counts.
+A later one is passed over: as a duplicate, where two brokers raced or one repeated what it could not know to be done; as
+a stray, where it is a copy of an entry that stands there already.
+
+An entry's accepted time is the latest sealed so far in its partition, so it never falls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.entry import Appended, LogEntry, Stray
+from broker.core.errors import LogCorrupt
+from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.records import REPLAYED, Sealed
+from broker.messagelog.sqlite.database import Database
+from broker.messagelog.sqlite.schema import Schema
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+OFFSET_BITS: Final = 40
+_AT_ONCE: Final = 200
+"""Rows in one statement."""
+_COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
+
+INDEX: Final = Schema(
+    application_id=0x43584B49,  # "CXKI"
+    migrations=(
+        (
+            "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+            """CREATE TABLE entries (
+                position INTEGER PRIMARY KEY,
+                record_id BLOB NOT NULL,
+                kind TEXT NOT NULL,
+                ordering_key TEXT NOT NULL,
+                recipients TEXT NOT NULL,
+                record_sha256 BLOB NOT NULL,
+                accepted_at_ms INTEGER NOT NULL,
+                epoch INTEGER NOT NULL,
+                append_id BLOB NOT NULL,
+                value_sha256 BLOB NOT NULL
+            )""",
+            "CREATE INDEX entries_by_record_id ON entries (record_id)",
+            """CREATE TABLE duplicates (
+                position INTEGER PRIMARY KEY,
+                first_position INTEGER NOT NULL,
+                append_id BLOB NOT NULL
+            )""",
+            "CREATE INDEX duplicates_of ON duplicates (first_position)",
+            "CREATE TABLE strays (position INTEGER PRIMARY KEY, reason TEXT NOT NULL, value BLOB NOT NULL)",
+            """CREATE TABLE progress (
+                partition INTEGER PRIMARY KEY,
+                next_offset INTEGER NOT NULL,
+                accepted_at_ms INTEGER NOT NULL,
+                epoch INTEGER NOT NULL
+            )""",
+        ),
+    ),
+)
+
+
+class Known(NamedTuple):
+    """How far a partition was applied: the next offset, one more than the last entry's, and the last entry's time."""
+
+    next_offset: int
+    end: int
+    accepted_at_ms: int
+    epoch: int
+
+
+class Facts(NamedTuple):
+    """An entry without its value, and the value's digest by which the topic's bytes are known again."""
+
+    entry: LogEntry
+    value_sha256: bytes
+
+
+class KafkaIndex:
+    """See the module. Methods may be called concurrently; ``apply`` by one caller.
+
+    Args:
+        path: the file, or None for an index in memory.
+        partitions: the log's, in a fixed order.
+        log_ids: the topic id of each stream. An index of other topics is refused.
+
+    Raises:
+        LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
+    """
+
+    def __init__(self, path: Path | None, partitions: Sequence[StreamPartition], log_ids: Mapping[str, str]) -> None:
+        self._partitions = tuple(partitions)
+        self._numbers = {partition: number for number, partition in enumerate(partitions)}
+        self._log_ids = dict(log_ids)
+        # What is lost of it is read again, so no transaction waits for the disk.
+        self._database = Database(path, INDEX, durable=False)
+
+    async def open(self) -> dict[StreamPartition, Known]:
+        """How far each partition was applied.
+
+        Raises:
+            LogCorrupt: the index is one of other topics than those in the cluster: they were made anew.
+            LogUnavailable
+        """
+        return await self._database.write(self._open)
+
+    async def close(self) -> None:
+        """Release the file. Idempotent."""
+        await self._database.close()
+
+    async def apply(
+        self, judged: Sequence[Sealed | Stray], next_offsets: Mapping[StreamPartition, int]
+    ) -> list[LogEntry]:
+        """Take in what follows in some partitions, and return the entries in it, with their values.
+
+        Args:
+            judged: in order of offset within each partition.
+            next_offsets: where reading goes on in each partition that was read.
+
+        Raises:
+            LogCorrupt: a partition goes on under an earlier leader than before: the topic was made anew.
+            LogUnavailable, LogFull
+        """
+        return await self._database.write(lambda connection: self._apply(connection, judged, next_offsets))
+
+    async def find(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
+        """Where these records stand; of two in different partitions, the one in the partition that comes first."""
+        return await self._database.read(lambda connection: self._find(connection, record_ids))
+
+    async def facts(self, partition: StreamPartition, offset: int, limit: int) -> list[Facts]:
+        """Entries from ``offset`` on, in order, without values."""
+        first = self._numbers[partition] << OFFSET_BITS
+        query = (
+            f"SELECT {_COLUMNS}, value_sha256 FROM entries WHERE position >= ? AND position < ? "  # noqa: S608 - constants
+            "ORDER BY position LIMIT ?"
+        )
+        bounds = (first + offset, first + (1 << OFFSET_BITS), limit)
+        rows = await self._database.read(lambda connection: connection.execute(query, bounds).fetchall())
+        return [Facts(self._entry(row[:-1]), row[-1]) for row in rows]
+
+    async def strays(self, partition: StreamPartition) -> list[Stray]:
+        """What stands in a partition and is not an entry, in order."""
+        first = self._numbers[partition] << OFFSET_BITS
+        query = "SELECT position, reason, value FROM strays WHERE position >= ? AND position < ? ORDER BY position"
+        bounds = (first, first + (1 << OFFSET_BITS))
+        rows = await self._database.read(lambda connection: connection.execute(query, bounds).fetchall())
+        return [Stray(self._position(row[0]), row[1], row[2]) for row in rows]
+
+    # --- inside a transaction ---
+
+    def _open(self, connection: sqlite3.Connection) -> dict[StreamPartition, Known]:
+        facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
+        partitions = " ".join(map(str, self._partitions))
+        expected = {
+            **{f"log_id.{stream}": log_id for stream, log_id in self._log_ids.items()},
+            "partitions": partitions,
+        }
+        if not facts:
+            connection.executemany("INSERT INTO facts VALUES (?, ?)", expected.items())
+        elif facts != expected:
+            message = (
+                "the index is one of other topics: they were deleted and made anew, or the folder is another log's"
+            )
+            raise LogCorrupt(message)
+        return {partition: self._known(connection, partition) for partition in self._partitions}
+
+    def _known(self, connection: sqlite3.Connection, partition: StreamPartition) -> Known:
+        number = self._numbers[partition]
+        row = connection.execute(
+            "SELECT next_offset, accepted_at_ms, epoch FROM progress WHERE partition = ?", (number,)
+        ).fetchone()
+        first = number << OFFSET_BITS
+        (last,) = connection.execute(
+            "SELECT max(position) FROM entries WHERE position >= ? AND position < ?",
+            (first, first + (1 << OFFSET_BITS)),
+        ).fetchone()
+        next_offset, accepted_at_ms, epoch = row or (0, 0, -1)
+        return Known(next_offset, 0 if last is None else last - first + 1, accepted_at_ms, epoch)
+
+    def _apply(
+        self,
+        connection: sqlite3.Connection,
+        judged: Sequence[Sealed | Stray],
+        next_offsets: Mapping[StreamPartition, int],
+    ) -> list[LogEntry]:
+        applying = _Applying(self, connection, {p: self._known(connection, p) for p in next_offsets})
+        for item in judged:
+            applying.take(item)
+        for partition, next_offset in next_offsets.items():
+            known = applying.known[partition]
+            row = (self._numbers[partition], next_offset, known.accepted_at_ms, known.epoch)
+            connection.execute("REPLACE INTO progress VALUES (?, ?, ?, ?)", row)
+        return applying.accepted
+
+    def _find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
+        found: dict[bytes, Appended] = {}
+        for at in range(0, len(record_ids), _AT_ONCE):
+            chunk = record_ids[at : at + _AT_ONCE]
+            query = (
+                "SELECT record_id, position, accepted_at_ms, record_sha256 FROM entries WHERE record_id IN "
+                f"({', '.join('?' * len(chunk))}) ORDER BY position DESC"
+            )
+            for record_id, position, accepted_at_ms, digest in connection.execute(query, chunk):
+                found[record_id] = Appended(self._position(position), accepted_at_ms, digest, duplicate=True)
+        return found
+
+    def key(self, position: Position) -> int:
+        """The row key of a position."""
+        return self._numbers[position.stream_partition] << OFFSET_BITS | position.offset
+
+    def log_id(self, stream: str) -> str:
+        """The topic id of a stream."""
+        return self._log_ids[stream]
+
+    def _position(self, key: int) -> Position:
+        return Position(*self._partitions[key >> OFFSET_BITS], key & ((1 << OFFSET_BITS) - 1))
+
+    def _entry(self, row: tuple[int, bytes, str, str, str, bytes, int, int]) -> LogEntry:
+        key, record_id, kind, ordering_key, recipients, digest, accepted_at_ms, epoch = row
+        position = self._position(key)
+        to, log_id = tuple(recipients.split()), self._log_ids[position.stream]
+        return LogEntry(position, record_id, kind, ordering_key, to, digest, accepted_at_ms, b"", log_id, epoch)
+
+
+class _Applying:
+    """One call of ``apply``, within its transaction."""
+
+    def __init__(self, index: KafkaIndex, connection: sqlite3.Connection, known: dict[StreamPartition, Known]) -> None:
+        self._index = index
+        self._connection = connection
+        self.known = known
+        self.accepted: list[LogEntry] = []
+
+    def take(self, item: Sealed | Stray) -> None:
+        if isinstance(item, Stray):
+            self._keep(item)
+            return
+        position = Position(*item.entry.partition, item.offset)
+        known = self.known[item.entry.partition]
+        if item.epoch < known.epoch:
+            message = "a partition goes on under an earlier leader than before: its topic was made anew"
+            raise LogCorrupt(message, position=str(position))
+        first = self._first(item)
+        if first is not None:
+            self._repeat(item, position, *first)
+            self.known[item.entry.partition] = known._replace(epoch=item.epoch)
+            return
+        accepted_at_ms = max(known.accepted_at_ms, item.sealing.at_ms)
+        entry = LogEntry(
+            position,
+            *item.entry[1:6],
+            accepted_at_ms,
+            item.entry.value,
+            self._index.log_id(position.stream),
+            item.epoch,
+        )
+        self._insert(entry, item)
+        self.accepted.append(entry)
+        self.known[item.entry.partition] = Known(item.offset + 1, item.offset + 1, accepted_at_ms, item.epoch)
+
+    def _first(self, item: Sealed) -> tuple[int, bytes] | None:
+        """Row key and append id of the entry in the same partition that has this record id, if one stands there."""
+        low = self._index.key(Position(*item.entry.partition, 0))
+        row: tuple[int, bytes] | None = self._connection.execute(
+            "SELECT position, append_id FROM entries WHERE record_id = ? AND position >= ? AND position < ?",
+            (item.entry.record_id, low, low + (1 << OFFSET_BITS)),
+        ).fetchone()
+        return row
+
+    def _repeat(self, item: Sealed, position: Position, first: int, append_id: bytes) -> None:
+        """The record stands there already: an honest second append has an append id of its own."""
+        seen = {append_id}
+        query = "SELECT append_id FROM duplicates WHERE first_position = ?"
+        seen.update(row[0] for row in self._connection.execute(query, (first,)))
+        if item.sealing.append_id in seen:
+            self._keep(Stray(position, REPLAYED, item.entry.value))
+        else:
+            row = (self._index.key(position), first, item.sealing.append_id)
+            self._connection.execute("REPLACE INTO duplicates VALUES (?, ?, ?)", row)
+
+    def _keep(self, stray: Stray) -> None:
+        row = (self._index.key(stray.position), stray.reason, stray.value)
+        self._connection.execute("REPLACE INTO strays VALUES (?, ?, ?)", row)
+
+    def _insert(self, entry: LogEntry, item: Sealed) -> None:
+        row = (
+            self._index.key(entry.position),
+            entry.record_id,
+            entry.kind,
+            entry.ordering_key,
+            " ".join(entry.recipients),
+            entry.record_sha256,
+            entry.accepted_at_ms,
+            entry.epoch,
+            item.sealing.append_id,
+            item.value_sha256,
+        )
+        self._connection.execute(f"INSERT INTO entries VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - marks

@@ -1,0 +1,211 @@
+"""The intake: it reads every partition of every stream, in order, and takes what it finds into index and tail.
+
+One of these runs in each broker process. It decides nothing by itself: judging (records.py) and applying (index.py)
+follow from the topics alone, so that all processes see one log.
+
+An offset that is skipped is no fault: transaction markers, aborted batches and compaction leave gaps. A beginning that is
+gone is one, unless records may expire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
+
+from broker.core.errors import LogCorrupt, LogUnavailable
+from broker.core.streams import StreamPartition
+from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.thread import ClientThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kafka import KafkaConsumer
+
+    from broker.core.entry import Stray
+    from broker.core.errors import CaseExchangeError
+    from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.kafka.index import KafkaIndex, Known
+    from broker.messagelog.kafka.records import Sealed, SealJudge
+    from broker.messagelog.tail import Tail
+
+_POLL_MS: Final = 500
+_POLL_RECORDS: Final = 2000
+_FETCH_BYTES: Final = 16 << 20
+_RETRY_SECONDS: Final = 0.5
+
+
+class _Batch(NamedTuple):
+    judged: list[Sealed | Stray]
+    next_offsets: dict[StreamPartition, int]
+
+
+class Intake:
+    """See the module. For one event loop.
+
+    Args:
+        connection: to the cluster.
+        partitions: all of the log's.
+        known: how far the index has applied each.
+        index: what is applied to.
+        tail: of the newest entries.
+        judge: tells entries from strays.
+        holes: whether the beginning of a partition may be gone: because records expire, or because an auditor wants to
+            see what is left.
+        report: told of every error that is tried again.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: KafkaConnection,
+        partitions: Sequence[StreamPartition],
+        known: Mapping[StreamPartition, Known],
+        index: KafkaIndex,
+        tail: Tail,
+        judge: SealJudge,
+        holes: bool,
+        report: Callable[[CaseExchangeError], None],
+    ) -> None:
+        self._connection = connection
+        self._topics = {TopicPartition(connection.topic(p.stream), p.partition): p for p in partitions}
+        self._next = {partition: known[partition].next_offset for partition in partitions}
+        self._index = index
+        self._tail = tail
+        self._judge = judge
+        self._holes = holes
+        self._report = report
+        self._thread = ClientThread("kafka-intake")
+        self._consumer: KafkaConsumer | None = None
+        self._applied = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failure: CaseExchangeError | None = None
+        """Why nothing is read any more, once that is so."""
+
+    async def catch_up(self) -> None:
+        """Begin, and return once everything is applied that the topics held at this moment.
+
+        Raises:
+            LogCorrupt: the beginning of a partition is gone, or the topics contradict the index.
+            LogUnavailable, LogAccessDenied
+        """
+        ends = await self._ends()
+        self._task = asyncio.create_task(self._run(), name="kafka intake")
+        await self.reached(ends)
+
+    async def reached(self, offsets: Mapping[StreamPartition, int]) -> None:
+        """Return once everything below these offsets is applied.
+
+        Raises:
+            LogError: it never will be.
+        """
+        while any(self._next[partition] < offset for partition, offset in offsets.items()):
+            if self.failure is not None:
+                raise self.failure
+            await self._applied.wait()
+
+    def next_apply(self) -> asyncio.Event:
+        """Set when something more has been applied, or nothing ever will be: look at ``failure`` then."""
+        return self._applied
+
+    async def close(self) -> None:
+        """Stop reading. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._thread.call(self._disconnect)
+        self._thread.close()
+
+    async def _ends(self) -> dict[StreamPartition, int]:
+        def ask() -> dict[StreamPartition, int]:
+            consumer = self._connect()
+            begins = consumer.beginning_offsets(list(self._topics))
+            for topic, offset in begins.items():
+                self._begin(consumer, topic, offset)
+            return {self._topics[topic]: end for topic, end in consumer.end_offsets(list(self._topics)).items()}
+
+        try:
+            return await self._thread.call(ask)
+        except KafkaError as error:
+            await self._thread.call(self._disconnect)
+            raise translate(error) from error
+
+    def _begin(self, consumer: KafkaConsumer, topic: TopicPartition, first: int) -> None:
+        partition = self._topics[topic]
+        if first > self._next[partition]:
+            if not self._holes:
+                message = f"records below offset {first} were deleted before this broker read them"
+                raise LogCorrupt(message, partition=str(partition))
+            self._next[partition] = first
+            consumer.seek(topic, first)
+
+    async def _run(self) -> None:
+        while self.failure is None:
+            try:
+                batch = await self._thread.call(self._poll)
+                if batch.next_offsets:
+                    # A cancelled caller must not leave the tail behind the index.
+                    await asyncio.shield(self._apply(batch))
+            except LogUnavailable as error:
+                # What could not be applied is read again.
+                await self._thread.call(self._disconnect)
+                self._report(error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for the log must learn of it
+                self.failure = translate(error)
+                self._report(self.failure)
+                self._wake()
+
+    async def _apply(self, batch: _Batch) -> None:
+        entries = await self._index.apply(batch.judged, batch.next_offsets)
+        self._next.update(batch.next_offsets)
+        self._tail.extend(entries)
+        self._wake()
+
+    def _wake(self) -> None:
+        applied, self._applied = self._applied, asyncio.Event()
+        applied.set()
+
+    # --- in the thread ---
+
+    def _connect(self) -> KafkaConsumer:
+        if self._consumer is None:
+            # Aborted transactions are read too: nobody but a stranger writes them to a stream, and then they are strays.
+            self._consumer = self._connection.consumer(
+                fetch_max_bytes=_FETCH_BYTES, max_partition_fetch_bytes=_FETCH_BYTES, fetch_max_wait_ms=_POLL_MS
+            )
+            self._consumer.assign(list(self._topics))
+            for topic, partition in self._topics.items():
+                self._consumer.seek(topic, self._next[partition])
+        return self._consumer
+
+    def _disconnect(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False, timeout_ms=1000)
+            self._consumer = None
+
+    def _poll(self) -> _Batch:
+        try:
+            consumer = self._connect()
+            polled = consumer.poll(_POLL_MS, max_records=_POLL_RECORDS)
+            # A position moves over gaps too, without a record.
+            moved = {
+                partition: position
+                for topic, partition in self._topics.items()
+                if (position := consumer.position(topic, timeout_ms=_POLL_MS)) is not None
+                and position > self._next[partition]
+            }
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            message = "a topic ends before, or begins behind, what was read of it: it was cut or made anew"
+            raise LogCorrupt(message) from error
+        except KafkaError as error:
+            raise translate(error) from error
+        judged: list[Sealed | Stray] = []
+        for topic, records in polled.items():
+            partition = self._topics[topic]
+            judged += [self._judge.judge(partition, record) for record in records]
+        return _Batch(judged, moved)

@@ -1,0 +1,335 @@
+"""The message log on Kafka. Every process on one cluster sees the same log (intake.py, index.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from broker.core.entry import Appended, LogEntry, Stray
+from broker.core.errors import ConfigInvalid, LogCorrupt, LogError, LogUnavailable, PositionUnknown
+from broker.core.seal import value_digest
+from broker.core.streams import STREAMS, StreamPartition
+from broker.messagelog.kafka.appender import OFFSET_UNKNOWN, Appender
+from broker.messagelog.kafka.cursor import KafkaCursor
+from broker.messagelog.kafka.index import KafkaIndex
+from broker.messagelog.kafka.intake import Intake
+from broker.messagelog.kafka.records import SealJudge
+from broker.messagelog.kafka.thread import ClientThread
+from broker.messagelog.kafka.topics import Topics, TopicState
+from broker.messagelog.kafka.values import ValueReaders
+from broker.messagelog.tail import Tail, bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from broker.core.entry import NewEntry
+    from broker.core.errors import CaseExchangeError
+    from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.kafka.index import Facts
+    from broker.messagelog.kafka.topics import TopicSettings
+    from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
+
+_PAGE_RECORDS: Final = 1000
+"""Most entries fetched from Kafka at once, so that readers take turns."""
+_HEADROOM_BYTES: Final = 64 << 10
+"""Of headers and framing beside a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """What one process does with its cluster.
+
+    Attributes:
+        connection: how to reach it.
+        topics: what the topics must be.
+        tail_bytes: values of the newest entries kept in memory.
+        read_only: an auditor's: no topic is made, nothing can be appended or subscribed, and a missing beginning is no
+            reason to stop.
+    """
+
+    connection: KafkaConnection
+    topics: TopicSettings
+    tail_bytes: int = 32 << 20
+    read_only: bool = False
+
+
+class KafkaLog:
+    """A ``MessageLog`` on Kafka. Made by ``open``."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        topics: Topics,
+        log_ids: Mapping[str, str],
+        index: KafkaIndex,
+        tail: Tail,
+        intake: Intake,
+        appender: Appender | None,
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._topics_thread = ClientThread("kafka-admin")
+        self._log_ids = log_ids
+        self._index = index
+        self._tail = tail
+        self._intake = intake
+        self._appender = appender
+        self._values = ValueReaders(settings.connection)
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        settings: KafkaSettings,
+        index_path: Path | None,
+        *,
+        signer: NoteSigner | None,
+        keys: LogKeys,
+        clock: Clock,
+        entropy: Entropy,
+        report: Callable[[CaseExchangeError], None],
+    ) -> KafkaLog:
+        """Make or check the topics, and read what they hold.
+
+        Args:
+            settings: see there.
+            index_path: the local index, which is rebuilt when it is missing; or None for one in memory.
+            signer: the checkpoint key that seals what is appended; None for a log that is only read.
+            keys: the checkpoint keys that the directory lists.
+            clock: gives the sealed time.
+            entropy: gives append ids.
+            report: told of every error that is tried again.
+
+        Raises:
+            LogSettingsRefused, LogAccessDenied, LogCorrupt, LogInUse, LogUnavailable, LogFull
+            ConfigInvalid: the directory does not list the checkpoint key.
+        """
+        if signer is not None and keys.check(signer.key_id) is None:
+            message = "the directory does not list the checkpoint key, so nobody would accept what it seals"
+            raise ConfigInvalid(message)
+        topics = Topics(settings.connection)
+        states = await asyncio.to_thread(_check_topics, topics, settings)
+        log_ids = {stream: states[stream].topic_id for stream in STREAMS}
+        partitions = [StreamPartition(s, n) for s in STREAMS for n in range(settings.topics.partitions[s])]
+        index = KafkaIndex(index_path, partitions, log_ids)
+        try:
+            known = await index.open()
+            tail = Tail({partition: known[partition].end for partition in partitions}, settings.tail_bytes)
+            intake = Intake(
+                connection=settings.connection,
+                partitions=partitions,
+                known=known,
+                index=index,
+                tail=tail,
+                judge=SealJudge(log_ids, keys),
+                holes=settings.read_only or bool(settings.topics.retention_days),
+                report=report,
+            )
+        except BaseException:
+            await index.close()
+            raise
+        appender = None
+        if signer is not None:
+            value_bytes = settings.topics.value_bytes
+            appender = Appender(
+                settings.connection,
+                log_ids=log_ids,
+                signer=signer,
+                clock=clock,
+                entropy=entropy,
+                value_bytes=value_bytes,
+            )
+        log = cls(settings, topics=topics, log_ids=log_ids, index=index, tail=tail, intake=intake, appender=appender)
+        try:
+            await intake.catch_up()
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    @property
+    def log_id(self) -> str:
+        """Names this incarnation of the log: the topic id of the first stream."""
+        return self._log_ids[STREAMS[0]]
+
+    def partitions(self, stream: str) -> int:
+        """See ``MessageLog``."""
+        return self._settings.topics.partitions.get(stream, 0)
+
+    async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
+        """See ``MessageLog``."""
+        appender = self._appender
+        self._check_open()
+        if appender is None:
+            message = "this process only reads the log"
+            raise LogUnavailable(message)
+        for entry in entries:
+            self._check_partition(entry.partition)
+        known = await self._index.find([entry.record_id for entry in entries])
+        fresh = {entry.record_id: entry for entry in reversed(entries) if entry.record_id not in known}
+        if not fresh:
+            return [known[entry.record_id] for entry in entries]
+        produced = await appender.append([entry for entry in entries if fresh.get(entry.record_id) is entry])
+        offsets: dict[StreamPartition, int] = {}
+        for entry, offset in produced:
+            offsets[entry.partition] = max(offsets.get(entry.partition, 0), offset + 1)
+        placed = await self._placed(list(fresh), offsets)
+        own = {entry.record_id: (entry.partition, offset) for entry, offset in produced}
+        appended = []
+        for entry in entries:
+            place = known.get(entry.record_id) or placed[entry.record_id]
+            at = (place.position.stream_partition, place.position.offset)
+            # Another process may have come first; and of two in one call, the second is a duplicate of the first.
+            first_in_call = fresh.get(entry.record_id) is entry
+            mine = own.get(entry.record_id)
+            fresh_here = first_in_call and mine is not None and mine[1] in {at[1], OFFSET_UNKNOWN}
+            appended.append(place._replace(duplicate=not fresh_here))
+        return appended
+
+    async def _placed(
+        self, record_ids: Sequence[bytes], offsets: Mapping[StreamPartition, int]
+    ) -> dict[bytes, Appended]:
+        """Where records stand that were produced, once the intake has come to them."""
+        try:
+            async with asyncio.timeout(self._settings.connection.timeout_seconds):
+                await self._intake.reached(offsets)
+                while True:
+                    applied = self._intake.next_apply()
+                    placed = await self._index.find(record_ids)
+                    if len(placed) == len(record_ids):
+                        return placed
+                    self._check_open()
+                    await applied.wait()
+        except TimeoutError:
+            message = "records were acknowledged but could not be read back in time"
+            raise LogUnavailable(message) from None
+
+    async def lookup(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
+        """See ``MessageLog``."""
+        self._check_open()
+        return await self._index.find(record_ids)
+
+    async def read(
+        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool = True
+    ) -> list[LogEntry]:
+        """See ``MessageLog``. A value that the topic has lost is empty; one that was rewritten is what stands there."""
+        self._check_open()
+        self._check_partition(partition)
+        recent = self._tail.read(partition, offset, max_records, max_bytes)
+        if recent is not None:
+            return recent
+        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
+        if not values or not facts:
+            return [fact.entry for fact in facts]
+        return bounded([entry for entry, _ in await self._with_values(partition, facts)], max_records, max_bytes)
+
+    async def read_unchanged(
+        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
+    ) -> list[LogEntry]:
+        """As ``read``, but only entries whose values are byte for byte what was accepted.
+
+        Raises:
+            LogCorrupt: the topic has lost a value, or another one stands in its place.
+            LogUnavailable
+        """
+        self._check_open()
+        recent = self._tail.read(partition, offset, max_records, max_bytes)
+        if recent is not None:
+            return recent
+        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
+        entries = []
+        for entry, expected in await self._with_values(partition, facts):
+            if value_digest(entry.value) != expected:
+                message = "the topic has lost or changed an entry since it was accepted"
+                raise LogCorrupt(message, position=str(entry.position))
+            entries.append(entry)
+        return bounded(entries, max_records, max_bytes)
+
+    async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts]) -> list[tuple[LogEntry, bytes]]:
+        if not facts:
+            return []
+        first, last = facts[0].entry.position.offset, facts[-1].entry.position.offset
+        values = await self._values.read(partition, first, last)
+        return [
+            (entry._replace(value=values.get(entry.position.offset, b"")), value_sha256)
+            for entry, value_sha256 in facts
+        ]
+
+    async def end_offset(self, partition: StreamPartition) -> int:
+        """See ``MessageLog``: of what this process has read, which is all that it has answered for."""
+        self._check_open()
+        return self._tail.ends[partition]
+
+    async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
+        """See ``MessageLog``."""
+        await self._tail.wait_beyond(partitions)
+
+    async def strays(self, partition: StreamPartition) -> list[Stray]:
+        """See ``MessageLog``."""
+        return await self._index.strays(partition)
+
+    async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> KafkaCursor:
+        """See ``MessageLog``."""
+        self._check_open()
+        return await KafkaCursor.open(self._settings.connection, self, subscription, streams)
+
+    async def ping(self) -> None:
+        """See ``MessageLog``: the topics are those that were opened, all have leaders and enough in-sync copies."""
+        self._check_open()
+        try:
+            async with asyncio.timeout(self._settings.connection.timeout_seconds):
+                states = await self._topics_thread.call(self._topics.look, list(STREAMS))
+        except TimeoutError:
+            message = "Kafka does not answer"
+            raise LogUnavailable(message) from None
+        for stream in STREAMS:
+            self._check_state(stream, states.get(stream))
+
+    def _check_state(self, stream: str, state: TopicState | None) -> None:
+        if state is None or state.topic_id != self._log_ids[stream]:
+            message = f"the topic of the stream {stream} was deleted, or deleted and made anew"
+            self._intake.failure = LogCorrupt(message)
+            raise self._intake.failure
+        if state.without_leader or state.in_sync < self._settings.topics.min_in_sync:
+            message = f"the stream {stream} cannot be appended to: too few of its Kafka nodes are there"
+            raise LogUnavailable(message)
+
+    async def close(self) -> None:
+        """See ``MessageLog``."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._appender is not None:
+            await self._appender.close()
+        await self._intake.close()
+        await self._values.close()
+        await self._index.close()
+        await self._topics_thread.call(self._topics.close)
+        self._topics_thread.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "the message log is closed"
+            raise LogUnavailable(message)
+        failure = self._intake.failure
+        if failure is not None:
+            raise failure
+
+    def _check_partition(self, partition: StreamPartition) -> None:
+        if partition not in self._tail.ends:
+            message = "the log has no such stream or partition"
+            raise PositionUnknown(message)
+
+
+def _check_topics(topics: Topics, settings: KafkaSettings) -> dict[str, TopicState]:
+    try:
+        states = topics.ensure(settings.topics, create=not settings.read_only)
+        if not settings.read_only:
+            topics.check_cluster()
+    except LogError:
+        topics.close()
+        raise
+    return states

@@ -1,0 +1,32 @@
+"""A thread of its own for each blocking client, and its calls as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class ClientThread:
+    """Runs one client's calls one after the other: the client library is not made to be shared by threads.
+
+    Whoever awaits a call is the queue's bound: nothing is fetched before what came before it has been taken in.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def call(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        """Run a call in the thread. If the caller is cancelled the call still runs to its end, before the next one."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: work(*arguments, **named))
+
+    def close(self) -> None:
+        """Let the thread end once it has done what it was given. Idempotent."""
+        self._pool.shutdown(wait=False)

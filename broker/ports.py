@@ -84,6 +84,9 @@ class LogKeys(Protocol):
     def check(self, key_id: bytes) -> SignatureCheck | None:
         """Whether a signature over a text is good under the key of this id; None where no such key is listed."""
 
+    def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
+        """The same for each key by its name and id."""
+
 
 class SignerCertificate(Protocol):
     """A signing certificate that the directory lists, ready for use. Safe to call from any thread."""
@@ -438,6 +441,35 @@ class CheckpointStore(Protocol):
 
     async def close(self) -> None:
         """Release everything. Idempotent."""
+
+
+class CheckpointBoard(Protocol):
+    """Where the processes on one log agree on its checkpoints. At any time at most one of them follows a partition."""
+
+    def follows(self, partition: StreamPartition) -> bool:
+        """Whether this process is the one that extends the partition's tree now.
+
+        Once it is, ``published`` gives everything that its predecessors published, and they can publish no more.
+        """
+
+    async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
+        """Publish what extends the tree of ``size`` leaves. Durable, and visible to every process, when it returns.
+
+        Raises:
+            FollowerFenced: another process follows the partition. Nothing was published.
+            LogUnavailable: it is unknown whether it was published. Until that is known this process does not follow.
+        """
+
+    async def published(self, partition: StreamPartition, size: int) -> TreeExtension | None:
+        """The next extension of the tree of ``size`` leaves that a follower published, without inner nodes.
+
+        None where there is none yet. Its note is signed by a key that the directory lists, and is the partition's;
+        whether its leaves are those of the log is for the caller to check. An extension of the empty tree by nothing
+        is given as long as there is no other.
+        """
+
+    async def close(self) -> None:
+        """Follow no partition any more, and release everything. Idempotent."""
 
 
 class Evidence(Protocol):

@@ -1,36 +1,41 @@
 """The checkpoint follower: it reads what the log accepted, grows one tree per partition, and signs what it has grown.
 
-A pass goes over every partition: up to where each ended when the pass began, read the entries' facts (never their
-values), append their leaves, sign the new size and root as a C2SP checkpoint, store both. So an entry is covered within
-about one interval. The store refuses an extension of another size than it holds, so that two roots are never signed for
-one size, and the follower goes on from the store after any error, never from its own memory.
+A pass goes over every partition. What another process published is taken in first (mirroring.py). Then, if this process
+is the one that follows the partition (the port CheckpointBoard): up to where it ended when the pass began, read the
+entries' facts (never their values), append their leaves, sign the new size and root as a C2SP checkpoint, publish both,
+store both. So an entry is covered within about one interval. Board and store refuse an extension of another size than they
+hold, so that two roots are never signed for one size, and the follower goes on from the store after any error, never
+from its own memory.
 
-Evidence or stop (design decision 8): ``check`` refuses as soon as the last complete pass began too long ago.
+Evidence or stop (design decision 8): ``check`` refuses as soon as the end of the log that checkpoints are known to cover
+was looked at too long ago, whoever signs them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note, parse_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note
 from broker.core.errors import CaseExchangeError, EvidenceUnavailable, LogCorrupt, LogError
-from broker.core.leaf import leaf_of
-from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
 from broker.core.streams import STREAMS, StreamPartition
-from broker.ports import LeafRow, TreeExtension, TreeHead
+from broker.ports import TreeExtension, TreeHead
+from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.entry import LogEntry
-    from broker.ports import CheckpointStore, Clock, MessageLog, NoteSigner
+    from broker.core.merkle import CompactRange
+    from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner
 
 _BATCH: Final = 4096
 """Leaves in one extension, and so in one transaction of the store."""
 _NO_BOUND: Final = 1 << 62
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
+_FIRST_PASS_SECONDS: Final = 0.05
+"""Between looks at what another process signs, before this one begins to serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +51,22 @@ class CheckpointSettings:
     evidence_bound_seconds: float = 30.0
 
 
+class _Awaited(NamedTuple):
+    """The ends of the partitions as they were at some time, until checkpoints cover them."""
+
+    since: float
+    ends: dict[StreamPartition, int]
+
+
 class CheckpointFollower:
-    """The one follower of a log; also the port Evidence. For one event loop."""
+    """A log's follower in one process; also the port Evidence. For one event loop."""
 
     def __init__(
         self,
         *,
         log: MessageLog,
         store: CheckpointStore,
+        board: CheckpointBoard,
         signer: NoteSigner,
         trust_domain: str,
         clock: Clock,
@@ -65,6 +78,7 @@ class CheckpointFollower:
         Args:
             log: what is followed.
             store: where trees and checkpoints are kept.
+            board: says which partitions are followed here, and what was signed elsewhere.
             signer: the log's checkpoint key.
             trust_domain: the beginning of the checkpoints' origins.
             clock: gives the time of signing, and the age of the evidence.
@@ -73,6 +87,8 @@ class CheckpointFollower:
         """
         self._log = log
         self._store = store
+        self._board = board
+        self._mirror = CheckpointMirror(store, board, log)
         self._signer = signer
         self._trust_domain = trust_domain
         self._clock = clock
@@ -81,8 +97,8 @@ class CheckpointFollower:
         self._partitions = [
             StreamPartition(stream, number) for stream in STREAMS for number in range(log.partitions(stream))
         ]
-        self._trees: dict[StreamPartition, CompactRange] = {}
-        self._next: dict[StreamPartition, int] = {}
+        self._states: dict[StreamPartition, PartitionTree] = {}
+        self._awaited: _Awaited | None = None
         self._covered_until: float | None = None
         self._passed = asyncio.Event()
         self._failure: CaseExchangeError | None = None
@@ -120,75 +136,89 @@ class CheckpointFollower:
 
     async def covered(self, ends: Mapping[StreamPartition, int]) -> None:
         """Return once checkpoints cover every entry below these offsets."""
-        while any(self._next.get(partition, 0) < end for partition, end in ends.items()):
+        while not self._covers(ends):
             await self._passed.wait()
+
+    async def first_pass(self) -> None:
+        """Follow until everything is covered that the log held when this began, here or by whoever follows it.
+
+        Raises:
+            LogUnavailable, LogFull, LogError, FollowerFenced
+        """
+        while self._covered_until is None:
+            await self.follow_once()
+            if self._covered_until is None:
+                await asyncio.sleep(_FIRST_PASS_SECONDS)
 
     async def follow_once(self) -> None:
         """One pass.
 
         Raises:
-            LogUnavailable, LogFull, LogError
+            LogUnavailable, LogFull, LogError, FollowerFenced
         """
-        if not self._trees:
+        if not self._states:
             await self._load()
         began = self._clock.monotonic()
+        ends = {partition: await self._log.end_offset(partition) for partition in self._partitions}
+        if self._awaited is None:
+            self._awaited = _Awaited(began, ends)
         try:
             for partition in self._partitions:
-                end = await self._log.end_offset(partition)
-                while self._next[partition] < end:
-                    await self._extend(partition)
+                await self._follow(partition, self._states[partition], ends[partition])
         except BaseException:
             # A tree may have grown here and not in the store.
-            self._trees.clear()
+            self._states.clear()
             raise
-        self._covered_until = began
+        if self._covers(ends):
+            self._covered_until, self._awaited = began, None
+        elif self._covers(self._awaited.ends):
+            # While others are signing, the newest end is always ahead of them; an earlier one is not.
+            self._covered_until, self._awaited = self._awaited.since, None
         passed, self._passed = self._passed, asyncio.Event()
         passed.set()
 
+    def _covers(self, ends: Mapping[StreamPartition, int]) -> bool:
+        states = self._states
+        return all(
+            (state := states.get(partition)) is not None and state.signed and state.next_offset >= end
+            for partition, end in ends.items()
+        )
+
     async def _load(self) -> None:
-        """Go on from what is stored; a partition without a checkpoint gets that of the empty tree."""
-        for partition in self._partitions:
-            head = await self._store.head(partition)
-            if head is None:
-                empty = CompactRange()
-                await self._store.extend(partition, 0, TreeExtension((), (), self._sign(partition, empty)))
-                self._trees[partition], self._next[partition] = empty, 0
-                continue
-            frontier = await self._store.nodes(partition, range_coordinates(0, head.size))
-            tree = CompactRange(head.size, frontier)
-            signed = Checkpoint.parse(parse_note(head.note).text)
-            if (signed.size, signed.root) != (head.size, tree.root()):
-                message = "a stored tree is not the one that its checkpoint was signed for"
-                raise LogCorrupt(message, partition=str(partition))
-            following = await self._store.next_offset(partition)
-            if await self._log.end_offset(partition) < following:
+        """Go on from what is stored."""
+        states = {partition: await self._mirror.load(partition) for partition in self._partitions}
+        for partition, state in states.items():
+            if await self._log.end_offset(partition) < state.next_offset:
                 message = "the log ends before entries that checkpoints cover: it was cut short or restored from a copy"
                 raise LogCorrupt(message, partition=str(partition))
-            self._trees[partition], self._next[partition] = tree, following
+        self._states = states
 
-    async def _extend(self, partition: StreamPartition) -> None:
-        entries = await self._log.read(partition, self._next[partition], _BATCH, _NO_BOUND, values=False)
-        if not entries:
-            message = "the log ends before the offset that it gave as its end"
-            raise LogCorrupt(message, partition=str(partition))
-        tree = self._trees[partition]
-        before = tree.size
+    async def _follow(self, partition: StreamPartition, state: PartitionTree, end: int) -> None:
+        await self._mirror.catch_up(partition, state)
+        if not self._board.follows(partition):
+            return
+        if not state.signed:
+            await self._extend(partition, state, [])
+        while state.next_offset < end:
+            entries = await self._log.read(partition, state.next_offset, _BATCH, _NO_BOUND, values=False)
+            if not entries:
+                message = "the log ends before the offset that it gave as its end"
+                raise LogCorrupt(message, partition=str(partition))
+            await self._extend(partition, state, entries)
+
+    async def _extend(self, partition: StreamPartition, state: PartitionTree, entries: Sequence[LogEntry]) -> None:
+        before = state.tree.size
         # Hashing many small leaves would hold up the event loop.
-        leaves, nodes = await asyncio.to_thread(_grow, tree, entries)
-        await self._store.extend(partition, before, TreeExtension(leaves, nodes, self._sign(partition, tree)))
-        self._next[partition] = entries[-1].position.offset + 1
+        leaves = await asyncio.to_thread(leaves_of, entries)
+        nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in leaves])
+        extension = TreeExtension(leaves, nodes, self._sign(partition, state.tree))
+        await self._board.publish(partition, before, extension)
+        await self._store.extend(partition, before, extension)
+        state.signed = True
+        if leaves:
+            state.next_offset = leaves[-1].offset + 1
 
     def _sign(self, partition: StreamPartition, tree: CompactRange) -> TreeHead:
         text = Checkpoint(checkpoint_origin(self._trust_domain, partition), tree.size, tree.root()).marshal()
         signature = NoteSignature(self._signer.name, self._signer.key_id, self._signer.sign(text))
         return TreeHead(tree.size, marshal_note(text, [signature]), self._clock.now_ms())
-
-
-def _grow(tree: CompactRange, entries: Sequence[LogEntry]) -> tuple[list[LeafRow], list[tuple[int, int, bytes]]]:
-    leaves: list[LeafRow] = []
-    nodes: list[tuple[int, int, bytes]] = []
-    for entry in entries:
-        hashed = leaf_hash(leaf_of(entry).marshal())
-        nodes += tree.append(hashed)
-        leaves.append(LeafRow(entry.position.offset, entry.accepted_at_ms, hashed))
-    return leaves, nodes

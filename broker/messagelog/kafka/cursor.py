@@ -13,41 +13,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
+from kafka import TopicPartition
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from broker.core.ackstate import AckState
 from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition
 from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
 from broker.messagelog.kafka.thread import ClientThread
 from broker.ports import Assigned, Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kafka import KafkaConsumer
-
     from broker.core.entry import LogEntry
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.ports import AssignmentChange, SubscriptionKey
 
-SESSION_MS: Final = 10_000
-"""A process that is silent for longer loses its partitions to the others."""
-_HEARTBEAT_MS: Final = 1000
-"""A rebalance is noticed with a heartbeat, and takes two or three of them."""
-_LONGEST_POLL_GAP_MS: Final = 30_000
-_JOINING_MS: Final = 50
-_SETTLED_MS: Final = 5
-_LOOK_SECONDS: Final = 0.25
-"""How often a settled member looks for a rebalance."""
-_JOINING_LOOKS: Final = 20
-"""Looks without news after which a member counts as settled."""
+_SETTLE_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 0.5
 _NO_EPOCH: Final = -1
 
@@ -71,7 +58,7 @@ class KafkaCursor:
         self._connection = connection
         self._log = log
         self._streams = {connection.topic(stream): stream for stream in streams}
-        self._member = _Member(connection, f"{connection.prefix}.{subscription.agency}.{subscription.name}")
+        self._member = GroupMember(connection, f"{subscription.agency}.{subscription.name}")
         self._thread = ClientThread(f"kafka-cursor-{subscription.agency}-{subscription.name}")
         self._next: dict[StreamPartition, int] = {}
         # Assignments are numbered, because one may end and begin again before the caller has heard of it: then nothing
@@ -143,7 +130,7 @@ class KafkaCursor:
                     if await self._thread.call(self._commit, held):
                         return frozenset(held)
                     # A rebalance is under way; once it is over, what is still held can be committed.
-                    await asyncio.sleep(_JOINING_MS / 1000)
+                    await asyncio.sleep(_SETTLE_SECONDS)
         except TimeoutError:
             message = "Kafka did not confirm where the subscription stands"
             raise LogUnavailable(message) from None
@@ -161,11 +148,9 @@ class KafkaCursor:
             self._thread.close()
 
     async def _follow_group(self) -> None:
-        quiet = 0
         while True:
-            settled = quiet >= _JOINING_LOOKS
             try:
-                changes = await self._thread.call(self._look, _SETTLED_MS if settled else _JOINING_MS)
+                changes = await self._thread.call(self._look)
             except LogUnavailable:
                 # The client goes on by itself when Kafka answers again.
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -175,9 +160,8 @@ class KafkaCursor:
                 self._changed.set()
                 return
             self._take(changes)
-            quiet = 0 if changes else quiet + 1
-            if settled:
-                await asyncio.sleep(_LOOK_SECONDS)
+            if self._member.settled:
+                await asyncio.sleep(LOOK_SECONDS)
 
     def _holds(self, partition: StreamPartition) -> bool:
         """Whether the assignment that the caller knows of is still the one in force."""
@@ -199,15 +183,15 @@ class KafkaCursor:
 
     # --- in the thread ---
 
-    def _look(self, timeout_ms: int) -> list[AssignmentChange]:
+    def _look(self) -> list[AssignmentChange]:
         try:
-            found = self._member.look(timeout_ms)
+            moves = self._member.look()
         except KafkaError as error:
             raise translate(error) from error
         changes: list[AssignmentChange] = []
-        for topic, state in found:
-            partition = StreamPartition(self._streams[topic.topic], topic.partition)
-            changes.append(Revoked(partition) if state is None else Assigned(partition, state))
+        for move in moves:
+            partition = StreamPartition(self._streams[move.topic.topic], move.topic.partition)
+            changes.append(Assigned(partition, _state(move.committed)) if move.assigned else Revoked(partition))
         return changes
 
     def _commit(self, states: Mapping[StreamPartition, AckState]) -> bool:
@@ -224,83 +208,7 @@ class KafkaCursor:
             raise translate(error) from error
 
 
-class _Member(ConsumerRebalanceListener):  # type: ignore[misc] # the library has no types
-    """One member of a consumer group. All in one thread, but for the listener's methods, which only take notes."""
-
-    def __init__(self, connection: KafkaConnection, group: str) -> None:
-        self._connection = connection
-        self._group = group
-        self._consumer: KafkaConsumer | None = None
-        self._moves: deque[tuple[TopicPartition, bool]] = deque()
-
-    def join(self, topics: Sequence[str]) -> None:
-        self._consumer = self._connection.consumer(
-            group_id=self._group,
-            auto_offset_reset="earliest",
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=_HEARTBEAT_MS,
-            max_poll_interval_ms=_LONGEST_POLL_GAP_MS,
-            partition_assignment_strategy=[CooperativeStickyAssignor],
-        )
-        self._consumer.subscribe(list(topics), listener=self)
-
-    def look(self, timeout_ms: int) -> list[tuple[TopicPartition, AckState | None]]:
-        """Take part in the group's life; return what was assigned, with where it stands, and what was taken away."""
-        consumer = self._joined()
-        consumer.poll(timeout_ms)
-        found: list[tuple[TopicPartition, AckState | None]] = []
-        while self._moves:
-            topic, assigned = self._moves[0]
-            try:
-                state = self._state(consumer, topic) if assigned and topic in consumer.assignment() else None
-            except KafkaError:
-                # This move stays first in turn; what was found before it is not lost.
-                if found:
-                    break
-                raise
-            self._moves.popleft()
-            if assigned is (state is not None):
-                found.append((topic, state))
-        return found
-
-    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        if not offsets:
-            return True
-        try:
-            self._joined().commit(dict(offsets), timeout_ms=int(self._connection.timeout_seconds * 1000))
-        except (CommitFailedError, RebalanceInProgressError):
-            return False
-        return True
-
-    def leave(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with contextlib.suppress(KafkaError):
-                consumer.close(autocommit=False, timeout_ms=1000)
-
-    # --- called by the client's own thread, within a poll ---
-
-    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        if self._consumer is not None:
-            # Nothing is fetched through a member.
-            self._consumer.pause(*assigned)
-        self._moves.extend((topic, True) for topic in assigned)
-
-    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        self._moves.extend((topic, False) for topic in revoked)
-
-    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
-        self._moves.extend((topic, False) for topic in lost)
-
-    def _joined(self) -> KafkaConsumer:
-        if self._consumer is None:
-            message = "the cursor is closed"
-            raise LogUnavailable(message)
-        return self._consumer
-
-    def _state(self, consumer: KafkaConsumer, topic: TopicPartition) -> AckState:
-        timeout_ms = int(self._connection.timeout_seconds * 1000)
-        committed = consumer.committed(topic, metadata=True, timeout_ms=timeout_ms)
-        if committed is None or committed.offset < 0:
-            return AckState()
-        return AckState.decode(committed.metadata) if committed.metadata else AckState(committed.offset)
+def _state(committed: OffsetAndMetadata | None) -> AckState:
+    if committed is None or committed.offset < 0:
+        return AckState()
+    return AckState.decode(committed.metadata) if committed.metadata else AckState(committed.offset)

@@ -1,0 +1,171 @@
+"""The board on Kafka: a topic with one partition for each partition of the streams, and at most one writer for each.
+
+- Who follows: the consumer group of the followers assigns the topic's partitions to the broker processes.
+- Fencing: a follower publishes in transactions under an id that names the partition. To begin, it takes the id over,
+  which raises the id's epoch: whatever an earlier holder still sends is refused by Kafka, however long it was paused.
+  Only then it reads to the end, so it knows the last word of all its predecessors.
+- Readers see committed transactions only, and only notes that are signed by a listed key for that very partition.
+
+After any failure to publish the seat is given up and taken again, because only that tells what became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from kafka.errors import KafkaError
+
+from broker.core.errors import CaseExchangeError, FollowerFenced, LogUnavailable
+from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+from broker.messagelog.kafka.extensions import encode_extension
+from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
+from broker.messagelog.kafka.published import PublishedCheckpoints
+from broker.messagelog.kafka.seat import Seat
+from broker.messagelog.kafka.thread import ClientThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.kafka.group import Move
+    from broker.ports import LogKeys, TreeExtension
+
+_GROUP: Final = "checkpoint-followers"
+_RETRY_SECONDS: Final = 0.5
+
+
+class KafkaBoard:
+    """A ``CheckpointBoard`` on Kafka. Made by ``open``. For one event loop.
+
+    Args:
+        connection: to the cluster.
+        partitions: of all streams, in the order of the topic's partitions.
+        trust_domain: the beginning of the checkpoints' origins.
+        keys: the checkpoint keys that the directory lists.
+        report: told of every error that is tried again.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        partitions: Sequence[StreamPartition],
+        *,
+        trust_domain: str,
+        keys: LogKeys,
+        report: Callable[[CaseExchangeError], None],
+    ) -> None:
+        self._connection = connection
+        self._partitions = tuple(partitions)
+        self._report = report
+        self._read = PublishedCheckpoints(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
+        self._member = GroupMember(connection, _GROUP)
+        self._member_thread = ClientThread("kafka-followers")
+        self._seat_thread = ClientThread("kafka-checkpoints")
+        self._assigned: set[StreamPartition] = set()
+        self._seats: dict[StreamPartition, Seat] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, *, follow: bool = True) -> None:
+        """Read what was published so far, and ask for partitions to follow.
+
+        Args:
+            follow: False for a process that only reads.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        await self._read.open()
+        if follow:
+            self._tasks.append(asyncio.create_task(self._follow_group(), name="kafka followers"))
+            self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
+
+    def follows(self, partition: StreamPartition) -> bool:
+        """See ``CheckpointBoard``."""
+        return partition in self._seats and partition in self._assigned
+
+    async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
+        """See ``CheckpointBoard``."""
+        seat = self._seats.get(partition)
+        if seat is None or partition not in self._assigned:
+            message = "another process follows this partition now"
+            raise FollowerFenced(message, partition=str(partition))
+        try:
+            # It is carried through even if the caller is cancelled: a half transaction would block the readers.
+            await asyncio.shield(self._seat_thread.call(seat.publish, encode_extension(size, extension)))
+        except CaseExchangeError:
+            self._leave(partition)
+            raise
+
+    async def published(self, partition: StreamPartition, size: int) -> TreeExtension | None:
+        """See ``CheckpointBoard``."""
+        return self._read.after(partition, size)
+
+    async def close(self) -> None:
+        """See ``CheckpointBoard``."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for partition in list(self._seats):
+            self._leave(partition)
+        await self._member_thread.call(self._member.leave)
+        self._member_thread.close()
+        self._seat_thread.close()
+        await self._read.close()
+
+    async def _follow_group(self) -> None:
+        joined = False
+        while True:
+            try:
+                if not joined:
+                    await self._member_thread.call(self._member.join, [self._connection.topic(CHECKPOINTS)])
+                    joined = True
+                moves = await self._member_thread.call(self._member.look)
+            except (KafkaError, CaseExchangeError) as error:
+                self._report(translate(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for move in moves:
+                self._move(move)
+            if self._member.settled:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    def _move(self, move: Move) -> None:
+        partition = self._partitions[move.topic.partition]
+        if move.assigned:
+            self._assigned.add(partition)
+        else:
+            self._assigned.discard(partition)
+            self._leave(partition)
+
+    def _leave(self, partition: StreamPartition) -> None:
+        seat = self._seats.pop(partition, None)
+        if seat is not None:
+            seat.close()
+
+    async def _take_seats(self) -> None:
+        """Take the seats of partitions that are assigned, and take them again after a failure."""
+        while True:
+            for partition in sorted(self._assigned - self._seats.keys()):
+                try:
+                    await self._take_seat(partition)
+                except (KafkaError, CaseExchangeError) as error:
+                    self._report(translate(error))
+            await asyncio.sleep(_RETRY_SECONDS / 5)
+
+    async def _take_seat(self, partition: StreamPartition) -> None:
+        seat = Seat(self._connection, self._partitions.index(partition))
+        try:
+            await self._seat_thread.call(seat.take)
+            async with asyncio.timeout(self._connection.timeout_seconds):
+                await self._read.to_the_end(partition)
+        except TimeoutError:
+            seat.close()
+            message = "published checkpoints could not be read to their end in time"
+            raise LogUnavailable(message, partition=str(partition)) from None
+        except BaseException:
+            seat.close()
+            raise
+        self._seats[partition] = seat

@@ -1,0 +1,56 @@
+"""What a follower publishes of each checkpoint, as bytes: the new leaves, and the signed note over all of them.
+
+``version (0x01) || size before u64 || count u32 || count x (offset u64, accepted at u64, hash 32) || signed at u64 || note``,
+every number big endian. Anybody who has the earlier leaves can check that they hash to the root in the note.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from broker.core.errors import CheckpointInvalid
+from broker.core.merkle import HASH_BYTES
+from broker.ports import LeafRow, TreeExtension, TreeHead
+
+_VERSION: Final = 1
+_BEGIN: Final = struct.Struct(">BQI")
+_LEAF: Final = struct.Struct(f">QQ{HASH_BYTES}s")
+_SIGNED_AT: Final = struct.Struct(">Q")
+_INT64: Final = 1 << 63
+
+
+class Published(NamedTuple):
+    """An extension of the tree of ``size`` leaves. Its head's size follows from the two."""
+
+    size: int
+    extension: TreeExtension
+
+
+def encode_extension(size: int, extension: TreeExtension) -> bytes:
+    """The bytes of an extension of the tree of ``size`` leaves. Inner nodes are left out: they follow from the leaves."""
+    leaves = b"".join(_LEAF.pack(*leaf) for leaf in extension.leaves)
+    begin = _BEGIN.pack(_VERSION, size, len(extension.leaves))
+    return begin + leaves + _SIGNED_AT.pack(extension.head.signed_at_ms) + extension.head.note
+
+
+def decode_extension(data: bytes) -> Published:
+    """Read an extension. Exactly the bytes that ``encode_extension`` writes are accepted.
+
+    Raises:
+        CheckpointInvalid: they are none of this version.
+    """
+    try:
+        version, size, count = _BEGIN.unpack_from(data)
+        end = _BEGIN.size + count * _LEAF.size
+        leaves = [LeafRow(*leaf) for leaf in _LEAF.iter_unpack(data[_BEGIN.size : end])]
+        (signed_at_ms,) = _SIGNED_AT.unpack_from(data, end)
+    except struct.error:
+        message = "not a published checkpoint"
+        raise CheckpointInvalid(message) from None
+    numbers = (size + count, signed_at_ms, *(number for leaf in leaves for number in leaf[:2]))
+    if version != _VERSION or len(leaves) != count or max(numbers) >= _INT64:
+        message = "not a published checkpoint of this version"
+        raise CheckpointInvalid(message)
+    note = data[end + _SIGNED_AT.size :]
+    return Published(size, TreeExtension(leaves, (), TreeHead(size + count, note, signed_at_ms)))

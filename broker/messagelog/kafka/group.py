@@ -1,0 +1,156 @@
+"""Membership of a consumer group: it says who has which partition, and keeps small texts beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kafka import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
+
+from broker.core.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kafka import KafkaConsumer, TopicPartition
+    from kafka.structs import OffsetAndMetadata
+
+    from broker.messagelog.kafka.connection import KafkaConnection
+
+SESSION_MS: Final = 10_000
+"""A process that is silent for longer loses its partitions to the others."""
+_HEARTBEAT_MS: Final = 1000
+"""A rebalance is noticed with a heartbeat, and takes two or three of them."""
+_LONGEST_POLL_GAP_MS: Final = 30_000
+_JOINING_MS: Final = 50
+_SETTLED_MS: Final = 5
+_JOINING_LOOKS: Final = 20
+"""Looks without news after which a member counts as settled."""
+LOOK_SECONDS: Final = 0.25
+"""How often a settled member is to look for a rebalance."""
+
+
+class Move(NamedTuple):
+    """A partition was assigned, or (not ``assigned``) taken away. What was committed for it, where there is something."""
+
+    topic: TopicPartition
+    assigned: bool
+    committed: OffsetAndMetadata | None = None
+
+
+class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the library has no types
+    """One member. All in one thread, but for the listener's methods, which the client calls and which only take notes.
+
+    Nothing is fetched through a member: what it is assigned is paused.
+
+    Args:
+        connection: to the cluster.
+        group: the group's name, without the exchange's prefix.
+    """
+
+    def __init__(self, connection: KafkaConnection, group: str) -> None:
+        self._connection = connection
+        self._group = f"{connection.prefix}.{group}"
+        self._consumer: KafkaConsumer | None = None
+        self._moves: deque[Move] = deque()
+        self._quiet = 0
+
+    def join(self, topics: Sequence[str]) -> None:
+        """Ask to become a member. Assignments follow from ``look``.
+
+        Raises:
+            kafka.errors.KafkaError
+        """
+        self._consumer = self._connection.consumer(
+            group_id=self._group,
+            auto_offset_reset="earliest",
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=_HEARTBEAT_MS,
+            max_poll_interval_ms=_LONGEST_POLL_GAP_MS,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+        self._consumer.subscribe(list(topics), listener=self)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing has moved for a while, so that there is no hurry to look again."""
+        return self._quiet >= _JOINING_LOOKS
+
+    def look(self) -> list[Move]:
+        """Take part in the group's life, and return what moved, in order.
+
+        Raises:
+            kafka.errors.KafkaError: nothing that moved is lost by it.
+            LogUnavailable: the member has left.
+        """
+        consumer = self._joined()
+        consumer.poll(_SETTLED_MS if self.settled else _JOINING_MS)
+        found: list[Move] = []
+        while self._moves:
+            try:
+                move = self._looked_up(consumer, self._moves[0])
+            except KafkaError:
+                # This move stays first in turn.
+                if found:
+                    break
+                raise
+            self._moves.popleft()
+            if move is not None:
+                found.append(move)
+        self._quiet = 0 if found else self._quiet + 1
+        return found
+
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
+        """Whether these are committed. If not, the group has to settle first, and the partitions may be lost.
+
+        Raises:
+            kafka.errors.KafkaError: it is unknown whether they are.
+        """
+        if not offsets:
+            return True
+        try:
+            self._joined().commit(dict(offsets), timeout_ms=int(self._connection.timeout_seconds * 1000))
+        except (CommitFailedError, RebalanceInProgressError):
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Give everything up. Idempotent."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
+
+    # --- called by the client's own thread, within a poll ---
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """See ``ConsumerRebalanceListener``."""
+        if self._consumer is not None:
+            self._consumer.pause(*assigned)
+        self._moves.extend(Move(topic, assigned=True) for topic in assigned)
+
+    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """See ``ConsumerRebalanceListener``."""
+        self._moves.extend(Move(topic, assigned=False) for topic in revoked)
+
+    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
+        """See ``ConsumerRebalanceListener``."""
+        self._moves.extend(Move(topic, assigned=False) for topic in lost)
+
+    def _joined(self) -> KafkaConsumer:
+        if self._consumer is None:
+            message = "the consumer group was left"
+            raise LogUnavailable(message)
+        return self._consumer
+
+    def _looked_up(self, consumer: KafkaConsumer, move: Move) -> Move | None:
+        if not move.assigned:
+            return move
+        if move.topic not in consumer.assignment():
+            # It was taken away again before anybody heard of it.
+            return None
+        timeout_ms = int(self._connection.timeout_seconds * 1000)
+        return move._replace(committed=consumer.committed(move.topic, metadata=True, timeout_ms=timeout_ms))

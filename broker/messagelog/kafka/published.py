@@ -1,0 +1,164 @@
+"""Reading what followers publish: the checkpoints topic, kept until the local tree has grown past it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from broker.core.checkpoint import Checkpoint, checkpoint_origin, parse_note, verify_note
+from broker.core.errors import CheckpointInvalid
+from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+from broker.messagelog.kafka.extensions import decode_extension
+from broker.messagelog.kafka.thread import ClientThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kafka import KafkaConsumer
+
+    from broker.core.errors import CaseExchangeError
+    from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.kafka.extensions import Published
+    from broker.ports import LogKeys, TreeExtension
+
+_POLL_MS: Final = 200
+_RETRY_SECONDS: Final = 0.5
+
+
+class PublishedCheckpoints:
+    """See the module. For one event loop."""
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        partitions: Sequence[StreamPartition],
+        *,
+        trust_domain: str,
+        keys: LogKeys,
+        report: Callable[[CaseExchangeError], None],
+    ) -> None:
+        topic = connection.topic(CHECKPOINTS)
+        self._connection = connection
+        self._topics = {TopicPartition(topic, number): partition for number, partition in enumerate(partitions)}
+        self._origins = {partition: checkpoint_origin(trust_domain, partition) for partition in partitions}
+        self._keys = keys
+        self._report = report
+        self._thread = ClientThread("kafka-published")
+        self._consumer: KafkaConsumer | None = None
+        self._next = dict.fromkeys(partitions, 0)
+        self._kept: dict[StreamPartition, dict[int, TreeExtension]] = {partition: {} for partition in partitions}
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to read, and return once everything is read that was published before.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        ends = await self._ends(list(self._topics))
+        self._task = asyncio.create_task(self._run(), name="kafka published")
+        await self._reached(ends)
+
+    async def to_the_end(self, partition: StreamPartition) -> None:
+        """Return once everything is read that is published in a partition now.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        await self._reached(await self._ends([topic for topic, which in self._topics.items() if which == partition]))
+
+    def after(self, partition: StreamPartition, size: int) -> TreeExtension | None:
+        """The first extension of the tree of ``size`` leaves. What lies before it is forgotten."""
+        kept = self._kept[partition]
+        for earlier in [before for before in list(kept) if before < size]:
+            del kept[earlier]
+        return kept.get(size)
+
+    async def close(self) -> None:
+        """Stop reading. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._thread.call(self._disconnect)
+        self._thread.close()
+
+    async def _reached(self, ends: dict[StreamPartition, int]) -> None:
+        while any(self._next[partition] < end for partition, end in ends.items()):
+            await self._moved.wait()
+
+    async def _ends(self, topics: list[TopicPartition]) -> dict[StreamPartition, int]:
+        def ask() -> dict[StreamPartition, int]:
+            ends = self._connect().end_offsets(topics)
+            return {self._topics[topic]: end for topic, end in ends.items()}
+
+        try:
+            return await self._thread.call(ask)
+        except KafkaError as error:
+            await self._thread.call(self._disconnect)
+            raise translate(error) from error
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._thread.call(self._poll)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is said and tried again
+                await self._thread.call(self._disconnect)
+                self._report(translate(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            moved, self._moved = self._moved, asyncio.Event()
+            moved.set()
+
+    # --- in the thread ---
+
+    def _connect(self) -> KafkaConsumer:
+        if self._consumer is None:
+            self._consumer = self._connection.consumer(isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
+            self._consumer.assign(list(self._topics))
+            for topic, partition in self._topics.items():
+                self._consumer.seek(topic, self._next[partition])
+        return self._consumer
+
+    def _disconnect(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False, timeout_ms=1000)
+            self._consumer = None
+
+    def _poll(self) -> None:
+        consumer = self._connect()
+        for topic, records in consumer.poll(_POLL_MS).items():
+            partition = self._topics[topic]
+            for record in records:
+                self._take(partition, record.value or b"")
+        for topic, partition in self._topics.items():
+            position = consumer.position(topic, timeout_ms=_POLL_MS)
+            if position is not None:
+                self._next[partition] = max(self._next[partition], position)
+
+    def _take(self, partition: StreamPartition, value: bytes) -> None:
+        try:
+            published = self._checked(partition, value)
+        except CheckpointInvalid as error:
+            # Not ours: it is no evidence of anything but that somebody wrote there.
+            self._report(error)
+            return
+        kept = self._kept[partition]
+        before = kept.get(published.size)
+        # Of two that extend the same tree the first counts; the checkpoint of the empty tree gives way to a larger one.
+        if before is None or before.head.size == published.size:
+            kept[published.size] = published.extension
+
+    def _checked(self, partition: StreamPartition, value: bytes) -> Published:
+        published = decode_extension(value)
+        note = parse_note(published.extension.head.note)
+        verify_note(note, self._keys.verifiers())
+        checkpoint = Checkpoint.parse(note.text)
+        if checkpoint.origin != self._origins[partition] or checkpoint.size != published.extension.head.size:
+            message = "a published checkpoint is another partition's, or of another size than its leaves"
+            raise CheckpointInvalid(message, partition=str(partition))
+        return published

@@ -1,0 +1,85 @@
+"""A follower's seat: the right to publish one partition's checkpoints, as a transactional producer that Kafka fences."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Final
+
+from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+
+from broker.core.errors import FollowerFenced
+from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+
+if TYPE_CHECKING:
+    from kafka import KafkaProducer
+
+    from broker.messagelog.kafka.connection import KafkaConnection
+
+_FENCED: Final = (ProducerFencedError, InvalidProducerEpochError)
+_TRANSACTION_MS: Final = 10_000
+"""Kafka ends a transaction whose process has stopped after this time, so that readers wait no longer."""
+_LARGEST_BYTES: Final = 1 << 20
+
+
+class Seat:
+    """See the module. For one thread.
+
+    Args:
+        connection: to the cluster.
+        number: the partition of the topic.
+    """
+
+    def __init__(self, connection: KafkaConnection, number: int) -> None:
+        self._connection = connection
+        self._number = number
+        self._producer: KafkaProducer | None = None
+
+    def take(self) -> None:
+        """Take the seat: from now on no earlier holder can publish anything.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        try:
+            self._producer = self._connection.producer(
+                transactional_id=f"{self._connection.prefix}.{CHECKPOINTS}.{self._number}",
+                transaction_timeout_ms=_TRANSACTION_MS,
+                max_request_size=_LARGEST_BYTES,
+            )
+            self._producer.init_transactions()
+        except KafkaError as error:
+            raise translate(error) from error
+
+    def publish(self, value: bytes) -> None:
+        """Publish, all or nothing.
+
+        Raises:
+            FollowerFenced: another process has taken the seat since. Nothing was published.
+            LogUnavailable: it is unknown whether it was published.
+        """
+        producer = self._producer
+        if producer is None:
+            message = "the seat was given up"
+            raise FollowerFenced(message)
+        try:
+            producer.begin_transaction()
+            sent = producer.send(self._connection.topic(CHECKPOINTS), partition=self._number, value=value)
+            sent.get(self._connection.timeout_seconds)
+            producer.commit_transaction()
+        except _FENCED as error:
+            message = "another process has taken this partition over"
+            raise FollowerFenced(message) from error
+        except KafkaError as error:
+            raise translate(error) from error
+
+    def close(self) -> None:
+        """Give the seat up. What is under way ends by itself, in the background. Idempotent."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            threading.Thread(target=_close, args=(producer,), name="kafka-seat-close", daemon=True).start()
+
+
+def _close(producer: KafkaProducer) -> None:
+    with contextlib.suppress(KafkaError):
+        producer.close(timeout=1.0)

@@ -1,0 +1,127 @@
+"""Growing a partition's tree along what a follower published, wherever that follower runs.
+
+The leaves are published beside each checkpoint, so a process that has read the log compares them one by one with what it
+read: the first that differs is named. Their root must be the one that was signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from broker.core.checkpoint import Checkpoint, parse_note
+from broker.core.errors import LogCorrupt
+from broker.core.leaf import leaf_of
+from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
+from broker.core.streams import Position
+from broker.ports import LeafRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from broker.core.entry import LogEntry
+    from broker.core.streams import StreamPartition
+    from broker.ports import CheckpointBoard, CheckpointStore, MessageLog
+
+@dataclass(slots=True)
+class PartitionTree:
+    """A partition's tree as it is stored: its frontier, the offset after its last leaf, whether it has a checkpoint."""
+
+    tree: CompactRange
+    next_offset: int
+    signed: bool
+
+class CheckpointMirror:
+    """Takes published checkpoints into the local store. For one event loop.
+
+    Args:
+        store: where trees and checkpoints are kept.
+        board: where followers publish.
+        log: what the leaves are compared with; None for an auditor, who compares entry by entry afterwards.
+    """
+
+    def __init__(self, store: CheckpointStore, board: CheckpointBoard, log: MessageLog | None) -> None:
+        self._store = store
+        self._board = board
+        self._log = log
+
+    async def load(self, partition: StreamPartition) -> PartitionTree:
+        """What is stored of a partition.
+
+        Raises:
+            LogCorrupt: the stored tree is not the one that was signed.
+            LogUnavailable
+        """
+        head = await self._store.head(partition)
+        if head is None:
+            return PartitionTree(CompactRange(), 0, signed=False)
+        frontier = await self._store.nodes(partition, range_coordinates(0, head.size))
+        tree = CompactRange(head.size, frontier)
+        check_signed(partition, tree, head.note)
+        return PartitionTree(tree, await self._store.next_offset(partition), signed=True)
+
+    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> None:
+        """Take in what was published beyond a tree, as far as the log was read here.
+
+        Raises:
+            LogCorrupt: the published leaves are not those of this log, or not those that were signed.
+            LogUnavailable, LogFull, CheckpointConflict
+        """
+        while True:
+            published = await self._board.published(partition, state.tree.size)
+            if published is None or (state.signed and published.head.size == state.tree.size):
+                return
+            if self._log is not None and published.leaves:
+                if await self._log.end_offset(partition) <= published.leaves[-1].offset:
+                    return
+                await self._compare(partition, state.next_offset, published.leaves)
+            before = state.tree.size
+            nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in published.leaves])
+            check_signed(partition, state.tree, published.head.note)
+            await self._store.extend(partition, before, published._replace(nodes=nodes))
+            state.signed = True
+            if published.leaves:
+                state.next_offset = published.leaves[-1].offset + 1
+
+    async def _compare(self, partition: StreamPartition, offset: int, published: Sequence[LeafRow]) -> None:
+        if self._log is None:
+            return
+        done = 0
+        while done < len(published):
+            entries = await self._log.read(partition, offset, len(published) - done, 1 << 62, values=False)
+            own = await asyncio.to_thread(leaves_of, entries)
+            for ours, theirs in zip_longest(own, published[done : done + max(len(own), 1)]):
+                if ours != theirs:
+                    at = min(leaf.offset for leaf in (ours, theirs) if leaf is not None)
+                    message = "a checkpoint was signed over another entry than stands in the log"
+                    raise LogCorrupt(message, position=str(Position(*partition, at)))
+            done += len(own)
+            offset = own[-1].offset + 1
+
+def leaves_of(entries: Iterable[LogEntry]) -> list[LeafRow]:
+    """The leaves of entries."""
+    return [
+        LeafRow(entry.position.offset, entry.accepted_at_ms, leaf_hash(leaf_of(entry).marshal())) for entry in entries
+    ]
+
+def append_leaves(tree: CompactRange, hashes: Iterable[bytes]) -> list[tuple[int, int, bytes]]:
+    """Append leaves to a tree and return the inner nodes that they complete."""
+    nodes: list[tuple[int, int, bytes]] = []
+    for hashed in hashes:
+        nodes += tree.append(hashed)
+    return nodes
+
+def check_signed(partition: StreamPartition, tree: CompactRange, note: bytes) -> None:
+    """Check that a checkpoint's size and root are a tree's.
+
+    Raises:
+        LogCorrupt
+    """
+    signed = Checkpoint.parse(parse_note(note).text)
+    if (signed.size, signed.root) != (tree.size, tree.root()):
+        message = "a tree is not the one that its checkpoint was signed for"
+        raise LogCorrupt(message, partition=str(partition))
+
+__all__ = ["CheckpointMirror", "PartitionTree", "TreeExtension", "append_leaves", "check_signed", "leaves_of"]

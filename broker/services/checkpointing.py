@@ -3,12 +3,12 @@
 A pass goes over every partition. What another process published is taken in first (mirroring.py). Then, if this process
 is the one that follows the partition (the port CheckpointBoard): up to where it ended when the pass began, read the
 entries' facts (never their values), append their leaves, sign the new size and root as a C2SP checkpoint, publish both,
-store both. So an entry is covered within about one interval. Board and store refuse an extension of another size than they
-hold, so that two roots are never signed for one size, and the follower goes on from the store after any error, never
-from its own memory.
+store both. So an entry is covered within about one interval. Board and store refuse an extension of another size than
+they hold, so that two roots are never signed for one size, and the follower goes on from the store after any error,
+never from its own memory.
 
-Evidence or stop (design decision 8): ``check`` refuses as soon as the end of the log that checkpoints are known to cover
-was looked at too long ago, whoever signs them.
+Evidence or stop (design decision 8): ``check`` refuses as soon as the end of the log that checkpoints are known to
+cover was looked at too long ago, whoever signs them.
 """
 
 from __future__ import annotations

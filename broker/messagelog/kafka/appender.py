@@ -155,7 +155,7 @@ class _Answers:
 
     def expect(self, index: int, sent: Any) -> None:
         sent.add_callback(lambda metadata: self._done(index, metadata.offset))
-        sent.add_errback(lambda error: self._tell(error))
+        sent.add_errback(self._tell)
 
     def _done(self, index: int, offset: int) -> None:
         with self._lock:

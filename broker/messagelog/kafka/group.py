@@ -34,7 +34,7 @@ LOOK_SECONDS: Final = 0.25
 
 
 class Move(NamedTuple):
-    """A partition was assigned, or (not ``assigned``) taken away. What was committed for it, where there is something."""
+    """A partition was assigned, with what was committed for it if anything was, or (not ``assigned``) taken away."""
 
     topic: TopicPartition
     assigned: bool

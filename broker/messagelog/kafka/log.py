@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import ConfigInvalid, LogCorrupt, LogError, LogUnavailable, PositionUnknown
 from broker.core.seal import value_digest
 from broker.core.streams import STREAMS, StreamPartition
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.entry import NewEntry
+    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
     from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.index import Facts

@@ -1,4 +1,4 @@
-"""A follower's seat: the right to publish one partition's checkpoints, as a transactional producer that Kafka fences."""
+"""A follower's seat: the right to publish one partition's checkpoints, as a producer that Kafka fences."""
 
 from __future__ import annotations
 

@@ -1,0 +1,154 @@
+"""The message log that the configuration names, with its checkpoints: the one place that knows both backends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from broker.core.errors import ConfigInvalid, LogError
+from broker.core.streams import AUDIT, CASES, DNA, NOTICES, STREAMS, StreamPartition
+from broker.messagelog.kafka.board import KafkaBoard
+from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
+from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
+from broker.messagelog.kafka.topics import TopicSettings
+from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
+from broker.trust.logkeys import DirectoryLogKeys
+from broker.trust.signing import Ed25519NoteSigner
+from broker.trust.system import SystemEntropy
+from broker.trust.tls import check_tls_files
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+
+    from broker.bootstrap.trust import BrokerTrust
+    from broker.config.broker import BrokerConfig
+    from broker.config.kafka import KafkaConfig
+    from broker.core.errors import CaseExchangeError
+    from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner
+
+_log = structlog.get_logger("broker")
+EMBEDDED: Final = "embedded"
+KAFKA: Final = "kafka"
+_HEADROOM_BYTES: Final = 256 << 10
+"""Of headers and framing beside the largest record, and of an audit record's own size."""
+
+
+class OpenedLog(NamedTuple):
+    """A log and what belongs to it."""
+
+    log: MessageLog
+    store: CheckpointStore
+    board: CheckpointBoard
+    signer: NoteSigner
+
+
+async def open_log(
+    config: BrokerConfig, trust: BrokerTrust, clock: Clock, stack: contextlib.AsyncExitStack
+) -> OpenedLog:
+    """Open what ``log.backend`` names; the stack closes it.
+
+    Raises:
+        ConfigInvalid: there is no such backend, or [kafka] lacks something.
+        SetupInvalid: a file cannot be used.
+        LogError, LogUnavailable, LogFull
+    """
+    signer = Ed25519NoteSigner.load(config.signing.checkpoint_key_name, config.signing.checkpoint_key)
+    if config.log.backend == KAFKA:
+        return await _open_kafka(config, trust, clock, signer, stack)
+    if config.log.backend != EMBEDDED:
+        message = f"log.backend must be {EMBEDDED} or {KAFKA}"
+        raise ConfigInvalid(message)
+    folder = config.log.folder
+    log = await SqliteLog.open(
+        folder / "log.db", clock, partitions=_partitions(config), tail_bytes=config.log.tail_bytes
+    )
+    stack.push_async_callback(log.close)
+    store = SqliteCheckpointStore(folder / "checkpoints.db")
+    stack.push_async_callback(store.close)
+    return OpenedLog(log, store, SoleFollower(), signer)
+
+
+async def _open_kafka(
+    config: BrokerConfig,
+    trust: BrokerTrust,
+    clock: Clock,
+    signer: Ed25519NoteSigner,
+    stack: contextlib.AsyncExitStack,
+) -> OpenedLog:
+    connection = kafka_connection(config.kafka, clock)
+    topics = topic_settings(config.kafka, _partitions(config), config.records.record_bytes)
+    keys = DirectoryLogKeys(lambda: trust.directory.latest)
+    folder = config.log.folder
+    log = await KafkaLog.open(
+        KafkaSettings(connection, topics, config.log.tail_bytes),
+        folder / "kafka-index.db",
+        signer=signer,
+        keys=keys,
+        clock=clock,
+        entropy=SystemEntropy(),
+        report=reporter("message log"),
+    )
+    stack.push_async_callback(log.close)
+    store = SqliteCheckpointStore(folder / "kafka-checkpoints.db")
+    stack.push_async_callback(store.close)
+    board = KafkaBoard(
+        connection,
+        partitions_of(topics),
+        trust_domain=trust.directory.current().trust_domain,
+        keys=keys,
+        report=reporter("checkpoint board"),
+    )
+    stack.push_async_callback(board.close)
+    await board.open()
+    return OpenedLog(log, store, board, signer)
+
+
+def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
+    """How to reach the cluster that a configuration names.
+
+    Raises:
+        ConfigInvalid: it does not name one.
+        CertificateInvalid, KeyInvalid: a TLS file cannot be used.
+    """
+    config.check()
+    check_tls_files(config.certificate, config.key, clock.now_ms())
+    tls = KafkaTls(config.certificate, config.key, config.authorities)
+    tls.context()
+    return KafkaConnection(config.servers, tls, config.prefix, config.timeout_seconds)
+
+
+def topic_settings(config: KafkaConfig, partitions: dict[str, int], record_bytes: int) -> TopicSettings:
+    """What the topics must be."""
+    return TopicSettings(
+        partitions=partitions,
+        replication=config.replication,
+        min_in_sync=config.min_in_sync,
+        retention_days=config.retention_days,
+        value_bytes=record_bytes + _HEADROOM_BYTES,
+    )
+
+
+def partitions_of(topics: TopicSettings) -> list[StreamPartition]:
+    """Every partition of every stream, in the order in which they are numbered."""
+    return [StreamPartition(stream, number) for stream in STREAMS for number in range(topics.partitions[stream])]
+
+
+def reporter(what: str) -> Callable[[CaseExchangeError], None]:
+    """Says in the log what failed; what will not be tried again is critical."""
+
+    def report(error: CaseExchangeError) -> None:
+        tell = _log.critical if isinstance(error, LogError) else _log.error
+        tell(f"{what} failed", reason=error.reason, cause=error.message, remedy=error.remedy)
+
+    return report
+
+
+def _partitions(config: BrokerConfig) -> dict[str, int]:
+    return {
+        CASES: config.log.cases_partitions,
+        DNA: config.log.dna_partitions,
+        NOTICES: config.log.notices_partitions,
+        AUDIT: 1,
+    }

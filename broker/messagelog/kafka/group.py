@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from broker.messagelog.kafka.connection import KafkaConnection
 
-SESSION_MS: Final = 10_000
+SESSION_MS: Final = 6_000
 """A process that is silent for longer loses its partitions to the others."""
 _HEARTBEAT_MS: Final = 1000
 """A rebalance is noticed with a heartbeat, and takes two or three of them."""
@@ -100,7 +100,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             self._moves.popleft()
             if move is not None:
                 found.append(move)
-        self._quiet = 0 if found else self._quiet + 1
+        self._quiet = 0 if found or self._joining(consumer) else self._quiet + 1
         return found
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
@@ -145,6 +145,14 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             message = "the consumer group was left"
             raise LogUnavailable(message)
         return self._consumer
+
+    def _joining(self, consumer: KafkaConsumer) -> bool:
+        """Whether the member is on its way into the group, again perhaps.
+
+        An answer to its request that comes while nobody polls is thrown away by the library, which then asks anew; so
+        polling must not pause. The library has no public word for this state.
+        """
+        return bool(consumer._coordinator.need_rejoin())  # noqa: SLF001
 
     def _looked_up(self, consumer: KafkaConsumer, move: Move) -> Move | None:
         if not move.assigned:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CHECKPOINT_KEY_NAME: Final = f"{TRUST_DOMAIN}/log"
 """The name of the development exchange's checkpoint key. It is also the beginning of its checkpoints' origins."""
 
-_PARTS: Final = ("trust", "broker", "agencies", "authorities", "governance")
+_PARTS: Final = ("trust", "broker", "agencies", "authorities", "governance", "kafka")
 
 
 def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
@@ -57,6 +57,7 @@ def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
         kind: Authority.create(f"case-exchange development {kind} authority", now) for kind in AUTHORITY_KINDS
     }
     agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members()}
+    _equip_kafka(pki, authorities["kafka"], now)
     for kind, authority in authorities.items():
         pki.save_new_authority(kind, authority)
         pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
@@ -113,6 +114,14 @@ def _enrol(pki: PkiFolder, member: Member, authorities: Mapping[AuthorityKind, A
         receive=member.receive,
         replay=member.replay,
     )
+
+
+def _equip_kafka(pki: PkiFolder, authority: Authority, now: datetime) -> None:
+    make_folder(pki.kafka.folder)
+    for path, profile, principal, names in pki.kafka.credentials():
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = authority.issue(profile, principal, key.public_key(), now, server_names=names)
+        write_credential(key, certificate, path)
 
 
 def _write_checkpoint_key(pki: PkiFolder) -> str:

@@ -13,6 +13,7 @@ from broker.core.errors import SetupInvalid
 from broker.trust.certificates import load_certificates
 from broker.trust.keys import load_signing_key, private_key_pem
 from certs.authority import Authority, Issued
+from certs.kafka import KafkaFiles
 from certs.profiles import AuthorityKind
 from certs.rights import EXCHANGE
 from certs.storage import make_folder, write_private, write_public
@@ -26,7 +27,7 @@ AUTHORITY_KINDS: Final[tuple[AuthorityKind, ...]] = get_args(AuthorityKind)
 
 @dataclass(frozen=True, slots=True)
 class PkiFolder:
-    """Where things are: governance/, authorities/, agencies/, broker/ with private keys; trust/ is public."""
+    """Where things are: governance/, authorities/, agencies/, broker/, kafka/ with private keys; trust/ is public."""
 
     root: Path
 
@@ -59,6 +60,11 @@ class PkiFolder:
     def directory(self) -> Path:
         """The signed directory."""
         return self.trust / "directory.json"
+
+    @property
+    def kafka(self) -> KafkaFiles:
+        """The keys with which Kafka and its clients know each other."""
+        return KafkaFiles(self.root / "kafka", self.trust / "kafka-ca.pem")
 
     def authority(self, kind: AuthorityKind) -> Path:
         """The folder of an authority."""

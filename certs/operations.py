@@ -16,7 +16,8 @@ from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from broker.trust.keys import load_signing_key, load_verification_key, private_key_pem
 from certs.folder import AUTHORITY_KINDS
-from certs.profiles import LOCAL_NAMES, SIGNING, profile_of
+from certs.kafka import keystore_of
+from certs.profiles import KAFKA_NODE, LOCAL_NAMES, SIGNING, profile_of
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
@@ -127,10 +128,14 @@ def publish_lists(
 def write_credential(
     key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, certificate_path: Path
 ) -> tuple[Path, Path]:
-    """Write a certificate and its key beside it. Returns both paths."""
+    """Write a certificate and its key beside it, and for a Kafka node its keystore. Returns the first two paths."""
     key_path = certificate_path.with_suffix(".key")
-    write_private(key_path, private_key_pem(key))
-    write_public(certificate_path, certificate.public_bytes(Encoding.PEM))
+    key_pem, certificate_pem = private_key_pem(key), certificate.public_bytes(Encoding.PEM)
+    write_private(key_path, key_pem)
+    write_public(certificate_path, certificate_pem)
+    if profile_of(certificate) is KAFKA_NODE:
+        # Kafka reads both from one file (KIP-651).
+        write_private(keystore_of(certificate_path), key_pem + certificate_pem)
     return certificate_path, key_path
 
 

@@ -1,0 +1,101 @@
+"""The keys with which Kafka's nodes and clients know each other: who there is, and where their files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.errors import CertificateInvalid, SetupInvalid
+from broker.core.identity import Principal
+from broker.trust.certificates import load_certificates
+from certs.profiles import KAFKA_CLIENT, KAFKA_NODE, KAFKA_NODE_PREFIX, LOCAL_NAMES
+from certs.rights import AUDIT_OFFICE, EXCHANGE, TRUST_DOMAIN
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from certs.profiles import Profile
+
+NODES: Final = (1, 2, 3)
+"""The node ids for which a development PKI has keys."""
+
+BROKER: Final = Principal(TRUST_DOMAIN, EXCHANGE, "broker")
+"""The exchange's brokers: they append and read, and create the topics they need."""
+AUDITOR: Final = Principal(TRUST_DOMAIN, AUDIT_OFFICE, "auditor")
+"""May read the log from Kafka itself, past the brokers, and nothing else."""
+BREAK_GLASS: Final = Principal(TRUST_DOMAIN, EXCHANGE, "break-glass")
+"""The one client that may alter and delete. Its key belongs in a safe."""
+CLIENTS: Final = (BROKER, AUDITOR, BREAK_GLASS)
+
+
+def node_names(number: int) -> tuple[str, ...]:
+    """Where a node is reached: on this machine, or by its name in a network of containers."""
+    return (*LOCAL_NAMES, f"kafka-{number}")
+
+
+def node(number: int) -> Principal:
+    """The principal of a Kafka node."""
+    return Principal(TRUST_DOMAIN, EXCHANGE, f"{KAFKA_NODE_PREFIX}{number}")
+
+
+class Credential(NamedTuple):
+    """A certificate: its file, what it is for, whose it is, and under which names a server is reached."""
+
+    certificate: Path
+    profile: Profile
+    principal: Principal
+    server_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaFiles:
+    """The folder kafka/ of a PKI, and the certificate of its authority."""
+
+    folder: Path
+    authority: Path
+
+    def node(self, number: int) -> Path:
+        """A node's certificate; its key and its keystore are beside it."""
+        return self.folder / f"node-{number}.pem"
+
+    def keystore(self, number: int) -> Path:
+        """A node's key and certificate in one file, as Kafka wants them."""
+        return keystore_of(self.node(number))
+
+    def client(self, client: Principal) -> tuple[Path, Path]:
+        """The certificate and key files of a client."""
+        certificate = self.folder / f"{client.system}.pem"
+        return certificate, certificate.with_suffix(".key")
+
+    def credentials(self) -> tuple[Credential, ...]:
+        """Every certificate that belongs here."""
+        return (
+            *(Credential(self.node(number), KAFKA_NODE, node(number), node_names(number)) for number in NODES),
+            *(Credential(self.client(client)[0], KAFKA_CLIENT, client, ()) for client in CLIENTS),
+        )
+
+    def check(self, now: datetime) -> None:
+        """See that Kafka could be started with these files.
+
+        Raises:
+            SetupInvalid: they are not there, as in a PKI that was made before it had any.
+            CertificateInvalid: a certificate is over.
+        """
+        keystores = [self.keystore(number) for number in NODES]
+        paths = [path for path, *_ in self.credentials()]
+        if missing := [path.name for path in (self.authority, *paths, *keystores) if not path.is_file()]:
+            message = (
+                f"this PKI has no {missing[0]} for Kafka, perhaps because it is from an earlier version; "
+                "case-exchange certs init --force makes a new PKI, with new keys for everyone"
+            )
+            raise SetupInvalid(message)
+        for path in paths:
+            if load_certificates(path)[0].not_valid_after_utc <= now:
+                message = f"{path.parent.name}/{path.name} is over; replace it with case-exchange certs renew"
+                raise CertificateInvalid(message)
+
+
+def keystore_of(certificate: Path) -> Path:
+    """Where the keystore of a node's certificate is."""
+    return certificate.with_suffix(".keystore.pem")

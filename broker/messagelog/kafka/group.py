@@ -25,8 +25,8 @@ SESSION_MS: Final = 6_000
 _HEARTBEAT_MS: Final = 1000
 """A rebalance is noticed with a heartbeat, and takes two or three of them."""
 _LONGEST_POLL_GAP_MS: Final = 30_000
-_JOINING_MS: Final = 50
-_SETTLED_MS: Final = 5
+_JOINING_MS: Final = 200
+_JOINED_MS: Final = 10
 _JOINING_LOOKS: Final = 20
 """Looks without news after which a member counts as settled."""
 LOOK_SECONDS: Final = 0.25
@@ -87,7 +87,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             LogUnavailable: the member has left.
         """
         consumer = self._joined()
-        consumer.poll(_SETTLED_MS if self.settled else _JOINING_MS)
+        consumer.poll(_JOINING_MS if self._joining(consumer) else _JOINED_MS)
         found: list[Move] = []
         while self._moves:
             try:
@@ -147,12 +147,15 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         return self._consumer
 
     def _joining(self, consumer: KafkaConsumer) -> bool:
-        """Whether the member is on its way into the group, again perhaps.
+        """Whether the member is on its way into the group, again perhaps. The library has no public word for that.
 
-        An answer to its request that comes while nobody polls is thrown away by the library, which then asks anew; so
-        polling must not pause. The library has no public word for this state.
+        An answer that comes while nobody polls is thrown away by the library (kafka-python 3.0.12, join_group_async).
+        So polling must not pause; and where a change of metadata had made it join, it does not even ask again.
         """
-        return bool(consumer._coordinator.need_rejoin())  # noqa: SLF001
+        coordinator = consumer._coordinator  # noqa: SLF001
+        if coordinator.rejoining and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        return bool(coordinator.need_rejoin())
 
     def _looked_up(self, consumer: KafkaConsumer, move: Move) -> Move | None:
         if not move.assigned:

@@ -154,6 +154,11 @@ class KafkaLog:
         """Names this incarnation of the log: the topic id of the first stream."""
         return self._log_ids[STREAMS[0]]
 
+    @property
+    def all_partitions(self) -> tuple[StreamPartition, ...]:
+        """Every partition of every stream, in the order in which they are numbered."""
+        return tuple(self._tail.ends)
+
     def partitions(self, stream: str) -> int:
         """See ``MessageLog``."""
         return self._settings.topics.partitions.get(stream, 0)
@@ -268,6 +273,8 @@ class KafkaLog:
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """See ``MessageLog``."""
+        self._check_open()
+        self._check_partition(partition)
         return await self._index.strays(partition)
 
     async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> KafkaCursor:

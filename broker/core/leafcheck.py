@@ -77,7 +77,7 @@ class LeafCheck:
                 message = "the signed tree has no leaf for what stands here"
                 self.findings.add(error("RECORD_INSERTED", message, entry.record_id, entry.position))
             elif leaf[1] != entry.hash:
-                message = f"what stands here is not what leaf {leaf[0]} of the signed tree was made from"
+                message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree"
                 self.findings.add(error("RECORD_CHANGED", message, entry.record_id, entry.position))
 
     def meet_stray(self, stray: StrayRecord) -> None:
@@ -86,12 +86,10 @@ class LeafCheck:
         leaf = self._expected.get(stray.position.offset)
         self._met.add(stray.position.offset)
         if leaf is None:
-            message = f"the signed tree has no leaf for what stands here, and it is no record: {stray.reason}"
+            message = f"the signed tree has no leaf for what stands here: {stray.reason}"
             self.findings.add(error("RECORD_INSERTED", message, position=stray.position))
         else:
-            message = (
-                f"instead of what leaf {leaf[0]} of the signed tree was made from stands no record: {stray.reason}"
-            )
+            message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree: {stray.reason}"
             self.findings.add(error("RECORD_CHANGED", message, position=stray.position))
 
     def root(self, size: int, right_hashes: Sequence[bytes]) -> bytes | None:
@@ -115,7 +113,7 @@ class LeafCheck:
     def _end_stretch(self) -> None:
         for offset, (index, _) in self._expected.items():
             if offset not in self._met:
-                message = f"leaf {index} of the signed tree stands for a record here, and it is missing"
+                message = f"the record of leaf {index} of the signed tree is missing here"
                 self.findings.add(error("RECORD_MISSING", message, position=Position(*self._partition, offset)))
         self._expected.clear()
         self._met.clear()

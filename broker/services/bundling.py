@@ -34,11 +34,12 @@ from broker.core.bundle import (
 )
 from broker.core.entry import LogEntry, Stray
 from broker.core.envelope import Signature
-from broker.core.errors import EnvelopeMalformed, LogCorrupt
+from broker.core.errors import EnvelopeMalformed, LogCorrupt, SectionMismatch
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash, range_coordinates
 from broker.core.policy import ANY
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
+from broker.core.sections import check_sections
 from broker.core.streams import StreamPartition
 from broker.services.versions import directory_versions
 
@@ -240,8 +241,12 @@ class BundleMaker:
         try:
             envelope = self._codec.decode_envelope(entry.value)
             body = self._codec.parse_body(envelope.body)
+            # Who is given a copy without them could not tell whether the log still has the sections that were signed.
+            check_sections(body, envelope.sections, complete=True)
         except EnvelopeMalformed:
             return _stray(entry.position, "unreadable", entry.value, stretch.visible)
+        except SectionMismatch:
+            return _stray(entry.position, "other sections", entry.value, stretch.visible)
         if not 0 <= entry.accepted_at_ms <= LAST_MS:
             return _stray(entry.position, "no time", entry.value, stretch.visible)
         copy = envelope if ANY in stretch.visible else envelope.with_sections(stretch.visible)

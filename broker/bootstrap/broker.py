@@ -23,6 +23,7 @@ from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
 from broker.server.subscriber import SubscriberServicer
 from broker.services.audittrail import AuditTrailService
+from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.deliveries import SubscribeLimits
 from broker.services.proofs import ProofService
@@ -100,16 +101,16 @@ class Broker:
             clock=clock,
             limits=_subscribe_limits(config),
         )
-        replay = ReplayService(
-            directory=directory,
-            codec=codec,
+        bundles = BundleMaker(
             log=log,
             store=store,
-            signer=signer,
+            codec=codec,
+            directory=directory,
             material=trust.material,
-            audit=self._audit,
             clock=clock,
+            signer=signer,
         )
+        replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish),

@@ -25,7 +25,7 @@ from broker.wire.bundle import MAGIC, write_frame
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from broker.client.auditor import ReplayedFrame
+    from broker.core.bundle import SerializedFrame
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
@@ -53,19 +53,19 @@ def replay(
         message = f"{out} is there already; a bundle is evidence and is never overwritten"
         raise SetupInvalid(message)
 
-    def ask(auditor: Auditor) -> AsyncIterator[ReplayedFrame]:
+    def ask(auditor: Auditor) -> AsyncIterator[SerializedFrame]:
         return auditor.replay(purpose, streams=streams, accepted_from_ms=_ms(begin), accepted_until_ms=_ms(until))
 
     records = asyncio.run(_replay(config, out, ask))
     click.echo(f"{out}: {records} records; next: case-exchange verify {out} --root governance.pem")
 
 
-async def _replay(config: EdgeConfig, out: Path, ask: Callable[[Auditor], AsyncIterator[ReplayedFrame]]) -> int:
+async def _replay(config: EdgeConfig, out: Path, ask: Callable[[Auditor], AsyncIterator[SerializedFrame]]) -> int:
     async with connect(config) as channel:
         return await _write(ask(Auditor(channel)), out)
 
 
-async def _write(frames: AsyncIterator[ReplayedFrame], out: Path) -> int:
+async def _write(frames: AsyncIterator[SerializedFrame], out: Path) -> int:
     """Write a bundle whole, or leave nothing."""
     partial = out.with_name(f".{out.name}.part")
     console = Console(stderr=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from broker.core.errors import ConfigInvalid, LogError
-from broker.core.streams import AUDIT, CASES, DNA, NOTICES, STREAMS, StreamPartition
+from broker.core.streams import AUDIT, CASES, DNA, NOTICES
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
@@ -95,7 +95,7 @@ async def _open_kafka(
     stack.push_async_callback(store.close)
     board = KafkaBoard(
         connection,
-        partitions_of(topics),
+        log.all_partitions,
         trust_domain=trust.directory.current().trust_domain,
         keys=keys,
         report=reporter("checkpoint board"),
@@ -128,11 +128,6 @@ def topic_settings(config: KafkaConfig, partitions: dict[str, int], record_bytes
         retention_days=config.retention_days,
         value_bytes=record_bytes + _HEADROOM_BYTES,
     )
-
-
-def partitions_of(topics: TopicSettings) -> list[StreamPartition]:
-    """Every partition of every stream, in the order in which they are numbered."""
-    return [StreamPartition(stream, number) for stream in STREAMS for number in range(topics.partitions[stream])]
 
 
 def reporter(what: str) -> Callable[[CaseExchangeError], None]:

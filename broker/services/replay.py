@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from broker.core.bundle import SerializedFrame
     from broker.core.identity import Principal
+    from broker.core.policy import Directory
     from broker.ports import AuditTrail, Clock, DirectoryInForce
     from broker.services.bundling import BundleMaker
 
@@ -54,7 +55,7 @@ class ReplayService:
         Raises:
             PurposeMissing, RightDenied, PeerUnknown, DirectoryUnavailable, LogUnavailable, LogFull, LogCorrupt
         """
-        sections = self._rights(principal, request)
+        sections = replay_rights(self._directory.current(), principal, request)
         # (3) Reading is evidence too (design decision 9).
         made = ReplayMade(request.purpose, tuple(sections), request.accepted_from_ms, request.accepted_until_ms)
         await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, made)])
@@ -64,19 +65,23 @@ class ReplayService:
         async for frame in self._bundles.make(order):
             yield frame
 
-    def _rights(self, principal: Principal, request: ReplayRequest) -> dict[str, frozenset[str]]:
-        """The sections that may be had of each stream wanted."""
-        # (1) Why.
-        purpose = request.purpose.strip()
-        if not purpose or len(purpose) > MAX_PURPOSE or not purpose.isprintable():
-            message = f"a replay states its purpose in 1 to {MAX_PURPOSE} printable characters"
-            raise PurposeMissing(message)
-        # (2) May they.
-        directory = self._directory.current()
-        if request.streams:
-            return {stream: replay_sections(directory, principal.agency, stream) for stream in request.streams}
-        granted = directory.agency(principal.agency).replay
-        if not granted:
-            message = f"{principal.agency} may not replay any stream"
-            raise RightDenied(message, agency=principal.agency)
-        return {stream: granted[stream].sections for stream in STREAMS if stream in granted}
+
+def replay_rights(directory: Directory, principal: Principal, request: ReplayRequest) -> dict[str, frozenset[str]]:
+    """The sections that a principal may have of each stream that it wants to replay: checks (1) and (2).
+
+    Raises:
+        PurposeMissing, RightDenied, PeerUnknown
+    """
+    # (1) Why.
+    purpose = request.purpose.strip()
+    if not purpose or len(purpose) > MAX_PURPOSE or not purpose.isprintable():
+        message = f"a replay states its purpose in 1 to {MAX_PURPOSE} printable characters"
+        raise PurposeMissing(message)
+    # (2) May they.
+    if request.streams:
+        return {stream: replay_sections(directory, principal.agency, stream) for stream in request.streams}
+    granted = directory.agency(principal.agency).replay
+    if not granted:
+        message = f"{principal.agency} may not replay any stream"
+        raise RightDenied(message, agency=principal.agency)
+    return {stream: granted[stream].sections for stream in STREAMS if stream in granted}

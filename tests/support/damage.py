@@ -36,6 +36,10 @@ class DamagedLog:
         self._change = change
         self._strays = strays
 
+    @property
+    def log_id(self) -> str:
+        return self._log.log_id
+
     def partitions(self, stream: str) -> int:
         return self._log.partitions(stream)
 
@@ -90,8 +94,8 @@ class DamagedCursor:
     async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
         return altered(await self._cursor.read(partition, max_records, max_bytes), self._change)
 
-    async def commit(self, states: Mapping[StreamPartition, AckState]) -> None:
-        await self._cursor.commit(states)
+    async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
+        return await self._cursor.commit(states)
 
     async def close(self) -> None:
         await self._cursor.close()

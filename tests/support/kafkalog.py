@@ -58,7 +58,7 @@ class LogOnKafka:
 
     async def open(self, index: Path | None = None, *, read_only: bool = False, tail_bytes: int = 1 << 20) -> KafkaLog:
         return await KafkaLog.open(
-            KafkaSettings(self.connection, self.topics, tail_bytes, read_only),
+            KafkaSettings(self.connection, None if read_only else self.topics, tail_bytes),
             index,
             signer=None if read_only else self.signer,
             keys=ListedKeys(self.signer),

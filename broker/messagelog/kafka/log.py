@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import ConfigInvalid, LogCorrupt, LogError, LogUnavailable, PositionUnknown
+from broker.core.errors import CaseExchangeError, ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.seal import value_digest
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import OFFSET_UNKNOWN, Appender
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.entry import Appended, LogEntry, NewEntry, Stray
-    from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.index import Facts
     from broker.messagelog.kafka.topics import TopicSettings
@@ -42,16 +41,14 @@ class KafkaSettings:
 
     Attributes:
         connection: how to reach it.
-        topics: what the topics must be.
+        topics: what the topics must be; None for an auditor, who takes them as they are: no topic is made, nothing can
+            be appended, and a beginning that is gone is no reason to stop.
         tail_bytes: values of the newest entries kept in memory.
-        read_only: an auditor's: no topic is made, nothing can be appended or subscribed, and a missing beginning is no
-            reason to stop.
     """
 
     connection: KafkaConnection
-    topics: TopicSettings
+    topics: TopicSettings | None
     tail_bytes: int = 32 << 20
-    read_only: bool = False
 
 
 class KafkaLog:
@@ -112,7 +109,7 @@ class KafkaLog:
         topics = Topics(settings.connection)
         states = await asyncio.to_thread(_check_topics, topics, settings)
         log_ids = {stream: states[stream].topic_id for stream in STREAMS}
-        partitions = [StreamPartition(s, n) for s in STREAMS for n in range(settings.topics.partitions[s])]
+        partitions = [StreamPartition(s, n) for s in STREAMS for n in range(states[s].partitions)]
         index = KafkaIndex(index_path, partitions, log_ids)
         try:
             known = await index.open()
@@ -124,14 +121,14 @@ class KafkaLog:
                 index=index,
                 tail=tail,
                 judge=SealJudge(log_ids, keys),
-                holes=settings.read_only or bool(settings.topics.retention_days),
+                holes=settings.topics is None or bool(settings.topics.retention_days),
                 report=report,
             )
         except BaseException:
             await index.close()
             raise
         appender = None
-        if signer is not None:
+        if signer is not None and settings.topics is not None:
             value_bytes = settings.topics.value_bytes
             appender = Appender(
                 settings.connection,
@@ -155,13 +152,18 @@ class KafkaLog:
         return self._log_ids[STREAMS[0]]
 
     @property
+    def connection(self) -> KafkaConnection:
+        """How the log's cluster is reached."""
+        return self._settings.connection
+
+    @property
     def all_partitions(self) -> tuple[StreamPartition, ...]:
         """Every partition of every stream, in the order in which they are numbered."""
         return tuple(self._tail.ends)
 
     def partitions(self, stream: str) -> int:
         """See ``MessageLog``."""
-        return self._settings.topics.partitions.get(stream, 0)
+        return sum(partition.stream == stream for partition in self._tail.ends)
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
         """See ``MessageLog``."""
@@ -299,7 +301,8 @@ class KafkaLog:
             message = f"the topic of the stream {stream} was deleted, or deleted and made anew"
             self._intake.failure = LogCorrupt(message)
             raise self._intake.failure
-        if state.without_leader or state.in_sync < self._settings.topics.min_in_sync:
+        needed = self._settings.topics.min_in_sync if self._settings.topics is not None else 1
+        if state.without_leader or state.in_sync < needed:
             message = f"the stream {stream} cannot be appended to: too few of its Kafka nodes are there"
             raise LogUnavailable(message)
 
@@ -332,10 +335,17 @@ class KafkaLog:
 
 def _check_topics(topics: Topics, settings: KafkaSettings) -> dict[str, TopicState]:
     try:
-        states = topics.ensure(settings.topics, create=not settings.read_only)
-        if not settings.read_only:
+        if settings.topics is not None:
+            states = topics.ensure(settings.topics)
             topics.check_cluster()
-    except LogError:
+            return states
+        states = topics.look(list(STREAMS))
+    except CaseExchangeError:
         topics.close()
         raise
+    missing = [stream for stream in STREAMS if stream not in states]
+    if missing:
+        topics.close()
+        message = f"the cluster has no topic of the streams {', '.join(missing)}"
+        raise LogUnavailable(message)
     return states

@@ -20,7 +20,7 @@ from broker.core.bundle import (
 from broker.core.entry import Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import AUDIT, DNA, Position, StreamPartition
-from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
 from broker.services import bundling
 from broker.services.audittrail import AuditTrailService
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
@@ -116,6 +116,7 @@ async def parts(pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     follower = CheckpointFollower(
         log=log,
         store=store,
+        board=SoleFollower(),
         signer=pki.note_signer,
         trust_domain="case-exchange.example",
         clock=clock,

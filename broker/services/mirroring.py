@@ -64,8 +64,8 @@ class CheckpointMirror:
         check_signed(partition, tree, head.note)
         return PartitionTree(tree, await self._store.next_offset(partition), signed=True)
 
-    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> None:
-        """Take in what was published beyond a tree, as far as the log was read here.
+    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> bool:
+        """Take in what was published beyond a tree, as far as the log was read here. Whether that was all.
 
         Raises:
             LogCorrupt: the published leaves are not those of this log, or not those that were signed.
@@ -74,10 +74,10 @@ class CheckpointMirror:
         while True:
             published = await self._board.published(partition, state.tree.size)
             if published is None or (state.signed and published.head.size == state.tree.size):
-                return
+                return True
             if self._log is not None and published.leaves:
                 if await self._log.end_offset(partition) <= published.leaves[-1].offset:
-                    return
+                    return False
                 await self._compare(partition, state.next_offset, published.leaves)
             before = state.tree.size
             nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in published.leaves])

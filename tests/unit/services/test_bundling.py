@@ -272,6 +272,7 @@ async def test_what_no_leaf_stands_for_between_two_periods_is_in_both(parts: Par
     follower = CheckpointFollower(
         log=DamagedLog(parts.log, lambda entry: None if entry.position in _places({4, 8}) else entry),
         store=store,
+        board=SoleFollower(),
         signer=parts.pki.note_signer,
         trust_domain="case-exchange.example",
         clock=ManualClock(parts.times[-1]),
@@ -337,6 +338,7 @@ async def test_a_partition_ends_where_its_checkpoint_did_though_the_tree_grows_m
         follower = CheckpointFollower(
             log=log,
             store=store,
+            board=SoleFollower(),
             signer=parts.pki.note_signer,
             trust_domain="case-exchange.example",
             clock=ManualClock(parts.times[-1]),

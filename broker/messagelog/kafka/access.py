@@ -90,7 +90,7 @@ def apply(connection: KafkaConnection, principals: Mapping[Role, Sequence[str]])
         principals: see ``rules``.
 
     Raises:
-        LogAccessDenied: the connection's certificate is not a super user's.
+        LogAccessDenied: there is something to change, and the connection's certificate is not a super user's.
         LogUnavailable: the cluster did not answer in time; apply again.
     """
     wanted = set(rules(connection.prefix, principals))

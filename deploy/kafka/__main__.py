@@ -1,0 +1,118 @@
+"""``python -m deploy.kafka``: what ``make kafka`` and its relatives call."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from broker.core.errors import CaseExchangeError
+from broker.messagelog.kafka import access
+from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
+from certs.folder import PkiFolder
+from certs.kafka import BREAK_GLASS, BROKER
+from deploy.kafka import distribution
+from deploy.kafka.cluster import PREFIX, PRINCIPALS, KafkaCluster
+from deploy.kafka.compose import compose
+from deploy.kafka.errors import KafkaFailed
+
+_ROOT: Final = distribution.SCRATCH / "cluster"
+_PKI: Final = distribution.SCRATCH.parent / "pki"
+_FIRST_PORTS: Final = (19092, 19192, 19292)
+_COMPOSE: Final = Path(__file__).parents[1] / "compose.yaml"
+_ANSWER_SECONDS: Final = 30.0
+
+pki_option = click.option(
+    "--pki",
+    "pki_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_PKI,
+    show_default=True,
+    help="The PKI folder.",
+)
+
+
+@click.group()
+def kafka() -> None:
+    """Run a Kafka cluster for development."""
+
+
+@kafka.command()
+@click.option("--nodes", type=click.Choice(["1", "3"]), default="1", show_default=True, help="How many nodes.")
+@pki_option
+def start(nodes: str, pki_folder: Path) -> None:
+    """Start the development cluster, or say that it runs already. It goes on when this command is done."""
+    count = int(nodes)
+    ports = [first + index for index in range(count) for first in _FIRST_PORTS]
+    keys = PkiFolder(pki_folder).kafka
+    cluster = KafkaCluster(_ROOT, keys, nodes=count, ports=ports, lasting=True)
+    already = cluster.running == cluster.numbers
+    try:
+        cluster.start()
+        cluster.wait_ready()
+        changes = cluster.apply_access()
+    except KafkaFailed:
+        # A half-started cluster would hold the ports against the next attempt.
+        if not already:
+            cluster.stop()
+        raise
+    certificate, key = keys.client(BROKER)
+    click.echo(f"Kafka {distribution.version()} {'runs already' if already else 'runs'}: {cluster.bootstrap}")
+    if any(changes):
+        click.echo(f"access rules: {changes.added} added, {changes.removed} taken away")
+    click.echo(
+        f"brokers connect with\n  certificate {certificate}\n  key         {key}\n  authorities {keys.authority}"
+    )
+    click.echo(f"data and logs: {_ROOT}; stop it with make kafka-stop")
+
+
+@kafka.command()
+@pki_option
+def stop(pki_folder: Path) -> None:
+    """Stop the development cluster, if it runs. Its records stay."""
+    if not (_ROOT / "cluster.json").exists():
+        click.echo("there is no cluster to stop")
+        return
+    cluster = KafkaCluster(_ROOT, PkiFolder(pki_folder).kafka, nodes=None, lasting=True)
+    running = cluster.running
+    cluster.stop()
+    click.echo(f"stopped {len(running)} nodes" if running else "it was not running")
+
+
+@kafka.command(name="access")
+@click.option("--servers", required=True, help="host:port of the cluster's nodes, with commas in between.")
+@pki_option
+def apply_access(servers: str, pki_folder: Path) -> None:
+    """Make the access rules of a cluster that something else runs those of the exchange."""
+    keys = PkiFolder(pki_folder).kafka
+    tls = KafkaTls(*keys.client(BREAK_GLASS), keys.authority)
+    changes = access.apply(KafkaConnection(servers.split(","), tls, PREFIX, _ANSWER_SECONDS), PRINCIPALS)
+    click.echo(f"access rules: {changes.added} added, {changes.removed} taken away")
+
+
+@kafka.command()
+def fetch() -> None:
+    """See that Java is there, and fetch Kafka if it is not."""
+    distribution.java("kafka.Kafka")
+    click.echo(f"Kafka {distribution.version()}: {distribution.libraries()}")
+
+
+@kafka.command(name="compose")
+def write_compose() -> None:
+    """Generate deploy/compose.yaml from the settings."""
+    _COMPOSE.write_text(compose())
+
+
+def main() -> None:
+    """Run the command; an error that was foreseen is one message, and exit code 1."""
+    try:
+        kafka(prog_name="python -m deploy.kafka")
+    except (CaseExchangeError, KafkaFailed) as error:
+        click.echo(f"kafka: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The folder of a cluster: what it is, where its files are."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from deploy.kafka.errors import KafkaFailed
+from deploy.kafka.ports import free_ports
+from deploy.kafka.settings import Endpoint, Node, node_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from certs.kafka import KafkaFiles
+
+_ADDRESS: Final = "127.0.0.1"
+_PORTS_A_NODE: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFolder:
+    """Where a cluster on this machine lives. What was written stays when it is stopped."""
+
+    root: Path
+
+    def identity(self, nodes: int | None, ports: Sequence[int]) -> tuple[str, tuple[Node, ...]]:
+        """The cluster's id and nodes, as chosen when the folder was made, which may be now.
+
+        Raises:
+            KafkaFailed: it holds a cluster of another number of nodes, or no ports are free.
+        """
+        path = self.root / "cluster.json"
+        if not path.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            chosen = list(ports) or free_ports(_PORTS_A_NODE * (nodes or 1))
+            path.write_text(json.dumps({"cluster_id": new_cluster_id(), "ports": chosen}) + "\n")
+        known = json.loads(path.read_text())
+        groups = tuple(zip(*[iter(known["ports"])] * _PORTS_A_NODE, strict=True))
+        if nodes is not None and len(groups) != nodes:
+            message = (
+                f"{self.root} holds a cluster of {len(groups)} nodes, not of {nodes}; "
+                "stop it and remove the folder, records and all, to make another"
+            )
+            raise KafkaFailed(message)
+        return known["cluster_id"], tuple(
+            Node(number, *(Endpoint(_ADDRESS, port, _ADDRESS) for port in group))
+            for number, group in enumerate(groups, start=1)
+        )
+
+    def write_settings(self, node: Node, nodes: Sequence[Node], keys: KafkaFiles) -> None:
+        """Write a node's server.properties, which its process reads once, when it starts."""
+        data = self.data(node.number)
+        data.mkdir(parents=True, exist_ok=True)
+        settings = node_settings(
+            node,
+            nodes,
+            data=str(data),
+            keystore=str(keys.keystore(node.number).absolute()),
+            truststore=str(keys.authority.absolute()),
+        )
+        self.settings(node.number).write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+    def is_formatted(self, number: int) -> bool:
+        """Whether a node has its storage, with or without records."""
+        return (self.data(number) / "meta.properties").exists()
+
+    def data(self, number: int) -> Path:
+        """Where a node keeps its topics."""
+        return self._of(number) / "data"
+
+    def settings(self, number: int) -> Path:
+        """A node's server.properties. No other process has this path among its arguments."""
+        return self._of(number) / "server.properties"
+
+    def log(self, number: int) -> Path:
+        """What a node says of what it does."""
+        return self._of(number) / "node.log"
+
+    def pid_file(self, number: int) -> Path:
+        """The process id of a node that runs, or ran when whoever started it was ended."""
+        return self._of(number) / "pid"
+
+    def _of(self, number: int) -> Path:
+        return self.root / f"node-{number}"
+
+
+def new_cluster_id() -> str:
+    """An unpadded URL-safe UUID, as Kafka's own tool makes them, but never with a hyphen first, as of an option."""
+    return "c" + base64.urlsafe_b64encode(os.urandom(16)).decode()[1:22]

@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.kafka.errors import KafkaFailed
-
 from stage import EmbeddedStage, KafkaStage
 from world import AUDIT, INPUT, LAB, MINISTRY, NGO, POLICE, DemoFailed, World
+
+from deploy.kafka.errors import KafkaFailed
 
 SHANXI, HEBEI = POLICE
 STAGES = {"embedded": EmbeddedStage, "kafka": KafkaStage}

@@ -136,5 +136,7 @@ class KafkaStage:
         )
 
     def _running(self) -> KafkaCluster:
-        assert self._cluster is not None
+        if self._cluster is None:
+            message = "the demo's Kafka was not started"
+            raise RuntimeError(message)
         return self._cluster

@@ -101,7 +101,6 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
             stray.reason, stray.value = frame.reason, frame.value
             stray.value_size, stray.value_sha256 = frame.value_size, frame.value_sha256
         case PartitionEnd():
-            message.partition_end.SetInParent()
             message.partition_end.end_index = frame.end_index
             message.partition_end.right_hashes.extend(frame.right_hashes)
 

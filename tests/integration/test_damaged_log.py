@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from click.testing import CliRunner
 
+from broker.bootstrap import judges
 from broker.cli.verify import verify
 from broker.core.bundle import BundleEnd, BundleHeader, BundleSource, StrayRecord
 from broker.core.streams import AUDIT, DNA, Position, partition_of
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
 from broker.messagelog.sqlite.log import OFFSET_BITS
+from broker.services import bundling
 from broker.trust.system import SystemClock
 from tests.support.exchange import running_exchange
 from tests.support.replays import Bundle, bundle_maker, made, order, replayed
@@ -194,6 +196,20 @@ async def test_the_last_record_deleted_is_named_by_who_reads_the_log_for_no_brok
     (position,) = damage(damaged, delete(-1))
     bundle = await from_log(pki, damaged, tmp_path / "damaged.bundle")
     assert bundle.named() == [("RECORD_MISSING", position)]
+
+
+async def test_processes_that_judge_in_parallel_find_the_same_in_the_same_order(
+    pki: SamplePki, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundling, "_LEAVES", 3)
+    monkeypatch.setattr(bundling, "_BATCH_RECORDS", 1)
+    damage(damaged, delete(0, 3))
+    damage(damaged, set_to(2, "value", b"rubbish"))
+    bundle = await from_log(pki, damaged, tmp_path / "damaged.bundle")
+    alone = bundle.report()
+    assert len(bundle.named()) == 3
+    monkeypatch.setattr(judges, "_ONE_PROCESS_BYTES", 0)
+    assert bundle.report() == alone
 
 
 async def test_a_log_deleted_whole_is_named_from_its_first_position(

@@ -15,7 +15,7 @@ from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core import errors
-from broker.core.bundle import DirectoryDocument, PartitionRecords
+from broker.core.bundle import BundleHeader, DirectoryDocument, PartitionRecords
 from broker.core.streams import STREAMS
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.frames import frame_to
@@ -88,6 +88,14 @@ def test_the_report_says_as_json_what_it_covers(bundle: Bundle) -> None:
     # An auditor needs no child's record: both sections of every record were withheld.
     assert report["withheld_sections"] == 3 * len(CASES)
     assert {item["partition"].split("/")[0] for item in report["partitions"]} == set(STREAMS)
+
+
+def test_no_name_in_a_bundle_reaches_the_terminal_as_it_is(bundle: Bundle, tmp_path: Path) -> None:
+    header, *rest = bundle.frames()
+    assert isinstance(header, BundleHeader)
+    _, text = run(bundle.altered(tmp_path, [replace(header, purpose="audit\x1b[2J\x9b"), *rest]))
+    assert "purpose: audit?[2J?" in text
+    assert "\x1b" not in text
 
 
 def test_another_governance_key_checks_nothing(bundle: Bundle, tmp_path: Path) -> None:

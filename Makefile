@@ -46,7 +46,7 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 		$(RUN)/buf breaking protos --against ".git#tag=$$tag,subdir=protos"; \
 	else echo "protos: no release yet that they could break"; fi
 	$(RUN)/python docs/generate.py --check
-	$(RUN)/python -m pytest -q tests/unit tests/contract tests/architecture
+	$(RUN)/python -m pytest -q -m "not kafka" tests/unit tests/contract tests/architecture
 
 bench: $(STAMP) ## measure against the floors of the same run
 	PYTHONPATH=. $(RUN)/python bench/bench.py

@@ -35,12 +35,12 @@ def rewrite(partition: Path, old: bytes, new: bytes) -> None:
     if len(old) != len(new):
         message = "a segment's bytes are replaced by as many others"
         raise ValueError(message)
-    found = [(path, data) for path in sorted(partition.glob("*.log")) if old in (data := path.read_bytes())]
-    if len(found) != 1 or found[0][1].count(old) != 1:
+    segments = {path: path.read_bytes() for path in sorted(partition.glob("*.log"))}
+    if sum(content.count(old) for content in segments.values()) != 1:
         message = "the bytes do not stand in the partition exactly once"
         raise ValueError(message)
-    path, before = found[0]
-    data = bytearray(before.replace(old, new))
+    path = next(path for path, content in segments.items() if old in content)
+    data = bytearray(segments[path].replace(old, new))
     for begin, end in _batches(data):
         struct.pack_into(">I", data, begin + _CHECKSUM_AT, crc32c.crc32c(bytes(data[begin + _CHECKED_FROM : end])))
     path.write_bytes(data)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from broker.core.errors import ConfigInvalid, LogError
+from broker.core.errors import CaseExchangeError, ConfigInvalid, LogError
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
 from broker.messagelog.kafka.topics import TopicSettings
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
+from broker.trust.files import FileState
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.signing import Ed25519NoteSigner
 from broker.trust.system import SystemEntropy
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from broker.bootstrap.trust import BrokerTrust
     from broker.config.broker import BrokerConfig
     from broker.config.kafka import KafkaConfig
-    from broker.core.errors import CaseExchangeError
     from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner
 
 _log = structlog.get_logger("broker")
@@ -102,6 +103,8 @@ async def _open_kafka(
     )
     stack.push_async_callback(board.close)
     await board.open()
+    watching = asyncio.create_task(_watch_tls(config.kafka, connection, clock, config.trust.reload_seconds))
+    stack.callback(watching.cancel)
     return OpenedLog(log, store, board, signer)
 
 
@@ -115,8 +118,25 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
     config.check()
     check_tls_files(config.certificate, config.key, clock.now_ms())
     tls = KafkaTls(config.certificate, config.key, config.authorities)
-    tls.context()
     return KafkaConnection(config.servers, tls, config.prefix, config.timeout_seconds)
+
+
+async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Clock, seconds: float) -> None:
+    """Take up renewed TLS files, so that a broker outlives its certificate. Never returns."""
+    files = (config.certificate, config.key, config.authorities)
+    seen = [FileState.of(path) for path in files]
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            state = [FileState.of(path) for path in files]
+            if state != seen and connection.tls is not None:
+                # Certificate and key are replaced one after the other: until they match, this is tried again.
+                check_tls_files(config.certificate, config.key, clock.now_ms())
+                connection.tls.reload()
+                seen = state
+        except (OSError, CaseExchangeError) as error:
+            reason = error.reason if isinstance(error, CaseExchangeError) else type(error).__name__
+            _log.error("a renewed TLS file for Kafka cannot be used", reason=reason)
 
 
 def topic_settings(config: KafkaConfig, partitions: dict[str, int], record_bytes: int) -> TopicSettings:

@@ -83,9 +83,7 @@ class LogConfig:
         int, Setting("partitions of the stream cases; an embedded log keeps those it was made with", least=1, most=256)
     ] = 4
     dna_partitions: Annotated[int, Setting("of the stream dna, likewise", least=1, most=256)] = 4
-    notices_partitions: Annotated[
-        int, Setting("of the stream notices, likewise", least=1, most=256)
-    ] = 1
+    notices_partitions: Annotated[int, Setting("of the stream notices, likewise", least=1, most=256)] = 1
     tail_bytes: Annotated[int, Setting("newest records kept in memory", least=1 << 20)] = 32 << 20
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
@@ -35,26 +35,34 @@ _FRAME_BYTES: Final = 100_000_000
 """Largest answer taken from a server: a frame that claims more is an attack or a defect (CVE-2026-10142)."""
 
 
-class KafkaTls(NamedTuple):
-    """PEM files of our side of mutual TLS with Kafka."""
+class KafkaTls:
+    """Our side of mutual TLS with Kafka, from PEM files: TLS 1.2 or newer, our certificate, the server's name checked.
 
-    certificate: Path
-    key: Path
-    authorities: Path
+    Raises:
+        CertificateInvalid: a file cannot be used.
+    """
 
-    def context(self) -> ssl.SSLContext:
-        """A client's context: TLS 1.2 or newer, our certificate, the server's name checked.
+    def __init__(self, certificate: Path, key: Path, authorities: Path) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._authorities = authorities
+        self.context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Of authorities, only those in the file: none that the machine trusts are loaded.
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.reload()
+
+    def reload(self) -> None:
+        """Use the files as they are now, from the next connection of any client on.
 
         Raises:
             CertificateInvalid: a file cannot be used.
         """
         try:
-            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.authorities)
-            context.load_cert_chain(self.certificate, self.key)
+            self.context.load_verify_locations(cafile=self._authorities)
+            self.context.load_cert_chain(self._certificate, self._key)
         except (OSError, ssl.SSLError) as error:
-            message = f"the TLS files for Kafka cannot be used: {self.certificate.name}, {self.authorities.name}"
+            message = f"the TLS files for Kafka cannot be used: {self._certificate.name}, {self._authorities.name}"
             raise CertificateInvalid(message) from error
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +135,11 @@ class KafkaConnection:
             "reconnect_backoff_max_ms": _RECONNECT_MOST_MS,
         }
         if self.tls is not None:
-            common |= {"security_protocol": "SSL", "ssl_context": self.tls.context()}
+            common |= {"security_protocol": "SSL", "ssl_context": self.tls.context}
         return common
 
 
+_DEFECTS: Final = (kafka_errors.KafkaConfigurationError, kafka_errors.IllegalArgumentError)
 _ACCESS: Final = (
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.GroupAuthorizationFailedError,
@@ -147,8 +156,8 @@ def translate(error: Exception) -> CaseExchangeError:
     if isinstance(error, CaseExchangeError):
         return error
     name = type(error).__name__
-    if isinstance(error, kafka_errors.KafkaConfigurationError):
-        return Internal("the Kafka client was set up wrongly", kafka=name)
+    if isinstance(error, _DEFECTS) or not isinstance(error, kafka_errors.KafkaError | OSError):
+        return Internal("a defect in what is asked of Kafka, or in its client", kafka=name)
     if isinstance(error, _ACCESS):
         return LogAccessDenied("Kafka does not allow this to our principal", kafka=name)
     if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _PAGE_RECORDS: Final = 1000
 """Most entries fetched from Kafka at once, so that readers take turns."""
-_HEADROOM_BYTES: Final = 64 << 10
-"""Of headers and framing beside a value."""
+_PING_SECONDS: Final = 3.0
+"""A cluster that has not described itself by then does not take records now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +288,7 @@ class KafkaLog:
         """See ``MessageLog``: the topics are those that were opened, all have leaders and enough in-sync copies."""
         self._check_open()
         try:
-            async with asyncio.timeout(self._settings.connection.timeout_seconds):
+            async with asyncio.timeout(_PING_SECONDS):
                 states = await self._topics_thread.call(self._topics.look, list(STREAMS))
         except TimeoutError:
             message = "Kafka does not answer"

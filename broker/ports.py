@@ -299,6 +299,10 @@ class LogCursor(Protocol):
 class MessageLog(Protocol):
     """The store behind streams. Methods may be called concurrently."""
 
+    @property
+    def log_id(self) -> str:
+        """Names this incarnation of the log."""
+
     def partitions(self, stream: str) -> int:
         """How many partitions a stream has; the same for the log's whole life."""
 

@@ -1,4 +1,4 @@
-"""A broker on the embedded log: everything that one process is made of, started and stopped in order.
+"""A broker: everything that one process is made of, started and stopped in order.
 
 Start: trust, log, checkpoints, services, server; health says SERVING once the first checkpoints are signed and the log
 takes records. Stop: refuse new calls, end subscriptions in good order, let calls finish, then close the log.
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.bootstrap.log import open_log, reporter
 from broker.bootstrap.trust import BrokerTrust
-from broker.core.errors import CaseExchangeError, LogError
-from broker.core.streams import AUDIT, CASES, DNA, NOTICES
-from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.core.errors import CaseExchangeError
 from broker.server.auditor import AuditorServicer
 from broker.server.directory import DirectoryServicer
 from broker.server.limits import ServerLimits
@@ -24,13 +23,14 @@ from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
 from broker.server.subscriber import SubscriberServicer
 from broker.services.audittrail import AuditTrailService
+from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.deliveries import SubscribeLimits
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
-from broker.trust.signing import EcdsaSigner, Ed25519NoteSigner
+from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.trust.verification import InlineVerifier, ProcessVerifier
 from broker.wire.codec import ProtobufCodec
@@ -39,6 +39,7 @@ from broker.wire.tls import server_credentials
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
+    from broker.bootstrap.log import OpenedLog
     from broker.config.broker import BrokerConfig
     from broker.ports import Clock, SignatureVerifier
 
@@ -56,16 +57,15 @@ class Broker:
         *,
         clock: Clock,
         trust: BrokerTrust,
-        log: SqliteLog,
-        store: SqliteCheckpointStore,
+        opened: OpenedLog,
         signatures: SignatureVerifier,
     ) -> None:
         self._config = config
+        log, store = opened.log, opened.store
         self.log = log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
         signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
-        note_signer = Ed25519NoteSigner.load(config.signing.checkpoint_key_name, config.signing.checkpoint_key)
         directory = trust.directory
         self._audit = AuditTrailService(
             directory=directory, signer=signer, codec=codec, log=log, entropy=entropy, clock=clock
@@ -73,11 +73,12 @@ class Broker:
         self.follower = CheckpointFollower(
             log=log,
             store=store,
-            signer=note_signer,
+            board=opened.board,
+            signer=opened.signer,
             trust_domain=directory.current().trust_domain,
             clock=clock,
             settings=CheckpointSettings(config.checkpoints.interval_seconds, config.checkpoints.evidence_bound_seconds),
-            report=_report("checkpoints"),
+            report=reporter("checkpoints"),
         )
         self._publish = PublishService(
             directory=directory,
@@ -100,16 +101,16 @@ class Broker:
             clock=clock,
             limits=_subscribe_limits(config),
         )
-        replay = ReplayService(
-            directory=directory,
-            codec=codec,
+        bundles = BundleMaker(
             log=log,
             store=store,
-            signer=signer,
+            codec=codec,
+            directory=directory,
             material=trust.material,
-            audit=self._audit,
             clock=clock,
+            signer=signer,
         )
+        replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish),
@@ -136,7 +137,10 @@ class Broker:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
         await self._audit.directory_in_force()
-        await self.follower.follow_once()
+        # Where another process signs, and is slow to, this one serves without accepting records yet.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
+                await self.follower.first_pass()
         await self._server.start()
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
@@ -195,20 +199,10 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
     """
     clock = SystemClock()
     trust = BrokerTrust.load(config, clock)
-    folder = config.log.folder
-    partitions = {
-        CASES: config.log.cases_partitions,
-        DNA: config.log.dna_partitions,
-        NOTICES: config.log.notices_partitions,
-        AUDIT: 1,
-    }
     async with contextlib.AsyncExitStack() as stack:
-        log = await SqliteLog.open(folder / "log.db", clock, partitions=partitions, tail_bytes=config.log.tail_bytes)
-        stack.push_async_callback(log.close)
-        store = SqliteCheckpointStore(folder / "checkpoints.db")
-        stack.push_async_callback(store.close)
+        opened = await open_log(config, trust, clock, stack)
         signatures = _verifier(config, stack)
-        broker = Broker(config, clock=clock, trust=trust, log=log, store=store, signatures=signatures)
+        broker = Broker(config, clock=clock, trust=trust, opened=opened, signatures=signatures)
         await broker.start()
         stack.push_async_callback(broker.stop)
         yield broker
@@ -239,15 +233,6 @@ def _verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> Signatu
     verifier = ProcessVerifier()
     stack.callback(verifier.close)
     return verifier
-
-
-def _report(what: str) -> Callable[[CaseExchangeError], None]:
-    def report(error: CaseExchangeError) -> None:
-        fatal = isinstance(error, LogError)
-        tell = _log.critical if fatal else _log.error
-        tell(f"{what} failed", reason=error.reason, cause=error.message, remedy=error.remedy)
-
-    return report
 
 
 async def _logged(work: Callable[[], Awaitable[None]]) -> None:

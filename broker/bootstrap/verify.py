@@ -1,42 +1,36 @@
-"""Verify a bundle offline: files and keys to the pure judgement of broker/core/audit.py.
-
-Signatures cost most of it, so batches are judged by as many processes as there are processors.
-"""
+"""Verify a bundle offline: files and keys to the pure judgement of broker/core/audit.py."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import multiprocessing
 import os
 from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
-from typing import TYPE_CHECKING, Final, NamedTuple
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final
 
+from broker.bootstrap.judges import Trust, judges
 from broker.core.audit import AuditReport, BundleAudit
 from broker.core.bundle import (
     AuthorityCertificate,
     BundleDigest,
     BundleEnd,
     BundleHeader,
+    BundleSource,
     DirectoryDocument,
     Frame,
     PartitionEnd,
-    PartitionRecords,
+    PartitionLeaves,
     PartitionStart,
     RevocationListFile,
+    StrayRecord,
 )
 from broker.core.checkpoint import VerifierKey
-from broker.core.errors import BundleInvalid, CaseExchangeError, DirectoryInvalid
+from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, DirectoryVersion, error
 from broker.core.judge import BatchJudge
-from broker.trust.directory import open_directory
-from broker.trust.keyring import DirectoryKeyring
-from broker.trust.keys import load_verification_key
-from broker.trust.revocation import RevocationLists
 from broker.trust.signing import note_verifier
-from broker.wire.bundle import frame_from, read_frames
+from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
+from broker.wire.frames import frame_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,32 +41,6 @@ if TYPE_CHECKING:
 
 _RECORDS_TAG: Final = b"\x32"
 """How a frame of records begins (field 6 of BundleFrame): such frames go to the judges unparsed."""
-_ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024
-"""Bundles up to this size are judged here: starting processes would take longer."""
-
-
-class _Trust(NamedTuple):
-    """What a judge is made from. Picklable."""
-
-    governance_key: Path
-    directories: tuple[DirectoryDocument, ...]
-    authorities: tuple[bytes, ...]
-    revocation_lists: tuple[bytes, ...]
-
-    def versions(self) -> list[DirectoryVersion]:
-        """The directory versions, each signed by the pinned key, with their certificates.
-
-        Raises:
-            DirectoryInvalid, RevocationListInvalid, CertificateInvalid
-        """
-        key = load_verification_key(self.governance_key)
-        versions: list[DirectoryVersion] = []
-        for document in self.directories:
-            directory = open_directory(document.document, key)
-            revocations = RevocationLists(self.revocation_lists, directory.signing_authorities, grace_ms=0)
-            keyring = DirectoryKeyring(directory, revocations)
-            versions.append(DirectoryVersion(document.in_force_from_ms, directory, keyring))
-        return versions
 
 
 def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], None]) -> AuditReport:
@@ -85,20 +53,27 @@ def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], No
 
     Raises:
         BundleInvalid: the file is no bundle, or its beginning cannot be read: nothing could be checked.
-        DirectoryInvalid: the bundle's directory is not signed by the pinned key: nothing could be checked.
+        DirectoryInvalid: no directory in the bundle is signed by the pinned key: nothing could be checked.
         KeyInvalid, RevocationListInvalid, CertificateInvalid: as their names say.
     """
     try:
         with path.open("rb") as file:
             frames = _Frames(read_frames(file))
             header, trust = _beginning(frames, governance_key)
+            trust, passed_over = trust.sifted()
             versions = trust.versions()
-            _check_order(versions)
-            audit = BundleAudit(header, versions[-1].directory, _log_keys(versions))
+            from_ms = versions[0].in_force_from_ms
+            audit = BundleAudit(header, versions[-1].directory, _log_keys(versions), directories_from_ms=from_ms)
+            for finding in passed_over:
+                audit.add(finding)
             _check_authorities(audit, trust, versions)
-            own = BatchJudge(versions, ProtobufCodec())
-            with _judges(own, trust, path.stat().st_size) as judge:
-                end = _follow(frames, audit, judge, own.check_exchange, progress)
+            own = BatchJudge(versions, ProtobufCodec(), header.source)
+
+            def check_end(end: BundleEnd) -> None:
+                _check_end(header, end, frames.digest, audit, own.check_exchange)
+
+            with judges(own, trust, path.stat().st_size) as judge:
+                end = _follow(frames, audit, judge, check_end, progress)
             return audit.finish(end, frames.read - (end is not None))
     except OSError as failure:
         message = f"the bundle cannot be read: {failure.strerror}"
@@ -127,7 +102,7 @@ class _Frames:
         return taken
 
 
-def _beginning(frames: _Frames, governance_key: Path) -> tuple[BundleHeader, _Trust]:
+def _beginning(frames: _Frames, governance_key: Path) -> tuple[BundleHeader, Trust]:
     header = frame_from(frames.take())
     if not isinstance(header, BundleHeader):
         message = "the bundle does not begin with its header"
@@ -149,18 +124,10 @@ def _beginning(frames: _Frames, governance_key: Path) -> tuple[BundleHeader, _Tr
     if not directories:
         message = "the bundle holds no directory, so nothing in it can be checked"
         raise BundleInvalid(message)
-    return header, _Trust(governance_key, tuple(directories), tuple(authorities), tuple(revocation_lists))
+    return header, Trust(governance_key, header.source, tuple(directories), tuple(authorities), tuple(revocation_lists))
 
 
-def _check_order(versions: list[DirectoryVersion]) -> None:
-    for earlier, later in itertools.pairwise(versions):
-        rises = earlier.directory.version < later.directory.version
-        if not rises or earlier.in_force_from_ms > later.in_force_from_ms:
-            message = "the bundle's directory versions are not in order"
-            raise DirectoryInvalid(message)
-
-
-def _check_authorities(audit: BundleAudit, trust: _Trust, versions: list[DirectoryVersion]) -> None:
+def _check_authorities(audit: BundleAudit, trust: Trust, versions: list[DirectoryVersion]) -> None:
     listed = {authority for version in versions for authority in version.directory.signing_authorities}
     if not set(trust.authorities) <= listed:
         audit.add(error("CERTIFICATE_INVALID", "the bundle holds an authority that no signed directory names"))
@@ -175,17 +142,17 @@ def _follow(
     frames: _Frames,
     audit: BundleAudit,
     judge: Callable[[StreamPartition, bytes], Future[BatchReport]],
-    check_exchange: Callable[[bytes, Signature], None],
+    check_end: Callable[[BundleEnd], None],
     progress: Callable[[int], None],
 ) -> BundleEnd | None:
-    """Take the rest of the bundle in its order; what cannot be read is a finding, and ends it."""
-    waiting: deque[tuple[Future[BatchReport], int]] = deque()
+    """Take the rest of the bundle in its order. What cannot be read is a finding; other than records, it ends it."""
+    waiting: deque[tuple[Future[BatchReport] | Frame, int]] = deque()
     partition: StreamPartition | None = None
 
     def settle(keep: int) -> None:
         while len(waiting) > keep:
-            report, size = waiting.popleft()
-            audit.add_batch(report.result())
+            step, size = waiting.popleft()
+            _settle(step, audit)
             progress(size)
 
     most = 4 * (os.cpu_count() or 1)
@@ -193,87 +160,66 @@ def _follow(
         while (data := frames.peek()) is not None:
             if data.startswith(_RECORDS_TAG) and partition is not None:
                 waiting.append((judge(partition, data), len(data)))
-                settle(most)
+            elif isinstance(frame := frame_from(data), BundleEnd):
+                settle(0)
+                check_end(frame)
                 frames.take()
-                continue
-            settle(0)
-            frame = frame_from(data)
-            if isinstance(frame, BundleEnd):
-                _check_end(frame, frames, audit, check_exchange)
-            frames.take()
-            progress(len(data))
-            if isinstance(frame, BundleEnd):
                 if frames.peek() is not None:
                     audit.add(error("BUNDLE_INVALID", "something follows the bundle's last frame"))
                 return frame
-            partition = _place(frame, audit, partition)
+            else:
+                partition = _partition_after(frame, partition)
+                waiting.append((frame, len(data)))
+            settle(most)
+            frames.take()
+        settle(0)
     except CaseExchangeError as failure:
         settle(0)
         audit.add(error(failure.reason, failure.message))
-    settle(0)
     return None
 
 
-def _check_end(
-    end: BundleEnd, frames: _Frames, audit: BundleAudit, check_exchange: Callable[[bytes, Signature], None]
-) -> None:
-    try:
-        check_exchange(frames.digest.message(), end.signature)
-    except CaseExchangeError as failure:
-        message = f"the exchange did not sign this bundle as it is: {failure.message}"
-        audit.add(error("BUNDLE_ALTERED", message))
-
-
-def _place(frame: Frame, audit: BundleAudit, partition: StreamPartition | None) -> StreamPartition | None:
-    match frame:
+def _settle(step: Future[BatchReport] | Frame, audit: BundleAudit) -> None:
+    match step:
+        case Future():
+            try:
+                audit.add_batch(step.result())
+            except CaseExchangeError as failure:
+                audit.add(error(failure.reason, failure.message))
         case PartitionStart():
-            audit.start_partition(frame)
-            return frame.partition
+            audit.start_partition(step)
+        case PartitionLeaves():
+            audit.add_leaves(step)
+        case StrayRecord():
+            audit.add_stray(step)
         case PartitionEnd():
-            audit.end_partition(frame)
-            return None
+            audit.end_partition(step)
         case _:
             audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
+
+
+def _partition_after(frame: Frame, partition: StreamPartition | None) -> StreamPartition | None:
+    match frame:
+        case PartitionStart():
+            return frame.partition
+        case PartitionEnd():
+            return None
+        case _:
             return partition
 
 
-@contextlib.contextmanager
-def _judges(
-    own: BatchJudge, trust: _Trust, size: int
-) -> Iterator[Callable[[StreamPartition, bytes], Future[BatchReport]]]:
-    if size <= _ONE_PROCESS_BYTES:
-
-        def here(partition: StreamPartition, data: bytes) -> Future[BatchReport]:
-            done: Future[BatchReport] = Future()
-            try:
-                done.set_result(_judge(own, partition, data))
-            except CaseExchangeError as failure:
-                done.set_exception(failure)
-            return done
-
-        yield here
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(mp_context=context, initializer=_start_judge, initargs=(trust,)) as pool:
-        yield lambda partition, data: pool.submit(_judge_there, partition, data)
-
-
-def _judge(judge: BatchJudge, partition: StreamPartition, data: bytes) -> BatchReport:
-    frame = frame_from(data)
-    if not isinstance(frame, PartitionRecords):
-        message = "a frame of the bundle is not the records that it begins like"
-        raise BundleInvalid(message)
-    return judge.judge(partition, frame)
-
-
-_own_judge: BatchJudge
-
-
-def _start_judge(trust: _Trust) -> None:
-    # A worker process has exactly one judge for its whole life; executors offer no other place for it.
-    global _own_judge  # noqa: PLW0603
-    _own_judge = BatchJudge(trust.versions(), ProtobufCodec())
-
-
-def _judge_there(partition: StreamPartition, data: bytes) -> BatchReport:
-    return _judge(_own_judge, partition, data)
+def _check_end(
+    header: BundleHeader,
+    end: BundleEnd,
+    digest: BundleDigest,
+    audit: BundleAudit,
+    check_exchange: Callable[[bytes, Signature], None],
+) -> None:
+    if end.signature is not None:
+        try:
+            check_exchange(digest.message(), end.signature)
+        except CaseExchangeError as failure:
+            message = f"the exchange did not sign this bundle as it is: {failure.message}"
+            audit.add(error("BUNDLE_ALTERED", message))
+    elif header.source is BundleSource.BROKER:
+        audit.add(error("BUNDLE_ALTERED", "a broker made this bundle, it says, and the exchange did not sign it"))

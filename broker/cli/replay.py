@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from broker.bootstrap.directreplay import replay_from_kafka
 from broker.bootstrap.edge import connect
 from broker.cli.options import profile_option
 from broker.client.auditor import Auditor
@@ -19,13 +20,14 @@ from broker.config.edge import EdgeConfig
 from broker.config.loader import load
 from broker.core.errors import BundleInvalid, SetupInvalid
 from broker.core.streams import STREAMS
+from broker.services.replay import ReplayRequest
 from broker.trust.files import sync_folder
 from broker.wire.bundle import MAGIC, write_frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from broker.client.auditor import ReplayedFrame
+    from broker.core.bundle import SerializedFrame
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
@@ -33,6 +35,11 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 @click.command()
 @profile_option
 @click.option("--purpose", required=True, help="Why the log is read. It becomes part of the audit stream.")
+@click.option(
+    "--from-kafka",
+    is_flag=True,
+    help="Read the message log itself with the profile's [kafka] section, without asking any broker.",
+)
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The bundle to write.")
 @click.option(
     "--stream", "streams", multiple=True, type=click.Choice(STREAMS), help="May be repeated; without it, all allowed."
@@ -40,9 +47,19 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 @click.option("--from", "begin", type=_TIME, help="Records accepted at or after this time (UTC).")
 @click.option("--until", type=_TIME, help="Records accepted before this time (UTC).")
 def replay(
-    profile: Path, *, purpose: str, out: Path, streams: tuple[str, ...], begin: datetime | None, until: datetime | None
+    profile: Path,
+    *,
+    purpose: str,
+    from_kafka: bool,
+    out: Path,
+    streams: tuple[str, ...],
+    begin: datetime | None,
+    until: datetime | None,
 ) -> None:
     """Take the log home as one portable bundle, to be checked offline with `case-exchange verify`.
+
+    A broker keeps in the audit stream who replayed what and why. With --from-kafka no broker takes part, and so nothing
+    is kept but what Kafka itself logs; the bundle then holds no word of a broker, and verify says so.
 
     Exit codes: 0 the bundle is complete, 1 refused or broken off (nothing is left behind), 2 wrong settings.
 
@@ -53,19 +70,24 @@ def replay(
         message = f"{out} is there already; a bundle is evidence and is never overwritten"
         raise SetupInvalid(message)
 
-    def ask(auditor: Auditor) -> AsyncIterator[ReplayedFrame]:
-        return auditor.replay(purpose, streams=streams, accepted_from_ms=_ms(begin), accepted_until_ms=_ms(until))
-
-    records = asyncio.run(_replay(config, out, ask))
+    request = ReplayRequest(purpose, streams, _ms(begin), _ms(until))
+    frames = replay_from_kafka(config, request) if from_kafka else _ask_broker(config, request)
+    records = asyncio.run(_write(frames, out))
     click.echo(f"{out}: {records} records; next: case-exchange verify {out} --root governance.pem")
 
 
-async def _replay(config: EdgeConfig, out: Path, ask: Callable[[Auditor], AsyncIterator[ReplayedFrame]]) -> int:
+async def _ask_broker(config: EdgeConfig, request: ReplayRequest) -> AsyncIterator[SerializedFrame]:
     async with connect(config) as channel:
-        return await _write(ask(Auditor(channel)), out)
+        async for frame in Auditor(channel).replay(
+            request.purpose,
+            streams=request.streams,
+            accepted_from_ms=request.accepted_from_ms,
+            accepted_until_ms=request.accepted_until_ms,
+        ):
+            yield frame
 
 
-async def _write(frames: AsyncIterator[ReplayedFrame], out: Path) -> int:
+async def _write(frames: AsyncIterator[SerializedFrame], out: Path) -> int:
     """Write a bundle whole, or leave nothing."""
     partial = out.with_name(f".{out.name}.part")
     console = Console(stderr=True)

@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
@@ -14,11 +14,17 @@ from rich.progress import Progress
 
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.main import REFUSED, could_not
+from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 
 if TYPE_CHECKING:
     from broker.core.audit import AuditReport
     from broker.core.findings import Finding
+
+_SOURCES: Final = {
+    BundleSource.BROKER: "made by a broker, which gives receipts and signs the whole bundle for the exchange",
+    BundleSource.MESSAGE_LOG: "read from the message log by its maker; no broker gave receipts or signed the whole",
+}
 
 
 @click.command()
@@ -53,22 +59,26 @@ def verify(bundle: Path, root: Path, *, as_json: bool) -> None:
 
 def _print(report: AuditReport) -> None:
     header = report.header
-    click.echo(f"{header.trust_domain}: replayed by {header.auditor} at {_time(header.created_at_ms)}")
-    click.echo(f"purpose: {header.purpose}")
+    _say(f"{header.trust_domain}: replayed by {header.auditor} at {_time(header.created_at_ms)}")
+    _say(f"purpose: {header.purpose}")
+    _say(f"source: {_SOURCES[header.source]}")
     for item in report.partitions:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
-        click.echo(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
-    click.echo(
-        f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries"
-    )
+        _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
+    _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
     for finding in report.findings:
-        click.echo(_line(finding))
+        _say(_line(finding))
     if report.findings_left_out:
-        click.echo(f"and {report.findings_left_out} findings more")
+        _say(f"and {report.findings_left_out} findings more")
     if report.clean:
-        click.echo("nothing is wrong: every record is present, unmodified, and signed by whom it says")
+        _say("nothing is wrong: every record is present, unmodified, and signed by whom it says")
     else:
-        click.echo("THE LOG IS NOT WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+        _say("THE LOG IS NOT WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+
+
+def _say(text: str) -> None:
+    # Names in a bundle are whatever its maker wrote: they must not be able to play with a terminal.
+    click.echo("".join(character if character.isprintable() else "?" for character in text))
 
 
 def _line(finding: Finding) -> str:
@@ -84,6 +94,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "trust_domain": header.trust_domain,
         "auditor": header.auditor,
         "purpose": header.purpose,
+        "source": header.source.value,
         "created_at": _time(header.created_at_ms),
         "accepted_from": _time(header.accepted_from_ms),
         "accepted_until": _time(header.accepted_until_ms),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.client.connection import typed_errors
-from broker.core.errors import ProofInvalid
+from broker.core.bundle import SerializedFrame
+from broker.core.errors import BundleInvalid, ProofInvalid
 from broker.core.merkle import leaf_hash, verify_consistency, verify_inclusion
 from broker.wire.times import set_ms
 from caseexchange.broker.v1 import (
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     import grpc
 
     from broker.core.streams import Position, StreamPartition
-
-
-class ReplayedFrame(NamedTuple):
-    """One frame of a bundle: its bytes in a bundle file, how many records are in it, and whether it is the last."""
-
-    data: bytes
-    records: int
-    last: bool
 
 
 class InclusionEvidence(NamedTuple):
@@ -88,11 +81,12 @@ class Auditor:
         streams: Sequence[str] = (),
         accepted_from_ms: int | None = None,
         accepted_until_ms: int | None = None,
-    ) -> AsyncIterator[ReplayedFrame]:
+    ) -> AsyncIterator[SerializedFrame]:
         """The frames of a bundle, in order. Times are milliseconds since the Unix epoch; None: unbounded.
 
         Raises:
             CaseExchangeError: refused, or broken off; a bundle without its last frame proves nothing about the rest.
+            BundleInvalid: the broker says that it did not make the bundle. It must sign what it hands over.
         """
         request = auditor_pb2.ReplayRequest(purpose=purpose, streams=streams)
         if accepted_from_ms is not None:
@@ -102,8 +96,11 @@ class Auditor:
         with typed_errors():
             async for response in self._stub.Replay(request):
                 frame = response.frame
+                if frame.HasField("header") and frame.header.source != auditor_pb2.BUNDLE_SOURCE_BROKER:
+                    message = "the broker hands over a bundle that it does not answer for"
+                    raise BundleInvalid(message)
                 data = frame.SerializeToString(deterministic=True)
-                yield ReplayedFrame(data, len(frame.partition_records.entries), frame.HasField("end"))
+                yield SerializedFrame(data, len(frame.partition_records.entries), frame.HasField("end"))
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note."""

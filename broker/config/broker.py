@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the loader reads the annotations at run time
 from typing import Annotated
 
+from broker.config.kafka import KafkaConfig
 from broker.config.loader import LoggingConfig, Setting
 
 
@@ -69,16 +70,20 @@ class TrustConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:
-    """[log]: the embedded message log."""
+    """[log]: the message log, embedded or on Kafka."""
 
-    folder: Annotated[Path, Setting("folder of the log and its checkpoints; made if it is not there")]
+    backend: Annotated[str, Setting("embedded: SQLite files of this one process; kafka: the cluster of [kafka]")] = (
+        "embedded"
+    )
+    folder: Annotated[
+        Path,
+        Setting("folder of the log and its checkpoints, made if it is not there; with Kafka only copies are in it"),
+    ]
     cases_partitions: Annotated[
-        int, Setting("partitions of the stream cases, when the log is new", least=1, most=256)
+        int, Setting("partitions of the stream cases; an embedded log keeps those it was made with", least=1, most=256)
     ] = 4
-    dna_partitions: Annotated[int, Setting("partitions of the stream dna, when the log is new", least=1, most=256)] = 4
-    notices_partitions: Annotated[
-        int, Setting("partitions of the stream notices, when the log is new", least=1, most=256)
-    ] = 1
+    dna_partitions: Annotated[int, Setting("of the stream dna, likewise", least=1, most=256)] = 4
+    notices_partitions: Annotated[int, Setting("of the stream notices, likewise", least=1, most=256)] = 1
     tail_bytes: Annotated[int, Setting("newest records kept in memory", least=1 << 20)] = 32 << 20
 
 
@@ -132,4 +137,5 @@ class BrokerConfig:
     records: RecordsConfig = field(default_factory=RecordsConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     subscriptions: SubscriptionsConfig = field(default_factory=SubscriptionsConfig)
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

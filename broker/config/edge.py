@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the loader reads the annotations at run time
 from typing import Annotated
 
+from broker.config.kafka import KafkaConfig
 from broker.config.loader import LoggingConfig, Setting
 
 
@@ -47,4 +48,5 @@ class EdgeConfig:
     broker: BrokerAddress
     agency: AgencyConfig
     trust: PinnedTrust
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

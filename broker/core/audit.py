@@ -2,49 +2,46 @@
 
 Batches are judged one by one (broker/core/judge.py); here, over all of them:
 
-1. the header names the exchange whose directory is pinned
+1. the header names the exchange whose directory is pinned, and the bundle holds the directory versions that were in
+   force when its records were accepted: HEADER_INVALID, DIRECTORY_MISSING
 2. each partition's checkpoint is signed by a log key of the directory, and names that partition: CHECKPOINT_INVALID
-3. its entries stand in order, and hash, with what lies left and right of the period, to the signed root:
-   TREE_MISMATCH. So none is missing, extra or changed
+3. the leaves that the bundle lists of it hash, with what lies left and right of the period, to the signed root:
+   TREE_MISMATCH. Then each stands for the entry at its position, and no other entry stands there: RECORD_MISSING,
+   RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of one log: OUT_OF_ORDER, LOG_CHANGED
 4. no record stands twice: RECORD_REPEATED
 5. each publisher's numbers to each recipient run on: SEQUENCE_REPEATED, SEQUENCE_GAP
 6. what the audit stream says was delivered went to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
+
+Findings come partition by partition, and within each in order of position (broker/core/partitionaudit.py does (2) and
+(3)), so the first finding with a position is the first bad one.
 """
 
 from __future__ import annotations
 
 import itertools
-from base64 import b64encode
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, checkpoint_origin, parse_note, verify_note
-from broker.core.errors import CheckpointInvalid, ProofInvalid
-from broker.core.findings import Delivery, Finding, Severity, error, warning
-from broker.core.merkle import CompactRange, range_coordinates
+from broker.core.findings import (
+    CHANGE_OF_DIRECTORY_MS,
+    MAX_FINDINGS,
+    Delivery,
+    Finding,
+    Severity,
+    error,
+    warning,
+)
+from broker.core.partitionaudit import PartitionAudit, PartitionReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionStart
+    from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
     from broker.core.findings import BatchReport, EntryFacts
     from broker.core.policy import Directory
-    from broker.core.streams import Position, StreamPartition
-
-MAX_FINDINGS: Final = 1000
-"""Findings kept; the rest are only counted."""
-
-
-class PartitionReport(NamedTuple):
-    """One partition: its checkpoint, and which of the tree's leaves the bundle holds."""
-
-    partition: StreamPartition
-    tree_size: int
-    root: str
-    first_index: int
-    end_index: int
+    from broker.core.streams import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +62,6 @@ class AuditReport:
         return not self.findings_left_out and all(item.severity is not Severity.ERROR for item in self.findings)
 
 
-class _Partition:
-    """The partition begun last."""
-
-    def __init__(self, start: PartitionStart, checkpoint: Checkpoint | None, tree: CompactRange | None) -> None:
-        self.start = start
-        self.checkpoint = checkpoint
-        self.tree = tree
-        self.records = 0
-        self.last: EntryFacts | None = None
-
-
 class BundleAudit:
     """Takes a bundle's frames, and the reports on its batches, in the order of the bundle."""
 
@@ -84,14 +70,25 @@ class BundleAudit:
         header: BundleHeader,
         directory: Directory,
         verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
+        *,
+        directories_from_ms: int,
     ) -> None:
-        """Begin with the first frame, the newest directory in the bundle, and its log keys by name and id."""
+        """Begin.
+
+        Args:
+            header: the first frame.
+            directory: the newest in the bundle.
+            verifiers: of the log keys, by name and id.
+            directories_from_ms: when the oldest directory in the bundle came into force.
+        """
         self._header = header
+        self._directories_from_ms = directories_from_ms
+        self._directory_missing = False
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers
         self._findings: list[Finding] = []
         self._left_out = 0
-        self._partition: _Partition | None = None
+        self._partition: PartitionAudit | None = None
         self._partitions: list[PartitionReport] = []
         self._record_ids: set[bytes] = set()
         self._addressed: dict[Position, tuple[str, ...]] = {}
@@ -115,13 +112,14 @@ class BundleAudit:
         self._end_unfinished()
         if any(report.partition == start.partition for report in self._partitions):
             self.add(error("BUNDLE_INVALID", f"the partition {start.partition} stands twice in the bundle"))
-        checkpoint, tree = None, None
-        try:
-            checkpoint = self._checkpoint(start)
-            tree = CompactRange(start.first_index, start.left_hashes)
-        except (CheckpointInvalid, ProofInvalid) as refused:
-            self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
-        self._partition = _Partition(start, checkpoint, tree)
+        self._partition = PartitionAudit(start, self._header, self._trust_domain, self._verifiers)
+
+    def add_leaves(self, listed: PartitionLeaves) -> None:
+        """The next leaves of the partition begun last."""
+        if self._partition is None:
+            self.add(error("BUNDLE_INVALID", "leaves stand outside of a partition"))
+        else:
+            self._partition.add_leaves(listed)
 
     def add_batch(self, report: BatchReport) -> None:
         """A batch of the partition begun last, judged."""
@@ -129,16 +127,18 @@ class BundleAudit:
         if partition is None:
             self.add(error("BUNDLE_INVALID", "records stand outside of a partition"))
             return
-        for finding in report.findings:
-            self.add(finding)
+        partition.add_batch(report)
         for facts in report.facts:
             self._take(partition, facts)
-        for hashed in report.leaf_hashes:
-            partition.records += 1
-            if partition.tree is not None:
-                partition.tree.append(hashed)
-        self._records += len(report.leaf_hashes)
+        self._records += len(report.leaves)
         self._deliveries += report.deliveries
+
+    def add_stray(self, stray: StrayRecord) -> None:
+        """Something in the partition begun last that is no record."""
+        if self._partition is None:
+            self.add(error("BUNDLE_INVALID", "a stray stands outside of a partition"))
+        else:
+            self._partition.add_stray(stray)
 
     def end_partition(self, end: PartitionEnd) -> None:
         """The partition begun last ends: check (3)."""
@@ -146,32 +146,10 @@ class BundleAudit:
         if partition is None:
             self.add(error("BUNDLE_INVALID", "a partition ends that was not begun"))
             return
-        start, checkpoint = partition.start, partition.checkpoint
-        if end.end_index != start.first_index + partition.records:
-            message = f"{start.partition}: the bundle promises leaves up to {end.end_index} and has {partition.records}"
-            self.add(error("RECORD_MISSING", message))
-        if checkpoint is None or partition.tree is None:
-            return
-        root = self._root(partition, checkpoint.size, end)
-        if root != checkpoint.root:
-            message = (
-                f"{start.partition}: the records are not those of the signed checkpoint of size {checkpoint.size}: "
-                "one is missing, extra or changed"
-            )
-            self.add(error("TREE_MISMATCH", message))
-        if self._header.accepted_from_ms is None and start.first_index:
-            self.add(error("RECORD_MISSING", f"{start.partition}: the bundle leaves out the log's beginning"))
-        if self._header.accepted_until_ms is None and end.end_index != checkpoint.size:
-            self.add(error("RECORD_MISSING", f"{start.partition}: the bundle leaves out the log's end"))
-        self._partitions.append(
-            PartitionReport(
-                start.partition,
-                checkpoint.size,
-                b64encode(checkpoint.root).decode(),
-                start.first_index,
-                end.end_index,
-            )
-        )
+        report = partition.end(end)
+        self._take_findings(partition)
+        if report is not None:
+            self._partitions.append(report)
 
     def finish(self, end: BundleEnd | None, frames: int) -> AuditReport:
         """The bundle is over: checks (5) to (7).
@@ -185,6 +163,9 @@ class BundleAudit:
             self.add(error("BUNDLE_INVALID", "the bundle breaks off before its last frame"))
         elif (end.frames, end.records) != (frames, self._records):
             self.add(error("BUNDLE_INVALID", "the bundle's last frame promises other numbers of frames or records"))
+        if self._directory_missing:
+            message = "the directory that was in force at the beginning is not here; the first that is stood in for it"
+            self.add(error("DIRECTORY_MISSING", message))
         self._check_partitions()
         for finding in (*self._sequence_findings(), *self._delivery_findings()):
             self.add(finding)
@@ -201,59 +182,32 @@ class BundleAudit:
             self._left_out,
         )
 
-    def _checkpoint(self, start: PartitionStart) -> Checkpoint:
-        note = parse_note(start.note)
-        verify_note(note, self._verifiers)
-        checkpoint = Checkpoint.parse(note.text)
-        if checkpoint.origin != checkpoint_origin(self._trust_domain, start.partition):
-            message = "the checkpoint is another partition's"
-            raise CheckpointInvalid(message)
-        return checkpoint
-
-    def _take(self, partition: _Partition, facts: EntryFacts) -> None:
-        last = partition.last
-        if last is not None and (
-            facts.position.offset <= last.position.offset or facts.accepted_at_ms < last.accepted_at_ms
-        ):
-            message = "the entry stands before the one that precedes it in the bundle"
-            self.add(error("OUT_OF_ORDER", message, facts.record_id, facts.position))
-        if last is not None and (facts.log_id != last.log_id or facts.epoch < last.epoch):
-            message = "the entry is said to be of another log, or an earlier leader, than the one that precedes it"
-            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
-        partition.last = facts
-        begin, until = self._header.accepted_from_ms, self._header.accepted_until_ms
-        if (begin is not None and facts.accepted_at_ms < begin) or (
-            until is not None and facts.accepted_at_ms >= until
-        ):
-            self.add(error("OUT_OF_PERIOD", "the entry lies outside of the period", facts.record_id, facts.position))
+    def _take(self, partition: PartitionAudit, facts: EntryFacts) -> None:
+        if facts.accepted_at_ms < self._directories_from_ms - CHANGE_OF_DIRECTORY_MS:
+            self._directory_missing = True
         # (4) Once.
         record_id = bytes.fromhex(facts.record_id.replace("-", ""))
         if record_id in self._record_ids:
-            self.add(error("RECORD_REPEATED", "the record stands twice", facts.record_id, facts.position))
+            partition.add(error("RECORD_REPEATED", "the record stands twice", facts.record_id, facts.position))
         self._record_ids.add(record_id)
         self._withheld += facts.withheld_sections
         self._addressed[facts.position] = tuple(agency for agency, _ in facts.recipients)
         for agency, sequence in facts.recipients:
             self._sequences[facts.publisher, agency].append(sequence)
 
-    def _root(self, partition: _Partition, size: int, end: PartitionEnd) -> bytes | None:
-        tree = partition.tree
-        if tree is None or tree.size > size:
-            return None
-        coordinates = range_coordinates(tree.size, size)
-        if len(coordinates) != len(end.right_hashes):
-            return None
-        try:
-            for (level, _), node in zip(coordinates, end.right_hashes, strict=True):
-                tree.append_subtree(level, node)
-        except ProofInvalid:
-            return None
-        return tree.root()
+    def _take_findings(self, partition: PartitionAudit) -> None:
+        for place, finding in enumerate(partition.findings()):
+            # However many were found elsewhere, each partition's first bad position is told.
+            if place == 0:
+                self._findings.append(finding)
+            else:
+                self.add(finding)
+        self._left_out += partition.findings_left_out
 
     def _end_unfinished(self) -> None:
         if self._partition is not None:
-            message = f"{self._partition.start.partition}: the bundle breaks off within the partition"
-            self.add(error("BUNDLE_INVALID", message, position=_position_of(self._partition.last)))
+            self._partition.break_off()
+            self._take_findings(self._partition)
             self._partition = None
 
     def _check_partitions(self) -> None:
@@ -292,7 +246,3 @@ def _gap(publisher: str, recipient: str, first: int, last: int) -> Finding:
     # A publisher's number is also used up by a record that was refused, so a gap alone accuses nobody.
     message = f"{numbers} of {publisher} to {recipient} are not here: never sent, refused, or outside of this bundle"
     return warning("SEQUENCE_GAP", message)
-
-
-def _position_of(facts: EntryFacts | None) -> Position | None:
-    return None if facts is None else facts.position

@@ -322,9 +322,7 @@ class LogAccessDenied(LogError):
     """Kafka's access rules do not allow what this process needs."""
 
     reason = "LOG_ACCESS_DENIED"
-    remedy = (
-        "Operator: see that the TLS certificate is the right principal's and that its rules are those of docs/kafka.md."
-    )
+    remedy = "Operator: see that the TLS certificate is the right principal's, and its rules those of docs/kafka.md."
 
 
 class CheckpointConflict(LogError):

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from sys import maxsize
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from broker.core.body import Body
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
     from broker.core.receipt import ReceiptStatement
     from broker.core.streams import Position
+
+
+MAX_FINDINGS: Final = 1000
+"""Findings kept; the rest are only counted."""
+
+CHANGE_OF_DIRECTORY_MS: Final = 10_000
+"""A directory is in force at the broker a moment before the audit stream says so: so near, either version will do."""
 
 
 class Severity(Enum):
@@ -31,6 +42,37 @@ class Finding(NamedTuple):
     message: str
     record_id: str = ""
     position: Position | None = None
+
+
+class FindingsByPosition:
+    """The findings of one partition in order of position, then those that have none.
+
+    Where there are too many, those of the lowest positions are kept, so that the first bad position is never lost.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, int, Finding]] = []
+        self._added = 0
+
+    def add(self, finding: Finding) -> None:
+        """Take in one."""
+        offset = maxsize if finding.position is None else finding.position.offset
+        # Numbered, so that findings of one position keep the order in which they were made.
+        insort(self._kept, (offset, self._added, finding))
+        self._added += 1
+        del self._kept[MAX_FINDINGS:]
+
+    def leave_out(self, number: int) -> None:
+        """Count findings that were made and not kept elsewhere."""
+        self._added += number
+
+    def __iter__(self) -> Iterator[Finding]:
+        return (finding for _, _, finding in self._kept)
+
+    @property
+    def left_out(self) -> int:
+        """How many were not kept."""
+        return self._added - len(self._kept)
 
 
 class Certificate(Protocol):
@@ -97,11 +139,19 @@ class EntryFacts(NamedTuple):
     withheld_sections: int
 
 
+class EntryLeaf(NamedTuple):
+    """The leaf hash that an entry of the bundle has; ``record_id`` is empty where its body cannot be read."""
+
+    position: Position
+    record_id: str
+    hash: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class BatchReport:
     """What was found out about one batch. Picklable, and small beside the batch."""
 
-    leaf_hashes: list[bytes]
+    leaves: list[EntryLeaf]
     facts: list[EntryFacts]
     deliveries: list[Delivery]
     findings: list[Finding]

@@ -8,7 +8,9 @@ For each entry, in this order; a check that fails is a finding, and the later on
    was valid then and not revoked: SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
 4. the sections present are those that were signed: SECTION_MISMATCH
 5. policy allowed it then: RIGHT_DENIED
-6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID
+6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. A bundle that the auditor
+   made from the message log has no receipts, and then this is left out: they are the exchange's word for what the tree
+   says too, and add no proof to it but the name of who gave it
 
 and its leaf is hashed, so that the whole can be compared with the signed checkpoint (broker/core/audit.py). Batches can
 be judged in any order and in any process.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from broker.core.bundle import BundleSource
 from broker.core.envelope import BODY_TYPE
 from broker.core.errors import (
     BodyTypeUnsupported,
@@ -29,7 +32,16 @@ from broker.core.errors import (
     SignerNotPrincipal,
 )
 from broker.core.events import DeliveryMade
-from broker.core.findings import BatchReport, Delivery, DirectoryVersion, EntryFacts, Reader, error
+from broker.core.findings import (
+    CHANGE_OF_DIRECTORY_MS,
+    BatchReport,
+    Delivery,
+    DirectoryVersion,
+    EntryFacts,
+    EntryLeaf,
+    Reader,
+    error,
+)
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish
@@ -43,27 +55,28 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry, PartitionRecords
     from broker.core.envelope import Signature
-
-CHANGE_OF_DIRECTORY_MS: Final = 10_000
-"""A directory is in force at the broker a moment before the audit stream says so: so near, either version will do."""
+    from broker.core.streams import Position
 
 
 class BatchJudge:
     """Judges batches against directory versions in order of their coming into force. Keeps no state between batches."""
 
-    def __init__(self, versions: Sequence[DirectoryVersion], reader: Reader) -> None:
+    def __init__(self, versions: Sequence[DirectoryVersion], reader: Reader, source: BundleSource) -> None:
         self._versions = versions
         self._reader = reader
+        self._source = source
 
     def judge(self, partition: StreamPartition, batch: PartitionRecords) -> BatchReport:
         """Judge one batch of a partition."""
         report = BatchReport([], [], [], [])
+        if not batch.entries:
+            report.findings.append(error("BUNDLE_INVALID", "a batch has no entries"))
         statements = self._statements(batch, report)
-        for place, entry in enumerate(batch.entries):
+        for entry in batch.entries:
             body = self._judge_entry(partition, entry, report)
             record_id = body.record_id if body is not None else ""
-            statement = statements[place] if place < len(statements) else None
-            self._compare_receipt(entry, record_id, statement, report)
+            if statements is not None:
+                _compare_receipt(entry, record_id, statements.get(entry.position), report)
             leaf = Leaf(
                 entry.position,
                 entry.log_id,
@@ -72,7 +85,7 @@ class BatchJudge:
                 entry.envelope.record_sha256,
                 entry.accepted_at_ms,
             )
-            report.leaf_hashes.append(leaf_hash(leaf.marshal()))
+            report.leaves.append(EntryLeaf(entry.position, record_id, leaf_hash(leaf.marshal())))
         return report
 
     def check_exchange(self, message: bytes, signature: Signature) -> None:
@@ -140,6 +153,9 @@ class BatchJudge:
     def _check_at_the_time(self, entry: BundleEntry, body: Body) -> tuple[str, ...]:
         """Checks (2) to (5). The version in force decides; around a change, either may allow.
 
+        Where none is known to have been in force, the first that is known decides, and the judgement of the whole says
+        so once: a lost directory version must not cast doubt on every record of its time.
+
         Raises:
             CaseExchangeError: the first check that failed, under the version in force.
         """
@@ -149,7 +165,7 @@ class BatchJudge:
                 return _check_under(version, entry, body)
             except CaseExchangeError as refused:
                 refusal = refusal or refused
-        raise refusal or SignatureInvalid("no directory version was in force when the record was accepted")
+        raise refusal or SignatureInvalid("there is no directory version to judge the record by")
 
     def _versions_at(self, at_ms: int) -> list[DirectoryVersion]:
         versions = self._versions
@@ -158,53 +174,37 @@ class BatchJudge:
         begun = [version for version in versions if version.in_force_from_ms <= at_ms]
         near = [version for version in versions if abs(version.in_force_from_ms - at_ms) <= CHANGE_OF_DIRECTORY_MS]
         before = begun[-2:-1] if begun and begun[-1] in near else []
-        return [*begun[-1:], *before, *(version for version in near if version.in_force_from_ms > at_ms)]
+        found = [*begun[-1:], *before, *(version for version in near if version.in_force_from_ms > at_ms)]
+        return found or [*versions[:1]]
 
-    def _statements(self, batch: PartitionRecords, report: BatchReport) -> list[ReceiptStatement | None]:
-        """Check the one signature over the batch's receipts, and read them."""
-        receipts, entries = batch.receipts, batch.entries
-        if not entries or not receipts.statements:
-            report.findings.append(error("RECEIPT_INVALID", "a batch has no entries or no receipts"))
-            return []
-        place = entries[0].position
+    def _statements(self, batch: PartitionRecords, report: BatchReport) -> dict[Position, ReceiptStatement] | None:
+        """Check the one signature over the batch's receipts, and read them; None where there need be none."""
+        receipts = batch.receipts
+        if receipts is None:
+            return None if self._source is BundleSource.MESSAGE_LOG else {}
         try:
             # The broker issues these for the replay, so any version's certificate of the exchange will do.
             self.check_exchange(receipts_message(receipts.statements), receipts.signature)
         except CaseExchangeError as refused:
             message = f"the receipts of the batch that begins here do not hold: {refused.message}"
+            place = batch.entries[0].position if batch.entries else None
             report.findings.append(error("RECEIPT_INVALID", message, position=place))
-        statements: list[ReceiptStatement | None] = []
+        statements: dict[Position, ReceiptStatement] = {}
+        present = {entry.position for entry in batch.entries}
         for data in receipts.statements:
             try:
-                statements.append(self._reader.parse_statement(data))
-            except ReceiptInvalid:
-                statements.append(None)
-        self._find_missing(batch, statements, report)
-        return statements
-
-    def _find_missing(
-        self, batch: PartitionRecords, statements: Sequence[ReceiptStatement | None], report: BatchReport
-    ) -> None:
-        if len(statements) == len(batch.entries):
-            return
-        present = {entry.position for entry in batch.entries}
-        for statement in statements:
-            if statement is not None and statement.position not in present:
+                statement = self._reader.parse_statement(data)
+            except ReceiptInvalid as refused:
+                report.findings.append(error("RECEIPT_INVALID", refused.message))
+                continue
+            if statement.position in statements:
+                message = "the exchange gave two receipts for this position"
+                report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, statement.position))
+            elif statement.position not in present:
                 message = "the exchange gave a receipt for this record, and the record is missing"
                 report.findings.append(error("RECORD_MISSING", message, statement.record_id, statement.position))
-        message = f"a batch has {len(batch.entries)} entries and {len(statements)} receipts"
-        report.findings.append(error("RECEIPT_INVALID", message, position=batch.entries[0].position))
-
-    def _compare_receipt(
-        self, entry: BundleEntry, record_id: str, statement: ReceiptStatement | None, report: BatchReport
-    ) -> None:
-        # (6) The receipt says the same.
-        said = None if statement is None else (statement.position, statement.record_sha256, statement.accepted_at_ms)
-        if said != (entry.position, entry.envelope.record_sha256, entry.accepted_at_ms):
-            message = "the exchange's receipt does not say this of the record"
-            # A body that cannot be read any more still has its receipt, which names it.
-            named = statement.record_id if statement is not None and statement.position == entry.position else record_id
-            report.findings.append(error("RECEIPT_INVALID", message, named, entry.position))
+            statements[statement.position] = statement
+        return statements
 
     def _read_deliveries(self, entry: BundleEntry, report: BatchReport) -> None:
         try:
@@ -217,6 +217,19 @@ class BatchJudge:
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))
+
+
+def _compare_receipt(
+    entry: BundleEntry, record_id: str, statement: ReceiptStatement | None, report: BatchReport
+) -> None:
+    # (6) The receipt says the same.
+    if statement is None:
+        message = "the exchange gave no receipt for this record"
+        report.findings.append(error("RECEIPT_INVALID", message, record_id, entry.position))
+    elif (statement.record_sha256, statement.accepted_at_ms) != (entry.envelope.record_sha256, entry.accepted_at_ms):
+        message = "the exchange's receipt does not say this of the record"
+        # A body that cannot be read any more still has its receipt, which names it.
+        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position))
 
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 A pass goes over every partition. What another process published is taken in first (mirroring.py). Then, if this process
 is the one that follows the partition (the port CheckpointBoard): up to where it ended when the pass began, read the
 entries' facts (never their values), append their leaves, sign the new size and root as a C2SP checkpoint, publish both,
-store both. So an entry is covered within about one interval. Board and store refuse an extension of another size than they
-hold, so that two roots are never signed for one size, and the follower goes on from the store after any error, never
-from its own memory.
+store both. So an entry is covered within about one interval. Board and store refuse an extension of another size than
+they hold, so that two roots are never signed for one size, and the follower goes on from the store after any error,
+never from its own memory.
 
-Evidence or stop (design decision 8): ``check`` refuses as soon as the end of the log that checkpoints are known to cover
-was looked at too long ago, whoever signs them.
+Evidence or stop (design decision 8): ``check`` refuses as soon as the end of the log that checkpoints are known to
+cover was looked at too long ago, whoever signs them.
 """
 
 from __future__ import annotations
@@ -163,8 +163,11 @@ class CheckpointFollower:
         if self._awaited is None:
             self._awaited = _Awaited(began, ends)
         try:
+            # Each partition has a checkpoint before any of them grows, were it that of the empty tree.
             for partition in self._partitions:
-                await self._follow(partition, self._states[partition], ends[partition])
+                await self._begin(partition, self._states[partition])
+            for partition in self._partitions:
+                await self._grow(partition, self._states[partition], ends[partition])
         except BaseException:
             # A tree may have grown here and not in the store.
             self._states.clear()
@@ -193,18 +196,23 @@ class CheckpointFollower:
                 raise LogCorrupt(message, partition=str(partition))
         self._states = states
 
-    async def _follow(self, partition: StreamPartition, state: PartitionTree, end: int) -> None:
-        await self._mirror.catch_up(partition, state)
-        if not self._board.follows(partition):
-            return
-        if not state.signed:
+    async def _begin(self, partition: StreamPartition, state: PartitionTree) -> None:
+        if await self._may_extend(partition, state) and not state.signed:
             await self._extend(partition, state, [])
-        while state.next_offset < end:
+
+    async def _grow(self, partition: StreamPartition, state: PartitionTree, end: int) -> None:
+        while state.next_offset < end and await self._may_extend(partition, state):
             entries = await self._log.read(partition, state.next_offset, _BATCH, _NO_BOUND, values=False)
             if not entries:
                 message = "the log ends before the offset that it gave as its end"
                 raise LogCorrupt(message, partition=str(partition))
             await self._extend(partition, state, entries)
+
+    async def _may_extend(self, partition: StreamPartition, state: PartitionTree) -> bool:
+        """Take in what was published; whether it is for this process to go on from there."""
+        # In this order: once this process follows, nothing can be published that is not taken in right after.
+        follows = self._board.follows(partition)
+        return await self._mirror.catch_up(partition, state) and follows
 
     async def _extend(self, partition: StreamPartition, state: PartitionTree, entries: Sequence[LogEntry]) -> None:
         before = state.tree.size

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
-from broker.core.errors import EnvelopeMalformed, LogCorrupt
+from broker.core.errors import EnvelopeMalformed, LogCorrupt, SectionMismatch
 from broker.core.policy import Directory, visible_sections
+from broker.core.sections import check_sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from broker.core.body import Body
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.errors import CaseExchangeError
@@ -103,20 +105,37 @@ def copy_for(
     """The copy of a leased entry that an agency may have, or None where it may not have the record.
 
     Raises:
-        LogCorrupt: the entry is not what was accepted.
+        LogCorrupt: the entry is not what was accepted. Nobody is handed a record that was rewritten in the log, even
+            where its publisher's signature would still give that away.
     """
-    try:
-        envelope = codec.decode_envelope(entry.value)
-        body = codec.parse_body(envelope.body)
-    except EnvelopeMalformed as error:
-        message = "an entry of the log cannot be read"
-        raise LogCorrupt(message, position=str(entry.position)) from error
+    envelope, body = _accepted(entry, codec)
     visible = visible_sections(directory, agency, body)
     if visible is None:
         return None
     withheld = tuple(section.name for section in body.sections if section.name not in visible)
     copy = envelope.with_sections(visible)
     return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)
+
+
+def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Body]:
+    # (1) The log still has it.
+    if not entry.value:
+        message = "an entry is lost: the log has its place and not its bytes"
+        raise LogCorrupt(message, position=str(entry.position))
+    try:
+        # (2) It is a record,
+        envelope = codec.decode_envelope(entry.value)
+        body = codec.parse_body(envelope.body)
+        # (3) with every section that was signed, and no other.
+        check_sections(body, envelope.sections, complete=True)
+    except (EnvelopeMalformed, SectionMismatch) as error:
+        message = "an entry of the log is not a record that was accepted"
+        raise LogCorrupt(message, position=str(entry.position)) from error
+    # (4) It is the record that was accepted, which a receipt and the tree name by this digest.
+    if envelope.record_sha256 != entry.record_sha256:
+        message = "an entry of the log holds another record than the one that was accepted"
+        raise LogCorrupt(message, position=str(entry.position))
+    return envelope, body
 
 
 def messages(

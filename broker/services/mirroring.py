@@ -1,7 +1,7 @@
 """Growing a partition's tree along what a follower published, wherever that follower runs.
 
-The leaves are published beside each checkpoint, so a process that has read the log compares them one by one with what it
-read: the first that differs is named. Their root must be the one that was signed.
+The leaves are published beside each checkpoint, so a process that has read the log compares them one by one with what
+it read: the first that differs is named. Their root must be the one that was signed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
     from broker.ports import CheckpointBoard, CheckpointStore, MessageLog
 
+
 @dataclass(slots=True)
 class PartitionTree:
     """A partition's tree as it is stored: its frontier, the offset after its last leaf, whether it has a checkpoint."""
@@ -32,6 +33,7 @@ class PartitionTree:
     tree: CompactRange
     next_offset: int
     signed: bool
+
 
 class CheckpointMirror:
     """Takes published checkpoints into the local store. For one event loop.
@@ -62,8 +64,8 @@ class CheckpointMirror:
         check_signed(partition, tree, head.note)
         return PartitionTree(tree, await self._store.next_offset(partition), signed=True)
 
-    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> None:
-        """Take in what was published beyond a tree, as far as the log was read here.
+    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> bool:
+        """Take in what was published beyond a tree, as far as the log was read here. Whether that was all.
 
         Raises:
             LogCorrupt: the published leaves are not those of this log, or not those that were signed.
@@ -72,10 +74,10 @@ class CheckpointMirror:
         while True:
             published = await self._board.published(partition, state.tree.size)
             if published is None or (state.signed and published.head.size == state.tree.size):
-                return
+                return True
             if self._log is not None and published.leaves:
                 if await self._log.end_offset(partition) <= published.leaves[-1].offset:
-                    return
+                    return False
                 await self._compare(partition, state.next_offset, published.leaves)
             before = state.tree.size
             nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in published.leaves])
@@ -100,11 +102,13 @@ class CheckpointMirror:
             done += len(own)
             offset = own[-1].offset + 1
 
+
 def leaves_of(entries: Iterable[LogEntry]) -> list[LeafRow]:
     """The leaves of entries."""
     return [
         LeafRow(entry.position.offset, entry.accepted_at_ms, leaf_hash(leaf_of(entry).marshal())) for entry in entries
     ]
+
 
 def append_leaves(tree: CompactRange, hashes: Iterable[bytes]) -> list[tuple[int, int, bytes]]:
     """Append leaves to a tree and return the inner nodes that they complete."""
@@ -112,6 +116,7 @@ def append_leaves(tree: CompactRange, hashes: Iterable[bytes]) -> list[tuple[int
     for hashed in hashes:
         nodes += tree.append(hashed)
     return nodes
+
 
 def check_signed(partition: StreamPartition, tree: CompactRange, note: bytes) -> None:
     """Check that a checkpoint's size and root are a tree's.
@@ -123,5 +128,3 @@ def check_signed(partition: StreamPartition, tree: CompactRange, note: bytes) ->
     if (signed.size, signed.root) != (tree.size, tree.root()):
         message = "a tree is not the one that its checkpoint was signed for"
         raise LogCorrupt(message, partition=str(partition))
-
-__all__ = ["CheckpointMirror", "PartitionTree", "TreeExtension", "append_leaves", "check_signed", "leaves_of"]

@@ -51,7 +51,7 @@ def parse_certificate(data: bytes) -> x509.Certificate:
         certificate = x509.load_pem_x509_certificate(data) if _PEM in data else x509.load_der_x509_certificate(data)
         # Both are parsed lazily by the library; a certificate that is accepted here is well formed throughout.
         certificate.extensions, certificate.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         message = "a certificate cannot be read"
         raise CertificateInvalid(message) from error
     return certificate

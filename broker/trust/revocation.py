@@ -168,14 +168,20 @@ def _parse(document: bytes) -> list[x509.CertificateRevocationList]:
         if rest:
             return [x509.load_pem_x509_crl(_PEM_BEGIN + block) for block in rest]
         return [x509.load_der_x509_crl(head)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
         message = "a revocation list cannot be read"
         raise RevocationListInvalid(message) from error
 
 
 def _authority_of(crl: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]) -> bytes:
+    try:
+        # The library parses a list lazily, so a name that is none is met only here.
+        issuer = crl.issuer
+    except ValueError as error:
+        message = "a revocation list cannot be read"
+        raise RevocationListInvalid(message) from error
     for authority in authorities:
-        if crl.issuer == authority.subject and _signed_by(crl, authority.public_key()):
+        if issuer == authority.subject and _signed_by(crl, authority.public_key()):
             return fingerprint(authority)
     message = "a revocation list is not signed by a trusted authority"
     raise RevocationListInvalid(message)

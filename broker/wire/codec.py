@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 
 from broker.core.body import Body, Recipient, SectionDescriptor, check_body
 from broker.core.errors import EnvelopeMalformed
-from broker.wire.bundle import frame_to
 from broker.wire.envelopes import envelope_from, envelope_to
 from broker.wire.events import event_from, fill_event
+from broker.wire.frames import frame_to
 from broker.wire.receipts import position_to, statement_from
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stage import Stage
+
 COMMAND: Final = Path(sys.executable).with_name("case-exchange")
 INPUT: Final = Path(__file__).with_name("input")
 BOUND_SECONDS: Final = 30.0
@@ -81,8 +83,9 @@ class DemoFailed(Exception):
 class World:
     """Everything that runs, and where. ``close`` leaves no process behind."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, stage: Stage) -> None:
         self.root = root
+        self.stage = stage
         self.pki = root / "pki"
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
@@ -126,6 +129,7 @@ class World:
 
     def close(self) -> None:
         """Stop whatever still runs."""
+        self.stage.close()
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -134,18 +138,18 @@ class World:
 
     # --- files ---
 
-    def broker_config(self, name: str, log_folder: Path, port: int = 0) -> Path:
-        """Write a broker's configuration."""
+    def broker_config(self, name: str) -> Path:
+        """Write a broker's configuration. It listens on a free port."""
         own, trust = self.pki / "broker", self.pki / "trust"
         path = self.root / f"{name}.toml"
         path.write_text(
-            f'[server]\naddress = "localhost:{port}"\n'
+            '[server]\naddress = "localhost:0"\n'
             f'[tls]\ncertificate = "{own}/tls.pem"\nkey = "{own}/tls.key"\nauthorities = "{trust}/tls-ca.pem"\n'
             f'[signing]\ncertificate = "{own}/signing.pem"\nkey = "{own}/signing.key"\n'
             f'checkpoint_key = "{own}/checkpoint.key"\ncheckpoint_key_name = "case-exchange.example/log"\n'
             f'[trust]\ngovernance_key = "{trust}/governance.pem"\ndirectory = "{trust}/directory.json"\n'
             f'signing_revocations = "{trust}/signing.crl"\ntls_revocations = "{trust}/tls.crl"\n'
-            f'[log]\nfolder = "{log_folder}"\n[checkpoints]\ninterval_seconds = 0.2\n'
+            f"{self.stage.log_tables(self, name)}[checkpoints]\ninterval_seconds = 0.2\n"
         )
         return path
 

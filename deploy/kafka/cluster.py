@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -113,17 +114,20 @@ class KafkaCluster:
         """The file to which a node writes what it does."""
         return self._folder.log(number)
 
+    def data(self, number: int) -> Path:
+        """The folder in which a node keeps its topics."""
+        return self._folder.data(number)
+
     def connection(self, client: Principal, *, nodes: Collection[int] = (), timeout: float = 30.0) -> KafkaConnection:
         """How a client of the development PKI reaches the cluster.
 
         Args:
             client: one of ``certs.kafka.CLIENTS``.
-            nodes: the nodes to name; without it those that run and are not paused, or all if there are none.
+            nodes: the nodes to name; all without it.
             timeout: how many seconds a request may take.
         """
         certificate, key = self._keys.client(client)
-        named = nodes or self._awake() or self.numbers
-        servers = [node.client.advertised for node in self._nodes if node.number in named]
+        servers = [node.client.advertised for node in self._nodes if not nodes or node.number in nodes]
         return KafkaConnection(servers, KafkaTls(certificate, key, self._keys.authority), PREFIX, timeout)
 
     def start(self) -> None:
@@ -232,8 +236,11 @@ class KafkaCluster:
 
     def _state(self, number: int) -> ClusterState | None:
         try:
+            client = self._nodes[number - 1].client
+            # Cheaper than a Kafka client's own attempts, for as long as there is nobody to answer them.
+            socket.create_connection((client.host, client.port), _ANSWER_SECONDS).close()
             return cluster_state(self.connection(BREAK_GLASS, nodes=[number], timeout=_ANSWER_SECONDS))
-        except CaseExchangeError:
+        except (CaseExchangeError, OSError):
             return None
 
     def _fail(self, number: int, what: str) -> None:

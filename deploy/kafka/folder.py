@@ -54,7 +54,7 @@ class ClusterFolder:
 
     def write_settings(self, node: Node, nodes: Sequence[Node], keys: KafkaFiles) -> None:
         """Write a node's server.properties, which its process reads once, when it starts."""
-        data = self._of(node.number) / "data"
+        data = self.data(node.number)
         data.mkdir(parents=True, exist_ok=True)
         settings = node_settings(
             node,
@@ -67,7 +67,11 @@ class ClusterFolder:
 
     def is_formatted(self, number: int) -> bool:
         """Whether a node has its storage, with or without records."""
-        return (self._of(number) / "data" / "meta.properties").exists()
+        return (self.data(number) / "meta.properties").exists()
+
+    def data(self, number: int) -> Path:
+        """Where a node keeps its topics."""
+        return self._of(number) / "data"
 
     def settings(self, number: int) -> Path:
         """A node's server.properties. No other process has this path among its arguments."""

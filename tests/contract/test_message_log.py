@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
@@ -14,11 +15,15 @@ from broker.core.errors import LogInUse, LogUnavailable, PositionUnknown
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned, SubscriptionKey
+from broker.trust.signing import Ed25519NoteSigner
+from tests.support.kafkalog import LogOnKafka
 from tests.support.pki import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from broker.ports import LogCursor, MessageLog
 
 CASES_0 = StreamPartition("cases", 0)
 CASES_1 = StreamPartition("cases", 1)
@@ -37,28 +42,35 @@ def clock() -> ManualClock:
     return ManualClock(1_790_000_000_000)
 
 
-@pytest.fixture(params=["file", "memory"])
-async def open_log(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> AsyncIterator[Callable[[], Awaitable[SqliteLog]]]:
-    opened: list[SqliteLog] = []
-
-    async def open_one() -> SqliteLog:
-        path = tmp_path / "log.db" if request.param == "file" else None
-        opened.append(await SqliteLog.open(path, clock, tail_bytes=64))
-        return opened[-1]
-
-    yield open_one
-    for log in opened:
-        await log.close()
+@pytest.fixture(params=["file", "memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def open_log(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Callable[[], Awaitable[MessageLog]]:
+    """Opens a log of each backend, with hardly any of it kept in memory."""
+    if request.param == "kafka":
+        signer = Ed25519NoteSigner("case-exchange.example/log", Ed25519PrivateKey.generate())
+        on_kafka = LogOnKafka(request.getfixturevalue("kafka_cluster"), signer, clock)
+        return lambda: on_kafka.open(tail_bytes=64)
+    path = tmp_path / "log.db" if request.param == "file" else None
+    return lambda: SqliteLog.open(path, clock, tail_bytes=64)
 
 
 @pytest.fixture
-async def log(open_log: Callable[[], Awaitable[SqliteLog]]) -> SqliteLog:
-    return await open_log()
+async def log(open_log: Callable[[], Awaitable[MessageLog]]) -> AsyncIterator[MessageLog]:
+    opened = await open_log()
+    yield opened
+    await opened.close()
 
 
-async def test_entries_are_read_back_in_order_with_all_that_was_appended(log: SqliteLog) -> None:
+async def assigned(cursor: LogCursor, partition: StreamPartition) -> AckState:
+    """Where a cursor begins to read a partition, once it is assigned."""
+    async with asyncio.timeout(30):
+        while True:
+            for change in cursor.assignment_changes():
+                if isinstance(change, Assigned) and change.partition == partition:
+                    return change.state
+            await cursor.wait()
+
+
+async def test_entries_are_read_back_in_order_with_all_that_was_appended(log: MessageLog) -> None:
     offered = [entry(number) for number in range(200)]
     appended = await log.append(offered)
     read = await log.read(CASES_0, 0, MANY, MANY)
@@ -69,7 +81,7 @@ async def test_entries_are_read_back_in_order_with_all_that_was_appended(log: Sq
     ]
 
 
-async def test_a_record_id_is_appended_once_whatever_its_bytes(log: SqliteLog) -> None:
+async def test_a_record_id_is_appended_once_whatever_its_bytes(log: MessageLog) -> None:
     (first,) = await log.append([entry(1)])
     again, other = await log.append([entry(1), entry(1, CASES_1, b"other bytes")])
     assert (again.position, again.accepted_at_ms, again.duplicate) == (first.position, first.accepted_at_ms, True)
@@ -77,51 +89,51 @@ async def test_a_record_id_is_appended_once_whatever_its_bytes(log: SqliteLog) -
     assert await log.end_offset(CASES_1) == 0
 
 
-async def test_a_record_that_stands_twice_in_one_append_is_appended_once(log: SqliteLog) -> None:
+async def test_a_record_that_stands_twice_in_one_append_is_appended_once(log: MessageLog) -> None:
     first, second = await log.append([entry(1), entry(1)])
     assert (first.duplicate, second.duplicate) == (False, True)
     assert await log.end_offset(CASES_0) == 1
 
 
-async def test_concurrent_appends_lose_nothing(log: SqliteLog) -> None:
+async def test_concurrent_appends_lose_nothing(log: MessageLog) -> None:
     await asyncio.gather(*(log.append([entry(number * 10 + i) for i in range(10)]) for number in range(50)))
     read = await log.read(CASES_0, 0, MANY, MANY)
     assert {item.record_id for item in read} == {entry(number).record_id for number in range(500)}
     assert len(read) == 500
 
 
-async def test_the_accepted_time_never_falls(log: SqliteLog, clock: ManualClock) -> None:
+async def test_the_accepted_time_never_falls(log: MessageLog, clock: ManualClock) -> None:
     (first,) = await log.append([entry(1)])
     clock.value_ms -= 60_000
     (second,) = await log.append([entry(2)])
     assert second.accepted_at_ms == first.accepted_at_ms
 
 
-async def test_lookup_finds_what_is_there_and_leaves_out_the_rest(log: SqliteLog) -> None:
+async def test_lookup_finds_what_is_there_and_leaves_out_the_rest(log: MessageLog) -> None:
     (appended,) = await log.append([entry(1)])
     found = await log.lookup([entry(1).record_id, entry(2).record_id])
     assert {key: item.position for key, item in found.items()} == {entry(1).record_id: appended.position}
 
 
-async def test_a_read_stops_after_the_entry_that_reaches_the_byte_limit(log: SqliteLog) -> None:
+async def test_a_read_stops_after_the_entry_that_reaches_the_byte_limit(log: MessageLog) -> None:
     await log.append([entry(number, value=b"x" * 10) for number in range(5)])
     assert [item.position.offset for item in await log.read(CASES_0, 1, MANY, 15)] == [1, 2]
 
 
-async def test_an_unknown_partition_is_refused(log: SqliteLog) -> None:
+async def test_an_unknown_partition_is_refused(log: MessageLog) -> None:
     with pytest.raises(PositionUnknown):
         await log.read(StreamPartition("cases", 99), 0, 1, 1)
     with pytest.raises(PositionUnknown):
         await log.strays(StreamPartition("cases", 99))
 
 
-async def test_what_was_appended_is_no_stray(log: SqliteLog) -> None:
+async def test_what_was_appended_is_no_stray(log: MessageLog) -> None:
     assert await log.strays(CASES_0) == []
     await log.append([entry(number) for number in range(5)])
     assert await log.strays(CASES_0) == []
 
 
-async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: SqliteLog) -> None:
+async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: MessageLog) -> None:
     waiting = asyncio.create_task(log.wait_beyond({CASES_0: 0}))
     await log.append([entry(1, CASES_1)])
     assert not waiting.done()
@@ -129,28 +141,32 @@ async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: Sqlit
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_a_cursor_resumes_where_it_committed(log: SqliteLog) -> None:
+async def test_a_cursor_resumes_where_it_committed(log: MessageLog) -> None:
     await log.append([entry(number) for number in range(5)])
     cursor = await log.open_cursor(LAB, ["cases"])
-    await cursor.wait()
-    assert Assigned(CASES_0, AckState()) in cursor.assignment_changes()
+    assert await assigned(cursor, CASES_0) == AckState()
     assert len(await cursor.read(CASES_0, MANY, MANY)) == 5
     assert await cursor.read(CASES_0, MANY, MANY) == []
     state = AckState(3, ((4, 4),), ((3, 1),))
-    await cursor.commit({CASES_0: state})
+    assert await cursor.commit({CASES_0: state}) == {CASES_0}
+    await cursor.close()
     resumed = await log.open_cursor(LAB, ["cases"])
-    assert Assigned(CASES_0, state) in resumed.assignment_changes()
+    assert await assigned(resumed, CASES_0) == state
     assert [item.position.offset for item in await resumed.read(CASES_0, MANY, MANY)] == [3, 4]
+    await resumed.close()
 
 
-async def test_subscriptions_do_not_share_their_state(log: SqliteLog) -> None:
+async def test_subscriptions_do_not_share_their_state(log: MessageLog) -> None:
     cursor = await log.open_cursor(LAB, ["cases"])
-    await cursor.commit({CASES_0: AckState(7)})
+    await assigned(cursor, CASES_0)
+    assert await cursor.commit({CASES_0: AckState(7)}) == {CASES_0}
     other = await log.open_cursor(SubscriptionKey("ministry", LAB.name), ["cases"])
-    assert Assigned(CASES_0, AckState()) in other.assignment_changes()
+    assert await assigned(other, CASES_0) == AckState()
+    await cursor.close()
+    await other.close()
 
 
-async def test_a_closed_log_says_so(log: SqliteLog) -> None:
+async def test_a_closed_log_says_so(log: MessageLog) -> None:
     await log.close()
     with pytest.raises(LogUnavailable):
         await log.append([entry(1)])

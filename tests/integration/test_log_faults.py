@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from broker.core.entry import NewEntry
-from broker.core.errors import LogCorrupt, LogFull, LogInUse, LogSchemaUnsupported
+from broker.core.errors import Internal, LogCorrupt, LogFull, LogInUse, LogSchemaUnsupported
 from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.trust.system import SystemClock
@@ -74,6 +74,42 @@ async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(LogSchemaUnsupported):
         await SqliteLog.open(tmp_path / "log.db", SystemClock())
+
+
+async def test_what_somebody_wrote_with_another_type_is_read_with_its_own(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    await log.append([entry(number) for number in range(6)])
+    await log.close()
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        for offset, change in enumerate(
+            (
+                "value = 'text'",
+                "value = 7, record_sha256 = 7",
+                "record_id = 'text', record_sha256 = 'text'",
+                "accepted_at_ms = 'soon'",
+                "kind = CAST(x'ff' AS TEXT), ordering_key = CAST(x'ff' AS TEXT), recipients = CAST(x'ff' AS TEXT)",
+            )
+        ):
+            connection.execute(f"UPDATE entries SET {change} WHERE position & 0xffff = ?", (offset,))  # noqa: S608
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    read = await log.read(DNA_0, 0, 10, 1 << 20)
+    await log.close()
+    assert [item.position.offset for item in read] == list(range(6))
+    for item in read:
+        types = [
+            type(part) for part in (item.record_id, item.kind, item.record_sha256, item.accepted_at_ms, item.value)
+        ]
+        assert types == [bytes, str, bytes, int, bytes]
+
+
+async def test_a_defect_in_a_job_reaches_who_waits_for_it_and_the_log_goes_on(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
+    for work in (log._database.read, log._database.write):
+        with pytest.raises(Internal):
+            await asyncio.wait_for(work(lambda _: int("no number")), 5)
+    await log.append([entry(0)])
+    assert await log.end_offset(DNA_0) == 1
+    await log.close()
 
 
 APPENDER = """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from broker.client.auditor import Auditor
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordVerifier, SectionDraft
@@ -15,10 +16,11 @@ from broker.core import errors
 from broker.core.envelope import Signature
 from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
 from broker.core.streams import Position
+from broker.server.auditor import AuditorServicer
 from broker.trust.system import SystemClock
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import receipt_to, receipts_to
-from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
+from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, publisher_pb2, publisher_pb2_grpc
 from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC, RecordMaker
 
@@ -76,6 +78,30 @@ async def lying(pki: SamplePki) -> AsyncIterator[tuple[LyingBroker, Publisher]]:
     receipts = ReceiptVerifier(FixedDirectory(pki.directory), pki.keyring())
     async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
         yield broker, Publisher(channel, CODEC, receipts)
+    await server.stop(None)
+
+
+class UnsigningBroker(AuditorServicer):
+    def __init__(self) -> None:
+        pass
+
+    async def Replay(  # noqa: N802
+        self,
+        request: auditor_pb2.ReplayRequest,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[auditor_pb2.ReplayResponse]:
+        header = auditor_pb2.BundleHeader(source=auditor_pb2.BUNDLE_SOURCE_MESSAGE_LOG)
+        yield auditor_pb2.ReplayResponse(frame=auditor_pb2.BundleFrame(header=header))
+
+
+async def test_a_broker_cannot_hand_over_a_bundle_that_it_does_not_answer_for() -> None:
+    server = grpc.aio.server()
+    auditor_pb2_grpc.add_AuditorServiceServicer_to_server(UnsigningBroker(), server)
+    port = server.add_insecure_port("localhost:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
+        with pytest.raises(errors.BundleInvalid):
+            [frame async for frame in Auditor(channel).replay("a test")]
     await server.stop(None)
 
 

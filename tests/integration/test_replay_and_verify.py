@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,11 +15,13 @@ from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core import errors
-from broker.core.bundle import PartitionRecords
-from broker.core.streams import STREAMS, StreamPartition
-from broker.wire.bundle import MAGIC, frame_from, frame_to, read_frames, write_frame
-from tests.support.exchange import Exchange, running_exchange
+from broker.core.bundle import BundleHeader, DirectoryDocument, PartitionRecords
+from broker.core.streams import STREAMS
+from broker.wire.bundle import MAGIC, write_frame
+from broker.wire.frames import frame_to
+from tests.support.exchange import running_exchange
 from tests.support.pki import SamplePki
+from tests.support.replays import Bundle, replayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,47 +30,6 @@ if TYPE_CHECKING:
     from broker.core.bundle import Frame
 
 CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(12)]
-
-
-class Bundle(NamedTuple):
-    path: Path
-    pki: SamplePki
-
-    @property
-    def root(self) -> Path:
-        return self.pki.folder.trust / "governance.pem"
-
-    def frames(self) -> list[Frame]:
-        with self.path.open("rb") as file:
-            return [frame_from(data) for data in read_frames(file)]
-
-    def altered(self, folder: Path, frames: list[Frame]) -> Bundle:
-        path = folder / "altered.bundle"
-        with path.open("wb") as file:
-            file.write(MAGIC)
-            for frame in frames:
-                write_frame(file, frame_to(frame).SerializeToString(deterministic=True))
-        return Bundle(path, self.pki)
-
-    def codes(self) -> set[str]:
-        report = verify_bundle(self.path, self.root, lambda _: None)
-        return {finding.code for finding in report.findings if finding.severity.value == "error"}
-
-
-async def replayed(exchange: Exchange, path: Path, **asked: Any) -> Bundle:
-    log = exchange.broker.log
-    ends = {}
-    for stream in STREAMS:
-        for number in range(log.partitions(stream)):
-            partition = StreamPartition(stream, number)
-            ends[partition] = await log.end_offset(partition)
-    async with asyncio.timeout(20):
-        await exchange.broker.follower.covered(ends)
-    with path.open("wb") as file:
-        file.write(MAGIC)
-        async for frame in (await exchange.auditor()).replay("a test of the replay", **asked):
-            write_frame(file, frame.data)
-    return Bundle(path, exchange.pki)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +90,14 @@ def test_the_report_says_as_json_what_it_covers(bundle: Bundle) -> None:
     assert {item["partition"].split("/")[0] for item in report["partitions"]} == set(STREAMS)
 
 
+def test_no_name_in_a_bundle_reaches_the_terminal_as_it_is(bundle: Bundle, tmp_path: Path) -> None:
+    header, *rest = bundle.frames()
+    assert isinstance(header, BundleHeader)
+    _, text = run(bundle.altered(tmp_path, [replace(header, purpose="audit\x1b[2J\x9b"), *rest]))
+    assert "purpose: audit?[2J?" in text
+    assert "\x1b" not in text
+
+
 def test_another_governance_key_checks_nothing(bundle: Bundle, tmp_path: Path) -> None:
     other = SamplePki.build(tmp_path / "other")
     result = CliRunner().invoke(verify, [str(bundle.path), "--root", str(other.folder.trust / "governance.pem")])
@@ -182,7 +151,7 @@ def flipped_signature(frame: PartitionRecords) -> PartitionRecords:
     ("tamper", "code"),
     [
         pytest.param(flipped_signature, "SIGNATURE_INVALID", id="flipped signature"),
-        pytest.param(flipped_body, "TREE_MISMATCH", id="flipped body"),
+        pytest.param(flipped_body, "RECORD_CHANGED", id="flipped body"),
         pytest.param(
             lambda frame: with_first_entry(frame, accepted_at_ms=frame.entries[0].accepted_at_ms - 1),
             "RECEIPT_INVALID",
@@ -209,9 +178,8 @@ def test_tampering_is_named_with_its_record(
     altered = bundle.altered(tmp_path, frames)
     report = verify_bundle(altered.path, altered.root, lambda _: None)
     assert code in {finding.code for finding in report.findings}
-    # Besides what the tree says, the very record or its place is named.
-    named = {finding.position for finding in report.findings}
-    assert named & {frame.entries[0].position, frame.entries[1].position}
+    # The first finding names the very record or its place.
+    assert report.findings[0].position in {frame.entries[0].position, frame.entries[1].position}
     exit_code, text = run(altered)
     assert exit_code == 1
     assert "THE LOG IS NOT WHAT WAS SIGNED" in text
@@ -223,6 +191,40 @@ def test_a_dropped_frame_and_a_cut_are_findings(bundle: Bundle, tmp_path: Path) 
     assert "RECORD_MISSING" in bundle.altered(tmp_path, frames[:place] + frames[place + 1 :]).codes()
     assert "BUNDLE_INVALID" in bundle.altered(tmp_path, frames[:-1]).codes()
     assert "BUNDLE_INVALID" in bundle.altered(tmp_path, [*frames, frames[-1]]).codes()
+
+
+def test_a_directory_version_that_proves_nothing_is_told_and_the_rest_is_judged_all_the_same(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    frames = bundle.frames()
+    place, good = next((place, frame) for place, frame in enumerate(frames) if isinstance(frame, DirectoryDocument))
+    forged = replace(good, document=b"{}")
+    again = replace(good, in_force_from_ms=good.in_force_from_ms + 1)
+    for added in ([forged, good], [good, forged], [good, again]):
+        altered = bundle.altered(tmp_path, [*frames[:place], *added, *frames[place + 1 :]])
+        report = altered.report()
+        assert "DIRECTORY_INVALID" in {finding.code for finding in report.findings}
+        assert report.records == bundle.report().records
+        assert altered.named() == []
+    alone = bundle.altered(tmp_path, [*frames[:place], forged, *frames[place + 1 :]])
+    with pytest.raises(errors.DirectoryInvalid):
+        alone.report()
+
+
+def test_records_that_cannot_be_read_are_told_and_named_one_by_one(bundle: Bundle, tmp_path: Path) -> None:
+    frames = bundle.frames()
+    place, batch = first_records(frames)
+    path = tmp_path / "unreadable.bundle"
+    with path.open("wb") as file:
+        file.write(MAGIC)
+        for at, frame in enumerate(frames):
+            data = frame_to(frame).SerializeToString(deterministic=True)
+            # A frame of records by its first byte, and nothing that can be read after that.
+            write_frame(file, b"\x32\xff" if at == place else data)
+    found = Bundle(path, bundle.pki)
+    assert found.named() == [("RECORD_MISSING", entry.position) for entry in batch.entries]
+    assert "a frame of the bundle cannot be read" in {finding.message for finding in found.report().findings}
+    assert "BUNDLE_ALTERED" in found.codes()
 
 
 def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Path) -> None:

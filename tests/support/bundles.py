@@ -6,13 +6,25 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from broker.core.audit import AuditReport, BundleAudit
-from broker.core.bundle import BundleEnd, BundleEntry, BundleHeader, PartitionEnd, PartitionRecords, PartitionStart
+from broker.core.bundle import (
+    BundleEnd,
+    BundleEntry,
+    BundleHeader,
+    BundleLeaf,
+    BundleSource,
+    Frame,
+    PartitionEnd,
+    PartitionLeaves,
+    PartitionRecords,
+    PartitionStart,
+    StrayRecord,
+)
 from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, checkpoint_origin, marshal_note
 from broker.core.envelope import Signature
 from broker.core.findings import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.leaf import Leaf
-from broker.core.merkle import CompactRange, leaf_hash
+from broker.core.merkle import range_coordinates
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import Position
 from broker.messagelog.sqlite import SqliteLog
@@ -21,6 +33,7 @@ from broker.trust.signing import note_verifier
 from broker.trust.system import SystemEntropy
 from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC
+from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,54 +48,131 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 
+def manifest(entry: BundleEntry) -> bytes:
+    """What the tree hashes of an entry."""
+    record_id = CODEC.parse_body(entry.envelope.body).record_id
+    sha256 = entry.envelope.record_sha256
+    return Leaf(entry.position, entry.log_id, entry.epoch, record_id, sha256, entry.accepted_at_ms).marshal()
+
+
 class LyingExchange:
     """Signs what it likes over records that agencies signed, and has it audited."""
 
     def __init__(
-        self, pki: SamplePki, directory: Directory | None = None, keyring: DirectoryKeyring | None = None
+        self,
+        pki: SamplePki,
+        directory: Directory | None = None,
+        keyring: DirectoryKeyring | None = None,
+        *,
+        source: BundleSource = BundleSource.BROKER,
+        directories_from_ms: int = 0,
     ) -> None:
         self.pki = pki
+        self.source = source
         self._directory = directory or pki.directory
         self._keyring = keyring or pki.keyring(self._directory)
-        self._partitions: list[tuple[StreamPartition, list[BundleEntry]]] = []
+        self._from_ms = directories_from_ms
+        self._frames: list[Frame] = []
+        self.streams: list[str] = []
+        self.accepted_from_ms: int | None = None
+        self.accepted_until_ms: int | None = None
 
-    def add(self, partition: StreamPartition, envelopes: Sequence[Envelope], accepted_at_ms: int) -> None:
-        """A partition that holds these records."""
+    def add(
+        self,
+        partition: StreamPartition,
+        envelopes: Sequence[Envelope],
+        accepted_at_ms: int,
+        *,
+        stretch: int = 4096,
+        gap: int = 1,
+        period: tuple[int, int] | None = None,
+    ) -> list[BundleEntry]:
+        """A partition that holds these records, ``gap`` offsets apart; of which the bundle holds a period only."""
         entries = [
-            BundleEntry(Position(*partition, offset), accepted_at_ms, "f" * 32, 0, envelope)
-            for offset, envelope in enumerate(envelopes)
+            BundleEntry(Position(*partition, place * gap), accepted_at_ms, "f" * 32, 0, envelope)
+            for place, envelope in enumerate(envelopes)
         ]
-        self._partitions.append((partition, entries))
+        tree = GrownTree(map(manifest, entries))
+        first, end = period or (0, len(entries))
+        left = [tree.nodes[at] for at in range_coordinates(0, first)]
+        right = [tree.nodes[at] for at in range_coordinates(end, len(entries))]
+        frames: list[Frame] = [PartitionStart(partition, self.note(partition, tree), first, tuple(left))]
+        for at in range(first, end, stretch):
+            part = range(at, min(at + stretch, end))
+            leaves = tuple(BundleLeaf(entries[place].position.offset, tree.nodes[0, place]) for place in part)
+            frames.append(PartitionLeaves(at, leaves))
+            held = [entries[place] for place in part]
+            frames.append(PartitionRecords(tuple(held), self.receipts(held)))
+        frames.append(PartitionEnd(end, tuple(right)))
+        self._frames += frames
+        if partition.stream not in self.streams:
+            self.streams.append(partition.stream)
+        return entries
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The frames between the trust material and the last one, to be altered."""
+        return self._frames
+
+    def replace(self, old: Frame, *new: Frame) -> None:
+        at = self._frames.index(old)
+        self._frames[at : at + 1] = new
+
+    def records(self) -> PartitionRecords:
+        """The first batch."""
+        return next(frame for frame in self._frames if isinstance(frame, PartitionRecords))
+
+    def hold(self, *entries: BundleEntry) -> None:
+        """Have the first batch hold these entries, under the receipts that it has."""
+        batch = self.records()
+        self.replace(batch, dataclasses.replace(batch, entries=entries))
 
     def audit(self) -> AuditReport:
-        """What an auditor finds out about a bundle of everything added, with trees and receipts that fit it."""
-        streams = tuple(dict.fromkeys(partition.stream for partition, _ in self._partitions))
-        header = BundleHeader("case-exchange.example", "spiffe://a", "test", 1, None, None, streams)
-        keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
-        audit = BundleAudit(
-            header, self._directory, {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+        """What an auditor finds out about the bundle."""
+        header = BundleHeader(
+            "case-exchange.example",
+            "spiffe://a",
+            "test",
+            1,
+            self.accepted_from_ms,
+            self.accepted_until_ms,
+            tuple(self.streams),
+            self.source,
         )
-        judge = BatchJudge([DirectoryVersion(0, self._directory, self._keyring)], CODEC)
+        keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
+        verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+        audit = BundleAudit(header, self._directory, verifiers, directories_from_ms=self._from_ms)
+        judge = BatchJudge([DirectoryVersion(self._from_ms, self._directory, self._keyring)], CODEC, self.source)
         records = 0
-        for partition, entries in self._partitions:
-            audit.start_partition(PartitionStart(partition, self._note(partition, entries), 0, ()))
-            audit.add_batch(judge.judge(partition, PartitionRecords(tuple(entries), self._receipts(entries))))
-            audit.end_partition(PartitionEnd(len(entries), ()))
-            records += len(entries)
-        return audit.finish(BundleEnd(0, records, Signature(b"", b"")), 0)
+        partition: StreamPartition | None = None
+        for frame in self._frames:
+            match frame:
+                case PartitionStart():
+                    partition = frame.partition
+                    audit.start_partition(frame)
+                case PartitionLeaves():
+                    audit.add_leaves(frame)
+                case PartitionRecords():
+                    assert partition is not None
+                    audit.add_batch(judge.judge(partition, frame))
+                    records += len(frame.entries)
+                case StrayRecord():
+                    audit.add_stray(frame)
+                case PartitionEnd():
+                    audit.end_partition(frame)
+        return audit.finish(BundleEnd(0, records, None), 0)
 
-    def _note(self, partition: StreamPartition, entries: Sequence[BundleEntry]) -> bytes:
-        tree = CompactRange()
-        for entry in entries:
-            record_id = CODEC.parse_body(entry.envelope.body).record_id
-            sha256 = entry.envelope.record_sha256
-            leaf = Leaf(entry.position, entry.log_id, entry.epoch, record_id, sha256, entry.accepted_at_ms)
-            tree.append(leaf_hash(leaf.marshal()))
+    def note(self, partition: StreamPartition, tree: GrownTree) -> bytes:
+        """The checkpoint of this tree."""
         signer = self.pki.note_signer
-        text = Checkpoint(checkpoint_origin("case-exchange.example", partition), tree.size, tree.root()).marshal()
+        origin = checkpoint_origin("case-exchange.example", partition)
+        text = Checkpoint(origin, len(tree.leaves), tree.roots[-1]).marshal()
         return marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
 
-    def _receipts(self, entries: Sequence[BundleEntry]) -> SignedReceipts:
+    def receipts(self, entries: Sequence[BundleEntry]) -> SignedReceipts | None:
+        """The exchange's receipts for these, where it made the bundle."""
+        if self.source is BundleSource.MESSAGE_LOG:
+            return None
         statements = []
         for entry in entries:
             body = CODEC.parse_body(entry.envelope.body)

@@ -1,1 +1,1 @@
-"""The message log on Apache Kafka: many broker processes over one cluster. The only home of the Kafka client library."""
+"""The message log on Apache Kafka: many broker processes over one cluster. The client library's only home."""

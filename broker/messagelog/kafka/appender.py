@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka.errors import KafkaError
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 OFFSET_UNKNOWN: Final = -1
 """What Kafka answers where it knows a request that it has answered before, and no longer the offset."""
 _BATCH_BYTES: Final = 256 << 10
-_CLOSE_SECONDS: Final = 1.0
+_PATIENCE: Final = 1.5
+"""How much longer an append may take than a request."""
+_RETRY_SECONDS: Final = 1.0
 
 
 class Produced(NamedTuple):
@@ -73,6 +76,7 @@ class Appender:
         self._value_bytes = value_bytes
         self._thread = ClientThread("kafka-producer")
         self._producer: KafkaProducer | None = None
+        self._failed_at = -_RETRY_SECONDS
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Produced]:
         """Produce entries, each with a seal of its own, in order within a partition.
@@ -82,30 +86,37 @@ class Appender:
             LogAccessDenied, RecordTooLarge
         """
         answers = _Answers(len(entries), asyncio.get_running_loop())
-        producer = await self._thread.call(self._send, entries, answers)
+        producer = self._producer
         try:
-            async with asyncio.timeout(2 * self._connection.timeout_seconds):
+            # The producer gives up by itself in this time; the rest is for those who wait for their turn.
+            async with asyncio.timeout(_PATIENCE * self._connection.timeout_seconds):
+                producer = await self._thread.call(self._send, entries, answers)
                 offsets = await answers.all
         except TimeoutError:
-            await self._thread.call(self._give_up, producer)
+            answers.abandoned = True
+            self._give_up(producer)
             message = "Kafka did not acknowledge records in time"
             raise LogUnavailable(message) from None
         except KafkaError as error:
-            await self._thread.call(self._give_up, producer)
+            self._give_up(producer)
             raise translate(error) from error
         return [Produced(entry, offset) for entry, offset in zip(entries, offsets, strict=True)]
 
     async def close(self) -> None:
         """Let what is under way finish, within bounds, and close. Idempotent."""
-        await self._thread.call(self._give_up, self._producer)
+        self._give_up(self._producer)
         self._thread.close()
 
     # --- in the thread ---
 
-    def _send(self, entries: Sequence[NewEntry], answers: _Answers) -> KafkaProducer:
+    def _send(self, entries: Sequence[NewEntry], answers: _Answers) -> KafkaProducer | None:
+        if answers.abandoned:
+            # Whoever asked has been told that it is unknown, and has gone: nothing is sent behind its back.
+            return None
         seals, at_ms = self._seal(entries)
         try:
             if self._producer is None:
+                self._wait_for_kafka()
                 self._producer = self._connection.producer(
                     batch_size=_BATCH_BYTES, max_request_size=self._value_bytes + _BATCH_BYTES
                 )
@@ -121,9 +132,16 @@ class Appender:
                 )
                 answers.expect(index, sent)
         except KafkaError as error:
+            self._failed_at = time.monotonic()
             self._give_up(self._producer)
             raise translate(error) from error
         return producer
+
+    def _wait_for_kafka(self) -> None:
+        """Refuse at once while the last attempt to reach Kafka has only just failed: each takes its whole time."""
+        if time.monotonic() - self._failed_at < _RETRY_SECONDS:
+            message = "Kafka could not be reached a moment ago"
+            raise LogUnavailable(message)
 
     def _seal(self, entries: Sequence[NewEntry]) -> tuple[list[Seal], int]:
         sealing = Sealing(self._entropy.token(APPEND_ID_BYTES), self._clock.now_ms())
@@ -140,7 +158,7 @@ class Appender:
         """Use this producer no more. Others may have records under way in it, so it is closed beside the next one."""
         if producer is not None and producer is self._producer:
             self._producer = None
-            threading.Thread(target=_close, args=(producer,), name="kafka-producer-close", daemon=True).start()
+            self._connection.retire(producer)
 
 
 class _Answers:
@@ -152,10 +170,12 @@ class _Answers:
         self._offsets = [OFFSET_UNKNOWN] * count
         self._missing = count
         self._lock = threading.Lock()
+        self.abandoned = False
+        """Whether nobody waits any more."""
 
     def expect(self, index: int, sent: Any) -> None:
         sent.add_callback(lambda metadata: self._done(index, metadata.offset))
-        sent.add_errback(lambda error: self._tell(error))
+        sent.add_errback(self._tell)
 
     def _done(self, index: int, offset: int) -> None:
         with self._lock:
@@ -177,9 +197,3 @@ class _Answers:
             self.all.set_result(self._offsets)
         else:
             self.all.set_exception(error)
-
-
-def _close(producer: KafkaProducer) -> None:
-    # Its records are reported as unknown already, or acknowledged.
-    with contextlib.suppress(KafkaError):
-        producer.close(timeout=_CLOSE_SECONDS)

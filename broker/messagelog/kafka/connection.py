@@ -5,9 +5,11 @@ Every client is made here, so that each gets the same servers, the same mutual T
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS: Final = "checkpoints"
 """The topic, beside those of the streams, on which the followers publish checkpoints."""
+_PATIENCE: Final = 1.5
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000
 _RECONNECT_MOST_MS: Final = 1000
@@ -35,26 +38,34 @@ _FRAME_BYTES: Final = 100_000_000
 """Largest answer taken from a server: a frame that claims more is an attack or a defect (CVE-2026-10142)."""
 
 
-class KafkaTls(NamedTuple):
-    """PEM files of our side of mutual TLS with Kafka."""
+class KafkaTls:
+    """Our side of mutual TLS with Kafka, from PEM files: TLS 1.2 or newer, our certificate, the server's name checked.
 
-    certificate: Path
-    key: Path
-    authorities: Path
+    Raises:
+        CertificateInvalid: a file cannot be used.
+    """
 
-    def context(self) -> ssl.SSLContext:
-        """A client's context: TLS 1.2 or newer, our certificate, the server's name checked.
+    def __init__(self, certificate: Path, key: Path, authorities: Path) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._authorities = authorities
+        self.context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Of authorities, only those in the file: none that the machine trusts are loaded.
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.reload()
+
+    def reload(self) -> None:
+        """Use the files as they are now, from the next connection of any client on.
 
         Raises:
             CertificateInvalid: a file cannot be used.
         """
         try:
-            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.authorities)
-            context.load_cert_chain(self.certificate, self.key)
+            self.context.load_verify_locations(cafile=self._authorities)
+            self.context.load_cert_chain(self._certificate, self._key)
         except (OSError, ssl.SSLError) as error:
-            message = f"the TLS files for Kafka cannot be used: {self.certificate.name}, {self.authorities.name}"
+            message = f"the TLS files for Kafka cannot be used: {self._certificate.name}, {self._authorities.name}"
             raise CertificateInvalid(message) from error
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,22 @@ class KafkaConnection:
         }
         return KafkaProducer(**self._common(), **chosen)
 
+    def retire(self, producer: KafkaProducer) -> None:
+        """Close a producer in the background: what it still has under way is acknowledged or given up first."""
+
+        def close() -> None:
+            # By then each record has been acknowledged, or its time is over.
+            patience = _PATIENCE * self.timeout_seconds
+            try:
+                producer.close(timeout=patience)
+            except kafka_errors.KafkaError:
+                # The library stops at the first record that is late, and would leave its threads behind.
+                producer._sender.force_close()  # noqa: SLF001 - there is no public way
+                with contextlib.suppress(kafka_errors.KafkaError):
+                    producer.close(timeout=patience)
+
+        threading.Thread(target=close, name="kafka-retired-producer", daemon=True).start()
+
     def admin(self) -> KafkaAdminClient:
         """An administrative client, for what our principal may.
 
@@ -127,10 +154,11 @@ class KafkaConnection:
             "reconnect_backoff_max_ms": _RECONNECT_MOST_MS,
         }
         if self.tls is not None:
-            common |= {"security_protocol": "SSL", "ssl_context": self.tls.context()}
+            common |= {"security_protocol": "SSL", "ssl_context": self.tls.context}
         return common
 
 
+_DEFECTS: Final = (kafka_errors.KafkaConfigurationError, kafka_errors.IllegalArgumentError)
 _ACCESS: Final = (
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.GroupAuthorizationFailedError,
@@ -147,8 +175,8 @@ def translate(error: Exception) -> CaseExchangeError:
     if isinstance(error, CaseExchangeError):
         return error
     name = type(error).__name__
-    if isinstance(error, kafka_errors.KafkaConfigurationError):
-        return Internal("the Kafka client was set up wrongly", kafka=name)
+    if isinstance(error, _DEFECTS) or not isinstance(error, kafka_errors.KafkaError | OSError):
+        return Internal("a defect in what is asked of Kafka, or in its client", kafka=name)
     if isinstance(error, _ACCESS):
         return LogAccessDenied("Kafka does not allow this to our principal", kafka=name)
     if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):

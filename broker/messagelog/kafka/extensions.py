@@ -1,7 +1,7 @@
 """What a follower publishes of each checkpoint, as bytes: the new leaves, and the signed note over all of them.
 
-``version (0x01) || size before u64 || count u32 || count x (offset u64, accepted at u64, hash 32) || signed at u64 || note``,
-every number big endian. Anybody who has the earlier leaves can check that they hash to the root in the note.
+``version (0x01) || size before u64 || count u32 || count x (offset u64, accepted at u64, hash 32) || signed at u64 ||
+note``, every number big endian. Anybody who has the earlier leaves can check that they hash to the root in the note.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Published(NamedTuple):
 
 
 def encode_extension(size: int, extension: TreeExtension) -> bytes:
-    """The bytes of an extension of the tree of ``size`` leaves. Inner nodes are left out: they follow from the leaves."""
+    """The bytes of an extension of the tree of ``size`` leaves. Inner nodes are left out: the leaves give them."""
     leaves = b"".join(_LEAF.pack(*leaf) for leaf in extension.leaves)
     begin = _BEGIN.pack(_VERSION, size, len(extension.leaves))
     return begin + leaves + _SIGNED_AT.pack(extension.head.signed_at_ms) + extension.head.note

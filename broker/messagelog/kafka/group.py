@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from broker.messagelog.kafka.connection import KafkaConnection
 
-SESSION_MS: Final = 10_000
+SESSION_MS: Final = 6_000
 """A process that is silent for longer loses its partitions to the others."""
 _HEARTBEAT_MS: Final = 1000
 """A rebalance is noticed with a heartbeat, and takes two or three of them."""
 _LONGEST_POLL_GAP_MS: Final = 30_000
-_JOINING_MS: Final = 50
-_SETTLED_MS: Final = 5
+_JOINING_MS: Final = 200
+_JOINED_MS: Final = 10
 _JOINING_LOOKS: Final = 20
 """Looks without news after which a member counts as settled."""
 LOOK_SECONDS: Final = 0.25
@@ -34,7 +34,7 @@ LOOK_SECONDS: Final = 0.25
 
 
 class Move(NamedTuple):
-    """A partition was assigned, or (not ``assigned``) taken away. What was committed for it, where there is something."""
+    """A partition was assigned, with what was committed for it if anything was, or (not ``assigned``) taken away."""
 
     topic: TopicPartition
     assigned: bool
@@ -87,7 +87,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             LogUnavailable: the member has left.
         """
         consumer = self._joined()
-        consumer.poll(_SETTLED_MS if self.settled else _JOINING_MS)
+        consumer.poll(_JOINING_MS if self._joining(consumer) else _JOINED_MS)
         found: list[Move] = []
         while self._moves:
             try:
@@ -100,7 +100,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             self._moves.popleft()
             if move is not None:
                 found.append(move)
-        self._quiet = 0 if found else self._quiet + 1
+        self._quiet = 0 if found or self._joining(consumer) else self._quiet + 1
         return found
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
@@ -145,6 +145,17 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             message = "the consumer group was left"
             raise LogUnavailable(message)
         return self._consumer
+
+    def _joining(self, consumer: KafkaConsumer) -> bool:
+        """Whether the member is on its way into the group, again perhaps. The library has no public word for that.
+
+        An answer that comes while nobody polls is thrown away by the library (kafka-python 3.0.12, join_group_async).
+        So polling must not pause; and where a change of metadata had made it join, it does not even ask again.
+        """
+        coordinator = consumer._coordinator  # noqa: SLF001
+        if coordinator.rejoining and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        return bool(coordinator.need_rejoin())
 
     def _looked_up(self, consumer: KafkaConsumer, move: Move) -> Move | None:
         if not move.assigned:

@@ -2,8 +2,8 @@
 
 It applies what was read, partition by partition and in order of offset, and nothing else decides: so every process that
 read as far knows the same, whichever of them appended what. Of each record id the first entry in its partition counts.
-A later one is passed over: as a duplicate, where two brokers raced or one repeated what it could not know to be done; as
-a stray, where it is a copy of an entry that stands there already.
+A later one is passed over: as a duplicate, where two brokers raced or one repeated what it could not know to be done;
+as a stray, where it is a copy of an entry that stands there already.
 
 An entry's accepted time is the latest sealed so far in its partition, so it never falls.
 """
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.kafka.records import REPLAYED, Sealed
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.schema import Schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,41 +28,6 @@ OFFSET_BITS: Final = 40
 _AT_ONCE: Final = 200
 """Rows in one statement."""
 _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
-
-INDEX: Final = Schema(
-    application_id=0x43584B49,  # "CXKI"
-    migrations=(
-        (
-            "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-            """CREATE TABLE entries (
-                position INTEGER PRIMARY KEY,
-                record_id BLOB NOT NULL,
-                kind TEXT NOT NULL,
-                ordering_key TEXT NOT NULL,
-                recipients TEXT NOT NULL,
-                record_sha256 BLOB NOT NULL,
-                accepted_at_ms INTEGER NOT NULL,
-                epoch INTEGER NOT NULL,
-                append_id BLOB NOT NULL,
-                value_sha256 BLOB NOT NULL
-            )""",
-            "CREATE INDEX entries_by_record_id ON entries (record_id)",
-            """CREATE TABLE duplicates (
-                position INTEGER PRIMARY KEY,
-                first_position INTEGER NOT NULL,
-                append_id BLOB NOT NULL
-            )""",
-            "CREATE INDEX duplicates_of ON duplicates (first_position)",
-            "CREATE TABLE strays (position INTEGER PRIMARY KEY, reason TEXT NOT NULL, value BLOB NOT NULL)",
-            """CREATE TABLE progress (
-                partition INTEGER PRIMARY KEY,
-                next_offset INTEGER NOT NULL,
-                accepted_at_ms INTEGER NOT NULL,
-                epoch INTEGER NOT NULL
-            )""",
-        ),
-    ),
-)
 
 
 class Known(NamedTuple):
@@ -202,7 +167,8 @@ class KafkaIndex:
         for at in range(0, len(record_ids), _AT_ONCE):
             chunk = record_ids[at : at + _AT_ONCE]
             query = (
-                "SELECT record_id, position, accepted_at_ms, record_sha256 FROM entries WHERE record_id IN "
+                "SELECT record_id, position, accepted_at_ms, record_sha256 "  # noqa: S608 - placeholders
+                "FROM entries WHERE record_id IN "
                 f"({', '.join('?' * len(chunk))}) ORDER BY position DESC"
             )
             for record_id, position, accepted_at_ms, digest in connection.execute(query, chunk):

@@ -3,8 +3,8 @@
 One of these runs in each broker process. It decides nothing by itself: judging (records.py) and applying (index.py)
 follow from the topics alone, so that all processes see one log.
 
-An offset that is skipped is no fault: transaction markers, aborted batches and compaction leave gaps. A beginning that is
-gone is one, unless records may expire.
+An offset that is skipped is no fault: transaction markers, aborted batches and compaction leave gaps. A beginning that
+is gone is one, unless records may expire.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from broker.core.errors import LogCorrupt, LogUnavailable
-from broker.core.streams import StreamPartition
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from broker.core.entry import Stray
     from broker.core.errors import CaseExchangeError
+    from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.index import KafkaIndex, Known
     from broker.messagelog.kafka.records import Sealed, SealJudge
@@ -174,7 +174,8 @@ class Intake:
 
     def _connect(self) -> KafkaConsumer:
         if self._consumer is None:
-            # Aborted transactions are read too: nobody but a stranger writes them to a stream, and then they are strays.
+            # Aborted transactions are read too: nobody but a stranger writes them to a stream, and then they are
+            # strays.
             self._consumer = self._connection.consumer(
                 fetch_max_bytes=_FETCH_BYTES, max_partition_fetch_bytes=_FETCH_BYTES, fetch_max_wait_ms=_POLL_MS
             )

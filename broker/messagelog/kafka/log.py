@@ -6,35 +6,30 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from broker.core.entry import Appended, LogEntry, Stray
-from broker.core.errors import ConfigInvalid, LogCorrupt, LogError, LogUnavailable, PositionUnknown
-from broker.core.seal import value_digest
+from broker.core.errors import CaseExchangeError, ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import OFFSET_UNKNOWN, Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
+from broker.messagelog.kafka.reader import EntryReader
 from broker.messagelog.kafka.records import SealJudge
 from broker.messagelog.kafka.thread import ClientThread
 from broker.messagelog.kafka.topics import Topics, TopicState
 from broker.messagelog.kafka.values import ValueReaders
-from broker.messagelog.tail import Tail, bounded
+from broker.messagelog.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.entry import NewEntry
-    from broker.core.errors import CaseExchangeError
+    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.index import Facts
     from broker.messagelog.kafka.topics import TopicSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
 
-_PAGE_RECORDS: Final = 1000
-"""Most entries fetched from Kafka at once, so that readers take turns."""
-_HEADROOM_BYTES: Final = 64 << 10
-"""Of headers and framing beside a value."""
+_PING_SECONDS: Final = 3.0
+"""A cluster that has not described itself by then does not take records now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +38,14 @@ class KafkaSettings:
 
     Attributes:
         connection: how to reach it.
-        topics: what the topics must be.
+        topics: what the topics must be; None for an auditor, who takes them as they are: no topic is made, nothing can
+            be appended, and a beginning that is gone is no reason to stop.
         tail_bytes: values of the newest entries kept in memory.
-        read_only: an auditor's: no topic is made, nothing can be appended or subscribed, and a missing beginning is no
-            reason to stop.
     """
 
     connection: KafkaConnection
-    topics: TopicSettings
+    topics: TopicSettings | None
     tail_bytes: int = 32 << 20
-    read_only: bool = False
 
 
 class KafkaLog:
@@ -78,6 +71,7 @@ class KafkaLog:
         self._intake = intake
         self._appender = appender
         self._values = ValueReaders(settings.connection)
+        self._reader = EntryReader(tail, index, self._values)
         self._closed = False
 
     @classmethod
@@ -113,7 +107,7 @@ class KafkaLog:
         topics = Topics(settings.connection)
         states = await asyncio.to_thread(_check_topics, topics, settings)
         log_ids = {stream: states[stream].topic_id for stream in STREAMS}
-        partitions = [StreamPartition(s, n) for s in STREAMS for n in range(settings.topics.partitions[s])]
+        partitions = [StreamPartition(s, n) for s in STREAMS for n in range(states[s].partitions)]
         index = KafkaIndex(index_path, partitions, log_ids)
         try:
             known = await index.open()
@@ -125,14 +119,14 @@ class KafkaLog:
                 index=index,
                 tail=tail,
                 judge=SealJudge(log_ids, keys),
-                holes=settings.read_only or bool(settings.topics.retention_days),
+                holes=settings.topics is None or bool(settings.topics.retention_days),
                 report=report,
             )
         except BaseException:
             await index.close()
             raise
         appender = None
-        if signer is not None:
+        if signer is not None and settings.topics is not None:
             value_bytes = settings.topics.value_bytes
             appender = Appender(
                 settings.connection,
@@ -155,9 +149,19 @@ class KafkaLog:
         """Names this incarnation of the log: the topic id of the first stream."""
         return self._log_ids[STREAMS[0]]
 
+    @property
+    def connection(self) -> KafkaConnection:
+        """How the log's cluster is reached."""
+        return self._settings.connection
+
+    @property
+    def all_partitions(self) -> tuple[StreamPartition, ...]:
+        """Every partition of every stream, in the order in which they are numbered."""
+        return tuple(self._tail.ends)
+
     def partitions(self, stream: str) -> int:
         """See ``MessageLog``."""
-        return self._settings.topics.partitions.get(stream, 0)
+        return sum(partition.stream == stream for partition in self._tail.ends)
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
         """See ``MessageLog``."""
@@ -218,13 +222,7 @@ class KafkaLog:
         """See ``MessageLog``. A value that the topic has lost is empty; one that was rewritten is what stands there."""
         self._check_open()
         self._check_partition(partition)
-        recent = self._tail.read(partition, offset, max_records, max_bytes)
-        if recent is not None:
-            return recent
-        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
-        if not values or not facts:
-            return [fact.entry for fact in facts]
-        return bounded([entry for entry, _ in await self._with_values(partition, facts)], max_records, max_bytes)
+        return await self._reader.read(partition, offset, max_records, max_bytes, values=values)
 
     async def read_unchanged(
         self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
@@ -236,27 +234,7 @@ class KafkaLog:
             LogUnavailable
         """
         self._check_open()
-        recent = self._tail.read(partition, offset, max_records, max_bytes)
-        if recent is not None:
-            return recent
-        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
-        entries = []
-        for entry, expected in await self._with_values(partition, facts):
-            if value_digest(entry.value) != expected:
-                message = "the topic has lost or changed an entry since it was accepted"
-                raise LogCorrupt(message, position=str(entry.position))
-            entries.append(entry)
-        return bounded(entries, max_records, max_bytes)
-
-    async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts]) -> list[tuple[LogEntry, bytes]]:
-        if not facts:
-            return []
-        first, last = facts[0].entry.position.offset, facts[-1].entry.position.offset
-        values = await self._values.read(partition, first, last)
-        return [
-            (entry._replace(value=values.get(entry.position.offset, b"")), value_sha256)
-            for entry, value_sha256 in facts
-        ]
+        return await self._reader.read_unchanged(partition, offset, max_records, max_bytes)
 
     async def end_offset(self, partition: StreamPartition) -> int:
         """See ``MessageLog``: of what this process has read, which is all that it has answered for."""
@@ -269,6 +247,8 @@ class KafkaLog:
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """See ``MessageLog``."""
+        self._check_open()
+        self._check_partition(partition)
         return await self._index.strays(partition)
 
     async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> KafkaCursor:
@@ -280,7 +260,7 @@ class KafkaLog:
         """See ``MessageLog``: the topics are those that were opened, all have leaders and enough in-sync copies."""
         self._check_open()
         try:
-            async with asyncio.timeout(self._settings.connection.timeout_seconds):
+            async with asyncio.timeout(_PING_SECONDS):
                 states = await self._topics_thread.call(self._topics.look, list(STREAMS))
         except TimeoutError:
             message = "Kafka does not answer"
@@ -293,7 +273,8 @@ class KafkaLog:
             message = f"the topic of the stream {stream} was deleted, or deleted and made anew"
             self._intake.failure = LogCorrupt(message)
             raise self._intake.failure
-        if state.without_leader or state.in_sync < self._settings.topics.min_in_sync:
+        needed = self._settings.topics.min_in_sync if self._settings.topics is not None else 1
+        if state.without_leader or state.in_sync < needed:
             message = f"the stream {stream} cannot be appended to: too few of its Kafka nodes are there"
             raise LogUnavailable(message)
 
@@ -326,10 +307,17 @@ class KafkaLog:
 
 def _check_topics(topics: Topics, settings: KafkaSettings) -> dict[str, TopicState]:
     try:
-        states = topics.ensure(settings.topics, create=not settings.read_only)
-        if not settings.read_only:
+        if settings.topics is not None:
+            states = topics.ensure(settings.topics)
             topics.check_cluster()
-    except LogError:
+            return states
+        states = topics.look(list(STREAMS))
+    except CaseExchangeError:
         topics.close()
         raise
+    missing = [stream for stream in STREAMS if stream not in states]
+    if missing:
+        topics.close()
+        message = f"the cluster has no topic of the streams {', '.join(missing)}"
+        raise LogUnavailable(message)
     return states

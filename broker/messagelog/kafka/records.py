@@ -1,8 +1,8 @@
 """Entries as Kafka records, and the judgement of what stands in a topic.
 
-The value is the envelope's exact bytes, the key the ordering key, the timestamp the sealed time; the headers carry record
-id, kind, recipients, the record's digest and the append seal (broker/core/seal.py). Whatever a broker of this exchange
-did not append itself, into this very partition, is a stray: it is kept as evidence and goes to nobody.
+The value is the envelope's exact bytes, the key the ordering key, the timestamp the sealed time; the headers carry
+record id, kind, recipients, the record's digest and the append seal (broker/core/seal.py). Whatever a broker of this
+exchange did not append itself, into this very partition, is a stray: it is kept as evidence and goes to nobody.
 """
 
 from __future__ import annotations

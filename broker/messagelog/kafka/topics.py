@@ -1,7 +1,4 @@
-"""The topics: made where they are missing, and refused where they could lose a record or its order.
-
-A process that may not create topics (an auditor's) only looks.
-"""
+"""The topics: made where they are missing, and refused where they could lose a record or its order."""
 
 from __future__ import annotations
 
@@ -103,15 +100,8 @@ class Topics:
             self._admin.close()
             self._admin = None
 
-    def ensure(self, settings: TopicSettings, *, create: bool) -> dict[str, TopicState]:
-        """Make the topics that are missing, and check all of them.
-
-        Args:
-            settings: what they must be.
-            create: whether to make them; otherwise one that is missing is refused.
-
-        Returns:
-            The state of each by its name without prefix.
+    def ensure(self, settings: TopicSettings) -> dict[str, TopicState]:
+        """Make the topics that are missing, check all of them, and return their states by name without prefix.
 
         Raises:
             LogSettingsRefused: names the topic, what it has and what it must have.
@@ -121,7 +111,7 @@ class Topics:
         try:
             found = self._describe(list(wanted))
             missing = [name for name in wanted if name not in found]
-            if missing and create:
+            if missing:
                 self._create(missing, settings)
                 found = self._describe(list(wanted))
             self._check(found, settings)

@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from broker.core.errors import CaseExchangeError, LogCorrupt, LogError, LogFull, LogInUse, LogUnavailable
+from broker.core.errors import CaseExchangeError, Internal, LogCorrupt, LogError, LogFull, LogInUse, LogUnavailable
 from broker.messagelog.sqlite.schema import Schema, bring_up_to_date
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+        # Somebody may have put bytes into the file that are no text; one such name must not hide all the others.
+        connection.text_factory = _text
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -215,6 +217,10 @@ class _Worker:
             self._fail(group, translate(error))
         except CaseExchangeError as error:
             self._fail(group, error)
+        except Exception as error:  # noqa: BLE001 - a defect must reach those who wait; else this thread dies and they wait on
+            failure = Internal("a job of the message log failed")
+            failure.__cause__ = error
+            self._fail(group, failure)
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         for job in group:
             by_loop.setdefault(job.loop, []).append(job)
@@ -238,6 +244,10 @@ class _Worker:
         if broken and self._reopens:
             connection.close()
             self._connection = None
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _settle(jobs: list[_Job]) -> None:

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 OFFSET_BITS: Final = 40
 DEFAULT_PARTITIONS: Final[dict[str, int]] = {CASES: 4, DNA: 4, NOTICES: 1, AUDIT: 1}
-_COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms"
+# SQLite keeps whatever type it is given, and somebody may have written to the file: what is read must have its type.
+_COLUMNS: Final = (
+    "position, CAST(record_id AS BLOB), kind, ordering_key, recipients, CAST(record_sha256 AS BLOB), "
+    "CAST(accepted_at_ms AS INTEGER)"
+)
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE: Final = 64
 """Rows in one INSERT, or ids in one SELECT: each statement step hands the interpreter lock over and back once."""
@@ -114,7 +118,7 @@ class SqliteLog:
         recent = self._tail.read(partition, offset, max_records, max_bytes)
         if recent is not None:
             return recent
-        value = "value" if values else "x''"
+        value = "CAST(value AS BLOB)" if values else "x''"
         query = (
             f"SELECT {_COLUMNS}, {value} FROM entries WHERE position >= ? AND position < ? "  # noqa: S608 - constants
             "ORDER BY position LIMIT ?"

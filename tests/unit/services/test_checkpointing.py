@@ -21,7 +21,7 @@ from broker.core.errors import (
 from broker.core.leaf import Leaf
 from broker.core.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from broker.core.streams import Position, StreamPartition
-from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
 from broker.ports import TreeExtension, TreeHead
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.proofs import ProofService
@@ -46,6 +46,7 @@ class Parts(NamedTuple):
         return CheckpointFollower(
             log=log or self.log,
             store=self.store,
+            board=SoleFollower(),
             signer=self.pki.note_signer,
             trust_domain="case-exchange.example",
             clock=self.clock,

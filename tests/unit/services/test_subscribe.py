@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -24,14 +25,17 @@ from broker.services.publish import PublishLimits, PublishService
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
 from broker.trust.verification import InlineVerifier
+from tests.support.damage import DamagedLog, rewritten, without_value
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
+    from broker.ports import MessageLog
 
 SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
@@ -66,7 +70,7 @@ def request(
     return SubscriptionRequest(name, frozenset(kinds), records, 1 << 20, None)
 
 
-def subscribe_service(pki: SamplePki, log: SqliteLog, audit: ListedAudit, clock: ManualClock) -> SubscribeService:
+def subscribe_service(pki: SamplePki, log: MessageLog, audit: ListedAudit, clock: ManualClock) -> SubscribeService:
     return SubscribeService(
         directory=FixedDirectory(pki.directory),
         codec=CODEC,
@@ -323,3 +327,43 @@ async def test_a_subscription_that_everyone_left_opens_again_where_it_stood(exch
     again = await exchange.open()
     (same,) = await delivered(again)
     assert same.position == copy.position
+
+
+def other_section(entry: LogEntry) -> LogEntry:
+    (section,) = CODEC.decode_envelope(entry.value).sections
+    return rewritten(entry, sections=(section._replace(content=bytes(16) + b"rewritten-canary"),))
+
+
+def other_body(entry: LogEntry) -> LogEntry:
+    body = CODEC.parse_body(CODEC.decode_envelope(entry.value).body)
+    return rewritten(entry, body=CODEC.encode_body(replace(body, purpose="child-rescue")))
+
+
+@pytest.mark.parametrize(
+    ("change", "told_as"),
+    [
+        pytest.param(without_value, "is lost", id="lost"),
+        pytest.param(lambda entry: entry._replace(value=b"rubbish"), "is not a record", id="no record"),
+        pytest.param(lambda entry: rewritten(entry, body=b"\xff\xff"), "is not a record", id="no body"),
+        pytest.param(other_body, "holds another record", id="another body"),
+        pytest.param(other_section, "is not a record", id="another section"),
+        pytest.param(lambda entry: rewritten(entry, sections=()), "is not a record", id="a section less"),
+    ],
+)
+async def test_a_record_that_was_rewritten_in_the_log_is_handed_to_nobody(
+    exchange: Exchange, change: Callable[[LogEntry], LogEntry], told_as: str
+) -> None:
+    envelope = exchange.maker.make()
+    await exchange.publish(envelope)
+    service = subscribe_service(exchange.pki, DamagedLog(exchange.log, change), exchange.audit, exchange.clock)
+    ended = await told(await service.open(LAB, request()))
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, errors.LogCorrupt)
+    assert told_as in ended.error.message
+    (position,) = (
+        item.position
+        for item in (await exchange.log.lookup([CODEC.parse_body(envelope.body).record_id_bytes])).values()
+    )
+    assert ended.error.details["position"] == str(position)
+    assert exchange.audit.events == []
+    await service.drain()

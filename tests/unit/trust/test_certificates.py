@@ -40,6 +40,17 @@ def test_the_one_uri_name_is_the_principal_and_dns_names_beside_it_are_not(pki: 
     assert principal_of(credential.certificate) == Principal("case-exchange.example", "exchange", "broker")
 
 
+@pytest.mark.filterwarnings("ignore")  # the library warns of what it still accepts
+def test_a_certificate_of_which_any_bit_was_flipped_is_read_or_refused_by_name(pki: SamplePki) -> None:
+    good = pki.credential(profiles.SIGNING).der
+    for at in range(len(good)):
+        for bit in range(8):
+            try:
+                parse_certificate(good[:at] + bytes([good[at] ^ (1 << bit)]) + good[at + 1 :])
+            except CertificateInvalid:
+                continue
+
+
 @pytest.mark.parametrize(
     "uris",
     [

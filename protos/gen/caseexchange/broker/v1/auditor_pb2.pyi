@@ -12,6 +12,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BundleSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BundleSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BundleSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUNDLE_SOURCE_UNSPECIFIED: _BundleSource.ValueType  # 0
+    """Not said; no bundle."""
+    BUNDLE_SOURCE_BROKER: _BundleSource.ValueType  # 1
+    """A broker made it: it gives a receipt for every record, and signs the whole."""
+    BUNDLE_SOURCE_MESSAGE_LOG: _BundleSource.ValueType  # 2
+    """The auditor made it, reading the message log directly. There is nobody to give receipts or to sign the whole; what
+    publishers, governance and the checkpoint key signed is all there.
+    """
+
+class BundleSource(_BundleSource, metaclass=_BundleSourceEnumTypeWrapper):
+    """BundleSource says who made a bundle, and so which signatures stand in it."""
+
+BUNDLE_SOURCE_UNSPECIFIED: BundleSource.ValueType  # 0
+"""Not said; no bundle."""
+BUNDLE_SOURCE_BROKER: BundleSource.ValueType  # 1
+"""A broker made it: it gives a receipt for every record, and signs the whole."""
+BUNDLE_SOURCE_MESSAGE_LOG: BundleSource.ValueType  # 2
+"""The auditor made it, reading the message log directly. There is nobody to give receipts or to sign the whole; what
+publishers, governance and the checkpoint key signed is all there.
+"""
+Global___BundleSource: _TypeAlias = BundleSource  # noqa: Y015
 
 @_typing.final
 class ReplayRequest(_message.Message):
@@ -90,8 +119,9 @@ Global___ReplayResponse: _TypeAlias = ReplayResponse  # noqa: Y015
 @_typing.final
 class BundleFrame(_message.Message):
     """BundleFrame is one frame of a replay bundle. A bundle file is the line "case-exchange bundle v1", a newline, then each
-    frame as a varint length and its bytes: header, trust material, for each partition its start, records and end, and
-    the closing frame.
+    frame as a varint length and its bytes: header, trust material, for each partition its start, its stretches and its end,
+    and the closing frame. A stretch is a list of leaves, then what stands in the log from the end of the stretch before
+    to its last leaf: records and strays, in the order of their offsets. Strays beyond the last leaf follow the last one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -104,6 +134,8 @@ class BundleFrame(_message.Message):
     PARTITION_RECORDS_FIELD_NUMBER: _builtins.int
     PARTITION_END_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    PARTITION_LEAVES_FIELD_NUMBER: _builtins.int
+    STRAY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___BundleHeader:
         """First frame."""
@@ -136,6 +168,14 @@ class BundleFrame(_message.Message):
     def end(self) -> Global___BundleEnd:
         """Last frame; a bundle without it is incomplete."""
 
+    @_builtins.property
+    def partition_leaves(self) -> Global___PartitionLeaves:
+        """The next leaves of the partition begun last."""
+
+    @_builtins.property
+    def stray(self) -> Global___StrayRecord:
+        """Something in the partition begun last that is no record."""
+
     def __init__(
         self,
         *,
@@ -147,12 +187,14 @@ class BundleFrame(_message.Message):
         partition_records: Global___PartitionRecords | None = ...,
         partition_end: Global___PartitionEnd | None = ...,
         end: Global___BundleEnd | None = ...,
+        partition_leaves: Global___PartitionLeaves | None = ...,
+        stray: Global___StrayRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_leaves", b"partition_leaves", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list", "stray", b"stray"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_leaves", b"partition_leaves", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list", "stray", b"stray"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["header", "directory", "authority", "revocation_list", "partition_start", "partition_records", "partition_end", "end"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["header", "directory", "authority", "revocation_list", "partition_start", "partition_records", "partition_end", "end", "partition_leaves", "stray"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -171,15 +213,18 @@ class BundleHeader(_message.Message):
     ACCEPTED_FROM_FIELD_NUMBER: _builtins.int
     ACCEPTED_UNTIL_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     trust_domain: _builtins.str
     """Trust domain of the exchange."""
     auditor: _builtins.str
     """Principal that asked for it."""
     purpose: _builtins.str
     """The purpose stated."""
+    source: Global___BundleSource.ValueType
+    """Who made it."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When the broker began to write it."""
+        """When its maker began to write it."""
 
     @_builtins.property
     def accepted_from(self) -> _timestamp_pb2.Timestamp:
@@ -203,10 +248,11 @@ class BundleHeader(_message.Message):
         accepted_from: _timestamp_pb2.Timestamp | None = ...,
         accepted_until: _timestamp_pb2.Timestamp | None = ...,
         streams: _abc.Iterable[_builtins.str] | None = ...,
+        source: Global___BundleSource.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_from", b"accepted_from", "accepted_until", b"accepted_until", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_from", b"accepted_from", "accepted_until", b"accepted_until", "auditor", b"auditor", "created_at", b"created_at", "purpose", b"purpose", "streams", b"streams", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_from", b"accepted_from", "accepted_until", b"accepted_until", "auditor", b"auditor", "created_at", b"created_at", "purpose", b"purpose", "source", b"source", "streams", b"streams", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,7 +340,7 @@ class PartitionStart(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     LEFT_HASHES_FIELD_NUMBER: _builtins.int
     first_index: _builtins.int
-    """Index of the first leaf whose record follows."""
+    """Index of the first leaf listed."""
     @_builtins.property
     def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
         """The checkpoint that everything in this partition is checked against."""
@@ -319,6 +365,63 @@ class PartitionStart(_message.Message):
 Global___PartitionStart: _TypeAlias = PartitionStart  # noqa: Y015
 
 @_typing.final
+class PartitionLeaves(_message.Message):
+    """PartitionLeaves lists the next leaves of a partition's tree, without gaps from the partition's first index to its end
+    index. With the hashes left and right of them they hash to the signed root, so nobody can change, drop or add one; and
+    by comparing the records with them, position by position, the first that is missing, changed or extra is found.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    LEAVES_FIELD_NUMBER: _builtins.int
+    first_index: _builtins.int
+    """Index of the first of these leaves."""
+    @_builtins.property
+    def leaves(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleLeaf]:
+        """The leaves, in the order of the tree and so of their offsets."""
+
+    def __init__(
+        self,
+        *,
+        first_index: _builtins.int = ...,
+        leaves: _abc.Iterable[Global___BundleLeaf] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "leaves", b"leaves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartitionLeaves: _TypeAlias = PartitionLeaves  # noqa: Y015
+
+@_typing.final
+class BundleLeaf(_message.Message):
+    """BundleLeaf is one leaf of a partition's tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Offset of the entry that it stands for. The hash covers it, but where the record is missing, this is its maker's word."""
+    hash: _builtins.bytes
+    """Leaf hash, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleLeaf: _TypeAlias = BundleLeaf  # noqa: Y015
+
+@_typing.final
 class PartitionRecords(_message.Message):
     """PartitionRecords carries consecutive entries and their receipts."""
 
@@ -328,11 +431,13 @@ class PartitionRecords(_message.Message):
     RECEIPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.LogEntry]:
-        """Entries in the order of the tree's leaves."""
+        """Entries in the order of their offsets."""
 
     @_builtins.property
     def receipts(self) -> _receipt_pb2.SignedReceipts:
-        """The broker's receipts for them, in the same order, issued for this replay."""
+        """The broker's receipts for them, in the same order, issued for this replay. An entry for which the tree has another
+        leaf gets none. Absent where no broker made the bundle.
+        """
 
     def __init__(
         self,
@@ -349,6 +454,50 @@ class PartitionRecords(_message.Message):
 Global___PartitionRecords: _TypeAlias = PartitionRecords  # noqa: Y015
 
 @_typing.final
+class StrayRecord(_message.Message):
+    """StrayRecord is something in the log that is no record: no broker of the exchange appended it, the tree has no leaf for
+    it, or it cannot be read.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_SIZE_FIELD_NUMBER: _builtins.int
+    VALUE_SHA256_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """How its maker can tell, in a word or two of printable ASCII."""
+    value: _builtins.bytes
+    """What stands there, at most its first 65,536 bytes; empty where the auditor may not have every section, because what
+    cannot be read cannot be redacted either.
+    """
+    value_size: _builtins.int
+    """How many bytes stand there."""
+    value_sha256: _builtins.bytes
+    """SHA-256 of all of them."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where it stands."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        reason: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+        value_size: _builtins.int = ...,
+        value_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "reason", b"reason", "value", b"value", "value_sha256", b"value_sha256", "value_size", b"value_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StrayRecord: _TypeAlias = StrayRecord  # noqa: Y015
+
+@_typing.final
 class PartitionEnd(_message.Message):
     """PartitionEnd closes a partition."""
 
@@ -357,7 +506,7 @@ class PartitionEnd(_message.Message):
     END_INDEX_FIELD_NUMBER: _builtins.int
     RIGHT_HASHES_FIELD_NUMBER: _builtins.int
     end_index: _builtins.int
-    """Index after the last leaf whose record was sent."""
+    """Index after the last leaf listed."""
     @_builtins.property
     def right_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Roots of the complete subtrees between it and the tree's size, left to right."""
@@ -392,7 +541,7 @@ class BundleEnd(_message.Message):
     @_builtins.property
     def signature(self) -> _envelope_pb2.Signature:
         """The exchange's signature over PAE("application/vnd.case-exchange.bundle.v1", D), where D is the SHA-256 of the SHA-256
-        digests of all frames before this one, as they stand in the bundle.
+        digests of all frames before this one, as they stand in the bundle. Absent where no broker made the bundle.
         """
 
     def __init__(

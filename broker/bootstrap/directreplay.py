@@ -1,0 +1,95 @@
+"""A replay by an auditor who does not trust the broker: Kafka is read directly, with the auditor's own principal.
+
+The auditor's machine does what a broker does when it rebuilds itself: it reads every topic, tells entries from strays,
+and grows the trees from the leaves that followers published, up to the newest signed checkpoint. Nothing of that is
+kept; what comes out is a bundle like a broker's, but for receipts and the exchange's signature.
+
+The auditor's right in the directory decides which sections go into the bundle, as it does at a broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from broker.bootstrap.log import kafka_connection, reporter
+from broker.messagelog.kafka.board import KafkaBoard
+from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
+from broker.messagelog.sqlite import SqliteCheckpointStore
+from broker.services.bundling import BundleMaker, BundleOrder
+from broker.services.mirroring import CheckpointMirror
+from broker.services.replay import ReplayRequest, replay_rights
+from broker.trust.certificates import load_certificates, principal_of
+from broker.trust.directory import DirectoryFile
+from broker.trust.keys import load_verification_key
+from broker.trust.logkeys import DirectoryLogKeys
+from broker.trust.material import PublishedTrust
+from broker.trust.revocation_files import RevocationFiles
+from broker.trust.system import SystemClock, SystemEntropy
+from broker.wire.codec import ProtobufCodec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.config.edge import EdgeConfig
+    from broker.core.bundle import SerializedFrame
+
+_TAIL_BYTES: Final = 64 << 20
+
+
+async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> AsyncIterator[SerializedFrame]:
+    """The frames of a bundle of what stands in Kafka now, as far as checkpoints cover it, and of every stray.
+
+    Raises:
+        SetupInvalid: a setting or file cannot be used.
+        PurposeMissing, RightDenied, PeerUnknown, DirectoryUnavailable
+        LogUnavailable, LogAccessDenied, LogCorrupt: the topics cannot be read, or there is no checkpoint.
+    """
+    clock = SystemClock()
+    directory = DirectoryFile(config.trust.directory, load_verification_key(config.trust.governance_key), clock)
+    auditor = principal_of(load_certificates(config.agency.certificate)[0])
+    sections = replay_rights(directory.current(), auditor, request)
+    grace_ms = int(config.trust.revocation_grace_seconds * 1000)
+    revocations = RevocationFiles(
+        [config.trust.signing_revocations], lambda: directory.latest.signing_authorities, grace_ms=grace_ms
+    )
+    keys = DirectoryLogKeys(lambda: directory.latest)
+    async with contextlib.AsyncExitStack() as stack:
+        log = await KafkaLog.open(
+            KafkaSettings(kafka_connection(config.kafka, clock), None, _TAIL_BYTES),
+            None,
+            signer=None,
+            keys=keys,
+            clock=clock,
+            entropy=SystemEntropy(),
+            report=reporter("message log"),
+        )
+        stack.push_async_callback(log.close)
+        board = KafkaBoard(
+            log.connection,
+            log.all_partitions,
+            trust_domain=directory.current().trust_domain,
+            keys=keys,
+            report=reporter("checkpoint board"),
+        )
+        stack.push_async_callback(board.close)
+        await board.open(follow=False)
+        store = SqliteCheckpointStore(None)
+        stack.push_async_callback(store.close)
+        mirror = CheckpointMirror(store, board, None)
+        for partition in log.all_partitions:
+            await mirror.catch_up(partition, await mirror.load(partition))
+        bundles = BundleMaker(
+            log=log,
+            store=store,
+            codec=ProtobufCodec(),
+            directory=directory,
+            material=PublishedTrust(directory, revocations),
+            clock=clock,
+            signer=None,
+        )
+        order = BundleOrder(
+            auditor.spiffe_id, request.purpose, sections, request.accepted_from_ms, request.accepted_until_ms
+        )
+        async for frame in bundles.make(order):
+            yield frame

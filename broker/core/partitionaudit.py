@@ -1,0 +1,168 @@
+"""Judge one partition of a replay: signed, complete and in order. Checks (2) and (3) of broker/core/audit.py.
+
+The findings of a partition come in order of position, so the first of them names the first bad position.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.checkpoint import Checkpoint, checkpoint_origin, parse_note, verify_note
+from broker.core.errors import CheckpointInvalid, ProofInvalid
+from broker.core.findings import FindingsByPosition, error
+from broker.core.leafcheck import LeafCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from broker.core.bundle import BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
+    from broker.core.findings import BatchReport, EntryFacts, Finding
+    from broker.core.streams import StreamPartition
+
+
+class PartitionReport(NamedTuple):
+    """One partition: its checkpoint, and which of the tree's leaves the bundle lists."""
+
+    partition: StreamPartition
+    tree_size: int
+    root: str
+    first_index: int
+    end_index: int
+
+
+class PartitionAudit:
+    """Takes the frames of one partition, and the reports on its batches, in the order of the bundle."""
+
+    def __init__(
+        self,
+        start: PartitionStart,
+        header: BundleHeader,
+        trust_domain: str,
+        verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
+    ) -> None:
+        """Begin with its first frame: check (2)."""
+        self.partition = start.partition
+        self._first_index = start.first_index
+        self._header = header
+        self._findings = FindingsByPosition()
+        self._last: EntryFacts | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._leaves: LeafCheck | None = None
+        try:
+            self._checkpoint = _checkpoint(start, trust_domain, verifiers)
+            self._leaves = LeafCheck(start.partition, start.first_index, start.left_hashes)
+        except (CheckpointInvalid, ProofInvalid) as refused:
+            self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
+
+    def add(self, finding: Finding) -> None:
+        """Take note of a finding made elsewhere."""
+        self._findings.add(finding)
+
+    def add_leaves(self, listed: PartitionLeaves) -> None:
+        """The next leaves."""
+        if self._leaves is not None:
+            self._leaves.expect(listed)
+
+    def add_batch(self, report: BatchReport) -> None:
+        """A batch, judged."""
+        for finding in report.findings:
+            self.add(finding)
+        for facts in report.facts:
+            self._follow(facts)
+        if self._leaves is not None:
+            for leaf in report.leaves:
+                self._leaves.meet(leaf)
+
+    def add_stray(self, stray: StrayRecord) -> None:
+        """Something that is no record."""
+        if stray.position.stream_partition != self.partition:
+            self.add(error("MISPLACED", "the stray stands in another partition", position=stray.position))
+            return
+        if len(stray.value) == stray.value_size and sha256(stray.value).digest() != stray.value_sha256:
+            self.add(error("BUNDLE_INVALID", "a stray's bytes are not those of its digest", position=stray.position))
+        if self._leaves is not None:
+            self._leaves.meet_stray(stray)
+
+    def end(self, end: PartitionEnd) -> PartitionReport | None:
+        """Its last frame: check (3). Without a checkpoint that holds there is nothing to report."""
+        checkpoint, leaves = self._checkpoint, self._leaves
+        if checkpoint is None or leaves is None:
+            return None
+        if end.end_index != leaves.listed_until:
+            message = f"{self.partition}: the bundle promises leaves up to {end.end_index}, not {leaves.listed_until}"
+            self.add(error("BUNDLE_INVALID", message))
+        if leaves.root(checkpoint.size, end.right_hashes) == checkpoint.root:
+            self._release(leaves)
+        else:
+            self.add(_mismatch(self.partition, checkpoint.size, leaves))
+        if self._header.accepted_from_ms is None and self._first_index:
+            self.add(error("RECORD_MISSING", f"{self.partition}: the bundle leaves out the log's beginning"))
+        if self._header.accepted_until_ms is None and end.end_index != checkpoint.size:
+            self.add(error("RECORD_MISSING", f"{self.partition}: the bundle leaves out the log's end"))
+        root = b64encode(checkpoint.root).decode()
+        return PartitionReport(self.partition, checkpoint.size, root, self._first_index, end.end_index)
+
+    def break_off(self) -> None:
+        """The bundle goes on, or ends, without this partition's last frame."""
+        message = f"{self.partition}: the bundle breaks off within the partition"
+        self.add(error("BUNDLE_INVALID", message, position=None if self._last is None else self._last.position))
+
+    def findings(self) -> Iterator[Finding]:
+        """What was found, in order of position, then what has none."""
+        return iter(self._findings)
+
+    @property
+    def findings_left_out(self) -> int:
+        """How many more were found."""
+        return self._findings.left_out
+
+    def _release(self, leaves: LeafCheck) -> None:
+        """The list of leaves is the signed tree's, so what was found by it is so."""
+        # Where a broker gave a receipt for a record that is missing, that finding names the record too.
+        named = {(finding.code, finding.position) for finding in self._findings}
+        for finding in leaves.findings:
+            if (finding.code, finding.position) not in named:
+                self.add(finding)
+        self._findings.leave_out(leaves.findings.left_out)
+
+    def _follow(self, facts: EntryFacts) -> None:
+        last, self._last = self._last, facts
+        if last is not None and (
+            facts.position.offset <= last.position.offset or facts.accepted_at_ms < last.accepted_at_ms
+        ):
+            message = "the entry stands before the one that precedes it in the bundle"
+            self.add(error("OUT_OF_ORDER", message, facts.record_id, facts.position))
+        if last is not None and (facts.log_id != last.log_id or facts.epoch < last.epoch):
+            message = "the entry is said to be of another log, or an earlier leader, than the one that precedes it"
+            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
+        begin, until = self._header.accepted_from_ms, self._header.accepted_until_ms
+        if (begin is not None and facts.accepted_at_ms < begin) or (
+            until is not None and facts.accepted_at_ms >= until
+        ):
+            self.add(error("OUT_OF_PERIOD", "the entry lies outside of the period", facts.record_id, facts.position))
+
+
+def _checkpoint(
+    start: PartitionStart,
+    trust_domain: str,
+    verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
+) -> Checkpoint:
+    note = parse_note(start.note)
+    verify_note(note, verifiers)
+    checkpoint = Checkpoint.parse(note.text)
+    if checkpoint.origin != checkpoint_origin(trust_domain, start.partition):
+        message = "the checkpoint is another partition's"
+        raise CheckpointInvalid(message)
+    return checkpoint
+
+
+def _mismatch(partition: StreamPartition, size: int, leaves: LeafCheck) -> Finding:
+    message = (
+        f"{partition}: the leaves listed are not those of the signed checkpoint of size {size}, so which record is "
+        "missing, extra or changed cannot be told"
+    )
+    if leaves.first_stray is not None:
+        message += f"; something that is no record is said to stand at {leaves.first_stray}"
+    return error("TREE_MISMATCH", message)

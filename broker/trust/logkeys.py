@@ -1,0 +1,48 @@
+"""The checkpoint keys that a directory lists, ready to verify with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.checkpoint import SignatureCheck, VerifierKey
+from broker.trust.signing import note_verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from broker.core.policy import Directory
+
+
+def log_verifiers(directories: Iterable[Directory]) -> dict[tuple[str, bytes], SignatureCheck]:
+    """A verifier for every checkpoint key that one of the directories lists, by the key's name and id."""
+    keys = [VerifierKey.parse(text) for directory in directories for text in directory.log_keys]
+    return {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+
+
+class DirectoryLogKeys:
+    """The port LogKeys, for a directory that may give way to a newer one.
+
+    A key stays listed as long as anything that it signed is to be believed, and is listed before a broker uses it: what
+    a process reads while its directory does not list the key counts as a stranger's.
+
+    Args:
+        latest: gives the newest directory.
+    """
+
+    def __init__(self, latest: Callable[[], Directory]) -> None:
+        self._latest = latest
+        self._of: Directory | None = None
+        self._verifiers: dict[tuple[str, bytes], SignatureCheck] = {}
+
+    def check(self, key_id: bytes) -> SignatureCheck | None:
+        """See ``LogKeys``."""
+        return next((check for (_, listed), check in self.verifiers().items() if listed == key_id), None)
+
+    def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
+        """See ``LogKeys``."""
+        directory = self._latest()
+        if directory is not self._of:
+            # Two threads may both do this; they come to the same.
+            self._verifiers = log_verifiers([directory])
+            self._of = directory
+        return self._verifiers

@@ -1,0 +1,142 @@
+"""Where the demo's log is kept: in SQLite files of one broker, or on a Kafka node with two brokers over it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from certs.folder import PkiFolder
+from certs.kafka import AUDITOR, BROKER
+from deploy.kafka.cluster import KafkaCluster
+from deploy.kafka.segments import rewrite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from world import World
+
+AUDIT = "national-audit"
+
+
+class Tampered(NamedTuple):
+    """A bundle of a log in which one record was changed, and where that record stands."""
+
+    bundle: Path
+    position: str
+
+
+class Stage(Protocol):
+    """What differs between the logs."""
+
+    brokers: tuple[str, ...]
+
+    def open(self, world: World) -> None: ...
+
+    def log_tables(self, world: World, broker: str) -> str: ...
+
+    def tamper(self, world: World) -> Tampered: ...
+
+    def close(self) -> None: ...
+
+
+def flipped(value: bytes) -> bytes:
+    """An envelope with one bit changed: in the last byte of the signature, right before the first section."""
+    at = value.index(b"closure", value.index(b"ecdsa-p256-sha256") + 40) - 8
+    return value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+
+
+def _in_cases(key: int) -> str:
+    """The position of a row key: the cases' partitions are the first that are numbered."""
+    return f"cases/{key >> 40}/{key & ((1 << 40) - 1)}"
+
+
+class EmbeddedStage:
+    """One broker and its files."""
+
+    brokers = ("broker",)
+
+    def open(self, world: World) -> None:
+        """Nothing has to run beside the broker."""
+
+    def log_tables(self, world: World, broker: str) -> str:
+        return f'[log]\nfolder = "{world.root / f"{broker}-log"}"\n'
+
+    def tamper(self, world: World) -> Tampered:
+        copy = world.root / "tampered-broker-log"
+        shutil.copytree(world.root / "broker-log", copy)
+        with sqlite3.connect(copy / "log.db") as log:
+            query = "SELECT position, value FROM entries WHERE kind = 'Closure'"
+            position, value = log.execute(query).fetchone()
+            log.execute("UPDATE entries SET value = ? WHERE position = ?", (flipped(value), position))
+        line = world.start("tampered-broker", "serve", "--config", world.broker_config("tampered-broker"))
+        bundle = world.root / "tampered.bundle"
+        profile = world.edge_profile(AUDIT, line.split()[-1])
+        world.run("replay", "--profile", profile, "--purpose", "demo audit of the copy", "--out", bundle)
+        world.stop("tampered-broker")
+        return Tampered(bundle, _in_cases(position))
+
+    def close(self) -> None:
+        """Nothing is left running."""
+
+
+class KafkaStage:
+    """One Kafka node with mutual TLS and access rules, and two brokers that share what is on it."""
+
+    brokers = ("broker", "second-broker")
+
+    def __init__(self) -> None:
+        self._cluster: KafkaCluster | None = None
+
+    def open(self, world: World) -> None:
+        self._cluster = KafkaCluster(world.root / "kafka", PkiFolder(world.pki).kafka)
+        self._cluster.start()
+        self._cluster.wait_ready()
+        self._cluster.apply_access()
+
+    def log_tables(self, world: World, broker: str) -> str:
+        certificate, key = PkiFolder(world.pki).kafka.client(BROKER)
+        return (
+            f'[log]\nbackend = "kafka"\nfolder = "{world.root / f"{broker}-log"}"\n'
+            + self._table(world, certificate, key)
+            + "replication = 1\nmin_in_sync = 1\n"
+        )
+
+    def tamper(self, world: World) -> Tampered:
+        cluster = self._running()
+        with sqlite3.connect(world.root / "broker-log" / "kafka-index.db") as index:
+            (position,) = index.execute("SELECT position FROM entries WHERE kind = 'Closure'").fetchone()
+        cluster.stop()
+        partition = cluster.data(1) / f"case-exchange.cases-{position >> 40}"
+        value = next(path.read_bytes() for path in sorted(partition.glob("*.log")) if b"Closure" in path.read_bytes())
+        begin = value.index(b"ecdsa-p256-sha256", value.index(b"Closure")) + 40
+        old = value[begin : value.index(b"closure", begin)]
+        rewrite(partition, old, old[:-8] + bytes([old[-8] ^ 1]) + old[-7:])
+        cluster.start()
+        cluster.wait_ready()
+        certificate, key = PkiFolder(world.pki).kafka.client(AUDITOR)
+        profile = world.edge_profile(AUDIT, "localhost:1", "kafka")
+        with profile.open("a") as file:
+            file.write(self._table(world, certificate, key))
+        bundle = world.root / "tampered.bundle"
+        world.run(
+            "replay", "--from-kafka", "--profile", profile, "--purpose", "demo audit of the topics", "--out", bundle
+        )
+        return Tampered(bundle, _in_cases(position))
+
+    def close(self) -> None:
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    def _table(self, world: World, certificate: Path, key: Path) -> str:
+        servers = ", ".join(f'"{server}"' for server in self._running().bootstrap.split(","))
+        return (
+            f'[kafka]\nservers = [{servers}]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+            f'authorities = "{PkiFolder(world.pki).kafka.authority}"\n'
+        )
+
+    def _running(self) -> KafkaCluster:
+        if self._cluster is None:
+            message = "the demo's Kafka was not started"
+            raise RuntimeError(message)
+        return self._cluster

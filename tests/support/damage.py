@@ -1,0 +1,105 @@
+"""A message log to which somebody did something: what it gives back is not what was appended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tests.support.records import CODEC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from broker.core.ackstate import AckState
+    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
+    from broker.core.streams import StreamPartition
+    from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey
+
+    Change = Callable[[LogEntry], LogEntry | None]
+
+
+def rewritten(entry: LogEntry, **changes: Any) -> LogEntry:
+    """The entry with another envelope, and with facts that still name the old one."""
+    return entry._replace(value=CODEC.encode_envelope(replace(CODEC.decode_envelope(entry.value), **changes)))
+
+
+def without_value(entry: LogEntry) -> LogEntry:
+    """As a log gives an entry of which it lost the bytes."""
+    return entry._replace(value=b"")
+
+
+class DamagedLog:
+    """A ``MessageLog`` over another. ``change`` makes of every entry what is read instead, or nothing at all."""
+
+    def __init__(self, log: MessageLog, change: Change = lambda entry: entry, strays: Sequence[Stray] = ()) -> None:
+        self._log = log
+        self._change = change
+        self._strays = strays
+
+    @property
+    def log_id(self) -> str:
+        return self._log.log_id
+
+    def partitions(self, stream: str) -> int:
+        return self._log.partitions(stream)
+
+    async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
+        return await self._log.append(entries)
+
+    async def lookup(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
+        return await self._log.lookup(record_ids)
+
+    async def read(
+        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool = True
+    ) -> list[LogEntry]:
+        while entries := await self._log.read(partition, offset, max_records, max_bytes, values=values):
+            # Only at the end is there nothing to read.
+            if left := altered(entries, self._change):
+                return left
+            offset = entries[-1].position.offset + 1
+        return []
+
+    async def strays(self, partition: StreamPartition) -> list[Stray]:
+        return [stray for stray in self._strays if stray.position.stream_partition == partition]
+
+    async def end_offset(self, partition: StreamPartition) -> int:
+        return await self._log.end_offset(partition)
+
+    async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
+        await self._log.wait_beyond(partitions)
+
+    async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> LogCursor:
+        return DamagedCursor(await self._log.open_cursor(subscription, streams), self._change)
+
+    async def ping(self) -> None:
+        await self._log.ping()
+
+    async def close(self) -> None:
+        await self._log.close()
+
+
+class DamagedCursor:
+    """A ``LogCursor`` over another."""
+
+    def __init__(self, cursor: LogCursor, change: Change) -> None:
+        self._cursor = cursor
+        self._change = change
+
+    def assignment_changes(self) -> list[AssignmentChange]:
+        return self._cursor.assignment_changes()
+
+    async def wait(self) -> None:
+        await self._cursor.wait()
+
+    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
+        return altered(await self._cursor.read(partition, max_records, max_bytes), self._change)
+
+    async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
+        return await self._cursor.commit(states)
+
+    async def close(self) -> None:
+        await self._cursor.close()
+
+
+def altered(entries: Sequence[LogEntry], change: Change) -> list[LogEntry]:
+    return [entry for entry in map(change, entries) if entry is not None]

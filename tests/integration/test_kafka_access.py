@@ -1,13 +1,12 @@
-"""Who gets into a real Kafka, and what they may do there."""
+"""Who may do what on a real Kafka."""
 
 from __future__ import annotations
 
-import ssl
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
@@ -26,15 +25,13 @@ from kafka.structs import OffsetAndMetadata
 
 from broker.core.errors import LogAccessDenied
 from broker.messagelog.kafka import access
+from broker.messagelog.kafka.connection import KafkaTls
 from broker.messagelog.kafka.readiness import cluster_state
 from certs import profiles
-from certs.authority import Authority
 from certs.kafka import AUDITOR, BREAK_GLASS, BROKER
 from certs.operations import write_credential
-from certs.rights import SHANXI
 from deploy.kafka.cluster import PREFIX, PRINCIPALS
-from tests.support.kafka import new_topic
-from tests.support.knock import client_context, is_answered
+from tests.support.kafka import create_topic, new_topic, read_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,26 +40,16 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
-    from deploy.kafka.settings import Endpoint
 
 pytestmark = pytest.mark.kafka
 
 SOON = 10.0
 
 
-@pytest.fixture(params=["client", "peer", "controller"])
-def listener(request: pytest.FixtureRequest, kafka_cluster: KafkaCluster) -> Endpoint:
-    endpoint: Endpoint = getattr(kafka_cluster.nodes[0], request.param)
-    return endpoint
-
-
 @pytest.fixture(scope="module")
 def topic(kafka_cluster: KafkaCluster) -> str:
     """A topic of the broker's with three records."""
-    name = new_topic()
-    connection = kafka_cluster.connection(BROKER)
-    with connection.admin() as admin:
-        admin.create_topics({name: {"num_partitions": 1}}, wait_for_metadata=True)
+    name = create_topic(kafka_cluster)
     write(kafka_cluster, name, b"one", b"two", b"three")
     return name
 
@@ -72,109 +59,11 @@ def write(cluster: KafkaCluster, topic: str, *values: bytes, by: Principal = BRO
         return [producer.send(topic, partition=0, value=value).get(SOON).offset for value in values]
 
 
-def read(cluster: KafkaCluster, topic: str, count: int, *, by: Principal) -> list[bytes]:
-    with cluster.connection(by, timeout=SOON).consumer() as consumer:
-        partition = TopicPartition(topic, 0)
-        consumer.assign([partition])
-        consumer.seek_to_beginning(partition)
-        values: list[bytes] = []
-        while len(values) < count:
-            polled = consumer.poll(timeout_ms=int(SOON * 1000))
-            assert polled, "nothing more came"
-            values += [record.value for record in polled[partition]]
-        return values
-
-
-# --- who gets in -----------------------------------------------------------------------------------------------------
-
-
-def certified(pki: PkiFolder, folder: Path, subject: str) -> ssl.SSLContext:
-    """A client with a good certificate of Kafka's own authority, but for its name."""
-    authority = pki.load_authority("kafka")
-    key = ec.generate_private_key(ec.SECP256R1())
-    good = authority.certificate
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name.from_rfc4514_string(subject))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(good.not_valid_before_utc)
-        .not_valid_after(good.not_valid_before_utc + profiles.TLS_LIFETIME)
-        .add_extension(x509.ExtendedKeyUsage(profiles.KAFKA_CLIENT.usages), critical=False)
-    )
-    paths = write_credential(key, authority.sign(builder), folder / "named.pem")
-    return client_context(pki.kafka.authority, *paths)
-
-
-@pytest.mark.parametrize("client", [BROKER, AUDITOR, BREAK_GLASS], ids=lambda client: client.system)
-def test_a_client_with_a_certificate_for_kafka_is_answered(
-    kafka_cluster: KafkaCluster, kafka_keys: PkiFolder, client: Principal
-) -> None:
-    context = client_context(kafka_keys.kafka.authority, *kafka_keys.kafka.client(client))
-    assert is_answered(kafka_cluster.nodes[0].client, context)
-
-
-def test_a_client_without_tls_is_not_answered(listener: Endpoint) -> None:
-    assert not is_answered(listener, None)
-
-
-def test_a_client_without_a_certificate_is_refused(listener: Endpoint, kafka_keys: PkiFolder) -> None:
-    with pytest.raises(ssl.SSLError, match="certificate"):
-        is_answered(listener, client_context(kafka_keys.kafka.authority))
-
-
-@pytest.mark.parametrize("agency", [SHANXI, "exchange"])
-def test_a_certificate_for_grpc_opens_no_connection_to_kafka(
-    listener: Endpoint, kafka_keys: PkiFolder, agency: str
-) -> None:
-    own = kafka_keys.member(agency)
-    context = client_context(kafka_keys.kafka.authority, own / "tls.pem", own / "tls.key")
-    with pytest.raises(ssl.SSLError, match="alert"):
-        is_answered(listener, context)
-
-
-def test_a_certificate_of_another_authority_of_the_same_name_is_refused(
-    listener: Endpoint, kafka_keys: PkiFolder, tmp_path: Path
-) -> None:
-    genuine = kafka_keys.load_authority("kafka").certificate
-    other = Authority.create("case-exchange development kafka authority", genuine.not_valid_before_utc)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = other.issue(profiles.KAFKA_CLIENT, BREAK_GLASS, key.public_key(), genuine.not_valid_before_utc)
-    paths = write_credential(key, certificate, tmp_path / "impostor.pem")
-    assert certificate.issuer == genuine.subject
-    with pytest.raises(ssl.SSLError, match="alert"):
-        is_answered(listener, client_context(kafka_keys.kafka.authority, *paths))
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "CN=exchange broker tls-peer",
-        "CN=exchange/kafka-node-1 kafka-client",
-        "CN=exchange/break-glass kafka-client,OU=somewhere",
-        "OU=somewhere,CN=exchange/break-glass kafka-client",
-        "CN=exchange/break-glass",
-    ],
-)
-def test_a_certificate_of_kafka_s_authority_whose_name_is_no_principal_s_is_not_answered(
-    listener: Endpoint, kafka_keys: PkiFolder, tmp_path: Path, subject: str
-) -> None:
-    assert not is_answered(listener, certified(kafka_keys, tmp_path, subject))
-
-
-def test_a_server_s_certificate_that_kafka_s_authority_did_not_issue_is_not_trusted(
-    listener: Endpoint, kafka_keys: PkiFolder
-) -> None:
-    context = client_context(kafka_keys.trust / "tls-ca.pem", *kafka_keys.kafka.client(BROKER))
-    with pytest.raises(ssl.SSLCertVerificationError):
-        is_answered(listener, context)
-
-
 # --- what the broker may ---------------------------------------------------------------------------------------------
 
 
 def test_the_broker_makes_topics_writes_them_and_reads_them(kafka_cluster: KafkaCluster, topic: str) -> None:
-    assert read(kafka_cluster, topic, 3, by=BROKER) == [b"one", b"two", b"three"]
+    assert read_values(kafka_cluster, topic, 3, by=BROKER) == [b"one", b"two", b"three"]
 
 
 def test_the_broker_commits_places_in_the_exchange_s_groups_only(kafka_cluster: KafkaCluster, topic: str) -> None:
@@ -190,25 +79,18 @@ def test_the_broker_commits_places_in_the_exchange_s_groups_only(kafka_cluster: 
             consumer.commit(place)
 
 
-def test_the_broker_uses_the_exchange_s_transactional_ids_only(kafka_cluster: KafkaCluster, topic: str) -> None:
+def test_the_broker_uses_the_exchange_s_transactional_ids_only(kafka_cluster: KafkaCluster) -> None:
     connection = kafka_cluster.connection(BROKER, timeout=SOON)
     with connection.producer(transactional_id=f"{PREFIX}.{uuid.uuid4().hex}") as producer:
         producer.init_transactions()
         producer.begin_transaction()
-        producer.send(new_topic_like(topic, kafka_cluster), partition=0, value=b"in a transaction")
+        producer.send(create_topic(kafka_cluster), partition=0, value=b"in a transaction")
         producer.commit_transaction()
     with (
         connection.producer(transactional_id=f"other.{uuid.uuid4().hex}") as producer,
         pytest.raises(kafka_errors.TransactionalIdAuthorizationFailedError),
     ):
         producer.init_transactions()
-
-
-def new_topic_like(topic: str, cluster: KafkaCluster) -> str:
-    name = f"{topic}-{uuid.uuid4().hex[:6]}"
-    with cluster.connection(BROKER).admin() as admin:
-        admin.create_topics({name: {"num_partitions": 1}}, wait_for_metadata=True)
-    return name
 
 
 def test_the_broker_sees_settings_of_topics_and_nodes(kafka_cluster: KafkaCluster, topic: str) -> None:
@@ -248,14 +130,14 @@ def test_neither_broker_nor_auditor_alters_or_deletes_anything_of_a_topic(
 ) -> None:
     with kafka_cluster.connection(client).admin() as admin, pytest.raises(kafka_errors.TopicAuthorizationFailedError):
         alter(admin, topic)
-    assert read(kafka_cluster, topic, 3, by=BROKER) == [b"one", b"two", b"three"]
+    assert read_values(kafka_cluster, topic, 3, by=BROKER) == [b"one", b"two", b"three"]
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS)
 def test_the_break_glass_client_does_what_the_others_may_not(
     kafka_cluster: KafkaCluster, alter: Callable[[Any, str], None]
 ) -> None:
-    name = new_topic_like(new_topic(), kafka_cluster)
+    name = create_topic(kafka_cluster)
     write(kafka_cluster, name, b"one", b"two")
     with kafka_cluster.connection(BREAK_GLASS).admin() as admin:
         alter(admin, name)
@@ -279,7 +161,7 @@ def test_neither_broker_nor_auditor_makes_topics_elsewhere_deletes_groups_or_giv
 
 
 def test_the_auditor_reads_and_cannot_write(kafka_cluster: KafkaCluster, topic: str) -> None:
-    assert read(kafka_cluster, topic, 3, by=AUDITOR) == [b"one", b"two", b"three"]
+    assert read_values(kafka_cluster, topic, 3, by=AUDITOR) == [b"one", b"two", b"three"]
     with pytest.raises(kafka_errors.TopicAuthorizationFailedError):
         write(kafka_cluster, topic, b"four", by=AUDITOR)
 
@@ -326,6 +208,32 @@ def test_applying_the_rules_takes_away_what_they_do_not_give_and_leaves_what_is_
         found, _ = admin.describe_acls(ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, everything))
     assert denied in found
     assert given not in found
+
+
+def test_a_rule_that_denies_shuts_out_a_principal_whom_the_table_lets_in(
+    kafka_cluster: KafkaCluster, kafka_keys: PkiFolder, topic: str, tmp_path: Path
+) -> None:
+    authority, stolen = kafka_keys.load_authority("kafka"), replace(BROKER, system="stolen")
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = authority.certificate.not_valid_before_utc
+    paths = write_credential(
+        key, authority.issue(profiles.KAFKA_CLIENT, stolen, key.public_key(), now), tmp_path / "stolen.pem"
+    )
+    tls = KafkaTls(*paths, kafka_keys.kafka.authority)
+    connection = replace(kafka_cluster.connection(BROKER, timeout=SOON), tls=tls)
+    everything = ResourcePattern(ResourceType.TOPIC, "*", ACLResourcePatternType.LITERAL)
+    denied = ACL("User:exchange/stolen", "*", ACLOperation.ALL, ACLPermissionType.DENY, everything)
+    access.apply(kafka_cluster.connection(BREAK_GLASS), {"broker": ["exchange/broker", "exchange/stolen"]})
+    with kafka_cluster.connection(BREAK_GLASS).admin() as admin:
+        try:
+            with connection.producer() as producer:
+                producer.send(create_topic(kafka_cluster), partition=0, value=b"let in").get(SOON)
+            admin.create_acls([denied])
+            with connection.producer() as producer, pytest.raises(kafka_errors.TopicAuthorizationFailedError):
+                producer.send(topic, partition=0, value=b"shut out").get(SOON)
+        finally:
+            admin.delete_acls([ACLFilter(denied.principal, "*", denied.operation, denied.permission_type, everything)])
+            kafka_cluster.apply_access()
 
 
 def test_only_a_super_user_applies_rules(kafka_cluster: KafkaCluster) -> None:

@@ -1,21 +1,15 @@
-"""The cluster itself: that it is set as the settings say, outlives a node, and leaves nothing behind."""
+"""The cluster itself: that it is set as the settings say, and what losing its nodes does."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
-import socket
 import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -25,15 +19,8 @@ from broker.messagelog.kafka.readiness import cluster_state
 from certs.kafka import BREAK_GLASS, BROKER
 from deploy.kafka import compose, distribution
 from deploy.kafka.cluster import KafkaCluster
-from deploy.kafka.errors import KafkaFailed
-from deploy.kafka.process import NodeProcess
 from deploy.kafka.settings import node_settings
-from tests.support.kafka import new_topic
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from certs.folder import PkiFolder
+from tests.support.kafka import create_topic, read_values
 
 pytestmark = pytest.mark.kafka
 
@@ -42,45 +29,10 @@ BOUND = 30.0
 AUTHORIZER_S_OWN = {"allow.everyone.if.no.acl.found", "super.users"}
 
 
-def replicated_topic(cluster: KafkaCluster) -> str:
-    name = new_topic()
-    with cluster.connection(BROKER).admin() as admin:
-        # As many copies as the cluster's own default says.
-        admin.create_topics({name: {"num_partitions": 1}}, wait_for_metadata=True)
-    return name
-
-
 def partition_of(cluster: KafkaCluster, topic: str) -> dict[str, Any]:
     with cluster.connection(BROKER).admin() as admin:
         partition: dict[str, Any] = admin.describe_topics([topic])[0]["partitions"][0]
     return partition
-
-
-def values_of(cluster: KafkaCluster, topic: str, count: int) -> list[bytes]:
-    partition = TopicPartition(topic, 0)
-    with cluster.connection(BROKER, timeout=BOUND).consumer() as consumer:
-        consumer.assign([partition])
-        consumer.seek_to_beginning(partition)
-        values: list[bytes] = []
-        while len(values) < count:
-            polled = consumer.poll(timeout_ms=int(BOUND * 1000))
-            assert polled, "nothing more came"
-            values += [record.value for record in polled[partition]]
-        return values
-
-
-def ends(pid: int) -> bool:
-    """Whether a process that is not our child is gone within the bound."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(BOUND * 1000))
-    finally:
-        os.close(descriptor)
 
 
 # --- as it is set ----------------------------------------------------------------------------------------------------
@@ -133,7 +85,7 @@ def test_the_image_s_own_start_up_makes_of_the_compose_file_the_same_settings(no
 
 
 def test_three_nodes_keep_three_copies_and_acknowledge_with_two(three_kafka_nodes: KafkaCluster) -> None:
-    topic = replicated_topic(three_kafka_nodes)
+    topic = create_topic(three_kafka_nodes)
     assert sorted(partition_of(three_kafka_nodes, topic)["replica_nodes"]) == [1, 2, 3]
     with three_kafka_nodes.connection(BROKER).admin() as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
@@ -150,7 +102,7 @@ def test_a_lost_leader_of_three_is_survived_with_every_acknowledged_record(
     three_kafka_nodes: KafkaCluster, lose: Any
 ) -> None:
     cluster = three_kafka_nodes
-    topic = replicated_topic(cluster)
+    topic = create_topic(cluster)
     with cluster.connection(BROKER, timeout=BOUND).producer() as producer:
         written = [f"{number}".encode() for number in range(20)]
         for value in written[:10]:
@@ -158,12 +110,12 @@ def test_a_lost_leader_of_three_is_survived_with_every_acknowledged_record(
         lose(cluster, partition_of(cluster, topic)["leader_id"])
         for value in written[10:]:
             producer.send(topic, partition=0, value=value).get(BOUND)
-    assert values_of(cluster, topic, 20) == written
+    assert read_values(cluster, topic, 20) == written
 
 
 def test_with_two_of_three_lost_nothing_is_acknowledged_and_nothing_is_lost(three_kafka_nodes: KafkaCluster) -> None:
     cluster = three_kafka_nodes
-    topic = replicated_topic(cluster)
+    topic = create_topic(cluster)
     with cluster.connection(BROKER, timeout=BOUND).producer() as producer:
         producer.send(topic, partition=0, value=b"kept").get(BOUND)
     leader = partition_of(cluster, topic)["leader_id"]
@@ -180,7 +132,7 @@ def test_with_two_of_three_lost_nothing_is_acknowledged_and_nothing_is_lost(thre
         with contextlib.suppress(kafka_errors.KafkaTimeoutError):
             producer.close(timeout=1)
     cluster.heal()
-    assert values_of(cluster, topic, 1)[0] == b"kept"
+    assert read_values(cluster, topic, 1)[0] == b"kept"
 
 
 def test_a_paused_node_is_not_ready_and_holds_up_nobody_who_asks_it(three_kafka_nodes: KafkaCluster) -> None:
@@ -202,111 +154,10 @@ def test_a_paused_node_is_not_ready_and_holds_up_nobody_who_asks_it(three_kafka_
 
 def test_a_restarted_node_catches_up(three_kafka_nodes: KafkaCluster) -> None:
     cluster = three_kafka_nodes
-    topic = replicated_topic(cluster)
+    topic = create_topic(cluster)
     for number in cluster.numbers:
         cluster.restart(number)
         cluster.wait_ready(in_sync=True)
         with cluster.connection(BROKER, timeout=BOUND).producer() as producer:
             producer.send(topic, partition=0, value=f"after {number}".encode()).get(BOUND)
-    assert values_of(cluster, topic, 3) == [b"after 1", b"after 2", b"after 3"]
-
-
-# --- starting and stopping -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def lasting(tmp_path: Path, kafka_keys: PkiFolder) -> Iterator[KafkaCluster]:
-    cluster = KafkaCluster(tmp_path / "lasting", kafka_keys.kafka, lasting=True)
-    yield cluster
-    cluster.stop()
-
-
-def test_stopping_leaves_no_process_and_keeps_the_records(tmp_path: Path, kafka_keys: PkiFolder) -> None:
-    cluster = KafkaCluster(tmp_path / "kafka", kafka_keys.kafka)
-    cluster.start()
-    cluster.wait_ready()
-    cluster.apply_access()
-    topic = replicated_topic(cluster)
-    with cluster.connection(BROKER, timeout=BOUND).producer() as producer:
-        producer.send(topic, partition=0, value=b"kept").get(BOUND)
-    pid = cluster.pid(1)
-    cluster.stop()
-    assert not Path(f"/proc/{pid}").exists()
-    again = KafkaCluster(tmp_path / "kafka", kafka_keys.kafka)
-    assert again.bootstrap == cluster.bootstrap
-    again.start()
-    try:
-        again.wait_ready()
-        assert values_of(again, topic, 1) == [b"kept"]
-    finally:
-        again.stop()
-
-
-def test_a_cluster_does_not_outlive_a_starter_that_is_killed(tmp_path: Path, kafka_keys: PkiFolder) -> None:
-    program = textwrap.dedent(
-        f"""
-        import sys, time
-        from pathlib import Path
-        from certs.folder import PkiFolder
-        from deploy.kafka.cluster import KafkaCluster
-        cluster = KafkaCluster(Path({str(tmp_path / "kafka")!r}), PkiFolder(Path({str(kafka_keys.root)!r})).kafka)
-        cluster.start()
-        print(cluster.pid(1), flush=True)
-        sys.stdin.read()
-        """
-    )
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", program],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as starter:
-        assert starter.stdout is not None
-        pid = int(starter.stdout.readline())
-        assert Path(f"/proc/{pid}").exists()
-        starter.send_signal(signal.SIGKILL)
-    assert ends(pid)
-
-
-def test_a_lasting_cluster_is_taken_up_and_stopped_by_another_process(
-    lasting: KafkaCluster, tmp_path: Path, kafka_keys: PkiFolder
-) -> None:
-    lasting.start()
-    lasting.wait_ready()
-    pid = lasting.pid(1)
-    other = KafkaCluster(tmp_path / "lasting", kafka_keys.kafka, nodes=None, lasting=True)
-    assert other.running == (1,)
-    other.start()
-    assert other.pid(1) == pid
-    other.stop()
-    assert ends(pid)
-    assert lasting.running == ()
-
-
-def test_a_process_that_got_a_node_s_old_id_is_not_taken_for_it(tmp_path: Path) -> None:
-    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
-    assert NodeProcess.find(tmp_path / "pid", str(tmp_path / "server.properties")) is None
-
-
-def test_a_port_that_is_in_use_is_named(tmp_path: Path, kafka_keys: PkiFolder) -> None:
-    cluster = KafkaCluster(tmp_path / "kafka", kafka_keys.kafka)
-    peer = cluster.nodes[0].peer
-    with (
-        socket.create_server((peer.host, peer.port)),
-        pytest.raises(KafkaFailed, match=f"node 1 cannot listen on port {peer.port}"),
-    ):
-        cluster.start()
-    assert cluster.running == ()
-
-
-def test_a_node_that_ends_is_named_with_the_end_of_its_log(tmp_path: Path, kafka_keys: PkiFolder) -> None:
-    cluster = KafkaCluster(tmp_path / "kafka", kafka_keys.kafka)
-    cluster.data(1).mkdir(parents=True)
-    (cluster.data(1) / "meta.properties").write_text("version=1\nnode.id=2\ncluster.id=another\n")
-    cluster.start()
-    try:
-        with pytest.raises(KafkaFailed, match=r"(?s)node 1 ended; .*node\.log ends so:.*node id"):
-            cluster.wait_ready()
-    finally:
-        cluster.stop()
+    assert read_values(cluster, topic, 3) == [b"after 1", b"after 2", b"after 3"]

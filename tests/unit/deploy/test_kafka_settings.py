@@ -87,6 +87,18 @@ def test_auditors_have_rules_on_topics_only_and_none_that_writes() -> None:
     assert RULES["auditor"] == {"topic": ("describe", "describe_configs", "read")}
 
 
+def test_the_operator_s_page_has_the_table_of_the_rules() -> None:
+    names = {"topic": "topics", "group": "groups", "transactional_id": "transactional ids", "cluster": "the cluster"}
+    table = [
+        f"| {role} | {names[what]} | {', '.join(operations)} |"
+        for role, resources in RULES.items()
+        for what, operations in resources.items()
+    ]
+    page = (ROOT / "docs" / "kafka.md").read_text()
+    begin = page.index(table[0])
+    assert page[begin:].split("\n\n")[0].splitlines() == table
+
+
 def test_every_rule_is_on_the_cluster_or_within_the_exchange_s_prefix() -> None:
     for rule in access.rules("prefix", PRINCIPALS):
         where = rule.resource_pattern

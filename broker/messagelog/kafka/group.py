@@ -79,6 +79,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         """Whether nothing has moved for a while, so that there is no hurry to look again."""
         return self._quiet >= _JOINING_LOOKS
 
+    @property
+    def moving(self) -> bool:
+        """Whether something moved that ``look`` has not returned yet."""
+        return bool(self._moves)
+
     def look(self) -> list[Move]:
         """Take part in the group's life, and return what moved, in order.
 

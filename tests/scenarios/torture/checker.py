@@ -52,7 +52,7 @@ def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, 
         yield f"{bundle.source}: receipted records are there, once", not_there(receipted, history.sent, bundle.records)
     yield "bundles agree", differing(bundles)
     yield "receipted records are delivered", undelivered(receipted, history.deliveries)
-    yield "receipted records are acknowledged in the end", unconfirmed(receipted, history.confirmed)
+    yield "receipted records are acknowledged in the end", unacknowledged(receipted, history)
     yield "deliveries are of what was published", altered(history.sent, receipted, history.deliveries)
     yield "each case is delivered in order", disordered(history.deliveries)
     yield "a confirmed acknowledgement is final", confirmed_twice(history.confirmed)
@@ -134,9 +134,9 @@ def undelivered(receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in got)
 
 
-def unconfirmed(receipted: Mapping[str, ReceiptStatement], confirmed: Sequence[Confirmed]) -> Iterator[str]:
-    """Receipted records whose acknowledgement nobody confirmed."""
-    done = {item.delivery.record_id for item in confirmed}
+def unacknowledged(receipted: Mapping[str, ReceiptStatement], history: History) -> Iterator[str]:
+    """Receipted records of which every acknowledgement failed, and which were not delivered again."""
+    done = {item.delivery.record_id for item in history.confirmed} | {item.record_id for item in history.unknown}
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in done)
 
 

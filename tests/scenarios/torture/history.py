@@ -86,6 +86,8 @@ class History:
     refused: list[Refused] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     confirmed: list[Confirmed] = field(default_factory=list)
+    unknown: list[Delivery] = field(default_factory=list)
+    """Deliveries whose acknowledgement was sent, and the stream broke before it was confirmed: it may hold."""
     roots: list[Root] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from certs.kafka import BROKER
 from tests.scenarios.torture import nemesis
-from tests.scenarios.torture.checker import Violation, violations
+from tests.scenarios.torture.checker import Violation, unacknowledged, violations
 from tests.scenarios.torture.evidence import bundles
 from tests.scenarios.torture.history import History
 from tests.scenarios.torture.publishing import Publishing
@@ -118,12 +118,13 @@ class _Run:
     async def _drain(self) -> None:
         self._subscribing.draining = True
         history = self._history
-        receipted = history.receipted().keys()
+        receipted = history.receipted()
+        begin = history.now
 
         def drained() -> bool:
-            return receipted <= {item.delivery.record_id for item in history.confirmed} and (
-                not history.deliveries or history.now - history.deliveries[-1].at > _QUIET_SECONDS
-            )
+            last = history.deliveries[-1].at if history.deliveries else 0.0
+            quiet = history.now - max(last, begin) > _QUIET_SECONDS
+            return quiet and not [*unacknowledged(receipted, history)]
 
         history.say(f"{len(receipted)} records have receipts; the subscribers catch up")
         if not await self._until(drained, _DRAIN_SECONDS):
@@ -169,6 +170,7 @@ class _Run:
             "confirmed": len(history.confirmed),
             "delivered_after_confirmation": len(after),
             "latest_after_confirmation": round(max(after, default=0), 1),
+            "acknowledgements_unknown": len(history.unknown),
             "checkpoints_seen": len({(root.partition, root.size) for root in history.roots}),
             "ended_by_themselves": {name: one.ended_by_itself for name, one in self._stage.brokers.items()},
             "failed_calls": dict(sorted(history.failures.items())),

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.client.subscriber import SubscribeOptions, Subscriber
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import CaseExchangeError, LeaseLost
 from tests.scenarios.torture.history import Confirmed, Delivery
 from tests.support.records import CODEC
 
@@ -101,5 +101,7 @@ class Subscribing:
             await stream.ack([delivery.delivery_id])
         except CaseExchangeError as error:
             self._history.failed("ack", error.reason)
+            if not isinstance(error, LeaseLost):
+                self._history.unknown.append(delivery)
         else:
             self._history.confirmed.append(Confirmed(delivery, self._history.now))

@@ -204,6 +204,9 @@ class Subscription:
             self._partitions.remove(change.partition)
             self._entries = {at: entry for at, entry in self._entries.items() if at[0] != change.partition}
             self._leased = {known: at for known, at in self._leased.items() if at[1] != change.partition}
+            # It may be back under the next change, and its next commit would not have these acknowledgements in it.
+            for consumer, delivery_id in self._round.withdraw(change.partition):
+                consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
 
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Returns whether there may be more."""

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.merkle import CompactRange
+from tests.scenarios.torture.history import LEASE_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from broker.core.receipt import ReceiptStatement
     from broker.core.streams import StreamPartition
     from tests.scenarios.torture.evidence import Bundle, InLog
-    from tests.scenarios.torture.history import Confirmed, Delivery, History, Received, Root, Sent
+    from tests.scenarios.torture.history import Ack, Delivery, History, Received, Root, Sent
 
 _SHOWN = 5
 """Examples of one kind of violation."""
@@ -52,7 +53,7 @@ def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, 
         yield f"{bundle.source}: receipted records are there, once", not_there(receipted, history.sent, bundle.records)
     yield "bundles agree", differing(bundles)
     yield "receipted records are delivered", undelivered(receipted, history.deliveries)
-    yield "receipted records are acknowledged in the end", unacknowledged(receipted, history)
+    yield "receipted records are acknowledged in the end", unacknowledged(receipted, history.acks)
     yield "deliveries are of what was published", altered(history.sent, receipted, history.deliveries)
     yield "each case is delivered in order", disordered(history.deliveries)
     yield "a confirmed acknowledgement is final", confirmed_twice(history.confirmed)
@@ -134,9 +135,9 @@ def undelivered(receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in got)
 
 
-def unacknowledged(receipted: Mapping[str, ReceiptStatement], history: History) -> Iterator[str]:
-    """Receipted records of which every acknowledgement failed, and which were not delivered again."""
-    done = {item.delivery.record_id for item in history.confirmed} | {item.record_id for item in history.unknown}
+def unacknowledged(receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack]) -> Iterator[str]:
+    """Receipted records of which every acknowledgement failed for sure, and which were not delivered again."""
+    done = {ack.delivery.record_id for ack in acks if ack.outcome != LEASE_LOST}
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in done)
 
 
@@ -171,20 +172,20 @@ def disordered(deliveries: Sequence[Delivery]) -> Iterator[str]:
             highest[delivery.case_id] = delivery
 
 
-def confirmed_twice(confirmed: Sequence[Confirmed]) -> Iterator[str]:
+def confirmed_twice(confirmed: Sequence[Ack]) -> Iterator[str]:
     """Records of which two deliveries were acknowledged, and both acknowledgements confirmed.
 
     An acknowledgement is confirmed once it is committed. Whoever reads the partition next begins with what was
     committed, and whoever read it before can commit no more. So a second confirmation means that the first was undone.
     """
-    first: dict[str, Confirmed] = {}
+    first: dict[str, Ack] = {}
     for item in confirmed:
         before = first.setdefault(item.delivery.record_id, item)
         if before is not item:
             yield f"{item.delivery.position}: {_told(before)} and {_told(item)}"
 
 
-def _told(item: Confirmed) -> str:
+def _told(item: Ack) -> str:
     delivery = item.delivery
     return (
         f"delivered at {delivery.at:.2f} s by {delivery.broker} (attempt {delivery.attempt}), "

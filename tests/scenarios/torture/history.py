@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from broker.core.receipt import ReceiptStatement
     from broker.core.streams import Position, StreamPartition
+
+CONFIRMED: Final = "CONFIRMED"
+LEASE_LOST: Final = "LEASE_LOST"
 
 
 class Sent(NamedTuple):
@@ -52,10 +57,12 @@ class Delivery(NamedTuple):
     at: float
 
 
-class Confirmed(NamedTuple):
-    """A broker confirmed the acknowledgement of a delivery."""
+class Ack(NamedTuple):
+    """What came of an acknowledgement: ``CONFIRMED``, ``LEASE_LOST``, or why nobody can tell."""
 
     delivery: Delivery
+    outcome: str
+    sent_at: float
     at: float
 
 
@@ -85,9 +92,7 @@ class History:
     received: list[Received] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
-    confirmed: list[Confirmed] = field(default_factory=list)
-    unknown: list[Delivery] = field(default_factory=list)
-    """Deliveries whose acknowledgement was sent, and the stream broke before it was confirmed: it may hold."""
+    acks: list[Ack] = field(default_factory=list)
     roots: list[Root] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
@@ -102,6 +107,11 @@ class History:
         self.faults.append(Fault(what, self.now))
         self.say(what)
 
+    @property
+    def confirmed(self) -> list[Ack]:
+        """The acknowledgements that a broker confirmed."""
+        return [ack for ack in self.acks if ack.outcome == CONFIRMED]
+
     def say(self, what: str) -> None:
         """Tell whoever watches the run."""
         click.echo(f"{self.now:7.1f} s  {what}")
@@ -110,6 +120,11 @@ class History:
         """Count a call that failed, as calls may while processes are killed."""
         key = f"{call} {reason}"
         self.failures[key] = self.failures.get(key, 0) + 1
+
+    def dump(self, path: Path) -> None:
+        """Write all of it down, one fact a line, so that a violation can be looked into afterwards."""
+        facts = [self.sent.values(), self.received, self.refused, self.deliveries, self.acks, self.roots, self.faults]
+        path.write_text("".join(f"{fact}\n" for kind in facts for fact in kind))
 
     def receipted(self) -> dict[str, ReceiptStatement]:
         """The first statement about each record that has a receipt."""

@@ -52,6 +52,7 @@ async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: in
         await run.play()
     finally:
         codes = await stage.stop()
+        history.dump(root / "history.txt")
     found = [*run.trouble]
     found += [Violation("brokers stop in good order", f"{name}: {code}") for name, code in codes.items() if code]
     return Outcome(seed, run.facts(), found + run.found)
@@ -124,7 +125,7 @@ class _Run:
         def drained() -> bool:
             last = history.deliveries[-1].at if history.deliveries else 0.0
             quiet = history.now - max(last, begin) > _QUIET_SECONDS
-            return quiet and not [*unacknowledged(receipted, history)]
+            return quiet and not [*unacknowledged(receipted, history.acks)]
 
         history.say(f"{len(receipted)} records have receipts; the subscribers catch up")
         if not await self._until(drained, _DRAIN_SECONDS):
@@ -170,7 +171,7 @@ class _Run:
             "confirmed": len(history.confirmed),
             "delivered_after_confirmation": len(after),
             "latest_after_confirmation": round(max(after, default=0), 1),
-            "acknowledgements_unknown": len(history.unknown),
+            "not_confirmed": len(history.acks) - len(history.confirmed),
             "checkpoints_seen": len({(root.partition, root.size) for root in history.roots}),
             "ended_by_themselves": {name: one.ended_by_itself for name, one in self._stage.brokers.items()},
             "failed_calls": dict(sorted(history.failures.items())),

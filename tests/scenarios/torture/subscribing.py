@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.client.subscriber import SubscribeOptions, Subscriber
-from broker.core.errors import CaseExchangeError, LeaseLost
-from tests.scenarios.torture.history import Confirmed, Delivery
+from broker.core.errors import CaseExchangeError
+from tests.scenarios.torture.history import CONFIRMED, Ack, Delivery
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
@@ -97,11 +97,10 @@ class Subscribing:
 
     async def _ack(self, stream: SubscriptionStream, delivery: Delivery, delay: float) -> None:
         await asyncio.sleep(delay)
+        sent_at, outcome = self._history.now, CONFIRMED
         try:
             await stream.ack([delivery.delivery_id])
         except CaseExchangeError as error:
-            self._history.failed("ack", error.reason)
-            if not isinstance(error, LeaseLost):
-                self._history.unknown.append(delivery)
-        else:
-            self._history.confirmed.append(Confirmed(delivery, self._history.now))
+            outcome = error.reason
+            self._history.failed("ack", outcome)
+        self._history.acks.append(Ack(delivery, outcome, sent_at, self._history.now))

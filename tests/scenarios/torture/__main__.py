@@ -22,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--keep", action="store_true", help="keep the evidence even if every guarantee held")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     root = Path(tempfile.mkdtemp(prefix="case-exchange-torture-"))
@@ -30,11 +31,11 @@ def main() -> int:
     with running_cluster(root / "kafka", pki.folder, nodes=3) as cluster:
         outcome = asyncio.run(torture(root, pki, cluster, seed=seed, seconds=given.seconds))
     click.echo(told(outcome))
-    if outcome.violations:
+    if outcome.violations or given.keep:
         click.echo(f"the evidence is in {root}")
-        return 1
-    shutil.rmtree(root)
-    return 0
+    else:
+        shutil.rmtree(root)
+    return 1 if outcome.violations else 0
 
 
 if __name__ == "__main__":

@@ -166,6 +166,9 @@ class _Run:
             "receipts": len(history.received),
             "receipts_per_second": round(len(times) / seconds, 1),
             "longest_without_receipt": round(max(b - a for a, b in pairwise(times)), 1),
+            "receipts_in_each_five_seconds": {
+                name: " ".join(map(str, self._rate(name, begin, end))) for name in self._stage.brokers
+            },
             "recovered_after_healing": {name: round(at, 1) for name, at in self._recovered_at.items()},
             "deliveries": len(history.deliveries),
             "confirmed": len(history.confirmed),
@@ -176,6 +179,14 @@ class _Run:
             "ended_by_themselves": {name: one.ended_by_itself for name, one in self._stage.brokers.items()},
             "failed_calls": dict(sorted(history.failures.items())),
         }
+
+    def _rate(self, broker: str, begin: float, end: float) -> list[int]:
+        """How many receipts a broker gave in each five seconds."""
+        counts = [0] * (int((end - begin) / 5) + 1)
+        for item in self._history.received:
+            if item.broker == broker and begin <= item.at < end:
+                counts[int((item.at - begin) / 5)] += 1
+        return counts
 
 
 def told(outcome: Outcome) -> str:

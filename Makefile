@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 # The log that the demo runs on: embedded or kafka (which needs Java 17+ and Maven).
 LOG ?= embedded
+# How long the torture lasts, and the seed of its faults: without one, another each time.
+SECONDS ?= 300
+SEED ?=
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-kafka check bench format arch protos docs certs clean
+.PHONY: help demo run test test-kafka torture check bench format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +37,9 @@ test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17
 	@command -v java >/dev/null || { echo "test-kafka needs Java 17 or newer: apt install openjdk-17-jre-headless" >&2; exit 1; }
 	@command -v mvn >/dev/null || { echo "test-kafka needs Maven: apt install maven" >&2; exit 1; }
 	$(RUN)/python -m pytest -m kafka
+
+torture: $(STAMP) ## kill, pause and restart Kafka nodes and brokers under load for SECONDS, by the plan of SEED
+	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, unit and contract tests
 	$(RUN)/ruff format --check .

@@ -212,6 +212,8 @@ async def test_an_index_of_other_topics_or_partitions_is_refused(tmp_path: Path)
 
 async def test_of_one_record_in_two_partitions_the_first_partition_s_is_found() -> None:
     one, other = sealed(7, 1, 1), sealed(0, 1, 2, partition=CASES_1)
-    for batches in ([([one], {CASES_0: 8}), ([other], {CASES_1: 1})], [([other, one], {CASES_0: 8, CASES_1: 1})]):
-        state, _ = await applied(list(batches))
+    apart: list[Batch] = [([one], {CASES_0: 8}), ([other], {CASES_1: 1})]
+    together: list[Batch] = [([other, one], {CASES_0: 8, CASES_1: 1})]
+    for batches in (apart, apart[::-1], together):
+        state, _ = await applied(batches)
         assert state.found == {one.entry.record_id: Position("cases", 0, 7)}

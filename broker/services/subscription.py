@@ -17,20 +17,14 @@ If the log fails, every stream ends with the error: what was not confirmed is de
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
 from broker.core.lease_terms import DeadLetter
 from broker.core.streams import Position
 from broker.ports import Assigned
-from broker.services.deliveries import (
-    Acknowledged,
-    Deliveries,
-    Ended,
-    LeasesLost,
-    copy_for,
-    messages,
-)
+from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost, copy_for, messages
 from broker.services.round import Round
 
 if TYPE_CHECKING:
@@ -296,8 +290,6 @@ class Subscription:
         if not all_have_room and any(room.records > 0 and room.bytes > 0 for room in rooms):
             due.append(self._clock.monotonic() + _FULL_POLL_SECONDS)
         timeout = max(0.0, min(due) - self._clock.monotonic()) if due else None
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
-        except TimeoutError:
-            pass

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 OFFSET_UNKNOWN: Final = -1
 """What Kafka answers where it knows a request that it has answered before, and no longer the offset."""
 _BATCH_BYTES: Final = 256 << 10
-_CLOSE_SECONDS: Final = 1.0
 _PATIENCE: Final = 1.5
 """How much longer an append may take than a request."""
 _RETRY_SECONDS: Final = 1.0
@@ -159,7 +158,7 @@ class Appender:
         """Use this producer no more. Others may have records under way in it, so it is closed beside the next one."""
         if producer is not None and producer is self._producer:
             self._producer = None
-            threading.Thread(target=_close, args=(producer,), name="kafka-producer-close", daemon=True).start()
+            self._connection.retire(producer)
 
 
 class _Answers:
@@ -198,9 +197,3 @@ class _Answers:
             self.all.set_result(self._offsets)
         else:
             self.all.set_exception(error)
-
-
-def _close(producer: KafkaProducer) -> None:
-    # Its records are reported as unknown already, or acknowledged.
-    with contextlib.suppress(KafkaError):
-        producer.close(timeout=_CLOSE_SECONDS)

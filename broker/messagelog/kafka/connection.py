@@ -5,7 +5,9 @@ Every client is made here, so that each gets the same servers, the same mutual T
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS: Final = "checkpoints"
 """The topic, beside those of the streams, on which the followers publish checkpoints."""
+_PATIENCE: Final = 1.5
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000
 _RECONNECT_MOST_MS: Final = 1000
@@ -115,6 +118,22 @@ class KafkaConnection:
             **settings,
         }
         return KafkaProducer(**self._common(), **chosen)
+
+    def retire(self, producer: KafkaProducer) -> None:
+        """Close a producer in the background: what it still has under way is acknowledged or given up first."""
+
+        def close() -> None:
+            # By then each record has been acknowledged, or its time is over.
+            patience = _PATIENCE * self.timeout_seconds
+            try:
+                producer.close(timeout=patience)
+            except kafka_errors.KafkaError:
+                # The library stops at the first record that is late, and would leave its threads behind.
+                producer._sender.force_close()  # noqa: SLF001 - there is no public way
+                with contextlib.suppress(kafka_errors.KafkaError):
+                    producer.close(timeout=patience)
+
+        threading.Thread(target=close, name="kafka-retired-producer", daemon=True).start()
 
     def admin(self) -> KafkaAdminClient:
         """An administrative client, for what our principal may.

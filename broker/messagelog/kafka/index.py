@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.kafka.records import REPLAYED, Sealed
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.schema import Schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,41 +28,6 @@ OFFSET_BITS: Final = 40
 _AT_ONCE: Final = 200
 """Rows in one statement."""
 _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
-
-INDEX: Final = Schema(
-    application_id=0x43584B49,  # "CXKI"
-    migrations=(
-        (
-            "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-            """CREATE TABLE entries (
-                position INTEGER PRIMARY KEY,
-                record_id BLOB NOT NULL,
-                kind TEXT NOT NULL,
-                ordering_key TEXT NOT NULL,
-                recipients TEXT NOT NULL,
-                record_sha256 BLOB NOT NULL,
-                accepted_at_ms INTEGER NOT NULL,
-                epoch INTEGER NOT NULL,
-                append_id BLOB NOT NULL,
-                value_sha256 BLOB NOT NULL
-            )""",
-            "CREATE INDEX entries_by_record_id ON entries (record_id)",
-            """CREATE TABLE duplicates (
-                position INTEGER PRIMARY KEY,
-                first_position INTEGER NOT NULL,
-                append_id BLOB NOT NULL
-            )""",
-            "CREATE INDEX duplicates_of ON duplicates (first_position)",
-            "CREATE TABLE strays (position INTEGER PRIMARY KEY, reason TEXT NOT NULL, value BLOB NOT NULL)",
-            """CREATE TABLE progress (
-                partition INTEGER PRIMARY KEY,
-                next_offset INTEGER NOT NULL,
-                accepted_at_ms INTEGER NOT NULL,
-                epoch INTEGER NOT NULL
-            )""",
-        ),
-    ),
-)
 
 
 class Known(NamedTuple):

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CaseExchangeError, ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
-from broker.core.seal import value_digest
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import OFFSET_UNKNOWN, Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
+from broker.messagelog.kafka.reader import EntryReader
 from broker.messagelog.kafka.records import SealJudge
 from broker.messagelog.kafka.thread import ClientThread
 from broker.messagelog.kafka.topics import Topics, TopicState
 from broker.messagelog.kafka.values import ValueReaders
-from broker.messagelog.tail import Tail, bounded
+from broker.messagelog.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
 
     from broker.core.entry import Appended, LogEntry, NewEntry, Stray
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.index import Facts
     from broker.messagelog.kafka.topics import TopicSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
 
-_PAGE_RECORDS: Final = 1000
-"""Most entries fetched from Kafka at once, so that readers take turns."""
 _PING_SECONDS: Final = 3.0
 """A cluster that has not described itself by then does not take records now."""
 
@@ -74,6 +71,7 @@ class KafkaLog:
         self._intake = intake
         self._appender = appender
         self._values = ValueReaders(settings.connection)
+        self._reader = EntryReader(tail, index, self._values)
         self._closed = False
 
     @classmethod
@@ -224,13 +222,7 @@ class KafkaLog:
         """See ``MessageLog``. A value that the topic has lost is empty; one that was rewritten is what stands there."""
         self._check_open()
         self._check_partition(partition)
-        recent = self._tail.read(partition, offset, max_records, max_bytes)
-        if recent is not None:
-            return recent
-        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
-        if not values or not facts:
-            return [fact.entry for fact in facts]
-        return bounded([entry for entry, _ in await self._with_values(partition, facts)], max_records, max_bytes)
+        return await self._reader.read(partition, offset, max_records, max_bytes, values=values)
 
     async def read_unchanged(
         self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
@@ -242,27 +234,7 @@ class KafkaLog:
             LogUnavailable
         """
         self._check_open()
-        recent = self._tail.read(partition, offset, max_records, max_bytes)
-        if recent is not None:
-            return recent
-        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
-        entries = []
-        for entry, expected in await self._with_values(partition, facts):
-            if value_digest(entry.value) != expected:
-                message = "the topic has lost or changed an entry since it was accepted"
-                raise LogCorrupt(message, position=str(entry.position))
-            entries.append(entry)
-        return bounded(entries, max_records, max_bytes)
-
-    async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts]) -> list[tuple[LogEntry, bytes]]:
-        if not facts:
-            return []
-        first, last = facts[0].entry.position.offset, facts[-1].entry.position.offset
-        values = await self._values.read(partition, first, last)
-        return [
-            (entry._replace(value=values.get(entry.position.offset, b"")), value_sha256)
-            for entry, value_sha256 in facts
-        ]
+        return await self._reader.read_unchanged(partition, offset, max_records, max_bytes)
 
     async def end_offset(self, partition: StreamPartition) -> int:
         """See ``MessageLog``: of what this process has read, which is all that it has answered for."""

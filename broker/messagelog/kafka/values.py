@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 _READERS: Final = 2
 _POLL_MS: Final = 500
+_POLL_RECORDS: Final = 100
+"""Few enough that large values stop soon after the limit."""
 _FETCH_BYTES: Final = 8 << 20
+
+
+class Fetched(NamedTuple):
+    """Values by offset, and the offset up to which the topic was read: below it, what is not here is not there."""
+
+    values: dict[int, bytes]
+    end: int
 
 
 class ValueReaders:
@@ -32,10 +41,10 @@ class ValueReaders:
         self._idle = list(self._readers)
         self._turn = asyncio.Semaphore(_READERS)
 
-    async def read(self, partition: StreamPartition, first: int, last: int) -> dict[int, bytes]:
+    async def read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         """The values that the topic has from offset ``first`` to ``last``, both included.
 
-        An offset that is not in the result is not in the topic: deleted, or never there.
+        It stops after the value that reaches ``max_bytes``.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -45,7 +54,7 @@ class ValueReaders:
             reader = next((each for each in self._idle if each.at == (partition, first)), self._idle[0])
             self._idle.remove(reader)
             try:
-                return await asyncio.shield(reader.thread.call(reader.read, partition, first, last))
+                return await asyncio.shield(reader.thread.call(reader.read, partition, first, last, max_bytes))
             finally:
                 self._idle.append(reader)
 
@@ -76,30 +85,32 @@ class _Reader:
             self._consumer.close(autocommit=False, timeout_ms=1000)
             self._consumer = None
 
-    def read(self, partition: StreamPartition, first: int, last: int) -> dict[int, bytes]:
+    def read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         try:
-            return self._read(partition, first, last)
+            return self._read(partition, first, last, max_bytes)
         except KafkaError as error:
             self.close()
             raise translate(error) from error
 
-    def _read(self, partition: StreamPartition, first: int, last: int) -> dict[int, bytes]:
+    def _read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         topic = TopicPartition(self._connection.topic(partition.stream), partition.partition)
         consumer = self._go(topic, _At(partition, first))
         end = time.monotonic() + self._connection.timeout_seconds
         values: dict[int, bytes] = {}
-        at = first
-        while at <= last:
+        at, size = first, 0
+        while at <= last and size < max_bytes:
             if time.monotonic() > end:
                 self.close()
                 message = "Kafka did not return records in time"
                 raise LogUnavailable(message, partition=str(partition))
             try:
-                polled = consumer.poll(_POLL_MS, max_records=last - at + 1)
+                polled = consumer.poll(_POLL_MS, max_records=min(last - at + 1, _POLL_RECORDS))
             except OffsetOutOfRangeError:
                 # What was deleted is at the beginning: go on with what is left of it.
                 begin = consumer.beginning_offsets([topic])[topic]
                 if begin <= at:
+                    # It ends before: what was there is gone.
+                    at = last + 1
                     break
                 at = begin
                 consumer.seek(topic, at)
@@ -107,9 +118,10 @@ class _Reader:
             for record in polled.get(topic, ()):
                 if record.offset <= last:
                     values[record.offset] = record.value or b""
+                    size += len(values[record.offset])
             at = max(at, consumer.position(topic) or at)
         self.at = _At(partition, at)
-        return values
+        return Fetched(values, at)
 
     def _go(self, topic: TopicPartition, to: _At) -> KafkaConsumer:
         if self._consumer is None:

@@ -1,0 +1,42 @@
+"""The tables of the local index. As it can be rebuilt, a newer form may also be had by deleting the file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.messagelog.sqlite.schema import Schema
+
+INDEX: Final = Schema(
+    application_id=0x43584B49,  # "CXKI"
+    migrations=(
+        (
+            "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+            """CREATE TABLE entries (
+                position INTEGER PRIMARY KEY,
+                record_id BLOB NOT NULL,
+                kind TEXT NOT NULL,
+                ordering_key TEXT NOT NULL,
+                recipients TEXT NOT NULL,
+                record_sha256 BLOB NOT NULL,
+                accepted_at_ms INTEGER NOT NULL,
+                epoch INTEGER NOT NULL,
+                append_id BLOB NOT NULL,
+                value_sha256 BLOB NOT NULL
+            )""",
+            "CREATE INDEX entries_by_record_id ON entries (record_id)",
+            """CREATE TABLE duplicates (
+                position INTEGER PRIMARY KEY,
+                first_position INTEGER NOT NULL,
+                append_id BLOB NOT NULL
+            )""",
+            "CREATE INDEX duplicates_of ON duplicates (first_position)",
+            "CREATE TABLE strays (position INTEGER PRIMARY KEY, reason TEXT NOT NULL, value BLOB NOT NULL)",
+            """CREATE TABLE progress (
+                partition INTEGER PRIMARY KEY,
+                next_offset INTEGER NOT NULL,
+                accepted_at_ms INTEGER NOT NULL,
+                epoch INTEGER NOT NULL
+            )""",
+        ),
+    ),
+)

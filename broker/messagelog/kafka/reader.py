@@ -1,0 +1,80 @@
+"""Reading entries: the newest from memory, older ones from the index, with their values from Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import LogCorrupt
+from broker.core.seal import value_digest
+from broker.messagelog.tail import bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.entry import LogEntry
+    from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.index import Facts, KafkaIndex
+    from broker.messagelog.kafka.values import ValueReaders
+    from broker.messagelog.tail import Tail
+
+_PAGE_RECORDS: Final = 1000
+"""Most entries fetched from Kafka at once, so that readers take turns."""
+
+
+class EntryReader:
+    """What ``MessageLog.read`` promises, over a tail, an index and the topics. For one event loop."""
+
+    def __init__(self, tail: Tail, index: KafkaIndex, values: ValueReaders) -> None:
+        self._tail = tail
+        self._index = index
+        self._values = values
+
+    async def read(
+        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool
+    ) -> list[LogEntry]:
+        """Entries as they stand there now. A value that the topic has lost is empty.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        recent = self._tail.read(partition, offset, max_records, max_bytes)
+        if recent is not None:
+            return recent
+        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
+        entries = [fact.entry for fact in facts]
+        if values:
+            entries = await self._with_values(partition, facts, max_bytes)
+        return entries
+
+    async def read_unchanged(
+        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
+    ) -> list[LogEntry]:
+        """Entries as they were accepted.
+
+        Raises:
+            LogCorrupt: the topic has lost a value, or another one stands in its place.
+            LogUnavailable, LogAccessDenied
+        """
+        recent = self._tail.read(partition, offset, max_records, max_bytes)
+        if recent is not None:
+            return recent
+        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
+        entries = await self._with_values(partition, facts, max_bytes)
+        for entry, fact in zip(entries, facts, strict=False):
+            if value_digest(entry.value) != fact.value_sha256:
+                message = "the topic has lost or changed an entry since it was accepted"
+                raise LogCorrupt(message, position=str(entry.position))
+        return entries
+
+    async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts], max_bytes: int) -> list[LogEntry]:
+        """The first of these entries with their values: up to and including the one that reaches ``max_bytes``."""
+        if not facts:
+            return []
+        offsets = [fact.entry.position.offset for fact in facts]
+        values, end = await self._values.read(partition, offsets[0], offsets[-1], max_bytes)
+        entries = [
+            fact.entry._replace(value=values.get(offset, b""))
+            for offset, fact in zip(offsets, facts, strict=True)
+            if offset < end
+        ]
+        return bounded(entries, len(entries), max_bytes)

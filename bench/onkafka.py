@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from bare import bare_records, consumed_per_second, make_topic, produced_per_second
+from bare import bare_records, consume, make_topic, produce
 
 from certs.kafka import BROKER
 from deploy.kafka.cluster import KafkaCluster
@@ -78,10 +78,11 @@ class OnKafka:
             topic = make_topic(connection, f"bare-{batch}", self._nodes)
             part = records[: self._bench.count(batch)]
             for streams in STREAMS:
-                rate = produced_per_second(connection, topic, part, batch, streams * self._in_flight)
-                self._bench.row(f"produce, batches of {batch}, {streams} x {self._in_flight}{self._where}", rate)
+                spent = produce(connection, topic, part, batch, streams * self._in_flight)
+                name = f"produce, batches of {batch}, {streams} x {self._in_flight}{self._where}"
+                self._bench.row(name, spent.per_second)
                 taken += len(part) if batch == BATCHES[-1] else 0
-        self._bench.row(f"consume{self._where}", consumed_per_second(connection, topic, taken))
+        self._bench.row(f"consume{self._where}", consume(connection, topic, taken).per_second)
 
     def _ratios(self) -> None:
         rows = self._bench.rows

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from broker.core.entry import Stray
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.applying import Known
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.index import KafkaIndex, Known
+    from broker.messagelog.kafka.index import KafkaIndex
     from broker.messagelog.kafka.records import Sealed, SealJudge
     from broker.messagelog.tail import Tail
 

@@ -208,7 +208,7 @@ class KafkaCluster:
 
     def apply_access(self) -> Changes:
         """Make the cluster's rules those of ``broker/messagelog/kafka/access.py``, as the break-glass client."""
-        return access.apply(self.connection(BREAK_GLASS, nodes=self._awake()), PRINCIPALS)
+        return access.apply(self.connection(BREAK_GLASS), PRINCIPALS)
 
     def _end(self, numbers: Iterable[int]) -> None:
         ending = {number: self._processes.pop(number) for number in numbers if number in self._processes}

@@ -111,6 +111,14 @@ class Intake:
         """Set when something more has been applied, or nothing ever will be: look at ``failure`` then."""
         return self._applied
 
+    def fail(self, error: CaseExchangeError) -> None:
+        """Read nothing any more, for a reason that an operator must see to, and tell everyone who waits for the log."""
+        if self.failure is None:
+            self.failure = error
+            self._report(error)
+            self._tail.fail(error)
+            self._wake()
+
     async def close(self) -> None:
         """Stop reading. Idempotent."""
         if self._task is not None:
@@ -156,9 +164,7 @@ class Intake:
                 self._report(error)
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for the log must learn of it
-                self.failure = translate(error)
-                self._report(self.failure)
-                self._wake()
+                self.fail(translate(error))
 
     async def _apply(self, batch: _Batch) -> None:
         entries = await self._index.apply(batch.judged, batch.next_offsets)

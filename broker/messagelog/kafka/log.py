@@ -271,8 +271,9 @@ class KafkaLog:
     def _check_state(self, stream: str, state: TopicState | None) -> None:
         if state is None or state.topic_id != self._log_ids[stream]:
             message = f"the topic of the stream {stream} was deleted, or deleted and made anew"
-            self._intake.failure = LogCorrupt(message)
-            raise self._intake.failure
+            error = LogCorrupt(message)
+            self._intake.fail(error)
+            raise error
         needed = self._settings.topics.min_in_sync if self._settings.topics is not None else 1
         if state.without_leader or state.in_sync < needed:
             message = f"the stream {stream} cannot be appended to: too few of its Kafka nodes are there"

@@ -144,10 +144,10 @@ class Intake:
 
     def _begin(self, consumer: KafkaConsumer, topic: TopicPartition, first: int) -> None:
         partition = self._topics[topic]
+        if first and not self._holes:
+            message = f"the records of {partition} below offset {first} were deleted"
+            raise LogCorrupt(message, partition=str(partition))
         if first > self._next[partition]:
-            if not self._holes:
-                message = f"records below offset {first} were deleted before this broker read them"
-                raise LogCorrupt(message, partition=str(partition))
             self._next[partition] = first
             consumer.seek(topic, first)
 

@@ -113,12 +113,15 @@ class KafkaCursor:
 
     async def wait(self) -> None:
         """See ``LogCursor``."""
-        changed = asyncio.ensure_future(self._changed.wait())
-        waiting: set[asyncio.Future[Any]] = {changed}
-        if self._next:
-            waiting.add(asyncio.ensure_future(self._log.wait_beyond(dict(self._next))))
+        # Even where nothing is assigned: a log that has failed ends every subscription.
+        waiting: tuple[asyncio.Future[Any], ...] = (
+            asyncio.ensure_future(self._changed.wait()),
+            asyncio.ensure_future(self._log.wait_beyond(dict(self._next))),
+        )
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                future.result()
         finally:
             for future in waiting:
                 future.cancel()

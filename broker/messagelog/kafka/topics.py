@@ -6,18 +6,21 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
-from broker.core.errors import LogSettingsRefused, LogUnavailable
+from broker.core.errors import CaseExchangeError, LogSettingsRefused, LogUnavailable
+from broker.core.streams import STREAMS
 from broker.messagelog.kafka.connection import CHECKPOINTS, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from kafka import KafkaAdminClient
 
+    from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
 
 FOREVER: Final = -1
@@ -100,6 +103,29 @@ class Topics:
             self._admin.close()
             self._admin = None
 
+    def open(self, settings: TopicSettings | None) -> dict[str, TopicState]:
+        """The states of the streams' topics, by name without prefix. After an error the client is closed.
+
+        Args:
+            settings: what topics and cluster must be; None to take them as they are.
+
+        Raises:
+            LogSettingsRefused, LogUnavailable, LogAccessDenied
+        """
+        try:
+            if settings is not None:
+                states = self.ensure(settings)
+                self.check_cluster()
+                return states
+            states = self.look(list(STREAMS))
+            if missing := [stream for stream in STREAMS if stream not in states]:
+                message = f"the cluster has no topic of the streams {', '.join(missing)}"
+                raise LogUnavailable(message)
+        except CaseExchangeError:
+            self.close()
+            raise
+        return states
+
     def ensure(self, settings: TopicSettings) -> dict[str, TopicState]:
         """Make the topics that are missing, check all of them, and return their states by name without prefix.
 
@@ -131,6 +157,20 @@ class Topics:
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
+
+    def first_offsets(self, partitions: Iterable[StreamPartition]) -> dict[StreamPartition, int]:
+        """Where each partition begins now: at 0, unless records have expired or were deleted.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        of = {TopicPartition(self._connection.topic(each.stream), each.partition): each for each in partitions}
+        try:
+            found = self._client().list_partition_offsets(dict.fromkeys(of, OffsetSpec.EARLIEST))
+        except kafka_errors.KafkaError as error:
+            self.close()
+            raise translate(error) from error
+        return {of[topic]: at.offset for topic, at in found.items()}
 
     def check_cluster(self) -> None:
         """Refuse a cluster that forgets where a subscription stands while its subscriber is away.

@@ -6,14 +6,17 @@ LOG ?= embedded
 # How long the torture lasts, and the seed of its faults: without one, another each time.
 SECONDS ?= 300
 SEED ?=
+# The nodes of make kafka, 1 or 3, and the port of the first.
+NODES ?= 1
+PORT ?= 19092
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-kafka torture check bench format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka torture check bench format arch protos docs certs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "case-exchange needs Python 3.11 or newer")'
@@ -29,13 +32,22 @@ run: $(STAMP) ## run a broker on the development PKI (made by make certs)
 	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init
 	$(RUN)/case-exchange serve --config deploy/broker.toml
 
+kafka: $(STAMP) ## start a Kafka cluster here, NODES=1 or 3 (needs Java 17+ and Maven)
+	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init
+	@$(RUN)/python -m deploy.kafka start --nodes $(NODES) --port $(PORT)
+
+kafka-stop: $(STAMP) ## stop it; its records stay in .dev/kafka
+	@$(RUN)/python -m deploy.kafka stop
+
+kafka-compose: $(STAMP) ## generate deploy/compose.yaml from the cluster's settings
+	@$(RUN)/python -m deploy.kafka compose
+
 test: $(STAMP) ## run every test that needs no Kafka
 	$(RUN)/python -m pytest -m "not kafka"
 	@echo "Kafka was not exercised: see make test-kafka"
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
-	@command -v java >/dev/null || { echo "test-kafka needs Java 17 or newer: apt install openjdk-17-jre-headless" >&2; exit 1; }
-	@command -v mvn >/dev/null || { echo "test-kafka needs Maven: apt install maven" >&2; exit 1; }
+	@$(RUN)/python -m deploy.kafka fetch
 	$(RUN)/python -m pytest -m kafka
 
 torture: $(STAMP) ## kill, pause and restart Kafka nodes and brokers under load for SECONDS, by the plan of SEED
@@ -75,4 +87,5 @@ certs: $(STAMP) ## write a complete development PKI into .dev/pki
 	$(RUN)/case-exchange certs init
 
 clean: ## remove everything that is generated and not committed
+	@[ ! -e .dev/kafka/cluster/cluster.json ] || [ ! -e $(STAMP) ] || $(RUN)/python -m deploy.kafka stop
 	rm -rf $(VENV) .dev .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

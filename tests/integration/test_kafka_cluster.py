@@ -289,13 +289,24 @@ def test_a_process_that_got_a_node_s_old_id_is_not_taken_for_it(tmp_path: Path) 
     assert NodeProcess.find(tmp_path / "pid", str(tmp_path / "server.properties")) is None
 
 
-def test_a_node_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: Path, kafka_keys: PkiFolder) -> None:
+def test_a_port_that_is_in_use_is_named(tmp_path: Path, kafka_keys: PkiFolder) -> None:
     cluster = KafkaCluster(tmp_path / "kafka", kafka_keys.kafka)
-    client = cluster.nodes[0].client
-    with socket.create_server((client.host, client.port)):
+    peer = cluster.nodes[0].peer
+    with (
+        socket.create_server((peer.host, peer.port)),
+        pytest.raises(KafkaFailed, match=f"node 1 cannot listen on port {peer.port}"),
+    ):
         cluster.start()
-        try:
-            with pytest.raises(KafkaFailed, match=r"(?s)node 1 ended; .*node\.log ends so:.*Address already in use"):
-                cluster.wait_ready()
-        finally:
-            cluster.stop()
+    assert cluster.running == ()
+
+
+def test_a_node_that_ends_is_named_with_the_end_of_its_log(tmp_path: Path, kafka_keys: PkiFolder) -> None:
+    cluster = KafkaCluster(tmp_path / "kafka", kafka_keys.kafka)
+    cluster.data(1).mkdir(parents=True)
+    (cluster.data(1) / "meta.properties").write_text("version=1\nnode.id=2\ncluster.id=another\n")
+    cluster.start()
+    try:
+        with pytest.raises(KafkaFailed, match=r"(?s)node 1 ended; .*node\.log ends so:.*node id"):
+            cluster.wait_ready()
+    finally:
+        cluster.stop()

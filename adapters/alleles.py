@@ -23,6 +23,8 @@ _OFF_LADDER: Final = frozenset({"OL"})
 _WILDCARD: Final = frozenset({"*"})
 _SEX: Final = frozenset({"X", "Y"})
 _SEQUENCE: Final = re.compile(r"[0-9]{1,2}(\.[1-4])?(_[0-9]{1,2}(\.[1-4])?){1,12}")
+_LONGEST: Final = 64
+"""Characters of an allele: what is longer is none, and is not worth a pattern's time."""
 AMELOGENIN: Final = "Amelogenin"
 _PENTANUCLEOTIDE: Final = frozenset({"Penta D", "Penta E", "CD4"})
 
@@ -110,6 +112,8 @@ def canonical_locus(name: str) -> str | None:
 def parse_allele(locus: str, text: str) -> ParsedAllele | None:
     """Read an allele as a source wrote it, or None where it is none of this locus."""
     text = text.strip()
+    if len(text) > _LONGEST:
+        return None
     if locus == AMELOGENIN:
         return ParsedAllele(text.upper(), dna_pb2.ALLELE_OPERATOR_EQUAL) if text.upper() in _SEX else None
     if text.upper() in _OFF_LADDER:

@@ -112,6 +112,11 @@ def test_a_canonical_allele_is_written_and_read_again(
     assert parse_allele("FGA", allele_text(allele)) == (allele.value, operator)
 
 
+def test_a_text_that_is_far_too_long_is_no_allele_and_costs_no_time() -> None:
+    assert parse_allele("TH01", "1" + " " * 20_000_000 + "1") is None
+    assert parse_allele("TH01", "9" * 65) is None
+
+
 @given(st.text(max_size=12))
 def test_any_text_is_an_allele_or_none(text: str) -> None:
     parsed = parse_allele("FGA", text)

@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 # The log that the demo runs on: embedded or kafka (which needs Java 17+ and Maven).
 LOG ?= embedded
+# How long the torture lasts, and the seed of its faults: without one, another each time.
+SECONDS ?= 300
+SEED ?=
 # The nodes of make kafka, 1 or 3, and the port of the first.
 NODES ?= 1
 PORT ?= 19092
@@ -10,7 +13,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka check bench format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka torture check bench format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +49,9 @@ test: $(STAMP) ## run every test that needs no Kafka
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
 	@$(RUN)/python -m deploy.kafka fetch
 	$(RUN)/python -m pytest -m kafka
+
+torture: $(STAMP) ## kill, pause and restart Kafka nodes and brokers under load for SECONDS, by the plan of SEED
+	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, unit and contract tests
 	$(RUN)/ruff format --check .

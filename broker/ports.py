@@ -356,7 +356,11 @@ class MessageLog(Protocol):
         """One more than the highest durable offset; 0 where the partition is empty."""
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
-        """Return once one of the partitions has an entry at or beyond its offset given. May be cancelled."""
+        """Return once one of the partitions has an entry at or beyond its offset given. May be cancelled.
+
+        Raises:
+            LogError: none ever will.
+        """
 
     async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> LogCursor:
         """Begin to read on behalf of a subscription, from where it stands, or from the beginning if it is new."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from broker.core.entry import LogEntry
+    from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
 
 
@@ -75,6 +76,8 @@ class Tail:
         self._kept = {partition: _Kept(end) for partition, end in ends.items()}
         self._order: deque[StreamPartition] = deque()
         self._waiting: dict[StreamPartition, set[asyncio.Event]] = {partition: set() for partition in ends}
+        self._everyone: set[asyncio.Event] = set()
+        self._failure: CaseExchangeError | None = None
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
         """Take in entries that have just become durable, in the order of their offsets, and wake who waits for them."""
@@ -92,6 +95,12 @@ class Tail:
             for event in self._waiting[partition]:
                 event.set()
 
+    def fail(self, error: CaseExchangeError) -> None:
+        """Nothing will follow any more: wake everyone who waits, to be told why."""
+        self._failure = error
+        for event in self._everyone:
+            event.set()
+
     def read(self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int) -> list[LogEntry] | None:
         """Entries from ``offset`` on, or None where the oldest of them is no longer kept."""
         if offset >= self.ends[partition]:
@@ -102,14 +111,22 @@ class Tail:
         return bounded(kept.since(offset), max_records, max_bytes)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
-        """Return once one of the partitions ends beyond its offset given."""
+        """Return once one of the partitions ends beyond its offset given.
+
+        Raises:
+            CaseExchangeError: none ever will; what ``fail`` was given.
+        """
         event = asyncio.Event()
+        self._everyone.add(event)
         for partition in partitions:
             self._waiting[partition].add(event)
         try:
             while all(self.ends[partition] <= offset for partition, offset in partitions.items()):
+                if self._failure is not None:
+                    raise self._failure
                 event.clear()
                 await event.wait()
         finally:
+            self._everyone.discard(event)
             for partition in partitions:
                 self._waiting[partition].discard(event)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from broker.core.entry import Stray
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.applying import Known
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.index import KafkaIndex, Known
+    from broker.messagelog.kafka.index import KafkaIndex
     from broker.messagelog.kafka.records import Sealed, SealJudge
     from broker.messagelog.tail import Tail
 
@@ -111,6 +112,14 @@ class Intake:
         """Set when something more has been applied, or nothing ever will be: look at ``failure`` then."""
         return self._applied
 
+    def fail(self, error: CaseExchangeError) -> None:
+        """Read nothing any more, for a reason that an operator must see to, and tell everyone who waits for the log."""
+        if self.failure is None:
+            self.failure = error
+            self._report(error)
+            self._tail.fail(error)
+            self._wake()
+
     async def close(self) -> None:
         """Stop reading. Idempotent."""
         if self._task is not None:
@@ -136,10 +145,10 @@ class Intake:
 
     def _begin(self, consumer: KafkaConsumer, topic: TopicPartition, first: int) -> None:
         partition = self._topics[topic]
+        if first and not self._holes:
+            message = f"the records of {partition} below offset {first} were deleted"
+            raise LogCorrupt(message, partition=str(partition))
         if first > self._next[partition]:
-            if not self._holes:
-                message = f"records below offset {first} were deleted before this broker read them"
-                raise LogCorrupt(message, partition=str(partition))
             self._next[partition] = first
             consumer.seek(topic, first)
 
@@ -156,9 +165,7 @@ class Intake:
                 self._report(error)
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for the log must learn of it
-                self.failure = translate(error)
-                self._report(self.failure)
-                self._wake()
+                self.fail(translate(error))
 
     async def _apply(self, batch: _Batch) -> None:
         entries = await self._index.apply(batch.judged, batch.next_offsets)

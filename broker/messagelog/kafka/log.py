@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from broker.core.errors import CaseExchangeError, ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
+from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import OFFSET_UNKNOWN, Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
@@ -14,9 +14,9 @@ from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.reader import EntryReader
 from broker.messagelog.kafka.records import SealJudge
-from broker.messagelog.kafka.thread import ClientThread
-from broker.messagelog.kafka.topics import Topics, TopicState
+from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
+from broker.messagelog.kafka.watch import TopicsWatch
 from broker.messagelog.tail import Tail
 
 if TYPE_CHECKING:
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.entry import Appended, LogEntry, NewEntry, Stray
+    from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.topics import TopicSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
-
-_PING_SECONDS: Final = 3.0
-"""A cluster that has not described itself by then does not take records now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,11 @@ class KafkaSettings:
     topics: TopicSettings | None
     tail_bytes: int = 32 << 20
 
+    @property
+    def holes(self) -> bool:
+        """Whether the beginning of a partition may be gone: records expire, or an auditor wants to see what is left."""
+        return self.topics is None or bool(self.topics.retention_days)
+
 
 class KafkaLog:
     """A ``MessageLog`` on Kafka. Made by ``open``."""
@@ -63,8 +66,13 @@ class KafkaLog:
         appender: Appender | None,
     ) -> None:
         self._settings = settings
-        self._topics = topics
-        self._topics_thread = ClientThread("kafka-admin")
+        self._watch = TopicsWatch(
+            topics,
+            log_ids,
+            tuple(tail.ends),
+            min_in_sync=settings.topics.min_in_sync if settings.topics is not None else 1,
+            holes=settings.holes,
+        )
         self._log_ids = log_ids
         self._index = index
         self._tail = tail
@@ -105,7 +113,7 @@ class KafkaLog:
             message = "the directory does not list the checkpoint key, so nobody would accept what it seals"
             raise ConfigInvalid(message)
         topics = Topics(settings.connection)
-        states = await asyncio.to_thread(_check_topics, topics, settings)
+        states = await asyncio.to_thread(topics.open, settings.topics)
         log_ids = {stream: states[stream].topic_id for stream in STREAMS}
         partitions = [StreamPartition(s, n) for s in STREAMS for n in range(states[s].partitions)]
         index = KafkaIndex(index_path, partitions, log_ids)
@@ -119,7 +127,7 @@ class KafkaLog:
                 index=index,
                 tail=tail,
                 judge=SealJudge(log_ids, keys),
-                holes=settings.topics is None or bool(settings.topics.retention_days),
+                holes=settings.holes,
                 report=report,
             )
         except BaseException:
@@ -257,26 +265,13 @@ class KafkaLog:
         return await KafkaCursor.open(self._settings.connection, self, subscription, streams)
 
     async def ping(self) -> None:
-        """See ``MessageLog``: the topics are those that were opened, all have leaders and enough in-sync copies."""
+        """See ``MessageLog``: the topics are those that were opened, whole, with leaders and enough in-sync copies."""
         self._check_open()
         try:
-            async with asyncio.timeout(_PING_SECONDS):
-                states = await self._topics_thread.call(self._topics.look, list(STREAMS))
-        except TimeoutError:
-            message = "Kafka does not answer"
-            raise LogUnavailable(message) from None
-        for stream in STREAMS:
-            self._check_state(stream, states.get(stream))
-
-    def _check_state(self, stream: str, state: TopicState | None) -> None:
-        if state is None or state.topic_id != self._log_ids[stream]:
-            message = f"the topic of the stream {stream} was deleted, or deleted and made anew"
-            self._intake.failure = LogCorrupt(message)
-            raise self._intake.failure
-        needed = self._settings.topics.min_in_sync if self._settings.topics is not None else 1
-        if state.without_leader or state.in_sync < needed:
-            message = f"the stream {stream} cannot be appended to: too few of its Kafka nodes are there"
-            raise LogUnavailable(message)
+            await self._watch.check()
+        except LogCorrupt as error:
+            self._intake.fail(error)
+            raise
 
     async def close(self) -> None:
         """See ``MessageLog``."""
@@ -288,8 +283,7 @@ class KafkaLog:
         await self._intake.close()
         await self._values.close()
         await self._index.close()
-        await self._topics_thread.call(self._topics.close)
-        self._topics_thread.close()
+        await self._watch.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -303,21 +297,3 @@ class KafkaLog:
         if partition not in self._tail.ends:
             message = "the log has no such stream or partition"
             raise PositionUnknown(message)
-
-
-def _check_topics(topics: Topics, settings: KafkaSettings) -> dict[str, TopicState]:
-    try:
-        if settings.topics is not None:
-            states = topics.ensure(settings.topics)
-            topics.check_cluster()
-            return states
-        states = topics.look(list(STREAMS))
-    except CaseExchangeError:
-        topics.close()
-        raise
-    missing = [stream for stream in STREAMS if stream not in states]
-    if missing:
-        topics.close()
-        message = f"the cluster has no topic of the streams {', '.join(missing)}"
-        raise LogUnavailable(message)
-    return states

@@ -82,7 +82,9 @@ class SealJudge:
     def _sealed(self, partition: StreamPartition, record: Any) -> Sealed:
         headers = dict(record.headers)
         value = record.value
-        if headers.keys() != _HEADERS or len(record.headers) != len(_HEADERS) or value is None or record.key is None:
+        # Of a Kafka record everything but the names of its headers may be null.
+        null = None in (value, record.key, *headers.values())
+        if headers.keys() != _HEADERS or len(record.headers) != len(_HEADERS) or null:
             message = "not the headers of an entry"
             raise ProofInvalid(message)
         entry = NewEntry(

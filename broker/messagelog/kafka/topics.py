@@ -6,18 +6,21 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
-from broker.core.errors import LogSettingsRefused, LogUnavailable
+from broker.core.errors import CaseExchangeError, LogSettingsRefused, LogUnavailable
+from broker.core.streams import STREAMS
 from broker.messagelog.kafka.connection import CHECKPOINTS, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from kafka import KafkaAdminClient
 
+    from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
 
 FOREVER: Final = -1
@@ -100,6 +103,29 @@ class Topics:
             self._admin.close()
             self._admin = None
 
+    def open(self, settings: TopicSettings | None) -> dict[str, TopicState]:
+        """The states of the streams' topics, by name without prefix. After an error the client is closed.
+
+        Args:
+            settings: what topics and cluster must be; None to take them as they are.
+
+        Raises:
+            LogSettingsRefused, LogUnavailable, LogAccessDenied
+        """
+        try:
+            if settings is not None:
+                states = self.ensure(settings)
+                self.check_cluster()
+                return states
+            states = self.look(list(STREAMS))
+            if missing := [stream for stream in STREAMS if stream not in states]:
+                message = f"the cluster has no topic of the streams {', '.join(missing)}"
+                raise LogUnavailable(message)
+        except CaseExchangeError:
+            self.close()
+            raise
+        return states
+
     def ensure(self, settings: TopicSettings) -> dict[str, TopicState]:
         """Make the topics that are missing, check all of them, and return their states by name without prefix.
 
@@ -132,6 +158,20 @@ class Topics:
             self.close()
             raise translate(error) from error
 
+    def first_offsets(self, partitions: Iterable[StreamPartition]) -> dict[StreamPartition, int]:
+        """Where each partition begins now: at 0, unless records have expired or were deleted.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        of = {TopicPartition(self._connection.topic(each.stream), each.partition): each for each in partitions}
+        try:
+            found = self._client().list_partition_offsets(dict.fromkeys(of, OffsetSpec.EARLIEST))
+        except kafka_errors.KafkaError as error:
+            self.close()
+            raise translate(error) from error
+        return {of[topic]: at.offset for topic, at in found.items()}
+
     def check_cluster(self) -> None:
         """Refuse a cluster that forgets where a subscription stands while its subscriber is away.
 
@@ -139,8 +179,7 @@ class Topics:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
         """
         try:
-            node = str(self._client().describe_cluster()["brokers"][0]["broker_id"])
-            values = self._configuration(ConfigResourceType.BROKER, [node])[node]
+            values = self._node_configuration()
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
@@ -208,6 +247,17 @@ class Topics:
         resources = [ConfigResource(kind, name) for name in names]
         described = self._client().describe_configs(resources, config_filter="all")[kind.name.lower()]
         return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in described.items()}
+
+    def _node_configuration(self) -> dict[str, str]:
+        """A node's settings. A node that is lost is listed for a while, or for ever as fenced, so others are asked."""
+        nodes = [node for node in self._client().describe_cluster()["brokers"] if not node["is_fenced"]]
+        failure: kafka_errors.KafkaError = kafka_errors.BrokerNotAvailableError()
+        for name in [str(node["broker_id"]) for node in nodes]:
+            try:
+                return self._configuration(ConfigResourceType.BROKER, [name])[name]
+            except kafka_errors.KafkaError as error:
+                failure = error
+        raise failure
 
     def _compare(self, name: str, what: str, has: int, must: int, *, exact: bool = False) -> None:
         if has < must or (exact and has != must):

@@ -1,7 +1,7 @@
 """What one key signs, or one tree hashes, can never be taken for another kind of statement.
 
-The forms: DSSE's pre-authentication encoding (records, receipts, the directory), a checkpoint's text, a leaf manifest.
-Their first bytes keep them apart, whatever the rest holds.
+The forms: DSSE's pre-authentication encoding (records, receipts, the directory), a checkpoint's text, a leaf manifest,
+and what an append seal signs and hashes. Their first bytes keep them apart, whatever the rest holds.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, RECEIPTS_TYPE, pae
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash, node_hash
-from broker.core.streams import Position
+from broker.core.seal import Sealing, append_statement, prepare_seals
+from broker.core.streams import Position, StreamPartition
 
 RECORD_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 CHECKPOINT = Checkpoint("case-exchange.example/cases/0", 42, bytes(32)).marshal()
@@ -44,6 +46,26 @@ leaves = st.builds(
     record_sha256=digests,
     accepted_at_ms=numbers,
 ).map(Leaf.marshal)
+texts = st.text(st.characters(codec="utf-8"))
+statements = st.builds(
+    append_statement,
+    st.builds(
+        NewEntry,
+        partition=st.builds(StreamPartition, texts, numbers),
+        record_id=st.binary(min_size=16, max_size=16),
+        kind=texts,
+        ordering_key=texts,
+        recipients=st.lists(texts).map(tuple),
+        record_sha256=digests,
+        value=st.just(b""),
+    ),
+    texts,
+    st.builds(Sealing, st.binary(min_size=16, max_size=16), numbers),
+    digests,
+)
+seal_texts = st.lists(st.one_of(payloads, statements), min_size=1, max_size=9).map(
+    lambda said: prepare_seals(said).text
+)
 
 
 def is_pae(data: bytes) -> bool:
@@ -81,9 +103,32 @@ def test_a_leaf_is_neither_what_dsse_signs_nor_a_checkpoint(data: bytes) -> None
         Checkpoint.parse(data)
 
 
+@given(st.one_of(seal_texts, statements))
+def test_what_a_seal_signs_or_hashes_is_none_of_these(data: bytes) -> None:
+    assert not is_pae(data)
+    with pytest.raises(CheckpointInvalid):
+        Checkpoint.parse(data)
+    with pytest.raises(ProofInvalid):
+        Leaf.parse(data)
+
+
+@given(seal_texts, st.one_of(statements, leaves, checkpoints, encodings))
+def test_what_a_seal_signs_is_nothing_else(text: bytes, other: bytes) -> None:
+    first, count, root, rest = text.split(b"\n")
+    assert (first, rest) == (b"case-exchange appends v1", b"")
+    assert count.isdigit()
+    assert len(root) == 44
+    assert not other.startswith(first + b"\n")
+
+
 @given(st.binary())
 def test_the_first_line_decides_whatever_follows(rest: bytes) -> None:
-    for beginning in (b"DSSEv1 ", b"case-exchange leaf v1\n"):
+    for beginning in (
+        b"DSSEv1 ",
+        b"case-exchange leaf v1\n",
+        b"case-exchange appends v1\n",
+        b"case-exchange append v1\n",
+    ):
         with pytest.raises(CheckpointInvalid):
             Checkpoint.parse(beginning + rest)
     with pytest.raises(ProofInvalid):

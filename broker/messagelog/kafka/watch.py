@@ -1,0 +1,84 @@
+"""Looking after the topics while a broker runs: they are those that it opened, whole, and can be appended to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import LogCorrupt, LogUnavailable
+from broker.messagelog.kafka.thread import ClientThread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.topics import Topics, TopicState
+
+_ANSWER_SECONDS: Final = 3.0
+"""A cluster that has not described itself by then does not take records now."""
+
+
+class TopicsWatch:
+    """See the module. For one event loop.
+
+    Args:
+        topics: to be looked at; closed with this.
+        log_ids: the topic id of each stream, as they were opened.
+        partitions: all of the log's.
+        min_in_sync: copies that must have a record before it is acknowledged.
+        holes: whether the beginning of a partition may be gone.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        log_ids: Mapping[str, str],
+        partitions: Sequence[StreamPartition],
+        *,
+        min_in_sync: int,
+        holes: bool,
+    ) -> None:
+        self._topics = topics
+        self._log_ids = log_ids
+        self._partitions = partitions
+        self._min_in_sync = min_in_sync
+        self._holes = holes
+        self._thread = ClientThread("kafka-admin")
+
+    async def check(self) -> None:
+        """Look at all of them.
+
+        Raises:
+            LogCorrupt: a topic is gone, was made anew, or has lost its beginning. It will not get better.
+            LogUnavailable: Kafka does not answer in time, or has lost too many nodes for now.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._thread.call(self._check)
+        except TimeoutError:
+            message = "Kafka does not answer"
+            raise LogUnavailable(message) from None
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
+        await self._thread.call(self._topics.close)
+        self._thread.close()
+
+    # --- in the thread ---
+
+    def _check(self) -> None:
+        states = self._topics.look(list(self._log_ids))
+        for stream in self._log_ids:
+            self._check_state(stream, states.get(stream))
+        for partition, first in ({} if self._holes else self._topics.first_offsets(self._partitions)).items():
+            if first:
+                message = f"the records of {partition} below offset {first} were deleted"
+                raise LogCorrupt(message, partition=str(partition))
+
+    def _check_state(self, stream: str, state: TopicState | None) -> None:
+        if state is None or state.topic_id != self._log_ids[stream]:
+            message = f"the topic of the stream {stream} was deleted, or deleted and made anew"
+            raise LogCorrupt(message)
+        if state.without_leader or state.in_sync < self._min_in_sync:
+            message = f"the stream {stream} cannot be appended to: too few of its Kafka nodes are there"
+            raise LogUnavailable(message)

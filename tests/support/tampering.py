@@ -1,0 +1,121 @@
+"""What somebody with Kafka's break-glass key does to the topics of an exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kafka import TopicPartition
+
+from broker.core.streams import Position, StreamPartition
+from certs.kafka import BREAK_GLASS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kafka import KafkaProducer
+
+    from tests.support.kafkaexchange import OnKafka
+
+
+class Raw(NamedTuple):
+    """A Kafka record, as it stands in a topic or is put there."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    timestamp: int | None = None
+    offset: int = -1
+
+
+class Administrator:
+    """Writes and deletes past every broker. Each call returns when it is done."""
+
+    def __init__(self, kafka: OnKafka) -> None:
+        self._connection = replace(kafka.cluster.connection(BREAK_GLASS), prefix=kafka.prefix)
+
+    async def records(self, partition: StreamPartition) -> list[Raw]:
+        """Everything that stands in a partition."""
+        return await asyncio.to_thread(self._records, partition)
+
+    async def put(self, partition: StreamPartition, *records: Raw) -> list[Position]:
+        """Write records, and say where they came to stand."""
+        return await asyncio.to_thread(self._put, partition, records)
+
+    async def transaction(self, partition: StreamPartition, *records: Raw, commit: bool) -> list[Position]:
+        """Write records in a transaction that is committed or aborted."""
+        return await asyncio.to_thread(self._transaction, partition, records, commit=commit)
+
+    async def delete_below(self, position: Position) -> None:
+        """Delete the head of a partition."""
+        with self._connection.admin() as admin:
+            await asyncio.to_thread(admin.delete_records, {self._topic(position.stream_partition): position.offset})
+
+    async def delete_topic(self, stream: str) -> None:
+        with self._connection.admin() as admin:
+            await asyncio.to_thread(admin.delete_topics, [self._connection.topic(stream)])
+
+    async def create_topic(self, stream: str, partitions: int, configuration: dict[str, str]) -> None:
+        """Make a topic with one copy of each partition."""
+        topic = {"num_partitions": partitions, "replication_factor": 1, "configs": configuration}
+        with self._connection.admin() as admin:
+            await asyncio.to_thread(
+                admin.create_topics, {self._connection.topic(stream): topic}, wait_for_metadata=True
+            )
+
+    # --- in a thread ---
+
+    def _topic(self, partition: StreamPartition) -> TopicPartition:
+        return TopicPartition(self._connection.topic(partition.stream), partition.partition)
+
+    def _records(self, partition: StreamPartition) -> list[Raw]:
+        topic = self._topic(partition)
+        consumer = self._connection.consumer()
+        try:
+            consumer.assign([topic])
+            consumer.seek_to_beginning(topic)
+            end = consumer.end_offsets([topic])[topic]
+            found: list[Raw] = []
+            while consumer.position(topic) < end:
+                polled = consumer.poll(500).get(topic, ())
+                found += [Raw(each.value, each.key, each.headers, each.timestamp, each.offset) for each in polled]
+            return found
+        finally:
+            consumer.close()
+
+    def _put(self, partition: StreamPartition, records: Sequence[Raw]) -> list[Position]:
+        producer = self._connection.producer()
+        try:
+            return self._sent(producer, partition, records)
+        finally:
+            producer.close()
+
+    def _transaction(self, partition: StreamPartition, records: Sequence[Raw], *, commit: bool) -> list[Position]:
+        producer = self._connection.producer(transactional_id=f"{self._connection.prefix}.a-stranger")
+        try:
+            producer.init_transactions()
+            producer.begin_transaction()
+            positions = self._sent(producer, partition, records)
+            if commit:
+                producer.commit_transaction()
+            else:
+                producer.abort_transaction()
+        finally:
+            producer.close()
+        return positions
+
+    def _sent(self, producer: KafkaProducer, partition: StreamPartition, records: Sequence[Raw]) -> list[Position]:
+        topic = self._topic(partition)
+        sent: list[Any] = [
+            producer.send(
+                topic.topic,
+                partition=topic.partition,
+                key=record.key,
+                value=record.value,
+                headers=list(record.headers),
+                timestamp_ms=record.timestamp,
+            )
+            for record in records
+        ]
+        return [Position(*partition, future.get(30).offset) for future in sent]

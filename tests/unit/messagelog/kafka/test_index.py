@@ -1,0 +1,219 @@
+"""The index depends on what stands in the topics and on nothing else: not on who reads when, and how much at once."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.core.entry import LogEntry, NewEntry, Stray
+from broker.core.errors import LogCorrupt
+from broker.core.seal import Sealing, value_digest
+from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.index import KafkaIndex, Known
+from broker.messagelog.kafka.records import NOT_SEALED, REPLAYED, Sealed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Batch = tuple[list[Sealed | Stray], dict[StreamPartition, int]]
+
+PARTITIONS = (StreamPartition("cases", 0), StreamPartition("cases", 1), StreamPartition("dna", 0))
+CASES_0, CASES_1, _ = PARTITIONS
+LOG_IDS = {"cases": "cases-topic", "dna": "dna-topic"}
+
+
+def sealed(
+    offset: int, record: int, append: int, *, partition: StreamPartition = CASES_0, at_ms: int = 1000, epoch: int = 0
+) -> Sealed:
+    value = b"value %d" % record
+    entry = NewEntry(
+        partition,
+        sha256(b"id %d" % record).digest()[:16],
+        "CaseRecord",
+        f"case-{record}",
+        ("ministry",),
+        sha256(value).digest(),
+        value,
+    )
+    return Sealed(entry, offset, epoch, Sealing(append.to_bytes(16), at_ms), value_digest(value))
+
+
+def stray(offset: int, partition: StreamPartition = CASES_0) -> Stray:
+    return Stray(Position(*partition, offset), NOT_SEALED, b"rubbish %d" % offset)
+
+
+class State(NamedTuple):
+    """Everything that an index answers."""
+
+    known: dict[StreamPartition, Known]
+    entries: list[LogEntry]
+    strays: list[Stray]
+    found: dict[bytes, Position]
+    duplicates: list[tuple[int, int, bytes]]
+
+
+async def state_of(index: KafkaIndex) -> State:
+    known = await index.open()
+    facts = [fact for partition in PARTITIONS for fact in await index.facts(partition, 0, 1000)]
+    strays = [one for partition in PARTITIONS for one in await index.strays(partition)]
+    found = await index.find([fact.entry.record_id for fact in facts])
+    duplicates = await index._database.read(
+        lambda connection: connection.execute("SELECT * FROM duplicates ORDER BY position").fetchall()
+    )
+    return State(
+        known,
+        [fact.entry for fact in facts],
+        strays,
+        {key: place.position for key, place in found.items()},
+        duplicates,
+    )
+
+
+async def applied(batches: list[Batch]) -> tuple[State, list[LogEntry]]:
+    """What an index says after these batches, and what it returned from them."""
+    index = KafkaIndex(None, PARTITIONS, LOG_IDS)
+    await index.open()
+    returned = []
+    for judged, next_offsets in batches:
+        returned += await index.apply(judged, next_offsets)
+    state = await state_of(index)
+    await index.close()
+    return state, sorted(returned, key=lambda entry: entry.position)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> dict[StreamPartition, list[Sealed | Stray]]:
+    """Partitions with strays, gaps, records that come again sealed anew, and copies of what stands there already."""
+    log: dict[StreamPartition, list[Sealed | Stray]] = {}
+    for partition in PARTITIONS:
+        offset, epoch = 0, 0
+        log[partition] = []
+        for _ in range(draw(st.integers(0, 12))):
+            offset += draw(st.integers(1, 3))
+            epoch += draw(st.integers(0, 1))
+            if draw(st.integers(0, 5)) == 0:
+                log[partition].append(stray(offset, partition))
+                continue
+            # Few records and appends, so that they often come again; the same append id with the same time.
+            record, append = draw(st.integers(0, 3)), draw(st.integers(0, 2))
+            log[partition].append(
+                sealed(offset, record, append, partition=partition, at_ms=1000 - 7 * append, epoch=epoch)
+            )
+    return log
+
+
+@st.composite
+def readings(draw: st.DrawFn, log: dict[StreamPartition, list[Sealed | Stray]]) -> list[Batch]:
+    """One way to read all of a log: some of some partitions at a time, each in order."""
+    left = {partition: list(items) for partition, items in log.items()}
+    batches: list[Batch] = []
+    while any(left.values()):
+        judged: list[Sealed | Stray] = []
+        next_offsets = {}
+        for partition in draw(st.permutations(PARTITIONS)):
+            count = draw(st.integers(0, len(left[partition])))
+            part, left[partition] = left[partition][:count], left[partition][count:]
+            judged += part
+            if part:
+                next_offsets[partition] = _offset(part[-1]) + 1
+        batches.append((judged, next_offsets))
+    return batches
+
+
+def _offset(item: Sealed | Stray) -> int:
+    return item.position.offset if isinstance(item, Stray) else item.offset
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_however_the_topics_are_read_the_index_comes_out_the_same(data: st.DataObject) -> None:
+    log = data.draw(logs())
+    at_once = [(items, {partition: _offset(items[-1]) + 1}) for partition, items in log.items() if items]
+    expected = asyncio.run(applied(at_once))
+    assert asyncio.run(applied(data.draw(readings(log)))) == expected
+    # What was not committed when a process ended is read again.
+    one_by_one: list[Batch] = [
+        ([item], {partition: _offset(item) + 1}) for partition, items in log.items() for item in items
+    ]
+    assert asyncio.run(applied(one_by_one)) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_every_offset_is_the_first_of_its_record_or_a_duplicate_or_a_stray(data: st.DataObject) -> None:
+    log = data.draw(logs())
+    state, returned = asyncio.run(applied(data.draw(readings(log))))
+    firsts: set[tuple[StreamPartition, bytes]] = set()
+    appends: set[tuple[StreamPartition, bytes, bytes]] = set()
+    entries, strays = [], []
+    for partition, items in log.items():
+        for item in items:
+            if isinstance(item, Stray):
+                strays.append((item.position, NOT_SEALED))
+                continue
+            record = (partition, item.entry.record_id)
+            append = (*record, item.sealing.append_id)
+            if append in appends:
+                strays.append((Position(*partition, item.offset), REPLAYED))
+            elif record not in firsts:
+                entries.append(Position(*partition, item.offset))
+            firsts.add(record)
+            appends.add(append)
+    assert [entry.position for entry in state.entries] == entries == [entry.position for entry in returned]
+    assert [(one.position, one.reason) for one in state.strays] == strays
+    for partition in PARTITIONS:
+        times = [entry.accepted_at_ms for entry in state.entries if entry.position.stream_partition == partition]
+        assert times == sorted(times)
+
+
+async def test_a_copy_of_a_copy_is_a_stray_too_and_an_honest_repetition_is_not() -> None:
+    (state, returned) = await applied(
+        [([sealed(0, 1, 1), sealed(1, 1, 2), sealed(2, 1, 1), sealed(3, 1, 2), sealed(4, 1, 3)], {CASES_0: 5})]
+    )
+    assert [entry.position.offset for entry in returned] == [0]
+    assert [(one.position.offset, one.reason) for one in state.strays] == [(2, REPLAYED), (3, REPLAYED)]
+    assert [position for position, _, _ in state.duplicates] == [1, 4]
+
+
+async def test_the_accepted_time_is_the_latest_sealed_so_far() -> None:
+    times = [1000, 900, 1100, 1050]
+    items: list[Sealed | Stray] = [sealed(at, at, at, at_ms=ms) for at, ms in enumerate(times)]
+    _, returned = await applied([(items, {CASES_0: 4})])
+    assert [entry.accepted_at_ms for entry in returned] == [1000, 1000, 1100, 1100]
+
+
+async def test_a_partition_that_goes_on_under_an_earlier_leader_is_corrupt() -> None:
+    index = KafkaIndex(None, PARTITIONS, LOG_IDS)
+    await index.open()
+    await index.apply([sealed(0, 1, 1, epoch=3)], {CASES_0: 1})
+    for again in (sealed(1, 2, 2, epoch=2), sealed(1, 1, 2, epoch=2)):
+        with pytest.raises(LogCorrupt, match="earlier leader"):
+            await index.apply([again], {CASES_0: 2})
+    # Nothing of it was kept.
+    assert (await index.open())[CASES_0] == Known(1, 1, 1000, 3)
+    await index.close()
+
+
+async def test_an_index_of_other_topics_or_partitions_is_refused(tmp_path: Path) -> None:
+    index = KafkaIndex(tmp_path / "index.db", PARTITIONS, LOG_IDS)
+    await index.open()
+    await index.close()
+    for partitions, log_ids in ((PARTITIONS, {**LOG_IDS, "dna": "made anew"}), (PARTITIONS[:2], LOG_IDS)):
+        other = KafkaIndex(tmp_path / "index.db", partitions, log_ids)
+        with pytest.raises(LogCorrupt, match="other topics"):
+            await other.open()
+        await other.close()
+
+
+async def test_of_one_record_in_two_partitions_the_first_partition_s_is_found() -> None:
+    one, other = sealed(7, 1, 1), sealed(0, 1, 2, partition=CASES_1)
+    apart: list[Batch] = [([one], {CASES_0: 8}), ([other], {CASES_1: 1})]
+    together: list[Batch] = [([other, one], {CASES_0: 8, CASES_1: 1})]
+    for batches in (apart, apart[::-1], together):
+        state, _ = await applied(batches)
+        assert state.found == {one.entry.record_id: Position("cases", 0, 7)}

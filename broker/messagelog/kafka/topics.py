@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -96,9 +97,10 @@ class Topics:
 
     def close(self) -> None:
         """Close the client. Idempotent."""
-        if self._admin is not None:
-            self._admin.close()
-            self._admin = None
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with contextlib.suppress(kafka_errors.KafkaError):
+                admin.close()
 
     def ensure(self, settings: TopicSettings) -> dict[str, TopicState]:
         """Make the topics that are missing, check all of them, and return their states by name without prefix.

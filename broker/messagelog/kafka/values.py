@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -72,9 +73,10 @@ class _Reader:
 
     def close(self) -> None:
         self.at = None
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
 
     def read(self, partition: StreamPartition, first: int, last: int) -> dict[int, bytes]:
         try:

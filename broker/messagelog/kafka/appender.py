@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from broker.core.errors import LogUnavailable
 from broker.core.seal import APPEND_ID_BYTES, Sealing, append_statement, prepare_seals, value_digest
-from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.connection import close_producer, translate
 from broker.messagelog.kafka.records import headers_of
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 OFFSET_UNKNOWN: Final = -1
 """What Kafka answers where it knows a request that it has answered before, and no longer the offset."""
 _BATCH_BYTES: Final = 256 << 10
-_CLOSE_SECONDS: Final = 1.0
 
 
 class Produced(NamedTuple):
@@ -140,7 +139,7 @@ class Appender:
         """Use this producer no more. Others may have records under way in it, so it is closed beside the next one."""
         if producer is not None and producer is self._producer:
             self._producer = None
-            threading.Thread(target=_close, args=(producer,), name="kafka-producer-close", daemon=True).start()
+            threading.Thread(target=close_producer, args=(producer,), name="kafka-producer-close", daemon=True).start()
 
 
 class _Answers:
@@ -177,9 +176,3 @@ class _Answers:
             self.all.set_result(self._offsets)
         else:
             self.all.set_exception(error)
-
-
-def _close(producer: KafkaProducer) -> None:
-    # Its records are reported as unknown already, or acknowledged.
-    with contextlib.suppress(KafkaError):
-        producer.close(timeout=_CLOSE_SECONDS)

@@ -5,6 +5,7 @@ Every client is made here, so that each gets the same servers, the same mutual T
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -31,6 +32,7 @@ CHECKPOINTS: Final = "checkpoints"
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000
 _RECONNECT_MOST_MS: Final = 1000
+_CLOSE_SECONDS: Final = 1.0
 _FRAME_BYTES: Final = 100_000_000
 """Largest answer taken from a server: a frame that claims more is an attack or a defect (CVE-2026-10142)."""
 
@@ -129,6 +131,20 @@ class KafkaConnection:
         if self.tls is not None:
             common |= {"security_protocol": "SSL", "ssl_context": self.tls.context()}
         return common
+
+
+def close_producer(producer: KafkaProducer) -> None:
+    """End a producer within seconds, whatever it still has under way: that is not known to be stored.
+
+    The library's own close gives up at records that are not acknowledged in time, and leaves the sender running
+    (kafka-python 3.0.12, flush), until the collector of garbage comes and waits for them once more.
+    """
+    try:
+        producer.close(timeout=_CLOSE_SECONDS)
+    except kafka_errors.KafkaError:
+        producer._sender.force_close()  # noqa: SLF001 - there is no public word for it
+        with contextlib.suppress(kafka_errors.KafkaError):
+            producer.close(timeout=_CLOSE_SECONDS)
 
 
 _ACCESS: Final = (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Final
 
 from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
 
 from broker.core.errors import FollowerFenced
-from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+from broker.messagelog.kafka.connection import CHECKPOINTS, close_producer, translate
 
 if TYPE_CHECKING:
     from kafka import KafkaProducer
@@ -77,9 +76,4 @@ class Seat:
         """Give the seat up. What is under way ends by itself, in the background. Idempotent."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            threading.Thread(target=_close, args=(producer,), name="kafka-seat-close", daemon=True).start()
-
-
-def _close(producer: KafkaProducer) -> None:
-    with contextlib.suppress(KafkaError):
-        producer.close(timeout=1.0)
+            threading.Thread(target=close_producer, args=(producer,), name="kafka-seat-close", daemon=True).start()

@@ -10,6 +10,7 @@ is gone is one, unless records may expire.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka import TopicPartition
@@ -192,9 +193,11 @@ class Intake:
         return self._consumer
 
     def _disconnect(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            # A cluster that does not answer may make this fail too; reading goes on with a new one.
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
 
     def _poll(self) -> _Batch:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -99,9 +100,10 @@ class Topics:
 
     def close(self) -> None:
         """Close the client. Idempotent."""
-        if self._admin is not None:
-            self._admin.close()
-            self._admin = None
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with contextlib.suppress(kafka_errors.KafkaError):
+                admin.close()
 
     def open(self, settings: TopicSettings | None) -> dict[str, TopicState]:
         """The states of the streams' topics, by name without prefix. After an error the client is closed.

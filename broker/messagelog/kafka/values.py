@@ -7,6 +7,7 @@ reads just now are paused. So readers that go through several partitions in turn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -87,9 +88,10 @@ class _Reader:
 
     def close(self) -> None:
         self.places.clear()
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
 
     def read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         try:

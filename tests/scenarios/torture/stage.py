@@ -95,8 +95,8 @@ class BrokerTarget:
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._wanted = True
         await self._spawn()
+        self._wanted = True
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep())
 

@@ -355,6 +355,14 @@ class MessageLog(Protocol):
     async def end_offset(self, partition: StreamPartition) -> int:
         """One more than the highest durable offset; 0 where the partition is empty."""
 
+    async def catch_up(self, partition: StreamPartition, offset: int) -> None:
+        """Return once this process can read everything that the partition holds below an offset.
+
+        Raises:
+            LogCorrupt: the partition ends before it.
+            LogUnavailable
+        """
+
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         """Return once one of the partitions has an entry at or beyond its offset given. May be cancelled.
 

@@ -223,7 +223,8 @@ class CheckpointFollower:
         """Take in what was published; whether it is for this process to go on from there."""
         # In this order: once this process follows, nothing can be published that is not taken in right after.
         follows = self._board.follows(partition)
-        return await self._mirror.catch_up(partition, state) and follows
+        await self._mirror.catch_up(partition, state)
+        return follows
 
     async def _extend(self, partition: StreamPartition, state: PartitionTree, entries: Sequence[LogEntry]) -> None:
         before = state.tree.size

@@ -64,8 +64,8 @@ class CheckpointMirror:
         check_signed(partition, tree, head.note)
         return PartitionTree(tree, await self._store.next_offset(partition), signed=True)
 
-    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> bool:
-        """Take in what was published beyond a tree, as far as the log was read here. Whether that was all.
+    async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> None:
+        """Take in all that was published beyond a tree.
 
         Raises:
             LogCorrupt: the published leaves are not those of this log, or not those that were signed.
@@ -74,10 +74,10 @@ class CheckpointMirror:
         while True:
             published = await self._board.published(partition, state.tree.size)
             if published is None or (state.signed and published.head.size == state.tree.size):
-                return True
+                return
             if self._log is not None and published.leaves:
-                if await self._log.end_offset(partition) <= published.leaves[-1].offset:
-                    return False
+                # Whoever signed had read these entries, so they are there to be read, or are there no more.
+                await self._log.catch_up(partition, published.leaves[-1].offset + 1)
                 await self._compare(partition, state.next_offset, published.leaves)
             before = state.tree.size
             nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in published.leaves])
@@ -97,8 +97,9 @@ class CheckpointMirror:
             for ours, theirs in zip_longest(own, published[done : done + max(len(own), 1)]):
                 if ours != theirs:
                     at = min(leaf.offset for leaf in (ours, theirs) if leaf is not None)
-                    message = "a checkpoint was signed over another entry than stands in the log"
-                    raise LogCorrupt(message, position=str(Position(*partition, at)))
+                    position = Position(*partition, at)
+                    message = f"a checkpoint was signed over another entry than stands in the log at {position}"
+                    raise LogCorrupt(message, position=str(position))
             done += len(own)
             offset = own[-1].offset + 1
 

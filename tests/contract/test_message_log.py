@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
-from broker.core.errors import LogInUse, LogUnavailable, PositionUnknown
+from broker.core.errors import LogCorrupt, LogInUse, LogUnavailable, PositionUnknown
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned, SubscriptionKey
@@ -139,6 +139,17 @@ async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: Messa
     assert not waiting.done()
     await log.append([entry(2)])
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_catching_up_returns_once_everything_below_can_be_read_and_says_so_where_the_partition_ends_before(
+    log: MessageLog,
+) -> None:
+    await log.catch_up(CASES_0, 0)
+    await log.append([entry(number) for number in range(5)])
+    await log.catch_up(CASES_0, 5)
+    assert await log.end_offset(CASES_0) == 5
+    with pytest.raises(LogCorrupt):
+        await log.catch_up(CASES_0, 6)
 
 
 async def test_a_cursor_resumes_where_it_committed(log: MessageLog) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.client.subscriber import SubscribeOptions
+from broker.core.errors import EvidenceUnavailable, LogCorrupt
 from broker.messagelog.kafka.records import SEAL
+from broker.messagelog.kafka.topics import TopicSettings
 from broker.trust.signing import Ed25519NoteSigner
-from tests.support.kafkaexchange import OnKafka
+from deploy.kafka.segments import rewrite
+from tests.support.kafka import running_cluster
+from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
 from tests.support.replays import replayed
 from tests.support.tampering import Administrator, Raw
 
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from tests.support.records import RecordMaker
 
 pytestmark = pytest.mark.kafka
+TOPICS = TopicSettings({"dna": 2}, replication=1, min_in_sync=1, retention_days=0, value_bytes=5 << 20)
 SAMPLES = SubscribeOptions("samples", frozenset({"SampleRequest"}))
 
 
@@ -141,25 +147,94 @@ async def test_what_is_inserted_reaches_nobody_and_is_named_while_everything_goe
 # --- what is deleted ---
 
 
-async def refused_everywhere(kafka: OnKafka, exchange: Exchange, honest: Honest) -> None:
-    """A running broker stops for good: it says so to probes, publishers and subscribers."""
-    stream = (await exchange.subscriber()).subscribe(SAMPLES)
-    async with stream:
-        await taken(stream, len(honest.positions))
-        await health_becomes(exchange, NOT_SERVING)
-        with pytest.raises(LogCorrupt):
-            await honest.publish(1)
-        with pytest.raises(LogCorrupt):
-            await taken(stream, 1)
+async def covered(exchange: Exchange, honest: Honest) -> None:
+    """Return once checkpoints cover every honest record."""
+    async with asyncio.timeout(30):
+        await exchange.broker.follower.covered({honest.partition: honest.positions[-1].offset + 1})
+
+
+async def refused_while_running(exchange: Exchange, honest: Honest, stream: SubscriptionStream) -> None:
+    """A running broker stops for good: it says so to probes, publishers and subscribers, and delivers nothing more."""
+    await health_becomes(exchange, NOT_SERVING)
+    with pytest.raises((LogCorrupt, EvidenceUnavailable)) as refused:
+        await honest.publish(1)
+    assert "LOG_CORRUPT" in (refused.value.reason, refused.value.details.get("cause"))
     with pytest.raises(LogCorrupt):
-        async with (await exchange.subscriber("hebei-police")).subscribe(SAMPLES) as other:
+        await taken(stream, 1)
+    with pytest.raises(LogCorrupt):
+        async with (await exchange.subscriber()).subscribe(replace(SAMPLES, subscription="another")) as other:
             await taken(other, 1)
 
 
 async def refused_at_the_start(kafka: OnKafka, *names: str) -> None:
-    """No broker starts on it, whether it has kept its folder or has none, and each says why in one line."""
+    """No broker starts on it, whether it kept its folder or has none, and each says why in one line."""
     for name in names:
         ended = await kafka.serve(name)
-        assert ended.code == 1
+        assert ended.code == 1, ended
         (line,) = ended.lines()
         assert line.startswith("case-exchange: LOG_CORRUPT: ")
+
+
+async def test_a_log_whose_beginning_was_deleted_is_served_by_no_broker_and_named(kafka: OnKafka) -> None:
+    async with kafka.broker() as exchange:
+        honest = await Honest.begin(exchange, 4)
+        await covered(exchange, honest)
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            await taken(stream, 4)
+            await Administrator(kafka).delete_below(honest.positions[2])
+            await refused_while_running(exchange, honest, stream)
+    await refused_at_the_start(kafka, "one", "new")
+    assert await kafka.audited() == [("RECORD_MISSING", str(position)) for position in honest.positions[:2]]
+
+
+@pytest.mark.parametrize("with_copies", [False, True])
+async def test_a_topic_that_was_made_anew_is_served_by_no_broker_and_named_from_its_first_record(
+    kafka: OnKafka, *, with_copies: bool
+) -> None:
+    admin = Administrator(kafka)
+    async with kafka.broker() as exchange:
+        honest = await Honest.begin(exchange, 4)
+        await covered(exchange, honest)
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            await taken(stream, 4)
+            stood = await admin.records(honest.partition)
+            await admin.delete_topic("dna")
+            await admin.create_topic("dna", TOPICS.partitions["dna"], TOPICS.configuration("dna"))
+            if with_copies:
+                assert await admin.put(honest.partition, *stood) == honest.positions
+            await refused_while_running(exchange, honest, stream)
+    await refused_at_the_start(kafka, "one", "new")
+    code = "RECORD_CHANGED" if with_copies else "RECORD_MISSING"
+    assert await kafka.audited() == [(code, str(position)) for position in honest.positions]
+
+
+# --- what is rewritten ---
+
+
+async def test_a_record_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_had_it(
+    kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path
+) -> None:
+    with running_cluster(tmp_path / "kafka", kafka_keys, nodes=1) as cluster:
+        kafka = OnKafka(cluster, kafka_keys, pki, tmp_path)
+        async with kafka.broker() as exchange:
+            honest = await Honest.begin(exchange, 3)
+            await covered(exchange, honest)
+            async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+                await taken(stream, 1)
+            stood = (await Administrator(kafka).records(honest.partition))[-1].value
+        assert stood
+        await asyncio.to_thread(cluster.stop)
+        # In the middle of the signature, whose bytes stand nowhere else.
+        at = stood.index(b"ecdsa-p256-sha256") + 60
+        old, new = stood[at : at + 24], stood[at : at + 23] + bytes([stood[at + 23] ^ 1])
+        rewrite(cluster.data(1) / f"{kafka.prefix}.dna-{honest.partition.partition}", old, new)
+        cluster.start()
+        await asyncio.to_thread(cluster.wait_ready)
+        assert (await Administrator(kafka).records(honest.partition))[-1].value == stood.replace(old, new)
+        # Whoever had read it before knows it again by its digest.
+        async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            with pytest.raises(LogCorrupt):
+                await taken(stream, 1)
+        # Whoever reads it now for the first time finds the leaf that was signed over another.
+        await refused_at_the_start(kafka, "new")
+        assert await kafka.audited() == [("RECORD_CHANGED", str(honest.positions[-1]))]

@@ -65,6 +65,9 @@ class DamagedLog:
     async def end_offset(self, partition: StreamPartition) -> int:
         return await self._log.end_offset(partition)
 
+    async def catch_up(self, partition: StreamPartition, offset: int) -> None:
+        await self._log.catch_up(partition, offset)
+
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         await self._log.wait_beyond(partitions)
 

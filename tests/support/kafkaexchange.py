@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from certs.kafka import AUDITOR, BROKER
 from deploy.kafka.cluster import PREFIX
-from tests.support.exchange import running_exchange
-from tests.support.process import COMMAND, broker_tables, edge_tables, write_toml
+from tests.support.exchange import broker_tables, running_exchange
+from tests.support.process import COMMAND, edge_tables, write_toml
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -101,10 +101,13 @@ class OnKafka:
 
 async def run(*arguments: Any) -> Ended:
     """A command of this project, to its end."""
-    done = await asyncio.to_thread(
-        subprocess.run, [COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=90, check=False
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+
+    def to_its_end() -> Ended:
+        command: list[str | Path] = [COMMAND, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return await asyncio.to_thread(to_its_end)
 
 
 async def health_becomes(exchange: Exchange, status: int, within: float = 30) -> None:

@@ -87,16 +87,34 @@ class Intake:
         self.failure: CaseExchangeError | None = None
         """Why nothing is read any more, once that is so."""
 
-    async def catch_up(self) -> None:
+    async def open(self) -> None:
         """Begin, and return once everything is applied that the topics held at this moment.
 
         Raises:
             LogCorrupt: the beginning of a partition is gone, or the topics contradict the index.
             LogUnavailable, LogAccessDenied
         """
-        ends = await self._ends()
+        ends = await self._ask(self._begins_and_ends)
         self._task = asyncio.create_task(self._run(), name="kafka intake")
         await self.reached(ends)
+
+    async def catch_up(self, partition: StreamPartition, offset: int) -> None:
+        """Return once everything is applied below an offset at which some process has read a record.
+
+        Raises:
+            LogCorrupt: the partition ends before it: it was cut or made anew.
+            LogUnavailable, LogAccessDenied
+            LogError: it never will be.
+        """
+        if self._next[partition] < offset and (await self._ask(self._ends))[partition] < offset:
+            message = f"{partition} ends before entries that checkpoints cover: it was cut short or made anew"
+            raise LogCorrupt(message, partition=str(partition))
+        try:
+            async with asyncio.timeout(self._connection.timeout_seconds):
+                await self.reached({partition: offset})
+        except TimeoutError:
+            message = "what Kafka holds could not be read in time"
+            raise LogUnavailable(message, partition=str(partition)) from None
 
     async def reached(self, offsets: Mapping[StreamPartition, int]) -> None:
         """Return once everything below these offsets is applied.
@@ -130,19 +148,21 @@ class Intake:
         await self._thread.call(self._disconnect)
         self._thread.close()
 
-    async def _ends(self) -> dict[StreamPartition, int]:
-        def ask() -> dict[StreamPartition, int]:
-            consumer = self._connect()
-            begins = consumer.beginning_offsets(list(self._topics))
-            for topic, offset in begins.items():
-                self._begin(consumer, topic, offset)
-            return {self._topics[topic]: end for topic, end in consumer.end_offsets(list(self._topics)).items()}
-
+    async def _ask(self, question: Callable[[], dict[StreamPartition, int]]) -> dict[StreamPartition, int]:
         try:
-            return await self._thread.call(ask)
+            return await self._thread.call(question)
         except KafkaError as error:
             await self._thread.call(self._disconnect)
             raise translate(error) from error
+
+    def _begins_and_ends(self) -> dict[StreamPartition, int]:
+        consumer = self._connect()
+        for topic, offset in consumer.beginning_offsets(list(self._topics)).items():
+            self._begin(consumer, topic, offset)
+        return self._ends()
+
+    def _ends(self) -> dict[StreamPartition, int]:
+        return {self._topics[topic]: end for topic, end in self._connect().end_offsets(list(self._topics)).items()}
 
     def _begin(self, consumer: KafkaConsumer, topic: TopicPartition, first: int) -> None:
         partition = self._topics[topic]

@@ -45,11 +45,6 @@ class KafkaSettings:
     topics: TopicSettings | None
     tail_bytes: int = 32 << 20
 
-    @property
-    def holes(self) -> bool:
-        """Whether the beginning of a partition may be gone: records expire, or an auditor wants to see what is left."""
-        return self.topics is None or bool(self.topics.retention_days)
-
 
 class KafkaLog:
     """A ``MessageLog`` on Kafka. Made by ``open``."""
@@ -66,13 +61,7 @@ class KafkaLog:
         appender: Appender | None,
     ) -> None:
         self._settings = settings
-        self._watch = TopicsWatch(
-            topics,
-            log_ids,
-            tuple(tail.ends),
-            min_in_sync=settings.topics.min_in_sync if settings.topics is not None else 1,
-            holes=settings.holes,
-        )
+        self._watch = TopicsWatch(topics, log_ids, tuple(tail.ends), settings.topics)
         self._log_ids = log_ids
         self._index = index
         self._tail = tail
@@ -127,7 +116,7 @@ class KafkaLog:
                 index=index,
                 tail=tail,
                 judge=SealJudge(log_ids, keys),
-                holes=settings.holes,
+                holes=settings.topics is None or bool(settings.topics.retention_days),
                 report=report,
             )
         except BaseException:
@@ -146,7 +135,7 @@ class KafkaLog:
             )
         log = cls(settings, topics=topics, log_ids=log_ids, index=index, tail=tail, intake=intake, appender=appender)
         try:
-            await intake.catch_up()
+            await intake.open()
         except BaseException:
             await log.close()
             raise
@@ -248,6 +237,12 @@ class KafkaLog:
         """See ``MessageLog``: of what this process has read, which is all that it has answered for."""
         self._check_open()
         return self._tail.ends[partition]
+
+    async def catch_up(self, partition: StreamPartition, offset: int) -> None:
+        """See ``MessageLog``."""
+        self._check_open()
+        self._check_partition(partition)
+        await self._intake.catch_up(partition, offset)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         """See ``MessageLog``."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.core.streams import StreamPartition
-    from broker.messagelog.kafka.topics import Topics, TopicState
+    from broker.messagelog.kafka.topics import Topics, TopicSettings, TopicState
 
 _ANSWER_SECONDS: Final = 3.0
 """A cluster that has not described itself by then does not take records now."""
@@ -25,8 +25,7 @@ class TopicsWatch:
         topics: to be looked at; closed with this.
         log_ids: the topic id of each stream, as they were opened.
         partitions: all of the log's.
-        min_in_sync: copies that must have a record before it is acknowledged.
-        holes: whether the beginning of a partition may be gone.
+        wanted: what the topics must be; None where they are taken as they are.
     """
 
     def __init__(
@@ -34,15 +33,14 @@ class TopicsWatch:
         topics: Topics,
         log_ids: Mapping[str, str],
         partitions: Sequence[StreamPartition],
-        *,
-        min_in_sync: int,
-        holes: bool,
+        wanted: TopicSettings | None,
     ) -> None:
         self._topics = topics
         self._log_ids = log_ids
         self._partitions = partitions
-        self._min_in_sync = min_in_sync
-        self._holes = holes
+        self._min_in_sync = 1 if wanted is None else wanted.min_in_sync
+        # Where records expire, beginnings go.
+        self._whole = wanted is not None and not wanted.retention_days
         self._thread = ClientThread("kafka-admin")
 
     async def check(self) -> None:
@@ -70,7 +68,7 @@ class TopicsWatch:
         states = self._topics.look(list(self._log_ids))
         for stream in self._log_ids:
             self._check_state(stream, states.get(stream))
-        for partition, first in ({} if self._holes else self._topics.first_offsets(self._partitions)).items():
+        for partition, first in (self._topics.first_offsets(self._partitions) if self._whole else {}).items():
             if first:
                 message = f"the records of {partition} below offset {first} were deleted"
                 raise LogCorrupt(message, partition=str(partition))

@@ -141,6 +141,12 @@ class SqliteLog:
         self._number(partition)
         return self._tail.ends[partition]
 
+    async def catch_up(self, partition: StreamPartition, offset: int) -> None:
+        """See ``MessageLog``."""
+        if await self.end_offset(partition) < offset:
+            message = "the log ends before an offset at which a record was accepted"
+            raise LogCorrupt(message, partition=str(partition))
+
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         """See ``MessageLog``."""
         await self._tail.wait_beyond(partitions)

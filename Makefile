@@ -66,7 +66,7 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	$(RUN)/python docs/generate.py --check
 	$(RUN)/python -m pytest -q -m "not kafka" tests/unit tests/contract tests/architecture
 
-bench: $(STAMP) ## measure against the floors of the same run
+bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
 

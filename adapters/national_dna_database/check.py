@@ -21,6 +21,11 @@ from caseexchange.records.v1 import dna_pb2
 if TYPE_CHECKING:
     from pathlib import Path
 
+_PLACES: Final = {
+    dna_pb2.SAMPLE_ROLE_CHILD: "child",
+    dna_pb2.SAMPLE_ROLE_FATHER: "father",
+    dna_pb2.SAMPLE_ROLE_MOTHER: "mother",
+}
 _LOG10_TOLERANCE: Final = 0.001
 """How far a notified figure may be from the one computed here, in powers of ten: its text has four digits."""
 
@@ -57,7 +62,7 @@ def check(
     """
     ratios, thresholds = ratios_of(**basis), Thresholds()
     question, asked = _question(father, mother, undisputed)
-    typings = _typings(files, [barcode for barcode in (child, father, mother) if barcode])
+    typings = _typings(files, {"child": child, "father": father, "mother": mother})
     found = compare(
         ratios,
         thresholds,
@@ -97,17 +102,23 @@ def _question(father: str, mother: str, undisputed: str | None) -> tuple[Questio
     return Question.PARENT, Sex.FATHER if father else Sex.MOTHER
 
 
-def _typings(files: tuple[Path, ...], barcodes: list[str]) -> dict[str, Typing]:
+def _typings(files: tuple[Path, ...], people: dict[str, str]) -> dict[str, Typing]:
+    barcodes = [barcode for barcode in people.values() if barcode]
     if len(set(barcodes)) != len(barcodes):
         message = "one sample is not two people"
         raise click.UsageError(message)
     records, _ = read_records(files, "StrProfile")
     profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
     typings: dict[str, Typing] = {}
-    for barcode in barcodes:
+    for place, barcode in people.items():
+        if not barcode:
+            continue
         found = [record for record in profiles if record.barcode == barcode]
         if len(found) != 1:
             message = f"the files hold {len(found)} profiles of the barcode {barcode}, and one is needed"
+            raise InputRefused(message)
+        if _PLACES.get(found[0].role, place) != place:
+            message = f"the profile of the barcode {barcode} is a {_PLACES[found[0].role]}'s, not a {place}'s"
             raise InputRefused(message)
         typing = read_profile(found[0])
         if isinstance(typing, ProfileUnusable):

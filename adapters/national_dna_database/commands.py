@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from adapters.base import Limits
 from adapters.cli.options import FILE, json_option, print_json
 from adapters.national_dna_database.check import check
 from adapters.national_dna_database.options import basis_options, ratios_of, read_records
 from adapters.national_dna_database.search.laboratory import Laboratory, SearchRules
 from adapters.national_dna_database.search.results import SearchResult, records_file, result_facts, result_lines
+from adapters.national_dna_database.search.service import LaboratoryService
 from adapters.national_dna_database.search.store import ProfileStore
 from broker.core.errors import SetupInvalid
 from broker.trust.files import replace_file
@@ -54,7 +58,7 @@ dna.add_command(check)
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @database_option
 @name_option
-@click.option("--search/--no-search", "searches", default=True, help="Search with each new profile, or only keep them.")
+@click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only keep them.")
 @out_option
 @basis_options
 @json_option
@@ -68,7 +72,7 @@ def add(
     as_json: bool,
     **basis: Any,
 ) -> None:
-    """Keep the profiles of files, and search with each that is new: children among parents, parents among children.
+    """Keep the profiles of files, and search with each: children among parents, parents among children.
 
     Exit codes: 0 every profile was kept, 1 some were refused, 2 the files cannot be used.
 
@@ -78,12 +82,50 @@ def add(
     profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
     with _laboratory(database, name, basis) as laboratory:
         added = laboratory.add(profiles, datetime.now(UTC))
-        results = [laboratory.search(barcode) for barcode in added.new] if searches else []
+        results = [laboratory.search(barcode) for barcode in added.kept] if searches else []
     for barcode, reason in added.refused:
         click.echo(f"refused: {barcode}: {reason}", err=True)
     click.echo(f"{len(added.new)} profiles are new, {len(added.refused)} refused", err=True)
     _tell(results, out, as_json=as_json)
     sys.exit(1 if refused or added.refused else 0)
+
+
+@dna.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@database_option
+@name_option
+@click.option(
+    "--results",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder for results as records (record-json): a gateway's inbox.",
+)
+@click.option("--every", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks.")
+@click.option("--once", is_flag=True, help="Take what lies there now, and end.")
+@basis_options
+def watch(folder: Path, *, database: Path, name: str, results: Path, every: float, once: bool, **basis: Any) -> None:
+    """Take the profiles that are put into a folder, and search with each, until SIGTERM.
+
+    Put files in by renaming them there. They are moved to done/ in it, or to quarantine/ with the reason beside them.
+    Exit codes: 0 stopped in good order, 2 the folders or the database cannot be used.
+
+    Example:  case-exchange dna watch --database lab.db --frequencies table.toml --results lab/inbox lab/typed
+    """
+    stopping = threading.Event()
+    if not once:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+    with _laboratory(database, name, basis) as laboratory:
+        try:
+            service = LaboratoryService(laboratory, folder, results, Limits())
+            click.echo(f"laboratory on {folder}, {len(laboratory)} profiles")
+            while not stopping.is_set():
+                service.take_all(datetime.now(UTC))
+                if once or stopping.wait(every):
+                    break
+        except OSError as error:
+            message = f"a folder cannot be used: {error.strerror}"
+            raise SetupInvalid(message) from error
 
 
 @dna.command()

@@ -51,8 +51,9 @@ class SearchRules:
 
 
 class Added(NamedTuple):
-    """Barcodes that are new or were typed again, and those that cannot be searched with, with the reason."""
+    """Barcodes that are kept, of these those that are new or typed again, and the refused with their reasons."""
 
+    kept: tuple[str, ...]
     new: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
 
@@ -89,6 +90,7 @@ class Laboratory:
 
     def add(self, profiles: Iterable[dna_pb2.StrProfile], now: datetime) -> Added:
         """Keep profiles, in one transaction. One that cannot be searched with does not hold back the others."""
+        kept: list[str] = []
         new: list[Stored] = []
         old: list[Stored] = []
         refused: list[tuple[str, str]] = []
@@ -99,6 +101,7 @@ class Laboratory:
                     reason = typing.value if isinstance(typing, ProfileUnusable) else "neither a child nor a parent"
                     refused.append((profile.barcode, reason))
                     continue
+                kept.append(profile.barcode)
                 before = self._store.find(profile.barcode)
                 stored = self._store.put(profile, typing, now)
                 if stored is not None:
@@ -108,7 +111,8 @@ class Laboratory:
             self._indexes[stored.role].add(stored.position, stored.genotypes)
         for stored in old:
             self._indexes[stored.role].remove(stored.position)
-        return Added(tuple(dict.fromkeys(stored.barcode for stored in new)), tuple(refused))
+        known = dict.fromkeys(stored.barcode for stored in new)
+        return Added(tuple(dict.fromkeys(kept)), tuple(known), tuple(refused))
 
     def withdraw(self, barcode: str, now: datetime) -> bool:
         """Erase a sample's profiles; whether there were any."""

@@ -93,6 +93,15 @@ class SearchResult:
     too_few_loci: bool
 
 
+def strangers_by_chance(result: SearchResult, candidate: Candidate) -> float:
+    """How many strangers among those searched would be expected to reach this ratio by chance, at the most.
+
+    Under a right table a stranger reaches a ratio of x with a probability of at most 1/x (Markov's inequality: the
+    mean of the ratio among strangers is 1). A brother of a parent is no stranger.
+    """
+    return min(1.0, 10**-candidate.comparison.log10_ratio) * result.basis.profiles_searched
+
+
 def result_facts(result: SearchResult) -> dict[str, Any]:
     """As JSON, with the evidence of every locus: for the laboratory, not for the exchange."""
     basis = result.basis
@@ -116,6 +125,7 @@ def result_facts(result: SearchResult) -> dict[str, Any]:
                 "child": item.child,
                 "father": item.father,
                 "mother": item.mother,
+                "strangers_by_chance": strangers_by_chance(result, item),
                 **comparison_facts(item.comparison),
             }
             for item in result.supported
@@ -136,7 +146,10 @@ def result_lines(result: SearchResult) -> Iterator[str]:
         found = item.comparison
         people = " + ".join(item.barcodes)
         loci = f"{found.loci_compared} loci, {found.loci_mismatched} against inheritance"
-        yield f"  {found.question.value}: {people}: {ratio_text(found.log10_ratio)} ({loci})"
+        yield (
+            f"  {found.question.value}: {people}: {ratio_text(found.log10_ratio)} ({loci}; by chance at most "
+            f"{strangers_by_chance(result, item):.2g} of the {basis.profiles_searched})"
+        )
     if result.left_out:
         yield f"  {result.left_out} more supported relationships are not shown"
 

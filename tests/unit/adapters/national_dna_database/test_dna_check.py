@@ -145,6 +145,11 @@ def test_a_barcode_that_the_files_do_not_hold_is_refused(disclosed: Path) -> Non
         run("check", *TABLE, "--child", "SYN-C", "--father", "SYN-X", disclosed)
 
 
+def test_a_sample_of_another_role_than_it_is_given_for_is_refused(disclosed: Path) -> None:
+    with pytest.raises(InputRefused, match="SYN-M is a mother's, not a father's"):
+        run("check", *TABLE, "--child", "SYN-C", "--father", "SYN-M", disclosed)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [(), ("--father", "SYN-C"), ("--father", "SYN-F", "--undisputed", "mother")],

@@ -72,19 +72,19 @@ def check(
         father=typings.get(father),
         mother=typings.get(mother),
     )
-    differences = [] if match_file is None else _differences(match_file, set(typings), found, ratios)
+    differences = None if match_file is None else _differences(match_file, set(typings), found, ratios)
+    facts = basis_facts(ratios, thresholds)
     if as_json:
-        facts = {**basis_facts(ratios, thresholds), **comparison_facts(found)}
-        print_json(facts if match_file is None else {**facts, "differences": differences})
+        compared = {} if differences is None else {"differences": differences}
+        print_json({**facts, **comparison_facts(found), **compared})
     else:
-        for name, value in basis_facts(ratios, thresholds).items():
-            click.echo(f"{name.replace('_', ' ')}: {value}")
-        for line in comparison_lines(found):
+        for line in (
+            *(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()),
+            *comparison_lines(found),
+        ):
             click.echo(line)
-        for difference in differences:
-            click.echo(f"not as notified: {difference}")
-        if match_file is not None and not differences:
-            click.echo("as notified")
+        if differences is not None:
+            click.echo("\n".join(f"not as notified: {item}" for item in differences) or "as notified")
     sys.exit(1 if differences else 0)
 
 

@@ -30,46 +30,47 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _RATE: Final = click.FloatRange(0, 0.1)
 
 
+_BASIS: Final = (
+    click.option(
+        "--frequencies",
+        required=True,
+        type=FILE,
+        help="The table of allele frequencies, TOML with its source stated (docs/dna-search.md).",
+    ),
+    click.option(
+        "--mutation",
+        type=click.Choice([kind.value for kind in Kind]),
+        default=Kind.STEPWISE.value,
+        show_default=True,
+        help="The mutation model.",
+    ),
+    click.option(
+        "--paternal-rate",
+        type=_RATE,
+        default=PATERNAL_RATE,
+        show_default=True,
+        help="A father's mutations a locus.",
+    ),
+    click.option(
+        "--maternal-rate",
+        type=_RATE,
+        default=MATERNAL_RATE,
+        show_default=True,
+        help="A mother's mutations a locus.",
+    ),
+    click.option(
+        "--class-rate",
+        type=_RATE,
+        default=CLASS_RATE,
+        show_default=True,
+        help="Mutations between whole and partial repeats (stepwise).",
+    ),
+)
+
+
 def basis_options(command: _Command) -> _Command:
     """The options that say what figures rest on; ``ratios_of`` reads them."""
-    for option in reversed(
-        (
-            click.option(
-                "--frequencies",
-                required=True,
-                type=FILE,
-                help="The table of allele frequencies, TOML with its source stated (docs/dna-search.md).",
-            ),
-            click.option(
-                "--mutation",
-                type=click.Choice([kind.value for kind in Kind]),
-                default=Kind.STEPWISE.value,
-                show_default=True,
-                help="The mutation model.",
-            ),
-            click.option(
-                "--paternal-rate",
-                type=_RATE,
-                default=PATERNAL_RATE,
-                show_default=True,
-                help="A father's mutations a locus.",
-            ),
-            click.option(
-                "--maternal-rate",
-                type=_RATE,
-                default=MATERNAL_RATE,
-                show_default=True,
-                help="A mother's mutations a locus.",
-            ),
-            click.option(
-                "--class-rate",
-                type=_RATE,
-                default=CLASS_RATE,
-                show_default=True,
-                help="Mutations between whole and partial repeats (stepwise).",
-            ),
-        )
-    ):
+    for option in reversed(_BASIS):
         command = option(command)
     return command
 

@@ -18,6 +18,7 @@ from adapters.national_dna_database.kinship.ratios import LocusRatios, Question,
 from adapters.national_dna_database.kinship.typings import ProfileUnusable, Typing, read_profile
 from adapters.national_dna_database.search.index import KinshipIndex
 from adapters.national_dna_database.search.results import Candidate, SearchBasis, SearchResult
+from adapters.national_dna_database.search.scores import Scores
 from broker.core.errors import InputRefused
 from caseexchange.records.v1 import dna_pb2
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from adapters.national_dna_database.kinship.ratios import Genotype
     from adapters.national_dna_database.search.store import ProfileStore, Stored
 
 _CHILD: Final = dna_pb2.SAMPLE_ROLE_CHILD
@@ -157,13 +159,17 @@ class Laboratory:
     # --- judging ---
 
     def _pairings(self, query: Stored, screened: list[Stored], known: Stored | None) -> list[_Pairing]:
+        query_is_child = query.role == _CHILD
+        scores = {
+            sex: Scores(self._ratios, query, sex, query_is_child=query_is_child, known=known)
+            for sex in (Sex.FATHER, Sex.MOTHER)
+        }
         found: list[_Pairing] = []
         for other in screened:
-            child, parent = (query, other) if query.role == _CHILD else (other, query)
-            if known is None:
-                found.append(self._pairing(Question.PARENT, child, parent, None))
-            else:
-                found.append(self._pairing(Question.OTHER_PARENT, child, parent, known))
+            child, parent = (query, other) if query_is_child else (other, query)
+            score = scores[Sex.FATHER if parent.role == _FATHER else Sex.MOTHER]
+            if score.of(other) > 0:
+                found.append(self._pairing(score.question, child, parent, known))
         if known is None:
             found += self._couples(query, screened)
         return [pairing for pairing in found if pairing.log10_ratio > 0]
@@ -194,11 +200,11 @@ class Laboratory:
         father, mother = (parent, other) if asked is Sex.FATHER else (other, parent)
         logarithms: list[float] = []
         mismatched = 0
+        paternal, maternal = _genotypes(father), _genotypes(mother)
         for locus, alleles in child.genotypes.items():
-            if locus not in self._ratios.table.loci:
-                continue
-            typed = Trio(alleles, _at(father, locus), _at(mother, locus))
-            if (father is not None and typed.father is None) or (mother is not None and typed.mother is None):
+            typed = Trio(alleles, paternal.get(locus), maternal.get(locus))
+            untyped = (paternal and typed.father is None) or (maternal and typed.mother is None)
+            if untyped or locus not in self._ratios.table.loci:
                 continue
             ratio = self._ratios.ratio(locus, question, asked, typed)
             if ratio is not None:
@@ -230,7 +236,13 @@ class Laboratory:
         ]
         judged = [self._candidate(pairing) for pairing in told[: self._rules.limit]]
         supported = tuple(item for item in judged if item.comparison.verdict is Verdict.SUPPORTED)
-        basis = SearchBasis(
+        undecided = len(pairings) - len(strong) + len(judged) - len(supported)
+        left_out = max(0, len(told) - self._rules.limit)
+        basis = self._basis(roles)
+        return SearchResult(query.barcode, basis, len(screened), supported, undecided, left_out, too_few)
+
+    def _basis(self, roles: list[dna_pb2.SampleRole.ValueType]) -> SearchBasis:
+        return SearchBasis(
             database=self._store.name,
             snapshot=self._store.snapshot(),
             profiles_searched=sum(len(self._indexes[role]) for role in roles),
@@ -241,9 +253,6 @@ class Laboratory:
             support=self._rules.thresholds.support,
             most_mismatches=self._rules.most_mismatches,
         )
-        undecided = len(pairings) - len(strong) + len(judged) - len(supported)
-        left_out = max(0, len(told) - self._rules.limit)
-        return SearchResult(query.barcode, basis, len(screened), supported, undecided, left_out, too_few)
 
     def _candidate(self, pairing: _Pairing) -> Candidate:
         child, father, mother = (self._typing(item) for item in (pairing.child, pairing.father, pairing.mother))
@@ -267,8 +276,8 @@ class Laboratory:
         return typing if isinstance(typing, Typing) else None
 
 
-def _at(person: Stored | None, locus: str) -> tuple[str, str] | None:
-    return None if person is None else person.genotypes.get(locus)
+def _genotypes(person: Stored | None) -> dict[str, Genotype]:
+    return {} if person is None else person.genotypes
 
 
 def _barcode(person: Stored | None) -> str:

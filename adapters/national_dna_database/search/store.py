@@ -36,13 +36,21 @@ _AT_ONCE: Final = 500
 
 
 class Stored(NamedTuple):
-    """A current profile. ``family`` is the laboratory's case number; '' stands for none."""
+    """A current profile. ``family`` is the laboratory's case number; '' stands for none.
+
+    ``items`` has a text for each locus that can be computed with, as ``TH01=7,9.3``.
+    """
 
     position: int
     barcode: str
     role: dna_pb2.SampleRole.ValueType
     family: str
-    genotypes: Mapping[str, Genotype]
+    items: tuple[str, ...]
+
+    @property
+    def genotypes(self) -> dict[str, Genotype]:
+        """The alleles of each locus."""
+        return dict(map(read_item, self.items))
 
 
 class Snapshot(NamedTuple):
@@ -102,7 +110,8 @@ class ProfileStore:
         if row is not None and row[0] == content:
             return None
         self._retire(profile.barcode)
-        values = (profile.barcode, profile.role, profile.case_number, _written(typing.genotypes), content)
+        items = _items(typing.genotypes)
+        values = (profile.barcode, profile.role, profile.case_number, ";".join(items), content)
         cursor = self._connection.execute(
             "INSERT INTO profiles (barcode, role, family, genotypes, profile, added_at, is_current)"
             " VALUES (?, ?, ?, ?, ?, ?, 1)",
@@ -110,7 +119,7 @@ class ProfileStore:
         )
         self._changed(now)
         position = int(cursor.lastrowid or 0)
-        return Stored(position, profile.barcode, profile.role, profile.case_number, typing.genotypes)
+        return Stored(position, profile.barcode, profile.role, profile.case_number, items)
 
     def withdraw(self, barcode: str, now: datetime) -> bool:
         """Erase every profile of a sample from the file, freed pages and write-ahead log included; whether any was."""
@@ -186,18 +195,20 @@ class ProfileStore:
         return otherwise if row is None else str(row[0])
 
 
-def _written(genotypes: Mapping[str, Genotype]) -> str:
-    return ";".join(f"{locus}={first},{second}" for locus, (first, second) in sorted(genotypes.items()))
+def read_item(item: str) -> tuple[str, Genotype]:
+    """A locus and its alleles from their text."""
+    locus, _, alleles = item.partition("=")
+    first, _, second = alleles.partition(",")
+    return locus, (first, second)
+
+
+def _items(genotypes: Mapping[str, Genotype]) -> tuple[str, ...]:
+    return tuple(f"{locus}={first},{second}" for locus, (first, second) in sorted(genotypes.items()))
 
 
 def _stored(row: tuple[int, str, int, str, str]) -> Stored:
     position, barcode, role, family, text = row
-    genotypes: dict[str, Genotype] = {}
-    for item in text.split(";"):
-        locus, _, alleles = item.partition("=")
-        first, _, second = alleles.partition(",")
-        genotypes[locus] = (first, second)
-    return Stored(position, barcode, dna_pb2.SampleRole.ValueType(role), family, genotypes)
+    return Stored(position, barcode, dna_pb2.SampleRole.ValueType(role), family, tuple(text.split(";")))
 
 
 @contextlib.contextmanager

@@ -43,7 +43,8 @@ def test_what_was_kept_is_there_when_the_file_is_opened_again(tmp_path: Path) ->
             assert [item.barcode for item in store.current()] == expected
             put(store, "SYN-1")
             (item,) = store.current()
-            assert item == Stored(1, "SYN-1", dna_pb2.SAMPLE_ROLE_FATHER, "SYN-FAMILY", LOCI)
+            assert item == Stored(1, "SYN-1", dna_pb2.SAMPLE_ROLE_FATHER, "SYN-FAMILY", ("FGA=21,21", "TH01=7,9.3"))
+            assert item.genotypes == LOCI
     assert path.stat().st_mode & 0o777 == 0o600
 
 

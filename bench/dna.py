@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 GA_469 = (
     "D16S539 vWA D3S1358 D18S51 D21S11 D8S1179 FGA TH01 D7S820 D5S818 D13S317 CSF1PO TPOX".split()  # noqa: SIM905
 )
-SIZES = Sizes(families=1800, strangers=20_000, brothers=600, orphans=1800)
+SIZES = Sizes(families=900, strangers=20_000, brothers=300, orphans=900)
 QUERIES = 50
 
 

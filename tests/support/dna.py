@@ -49,6 +49,7 @@ class Population:
         self.mutation = mutation
         self.random = random
         self.mutations = 0
+        self._rows: dict[tuple[str, Sex, str], list[float]] = {}
         self._alleles = {name: tuple(locus.relative) for name, locus in table.loci.items()}
         self._shares = {name: tuple(locus.relative.values()) for name, locus in table.loci.items()}
 
@@ -71,7 +72,10 @@ class Population:
     def _passed(self, name: str, sex: Sex, genotype: Genotype) -> str:
         parental = self.random.choice(genotype)
         alleles = self._alleles[name]
-        row = [self.mutation.passed_on(sex, (parental, parental), allele, alleles) for allele in alleles]
+        row = self._rows.get((name, sex, parental))
+        if row is None:
+            row = [self.mutation.becomes(sex, parental, allele, alleles) for allele in alleles]
+            self._rows[name, sex, parental] = row
         (passed,) = self.random.choices(alleles, row)
         self.mutations += passed != parental
         return passed

@@ -74,9 +74,10 @@ class MutationModel:
         ``alleles`` are all that the locus can have, each once, these among them.
         """
         first, second = genotype
-        return (self._becomes(sex, first, allele, alleles) + self._becomes(sex, second, allele, alleles)) / 2
+        return (self.becomes(sex, first, allele, alleles) + self.becomes(sex, second, allele, alleles)) / 2
 
-    def _becomes(self, sex: Sex, parental: str, passed: str, alleles: Sequence[str]) -> float:
+    def becomes(self, sex: Sex, parental: str, passed: str, alleles: Sequence[str]) -> float:
+        """``M(a, b)``: the probability that this allele of a parent is passed on as that one."""
         rate = self.paternal if sex is Sex.FATHER else self.maternal
         if self.kind is Kind.EQUAL:
             if len(alleles) == 1:

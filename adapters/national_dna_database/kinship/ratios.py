@@ -53,6 +53,7 @@ class LocusRatios:
         self.table = table
         self.mutation = mutation
         self._known: dict[tuple[str, Question, Sex, Trio], float | None] = {}
+        self._becoming: dict[tuple[str, bool, str, str, tuple[str, ...]], float] = {}
 
     def ratio(self, locus: str, question: Question, asked: Sex, typed: Trio) -> float | None:
         """The likelihood ratio of a locus of the table, or None where the other parent could not be one at all.
@@ -88,14 +89,25 @@ class LocusRatios:
             message = f"a {sex.value} is asked for and was not typed"
             raise ValueError(message)
         # An allele that the table does not have is one more that the locus can mutate to.
-        seen = {*typed.child, *(typed.father or ()), *(typed.mother or ())}
         listed = self.table.loci[locus].relative
-        alleles = (*listed, *sorted(seen - listed.keys()))
+        seen = {*typed.child, *(typed.father or ()), *(typed.mother or ())}
+        others = tuple(sorted(seen - listed.keys()))
         first, second = typed.child
+        one, other = parent
         return (
-            self.mutation.passed_on(sex, parent, first, alleles),
-            self.mutation.passed_on(sex, parent, second, alleles),
+            (self._becomes(locus, sex, one, first, others) + self._becomes(locus, sex, other, first, others)) / 2,
+            (self._becomes(locus, sex, one, second, others) + self._becomes(locus, sex, other, second, others)) / 2,
         )
+
+    def _becomes(self, locus: str, sex: Sex, parental: str, passed: str, others: tuple[str, ...]) -> float:
+        key = (locus, sex is Sex.FATHER, parental, passed, others)
+        found = self._becoming.get(key)
+        if found is None:
+            if len(self._becoming) >= _REMEMBERED:
+                self._becoming.clear()
+            alleles = (*self.table.loci[locus].relative, *others)
+            found = self._becoming[key] = self.mutation.becomes(sex, parental, passed, alleles)
+        return found
 
 
 def consistent(question: Question, asked: Sex, typed: Trio) -> bool:

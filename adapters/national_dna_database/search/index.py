@@ -18,10 +18,10 @@ With the defaults (m = 2, 20 loci, 0.0031 mutations a paternal meiosis) three or
 in 100,000; of these many are hidden in shared alleles. With three loci against it the standard's thresholds support no
 relationship, so a greater m would find no more that a verdict could support.
 
-**Rare alleles** make it fast where bitmaps are sparse: an allele that nobody has in a segment costs nothing there. An
-index that reads only the carriers of the child's rarest alleles at m + 1 loci would lose nobody either (of m + 1 loci
-at least one has no mutation), but those carriers are a third of all profiles; the bitmaps read every locus in less
-time than it takes to fetch these.
+**Rare alleles** alone would lose nobody either: of m + 1 loci at least one has no mutation, so the carriers of the
+child's alleles at the m + 1 loci where these are rarest hold every true parent. But with m = 2 and the 20 loci of CODIS
+these carriers are six in ten of all profiles, and each has to be fetched. The bitmaps read all loci in less time, and an
+allele that nobody has in a segment costs nothing there.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ relationship, so a greater m would find no more that a verdict could support.
 
 **Rare alleles** alone would lose nobody either: of m + 1 loci at least one has no mutation, so the carriers of the
 child's alleles at the m + 1 loci where these are rarest hold every true parent. But with m = 2 and the 20 loci of CODIS
-these carriers are six in ten of all profiles, and each has to be fetched. The bitmaps read all loci in less time, and an
-allele that nobody has in a segment costs nothing there.
+these carriers are six in ten of all profiles, and each has to be fetched. The bitmaps read all loci in less time, and
+an allele that nobody has in a segment costs nothing there.
 """
 
 from __future__ import annotations

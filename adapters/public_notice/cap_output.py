@@ -33,6 +33,7 @@ AGE_LEAST: Final = "case-exchange:age-least"
 AGE_GREATEST: Final = "case-exchange:age-greatest"
 AGE_APPARENT: Final = "case-exchange:age-apparent"
 FEATURE: Final = "case-exchange:feature"
+TEXT: Final = "case-exchange:text"
 _NOT_IN_A_TRIPLE: Final = re.compile(r"[\s,<&]")
 
 
@@ -135,7 +136,7 @@ def _info(root: etree._Element, message: Message, notice: notice_pb2.PublicNotic
     contact = ", ".join(filter(None, (notice.report_to.phone, notice.report_to.email)))
     if contact:
         add(info, "contact", contact)
-    _parameters(info, notice)
+    _parameters(info, notice, said)
     for number, resource in enumerate(message.resources, 1):
         _resource(info, resource, words.photo_number.format(number=number, summary=facts.summary(notice, words)))
     _area(info, notice)
@@ -150,9 +151,9 @@ def _texts(info: etree._Element, notice: notice_pb2.PublicNotice, words: Words, 
     add(info, "instruction", f"{words.tell} {words.care} {words.danger}")
 
 
-def _parameters(info: etree._Element, notice: notice_pb2.PublicNotice) -> None:
+def _parameters(info: etree._Element, notice: notice_pb2.PublicNotice, said: facts.Told) -> None:
     """What the text says in words, again for programs (section 3.2.2, parameter)."""
-    values: list[tuple[str, str]] = []
+    values: list[tuple[str, str]] = [(TEXT, said.text)] if said.text else []
     if notice.sex in SEXES:
         values.append((SEX, SEXES[notice.sex]))
     if notice.HasField("age"):

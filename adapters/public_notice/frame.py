@@ -18,7 +18,7 @@ META_POLICY: Final = (
     "require-trusted-types-for 'script'"
 )
 """The pages' own content security policy: this site's style sheet and pictures, and nothing else."""
-HEADER_POLICY: Final = f"{META_POLICY}; frame-ancestors 'none'; upgrade-insecure-requests"
+HEADER_POLICY: Final = f"{META_POLICY}; frame-ancestors 'none'"
 """What a web server should send as well; who may frame a page can be said there only (CSP 3, section 3.3)."""
 
 
@@ -54,7 +54,7 @@ def framed(settings: Settings, words: Words, path: str, title: str, *content: Ch
     body = tag(
         "body",
         tag("a", words.skip, class_="skip", href="#content"),
-        tag("p", words.exercise, class_="exercise", role="note") if settings.exercise else None,
+        _exercise(words) if settings.exercise else None,
         _header(words, path, up),
         tag("main", *content, id="content", tabindex="-1"),
         _footer(settings, words, up),
@@ -65,11 +65,10 @@ def framed(settings: Settings, words: Words, path: str, title: str, *content: Ch
 def welcome(settings: Settings, count: int) -> bytes:
     """The first page: both languages, side by side."""
     halves = [_half(WORDS[language], count) for language in LANGUAGES]
-    notes = [tag("p", WORDS[name].exercise, class_="exercise", lang=name) for name in LANGUAGES]
     head = tag("head", *_meta("", " · ".join(WORDS[name].site for name in LANGUAGES)))
     body = tag(
         "body",
-        *(notes if settings.exercise else ()),
+        _exercise(*(WORDS[name] for name in LANGUAGES)) if settings.exercise else None,
         tag("main", *halves, class_="welcome", id="content"),
         class_="first",
     )
@@ -110,6 +109,11 @@ def _half(words: Words, count: int) -> Node:
         tag("p", words.counts[count != 1].format(count=count), class_="count"),
         lang=words.language,
     )
+
+
+def _exercise(*languages: Words) -> Node:
+    notes = (tag("p", words.exercise, lang=words.language) for words in languages)
+    return tag("aside", *notes, class_="exercise", aria_label=" · ".join(words.exercise_label for words in languages))
 
 
 def _mark(up: str) -> Node:

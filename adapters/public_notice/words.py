@@ -28,6 +28,7 @@ class Words:
     notices: str
     help: str
     feed: str
+    exercise_label: str
     exercise: str
     current: str
     counts: tuple[str, str]
@@ -92,6 +93,7 @@ ZH: Final = Words(
     notices="寻亲启事",
     help="如何帮忙",
     feed="订阅更新（Atom）",
+    exercise_label="演练",
     exercise="演练：本网站上的人物和图片都是虚构的。",
     current="正在寻找线索",
     counts=("共{count}则启事", "共{count}则启事"),
@@ -175,6 +177,7 @@ EN: Final = Words(
     notices="Notices",
     help="How you can help",
     feed="Follow by feed (Atom)",
+    exercise_label="Exercise",
     exercise="Exercise: every person and picture on this site is invented.",
     current="Do you recognise someone?",
     counts=("{count} notice", "{count} notices"),

@@ -29,7 +29,6 @@ _FLAGS = (
 )
 _TAB = "\ue004"
 _ENTER = "\ue007"
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 _START_SECONDS = 30
 
 
@@ -40,12 +39,8 @@ class Browser:
         self._port = port
         self._session = ""
 
-    def start(self, profile: Path, *, scripts: bool = True) -> None:
-        """Open the window. Without ``scripts`` pages run none; what a test executes runs all the same."""
-        flags = [*_FLAGS, f"--user-data-dir={profile}"]
-        options: dict[str, Any] = {"args": flags}
-        if not scripts:
-            options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
+    def start(self, profile: Path) -> None:
+        options = {"args": [*_FLAGS, f"--user-data-dir={profile}"]}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         found = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{found['sessionId']}"
@@ -68,6 +63,10 @@ class Browser:
         )
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._devtools("Emulation.setEmulatedMedia", features=[feature])
+
+    def forbid_scripts(self, *, forbidden: bool = True) -> None:
+        """Let pages run no scripts; what a test runs, runs all the same."""
+        self._devtools("Emulation.setScriptExecutionDisabled", value=forbidden)
 
     def screenshot(self, path: Path) -> None:
         """The whole page, as PNG."""
@@ -123,14 +122,14 @@ class Browser:
 
 
 @contextmanager
-def running_browser(folder: Path, port: int, *, scripts: bool = True) -> Iterator[Browser]:
+def running_browser(folder: Path, port: int) -> Iterator[Browser]:
     """A browser with a profile of its own, and its driver, both ended afterwards."""
     with (folder / "driver.log").open("wb") as log:
         driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=log, stderr=log)
     try:
         browser = Browser(port)
         _wait(port)
-        browser.start(folder / "profile", scripts=scripts)
+        browser.start(folder / "profile")
         try:
             yield browser
         finally:

@@ -89,7 +89,7 @@ def lost(settings: Settings) -> bytes:
         for words in (WORDS[name] for name in LANGUAGES)
     ]
     head = tag("head", *_meta(root, " · ".join(WORDS[name].gone for name in LANGUAGES)))
-    body = tag("body", tag("main", *parts, class_="welcome", id="content"), class_="first")
+    body = tag("body", tag("main", *parts, class_="welcome gone", id="content"), class_="first")
     return page(tag("html", head, body, lang=LANGUAGES[0]))
 
 

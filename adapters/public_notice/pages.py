@@ -140,7 +140,9 @@ def _card(words: Words, entry: Entry) -> Node:
     notice = entry.notice
     said = facts.told(notice, words.language)
     where = facts.place(notice)
-    who = words.separator.join(filter(None, (words.sexes.get(notice.sex, ""), facts.age(notice, words))))
+    # In spans, so that a line breaks between them rather than within an age.
+    parts = [part for part in (words.sexes.get(notice.sex, ""), facts.age(notice, words)) if part]
+    who = [tag("span", part + (words.separator if part is not parts[-1] else "")) for part in parts]
     return tag(
         "li",
         tag(
@@ -150,7 +152,7 @@ def _card(words: Words, entry: Entry) -> Node:
             tag(
                 "div",
                 tag("h2", tag("a", said.headline, href=entry.path)),
-                tag("p", who) if who else None,
+                tag("p", *who) if who else None,
                 tag("p", where, class_="where", lang=facts.language_of(where)) if where else None,
                 class_="body",
             ),

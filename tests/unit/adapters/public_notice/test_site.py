@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from adapters.public_notice.atom import NAMESPACE as ATOM
 from adapters.public_notice.atom import TOMBSTONES, entry_id
-from adapters.public_notice.frame import META_POLICY, Settings
+from adapters.public_notice.frame import HEADER_POLICY, META_POLICY, Settings
 from adapters.public_notice.history import Filed, fold
 from adapters.public_notice.pages import ON_A_PAGE, slug
 from adapters.public_notice.site import Site, make_site
@@ -21,6 +22,7 @@ from tests.support.notices import EPOCH_SECONDS, correction, drawing, filed, not
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+GUIDE = Path(__file__).parents[4] / "docs" / "noticeboard.md"
 NOW = datetime.fromtimestamp(EPOCH_SECONDS + 86400, UTC)
 URL = "https://notices.example/"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><!--&amp;]]>\u202e"
@@ -93,6 +95,11 @@ def test_every_page_states_its_policy_before_anything_that_it_loads() -> None:
         policy = next(index for index, item in enumerate(head) if item.get("http-equiv") == "Content-Security-Policy")
         assert head[policy].get("content") == META_POLICY, name
         assert all(item.tag == "meta" for item in head[:policy]), name
+
+
+def test_the_documented_header_is_the_pages_own_policy_and_forbids_frames() -> None:
+    assert f"{META_POLICY}; frame-ancestors 'none'" == HEADER_POLICY
+    assert f"Content-Security-Policy: {HEADER_POLICY}\n" in GUIDE.read_text()
 
 
 def test_whatever_a_notice_says_is_text_on_the_page() -> None:

@@ -51,5 +51,5 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
         raise SetupInvalid(message) from error
     issues = (*found.issues, *made.issues)
     print_issues(issues)
-    click.echo(f"{made.shown} notices shown, {len(board.gone)} gone, {len(made.files)} files in {site}")
+    click.echo(f"notices shown: {made.shown}, gone: {len(board.gone)}; {len(made.files)} files in {site}")
     sys.exit(1 if any(issue.severity.value.startswith("reject") for issue in issues) else 0)

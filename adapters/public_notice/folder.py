@@ -1,8 +1,9 @@
 """The site's folder, replaced as a whole: who reads it sees all of the old site or all of the new one.
 
-The folder's name is a link. A run writes a new folder beside it (``.NAME.board-…``), makes it durable, points the link
-there in one step, and then removes every other such folder, those that a run which was killed left behind included. So
-nothing of what is not in the site is left on the disk when a run ends well.
+The folder's name is a link. A run writes a new folder beside it (``.NAME.board-…``), points the link there in one step,
+and then removes every other such folder, those that a run which was killed left behind included. So nothing of what is
+not in the site is left on the disk when a run ends well. The files are not forced to the disk one by one: after a power
+cut the next run makes them again.
 """
 
 from __future__ import annotations
@@ -101,11 +102,8 @@ def _write(root: Path, files: Mapping[str, bytes]) -> None:
         with path.open("xb") as file:
             file.write(content)
             os.fchmod(file.fileno(), PUBLIC_FILE)
-            file.flush()
-            os.fsync(file.fileno())
     for folder in folders:
         folder.chmod(_PUBLIC_FOLDER)
-        sync_folder(folder)
 
 
 def _point(folder: Path, fresh: Path) -> None:
@@ -116,4 +114,3 @@ def _point(folder: Path, fresh: Path) -> None:
     except BaseException:
         link.unlink(missing_ok=True)
         raise
-    sync_folder(folder.parent)

@@ -24,6 +24,9 @@ MAX_SIDE: Final = 1080
 _QUALITY: Final = 85
 _PAPER: Final = (238, 236, 231)
 """What shows through a transparent picture."""
+_OPAQUE: Final = frozenset({"RGB", "L", "CMYK"})
+_SCALED_AS_THEY_ARE: Final = _OPAQUE | {"RGBA"}
+"""Palettes and single bits are made colours first: there is nothing between two entries of a palette."""
 _FORMATS: Final = ("JPEG", "PNG")
 _BROKEN: Final = (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, KeyError, OverflowError)
 """What the decoders raise on files that are not what they seem."""
@@ -67,10 +70,17 @@ def _decode(content: bytes) -> Picture | str:
 
 def _flat(source: Image.Image) -> Image.Image:
     """A new image, with pixels and nothing else: the library hands metadata from copy to copy."""
-    upright = ImageOps.exif_transpose(source).convert("RGBA")
-    upright.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    if source.mode not in _SCALED_AS_THEY_ARE:
+        source = source.convert("RGBA")
+    # Of the file itself, because a JPEG's decoder can leave out at once what is too fine.
+    source.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    upright = ImageOps.exif_transpose(source)
     flat = Image.new("RGB", upright.size, _PAPER)
-    flat.paste(upright, mask=upright.getchannel("A"))
+    if upright.mode in _OPAQUE:
+        flat.paste(upright.convert("RGB"))
+    else:
+        upright = upright.convert("RGBA")
+        flat.paste(upright, mask=upright.getchannel("A"))
     return flat
 
 

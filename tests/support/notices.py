@@ -18,8 +18,10 @@ from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
 if TYPE_CHECKING:
     from pathlib import Path
 
-EPOCH_SECONDS = 1_790_000_000
-"""September 2026: when the first synthetic record was issued."""
+EPOCH_SECONDS = 1_750_000_000
+"""June 2025: when the first synthetic record was issued."""
+EXPIRY_SECONDS = EPOCH_SECONDS + 3_000_000_000
+"""Far off, because the command has a clock of its own."""
 MINISTRY = "cn-ministry"
 
 
@@ -69,7 +71,7 @@ def notice(number: int = 1, action: str = "PUBLISH", **fields: Any) -> notice_pb
     found.features.add(kind=common_pb2.FEATURE_KIND_BODY, text="左眉上有一颗小痣")
     found.texts.add(language="zh", headline="寻找她的家人", text="演练内容：这是虚构的儿童。")
     found.texts.add(language="en", headline="Looking for her family", text="Exercise: an invented child.")
-    found.effective_at.seconds, found.expires_at.seconds = EPOCH_SECONDS, EPOCH_SECONDS + 30_000_000
+    found.effective_at.seconds, found.expires_at.seconds = EPOCH_SECONDS, EXPIRY_SECONDS
     for name, value in fields.items():
         found.ClearField(name)  # type: ignore[arg-type] # the tests name real fields
         if isinstance(value, list):

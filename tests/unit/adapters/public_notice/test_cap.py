@@ -74,7 +74,7 @@ def test_an_alert_has_one_info_for_chinese_and_one_for_english_whatever_the_noti
 def test_every_time_has_its_zone_in_numbers() -> None:
     content = encode(notice()).content
     times = [*texts(content, "sent"), *texts(content, "effective"), *texts(content, "expires")]
-    assert times[0] == "2026-09-21T22:13:20+08:00"
+    assert times[0] == "2025-06-15T23:06:40+08:00"
     assert all(time is not None and time.endswith("+08:00") for time in times)
 
 

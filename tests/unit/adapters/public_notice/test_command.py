@@ -33,7 +33,7 @@ def pictures(folder: Path) -> set[str]:
 
 def test_one_command_makes_the_site(folder: Path) -> None:
     result = run(folder, "--url", "https://notices.example")
-    assert (result.exit_code, result.stdout[:31]) == (0, "6 notices shown, 0 gone, 35 fil")
+    assert (result.exit_code, result.stdout.partition(";")[0]) == (0, "notices shown: 6, gone: 0")
     assert "https://notices.example/zh/notice/" in (folder / "site" / "zh" / "atom.xml").read_text()
     assert len(pictures(folder)) == 6
 
@@ -48,7 +48,7 @@ def test_after_one_more_run_a_child_who_is_home_is_nowhere_on_the_disk(folder: P
         filed(notice(1, "WITHDRAW"), 9, "case-0"),
     ][number]
     file_into(folder / "outbox", end)
-    assert run(folder).stdout.startswith("5 notices shown, 1 gone")
+    assert run(folder).stdout.startswith("notices shown: 5, gone: 1")
     assert len(before - pictures(folder)) == 1
     for path in folder.rglob("*"):
         if path.is_file() and path.parent.name != "outbox":

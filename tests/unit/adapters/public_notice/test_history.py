@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.public_notice.history import Board, Filed, fold, sent_at
-from tests.support.notices import EPOCH_SECONDS, closure, correction, filed, notice, record_id
+from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, closure, correction, filed, notice, record_id
 
 NOW = datetime.fromtimestamp(EPOCH_SECONDS, UTC) + timedelta(days=1)
 
@@ -108,7 +108,7 @@ def test_only_publishing_shows_again_what_was_withdrawn() -> None:
 
 
 def test_an_expired_notice_is_gone_and_one_to_come_is_not_shown_yet() -> None:
-    expiry = datetime.fromtimestamp(EPOCH_SECONDS + 30_000_000, UTC)
+    expiry = datetime.fromtimestamp(EXPIRY_SECONDS, UTC)
     assert shown(board(PUBLISHED, now=expiry - timedelta(seconds=1))) == [record_id(0)]
     (gone,) = board(PUBLISHED, now=expiry).gone
     assert gone.end is not None

@@ -88,13 +88,13 @@ def speed(table: FrequencyTable, loci: Collection[str], parents: int, seed: int)
         again = Laboratory(store, LocusRatios(table, MutationModel()), SearchRules())
         print(f"  read into the index in {time.perf_counter() - started:.1f} s")
         times, processor, screened, found = [], [], [], 0
-        for child in children:
+        for number, child in enumerate(children):
             started, worked = time.perf_counter(), time.process_time()
             result = again.search(child.barcode)
             times.append(time.perf_counter() - started)
             processor.append(time.process_time() - worked)
             screened.append(result.screened)
-            found += bool(result.supported)
+            found += any(item.father == f"PF{number}" for item in result.supported)
         print(f"  first search {times[0] * 1000:.1f} ms (makes the bitmaps), then median ", end="")
         print(f"{statistics.median(times[1:]) * 1000:.1f} ms, longest {max(times[1:]) * 1000:.1f} ms")
         print(f"  of processor time: first {processor[0] * 1000:.1f} ms, ", end="")

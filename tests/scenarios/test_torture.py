@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 2026
-SECONDS = 40
+SECONDS = 25
 
 
 @pytest.mark.kafka

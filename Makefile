@@ -3,14 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 # The log that the demo runs on: embedded or kafka (which needs Java 17+ and Maven).
 LOG ?= embedded
+# How long the torture lasts, and the seed of its faults: without one, another each time.
+SECONDS ?= 300
+SEED ?=
+# The nodes of make kafka, 1 or 3, and the port of the first.
+NODES ?= 1
+PORT ?= 19092
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-kafka check bench format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check bench format arch protos docs certs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "case-exchange needs Python 3.11 or newer")'
@@ -26,14 +32,33 @@ run: $(STAMP) ## run a broker on the development PKI (made by make certs)
 	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init
 	$(RUN)/case-exchange serve --config deploy/broker.toml
 
+kafka: $(STAMP) ## start a Kafka cluster here, NODES=1 or 3 (needs Java 17+ and Maven)
+	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init
+	@$(RUN)/python -m deploy.kafka start --nodes $(NODES) --port $(PORT)
+
+kafka-stop: $(STAMP) ## stop it; its records stay in .dev/kafka
+	@$(RUN)/python -m deploy.kafka stop
+
+kafka-compose: $(STAMP) ## generate deploy/compose.yaml from the cluster's settings
+	@$(RUN)/python -m deploy.kafka compose
+
 test: $(STAMP) ## run every test that needs no Kafka
 	$(RUN)/python -m pytest -m "not kafka"
 	@echo "Kafka was not exercised: see make test-kafka"
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
-	@command -v java >/dev/null || { echo "test-kafka needs Java 17 or newer: apt install openjdk-17-jre-headless" >&2; exit 1; }
-	@command -v mvn >/dev/null || { echo "test-kafka needs Maven: apt install maven" >&2; exit 1; }
+	@$(RUN)/python -m deploy.kafka fetch
 	$(RUN)/python -m pytest -m kafka
+
+torture: $(STAMP) ## kill, pause and restart Kafka nodes and brokers under load for SECONDS, by the plan of SEED
+	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+test-browser: $(STAMP) ## run the tests of the notice board in headless Chromium (needs its driver, and npm)
+	@command -v chromedriver >/dev/null || { echo "test-browser needs Chromium: apt install chromium chromium-driver fonts-noto-cjk" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "test-browser needs npm: apt install npm" >&2; exit 1; }
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
+	$(RUN)/python -m pytest -m browser
+	@echo "The pictures are in .dev/screenshots"
 
 check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, unit and contract tests
 	$(RUN)/ruff format --check .
@@ -48,7 +73,7 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	$(RUN)/python docs/generate.py --check
 	$(RUN)/python -m pytest -q -m "not kafka" tests/unit tests/contract tests/architecture
 
-bench: $(STAMP) ## measure against the floors of the same run
+bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
 
@@ -69,4 +94,5 @@ certs: $(STAMP) ## write a complete development PKI into .dev/pki
 	$(RUN)/case-exchange certs init
 
 clean: ## remove everything that is generated and not committed
+	@[ ! -e .dev/kafka/cluster/cluster.json ] || [ ! -e $(STAMP) ] || $(RUN)/python -m deploy.kafka stop
 	rm -rf $(VENV) .dev .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

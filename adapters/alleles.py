@@ -1,7 +1,8 @@
 """The grammar of alleles and the names of loci: one place for every format that carries STR profiles.
 
 An allele is text: ``9.3`` is a name. Sources write the same thing in several ways: CODIS and NIEM put the operator of
-an off-ladder allele before the number, GENis after it; Prüm writes a wild card.
+an off-ladder allele before the number, GENis after it; Prüm writes a wild card. Alleles that were sequenced are counted
+strand by strand (``15_14_1_0``); they are names, never numbers, and only the readers that expect them take them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _OPERATORS: Final = (
 _OFF_LADDER: Final = frozenset({"OL"})
 _WILDCARD: Final = frozenset({"*"})
 _SEX: Final = frozenset({"X", "Y"})
+_SEQUENCE: Final = re.compile(r"[0-9]{1,2}(\.[1-4])?(_[0-9]{1,2}(\.[1-4])?){1,12}")
+_LONGEST: Final = 64
+"""Characters of an allele: what is longer is none, and is not worth a pattern's time."""
 AMELOGENIN: Final = "Amelogenin"
 _PENTANUCLEOTIDE: Final = frozenset({"Penta D", "Penta E", "CD4"})
 
@@ -78,7 +82,15 @@ Y_LOCI: Final = (
     "DYF387S1",
     "Y GATA H4",
 )
-_ALIASES: Final = {"AMEL": AMELOGENIN, "THO1": "TH01", "TP0X": "TPOX", "DYS385A/B": "DYS385", "YGATAH4": "Y GATA H4"}
+_ALIASES: Final = {
+    "AMEL": AMELOGENIN,
+    "DYS385A/B": "DYS385",
+    "F13A1": "F13A01",
+    "FES/FPS": "FESFPS",
+    "THO1": "TH01",
+    "TP0X": "TPOX",
+    "YGATAH4": "Y GATA H4",
+}
 _BY_SPELLING: Final = {
     re.sub(r"[\s_-]", "", name).upper(): name
     for name in (AMELOGENIN, *CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2, *Y_LOCI)
@@ -100,6 +112,8 @@ def canonical_locus(name: str) -> str | None:
 def parse_allele(locus: str, text: str) -> ParsedAllele | None:
     """Read an allele as a source wrote it, or None where it is none of this locus."""
     text = text.strip()
+    if len(text) > _LONGEST:
+        return None
     if locus == AMELOGENIN:
         return ParsedAllele(text.upper(), dna_pb2.ALLELE_OPERATOR_EQUAL) if text.upper() in _SEX else None
     if text.upper() in _OFF_LADDER:
@@ -115,8 +129,30 @@ def parse_allele(locus: str, text: str) -> ParsedAllele | None:
     return None if value is None else ParsedAllele(value, dna_pb2.ALLELE_OPERATOR_EQUAL)
 
 
+def parse_sequenced_allele(locus: str, text: str) -> ParsedAllele | None:
+    """Read an allele of a source that may also write sequenced ones, which stay as they are written."""
+    text = text.strip()
+    if locus != AMELOGENIN and _SEQUENCE.fullmatch(text) is not None:
+        return ParsedAllele(text, dna_pb2.ALLELE_OPERATOR_SEQUENCE)
+    return parse_allele(locus, text)
+
+
+def is_canonical(locus: str, allele: dna_pb2.Allele) -> bool:
+    """Whether an allele's value and operator are such as the readers make."""
+    match allele.operator:
+        case dna_pb2.ALLELE_OPERATOR_OFF_LADDER | dna_pb2.ALLELE_OPERATOR_WILDCARD:
+            return not allele.value
+        case dna_pb2.ALLELE_OPERATOR_SEQUENCE:
+            parsed = parse_sequenced_allele(locus, allele.value)
+            return parsed == (allele.value, dna_pb2.ALLELE_OPERATOR_SEQUENCE)
+        case dna_pb2.ALLELE_OPERATOR_EQUAL | dna_pb2.ALLELE_OPERATOR_BELOW | dna_pb2.ALLELE_OPERATOR_ABOVE:
+            parsed = parse_allele(locus, allele.value)
+            return parsed == (allele.value, dna_pb2.ALLELE_OPERATOR_EQUAL)
+    return False
+
+
 def allele_text(allele: dna_pb2.Allele) -> str:
-    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``."""
+    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``; a sequenced one as it is."""
     match allele.operator:
         case dna_pb2.ALLELE_OPERATOR_BELOW:
             return f"<{allele.value}"

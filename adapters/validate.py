@@ -10,7 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from adapters.alleles import canonical_locus, parse_allele
+from adapters.alleles import canonical_locus, is_canonical
 from adapters.base import Issue, IssueList, Record, kind_of
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
@@ -106,11 +106,12 @@ def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
         if not call.alleles:
             issues.reject_record("ALLELE_MISSING", where, "the locus has no allele")
         for place, allele in enumerate(call.alleles):
-            parsed = parse_allele(call.locus, allele.value) if allele.value else None
-            named = parsed is not None and parsed.value == allele.value
-            nameless = allele.operator in {dna_pb2.ALLELE_OPERATOR_OFF_LADDER, dna_pb2.ALLELE_OPERATOR_WILDCARD}
-            if nameless == bool(allele.value) or (not nameless and not named) or not allele.operator:
+            if not is_canonical(call.locus, allele):
                 issues.reject_record("ALLELE_INVALID", f"{where}.alleles[{place}]", "not an allele of this locus")
+            if allele.peak_height < 0:
+                issues.reject_record(
+                    "PEAK_HEIGHT_INVALID", f"{where}.alleles[{place}]", "a peak has no negative height"
+                )
 
 
 def _likelihood_ratio(record: dna_pb2.MatchNotification, issues: IssueList) -> None:

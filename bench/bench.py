@@ -1,11 +1,13 @@
 """Measure publish, subscribe, replay and verify against what the same machine does at best in the same run.
 
 Figures are records per second. Ratios are to floors of the same run, so they can be compared between machines. `make
-bench` prints a table and writes it to bench/results.json.
+bench` prints a table and writes it to bench/results.json. Where Java and Maven are there, the same is measured with the
+log on Kafka (bench/onkafka.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -16,9 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from floors import appends_per_second, verifications_per_second
+from onkafka import OnKafka, missing
 
 from broker.bootstrap.verify import verify_bundle
 from broker.client.auditor import Auditor
@@ -36,6 +39,7 @@ from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 from tests.support.exchange import broker_tables
 from tests.support.fakes import FixedDirectory
 from tests.support.pki import SamplePki
+from tests.support.process import write_toml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +55,8 @@ IN_FLIGHT = 4
 
 
 class Bench:
+    record_bytes = RECORD_BYTES
+
     def __init__(self, root: Path, records: int) -> None:
         self.root = root
         self.records = records
@@ -61,6 +67,10 @@ class Bench:
         self._composer = RecordComposer(
             "shanxi-police", self.pki.signer("shanxi-police"), ProtobufCodec(), SystemEntropy(), SystemClock()
         )
+
+    def count(self, batch: int) -> int:
+        """How many records are measured with batches of this size."""
+        return self.records if batch > 1 else self.records // 10
 
     def records_signed(self, count: int) -> list[Envelope]:
         """Distinct records, signed before any clock starts."""
@@ -78,15 +88,9 @@ class Bench:
             envelopes.append(self._composer.compose(draft))
         return envelopes
 
-    def start_broker(self, name: str) -> str:
-        tables = broker_tables(self.pki, self.root / name)
-        tables["checkpoints"]["interval_seconds"] = 1.0
-        config = self.root / f"{name}.toml"
-        lines = []
-        for section, keys in tables.items():
-            lines.append(f"[{section}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-        config.write_text("\n".join(lines))
+    def start_broker(self, name: str, **sections: dict[str, Any]) -> str:
+        tables = broker_tables(self.pki, self.root / name, checkpoints={"interval_seconds": 1.0}, **sections)
+        config = write_toml(self.root / f"{name}.toml", tables)
         return self.start(str(Path(sys.executable).with_name("case-exchange")), "serve", "--config", str(config))
 
     def start(self, *command: str) -> str:
@@ -203,30 +207,34 @@ class Bench:
         floor = Path(__file__).with_name("floors.py")
         target = self.start(sys.executable, str(floor), str(certificate), str(key), str(authorities))
         for batch in (1, 10, 100):
-            count = self.records if batch > 1 else self.records // 10
-            self.row(f"transport alone, batches of {batch}", asyncio.run(self.transport(target, batch, count)))
+            rate = asyncio.run(self.transport(target, batch, self.count(batch)))
+            self.row(f"transport alone, batches of {batch}", rate)
         self.stop()
         print("exchange")
-        target = self.start_broker("broker")
+        records = self.exchange(self.start_broker("broker"), "")
+        self.stop()
+        verified = statistics.median(self.verify(self.root / "bundle", records) for _ in range(2))
+        self.row("verify offline", verified)
+        self.row("replay, then verify", 1 / (1 / self.rows["replay"] + 1 / verified))
+        self.ratios()
+
+    def exchange(self, target: str, where: str) -> int:
+        """Everything that a broker does, over its real interface. Returns how many records the bundle has."""
         total = 0
         for batch in (1, 10, 100):
             for streams in (1, 4):
-                count = self.records if batch > 1 else self.records // 10
-                total += count
-                rate = asyncio.run(self.publish(target, batch, streams, count))
-                self.row(f"publish, batches of {batch}, {streams} streams", rate)
+                total += self.count(batch)
+                rate = asyncio.run(self.publish(target, batch, streams, self.count(batch)))
+                self.row(f"publish, batches of {batch}, {streams} streams{where}", rate)
         best = max(asyncio.run(self.publish(target, 100, 4, self.records)) for _ in range(2))
         total += 2 * self.records
-        self.row("publish, batches of 100, 4 streams, best of 2 more", best)
-        self.row("subscribe and acknowledge", asyncio.run(self.subscribe(target, total)))
+        self.row(f"publish, batches of 100, 4 streams, best of 2 more{where}", best)
+        self.row(f"subscribe and acknowledge{where}", asyncio.run(self.subscribe(target, total)))
         time.sleep(2)  # the follower's interval: the replay is to cover everything
         records, replayed = asyncio.run(self.replay(target, self.root / "bundle"))
-        self.row("replay", replayed)
-        verified = statistics.median(self.verify(self.root / "bundle", records) for _ in range(2))
-        self.row("verify offline", verified)
-        self.row("replay, then verify", 1 / (1 / replayed + 1 / verified))
-        self.stop()
-        self.ratios()
+        assert records >= total
+        self.row(f"replay{where}", replayed)
+        return records
 
     def ratios(self) -> None:
         rows = self.rows
@@ -248,11 +256,19 @@ class Bench:
 
 
 def main() -> None:
-    records = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("records", type=int, nargs="?", default=20_000, help="records a row")
+    parser.add_argument("--kafka", type=int, nargs="*", choices=(1, 3), default=(1, 3), help="nodes of each cluster")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="case-exchange-bench-") as folder:
-        bench = Bench(Path(folder), records)
+        bench = Bench(Path(folder), arguments.records)
         try:
             bench.run()
+            if lacking := missing():
+                print(f"Kafka was not measured: {lacking} cannot be found")
+            else:
+                for nodes in arguments.kafka:
+                    OnKafka(bench, nodes, in_flight=IN_FLIGHT).run()
         finally:
             bench.stop()
     result = {"python": platform.python_version(), "cores": os.cpu_count(), "records_per_second": bench.rows}

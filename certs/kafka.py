@@ -90,10 +90,12 @@ class KafkaFiles:
                 "case-exchange certs init --force makes a new PKI, with new keys for everyone"
             )
             raise SetupInvalid(message)
-        for path in paths:
-            if load_certificates(path)[0].not_valid_after_utc <= now:
-                message = f"{path.parent.name}/{path.name} is over; replace it with case-exchange certs renew"
-                raise CertificateInvalid(message)
+        if over := [path.name for path in paths if load_certificates(path)[0].not_valid_after_utc <= now]:
+            message = (
+                f"in {self.folder.name}/ of this PKI these certificates are over: {', '.join(over)}; replace each with "
+                "case-exchange certs renew, or a whole development PKI with case-exchange certs init --force"
+            )
+            raise CertificateInvalid(message)
 
 
 def keystore_of(certificate: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,9 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka_keys(tmp_path_factory: pytest.TempPathFactory) -> PkiFolder:
+def kafka_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PkiFolder]:
     """The PKI of the session's Kafka clusters."""
-    return kafka_pki(tmp_path_factory.mktemp("kafka-pki") / "pki")
+    yield kafka_pki(tmp_path_factory.mktemp("kafka-pki") / "pki")
+    # The last of what was left to the garbage collector, here where it is let pass.
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Reading CODIS CMF 3.2. Rejected is what leaves a profile in doubt; what has no place is kept as unmapped."""
+"""Reading CODIS CMF in XML. Rejected is what leaves a profile in doubt; what has no place is kept as unmapped."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ _KNOWN: Final = {
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
-def read_specimens(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList) -> Iterator[DecodedRecord]:
+def read_specimens(
+    root: etree._Element, version: str, digest: bytes, limits: Limits, issues: IssueList
+) -> Iterator[DecodedRecord]:
     """The profile of each specimen that can be accepted, with the file's header in it."""
-    header = dna_pb2.StrProfile(provenance=provenance(NAME, child_text(root, "HEADERVERSION"), "", digest))
+    header = dna_pb2.StrProfile(provenance=provenance(NAME, version, "", digest))
     for element, field in HEADER:
         setattr(header, field, child_text(root, element))
     _keep_unread(root, header, issues)
@@ -54,9 +56,17 @@ def read_specimens(root: etree._Element, digest: bytes, limits: Limits, issues: 
         if profile is not None and profile.barcode in seen:
             found.reject_record("SPECIMEN_REPEATED", where(specimen), "the specimen id stands twice in the file")
         issues.items.extend(found.items)
-        if profile is not None and not _rejects(found):
+        if profile is not None and not rejects(found):
             seen.add(profile.barcode)
             yield DecodedRecord(profile, profile.barcode, where(specimen))
+
+
+def set_category(profile: dna_pb2.StrProfile, category: str, locator: str, issues: IssueList) -> None:
+    """Put a specimen's category into its profile, and the role that it says."""
+    profile.category.system, profile.category.value = SYSTEM, category
+    profile.role = ROLE_OF_CATEGORY.get(category, dna_pb2.SAMPLE_ROLE_UNSPECIFIED)
+    if category not in CATEGORIES:
+        issues.warn("CATEGORY_UNKNOWN", locator, "the category is not one of the lists of 3.2 and 2017")
 
 
 def repeated_field(element: etree._Element) -> bool:
@@ -65,7 +75,8 @@ def repeated_field(element: etree._Element) -> bool:
     return any(count > 1 for name, count in counts.items() if name in _KNOWN[local_name(element)] - _MANY)
 
 
-def _rejects(issues: IssueList) -> bool:
+def rejects(issues: IssueList) -> bool:
+    """Whether a record was refused."""
     return any(issue.severity is Severity.REJECT_RECORD for issue in issues.items)
 
 
@@ -88,18 +99,15 @@ def _specimen(
         source_id=specimen.get("SOURCEID", "").strip(),
         partial=_flag(specimen, "PARTIAL", issues),
         comment=child_text(specimen, "SPECIMENCOMMENT"),
-        role=ROLE_OF_CATEGORY.get(category, dna_pb2.SAMPLE_ROLE_UNSPECIFIED),
     )
     profile.MergeFrom(header)
     profile.provenance.source_record_id = barcode
-    profile.category.system, profile.category.value = SYSTEM, category
-    if category not in CATEGORIES:
-        issues.warn("CATEGORY_UNKNOWN", locator, "the category is not one of the lists of 3.2 and 2017")
+    set_category(profile, category, locator, issues)
     _keep_unread(specimen, profile, issues)
     for locus in children(specimen, "LOCUS"):
         _locus(locus, profile, issues)
     # One locus in doubt leaves the whole profile in doubt, and what is left of it need not be judged.
-    if not _rejects(issues):
+    if not rejects(issues):
         issues.items.extend(issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(profile))
     return profile
 
@@ -150,4 +158,4 @@ def _flag(element: etree._Element, name: str, issues: IssueList) -> bool:
 def _keep_unread(element: etree._Element, profile: dna_pb2.StrProfile, issues: IssueList) -> None:
     for path, value in unread(element, _KNOWN[local_name(element)]):
         profile.provenance.unmapped.add(path=path, value=value)
-        issues.info("FIELD_UNKNOWN", where(element), "a field that CMF does not have is kept as unmapped")
+        issues.info("FIELD_UNKNOWN", where(element), "a field without a place in a profile is kept as unmapped")

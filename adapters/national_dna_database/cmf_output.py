@@ -92,7 +92,7 @@ def _carried(where: str, profile: dna_pb2.StrProfile, seen: set[str], issues: Is
         issues.reject_record("SPECIMEN_ID_NOT_CARRIED", where, f"a specimen id has at most {_MAX_ID} characters")
     if any(len(call.alleles) > MAX_ALLELES for call in profile.loci):
         issues.reject_record("ALLELES_TOO_MANY", where, f"a locus has at most {MAX_ALLELES} alleles")
-    if not any(cmf_locus(call.locus, call.reported_locus) for call in profile.loci):
+    if not any(map(_locus_name, profile.loci)):
         issues.reject_record("NO_LOCUS_CARRIED", where, "CMF has none of the profile's loci")
     carried = all(issue.severity is not Severity.REJECT_RECORD for issue in issues.items[before:])
     if carried:
@@ -144,10 +144,12 @@ class _Writer:
     def _locus(
         self, specimen: etree._Element, call: dna_pb2.LocusCall, profile: dna_pb2.StrProfile, where: str
     ) -> None:
-        name = cmf_locus(call.locus, call.reported_locus)
+        name = _locus_name(call)
         if name is None:
-            self._issues.warn("LOCUS_NOT_CARRIED", where, "CMF has no such locus")
+            self._issues.warn("LOCUS_NOT_CARRIED", where, "CMF has no such locus, or no such alleles")
             return
+        if any(allele.peak_height for allele in call.alleles):
+            self.not_carried(f"{where}.alleles.peak_height", "the format has no place for it")
         if call.reported_locus not in {"", name}:
             self.not_carried(f"{where}.reported_locus", "the format has another spelling")
         element = add(specimen, "LOCUS")
@@ -210,6 +212,12 @@ class _Writer:
 
     def _default(self, where: str) -> None:
         self._issues.warn("DEFAULT_WRITTEN", where, "the format demands this field, and the record has none for it")
+
+
+def _locus_name(call: dna_pb2.LocusCall) -> str | None:
+    if any(allele.operator == dna_pb2.ALLELE_OPERATOR_SEQUENCE for allele in call.alleles):
+        return None
+    return cmf_locus(call.locus, call.reported_locus)
 
 
 def _exists(text: str) -> bool:

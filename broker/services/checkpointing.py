@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note
-from broker.core.errors import CaseExchangeError, EvidenceUnavailable, LogCorrupt, LogError
+from broker.core.errors import (
+    CaseExchangeError,
+    EvidenceUnavailable,
+    FollowerFenced,
+    LogCorrupt,
+    LogError,
+    LogUnavailable,
+)
 from broker.core.streams import STREAMS, StreamPartition
 from broker.ports import TreeExtension, TreeHead
 from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of
@@ -143,10 +150,14 @@ class CheckpointFollower:
         """Follow until everything is covered that the log held when this began, here or by whoever follows it.
 
         Raises:
-            LogUnavailable, LogFull, LogError, FollowerFenced
+            LogFull, LogError
         """
         while self._covered_until is None:
-            await self.follow_once()
+            try:
+                await self.follow_once()
+            except (FollowerFenced, LogUnavailable) as error:
+                # While processes come and go, partitions change hands.
+                self._report(error)
             if self._covered_until is None:
                 await asyncio.sleep(_FIRST_PASS_SECONDS)
 

@@ -33,6 +33,13 @@ class Round:
     acked: list[tuple[Consumer, int, Position]] = field(default_factory=list)
     dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
 
+    def withdraw(self, partition: StreamPartition) -> list[tuple[Consumer, int]]:
+        """Take out what happened in a partition that has gone to another process. The acknowledgements do not hold."""
+        lost = [(consumer, delivery_id) for consumer, delivery_id, at in self.acked if at.stream_partition == partition]
+        self.acked = [item for item in self.acked if item[2].stream_partition != partition]
+        self.dead = [item for item in self.dead if item[1].partition != partition]
+        return lost
+
     def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
         """What the auditors are to know of it."""
         made = [

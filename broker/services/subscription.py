@@ -28,8 +28,9 @@ from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLo
 from broker.services.round import Round
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from broker.core.ackstate import AckState
     from broker.core.entry import LogEntry
     from broker.core.lease import LeaseBook
     from broker.core.streams import StreamPartition
@@ -166,7 +167,8 @@ class Subscription:
                 busy = await self._settle()
                 if not (more or busy):
                     await self._wait()
-            await self._commit()
+            if states := self._take_states():
+                await self._cursor.commit(states)
         except CaseExchangeError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001 - a defect must end the streams too, not leave them silent
@@ -198,6 +200,9 @@ class Subscription:
             self._partitions.remove(change.partition)
             self._entries = {at: entry for at, entry in self._entries.items() if at[0] != change.partition}
             self._leased = {known: at for known, at in self._leased.items() if at[1] != change.partition}
+            # It may be back under the next change, and its next commit would not have these acknowledgements in it.
+            for consumer, delivery_id in self._round.withdraw(change.partition):
+                consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
 
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Returns whether there may be more."""
@@ -257,23 +262,23 @@ class Subscription:
     async def _settle(self) -> bool:
         """Steps 3 to 5 of a round. Returns whether anything was done."""
         done, self._round = self._round, Round()
+        due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
+        # Together with the round: an acknowledgement that comes meanwhile is in the next round, and in its states.
+        states = self._take_states() if done.acked or done.dead or due or self._attempt_failed else {}
         events = done.events(self._clock.now_ms(), self.key.name)
         if events:
             await self._audit.record(events)
         for consumer, copies in messages(done.deliveries):
             consumer.outgoing.put_nowait(Deliveries(copies))
-        due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
-        if done.acked or done.dead or due or self._attempt_failed:
-            committed = await self._commit()
-            for consumer, delivery_ids, hold in done.confirmations(committed):
-                consumer.outgoing.put_nowait(Acknowledged(delivery_ids) if hold else LeasesLost(delivery_ids))
+        committed = await self._cursor.commit(states) if states else frozenset()
+        for consumer, delivery_ids, hold in done.confirmations(committed):
+            consumer.outgoing.put_nowait(Acknowledged(delivery_ids) if hold else LeasesLost(delivery_ids))
         return bool(events)
 
-    async def _commit(self) -> frozenset[StreamPartition]:
-        states = self._book.take_commits()
+    def _take_states(self) -> Mapping[StreamPartition, AckState]:
         self._commit_at = None
         self._attempt_failed = False
-        return await self._cursor.commit(states) if states else frozenset()
+        return self._book.take_commits()
 
     async def _wait(self) -> None:
         """Until there may be something to do."""

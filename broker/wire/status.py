@@ -58,7 +58,8 @@ _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[CaseExchangeError]]] = {
     _Code.CANCELLED: errors.ConnectionFailed,
     _Code.DEADLINE_EXCEEDED: errors.Unavailable,
 }
-_HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
+_HANDSHAKE: Final = ("ssl", "tls", "certificate")
+"""Words of a handshake that was refused. One that only broke off, as when a broker is killed, is tried again."""
 
 
 def status_of(error: type[CaseExchangeError]) -> grpc.StatusCode:

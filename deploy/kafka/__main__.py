@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,9 +19,13 @@ from deploy.kafka.cluster import PREFIX, PRINCIPALS, KafkaCluster
 from deploy.kafka.compose import compose
 from deploy.kafka.errors import KafkaFailed
 
+if TYPE_CHECKING:
+    from certs.kafka import KafkaFiles
+
 _ROOT: Final = distribution.SCRATCH / "cluster"
 _PKI: Final = distribution.SCRATCH.parent / "pki"
-_FIRST_PORTS: Final = (19092, 19192, 19292)
+_PORT: Final = 19092
+_LISTENERS_APART: Final = 100
 _COMPOSE: Final = Path(__file__).parents[1] / "compose.yaml"
 _ANSWER_SECONDS: Final = 30.0
 
@@ -41,11 +46,18 @@ def kafka() -> None:
 
 @kafka.command()
 @click.option("--nodes", type=click.Choice(["1", "3"]), default="1", show_default=True, help="How many nodes.")
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65000),
+    default=_PORT,
+    show_default=True,
+    help="Where clients find the first node; other nodes and listeners are on the next ones, and 100 and 200 above.",
+)
 @pki_option
-def start(nodes: str, pki_folder: Path) -> None:
+def start(nodes: str, port: int, pki_folder: Path) -> None:
     """Start the development cluster, or say that it runs already. It goes on when this command is done."""
     count = int(nodes)
-    ports = [first + index for index in range(count) for first in _FIRST_PORTS]
+    ports = [port + _LISTENERS_APART * listener + index for index in range(count) for listener in range(3)]
     keys = PkiFolder(pki_folder).kafka
     cluster = KafkaCluster(_ROOT, keys, nodes=count, ports=ports, lasting=True)
     already = cluster.running == cluster.numbers
@@ -58,14 +70,26 @@ def start(nodes: str, pki_folder: Path) -> None:
         if not already:
             cluster.stop()
         raise
-    certificate, key = keys.client(BROKER)
     click.echo(f"Kafka {distribution.version()} {'runs already' if already else 'runs'}: {cluster.bootstrap}")
     if any(changes):
         click.echo(f"access rules: {changes.added} added, {changes.removed} taken away")
     click.echo(
-        f"brokers connect with\n  certificate {certificate}\n  key         {key}\n  authorities {keys.authority}"
+        f"for a broker's configuration (docs/kafka.md), beside the folder in its [log]:\n\n{_tables(cluster, keys)}"
     )
     click.echo(f"data and logs: {_ROOT}; stop it with make kafka-stop")
+
+
+def _tables(cluster: KafkaCluster, keys: KafkaFiles) -> str:
+    certificate, key = keys.client(BROKER)
+    # A list in JSON is one in TOML too.
+    return (
+        '[log]\nbackend = "kafka"\n\n[kafka]\n'
+        f"servers = {json.dumps(cluster.bootstrap.split(','))}\n"
+        f'certificate = "{certificate.absolute()}"\n'
+        f'key = "{key.absolute()}"\n'
+        f'authorities = "{keys.authority.absolute()}"\n'
+        + ("" if len(cluster.numbers) > 1 else "replication = 1\nmin_in_sync = 1\n")
+    )
 
 
 @kafka.command()
@@ -78,7 +102,7 @@ def stop(pki_folder: Path) -> None:
     cluster = KafkaCluster(_ROOT, PkiFolder(pki_folder).kafka, nodes=None, lasting=True)
     running = cluster.running
     cluster.stop()
-    click.echo(f"stopped {len(running)} nodes" if running else "it was not running")
+    click.echo(f"stopped {len(running)} of {len(cluster.numbers)} nodes" if running else "it was not running")
 
 
 @kafka.command(name="access")

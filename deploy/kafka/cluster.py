@@ -18,6 +18,7 @@ from certs.profiles import kafka_name
 from deploy.kafka import distribution
 from deploy.kafka.errors import KafkaFailed
 from deploy.kafka.folder import ClusterFolder
+from deploy.kafka.ports import is_free
 from deploy.kafka.process import Guard, NodeProcess
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class KafkaCluster:
             root: the folder of its data, logs and settings; made if it is not there.
             keys: the PKI's keys for Kafka.
             nodes: 1 or 3; None for as many as the folder's cluster has.
-            ports: three for each node (clients, brokers, controllers); free ones if none are given.
+            ports: three for each node (clients, brokers, controllers); without them those that it had, or free ones.
             lasting: whether its nodes go on when this process ends. Those that an earlier one left are taken up.
 
         Raises:
@@ -77,14 +78,12 @@ class KafkaCluster:
         """
         self._keys = keys
         self._folder = ClusterFolder(root.absolute())
-        self._cluster_id, self._nodes = self._folder.identity(nodes, ports)
         self._lasting = lasting
         self._guard: Guard | None = None
         self._paused: set[int] = set()
-        self._processes: dict[int, NodeProcess] = {}
-        for number in self.numbers if lasting else ():
-            if found := NodeProcess.find(self._folder.pid_file(number), str(self._folder.settings(number))):
-                self._processes[number] = found
+        self._processes = self._folder.processes() if lasting else {}
+        # Nodes that run are where they are.
+        self._cluster_id, self._nodes = self._folder.identity(nodes, () if self._processes else ports)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -134,10 +133,11 @@ class KafkaCluster:
         """Start every node that does not run, and return at once: ``wait_ready`` waits.
 
         Raises:
-            KafkaFailed: Java or Kafka is missing, or the storage cannot be formatted.
+            KafkaFailed: Java or Kafka is missing, a port is in use, or the storage cannot be formatted.
             SetupInvalid, CertificateInvalid: the PKI has no usable keys for Kafka.
         """
         self._keys.check(datetime.now(UTC))
+        self._check_ports()
         for node in self._nodes:
             self._folder.write_settings(node, self._nodes, self._keys)
         self._format([number for number in self.numbers if not self._folder.is_formatted(number)])
@@ -262,6 +262,16 @@ class KafkaCluster:
         self._processes[number] = NodeProcess.start(
             command, self.log(number), self._folder.pid_file(number), group=group
         )
+
+    def _check_ports(self) -> None:
+        for node in self._nodes:
+            for endpoint in (node.client, node.peer, node.controller):
+                if not self._runs(node.number) and not is_free(endpoint.port):
+                    message = (
+                        f"node {node.number} cannot listen on port {endpoint.port}: another process does "
+                        "(make kafka PORT=… chooses others)"
+                    )
+                    raise KafkaFailed(message)
 
     def _format(self, numbers: Sequence[int]) -> None:
         """Make the storage of nodes that have none, all at once: it takes a second of Java each."""

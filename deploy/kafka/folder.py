@@ -8,8 +8,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from certs.kafka import NODES
 from deploy.kafka.errors import KafkaFailed
 from deploy.kafka.ports import free_ports
+from deploy.kafka.process import NodeProcess
 from deploy.kafka.settings import Endpoint, Node, node_settings
 
 if TYPE_CHECKING:
@@ -29,28 +31,39 @@ class ClusterFolder:
     root: Path
 
     def identity(self, nodes: int | None, ports: Sequence[int]) -> tuple[str, tuple[Node, ...]]:
-        """The cluster's id and nodes, as chosen when the folder was made, which may be now.
+        """The cluster's id and nodes, as chosen when the folder was made, which may be now; at ``ports``, if given.
 
         Raises:
             KafkaFailed: it holds a cluster of another number of nodes, or no ports are free.
         """
         path = self.root / "cluster.json"
-        if not path.exists():
+        if path.exists():
+            known = json.loads(path.read_text())
+        else:
             self.root.mkdir(parents=True, exist_ok=True)
-            chosen = list(ports) or free_ports(_PORTS_A_NODE * (nodes or 1))
-            path.write_text(json.dumps({"cluster_id": new_cluster_id(), "ports": chosen}) + "\n")
-        known = json.loads(path.read_text())
-        groups = tuple(zip(*[iter(known["ports"])] * _PORTS_A_NODE, strict=True))
-        if nodes is not None and len(groups) != nodes:
+            known = {"cluster_id": new_cluster_id(), "ports": list(ports) or free_ports(_PORTS_A_NODE * (nodes or 1))}
+        count = len(known["ports"]) // _PORTS_A_NODE
+        if nodes is not None and count != nodes:
             message = (
-                f"{self.root} holds a cluster of {len(groups)} nodes, not of {nodes}; "
+                f"{self.root} holds a cluster of {count} nodes, not of {nodes}; "
                 "stop it and remove the folder, records and all, to make another"
             )
             raise KafkaFailed(message)
+        known["ports"] = list(ports) or known["ports"]
+        path.write_text(json.dumps(known) + "\n")
+        groups = zip(*[iter(known["ports"])] * _PORTS_A_NODE, strict=True)
         return known["cluster_id"], tuple(
             Node(number, *(Endpoint(_ADDRESS, port, _ADDRESS) for port in group))
             for number, group in enumerate(groups, start=1)
         )
+
+    def processes(self) -> dict[int, NodeProcess]:
+        """The nodes that an earlier process started here and left running."""
+        found = {}
+        for number in NODES:
+            if process := NodeProcess.find(self.pid_file(number), str(self.settings(number))):
+                found[number] = process
+        return found
 
     def write_settings(self, node: Node, nodes: Sequence[Node], keys: KafkaFiles) -> None:
         """Write a node's server.properties, which its process reads once, when it starts."""

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.base import RECORD_TYPES, Limits, Severity, Source, kind_of
@@ -14,18 +14,30 @@ from adapters.registry import adapter, adapter_names, detect
 from adapters.validate import validate
 
 NAMES = adapter_names()
+ADAPTERS = {name: adapter(name) for name in NAMES}
+"""Looked up once: a lookup reads what is installed, and takes longer than reading a few bytes of an example."""
 PREFIXES = {
     "provincial-police-csv": b"AJBH,AJLB,XM\r\n",
+    "cap": b'<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2"><identifier>',
     "codis-cmf": b'<CODISImportFile xmlns="urn:CODISImportFile-schema"><SPECIMEN>',
+    "codis-db-csv": b"specimenId,TH01_1,TH01_2\r\n",
+    "genemapper": b"Sample Name\tMarker\tAllele 1\tAllele 2\tHeight 1\tADO\r\n",
+    "genotype-csv": b"SampleName,Marker,Allele1,Allele2\r\n",
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
     "record-json": b'{"records": [{"kind": "Tip", "record": {',
 }
-INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
+ROOT = Path(__file__).parents[2]
+INPUT = ROOT / "deploy" / "demo" / "input"
+SAMPLES = ROOT / "adapters" / "national_dna_database" / "samples"
 SHIPPED = {
-    "provincial-police-csv": "rescued-children.csv",
-    "codis-cmf": "profiles.cmf.xml",
-    "pfif": "missing-child.pfif.xml",
-    "record-json": "closure.json",
+    "cap": ROOT / "adapters" / "public_notice" / "samples" / "child-notice.cap.xml",
+    "provincial-police-csv": INPUT / "rescued-children.csv",
+    "codis-cmf": INPUT / "profiles.cmf.xml",
+    "codis-db-csv": SAMPLES / "database.csv",
+    "genemapper": SAMPLES / "genemapper-idx.txt",
+    "genotype-csv": SAMPLES / "genotypes.csv",
+    "pfif": INPUT / "missing-child.pfif.xml",
+    "record-json": INPUT / "closure.json",
 }
 HOSTILE = {
     "empty": b"",
@@ -64,12 +76,13 @@ def test_a_hostile_file_is_refused_by_a_code_and_nothing_raises(name: str, conte
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_an_adapter_raise_and_what_it_reads_is_valid(name: str, content: bytes) -> None:
     for prefix in (b"", PREFIXES[name]):
-        found = adapter(name).decode(Source(prefix + content), Limits())
+        found = ADAPTERS[name].decode(Source(prefix + content), Limits())
         for item in found.records:
-            assert kind_of(item.record) in adapter(name).decodes
+            assert kind_of(item.record) in ADAPTERS[name].decodes
             assert validate(item.record) == []
 
 
@@ -89,9 +102,15 @@ def test_a_kind_that_is_not_carried_is_refused_by_a_code(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_adapter_takes_the_file_of_another_for_its_own(name: str) -> None:
+    content = SHIPPED[name].read_bytes()
+    assert [other for other in NAMES if adapter(other).sniff(content[:4096])] == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_an_adapter_writes_it_takes_for_its_own(name: str) -> None:
     found = adapter(name)
-    read = found.decode(Source((INPUT / SHIPPED[name]).read_bytes()), Limits())
+    read = found.decode(Source(SHIPPED[name].read_bytes()), Limits())
     assert len(read.records) > 0
     content = found.encode([item.record for item in read.records], Limits()).content
     assert found.sniff(content[:4096])

@@ -11,7 +11,7 @@ from lxml import etree
 from adapters.alleles import canonical_locus
 from adapters.base import Limits, Severity, Source
 from adapters.national_dna_database.cmf_tables import CATEGORIES, KITS, cmf_category, cmf_locus
-from adapters.registry import adapter
+from adapters.registry import adapter, detect
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the third-party sa
 
 CMF = {
     "CODIS-32.AppendixAexample.xml": (2, ()),
-    "CODIS-CMF-1.0.AppendixF.txt": (0, ("CMF_TEXT",)),
-    "CODIS-Rapid-Import-CMF.AppendixA.xml": (0, ("CMF_RAPID",)),
+    "CODIS-CMF-1.0.AppendixF.txt": (2, ()),
+    "CODIS-Rapid-Import-CMF.AppendixA.xml": (2, ()),
     "CmfList.xml": (0, ("NOT_CMF",)),
     "genis-profile_bad_formed.xml": (1, ()),
     "genis-profile_with_invalid_loci.xml": (0, ("LOCUS_UNKNOWN",)),
@@ -31,6 +31,40 @@ CMF = {
     "nfi-broken-allele.xml": (0, ("ALLELE_INVALID",)),
     "nfi-no-profiles.xml": (0, ("NO_SPECIMEN",)),
     "nfi-not-a-codis-file.xml": (0, ("NOT_CMF",)),
+}
+GENEMAPPER = {
+    "genis-Autosomal.txt": (1, ()),
+    "genis-Genemapper_v1.4-excerpt.txt": (0, ()),
+    "genis-Homocygote.txt": (2, ()),
+    "nfi-GeneMapperExample.txt": (4, ()),
+    "nfi-GeneMapperExampleBrokenHeader.txt": (4, ()),
+    "nfi-GeneMapperExampleDifferentCaseNumbers.txt": (4, ()),
+    "nfi-GeneMapperExampleWithHeights.txt": (4, ()),
+    "nfi-lrmix-genemapperSample.txt": (1, ()),
+    "strvalidator-ref3.txt": (3, ()),
+}
+GENEMAPPER_AMONG_CSV = {
+    "nfi-5716083_RAAK1234NL.txt": (1, ()),
+    "nfi-eDNASample.csv": (1, ()),
+    "nfi-lrmix-suspect2.csv": (1, ()),
+}
+GENOTYPE_CSV = {
+    "euroformix-ForenSeq_refs.csv": (4, ()),
+    "euroformix-GF_refs.csv": (4, ()),
+    "euroformix-triAllele1_refs.csv": (2, ()),
+    "nfi-lrmix-suspect.csv": (1, ()),
+    "nfi-lrmix-suspect.tsv": (1, ()),
+    "nfi-sample-long.csv": (4, ()),
+    "nfi-sampleProfile_duplicateAlleles.csv": (2, ()),
+}
+DATABASE = {
+    "nfi-database_codis_2records_lowerascii.csv": (2, ()),
+    "nfi-database_codis_4records_1error_1empty.csv": (3, ("PROFILE_EMPTY",)),
+    "nfi-database_codis_generated_10.csv": (10, ()),
+    "nfi-database_codis_generated_10_2fields.csv": (10, ()),
+    "nfi-database_codis_generated_10_3fields.csv": (10, ()),
+    "nfi-database_codis_generated_10_6fields.csv": (10, ()),
+    "nfi-database_codis_generated_44.csv": (44, ()),
 }
 PFIF = {
     "fixtures/XML_11_SMALL.xml": (0, ("RECORD_ID_MISSING",)),
@@ -73,10 +107,17 @@ PFIF = {
     "test.pfif-1.2.xml": (5, ()),
     "test.pfif-1.4.xml": (5, ()),
 }
-FILES = [("codis-cmf", "codis-cmf", name) for name in CMF] + [("pfif", "pfif", name) for name in PFIF]
-EXPECTED = {("codis-cmf", name): outcome for name, outcome in CMF.items()} | {
-    ("pfif", name): outcome for name, outcome in PFIF.items()
-}
+TABLES = (
+    ("codis-cmf", "codis-cmf", CMF),
+    ("genemapper", "genemapper", GENEMAPPER),
+    ("genotype-csv", "genemapper", GENEMAPPER_AMONG_CSV),
+    ("genotype-csv", "genotype-csv", GENOTYPE_CSV),
+    ("codis-db-csv", "codis-db-csv", DATABASE),
+    ("pfif", "pfif", PFIF),
+)
+"""Folder, adapter, and the outcome of each file: how many records are read, and by which codes something is refused."""
+FILES = [(folder, format_name, name) for folder, format_name, table in TABLES for name in table]
+EXPECTED = {(folder, name): outcome for folder, _, table in TABLES for name, outcome in table.items()}
 LOSSY = {"VALUE_CUT", "NAME_COMPOSED", "DEFAULT_WRITTEN", "FIELD_NOT_CARRIED", "LOCUS_NOT_CARRIED", "KIT_NOT_CARRIED"}
 
 
@@ -88,6 +129,8 @@ def essence(record: Record) -> Record:
     copy = type(record)()
     copy.CopyFrom(record)  # type: ignore[arg-type] # of its own type
     copy.ClearField("provenance")
+    if isinstance(copy, dna_pb2.StrProfile):
+        copy.loci.sort(key=lambda call: call.locus)
     return copy
 
 
@@ -115,9 +158,63 @@ def test_what_is_read_is_written_and_read_again_without_loss_or_with_a_coded_war
 
 
 def test_every_sample_file_of_these_formats_is_in_the_tables() -> None:
-    for folder, table in (("codis-cmf", CMF), ("pfif", PFIF)):
-        files = {str(path.relative_to(SAMPLES / folder)) for path in (SAMPLES / folder).rglob("*.xml")}
-        assert files <= set(table)
+    for folder, suffixes in (
+        ("codis-cmf", {".xml", ".txt"}),
+        ("genemapper", {".txt"}),
+        ("genotype-csv", {".csv", ".tsv", ".txt"}),
+        ("codis-db-csv", {".csv"}),
+        ("pfif", {".xml"}),
+    ):
+        files = {(folder, str(path.relative_to(SAMPLES / folder))) for path in (SAMPLES / folder).rglob("*.*")}
+        assert {(folder, name) for folder, name in files if Path(name).suffix in suffixes} <= set(EXPECTED)
+
+
+@pytest.mark.parametrize(("folder", "format_name", "name"), FILES, ids=[name for _, _, name in FILES])
+def test_every_file_that_holds_records_is_known_by_its_content(folder: str, format_name: str, name: str) -> None:
+    if EXPECTED[folder, name][0]:
+        assert detect((SAMPLES / folder / name).read_bytes()) is adapter(format_name)
+
+
+def test_rows_of_ladders_are_nobody_whatever_category_they_state() -> None:
+    found = decoded("genemapper", "genemapper", "genis-Genemapper_v1.4-excerpt.txt")
+    assert [issue.code for issue in found.issues] == ["COLUMN_UNMAPPED", "COLUMN_NOT_READ", "CONTROL_SKIPPED"]
+
+
+def test_alleles_of_every_profile_of_a_sequencer_are_names() -> None:
+    for item in decoded("genotype-csv", "genotype-csv", "euroformix-ForenSeq_refs.csv").records:
+        assert isinstance(item.record, dna_pb2.StrProfile)
+        operators = {allele.operator for call in item.record.loci for allele in call.alleles}
+        assert operators == {dna_pb2.ALLELE_OPERATOR_SEQUENCE}
+        assert "D6S1043" in {call.locus for call in item.record.loci}
+
+
+def test_an_allele_above_the_ladder_in_a_database_export_is_one() -> None:
+    found = decoded("codis-db-csv", "codis-db-csv", "nfi-database_codis_4records_1error_1empty.csv")
+    alleles = [
+        allele
+        for item in found.records
+        if isinstance(item.record, dna_pb2.StrProfile)
+        for call in item.record.loci
+        for allele in call.alleles
+        if allele.operator != dna_pb2.ALLELE_OPERATOR_EQUAL
+    ]
+    assert [(allele.value, allele.operator) for allele in alleles] == [("20", dna_pb2.ALLELE_OPERATOR_ABOVE)]
+
+
+def test_cmf_1_0_and_3_2_tell_the_same_alleles_of_the_same_specimens() -> None:
+    text, document = (
+        [item.record for item in decoded("codis-cmf", "codis-cmf", name).records]
+        for name in ("CODIS-CMF-1.0.AppendixF.txt", "CODIS-32.AppendixAexample.xml")
+    )
+    for one, other in zip(text, document, strict=True):
+        assert isinstance(one, dna_pb2.StrProfile)
+        assert isinstance(other, dna_pb2.StrProfile)
+        assert (one.barcode, one.category.value) == (other.barcode, other.category.value)
+        alleles = [
+            {call.locus: [(allele.value, allele.operator) for allele in call.alleles] for call in profile.loci}
+            for profile in (one, other)
+        ]
+        assert alleles[0] == alleles[1]
 
 
 def test_what_is_written_is_valid_by_the_published_schema() -> None:
@@ -165,7 +262,7 @@ def test_tables_of_other_agencies_are_refused_by_the_police_adapter_with_a_code(
         assert found.rejected, path.name
 
 
-@pytest.mark.parametrize("format_name", ["codis-cmf", "pfif"])
+@pytest.mark.parametrize("format_name", ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "pfif"])
 def test_no_file_of_any_other_format_makes_a_reader_raise(format_name: str) -> None:
     for path in sorted(item for item in SAMPLES.rglob("*") if item.is_file()):
         found = adapter(format_name).decode(Source(path.read_bytes()), Limits())

@@ -12,7 +12,7 @@ After any failure to publish the seat is given up and taken again, because only 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka.errors import KafkaError
 
@@ -34,6 +34,19 @@ if TYPE_CHECKING:
 
 _GROUP: Final = "checkpoint-followers"
 _RETRY_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.1
+_TAKEN_AT_ONCE: Final = 16
+
+
+class _Taken(NamedTuple):
+    """A seat, and the thread that is its own."""
+
+    seat: Seat
+    thread: ClientThread
+
+    def close(self) -> None:
+        self.seat.close()
+        self.thread.close()
 
 
 class KafkaBoard:
@@ -62,9 +75,11 @@ class KafkaBoard:
         self._read = PublishedCheckpoints(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
         self._member = GroupMember(connection, _GROUP)
         self._member_thread = ClientThread("kafka-followers")
-        self._seat_thread = ClientThread("kafka-checkpoints")
         self._assigned: set[StreamPartition] = set()
-        self._seats: dict[StreamPartition, Seat] = {}
+        self._seats: dict[StreamPartition, _Taken] = {}
+        # One that cannot be taken, because its coordinator is silent, must not hold up the others.
+        self._taking: dict[StreamPartition, asyncio.Task[None]] = {}
+        self._at_once = asyncio.Semaphore(_TAKEN_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, *, follow: bool = True) -> None:
@@ -87,13 +102,13 @@ class KafkaBoard:
 
     async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
         """See ``CheckpointBoard``."""
-        seat = self._seats.get(partition)
-        if seat is None or partition not in self._assigned:
+        taken = self._seats.get(partition)
+        if taken is None or partition not in self._assigned:
             message = "another process follows this partition now"
             raise FollowerFenced(message, partition=str(partition))
         try:
             # It is carried through even if the caller is cancelled: a half transaction would block the readers.
-            await asyncio.shield(self._seat_thread.call(seat.publish, encode_extension(size, extension)))
+            await asyncio.shield(taken.thread.call(taken.seat.publish, encode_extension(size, extension)))
         except CaseExchangeError:
             self._leave(partition)
             raise
@@ -104,15 +119,15 @@ class KafkaBoard:
 
     async def close(self) -> None:
         """See ``CheckpointBoard``."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._taking.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
         for partition in list(self._seats):
             self._leave(partition)
         await self._member_thread.call(self._member.leave)
         self._member_thread.close()
-        self._seat_thread.close()
         await self._read.close()
 
     async def _follow_group(self) -> None:
@@ -141,31 +156,40 @@ class KafkaBoard:
             self._leave(partition)
 
     def _leave(self, partition: StreamPartition) -> None:
-        seat = self._seats.pop(partition, None)
-        if seat is not None:
-            seat.close()
+        taken = self._seats.pop(partition, None)
+        if taken is not None:
+            taken.close()
 
     async def _take_seats(self) -> None:
         """Take the seats of partitions that are assigned, and take them again after a failure."""
         while True:
-            for partition in sorted(self._assigned - self._seats.keys()):
-                try:
-                    await self._take_seat(partition)
-                except (KafkaError, CaseExchangeError) as error:
-                    self._report(translate(error))
-            await asyncio.sleep(_RETRY_SECONDS / 5)
+            for partition in self._assigned - self._seats.keys() - self._taking.keys():
+                task = asyncio.create_task(self._take_seat(partition), name=f"kafka seat {partition}")
+                self._taking[partition] = task
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _take_seat(self, partition: StreamPartition) -> None:
-        seat = Seat(self._connection, self._partitions.index(partition))
         try:
-            await self._seat_thread.call(seat.take)
+            async with self._at_once:
+                self._seats[partition] = await self._taken(partition)
+        except (KafkaError, CaseExchangeError) as error:
+            self._report(translate(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            del self._taking[partition]
+
+    async def _taken(self, partition: StreamPartition) -> _Taken:
+        number = self._partitions.index(partition)
+        taken = _Taken(Seat(self._connection, number), ClientThread(f"kafka-seat-{number}"))
+        try:
+            await taken.thread.call(taken.seat.take)
             async with asyncio.timeout(self._connection.timeout_seconds):
                 await self._read.to_the_end(partition)
         except TimeoutError:
-            seat.close()
+            taken.close()
             message = "published checkpoints could not be read to their end in time"
             raise LogUnavailable(message, partition=str(partition)) from None
         except BaseException:
-            seat.close()
+            taken.close()
             raise
-        self._seats[partition] = seat
+        return taken

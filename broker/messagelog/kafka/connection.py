@@ -23,6 +23,7 @@ from broker.core.errors import (
     LogUnavailable,
     RecordTooLarge,
 )
+from broker.messagelog.kafka.handshake import BoundedContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class KafkaTls:
         self._certificate = certificate
         self._key = key
         self._authorities = authorities
-        self.context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context: Final = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
         # Of authorities, only those in the file: none that the machine trusts are loaded.
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.reload()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
@@ -49,6 +49,20 @@ class _Log(Protocol):
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None: ...
 
 
+class _Change(NamedTuple):
+    """A change of assignment, and the number of the assignment that begins or ends."""
+
+    change: AssignmentChange
+    number: int
+
+
+class _Held(NamedTuple):
+    """Where the subscription stands in a partition, and under which assignment."""
+
+    state: AckState
+    number: int
+
+
 class KafkaCursor:
     """See the module and ``LogCursor``. Made by ``open``."""
 
@@ -62,8 +76,9 @@ class KafkaCursor:
         self._thread = ClientThread(f"kafka-cursor-{subscription.agency}-{subscription.name}")
         self._next: dict[StreamPartition, int] = {}
         # Assignments are numbered, because one may end and begin again before the caller has heard of it: then nothing
-        # is read or committed for the old one.
+        # is read or committed for the old one. The thread knows first which of them are in force.
         self._assignments = 0
+        self._in_force: dict[StreamPartition, int] = {}
         self._held: dict[StreamPartition, int] = {}
         self._told: dict[StreamPartition, int] = {}
         self._changes: list[AssignmentChange] = []
@@ -129,9 +144,14 @@ class KafkaCursor:
         try:
             async with asyncio.timeout(self._connection.timeout_seconds):
                 while True:
-                    held = {partition: state for partition, state in states.items() if self._holds(partition)}
-                    if await self._thread.call(self._commit, held):
-                        return frozenset(held)
+                    held = {
+                        partition: _Held(state, self._held[partition])
+                        for partition, state in states.items()
+                        if self._holds(partition)
+                    }
+                    committed = await self._thread.call(self._commit, held)
+                    if committed is not None:
+                        return committed
                     # A rebalance is under way; once it is over, what is still held can be committed.
                     await asyncio.sleep(_SETTLE_SECONDS)
         except TimeoutError:
@@ -171,11 +191,10 @@ class KafkaCursor:
         held = self._held.get(partition)
         return held is not None and held == self._told.get(partition)
 
-    def _take(self, changes: Sequence[AssignmentChange]) -> None:
-        for change in changes:
+    def _take(self, changes: Sequence[_Change]) -> None:
+        for change, number in changes:
             if isinstance(change, Assigned):
-                self._assignments += 1
-                self._held[change.partition] = self._assignments
+                self._held[change.partition] = number
                 self._next[change.partition] = change.state.floor
             else:
                 self._held.pop(change.partition, None)
@@ -186,29 +205,45 @@ class KafkaCursor:
 
     # --- in the thread ---
 
-    def _look(self) -> list[AssignmentChange]:
+    def _look(self) -> list[_Change]:
         try:
             moves = self._member.look()
         except KafkaError as error:
             raise translate(error) from error
-        changes: list[AssignmentChange] = []
+        changes: list[_Change] = []
         for move in moves:
             partition = StreamPartition(self._streams[move.topic.topic], move.topic.partition)
-            changes.append(Assigned(partition, _state(move.committed)) if move.assigned else Revoked(partition))
+            ended = self._in_force.pop(partition, None)
+            if ended is not None:
+                changes.append(_Change(Revoked(partition), ended))
+            if move.assigned:
+                self._assignments += 1
+                self._in_force[partition] = self._assignments
+                changes.append(_Change(Assigned(partition, _state(move.committed)), self._assignments))
         return changes
 
-    def _commit(self, states: Mapping[StreamPartition, AckState]) -> bool:
-        """Whether it is done; False where the group has to settle first."""
+    def _commit(self, states: Mapping[StreamPartition, _Held]) -> frozenset[StreamPartition] | None:
+        """What was committed; None where the group has to settle first.
+
+        Kafka takes a commit from every member of the present generation, for any partition. So it is for this thread,
+        which becomes a member of it, to see that no state goes out under a later assignment than it was made under.
+        """
+        if self._member.moving:
+            return None
+        held = {partition: state for partition, (state, number) in states.items() if self._in(partition, number)}
         offsets = {
             TopicPartition(self._connection.topic(partition.stream), partition.partition): OffsetAndMetadata(
                 state.floor, state.encode(), _NO_EPOCH
             )
-            for partition, state in states.items()
+            for partition, state in held.items()
         }
         try:
-            return self._member.commit(offsets)
+            return frozenset(held) if self._member.commit(offsets) else None
         except KafkaError as error:
             raise translate(error) from error
+
+    def _in(self, partition: StreamPartition, number: int) -> bool:
+        return self._in_force.get(partition) == number
 
 
 def _state(committed: OffsetAndMetadata | None) -> AckState:

@@ -56,6 +56,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         self._group = f"{connection.prefix}.{group}"
         self._consumer: KafkaConsumer | None = None
         self._moves: deque[Move] = deque()
+        # What is assigned, and as which member of the group.
+        self._owned: dict[TopicPartition, str] = {}
         self._quiet = 0
 
     def join(self, topics: Sequence[str]) -> None:
@@ -79,6 +81,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         """Whether nothing has moved for a while, so that there is no hurry to look again."""
         return self._quiet >= _JOINING_LOOKS
 
+    @property
+    def moving(self) -> bool:
+        """Whether something moved that ``look`` has not returned yet."""
+        return bool(self._moves)
+
     def look(self) -> list[Move]:
         """Take part in the group's life, and return what moved, in order.
 
@@ -88,6 +95,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         """
         consumer = self._joined()
         consumer.poll(_JOINING_MS if self._joining(consumer) else _JOINED_MS)
+        self._give_back_what_was_lost(consumer)
         found: list[Move] = []
         while self._moves:
             try:
@@ -130,15 +138,34 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         """See ``ConsumerRebalanceListener``."""
         if self._consumer is not None:
             self._consumer.pause(*assigned)
+            self._owned |= dict.fromkeys(assigned, self._consumer.group_metadata().member_id)
         self._moves.extend(Move(topic, assigned=True) for topic in assigned)
 
     def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """See ``ConsumerRebalanceListener``."""
-        self._moves.extend(Move(topic, assigned=False) for topic in revoked)
+        self._give_up(revoked)
 
     def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
         """See ``ConsumerRebalanceListener``."""
-        self._moves.extend(Move(topic, assigned=False) for topic in lost)
+        self._give_up(lost)
+
+    def _give_up(self, topics: Sequence[TopicPartition]) -> None:
+        for topic in topics:
+            self._owned.pop(topic, None)
+        self._moves.extend(Move(topic, assigned=False) for topic in topics)
+
+    def _give_back_what_was_lost(self, consumer: KafkaConsumer) -> None:
+        """Take a partition as assigned anew where the group had forgotten this member, and took it in as another.
+
+        A member that is forgotten while it is joining keeps its partitions, as far as the library is concerned
+        (kafka-python 3.0.12, join_group_async), though others may have had them, and committed for them, meanwhile.
+        """
+        if self._joining(consumer):
+            return
+        member = consumer.group_metadata().member_id
+        for topic in [topic for topic, owner in self._owned.items() if owner != member]:
+            self._owned[topic] = member
+            self._moves += [Move(topic, assigned=False), Move(topic, assigned=True)]
 
     def _joined(self) -> KafkaConsumer:
         if self._consumer is None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.applying import OFFSET_BITS, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
-from broker.messagelog.kafka.records import REPLAYED, Sealed
 from broker.messagelog.sqlite.database import Database
 
 if TYPE_CHECKING:
@@ -24,19 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-OFFSET_BITS: Final = 40
+    from broker.messagelog.kafka.records import Sealed
+
 _AT_ONCE: Final = 200
 """Rows in one statement."""
 _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
-
-
-class Known(NamedTuple):
-    """How far a partition was applied: the next offset, one more than the last entry's, and the last entry's time."""
-
-    next_offset: int
-    end: int
-    accepted_at_ms: int
-    epoch: int
 
 
 class Facts(NamedTuple):
@@ -153,14 +145,13 @@ class KafkaIndex:
         judged: Sequence[Sealed | Stray],
         next_offsets: Mapping[StreamPartition, int],
     ) -> list[LogEntry]:
-        applying = _Applying(self, connection, {p: self._known(connection, p) for p in next_offsets})
-        for item in judged:
-            applying.take(item)
+        known = {partition: self._known(connection, partition) for partition in next_offsets}
+        applying = Applying(connection, known, self._numbers, self._log_ids)
+        accepted = applying.take(judged)
         for partition, next_offset in next_offsets.items():
-            known = applying.known[partition]
-            row = (self._numbers[partition], next_offset, known.accepted_at_ms, known.epoch)
+            row = (self._numbers[partition], next_offset, known[partition].accepted_at_ms, known[partition].epoch)
             connection.execute("REPLACE INTO progress VALUES (?, ?, ?, ?)", row)
-        return applying.accepted
+        return accepted
 
     def _find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         found: dict[bytes, Appended] = {}
@@ -175,14 +166,6 @@ class KafkaIndex:
                 found[record_id] = Appended(self._position(position), accepted_at_ms, digest, duplicate=True)
         return found
 
-    def key(self, position: Position) -> int:
-        """The row key of a position."""
-        return self._numbers[position.stream_partition] << OFFSET_BITS | position.offset
-
-    def log_id(self, stream: str) -> str:
-        """The topic id of a stream."""
-        return self._log_ids[stream]
-
     def _position(self, key: int) -> Position:
         return Position(*self._partitions[key >> OFFSET_BITS], key & ((1 << OFFSET_BITS) - 1))
 
@@ -191,79 +174,3 @@ class KafkaIndex:
         position = self._position(key)
         to, log_id = tuple(recipients.split()), self._log_ids[position.stream]
         return LogEntry(position, record_id, kind, ordering_key, to, digest, accepted_at_ms, b"", log_id, epoch)
-
-
-class _Applying:
-    """One call of ``apply``, within its transaction."""
-
-    def __init__(self, index: KafkaIndex, connection: sqlite3.Connection, known: dict[StreamPartition, Known]) -> None:
-        self._index = index
-        self._connection = connection
-        self.known = known
-        self.accepted: list[LogEntry] = []
-
-    def take(self, item: Sealed | Stray) -> None:
-        if isinstance(item, Stray):
-            self._keep(item)
-            return
-        position = Position(*item.entry.partition, item.offset)
-        known = self.known[item.entry.partition]
-        if item.epoch < known.epoch:
-            message = "a partition goes on under an earlier leader than before: its topic was made anew"
-            raise LogCorrupt(message, position=str(position))
-        first = self._first(item)
-        if first is not None:
-            self._repeat(item, position, *first)
-            self.known[item.entry.partition] = known._replace(epoch=item.epoch)
-            return
-        accepted_at_ms = max(known.accepted_at_ms, item.sealing.at_ms)
-        entry = LogEntry(
-            position,
-            *item.entry[1:6],
-            accepted_at_ms,
-            item.entry.value,
-            self._index.log_id(position.stream),
-            item.epoch,
-        )
-        self._insert(entry, item)
-        self.accepted.append(entry)
-        self.known[item.entry.partition] = Known(item.offset + 1, item.offset + 1, accepted_at_ms, item.epoch)
-
-    def _first(self, item: Sealed) -> tuple[int, bytes] | None:
-        """Row key and append id of the entry in the same partition that has this record id, if one stands there."""
-        low = self._index.key(Position(*item.entry.partition, 0))
-        row: tuple[int, bytes] | None = self._connection.execute(
-            "SELECT position, append_id FROM entries WHERE record_id = ? AND position >= ? AND position < ?",
-            (item.entry.record_id, low, low + (1 << OFFSET_BITS)),
-        ).fetchone()
-        return row
-
-    def _repeat(self, item: Sealed, position: Position, first: int, append_id: bytes) -> None:
-        """The record stands there already: an honest second append has an append id of its own."""
-        seen = {append_id}
-        query = "SELECT append_id FROM duplicates WHERE first_position = ?"
-        seen.update(row[0] for row in self._connection.execute(query, (first,)))
-        if item.sealing.append_id in seen:
-            self._keep(Stray(position, REPLAYED, item.entry.value))
-        else:
-            row = (self._index.key(position), first, item.sealing.append_id)
-            self._connection.execute("REPLACE INTO duplicates VALUES (?, ?, ?)", row)
-
-    def _keep(self, stray: Stray) -> None:
-        row = (self._index.key(stray.position), stray.reason, stray.value)
-        self._connection.execute("REPLACE INTO strays VALUES (?, ?, ?)", row)
-
-    def _insert(self, entry: LogEntry, item: Sealed) -> None:
-        row = (
-            self._index.key(entry.position),
-            entry.record_id,
-            entry.kind,
-            entry.ordering_key,
-            " ".join(entry.recipients),
-            entry.record_sha256,
-            entry.accepted_at_ms,
-            entry.epoch,
-            item.sealing.append_id,
-            item.value_sha256,
-        )
-        self._connection.execute(f"INSERT INTO entries VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - marks

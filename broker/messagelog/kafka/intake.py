@@ -10,6 +10,7 @@ is gone is one, unless records may expire.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka import TopicPartition
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from broker.core.entry import Stray
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.applying import Known
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.index import KafkaIndex, Known
+    from broker.messagelog.kafka.index import KafkaIndex
     from broker.messagelog.kafka.records import Sealed, SealJudge
     from broker.messagelog.tail import Tail
 
@@ -211,9 +213,11 @@ class Intake:
         return self._consumer
 
     def _disconnect(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            # A cluster that does not answer may make this fail too; reading goes on with a new one.
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
 
     def _poll(self) -> _Batch:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
@@ -125,9 +126,11 @@ class PublishedCheckpoints:
         return self._consumer
 
     def _disconnect(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            # A cluster that does not answer may make this fail too; reading goes on with a new one.
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
 
     def _poll(self) -> None:
         consumer = self._connect()

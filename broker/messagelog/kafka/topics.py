@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -99,9 +100,10 @@ class Topics:
 
     def close(self) -> None:
         """Close the client. Idempotent."""
-        if self._admin is not None:
-            self._admin.close()
-            self._admin = None
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with contextlib.suppress(kafka_errors.KafkaError):
+                admin.close()
 
     def open(self, settings: TopicSettings | None) -> dict[str, TopicState]:
         """The states of the streams' topics, by name without prefix. After an error the client is closed.
@@ -179,8 +181,7 @@ class Topics:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
         """
         try:
-            node = str(self._client().describe_cluster()["brokers"][0]["broker_id"])
-            values = self._configuration(ConfigResourceType.BROKER, [node])[node]
+            values = self._node_configuration()
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
@@ -248,6 +249,17 @@ class Topics:
         resources = [ConfigResource(kind, name) for name in names]
         described = self._client().describe_configs(resources, config_filter="all")[kind.name.lower()]
         return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in described.items()}
+
+    def _node_configuration(self) -> dict[str, str]:
+        """A node's settings. A node that is lost is listed for a while, or for ever as fenced, so others are asked."""
+        nodes = [node for node in self._client().describe_cluster()["brokers"] if not node["is_fenced"]]
+        failure: kafka_errors.KafkaError = kafka_errors.BrokerNotAvailableError()
+        for name in [str(node["broker_id"]) for node in nodes]:
+            try:
+                return self._configuration(ConfigResourceType.BROKER, [name])[name]
+            except kafka_errors.KafkaError as error:
+                failure = error
+        raise failure
 
     def _compare(self, name: str, what: str, has: int, must: int, *, exact: bool = False) -> None:
         if has < must or (exact and has != must):

@@ -1,8 +1,13 @@
-"""Reading values that are no longer in memory: a few consumers that are sent to where somebody wants to read."""
+"""Reading values that are no longer in memory: a few consumers that are sent to where somebody wants to read.
+
+A consumer keeps its place, and what it has fetched ahead, in every partition that it was sent to: those that nobody
+reads just now are paused. So readers that go through several partitions in turn fetch each record once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,7 +28,8 @@ _READERS: Final = 2
 _POLL_MS: Final = 500
 _POLL_RECORDS: Final = 100
 """Few enough that large values stop soon after the limit."""
-_FETCH_BYTES: Final = 8 << 20
+_FETCH_BYTES: Final = 2 << 20
+"""Fetched ahead of one partition; kept for each of them by each reader, so not more."""
 
 
 class Fetched(NamedTuple):
@@ -50,13 +56,19 @@ class ValueReaders:
             LogUnavailable, LogAccessDenied
         """
         async with self._turn:
-            # The one that stands there already has fetched ahead.
-            reader = next((each for each in self._idle if each.at == (partition, first)), self._idle[0])
+            reader = self._best(partition, first)
             self._idle.remove(reader)
             try:
                 return await asyncio.shield(reader.thread.call(reader.read, partition, first, last, max_bytes))
             finally:
                 self._idle.append(reader)
+
+    def _best(self, partition: StreamPartition, first: int) -> _Reader:
+        """The one that stands there already has fetched ahead; failing that, one whose place is not somebody else's."""
+        for reader in self._idle:
+            if reader.places.get(partition) == first:
+                return reader
+        return next((each for each in self._idle if partition not in each.places), self._idle[0])
 
     async def close(self) -> None:
         """Close the consumers. Idempotent."""
@@ -65,25 +77,21 @@ class ValueReaders:
             reader.thread.close()
 
 
-class _At(NamedTuple):
-    partition: StreamPartition
-    offset: int
-
-
 class _Reader:
     """One consumer, in its thread."""
 
     def __init__(self, connection: KafkaConnection, number: int) -> None:
         self.thread = ClientThread(f"kafka-values-{number}")
-        self.at: _At | None = None
+        self.places: dict[StreamPartition, int] = {}
         self._connection = connection
         self._consumer: KafkaConsumer | None = None
 
     def close(self) -> None:
-        self.at = None
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-            self._consumer = None
+        self.places.clear()
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False, timeout_ms=1000)
 
     def read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         try:
@@ -94,7 +102,7 @@ class _Reader:
 
     def _read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         topic = TopicPartition(self._connection.topic(partition.stream), partition.partition)
-        consumer = self._go(topic, _At(partition, first))
+        consumer = self._go(topic, partition, first)
         end = time.monotonic() + self._connection.timeout_seconds
         values: dict[int, bytes] = {}
         at, size = first, 0
@@ -120,17 +128,18 @@ class _Reader:
                     values[record.offset] = record.value or b""
                     size += len(values[record.offset])
             at = max(at, consumer.position(topic) or at)
-        self.at = _At(partition, at)
+        self.places[partition] = at
         return Fetched(values, at)
 
-    def _go(self, topic: TopicPartition, to: _At) -> KafkaConsumer:
+    def _go(self, topic: TopicPartition, partition: StreamPartition, offset: int) -> KafkaConsumer:
         if self._consumer is None:
             self._consumer = self._connection.consumer(
                 fetch_max_bytes=_FETCH_BYTES, max_partition_fetch_bytes=_FETCH_BYTES, fetch_max_wait_ms=_POLL_MS
             )
-            self.at = None
-        if self.at != to:
-            if topic not in self._consumer.assignment():
-                self._consumer.assign([topic])
-            self._consumer.seek(topic, to.offset)
+        others = self._consumer.assignment() - {topic}
+        self._consumer.assign([*others, topic])
+        self._consumer.pause(*others)
+        self._consumer.resume(topic)
+        if self.places.get(partition) != offset:
+            self._consumer.seek(topic, offset)
         return self._consumer

@@ -4,9 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.alleles import AMELOGENIN, CHINESE_KITS, CODIS_20, Y_LOCI, allele_text, canonical_locus, parse_allele
+from adapters.alleles import (
+    AMELOGENIN,
+    CHINESE_KITS,
+    CODIS_20,
+    Y_LOCI,
+    allele_text,
+    canonical_locus,
+    is_canonical,
+    parse_allele,
+    parse_sequenced_allele,
+)
 from caseexchange.records.v1 import dna_pb2
 
+SEQUENCE = dna_pb2.ALLELE_OPERATOR_SEQUENCE
 EQUAL, BELOW, ABOVE = dna_pb2.ALLELE_OPERATOR_EQUAL, dna_pb2.ALLELE_OPERATOR_BELOW, dna_pb2.ALLELE_OPERATOR_ABOVE
 
 
@@ -64,12 +75,46 @@ def test_what_is_no_allele_of_a_locus_is_not_read_as_one(locus: str, text: str) 
     assert parse_allele(locus, text) is None
 
 
+@pytest.mark.parametrize("text", ["15_14_1_0", "8_8", "16.3_11_1_0", "12.2_11_0_0"])
+def test_a_sequenced_allele_keeps_its_text_and_is_no_number(text: str) -> None:
+    assert parse_sequenced_allele("D1S1656", f" {text} ") == (text, SEQUENCE)
+    assert is_canonical("D1S1656", dna_pb2.Allele(value=text, operator=SEQUENCE))
+    assert not is_canonical("D1S1656", dna_pb2.Allele(value=text, operator=EQUAL))
+    assert parse_allele("D1S1656", text) is None
+
+
+@pytest.mark.parametrize("text", ["_8", "8_", "8__8", "8_x", "8_" * 20 + "8", "AATG_8"])
+def test_not_everything_with_an_underscore_is_a_sequenced_allele(text: str) -> None:
+    assert parse_sequenced_allele("TPOX", text) is None
+
+
+def test_a_source_that_may_write_sequenced_alleles_may_write_any_other_too() -> None:
+    assert parse_sequenced_allele("TH01", "9.3") == ("9.3", EQUAL)
+    assert parse_sequenced_allele(AMELOGENIN, "X") == ("X", EQUAL)
+    assert parse_sequenced_allele(AMELOGENIN, "8_8") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "operator"),
+    [("09", EQUAL), ("<6", EQUAL), ("9.3", SEQUENCE), ("9", dna_pb2.ALLELE_OPERATOR_OFF_LADDER), ("9", 0), ("", EQUAL)],
+)
+def test_an_allele_that_no_reader_makes_is_not_canonical(
+    value: str, operator: dna_pb2.AlleleOperator.ValueType
+) -> None:
+    assert not is_canonical("TH01", dna_pb2.Allele(value=value, operator=operator))
+
+
 @given(st.integers(1, 99), st.sampled_from(["", ".1", ".2", ".3"]), st.sampled_from([EQUAL, BELOW, ABOVE]))
 def test_a_canonical_allele_is_written_and_read_again(
     whole: int, part: str, operator: dna_pb2.AlleleOperator.ValueType
 ) -> None:
     allele = dna_pb2.Allele(value=f"{whole}{part}", operator=operator)
     assert parse_allele("FGA", allele_text(allele)) == (allele.value, operator)
+
+
+def test_a_text_that_is_far_too_long_is_no_allele_and_costs_no_time() -> None:
+    assert parse_allele("TH01", "1" + " " * 20_000_000 + "1") is None
+    assert parse_allele("TH01", "9" * 65) is None
 
 
 @given(st.text(max_size=12))
@@ -94,6 +139,10 @@ def test_any_text_is_an_allele_or_none(text: str) -> None:
         ("DYS385 a/b", "DYS385"),
         ("YGATAH4", "Y GATA H4"),
         ("D6S1043", "D6S1043"),
+        ("TH 01", "TH01"),
+        ("F13A1", "F13A01"),
+        ("FES_FPS", "FESFPS"),
+        ("FES/FPS", "FESFPS"),
     ],
 )
 def test_a_locus_is_known_by_its_spellings(spelling: str, locus: str) -> None:

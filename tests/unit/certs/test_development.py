@@ -142,5 +142,5 @@ def test_a_pki_from_before_kafka_says_what_to_do(pki: SamplePki, tmp_path: Path)
 
 
 def test_kafka_s_keys_are_refused_once_a_certificate_is_over(pki: SamplePki) -> None:
-    with pytest.raises(CertificateInvalid, match=r"kafka/node-1\.pem is over.*certs renew"):
+    with pytest.raises(CertificateInvalid, match=r"these certificates are over: node-1\.pem, .*certs renew"):
         pki.folder.kafka.check(pki.now + KAFKA_NODE.lifetime)

@@ -14,6 +14,7 @@ from broker.core.errors import (
     CaseExchangeError,
     CheckpointConflict,
     EvidenceUnavailable,
+    FollowerFenced,
     LogCorrupt,
     LogUnavailable,
     PositionUnknown,
@@ -191,6 +192,22 @@ async def test_a_log_that_fails_is_reported_and_tried_again(parts: Parts, tmp_pa
         await twice.wait()
     running.cancel()
     assert {type(error) for error in parts.reported} == {LogUnavailable}
+
+
+async def test_a_partition_that_changes_hands_meanwhile_does_not_end_the_first_pass(parts: Parts) -> None:
+    class Contested(SoleFollower):
+        async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
+            if not parts.reported:
+                message = "another process follows this partition now"
+                raise FollowerFenced(message, partition=str(partition))
+            await super().publish(partition, size, extension)
+
+    follower = parts.follower()
+    follower._board = Contested()
+    async with asyncio.timeout(10):
+        await follower.first_pass()
+    assert {type(error) for error in parts.reported} == {FollowerFenced}
+    follower.check()
 
 
 async def test_covered_returns_once_a_checkpoint_covers_the_entry(parts: Parts) -> None:

@@ -31,10 +31,11 @@ from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
+    from broker.core.events import AuditEvent
     from broker.ports import MessageLog
 
 SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
@@ -158,6 +159,25 @@ async def test_a_confirmed_acknowledgement_holds_though_the_broker_dies_at_once(
     service = subscribe_service(exchange.pki, exchange.log, exchange.audit, exchange.clock)
     (copy,) = await delivered(await service.open(LAB, request()))
     assert copy.position == second.position
+    await service.drain()
+
+
+async def test_an_acknowledgement_that_comes_while_another_is_made_durable_is_confirmed_too(exchange: Exchange) -> None:
+    class SlowAudit(ListedAudit):
+        async def record(self, events: Sequence[AuditEvent]) -> None:
+            if any(isinstance(event.event, DeliveryConfirmed) for event in events):
+                stream.ack([second.delivery_id] if not self.events else [])
+                await super().record(events)
+
+    await exchange.publish(exchange.maker.make(), exchange.maker.make(case=OTHER_CASE))
+    service = subscribe_service(exchange.pki, exchange.log, SlowAudit(), exchange.clock)
+    stream = await service.open(LAB, request())
+    first, second = await delivered(stream, 2)
+    stream.ack([first.delivery_id])
+    for copy in (first, second):
+        outgoing = await told(stream)
+        assert isinstance(outgoing, Acknowledged)
+        assert outgoing.delivery_ids == (copy.delivery_id,)
     await service.drain()
 
 

@@ -167,9 +167,7 @@ def test_a_bladder_sample_is_somebody() -> None:
     [
         (b"", "XML_MALFORMED"),
         (b"<!DOCTYPE a><CODISImportFile/>", "XML_DTD_REFUSED"),
-        (b"1.0\nSYNTHETIC", "CMF_TEXT"),
-        (b"<CODISRapidImportFile/>", "CMF_RAPID"),
-        (b'<CODISRapidImportFile xmlns="urn:CODISRapidImportFile-schema"/>', "CMF_RAPID"),
+        (b"1.0\nSYNTHETIC", "XML_MALFORMED"),
         (b"<other/>", "NOT_CMF"),
         (file(), "NO_SPECIMEN"),
         (file(specimen(), message="Remove"), "NOT_IMPORT"),
@@ -182,6 +180,26 @@ def test_a_file_that_is_no_cmf_is_refused_as_a_whole(content: bytes, code: str) 
     assert found.rejected
     assert not found.records
     assert codes(found) == [code]
+
+
+def test_sequenced_alleles_and_the_heights_of_peaks_have_no_place_in_the_format() -> None:
+    record = profile()
+    record.loci[0].alleles[0].peak_height = 900
+    call = record.loci.add(locus="D1S1656", reported_locus="D1S1656")
+    call.alleles.add(value="15_14_1_0", operator=dna_pb2.ALLELE_OPERATOR_SEQUENCE)
+    encoded = ADAPTER.encode([record], LIMITS)
+    assert [(issue.severity, issue.code, issue.locator) for issue in encoded.issues] == [
+        (Severity.WARN, "FIELD_NOT_CARRIED", "records[0].loci[0].alleles.peak_height"),
+        (Severity.WARN, "LOCUS_NOT_CARRIED", "records[0].loci[1]"),
+    ]
+    assert len(profiles(decode(encoded.content))[0].loci) == 1
+
+
+def test_a_profile_of_sequenced_alleles_alone_is_not_written() -> None:
+    record = profile()
+    for allele in record.loci[0].alleles:
+        allele.value, allele.operator = "8_8", dna_pb2.ALLELE_OPERATOR_SEQUENCE
+    assert codes(ADAPTER.encode([record], LIMITS)) == ["NO_LOCUS_CARRIED", "NO_SPECIMEN"]
 
 
 def test_more_specimens_than_the_limit_are_refused_as_a_whole() -> None:

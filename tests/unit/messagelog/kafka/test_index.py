@@ -14,7 +14,8 @@ from broker.core.entry import LogEntry, NewEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.seal import Sealing, value_digest
 from broker.core.streams import Position, StreamPartition
-from broker.messagelog.kafka.index import KafkaIndex, Known
+from broker.messagelog.kafka.applying import Known
+from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.records import NOT_SEALED, REPLAYED, Sealed
 
 if TYPE_CHECKING:

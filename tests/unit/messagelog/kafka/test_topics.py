@@ -62,7 +62,7 @@ class Cluster:
         return {"name": name, "error_code": NoError.errno, "topic_id": topic_id, "partitions": partitions}
 
     def describe_cluster(self) -> dict[str, Any]:
-        return {"brokers": [{"broker_id": 1}]}
+        return {"brokers": [{"broker_id": 1, "is_fenced": False}]}
 
     def describe_configs(self, resources: Sequence[Any], *, config_filter: str) -> dict[str, Any]:
         assert config_filter == "all"

@@ -75,6 +75,8 @@ class _AlleleOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Allele
     """Off the ladder, not named."""
     ALLELE_OPERATOR_WILDCARD: _AlleleOperator.ValueType  # 5
     """Any allele."""
+    ALLELE_OPERATOR_SEQUENCE: _AlleleOperator.ValueType  # 6
+    """This allele by its sequence (15_14_1_0): a name that no number of repeats can be compared with."""
 
 class AlleleOperator(_AlleleOperator, metaclass=_AlleleOperatorEnumTypeWrapper):
     """AlleleOperator says how an allele's name is meant."""
@@ -91,6 +93,8 @@ ALLELE_OPERATOR_OFF_LADDER: AlleleOperator.ValueType  # 4
 """Off the ladder, not named."""
 ALLELE_OPERATOR_WILDCARD: AlleleOperator.ValueType  # 5
 """Any allele."""
+ALLELE_OPERATOR_SEQUENCE: AlleleOperator.ValueType  # 6
+"""This allele by its sequence (15_14_1_0): a name that no number of repeats can be compared with."""
 Global___AlleleOperator: _TypeAlias = AlleleOperator  # noqa: Y015
 
 class _MatchStage:
@@ -255,7 +259,7 @@ class StrProfile(_message.Message):
     submitted_by: _builtins.str
     """Who submitted the file, as an opaque user id."""
     submitted_at: _builtins.str
-    """When the file was submitted, as the source wrote it."""
+    """When the file was submitted, as the source wrote it, or as 2026-11-10T12:00:00 where it wrote 10-NOV-2026 12:00:00."""
     case_number: _builtins.str
     """The laboratory's own case number."""
     source_id: _builtins.str
@@ -329,7 +333,7 @@ class LocusCall(_message.Message):
     read_by: _builtins.str
     """Who read it, as an opaque user id."""
     read_at: _builtins.str
-    """When, as the source wrote it."""
+    """When, as the source wrote it, with the same exception as the profile's submitted_at."""
     @_builtins.property
     def alleles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allele]:
         """The alleles, in the source's order. One can mean a homozygote or a drop-out."""
@@ -363,6 +367,7 @@ class Allele(_message.Message):
     OPERATOR_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     REPORTED_FIELD_NUMBER: _builtins.int
+    PEAK_HEIGHT_FIELD_NUMBER: _builtins.int
     value: _builtins.str
     """The name in canonical form: 9.3, X."""
     operator: Global___AlleleOperator.ValueType
@@ -371,6 +376,8 @@ class Allele(_message.Message):
     """Whether a match must have it."""
     reported: _builtins.str
     """The text as the source wrote it."""
+    peak_height: _builtins.int
+    """The height of its peak, in the instrument's units. Nought: not stated."""
     def __init__(
         self,
         *,
@@ -378,10 +385,11 @@ class Allele(_message.Message):
         operator: Global___AlleleOperator.ValueType = ...,
         required: _builtins.bool = ...,
         reported: _builtins.str = ...,
+        peak_height: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "reported", b"reported", "required", b"required", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "peak_height", b"peak_height", "reported", b"reported", "required", b"required", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,117 @@
+"""The Kafka client library alone, with the settings that the exchange gives it: the floor of a log on Kafka.
+
+What is produced is acknowledged by all in-sync replicas, idempotent and over mutual TLS, like everything of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from kafka import TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.messagelog.kafka.connection import KafkaConnection
+
+PARTITIONS = 4
+"""As many as the stream has that the exchange is measured on."""
+FETCH_BYTES = 16 << 20
+BATCH_BYTES = 256 << 10
+
+
+class Bare(NamedTuple):
+    """What one record is on the topic."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Spent(NamedTuple):
+    """What a measurement came to. The processor time is this process's, all threads together, so load by others hardly
+    moves it."""
+
+    per_second: float
+    cpu_microseconds: float
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self._started, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self, records: int) -> Spent:
+        cpu = time.process_time() - self._cpu
+        return Spent(records / (time.perf_counter() - self._started), 1e6 * cpu / records)
+
+
+def bare_records(count: int, value_bytes: int, header_bytes: Sequence[int] = ()) -> list[Bare]:
+    """Records that no compression helps with, over all partitions."""
+    return [
+        Bare(
+            number % PARTITIONS,
+            b"01990000-0000-4000-8000-%012d" % number,
+            os.urandom(value_bytes),
+            [(f"header-{at}", os.urandom(size)) for at, size in enumerate(header_bytes)],
+        )
+        for number in range(count)
+    ]
+
+
+def make_topic(connection: KafkaConnection, name: str, replication: int) -> str:
+    """A topic of the bare client's own."""
+    topic = connection.topic(name)
+    wanted = {
+        "num_partitions": PARTITIONS,
+        "replication_factor": replication,
+        "configs": {"min.insync.replicas": str(max(1, replication - 1))},
+    }
+    with connection.admin() as admin:
+        admin.create_topics({topic: wanted}, wait_for_metadata=True)
+    return topic
+
+
+def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
+    """Batches of this size, of which so many wait for their acknowledgement at once."""
+    producer = connection.producer(batch_size=BATCH_BYTES)
+    try:
+        producer.partitions_for(topic)
+        waiting: deque[list] = deque()
+        watch = Stopwatch()
+        for at in range(0, len(records), batch):
+            if len(waiting) == under_way:
+                for sent in waiting.popleft():
+                    sent.get(connection.timeout_seconds)
+            waiting.append(
+                [
+                    producer.send(topic, partition=each.partition, key=each.key, value=each.value, headers=each.headers)
+                    for each in records[at : at + batch]
+                ]
+            )
+        for sent in [each for sents in waiting for each in sents]:
+            sent.get(connection.timeout_seconds)
+        return watch.spent(len(records))
+    finally:
+        producer.close()
+
+
+def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
+    """Everything in a topic, once, from the beginning."""
+    consumer = connection.consumer(
+        fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=500
+    )
+    try:
+        topics = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        consumer.assign(topics)
+        for each, offset in consumer.beginning_offsets(topics).items():
+            consumer.seek(each, offset)
+        taken, watch = 0, Stopwatch()
+        while taken < count:
+            taken += sum(map(len, consumer.poll(500, max_records=2000).values()))
+        return watch.spent(taken)
+    finally:
+        consumer.close(autocommit=False)

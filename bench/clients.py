@@ -1,0 +1,179 @@
+"""Which Kafka client: kafka-python, which the log uses, beside confluent-kafka (librdkafka), on one cluster in one run.
+
+Both do the same: mutual TLS, acks=all, idempotence, no lingering, checksums checked, records with headers as ours. The
+processor time a record counts more than the rate, for the client shares its process with everything a broker does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bare
+import confluent_kafka
+from bare import Bare, Spent, Stopwatch, bare_records, make_topic
+from onkafka import BATCHES, missing
+
+from certs.kafka import BROKER
+from deploy.kafka.cluster import KafkaCluster
+from tests.support.pki import SamplePki
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.messagelog.kafka.connection import KafkaConnection
+
+VALUE_BYTES = 1700
+"""An envelope around 1 KiB of content."""
+HEADER_BYTES = (16, 13, 21, 32, 350)
+"""Record id, kind, recipients, digest and the seal of one in a batch of 100."""
+UNDER_WAY = 16
+RDKAFKA_IN_FLIGHT = 1
+"""Requests that librdkafka has under way: with its default of five it spins while all are, at eight times the cost."""
+CLIENTS = ("kafka-python", "confluent-kafka")
+
+
+def settings(connection: KafkaConnection) -> dict[str, Any]:
+    """librdkafka's words for what a ``KafkaConnection`` says."""
+    assert connection.tls is not None
+    return {
+        "bootstrap.servers": ",".join(connection.servers),
+        "security.protocol": "ssl",
+        "ssl.ca.location": str(connection.tls.authorities),
+        "ssl.certificate.location": str(connection.tls.certificate),
+        "ssl.key.location": str(connection.tls.key),
+    }
+
+
+def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
+    """As ``bare.produce``."""
+    producer = confluent_kafka.Producer(
+        settings(connection)
+        | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 0,
+            "batch.size": bare.BATCH_BYTES,
+            "max.in.flight.requests.per.connection": RDKAFKA_IN_FLIGHT,
+        }
+    )
+    producer.list_topics(topic)
+    failures: list[Any] = []
+    waiting: deque[list[int]] = deque()
+
+    def settle() -> None:
+        missing_of = waiting.popleft()
+        while missing_of[0]:
+            producer.poll(1)
+
+    watch = Stopwatch()
+    for at in range(0, len(records), batch):
+        if len(waiting) == under_way:
+            settle()
+        part = records[at : at + batch]
+        left = [len(part)]
+        waiting.append(left)
+
+        def told(error: Any, _: Any, left: list[int] = left) -> None:
+            left[0] -= 1
+            if error is not None:
+                failures.append(error)
+
+        for each in part:
+            producer.produce(
+                topic, each.value, each.key, partition=each.partition, headers=each.headers, on_delivery=told
+            )
+        producer.poll(0)
+    while waiting:
+        settle()
+    spent = watch.spent(len(records))
+    assert not failures, failures[0]
+    return spent
+
+
+def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
+    """As ``bare.consume``."""
+    consumer = confluent_kafka.Consumer(
+        settings(connection)
+        | {
+            "group.id": topic,
+            "enable.auto.commit": False,
+            "check.crcs": True,
+            "fetch.max.bytes": bare.FETCH_BYTES,
+            "max.partition.fetch.bytes": bare.FETCH_BYTES,
+            "fetch.wait.max.ms": 500,
+        }
+    )
+    beginning = confluent_kafka.OFFSET_BEGINNING
+    consumer.assign([confluent_kafka.TopicPartition(topic, at, beginning) for at in range(bare.PARTITIONS)])
+    taken, watch = 0, Stopwatch()
+    while taken < count:
+        for message in consumer.consume(2000, 0.5):
+            assert message.error() is None, message.error()
+            # What the other client has decoded already by now.
+            taken += bool(message.headers() and message.key() and message.value())
+    spent = watch.spent(taken)
+    consumer.close()
+    return spent
+
+
+def measure(connection: KafkaConnection, records: Sequence[Bare], rounds: int) -> dict[tuple[str, str], list[Spent]]:
+    """Both clients by turns, so that whatever else the machine does is the same for both."""
+    found: dict[tuple[str, str], list[Spent]] = {}
+    produces = dict(zip(CLIENTS, (bare.produce, produce), strict=True))
+    consumes = dict(zip(CLIENTS, (bare.consume, consume), strict=True))
+    for number in range(rounds):
+        for client in CLIENTS:
+            for batch in BATCHES:
+                topic = make_topic(connection, f"clients-{client}-{batch}-{number}", 1)
+                part = records if batch > 1 else records[: len(records) // 10]
+                spent = produces[client](connection, topic, part, batch, UNDER_WAY)
+                found.setdefault((f"produce, batches of {batch}", client), []).append(spent)
+        for client in CLIENTS:
+            # What the other one produced.
+            other = next(each for each in CLIENTS if each != client)
+            topic = connection.topic(f"clients-{other}-{BATCHES[-1]}-{number}")
+            found.setdefault(("consume", client), []).append(consumes[client](connection, topic, len(records)))
+    return found
+
+
+def table(found: dict[tuple[str, str], list[Spent]]) -> None:
+    """Medians over the rounds."""
+    print(f"{'':24} {'kafka-python':>22} {'confluent-kafka':>22} {'ratio':>14}")
+    for name in dict.fromkeys(name for name, _ in found):
+        ours, other = (
+            Spent(*(statistics.median(values) for values in zip(*found[name, client], strict=True)))
+            for client in CLIENTS
+        )
+        columns = "".join(f"{each.per_second:11,.0f}/s {each.cpu_microseconds:6.0f} us" for each in (ours, other))
+        rate, cpu = other.per_second / ours.per_second, ours.cpu_microseconds / other.cpu_microseconds
+        print(f"{name:24} {columns}  {rate:4.1f}x {cpu:4.1f}x CPU")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("records", type=int, nargs="?", default=20_000, help="records a row")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if lacking := missing():
+        print(f"the clients were not measured: {lacking} cannot be found")
+        return
+    with tempfile.TemporaryDirectory(prefix="case-exchange-clients-") as folder:
+        pki = SamplePki.build(Path(folder) / "pki")
+        cluster = KafkaCluster(Path(folder) / "kafka", pki.folder.kafka)
+        try:
+            cluster.start()
+            cluster.wait_ready()
+            cluster.apply_access()
+            records = bare_records(arguments.records, VALUE_BYTES, HEADER_BYTES)
+            table(measure(cluster.connection(BROKER), records, arguments.rounds))
+        finally:
+            cluster.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The exchange with its log on a real Kafka (mutual TLS, access rules) against the bare client on that cluster."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from bare import bare_records, consume, make_topic, produce
+
+from certs.kafka import BROKER
+from deploy.kafka.cluster import KafkaCluster
+
+if TYPE_CHECKING:
+    from bench import Bench
+    from broker.messagelog.kafka.connection import KafkaConnection
+
+BATCHES = (1, 10, 100)
+STREAMS = (1, 4)
+
+
+def missing() -> str:
+    """What a Kafka node needs and this machine lacks, if anything."""
+    return " and ".join(name for program, name in (("java", "Java"), ("mvn", "Maven")) if shutil.which(program) is None)
+
+
+def where(nodes: int) -> str:
+    """How rows of a cluster end."""
+    return f", Kafka x {nodes}"
+
+
+class OnKafka:
+    """One cluster of one or three nodes; of three, two must have a record before it is acknowledged."""
+
+    def __init__(self, bench: Bench, nodes: int, *, in_flight: int) -> None:
+        self._bench = bench
+        self._nodes = nodes
+        self._in_flight = in_flight
+        self._where = where(nodes)
+        keys = bench.pki.folder.kafka
+        self._cluster = KafkaCluster(bench.root / f"kafka-{nodes}", keys, nodes=nodes)
+        self._keys = keys
+
+    def run(self) -> None:
+        """Start the cluster, measure, stop it."""
+        try:
+            self._cluster.start()
+            self._cluster.wait_ready()
+            self._cluster.apply_access()
+            print(f"bare client{self._where}")
+            self._floors(self._cluster.connection(BROKER))
+            print(f"exchange{self._where}")
+            target = self._bench.start_broker(f"broker-kafka-{self._nodes}", **self.tables())
+            self._bench.exchange(target, self._where)
+            self._bench.stop()
+        finally:
+            self._cluster.stop()
+        self._ratios()
+
+    def tables(self) -> dict[str, dict]:
+        """What a broker's configuration says of this cluster."""
+        certificate, key = self._keys.client(BROKER)
+        return {
+            "log": {"backend": "kafka"},
+            "kafka": {
+                "servers": self._cluster.bootstrap.split(","),
+                "certificate": str(certificate),
+                "key": str(key),
+                "authorities": str(self._keys.authority),
+                "replication": self._nodes,
+                "min_in_sync": max(1, self._nodes - 1),
+            },
+        }
+
+    def _floors(self, connection: KafkaConnection) -> None:
+        records = bare_records(self._bench.records, self._bench.record_bytes)
+        taken = 0
+        for batch in BATCHES:
+            topic = make_topic(connection, f"bare-{batch}", self._nodes)
+            part = records[: self._bench.count(batch)]
+            for streams in STREAMS:
+                spent = produce(connection, topic, part, batch, streams * self._in_flight)
+                name = f"produce, batches of {batch}, {streams} x {self._in_flight}{self._where}"
+                self._bench.row(name, spent.per_second)
+                taken += len(part) if batch == BATCHES[-1] else 0
+        self._bench.row(f"consume{self._where}", consume(connection, topic, taken).per_second)
+
+    def _ratios(self) -> None:
+        rows = self._bench.rows
+        print(f"ratios{self._where}")
+        for batch in BATCHES:
+            for streams in STREAMS:
+                rate = rows[f"publish, batches of {batch}, {streams} streams{self._where}"]
+                bare = rows[f"produce, batches of {batch}, {streams} x {self._in_flight}{self._where}"]
+                embedded = rows[f"publish, batches of {batch}, {streams} streams"]
+                text = f"{rate / bare:.0%} of the bare client, {rate / embedded:.0%} of the embedded log"
+                print(f"  publish {batch:3} x {streams}: {text}")
+        consumed = rows[f"consume{self._where}"]
+        for name in ("subscribe and acknowledge", "replay"):
+            rate = rows[f"{name}{self._where}"]
+            text = f"{rate / consumed:.0%} of the bare client, {rate / rows[name]:.0%} of the embedded log"
+            print(f"  {name}: {text}")

@@ -1,0 +1,147 @@
+"""One transaction of the index: what was read of the topics, taken in (the rules are in index.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.entry import LogEntry, Stray
+from broker.core.errors import LogCorrupt
+from broker.core.streams import Position
+from broker.messagelog.kafka.records import REPLAYED, Sealed
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.streams import StreamPartition
+
+OFFSET_BITS: Final = 40
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS_AT_ONCE: Final = 64
+"""Rows in one INSERT, or ids in one SELECT: each statement step hands the interpreter lock over and back once."""
+
+
+class Known(NamedTuple):
+    """How far a partition was applied: the next offset, one more than the last entry's, and the last entry's time."""
+
+    next_offset: int
+    end: int
+    accepted_at_ms: int
+    epoch: int
+
+
+class _First(NamedTuple):
+    """The entry that a record id has in a partition: its row key, and the append that brought it."""
+
+    key: int
+    append_id: bytes
+
+
+class Applying:
+    """One call of ``KafkaIndex.apply``, within its transaction.
+
+    Args:
+        connection: in the transaction.
+        known: how far each partition was applied; brought up to date.
+        numbers: of the partitions, in row keys.
+        log_ids: the topic id of each stream.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        known: dict[StreamPartition, Known],
+        numbers: Mapping[StreamPartition, int],
+        log_ids: Mapping[str, str],
+    ) -> None:
+        self._connection = connection
+        self._known = known
+        self._numbers = numbers
+        self._log_ids = log_ids
+        self._firsts: dict[tuple[int, bytes], _First] = {}
+        self._rows: list[tuple[object, ...]] = []
+
+    def take(self, judged: Sequence[Sealed | Stray]) -> list[LogEntry]:
+        """Take all of it in, in order, and return the entries that count.
+
+        Raises:
+            LogCorrupt: see ``KafkaIndex.apply``.
+        """
+        self._find_firsts([item.entry.record_id for item in judged if isinstance(item, Sealed)])
+        accepted: list[LogEntry] = []
+        for item in judged:
+            if isinstance(item, Stray):
+                self._keep(item)
+            elif (entry := self._take(item)) is not None:
+                accepted.append(entry)
+        for at in range(0, len(self._rows), _ROWS_AT_ONCE):
+            chunk = self._rows[at : at + _ROWS_AT_ONCE]
+            rows = ", ".join([_ROW] * len(chunk))
+            values = [value for row in chunk for value in row]
+            self._connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
+        return accepted
+
+    def _find_firsts(self, record_ids: Sequence[bytes]) -> None:
+        """Look up all at once which of the records stand in the index already."""
+        for at in range(0, len(record_ids), _ROWS_AT_ONCE):
+            chunk = record_ids[at : at + _ROWS_AT_ONCE]
+            marks = ", ".join("?" * len(chunk))
+            query = f"SELECT position, record_id, append_id FROM entries WHERE record_id IN ({marks})"  # noqa: S608 - as above
+            for key, record_id, append_id in self._connection.execute(query, chunk):
+                self._firsts[key >> OFFSET_BITS, record_id] = _First(key, append_id)
+
+    def _take(self, item: Sealed) -> LogEntry | None:
+        """The entry, or None where the record stands in its partition already."""
+        partition = item.entry.partition
+        position = Position(*partition, item.offset)
+        known = self._known[partition]
+        if item.epoch < known.epoch:
+            message = "a partition goes on under an earlier leader than before: its topic was made anew"
+            raise LogCorrupt(message, position=str(position))
+        number = self._numbers[partition]
+        first = self._firsts.get((number, item.entry.record_id))
+        if first is not None:
+            self._repeat(item, position, first)
+            self._known[partition] = known._replace(epoch=item.epoch)
+            return None
+        accepted_at_ms = max(known.accepted_at_ms, item.sealing.at_ms)
+        log_id = self._log_ids[position.stream]
+        entry = LogEntry(position, *item.entry[1:6], accepted_at_ms, item.entry.value, log_id, item.epoch)
+        self._insert(entry, item)
+        self._firsts[number, entry.record_id] = _First(self._key(position), item.sealing.append_id)
+        self._known[partition] = Known(item.offset + 1, item.offset + 1, accepted_at_ms, item.epoch)
+        return entry
+
+    def _repeat(self, item: Sealed, position: Position, first: _First) -> None:
+        """The record stands there already: an honest second append has an append id of its own."""
+        seen = {first.append_id}
+        query = "SELECT append_id FROM duplicates WHERE first_position = ?"
+        seen.update(row[0] for row in self._connection.execute(query, (first.key,)))
+        if item.sealing.append_id in seen:
+            self._keep(Stray(position, REPLAYED, item.entry.value))
+        else:
+            row = (self._key(position), first.key, item.sealing.append_id)
+            self._connection.execute("REPLACE INTO duplicates VALUES (?, ?, ?)", row)
+
+    def _keep(self, stray: Stray) -> None:
+        row = (self._key(stray.position), stray.reason, stray.value)
+        self._connection.execute("REPLACE INTO strays VALUES (?, ?, ?)", row)
+
+    def _insert(self, entry: LogEntry, item: Sealed) -> None:
+        self._rows.append(
+            (
+                self._key(entry.position),
+                entry.record_id,
+                entry.kind,
+                entry.ordering_key,
+                " ".join(entry.recipients),
+                entry.record_sha256,
+                entry.accepted_at_ms,
+                entry.epoch,
+                item.sealing.append_id,
+                item.value_sha256,
+            )
+        )
+
+    def _key(self, position: Position) -> int:
+        return self._numbers[position.stream_partition] << OFFSET_BITS | position.offset

@@ -1,0 +1,42 @@
+"""``make torture``: a long run. Prints every fault, the numbers and the verdict, and keeps a failure's evidence."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from tests.scenarios.torture.run import told, torture
+from tests.support.kafka import running_cluster
+from tests.support.pki import SamplePki
+
+
+def main() -> int:
+    """Run with the arguments of the command line. 0: every guarantee held, 1: one did not."""
+    parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--keep", action="store_true", help="keep the evidence even if every guarantee held")
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    root = Path(tempfile.mkdtemp(prefix="case-exchange-torture-"))
+    click.echo(f"seed {seed}, {given.seconds:g} s, in {root}")
+    pki = SamplePki.build(root / "pki")
+    with running_cluster(root / "kafka", pki.folder, nodes=3) as cluster:
+        outcome = asyncio.run(torture(root, pki, cluster, seed=seed, seconds=given.seconds))
+    click.echo(told(outcome))
+    if outcome.violations or given.keep:
+        click.echo(f"the evidence is in {root}")
+    else:
+        shutil.rmtree(root)
+    return 1 if outcome.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Whether what clients saw agrees with what the exchange guarantees. Pure: a history and the bundles in, faults out.
+
+The analyses are those of Jepsen's test of Kafka (lost writes, duplicates, reordered and inconsistent reads), applied to
+receipts, deliveries and checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.merkle import CompactRange
+from tests.scenarios.torture.history import LEASE_LOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from broker.core.receipt import ReceiptStatement
+    from broker.core.streams import StreamPartition
+    from tests.scenarios.torture.evidence import Bundle, InLog
+    from tests.scenarios.torture.history import Ack, Delivery, History, Received, Root, Sent
+
+_SHOWN = 5
+"""Examples of one kind of violation."""
+
+
+class Violation(NamedTuple):
+    """A guarantee that did not hold."""
+
+    guarantee: str
+    what: str
+
+
+def violations(history: History, bundles: Sequence[Bundle]) -> list[Violation]:
+    """Everything that is wrong, a few examples of each kind."""
+    found: list[Violation] = []
+    for guarantee, examples in _checks(history, bundles):
+        told = list(examples)
+        found += [Violation(guarantee, what) for what in told[:_SHOWN]]
+        if len(told) > _SHOWN:
+            found.append(Violation(guarantee, f"and {len(told) - _SHOWN} more"))
+    return found
+
+
+def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, Iterable[str]]]:
+    receipted = history.receipted()
+    yield "no good record is refused", (str(refused) for refused in history.refused)
+    yield "receipts of one record agree", disagreeing(history.received)
+    yield "an acknowledged order is kept", out_of_real_order(history.sent, history.received)
+    for bundle in bundles:
+        yield f"{bundle.source}: the bundle verifies", unclean(bundle)
+        yield f"{bundle.source}: nothing stands astray", (f"{s.position} {s.reason}" for s in bundle.strays)
+        yield f"{bundle.source}: receipted records are there, once", not_there(receipted, history.sent, bundle.records)
+    yield "bundles agree", differing(bundles)
+    yield "receipted records are delivered", undelivered(receipted, history.deliveries)
+    yield "receipted records are acknowledged in the end", unacknowledged(receipted, history.acks)
+    yield "deliveries are of what was published", altered(history.sent, receipted, history.deliveries)
+    yield "each case is delivered in order", disordered(history.deliveries)
+    yield "a confirmed acknowledgement is final", confirmed_twice(history.confirmed)
+    yield "one root for each size", forked(history.roots)
+    yield "checkpoints are of the final tree", inconsistent(history.roots, bundles[-1].leaves)
+    yield "a broker's checkpoints only grow", shrinking(history.roots)
+
+
+def disagreeing(received: Sequence[Received]) -> Iterator[str]:
+    """Records about which two receipts say different things."""
+    first: dict[str, ReceiptStatement] = {}
+    for receipt in received:
+        statement = receipt.statement
+        if first.setdefault(statement.record_id, statement) != statement:
+            yield f"{first[statement.record_id]} and then {receipt}"
+    at = Counter(statement.position for statement in first.values())
+    yield from (f"{count} records have receipts for {position}" for position, count in at.items() if count > 1)
+
+
+def out_of_real_order(sent: Mapping[str, Sent], received: Sequence[Received]) -> Iterator[str]:
+    """Records that stand before others whose receipts were there before they were even sent."""
+    known = {receipt.statement.record_id: receipt for receipt in reversed(received)}
+    by_partition: dict[StreamPartition, list[Received]] = defaultdict(list)
+    for receipt in known.values():
+        by_partition[receipt.statement.position.stream_partition].append(receipt)
+    for receipts in by_partition.values():
+        answered = sorted(receipts, key=lambda receipt: receipt.at)
+        highest, place = -1, 0
+        for item in sorted(receipts, key=lambda receipt: sent[receipt.statement.record_id].at):
+            while answered[place].at < sent[item.statement.record_id].at:
+                highest = max(highest, answered[place].statement.position.offset)
+                place += 1
+            if item.statement.position.offset <= highest:
+                yield f"{item} stands before {highest}, which had its receipt before this was sent"
+
+
+def unclean(bundle: Bundle) -> Iterator[str]:
+    """What ``verify`` found wrong."""
+    if bundle.exit_code != 0:
+        yield f"exit code {bundle.exit_code}"
+    for finding in bundle.findings:
+        # Every record got its receipt in the end, so not even a gap in the publishers' numbers is to be there.
+        yield f"{finding['severity']} {finding['code']} {finding.get('position', '')} {finding['message']}"
+
+
+def not_there(
+    receipted: Mapping[str, ReceiptStatement], sent: Mapping[str, Sent], records: Sequence[InLog]
+) -> Iterator[str]:
+    """Receipted records that are missing, elsewhere, altered, or there more than once; and records that nobody sent."""
+    places: dict[str, list[InLog]] = defaultdict(list)
+    for record in records:
+        places[record.record_id].append(record)
+    for record_id, statement in receipted.items():
+        found = places.get(record_id, [])
+        if [(r.position, r.accepted_at_ms, r.body) for r in found] != [
+            (statement.position, statement.accepted_at_ms, sent[record_id].body)
+        ]:
+            stands = [(str(record.position), record.accepted_at_ms) for record in found]
+            yield f"{record_id} has a receipt for {statement.position} {statement.accepted_at_ms}, and stands {stands}"
+    for record_id, found in places.items():
+        if len(found) > 1:
+            yield f"{record_id} stands at {[str(record.position) for record in found]}"
+        if found[0].position.stream == "dna" and record_id not in sent:
+            yield f"{record_id} was never sent"
+
+
+def differing(bundles: Sequence[Bundle]) -> Iterator[str]:
+    """Bundles that are no prefixes of the last one."""
+    last = bundles[-1]
+    for bundle in bundles[:-1]:
+        for partition, leaves in bundle.leaves.items():
+            if last.leaves[partition][: len(leaves)] != leaves:
+                yield f"{bundle.source} and {last.source} have different trees of {partition}"
+
+
+def undelivered(receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[Delivery]) -> Iterator[str]:
+    """Receipted records that no subscriber ever got."""
+    got = {delivery.record_id for delivery in deliveries}
+    return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in got)
+
+
+def unacknowledged(receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack]) -> Iterator[str]:
+    """Receipted records of which every acknowledgement failed for sure, and which were not delivered again."""
+    done = {ack.delivery.record_id for ack in acks if ack.outcome != LEASE_LOST}
+    return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in done)
+
+
+def altered(
+    sent: Mapping[str, Sent], receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[Delivery]
+) -> Iterator[str]:
+    """Deliveries of something else than was sent, or from somewhere else than the receipt says."""
+    for delivery in deliveries:
+        original = sent.get(delivery.record_id)
+        statement = receipted.get(delivery.record_id)
+        if original is None or original.body != delivery.body:
+            yield f"{delivery.record_id} at {delivery.position} is not what was sent"
+        if statement is not None and statement.position != delivery.position:
+            yield f"{delivery.record_id} came from {delivery.position}, its receipt says {statement.position}"
+
+
+def disordered(deliveries: Sequence[Delivery]) -> Iterator[str]:
+    """First deliveries that came after one of a later record of the same case."""
+    seen: set[str] = set()
+    highest: dict[str, Delivery] = {}
+    for delivery in deliveries:
+        if delivery.record_id in seen:
+            continue
+        seen.add(delivery.record_id)
+        before = highest.get(delivery.case_id)
+        if before is not None and before.position.offset > delivery.position.offset:
+            yield (
+                f"{delivery.position} came first at {delivery.at:.2f} s from {delivery.broker}, "
+                f"after {before.position} of the same case at {before.at:.2f} s from {before.broker}"
+            )
+        else:
+            highest[delivery.case_id] = delivery
+
+
+def confirmed_twice(confirmed: Sequence[Ack]) -> Iterator[str]:
+    """Records of which two deliveries were acknowledged, and both acknowledgements confirmed.
+
+    An acknowledgement is confirmed once it is committed. Whoever reads the partition next begins with what was
+    committed, and whoever read it before can commit no more. So a second confirmation means that the first was undone.
+    """
+    first: dict[str, Ack] = {}
+    for item in confirmed:
+        before = first.setdefault(item.delivery.record_id, item)
+        if before is not item:
+            yield f"{item.delivery.position}: {_told(before)} and {_told(item)}"
+
+
+def _told(item: Ack) -> str:
+    delivery = item.delivery
+    return (
+        f"delivered at {delivery.at:.2f} s by {delivery.broker} (attempt {delivery.attempt}), "
+        f"confirmed at {item.at:.2f} s"
+    )
+
+
+def forked(roots: Sequence[Root]) -> Iterator[str]:
+    """Sizes for which two roots were signed, wherever they were seen."""
+    known: dict[tuple[StreamPartition, int], Root] = {}
+    for root in roots:
+        other = known.setdefault((root.partition, root.size), root)
+        if other.root != root.root:
+            yield f"{root.partition} has two roots of size {root.size}: from {other.source} and from {root.source}"
+
+
+def inconsistent(roots: Sequence[Root], leaves: Mapping[StreamPartition, Sequence[bytes]]) -> Iterator[str]:
+    """Signed roots that are not those of the first leaves of the final tree."""
+    signed: dict[StreamPartition, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    for root in roots:
+        signed[root.partition][root.size].add(root.root)
+    for partition, sizes in signed.items():
+        tree = CompactRange()
+        for leaf in (None, *leaves.get(partition, ())):
+            if leaf is not None:
+                tree.append(leaf)
+            if any(root != tree.root() for root in sizes.pop(tree.size, ())):
+                yield f"{partition}: the checkpoint of size {tree.size} is not of the final tree"
+        yield from (f"{partition}: the checkpoint of size {size} is larger than the final tree" for size in sizes)
+
+
+def shrinking(roots: Sequence[Root]) -> Iterator[str]:
+    """Checkpoints that a broker gave after larger ones, though it never lost what it had."""
+    largest: dict[tuple[str, StreamPartition], Root] = {}
+    for root in roots:
+        if root.source.startswith("topic"):
+            continue
+        before = largest.setdefault((root.source, root.partition), root)
+        if root.size < before.size:
+            yield f"{root.source} gave {root.partition} of size {root.size} at {root.at:.1f} s, after {before.size}"
+        largest[root.source, root.partition] = root

@@ -1,0 +1,98 @@
+"""What auditors take home after a run: bundles from each broker and from Kafka itself, judged by ``verify``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from broker.core.bundle import PartitionLeaves, PartitionRecords, PartitionStart, StrayRecord
+from broker.wire.bundle import read_frames
+from broker.wire.frames import frame_from
+from tests.scenarios.torture.stage import COMMAND
+from tests.support.records import CODEC
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.core.streams import Position, StreamPartition
+    from tests.scenarios.torture.stage import Stage
+
+_REPLAY_SECONDS = 180.0
+
+
+class InLog(NamedTuple):
+    """A record as a bundle has it."""
+
+    record_id: str
+    body: bytes
+    position: Position
+    accepted_at_ms: int
+
+
+@dataclass
+class Bundle:
+    """A bundle, and what ``verify`` said of it."""
+
+    source: str
+    exit_code: int
+    findings: list[dict[str, Any]]
+    records: list[InLog] = field(default_factory=list)
+    strays: list[StrayRecord] = field(default_factory=list)
+    leaves: dict[StreamPartition, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+
+
+async def bundles(stage: Stage) -> list[Bundle]:
+    """One through each broker, then one without them. The last is made last, so it covers all that was signed."""
+    return [await _bundle(stage, broker) for broker in (*stage.brokers, None)]
+
+
+async def _bundle(stage: Stage, broker: str | None) -> Bundle:
+    source = broker or "kafka"
+    path = stage.root / f"{source}.bundle"
+    purpose = ("--purpose", "after the torture", *(() if broker else ("--from-kafka",)))
+    code, output = await _run("replay", "--profile", stage.audit_profile(broker), *purpose, "--out", path)
+    if code != 0:
+        return Bundle(source, code, [{"code": "NO_BUNDLE", "severity": "error", "message": output[-2000:]}])
+    root = stage.pki.folder.trust / "governance.pem"
+    code, output = await _run("verify", path, "--root", root, "--json")
+    path.with_suffix(".json").write_text(output)
+    bundle = Bundle(source, code, json.loads(output)["findings"])
+    _read(path, bundle)
+    return bundle
+
+
+def _read(path: Path, bundle: Bundle) -> None:
+    partition: StreamPartition | None = None
+    with path.open("rb") as file:
+        for frame in map(frame_from, read_frames(file)):
+            match frame:
+                case PartitionStart():
+                    partition = frame.partition
+                    assert frame.first_index == 0
+                case PartitionLeaves():
+                    assert partition is not None
+                    bundle.leaves[partition] += [leaf.hash for leaf in frame.leaves]
+                case PartitionRecords():
+                    for entry in frame.entries:
+                        body = entry.envelope.body
+                        record_id = CODEC.parse_body(body).record_id
+                        bundle.records.append(InLog(record_id, body, entry.position, entry.accepted_at_ms))
+                case StrayRecord():
+                    bundle.strays.append(frame)
+
+
+async def _run(*arguments: str | Path) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(_REPLAY_SECONDS):
+            output, errors = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return -1, f"{arguments[0]} did not end within {_REPLAY_SECONDS:g} s"
+    return process.returncode or 0, (output or errors).decode()

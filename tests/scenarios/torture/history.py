@@ -1,0 +1,134 @@
+"""What clients saw during a run: only facts, noted the moment they are known. Times are seconds since the run began."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.core.receipt import ReceiptStatement
+    from broker.core.streams import Position, StreamPartition
+
+CONFIRMED: Final = "CONFIRMED"
+LEASE_LOST: Final = "LEASE_LOST"
+
+
+class Sent(NamedTuple):
+    """A record that a publisher has made, and when it was sent for the first time."""
+
+    record_id: str
+    body: bytes
+    case_id: str
+    at: float
+
+
+class Received(NamedTuple):
+    """A verified receipt."""
+
+    statement: ReceiptStatement
+    broker: str
+    at: float
+
+
+class Refused(NamedTuple):
+    """An answer to a good record by which it is not to be sent again unchanged. There should be none."""
+
+    record_id: str
+    reason: str
+    broker: str
+    at: float
+
+
+class Delivery(NamedTuple):
+    """A record came over a stream of the subscription."""
+
+    position: Position
+    record_id: str
+    body: bytes
+    case_id: str
+    attempt: int
+    delivery_id: int
+    broker: str
+    at: float
+
+
+class Ack(NamedTuple):
+    """What came of an acknowledgement: ``CONFIRMED``, ``LEASE_LOST``, or why nobody can tell."""
+
+    delivery: Delivery
+    outcome: str
+    sent_at: float
+    at: float
+
+
+class Root(NamedTuple):
+    """A checkpoint that somebody signed, and where it was seen."""
+
+    partition: StreamPartition
+    size: int
+    root: bytes
+    source: str
+    at: float
+
+
+class Fault(NamedTuple):
+    """Something that was done to a process, or that it did by itself."""
+
+    what: str
+    at: float
+
+
+@dataclass
+class History:
+    """Everything that one run noted."""
+
+    began: float = field(default_factory=time.monotonic)
+    sent: dict[str, Sent] = field(default_factory=dict)
+    received: list[Received] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    acks: list[Ack] = field(default_factory=list)
+    roots: list[Root] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.began
+
+    def fault(self, what: str) -> None:
+        """Note what was done, and say it."""
+        self.faults.append(Fault(what, self.now))
+        self.say(what)
+
+    @property
+    def confirmed(self) -> list[Ack]:
+        """The acknowledgements that a broker confirmed."""
+        return [ack for ack in self.acks if ack.outcome == CONFIRMED]
+
+    def say(self, what: str) -> None:
+        """Tell whoever watches the run."""
+        click.echo(f"{self.now:7.1f} s  {what}")
+
+    def failed(self, call: str, reason: str) -> None:
+        """Count a call that failed, as calls may while processes are killed."""
+        key = f"{call} {reason}"
+        self.failures[key] = self.failures.get(key, 0) + 1
+
+    def dump(self, path: Path) -> None:
+        """Write all of it down, one fact a line, so that a violation can be looked into afterwards."""
+        facts = [self.sent.values(), self.received, self.refused, self.deliveries, self.acks, self.roots, self.faults]
+        path.write_text("".join(f"{fact}\n" for kind in facts for fact in kind))
+
+    def receipted(self) -> dict[str, ReceiptStatement]:
+        """The first statement about each record that has a receipt."""
+        statements: dict[str, ReceiptStatement] = {}
+        for receipt in self.received:
+            statements.setdefault(receipt.statement.record_id, receipt.statement)
+        return statements

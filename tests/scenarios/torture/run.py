@@ -1,0 +1,198 @@
+"""One run: fault after fault over working clients, then everything is healed, drained and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+from certs.kafka import BROKER
+from tests.scenarios.torture import nemesis
+from tests.scenarios.torture.checker import Violation, unacknowledged, violations
+from tests.scenarios.torture.evidence import bundles
+from tests.scenarios.torture.history import History
+from tests.scenarios.torture.publishing import Publishing
+from tests.scenarios.torture.stage import BROKERS, Stage
+from tests.scenarios.torture.subscribing import Subscribing
+from tests.scenarios.torture.watching import Watching, published
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deploy.kafka.cluster import KafkaCluster
+    from tests.support.pki import SamplePki
+
+_FIRST_SECONDS: Final = 90.0
+_RECOVERED_SECONDS: Final = 90.0
+"""After everything is healed, each publisher must have an answer within this time."""
+_DRAIN_SECONDS: Final = 90.0
+_QUIET_SECONDS: Final = 5.0
+"""Longer than a lease: what is to be delivered again has been by then."""
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    seed: int
+    facts: dict[str, Any]
+    violations: list[Violation]
+
+
+async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: int, seconds: float) -> Outcome:
+    """Run, and judge. The cluster is ready; everything that is evidence is left in ``root``."""
+    history = History()
+    stage = Stage(root, pki, cluster, history)
+    run = _Run(stage, seed, seconds)
+    try:
+        await stage.start()
+        await run.play()
+    finally:
+        codes = await stage.stop()
+        history.dump(root / "history.txt")
+    found = [*run.trouble]
+    found += [Violation("brokers stop in good order", f"{name}: {code}") for name, code in codes.items() if code]
+    return Outcome(seed, run.facts(), found + run.found)
+
+
+class _Run:
+    def __init__(self, stage: Stage, seed: int, seconds: float) -> None:
+        self._stage = stage
+        self._history = stage.history
+        self._seed = seed
+        self._seconds = seconds
+        chance = random.Random(f"{seed} clients")  # noqa: S311 - chance; though clients are never quite the same twice
+        self._publishing = Publishing(stage, chance)
+        self._subscribing = Subscribing(stage, chance)
+        self._watching = Watching(stage)
+        self.trouble: list[Violation] = []
+        self.found: list[Violation] = []
+        self._faults = 0
+        self._began_at = 0.0
+        self._healed_at = 0.0
+        self._recovered_at: dict[str, float] = {}
+
+    async def play(self) -> None:
+        """Everything but starting and stopping."""
+        clients = [
+            asyncio.create_task(self._subscribing.run(), name="subscribing"),
+            asyncio.create_task(self._watching.run(), name="watching"),
+        ]
+        publishing = asyncio.create_task(self._publishing.run(), name="publishing")
+        try:
+            await self._until(lambda: {item.broker for item in self._history.received} >= {*BROKERS}, _FIRST_SECONDS)
+            self._began_at = self._history.now
+            self._history.say("both brokers give receipts; the faults begin")
+            faults = nemesis.plan(self._seed, self._seconds, self._stage.nodes, BROKERS)
+            self._faults = len(faults)
+            await nemesis.strike(faults, self._stage)
+            await self._recover(publishing)
+            await self._drain()
+        finally:
+            for task in (*clients, publishing):
+                task.cancel()
+            done = await asyncio.gather(*clients, publishing, return_exceptions=True)
+        for result in done:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+        await self._judge()
+
+    async def _recover(self, publishing: asyncio.Task[None]) -> None:
+        await self._stage.heal()
+        self._healed_at = self._history.now
+        self._history.say("everything is healed")
+        begin = len(self._history.received)
+
+        def recovered() -> bool:
+            for item in self._history.received[begin:]:
+                self._recovered_at.setdefault(item.broker, item.at - self._healed_at)
+            return self._recovered_at.keys() >= {*BROKERS}
+
+        if not await self._until(recovered, _RECOVERED_SECONDS):
+            self.trouble.append(Violation("publishing recovers", f"receipts came only from {[*self._recovered_at]}"))
+        self._publishing.stopping = True
+        _, pending = await asyncio.wait([publishing], timeout=_RECOVERED_SECONDS)
+        if pending:
+            self.trouble.append(Violation("publishing recovers", "not every record got an answer"))
+
+    async def _drain(self) -> None:
+        self._subscribing.draining = True
+        history = self._history
+        receipted = history.receipted()
+        begin = history.now
+
+        def drained() -> bool:
+            last = history.deliveries[-1].at if history.deliveries else 0.0
+            quiet = history.now - max(last, begin) > _QUIET_SECONDS
+            return quiet and not [*unacknowledged(receipted, history.acks)]
+
+        history.say(f"{len(receipted)} records have receipts; the subscribers catch up")
+        if not await self._until(drained, _DRAIN_SECONDS):
+            self.trouble.append(Violation("the subscription drains", f"not within {_DRAIN_SECONDS:g} s"))
+        history.say("drained")
+
+    async def _judge(self) -> None:
+        taken = await bundles(self._stage)
+        connection = self._stage.cluster.connection(BROKER)
+        await asyncio.to_thread(published, self._stage.pki, connection, self._history)
+        self.found = violations(self._history, taken)
+
+    async def _until(self, holds: Any, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while not holds():  # noqa: ASYNC110 - it becomes true by time passing, too
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            return False
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers that are reported and not judged."""
+        history = self._history
+        begin, end = self._began_at, self._healed_at
+        times = sorted([begin, *(item.at for item in history.received if begin < item.at < end), end])
+        seconds = max(end - begin, 1.0)
+        confirmed: dict[str, float] = {}
+        for item in history.confirmed:
+            confirmed.setdefault(item.delivery.record_id, item.at)
+        after = [d.at - confirmed[d.record_id] for d in history.deliveries if d.at > confirmed.get(d.record_id, 1e9)]
+        records = len({item.statement.record_id for item in history.received})
+        return {
+            "seconds": round(seconds, 1),
+            "faults": self._faults,
+            "records_sent": len(history.sent),
+            "records_receipted": records,
+            "receipts": len(history.received),
+            "receipts_per_second": round(len(times) / seconds, 1),
+            "longest_without_receipt": round(max(b - a for a, b in pairwise(times)), 1),
+            "receipts_in_each_five_seconds": {
+                name: " ".join(map(str, self._rate(name, begin, end))) for name in self._stage.brokers
+            },
+            "recovered_after_healing": {name: round(at, 1) for name, at in self._recovered_at.items()},
+            "deliveries": len(history.deliveries),
+            "confirmed": len(history.confirmed),
+            "delivered_after_confirmation": len(after),
+            "latest_after_confirmation": round(max(after, default=0), 1),
+            "not_confirmed": len(history.acks) - len(history.confirmed),
+            "checkpoints_seen": len({(root.partition, root.size) for root in history.roots}),
+            "ended_by_themselves": {name: one.ended_by_itself for name, one in self._stage.brokers.items()},
+            "failed_calls": dict(sorted(history.failures.items())),
+        }
+
+    def _rate(self, broker: str, begin: float, end: float) -> list[int]:
+        """How many receipts a broker gave in each five seconds."""
+        counts = [0] * (int((end - begin) / 5) + 1)
+        for item in self._history.received:
+            if item.broker == broker and begin <= item.at < end:
+                counts[int((item.at - begin) / 5)] += 1
+        return counts
+
+
+def told(outcome: Outcome) -> str:
+    """A run's outcome as text."""
+    facts = json.dumps(outcome.facts, indent=2)
+    verdict = "\n".join(f"VIOLATION: {item.guarantee}: {item.what}" for item in outcome.violations)
+    return f"seed {outcome.seed}\n{facts}\n{verdict or 'every guarantee held'}"

@@ -1,0 +1,106 @@
+"""Subscribers of one subscription, one at each broker: they ack most, nack some, and now and then just go away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from broker.client.subscriber import SubscribeOptions, Subscriber
+from broker.core.errors import CaseExchangeError
+from tests.scenarios.torture.history import CONFIRMED, Ack, Delivery
+from tests.support.records import CODEC
+
+if TYPE_CHECKING:
+    import random
+
+    from broker.client.subscriber import Delivered, SubscriptionStream
+    from tests.scenarios.torture.stage import Stage
+
+AGENCY: Final = "national-dna-database"
+_OPTIONS: Final = SubscribeOptions("torture", frozenset({"SampleRequest"}), lease_seconds=4.0)
+_NACK: Final = 0.04
+_FORGET: Final = 0.02
+"""Deliveries that are not answered at all, so that their leases expire."""
+_LEAVE: Final = 0.01
+"""Batches after which the connection is dropped, leases and all."""
+_LATE: Final = 0.03
+_LONGEST_DELAY_SECONDS: Final = 3.0
+_PAUSE_SECONDS: Final = 0.3
+
+
+class _Left(Exception):
+    """The subscriber goes away without a word."""
+
+
+class Subscribing:
+    """Two streams that are opened again whenever they end."""
+
+    def __init__(self, stage: Stage, chance: random.Random) -> None:
+        self._stage = stage
+        self._history = stage.history
+        self._chance = chance
+        self._acks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        """From now on everything is acknowledged at once."""
+
+    async def run(self) -> None:
+        """Subscribe until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for broker in self._stage.brokers:
+                group.create_task(self._subscribe_on(broker))
+
+    async def _subscribe_on(self, broker: str) -> None:
+        while True:
+            try:
+                async with self._stage.channel(broker, AGENCY) as channel:
+                    await self._receive(Subscriber(channel), broker)
+            except _Left:
+                self._history.failed("subscribe", "left by the subscriber")
+            except CaseExchangeError as error:
+                self._history.failed("subscribe", error.reason)
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _receive(self, subscriber: Subscriber, broker: str) -> None:
+        async with subscriber.subscribe(_OPTIONS) as stream:
+            async for batch in stream:
+                deliveries = [self._note(item, broker) for item in batch]
+                await self._answer(stream, deliveries)
+                if not self.draining and self._chance.random() < _LEAVE:
+                    raise _Left
+
+    def _note(self, item: Delivered, broker: str) -> Delivery:
+        body = CODEC.parse_body(item.envelope.body)
+        delivery = Delivery(
+            item.position,
+            body.record_id,
+            item.envelope.body,
+            body.case_id,
+            item.attempt,
+            item.delivery_id,
+            broker,
+            self._history.now,
+        )
+        self._history.deliveries.append(delivery)
+        return delivery
+
+    async def _answer(self, stream: SubscriptionStream, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            lot = 1.0 if self.draining else self._chance.random()
+            if lot < _NACK:
+                await stream.nack(delivery.delivery_id, self._chance.uniform(0, 1))
+            elif lot >= _NACK + _FORGET:
+                late = lot < _NACK + _FORGET + _LATE
+                delay = self._chance.uniform(0, _LONGEST_DELAY_SECONDS) if late else 0
+                task = asyncio.create_task(self._ack(stream, delivery, delay))
+                self._acks.add(task)
+                task.add_done_callback(self._acks.discard)
+
+    async def _ack(self, stream: SubscriptionStream, delivery: Delivery, delay: float) -> None:
+        await asyncio.sleep(delay)
+        sent_at, outcome = self._history.now, CONFIRMED
+        try:
+            await stream.ack([delivery.delivery_id])
+        except CaseExchangeError as error:
+            outcome = error.reason
+            self._history.failed("ack", outcome)
+        self._history.acks.append(Ack(delivery, outcome, sent_at, self._history.now))

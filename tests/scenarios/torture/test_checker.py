@@ -1,0 +1,150 @@
+"""A checker that finds nothing proves nothing: each analysis is shown what it must find."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from broker.core.merkle import CompactRange, leaf_hash
+from broker.core.receipt import ReceiptStatement
+from broker.core.streams import Position, StreamPartition
+from tests.scenarios.torture import checker, nemesis
+from tests.scenarios.torture.evidence import Bundle, InLog
+from tests.scenarios.torture.history import CONFIRMED, LEASE_LOST, Ack, Delivery, History, Received, Root, Sent
+
+PARTITION = StreamPartition("dna", 0)
+LEAVES = [leaf_hash(b"%d" % number) for number in range(3)]
+
+
+def sent(name: str, at: float) -> Sent:
+    return Sent(name, name.encode(), "case", at)
+
+
+def received(name: str, offset: int, at: float, broker: str = "broker-1") -> Received:
+    return Received(ReceiptStatement(name, b"", Position(*PARTITION, offset), 1000, "police"), broker, at)
+
+
+def delivery(name: str, offset: int, at: float) -> Delivery:
+    return Delivery(Position(*PARTITION, offset), name, name.encode(), "case", 1, offset, "broker-1", at)
+
+
+def in_log(name: str, offset: int) -> InLog:
+    return InLog(name, name.encode(), Position(*PARTITION, offset), 1000)
+
+
+def root(size: int, source: str = "broker-1", leaves: list[bytes] | None = None) -> Root:
+    tree = CompactRange()
+    for leaf in (LEAVES if leaves is None else leaves)[:size]:
+        tree.append(leaf)
+    return Root(PARTITION, size, tree.root(), source, 1.0)
+
+
+@pytest.fixture
+def history() -> History:
+    """Three records of one case, published one after the other, delivered and acknowledged."""
+    history = History()
+    for number, name in enumerate("abc"):
+        history.sent[name] = sent(name, number)
+        history.received.append(received(name, number, number + 0.5))
+        history.deliveries.append(delivery(name, number, number + 0.7))
+        history.acks.append(Ack(history.deliveries[-1], CONFIRMED, number + 0.7, number + 0.8))
+        history.roots.append(root(number + 1))
+    return history
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    records = [in_log(name, number) for number, name in enumerate("abc")]
+    return Bundle("kafka", 0, [], records, [], {PARTITION: LEAVES})
+
+
+def guarantees(history: History, *bundles: Bundle) -> set[str]:
+    return {violation.guarantee for violation in checker.violations(history, bundles)}
+
+
+def test_a_run_in_which_all_went_well_has_no_violations(history: History, bundle: Bundle) -> None:
+    assert not guarantees(history, bundle, bundle)
+
+
+def test_a_lost_record_is_found(history: History, bundle: Bundle) -> None:
+    del bundle.records[1]
+    assert guarantees(history, bundle) == {"kafka: receipted records are there, once"}
+
+
+def test_a_record_that_stands_twice_or_elsewhere_is_found(history: History, bundle: Bundle) -> None:
+    bundle.records.append(in_log("a", 3))
+    assert guarantees(history, bundle) == {"kafka: receipted records are there, once"}
+    bundle.records[:] = [in_log("a", 0), in_log("b", 2), in_log("c", 1)]
+    assert guarantees(history, bundle) == {"kafka: receipted records are there, once"}
+
+
+def test_two_receipts_that_disagree_are_found(history: History) -> None:
+    history.received.append(received("a", 7, 9.0, "broker-2"))
+    assert [*checker.disagreeing(history.received)]
+    assert [*checker.disagreeing([received("a", 1, 1.0), received("b", 1, 2.0)])]
+
+
+def test_a_record_that_stands_before_one_that_was_done_when_it_was_sent_is_found(history: History) -> None:
+    assert not [*checker.out_of_real_order(history.sent, history.received)]
+    history.received[1:] = [received("b", 2, 1.5), received("c", 1, 2.5)]
+    assert [*checker.out_of_real_order(history.sent, history.received)]
+
+
+def test_a_delivery_that_never_came_or_came_out_of_order_is_found(history: History, bundle: Bundle) -> None:
+    late = history.deliveries.pop(1)
+    history.acks.pop(1)
+    lost = {"receipted records are delivered", "receipted records are acknowledged in the end"}
+    assert guarantees(history, bundle) == lost
+    history.deliveries.append(late)
+    history.acks.append(Ack(late, LEASE_LOST, 5.0, 5.0))
+    lost = {"each case is delivered in order", "receipted records are acknowledged in the end"}
+    assert guarantees(history, bundle) == lost
+
+
+def test_a_delivery_of_other_bytes_is_found(history: History, bundle: Bundle) -> None:
+    history.deliveries.append(history.deliveries[0]._replace(body=b"another"))
+    assert guarantees(history, bundle) == {"deliveries are of what was published"}
+
+
+def test_an_acknowledgement_that_was_confirmed_and_then_undone_is_found(history: History, bundle: Bundle) -> None:
+    again = delivery("a", 0, 9.0)
+    history.deliveries.append(again)
+    assert not guarantees(history, bundle)
+    history.acks.append(Ack(again, CONFIRMED, 9.0, 9.1))
+    assert guarantees(history, bundle) == {"a confirmed acknowledgement is final"}
+
+
+def test_a_fork_is_found_wherever_it_was_seen(history: History, bundle: Bundle) -> None:
+    history.roots.append(root(2, "topic, read_uncommitted", [LEAVES[0], LEAVES[2]]))
+    assert guarantees(history, bundle) == {"one root for each size", "checkpoints are of the final tree"}
+
+
+def test_a_checkpoint_of_more_than_the_final_tree_is_found(history: History, bundle: Bundle) -> None:
+    history.roots.append(root(4, leaves=[*LEAVES, leaf_hash(b"lost")]))
+    assert guarantees(history, bundle) == {"checkpoints are of the final tree"}
+
+
+def test_bundles_of_different_trees_are_found(history: History, bundle: Bundle) -> None:
+    other = replace(bundle, source="broker-1", leaves={PARTITION: LEAVES[::-1]})
+    assert guarantees(history, other, bundle) == {"bundles agree"}
+
+
+def test_what_verify_says_is_not_passed_over(history: History, bundle: Bundle) -> None:
+    finding = {"severity": "warning", "code": "SEQUENCE_GAP", "message": "a number is not here"}
+    assert guarantees(history, replace(bundle, findings=[finding])) == {"kafka: the bundle verifies"}
+    assert guarantees(history, replace(bundle, exit_code=1)) == {"kafka: the bundle verifies"}
+
+
+def test_the_same_seed_gives_the_same_faults() -> None:
+    nodes, brokers = ["node-1", "node-2", "node-3"], ["broker-1", "broker-2"]
+    assert nemesis.plan(7, 300, nodes, brokers) == nemesis.plan(7, 300, nodes, brokers)
+    assert nemesis.plan(7, 300, nodes, brokers) != nemesis.plan(8, 300, nodes, brokers)
+
+
+def test_a_long_plan_has_every_kind_of_fault() -> None:
+    faults = nemesis.plan(7, 300, ["node-1", "node-2", "node-3"], ["broker-1", "broker-2"])
+    kinds = {(fault.kind, fault.target[:4]) for fault in faults}
+    assert kinds == {("kill", "node"), ("pause", "node"), ("restart", "node"), ("kill", "brok"), ("pause", "brok")}
+    assert any(fault.wipe for fault in faults)
+    assert all(0 < fault.seconds <= 15 for fault in faults)

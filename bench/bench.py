@@ -182,9 +182,8 @@ class Bench:
             lost = [each for each in failed if isinstance(each, LeaseLost)]
             assert len(lost) == len(failed), failed[:3]
             if lost:
-                print(
-                    f"  {len(lost)} acknowledgements did not hold (a lease ended, or a partition moved): those records came again"
-                )
+                why = "a lease ended, or a partition moved"
+                print(f"  {len(lost)} acknowledgements did not hold ({why}): those records came again")
             return len(seen) / (time.perf_counter() - started)
 
     async def replay(self, target: str, path: Path) -> tuple[int, float]:

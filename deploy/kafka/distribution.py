@@ -50,8 +50,10 @@ def java(main_class: str, *arguments: str | Path) -> list[str]:
     Raises:
         KafkaFailed: Java is missing or too old, or Kafka cannot be fetched.
     """
+    # Java first: nobody without it should have to fetch Kafka to hear so.
+    program = _java()
     flags = [*_SMALL_AND_QUICK, f"-Dlog4j2.configurationFile={_LOGGING}", "-cp", f"{libraries()}/*"]
-    return [_java(), *flags, main_class, *map(str, arguments)]
+    return [program, *flags, main_class, *map(str, arguments)]
 
 
 def _java() -> str:

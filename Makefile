@@ -13,7 +13,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka torture check bench format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check bench format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,13 @@ test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17
 torture: $(STAMP) ## kill, pause and restart Kafka nodes and brokers under load for SECONDS, by the plan of SEED
 	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+test-browser: $(STAMP) ## run the tests of the notice board in headless Chromium (needs its driver, and npm)
+	@command -v chromedriver >/dev/null || { echo "test-browser needs Chromium: apt install chromium chromium-driver fonts-noto-cjk" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "test-browser needs npm: apt install npm" >&2; exit 1; }
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
+	$(RUN)/python -m pytest -m browser
+	@echo "The pictures are in .dev/screenshots"
+
 check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, unit and contract tests
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
@@ -66,7 +73,7 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	$(RUN)/python docs/generate.py --check
 	$(RUN)/python -m pytest -q -m "not kafka" tests/unit tests/contract tests/architecture
 
-bench: $(STAMP) ## measure against the floors of the same run
+bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
 

@@ -234,7 +234,7 @@ async def test_a_record_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_ha
         # Whoever had read it before knows it again by its digest.
         async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
             with pytest.raises(LogCorrupt):
-                await taken(stream, 1)
+                await taken(stream, 2)
         # Whoever reads it now for the first time finds the leaf that was signed over another.
         await refused_at_the_start(kafka, "new")
         assert await kafka.audited() == [("RECORD_CHANGED", str(honest.positions[-1]))]

@@ -48,6 +48,7 @@ class OnKafka:
 
     def __init__(self, cluster: KafkaCluster, keys: PkiFolder, pki: SamplePki, root: Path) -> None:
         self.cluster = cluster
+        self.partitions = {"cases": 1, "dna": 2, "notices": 1, "audit": 1}
         self.prefix = f"{PREFIX}.{uuid.uuid4().hex[:12]}"
         self._keys = keys
         self._pki = pki

@@ -79,6 +79,11 @@ class BrokerProcess:
         self.kills += 1
         self._close()
 
+    def end(self) -> None:
+        """Leave nothing running, whatever state it is in."""
+        if self._process is not None:
+            self.kill()
+
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         assert self._process is not None

@@ -35,9 +35,9 @@ class Administrator:
     def __init__(self, kafka: OnKafka) -> None:
         self._connection = replace(kafka.cluster.connection(BREAK_GLASS), prefix=kafka.prefix)
 
-    async def records(self, partition: StreamPartition) -> list[Raw]:
-        """Everything that stands in a partition."""
-        return await asyncio.to_thread(self._records, partition)
+    async def records(self, partition: StreamPartition, *, committed: bool = False) -> list[Raw]:
+        """Everything that stands in a partition; or what of it was not aborted."""
+        return await asyncio.to_thread(self._records, partition, committed=committed)
 
     async def put(self, partition: StreamPartition, *records: Raw) -> list[Position]:
         """Write records, and say where they came to stand."""
@@ -69,9 +69,9 @@ class Administrator:
     def _topic(self, partition: StreamPartition) -> TopicPartition:
         return TopicPartition(self._connection.topic(partition.stream), partition.partition)
 
-    def _records(self, partition: StreamPartition) -> list[Raw]:
+    def _records(self, partition: StreamPartition, *, committed: bool) -> list[Raw]:
         topic = self._topic(partition)
-        consumer = self._connection.consumer()
+        consumer = self._connection.consumer(isolation_level="read_committed" if committed else "read_uncommitted")
         try:
             consumer.assign([topic])
             consumer.seek_to_beginning(topic)

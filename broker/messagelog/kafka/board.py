@@ -126,8 +126,7 @@ class KafkaBoard:
         self._tasks.clear()
         for partition in list(self._seats):
             self._leave(partition)
-        await self._member_thread.call(self._member.leave)
-        self._member_thread.close()
+        await self._member_thread.end(self._member.leave)
         await self._read.close()
 
     async def _follow_group(self) -> None:

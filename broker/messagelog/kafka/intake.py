@@ -145,8 +145,7 @@ class Intake:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._thread.call(self._disconnect)
-        self._thread.close()
+        await self._thread.end(self._disconnect)
 
     async def _ask(self, question: Callable[[], dict[StreamPartition, int]]) -> dict[StreamPartition, int]:
         try:

@@ -86,8 +86,7 @@ class PublishedCheckpoints:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._thread.call(self._disconnect)
-        self._thread.close()
+        await self._thread.end(self._disconnect)
 
     async def _reached(self, ends: dict[StreamPartition, int]) -> None:
         while any(self._next[partition] < end for partition, end in ends.items()):

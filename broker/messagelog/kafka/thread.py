@@ -21,11 +21,19 @@ class ClientThread:
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._ended = False
 
     async def call(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
         """Run a call in the thread. If the caller is cancelled the call still runs to its end, before the next one."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: work(*arguments, **named))
+
+    async def end(self, last: Callable[[], object]) -> None:
+        """Run a last call, and let the thread end. Idempotent: nothing runs a second time."""
+        if not self._ended:
+            self._ended = True
+            await self.call(last)
+            self.close()
 
     def close(self) -> None:
         """Let the thread end once it has done what it was given. Idempotent."""

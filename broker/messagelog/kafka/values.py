@@ -73,8 +73,7 @@ class ValueReaders:
     async def close(self) -> None:
         """Close the consumers. Idempotent."""
         for reader in self._readers:
-            await reader.thread.call(reader.close)
-            reader.thread.close()
+            await reader.thread.end(reader.close)
 
 
 class _Reader:

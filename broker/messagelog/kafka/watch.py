@@ -59,8 +59,7 @@ class TopicsWatch:
 
     async def close(self) -> None:
         """Release everything. Idempotent."""
-        await self._thread.call(self._topics.close)
-        self._thread.close()
+        await self._thread.end(self._topics.close)
 
     # --- in the thread ---
 

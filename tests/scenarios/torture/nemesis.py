@@ -29,6 +29,8 @@ class PlannedFault(NamedTuple):
 
     def __str__(self) -> str:
         """As it is told while it happens."""
+        if self.kind == "restart":
+            return f"restart {self.target} in good order"
         what = f"{self.kind} {self.target} for {self.seconds:.1f} s"
         return f"{what}, and delete its folder" if self.wipe else what
 
@@ -58,7 +60,7 @@ def _series(
             fault = _fault(chance, at, target, chance.choice(kinds), alone=len(struck) == 1)
             faults.append(fault)
             end = max(end, fault.at + fault.seconds)
-        at = end + chance.uniform(0.5, 9)
+        at = end + chance.uniform(1, 11)
     return [fault for fault in faults if fault.at < seconds]
 
 

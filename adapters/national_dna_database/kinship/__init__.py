@@ -1,0 +1,1 @@
+"""Likelihood ratios of parent and child from STR profiles: pure mathematics, no I/O."""

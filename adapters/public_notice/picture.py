@@ -1,0 +1,90 @@
+"""Pictures for the public: decoded, checked, and encoded anew from their pixels, so that nothing else comes along.
+
+A photograph's file says more than the photograph: where it was taken, by whose telephone, sometimes a whole second
+picture (the Exif thumbnail shows what was cut away). Nothing is filtered out here; only pixels are carried over.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from typing import Final, NamedTuple
+
+from PIL import Image, ImageOps
+
+from adapters.photos import media_type_of
+from adapters.validate import MAX_PHOTO_BYTES
+
+MEDIA_TYPE: Final = "image/jpeg"
+MAX_PIXELS: Final = 25_000_000
+"""Of a picture that is decoded: a small file can hold a very large one."""
+MAX_SIDE: Final = 1080
+"""Of a picture that is written."""
+_QUALITY: Final = 85
+_PAPER: Final = (238, 236, 231)
+"""What shows through a transparent picture."""
+_OPAQUE: Final = frozenset({"RGB", "L", "CMYK"})
+_SCALED_AS_THEY_ARE: Final = _OPAQUE | {"RGBA"}
+"""Palettes and single bits are made colours first: there is nothing between two entries of a palette."""
+_FORMATS: Final = ("JPEG", "PNG")
+_BROKEN: Final = (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, KeyError, OverflowError)
+"""What the decoders raise on files that are not what they seem."""
+
+
+class Picture(NamedTuple):
+    """A JPEG without metadata, and its size in pixels."""
+
+    content: bytes
+    width: int
+    height: int
+
+
+def clean_picture(content: bytes) -> Picture | str:
+    """A picture's pixels, upright and bounded, as a new JPEG; or the code of why it is refused.
+
+    Codes: PICTURE_TOO_LARGE (bytes or pixels), PICTURE_TYPE (neither JPEG nor PNG), PICTURE_BROKEN.
+    """
+    if len(content) > MAX_PHOTO_BYTES:
+        return "PICTURE_TOO_LARGE"
+    if media_type_of(content) is None:
+        return "PICTURE_TYPE"
+    try:
+        with warnings.catch_warnings():
+            # The library warns of odd metadata, which is dropped, and of sizes above ours, which are refused.
+            warnings.simplefilter("ignore")
+            return _decode(content)
+    except Image.DecompressionBombError:
+        return "PICTURE_TOO_LARGE"
+    except _BROKEN:
+        return "PICTURE_BROKEN"
+
+
+def _decode(content: bytes) -> Picture | str:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as source:
+        # The size stands in the header: this is known before a single pixel is.
+        if source.width * source.height > MAX_PIXELS:
+            return "PICTURE_TOO_LARGE"
+        return _encode(_flat(source))
+
+
+def _flat(source: Image.Image) -> Image.Image:
+    """A new image, with pixels and nothing else: the library hands metadata from copy to copy."""
+    if source.mode not in _SCALED_AS_THEY_ARE:
+        source = source.convert("RGBA")
+    # Of the file itself, because a JPEG's decoder can leave out at once what is too fine.
+    source.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    upright = ImageOps.exif_transpose(source)
+    flat = Image.new("RGB", upright.size, _PAPER)
+    if upright.mode in _OPAQUE:
+        flat.paste(upright.convert("RGB"))
+    else:
+        upright = upright.convert("RGBA")
+        flat.paste(upright, mask=upright.getchannel("A"))
+    return flat
+
+
+def _encode(image: Image.Image) -> Picture:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
+    return Picture(out.getvalue(), image.width, image.height)

@@ -1,0 +1,37 @@
+"""Checkpoints for tests of boards: signed over trees whose leaves are made up."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note
+from broker.core.merkle import CompactRange
+from broker.ports import LeafRow, TreeExtension, TreeHead
+from tests.support.kafkalog import TRUST_DOMAIN
+
+if TYPE_CHECKING:
+    from broker.core.streams import StreamPartition
+    from broker.ports import CheckpointBoard
+    from broker.trust.signing import Ed25519NoteSigner
+
+
+def signed_extension(
+    signer: Ed25519NoteSigner, partition: StreamPartition, begin: int, end: int, *, lie: bytes = b""
+) -> TreeExtension:
+    """What extends the tree of ``begin`` leaves to ``end``; with a ``lie`` its leaves are others."""
+    leaves = [LeafRow(at, 1000 + at, sha256(b"leaf %d" % at + lie).digest()) for at in range(end)]
+    tree = CompactRange()
+    for leaf in leaves:
+        tree.append(leaf.hash)
+    text = Checkpoint(checkpoint_origin(TRUST_DOMAIN, partition), end, tree.root()).marshal()
+    note = marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
+    return TreeExtension(leaves[begin:], (), TreeHead(end, note, 2000 + end))
+
+
+async def followed(board: CheckpointBoard, *partitions: StreamPartition) -> None:
+    """Return once this process follows all of these."""
+    async with asyncio.timeout(30):
+        while not all(map(board.follows, partitions)):  # noqa: ASYNC110 - the port has no event for it
+            await asyncio.sleep(0.02)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapters.public_notice.history import Board, Filed, fold, sent_at
+from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, closure, correction, filed, notice, record_id
+
+NOW = datetime.fromtimestamp(EPOCH_SECONDS, UTC) + timedelta(days=1)
+
+
+def board(*items: Filed, now: datetime = NOW) -> Board:
+    """The board, which must not depend on the order in which files are found."""
+    first = fold(items, now)
+    for order in itertools.permutations(items):
+        assert fold(order, now) == first
+    return first
+
+
+def shown(found: Board) -> list[str]:
+    return [standing.current.record_id for standing in found.shown]
+
+
+def codes(found: Board) -> list[str]:
+    return [issue.code for issue in found.issues]
+
+
+PUBLISHED = filed(notice(), 0)
+UPDATED = filed(notice(action="UPDATE"), 1)
+
+
+def test_a_published_notice_is_shown_and_the_newest_stands_first() -> None:
+    assert shown(board(PUBLISHED, filed(notice(2), 1))) == [record_id(1), record_id(0)]
+
+
+def test_an_update_is_shown_in_place_of_the_earlier_one() -> None:
+    found = board(PUBLISHED, UPDATED)
+    assert shown(found) == [record_id(1)]
+    assert [version.record_id for version in found.shown[0].versions] == [record_id(0), record_id(1)]
+
+
+def test_an_update_without_an_earlier_one_is_shown() -> None:
+    assert shown(board(UPDATED)) == [record_id(1)]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        filed(notice(action="WITHDRAW"), 2),
+        filed(correction(record_id(0)), 2),
+        filed(correction(record_id(1), "ERASE"), 2),
+        filed(correction(record_id(1), "AMEND"), 2),
+        filed(correction(record_id(1), "UNSPECIFIED"), 2),
+        filed(closure(), 2),
+        filed(closure(), 2, "another-case", in_reply_to=record_id(1)),
+    ],
+    ids=["withdrawn", "first withdrawn", "erased", "amended", "corrected", "closed", "closure answers it"],
+)
+def test_whatever_ends_a_notice_takes_it_from_the_board(end: Filed) -> None:
+    found = board(PUBLISHED, UPDATED, end)
+    assert shown(found) == []
+    (gone,) = found.gone
+    assert gone.end is not None
+    assert (gone.end.record_id, gone.end.when) == (record_id(2), sent_at(record_id(2)))
+
+
+@pytest.mark.parametrize("kind", ["WITHDRAW", "ERASE"])
+def test_what_withdraws_the_record_that_a_notice_answers_takes_the_notice_too(kind: str) -> None:
+    answering = filed(notice(), 1, in_reply_to=record_id(0))
+    assert shown(board(answering, filed(correction(record_id(0), kind), 2))) == []
+
+
+def test_what_amends_the_record_that_a_notice_answers_leaves_the_notice() -> None:
+    answering = filed(notice(), 1, in_reply_to=record_id(0))
+    assert shown(board(answering, filed(correction(record_id(0), "AMEND"), 2))) == [record_id(1)]
+
+
+def test_a_clock_that_is_slow_does_not_save_a_notice_from_its_correction_or_closure() -> None:
+    late = filed(notice(), 5)
+    for end in (filed(correction(record_id(5)), 1), filed(closure(), 1)):
+        assert shown(board(late, end)) == []
+
+
+def test_the_end_of_one_notice_leaves_the_others() -> None:
+    other = filed(notice(2), 1, "case-2")
+    for end in (filed(closure(), 2), filed(correction(record_id(0)), 2), filed(notice(action="WITHDRAW"), 2)):
+        assert shown(board(PUBLISHED, other, end)) == [record_id(1)]
+
+
+def test_a_closure_that_was_itself_withdrawn_ends_nothing() -> None:
+    assert shown(board(PUBLISHED, filed(closure(), 1), filed(correction(record_id(1)), 2))) == [record_id(0)]
+
+
+def test_a_closure_without_a_case_ends_nothing() -> None:
+    assert shown(board(filed(notice(), 0, ""), filed(closure(), 1, ""))) == [record_id(0)]
+
+
+def test_only_publishing_shows_again_what_was_withdrawn() -> None:
+    withdrawn = filed(notice(action="WITHDRAW"), 2)
+    update = board(PUBLISHED, withdrawn, filed(notice(action="UPDATE"), 3))
+    assert (shown(update), codes(update)) == ([], ["UPDATE_AFTER_END"])
+    again = board(PUBLISHED, withdrawn, filed(notice(), 3))
+    assert shown(again) == [record_id(3)]
+    # It is a new message to whoever was told of the cancellation.
+    assert len(again.shown[0].versions) == 1
+
+
+def test_an_expired_notice_is_gone_and_one_to_come_is_not_shown_yet() -> None:
+    expiry = datetime.fromtimestamp(EXPIRY_SECONDS, UTC)
+    assert shown(board(PUBLISHED, now=expiry - timedelta(seconds=1))) == [record_id(0)]
+    (gone,) = board(PUBLISHED, now=expiry).gone
+    assert gone.end is not None
+    assert (gone.end.record_id, gone.end.when) == ("", expiry)
+    early = board(PUBLISHED, now=datetime.fromtimestamp(EPOCH_SECONDS - 1, UTC))
+    assert (early.shown, early.gone) == ((), ())
+
+
+def test_a_notice_without_an_expiry_stays() -> None:
+    assert shown(board(filed(notice(expires_at=None), 0), now=NOW + timedelta(days=20_000))) == [record_id(0)]
+
+
+def test_an_update_to_come_leaves_the_earlier_one_until_then() -> None:
+    update = notice(action="UPDATE")
+    update.effective_at.seconds += 10 * 86400
+    assert shown(board(PUBLISHED, filed(update, 1))) == [record_id(0)]
+    assert shown(board(PUBLISHED, filed(update, 1), now=NOW + timedelta(days=10))) == [record_id(1)]
+
+
+def test_no_agency_can_change_the_notice_of_another() -> None:
+    for action in ("PUBLISH", "UPDATE"):
+        found = board(PUBLISHED, filed(notice(action=action), 1, publisher="someone-else"))
+        assert (shown(found), codes(found)) == ([record_id(0)], ["NOTICE_OF_ANOTHER"])
+
+
+def test_a_notice_that_does_not_say_that_it_is_public_is_not() -> None:
+    found = board(filed(notice(action="UNSPECIFIED"), 0))
+    assert (shown(found), codes(found)) == ([], ["ACTION_UNKNOWN"])
+
+
+def test_a_notice_of_a_case_with_a_record_that_cannot_be_read_is_not_shown() -> None:
+    found = fold([PUBLISHED, filed(notice(2), 1, "case-2")], NOW, frozenset({"case-1"}))
+    assert shown(found) == [record_id(1)]
+    assert codes(found) == ["NOTICE_IN_DOUBT"]
+
+
+def test_when_a_record_was_issued_is_told_by_its_id() -> None:
+    assert sent_at(record_id(3)) == datetime.fromtimestamp(EPOCH_SECONDS + 180, UTC)
+    assert sent_at("00000000-0000-4000-8000-000000000000").year == 1970

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,26 +10,45 @@ import pytest
 from tests.support.kafka import kafka_pki, running_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # kafka-python leaves the socket of a refused connection to the garbage collector, and killed nodes refuse many.
-    leak = pytest.mark.filterwarnings("ignore:unclosed <(ssl.SSLSocket|socket.socket):ResourceWarning")
-    for item in items:
-        if item.get_closest_marker("kafka") is not None:
-            item.add_marker(leak)
+_LEAK = r"unclosed <(ssl\.SSLSocket|socket\.socket)"
+"""kafka-python leaves the socket of a refused connection to the garbage collector, and killed nodes refuse many."""
+_WITH_KAFKA = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Last, when those that will not run are gone: a session without Kafka lets no leak pass.
+    on_kafka = [item for item in items if item.get_closest_marker("kafka") is not None]
+    for item in on_kafka:
+        item.add_marker(pytest.mark.filterwarnings(f"ignore:{_LEAK}:ResourceWarning"))
+    config.stash[_WITH_KAFKA] = bool(on_kafka)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    # What the last tests left is collected after them, where a test's own filters no longer hold: until the report ...
+    if session.config.stash.get(_WITH_KAFKA, False):
+        session.config.addinivalue_line("filterwarnings", f"ignore:{_LEAK}:ResourceWarning")
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # ... and at the very end, where pytest looks once more.
+    if config.stash.get(_WITH_KAFKA, False):
+        warnings.filterwarnings("ignore", _LEAK, ResourceWarning)
 
 
 @pytest.fixture(scope="session")
-def kafka_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PkiFolder]:
+def kafka_keys(tmp_path_factory: pytest.TempPathFactory) -> PkiFolder:
     """The PKI of the session's Kafka clusters."""
-    yield kafka_pki(tmp_path_factory.mktemp("kafka-pki") / "pki")
-    # The last of what was left to the garbage collector, here where it is let pass.
-    gc.collect()
+    return kafka_pki(tmp_path_factory.mktemp("kafka-pki") / "pki")
 
 
 @pytest.fixture(scope="session")

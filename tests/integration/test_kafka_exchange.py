@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import LeaseLost
+from broker.core.errors import LeaseLost, LogUnavailable
 from broker.core.streams import partition_of
 from broker.messagelog.kafka.topics import TopicSettings
+from broker.wire.status import status_of
 from certs import profiles
 from certs.kafka import AUDITOR
-from tests.support.kafkaexchange import OnKafka
+from tests.support.kafka import running_cluster
+from tests.support.kafkaexchange import NOT_SERVING, SERVING, OnKafka, health_becomes
 from tests.support.records import CODEC
 from tests.support.tampering import Administrator
 
@@ -21,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from broker.client.publisher import Publisher
     from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.core.envelope import Envelope
     from broker.core.streams import Position
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
@@ -168,6 +175,67 @@ async def test_failed_attempts_and_scattered_acknowledgements_move_with_the_part
             assert CODEC.parse_body(last.envelope.body).case_id == poison
             assert (last.position.offset, last.attempt) == (1 + len(others), 1)
             await stream.ack([last.delivery_id])
+
+
+# --- Kafka is away ---
+
+
+async def refused_for_now(publisher: Publisher, envelope: Envelope) -> None:
+    """Publishing fails in bounded time, with an error that says: try again."""
+    begun = time.monotonic()
+    with pytest.raises(LogUnavailable) as refused:
+        await publisher.publish(envelope)
+    assert time.monotonic() - begun < 15
+    assert refused.value.retriable
+    assert status_of(type(refused.value)) is grpc.StatusCode.UNAVAILABLE
+
+
+async def refused_at_the_start(kafka: OnKafka, name: str) -> None:
+    begun = time.monotonic()
+    ended = await kafka.serve(name, **kafka.sections(timeout=3))
+    assert time.monotonic() - begun < 25
+    assert ended.code == 1, ended
+    (line,) = ended.lines()
+    assert line.startswith("case-exchange: LOG_UNAVAILABLE: ")
+
+
+async def test_an_outage_of_kafka_passes_without_anybody_s_doing(
+    kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path
+) -> None:
+    with running_cluster(tmp_path / "kafka", kafka_keys, nodes=1) as cluster:
+        kafka = OnKafka(cluster, kafka_keys, pki, tmp_path)
+        # On a busy machine this outage may take longer than checkpoints may; that bound has tests of its own.
+        sections = {**kafka.sections(timeout=4), "checkpoints": {"evidence_bound_seconds": 300.0}}
+        async with kafka.broker("one", **sections) as exchange:
+            publisher, maker = await exchange.publisher(), exchange.maker()
+            await publisher.publish(maker.make())
+            await health_becomes(exchange, SERVING)
+            kept = maker.make()
+            # It hangs: connections stay open, and nothing is answered.
+            cluster.pause(1)
+            await refused_for_now(publisher, kept)
+            await health_becomes(exchange, NOT_SERVING)
+            await refused_at_the_start(kafka, "two")
+            cluster.resume(1)
+            await health_becomes(exchange, SERVING)
+            await publisher.publish(kept)
+            kept = maker.make()
+            # It is gone, and comes back as another process.
+            await asyncio.to_thread(cluster.stop)
+            await refused_for_now(publisher, kept)
+            await health_becomes(exchange, NOT_SERVING)
+            await refused_at_the_start(kafka, "two")
+            cluster.start()
+            await health_becomes(exchange, SERVING, within=60)
+            await publisher.publish(kept)
+            async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+                for _ in range(3):
+                    (delivered,) = await first(stream, 1)
+                    await stream.ack([delivered.delivery_id])
+        # What was refused and is published again stands there once.
+        assert await kafka.audited() == []
+    # While no warning counts: the client library leaves its refused connections to the collector.
+    gc.collect()
 
 
 # --- Kafka is not what it must be ---

@@ -113,7 +113,9 @@ async def run(*arguments: Any) -> Ended:
 
 async def health_becomes(exchange: Exchange, status: int, within: float = 30) -> None:
     """Return once the broker's health is this."""
-    call = health_pb2_grpc.HealthStub(await exchange.channel("shanxi-police")).Watch(health_pb2.HealthCheckRequest())
+    stub = health_pb2_grpc.HealthStub(await exchange.channel("shanxi-police"))
+    # A busy machine may take longer to connect than the client's first patience.
+    call = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
     try:
         async with asyncio.timeout(within):
             async for answer in call:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
 
 from broker.core.errors import (
     CaseExchangeError,
@@ -26,7 +27,7 @@ from broker.core.errors import (
 from broker.messagelog.kafka.handshake import BoundedContext
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 CHECKPOINTS: Final = "checkpoints"
@@ -101,7 +102,7 @@ class KafkaConnection:
             "receive_message_max_bytes": _FRAME_BYTES,
             **settings,
         }
-        return KafkaConsumer(**self._common(), **chosen)
+        return _whole(KafkaConsumer, {**self._common(), **chosen})
 
     def producer(self, **settings: Any) -> KafkaProducer:
         """An idempotent producer: acknowledged by all in-sync replicas, in order, each record once.
@@ -118,7 +119,7 @@ class KafkaConnection:
             "linger_ms": 0,
             **settings,
         }
-        return KafkaProducer(**self._common(), **chosen)
+        return _whole(KafkaProducer, {**self._common(), **chosen})
 
     def retire(self, producer: KafkaProducer) -> None:
         """Close a producer in the background: what it still has under way is acknowledged or given up first."""
@@ -142,7 +143,7 @@ class KafkaConnection:
         Raises:
             kafka.errors.KafkaError: as it comes; the caller translates it.
         """
-        return KafkaAdminClient(**self._common())
+        return _whole(KafkaAdminClient, self._common())
 
     def _common(self) -> dict[str, Any]:
         timeout_ms = int(self.timeout_seconds * _MILLISECONDS)
@@ -157,6 +158,22 @@ class KafkaConnection:
         if self.tls is not None:
             common |= {"security_protocol": "SSL", "ssl_context": self.tls.context}
         return common
+
+
+def _whole(kind: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    """A client, or nothing of it: what does not reach Kafka would leave its thread and its sockets behind."""
+    begun: list[Any] = []
+
+    def begin(**given: Any) -> Any:
+        begun.append(KafkaNetClient(**given))
+        return begun[-1]
+
+    try:
+        return kind(**settings, kafka_client=begin)
+    except BaseException:
+        for each in begun:
+            each.close()
+        raise
 
 
 _DEFECTS: Final = (kafka_errors.KafkaConfigurationError, kafka_errors.IllegalArgumentError)

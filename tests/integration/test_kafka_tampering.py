@@ -10,13 +10,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.client.subscriber import SubscribeOptions
+from broker.core.entry import NewEntry
 from broker.core.errors import EvidenceUnavailable, LogCorrupt
-from broker.messagelog.kafka.records import SEAL
+from broker.core.seal import APPEND_ID_BYTES, Sealing, append_statement, prepare_seals, value_digest
+from broker.messagelog.kafka.records import SEAL, headers_of
 from broker.messagelog.kafka.topics import TopicSettings
-from broker.trust.signing import Ed25519NoteSigner
 from deploy.kafka.segments import rewrite
 from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
+from tests.support.records import CODEC
 from tests.support.replays import replayed
 from tests.support.tampering import Administrator, Raw
 
@@ -70,6 +72,26 @@ class Honest:
             self.positions.append(self._exchange.receipts().verify(receipt).position)
             self.digests.append(envelope.record_sha256)
 
+    async def sealed_by_a_stranger(self) -> Raw:
+        """The next record of the case, right in every point but one: a key seals it that is not the exchange's."""
+        envelope, signer = self._maker.make(), self._exchange.pki.note_signer
+        body = CODEC.parse_body(envelope.body)
+        entry = NewEntry(
+            self.partition,
+            body.record_id_bytes,
+            body.kind,
+            body.case_id,
+            tuple(recipient.agency for recipient in body.recipients),
+            envelope.record_sha256,
+            CODEC.encode_envelope(envelope),
+        )
+        (honest,) = await self._exchange.broker.log.read(self.partition, 0, 1, 1)
+        sealing = Sealing(bytes(APPEND_ID_BYTES), self._exchange.clock.now_ms())
+        unsigned = prepare_seals([append_statement(entry, honest.log_id, sealing, value_digest(entry.value))])
+        signature = Ed25519PrivateKey.generate().sign(unsigned.text)
+        (seal,) = unsigned.signed(signer.key_id, sealing.append_id, signature)
+        return Raw(entry.value, entry.ordering_key.encode(), headers_of(entry, seal), sealing.at_ms)
+
 
 async def taken(stream: SubscriptionStream, count: int) -> list[Delivered]:
     """The next deliveries, each acknowledged: a case's next record comes after that."""
@@ -86,39 +108,35 @@ async def taken(stream: SubscriptionStream, count: int) -> list[Delivered]:
 # --- what is inserted ---
 
 if TYPE_CHECKING:
-    Insert = Callable[[Administrator, StreamPartition, Sequence[Raw]], Awaitable[list[Position]]]
+    Insert = Callable[[Administrator, Honest, Sequence[Raw]], Awaitable[list[Position]]]
 
 
-async def unsealed(admin: Administrator, partition: StreamPartition, stand: Sequence[Raw]) -> list[Position]:
-    """Garbage; an envelope that an agency did sign, without a seal; the same with a signature of another key."""
-    stranger = Ed25519NoteSigner("case-exchange.example/log", Ed25519PrivateKey.generate())
-    envelope = stand[0]
-    without = [(name, value) for name, value in envelope.headers if name != SEAL]
-    (seal,) = (value for name, value in envelope.headers if name == SEAL and value)
-    made_up = [*without, (SEAL, seal[:-64] + stranger.sign(b"anything"))]
+async def unsealed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
+    """Garbage; an envelope without a seal; a new one that an agency did sign, but for its seal like any other."""
+    without = [(name, value) for name, value in stand[0].headers if name != SEAL]
     return await admin.put(
-        partition,
+        honest.partition,
         Raw(b"\xff\x00 garbage"),
         Raw(None, b"a tombstone"),
         Raw(b"", b"", [("", b"")]),
-        envelope._replace(headers=without),
-        envelope._replace(headers=made_up),
+        stand[0]._replace(headers=without),
+        await honest.sealed_by_a_stranger(),
     )
 
 
-async def copies(admin: Administrator, partition: StreamPartition, stand: Sequence[Raw]) -> list[Position]:
-    return await admin.put(partition, stand[0], stand[-1], stand[0])
+async def copies(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
+    return await admin.put(honest.partition, stand[0], stand[-1], stand[0])
 
 
-async def copies_elsewhere(admin: Administrator, partition: StreamPartition, stand: Sequence[Raw]) -> list[Position]:
-    other = partition._replace(partition=1 - partition.partition)
+async def copies_elsewhere(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
+    other = honest.partition._replace(partition=1 - honest.partition.partition)
     return await admin.put(other, stand[0], stand[-1])
 
 
-async def transactions(admin: Administrator, partition: StreamPartition, stand: Sequence[Raw]) -> list[Position]:
+async def transactions(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
     """Their markers take offsets that no record ever has."""
-    first = await admin.transaction(partition, stand[0], Raw(b"garbage"), commit=False)
-    return first + await admin.transaction(partition, Raw(b"garbage"), stand[-1], commit=True)
+    first = await admin.transaction(honest.partition, stand[0], Raw(b"garbage"), commit=False)
+    return first + await admin.transaction(honest.partition, Raw(b"garbage"), stand[-1], commit=True)
 
 
 INSERTS = [unsealed, copies, copies_elsewhere, transactions]
@@ -131,7 +149,7 @@ async def test_what_is_inserted_reaches_nobody_and_is_named_while_everything_goe
     admin = Administrator(kafka)
     async with kafka.broker() as exchange:
         honest = await Honest.begin(exchange, 3)
-        inserted = await insert(admin, honest.partition, await admin.records(honest.partition))
+        inserted = await insert(admin, honest, await admin.records(honest.partition))
         await honest.publish(3)
         async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
             found = await taken(stream, len(honest.positions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
 
 from broker.core.errors import FollowerFenced
 from broker.messagelog.kafka.connection import CHECKPOINTS, translate
@@ -64,12 +64,24 @@ class Seat:
             producer.begin_transaction()
             sent = producer.send(self._connection.topic(CHECKPOINTS), partition=self._number, value=value)
             sent.get(self._connection.timeout_seconds)
-            producer.commit_transaction()
+            self._commit(producer)
         except _FENCED as error:
             message = "another process has taken this partition over"
             raise FollowerFenced(message) from error
         except KafkaError as error:
             raise translate(error) from error
+
+    def _commit(self, producer: KafkaProducer) -> None:
+        """Commit within the connection's time.
+
+        The library's own ``commit_transaction`` waits for ever, even for a sender that has ended (kafka-python 3.0.12):
+        the follower would stand still for good, and its process could not end.
+        """
+        result = producer._transaction_manager.begin_commit()  # noqa: SLF001 - there is no public way to wait less long
+        producer._sender.wakeup()  # noqa: SLF001 - likewise
+        if not result.wait(self._connection.timeout_seconds * 1000):
+            message = "the transaction was not committed in time"
+            raise KafkaTimeoutError(message)
 
     def close(self) -> None:
         """Give the seat up. What is under way ends by itself, in the background. Idempotent."""

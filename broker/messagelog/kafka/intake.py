@@ -10,13 +10,13 @@ is gone is one, unless records may expire.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from broker.core.errors import LogCorrupt, LogUnavailable
+from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -81,7 +81,13 @@ class Intake:
         self._holes = holes
         self._report = report
         self._thread = ClientThread("kafka-intake")
-        self._consumer: KafkaConsumer | None = None
+        # Aborted transactions are read too: nobody but a stranger writes them to a stream, and then they are strays.
+        self._consumer = AssignedConsumer(
+            connection,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=_POLL_MS,
+        )
         self._applied = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.failure: CaseExchangeError | None = None
@@ -145,13 +151,13 @@ class Intake:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._thread.end(self._disconnect)
+        await self._thread.end(self._consumer.drop)
 
     async def _ask(self, question: Callable[[], dict[StreamPartition, int]]) -> dict[StreamPartition, int]:
         try:
             return await self._thread.call(question)
         except KafkaError as error:
-            await self._thread.call(self._disconnect)
+            await self._thread.call(self._consumer.drop)
             raise translate(error) from error
 
     def _begins_and_ends(self) -> dict[StreamPartition, int]:
@@ -181,7 +187,7 @@ class Intake:
                     await asyncio.shield(self._apply(batch))
             except LogUnavailable as error:
                 # What could not be applied is read again.
-                await self._thread.call(self._disconnect)
+                await self._thread.call(self._consumer.drop)
                 self._report(error)
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for the log must learn of it
@@ -200,23 +206,7 @@ class Intake:
     # --- in the thread ---
 
     def _connect(self) -> KafkaConsumer:
-        if self._consumer is None:
-            # Aborted transactions are read too: nobody but a stranger writes them to a stream, and then they are
-            # strays.
-            self._consumer = self._connection.consumer(
-                fetch_max_bytes=_FETCH_BYTES, max_partition_fetch_bytes=_FETCH_BYTES, fetch_max_wait_ms=_POLL_MS
-            )
-            self._consumer.assign(list(self._topics))
-            for topic, partition in self._topics.items():
-                self._consumer.seek(topic, self._next[partition])
-        return self._consumer
-
-    def _disconnect(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            # A cluster that does not answer may make this fail too; reading goes on with a new one.
-            with contextlib.suppress(KafkaError):
-                consumer.close(autocommit=False, timeout_ms=1000)
+        return self._consumer.at({topic: self._next[partition] for topic, partition in self._topics.items()})
 
     def _poll(self) -> _Batch:
         try:

@@ -178,16 +178,14 @@ class KafkaLog:
         for entry, offset in produced:
             offsets[entry.partition] = max(offsets.get(entry.partition, 0), offset + 1)
         placed = await self._placed(list(fresh), offsets)
-        own = {entry.record_id: (entry.partition, offset) for entry, offset in produced}
+        own = {entry.record_id: offset for entry, offset in produced}
         appended = []
         for entry in entries:
             place = known.get(entry.record_id) or placed[entry.record_id]
-            at = (place.position.stream_partition, place.position.offset)
             # Another process may have come first; and of two in one call, the second is a duplicate of the first.
-            first_in_call = fresh.get(entry.record_id) is entry
-            mine = own.get(entry.record_id)
-            fresh_here = first_in_call and mine is not None and mine[1] in {at[1], OFFSET_UNKNOWN}
-            appended.append(place._replace(duplicate=not fresh_here))
+            first = fresh.get(entry.record_id) is entry
+            ours = first and own[entry.record_id] in {place.position.offset, OFFSET_UNKNOWN}
+            appended.append(place._replace(duplicate=not ours))
         return appended
 
     async def _placed(

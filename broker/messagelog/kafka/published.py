@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
@@ -11,6 +10,7 @@ from kafka.errors import KafkaError
 
 from broker.core.checkpoint import Checkpoint, checkpoint_origin, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid
+from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, translate
 from broker.messagelog.kafka.extensions import decode_extension
 from broker.messagelog.kafka.thread import ClientThread
@@ -49,7 +49,7 @@ class PublishedCheckpoints:
         self._keys = keys
         self._report = report
         self._thread = ClientThread("kafka-published")
-        self._consumer: KafkaConsumer | None = None
+        self._consumer = AssignedConsumer(connection, isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
         self._next = dict.fromkeys(partitions, 0)
         self._kept: dict[StreamPartition, dict[int, TreeExtension]] = {partition: {} for partition in partitions}
         self._moved = asyncio.Event()
@@ -86,7 +86,7 @@ class PublishedCheckpoints:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._thread.end(self._disconnect)
+        await self._thread.end(self._consumer.drop)
 
     async def _reached(self, ends: dict[StreamPartition, int]) -> None:
         while any(self._next[partition] < end for partition, end in ends.items()):
@@ -100,7 +100,7 @@ class PublishedCheckpoints:
         try:
             return await self._thread.call(ask)
         except KafkaError as error:
-            await self._thread.call(self._disconnect)
+            await self._thread.call(self._consumer.drop)
             raise translate(error) from error
 
     async def _run(self) -> None:
@@ -108,7 +108,7 @@ class PublishedCheckpoints:
             try:
                 await self._thread.call(self._poll)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is said and tried again
-                await self._thread.call(self._disconnect)
+                await self._thread.call(self._consumer.drop)
                 self._report(translate(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             moved, self._moved = self._moved, asyncio.Event()
@@ -117,19 +117,7 @@ class PublishedCheckpoints:
     # --- in the thread ---
 
     def _connect(self) -> KafkaConsumer:
-        if self._consumer is None:
-            self._consumer = self._connection.consumer(isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
-            self._consumer.assign(list(self._topics))
-            for topic, partition in self._topics.items():
-                self._consumer.seek(topic, self._next[partition])
-        return self._consumer
-
-    def _disconnect(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            # A cluster that does not answer may make this fail too; reading goes on with a new one.
-            with contextlib.suppress(KafkaError):
-                consumer.close(autocommit=False, timeout_ms=1000)
+        return self._consumer.at({topic: self._next[partition] for topic, partition in self._topics.items()})
 
     def _poll(self) -> None:
         consumer = self._connect()

@@ -23,11 +23,9 @@ from broker.core.bundle import (
     RevocationListFile,
     StrayRecord,
 )
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, DirectoryVersion, error
 from broker.core.judge import BatchJudge
-from broker.trust.signing import note_verifier
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
 from broker.wire.frames import frame_from
@@ -63,7 +61,12 @@ def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], No
             trust, passed_over = trust.sifted()
             versions = trust.versions()
             from_ms = versions[0].in_force_from_ms
-            audit = BundleAudit(header, versions[-1].directory, _log_keys(versions), directories_from_ms=from_ms)
+            audit = BundleAudit(
+                header,
+                versions[-1].directory,
+                log_verifiers([version.directory for version in versions]),
+                directories_from_ms=from_ms,
+            )
             for finding in passed_over:
                 audit.add(finding)
             _check_authorities(audit, trust, versions)
@@ -131,11 +134,6 @@ def _check_authorities(audit: BundleAudit, trust: Trust, versions: list[Director
     listed = {authority for version in versions for authority in version.directory.signing_authorities}
     if not set(trust.authorities) <= listed:
         audit.add(error("CERTIFICATE_INVALID", "the bundle holds an authority that no signed directory names"))
-
-
-def _log_keys(versions: list[DirectoryVersion]) -> dict[tuple[str, bytes], Callable[[bytes, bytes], bool]]:
-    keys = [VerifierKey.parse(text) for version in versions for text in version.directory.log_keys]
-    return {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
 
 
 def _follow(

@@ -26,6 +26,7 @@ from broker.core.bundle import (
 from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, DirectoryVersion, error
 from broker.core.judge import BatchJudge
+from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
 from broker.wire.frames import frame_from
@@ -61,12 +62,8 @@ def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], No
             trust, passed_over = trust.sifted()
             versions = trust.versions()
             from_ms = versions[0].in_force_from_ms
-            audit = BundleAudit(
-                header,
-                versions[-1].directory,
-                log_verifiers([version.directory for version in versions]),
-                directories_from_ms=from_ms,
-            )
+            verifiers = log_verifiers([version.directory for version in versions])
+            audit = BundleAudit(header, versions[-1].directory, verifiers, directories_from_ms=from_ms)
             for finding in passed_over:
                 audit.add(finding)
             _check_authorities(audit, trust, versions)

@@ -10,12 +10,12 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -72,14 +72,18 @@ class Limits:
     """How much of a file is read.
 
     Attributes:
-        bytes: of the file.
-        records: in the file.
+        bytes: of a file that is read whole.
+        records: in it.
+        streamed_bytes: of a file that is read as a stream (``StreamingAdapter``).
+        streamed_records: in it.
         field_characters: in one field.
         depth: of nested elements.
     """
 
     bytes: int = 64 * 1024 * 1024
     records: int = 100_000
+    streamed_bytes: int = 4 * 1024 * 1024 * 1024
+    streamed_records: int = 20_000_000
     field_characters: int = 20_000
     depth: int = 32
 
@@ -159,6 +163,38 @@ class Adapter(Protocol):
         """Write records of the kinds that it encodes."""
 
 
+@runtime_checkable
+class StreamingAdapter(Adapter, Protocol):
+    """A format whose files may be larger than memory: its records are told one after the other."""
+
+    def stream(
+        self, file: BinaryIO, attachments: Mapping[str, bytes], limits: Limits
+    ) -> Iterator[DecodedRecord | Issue]:
+        """What ``decode`` tells of a file, in the file's order, in memory that does not grow with the file.
+
+        A REJECT_FILE issue may come after records, and is the last thing that comes: the whole file is refused, and
+        what came before it does not count.
+
+        Args:
+            file: seekable, and read more than once. It stays as it is, and open, while it is read.
+            attachments: the files that it may refer to, by name.
+            limits: of which ``streamed_bytes`` and ``streamed_records`` count here.
+        """
+
+
+def collect(items: Iterable[DecodedRecord | Issue], source_sha256: bytes) -> Decoded:
+    """A stream as a whole: what a streaming adapter's ``decode`` returns."""
+    records: list[DecodedRecord] = []
+    issues: list[Issue] = []
+    for item in items:
+        if isinstance(item, DecodedRecord):
+            records.append(item)
+        else:
+            issues.append(item)
+    rejected = any(issue.severity is Severity.REJECT_FILE for issue in issues)
+    return Decoded(() if rejected else tuple(records), tuple(issues), source_sha256)
+
+
 class IssueList:
     """Collects issues; what a decoder writes into."""
 
@@ -180,6 +216,11 @@ class IssueList:
     def info(self, code: str, locator: str, message: str) -> None:
         """Worth knowing."""
         self.items.append(Issue(Severity.INFO, code, locator, message))
+
+    def taken(self) -> list[Issue]:
+        """What was collected since this was called last: for a stream, which tells issues as it goes."""
+        items, self.items = self.items, []
+        return items
 
     def decoded(self, records: Sequence[DecodedRecord], content: bytes) -> Decoded:
         """Close the list over what was read."""

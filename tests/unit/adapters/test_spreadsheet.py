@@ -1,0 +1,131 @@
+"""Workbooks from strangers: what is read, and what is refused before it is parsed."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import date, datetime
+
+import pytest
+from openpyxl import Workbook
+
+from adapters import spreadsheet
+from adapters.base import IssueList, Limits
+from adapters.spreadsheet import is_rounded, read_sheets, serial_date, text_of, write_sheet
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def rows_of(content: bytes, limits: Limits | None = None) -> tuple[list[list[tuple[object, ...]]], list[str]]:
+    issues = IssueList()
+    sheets = [[tuple(row) for row in sheet.rows] for sheet in read_sheets(content, limits or Limits(), issues)]
+    return sheets, [issue.code for issue in issues.items]
+
+
+def with_part(content: bytes, name: str, data: bytes) -> bytes:
+    """A copy of a workbook in which one part is another."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for part in old.namelist():
+            new.writestr(part, data if part == name else old.read(part))
+    return out.getvalue()
+
+
+def sheet_of(inner: str) -> bytes:
+    """A workbook whose only sheet has these rows, as XML."""
+    ns = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    return with_part(
+        write_sheet("a", [["x"]]), SHEET, f'<worksheet xmlns="{ns}"><sheetData>{inner}</sheetData></worksheet>'.encode()
+    )
+
+
+def test_what_is_written_is_read_again_as_the_same_texts_and_the_same_rows_give_the_same_bytes() -> None:
+    rows = [["案件编号", "XM"], ["SYN-1", "测试儿童甲𠮷"], ["=1+1", "0012"]]
+    content = write_sheet("案件", rows)
+    assert rows_of(content) == ([[(1, tuple(rows[0])), (2, tuple(rows[1])), (3, tuple(rows[2]))]], [])
+    assert content == write_sheet("案件", rows)
+
+
+def test_a_text_that_looks_like_a_formula_is_written_as_a_text() -> None:
+    with zipfile.ZipFile(io.BytesIO(write_sheet("a", [["=HYPERLINK(1)"]]))) as archive:
+        assert b"<f>" not in archive.read(SHEET)
+
+
+def test_dates_numbers_and_gaps_are_read_as_they_are_and_hidden_sheets_are_not() -> None:
+    book = Workbook()
+    sheet = book.worksheets[0]
+    sheet["B3"] = datetime(2026, 11, 10)  # noqa: DTZ001
+    sheet["D3"] = 440308199901101512
+    book.create_sheet("hidden").sheet_state = "hidden"
+    out = io.BytesIO()
+    book.save(out)
+    ((row,),), codes = rows_of(out.getvalue())
+    number, cells = row
+    assert (number, codes) == (3, [])
+    assert cells[:3] == (None, datetime(2026, 11, 10), None)  # noqa: DTZ001
+    assert is_rounded(cells[3])  # type: ignore[arg-type]
+
+
+def test_values_become_text_without_anything_added() -> None:
+    moment = datetime(2026, 11, 10, 8, 30)  # noqa: DTZ001
+    found = [text_of(item) for item in (None, True, 3.0, 3.5, 7, " a ", moment, moment.replace(hour=0, minute=0))]
+    assert found == ["", "TRUE", "3", "3.5", "7", "a", "2026-11-10T08:30:00", "2026-11-10"]
+
+
+def test_a_serial_number_is_a_day_only_where_the_system_of_1900_is_sound() -> None:
+    assert serial_date(46336) == date(2026, 11, 10)
+    assert serial_date(61) == date(1900, 3, 1)
+    assert serial_date(60) is None
+    assert serial_date(2_958_466) is None
+    assert serial_date(float("nan")) is None
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_whatever_it_says_of_its_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spreadsheet, "MAX_UNPACKED_BYTES", 1_000_000)
+    bomb = with_part(write_sheet("a", [["x"]]), SHEET, bytes(2_000_000))
+    assert rows_of(bomb) == ([], ["XLSX_UNPACKS_TOO_LARGE"])
+
+
+def test_an_archive_of_too_much_markup_or_too_many_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = write_sheet("a", [["x"]] * 100)
+    monkeypatch.setattr(spreadsheet, "MAX_MARKUP", 100)
+    assert rows_of(content) == ([], ["XLSX_UNPACKS_TOO_LARGE"])
+    monkeypatch.undo()
+    monkeypatch.setattr(spreadsheet, "MAX_PARTS", 3)
+    assert rows_of(content) == ([], ["XLSX_UNPACKS_TOO_LARGE"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 and nothing more",
+        write_sheet("a", [["x"]])[:-40],
+        with_part(write_sheet("a", [["x"]]), SHEET, b'<!DOCTYPE a [<!ENTITY b "c">]><worksheet>&b;</worksheet>'),
+        with_part(write_sheet("a", [["x"]]), SHEET, b"<worksheet><sheetData><row>"),
+        with_part(write_sheet("a", [["x"]]), "xl/workbook.xml", b"<workbook/>"),
+        with_part(write_sheet("a", [["x"]]), "[Content_Types].xml", b""),
+        sheet_of('<row r="x"><c r="A1" t="inlineStr"><is><t>a</t></is></c></row>'),
+        sheet_of('<row r="1"><c r="A1" t="s"><v>99</v></c></row>'),
+    ],
+)
+def test_a_damaged_workbook_is_refused_and_nothing_raises(content: bytes) -> None:
+    sheets, codes = rows_of(content)
+    assert not any(sheets)
+    assert codes == ["XLSX_MALFORMED"]
+
+
+def test_a_claimed_row_number_does_not_make_a_sheet_long() -> None:
+    far = sheet_of('<row r="1"><c r="A1"><v>1</v></c></row><row r="99999999999"><c r="A99999999999"><v>1</v></c></row>')
+    assert rows_of(far) == ([[(1, (1,))]], [])
+
+
+def test_limits_on_rows_columns_and_cells_hold() -> None:
+    assert rows_of(write_sheet("a", [["x"]] * 3), Limits(records=2))[1] == ["TOO_MANY_RECORDS"]
+    assert rows_of(write_sheet("a", [["x"] * 257]))[1] == ["ROW_TOO_WIDE"]
+    assert rows_of(write_sheet("a", [["x" * 9], ["y"]]), Limits(field_characters=8)) == (
+        [[(2, ("y",))]],
+        ["FIELD_TOO_LONG"],
+    )
+    assert rows_of(write_sheet("a", [["x"]]), Limits(bytes=10))[1] == ["FILE_TOO_LARGE"]

@@ -11,14 +11,18 @@ from openpyxl import Workbook
 
 from adapters import spreadsheet
 from adapters.base import IssueList, Limits
-from adapters.spreadsheet import is_rounded, read_sheets, serial_date, text_of, write_sheet
+from adapters.spreadsheet import Value, is_rounded, read_sheets, serial_date, text_of, write_sheet
 
 SHEET = "xl/worksheets/sheet1.xml"
 
 
-def rows_of(content: bytes, limits: Limits | None = None) -> tuple[list[list[tuple[object, ...]]], list[str]]:
+def rows_of(
+    content: bytes, limits: Limits | None = None
+) -> tuple[list[list[tuple[int, tuple[Value, ...]]]], list[str]]:
     issues = IssueList()
-    sheets = [[tuple(row) for row in sheet.rows] for sheet in read_sheets(content, limits or Limits(), issues)]
+    sheets = [
+        [(row.number, row.cells) for row in sheet.rows] for sheet in read_sheets(content, limits or Limits(), issues)
+    ]
     return sheets, [issue.code for issue in issues.items]
 
 
@@ -63,7 +67,7 @@ def test_dates_numbers_and_gaps_are_read_as_they_are_and_hidden_sheets_are_not()
     number, cells = row
     assert (number, codes) == (3, [])
     assert cells[:3] == (None, datetime(2026, 11, 10), None)  # noqa: DTZ001
-    assert is_rounded(cells[3])  # type: ignore[arg-type]
+    assert is_rounded(cells[3])
 
 
 def test_values_become_text_without_anything_added() -> None:

@@ -100,16 +100,18 @@ def _ministry() -> Member:
         "Ministry (sample)",
         "gateway",
         publish={
-            "PublicNotice": _to(*_POLICE, NGO),
-            "Closure": _to(*_POLICE, LAB, NGO),
-            "Correction": _to(*_POLICE, LAB, NGO),
+            # Its own notices, and what ends them, come back to it: the notice board is made from what was delivered.
+            "PublicNotice": _to(*_POLICE, NGO, MINISTRY),
+            "Closure": _to(*_POLICE, LAB, NGO, MINISTRY),
+            "Correction": _to(*_POLICE, LAB, NGO, MINISTRY),
         },
         receive={
             "CaseRecord": _from(*_POLICE, NGO),
             "Tip": _from(NGO),
             "NoMatchResult": _from(LAB),
-            "Closure": _from(*_POLICE),
-            "Correction": _from(*_POLICE, LAB, NGO),
+            "PublicNotice": _from(MINISTRY),
+            "Closure": _from(*_POLICE, MINISTRY),
+            "Correction": _from(*_POLICE, LAB, NGO, MINISTRY),
         },
         replay={},
     )

@@ -8,7 +8,9 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from board import BROWSERS, take_pictures
 from stage import EmbeddedStage, KafkaStage
 from world import AUDIT, INPUT, LAB, MINISTRY, NGO, POLICE, DemoFailed, World
 
@@ -16,6 +18,8 @@ from deploy.kafka.errors import KafkaFailed
 
 SHANXI, HEBEI = POLICE
 STAGES = {"embedded": EmbeddedStage, "kafka": KafkaStage}
+PROFILES = "profiles.cmf.xml"
+FREQUENCIES = Path(__file__).parents[2] / "adapters/national_dna_database/samples/frequencies-synthetic.toml"
 NAME = "测试儿童甲𠮷"
 """The synthetic child's name: what must not be where it is not allowed."""
 
@@ -38,6 +42,12 @@ def check(text: str, holds: object) -> None:
 def holds_name(path: Path) -> bool:
     data = path.read_bytes()
     return NAME.encode() in data or NAME.encode("gb18030") in data
+
+
+def record_in(path: Path) -> dict[str, Any]:
+    """The record that a file of the format record-json holds."""
+    record: dict[str, Any] = json.loads(path.read_text())["records"][0]["record"]
+    return record
 
 
 def rescue(world: World) -> None:
@@ -69,7 +79,7 @@ def type_samples(world: World) -> None:
         "3",
         "The laboratory types the samples; its system exports CODIS CMF. Profiles stay in the laboratory's audience.",
     )
-    world.drop(LAB, "profiles.cmf.xml")
+    world.drop(LAB, PROFILES)
     profiles = world.wait_for(LAB, "StrProfile", 3)
     check(
         "three profiles came back to the laboratory alone",
@@ -85,18 +95,43 @@ def type_samples(world: World) -> None:
     check("an NGO that asks for profiles is refused: RIGHT_DENIED", "RIGHT_DENIED" in refused)
 
 
-def match(world: World) -> None:
-    step("4a", "A search hits: a candidate, then confirmed after the re-test. Shanxi closes the case.")
-    world.drop(LAB, "match-candidate.json")
+def search(world: World) -> None:
+    step(
+        "4a", "The laboratory searches: children among parents, parents among children. One of the children has a hit."
+    )
+    folder = world.root / LAB / "typed"
+    folder.mkdir()
+    basis = "--frequencies", FREQUENCIES
+    database, inbox = world.root / LAB / "profiles.db", world.root / LAB / "inbox"
+    world.start("laboratory", "dna", "watch", folder, "--database", database, "--results", inbox, *basis)
+    world.put(folder, PROFILES, (INPUT / PROFILES).read_bytes())
     for agency in POLICE:
-        world.wait_for(agency, "MatchNotification", 1)
-    world.drop(LAB, "match-confirmed.json")
+        (candidate,) = world.wait_for(agency, "MatchNotification", 1)
+    found = record_in(candidate)
+    say(f"   found: a likelihood ratio of {found['likelihoodRatio']} over {found['lociCompared']} loci,")
+    say(f"   by {found['search']['frequencyTable']}")
+    check(
+        "both provinces were told of a CANDIDATE, by barcodes and the ratio, and of nobody's name",
+        found["stage"] == "MATCH_STAGE_CANDIDATE" and not holds_name(candidate),
+    )
+    child, mother = found["barcodes"]
+    who = "--child", child, "--mother", mother
+    told = world.run("dna", "check", INPUT / PROFILES, *basis, *who, "--match", candidate)
+    check("whoever is shown the two profiles computes the same figure", told.splitlines()[-1] == "as notified")
+
+
+def confirm(world: World) -> None:
+    say("   The re-test confirms it. Shanxi closes the case.")
+    candidate = record_in(world.outbox(HEBEI, "MatchNotification")[0])
+    confirmed = {"kind": "MatchNotification", "caseReference": candidate["barcodes"][0]}
+    confirmed["record"] = {**candidate, "stage": "MATCH_STAGE_CONFIRMED"}
+    world.put(world.root / LAB / "inbox", "match-confirmed.json", json.dumps({"records": [confirmed]}).encode())
     for agency in POLICE:
-        first, second = world.wait_for(agency, "MatchNotification", 2)
-        stages = [json.loads(path.read_text())["records"][0]["record"]["stage"] for path in (first, second)]
+        both = world.wait_for(agency, "MatchNotification", 2)
+        stages = [record_in(path)["stage"] for path in both]
         check(
-            f"{agency} was told CANDIDATE, then CONFIRMED, in that order, by number and likelihood ratio",
-            stages == ["MATCH_STAGE_CANDIDATE", "MATCH_STAGE_CONFIRMED"] and not holds_name(second),
+            f"{agency} was told CANDIDATE, then CONFIRMED, in that order",
+            stages == ["MATCH_STAGE_CANDIDATE", "MATCH_STAGE_CONFIRMED"],
         )
     world.drop(SHANXI, "closure.json")
     told = [world.wait_for(agency, "Closure", 1) for agency in (HEBEI, MINISTRY, LAB, NGO)]
@@ -107,9 +142,9 @@ def appeal(world: World) -> None:
     step(
         "4b", "No hit for the second child: the ministry approves a public notice, and the NGO's PFIF feed carries it."
     )
-    world.drop(LAB, "no-match.json")
-    world.wait_for(MINISTRY, "NoMatchResult", 1)
+    (nobody,) = world.wait_for(MINISTRY, "NoMatchResult", 1)
     world.wait_for(SHANXI, "NoMatchResult", 1)
+    check("the search goes on with every profile that comes", record_in(nobody)["standingSearch"])
     world.drop(MINISTRY, "public-notice.json")
     (notice,) = world.wait_for(NGO, "PublicNotice", 1)
     text = notice.read_text()
@@ -179,6 +214,22 @@ def tamper(world: World) -> None:
     check("verify ends with code 1 and names exactly that record's place", named == {tampered.position})
 
 
+def show(world: World) -> None:
+    step("9", "The ministry's notice board, made from what was delivered to it: what the public sees.")
+    site = world.root / "site"
+    made = world.run("noticeboard", "--from", world.root / MINISTRY / "outbox", "--to", site, "--exercise")
+    check("one notice is shown", "notices shown: 1, gone: 0" in made)
+    pages = [path for path in site.rglob("*") if path.is_file()]
+    (photo,) = [path for path in pages if path.suffix == ".jpg"]
+    check("the photograph is there, encoded anew without what else its file held", b"Exif" not in photo.read_bytes())
+    check("no page holds a byte of a child's name", not any(map(holds_name, pages)))
+    say(f"   open it: {(site / 'index.html').as_uri()}")
+    for path in (pictures := take_pictures(site, world.root)):
+        say(f"   picture: {path}")
+    if not pictures:
+        say(f"   no picture of it, for that takes a browser: {', '.join(BROWSERS)}")
+
+
 def tell(world: World) -> None:
     world.pki.mkdir()
     world.run("certs", "init", "--pki", world.pki)
@@ -193,7 +244,8 @@ def tell(world: World) -> None:
         world.edge_profile(agency, address, "terminal", PublicNotice=([NGO], "public-appeal"))
     rescue(world)
     type_samples(world)
-    match(world)
+    search(world)
+    confirm(world)
     appeal(world)
     report(world)
     correct(world)
@@ -201,12 +253,15 @@ def tell(world: World) -> None:
         world.stop(agency)
         refused = list((world.root / agency / "quarantine").iterdir())
         check(f"{agency} refused nothing and stopped in good order", not refused)
+    world.stop("laboratory")
+    check("the laboratory's search refused nothing", not list((world.root / LAB / "typed" / "quarantine").iterdir()))
     audit(world, addresses[-1])
     for name in world.stage.brokers:
         world.stop(name)
     logs = [path for path in world.root.glob("*.log") if holds_name(path) or re.search("SYN-BLD", path.read_text())]
     check("no log line of any process holds the child's name or a barcode", not logs)
     tamper(world)
+    show(world)
 
 
 def main() -> int:

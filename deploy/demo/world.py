@@ -61,8 +61,8 @@ GATEWAYS: Final[dict[str, dict[str, Any]]] = {
     MINISTRY: {
         "formats": ["record-json"],
         "outbox": "record-json",
-        "subscribe": ["CaseRecord", "Tip", "NoMatchResult", "Closure", "Correction"],
-        "routes": {"PublicNotice": ([*POLICE, NGO], "public-appeal")},
+        "subscribe": ["CaseRecord", "Tip", "NoMatchResult", "PublicNotice", "Closure", "Correction"],
+        "routes": {"PublicNotice": ([*POLICE, NGO, MINISTRY], "public-appeal")},
     },
     NGO: {
         "formats": ["pfif"],
@@ -176,13 +176,16 @@ class World:
         return path
 
     def drop(self, agency: str, *names: str) -> None:
-        """Put input files into an agency's inbox, as its own system would: whole, by renaming. Pictures go first."""
+        """Put input files into an agency's inbox, as its own system would. Pictures go first."""
         inbox = self.root / agency / "inbox"
         for name in names:
-            target = inbox / "attachments" / name if name.endswith(".png") else inbox / name
-            partial = target.with_name(f".{name}")
-            partial.write_bytes((INPUT / name).read_bytes())
-            partial.rename(target)
+            self.put(inbox / "attachments" if name.endswith(".png") else inbox, name, (INPUT / name).read_bytes())
+
+    def put(self, folder: Path, name: str, content: bytes) -> None:
+        """Put a file into a folder that somebody takes files from: whole, by renaming."""
+        partial = folder / f".{name}"
+        partial.write_bytes(content)
+        partial.rename(folder / name)
 
     def outbox(self, agency: str, kind: str) -> list[Path]:
         """The records of a kind in an agency's outbox, oldest first."""

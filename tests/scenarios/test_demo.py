@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,5 +23,8 @@ def test_the_story_runs_to_its_end_and_leaves_no_process_behind(tmp_path: Path) 
     )
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     assert done.stdout.splitlines()[-1] == "demo: complete"
+    pictures = [Path(line.split()[-1]) for line in done.stdout.splitlines() if line.strip().startswith("picture:")]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert len(pictures) == (2 if shutil.which("chromium") else 0)
     running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
     assert not [line for line in running if str(tmp_path).encode() in line]

@@ -1,0 +1,66 @@
+"""Pictures of the notice board as a visitor's browser shows it, where there is a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+from world import BOUND_SECONDS, DemoFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+_FLAGS: Final = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+)
+_WIDE: Final = "1200,900"
+
+
+def find_browser() -> str | None:
+    """The first browser that is installed and takes pictures by itself."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def take_pictures(site: Path, folder: Path) -> list[Path]:
+    """Take a picture of the board and of each notice on it, into a folder. None without a browser.
+
+    Raises:
+        DemoFailed: there is a browser, and it took no picture.
+    """
+    browser = find_browser()
+    if browser is None:
+        return []
+    pages = [site / "zh" / "index.html", *sorted(site.glob("zh/notice/*.html"))]
+    return [_take(browser, page, folder / f"notice-board-{number}.png") for number, page in enumerate(pages, start=1)]
+
+
+def _take(browser: str, page: Path, picture: Path) -> Path:
+    # Chromium's own sandbox does not run as root; the pages are ours and hold no script.
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory(prefix="case-exchange-browser-") as profile:
+        command = [browser, *_FLAGS, *sandbox, f"--user-data-dir={profile}", f"--window-size={_WIDE}"]
+        try:
+            subprocess.run(
+                [*command, f"--screenshot={picture}", page.as_uri()],
+                capture_output=True,
+                check=True,
+                timeout=2 * BOUND_SECONDS,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            message = f"{browser} took no picture of the notice board: {type(error).__name__}"
+            raise DemoFailed(message) from error
+    if not picture.is_file():
+        message = f"{browser} took no picture of the notice board"
+        raise DemoFailed(message)
+    return picture

@@ -66,6 +66,11 @@ class Issue(NamedTuple):
     locator: str
     message: str
 
+    @property
+    def refuses(self) -> bool:
+        """Whether something of the file cannot be used, or all of it."""
+        return self.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD}
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -55,7 +55,7 @@ def page(found: list[Outcome]) -> str:
     rows = [_row(folder, adapter, items) for (folder, adapter), items in sorted(groups.items())]
     total = f"\n{len(found)} files, {sum(item.records for item in found)} records.\n"
     refused = "".join(
-        f"- `{item.folder}/{item.name}`: {_codes(item, refusing=True)}\n"
+        f"- `{item.folder}/{item.name}`: {_codes(item)}\n"
         for item in found
         if any(issue.severity is Severity.REJECT_FILE for issue in item.issues) or not item.adapter
     )
@@ -76,20 +76,16 @@ def _outcome(path: Path) -> Outcome:
 def _row(folder: str, adapter: str, items: list[Outcome]) -> str:
     counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for issue in (issue for item in items for issue in item.issues):
-        counts[_refuses(issue)][issue.code] += 1
+        counts[issue.refuses][issue.code] += 1
     cells = [", ".join(f"{code} {count}" for code, count in sorted(counts[kind].items())) for kind in (False, True)]
     name = f"`{adapter}`" if adapter else "none"
     refused = cells[1] if adapter else f"FORMAT_UNKNOWN {len(items)}"
     return f"| {folder} | {name} | {len(items)} | {sum(item.records for item in items)} | {cells[0]} | {refused} |"
 
 
-def _codes(item: Outcome, *, refusing: bool) -> str:
-    codes = {issue.code for issue in item.issues if _refuses(issue) is refusing}
+def _codes(item: Outcome) -> str:
+    codes = {issue.code for issue in item.issues if issue.refuses}
     return ", ".join(sorted(codes)) or "FORMAT_UNKNOWN"
-
-
-def _refuses(issue: Issue) -> bool:
-    return issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD}
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -15,7 +16,11 @@ from adapters.public_notice.frame import Settings
 from adapters.public_notice.history import fold
 from adapters.public_notice.outbox import read_outbox
 from adapters.public_notice.site import make_site
+from adapters.registry import adapter
 from broker.core.errors import SetupInvalid
+
+_PERSONS: Final = "pfif"
+"""The format of the feed for others who list missing people, and the name of its file."""
 
 
 @click.command()
@@ -30,7 +35,7 @@ from broker.core.errors import SetupInvalid
 @click.option("--url", default="", help="The site's address, https://…/: for the feeds and alerts.")
 @click.option("--exercise", is_flag=True, help="Say on every page and in every alert that all of it is invented.")
 def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
-    """Make the notice board: pages in Chinese and English, Atom feeds, CAP alerts. Replaces the whole site at once.
+    """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts. Replaces it all at once.
 
     Run it after every delivery, or every minute: what was withdrawn or has expired is gone after one run.
     Exit codes: 0 done, 1 done, but something was left out, 2 the folders cannot be used.
@@ -45,11 +50,13 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
         found = read_outbox(outbox, Limits())
         board = fold(found.filed, now, found.doubtful_cases)
         made = make_site(board, Settings(url if not url or url.endswith("/") else f"{url}/", now, exercise))
-        replace_folder(site, made.files)
+        persons = adapter(_PERSONS).encode(made.notices, Limits())
+        replace_folder(site, {**made.files, f"{_PERSONS}.xml": persons.content})
     except OSError as error:
         message = f"{error.filename or site} cannot be used: {error.strerror}"
         raise SetupInvalid(message) from error
-    issues = (*found.issues, *made.issues)
+    # What that format has no place for is on the pages; only what it refuses is to be looked at.
+    issues = (*found.issues, *made.issues, *(issue for issue in persons.issues if issue.refuses))
     print_issues(issues)
-    click.echo(f"notices shown: {made.shown}, gone: {len(board.gone)}; {len(made.files)} files in {site}")
-    sys.exit(1 if any(issue.severity.value.startswith("reject") for issue in issues) else 0)
+    click.echo(f"notices shown: {made.shown}, gone: {len(board.gone)}; {len(made.files) + 1} files in {site}")
+    sys.exit(1 if any(issue.refuses for issue in issues) else 0)

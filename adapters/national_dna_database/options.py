@@ -104,6 +104,6 @@ def read_records(files: Iterable[Path], kind: str) -> tuple[list[DecodedRecord],
             raise InputRefused(message)
         decoded = adapter.decode(Source(content), limits)
         print_issues(decoded.issues)
-        refused |= any(issue.severity.value.startswith("reject") for issue in decoded.issues)
+        refused |= any(issue.refuses for issue in decoded.issues)
         records += [item for item in decoded.records if item.record.DESCRIPTOR.name == kind]
     return records, refused

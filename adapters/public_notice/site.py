@@ -17,6 +17,7 @@ from adapters.public_notice.icon import icon
 from adapters.public_notice.pages import Entry, Shot, help_page, list_pages, notice_page
 from adapters.public_notice.picture import MEDIA_TYPE, clean_picture
 from adapters.public_notice.words import WORDS
+from caseexchange.records.v1 import notice_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +28,15 @@ STYLE: Final = Path(__file__).parent / "style.css"
 
 
 class Site(NamedTuple):
-    """Files by path, how many notices they show, and what somebody should look at."""
+    """Files by path, how many notices they show, what somebody should look at, and the notices for other formats.
+
+    ``notices`` are what the public may have of each, pictures by their address; of one that is gone, its withdrawal.
+    """
 
     files: dict[str, bytes]
     shown: int
     issues: tuple[Issue, ...]
+    notices: tuple[notice_pb2.PublicNotice, ...]
 
 
 def make_site(board: Board, settings: Settings) -> Site:
@@ -41,7 +46,8 @@ def make_site(board: Board, settings: Settings) -> Site:
     maker.write_pages(entries)
     maker.write_alerts(entries, board.gone)
     maker.write_feeds(entries, board.gone)
-    return Site(maker.files, len(entries), (*board.issues, *maker.issues.items))
+    notices = (*map(maker.public_copy, entries), *map(_withdrawal, board.gone))
+    return Site(maker.files, len(entries), (*board.issues, *maker.issues.items), notices)
 
 
 class _Maker:
@@ -128,6 +134,20 @@ class _Maker:
             found = [self._feed_entry(entry, words.language) for entry in entries]
             self.files[f"{words.folder}/atom.xml"] = atom_feed(feed, found, ends)
 
+    def public_copy(self, entry: Entry) -> notice_pb2.PublicNotice:
+        """What the public may have of a notice, for a feed in another agency's format."""
+        notice = notice_pb2.PublicNotice()
+        notice.CopyFrom(entry.notice)
+        notice.report_to.ClearField("name")
+        for name in ("photos", "provenance"):
+            notice.ClearField(name)
+        for shot in entry.shots:
+            notice.photos.add(url=f"{self._settings.url}photos/{shot.name}", media_type=MEDIA_TYPE)
+        if self._settings.exercise:
+            for language in reversed(facts.LANGUAGES):
+                notice.texts.insert(0, notice_pb2.LocalisedText(language=language, headline=WORDS[language].exercise))
+        return notice
+
     def _feed_entry(self, entry: Entry, language: str) -> FeedEntry:
         words = WORDS[language]
         root = self._settings.url or "../"
@@ -155,6 +175,10 @@ def _references(standing: Standing) -> tuple[Reference, ...] | None:
     if not can_name(sender):
         return None
     return tuple(Reference(sender, version.record_id, version.sent) for version in standing.versions)
+
+
+def _withdrawal(standing: Standing) -> notice_pb2.PublicNotice:
+    return notice_pb2.PublicNotice(notice_id=standing.notice_id, action=notice_pb2.NOTICE_ACTION_WITHDRAW)
 
 
 def _alert_path(name: str) -> str:

@@ -93,6 +93,6 @@ def _decoded(content: bytes, limits: Limits) -> tuple[list[dna_pb2.StrProfile], 
     if adapter is None or "StrProfile" not in adapter.decodes:
         return [], [{"code": "FORMAT_UNKNOWN", "where": "file", "message": "of no format that carries profiles"}]
     decoded = adapter.decode(Source(content), limits)
-    refused = [issue for issue in decoded.issues if issue.severity.value.startswith("reject")]
+    refused = [issue for issue in decoded.issues if issue.refuses]
     profiles = [item.record for item in decoded.records if isinstance(item.record, dna_pb2.StrProfile)]
     return profiles, issue_facts(refused)

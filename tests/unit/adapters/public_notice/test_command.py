@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from lxml import etree
 
 from adapters.cli.noticeboard import noticeboard
 from broker.core.errors import SetupInvalid
@@ -36,6 +37,26 @@ def test_one_command_makes_the_site(folder: Path) -> None:
     assert (result.exit_code, result.stdout.partition(";")[0]) == (0, "notices shown: 6, gone: 0")
     assert "https://notices.example/zh/notice/" in (folder / "site" / "zh" / "atom.xml").read_text()
     assert len(pictures(folder)) == 6
+
+
+def test_the_pfif_feed_has_every_notice_by_its_number_and_of_one_that_is_gone_the_placeholder(folder: Path) -> None:
+    run(folder, "--url", "https://notices.example", "--exercise")
+    feed = etree.parse(folder / "site" / "pfif.xml").getroot()
+    persons = {person.findtext("{*}person_record_id"): person for person in feed.iterfind("{*}person")}
+    assert len(persons) == 6
+    shown = persons[notice(1).notice_id]
+    assert (shown.findtext("{*}photo_url") or "").startswith("https://notices.example/photos/")
+    assert "Exercise" in (shown.findtext("{*}description") or "")
+    assert all("NEVER-SHOWN" not in text for text in feed.itertext())
+    file_into(folder / "outbox", filed(notice(1, "WITHDRAW"), 9, "case-0"))
+    run(folder, "--url", "https://notices.example")
+    persons = {
+        person.findtext("{*}person_record_id"): person
+        for person in etree.parse(folder / "site" / "pfif.xml").getroot().iterfind("{*}person")
+    }
+    gone = persons[notice(1).notice_id]
+    fields = {etree.QName(field).localname for field in gone}
+    assert fields == {"person_record_id", "entry_date", "expiry_date", "source_date"}
 
 
 @pytest.mark.parametrize("number", range(3))

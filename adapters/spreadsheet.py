@@ -8,7 +8,9 @@ the program which wrote the file has stored with it.
 
 from __future__ import annotations
 
+import html
 import io
+import struct
 import zipfile
 import zlib
 from datetime import date, datetime, time, timedelta
@@ -42,6 +44,9 @@ Value: TypeAlias = str | int | float | bool | date | time | timedelta | None
 """What a cell holds. A number that is formatted as a date is a ``datetime``, ``time`` or ``timedelta``."""
 
 _MAGIC: Final = b"PK\x03\x04"
+_LOCAL: Final = struct.Struct("<4sHHHHHIIIHH")
+"""A part's local header (APPNOTE.TXT 4.3.7): its fourth field is the method, then come sizes and lengths of names."""
+_HEAD_BYTES: Final = 1 << 20
 _CHUNK: Final = 1 << 16
 _BLANK_ROWS: Final = 10_000
 """So many rows without a value, one after the other, are the end of a sheet: a file can claim a row number at will."""
@@ -86,6 +91,36 @@ class Sheet(NamedTuple):
 def is_workbook(content: bytes) -> bool:
     """Whether a file that begins like this may be a workbook. Cheap; any zip archive begins like one."""
     return content.startswith(_MAGIC)
+
+
+def holds_any(content: bytes, words: Iterable[str]) -> bool:
+    """Whether a workbook that begins like this holds one of these words, as far as its beginning can be unpacked.
+
+    Cheap and bounded, so that one agency's workbook is told from another's by a label of its columns. A workbook that
+    keeps its texts far behind (in xl/sharedStrings.xml) may not show them.
+    """
+    text = "".join(_head_parts(content[:_CHUNK]))
+    return any(word in text for word in words)
+
+
+def _head_parts(content: bytes) -> Iterator[str]:
+    at, left = 0, _HEAD_BYTES
+    while content.startswith(_MAGIC, at) and len(content) >= at + _LOCAL.size and left > 0:
+        *_, method, _, _, _, packed, _, name, extra = _LOCAL.unpack_from(content, at)
+        start = at + _LOCAL.size + name + extra
+        if method != zipfile.ZIP_DEFLATED:
+            at = start + packed
+            continue
+        stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            piece = stream.decompress(content[start:], left)
+        except zlib.error:
+            return
+        left -= len(piece)
+        # Characters may stand as numbers: &#32534;
+        yield html.unescape(piece.decode(errors="replace"))
+        # Where a part is not yet at its end, there is no next one; a descriptor may stand between two.
+        at = content.find(_MAGIC, len(content) - len(stream.unused_data)) if stream.eof else len(content)
 
 
 def read_sheets(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Sheet]:

@@ -64,13 +64,27 @@ def _case(record: case_pb2.CaseRecord, prefix: str, issues: IssueList) -> None:
             _date(getattr(record, name), prefix + name, issues)
     if record.HasField("age") and not 0 <= record.age.least <= record.age.greatest <= 150:  # noqa: PLR2004 - years
         issues.reject_record("AGE_INVALID", f"{prefix}age", "an age is a span of years from 0 to 150")
+    for name, measure in (("height", record.height), ("weight", record.weight)):
+        if not _is_measure(measure):
+            issues.reject_record(
+                "MEASURE_INVALID", prefix + name, "not a number, or a range that ends before it begins"
+            )
     _photos(record.photos, f"{prefix}photos", issues)
 
 
+def _is_measure(measure: common_pb2.Measure) -> bool:
+    greatest = measure.value_max or measure.value
+    return 0 <= measure.value <= greatest < math.inf
+
+
 def _date(date: common_pb2.PartialDate, path: str, issues: IssueList) -> None:
-    whole = 0 <= date.month <= 12 and 0 <= date.day <= 31  # noqa: PLR2004 - months and days
-    if not whole or (date.day and not date.month) or (date.month and not date.year and not date.original_text):
-        issues.reject_record("DATE_INVALID", path, "not a date, nor a part of one")
+    ends = [date, date.end] if date.HasField("end") else [date]
+    numbers = [(part.month, part.day) for part in ends]
+    whole = all(0 <= month <= 12 and 0 <= day <= 31 for month, day in numbers)  # noqa: PLR2004 - months and days
+    gap = any(day and not month for month, day in numbers)
+    loose = any(part.month and not part.year for part in ends) and not date.original_text
+    if not whole or gap or loose or date.end.HasField("end"):
+        issues.reject_record("DATE_INVALID", path, "not a date, a part of one, or a span of them")
 
 
 def _photos(photos: Iterable[common_pb2.Photo], path: str, issues: IssueList) -> None:

@@ -172,13 +172,14 @@ def _composed(name: common_pb2.PersonName) -> str:
 
 def _birth(date: common_pb2.PartialDate, where: str, issues: IssueList) -> str:
     numbers = (date.year, date.month, date.day)
-    if date.original_text and date_numbers(date.original_text) == numbers:
+    # The beginning of a span written here would be read as the date. A lunar date would be read as another day.
+    one_day = date.calendar == common_pb2.CALENDAR_GREGORIAN and not date.HasField("end")
+    if one_day and date.original_text and date_numbers(date.original_text) == numbers:
         return date.original_text
     text = f"{date.year:04}" + (f"-{date.month:02}" if date.month else "") + (f"-{date.day:02}" if date.day else "")
-    # A lunar date written here would be read as another day of another calendar.
-    usable = date.calendar == common_pb2.CALENDAR_GREGORIAN and date_numbers(text) == numbers
+    usable = one_day and date_numbers(text) == numbers
     if date.original_text or (date.year and not usable):
-        not_carried(issues, where, "the format has Gregorian years, months and days only")
+        not_carried(issues, where, "the format has Gregorian years, months and days only, and no spans")
     return text if usable else ""
 
 

@@ -27,8 +27,9 @@ KIND_OF: Final = {
     "3": case_pb2.CASE_KIND_UNKNOWN_ORIGIN_CHILD,
     "4": case_pb2.CASE_KIND_VAGRANT_CHILD,
     "5": case_pb2.CASE_KIND_SEEKING_PARENT,
+    "9": case_pb2.CASE_KIND_OTHER_SEARCH,
 }
-"""The column AJLB: this exchange's own numbers for the classes that are to be sampled (MPS, 2009)."""
+"""The column AJLB: this exchange's own numbers for the classes that are to be sampled (MPS, 2009), and 9 for others."""
 
 ROLE_OF: Final = {
     "1": dna_pb2.SAMPLE_ROLE_CHILD,

@@ -165,7 +165,8 @@ def _read_height(record: case_pb2.CaseRecord, cell: str) -> str:
 
 def _write_height(record: case_pb2.CaseRecord) -> str:
     height = record.height
-    return height.original_text or (f"{height.value:g}" if height.value else "")
+    greatest = f"-{height.value_max:g}" if height.value_max else ""
+    return height.original_text or (f"{height.value:g}{greatest}" if height.value else "")
 
 
 COLUMNS: Final = (

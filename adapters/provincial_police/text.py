@@ -94,9 +94,14 @@ def parse_date(text: str) -> common_pb2.PartialDate:
 
 
 def date_text(value: common_pb2.PartialDate) -> str:
-    """A date's own text, or its numbers where it has none."""
+    """A date's own text, or its numbers where it has none; both ends of a span, which is not read back as one."""
     if value.original_text or not value.year:
         return value.original_text
+    if value.HasField("end"):
+        first, last = common_pb2.PartialDate(), value.end
+        first.CopyFrom(value)
+        first.ClearField("end")
+        return f"{date_text(first)}至{date_text(last)}"
     parts = f"{value.year:04}" + (f"{value.month:02}" if value.month else "") + (f"{value.day:02}" if value.day else "")
     lunar = "农历" if value.calendar == common_pb2.CALENDAR_LUNAR else ""
     return lunar + parts + ("左右" if value.approximate else "")

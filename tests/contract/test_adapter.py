@@ -21,6 +21,7 @@ PREFIXES = {
     "cap": b'<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2"><identifier>',
     "codis-cmf": b'<CODISImportFile xmlns="urn:CODISImportFile-schema"><SPECIMEN>',
     "codis-db-csv": b"specimenId,TH01_1,TH01_2\r\n",
+    "family-search-xlsx": b"PK\x03\x04",
     "genemapper": b"Sample Name\tMarker\tAllele 1\tAllele 2\tHeight 1\tADO\r\n",
     "genotype-csv": b"SampleName,Marker,Allele1,Allele2\r\n",
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
@@ -29,11 +30,13 @@ PREFIXES = {
 ROOT = Path(__file__).parents[2]
 INPUT = ROOT / "deploy" / "demo" / "input"
 SAMPLES = ROOT / "adapters" / "national_dna_database" / "samples"
+NGO_SAMPLES = ROOT / "adapters" / "ngo" / "samples"
 SHIPPED = {
     "cap": ROOT / "adapters" / "public_notice" / "samples" / "child-notice.cap.xml",
     "provincial-police-csv": INPUT / "rescued-children.csv",
     "codis-cmf": INPUT / "profiles.cmf.xml",
     "codis-db-csv": SAMPLES / "database.csv",
+    "family-search-xlsx": NGO_SAMPLES / "family-search.xlsx",
     "genemapper": SAMPLES / "genemapper-idx.txt",
     "genotype-csv": SAMPLES / "genotypes.csv",
     "pfif": INPUT / "missing-child.pfif.xml",

@@ -7,11 +7,13 @@ import zipfile
 from datetime import date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from adapters import spreadsheet
 from adapters.base import IssueList, Limits
-from adapters.spreadsheet import Value, is_rounded, read_sheets, serial_date, text_of, write_sheet
+from adapters.spreadsheet import Value, holds_any, is_rounded, read_sheets, serial_date, text_of, write_sheet
 
 SHEET = "xl/worksheets/sheet1.xml"
 
@@ -133,3 +135,18 @@ def test_limits_on_rows_columns_and_cells_hold() -> None:
         ["FIELD_TOO_LONG"],
     )
     assert rows_of(write_sheet("a", [["x"]]), Limits(bytes=10))[1] == ["FILE_TOO_LARGE"]
+
+
+def test_a_workbook_is_told_by_a_word_near_its_beginning() -> None:
+    content = write_sheet("案件", [["寻亲编号"]])
+    for kept in (content, content[:4096]):
+        assert holds_any(kept, ["寻亲编号", "another"])
+        assert not holds_any(kept, ["another"])
+    assert not holds_any(content[:600], ["寻亲编号"])
+
+
+@given(st.binary(max_size=200))
+def test_the_beginning_of_a_damaged_workbook_is_looked_at_without_raising(data: bytes) -> None:
+    content = write_sheet("a", [["x"]])
+    for damaged in (data, b"PK\x03\x04" + data, content[:100] + data, content[:30] + data + content[100:2500]):
+        assert not holds_any(damaged, ["寻亲编号"])

@@ -389,13 +389,24 @@ def test_the_age_of_a_baby_is_carried() -> None:
     assert b"<age>0</age>" in encode(case(xml(person(age="0")))).content
 
 
-def test_a_lunar_date_is_not_written_as_a_date_of_another_calendar() -> None:
+@pytest.mark.parametrize("text", ["", "2018-08-15"])
+def test_a_lunar_date_is_not_written_as_a_date_of_another_calendar(text: str) -> None:
     record = case_pb2.CaseRecord(local_id=ID)
     record.birth.year, record.birth.month, record.birth.day = 2018, 8, 15
-    record.birth.calendar = common_pb2.CALENDAR_LUNAR
+    record.birth.calendar, record.birth.original_text = common_pb2.CALENDAR_LUNAR, text
     written = encode(record)
     assert b"date_of_birth" not in written.content
     assert ("FIELD_NOT_CARRIED", "records[0].birth") in {issue[1:3] for issue in written.issues}
+
+
+def test_the_beginning_of_a_span_is_not_written_as_the_date() -> None:
+    record = case_pb2.CaseRecord(local_id=ID)
+    record.birth.year, record.birth.end.year, record.birth.calendar = 1988, 1990, common_pb2.CALENDAR_GREGORIAN
+    for text in ("", "1988"):
+        record.birth.original_text = text
+        written = encode(record)
+        assert b"date_of_birth" not in written.content
+        assert ("FIELD_NOT_CARRIED", "records[0].birth") in {issue[1:3] for issue in written.issues}
 
 
 @pytest.mark.parametrize(

@@ -244,3 +244,15 @@ def test_gb18030_that_could_be_read_as_utf_8_is_written_with_its_mark() -> None:
     # The two bytes of this character in GB18030 are one character of UTF-8.
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1", narrative="模")
     assert one(ADAPTER.encode([record], Limits()).content).narrative == "模"
+
+
+def test_the_end_of_a_span_and_of_a_range_is_never_cut_off_silently() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_OTHER_SEARCH, local_id="SYN-1")
+    record.birth.year, record.birth.end.year, record.birth.calendar = 1988, 1990, common_pb2.CALENDAR_GREGORIAN
+    record.height.value, record.height.value_max, record.height.unit = 110, 120, "cm"
+    written = ADAPTER.encode([record], Limits())
+    named = {issue.locator for issue in written.issues if issue.code == "FIELD_NOT_CARRIED"}
+    assert named == {"records[0].birth.end.year", "records[0].height.value_max"}
+    found = one(written.content)
+    assert (found.kind, found.birth.year, found.height.value) == (record.kind, 0, 0)
+    assert (found.birth.original_text, found.height.original_text) == ("1988至1990", "110-120")

@@ -38,6 +38,8 @@ class _CaseKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaseKind.Val
     """A child who lives on the street."""
     CASE_KIND_SEEKING_PARENT: _CaseKind.ValueType  # 5
     """A parent who seeks a child."""
+    CASE_KIND_OTHER_SEARCH: _CaseKind.ValueType  # 6
+    """Another search for somebody, of which the source does not say that a child is sought or seeks."""
 
 class CaseKind(_CaseKind, metaclass=_CaseKindEnumTypeWrapper):
     """CaseKind sorts cases."""
@@ -54,6 +56,8 @@ CASE_KIND_VAGRANT_CHILD: CaseKind.ValueType  # 4
 """A child who lives on the street."""
 CASE_KIND_SEEKING_PARENT: CaseKind.ValueType  # 5
 """A parent who seeks a child."""
+CASE_KIND_OTHER_SEARCH: CaseKind.ValueType  # 6
+"""Another search for somebody, of which the source does not say that a child is sought or seeks."""
 Global___CaseKind: _TypeAlias = CaseKind  # noqa: Y015
 
 class _EventKind:

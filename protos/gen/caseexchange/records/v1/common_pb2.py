@@ -24,43 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$caseexchange/records/v1/common.proto\x12\x17\x63\x61seexchange.records.v1\"\x98\x01\n\x0bPartialDate\x12\x0c\n\x04year\x18\x01 \x01(\x05\x12\r\n\x05month\x18\x02 \x01(\x05\x12\x0b\n\x03\x64\x61y\x18\x03 \x01(\x05\x12\x33\n\x08\x63\x61lendar\x18\x04 \x01(\x0e\x32!.caseexchange.records.v1.Calendar\x12\x13\n\x0b\x61pproximate\x18\x05 \x01(\x08\x12\x15\n\roriginal_text\x18\x06 \x01(\t\"6\n\x04\x43ode\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0f\n\x07\x64isplay\x18\x03 \x01(\t\"j\n\nPersonName\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.caseexchange.records.v1.NameKind\x12\x0c\n\x04\x66ull\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\r\n\x05given\x18\x04 \x01(\t\"=\n\x08\x41geRange\x12\r\n\x05least\x18\x01 \x01(\x05\x12\x10\n\x08greatest\x18\x02 \x01(\x05\x12\x10\n\x08\x61pparent\x18\x03 \x01(\x08\"l\n\x05Place\x12/\n\x08\x64ivision\x18\x01 \x01(\x0b\x32\x1d.caseexchange.records.v1.Code\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x03 \x01(\t\x12\x13\n\x0bpostal_code\x18\x04 \x01(\t\"=\n\x07Measure\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x15\n\roriginal_text\x18\x03 \x01(\t\"K\n\x07\x46\x65\x61ture\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.caseexchange.records.v1.FeatureKind\x12\x0c\n\x04text\x18\x02 \x01(\t\"I\n\nIdDocument\x12+\n\x04type\x18\x01 \x01(\x0b\x32\x1d.caseexchange.records.v1.Code\x12\x0e\n\x06number\x18\x02 \x01(\t\"\x8e\x01\n\x07\x43ontact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08relation\x18\x02 \x01(\t\x12\r\n\x05phone\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12/\n\x07\x61\x64\x64ress\x18\x05 \x01(\x0b\x32\x1e.caseexchange.records.v1.Place\x12\x14\n\x0corganisation\x18\x06 \x01(\t\"\\\n\x05Photo\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x11\n\treference\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\"\xa8\x01\n\nProvenance\x12\x15\n\rsource_format\x18\x01 \x01(\t\x12\x1d\n\x15source_format_version\x18\x02 \x01(\t\x12\x18\n\x10source_record_id\x18\x03 \x01(\t\x12\x15\n\rsource_sha256\x18\x04 \x01(\x0c\x12\x33\n\x08unmapped\x18\x05 \x03(\x0b\x32!.caseexchange.records.v1.Unmapped\"\'\n\x08Unmapped\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*P\n\x08\x43\x61lendar\x12\x18\n\x14\x43\x41LENDAR_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41LENDAR_GREGORIAN\x10\x01\x12\x12\n\x0e\x43\x41LENDAR_LUNAR\x10\x02*e\n\x08NameKind\x12\x19\n\x15NAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fNAME_KIND_LEGAL\x10\x01\x12\x13\n\x0fNAME_KIND_ALIAS\x10\x02\x12\x14\n\x10NAME_KIND_FORMER\x10\x03*G\n\x03Sex\x12\x13\n\x0fSEX_UNSPECIFIED\x10\x00\x12\x0c\n\x08SEX_MALE\x10\x01\x12\x0e\n\nSEX_FEMALE\x10\x02\x12\r\n\tSEX_OTHER\x10\x03*\x91\x01\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x45\x41TURE_KIND_BODY\x10\x01\x12\x1b\n\x17\x46\x45\x41TURE_KIND_BELONGINGS\x10\x02\x12\x17\n\x13\x46\x45\x41TURE_KIND_SPEECH\x10\x03\x12\x17\n\x13\x46\x45\x41TURE_KIND_HEALTH\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$caseexchange/records/v1/common.proto\x12\x17\x63\x61seexchange.records.v1\"\xcb\x01\n\x0bPartialDate\x12\x0c\n\x04year\x18\x01 \x01(\x05\x12\r\n\x05month\x18\x02 \x01(\x05\x12\x0b\n\x03\x64\x61y\x18\x03 \x01(\x05\x12\x33\n\x08\x63\x61lendar\x18\x04 \x01(\x0e\x32!.caseexchange.records.v1.Calendar\x12\x13\n\x0b\x61pproximate\x18\x05 \x01(\x08\x12\x15\n\roriginal_text\x18\x06 \x01(\t\x12\x31\n\x03\x65nd\x18\x07 \x01(\x0b\x32$.caseexchange.records.v1.PartialDate\"6\n\x04\x43ode\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0f\n\x07\x64isplay\x18\x03 \x01(\t\"j\n\nPersonName\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.caseexchange.records.v1.NameKind\x12\x0c\n\x04\x66ull\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\r\n\x05given\x18\x04 \x01(\t\"=\n\x08\x41geRange\x12\r\n\x05least\x18\x01 \x01(\x05\x12\x10\n\x08greatest\x18\x02 \x01(\x05\x12\x10\n\x08\x61pparent\x18\x03 \x01(\x08\"l\n\x05Place\x12/\n\x08\x64ivision\x18\x01 \x01(\x0b\x32\x1d.caseexchange.records.v1.Code\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x03 \x01(\t\x12\x13\n\x0bpostal_code\x18\x04 \x01(\t\"P\n\x07Measure\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x15\n\roriginal_text\x18\x03 \x01(\t\x12\x11\n\tvalue_max\x18\x04 \x01(\x01\"K\n\x07\x46\x65\x61ture\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.caseexchange.records.v1.FeatureKind\x12\x0c\n\x04text\x18\x02 \x01(\t\"I\n\nIdDocument\x12+\n\x04type\x18\x01 \x01(\x0b\x32\x1d.caseexchange.records.v1.Code\x12\x0e\n\x06number\x18\x02 \x01(\t\"\x8e\x01\n\x07\x43ontact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08relation\x18\x02 \x01(\t\x12\r\n\x05phone\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12/\n\x07\x61\x64\x64ress\x18\x05 \x01(\x0b\x32\x1e.caseexchange.records.v1.Place\x12\x14\n\x0corganisation\x18\x06 \x01(\t\"\\\n\x05Photo\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x11\n\treference\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\"\xa8\x01\n\nProvenance\x12\x15\n\rsource_format\x18\x01 \x01(\t\x12\x1d\n\x15source_format_version\x18\x02 \x01(\t\x12\x18\n\x10source_record_id\x18\x03 \x01(\t\x12\x15\n\rsource_sha256\x18\x04 \x01(\x0c\x12\x33\n\x08unmapped\x18\x05 \x03(\x0b\x32!.caseexchange.records.v1.Unmapped\"\'\n\x08Unmapped\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*P\n\x08\x43\x61lendar\x12\x18\n\x14\x43\x41LENDAR_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41LENDAR_GREGORIAN\x10\x01\x12\x12\n\x0e\x43\x41LENDAR_LUNAR\x10\x02*e\n\x08NameKind\x12\x19\n\x15NAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fNAME_KIND_LEGAL\x10\x01\x12\x13\n\x0fNAME_KIND_ALIAS\x10\x02\x12\x14\n\x10NAME_KIND_FORMER\x10\x03*G\n\x03Sex\x12\x13\n\x0fSEX_UNSPECIFIED\x10\x00\x12\x0c\n\x08SEX_MALE\x10\x01\x12\x0e\n\nSEX_FEMALE\x10\x02\x12\r\n\tSEX_OTHER\x10\x03*\x91\x01\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x45\x41TURE_KIND_BODY\x10\x01\x12\x1b\n\x17\x46\x45\x41TURE_KIND_BELONGINGS\x10\x02\x12\x17\n\x13\x46\x45\x41TURE_KIND_SPEECH\x10\x03\x12\x17\n\x13\x46\x45\x41TURE_KIND_HEALTH\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.records.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALENDAR']._serialized_start=1223
-  _globals['_CALENDAR']._serialized_end=1303
-  _globals['_NAMEKIND']._serialized_start=1305
-  _globals['_NAMEKIND']._serialized_end=1406
-  _globals['_SEX']._serialized_start=1408
-  _globals['_SEX']._serialized_end=1479
-  _globals['_FEATUREKIND']._serialized_start=1482
-  _globals['_FEATUREKIND']._serialized_end=1627
+  _globals['_CALENDAR']._serialized_start=1293
+  _globals['_CALENDAR']._serialized_end=1373
+  _globals['_NAMEKIND']._serialized_start=1375
+  _globals['_NAMEKIND']._serialized_end=1476
+  _globals['_SEX']._serialized_start=1478
+  _globals['_SEX']._serialized_end=1549
+  _globals['_FEATUREKIND']._serialized_start=1552
+  _globals['_FEATUREKIND']._serialized_end=1697
   _globals['_PARTIALDATE']._serialized_start=66
-  _globals['_PARTIALDATE']._serialized_end=218
-  _globals['_CODE']._serialized_start=220
-  _globals['_CODE']._serialized_end=274
-  _globals['_PERSONNAME']._serialized_start=276
-  _globals['_PERSONNAME']._serialized_end=382
-  _globals['_AGERANGE']._serialized_start=384
-  _globals['_AGERANGE']._serialized_end=445
-  _globals['_PLACE']._serialized_start=447
-  _globals['_PLACE']._serialized_end=555
-  _globals['_MEASURE']._serialized_start=557
-  _globals['_MEASURE']._serialized_end=618
-  _globals['_FEATURE']._serialized_start=620
-  _globals['_FEATURE']._serialized_end=695
-  _globals['_IDDOCUMENT']._serialized_start=697
-  _globals['_IDDOCUMENT']._serialized_end=770
-  _globals['_CONTACT']._serialized_start=773
-  _globals['_CONTACT']._serialized_end=915
-  _globals['_PHOTO']._serialized_start=917
-  _globals['_PHOTO']._serialized_end=1009
-  _globals['_PROVENANCE']._serialized_start=1012
-  _globals['_PROVENANCE']._serialized_end=1180
-  _globals['_UNMAPPED']._serialized_start=1182
-  _globals['_UNMAPPED']._serialized_end=1221
+  _globals['_PARTIALDATE']._serialized_end=269
+  _globals['_CODE']._serialized_start=271
+  _globals['_CODE']._serialized_end=325
+  _globals['_PERSONNAME']._serialized_start=327
+  _globals['_PERSONNAME']._serialized_end=433
+  _globals['_AGERANGE']._serialized_start=435
+  _globals['_AGERANGE']._serialized_end=496
+  _globals['_PLACE']._serialized_start=498
+  _globals['_PLACE']._serialized_end=606
+  _globals['_MEASURE']._serialized_start=608
+  _globals['_MEASURE']._serialized_end=688
+  _globals['_FEATURE']._serialized_start=690
+  _globals['_FEATURE']._serialized_end=765
+  _globals['_IDDOCUMENT']._serialized_start=767
+  _globals['_IDDOCUMENT']._serialized_end=840
+  _globals['_CONTACT']._serialized_start=843
+  _globals['_CONTACT']._serialized_end=985
+  _globals['_PHOTO']._serialized_start=987
+  _globals['_PHOTO']._serialized_end=1079
+  _globals['_PROVENANCE']._serialized_start=1082
+  _globals['_PROVENANCE']._serialized_end=1250
+  _globals['_UNMAPPED']._serialized_start=1252
+  _globals['_UNMAPPED']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

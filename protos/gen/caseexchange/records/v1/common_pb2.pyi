@@ -143,6 +143,7 @@ class PartialDate(_message.Message):
     CALENDAR_FIELD_NUMBER: _builtins.int
     APPROXIMATE_FIELD_NUMBER: _builtins.int
     ORIGINAL_TEXT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     year: _builtins.int
     """Year, or 0 where unknown."""
     month: _builtins.int
@@ -155,6 +156,12 @@ class PartialDate(_message.Message):
     """Whether the source calls it approximate."""
     original_text: _builtins.str
     """The source's own text."""
+    @_builtins.property
+    def end(self) -> Global___PartialDate:
+        """The last date, where the source states a span or holds either of two dates possible; the fields above are then the
+        first. Its numbers are of the same sort, it has no text and no end of its own.
+        """
+
     def __init__(
         self,
         *,
@@ -164,10 +171,11 @@ class PartialDate(_message.Message):
         calendar: Global___Calendar.ValueType = ...,
         approximate: _builtins.bool = ...,
         original_text: _builtins.str = ...,
+        end: Global___PartialDate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approximate", b"approximate", "calendar", b"calendar", "day", b"day", "month", b"month", "original_text", b"original_text", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approximate", b"approximate", "calendar", b"calendar", "day", b"day", "end", b"end", "month", b"month", "original_text", b"original_text", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,22 +320,26 @@ class Measure(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     ORIGINAL_TEXT_FIELD_NUMBER: _builtins.int
+    VALUE_MAX_FIELD_NUMBER: _builtins.int
     value: _builtins.float
-    """The number."""
+    """The number, or the least of a range."""
     unit: _builtins.str
     """Its unit: cm, kg."""
     original_text: _builtins.str
     """The source's own text."""
+    value_max: _builtins.float
+    """The greatest of a range, in the same unit. Nought: one number is stated."""
     def __init__(
         self,
         *,
         value: _builtins.float = ...,
         unit: _builtins.str = ...,
         original_text: _builtins.str = ...,
+        value_max: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["original_text", b"original_text", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["original_text", b"original_text", "unit", b"unit", "value", b"value", "value_max", b"value_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

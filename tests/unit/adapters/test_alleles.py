@@ -139,7 +139,8 @@ def test_alleles_are_sorted_as_numbers_between_those_beyond_the_ladder() -> None
         parsed = parse_sequenced_allele("FGA", text)
         assert parsed is not None
         alleles.append(dna_pb2.Allele(value=parsed.value, operator=parsed.operator))
-    assert [allele_text(allele) for allele in sorted(alleles[::-1], key=allele_order)] == texts
+    alleles.reverse()
+    assert [allele_text(allele) for allele in sorted(alleles, key=allele_order)] == texts
     sexes = [dna_pb2.Allele(value=value, operator=EQUAL) for value in ("Y", "X")]
     assert [allele.value for allele in sorted(sexes, key=allele_order)] == ["X", "Y"]
 

@@ -1,8 +1,10 @@
 """The grammar of alleles and the names of loci: one place for every format that carries STR profiles.
 
 An allele is text: ``9.3`` is a name. Sources write the same thing in several ways: CODIS and NIEM put the operator of
-an off-ladder allele before the number, GENis after it; Prüm writes a wild card. Alleles that were sequenced are counted
-strand by strand (``15_14_1_0``); they are names, never numbers, and only the readers that expect them take them.
+an off-ladder allele before the number, GENis after it; NIEM spells it out beside the number. Alleles that were
+sequenced are counted strand by strand (``15_14_1_0``); they are names, never numbers, and only the readers that expect
+them take them. Prüm's spellings of the wild card (``0``, ``1``, ``99`` and others) are something else everywhere else,
+so only a reader of Prüm files takes them.
 """
 
 from __future__ import annotations
@@ -12,21 +14,25 @@ from typing import Final, NamedTuple
 
 from caseexchange.records.v1 import dna_pb2
 
-_NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,]([1-4]))?")
+_NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,](?:([1-4])0?|00?))?")
+"""Exports of spreadsheets and of R fill up with noughts: 9.30 is 9.3, and 10.0 is 10."""
 _OPERATORS: Final = (
     (re.compile(r"<\s*(.+)"), dna_pb2.ALLELE_OPERATOR_BELOW),
     (re.compile(r">\s*(.+)"), dna_pb2.ALLELE_OPERATOR_ABOVE),
     (re.compile(r"(.+?)\s*<"), dna_pb2.ALLELE_OPERATOR_BELOW),
     (re.compile(r"(.+?)\s*>"), dna_pb2.ALLELE_OPERATOR_ABOVE),
+    (re.compile(r"([^.,]+)[.,][Xx]"), dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT),
+    (re.compile(r"(.+)"), dna_pb2.ALLELE_OPERATOR_EQUAL),
 )
-_OFF_LADDER: Final = frozenset({"OL"})
-_WILDCARD: Final = frozenset({"*"})
+_PRUEM_WILDCARD: Final = frozenset({"*", "0", "1", "99", "o", "f", "r", "na", "nr", "un"})
 _SEX: Final = frozenset({"X", "Y"})
 _SEQUENCE: Final = re.compile(r"[0-9]{1,2}(\.[1-4])?(_[0-9]{1,2}(\.[1-4])?){1,12}")
 _LONGEST: Final = 64
 """Characters of an allele: what is longer is none, and is not worth a pattern's time."""
 AMELOGENIN: Final = "Amelogenin"
-_PENTANUCLEOTIDE: Final = frozenset({"Penta D", "Penta E", "CD4"})
+UNNAMED: Final = ""
+"""A locus of which only a number is known. It may be any locus, so it may have any locus's alleles."""
+_PENTANUCLEOTIDE: Final = frozenset({"Penta D", "Penta E", "CD4", UNNAMED})
 
 CODIS_20: Final = (
     "CSF1PO",
@@ -91,6 +97,23 @@ _ALIASES: Final = {
     "TP0X": "TPOX",
     "YGATAH4": "Y GATA H4",
 }
+_WORDS: Final = {dna_pb2.ALLELE_OPERATOR_OFF_LADDER: "OL", dna_pb2.ALLELE_OPERATOR_WILDCARD: "*"}
+_MARKS: Final = {
+    dna_pb2.ALLELE_OPERATOR_BELOW: ("<", ""),
+    dna_pb2.ALLELE_OPERATOR_ABOVE: (">", ""),
+    dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT: ("", ".X"),
+    dna_pb2.ALLELE_OPERATOR_RANGE: ("", "-"),
+}
+_ORDER: Final = {
+    dna_pb2.ALLELE_OPERATOR_BELOW: 0,
+    dna_pb2.ALLELE_OPERATOR_EQUAL: 1,
+    dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT: 1,
+    dna_pb2.ALLELE_OPERATOR_RANGE: 1,
+    dna_pb2.ALLELE_OPERATOR_ABOVE: 2,
+    dna_pb2.ALLELE_OPERATOR_SEQUENCE: 3,
+    dna_pb2.ALLELE_OPERATOR_OFF_LADDER: 4,
+    dna_pb2.ALLELE_OPERATOR_WILDCARD: 5,
+}
 _BY_SPELLING: Final = {
     re.sub(r"[\s_-]", "", name).upper(): name
     for name in (AMELOGENIN, *CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2, *Y_LOCI)
@@ -114,19 +137,47 @@ def parse_allele(locus: str, text: str) -> ParsedAllele | None:
     text = text.strip()
     if len(text) > _LONGEST:
         return None
+    if locus in {AMELOGENIN, UNNAMED} and text.upper() in _SEX:
+        return ParsedAllele(text.upper(), dna_pb2.ALLELE_OPERATOR_EQUAL)
     if locus == AMELOGENIN:
-        return ParsedAllele(text.upper(), dna_pb2.ALLELE_OPERATOR_EQUAL) if text.upper() in _SEX else None
-    if text.upper() in _OFF_LADDER:
-        return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_OFF_LADDER)
-    if text in _WILDCARD:
-        return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
+        return None
+    for operator, word in _WORDS.items():
+        if text.upper() == word:
+            return ParsedAllele("", operator)
     for pattern, operator in _OPERATORS:
         match = pattern.fullmatch(text)
         if match is not None:
             value = _canonical_number(locus, match[1])
             return None if value is None else ParsedAllele(value, operator)
-    value = _canonical_number(locus, text)
-    return None if value is None else ParsedAllele(value, dna_pb2.ALLELE_OPERATOR_EQUAL)
+    return None
+
+
+def parse_pruem_allele(locus: str, text: str) -> ParsedAllele | None:
+    """Read an allele of a Prüm message, where nought, one and some words stand for any allele.
+
+    Source: Council Decision 2008/616/JHA, annex, chapter I, and the implementers' table of values taken for ``*``.
+    """
+    if text.strip().lower() in _PRUEM_WILDCARD:
+        return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
+    return parse_allele(locus, text)
+
+
+def parse_range(locus: str, low: str, high: str) -> tuple[str, str] | None:
+    """The two ends of a range in canonical form, or None where they are no numbers, or not in order."""
+    ends = [_canonical_number(locus, text) for text in (low, high) if len(text) <= _LONGEST]
+    if len(ends) != len((low, high)) or ends[0] is None or ends[1] is None:
+        return None
+    return (ends[0], ends[1]) if _number(ends[0]) < _number(ends[1]) else None
+
+
+def allele_order(allele: dna_pb2.Allele) -> tuple[int, tuple[int, int], int, str]:
+    """A key that sorts the alleles of a locus: ``<n``, numbers and X and Y, ``>n``, sequences, ``OL``, ``*``."""
+    return (
+        _ORDER.get(allele.operator, len(_ORDER)),
+        _number(allele.value),
+        allele.operator,
+        f"{allele.value} {allele.value_to}",
+    )
 
 
 def parse_sequenced_allele(locus: str, text: str) -> ParsedAllele | None:
@@ -139,7 +190,15 @@ def parse_sequenced_allele(locus: str, text: str) -> ParsedAllele | None:
 
 def is_canonical(locus: str, allele: dna_pb2.Allele) -> bool:
     """Whether an allele's value and operator are such as the readers make."""
+    if allele.operator == dna_pb2.ALLELE_OPERATOR_RANGE:
+        return parse_range(locus, allele.value, allele.value_to) == (allele.value, allele.value_to)
+    return not allele.value_to and _is_canonical_value(locus, allele)
+
+
+def _is_canonical_value(locus: str, allele: dna_pb2.Allele) -> bool:
     match allele.operator:
+        case dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT:
+            return parse_allele(locus, f"{allele.value}.X") == (allele.value, allele.operator)
         case dna_pb2.ALLELE_OPERATOR_OFF_LADDER | dna_pb2.ALLELE_OPERATOR_WILDCARD:
             return not allele.value
         case dna_pb2.ALLELE_OPERATOR_SEQUENCE:
@@ -152,17 +211,20 @@ def is_canonical(locus: str, allele: dna_pb2.Allele) -> bool:
 
 
 def allele_text(allele: dna_pb2.Allele) -> str:
-    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``; a sequenced one as it is."""
-    match allele.operator:
-        case dna_pb2.ALLELE_OPERATOR_BELOW:
-            return f"<{allele.value}"
-        case dna_pb2.ALLELE_OPERATOR_ABOVE:
-            return f">{allele.value}"
-        case dna_pb2.ALLELE_OPERATOR_OFF_LADDER:
-            return "OL"
-        case dna_pb2.ALLELE_OPERATOR_WILDCARD:
-            return "*"
-    return allele.value
+    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``; a sequenced one as it is.
+
+    What CODIS has no way to write, for a reader's eyes: ``12.X``, ``12-14``.
+    """
+    if allele.operator in _WORDS:
+        return _WORDS[allele.operator]
+    before, after = _MARKS.get(allele.operator, ("", ""))
+    return f"{before}{allele.value}{after}{allele.value_to}"
+
+
+def _number(value: str) -> tuple[int, int]:
+    """Whole repeats and bases of a canonical number, to compare by; noughts where it is none."""
+    match = _NUMBER.fullmatch(value)
+    return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
 
 
 def _canonical_number(locus: str, text: str) -> str | None:

@@ -81,6 +81,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
                 "partial",
                 "batch",
                 "comment",
+                "source",
+                "other_numbers",
                 "loci",
             ),
             "provenance": ("provenance",),
@@ -96,11 +98,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
                 "loci_compared",
                 "loci_mismatched",
                 "search",
+                "reported_hit",
             ),
             "provenance": ("provenance",),
         },
         "NoMatchResult": {
-            "result": ("barcode", "reason", "search", "standing_search", "public_notice_eligible"),
+            "result": ("barcode", "reason", "search", "standing_search", "public_notice_eligible", "errors"),
             "provenance": ("provenance",),
         },
         "PublicNotice": {

@@ -10,7 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from adapters.alleles import canonical_locus, is_canonical
+from adapters.alleles import UNNAMED, canonical_locus, is_canonical
 from adapters.base import Issue, IssueList, Record, kind_of
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
@@ -30,10 +30,13 @@ _REQUIRED: Final = {
     "Correction": ("kind",),
     "SampleRequest": ("barcode", "role"),
     "StrProfile": ("barcode", "loci"),
-    "MatchNotification": ("match_id", "stage", "relationship", "likelihood_ratio", "loci_compared"),
+    "MatchNotification": ("match_id", "stage", "relationship"),
     "NoMatchResult": ("barcode", "reason"),
     "PublicNotice": ("notice_id", "action"),
 }
+
+_FIGURE: Final = ("likelihood_ratio", "loci_compared")
+_OF_A_FIGURE: Final = (*_FIGURE, "log10_likelihood_ratio", "loci_mismatched")
 
 
 def validate(record: Record) -> list[Issue]:
@@ -52,7 +55,7 @@ def validate(record: Record) -> list[Issue]:
         case dna_pb2.StrProfile():
             _profile(record, issues)
         case dna_pb2.MatchNotification():
-            _likelihood_ratio(record, issues)
+            _match(record, issues)
         case notice_pb2.PublicNotice():
             _photos(record.photos, "photos", issues)
     return issues.items
@@ -109,14 +112,16 @@ def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
     seen: set[str] = set()
     for number, call in enumerate(record.loci):
         where = f"loci[{number}]"
-        if canonical_locus(call.locus) != call.locus:
+        # A locus of which the source knows the number only is kept under that number.
+        name = call.locus or call.reported_locus
+        if not name or (call.locus != UNNAMED and canonical_locus(call.locus) != call.locus):
             issues.reject_record(
                 "LOCUS_UNKNOWN", where, "the locus is none that is known here, or not by its usual name"
             )
             continue
-        if call.locus in seen:
+        if name in seen:
             issues.reject_record("LOCUS_REPEATED", where, "the locus stands twice")
-        seen.add(call.locus)
+        seen.add(name)
         if not call.alleles:
             issues.reject_record("ALLELE_MISSING", where, "the locus has no allele")
         for place, allele in enumerate(call.alleles):
@@ -126,6 +131,20 @@ def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
                 issues.reject_record(
                     "PEAK_HEIGHT_INVALID", f"{where}.alleles[{place}]", "a peak has no negative height"
                 )
+
+
+def _match(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
+    if not record.HasField("reported_hit"):
+        for name in _FIGURE:
+            if not getattr(record, name):
+                issues.reject_record("FIELD_MISSING", name, f"a match needs {name}, or a hit reported without a figure")
+        _likelihood_ratio(record, issues)
+        return
+    # A figure beside a hit that was reported without one would have been invented.
+    if any(getattr(record, name) for name in _OF_A_FIGURE):
+        issues.reject_record("LR_CONTRADICTION", "reported_hit", "a hit reported without a figure has none")
+    if record.stage != dna_pb2.MATCH_STAGE_CANDIDATE:
+        issues.reject_record("STAGE_INVALID", "stage", "a hit reported without a figure is a candidate")
 
 
 def _likelihood_ratio(record: dna_pb2.MatchNotification, issues: IssueList) -> None:

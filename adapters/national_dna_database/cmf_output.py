@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from adapters.alleles import allele_text
-from adapters.base import Severity
+from adapters.base import Severity, populated
 from adapters.hardened_xml import add, new_root, serialise, writable
 from adapters.national_dna_database.cmf_tables import (
     KITS,
@@ -24,6 +24,7 @@ from adapters.national_dna_database.cmf_tables import (
     cmf_category,
     cmf_locus,
 )
+from adapters.national_dna_database.doubt import DOUBTED, SINGLE_SOURCES
 from adapters.validate import validate
 from caseexchange.records.v1 import dna_pb2
 
@@ -51,7 +52,17 @@ _LATEST: Final = "2079-06-06T00:00:00"
 _UNKNOWN: Final = "UNKNOWN"
 _UNKNOWN_TIME: Final = "1900-01-02T00:00:00"
 """The XSD excludes the first of January itself."""
+_SOURCES: Final = SINGLE_SOURCES | {dna_pb2.PROFILE_SOURCE_MIXTURE}
+_MIXTURE: Final = "Forensic Mixture"
 _SOURCE_IDS: Final = frozenset({"Yes", "No", "N/A"})
+
+_NOT_OF_CMF: Final = frozenset(
+    {
+        dna_pb2.ALLELE_OPERATOR_SEQUENCE,
+        dna_pb2.ALLELE_OPERATOR_RANGE,
+        dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT,
+    }
+)
 
 
 def write_file(records: Sequence[tuple[str, dna_pb2.StrProfile]], issues: IssueList) -> bytes:
@@ -92,6 +103,8 @@ def _carried(where: str, profile: dna_pb2.StrProfile, seen: set[str], issues: Is
         issues.reject_record("SPECIMEN_ID_NOT_CARRIED", where, f"a specimen id has at most {_MAX_ID} characters")
     if any(len(call.alleles) > MAX_ALLELES for call in profile.loci):
         issues.reject_record("ALLELES_TOO_MANY", where, f"a locus has at most {MAX_ALLELES} alleles")
+    if profile.source not in _SOURCES:
+        issues.reject_record("SOURCE_NOT_CARRIED", where, "CMF cannot say that a profile may not be one person's")
     if not any(map(_locus_name, profile.loci)):
         issues.reject_record("NO_LOCUS_CARRIED", where, "CMF has none of the profile's loci")
     carried = all(issue.severity is not Severity.REJECT_RECORD for issue in issues.items[before:])
@@ -121,16 +134,23 @@ class _Writer:
         comment = self.text(profile.comment, _MAX_COMMENT, f"{where}.comment")
         if comment:
             add(element, "SPECIMENCOMMENT", comment)
-        if profile.provenance.unmapped:
-            self.not_carried(f"{where}.provenance.unmapped", "the format has no place for it")
-        for field in {"batch", "kit"} - self._shared:
-            if getattr(profile, field):
-                self.not_carried(f"{where}.{field}", "profiles of one file differ in it: it is written at each locus")
+        self._losses(profile, where)
         for number, call in enumerate(profile.loci):
             self._locus(element, call, profile, f"{where}.loci[{number}]")
 
+    def _losses(self, profile: dna_pb2.StrProfile, where: str) -> None:
+        if profile.source in SINGLE_SOURCES - {dna_pb2.PROFILE_SOURCE_UNSPECIFIED}:
+            self.not_carried(f"{where}.source", "the format says it of mixtures only, by a category")
+        for field in sorted({"other_numbers", "provenance.unmapped"} & populated(profile)):
+            self.not_carried(f"{where}.{field}", "the format has no place for it")
+        for field in sorted({"batch", "kit"} - self._shared):
+            if getattr(profile, field):
+                self.not_carried(f"{where}.{field}", "profiles of one file differ in it: it is written at each locus")
+
     def _category(self, profile: dna_pb2.StrProfile, where: str) -> str:
         category = cmf_category(profile.category.value, profile.role)
+        if profile.source == dna_pb2.PROFILE_SOURCE_MIXTURE:
+            category = _MIXTURE
         if not profile.category.value:
             self._default(f"{where}.category")
         elif category != profile.category.value:
@@ -146,10 +166,12 @@ class _Writer:
     ) -> None:
         name = _locus_name(call)
         if name is None:
-            self._issues.warn("LOCUS_NOT_CARRIED", where, "CMF has no such locus, or no such alleles")
+            self._issues.warn("LOCUS_NOT_CARRIED", where, "CMF has no such locus, no such alleles, or no such doubt")
             return
         if any(allele.peak_height for allele in call.alleles):
             self.not_carried(f"{where}.alleles.peak_height", "the format has no place for it")
+        if call.quality:
+            self.not_carried(f"{where}.quality", "the format has no place for it")
         if call.reported_locus not in {"", name}:
             self.not_carried(f"{where}.reported_locus", "the format has another spelling")
         element = add(specimen, "LOCUS")
@@ -215,7 +237,7 @@ class _Writer:
 
 
 def _locus_name(call: dna_pb2.LocusCall) -> str | None:
-    if any(allele.operator == dna_pb2.ALLELE_OPERATOR_SEQUENCE for allele in call.alleles):
+    if call.quality in DOUBTED or any(allele.operator in _NOT_OF_CMF for allele in call.alleles):
         return None
     return cmf_locus(call.locus, call.reported_locus)
 

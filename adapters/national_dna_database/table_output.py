@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from adapters.alleles import allele_text, canonical_locus
 from adapters.base import IssueList, Severity, populated
 from adapters.national_dna_database.cmf_tables import CATEGORIES, MAX_ALLELES, ROLE_OF_CATEGORY, SYSTEM, cmf_category
+from adapters.national_dna_database.doubt import DOUBTED, SINGLE_SOURCES
 from adapters.validate import validate
 from caseexchange.records.v1 import dna_pb2
 
@@ -30,6 +31,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELDS: Final = (2, 3, 4, 6, 8)
 """Columns that databases have for each locus."""
 _FEWEST: Final = 2
+_NOT_OF_TABLES: Final = frozenset({dna_pb2.ALLELE_OPERATOR_WILDCARD, dna_pb2.ALLELE_OPERATOR_RANGE})
 _ALWAYS: Final = frozenset({"barcode", "loci", "provenance"})
 
 
@@ -112,6 +114,10 @@ def _writable(records: Sequence[Named], carried: _Carried, issues: IssueList) ->
             )
         if any(len(call.alleles) > MAX_ALLELES for call in profile.loci):
             issues.reject_record("ALLELES_TOO_MANY", where, f"a locus has at most {MAX_ALLELES} alleles")
+        if profile.source not in SINGLE_SOURCES:
+            issues.reject_record(
+                "SOURCE_NOT_CARRIED", where, "a table cannot say that a profile may be several people's"
+            )
         if not _loci(profile, carried):
             issues.reject_record("NO_LOCUS_CARRIED", where, "the table can hold none of the profile's loci")
         if all(issue.severity is not Severity.REJECT_RECORD for issue in issues.items[before:]):
@@ -132,7 +138,7 @@ def _losses(profile: dna_pb2.StrProfile, where: str, carried: _Carried, issues: 
     for number, call in enumerate(profile.loci):
         place = f"{where}.loci[{number}]"
         if not _holds(call, carried):
-            issues.warn("LOCUS_NOT_CARRIED", place, "the table has no way to write such an allele")
+            issues.warn("LOCUS_NOT_CARRIED", place, "the table has no way to write such an allele, or such a doubt")
             continue
         for name in sorted(_lost(call, carried)):
             _not_carried(f"{place}.{name}", "the table has no column for this field", issues)
@@ -155,7 +161,7 @@ def _holds(call: dna_pb2.LocusCall, carried: _Carried) -> bool:
     operators = {allele.operator for allele in call.alleles}
     if dna_pb2.ALLELE_OPERATOR_SEQUENCE in operators and not carried.sequences:
         return False
-    return dna_pb2.ALLELE_OPERATOR_WILDCARD not in operators
+    return bool(call.locus) and call.quality not in DOUBTED and not operators & _NOT_OF_TABLES
 
 
 def _loci(profile: dna_pb2.StrProfile, carried: _Carried) -> list[dna_pb2.LocusCall]:

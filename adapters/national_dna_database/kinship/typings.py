@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from adapters.alleles import allele_order
+from adapters.national_dna_database.doubt import AMBIGUOUS, SINGLE_SOURCES
 from adapters.national_dna_database.kinship.frequencies import AUTOSOMAL
 from caseexchange.records.v1 import dna_pb2
 
@@ -26,9 +28,11 @@ class Unused(Enum):
     """Why a locus is not computed with. The value is what reports say."""
 
     NOT_AUTOSOMAL = "a sex marker, a Y locus or an insertion: never part of the ratio"
-    NOT_NUMERIC = "an allele is off the ladder, beyond it or a wild card"
+    UNNAMED = "the source names the locus by a number only"
+    DOUBTFUL = "the source calls the locus not definitive, or one of its alleles silent"
+    NOT_NUMERIC = "an allele is off the ladder, beyond it, a range, a sequence, a wild card or not fully known"
     TRI_ALLELIC = "more than two alleles"
-    POSSIBLE_DROP_OUT = "one allele in a partial profile: the other may have dropped out"
+    POSSIBLE_DROP_OUT = "one allele in a partial profile, or a partial locus: another may have dropped out"
     NO_FREQUENCIES = "not in the frequency table"
     NOT_TYPED = "not typed, or not usable, in every profile compared"
     OTHER_PARENT_IMPOSSIBLE = "the undisputed parent could not pass on either allele under the mutation model"
@@ -38,6 +42,7 @@ class ProfileUnusable(Enum):
     """Why a whole profile is not computed with."""
 
     MIXTURE = "more than one person's: a mixture's category, or more than one locus with more than two alleles"
+    SOURCE_UNCERTAIN = "not known to be one person's: a stain of one or more people, or a part of a mixture"
     NO_LOCUS = "no locus that can be computed with"
 
 
@@ -58,14 +63,16 @@ class Typing:
 
 def read_profile(profile: dna_pb2.StrProfile) -> Typing | ProfileUnusable:
     """The loci of a valid profile, or why none of it can be used."""
-    if "mixture" in profile.category.value.lower():
+    if "mixture" in profile.category.value.lower() or profile.source == dna_pb2.PROFILE_SOURCE_MIXTURE:
         return ProfileUnusable.MIXTURE
+    if profile.source not in SINGLE_SOURCES:
+        return ProfileUnusable.SOURCE_UNCERTAIN
     genotypes: dict[str, Genotype] = {}
     unused: dict[str, Unused] = {}
     for call in profile.loci:
         found = _read_locus(call, partial=profile.partial)
         if isinstance(found, Unused):
-            unused[call.locus] = found
+            unused[call.locus or call.reported_locus] = found
         else:
             genotypes[call.locus] = found
     if sum(reason is Unused.TRI_ALLELIC for reason in unused.values()) > _MOST_TRI_ALLELIC:
@@ -75,15 +82,15 @@ def read_profile(profile: dna_pb2.StrProfile) -> Typing | ProfileUnusable:
 
 def _read_locus(call: dna_pb2.LocusCall, *, partial: bool) -> Genotype | Unused:
     if call.locus not in AUTOSOMAL:
-        return Unused.NOT_AUTOSOMAL
+        return Unused.NOT_AUTOSOMAL if call.locus else Unused.UNNAMED
+    if call.quality in AMBIGUOUS:
+        return Unused.DOUBTFUL
     if any(allele.operator != dna_pb2.ALLELE_OPERATOR_EQUAL for allele in call.alleles):
         return Unused.NOT_NUMERIC
-    values = sorted({allele.value for allele in call.alleles}, key=float)
-    if not values:
-        return Unused.NOT_TYPED
-    if len(values) > _TWO:
-        return Unused.TRI_ALLELIC
-    if len(values) == 1 and partial:
+    values = list(dict.fromkeys(allele.value for allele in sorted(call.alleles, key=allele_order)))
+    if not values or len(values) > _TWO:
+        return Unused.TRI_ALLELIC if values else Unused.NOT_TYPED
+    if call.quality == dna_pb2.LOCUS_QUALITY_PARTIAL or (len(values) == 1 and partial):
         # Written twice or once, the other peak may be missing: it is neither a homozygote's match nor its mismatch.
         return Unused.POSSIBLE_DROP_OUT
     return values[0], values[-1]

@@ -8,16 +8,21 @@ from adapters.alleles import (
     AMELOGENIN,
     CHINESE_KITS,
     CODIS_20,
+    UNNAMED,
     Y_LOCI,
+    allele_order,
     allele_text,
     canonical_locus,
     is_canonical,
     parse_allele,
+    parse_pruem_allele,
+    parse_range,
     parse_sequenced_allele,
 )
 from caseexchange.records.v1 import dna_pb2
 
 SEQUENCE = dna_pb2.ALLELE_OPERATOR_SEQUENCE
+RANGE, VARIANT = dna_pb2.ALLELE_OPERATOR_RANGE, dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT
 EQUAL, BELOW, ABOVE = dna_pb2.ALLELE_OPERATOR_EQUAL, dna_pb2.ALLELE_OPERATOR_BELOW, dna_pb2.ALLELE_OPERATOR_ABOVE
 
 
@@ -52,7 +57,6 @@ def test_an_allele_is_read_in_its_spellings(locus: str, text: str, value: str, o
         ("TH01", "<0"),
         ("TH01", "00.1"),
         ("TH01", "9.4"),
-        ("TH01", "9.30"),
         ("TH01", "9."),
         ("TH01", ".3"),
         ("TH01", "100"),
@@ -73,6 +77,72 @@ def test_an_allele_is_read_in_its_spellings(locus: str, text: str, value: str, o
 )
 def test_what_is_no_allele_of_a_locus_is_not_read_as_one(locus: str, text: str) -> None:
     assert parse_allele(locus, text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("9.30", "9.3"), ("9,30", "9.3"), ("10.0", "10"), ("10.00", "10"), ("09.10", "9.1")]
+)
+def test_noughts_that_an_export_filled_up_with_say_nothing(text: str, value: str) -> None:
+    assert parse_allele("TH01", text) == (value, EQUAL)
+
+
+@pytest.mark.parametrize("text", ["9.300", "9.03", "10.000", "0.0", "9.40"])
+def test_other_noughts_are_no_filling(text: str) -> None:
+    assert parse_allele("TH01", text) is None
+
+
+@pytest.mark.parametrize(("text", "value"), [("12.X", "12"), ("9,x", "9"), (" 09.X ", "9")])
+def test_an_unknown_part_of_a_repeat_is_told_apart_from_none(text: str, value: str) -> None:
+    assert parse_allele("FGA", text) == (value, VARIANT)
+    assert is_canonical("FGA", dna_pb2.Allele(value=value, operator=VARIANT))
+    assert allele_text(dna_pb2.Allele(value=value, operator=VARIANT)) == f"{value}.X"
+
+
+@pytest.mark.parametrize("text", ["X.X", "0.X", "12.XX", "12.3.X", ".X", "<12.X", "123.X"])
+def test_not_everything_with_an_x_is_an_unknown_variant(text: str) -> None:
+    assert parse_allele("FGA", text) is None
+
+
+@pytest.mark.parametrize("text", ["*", "0", "1", "99", "o", "F", "r", "na", "NR", "un"])
+def test_spellings_of_the_wild_card_are_one_in_a_pruem_message_and_nowhere_else(text: str) -> None:
+    assert parse_pruem_allele("TH01", text) == ("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
+    if text != "*":
+        assert parse_allele("TH01", text) == ((text, EQUAL) if text in {"1", "99"} else None)
+
+
+def test_a_pruem_message_has_every_other_allele_too() -> None:
+    assert parse_pruem_allele("TH01", "9.3") == ("9.3", EQUAL)
+    assert parse_pruem_allele("TH01", "nothing") is None
+
+
+def test_a_range_has_two_numbers_in_order() -> None:
+    assert parse_range("FGA", "09", "12,2") == ("9", "12.2")
+    assert [
+        parse_range("FGA", *ends) for ends in (("12", "9"), ("9", "9"), ("9", ""), ("<9", "12"), ("9.2", "9.1"))
+    ] == [None] * 5
+    assert parse_range("FGA", "9" * 65, "12") is None
+    assert is_canonical("FGA", dna_pb2.Allele(value="9", value_to="12.2", operator=RANGE))
+    assert not is_canonical("FGA", dna_pb2.Allele(value="9", operator=RANGE))
+    assert not is_canonical("FGA", dna_pb2.Allele(value="9", value_to="12", operator=EQUAL))
+    assert allele_text(dna_pb2.Allele(value="9", value_to="12.2", operator=RANGE)) == "9-12.2"
+
+
+@pytest.mark.parametrize("text", ["X", "y", "15.4", "9.3", "<6"])
+def test_a_locus_of_which_a_number_alone_is_known_may_have_the_alleles_of_any(text: str) -> None:
+    assert parse_allele(UNNAMED, text) is not None
+
+
+def test_alleles_are_sorted_as_numbers_between_those_beyond_the_ladder() -> None:
+    texts = ["<6", "<7", "6", "9", "9.1", "9.3", "10", "12.X", "13", ">13", ">15", "15_14_1_0", "OL", "*"]
+    alleles = []
+    for text in texts:
+        parsed = parse_sequenced_allele("FGA", text)
+        assert parsed is not None
+        alleles.append(dna_pb2.Allele(value=parsed.value, operator=parsed.operator))
+    alleles.reverse()
+    assert [allele_text(allele) for allele in sorted(alleles, key=allele_order)] == texts
+    sexes = [dna_pb2.Allele(value=value, operator=EQUAL) for value in ("Y", "X")]
+    assert [allele.value for allele in sorted(sexes, key=allele_order)] == ["X", "Y"]
 
 
 @pytest.mark.parametrize("text", ["15_14_1_0", "8_8", "16.3_11_1_0", "12.2_11_0_0"])

@@ -337,6 +337,60 @@ def test_what_the_format_carries_comes_back_equal_and_without_a_warning(record: 
     assert [essence(item) for item in profiles(found)] == [record]
 
 
+def warned(record: dna_pb2.StrProfile) -> set[tuple[str, str]]:
+    return {(issue.code, issue.locator) for issue in ADAPTER.encode([record], LIMITS).issues}
+
+
+def test_d6s1043_is_left_out_with_its_own_warning_and_the_rest_is_written() -> None:
+    record = profile()
+    call = record.loci.add(locus="D6S1043", reported_locus="D6S1043", read_by="SYN", read_at="2026-11-10T10:00:00")
+    call.alleles.add(value="11", operator=dna_pb2.ALLELE_OPERATOR_EQUAL, reported="11")
+    assert warned(record) == {("LOCUS_NOT_CARRIED", "records[0].loci[1]")}
+    (again,) = profiles(decode(ADAPTER.encode([record], LIMITS).content))
+    assert [item.locus for item in again.loci] == ["TH01"]
+
+
+@pytest.mark.parametrize("operator", [dna_pb2.ALLELE_OPERATOR_RANGE, dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT])
+def test_a_locus_with_an_allele_that_cmf_has_no_way_to_write_is_left_out(
+    operator: dna_pb2.AlleleOperator.ValueType,
+) -> None:
+    record = profile()
+    record.loci.add().CopyFrom(record.loci[0])
+    record.loci[1].locus = record.loci[1].reported_locus = "FGA"
+    record.loci[1].alleles[0].operator = operator
+    record.loci[1].alleles[0].value_to = "9" if operator == dna_pb2.ALLELE_OPERATOR_RANGE else ""
+    assert warned(record) == {("LOCUS_NOT_CARRIED", "records[0].loci[1]")}
+
+
+def test_a_doubtful_locus_is_left_out_for_cmf_would_make_it_a_sure_one() -> None:
+    record = profile()
+    record.loci.add(quality=dna_pb2.LOCUS_QUALITY_PARTIAL).MergeFrom(record.loci[0])
+    record.loci[1].locus = record.loci[1].reported_locus = "FGA"
+    record.loci[0].quality = dna_pb2.LOCUS_QUALITY_NORMAL
+    assert warned(record) == {
+        ("LOCUS_NOT_CARRIED", "records[0].loci[1]"),
+        ("FIELD_NOT_CARRIED", "records[0].loci[0].quality"),
+    }
+
+
+def test_a_mixture_is_written_as_one_and_another_doubtful_source_is_refused() -> None:
+    record = profile(source=dna_pb2.PROFILE_SOURCE_MIXTURE)
+    (again,) = profiles(decode(ADAPTER.encode([record], LIMITS).content))
+    assert again.category.value == "Forensic Mixture"
+    refused = ADAPTER.encode([profile(source=dna_pb2.PROFILE_SOURCE_DECONVOLUTED)], LIMITS)
+    assert "SOURCE_NOT_CARRIED" in codes(refused)
+    assert refused.content == b""
+
+
+def test_numbers_and_a_source_that_cmf_has_no_place_for_are_named() -> None:
+    record = profile(source=dna_pb2.PROFILE_SOURCE_PERSON)
+    record.other_numbers.add(system="NCIC", value="SYN-7")
+    assert warned(record) == {
+        ("FIELD_NOT_CARRIED", "records[0].source"),
+        ("FIELD_NOT_CARRIED", "records[0].other_numbers"),
+    }
+
+
 def test_a_second_writing_is_the_same_bytes() -> None:
     assert ADAPTER.encode([profile()], LIMITS) == ADAPTER.encode([profile()], LIMITS)
 

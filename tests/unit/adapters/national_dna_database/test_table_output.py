@@ -119,6 +119,27 @@ def test_a_locus_with_a_wild_card_is_left_out_with_a_warning(table: GenotypeTabl
     assert warnings(table.encode([record], LIMITS)) == [("LOCUS_NOT_CARRIED", "records[0].loci[1]")]
 
 
+@pytest.mark.parametrize("table", [GENEMAPPER, GENOTYPE_CSV, DATABASE_CSV])
+def test_what_a_table_cannot_say_of_a_locus_leaves_it_out_with_a_warning(table: GenotypeTable) -> None:
+    doubtful, ranged, unnamed = (profile(TH01=["7", "9.3"], D6S1043=["11", "12"]) for _ in range(3))
+    doubtful.loci[0].quality = dna_pb2.LOCUS_QUALITY_NOT_DEFINITIVE
+    ranged.loci[0].alleles[0].operator, ranged.loci[0].alleles[0].value_to = dna_pb2.ALLELE_OPERATOR_RANGE, "9"
+    unnamed.loci[0].locus, unnamed.loci[0].reported_locus = "", "DLR 4"
+    for record in (doubtful, ranged, unnamed):
+        encoded = table.encode([record], LIMITS)
+        assert ("LOCUS_NOT_CARRIED", "records[0].loci[0]") in warnings(encoded)
+        assert [call.locus for call in read(table, encoded.content)[0].loci] == ["D6S1043"]
+
+
+@pytest.mark.parametrize("table", [GENEMAPPER, GENOTYPE_CSV, DATABASE_CSV])
+def test_a_profile_that_may_be_of_several_people_is_refused_where_the_table_cannot_say_so(
+    table: GenotypeTable,
+) -> None:
+    record = profile(TH01=["7", "9.3"])
+    record.source = dna_pb2.PROFILE_SOURCE_MIXTURE
+    assert "SOURCE_NOT_CARRIED" in refusals(table.encode([record], LIMITS))
+
+
 def test_every_other_field_is_named_where_it_is_left_out() -> None:
     record = profile(TH01=["7", "9.3"])
     record.laboratory, record.partial, record.comment, record.kit = "SYN", True, "remark", "kit"

@@ -208,6 +208,15 @@ def test_alleles_of_a_sequencer_stay_names() -> None:
     assert genotypes(profiles(found)[0])["D1S1656"] == ["15_14_1_0", "16.3_11_1_0"]
 
 
+def test_an_unknown_microvariant_is_kept_as_one_and_written_again() -> None:
+    (record,) = profiles(long("SYN-1,FGA,12.X,22,"))
+    assert [(allele.value, allele.operator) for allele in record.loci[0].alleles] == [
+        ("12", dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT),
+        ("22", EQUAL),
+    ]
+    assert b"12.X" in GENOTYPE_CSV.encode([record], LIMITS).content
+
+
 def test_an_allele_beyond_the_ladder_keeps_its_operator() -> None:
     found = database("specimenId,D12S391_1,D12S391_2,FGA_1,FGA_2", "SYN-1,17, >20,<18, 25<")
     assert [(allele.value, allele.operator) for call in profiles(found)[0].loci for allele in call.alleles] == [
@@ -218,7 +227,7 @@ def test_an_allele_beyond_the_ladder_keeps_its_operator() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["0", "9.9", "x", "10.8", ">", "11.333:5", "12.X"])
+@pytest.mark.parametrize("text", ["0", "9.9", "x", "10.8", ">", "11.333:5", "X.X"])
 def test_an_allele_that_is_none_refuses_its_sample_alone(text: str) -> None:
     found = long("SYN-1,TH01,7,9.3,", f"SYN-2,FGA,{text},,", "SYN-2,TH01,7,,", "SYN-3,TH01,6,,")
     assert [record.barcode for record in profiles(found)] == ["SYN-1", "SYN-3"]

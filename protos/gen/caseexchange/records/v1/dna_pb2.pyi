@@ -57,6 +57,82 @@ SAMPLE_ROLE_OTHER_RELATIVE: SampleRole.ValueType  # 5
 """Another relative."""
 Global___SampleRole: _TypeAlias = SampleRole  # noqa: Y015
 
+class _ProfileSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProfileSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProfileSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROFILE_SOURCE_UNSPECIFIED: _ProfileSource.ValueType  # 0
+    """Not stated."""
+    PROFILE_SOURCE_PERSON: _ProfileSource.ValueType  # 1
+    """A person, known or to be named."""
+    PROFILE_SOURCE_SINGLE: _ProfileSource.ValueType  # 2
+    """A stain or remains of one person."""
+    PROFILE_SOURCE_MIXTURE: _ProfileSource.ValueType  # 3
+    """A stain of several people."""
+    PROFILE_SOURCE_SINGLE_OR_MIXTURE: _ProfileSource.ValueType  # 4
+    """A stain of one person or several."""
+    PROFILE_SOURCE_DIFFERENTIAL_EXTRACTION: _ProfileSource.ValueType  # 5
+    """A fraction of a stain, separated by differential extraction."""
+    PROFILE_SOURCE_DECONVOLUTED: _ProfileSource.ValueType  # 6
+    """One contributor as computed from a mixture."""
+    PROFILE_SOURCE_OTHER: _ProfileSource.ValueType  # 7
+    """Something else."""
+
+class ProfileSource(_ProfileSource, metaclass=_ProfileSourceEnumTypeWrapper):
+    """ProfileSource says what a profile was typed from. Only a person and a single source are known to be one person."""
+
+PROFILE_SOURCE_UNSPECIFIED: ProfileSource.ValueType  # 0
+"""Not stated."""
+PROFILE_SOURCE_PERSON: ProfileSource.ValueType  # 1
+"""A person, known or to be named."""
+PROFILE_SOURCE_SINGLE: ProfileSource.ValueType  # 2
+"""A stain or remains of one person."""
+PROFILE_SOURCE_MIXTURE: ProfileSource.ValueType  # 3
+"""A stain of several people."""
+PROFILE_SOURCE_SINGLE_OR_MIXTURE: ProfileSource.ValueType  # 4
+"""A stain of one person or several."""
+PROFILE_SOURCE_DIFFERENTIAL_EXTRACTION: ProfileSource.ValueType  # 5
+"""A fraction of a stain, separated by differential extraction."""
+PROFILE_SOURCE_DECONVOLUTED: ProfileSource.ValueType  # 6
+"""One contributor as computed from a mixture."""
+PROFILE_SOURCE_OTHER: ProfileSource.ValueType  # 7
+"""Something else."""
+Global___ProfileSource: _TypeAlias = ProfileSource  # noqa: Y015
+
+class _LocusQuality:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LocusQualityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LocusQuality.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOCUS_QUALITY_UNSPECIFIED: _LocusQuality.ValueType  # 0
+    """Not stated."""
+    LOCUS_QUALITY_NORMAL: _LocusQuality.ValueType  # 1
+    """Complete and reliable."""
+    LOCUS_QUALITY_NOT_DEFINITIVE: _LocusQuality.ValueType  # 2
+    """The alleles are ambiguous."""
+    LOCUS_QUALITY_PARTIAL: _LocusQuality.ValueType  # 3
+    """An allele dropped out."""
+    LOCUS_QUALITY_SILENT_ALLELE: _LocusQuality.ValueType  # 4
+    """An allele is silent: its primer does not show it."""
+
+class LocusQuality(_LocusQuality, metaclass=_LocusQualityEnumTypeWrapper):
+    """LocusQuality says how sure a source is of a locus. Only a normal one, or one without statement, is computed with."""
+
+LOCUS_QUALITY_UNSPECIFIED: LocusQuality.ValueType  # 0
+"""Not stated."""
+LOCUS_QUALITY_NORMAL: LocusQuality.ValueType  # 1
+"""Complete and reliable."""
+LOCUS_QUALITY_NOT_DEFINITIVE: LocusQuality.ValueType  # 2
+"""The alleles are ambiguous."""
+LOCUS_QUALITY_PARTIAL: LocusQuality.ValueType  # 3
+"""An allele dropped out."""
+LOCUS_QUALITY_SILENT_ALLELE: LocusQuality.ValueType  # 4
+"""An allele is silent: its primer does not show it."""
+Global___LocusQuality: _TypeAlias = LocusQuality  # noqa: Y015
+
 class _AlleleOperator:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -77,6 +153,10 @@ class _AlleleOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Allele
     """Any allele."""
     ALLELE_OPERATOR_SEQUENCE: _AlleleOperator.ValueType  # 6
     """This allele by its sequence (15_14_1_0): a name that no number of repeats can be compared with."""
+    ALLELE_OPERATOR_RANGE: _AlleleOperator.ValueType  # 7
+    """Between this allele and value_to."""
+    ALLELE_OPERATOR_UNKNOWN_VARIANT: _AlleleOperator.ValueType  # 8
+    """So many whole repeats and an unknown part of another: 12.X."""
 
 class AlleleOperator(_AlleleOperator, metaclass=_AlleleOperatorEnumTypeWrapper):
     """AlleleOperator says how an allele's name is meant."""
@@ -95,7 +175,63 @@ ALLELE_OPERATOR_WILDCARD: AlleleOperator.ValueType  # 5
 """Any allele."""
 ALLELE_OPERATOR_SEQUENCE: AlleleOperator.ValueType  # 6
 """This allele by its sequence (15_14_1_0): a name that no number of repeats can be compared with."""
+ALLELE_OPERATOR_RANGE: AlleleOperator.ValueType  # 7
+"""Between this allele and value_to."""
+ALLELE_OPERATOR_UNKNOWN_VARIANT: AlleleOperator.ValueType  # 8
+"""So many whole repeats and an unknown part of another: 12.X."""
 Global___AlleleOperator: _TypeAlias = AlleleOperator  # noqa: Y015
+
+class _ManualVerification:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ManualVerificationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ManualVerification.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MANUAL_VERIFICATION_UNSPECIFIED: _ManualVerification.ValueType  # 0
+    """Not stated."""
+    MANUAL_VERIFICATION_DONE: _ManualVerification.ValueType  # 1
+    """Somebody has."""
+    MANUAL_VERIFICATION_NOT_DONE: _ManualVerification.ValueType  # 2
+    """Nobody has."""
+
+class ManualVerification(_ManualVerification, metaclass=_ManualVerificationEnumTypeWrapper):
+    """ManualVerification says whether somebody has looked at a candidate."""
+
+MANUAL_VERIFICATION_UNSPECIFIED: ManualVerification.ValueType  # 0
+"""Not stated."""
+MANUAL_VERIFICATION_DONE: ManualVerification.ValueType  # 1
+"""Somebody has."""
+MANUAL_VERIFICATION_NOT_DONE: ManualVerification.ValueType  # 2
+"""Nobody has."""
+Global___ManualVerification: _TypeAlias = ManualVerification  # noqa: Y015
+
+class _HitStrength:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HitStrengthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitStrength.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HIT_STRENGTH_UNSPECIFIED: _HitStrength.ValueType  # 0
+    """Not stated."""
+    HIT_STRENGTH_HIGH: _HitStrength.ValueType  # 1
+    """High, or exact."""
+    HIT_STRENGTH_MODERATE: _HitStrength.ValueType  # 2
+    """Moderate."""
+    HIT_STRENGTH_LOW: _HitStrength.ValueType  # 3
+    """Low."""
+
+class HitStrength(_HitStrength, metaclass=_HitStrengthEnumTypeWrapper):
+    """HitStrength is how strong a system calls a hit, by no scale but its own."""
+
+HIT_STRENGTH_UNSPECIFIED: HitStrength.ValueType  # 0
+"""Not stated."""
+HIT_STRENGTH_HIGH: HitStrength.ValueType  # 1
+"""High, or exact."""
+HIT_STRENGTH_MODERATE: HitStrength.ValueType  # 2
+"""Moderate."""
+HIT_STRENGTH_LOW: HitStrength.ValueType  # 3
+"""Low."""
+Global___HitStrength: _TypeAlias = HitStrength  # noqa: Y015
 
 class _MatchStage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -139,6 +275,8 @@ class _RelationshipEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Relation
     """Both parents and the child."""
     RELATIONSHIP_SIBLINGS: _Relationship.ValueType  # 3
     """Siblings."""
+    RELATIONSHIP_SAME_PERSON: _Relationship.ValueType  # 4
+    """No relatives, but one person twice."""
 
 class Relationship(_Relationship, metaclass=_RelationshipEnumTypeWrapper):
     """Relationship of the persons compared."""
@@ -151,6 +289,8 @@ RELATIONSHIP_PARENTS_CHILD: Relationship.ValueType  # 2
 """Both parents and the child."""
 RELATIONSHIP_SIBLINGS: Relationship.ValueType  # 3
 """Siblings."""
+RELATIONSHIP_SAME_PERSON: Relationship.ValueType  # 4
+"""No relatives, but one person twice."""
 Global___Relationship: _TypeAlias = Relationship  # noqa: Y015
 
 class _NoMatchReason:
@@ -167,9 +307,11 @@ class _NoMatchReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoMatch
     """Too few loci to compare."""
     NO_MATCH_REASON_BELOW_THRESHOLD: _NoMatchReason.ValueType  # 3
     """Candidates below the threshold."""
+    NO_MATCH_REASON_UNABLE_TO_PROCESS: _NoMatchReason.ValueType  # 4
+    """Nothing was searched: the request could not be processed."""
 
 class NoMatchReason(_NoMatchReason, metaclass=_NoMatchReasonEnumTypeWrapper):
-    """NoMatchReason says why a search found nobody."""
+    """NoMatchReason says why nobody was found."""
 
 NO_MATCH_REASON_UNSPECIFIED: NoMatchReason.ValueType  # 0
 """Not stated."""
@@ -179,6 +321,8 @@ NO_MATCH_REASON_TOO_FEW_LOCI: NoMatchReason.ValueType  # 2
 """Too few loci to compare."""
 NO_MATCH_REASON_BELOW_THRESHOLD: NoMatchReason.ValueType  # 3
 """Candidates below the threshold."""
+NO_MATCH_REASON_UNABLE_TO_PROCESS: NoMatchReason.ValueType  # 4
+"""Nothing was searched: the request could not be processed."""
 Global___NoMatchReason: _TypeAlias = NoMatchReason  # noqa: Y015
 
 @_typing.final
@@ -244,6 +388,8 @@ class StrProfile(_message.Message):
     PARTIAL_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OTHER_NUMBERS_FIELD_NUMBER: _builtins.int
     LOCI_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     barcode: _builtins.str
@@ -270,9 +416,15 @@ class StrProfile(_message.Message):
     """The batch."""
     comment: _builtins.str
     """Remarks."""
+    source: Global___ProfileSource.ValueType
+    """What the profile was typed from, as far as it says how many people it is of."""
     @_builtins.property
     def category(self) -> _common_pb2.Code:
         """The source's category of specimen."""
+
+    @_builtins.property
+    def other_numbers(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Code]:
+        """Other numbers of the profile. The system says whose they are, as the source writes it (DNA Profile ID, NCIC)."""
 
     @_builtins.property
     def loci(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocusCall]:
@@ -298,12 +450,14 @@ class StrProfile(_message.Message):
         partial: _builtins.bool = ...,
         batch: _builtins.str = ...,
         comment: _builtins.str = ...,
+        source: Global___ProfileSource.ValueType = ...,
+        other_numbers: _abc.Iterable[_common_pb2.Code] | None = ...,
         loci: _abc.Iterable[Global___LocusCall] | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcode", b"barcode", "batch", b"batch", "case_number", b"case_number", "category", b"category", "comment", b"comment", "destination", b"destination", "kit", b"kit", "laboratory", b"laboratory", "loci", b"loci", "partial", b"partial", "provenance", b"provenance", "role", b"role", "source_id", b"source_id", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcode", b"barcode", "batch", b"batch", "case_number", b"case_number", "category", b"category", "comment", b"comment", "destination", b"destination", "kit", b"kit", "laboratory", b"laboratory", "loci", b"loci", "other_numbers", b"other_numbers", "partial", b"partial", "provenance", b"provenance", "role", b"role", "source", b"source", "source_id", b"source_id", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,8 +476,11 @@ class LocusCall(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     READ_BY_FIELD_NUMBER: _builtins.int
     READ_AT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     locus: _builtins.str
-    """The locus's usual name."""
+    """The locus's usual name. Empty where the source names the locus by a number alone and the number's table is not
+    known here: such a locus is kept, and compared with nothing.
+    """
     reported_locus: _builtins.str
     """The name as the source wrote it."""
     kit: _builtins.str
@@ -334,6 +491,8 @@ class LocusCall(_message.Message):
     """Who read it, as an opaque user id."""
     read_at: _builtins.str
     """When, as the source wrote it, with the same exception as the profile's submitted_at."""
+    quality: Global___LocusQuality.ValueType
+    """How sure the source is of it."""
     @_builtins.property
     def alleles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allele]:
         """The alleles, in the source's order. One can mean a homozygote or a drop-out."""
@@ -348,10 +507,11 @@ class LocusCall(_message.Message):
         batch: _builtins.str = ...,
         read_by: _builtins.str = ...,
         read_at: _builtins.str = ...,
+        quality: Global___LocusQuality.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alleles", b"alleles", "batch", b"batch", "kit", b"kit", "locus", b"locus", "read_at", b"read_at", "read_by", b"read_by", "reported_locus", b"reported_locus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alleles", b"alleles", "batch", b"batch", "kit", b"kit", "locus", b"locus", "quality", b"quality", "read_at", b"read_at", "read_by", b"read_by", "reported_locus", b"reported_locus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +528,7 @@ class Allele(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     REPORTED_FIELD_NUMBER: _builtins.int
     PEAK_HEIGHT_FIELD_NUMBER: _builtins.int
+    VALUE_TO_FIELD_NUMBER: _builtins.int
     value: _builtins.str
     """The name in canonical form: 9.3, X."""
     operator: Global___AlleleOperator.ValueType
@@ -378,6 +539,8 @@ class Allele(_message.Message):
     """The text as the source wrote it."""
     peak_height: _builtins.int
     """The height of its peak, in the instrument's units. Nought: not stated."""
+    value_to: _builtins.str
+    """The upper end of a range, in canonical form; empty without one."""
     def __init__(
         self,
         *,
@@ -386,10 +549,11 @@ class Allele(_message.Message):
         required: _builtins.bool = ...,
         reported: _builtins.str = ...,
         peak_height: _builtins.int = ...,
+        value_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "peak_height", b"peak_height", "reported", b"reported", "required", b"required", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "peak_height", b"peak_height", "reported", b"reported", "required", b"required", "value", b"value", "value_to", b"value_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,6 +574,7 @@ class MatchNotification(_message.Message):
     LOCI_COMPARED_FIELD_NUMBER: _builtins.int
     LOCI_MISMATCHED_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
+    REPORTED_HIT_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     match_id: _builtins.str
     """The laboratory's number of the match."""
@@ -418,7 +583,7 @@ class MatchNotification(_message.Message):
     relationship: Global___Relationship.ValueType
     """The relationship."""
     likelihood_ratio: _builtins.str
-    """Likelihood ratio as decimal text, to be shown as it is."""
+    """Likelihood ratio as decimal text, to be shown as it is. Empty where a hit was reported without one."""
     log10_likelihood_ratio: _builtins.float
     """Its logarithm to the base 10, to be computed with."""
     loci_compared: _builtins.int
@@ -432,6 +597,10 @@ class MatchNotification(_message.Message):
     @_builtins.property
     def search(self) -> Global___SearchParameters:
         """How it was searched."""
+
+    @_builtins.property
+    def reported_hit(self) -> Global___ReportedHit:
+        """What another system reports in place of a figure. With it there is no likelihood ratio and no count of loci."""
 
     @_builtins.property
     def provenance(self) -> _common_pb2.Provenance:
@@ -449,15 +618,50 @@ class MatchNotification(_message.Message):
         loci_compared: _builtins.int = ...,
         loci_mismatched: _builtins.int = ...,
         search: Global___SearchParameters | None = ...,
+        reported_hit: Global___ReportedHit | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "search", b"search"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "reported_hit", b"reported_hit", "search", b"search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcodes", b"barcodes", "likelihood_ratio", b"likelihood_ratio", "loci_compared", b"loci_compared", "loci_mismatched", b"loci_mismatched", "log10_likelihood_ratio", b"log10_likelihood_ratio", "match_id", b"match_id", "provenance", b"provenance", "relationship", b"relationship", "search", b"search", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcodes", b"barcodes", "likelihood_ratio", b"likelihood_ratio", "loci_compared", b"loci_compared", "loci_mismatched", b"loci_mismatched", "log10_likelihood_ratio", b"log10_likelihood_ratio", "match_id", b"match_id", "provenance", b"provenance", "relationship", b"relationship", "reported_hit", b"reported_hit", "search", b"search", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchNotification: _TypeAlias = MatchNotification  # noqa: Y015
+
+@_typing.final
+class ReportedHit(_message.Message):
+    """ReportedHit is a candidate as another system reports it, without a figure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    candidate: _builtins.str
+    """That system's number of the candidate in its list; empty where it lists none."""
+    candidates: _builtins.int
+    """How many candidates it found in all. Nought: not stated."""
+    verification: Global___ManualVerification.ValueType
+    """Whether somebody there has looked at the candidate."""
+    strength: Global___HitStrength.ValueType
+    """How strong it calls the hit."""
+    def __init__(
+        self,
+        *,
+        candidate: _builtins.str = ...,
+        candidates: _builtins.int = ...,
+        verification: Global___ManualVerification.ValueType = ...,
+        strength: Global___HitStrength.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidates", b"candidates", "strength", b"strength", "verification", b"verification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedHit: _TypeAlias = ReportedHit  # noqa: Y015
 
 @_typing.final
 class SearchParameters(_message.Message):
@@ -505,7 +709,7 @@ Global___SearchParameters: _TypeAlias = SearchParameters  # noqa: Y015
 
 @_typing.final
 class NoMatchResult(_message.Message):
-    """NoMatchResult says that a search found nobody."""
+    """NoMatchResult says that a search found nobody, or that it was not made: the reason tells which."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -514,6 +718,7 @@ class NoMatchResult(_message.Message):
     SEARCH_FIELD_NUMBER: _builtins.int
     STANDING_SEARCH_FIELD_NUMBER: _builtins.int
     PUBLIC_NOTICE_ELIGIBLE_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     barcode: _builtins.str
     """Barcode of the sample."""
@@ -528,6 +733,10 @@ class NoMatchResult(_message.Message):
         """How it was searched."""
 
     @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Code]:
+        """Why the other system could not process the request, where it says so: its codes, and the fields that they concern."""
+
+    @_builtins.property
     def provenance(self) -> _common_pb2.Provenance:
         """Where the record comes from."""
 
@@ -539,11 +748,12 @@ class NoMatchResult(_message.Message):
         search: Global___SearchParameters | None = ...,
         standing_search: _builtins.bool = ...,
         public_notice_eligible: _builtins.bool = ...,
+        errors: _abc.Iterable[_common_pb2.Code] | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "search", b"search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcode", b"barcode", "provenance", b"provenance", "public_notice_eligible", b"public_notice_eligible", "reason", b"reason", "search", b"search", "standing_search", b"standing_search"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barcode", b"barcode", "errors", b"errors", "provenance", b"provenance", "public_notice_eligible", b"public_notice_eligible", "reason", b"reason", "search", b"search", "standing_search", b"standing_search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -77,12 +77,52 @@ def test_sex_markers_y_loci_and_insertions_are_never_counted() -> None:
         dna_pb2.ALLELE_OPERATOR_ABOVE,
         dna_pb2.ALLELE_OPERATOR_OFF_LADDER,
         dna_pb2.ALLELE_OPERATOR_WILDCARD,
+        dna_pb2.ALLELE_OPERATOR_RANGE,
+        dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT,
+        dna_pb2.ALLELE_OPERATOR_SEQUENCE,
     ],
 )
 def test_an_allele_that_is_no_number_leaves_its_locus_out(operator: dna_pb2.AlleleOperator.ValueType) -> None:
     profile = str_profile("A", {"TH01": ("7", "9.3"), "FGA": ("21", "22")})
     profile.loci[0].alleles[0].operator = operator
     assert typing(profile).unused == {"TH01": Unused.NOT_NUMERIC}
+
+
+@pytest.mark.parametrize(
+    ("quality", "reason"),
+    [
+        (dna_pb2.LOCUS_QUALITY_NOT_DEFINITIVE, Unused.DOUBTFUL),
+        (dna_pb2.LOCUS_QUALITY_SILENT_ALLELE, Unused.DOUBTFUL),
+        (dna_pb2.LOCUS_QUALITY_PARTIAL, Unused.POSSIBLE_DROP_OUT),
+        (dna_pb2.LOCUS_QUALITY_NORMAL, None),
+    ],
+)
+def test_a_locus_that_its_source_is_not_sure_of_is_left_out(
+    quality: dna_pb2.LocusQuality.ValueType, reason: Unused | None
+) -> None:
+    profile = str_profile("A", {"TH01": ("7", "9.3"), "FGA": ("21", "22")})
+    profile.loci[0].quality = quality
+    assert typing(profile).unused.get("TH01") is reason
+
+
+def test_a_locus_that_has_a_number_only_is_compared_with_nothing() -> None:
+    profile = str_profile("A", {"TH01": ("7", "9.3"), "FGA": ("21", "22")})
+    profile.loci[0].locus, profile.loci[0].reported_locus = "", "DLR 4"
+    assert typing(profile).unused == {"DLR 4": Unused.UNNAMED}
+
+
+@pytest.mark.parametrize("source", dna_pb2.ProfileSource.values())
+def test_what_is_not_known_to_be_one_person_is_never_searched_as_one(source: dna_pb2.ProfileSource.ValueType) -> None:
+    profile = str_profile("A", TH01_CHILD)
+    profile.source = source
+    expected = {
+        dna_pb2.PROFILE_SOURCE_UNSPECIFIED: None,
+        dna_pb2.PROFILE_SOURCE_PERSON: None,
+        dna_pb2.PROFILE_SOURCE_SINGLE: None,
+        dna_pb2.PROFILE_SOURCE_MIXTURE: ProfileUnusable.MIXTURE,
+    }.get(source, ProfileUnusable.SOURCE_UNCERTAIN)
+    found = read_profile(profile)
+    assert (None if isinstance(found, Typing) else found) is expected
 
 
 def test_a_profile_without_a_usable_locus_is_not_compared() -> None:

@@ -10,6 +10,7 @@ so only a reader of Prüm files takes them.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from caseexchange.records.v1 import dna_pb2
@@ -114,10 +115,8 @@ _ORDER: Final = {
     dna_pb2.ALLELE_OPERATOR_OFF_LADDER: 4,
     dna_pb2.ALLELE_OPERATOR_WILDCARD: 5,
 }
-_BY_SPELLING: Final = {
-    re.sub(r"[\s_-]", "", name).upper(): name
-    for name in (AMELOGENIN, *CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2, *Y_LOCI)
-} | _ALIASES
+_USUAL: Final = frozenset({AMELOGENIN, *CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2, *Y_LOCI})
+_BY_SPELLING: Final = {re.sub(r"[\s_-]", "", name).upper(): name for name in _USUAL} | _ALIASES
 
 
 class ParsedAllele(NamedTuple):
@@ -129,14 +128,20 @@ class ParsedAllele(NamedTuple):
 
 def canonical_locus(name: str) -> str | None:
     """The usual name of a locus, whatever its spelling, or None where it is no locus known here."""
+    if name in _USUAL:
+        return name
     return _BY_SPELLING.get(re.sub(r"[\s_-]", "", name).upper())
 
 
 def parse_allele(locus: str, text: str) -> ParsedAllele | None:
     """Read an allele as a source wrote it, or None where it is none of this locus."""
     text = text.strip()
-    if len(text) > _LONGEST:
-        return None
+    return None if len(text) > _LONGEST else _parse(locus, text)
+
+
+# A file says the same few hundred things of its loci again and again.
+@lru_cache(maxsize=8192)
+def _parse(locus: str, text: str) -> ParsedAllele | None:
     if locus in {AMELOGENIN, UNNAMED} and text.upper() in _SEX:
         return ParsedAllele(text.upper(), dna_pb2.ALLELE_OPERATOR_EQUAL)
     if locus == AMELOGENIN:

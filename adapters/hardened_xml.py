@@ -23,7 +23,8 @@ _ENCODING: Final = re.compile(rb"""^<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ENCODINGS: Final = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "gb18030", "gbk", "gb2312"})
 """Python's names of what a declaration may state: its other codecs include escapes, and decoders of quadratic cost."""
-_DTD: Final = re.compile(r"<!(?:DOCTYPE|ENTITY)")
+DTD: Final = re.compile(r"<!(?:DOCTYPE|ENTITY)")
+"""Refused wherever it stands: within a comment it would be harmless, and nobody writes one there."""
 _MARKUP: Final = 4_000_000
 """How often ``<`` may stand in a document. A tree takes about 200 bytes of memory an element, whatever the file's."""
 _CHUNK: Final = 1 << 16
@@ -45,8 +46,7 @@ def parse_xml(content: bytes, limits: Limits, issues: IssueList) -> etree._Eleme
     if text.count("<") > _MARKUP:
         issues.reject_file("XML_TOO_MANY_ELEMENTS", "file", "more elements than a document may have")
         return None
-    # Wherever it stands: within a comment it would be harmless, and nobody writes one there.
-    declaration = _DTD.search(text)
+    declaration = DTD.search(text)
     if declaration is not None:
         line = text.count("\n", 0, declaration.start()) + 1
         issues.reject_file("XML_DTD_REFUSED", f"line {line}", "a document type declaration is not accepted")
@@ -56,7 +56,7 @@ def parse_xml(content: bytes, limits: Limits, issues: IssueList) -> etree._Eleme
 
 def local_name(element: etree._Element) -> str:
     """An element's name without its namespace."""
-    return etree.QName(element).localname
+    return element.tag.rpartition("}")[2]
 
 
 def namespace(element: etree._Element) -> str:
@@ -75,6 +75,14 @@ def unread(element: etree._Element, known: Container[str]) -> Iterator[tuple[str
             yield f"{local_name(element)}/{local_name(child)}", "".join(str(part) for part in child.itertext()).strip()
 
 
+def longer_than(element: etree._Element, characters: int) -> bool:
+    """Whether a text or attribute within an element has more characters."""
+    # Most elements are shorter as a whole, markup and all.
+    return (
+        len(etree.tostring(element, encoding="UTF-8", with_tail=False)) > characters and longest(element) > characters
+    )
+
+
 def longest(element: etree._Element) -> int:
     """Characters of the longest text or attribute within an element."""
     return max(max(len(item.text or ""), *(len(value) for value in item.attrib.values()), 0) for item in element.iter())
@@ -90,6 +98,18 @@ def child_text(element: etree._Element, name: str) -> str:
     return next((text_of(child) for child in children(element, name)), "")
 
 
+def by_name(element: etree._Element) -> dict[str, list[etree._Element]]:
+    """The child elements by local name, each name's in order: for readers of all of them, many times a second."""
+    found: dict[str, list[etree._Element]] = {}
+    for child in element:
+        name = child.tag.rpartition("}")[2]
+        if name in found:
+            found[name].append(child)
+        else:
+            found[name] = [child]
+    return found
+
+
 def text_of(element: etree._Element) -> str:
     """An element's own text, without the blanks around it."""
     return (element.text or "").strip()
@@ -101,7 +121,9 @@ def where(element: etree._Element) -> str:
 
 
 def new_root(namespace: str, name: str) -> etree._Element:
-    """A root element whose namespace is the document's default."""
+    """A root element whose namespace, if there is one, is the document's default."""
+    if not namespace:
+        return etree.Element(name)
     # The stubs do not know that None stands for the default namespace.
     nsmap: dict[str, str] = {None: namespace}  # type: ignore[dict-item]
     return etree.Element(etree.QName(namespace, name), nsmap=nsmap)
@@ -132,18 +154,8 @@ def serialise(root: etree._Element) -> bytes:
 
 def _tree(text: str, limits: Limits, issues: IssueList) -> etree._Element | None:
     # A pull parser, so that a tower of elements is refused by its height, before a tree of it exists.
-    parser = etree.XMLPullParser(
-        ("start", "end"),
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    # The declaration spoke of bytes that are text by now. Its line breaks stay, so that lines keep their numbers.
-    document = _DECLARATION.sub(lambda found: "\n" * found[0].count("\n"), text, count=1).encode()
+    parser = pull_parser()
+    document = without_declaration(text).encode()
     height = _Height(limits.depth)
     root: etree._Element | None = None
     try:
@@ -178,12 +190,42 @@ class _Height:
         return False
 
 
-def _text(content: bytes) -> str | None:
+def pull_parser(tag: str | None = None) -> etree.XMLPullParser:
+    """The parser of all XML from strangers, which tells the start and the end of elements (of this tag only)."""
+    return etree.XMLPullParser(
+        ("start", "end"),
+        tag=tag,
+        collect_ids=False,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+
+
+def without_declaration(text: str) -> str:
+    """A document's beginning without its declaration, which spoke of bytes that are text by now.
+
+    Its line breaks stay, so that lines keep their numbers.
+    """
+    return _DECLARATION.sub(lambda found: "\n" * found[0].count("\n"), text, count=1)
+
+
+def encoding_of(head: bytes) -> tuple[str | None, int]:
+    """The encoding of a document that begins like this, None if it is not one read here, and the length of its mark."""
     for bom, encoding in _BOMS:
-        if content.startswith(bom):
-            return _decode(content[len(bom) :], encoding)
-    stated = _ENCODING.match(content.lstrip()[:200])
-    return _decode(content, _known(stated[1].decode("ascii")) if stated else "utf-8")
+        if head.startswith(bom):
+            return encoding, len(bom)
+    stated = _ENCODING.match(head.lstrip()[:200])
+    return (_known(stated[1].decode("ascii")) if stated else "utf-8"), 0
+
+
+def _text(content: bytes) -> str | None:
+    encoding, mark = encoding_of(content)
+    return _decode(content[mark:], encoding)
 
 
 def _known(encoding: str) -> str | None:

@@ -30,8 +30,8 @@ _BLOCKS: Final = ("HEADER", "DEVICE")
 _OF_LOCUS: Final = ("KIT", "BATCHID")
 
 
-def reshape_rapid(root: etree._Element) -> str:
-    """Change a Rapid document into one of 3.2, as far as profiles need it, and give the version that it states.
+def reshape_header(root: etree._Element) -> str:
+    """Change the root of a Rapid document, with what is not a specimen, into one of 3.2; the version that it states.
 
     What stands twice is left as it is, so that it is refused as it would be in 3.2.
     """
@@ -41,12 +41,15 @@ def reshape_rapid(root: etree._Element) -> str:
             _unpack(block, root, _HEADER)
     for message_type in children(root, "MESSAGETYPE"):
         message_type.text = _MESSAGE_TYPES.get(text_of(message_type), f"Rapid {text_of(message_type)}")
-    for specimen in children(root, "SPECIMEN"):
-        for locus in children(specimen, "LOCUS"):
-            for name in _OF_LOCUS:
-                _to_attribute(locus, name)
     root.tag = "CODISImportFile"
     return f"Rapid {version}".strip()
+
+
+def reshape_specimen(specimen: etree._Element) -> None:
+    """Change a specimen of a Rapid document into one of 3.2."""
+    for locus in children(specimen, "LOCUS"):
+        for name in _OF_LOCUS:
+            _to_attribute(locus, name)
 
 
 def _unpack(block: etree._Element, root: etree._Element, names: Mapping[str, str]) -> None:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from adapters.base import Limits
-from adapters.cli.options import FILE, json_option, print_json
+from adapters.cli.options import FILE, json_option, print_json, read_file
 from adapters.national_dna_database.check import check
+from adapters.national_dna_database.kinship.frequencies import parse_table
+from adapters.national_dna_database.kinship.transcription import table_file, transcribe
 from adapters.national_dna_database.options import basis_options, ratios_of, read_records
 from adapters.national_dna_database.search.laboratory import Laboratory, SearchRules
 from adapters.national_dna_database.search.results import SearchResult, records_file, result_facts, result_lines
@@ -148,6 +150,34 @@ def search(
     with _laboratory(database, name, basis) as laboratory:
         result = laboratory.search(barcode, known_parent=known_parent)
     _tell([result], out, as_json=as_json)
+
+
+@dna.command()
+@click.argument("file", type=FILE)
+@click.option("--name", required=True, help="How results are to name the table.")
+@click.option("--source", required=True, help="The publication that the numbers are from.")
+@click.option("--individuals", type=click.IntRange(0), default=0, help="People typed, where the file does not say it.")
+@click.option("--population", default="", help="Which one, where the file has several.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The table to write.")
+def table(file: Path, *, name: str, source: str, individuals: int, population: str, out: Path) -> None:
+    """Transcribe a published table of allele frequencies for --frequencies. Loci left out are named with the reason.
+
+    Exit codes: 0 every locus was transcribed, 1 some were left out, 2 the file cannot be used.
+
+    Example:  case-exchange dna table published.csv --name nist-2013 --source '...' --individuals 97 --out table.toml
+    """
+    found = transcribe(read_file(file, Limits().bytes), population=population, individuals=individuals)
+    content = table_file(found, name, source)
+    label = parse_table(content).label
+    try:
+        replace_file(out, content)
+    except OSError as error:
+        message = f"{out} cannot be written: {error.strerror}"
+        raise SetupInvalid(message) from error
+    for locus, reason in found.left_out:
+        click.echo(f"left out: {locus} {reason}", err=True)
+    click.echo(f"{len(found.loci)} loci: {label}")
+    sys.exit(1 if found.left_out else 0)
 
 
 @dna.command()

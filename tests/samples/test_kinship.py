@@ -12,6 +12,7 @@ from adapters.alleles import canonical_locus
 from adapters.national_dna_database.kinship.frequencies import FrequencyTable, parse_table
 from adapters.national_dna_database.kinship.mutation import Kind, MutationModel, Sex
 from adapters.national_dna_database.kinship.ratios import Genotype, LocusRatios, Question, Trio
+from adapters.national_dna_database.kinship.transcription import table_file, transcribe
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples"
 REFERENCE = SAMPLES / "kinship" / "reference_lrs.tsv"
@@ -20,17 +21,28 @@ pytestmark = pytest.mark.skipif(not REFERENCE.is_file(), reason="the third-party
 
 
 def published_table() -> FrequencyTable:
-    """The published frequencies, read as a laboratory would transcribe them; SE33's do not add up to 1."""
-    lines = ['name = "third-party sample"', 'source = "beside the project"', "individuals = 10000"]
-    for line in PUBLISHED.read_text(encoding="utf-8").splitlines():
-        if line.endswith(":") and not line.startswith("#"):
-            lines.append(f'[loci."{canonical_locus(line[:-1]) or line[:-1]}"]')
-        elif ":" in line and not line.startswith("#"):
-            allele, share = (part.strip() for part in line.split(":"))
-            lines.append(f'"{allele}" = {float(share)}')
-    blocks = "\n".join(lines).split("[loci.")
-    known = [block for block in blocks[1:] if canonical_locus(block.split('"')[1]) not in {None, "SE33"}]
-    return parse_table("[loci.".join([blocks[0], *known]).encode())
+    """The published frequencies, transcribed as a laboratory would; SE33's do not add up to 1."""
+    found = transcribe(PUBLISHED.read_bytes(), population="", individuals=10_000)
+    assert dict(found.left_out)["SE33"] == "has frequencies that add up to 0.954"
+    return parse_table(table_file(found, "third-party sample", "beside the project"))
+
+
+@pytest.mark.parametrize(
+    ("name", "population", "loci", "left_out"),
+    [
+        ("china-59loci-frequency.yml", "", 32, 27),
+        ("dvir-codis.txt", "", 13, 0),
+        ("euroformix-GF_freq.csv", "", 21, 0),
+        ("euroformix-Identifiler_NIST.csv", "", 15, 0),
+        ("STRBASE_frequencies_2015-02-09_Europe.csv", "", 16, 0),
+        ("strider-style-frequencies_STRBASE.xml", "BELGIUM", 16, 0),
+        ("strvalidator-database.txt", "SGM Norway", 10, 1),
+    ],
+)
+def test_every_published_table_can_be_transcribed(name: str, population: str, loci: int, left_out: int) -> None:
+    found = transcribe((SAMPLES / "allele-freq" / name).read_bytes(), population=population, individuals=500)
+    assert (len(found.loci), len(found.left_out)) == (loci, left_out)
+    assert len(parse_table(table_file(found, name, "beside the project")).loci) == loci
 
 
 def genotype(text: str) -> Genotype | None:

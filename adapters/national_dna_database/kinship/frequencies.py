@@ -26,9 +26,10 @@ AUTOSOMAL: Final = frozenset((*CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2)) - {
 LEAST_OBSERVATIONS: Final = 5
 """No frequency is taken to be less than that of an allele seen five times (NRC, The Evaluation of Forensic DNA
 Evidence, 1996, recommendation 4.1: 5/(2N))."""
-_SUM_TOLERANCE: Final = 0.01
+SUM_TOLERANCE: Final = 0.01
 """How far from 1 the published figures of a locus may add up: they are rounded. More than that is a wrong table."""
-_LEAST_INDIVIDUALS: Final = 50
+LEAST_INDIVIDUALS: Final = 50
+"""Fewer people typed make no table."""
 _LOCI: Final = "loci"
 _KEYS: Final = frozenset({"name", "source", "individuals", "individuals_by_locus", _LOCI})
 
@@ -99,8 +100,8 @@ def parse_table(content: bytes) -> FrequencyTable:
 def _locus(locus: str, item: Any, individuals: Any) -> LocusFrequencies:
     if canonical_locus(locus) != locus or locus not in AUTOSOMAL:
         _refuse("a locus is no autosomal locus that is known here, or not by its usual name")
-    if not isinstance(individuals, int) or isinstance(individuals, bool) or individuals < _LEAST_INDIVIDUALS:
-        _refuse(f"{locus} does not state how many individuals were typed, at least {_LEAST_INDIVIDUALS}")
+    if not isinstance(individuals, int) or isinstance(individuals, bool) or individuals < LEAST_INDIVIDUALS:
+        _refuse(f"{locus} does not state how many individuals were typed, at least {LEAST_INDIVIDUALS}")
     if not isinstance(item, dict) or not item:
         _refuse(f"{locus} has no frequencies")
     for allele, share in item.items():
@@ -112,7 +113,7 @@ def _locus(locus: str, item: Any, individuals: Any) -> LocusFrequencies:
         if not isinstance(share, float) or not 0 < share < 1:
             _refuse(f"{locus} has a frequency that is not between 0 and 1")
     total = math.fsum(item.values())
-    if abs(total - 1) > _SUM_TOLERANCE:
+    if abs(total - 1) > SUM_TOLERANCE:
         _refuse(f"the frequencies of {locus} do not add up to 1")
     return LocusFrequencies(MappingProxyType({allele: share / total for allele, share in item.items()}), individuals)
 

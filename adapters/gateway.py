@@ -65,8 +65,9 @@ async def _watch(edge: Edge) -> None:
 
 async def _send(outbound: Outbound, poll_seconds: float) -> None:
     while True:
-        # What was spooled before a restart goes first.
-        await outbound.publish_spooled()
+        # What was spooled before a restart goes first. What became of it is in the log, the spool and the quarantine.
+        async for _ in outbound.publishing():
+            pass
         while not await asyncio.to_thread(outbound.take_inbox):  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(poll_seconds)
 

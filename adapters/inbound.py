@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapters.base import Limits, Severity
+from adapters.reading import is_file_name
 from adapters.record_json import ADAPTER as RECORD_JSON
 from adapters.registry import adapter
 from adapters.routing import learn
@@ -96,7 +97,8 @@ class Inbound:
         writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
         encoded = writer.encode([record], self._limits)
         codes = sorted({issue.code for issue in encoded.issues})
-        if any(issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD} for issue in encoded.issues):
+        unsafe = not all(map(is_file_name, encoded.attachments))
+        if unsafe or any(issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD} for issue in encoded.issues):
             # The agency's own format cannot hold this one; nothing of it may be lost for that.
             writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():

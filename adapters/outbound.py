@@ -7,25 +7,27 @@ are taken in once.
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+import re
+import uuid
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
 
-from adapters.base import Decoded, DecodedRecord, Issue, Limits, Severity, Source
-from adapters.registry import SNIFFED_BYTES, adapter
+from adapters.base import DecodedRecord, Issue, Severity
+from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.routing import draft_of, learn, supersede
 from broker.client.publisher import Published
-from broker.core.errors import CaseExchangeError, SpoolUnavailable
+from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
 from broker.trust.files import replace_file
 from broker.wire.receipts import receipt_to
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
+    from adapters.base import Adapter, Limits
     from adapters.edge import Edge
     from adapters.profile import GatewayConfig, Route
 
@@ -33,36 +35,27 @@ _log = structlog.get_logger("adapters.outbound")
 ATTACHMENTS: Final = "attachments"
 _BATCH: Final = 100
 _UNFINISHED: Final = (".", "~")
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
 class Taken(NamedTuple):
-    """What became of a source file: records spooled, and everything that is to be known about it."""
+    """What became of a source file.
+
+    Attributes:
+        records: that were spooled.
+        issues: what is to be known; of a long list the beginning (``IssueLog``).
+        refused: whether the file or a record of it was.
+        further: how many issues of each sort are not among ``issues``.
+    """
 
     records: int
     issues: tuple[Issue, ...]
     refused: bool
+    further: tuple[Further, ...] = ()
 
 
-class Attachments(Mapping[str, bytes]):
-    """The files in a folder by name, read when asked for. No name leads out of the folder."""
-
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
-
-    def __getitem__(self, name: str) -> bytes:
-        path = self._folder / name
-        if Path(name).name != name or not path.is_file() or path.is_symlink():
-            raise KeyError(name)
-        if path.stat().st_size > self._max_bytes:
-            raise KeyError(name)
-        return path.read_bytes()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+class _FileRefusedError(Exception):
+    """The file as a whole is refused: what was spooled of it is undone."""
 
 
 class Outbound:
@@ -92,70 +85,90 @@ class Outbound:
             try:
                 self._take_and_move(path)
                 taken += 1
-            except OSError as error:
-                # Its name may be a person's, so only its place in the folder is told.
+            except (OSError, InputRefused) as error:
+                # Its name may be a person's, so not even that is told.
                 _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
         return taken
 
-    def take(self, content: bytes, attachments: Mapping[str, bytes]) -> Taken:
-        """Decode a file and spool its records, signed; all of them or none.
+    def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> Taken:
+        """Decode a file and spool its records, signed; all of them or none, in memory that does not grow with the file.
+
+        Until the last record is in, nothing else can use the spool.
+
+        Args:
+            file: open, seekable, and as it is until this returns; or its content.
+            attachments: the files that it may refer to, by name.
 
         Raises:
             SpoolUnavailable: nothing of it was spooled.
+            OSError: it cannot be read. Nothing of it was spooled.
         """
-        sha256 = hashlib.sha256(content).digest()
-        if self._edge.spool.seen_source(sha256):
-            issue = Issue(Severity.INFO, "SOURCE_REPEATED", "file", "the same bytes were taken in before")
-            return Taken(0, (issue,), refused=False)
-        decoded = self._decode(Source(content, attachments))
-        if decoded.rejected:
-            return Taken(0, decoded.issues, refused=True)
-        issues = list(decoded.issues)
-        with self._edge.spool.transaction():
-            count = sum(self._spool_record(item, issues) for item in decoded.records)
-            self._edge.spool.add_source(sha256)
-        refused = any(issue.severity is Severity.REJECT_RECORD for issue in issues)
-        return Taken(count, tuple(issues), refused)
+        return self._take(SourceFile(io.BytesIO(file) if isinstance(file, bytes) else file, self._limits), attachments)
 
     async def publish_spooled(self) -> list[Published | CaseExchangeError]:
+        """What ``publishing`` tells, as a list."""
+        return [result async for result in self.publishing()]
+
+    async def publishing(self) -> AsyncIterator[Published | CaseExchangeError]:
         """Publish what is spooled, oldest first, until nothing is left.
 
-        Returns:
+        Yields:
             What became of each record: a receipt, or a refusal for good.
 
         Raises:
             CaseExchangeError: the broker cannot be reached, or cannot accept now. What has no receipt stays spooled.
         """
-        results: list[Published | CaseExchangeError] = []
         async with self._edge.publisher.stream() as stream:
             while waiting := self._edge.spool.outgoing(_BATCH):
                 envelopes = [self._edge.codec.decode_envelope(item.envelope) for item in waiting]
                 for item, result in zip(waiting, await stream.publish(envelopes), strict=True):
                     self._settle(item.record_id, result)
-                    results.append(result)
-        return results
+                    yield result
+
+    def _take(self, source: SourceFile, attachments: Mapping[str, bytes]) -> Taken:
+        log = IssueLog()
+        if source.sha256 is not None and self._edge.spool.seen_source(source.sha256):
+            log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", "the same bytes were taken in before"))
+            return Taken(0, tuple(log.kept), refused=False)
+        found = source.detect(self._config.formats)
+        if found is None:
+            message = "none of the profile's formats, and nothing is unpacked"
+            log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
+            return Taken(0, tuple(log.kept), refused=True)
+        count = 0
+        try:
+            with self._edge.spool.transaction():
+                count = self._spool_all(source, found, attachments, log)
+        except _FileRefusedError:
+            count = 0
+        return Taken(count, tuple(log.kept), log.refused, log.further)
+
+    def _spool_all(self, source: SourceFile, found: Adapter, attachments: Mapping[str, bytes], log: IssueLog) -> int:
+        count = 0
+        for item in source.items(found, attachments):
+            if isinstance(item, DecodedRecord):
+                count += self._spool_record(item, log)
+            else:
+                log.add(item)
+        if log.rejected:
+            raise _FileRefusedError
+        if source.sha256 is not None:
+            self._edge.spool.add_source(source.sha256)
+        return count
 
     def _take_and_move(self, path: Path) -> None:
-        # One byte more than is read shows the adapter that the file is too large.
-        with path.open("rb") as file:
-            content = file.read(self._limits.bytes + 1)
-        taken = self.take(content, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
+        with open_source(path, follow=False) as file:
+            source = SourceFile(file, self._limits)
+            taken = self._take(source, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
         # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
-        name = hashlib.sha256(content).hexdigest()[:32] + path.suffix
-        _log.info("file taken in", count=taken.records, reason=",".join(sorted({item.code for item in taken.issues})))
+        name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
+        _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
         if taken.refused:
-            self._refuse(name, {"records_published": taken.records, "issues": _facts(taken.issues)})
+            facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
+            self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
         path.replace((self.quarantine if taken.refused else self.done) / name)
 
-    def _decode(self, source: Source) -> Decoded:
-        for name in self._config.formats:
-            found = adapter(name)
-            if found.sniff(source.content[:SNIFFED_BYTES]):
-                return found.decode(source, self._limits)
-        issue = Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", "none of the profile's formats")
-        return Decoded((), (issue,), hashlib.sha256(source.content).digest())
-
-    def _spool_record(self, item: DecodedRecord, issues: list[Issue]) -> bool:
+    def _spool_record(self, item: DecodedRecord, log: IssueLog) -> bool:
         spool = self._edge.spool
         try:
             supersede(item, spool)
@@ -163,7 +176,7 @@ class Outbound:
         except SpoolUnavailable:
             raise
         except CaseExchangeError as error:
-            issues.append(Issue(Severity.REJECT_RECORD, error.reason, item.locator, error.message))
+            log.add(Issue(Severity.REJECT_RECORD, error.reason, item.locator, error.message))
             return False
         body = self._edge.codec.parse_body(envelope.body)
         spool.add_outgoing(body.record_id, self._edge.codec.encode_envelope(envelope))
@@ -187,6 +200,19 @@ class Outbound:
     def _refuse(self, name: str, facts: Mapping[str, object]) -> None:
         data = json.dumps(facts, indent=1).encode() + b"\n"
         replace_file(self.quarantine / f"{name}.reason.json", data)
+
+
+def _suffix(path: Path) -> str:
+    """What a file's name ends in, where that can say no more than which sort of file it is."""
+    return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
+
+
+def _codes(taken: Taken) -> list[str]:
+    return sorted({item.code for item in taken.issues} | {item.code for item in taken.further})
+
+
+def _further(item: Further) -> dict[str, object]:
+    return {"severity": item.severity.value, "code": item.code, "count": item.times}
 
 
 def _facts(issues: Sequence[Issue]) -> list[dict[str, str]]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from adapters.base import Limits, Source, kind_of
-from adapters.cli.options import FILE, print_issues, read_file
-from adapters.outbound import Attachments
+from adapters.base import DecodedRecord, Issue, Limits, Record, Severity, kind_of
+from adapters.cli.options import FILE, print_issues
+from adapters.reading import Attachments, IssueLog, SourceFile, is_file_name, open_source
 from adapters.registry import adapter
-from broker.core.errors import SetupInvalid
+from broker.core.errors import InputRefused, SetupInvalid
 from broker.trust.files import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adapters.base import Adapter, Encoded
+
+_RECORD: Final = re.compile(r"records\[([0-9]+)\]")
+"""How an encoder says which record an issue is about."""
 
 
 @click.command()
@@ -23,29 +33,69 @@ from broker.trust.files import replace_file
 def convert(file: Path, *, source_name: str, target_name: str, out: Path) -> None:
     """Convert a file. What the target cannot carry is named, field by field, on standard error.
 
+    A file is written from all of its records at once: at most 100,000, and 64 MiB of them.
     Exit codes: 0 done, 1 something was refused, 2 the files cannot be used.
 
     Example:  case-exchange convert --from pfif --to record-json missing.xml --out missing.json
     """
-    limits = Limits()
-    source, target = adapter(source_name), adapter(target_name)
-    content = read_file(file, limits.bytes)
-    decoded = source.decode(Source(content, Attachments(file.parent, limits.bytes)), limits)
-    records = [item.record for item in decoded.records if kind_of(item.record) in target.encodes]
-    encoded = target.encode(records, limits)
-    issues = (*decoded.issues, *encoded.issues)
-    print_issues(issues)
-    left_out = len(decoded.records) - len(records)
-    if left_out:
-        click.echo(f"{left_out} records are of kinds that {target.name} does not carry", err=True)
-    if encoded.content:
-        try:
-            replace_file(out, encoded.content)
-            for name, attachment in encoded.attachments.items():
-                replace_file(out.parent / name, attachment)
-        except OSError as error:
-            message = f"{out} cannot be written: {error.strerror}"
-            raise SetupInvalid(message) from error
-    click.echo(f"{len(records)} records written to {out}")
-    refused = left_out or any(issue.severity.value.startswith("reject") for issue in issues)
-    sys.exit(1 if refused else 0)
+    limits, log = Limits(), IssueLog()
+    reader, target = adapter(source_name), adapter(target_name)
+    with open_source(file) as opened:
+        source = SourceFile(opened, limits)
+        read = _read(source.items(reader, Attachments(file.parent, limits.bytes)), target, limits, log)
+    written = 0
+    if read.records and not log.rejected:
+        encoded = target.encode(read.records, limits)
+        for issue in encoded.issues:
+            log.add(issue)
+        written = len(read.records) - len(_refused(encoded.issues)) if encoded.content else 0
+        if written:
+            _write(out, encoded)
+    print_issues(log.kept, log.further)
+    if read.left_out:
+        click.echo(f"{read.left_out} records are of kinds that {target.name} does not carry", err=True)
+    click.echo(f"{written} records written to {out}" if written else "no record was written, and no file")
+    sys.exit(1 if read.left_out or log.refused else 0)
+
+
+class _Read(NamedTuple):
+    records: list[Record]
+    left_out: int
+
+
+def _read(items: Iterable[DecodedRecord | Issue], target: Adapter, limits: Limits, log: IssueLog) -> _Read:
+    """The records that the target carries, up to what is held in memory at once."""
+    records: list[Record] = []
+    size = left_out = 0
+    for item in items:
+        if not isinstance(item, DecodedRecord):
+            log.add(item)
+        elif kind_of(item.record) not in target.encodes:
+            left_out += 1
+        else:
+            records.append(item.record)
+            size += item.record.ByteSize()
+            if len(records) > limits.records or size > limits.bytes:
+                message = f"more than {limits.records} records, or {limits.bytes} bytes of them, for one file to write"
+                log.add(Issue(Severity.REJECT_FILE, "TOO_MANY_RECORDS", item.locator, message))
+                break
+    return _Read(records, left_out)
+
+
+def _refused(issues: Iterable[Issue]) -> set[str]:
+    """The records, as places in the list, that an encoder refused."""
+    found = (_RECORD.match(issue.locator) for issue in issues if issue.severity is Severity.REJECT_RECORD)
+    return {match[1] for match in found if match is not None}
+
+
+def _write(out: Path, encoded: Encoded) -> None:
+    if not all(is_file_name(name) and name != out.name for name in encoded.attachments):
+        message = "an attachment has a name that leads out of the folder, or to the file itself"
+        raise InputRefused(message)
+    try:
+        replace_file(out, encoded.content)
+        for name, attachment in encoded.attachments.items():
+            replace_file(out.parent / name, attachment)
+    except OSError as error:
+        message = f"the output cannot be written: {error.strerror or type(error).__name__}"
+        raise SetupInvalid(message) from error

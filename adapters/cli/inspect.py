@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapters.base import Limits, Source, kind_of
-from adapters.cli.options import FILE, issue_facts, json_option, print_issues, print_json, read_file
-from adapters.outbound import Attachments
-from adapters.registry import adapter, adapter_names, detect
+from adapters.base import DecodedRecord, Limits, kind_of
+from adapters.cli.options import FILE, further_facts, issue_facts, json_option, print_issues, print_json
+from adapters.reading import Attachments, IssueLog, SourceFile, open_source
+from adapters.registry import adapter, adapter_names
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -25,32 +25,37 @@ if TYPE_CHECKING:
 def inspect(file: Path, *, format_name: str | None, as_json: bool) -> None:
     """Say which format a file is of, which records are in it, and what is wrong with it. Offline; shows no values.
 
-    Exit codes: 0 every record can be used, 1 something was refused, 2 the file cannot be read.
+    Of more than 1,000 issues the first are listed and the others counted by code. A file that is refused as a whole
+    holds no records. Exit codes: 0 every record can be used, 1 something was refused, 2 wrong usage.
 
     Example:  case-exchange inspect rescued-children.csv
     """
-    limits = Limits()
-    content = read_file(file, limits.bytes)
-    found = adapter(format_name) if format_name else detect(content)
-    if found is None:
-        message = f"the file is of none of the formats {', '.join(adapter_names())}"
-        raise InputRefused(message)
-    decoded = found.decode(Source(content, Attachments(file.parent, limits.bytes)), limits)
-    kinds = Counter(kind_of(item.record) for item in decoded.records)
-    refused = any(issue.severity.value.startswith("reject") for issue in decoded.issues)
+    limits, log, kinds = Limits(), IssueLog(), Counter[str]()
+    with open_source(file) as opened:
+        source = SourceFile(opened, limits)
+        found = adapter(format_name) if format_name else source.detect(adapter_names())
+        if found is None:
+            message = f"FORMAT_UNKNOWN, none of {', '.join(adapter_names())}; nothing is unpacked"
+            raise InputRefused(message)
+        for item in source.items(found, Attachments(file.parent, limits.bytes)):
+            if isinstance(item, DecodedRecord):
+                kinds[kind_of(item.record)] += 1
+            else:
+                log.add(item)
+    if log.rejected:
+        kinds.clear()
+    _print(found.name, source, kinds, log, as_json=as_json)
+    sys.exit(1 if log.refused else 0)
+
+
+def _print(name: str, source: SourceFile, kinds: Counter[str], log: IssueLog, *, as_json: bool) -> None:
+    sha256 = None if source.sha256 is None else source.sha256.hex()
     if as_json:
-        print_json(
-            {
-                "format": found.name,
-                "sha256": decoded.source_sha256.hex(),
-                "records": dict(kinds),
-                "issues": issue_facts(decoded.issues),
-            }
-        )
-    else:
-        click.echo(f"format: {found.name}")
-        click.echo(f"sha256: {decoded.source_sha256.hex()}")
-        for kind, count in sorted(kinds.items()):
-            click.echo(f"{kind}: {count}")
-        print_issues(decoded.issues)
-    sys.exit(1 if refused else 0)
+        facts = {"format": name, "sha256": sha256, "records": dict(kinds), "issues": issue_facts(log.kept)}
+        print_json({**facts, "further_issues": further_facts(log.further)})
+        return
+    click.echo(f"format: {name}")
+    click.echo(f"sha256: {sha256 or 'not computed, the file is too large'}")
+    for kind, count in sorted(kinds.items()):
+        click.echo(f"{kind}: {count}")
+    print_issues(log.kept, log.further)

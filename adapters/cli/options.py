@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.base import Issue
+    from adapters.reading import Further
 
 profile_option: Final = click.option(
     "--profile",
@@ -36,7 +37,7 @@ def read_file(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             return file.read(limit + 1)
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}"
+        message = f"the file cannot be read: {error.strerror}"
         raise InputRefused(message) from error
 
 
@@ -48,10 +49,17 @@ def issue_facts(issues: Sequence[Issue]) -> list[dict[str, Any]]:
     ]
 
 
-def print_issues(issues: Sequence[Issue]) -> None:
-    """Issues as lines on standard error."""
+def further_facts(further: Sequence[Further]) -> list[dict[str, Any]]:
+    """What is not listed in full, as JSON."""
+    return [{"severity": item.severity.value, "code": item.code, "count": item.times} for item in further]
+
+
+def print_issues(issues: Sequence[Issue], further: Sequence[Further] = ()) -> None:
+    """Issues as lines on standard error, then how many there were of each sort that is not listed."""
     for item in issues:
         click.echo(f"{item.severity.value}: {item.code} at {item.locator}: {item.message}", err=True)
+    for more in further:
+        click.echo(f"{more.severity.value}: {more.code} {more.times} more times, not listed", err=True)
 
 
 def print_json(facts: object) -> None:

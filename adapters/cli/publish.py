@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING
 import click
 
 from adapters.base import Limits
-from adapters.cli.options import FILE, issue_facts, json_option, print_issues, print_json, profile_option, read_file
+from adapters.cli.options import (
+    FILE,
+    further_facts,
+    issue_facts,
+    json_option,
+    print_issues,
+    print_json,
+    profile_option,
+)
 from adapters.edge import open_edge
-from adapters.outbound import Attachments, Outbound, Taken
+from adapters.outbound import Outbound, Taken
 from adapters.profile import load_profile
+from adapters.reading import Attachments, open_source
 from broker import telemetry
 from broker.client.publisher import Published
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from adapters.profile import GatewayProfile, Route
@@ -38,27 +47,39 @@ def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> No
     """
     profile, routes = load_profile(profile_path)
     telemetry.configure("error")
-    taken, results = asyncio.run(_publish(profile, routes, files))
-    refused = [result for result in results if not isinstance(result, Published)]
+    published: list[dict[str, str]] = []
+    tell = published.append if as_json else None
+    taken, refused = asyncio.run(_publish(profile, routes, files, tell))
     if as_json:
         issues = [issue for item in taken for issue in item.issues]
-        print_json({"records": [_facts(result) for result in results], "issues": issue_facts(issues)})
-    else:
-        for item in taken:
-            print_issues(item.issues)
-        for result in results:
-            click.echo(_line(result))
+        further = [more for item in taken for more in item.further]
+        facts = {"records": published, "issues": issue_facts(issues), "further_issues": further_facts(further)}
+        print_json(facts)
     sys.exit(1 if refused or any(item.refused for item in taken) else 0)
 
 
 async def _publish(
-    profile: GatewayProfile, routes: Mapping[str, Route], files: Sequence[Path]
-) -> tuple[list[Taken], list[Published | CaseExchangeError]]:
-    limits = Limits()
+    profile: GatewayProfile,
+    routes: Mapping[str, Route],
+    files: Sequence[Path],
+    tell: Callable[[dict[str, str]], None] | None,
+) -> tuple[list[Taken], int]:
+    """Take the files in and publish them; how many records were refused. Prints as it goes where nothing is told."""
+    limits, taken, refused = Limits(), list[Taken](), 0
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, limits)
-        taken = [outbound.take(read_file(path, limits.bytes), Attachments(path.parent, limits.bytes)) for path in files]
-        return taken, await outbound.publish_spooled()
+        for path in files:
+            with open_source(path) as file:
+                taken.append(outbound.take(file, Attachments(path.parent, limits.bytes)))
+            if tell is None:
+                print_issues(taken[-1].issues, taken[-1].further)
+        async for result in outbound.publishing():
+            refused += not isinstance(result, Published)
+            if tell is None:
+                click.echo(_line(result))
+            else:
+                tell(_facts(result))
+    return taken, refused
 
 
 def _line(result: Published | CaseExchangeError) -> str:

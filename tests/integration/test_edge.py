@@ -14,8 +14,9 @@ import pytest
 from adapters.base import Limits
 from adapters.edge import Edge, open_edge
 from adapters.inbound import Inbound
-from adapters.outbound import Attachments, Outbound
+from adapters.outbound import Outbound
 from adapters.profile import load_profile
+from adapters.reading import Attachments
 from adapters.sections import split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
@@ -224,7 +225,19 @@ def test_attachments_lead_out_of_their_folder_by_no_name(tmp_path: Path) -> None
     (folder / "link.png").symlink_to(tmp_path / "secret")
     found = Attachments(folder, 100)
     assert found["a.png"] == b"picture"
-    for name in ("../secret", "/etc/passwd", "link.png", "none", "", "."):
+    for name in (
+        "../secret",
+        "/etc/passwd",
+        "link.png",
+        "none",
+        "",
+        ".",
+        "..",
+        "a.png/",
+        "a.png\0",
+        "x" * 300,
+        "字" * 100,
+    ):
         assert found.get(name) is None
 
 

@@ -23,6 +23,7 @@ PREFIXES = {
     "codis-db-csv": b"specimenId,TH01_1,TH01_2\r\n",
     "genemapper": b"Sample Name\tMarker\tAllele 1\tAllele 2\tHeight 1\tADO\r\n",
     "genotype-csv": b"SampleName,Marker,Allele1,Allele2\r\n",
+    "niem-dna": b'<smpl:DNADataTransaction xmlns:smpl="urn:x" xmlns:biom="urn:y"><biom:DNARecord>',
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
     "record-json": b'{"records": [{"kind": "Tip", "record": {',
 }
@@ -36,6 +37,7 @@ SHIPPED = {
     "codis-db-csv": SAMPLES / "database.csv",
     "genemapper": SAMPLES / "genemapper-idx.txt",
     "genotype-csv": SAMPLES / "genotypes.csv",
+    "niem-dna": SAMPLES / "niem-dna.xml",
     "pfif": INPUT / "missing-child.pfif.xml",
     "record-json": INPUT / "closure.json",
 }

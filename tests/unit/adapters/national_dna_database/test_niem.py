@@ -336,6 +336,7 @@ def member(
     key: str,
     barcode: str = "",
     status: str = "K",
+    *,
     sex: str = "",
     father: str = "",
     mother: str = "",

@@ -30,7 +30,7 @@ _REQUIRED: Final = {
     "Correction": ("kind",),
     "SampleRequest": ("barcode", "role"),
     "StrProfile": ("barcode", "loci"),
-    "MatchNotification": ("match_id", "stage", "relationship"),
+    "MatchNotification": ("match_id", "stage"),
     "NoMatchResult": ("barcode", "reason"),
     "PublicNotice": ("notice_id", "action"),
 }
@@ -135,7 +135,7 @@ def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
 
 def _match(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
     if not record.HasField("reported_hit"):
-        for name in _FIGURE:
+        for name in ("relationship", *_FIGURE):
             if not getattr(record, name):
                 issues.reject_record("FIELD_MISSING", name, f"a match needs {name}, or a hit reported without a figure")
         _likelihood_ratio(record, issues)

@@ -24,6 +24,9 @@ PREFIXES = {
     "family-search-xlsx": b"PK\x03\x04",
     "genemapper": b"Sample Name\tMarker\tAllele 1\tAllele 2\tHeight 1\tADO\r\n",
     "genotype-csv": b"SampleName,Marker,Allele1,Allele2\r\n",
+    "interpol-reply": b'<x:NISTBiometricInformationExchangePackage xmlns:x="http://interpol.gov/int-i/1.0"><x:Y>',
+    "niem-dna": b'<smpl:DNADataTransaction xmlns:smpl="urn:x" xmlns:biom="urn:y"><biom:DNARecord>',
+    "nist-type18": b'<x:NISTBiometricInformationExchangePackage xmlns:x="urn:x"><x:PackageDNARecord>',
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
     "record-json": b'{"records": [{"kind": "Tip", "record": {',
 }
@@ -39,6 +42,9 @@ SHIPPED = {
     "family-search-xlsx": NGO_SAMPLES / "family-search.xlsx",
     "genemapper": SAMPLES / "genemapper-idx.txt",
     "genotype-csv": SAMPLES / "genotypes.csv",
+    "interpol-reply": SAMPLES / "interpol-hit.xml",
+    "niem-dna": SAMPLES / "niem-dna.xml",
+    "nist-type18": SAMPLES / "nist-type18.xml",
     "pfif": INPUT / "missing-child.pfif.xml",
     "record-json": INPUT / "closure.json",
 }
@@ -110,7 +116,21 @@ def test_no_adapter_takes_the_file_of_another_for_its_own(name: str) -> None:
     assert [other for other in NAMES if adapter(other).sniff(content[:4096])] == [name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+READ_ONLY = [name for name in NAMES if not ADAPTERS[name].encodes]
+"""Formats that only somebody else can issue."""
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_an_adapter_that_only_reads_refuses_to_write_even_what_it_read(name: str) -> None:
+    read = ADAPTERS[name].decode(Source(SHIPPED[name].read_bytes()), Limits())
+    assert len(read.records) > 0
+    for records in ([item.record for item in read.records], []):
+        written = ADAPTERS[name].encode(records, Limits())
+        assert [issue.severity for issue in written.issues] == [Severity.REJECT_FILE]
+        assert (written.content, dict(written.attachments)) == (b"", {})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in READ_ONLY])
 def test_what_an_adapter_writes_it_takes_for_its_own(name: str) -> None:
     found = adapter(name)
     read = found.decode(Source(SHIPPED[name].read_bytes()), Limits())

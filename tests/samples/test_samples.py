@@ -66,6 +66,15 @@ DATABASE = {
     "nfi-database_codis_generated_10_6fields.csv": (10, ()),
     "nfi-database_codis_generated_44.csv": (44, ()),
 }
+NIEM_DNA = {
+    "NIEM5.1_DNA_Crime_Scene_Sample.xml": (1, ()),
+    "NIEM5.1_DNA_MP_Relatives_Case.xml": (2, ()),
+}
+TYPE18 = {"AllFields.xml": (1, ())}
+INTERPOL = {
+    "Sample-SRE-HIT_CPS-INT-ITransaction.xml": (1, ()),
+    "Sample-SRE-HIT_MPS-INT-ITransaction.xml": (1, ()),
+}
 PFIF = {
     "fixtures/XML_11_SMALL.xml": (0, ("RECORD_ID_MISSING",)),
     "fixtures/XML_ADDED_DELETED_CHANGED_2.xml": (1, ("PERSON_UNKNOWN",)),
@@ -113,11 +122,15 @@ TABLES = (
     ("genotype-csv", "genemapper", GENEMAPPER_AMONG_CSV),
     ("genotype-csv", "genotype-csv", GENOTYPE_CSV),
     ("codis-db-csv", "codis-db-csv", DATABASE),
+    ("niem-dna", "niem-dna", NIEM_DNA),
+    ("ansi-nist", "interpol-reply", INTERPOL),
+    ("ansi-nist", "nist-type18", TYPE18),
     ("pfif", "pfif", PFIF),
 )
 """Folder, adapter, and the outcome of each file: how many records are read, and by which codes something is refused."""
 FILES = [(folder, format_name, name) for folder, format_name, table in TABLES for name in table]
 EXPECTED = {(folder, name): outcome for folder, _, table in TABLES for name, outcome in table.items()}
+READ_ONLY = {"interpol-reply", "nist-type18"}
 LOSSY = {"VALUE_CUT", "NAME_COMPOSED", "DEFAULT_WRITTEN", "FIELD_NOT_CARRIED", "LOCUS_NOT_CARRIED", "KIT_NOT_CARRIED"}
 
 
@@ -143,8 +156,8 @@ def test_every_file_has_its_stated_outcome(folder: str, format_name: str, name: 
 
 @pytest.mark.parametrize(
     ("folder", "format_name", "name"),
-    [file for file in FILES if EXPECTED[file[0], file[2]][0]],
-    ids=[name for folder, _, name in FILES if EXPECTED[folder, name][0]],
+    [file for file in FILES if EXPECTED[file[0], file[2]][0] and file[1] not in READ_ONLY],
+    ids=[name for folder, form, name in FILES if EXPECTED[folder, name][0] and form not in READ_ONLY],
 )
 def test_what_is_read_is_written_and_read_again_without_loss_or_with_a_coded_warning(
     folder: str, format_name: str, name: str
@@ -163,6 +176,8 @@ def test_every_sample_file_of_these_formats_is_in_the_tables() -> None:
         ("genemapper", {".txt"}),
         ("genotype-csv", {".csv", ".tsv", ".txt"}),
         ("codis-db-csv", {".csv"}),
+        ("niem-dna", {".xml"}),
+        ("ansi-nist", {".xml"}),
         ("pfif", {".xml"}),
     ):
         files = {(folder, str(path.relative_to(SAMPLES / folder))) for path in (SAMPLES / folder).rglob("*.*")}
@@ -217,6 +232,53 @@ def test_cmf_1_0_and_3_2_tell_the_same_alleles_of_the_same_specimens() -> None:
         assert alleles[0] == alleles[1]
 
 
+def test_the_wife_and_son_of_a_missing_man_are_the_mother_and_the_child() -> None:
+    wife, son = (item.record for item in decoded("niem-dna", "niem-dna", "NIEM5.1_DNA_MP_Relatives_Case.xml").records)
+    assert isinstance(wife, dna_pb2.StrProfile)
+    assert isinstance(son, dna_pb2.StrProfile)
+    assert (wife.role, son.role) == (dna_pb2.SAMPLE_ROLE_MOTHER, dna_pb2.SAMPLE_ROLE_CHILD)
+    assert (len(wife.loci), len(son.loci)) == (21, 23)
+    assert {code.system for code in wife.other_numbers} == {"NCIC", "DNA Profile ID"}
+    doubtful = {call.locus for call in wife.loci if call.quality != dna_pb2.LOCUS_QUALITY_NORMAL}
+    assert doubtful == {"CSF1PO"}
+    assert any(len(call.alleles) == 1 for call in wife.loci if call.locus not in {"Amelogenin", "Yindel"})
+
+
+def test_a_record_of_placeholders_tells_its_result_and_makes_nobody_a_person() -> None:
+    found = decoded("ansi-nist", "nist-type18", "AllFields.xml")
+    assert [type(item.record) for item in found.records] == [dna_pb2.NoMatchResult]
+    assert {"ALLELE_EMPTY", "PROFILE_EMPTY", "BINARY_NOT_CARRIED"} <= {issue.code for issue in found.issues}
+
+
+@pytest.mark.parametrize("name", INTERPOL)
+def test_a_hit_of_interpol_lists_one_of_three_candidates_and_names_nobody(name: str) -> None:
+    found = decoded("ansi-nist", "interpol-reply", name)
+    (hit,) = (item.record for item in found.records)
+    assert isinstance(hit, dna_pb2.MatchNotification)
+    assert (hit.reported_hit.candidate, hit.reported_hit.candidates) == ("1", 3)
+    assert hit.reported_hit.verification == dna_pb2.MANUAL_VERIFICATION_DONE
+    assert hit.likelihood_ratio == ""
+    assert "Mustermann" not in str(hit)
+    assert {issue.code for issue in found.issues} == {"CANDIDATES_NOT_LISTED", "IDENTITY_LEFT_OUT"}
+
+
+def test_a_transaction_is_written_in_the_elements_and_order_of_the_published_one() -> None:
+    name = "NIEM5.1_DNA_MP_Relatives_Case.xml"
+    written = adapter("niem-dna").encode(
+        [item.record for item in decoded("niem-dna", "niem-dna", name).records], Limits()
+    )
+    published = list(etree.parse(SAMPLES / "niem-dna" / name).iter(etree.Element))
+    known = {(element.getparent().tag, element.tag) for element in published if element.getparent() is not None}
+    order: dict[str, list[str]] = {}
+    for element in published:
+        seen = order.setdefault(element.tag, [])
+        seen.extend(child.tag for child in element.iterchildren(etree.Element) if child.tag not in seen)
+    for element in etree.fromstring(written.content).iter(etree.Element):
+        places = [order[element.tag].index(child.tag) for child in element if (element.tag, child.tag) in known]
+        assert places == sorted(places)
+        assert all((element.tag, child.tag) in known for child in element)
+
+
 def test_what_is_written_is_valid_by_the_published_schema() -> None:
     schema = etree.XMLSchema(etree.parse(SAMPLES / "codis-cmf" / "CMF-2017.xsd"))
     for name, (records, _) in CMF.items():
@@ -262,7 +324,10 @@ def test_tables_of_other_agencies_are_refused_by_the_police_adapter_with_a_code(
         assert found.rejected, path.name
 
 
-@pytest.mark.parametrize("format_name", ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "pfif"])
+@pytest.mark.parametrize(
+    "format_name",
+    ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "interpol-reply", "niem-dna", "nist-type18", "pfif"],
+)
 def test_no_file_of_any_other_format_makes_a_reader_raise(format_name: str) -> None:
     for path in sorted(item for item in SAMPLES.rglob("*") if item.is_file()):
         found = adapter(format_name).decode(Source(path.read_bytes()), Limits())

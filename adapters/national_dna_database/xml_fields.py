@@ -1,0 +1,80 @@
+"""Reading elements by their path, with an account of what was read, so that the rest can be kept as unmapped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lxml import etree
+
+from adapters.hardened_xml import children, local_name, text_of, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adapters.base import IssueList
+
+_BINARIES: Final = ("BinaryObject", "BinaryBase64Object", "Base64Object")
+
+
+class Fields:
+    """An element whose fields are taken one by one. Paths are of local names: namespaces differ by version."""
+
+    def __init__(self, element: etree._Element) -> None:
+        self.element = element
+        self.repeated = False
+        """Whether a field that was taken as the only one stands twice: two readers could read two things."""
+        self._taken: set[etree._Element] = set()
+
+    def elements(self, *path: str, within: etree._Element | None = None) -> list[etree._Element]:
+        """The elements at a path, in the document's order."""
+        found = [self.element if within is None else within]
+        for name in path:
+            found = [child for element in found for child in children(element, name)]
+        return found
+
+    def text(self, *path: str, within: etree._Element | None = None) -> str:
+        """The text of the one element at a path, empty where there is none."""
+        found = self.elements(*path, within=within)
+        self.repeated |= len(found) > 1
+        return self.take(found[0]) if found else ""
+
+    def take(self, element: etree._Element) -> str:
+        """An element's own text, which counts as read."""
+        self._taken.add(element)
+        return text_of(element)
+
+    def leave(self, element: etree._Element) -> None:
+        """Count an element as read with all that is in it."""
+        self._taken.update(element.iter())
+
+    def rest(self) -> Iterator[tuple[str, str]]:
+        """The path and value of each text and attribute that nobody took."""
+        for element in self.element.iter():
+            if element in self._taken:
+                continue
+            path = self._path(element)
+            yield from (
+                (f"{path}/@{etree.QName(str(name)).localname}", str(value)) for name, value in element.attrib.items()
+            )
+            if text_of(element):
+                yield path, text_of(element)
+
+    def _path(self, element: etree._Element) -> str:
+        names = [local_name(element)]
+        for parent in element.iterancestors():
+            if element is self.element:
+                break
+            names.append(local_name(parent))
+            if parent is self.element:
+                break
+        return "/".join(reversed(names))
+
+
+def drop_binaries(root: etree._Element, issues: IssueList) -> None:
+    """Take files in base64 (traces, electropherograms, pictures) out of a document, with a code for each."""
+    found = [element for element in root.iter() if local_name(element).endswith(_BINARIES)]
+    for element in found:
+        issues.info("BINARY_NOT_CARRIED", where(element), "a file within the document is not part of a profile")
+        parent = element.getparent()
+        if parent is not None:
+            parent.remove(element)

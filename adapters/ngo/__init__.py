@@ -1,9 +1,11 @@
-"""Non-governmental organisations: missing persons as PFIF, and workbooks of searches for missing kin."""
+"""Non-governmental organisations: missing persons as PFIF and NamUs's JSON; workbooks of searches for kin."""
 
 from __future__ import annotations
 
 from adapters.ngo.family_search import FamilySearchXlsx
+from adapters.ngo.namus import NamusJson
 from adapters.ngo.pfif import Pfif
 
 ADAPTER = Pfif()
 FAMILY_SEARCH_XLSX = FamilySearchXlsx()
+NAMUS_JSON = NamusJson()

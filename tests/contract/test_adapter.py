@@ -24,6 +24,7 @@ PREFIXES = {
     "family-search-xlsx": b"PK\x03\x04",
     "genemapper": b"Sample Name\tMarker\tAllele 1\tAllele 2\tHeight 1\tADO\r\n",
     "genotype-csv": b"SampleName,Marker,Allele1,Allele2\r\n",
+    "namus-json": b'[{"idFormatted": "MP1", "subjectIdentification": {',
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
     "record-json": b'{"records": [{"kind": "Tip", "record": {',
 }
@@ -39,6 +40,7 @@ SHIPPED = {
     "family-search-xlsx": NGO_SAMPLES / "family-search.xlsx",
     "genemapper": SAMPLES / "genemapper-idx.txt",
     "genotype-csv": SAMPLES / "genotypes.csv",
+    "namus-json": NGO_SAMPLES / "namus-cases.json",
     "pfif": INPUT / "missing-child.pfif.xml",
     "record-json": INPUT / "closure.json",
 }

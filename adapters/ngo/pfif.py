@@ -7,13 +7,12 @@ person (only ids and dates are left, PFIF 1.3, "Data expiry") is a Correction th
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
 from adapters.hardened_xml import child_text, local_name, longest, namespace, parse_xml, text_of, where
-from adapters.ngo.pfif_fields import NAME, NAMESPACE_STEM, NOTE, PERSON, RENAMED, VERSIONS, plain_other
+from adapters.ngo.pfif_fields import NAME, NAMESPACE_STEM, NOTE, PERSON, RECORD_ID, RENAMED, VERSIONS, plain_other
 from adapters.ngo.pfif_input import case_of, has_expired, tip_of, withdrawal_of
 from adapters.ngo.pfif_output import write_file
 from adapters.validate import validate
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from lxml import etree
 
     from caseexchange.records.v1 import case_pb2
-
-_RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 
 
 class Pfif:
@@ -136,7 +133,7 @@ class _Reader:
             issues.reject_record(refusal[0], locator, refusal[1])
             return None
         seen.add(record_id)
-        if not _RECORD_ID.fullmatch(record_id):
+        if not RECORD_ID.fullmatch(record_id):
             issues.warn("RECORD_ID_FORM", locator, "a record id is a domain, a slash and a name")
         record: case_pb2.CaseRecord | case_pb2.Tip | case_pb2.Correction
         if not item.is_person:

@@ -11,6 +11,8 @@ NAMESPACE_STEM: Final = "http://zesty.ca/pfif/"
 VERSIONS: Final = ("1.1", "1.2", "1.3", "1.4")
 WRITTEN: Final = "1.4"
 NAME: Final = "pfif"
+CSV_NAME: Final = "pfif-csv"
+RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 UNNAMED: Final = "未公开 (not public)"
 """What is written where 1.3 and 1.4 demand a full name and the record holds none; read as no name."""
 PERSON: Final = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from adapters.base import populated
 from adapters.hardened_xml import is_name
 from adapters.ngo.pfif_fields import (
+    CSV_NAME,
     HOME,
     ISO_DIVISION,
     NAME,
@@ -112,7 +113,7 @@ def kept_fields(source: common_pb2.Provenance, names: Sequence[str], locator: st
         )
         if strange:
             not_carried(issues, f"{locator}, {item.path}", "not what the format has in this field")
-        elif source.source_format == NAME and own and item.path not in fields:
+        elif source.source_format in {NAME, CSV_NAME} and own and item.path not in fields:
             fields[item.path] = item.value
         else:
             not_carried(issues, f"{locator}.provenance.unmapped", "what was left over of another source stays behind")

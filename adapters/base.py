@@ -239,6 +239,13 @@ class IssueList:
         return Encoded(b"" if rejected else content, {} if rejected else dict(attachments), tuple(self.items))
 
 
+def not_written(why: str) -> Encoded:
+    """What the adapter of a format that is only read answers to being asked to write (FORMAT_NOT_WRITTEN)."""
+    issues = IssueList()
+    issues.reject_file("FORMAT_NOT_WRITTEN", "file", why)
+    return issues.encoded(b"", {})
+
+
 def kind_of(record: Record) -> str:
     """The kind of a record: its message's name."""
     return record.DESCRIPTOR.name

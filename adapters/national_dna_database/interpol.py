@@ -12,14 +12,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, not_written, provenance
 from adapters.hardened_xml import children, local_name, longest, where
 from adapters.national_dna_database.itl_package import (
     HEADER,
     INT_I,
+    NOT_WRITTEN,
     edition,
     identification,
-    not_written,
     read_package,
 )
 from adapters.national_dna_database.xml_fields import Fields
@@ -81,7 +81,7 @@ class InterpolReply:
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:  # noqa: ARG002 - of the protocol
         """Refuse: see adapters/national_dna_database/itl_package.py."""
-        return not_written()
+        return not_written(NOT_WRITTEN)
 
 
 def _read(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList) -> Iterator[DecodedRecord]:

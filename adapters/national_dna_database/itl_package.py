@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import Encoded, IssueList
 from adapters.hardened_xml import local_name, namespace, parse_xml, where
 
 if TYPE_CHECKING:
     from lxml import etree
 
-    from adapters.base import Limits
+    from adapters.base import IssueList, Limits
     from adapters.national_dna_database.xml_fields import Fields
 
 ROOT: Final = "NISTBiometricInformationExchangePackage"
 HEADER: Final = ("PackageInformationRecord", "Transaction")
 INT_I: Final = "http://interpol.gov/int-i/"
 """The stem of INTERPOL's namespaces within a package."""
+NOT_WRITTEN: Final = "only the system that answers can issue such a package"
 _FAMILY: Final = re.compile(r"http://biometrics\.nist\.gov/standard/(20[0-9]{2})")
 
 
@@ -48,10 +48,3 @@ def edition(root: etree._Element) -> str:
 def identification(fields: Fields, *path: str, within: etree._Element | None = None) -> str:
     """The number in an identification element."""
     return fields.text(*path, "IdentificationID", within=within)
-
-
-def not_written() -> Encoded:
-    """What an adapter that only reads answers to being asked to write."""
-    issues = IssueList()
-    issues.reject_file("FORMAT_NOT_WRITTEN", "file", "only the system that answers can issue such a package")
-    return issues.encoded(b"", {})

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, not_written
 from adapters.hardened_xml import children, local_name, longest, where
 from adapters.national_dna_database.itl_package import (
     HEADER,
     INT_I,
+    NOT_WRITTEN,
     ROOT,
     edition,
     identification,
-    not_written,
     read_package,
 )
 from adapters.national_dna_database.type18_input import NAME, Origin, read_record
@@ -63,7 +63,7 @@ class NistType18:
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:  # noqa: ARG002 - of the protocol
         """Refuse: see adapters/national_dna_database/itl_package.py."""
-        return not_written()
+        return not_written(NOT_WRITTEN)
 
 
 def _has_records(root: etree._Element, limits: Limits, issues: IssueList) -> bool:

@@ -18,11 +18,11 @@ from adapters.base import (
     Record,
     Severity,
     Source,
-    populated,
     provenance,
 )
+from adapters.ngo.comparison import lost_paths
 from adapters.ngo.family_search_columns import BY_LABEL, COLUMNS, HEADER, NUMBER, WARNINGS
-from adapters.ngo.family_search_sheet import clean, read_tables
+from adapters.ngo.family_search_sheet import clean, has_table, read_tables
 from adapters.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, is_workbook, write_sheet
 from adapters.validate import validate
 from caseexchange.records.v1 import case_pb2
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _VERSION: Final = "1"
 _SHEET: Final = "寻亲"
+_OWN_LABELS: Final = (NUMBER, "宝贝回家编号", "寻亲者特征描述", "失踪者特征描述")
 
 
 class FamilySearchXlsx:
@@ -47,7 +48,7 @@ class FamilySearchXlsx:
 
     def sniff(self, content: bytes) -> bool:
         """See ``Adapter``."""
-        return is_workbook(content) and holds_any(content, (NUMBER, "宝贝回家编号", "寻亲者特征描述", "失踪者特征描述"))
+        return is_workbook(content) and (holds_any(content, _OWN_LABELS) or has_table(content))
 
     def decode(self, source: Source, limits: Limits) -> Decoded:
         """See ``Adapter``."""
@@ -168,11 +169,5 @@ def _compare(record: case_pb2.CaseRecord, cells: Mapping[str, str], locator: str
     for column in COLUMNS:
         if cells[column.label]:
             column.read(again, cells[column.label])
-    paths = {path for path in populated(record) - populated(again) if not path.startswith("provenance")}
-    for descriptor in case_pb2.CaseRecord.DESCRIPTOR.fields:
-        name = descriptor.name
-        told = any(path.split(".")[0] == name for path in paths)
-        if name != "provenance" and not told and getattr(record, name) != getattr(again, name):
-            paths.add(name)
-    for path in sorted(paths):
+    for path in lost_paths(record, again):
         issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format has no column that holds this")

@@ -9,14 +9,13 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import Severity
+from adapters.base import IssueList, Limits, Severity
 from adapters.ngo.family_search_columns import BY_LABEL, NUMBER, REGISTERED
 from adapters.spreadsheet import is_rounded, read_sheets, serial_date, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from adapters.base import IssueList, Limits
     from adapters.spreadsheet import Row, Sheet, Value
 
 _TITLE_ROWS: Final = 30
@@ -56,6 +55,12 @@ def read_tables(content: bytes, limits: Limits, issues: IssueList) -> Iterator[T
             issues.info("SHEET_WITHOUT_TABLE", f"sheet {number}", "no row names the columns; the sheet is not read")
     if not tables and not any(issue.severity is Severity.REJECT_FILE for issue in issues.items):
         issues.reject_file("HEADER_MISSING", "file", f"no sheet has a row that names its columns, {NUMBER} among them")
+
+
+def has_table(content: bytes) -> bool:
+    """Whether any sheet of a whole workbook has a row that names the columns."""
+    sheets = read_sheets(content, Limits(), IssueList())
+    return any(next(_rows(sheet, "", IssueList()), None) is not None for sheet in sheets)
 
 
 def clean(text: str) -> str:

@@ -7,24 +7,22 @@ person (only ids and dates are left, PFIF 1.3, "Data expiry") is a Correction th
 from __future__ import annotations
 
 import hashlib
-import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
 from adapters.hardened_xml import child_text, local_name, longest, namespace, parse_xml, text_of, where
-from adapters.ngo.pfif_fields import NAME, NAMESPACE_STEM, NOTE, PERSON, RENAMED, VERSIONS
+from adapters.ngo.pfif_fields import NAME, NAMESPACE_STEM, NOTE, PERSON, RECORD_ID, RENAMED, VERSIONS, plain_other
 from adapters.ngo.pfif_input import case_of, has_expired, tip_of, withdrawal_of
 from adapters.ngo.pfif_output import write_file
 from adapters.validate import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lxml import etree
 
     from caseexchange.records.v1 import case_pb2
-
-_RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 
 
 class Pfif:
@@ -115,6 +113,7 @@ class _Reader:
             for item, field in zip(found, fields, strict=True)
             if item.is_person and has_expired(field)
         }
+        _domains(found, fields, issues)
         seen: set[str] = set()
         records = (self._record(*pair, seen, expired, issues) for pair in zip(found, fields, strict=True))
         return [record for record in records if record is not None]
@@ -134,7 +133,7 @@ class _Reader:
             issues.reject_record(refusal[0], locator, refusal[1])
             return None
         seen.add(record_id)
-        if not _RECORD_ID.fullmatch(record_id):
+        if not RECORD_ID.fullmatch(record_id):
             issues.warn("RECORD_ID_FORM", locator, "a record id is a domain, a slash and a name")
         record: case_pb2.CaseRecord | case_pb2.Tip | case_pb2.Correction
         if not item.is_person:
@@ -166,6 +165,19 @@ class _Reader:
         return None
 
 
+def _domains(found: Sequence[_Element], fields: Sequence[Mapping[str, str]], issues: IssueList) -> None:
+    """Warn of records that another domain made than most: a repository hands on what it did not make itself."""
+    ids = [
+        field.get("person_record_id" if item.is_person else "note_record_id", "")
+        for item, field in zip(found, fields, strict=True)
+    ]
+    counted = Counter(record_id.partition("/")[0] for record_id in ids if "/" in record_id)
+    most = counted.most_common(1)[0][0] if counted else ""
+    for item, record_id in zip(found, ids, strict=True):
+        if "/" in record_id and record_id.partition("/")[0] != most:
+            issues.warn("DOMAIN_FOREIGN", where(item.element), "the id is of another domain than most in the file")
+
+
 def _fields(element: etree._Element, known: tuple[str, ...], issues: IssueList) -> dict[str, str]:
     """The element's fields by the names of 1.4, without empty ones; ``?name`` holds those that are unknown."""
     fields: dict[str, str] = {}
@@ -175,7 +187,7 @@ def _fields(element: etree._Element, known: tuple[str, ...], issues: IssueList) 
             continue
         name = RENAMED.get(raw, raw)
         key = name if name in known else f"?{raw}"
-        text = text_of(child)
+        text = plain_other(text_of(child)) if raw == "other" else text_of(child)
         if key in fields:
             issues.warn("FIELD_REPEATED", where(child), "the field stands twice; the first counts")
         elif text:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from textwrap import dedent
 from typing import Final
 
 NAMESPACE_STEM: Final = "http://zesty.ca/pfif/"
 VERSIONS: Final = ("1.1", "1.2", "1.3", "1.4")
 WRITTEN: Final = "1.4"
 NAME: Final = "pfif"
+CSV_NAME: Final = "pfif-csv"
+RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 UNNAMED: Final = "未公开 (not public)"
 """What is written where 1.3 and 1.4 demand a full name and the record holds none; read as no name."""
 PERSON: Final = (
@@ -81,8 +84,27 @@ UNMAPPED_NOTE: Final = (
 )
 """Fields that have no place in a record: kept as unmapped, and written again from there."""
 
+_LABEL: Final = re.compile(r"([A-Za-z][\w -]{0,60}):\s*")
 _DATE: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 _TIME: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?Z")
+
+
+def plain_other(text: str) -> str:
+    """The words of ``other``, which until 1.3 held fields of its own: a label and a colon, then indented lines.
+
+    The text below ``description:`` stands as it is, any other behind its label. What is not written so stays unchanged.
+    """
+    blocks: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        label = _LABEL.fullmatch(line)
+        if label:
+            blocks.append((label[1], []))
+        elif not blocks or line[:1].strip():
+            return text
+        else:
+            blocks[-1][1].append(line)
+    bodies = [(label, dedent("\n".join(lines)).strip()) for label, lines in blocks]
+    return "\n".join(body if label == "description" else f"{label}: {body}" for label, body in bodies if body)
 
 
 def date_numbers(text: str) -> tuple[int, int, int] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _AGE: Final = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 _PLACEHOLDER: Final = frozenset({"person_record_id", "entry_date", "expiry_date", "source_date"})
+_TIMES: Final = frozenset({"expiry_date", "source_date"})
 _GREATEST_AGE: Final = 150
 _ADULT: Final = 18
 SEXES: Final = {"female": common_pb2.SEX_FEMALE, "male": common_pb2.SEX_MALE, "other": common_pb2.SEX_OTHER}
@@ -69,6 +70,9 @@ def tip_of(fields: Mapping[str, str], person_id: str, locator: str, issues: Issu
     tip = case_pb2.Tip(local_id=fields["note_record_id"], text=fields.get("text", ""))
     if fields.get("status", "information_sought") not in STATUSES:
         issues.warn("STATUS_UNKNOWN", f"{locator}, status", "none of the statuses of PFIF; its text is kept")
+    if "linked_person_record_id" in fields:
+        message = "the note says that two records are about one person; both stay as they are"
+        issues.warn("PERSONS_LINKED", f"{locator}, linked_person_record_id", message)
     if "last_known_location" in fields:
         tip.place.text = fields["last_known_location"]
     if any(name in fields for name in ("author_name", "author_email", "author_phone")):
@@ -150,6 +154,10 @@ def _keep(
     target: common_pb2.Provenance, fields: Mapping[str, str], names: tuple[str, ...], locator: str, issues: IssueList
 ) -> None:
     for name in names:
+        if name in _TIMES and name in fields and not is_time(fields[name]):
+            issues.warn(
+                "TIME_NOT_READ", f"{locator}, {name}", "not a time of PFIF, or an impossible one; kept as it is"
+            )
         if name in fields:
             target.unmapped.add(path=name, value=fields[name])
     for name, value in fields.items():

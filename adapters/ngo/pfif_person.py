@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 from adapters.base import populated
 from adapters.hardened_xml import is_name
 from adapters.ngo.pfif_fields import (
+    CSV_NAME,
     HOME,
     ISO_DIVISION,
     NAME,
     NOTE,
     PERSON,
+    STATUSES,
     UNMAPPED_PERSON,
     UNNAMED,
     date_numbers,
@@ -106,7 +108,12 @@ def kept_fields(source: common_pb2.Provenance, names: Sequence[str], locator: st
     fields: dict[str, str] = {}
     for item in source.unmapped:
         own = item.path in names or (is_name(item.path) and item.path not in {*PERSON, *NOTE, "note"})
-        if source.source_format == NAME and own and item.path not in fields:
+        strange = (item.path == "expiry_date" and not is_time(item.value)) or (
+            item.path == "status" and item.value not in STATUSES
+        )
+        if strange:
+            not_carried(issues, f"{locator}, {item.path}", "not what the format has in this field")
+        elif source.source_format in {NAME, CSV_NAME} and own and item.path not in fields:
             fields[item.path] = item.value
         else:
             not_carried(issues, f"{locator}.provenance.unmapped", "what was left over of another source stays behind")

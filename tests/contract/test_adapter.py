@@ -27,7 +27,9 @@ PREFIXES = {
     "interpol-reply": b'<x:NISTBiometricInformationExchangePackage xmlns:x="http://interpol.gov/int-i/1.0"><x:Y>',
     "niem-dna": b'<smpl:DNADataTransaction xmlns:smpl="urn:x" xmlns:biom="urn:y"><biom:DNARecord>',
     "nist-type18": b'<x:NISTBiometricInformationExchangePackage xmlns:x="urn:x"><x:PackageDNARecord>',
+    "namus-json": b'[{"idFormatted": "MP1", "subjectIdentification": {',
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
+    "pfif-csv": b"person_record_id,full_name\r\n",
     "record-json": b'{"records": [{"kind": "Tip", "record": {',
 }
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,9 @@ SHIPPED = {
     "interpol-reply": SAMPLES / "interpol-hit.xml",
     "niem-dna": SAMPLES / "niem-dna.xml",
     "nist-type18": SAMPLES / "nist-type18.xml",
+    "namus-json": NGO_SAMPLES / "namus-cases.json",
     "pfif": INPUT / "missing-child.pfif.xml",
+    "pfif-csv": NGO_SAMPLES / "persons.csv",
     "record-json": INPUT / "closure.json",
 }
 HOSTILE = {

@@ -9,9 +9,9 @@ import pytest
 from lxml import etree
 
 from adapters.alleles import canonical_locus
-from adapters.base import Limits, Severity, Source
+from adapters.base import Limits, Severity, Source, kind_of
 from adapters.national_dna_database.cmf_tables import CATEGORIES, KITS, cmf_category, cmf_locus
-from adapters.registry import adapter, detect
+from adapters.registry import adapter, adapter_names, detect
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -324,10 +324,16 @@ def test_tables_of_other_agencies_are_refused_by_the_police_adapter_with_a_code(
         assert found.rejected, path.name
 
 
-@pytest.mark.parametrize(
-    "format_name",
-    ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "interpol-reply", "niem-dna", "nist-type18", "pfif"],
-)
+def test_the_import_table_of_person_finder_holds_a_person_and_a_note_that_can_be_written_as_pfif() -> None:
+    found = decoded("pfif", "pfif-csv", "sample-import.csv")
+    assert [kind_of(item.record) for item in found.records] == ["CaseRecord", "Tip"]
+    assert {issue.code for issue in found.issues} == {"RECORD_ID_FORM", "COLUMN_MISSING"}
+    assert detect((SAMPLES / "pfif" / "sample-import.csv").read_bytes()) is adapter("pfif-csv")
+    written = adapter("pfif").encode([item.record for item in found.records], Limits())
+    assert (written.content.count(b"<person>"), written.content.count(b"<note>")) == (1, 1)
+
+
+@pytest.mark.parametrize("format_name", adapter_names())
 def test_no_file_of_any_other_format_makes_a_reader_raise(format_name: str) -> None:
     for path in sorted(item for item in SAMPLES.rglob("*") if item.is_file()):
         found = adapter(format_name).decode(Source(path.read_bytes()), Limits())

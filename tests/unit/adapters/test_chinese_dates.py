@@ -152,6 +152,8 @@ def test_what_is_no_certain_date_stays_text_with_a_code(text: str, code: str) ->
         ("1988年底", (1988, 0, 0), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年1月2日下午3点", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年1月2日 10:30", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
+        ("1988年1月2日10：30", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
+        ("1988-1-2 10:30:00", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年闰四月初三", (1988, 0, 0), LUNAR, "DATE_PARTLY_READ"),
     ],
 )

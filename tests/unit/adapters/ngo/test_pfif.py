@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,6 +257,123 @@ def test_an_expired_person_is_a_withdrawal_without_any_data(fields: dict[str, st
 def test_a_person_whose_expiry_lies_ahead_is_a_case() -> None:
     record = case(xml(person(source_date="2026-01-01T00:00:00Z", expiry_date="2027-01-01T00:00:00Z", full_name="测试")))
     assert [name.full for name in record.names] == ["测试"]
+
+
+# --- what files of PFIF are like -------------------------------------------------------------------------------------
+
+
+def test_a_prefix_is_as_good_as_a_default_namespace() -> None:
+    plain = xml(person(full_name="测试"), note())
+    prefixed = re.sub(rb"<(/?)(?=[a-z])", rb"<\1pfif:", plain).replace(b"xmlns=", b"xmlns:pfif=")
+    assert b"<pfif:person>" in prefixed
+    assert [essence(record) for record in records(decode(prefixed))] == [essence(r) for r in records(decode(plain))]
+
+
+def test_fields_stand_in_any_order() -> None:
+    found = case(xml(element("person", sex="male", full_name="测试", person_record_id=ID)))
+    assert (found.local_id, found.sex) == (ID, common_pb2.SEX_MALE)
+
+
+def test_a_note_at_top_level_is_about_the_person_that_it_states() -> None:
+    found = decode(xml(note(), person()))
+    assert [(type(item.record).__name__, item.case_reference) for item in found.records] == [
+        ("Tip", ID),
+        ("CaseRecord", ID),
+    ]
+    alone = decode(xml(note(person_record_id="synthetic.example/elsewhere")))
+    assert [item.case_reference for item in alone.records] == ["synthetic.example/elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("description:\n    red coat\n", "red coat"),
+        ("description:\n    red coat\n      and hat\n\n    blue shoes", "red coat\n  and hat\n\nblue shoes"),
+        ("description:\n    红色外套\nfavourite food:\n    dumplings\nempty:\n", "红色外套\nfavourite food: dumplings"),
+        ("red coat: and hat", "red coat: and hat"),
+        ("red coat\ndescription:\n    x", "red coat\ndescription:\n    x"),
+        ("description:\nnot indented", "description:\nnot indented"),
+    ],
+)
+def test_other_is_read_without_its_labels_and_indents(other: str, words: str) -> None:
+    assert case(xml(person(other=other), version="1.2")).narrative == words
+    assert case(xml(person(description=other.strip()))).narrative == other.strip()
+
+
+def test_padded_values_are_read_without_the_blanks() -> None:
+    found = case(
+        xml(person(full_name="  测试  ", sex=" female\n", home_city="  虚构市\n\n   ", date_of_birth=" 2019-01 "))
+    )
+    assert (found.names[0].full, found.sex, found.household.text) == ("测试", common_pb2.SEX_FEMALE, "虚构市")
+    assert (found.birth.original_text, found.birth.month) == ("2019-01", 1)
+
+
+def test_the_sources_entry_date_is_neither_kept_nor_written() -> None:
+    found = records(decode(xml(person(entry_date="2026-01-02T03:04:05Z"), note(entry_date="2026-01-02T03:04:05Z"))))
+    assert all("entry_date" not in {item.path for item in record.provenance.unmapped} for record in found)
+    assert b"entry_date" not in encode(*found).content
+
+
+def test_a_note_that_links_two_persons_is_said_kept_and_written_again() -> None:
+    found = decode(xml(person(), note(linked_person_record_id="synthetic.example/2")))
+    assert (len(found.records), codes(found)) == (2, ["PERSONS_LINKED"])
+    written = encode(records(found)[1]).content
+    assert b"<linked_person_record_id>synthetic.example/2</linked_person_record_id>" in written
+
+
+def test_a_record_of_another_domain_is_said_and_read() -> None:
+    found = decode(xml(person(), person("synthetic.example/2"), person("elsewhere.example/3"), note()))
+    assert len(found.records) == 4
+    assert [(issue.code, issue.locator) for issue in found.issues] == [("DOMAIN_FOREIGN", "line 4")]
+
+
+def test_found_of_1_1_is_whether_the_author_made_contact() -> None:
+    inner = element("note", note_record_id="synthetic.example/n1", found="true", text="seen")
+    found = records(decode(xml(person(home_zip="000000").replace("</person>", f"{inner}</person>"), version="1.1")))
+    assert isinstance(found[0], case_pb2.CaseRecord)
+    assert found[0].household.postal_code == "000000"
+    assert b"<author_made_contact>true</author_made_contact>" in encode(*found).content
+
+
+def test_several_values_stand_on_lines_of_their_own() -> None:
+    lines = "{0}1\n  {0}2 \n\n".format
+    found = case(
+        xml(person(full_name=lines("测试"), alternate_names=lines("小"), profile_urls=lines("http://x.invalid/")))
+    )
+    assert [(name.kind, name.full) for name in found.names] == [
+        (common_pb2.NAME_KIND_LEGAL, "测试1"),
+        (common_pb2.NAME_KIND_LEGAL, "测试2"),
+        (common_pb2.NAME_KIND_ALIAS, "小1"),
+        (common_pb2.NAME_KIND_ALIAS, "小2"),
+    ]
+    assert list(found.profile_urls) == ["http://x.invalid/1", "http://x.invalid/2"]
+    assert "<full_name>测试1\n测试2</full_name>" in encode(found).content.decode()
+
+
+@pytest.mark.parametrize("time", ["1234-56-78T90:12:34Z", "2026-01-02", "2026-01-02T03:04:05+08:00", "SYNTHETIC"])
+def test_an_impossible_time_is_said_and_kept_and_never_written_as_one(time: str) -> None:
+    content = xml(person(full_name="测试", source_date=time), note(source_date=time))
+    assert codes(decode(content)) == ["TIME_NOT_READ"]
+    found = records(decode(content))
+    assert all(("source_date", time) in {(i.path, i.value) for i in record.provenance.unmapped} for record in found)
+    written = encode(*found)
+    assert time.encode() not in written.content.replace(b"T00:00:00Z", b"")
+    assert "DEFAULT_WRITTEN" in codes(written)
+
+
+def test_what_a_field_of_pfif_cannot_hold_is_kept_and_not_written() -> None:
+    found = decode(xml(person(full_name="测试", expiry_date="SYNTHETIC"), note(status="SYNTHETIC")))
+    assert codes(found) == ["STATUS_UNKNOWN", "TIME_NOT_READ"]
+    written = encode(*records(found))
+    assert b"SYNTHETIC" not in written.content
+    named = {issue.locator for issue in written.issues if issue.code == "FIELD_NOT_CARRIED"}
+    assert named == {"records[0], expiry_date", "records[1], status"}
+
+
+def test_every_script_is_read_and_written() -> None:
+    found = case(xml(person(full_name="测试儿童甲", alternate_names="اختبار", description="тест 𠮷")))
+    assert case(encode(found).content).names == found.names
+    assert found.narrative == "тест 𠮷"
 
 
 @given(st.binary(max_size=300))

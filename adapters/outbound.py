@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from adapters.base import Decoded, DecodedRecord, Issue, Limits, Severity, Source
-from adapters.registry import SNIFFED_BYTES, adapter
+from adapters.registry import adapters_of, head_of
 from adapters.routing import draft_of, learn, supersede
 from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, SpoolUnavailable
@@ -73,6 +73,7 @@ class Outbound:
         self._config = config
         self._routes = routes
         self._limits = limits
+        self._formats = adapters_of(config.formats, config.mapping)
         self.inbox: Final = config.folder / "inbox"
         self.done: Final = config.folder / "done"
         self.quarantine: Final = config.folder / "quarantine"
@@ -148,9 +149,8 @@ class Outbound:
         path.replace((self.quarantine if taken.refused else self.done) / name)
 
     def _decode(self, source: Source) -> Decoded:
-        for name in self._config.formats:
-            found = adapter(name)
-            if found.sniff(source.content[:SNIFFED_BYTES]):
+        for found in self._formats:
+            if found.sniff(head_of(source.content)):
                 return found.decode(source, self._limits)
         issue = Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", "none of the profile's formats")
         return Decoded((), (issue,), hashlib.sha256(source.content).digest())

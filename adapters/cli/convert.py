@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from adapters.base import Limits, Source, kind_of
-from adapters.cli.options import FILE, print_issues, read_file
+from adapters.cli.options import FILE, mapping_option, print_issues, read_file
 from adapters.outbound import Attachments
-from adapters.registry import adapter
+from adapters.registry import adapter, mapped
 from broker.core.errors import SetupInvalid
 from broker.trust.files import replace_file
 
@@ -19,8 +19,9 @@ from broker.trust.files import replace_file
 @click.argument("file", type=FILE)
 @click.option("--from", "source_name", required=True, help="The format that the file is of.")
 @click.option("--to", "target_name", required=True, help="The format to write.")
+@mapping_option
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
-def convert(file: Path, *, source_name: str, target_name: str, out: Path) -> None:
+def convert(file: Path, *, source_name: str, target_name: str, mapping: Path | None, out: Path) -> None:
     """Convert a file. What the target cannot carry is named, field by field, on standard error.
 
     Exit codes: 0 done, 1 something was refused, 2 the files cannot be used.
@@ -28,7 +29,7 @@ def convert(file: Path, *, source_name: str, target_name: str, out: Path) -> Non
     Example:  case-exchange convert --from pfif --to record-json missing.xml --out missing.json
     """
     limits = Limits()
-    source, target = adapter(source_name), adapter(target_name)
+    source, target = mapped(adapter(source_name), mapping), adapter(target_name)
     content = read_file(file, limits.bytes)
     decoded = source.decode(Source(content, Attachments(file.parent, limits.bytes)), limits)
     records = [item.record for item in decoded.records if kind_of(item.record) in target.encodes]

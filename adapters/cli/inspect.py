@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from adapters.base import Limits, Source, kind_of
-from adapters.cli.options import FILE, issue_facts, json_option, print_issues, print_json, read_file
+from adapters.cli.options import FILE, issue_facts, json_option, mapping_option, print_issues, print_json, read_file
 from adapters.outbound import Attachments
-from adapters.registry import adapter, adapter_names, detect
+from adapters.registry import adapter, adapter_names, detect, mapped
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--from", "format_name", help="The file's format, if it is not to be detected.")
+@mapping_option
 @json_option
-def inspect(file: Path, *, format_name: str | None, as_json: bool) -> None:
+def inspect(file: Path, *, format_name: str | None, mapping: Path | None, as_json: bool) -> None:
     """Say which format a file is of, which records are in it, and what is wrong with it. Offline; shows no values.
 
     Exit codes: 0 every record can be used, 1 something was refused, 2 the file cannot be read.
@@ -31,7 +32,10 @@ def inspect(file: Path, *, format_name: str | None, as_json: bool) -> None:
     """
     limits = Limits()
     content = read_file(file, limits.bytes)
-    found = adapter(format_name) if format_name else detect(content)
+    if mapping and not format_name:
+        message = "--mapping needs --from"
+        raise InputRefused(message)
+    found = mapped(adapter(format_name), mapping) if format_name else detect(content)
     if found is None:
         message = f"the file is of none of the formats {', '.join(adapter_names())}"
         raise InputRefused(message)

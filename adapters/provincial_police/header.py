@@ -111,7 +111,7 @@ def _lowered(row: Sequence[str], below: Sequence[str], known: Mapping[str, Targe
 
     It is none if it has a case number: it would be the first case.
     """
-    number = next((place for place, cell in enumerate(row) if _target("", cell, known) == CASE_NUMBER), None)
+    number = next((place for place, cell in enumerate(row) if _is_number(cell, known)), None)
     if number is None or (number < len(below) and below[number]):
         return []
     labels = _grouped(row, below)
@@ -130,20 +130,27 @@ def _grouped(above: Sequence[str], row: Sequence[str]) -> list[tuple[str, str]]:
     return labels
 
 
-def _target(group: str, label: str, known: Mapping[str, Target]) -> str:
-    for text in (group + label, label):
-        found = known.get(plain(unguard_formula(text)))
-        if found is not None and label:
-            return found.column
-    return ""
+def _target(group: str, label: str, known: Mapping[str, Target]) -> Target | None:
+    """What a heading stands for: with its group's first, and without a remark in brackets last (身高(厘米))."""
+    if not label:
+        return None
+    own = plain(unguard_formula(label))
+    for text in (plain(unguard_formula(group)) + own, own, own.partition("(")[0]):
+        if text in known:
+            return known[text]
+    return None
+
+
+def _is_number(label: str, known: Mapping[str, Target]) -> bool:
+    target = _target("", label, known)
+    return target is not None and target.column == CASE_NUMBER
 
 
 def _places(labels: Sequence[tuple[str, str]], known: Mapping[str, Target]) -> tuple[Place, ...]:
     places: list[Place] = []
     paths: set[str] = set()
     for index, (group, label) in enumerate(labels):
-        texts = (group + label, label) if label else ()
-        target = next((known[text] for text in (plain(unguard_formula(text)) for text in texts) if text in known), None)
+        target = _target(group, label, known)
         path = target.column if target else unguard_formula(group + label if label else "")
         if not path or (path in paths and target is None):
             path = f"{path} (column {index + 1})".strip()

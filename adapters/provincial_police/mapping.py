@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 MAX_CHARACTERS: Final = 200_000
-_SECTIONS: Final = ("columns", "codes", "constants")
 
 
 class ColumnMapping(NamedTuple):
@@ -77,6 +76,7 @@ class _Draft:
         self._faults: list[tuple[int, str]] = []
         self._columns: dict[str, _Placed] = {}
         self._headings: dict[str, str] = {}
+        self._opened: dict[str, int] = {}
         self._codes_of: dict[str, _Placed] = {}
         self._tables: dict[str, _Placed] = {}
         self._values: dict[str, dict[str, _Placed]] = defaultdict(dict)
@@ -88,9 +88,11 @@ class _Draft:
         match path, value:
             case (("version",), _):
                 self._version = value
-                if value != VERSION:
+                if isinstance(value, bool) or value != VERSION:
                     self._fault(line, f"this release reads version {VERSION} of mappings")
-            case ((section, *_), None) if section in _SECTIONS:
+            case (("columns", label), None):
+                self._opened[label] = line
+            case (("columns",) | ("codes",) | ("codes", _) | ("codes", _, "values") | ("constants",), None):
                 pass
             case (("columns", label) | ("columns", label, "column"), str()):
                 self._add_column(label, _Placed(value, line))
@@ -107,12 +109,13 @@ class _Draft:
 
     def mapping(self) -> ColumnMapping:
         """The mapping, if it has no fault."""
-        if self._version is None and not any(line == 1 for line, _ in self._faults):
+        if self._version is None:
             self._fault(1, f"version = {VERSION} is missing")
         self._check_tables()
         known = {**standard(), **{plain(label): self._target(label) for label in self._columns}}
-        for label in self._codes_of.keys() - self._columns.keys():
-            self._fault(self._codes_of[label].line, f"the heading {label} has codes and no column")
+        lines = {**{label: item.line for label, item in self._codes_of.items()}, **self._opened}
+        for label in lines.keys() - self._columns.keys():
+            self._fault(lines[label], f"the heading {label} has no column")
         for name in self._values.keys() | self._tables.keys():
             if name not in {item.value for item in self._codes_of.values()}:
                 self._fault(self._line_of(name), f"no column has the codes {name}")

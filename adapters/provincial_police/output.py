@@ -19,6 +19,7 @@ from adapters.provincial_police.columns import (
 )
 from adapters.provincial_police.dates import date_text, read_date
 from adapters.provincial_police.header import plain, standard
+from adapters.provincial_police.text import cleaned
 from caseexchange.records.v1 import case_pb2, dna_pb2
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class TableWriter:
         }
 
     def _cell(self, text: str) -> str:
-        return self._clean(text).strip()
+        return cleaned(self._clean(text))[0]
 
 
 def _same(one: Message, other: Message, path: str) -> bool:

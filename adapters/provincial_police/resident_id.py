@@ -39,9 +39,14 @@ ROUNDED: Final = Doubt(
 
 def is_rounded_id(number: str) -> bool:
     """Whether a spreadsheet seems to have made a number of it: it keeps 15 digits, and 4.40308E+17 in a CSV."""
-    if _FLOAT.fullmatch(number):
+    if is_float(number):
         return True
     return number.endswith(_LOST) and _ID_18.fullmatch(number) is not None and not has_check_digit(number)
+
+
+def is_float(text: str) -> bool:
+    """Whether a text is how a spreadsheet writes a number of 11 to 20 digits: 4.40308E+17."""
+    return _FLOAT.fullmatch(text) is not None
 
 
 def has_check_digit(number: str) -> bool:

@@ -22,7 +22,7 @@ from adapters.provincial_police.columns import (
     ROLE,
 )
 from adapters.provincial_police.dates import read_date
-from adapters.provincial_police.resident_id import ROUNDED, is_rounded_id, resident_id_doubts
+from adapters.provincial_police.resident_id import ROUNDED, is_float, resident_id_doubts
 from adapters.provincial_police.text import cleaned, narrow, parts_of, unguard_formula
 from adapters.validate import MAX_PHOTO_BYTES, validate
 from caseexchange.records.v1 import case_pb2, dna_pb2
@@ -91,7 +91,7 @@ class RowReader:
             lost: places of cells that were numbers which a spreadsheet has rounded.
         """
         number = self._text(cells[self._number], locator)
-        if self._number in lost or is_rounded_id(number):
+        if self._number in lost or is_float(number.upper()):
             self._issues.reject_record(
                 "CASE_NUMBER_ROUNDED", f"{locator}, column {CASE_NUMBER}", "a spreadsheet has rounded the case number"
             )
@@ -103,12 +103,11 @@ class RowReader:
                 continue
             if odd or cell[0] == "'":
                 cell = self._text(cell, locator)
-            if codes:
-                cell = codes.get(narrow(cell), cell)
-            if read is None or at in lost:
-                self._keep(record, path, cell, locator, lost=at in lost)
-            elif cell:
-                doubt = read(record, cell)
+            code = codes.get(narrow(cell)) if codes else cell
+            if read is None or code is None or at in lost:
+                self._keep(record, path, cell, locator, lost=at in lost, unmapped=code is None)
+            elif code:
+                doubt = read(record, code)
                 if doubt is not None:
                     self._doubt(record, locator, path, cell, doubt)
         self._add_constants(record, locator)
@@ -127,11 +126,15 @@ class RowReader:
                 self._issues.warn("PRIVATE_CHARACTER", locator, "a character of private use: what it means is not said")
         return text
 
-    def _keep(self, record: case_pb2.CaseRecord, path: str, cell: str, locator: str, *, lost: bool) -> None:
+    def _keep(
+        self, record: case_pb2.CaseRecord, path: str, cell: str, locator: str, *, lost: bool, unmapped: bool
+    ) -> None:
         if cell:
             record.provenance.unmapped.add(path=path, value=cell)
         if lost:
             self._warn(locator, path, ROUNDED if path == _RESIDENT_ID else _ROUNDED)
+        elif unmapped:
+            self._warn(locator, path, _CODE)
 
     def _doubt(self, record: case_pb2.CaseRecord, locator: str, path: str, cell: str, doubt: Doubt) -> None:
         self._warn(locator, path, doubt)
@@ -154,10 +157,11 @@ class RowReader:
         found: dict[str, str] = {}
         for at, path, _, codes in self._outside:
             cell = self._text(cells[at], locator)
-            if at in lost:
-                self._warn(locator, path, _ROUNDED)
+            code = codes.get(narrow(cell)) if codes else cell
+            if at in lost or (cell and code is None):
+                self._warn(locator, path, _ROUNDED if at in lost else _CODE)
             elif cell:
-                found[path] = codes.get(narrow(cell), cell) if codes else cell
+                found[path] = code or ""
         return found
 
     def _finish(
@@ -230,6 +234,7 @@ class RowReader:
 
 
 _ROUNDED: Final = Doubt("NUMBER_ROUNDED", "a spreadsheet has rounded the number: it is kept as text")
+_CODE: Final = Doubt("CODE_NOT_MAPPED", "the mapping says nothing of this code: it is kept as text")
 
 
 def source_of(adapter: str, sha256: bytes) -> common_pb2.Provenance:

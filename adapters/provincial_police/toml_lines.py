@@ -17,7 +17,7 @@ _PLACE: Final = re.compile(r" ?\(at (?:line ([0-9]+), column [0-9]+|end of docum
 
 
 class Entry(NamedTuple):
-    """A value that is no table, the keys that lead to it, and its line; for a header without values, None."""
+    """A value that is no table, the keys that lead to it, its line. A header's value is None, or [] where it has [[."""
 
     path: tuple[str, ...]
     value: Any
@@ -49,7 +49,7 @@ def entries(text: str) -> Iterator[Entry]:
         parsed = tomllib.loads(statement)
         if statement.lstrip().startswith("["):
             table = tuple(_keys(parsed))
-            yield Entry(table, None, line)
+            yield Entry(table, [] if statement.lstrip().startswith("[[") else None, line)
         else:
             yield from _values(table, parsed, line)
 

@@ -7,8 +7,14 @@ import io
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from adapters.base import Limits, Source
+from adapters.provincial_police import ADAPTER
+from caseexchange.records.v1 import case_pb2
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from adapters.base import Decoded, Severity
 
 COLUMNS: Final = (  # noqa: SIM905
     "AJBH AJLB SLDWDM XM BM XBDM CSRQ NL MZDM GMSFHM HJDXZ HJDQH XZZXZ SG XX TMTZ YZTZ KY SZSJ SZDD SZDQH JYAQ "
@@ -77,3 +83,25 @@ def police_csv(size: int, *, encoding: str = "gb18030", samples: bool = False) -
         written += len(piece)
         rows = []
         yield piece
+
+
+def table(*rows: dict[str, str], encoding: str = "gb18030") -> bytes:
+    """A CSV of these cells, under the headings of all of them."""
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, header)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode(encoding)
+
+
+def only_case(content: bytes) -> case_pb2.CaseRecord:
+    """The one case of a CSV."""
+    (item,) = ADAPTER.decode(Source(content), Limits()).records
+    assert isinstance(item.record, case_pb2.CaseRecord)
+    return item.record
+
+
+def issue_codes(found: Decoded, *severities: Severity) -> set[str]:
+    """The codes of a file's issues, of these severities or of any."""
+    return {issue.code for issue in found.issues if not severities or issue.severity in severities}

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
 from adapters.provincial_police import ADAPTER
-from adapters.provincial_police.dates import read_date
-from adapters.provincial_police.text import guard_formula, unguard_formula
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
 
 PNG = (Path(__file__).parents[4] / "deploy" / "demo" / "input" / "synthetic-child.png").read_bytes()
@@ -144,38 +142,6 @@ def test_no_bytes_make_it_raise(content: bytes) -> None:
         decode(start + content)
 
 
-TEXT = st.text(
-    st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp", "Cn"), exclude_characters="\ufeff"),
-    min_size=1,
-    max_size=12,
-)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
-    record = case_pb2.CaseRecord(
-        kind=draw(st.sampled_from(case_pb2.CaseKind.values()[1:])),
-        local_id=draw(TEXT),
-        sex=draw(st.sampled_from(common_pb2.Sex.values())),
-        narrative=draw(TEXT),
-    )
-    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=draw(TEXT))
-    record.features.add(kind=common_pb2.FEATURE_KIND_BODY, text=draw(TEXT))
-    record.found_place.text = draw(TEXT)
-    record.contacts.add(name=draw(TEXT), phone=draw(TEXT))
-    record.birth.CopyFrom(read_date(draw(st.dates()).strftime("%Y%m%d")).date)
-    return record
-
-
-@given(cases())
-def test_what_is_written_is_read_again(record: case_pb2.CaseRecord) -> None:
-    encoded = ADAPTER.encode([record], Limits())
-    assert encoded.issues == ()
-    again = one(encoded.content)
-    again.ClearField("provenance")
-    assert again == record
-
-
 def test_what_the_format_cannot_carry_is_a_coded_warning() -> None:
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1", blood_sampled=True)
     record.status = case_pb2.CASE_STATUS_OPEN
@@ -195,13 +161,6 @@ def test_two_records_of_one_number_are_not_mixed() -> None:
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1")
     found = ADAPTER.encode([record, record], Limits())
     assert [issue.code for issue in found.issues] == ["RECORD_REPEATED"]
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM", "'=1", "＝1", "plain", "'quoted", ""])
-def test_no_cell_is_a_formula_and_the_guard_can_be_taken_off(text: str) -> None:
-    guarded = guard_formula(text)
-    assert guarded[:1] not in {"=", "+", "-", "@", "＝"}
-    assert unguard_formula(guarded) == text
 
 
 def test_gb18030_that_could_be_read_as_utf_8_is_written_with_its_mark() -> None:

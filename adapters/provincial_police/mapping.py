@@ -133,7 +133,7 @@ class _Draft:
 
     def _add_column(self, label: str, target: _Placed) -> None:
         if target.value not in BY_NAME:
-            self._fault(target.line, f"{target.value} is no column; docs/police-tables.md lists them")
+            self._fault(target.line, f"{target.value} is no column")
         if not plain(label):
             self._fault(target.line, "the heading is empty")
         same = self._headings.setdefault(plain(label), label)
@@ -184,7 +184,7 @@ class _Draft:
         for name, item in self._constants.items():
             column = BY_NAME.get(name)
             if column is None:
-                self._fault(item.line, f"{name} is no column; docs/police-tables.md lists them")
+                self._fault(item.line, f"{name} is no column")
             elif name == CASE_NUMBER or name in OUTSIDE_OF_CASE:
                 self._fault(item.line, f"the column {name} cannot be the same in every row")
             elif name in mapped:

@@ -187,6 +187,18 @@ class StreamingAdapter(Adapter, Protocol):
         """
 
 
+@runtime_checkable
+class MappableAdapter(Adapter, Protocol):
+    """A format whose files name their columns differently from place to place: a mapping file says how."""
+
+    def with_mapping(self, text: str) -> Adapter:
+        """The adapter that reads files by this mapping. Docs of the format say how one is written.
+
+        Raises:
+            MappingInvalid: names every fault with its line.
+        """
+
+
 def collect(items: Iterable[DecodedRecord | Issue], source_sha256: bytes) -> Decoded:
     """A stream as a whole: what a streaming adapter's ``decode`` returns."""
     records: list[DecodedRecord] = []

@@ -17,6 +17,7 @@ import structlog
 
 from adapters.base import DecodedRecord, Issue, Severity
 from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
+from adapters.registry import adapters_of
 from adapters.routing import draft_of, learn, supersede
 from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
@@ -66,6 +67,7 @@ class Outbound:
         self._config = config
         self._routes = routes
         self._limits = limits
+        self._formats = adapters_of(config.formats, config.mapping)
         self.inbox: Final = config.folder / "inbox"
         self.done: Final = config.folder / "done"
         self.quarantine: Final = config.folder / "quarantine"
@@ -130,7 +132,7 @@ class Outbound:
         if source.sha256 is not None and self._edge.spool.seen_source(source.sha256):
             log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", "the same bytes were taken in before"))
             return Taken(0, tuple(log.kept), refused=False)
-        found = source.detect(self._config.formats)
+        found = source.detect(self._formats)
         if found is None:
             message = "none of the profile's formats, and nothing is unpacked"
             log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))

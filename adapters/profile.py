@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path  # noqa: TC003 - the loader reads the annotations at run time
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust  # noqa: TC001 - as above
@@ -22,6 +22,7 @@ class GatewayConfig:
 
     folder: Annotated[Path, Setting("folder of inbox, outbox, done, quarantine and spool; made if it is not there")]
     formats: Annotated[tuple[str, ...], Setting("adapters that read the inbox, in the order in which they are tried")]
+    mapping: Annotated[Path, Setting("TOML file that maps the agency's own columns (docs/police-tables.md)")] = Path()
     outbox_format: Annotated[str, Setting("adapter that writes the outbox; kinds it lacks are written as record-json")]
     subscription: Annotated[str, Setting("name of the durable subscription")] = "gateway"
     subscribe: Annotated[tuple[str, ...], Setting("kinds of record to receive; none: the gateway only publishes")] = ()

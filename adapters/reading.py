@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from adapters.base import DecodedRecord, Issue, Severity, Source, StreamingAdapter
-from adapters.registry import SNIFFED_BYTES, adapter
+from adapters.registry import SNIFFED_BYTES, head_of
+from adapters.spreadsheet import is_workbook
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class SourceFile:
     """A file that is open for reading.
 
     Attributes:
-        head: how it begins.
+        head: what of it adapters are asked about (``registry.head_of``).
         sha256: of all of it; None where it is larger than anything that is read here, and was not read for that.
     """
 
@@ -93,12 +94,12 @@ class SourceFile:
         self._stamp = _stamp(file)
         self._size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        self.head: Final = file.read(SNIFFED_BYTES)
+        self.head: Final = self._head()
         self.sha256: Final = self._digest() if self._size <= limits.streamed_bytes else None
 
-    def detect(self, names: Iterable[str]) -> Adapter | None:
-        """The first adapter of these names that takes the file for its own."""
-        return next((found for name in names if (found := adapter(name)).sniff(self.head)), None)
+    def detect(self, adapters: Iterable[Adapter]) -> Adapter | None:
+        """The first of these adapters that takes the file for its own."""
+        return next((found for found in adapters if found.sniff(self.head)), None)
 
     def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Iterator[DecodedRecord | Issue]:
         """What an adapter tells of the file, in order. A REJECT_FILE issue is the last, and undoes all records.
@@ -125,6 +126,11 @@ class SourceFile:
         decoded = found.decode(Source(self._file.read(self._limits.bytes), attachments), self._limits)
         yield from decoded.issues
         yield from decoded.records
+
+    def _head(self) -> bytes:
+        beginning = self._file.read(SNIFFED_BYTES)
+        whole = is_workbook(beginning) and self._size <= self._limits.bytes
+        return head_of(beginning + self._file.read(self._size)) if whole else beginning
 
     def _digest(self) -> bytes:
         digest = hashlib.sha256()

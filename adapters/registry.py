@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import SetupInvalid
+from adapters.base import MappableAdapter
+from adapters.spreadsheet import is_workbook
+from broker.core.errors import MappingInvalid, SetupInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from adapters.base import Adapter
 
 GROUP: Final = "case_exchange.adapters"
@@ -32,7 +37,48 @@ def adapter(name: str) -> Adapter:
     raise SetupInvalid(message)
 
 
+def mapped(found: Adapter, mapping: Path | None) -> Adapter:
+    """The adapter that reads an agency's own columns as a mapping file says; without a file, the adapter itself.
+
+    Raises:
+        MappingInvalid: names every fault of the file with its line.
+        SetupInvalid: the file cannot be read, or the format has no columns that could be mapped.
+    """
+    if mapping is None or mapping == Path():
+        return found
+    if not isinstance(found, MappableAdapter):
+        message = f"{found.name} has no columns that could be mapped"
+        raise SetupInvalid(message)
+    try:
+        return found.with_mapping(mapping.read_text(encoding="utf-8-sig"))
+    except MappingInvalid as error:
+        message = f"{mapping}: {error.message}"
+        raise MappingInvalid(message) from error
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{mapping} cannot be read, or is not UTF-8"
+        raise SetupInvalid(message) from error
+
+
+def adapters_of(names: Iterable[str], mapping: Path | None) -> list[Adapter]:
+    """The adapters of a profile, in its order; those that can be mapped are.
+
+    Raises:
+        MappingInvalid, SetupInvalid: see ``adapter`` and ``mapped``; or there is a mapping, and no adapter for it.
+    """
+    found = [adapter(name) for name in names]
+    mappable = [isinstance(item, MappableAdapter) for item in found]
+    if mapping not in {None, Path()} and not any(mappable):
+        message = "the profile has a mapping, and no format whose columns could be mapped"
+        raise SetupInvalid(message)
+    return [mapped(item, mapping) if able else item for item, able in zip(found, mappable, strict=True)]
+
+
+def head_of(content: bytes) -> bytes:
+    """What of a file adapters are asked about: how it begins. Of a workbook, whose beginning tells nothing, all."""
+    return content if is_workbook(content) else content[:SNIFFED_BYTES]
+
+
 def detect(content: bytes) -> Adapter | None:
     """The adapter whose format a file seems to be of, or None."""
-    head = content[:SNIFFED_BYTES]
+    head = head_of(content)
     return next((found for name in adapter_names() if (found := adapter(name)).sniff(head)), None)

@@ -28,10 +28,11 @@ _CASE: Final = {
         "found_date",
         "found_place",
         "blood_sampled",
+        "handling_organ",
     ),
     "description": ("sex", "age", "height", "weight", "blood_group", "features"),
     # What is told in words may tell names.
-    "identity": ("narrative", "names", "birth", "documents", "ethnicity", "household", "profile_urls"),
+    "identity": ("narrative", "names", "birth", "documents", "ethnicity", "household", "profile_urls", "residence"),
     "contact": ("contacts",),
     "photos": ("photos",),
     "provenance": ("provenance",),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from adapters.base import DecodedRecord, Issue, Limits, Record, Severity, kind_of
-from adapters.cli.options import FILE, print_issues
+from adapters.cli.options import FILE, mapping_option, print_issues
 from adapters.reading import Attachments, IssueLog, SourceFile, is_file_name, open_source
-from adapters.registry import adapter
+from adapters.registry import adapter, mapped
 from broker.core.errors import InputRefused, SetupInvalid
 from broker.trust.files import replace_file
 
@@ -29,8 +29,9 @@ _RECORD: Final = re.compile(r"records\[([0-9]+)\]")
 @click.argument("file", type=FILE)
 @click.option("--from", "source_name", required=True, help="The format that the file is of.")
 @click.option("--to", "target_name", required=True, help="The format to write.")
+@mapping_option
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
-def convert(file: Path, *, source_name: str, target_name: str, out: Path) -> None:
+def convert(file: Path, *, source_name: str, target_name: str, mapping: Path | None, out: Path) -> None:
     """Convert a file. What the target cannot carry is named, field by field, on standard error.
 
     A file is written from all of its records at once: at most 100,000, and 64 MiB of them.
@@ -39,7 +40,7 @@ def convert(file: Path, *, source_name: str, target_name: str, out: Path) -> Non
     Example:  case-exchange convert --from pfif --to record-json missing.xml --out missing.json
     """
     limits, log = Limits(), IssueLog()
-    reader, target = adapter(source_name), adapter(target_name)
+    reader, target = mapped(adapter(source_name), mapping), adapter(target_name)
     with open_source(file) as opened:
         source = SourceFile(opened, limits)
         read = _read(source.items(reader, Attachments(file.parent, limits.bytes)), target, limits, log)

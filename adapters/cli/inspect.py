@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from adapters.base import DecodedRecord, Limits, kind_of
-from adapters.cli.options import FILE, further_facts, issue_facts, json_option, print_issues, print_json
+from adapters.cli.options import FILE, further_facts, issue_facts, json_option, mapping_option, print_issues, print_json
 from adapters.reading import Attachments, IssueLog, SourceFile, open_source
-from adapters.registry import adapter, adapter_names
+from adapters.registry import adapter, adapter_names, mapped
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--from", "format_name", help="The file's format, if it is not to be detected.")
+@mapping_option
 @json_option
-def inspect(file: Path, *, format_name: str | None, as_json: bool) -> None:
+def inspect(file: Path, *, format_name: str | None, mapping: Path | None, as_json: bool) -> None:
     """Say which format a file is of, which records are in it, and what is wrong with it. Offline; shows no values.
 
     Of more than 1,000 issues the first are listed and the others counted by code. A file that is refused as a whole
@@ -30,10 +31,13 @@ def inspect(file: Path, *, format_name: str | None, as_json: bool) -> None:
 
     Example:  case-exchange inspect rescued-children.csv
     """
+    if mapping and not format_name:
+        message = "--mapping needs --from"
+        raise InputRefused(message)
     limits, log, kinds = Limits(), IssueLog(), Counter[str]()
     with open_source(file) as opened:
         source = SourceFile(opened, limits)
-        found = adapter(format_name) if format_name else source.detect(adapter_names())
+        found = mapped(adapter(format_name), mapping) if format_name else source.detect(map(adapter, adapter_names()))
         if found is None:
             message = f"FORMAT_UNKNOWN, none of {', '.join(adapter_names())}; nothing is unpacked"
             raise InputRefused(message)

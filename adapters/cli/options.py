@@ -25,6 +25,9 @@ profile_option: Final = click.option(
 )
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+mapping_option: Final = click.option(
+    "--mapping", type=FILE, help="TOML file that maps the file's own columns (docs/police-tables.md)."
+)
 
 
 def read_file(path: Path, limit: int) -> bytes:

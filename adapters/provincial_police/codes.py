@@ -1,19 +1,34 @@
-"""Code tables of police exports, as far as they are checked here.
+"""Code tables of police exports, and what can be doubtful about a cell.
 
-Sources: GB 11643 (resident identity number), GB/T 2261.1 (sex), GB/T 3304 (ethnic groups), GB/T 2260 (divisions).
+Sources: GB/T 2261.1-2003 (sex), GB/T 3304-1991 (ethnic groups). The numbers of AJLB, YBJS and SZYY are this exchange's
+own. GB/T 2260 and GA/T 380 are in divisions.py, GB 11643 in resident_id.py.
 A doubtful code is a warning, never a rejection: a rescued child's papers may be forged, and divisions are abolished.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from typing import Final, NamedTuple
 
+from adapters.base import Severity
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
 
 RESIDENT_ID: Final = "GB 11643"
 ETHNICITY: Final = "GB/T 3304"
 DIVISION: Final = "GB/T 2260"
+ORGAN: Final = "GA/T 380"
+DOCUMENT: Final = "GA/T 517"
+DRIVING_LICENCE: Final = "335"
+RESIDENT_CARD: Final = "111"
+
+
+class Doubt(NamedTuple):
+    """What is doubtful about a cell, in fixed words; ``unread``: no field took the cell, it is kept as unmapped."""
+
+    code: str
+    message: str
+    unread: bool = False
+    severity: Severity = Severity.WARN
+
 
 SEX_OF: Final = {
     "0": common_pb2.SEX_UNSPECIFIED,
@@ -21,6 +36,7 @@ SEX_OF: Final = {
     "2": common_pb2.SEX_FEMALE,
     "9": common_pb2.SEX_OTHER,
 }
+SEX_NAMES: Final = {"0": "未知的性别", "1": "男性", "2": "女性", "9": "未说明的性别"}
 KIND_OF: Final = {
     "1": case_pb2.CASE_KIND_RESCUED_CHILD,
     "2": case_pb2.CASE_KIND_MISSING_CHILD,
@@ -30,6 +46,24 @@ KIND_OF: Final = {
     "9": case_pb2.CASE_KIND_OTHER_SEARCH,
 }
 """The column AJLB: this exchange's own numbers for the classes that are to be sampled (MPS, 2009), and 9 for others."""
+KIND_NAMES: Final = {
+    "1": "被解救儿童",
+    "2": "失踪儿童",
+    "3": "来历不明儿童",
+    "4": "流浪乞讨儿童",
+    "5": "寻找子女的父母",
+    "9": "其他寻人",
+}
+
+EVENT_OF: Final = {
+    "1": case_pb2.EVENT_KIND_ABDUCTED,
+    "2": case_pb2.EVENT_KIND_STRAYED,
+    "3": case_pb2.EVENT_KIND_ABANDONED,
+    "4": case_pb2.EVENT_KIND_GIVEN_AWAY,
+    "5": case_pb2.EVENT_KIND_RAN_AWAY,
+}
+"""The column SZYY: this exchange's own numbers."""
+EVENT_NAMES: Final = {"1": "被拐", "2": "走失", "3": "遗弃", "4": "送养", "5": "离家出走"}
 
 ROLE_OF: Final = {
     "1": dna_pb2.SAMPLE_ROLE_CHILD,
@@ -39,40 +73,48 @@ ROLE_OF: Final = {
     "9": dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE,
 }
 """The column YBJS: this exchange's own numbers."""
+ROLE_NAMES: Final = {"1": "子女本人", "2": "母亲", "3": "父亲", "4": "兄弟姐妹", "9": "其他亲属"}
 
-_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_CHECK_DIGITS: Final = "10X98765432"
-_ID_18: Final = re.compile(r"[0-9]{17}[0-9X]")
-_ID_15: Final = re.compile(r"[0-9]{15}")
-_ETHNIC_GROUPS: Final = frozenset({f"{number:02}" for number in range(1, 57)} | {"97", "98"})
-_PROVINCE: Final = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[12]")
-_DIVISION: Final = re.compile(r"[0-9]{6}([0-9]{6})?")
+ETHNIC_GROUPS: Final = {
+    **{
+        f"{number:02}": f"{name}族"
+        for number, name in enumerate(
+            (  # noqa: SIM905 - a list of quoted names would be longer
+                "汉 蒙古 回 藏 维吾尔 苗 彝 壮 布依 朝鲜 满 侗 瑶 白 土家 哈尼 哈萨克 傣 黎 傈僳 佤 畲 高山 拉祜 水 "
+                "东乡 纳西 景颇 柯尔克孜 土 达斡尔 仫佬 羌 布朗 撒拉 毛南 仡佬 锡伯 阿昌 普米 塔吉克 怒 乌孜别克 "
+                "俄罗斯 鄂温克 德昂 保安 裕固 京 塔塔尔 独龙 鄂伦春 赫哲 门巴 珞巴 基诺"
+            ).split(),
+            start=1,
+        )
+    },
+    "97": "其他",
+    "98": "外国血统中国籍人士",
+}
 
-
-def resident_id_doubts(number: str, birth: common_pb2.PartialDate, sex: common_pb2.Sex.ValueType) -> list[str]:
-    """Codes of what is doubtful about a resident identity number. Empty: it is plausible."""
-    if _ID_15.fullmatch(number):
-        return ["RESIDENT_ID_OLD_FORM"]
-    if not _ID_18.fullmatch(number):
-        return ["RESIDENT_ID_FORM"]
-    doubts: list[str] = []
-    total = sum(int(digit) * weight for digit, weight in zip(number, _WEIGHTS, strict=False))
-    if _CHECK_DIGITS[total % 11] != number[17]:
-        doubts.append("RESIDENT_ID_CHECKSUM")
-    stated = f"{birth.year:04}{birth.month:02}{birth.day:02}"
-    if birth.year and birth.month and birth.day and number[6:14] != stated:
-        doubts.append("RESIDENT_ID_BIRTH_DATE")
-    of_number = common_pb2.SEX_MALE if int(number[16]) % 2 else common_pb2.SEX_FEMALE
-    if sex in {common_pb2.SEX_MALE, common_pb2.SEX_FEMALE} and sex != of_number:
-        doubts.append("RESIDENT_ID_SEX")
-    return doubts
-
-
-def is_ethnic_group(code: str) -> bool:
-    """Whether GB/T 3304 has this code."""
-    return code in _ETHNIC_GROUPS
+TABLES: Final = {
+    "GB/T 2261.1": SEX_NAMES,
+    ETHNICITY: ETHNIC_GROUPS,
+    "AJLB": KIND_NAMES,
+    "SZYY": EVENT_NAMES,
+    "YBJS": ROLE_NAMES,
+}
+"""Codes and their names, by the table that a mapping file names: the standard's number, or the column of our own."""
+_WORDS: Final = {"男": "1", "女": "2", "未知": "0", "未说明": "9"}
 
 
-def may_be_division(code: str) -> bool:
-    """Whether this can be a division of GB/T 2260, in force or abolished, or an organ of GA/T 380 within one."""
-    return _DIVISION.fullmatch(code) is not None and _PROVINCE.match(code) is not None
+def code_in(table: str, text: str) -> str:
+    """The code that a cell of this table means, by its number or its name; the text itself if it is neither."""
+    names = TABLES[table]
+    if text in names:
+        return text
+    return _CODES_BY_NAME[table].get(text, text)
+
+
+_CODES_BY_NAME: Final = {
+    table: {
+        **{name: code for code, name in names.items()},
+        **{name.removesuffix("族"): code for code, name in names.items() if table == ETHNICITY},
+        **(_WORDS if table == "GB/T 2261.1" else {}),
+    }
+    for table, names in TABLES.items()
+}

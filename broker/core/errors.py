@@ -364,6 +364,13 @@ class ConfigInvalid(SetupInvalid):
     remedy = "Correct the named key; docs/configuration.md lists every key with its unit and default."
 
 
+class MappingInvalid(SetupInvalid):
+    """A mapping file of an agency's own columns cannot be used. The message names every fault with its line."""
+
+    reason = "MAPPING_INVALID"
+    remedy = "Correct the lines that the message names; docs/police-tables.md describes mappings."
+
+
 class CertificateInvalid(SetupInvalid):
     """A certificate file cannot be used: unreadable, expired, the wrong profile, or issued by another authority."""
 

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
 from adapters.provincial_police import ADAPTER
-from adapters.provincial_police.codes import resident_id_doubts
-from adapters.provincial_police.text import guard_formula, parse_date, unguard_formula
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
 
 PNG = (Path(__file__).parents[4] / "deploy" / "demo" / "input" / "synthetic-child.png").read_bytes()
@@ -60,45 +58,6 @@ def test_full_width_digits_are_read_as_digits() -> None:
     assert (record.birth.year, record.birth.month, record.birth.day) == (2018, 1, 2)
     assert record.birth.original_text == "２０１８０１０２"
     assert (record.sex, record.height.value) == (common_pb2.SEX_MALE, 123)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("20180102", (2018, 1, 2)),
-        ("2018-1-2", (2018, 1, 2)),
-        ("2018年1月2日", (2018, 1, 2)),
-        ("201801", (2018, 1, 0)),
-        ("2018年", (2018, 0, 0)),
-        ("约2018年", (2018, 0, 0)),
-        ("20180230", (0, 0, 0)),
-        ("18", (0, 0, 0)),
-        ("٢٠١٨", (0, 0, 0)),
-    ],
-)
-def test_dates_are_read_as_well_as_they_are_known(text: str, expected: tuple[int, int, int]) -> None:
-    date = parse_date(text)
-    assert (date.year, date.month, date.day) == expected
-    assert date.original_text == text
-
-
-def test_a_lunar_date_is_marked_and_never_converted() -> None:
-    date = parse_date("农历2018年2月30日")
-    assert (date.calendar, date.month, date.day) == (common_pb2.CALENDAR_LUNAR, 2, 30)
-
-
-@pytest.mark.parametrize(
-    ("number", "doubts"),
-    [
-        ("440308199901101512", []),
-        ("440308199901101511", ["RESIDENT_ID_CHECKSUM"]),
-        ("440308990110151", ["RESIDENT_ID_OLD_FORM"]),
-        ("4.40308E+17", ["RESIDENT_ID_FORM"]),
-    ],
-)
-def test_a_doubtful_identity_number_is_a_warning(number: str, doubts: list[str]) -> None:
-    birth = common_pb2.PartialDate(year=1999, month=1, day=10)
-    assert resident_id_doubts(number, birth, common_pb2.SEX_MALE) == doubts
 
 
 def test_a_number_that_contradicts_the_row_is_a_warning_without_its_value() -> None:
@@ -155,7 +114,8 @@ def test_unknown_columns_are_kept_and_come_back() -> None:
     [
         (b"", "HEADER_MISSING"),
         (b"XM,XB\r\na,b\r\n", "HEADER_MISSING"),
-        (b"AJBH,AJBH\r\n1,2\r\n", "HEADER_MISSING"),
+        (b"AJBH,AJBH\r\n1,2\r\n", "HEADER_REPEATED"),
+        ("AJBH,案件编号\r\n1,2\r\n".encode(), "HEADER_REPEATED"),
         (b"AJBH\0\r\n", "NUL_BYTE"),
         (b"\xff\xfeA\x00", "ENCODING_UNSUPPORTED"),
         (b"AJBH\r\n\xff\xff\xff", "ENCODING_UNKNOWN"),
@@ -182,46 +142,16 @@ def test_no_bytes_make_it_raise(content: bytes) -> None:
         decode(start + content)
 
 
-TEXT = st.text(
-    st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp", "Cn"), exclude_characters="\ufeff"),
-    min_size=1,
-    max_size=12,
-)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
-    record = case_pb2.CaseRecord(
-        kind=draw(st.sampled_from(case_pb2.CaseKind.values()[1:])),
-        local_id=draw(TEXT),
-        sex=draw(st.sampled_from(common_pb2.Sex.values())),
-        narrative=draw(TEXT),
-    )
-    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=draw(TEXT))
-    record.features.add(kind=common_pb2.FEATURE_KIND_BODY, text=draw(TEXT))
-    record.found_place.text = draw(TEXT)
-    record.contacts.add(name=draw(TEXT), phone=draw(TEXT))
-    record.birth.CopyFrom(parse_date(draw(st.dates()).strftime("%Y%m%d")))
-    return record
-
-
-@given(cases())
-def test_what_is_written_is_read_again(record: case_pb2.CaseRecord) -> None:
-    encoded = ADAPTER.encode([record], Limits())
-    assert encoded.issues == ()
-    again = one(encoded.content)
-    again.ClearField("provenance")
-    assert again == record
-
-
 def test_what_the_format_cannot_carry_is_a_coded_warning() -> None:
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1", blood_sampled=True)
-    record.event = case_pb2.EVENT_KIND_ABDUCTED
+    record.status = case_pb2.CASE_STATUS_OPEN
+    record.profile_urls.append("https://example.invalid/1")
     record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full="甲")
     record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full="乙")
     found = ADAPTER.encode([record], Limits())
     assert {issue.locator for issue in found.issues if issue.code == "FIELD_NOT_CARRIED"} == {
-        "records[0].event",
+        "records[0].status",
+        "records[0].profile_urls",
         "records[0].names",
         "records[0].blood_sampled",
     }
@@ -231,13 +161,6 @@ def test_two_records_of_one_number_are_not_mixed() -> None:
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_RESCUED_CHILD, local_id="SYN-1")
     found = ADAPTER.encode([record, record], Limits())
     assert [issue.code for issue in found.issues] == ["RECORD_REPEATED"]
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM", "'=1", "＝1", "plain", "'quoted", ""])
-def test_no_cell_is_a_formula_and_the_guard_can_be_taken_off(text: str) -> None:
-    guarded = guard_formula(text)
-    assert guarded[:1] not in {"=", "+", "-", "@", "＝"}
-    assert unguard_formula(guarded) == text
 
 
 def test_gb18030_that_could_be_read_as_utf_8_is_written_with_its_mark() -> None:
@@ -252,7 +175,7 @@ def test_the_end_of_a_span_and_of_a_range_is_never_cut_off_silently() -> None:
     record.height.value, record.height.value_max, record.height.unit = 110, 120, "cm"
     written = ADAPTER.encode([record], Limits())
     named = {issue.locator for issue in written.issues if issue.code == "FIELD_NOT_CARRIED"}
-    assert named == {"records[0].birth.end.year", "records[0].height.value_max"}
+    assert named >= {"records[0].birth.end.year", "records[0].height.value_max"}
     found = one(written.content)
     assert (found.kind, found.birth.year, found.height.value) == (record.kind, 0, 0)
     assert (found.birth.original_text, found.height.original_text) == ("1988至1990", "110-120")

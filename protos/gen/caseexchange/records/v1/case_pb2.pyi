@@ -222,12 +222,14 @@ class CaseRecord(_message.Message):
     BLOOD_GROUP_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     NARRATIVE_FIELD_NUMBER: _builtins.int
+    HANDLING_ORGAN_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     BIRTH_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     ETHNICITY_FIELD_NUMBER: _builtins.int
     HOUSEHOLD_FIELD_NUMBER: _builtins.int
     PROFILE_URLS_FIELD_NUMBER: _builtins.int
+    RESIDENCE_FIELD_NUMBER: _builtins.int
     CONTACTS_FIELD_NUMBER: _builtins.int
     PHOTOS_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
@@ -280,6 +282,10 @@ class CaseRecord(_message.Message):
         """What the person can be recognised by."""
 
     @_builtins.property
+    def handling_organ(self) -> _common_pb2.Code:
+        """The police organ that handles the case, GA/T 380."""
+
+    @_builtins.property
     def names(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.PersonName]:
         """Names."""
 
@@ -302,6 +308,10 @@ class CaseRecord(_message.Message):
     @_builtins.property
     def profile_urls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Web pages about the person."""
+
+    @_builtins.property
+    def residence(self) -> _common_pb2.Place:
+        """Where the person lives, where that is told apart from the household registration."""
 
     @_builtins.property
     def contacts(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Contact]:
@@ -334,19 +344,21 @@ class CaseRecord(_message.Message):
         blood_group: _builtins.str = ...,
         features: _abc.Iterable[_common_pb2.Feature] | None = ...,
         narrative: _builtins.str = ...,
+        handling_organ: _common_pb2.Code | None = ...,
         names: _abc.Iterable[_common_pb2.PersonName] | None = ...,
         birth: _common_pb2.PartialDate | None = ...,
         documents: _abc.Iterable[_common_pb2.IdDocument] | None = ...,
         ethnicity: _common_pb2.Code | None = ...,
         household: _common_pb2.Place | None = ...,
         profile_urls: _abc.Iterable[_builtins.str] | None = ...,
+        residence: _common_pb2.Place | None = ...,
         contacts: _abc.Iterable[_common_pb2.Contact] | None = ...,
         photos: _abc.Iterable[_common_pb2.Photo] | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "birth", b"birth", "ethnicity", b"ethnicity", "event_date", b"event_date", "event_place", b"event_place", "found_date", b"found_date", "found_place", b"found_place", "height", b"height", "household", b"household", "provenance", b"provenance", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "birth", b"birth", "ethnicity", b"ethnicity", "event_date", b"event_date", "event_place", b"event_place", "found_date", b"found_date", "found_place", b"found_place", "handling_organ", b"handling_organ", "height", b"height", "household", b"household", "provenance", b"provenance", "residence", b"residence", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "birth", b"birth", "blood_group", b"blood_group", "blood_sampled", b"blood_sampled", "contacts", b"contacts", "documents", b"documents", "ethnicity", b"ethnicity", "event", b"event", "event_date", b"event_date", "event_place", b"event_place", "features", b"features", "found_date", b"found_date", "found_place", b"found_place", "height", b"height", "household", b"household", "kind", b"kind", "local_id", b"local_id", "names", b"names", "narrative", b"narrative", "photos", b"photos", "profile_urls", b"profile_urls", "provenance", b"provenance", "sex", b"sex", "status", b"status", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "birth", b"birth", "blood_group", b"blood_group", "blood_sampled", b"blood_sampled", "contacts", b"contacts", "documents", b"documents", "ethnicity", b"ethnicity", "event", b"event", "event_date", b"event_date", "event_place", b"event_place", "features", b"features", "found_date", b"found_date", "found_place", b"found_place", "handling_organ", b"handling_organ", "height", b"height", "household", b"household", "kind", b"kind", "local_id", b"local_id", "names", b"names", "narrative", b"narrative", "photos", b"photos", "profile_urls", b"profile_urls", "provenance", b"provenance", "residence", b"residence", "sex", b"sex", "status", b"status", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,6 +115,12 @@ class _FeatureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureKi
     """Speech and accent."""
     FEATURE_KIND_HEALTH: _FeatureKind.ValueType  # 4
     """Health and state of mind."""
+    FEATURE_KIND_DENTAL: _FeatureKind.ValueType  # 5
+    """Of the teeth, where they are told apart from the body."""
+    FEATURE_KIND_MENTAL: _FeatureKind.ValueType  # 6
+    """A history of mental illness, where it is told apart from health."""
+    FEATURE_KIND_HABIT: _FeatureKind.ValueType  # 7
+    """Habits."""
 
 class FeatureKind(_FeatureKind, metaclass=_FeatureKindEnumTypeWrapper):
     """FeatureKind sorts features."""
@@ -129,7 +135,33 @@ FEATURE_KIND_SPEECH: FeatureKind.ValueType  # 3
 """Speech and accent."""
 FEATURE_KIND_HEALTH: FeatureKind.ValueType  # 4
 """Health and state of mind."""
+FEATURE_KIND_DENTAL: FeatureKind.ValueType  # 5
+"""Of the teeth, where they are told apart from the body."""
+FEATURE_KIND_MENTAL: FeatureKind.ValueType  # 6
+"""A history of mental illness, where it is told apart from health."""
+FEATURE_KIND_HABIT: FeatureKind.ValueType  # 7
+"""Habits."""
 Global___FeatureKind: _TypeAlias = FeatureKind  # noqa: Y015
+
+class _ContactRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContactRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContactRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTACT_ROLE_UNSPECIFIED: _ContactRole.ValueType  # 0
+    """Not stated: somebody who can tell more."""
+    CONTACT_ROLE_REPORTER: _ContactRole.ValueType  # 1
+    """Who reported the matter to the police."""
+
+class ContactRole(_ContactRole, metaclass=_ContactRoleEnumTypeWrapper):
+    """ContactRole tells the contacts of one record apart."""
+
+CONTACT_ROLE_UNSPECIFIED: ContactRole.ValueType  # 0
+"""Not stated: somebody who can tell more."""
+CONTACT_ROLE_REPORTER: ContactRole.ValueType  # 1
+"""Who reported the matter to the police."""
+Global___ContactRole: _TypeAlias = ContactRole  # noqa: Y015
 
 @_typing.final
 class PartialDate(_message.Message):
@@ -411,6 +443,7 @@ class Contact(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     ORGANISATION_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     relation: _builtins.str
@@ -421,6 +454,8 @@ class Contact(_message.Message):
     """E-mail address."""
     organisation: _builtins.str
     """The office or organisation."""
+    role: Global___ContactRole.ValueType
+    """Why this contact is named."""
     @_builtins.property
     def address(self) -> Global___Place:
         """Address."""
@@ -434,10 +469,11 @@ class Contact(_message.Message):
         email: _builtins.str = ...,
         address: Global___Place | None = ...,
         organisation: _builtins.str = ...,
+        role: Global___ContactRole.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "email", b"email", "name", b"name", "organisation", b"organisation", "phone", b"phone", "relation", b"relation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "email", b"email", "name", b"name", "organisation", b"organisation", "phone", b"phone", "relation", b"relation", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

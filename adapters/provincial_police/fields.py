@@ -1,0 +1,195 @@
+"""The columns that are more than a text: codes, ages, measures and documents, read and written.
+
+See column.py for what reading and writing promise.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from adapters.base import Severity
+from adapters.provincial_police.codes import (
+    DOCUMENT,
+    DRIVING_LICENCE,
+    ETHNIC_GROUPS,
+    ETHNICITY,
+    EVENT_OF,
+    KIND_OF,
+    RESIDENT_ID,
+    SEX_OF,
+    Doubt,
+    code_in,
+)
+from adapters.provincial_police.resident_id import ROUNDED, is_rounded_id
+from adapters.provincial_police.text import narrow
+from caseexchange.records.v1 import case_pb2, common_pb2
+
+SEX_TABLE: Final = "GB/T 2261.1"
+_AGE: Final = re.compile(r"([0-9]{1,3})(?:[-~至到]([0-9]{1,3}))?(?:周?岁)?")
+_HEIGHT: Final = re.compile(r"约?([0-9]{1,3}(?:\.[0-9]{1,2})?)(厘米|cm|公分|米|m)?(?:左右)?")
+_WEIGHT: Final = re.compile(r"约?([0-9]{1,3}(?:\.[0-9]{1,2})?)(公斤|千克|kg|斤)?(?:左右)?")
+
+KIND_UNKNOWN: Final = Doubt(
+    "CASE_KIND_UNKNOWN", "the class of case is none of those listed for the column", unread=True
+)
+SEX_UNKNOWN: Final = Doubt("SEX_UNKNOWN", "GB/T 2261.1 has no such code", unread=True)
+AGE_NOT_READ: Final = Doubt("AGE_NOT_READ", "not an age in years, nor a span of them", unread=True)
+ETHNICITY_UNKNOWN: Final = Doubt("ETHNICITY_UNKNOWN", "GB/T 3304 has no such code or name")
+ZERO_LOST: Final = Doubt("LEADING_ZERO_LOST", "the code's first digit, a nought, was lost and is put back")
+EVENT_UNKNOWN: Final = Doubt(
+    "EVENT_KIND_UNKNOWN", "what happened is none of those listed for the column", unread=True, severity=Severity.INFO
+)
+HEIGHT_NOT_READ: Final = Doubt("HEIGHT_NOT_READ", "not a height in centimetres or metres; its text is kept")
+WEIGHT_NOT_READ: Final = Doubt("WEIGHT_NOT_READ", "not a weight in kilograms or jin; its text is kept")
+
+
+def read_kind(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """The class of case, by its number or name."""
+    kind = KIND_OF.get(code_in("AJLB", narrow(cell)))
+    if kind is None:
+        return KIND_UNKNOWN
+    record.kind = kind
+    return None
+
+
+def read_organ_name(record: case_pb2.CaseRecord, cell: str) -> None:
+    """The name of the police organ that handles the case."""
+    record.handling_organ.display = cell
+
+
+def read_sex(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """Sex, GB/T 2261.1, by its code or in words."""
+    sex = SEX_OF.get(code_in(SEX_TABLE, narrow(cell)))
+    if sex is None:
+        return SEX_UNKNOWN
+    record.sex = sex
+    return None
+
+
+def write_sex(record: case_pb2.CaseRecord) -> str:
+    """The code of the sex."""
+    return next((code for code, sex in SEX_OF.items() if sex == record.sex), "") if record.sex else ""
+
+
+def read_event(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """What happened, by its number or in words."""
+    event = EVENT_OF.get(code_in("SZYY", narrow(cell)))
+    if event is None:
+        return EVENT_UNKNOWN
+    record.event = event
+    return None
+
+
+def read_age(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """An age in years, or a span of ages."""
+    match = _AGE.fullmatch(narrow(cell))
+    if match is None:
+        return AGE_NOT_READ
+    least, greatest = int(match[1]), int(match[2] or match[1])
+    if not least <= greatest <= 150:  # noqa: PLR2004 - years, as adapters/validate.py has it
+        return AGE_NOT_READ
+    age = record.age
+    age.least, age.greatest = least, greatest
+    return None
+
+
+def write_age(record: case_pb2.CaseRecord) -> str:
+    """An age as a number or a span."""
+    age = record.age
+    if not record.HasField("age"):
+        return ""
+    return str(age.least) if age.least == age.greatest else f"{age.least}-{age.greatest}"
+
+
+def read_ethnicity(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """An ethnic group, GB/T 3304, by its code or name. Codes have two digits, so one digit has lost its nought."""
+    plain = narrow(cell)
+    code = code_in(ETHNICITY, plain)
+    doubt = None
+    if len(code) == 1 and code.isdecimal() and f"0{code}" in ETHNIC_GROUPS:
+        code, doubt = f"0{code}", ZERO_LOST
+    ethnicity = record.ethnicity
+    ethnicity.system, ethnicity.value = ETHNICITY, code
+    name = ETHNIC_GROUPS.get(code)
+    if name is None:
+        return ETHNICITY_UNKNOWN
+    ethnicity.display = name
+    return doubt
+
+
+def read_resident_id(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """A resident identity number; one that a spreadsheet has rounded is none."""
+    number = narrow(cell).upper()
+    if is_rounded_id(number):
+        return ROUNDED
+    document = record.documents.add()
+    document.type.system, document.number = RESIDENT_ID, number
+    return None
+
+
+def _other_document(record: case_pb2.CaseRecord) -> common_pb2.IdDocument:
+    for item in record.documents:
+        if item.type.system == DOCUMENT and item.type.value != DRIVING_LICENCE:
+            return item
+    return record.documents.add(type=common_pb2.Code(system=DOCUMENT))
+
+
+def read_document_type(record: case_pb2.CaseRecord, cell: str) -> None:
+    """The kind of another document, GA/T 517."""
+    _other_document(record).type.value = narrow(cell)
+
+
+def read_document(record: case_pb2.CaseRecord, cell: str) -> None:
+    """The number of another document."""
+    _other_document(record).number = cell
+
+
+def read_licence(record: case_pb2.CaseRecord, cell: str) -> None:
+    """A driving licence's number."""
+    record.documents.add(type=common_pb2.Code(system=DOCUMENT, value=DRIVING_LICENCE), number=cell)
+
+
+def document_of(record: case_pb2.CaseRecord, system: str, *, licence: bool = False) -> common_pb2.IdDocument:
+    """The first document of a system, or an empty one."""
+    found = (
+        item
+        for item in record.documents
+        if item.type.system == system and (item.type.value == DRIVING_LICENCE) == licence
+    )
+    return next(found, common_pb2.IdDocument())
+
+
+def read_height(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """A height in centimetres or metres."""
+    height = record.height
+    height.original_text = cell
+    match = _HEIGHT.fullmatch(narrow(cell).lower())
+    if match is None:
+        return HEIGHT_NOT_READ
+    value = float(match[1])
+    # Metres are told from centimetres by size; nobody is 3 m or 3 cm tall.
+    if 0 < value < 3:  # noqa: PLR2004
+        value = round(value * 100, 2)
+    if not 3 <= value < 300:  # noqa: PLR2004
+        return HEIGHT_NOT_READ
+    height.value, height.unit = value, "cm"
+    return None
+
+
+def read_weight(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
+    """A weight in kilograms or jin."""
+    weight = record.weight
+    weight.original_text = cell
+    match = _WEIGHT.fullmatch(narrow(cell).lower())
+    if match is None:
+        return WEIGHT_NOT_READ
+    # A jin is half a kilogram.
+    weight.value, weight.unit = float(match[1]) / (2 if match[2] == "斤" else 1), "kg"
+    return None
+
+
+def measure_text(value: common_pb2.Measure) -> str:
+    """A measure's own text, or its number; both ends of a range, which is not read back as one."""
+    greatest = f"-{value.value_max:g}" if value.value_max else ""
+    return value.original_text or (f"{value.value:g}{greatest}" if value.value else "")

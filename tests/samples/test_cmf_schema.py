@@ -36,7 +36,7 @@ ALIASES: Final = {"AMEL": AMELOGENIN, "THO1": "TH01", "TP0X": "TPOX", "VWA": "vW
                   "DYS389 I": "DYS389I", "DYS385 a/b": "DYS385"}  # fmt: skip
 OPERATORS: Final = [value for value in dna_pb2.AlleleOperator.values() if value]
 SOURCES: Final = [dna_pb2.PROFILE_SOURCE_UNSPECIFIED, dna_pb2.PROFILE_SOURCE_PERSON, dna_pb2.PROFILE_SOURCE_SINGLE] * 2
-TEXTS = st.text(max_size=40)
+TEXTS = st.one_of(st.text(max_size=40), st.integers(9, 34).map("é".__mul__))
 TIMES = st.one_of(TEXTS, st.datetimes().map(lambda time: time.isoformat(timespec="seconds")))
 
 
@@ -88,7 +88,7 @@ def any_profiles(draw: st.DrawFn, loci: tuple[str, ...] = ALL_LOCI) -> dna_pb2.S
         source_id=draw(st.sampled_from(["", "Yes", "No", "N/A", "perhaps"])),
         partial=draw(st.booleans()),
         batch=draw(TEXTS),
-        comment=draw(st.text(max_size=300)),
+        comment=draw(st.one_of(TEXTS, st.integers(250, 260).map("注".__mul__))),
         source=draw(st.sampled_from([*SOURCES, *dna_pb2.ProfileSource.values()])),
     )  # fmt: skip
     for name in draw(st.lists(st.sampled_from(loci), min_size=1, max_size=20, unique=True)):

@@ -98,13 +98,14 @@ def _profile(fields: Fields, encoding: etree._Element, issues: IssueList) -> dna
 
 
 def _category(fields: Fields, profile: dna_pb2.StrProfile, issues: IssueList) -> None:
-    category = fields.text("DNACategoryCode")
+    code = fields.text("DNACategoryCode")
+    category = code or fields.text("DNACategoryText")
     if not category:
         return
-    profile.category.system, profile.category.value = names.SYSTEM, category
+    profile.category.system, profile.category.value = names.SYSTEM if code else names.TEXT_SYSTEM, category
     if category == names.UNACCOMPANIED_MINOR:
         profile.role = dna_pb2.SAMPLE_ROLE_CHILD
-    if category not in names.CATEGORIES | names.CONTROLS:
+    if code and code not in names.CATEGORIES | names.CONTROLS:
         issues.warn("CATEGORY_UNKNOWN", where(fields.element), "the category is not one of the domain's list")
 
 

@@ -203,6 +203,14 @@ def test_controls_and_training_samples_are_nobody(category: str) -> None:
     assert codes(found) == ["CONTROL_SKIPPED"]
 
 
+def test_a_category_may_be_told_in_words() -> None:
+    text = record(category="Child of a case").replace("DNACategoryCode", "DNACategoryText")
+    found = decode(file(text, record("SYN-2", category="Control").replace("DNACategoryCode", "DNACategoryText")))
+    assert codes(found) == ["CONTROL_SKIPPED"]
+    (profile,) = profiles(found)
+    assert (profile.category.system, profile.category.value) == ("NIEM DNACategoryText", "Child of a case")
+
+
 def test_numbers_are_told_apart_by_what_they_are_of() -> None:
     numbers = "".join(
         number("DNADataIdentification", text, kind)
@@ -425,6 +433,11 @@ def test_a_father_who_is_a_woman_is_neither() -> None:
 def test_a_reference_to_nobody_or_to_oneself_is_left_out_with_a_warning() -> None:
     family = pedigree(member("1", "A"), member("2", "B", mother="1", father="9"), member("3", "C", mother="3"))
     assert roles(family, people="ABC") == ([MOTHER, CHILD, RELATIVE], ["PEDIGREE_REFERENCE"])
+
+
+def test_nobody_is_their_own_mother() -> None:
+    family = pedigree(member("1", "A", "S", mother="1"), member("2", "B", mother="1"))
+    assert roles(family, people="AB") == ([MOTHER, CHILD], ["PEDIGREE_REFERENCE"])
 
 
 def test_two_pedigrees_that_disagree_leave_a_role_open() -> None:

@@ -156,9 +156,16 @@ def test_who_was_searched_for_whom_to_call_and_pictures_stay_in_the_source() -> 
 
 
 def test_what_else_the_reply_says_of_itself_is_kept() -> None:
+    assert not hits(decode(file(listed("I", "1", candidate("1")))))[0].provenance.unmapped
     position = "<i:LatentMatchingPosition><i:Candidate>5</i:Candidate></i:LatentMatchingPosition>"
     (hit,) = hits(decode(file(listed("I", "1", candidate("1")), position)))
     assert "5" in {item.value for item in hit.provenance.unmapped}
+
+
+def test_what_the_reply_says_of_itself_is_kept_once() -> None:
+    found = decode(file(listed("I", "2", candidate("1"), candidate("2")), "<i:Other>5</i:Other>"))
+    assert [bool(hit.provenance.unmapped) for hit in hits(found)] == [True, False]
+    assert len({hit.provenance.source_sha256 for hit in hits(found)}) == 1
 
 
 @pytest.mark.parametrize(

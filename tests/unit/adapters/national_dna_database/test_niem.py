@@ -294,6 +294,7 @@ def test_each_str_encoding_of_a_record_is_a_profile_and_another_is_kept_as_unmap
         ([record(more="<biom:DNACategoryCode>Victim</biom:DNACategoryCode>")], "FIELD_REPEATED"),
         ([record(more=f"<biom:DNADonor><nc:X>{'A' * 20_001}</nc:X></biom:DNADonor>")], "FIELD_TOO_LONG"),
         (["<biom:DNARecord/>"], "PROFILE_EMPTY"),
+        ([record(more="".join(encoding(f"SYN-{place}") for place in range(40)))], "ENCODINGS_TOO_MANY"),
     ],
 )  # fmt: skip
 def test_what_leaves_a_profile_in_doubt_is_refused_with_its_code(parts: list[str], code: str) -> None:
@@ -446,6 +447,19 @@ def test_two_pedigrees_that_disagree_leave_a_role_open() -> None:
     assert roles(one, other, people="AB") == ([NOBODY, NOBODY], ["ROLE_CONTRADICTION"])
 
 
+def test_a_refuted_pedigree_does_not_contradict_another() -> None:
+    one = pedigree(member("1", "A"), member("2", "B", mother="1"))
+    other = pedigree(member("1", "B"), member("2", "A", mother="1"), status="Negated")
+    assert roles(other, one, people="AB") == ([MOTHER, CHILD], ["PEDIGREE_NEGATED"])
+
+
+def test_what_a_pedigree_says_beside_the_roles_is_kept_once() -> None:
+    found = decode(file(record("A"), record("B"), pedigree(member("1", "A"), member("2", "B", mother="1"))))
+    paths = [[item.path for item in profile.provenance.unmapped] for profile in profiles(found)]
+    assert paths[1] == ["Pedigree/PedigreeStatusCode"]
+    assert "Pedigree/PedigreeIdentification/IdentificationID" in paths[0]
+
+
 def test_a_member_whose_profile_is_not_in_the_file_is_told_of() -> None:
     assert roles(pedigree(member("1", "X"), member("2", "A", mother="1")), people="A") == (
         [CHILD],
@@ -590,6 +604,14 @@ def test_a_sibling_beside_the_typed_child_and_two_mothers_are_roles_that_no_pedi
     assert ("FIELD_NOT_CARRIED", "records[2].role") in warned(*family)
     mothers = [plain(barcode=f"SYN-{place}", role=MOTHER, case_number="SYN-C") for place in range(2)]
     assert warned(*mothers) == [("FIELD_NOT_CARRIED", f"records[{place}].role") for place in range(2)]
+
+
+def test_a_category_that_would_make_a_child_of_a_profile_without_a_role_is_told_of() -> None:
+    record = plain()
+    record.category.value = UNACCOMPANIED_MINOR
+    assert warned(record) == [("FIELD_NOT_CARRIED", "records[0].role")]
+    record.role = CHILD
+    assert warned(record) == []
 
 
 def test_a_profile_is_written_whole_or_refused() -> None:

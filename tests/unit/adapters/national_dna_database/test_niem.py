@@ -478,6 +478,40 @@ def test_a_members_number_must_be_of_the_same_kind_as_the_profiles() -> None:
     assert profiles(found)[0].role == NOBODY
 
 
+_PEOPLE = st.lists(
+    st.tuples(
+        st.sampled_from(["K", "S", "U", ""]),
+        st.sampled_from(["", "Male", "Female", "male", "M"]),
+        st.sampled_from(["", *"01234", "9"]),
+        st.sampled_from(["", *"01234", "9"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None)
+@given(_PEOPLE)
+def test_whatever_a_pedigree_says_a_parent_is_one_of_a_child_and_of_the_right_sex(
+    people: list[tuple[str, str, str, str]],
+) -> None:
+    barcodes = "ABCDE"[: len(people)]
+    family = pedigree(
+        *(
+            member(str(place), barcodes[place], status, sex=sex, father=father, mother=mother)
+            for place, (status, sex, father, mother) in enumerate(people)
+        )
+    )
+    found, _ = roles(family, people=barcodes)
+    for role, wrong, parent in ((FATHER, "f", 2), (MOTHER, "m", 3)):
+        for place, _ in enumerate(people):
+            if found[place] == role:
+                assert not people[place][1].lower().startswith(wrong)
+                assert any(
+                    found[child] == CHILD and people[child][parent] == str(place) for child in range(len(people))
+                )
+
+
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=10)

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caseexchange.records.v1 import dna_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,](?:([1-4])0?|00?))?")
 """Exports of spreadsheets and of R fill up with noughts: 9.30 is 9.3, and 10.0 is 10."""
@@ -28,6 +31,7 @@ _OPERATORS: Final = (
 _PRUEM_WILDCARD: Final = frozenset({"*", "0", "1", "99", "o", "f", "r", "na", "nr", "un"})
 _SEX: Final = frozenset({"X", "Y"})
 _SEQUENCE: Final = re.compile(r"[0-9]{1,2}(\.[1-4])?(_[0-9]{1,2}(\.[1-4])?){1,12}")
+_TWO: Final = 2
 _LONGEST: Final = 64
 """Characters of an allele: what is longer is none, and is not worth a pattern's time."""
 AMELOGENIN: Final = "Amelogenin"
@@ -165,6 +169,14 @@ def parse_pruem_allele(locus: str, text: str) -> ParsedAllele | None:
     if text.strip().lower() in _PRUEM_WILDCARD:
         return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
     return parse_allele(locus, text)
+
+
+def parse_pruem_locus(locus: str, texts: Sequence[str]) -> list[ParsedAllele] | None:
+    """The alleles of a locus of a Prüm message, or None where one is none. Three are the first one and a wild card."""
+    found = [parsed for text in texts if (parsed := parse_pruem_allele(locus, text)) is not None]
+    if len(found) < len(texts):
+        return None
+    return found if len(found) <= _TWO else [found[0], ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)]
 
 
 def parse_range(locus: str, low: str, high: str) -> tuple[str, str] | None:

@@ -34,13 +34,16 @@ def write_pedigrees(root: etree._Element, profiles: Sequence[_Named], issues: Is
     """Append a pedigree for each family, and name the roles that none can say."""
     families: dict[str, list[_Named]] = {}
     for where, profile in profiles:
+        if not profile.role and profile.category.value == names.UNACCOMPANIED_MINOR:
+            issues.warn("FIELD_NOT_CARRIED", f"{where}.role", "the category makes a child of it")
         if profile.role:
             families.setdefault(profile.case_number, []).append((where, profile))
     ids = (f"ID-{number}" for number in range(1, 2 * len(profiles) + 3 * len(families) + 1))
     for case_number, family in families.items():
         told = _told(case_number, family)
+        places = {where for where, _ in told}
         for where, profile in family:
-            if (where, profile) not in told and not _by_category(profile):
+            if where not in places and not _by_category(profile):
                 issues.warn("FIELD_NOT_CARRIED", f"{where}.role", "no pedigree can say this role in this family")
         if told and any(not _by_category(profile) for _, profile in told):
             issues.warn("DEFAULT_WRITTEN", f"{told[0][0]}.role", "the format demands a status: Claimed is written")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lxml import etree
 
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
+_MAX_ENCODINGS: Final = 32
+"""Of a record. Each is read beside the others, so that the time grows with their square."""
 _MAX_ALLELES: Final = 32
 """Of a locus. Mixtures have many."""
 _MAX_HEIGHT: Final = 2**31 - 1
@@ -63,6 +65,11 @@ def _profiles(element: etree._Element, version: str, digest: bytes, issues: Issu
         issues.warn("ENCODING_NOT_READ", where(element), "an encoding without STR data is kept as unmapped")
     if not typed:
         issues.reject_record("PROFILE_EMPTY", where(element), "the record has no STR data")
+    if len(typed) > _MAX_ENCODINGS:
+        issues.reject_record(
+            "ENCODINGS_TOO_MANY", where(element), f"a record has at most {_MAX_ENCODINGS} STR profiles"
+        )
+        return
     for encoding in typed:
         own = IssueList()
         profile = _profile(Fields(element), encoding, own)
@@ -98,13 +105,14 @@ def _profile(fields: Fields, encoding: etree._Element, issues: IssueList) -> dna
 
 
 def _category(fields: Fields, profile: dna_pb2.StrProfile, issues: IssueList) -> None:
-    category = fields.text("DNACategoryCode")
+    code = fields.text("DNACategoryCode")
+    category = code or fields.text("DNACategoryText")
     if not category:
         return
-    profile.category.system, profile.category.value = names.SYSTEM, category
+    profile.category.system, profile.category.value = names.SYSTEM if code else names.TEXT_SYSTEM, category
     if category == names.UNACCOMPANIED_MINOR:
         profile.role = dna_pb2.SAMPLE_ROLE_CHILD
-    if category not in names.CATEGORIES | names.CONTROLS:
+    if code and code not in names.CATEGORIES | names.CONTROLS:
         issues.warn("CATEGORY_UNKNOWN", where(fields.element), "the category is not one of the domain's list")
 
 

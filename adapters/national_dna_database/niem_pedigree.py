@@ -7,6 +7,7 @@ parents and is nobody's parent. Nothing else is concluded.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -43,28 +44,44 @@ class _Member:
 
 def read_roles(root: etree._Element, profiles: Sequence[dna_pb2.StrProfile], issues: IssueList) -> None:
     """Give each profile the role that the pedigrees say, and keep what else they say."""
-    told: dict[int, dna_pb2.SampleRole.ValueType] = {}
+    told: dict[int, set[dna_pb2.SampleRole.ValueType]] = {}
+    known = _by_number(profiles)
     for pedigree in children(root, "Pedigree"):
-        fields = Fields(pedigree)
+        fields, locator = Fields(pedigree), where(pedigree)
         members = _members(fields, issues)
         status = fields.text("PedigreeStatusCode")
-        roles = {} if status == _NEGATED else _roles(members, where(pedigree), issues)
+        roles = {} if status == _NEGATED else _roles(members, locator, issues)
         if status == _NEGATED:
-            issues.warn("PEDIGREE_NEGATED", where(pedigree), "the pedigree was refuted, and gives nobody a role")
-        rest = [("Pedigree/PedigreeStatusCode", status), *fields.rest()]
+            issues.warn("PEDIGREE_NEGATED", locator, "the pedigree was refuted, and gives nobody a role")
+        # What it says beside the roles is said once, of the first: of everybody it would grow with the square.
+        rest = deque(fields.rest())
         for key, member in members.items():
-            found = [number for number, profile in enumerate(profiles) if _is_of(member, profile)]
+            found = {place for number in member.numbers for place in known.get(number, ())}
             if not found and member.numbers:
-                issues.info("PEDIGREE_MEMBER_WITHOUT_PROFILE", where(pedigree), "a member's profile is not in the file")
-            for number in found:
-                for path, value in rest:
-                    profiles[number].provenance.unmapped.add(path=path, value=value)
-                role = roles.get(key, dna_pb2.SAMPLE_ROLE_UNSPECIFIED)
-                if told.setdefault(number, role) != role:
-                    issues.warn("ROLE_CONTRADICTION", where(pedigree), "two pedigrees give one profile two roles")
-                    told[number] = dna_pb2.SAMPLE_ROLE_UNSPECIFIED
-    for number, role in told.items():
-        profiles[number].role = role or profiles[number].role
+                issues.info("PEDIGREE_MEMBER_WITHOUT_PROFILE", locator, "a member's profile is not in the file")
+            for place in sorted(found):
+                unmapped = profiles[place].provenance.unmapped
+                unmapped.add(path="Pedigree/PedigreeStatusCode", value=status)
+                while rest:
+                    path, value = rest.popleft()
+                    unmapped.add(path=path, value=value)
+                if roles.get(key):
+                    told.setdefault(place, set()).add(roles[key])
+    for place, roles_told in told.items():
+        if len(roles_told) > 1:
+            issues.warn("ROLE_CONTRADICTION", where(root), "pedigrees give one profile two roles: it has none")
+        profiles[place].role = roles_told.pop() if len(roles_told) == 1 else dna_pb2.SAMPLE_ROLE_UNSPECIFIED
+
+
+def _by_number(profiles: Sequence[dna_pb2.StrProfile]) -> dict[tuple[str, str], list[int]]:
+    """Places of profiles by their numbers, each with what it is of and without."""
+    known: dict[tuple[str, str], list[int]] = {}
+    for place, profile in enumerate(profiles):
+        numbers = [(profile.barcode, names.SAMPLE), *((code.value, code.system) for code in profile.other_numbers)]
+        for number, kind in numbers:
+            known.setdefault((number, kind.lower()), []).append(place)
+            known.setdefault((number, ""), []).append(place)
+    return known
 
 
 def _members(fields: Fields, issues: IssueList) -> dict[str, _Member]:
@@ -75,7 +92,8 @@ def _members(fields: Fields, issues: IssueList) -> dict[str, _Member]:
         sex = fields.text("PersonSexText", within=element) or fields.text("PersonSexCode", within=element)
         member = _Member(place, fields.text("PedigreeMemberStatusCode", within=element), sex.lower())
         for number in fields.elements("PedigreeMemberIdentification", within=element):
-            member.numbers.append(read_identification(fields, number))
+            text, kind = read_identification(fields, number)
+            member.numbers.append((text, kind.lower()))
         for role, name in ((dna_pb2.SAMPLE_ROLE_FATHER, _FATHER), (dna_pb2.SAMPLE_ROLE_MOTHER, _MOTHER)):
             for reference in fields.elements(name, within=element):
                 found = _attributes(reference)
@@ -128,12 +146,3 @@ def _children_sought(members: dict[str, _Member]) -> list[str]:
     everybody = {parent for member in members.values() for parent in member.parents.values()}
     found = [key for key, member in members.items() if member.parents and key not in everybody]
     return found if len(found) == 1 else []
-
-
-def _is_of(member: _Member, profile: dna_pb2.StrProfile) -> bool:
-    for number, kind in member.numbers:
-        if number and number == profile.barcode and kind.lower() in {"", names.SAMPLE.lower()}:
-            return True
-        if any(number == code.value and kind.lower() in {"", code.system.lower()} for code in profile.other_numbers):
-            return True
-    return False

@@ -15,6 +15,8 @@ from caseexchange.records.v1 import dna_pb2
 NAME: Final = "niem-dna"
 SYSTEM: Final = "NIEM DNACategoryCode"
 """The table of codes that a category is of."""
+TEXT_SYSTEM: Final = "NIEM DNACategoryText"
+"""What a category is of that is told in words, as from 5.2 on it may be."""
 ROOT: Final = "DNADataTransaction"
 TRANSACTION: Final = "http://www.sna-intl.com/DNA/Sample/NIEM/5.1/2021"
 BIOMETRICS: Final = "http://release.niem.gov/niem/domains/biometrics/5.1/"

@@ -16,6 +16,7 @@ from adapters.alleles import (
     is_canonical,
     parse_allele,
     parse_pruem_allele,
+    parse_pruem_locus,
     parse_range,
     parse_sequenced_allele,
 )
@@ -113,6 +114,14 @@ def test_spellings_of_the_wild_card_are_one_in_a_pruem_message_and_nowhere_else(
 def test_a_pruem_message_has_every_other_allele_too() -> None:
     assert parse_pruem_allele("TH01", "9.3") == ("9.3", EQUAL)
     assert parse_pruem_allele("TH01", "nothing") is None
+
+
+def test_three_alleles_of_a_pruem_message_are_the_first_and_any_other() -> None:
+    wild = ("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
+    assert parse_pruem_locus("TPOX", ["8", "9", "11"]) == [("8", EQUAL), wild]
+    assert parse_pruem_locus("TPOX", ["8", "na"]) == [("8", EQUAL), wild]
+    assert parse_pruem_locus("TPOX", ["8"]) == [("8", EQUAL)]
+    assert parse_pruem_locus("TPOX", ["8", "nine"]) is None
 
 
 def test_a_range_has_two_numbers_in_order() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
 from adapters.national_dna_database import INTERPOL_REPLY, NIST_TYPE18
+from adapters.validate import validate
 from caseexchange.records.v1 import dna_pb2
 
 SAMPLE = Path(__file__).parents[4] / "adapters" / "national_dna_database" / "samples" / "interpol-hit.xml"
@@ -156,9 +157,16 @@ def test_who_was_searched_for_whom_to_call_and_pictures_stay_in_the_source() -> 
 
 
 def test_what_else_the_reply_says_of_itself_is_kept() -> None:
+    assert not hits(decode(file(listed("I", "1", candidate("1")))))[0].provenance.unmapped
     position = "<i:LatentMatchingPosition><i:Candidate>5</i:Candidate></i:LatentMatchingPosition>"
     (hit,) = hits(decode(file(listed("I", "1", candidate("1")), position)))
     assert "5" in {item.value for item in hit.provenance.unmapped}
+
+
+def test_what_the_reply_says_of_itself_is_kept_once() -> None:
+    found = decode(file(listed("I", "2", candidate("1"), candidate("2")), "<i:Other>5</i:Other>"))
+    assert [bool(hit.provenance.unmapped) for hit in hits(found)] == [True, False]
+    assert len({hit.provenance.source_sha256 for hit in hits(found)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -215,3 +223,23 @@ def test_the_format_is_not_written_and_says_so() -> None:
 @given(st.lists(st.sampled_from([b"<i:RespondentsList>", b"</b:Transaction>", b"\xff", b"&", b"\x00"]), max_size=9))
 def test_no_mangled_file_makes_the_reader_raise(parts: list[bytes]) -> None:
     decode(file(listed("I", "1", candidate("1"))).replace(b"true", b"".join(parts), 1))
+
+
+_LISTS = st.builds(
+    lambda code, total, numbers: listed(code, total, *(candidate(number, flag) for number, flag in numbers)),
+    st.sampled_from(["I", "N", "", "Q"]),
+    st.sampled_from(["", "0", "1", "2", "-1", "x", "9" * 12]),
+    st.lists(st.tuples(st.sampled_from(["1", "2", ""]), st.sampled_from(["true", "0", "", "maybe"])), max_size=3),
+)
+
+
+@given(st.lists(st.one_of(_LISTS, st.just(error())), max_size=3), st.sampled_from(["SRE", "ERR"]))
+def test_whatever_a_reply_holds_is_valid_records_or_coded_refusals(response: list[str], kind: str) -> None:
+    found = decode(file(*response, kind=kind))
+    assert found.records or found.issues
+    assert all(validate(item.record) == [] for item in found.records)
+    assert all(hit.likelihood_ratio == "" and hit.HasField("reported_hit") for hit in hits(found))
+    reasons = {result.reason for result in results(found)}
+    assert reasons <= {
+        dna_pb2.NO_MATCH_REASON_UNABLE_TO_PROCESS if kind == "ERR" else dna_pb2.NO_MATCH_REASON_NO_CANDIDATE
+    }

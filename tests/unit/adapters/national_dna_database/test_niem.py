@@ -203,6 +203,14 @@ def test_controls_and_training_samples_are_nobody(category: str) -> None:
     assert codes(found) == ["CONTROL_SKIPPED"]
 
 
+def test_a_category_may_be_told_in_words() -> None:
+    text = record(category="Child of a case").replace("DNACategoryCode", "DNACategoryText")
+    found = decode(file(text, record("SYN-2", category="Control").replace("DNACategoryCode", "DNACategoryText")))
+    assert codes(found) == ["CONTROL_SKIPPED"]
+    (profile,) = profiles(found)
+    assert (profile.category.system, profile.category.value) == ("NIEM DNACategoryText", "Child of a case")
+
+
 def test_numbers_are_told_apart_by_what_they_are_of() -> None:
     numbers = "".join(
         number("DNADataIdentification", text, kind)
@@ -286,6 +294,7 @@ def test_each_str_encoding_of_a_record_is_a_profile_and_another_is_kept_as_unmap
         ([record(more="<biom:DNACategoryCode>Victim</biom:DNACategoryCode>")], "FIELD_REPEATED"),
         ([record(more=f"<biom:DNADonor><nc:X>{'A' * 20_001}</nc:X></biom:DNADonor>")], "FIELD_TOO_LONG"),
         (["<biom:DNARecord/>"], "PROFILE_EMPTY"),
+        ([record(more="".join(encoding(f"SYN-{place}") for place in range(40)))], "ENCODINGS_TOO_MANY"),
     ],
 )  # fmt: skip
 def test_what_leaves_a_profile_in_doubt_is_refused_with_its_code(parts: list[str], code: str) -> None:
@@ -427,10 +436,28 @@ def test_a_reference_to_nobody_or_to_oneself_is_left_out_with_a_warning() -> Non
     assert roles(family, people="ABC") == ([MOTHER, CHILD, RELATIVE], ["PEDIGREE_REFERENCE"])
 
 
+def test_nobody_is_their_own_mother() -> None:
+    family = pedigree(member("1", "A", "S", mother="1"), member("2", "B", mother="1"))
+    assert roles(family, people="AB") == ([MOTHER, CHILD], ["PEDIGREE_REFERENCE"])
+
+
 def test_two_pedigrees_that_disagree_leave_a_role_open() -> None:
     one = pedigree(member("1", "A"), member("2", "B", mother="1"))
     other = pedigree(member("1", "B"), member("2", "A", mother="1"))
     assert roles(one, other, people="AB") == ([NOBODY, NOBODY], ["ROLE_CONTRADICTION"])
+
+
+def test_a_refuted_pedigree_does_not_contradict_another() -> None:
+    one = pedigree(member("1", "A"), member("2", "B", mother="1"))
+    other = pedigree(member("1", "B"), member("2", "A", mother="1"), status="Negated")
+    assert roles(other, one, people="AB") == ([MOTHER, CHILD], ["PEDIGREE_NEGATED"])
+
+
+def test_what_a_pedigree_says_beside_the_roles_is_kept_once() -> None:
+    found = decode(file(record("A"), record("B"), pedigree(member("1", "A"), member("2", "B", mother="1"))))
+    paths = [[item.path for item in profile.provenance.unmapped] for profile in profiles(found)]
+    assert paths[1] == ["Pedigree/PedigreeStatusCode"]
+    assert "Pedigree/PedigreeIdentification/IdentificationID" in paths[0]
 
 
 def test_a_member_whose_profile_is_not_in_the_file_is_told_of() -> None:
@@ -449,6 +476,40 @@ def test_a_members_number_must_be_of_the_same_kind_as_the_profiles() -> None:
     family = pedigree(member("1", "A"), member("2", "", "S", mother="1"))
     found = decode(file(record("SYN-9", numbers=numbers), family))
     assert profiles(found)[0].role == NOBODY
+
+
+_PEOPLE = st.lists(
+    st.tuples(
+        st.sampled_from(["K", "S", "U", ""]),
+        st.sampled_from(["", "Male", "Female", "male", "M"]),
+        st.sampled_from(["", *"01234", "9"]),
+        st.sampled_from(["", *"01234", "9"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None)
+@given(_PEOPLE)
+def test_whatever_a_pedigree_says_a_parent_is_one_of_a_child_and_of_the_right_sex(
+    people: list[tuple[str, str, str, str]],
+) -> None:
+    barcodes = "ABCDE"[: len(people)]
+    family = pedigree(
+        *(
+            member(str(place), barcodes[place], status, sex=sex, father=father, mother=mother)
+            for place, (status, sex, father, mother) in enumerate(people)
+        )
+    )
+    found, _ = roles(family, people=barcodes)
+    for role, wrong, parent in ((FATHER, "f", 2), (MOTHER, "m", 3)):
+        for place, _ in enumerate(people):
+            if found[place] == role:
+                assert not people[place][1].lower().startswith(wrong)
+                assert any(
+                    found[child] == CHILD and people[child][parent] == str(place) for child in range(len(people))
+                )
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -577,6 +638,14 @@ def test_a_sibling_beside_the_typed_child_and_two_mothers_are_roles_that_no_pedi
     assert ("FIELD_NOT_CARRIED", "records[2].role") in warned(*family)
     mothers = [plain(barcode=f"SYN-{place}", role=MOTHER, case_number="SYN-C") for place in range(2)]
     assert warned(*mothers) == [("FIELD_NOT_CARRIED", f"records[{place}].role") for place in range(2)]
+
+
+def test_a_category_that_would_make_a_child_of_a_profile_without_a_role_is_told_of() -> None:
+    record = plain()
+    record.category.value = UNACCOMPANIED_MINOR
+    assert warned(record) == [("FIELD_NOT_CARRIED", "records[0].role")]
+    record.role = CHILD
+    assert warned(record) == []
 
 
 def test_a_profile_is_written_whole_or_refused() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from adapters.base import Decoded, Limits, Severity, Source
 from adapters.national_dna_database import ADAPTER, DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV, NIEM_DNA, NIST_TYPE18
 from adapters.national_dna_database.kinship.typings import ProfileUnusable, read_profile
+from adapters.validate import validate
 from caseexchange.records.v1 import dna_pb2
 
 SAMPLE = Path(__file__).parents[4] / "adapters" / "national_dna_database" / "samples" / "nist-type18.xml"
@@ -260,6 +261,7 @@ def test_who_the_donor_is_goes_with_the_profile_and_never_with_a_result() -> Non
 def test_a_result_without_alleles_is_a_result_alone_and_a_record_without_either_is_refused() -> None:
     found = decode(file(record("SYN-1", locus("4", ""), result="1"), record("SYN-2", locus("4", ""))))
     assert [item.record.DESCRIPTOR.name for item in found.records] == ["NoMatchResult"]
+    assert not found.records[0].record.provenance.unmapped
     assert [(issue.severity, issue.code) for issue in found.issues if issue.code == "PROFILE_EMPTY"] == [
         (Severity.WARN, "PROFILE_EMPTY"),
         (Severity.REJECT_RECORD, "PROFILE_EMPTY"),
@@ -318,3 +320,31 @@ def test_the_format_is_not_written_and_says_so() -> None:
 @given(st.lists(st.sampled_from([b"<biom:DNASample>", b"</biom:DNASTRProfile>", b"\xff", b"&", b"\x00"]), max_size=9))
 def test_no_mangled_file_makes_the_reader_raise(parts: list[bytes]) -> None:
     decode(file(record()).replace(b"true", b"".join(parts), 1))
+
+
+_CALLS = st.lists(st.sampled_from(["", "9", "9.3", "15.4", "X", "OL", "<6", "12.X", "bad"]), max_size=3).map(
+    lambda texts: [text.replace("<", "&lt;") for text in texts]
+)
+_LOCI = st.lists(
+    st.builds(
+        lambda dlr, calls, kind, flags: locus(dlr, *calls, kind=kind, flags=flags),
+        st.sampled_from(["1", "2", "TH01", "FGA", "Amelogenin", ""]),
+        _CALLS,
+        st.sampled_from("012"),
+        st.sampled_from(["111", "101"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(_LOCI, st.sampled_from(["", *"0123456789"]), st.sampled_from("0129"), st.sampled_from("019"))
+def test_whatever_a_record_holds_is_valid_records_or_coded_refusals(
+    loci: list[str], result: str, donor: str, kind: str
+) -> None:
+    found = decode(file(record("SYN-1", *loci, result=result, donor=donor, kind=kind)))
+    assert found.records or found.issues
+    assert all(validate(item.record) == [] for item in found.records)
+    for profile in profiles(found):
+        # Nothing but a name in the source names a locus.
+        assert {call.locus for call in profile.loci} <= {"", "TH01", "FGA", "Amelogenin"}

@@ -101,8 +101,7 @@ def _read_name(record: case_pb2.CaseRecord, cell: str) -> str:
 
 
 def _read_feature(record: case_pb2.CaseRecord, cell: str) -> str:
-    # The one text tells of body, clothes, speech and health.
-    record.features.add(text=cell)
+    record.features.add(kind=common_pb2.FEATURE_KIND_BODY, text=cell)
     return ""
 
 
@@ -163,7 +162,7 @@ COLUMNS: Final = (
         "寻亲者特征描述",
         ("失踪者特征描述", "特征描述"),
         _read_feature,
-        lambda record: next((feature.text for feature in record.features), ""),
+        lambda record: next((item.text for item in record.features if item.kind == common_pb2.FEATURE_KIND_BODY), ""),
     ),
     _text("其他资料", ("其他情况", "共同经历资料", "其他情况/共同经历资料"), "narrative"),
     Column(

@@ -390,7 +390,7 @@ def carried_cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
         getattr(record, place).text = draw(_WORDS)
     if draw(st.booleans()):
         record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=draw(_WORDS))
-        record.features.add(text=draw(_WORDS))
+        record.features.add(kind=common_pb2.FEATURE_KIND_BODY, text=draw(_WORDS))
         record.contacts.add(relation="跟进志愿者", name=draw(_WORDS))
         record.contacts.add(relation="站务", phone=draw(_WORDS))
     if draw(st.booleans()):
@@ -414,7 +414,7 @@ def test_every_field_that_a_row_cannot_carry_is_a_coded_warning() -> None:
     record.found_date.year, record.blood_group, record.status = 2026, "A", case_pb2.CASE_STATUS_OPEN
     record.found_place.text = record.event_place.country = "CN"
     record.names.add(kind=common_pb2.NAME_KIND_FORMER, full="合成")
-    record.features.add(kind=common_pb2.FEATURE_KIND_BODY, text="合成")
+    record.features.add(kind=common_pb2.FEATURE_KIND_HEALTH, text="合成")
     record.documents.add(number="SYN")
     record.contacts.add(relation="父亲", name="合成")
     record.photos.add(url="https://synthetic.invalid/a.png")

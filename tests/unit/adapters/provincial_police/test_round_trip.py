@@ -216,3 +216,17 @@ def test_what_is_written_is_read_again(adapter: Adapter, record: case_pb2.CaseRe
         getattr(again, field).sort(key=str)
         getattr(record, field).sort(key=str)
     assert again == record
+
+
+@pytest.mark.parametrize("text", ["\u200b测试", "测试\ue81e", "测试 ", "\u3000"])
+@BOTH
+def test_a_text_that_reading_would_change_is_a_coded_warning(adapter: Adapter, text: str) -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1", narrative=text)
+    found = adapter.encode([record], Limits())
+    assert [(issue.code, issue.locator) for issue in found.issues] == [("FIELD_NOT_CARRIED", "records[0].narrative")]
+
+
+def test_a_character_that_a_workbook_cannot_hold_is_a_coded_warning() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1", narrative="测\x08试")
+    assert [issue.code for issue in XLSX.encode([record], Limits()).issues] == ["FIELD_NOT_CARRIED"]
+    assert only_case(ADAPTER.encode([record], Limits()).content).narrative == "测\x08试"

@@ -13,11 +13,13 @@ from adapters.base import Severity
 from adapters.provincial_police.codes import DIVISION, ORGAN, Doubt
 from adapters.provincial_police.dates import date_text, read_date
 from adapters.provincial_police.divisions import division_of
-from adapters.provincial_police.text import narrow, one_dot, parts_of
+from adapters.provincial_police.text import code_text, one_dot, parts_of
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from adapters.provincial_police.dates import ReadDate
 
     Read: TypeAlias = Callable[[case_pb2.CaseRecord, str], Doubt | None]
     Write: TypeAlias = Callable[[case_pb2.CaseRecord], str]
@@ -85,11 +87,16 @@ def date(name: str, label: str, english: str, field: str, *also: str) -> Column:
     def read(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
         found = read_date(cell)
         getattr(record, field).CopyFrom(found.date)
-        if found.date.year:
-            return DATE_SERIAL if found.serial else None
-        return DATE_NOT_READ
+        return date_doubt(found)
 
     return Column(name, label, english, also, read, lambda record: date_text(getattr(record, field)))
+
+
+def date_doubt(found: ReadDate) -> Doubt | None:
+    """What is doubtful about a date as it was read."""
+    if found.date.year:
+        return DATE_SERIAL if found.serial else None
+    return DATE_NOT_READ
 
 
 def place(name: str, label: str, english: str, field: str, *also: str) -> Column:
@@ -190,7 +197,7 @@ def contact(
 
 def read_organ(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """The code of the police organ that handles the case, GA/T 380."""
-    code = narrow(cell)
+    code = code_text(cell)
     record.handling_organ.system, record.handling_organ.value = ORGAN, code
     whole = len(code) == _ORGAN_DIGITS and code.isascii() and code.isalnum()
     return None if whole and division_of(code[:6]) else ORGAN_UNKNOWN
@@ -198,7 +205,7 @@ def read_organ(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 @lru_cache(_REMEMBERED)
 def _division(cell: str) -> tuple[common_pb2.Code, Doubt | None]:
-    value = narrow(cell)
+    value = code_text(cell)
     code, found = common_pb2.Code(system=DIVISION, value=value), division_of(value)
     if found is None:
         return code, DIVISION_UNKNOWN

@@ -22,7 +22,7 @@ from adapters.provincial_police.codes import (
     code_in,
 )
 from adapters.provincial_police.resident_id import ROUNDED, is_rounded_id
-from adapters.provincial_police.text import narrow
+from adapters.provincial_police.text import code_text, narrow
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 SEX_TABLE: Final = "GB/T 2261.1"
@@ -46,7 +46,7 @@ WEIGHT_NOT_READ: Final = Doubt("WEIGHT_NOT_READ", "not a weight in kilograms or 
 
 def read_kind(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """The class of case, by its number or name."""
-    kind = KIND_OF.get(code_in("AJLB", narrow(cell)))
+    kind = KIND_OF.get(code_in("AJLB", code_text(cell)))
     if kind is None:
         return KIND_UNKNOWN
     record.kind = kind
@@ -60,7 +60,7 @@ def read_organ_name(record: case_pb2.CaseRecord, cell: str) -> None:
 
 def read_sex(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """Sex, GB/T 2261.1, by its code or in words."""
-    sex = SEX_OF.get(code_in(SEX_TABLE, narrow(cell)))
+    sex = SEX_OF.get(code_in(SEX_TABLE, code_text(cell)))
     if sex is None:
         return SEX_UNKNOWN
     record.sex = sex
@@ -74,7 +74,7 @@ def write_sex(record: case_pb2.CaseRecord) -> str:
 
 def read_event(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """What happened, by its number or in words."""
-    event = EVENT_OF.get(code_in("SZYY", narrow(cell)))
+    event = EVENT_OF.get(code_in("SZYY", code_text(cell)))
     if event is None:
         return EVENT_UNKNOWN
     record.event = event
@@ -83,7 +83,7 @@ def read_event(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 def read_age(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """An age in years, or a span of ages."""
-    match = _AGE.fullmatch(narrow(cell))
+    match = _AGE.fullmatch(code_text(cell))
     if match is None:
         return AGE_NOT_READ
     least, greatest = int(match[1]), int(match[2] or match[1])
@@ -104,8 +104,7 @@ def write_age(record: case_pb2.CaseRecord) -> str:
 
 def read_ethnicity(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """An ethnic group, GB/T 3304, by its code or name. Codes have two digits, so one digit has lost its nought."""
-    plain = narrow(cell)
-    code = code_in(ETHNICITY, plain)
+    code = code_in(ETHNICITY, code_text(cell))
     doubt = None
     if len(code) == 1 and code.isdecimal() and f"0{code}" in ETHNIC_GROUPS:
         code, doubt = f"0{code}", ZERO_LOST
@@ -120,7 +119,7 @@ def read_ethnicity(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 def read_resident_id(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
     """A resident identity number; one that a spreadsheet has rounded is none."""
-    number = narrow(cell).upper()
+    number = code_text(cell).upper()
     if is_rounded_id(number):
         return ROUNDED
     document = record.documents.add()

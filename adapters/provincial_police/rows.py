@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapters.base import DecodedRecord, Issue, IssueList, provenance
 from adapters.photos import media_type_of, photo_name
 from adapters.provincial_police.codes import DOCUMENT, RESIDENT_CARD, RESIDENT_ID, ROLE_OF, Doubt, code_in
+from adapters.provincial_police.column import date_doubt
 from adapters.provincial_police.columns import (
     BARCODE,
     BY_NAME,
@@ -23,7 +24,7 @@ from adapters.provincial_police.columns import (
 )
 from adapters.provincial_police.dates import read_date
 from adapters.provincial_police.resident_id import ROUNDED, is_float, resident_id_doubts
-from adapters.provincial_police.text import cleaned, narrow, parts_of, unguard_formula
+from adapters.provincial_police.text import cleaned, code_text, narrow, parts_of, unguard_formula
 from adapters.validate import MAX_PHOTO_BYTES, validate
 from caseexchange.records.v1 import case_pb2, dna_pb2
 
@@ -199,7 +200,7 @@ class RowReader:
     def _sample(
         self, record: case_pb2.CaseRecord, barcode: str, outside: Mapping[str, str], locator: str
     ) -> dna_pb2.SampleRequest:
-        code = code_in(ROLE, narrow(outside.get(ROLE, "")))
+        code = code_in(ROLE, code_text(outside.get(ROLE, "")))
         of_parent = record.kind == case_pb2.CASE_KIND_SEEKING_PARENT
         if code not in ROLE_OF and (code or of_parent):
             self._issues.warn("SAMPLE_ROLE_UNKNOWN", f"{locator}, column {ROLE}", "whose sample it is cannot be told")
@@ -207,7 +208,10 @@ class RowReader:
         role = ROLE_OF["1"] if child else ROLE_OF.get(code, dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE)
         sample = dna_pb2.SampleRequest(barcode=barcode, role=role)
         if COLLECTED in outside:
-            sample.collected.CopyFrom(read_date(outside[COLLECTED]).date)
+            found = read_date(outside[COLLECTED])
+            sample.collected.CopyFrom(found.date)
+            if (doubt := date_doubt(found)) is not None:
+                self._warn(locator, COLLECTED, doubt)
         sample.provenance.MergeFrom(self._table.source)
         sample.provenance.source_record_id = record.local_id
         return sample

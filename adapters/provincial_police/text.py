@@ -73,6 +73,12 @@ def narrow(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
+def code_text(text: str) -> str:
+    """A code or whole number, narrow, and without the ``.0`` of a program that took it for a number with a fraction."""
+    plain = narrow(text)
+    return plain[:-2] if plain.endswith(".0") and plain[:-2].isdecimal() else plain
+
+
 def one_dot(name: str) -> str:
     """A name with U+00B7 for whatever dot stands between two of its characters, as in names of minorities."""
     return _DOTS.sub("·", name)

@@ -78,7 +78,7 @@ class PoliceXlsx:
             rows = chain(first[header.rows :], sheet.rows)
             records += chain.from_iterable(_read(rows, RowReader(table, issues), where, issues))
         _tell_sheets(failed, sheets, issues)
-        if len(records) > limits.records:
+        if len({item.locator for item in records}) > limits.records:
             issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         if not records and not issues.items:
             issues.info("NO_RECORDS", "file", "the file has a header and no rows")

@@ -317,9 +317,10 @@ def test_every_locus_kit_and_category_of_the_lists_of_2017_is_written_as_the_lis
     assert {cmf_locus(canonical_locus(name) or "", name) for name in names["LocusNameType"]} <= names["LocusNameType"]
 
 
-def test_tables_of_other_agencies_are_refused_by_the_police_adapter_with_a_code() -> None:
-    for path in sorted(SAMPLES.rglob("*.csv")):
-        found = adapter("provincial-police-csv").decode(Source(path.read_bytes()), Limits())
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_tables_of_other_agencies_are_refused_by_the_police_adapters_with_a_code(suffix: str) -> None:
+    for path in sorted(SAMPLES.rglob(f"*.{suffix}")):
+        found = adapter(f"provincial-police-{suffix}").decode(Source(path.read_bytes()), Limits())
         assert not found.records, path.name
         assert found.rejected, path.name
 

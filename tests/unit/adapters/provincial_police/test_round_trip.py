@@ -144,6 +144,30 @@ def test_measures_have_one_unit_and_keep_their_text(column: str, cell: str, valu
     assert (measure.value, measure.original_text) == (value, cell)
 
 
+def test_codes_that_a_program_took_for_numbers_with_a_fraction_are_the_codes() -> None:
+    cells = {
+        "AJLB": "2.0",
+        "XBDM": "1.0",
+        "NL": "8.0",
+        "MZDM": "11.0",
+        "HJDQH": "140106.0",
+        "YBTM": "SYN-B",
+        "YBJS": "2.0",
+    }
+    found = ADAPTER.decode(Source(table({"AJBH": "SYN-1", **cells})), Limits())
+    record = found.records[0].record
+    assert isinstance(record, case_pb2.CaseRecord)
+    assert (record.sex, record.age.least, record.ethnicity.value) == (common_pb2.SEX_MALE, 8, "11")
+    assert record.household.division.value == "140106"
+    assert found.issues == ()
+
+
+def test_the_day_on_which_a_sample_was_taken_is_doubted_like_any_other() -> None:
+    content = table({"AJBH": "SYN-1", "AJLB": "1", "YBTM": "SYN-B", "YBCJSJ": "不详"})
+    found = ADAPTER.decode(Source(content), Limits())
+    assert [(issue.code, issue.locator) for issue in found.issues] == [("DATE_NOT_READ", "row 2, column YBCJSJ")]
+
+
 def test_a_lost_nought_is_put_back_where_the_table_leaves_no_doubt() -> None:
     found = ADAPTER.decode(Source(table({"AJBH": "SYN-1", "AJLB": "2", "MZDM": "5"})), Limits())
     assert [(issue.code, issue.severity) for issue in found.issues] == [("LEADING_ZERO_LOST", Severity.WARN)]
@@ -216,3 +240,17 @@ def test_what_is_written_is_read_again(adapter: Adapter, record: case_pb2.CaseRe
         getattr(again, field).sort(key=str)
         getattr(record, field).sort(key=str)
     assert again == record
+
+
+@pytest.mark.parametrize("text", ["\u200b测试", "测试\ue81e", "测试 ", "\u3000"])
+@BOTH
+def test_a_text_that_reading_would_change_is_a_coded_warning(adapter: Adapter, text: str) -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1", narrative=text)
+    found = adapter.encode([record], Limits())
+    assert [(issue.code, issue.locator) for issue in found.issues] == [("FIELD_NOT_CARRIED", "records[0].narrative")]
+
+
+def test_a_character_that_a_workbook_cannot_hold_is_a_coded_warning() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1", narrative="测\x08试")
+    assert [issue.code for issue in XLSX.encode([record], Limits()).issues] == ["FIELD_NOT_CARRIED"]
+    assert only_case(ADAPTER.encode([record], Limits()).content).narrative == "测\x08试"

@@ -17,12 +17,14 @@ from tests.support.police import police_csv, table
 ROOT = Path(__file__).parents[4]
 MEASURE = """
 import resource, sys, tracemalloc
-from adapters.base import Limits
+from adapters.base import DecodedRecord, Limits
 from adapters.provincial_police import ADAPTER
 def peak(path):
     with open(path, "rb") as file:
+        records = 0
         for item in ADAPTER.stream(file, {}, Limits()):
-            pass
+            records += isinstance(item, DecodedRecord)
+        assert records == sum(1 for _ in open(path, "rb")) - 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 small, large = peak(sys.argv[1]), peak(sys.argv[2])
 tracemalloc.start()

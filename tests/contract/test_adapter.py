@@ -23,6 +23,8 @@ PREFIXES = {
     "codis-db-csv": b"specimenId,TH01_1,TH01_2\r\n",
     "genemapper": b"Sample Name\tMarker\tAllele 1\tAllele 2\tHeight 1\tADO\r\n",
     "genotype-csv": b"SampleName,Marker,Allele1,Allele2\r\n",
+    "niem-json": b'{"@context": {"j": "http://release.niem.gov/niem/domains/jxdm/5.0/#"}, "j:MissingPerson": {',
+    "niem-missing-person": b'<j:MissingPerson xmlns:j="http://release.niem.gov/niem/domains/jxdm/5.0/">',
     "pfif": b'<pfif xmlns="http://zesty.ca/pfif/1.4"><person>',
     "record-json": b'{"records": [{"kind": "Tip", "record": {',
 }
@@ -36,6 +38,8 @@ SHIPPED = {
     "codis-db-csv": SAMPLES / "database.csv",
     "genemapper": SAMPLES / "genemapper-idx.txt",
     "genotype-csv": SAMPLES / "genotypes.csv",
+    "niem-json": ROOT / "adapters" / "provincial_police" / "samples" / "niem-missing-person.json",
+    "niem-missing-person": ROOT / "adapters" / "provincial_police" / "samples" / "niem-amber-alert.xml",
     "pfif": INPUT / "missing-child.pfif.xml",
     "record-json": INPUT / "closure.json",
 }

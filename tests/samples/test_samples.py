@@ -107,6 +107,15 @@ PFIF = {
     "test.pfif-1.2.xml": (5, ()),
     "test.pfif-1.4.xml": (5, ()),
 }
+NIEM_XML = {
+    "CrashDriverSample.xml": (0, ("NO_RECORDS",)),
+    "full-example.xml": (0, ("NO_RECORDS",)),
+    "nlets-amber-alert.xml": (1, ()),
+}
+NIEM_JSON = {
+    "CrashDriverSample.json": (0, ("NO_RECORDS",)),
+    "full-example.jsonld": (0, ("NO_RECORDS",)),
+}
 TABLES = (
     ("codis-cmf", "codis-cmf", CMF),
     ("genemapper", "genemapper", GENEMAPPER),
@@ -114,6 +123,8 @@ TABLES = (
     ("genotype-csv", "genotype-csv", GENOTYPE_CSV),
     ("codis-db-csv", "codis-db-csv", DATABASE),
     ("pfif", "pfif", PFIF),
+    ("niem", "niem-missing-person", NIEM_XML),
+    ("niem", "niem-json", NIEM_JSON),
 )
 """Folder, adapter, and the outcome of each file: how many records are read, and by which codes something is refused."""
 FILES = [(folder, format_name, name) for folder, format_name, table in TABLES for name in table]
@@ -164,6 +175,7 @@ def test_every_sample_file_of_these_formats_is_in_the_tables() -> None:
         ("genotype-csv", {".csv", ".tsv", ".txt"}),
         ("codis-db-csv", {".csv"}),
         ("pfif", {".xml"}),
+        ("niem", {".xml", ".json", ".jsonld"}),
     ):
         files = {(folder, str(path.relative_to(SAMPLES / folder))) for path in (SAMPLES / folder).rglob("*.*")}
         assert {(folder, name) for folder, name in files if Path(name).suffix in suffixes} <= set(EXPECTED)
@@ -262,7 +274,10 @@ def test_tables_of_other_agencies_are_refused_by_the_police_adapter_with_a_code(
         assert found.rejected, path.name
 
 
-@pytest.mark.parametrize("format_name", ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "pfif"])
+@pytest.mark.parametrize(
+    "format_name",
+    ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "niem-json", "niem-missing-person", "pfif"],
+)
 def test_no_file_of_any_other_format_makes_a_reader_raise(format_name: str) -> None:
     for path in sorted(item for item in SAMPLES.rglob("*") if item.is_file()):
         found = adapter(format_name).decode(Source(path.read_bytes()), Limits())

@@ -120,7 +120,7 @@ class PersonView:
             # Siblings share the text of their parent's path: a million of them would fill the memory otherwise.
             path = path_to(node, above)
             below = self._below(node, path)
-            if id(node) not in self._read and (node.text or not below):
+            if id(node) not in self._read and (node.text or not (below or path == above)):
                 yield path, node
             stack += below
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adapters.provincial_police.niem_tree import Document, Node
     from caseexchange.records.v1 import case_pb2
 
+_TOO_LARGE: Final = "the file refers to more than it may, many times its own size"
 _COLOURS: Final = "black|white|silver|gray|grey|red|blue|green|yellow|orange|brown|gold|tan|beige|purple|maroon"
 _COLOUR_FIELDS: Final = frozenset({"ConveyanceColorPrimaryText", "ConveyanceColorSecondaryText", "VehicleColorText"})
 _MAKES: Final = frozenset({"ItemMakeName", "VehicleMakeText"})
@@ -76,14 +77,16 @@ class DocumentReader:
         if len(persons) > self._limits.records:
             issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {self._limits.records} records")
             return []
-        views = [(found, PersonView(self._document, found.node, issues)) for found in persons]
+        views: list[PersonView] = []
         records: list[tuple[_Found, PersonView, DecodedRecord]] = []
         seen: set[str] = set()
-        for found, view in views:
+        for found in persons:
+            view = PersonView(self._document, found.node, issues)
+            views.append(view)
             record = self._record(found, view, seen, issues)
             if record is not None:
                 records.append((found, view, record))
-        self._keep_beside(records, [view for _, view in views], issues)
+        self._keep_beside(records, views, issues)
         for alert in self._alerts[1:]:
             _compare_vehicle(alert, issues)
         return [record for _, _, record in records]
@@ -121,6 +124,9 @@ class DocumentReader:
             return None
         seen.add(record.local_id)
         self._keep(record, view.unread(), locator, issues)
+        if self._document.budget.exhausted:
+            issues.reject_record("REFERENCES_TOO_LARGE", locator, _TOO_LARGE)
+            return None
         for role in sorted(view.other_roles()):
             record.provenance.unmapped.add(path=f"{found.node.name}/@role", value=role)
         record.provenance.MergeFrom(provenance(self._name, self._version, record.local_id, self._digest))
@@ -133,7 +139,7 @@ class DocumentReader:
         if view.other_roles() & SUSPECTS:
             return "PERSON_IN_TWO_ROLES", "the same person is a subject in this file: who is missing cannot be told"
         if self._document.budget.exhausted:
-            return "REFERENCES_TOO_LARGE", "the file refers to more than it may, many times its own size"
+            return "REFERENCES_TOO_LARGE", _TOO_LARGE
         if view.longest() > self._limits.field_characters:
             return "FIELD_TOO_LONG", f"a field has more than {self._limits.field_characters} characters"
         return None

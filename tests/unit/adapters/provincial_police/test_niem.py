@@ -616,7 +616,7 @@ def test_one_large_object_cannot_be_told_a_thousand_times() -> None:
     children = [child.format(NUMBER.replace("SYN-1", f"SYN-{number}")) for number in range(1000)]
     found = decode(document(person, *children))
     assert codes(found) == ["REFERENCES_TOO_LARGE"]
-    assert len(found.records) < 1000
+    assert 0 < len(found.records) < 20
 
 
 def test_what_stands_beside_a_thousand_persons_is_not_kept_a_thousand_times() -> None:

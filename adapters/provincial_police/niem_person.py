@@ -44,6 +44,7 @@ class PersonView:
         self._entered: dict[int, list[Node]] = {}
         self._metadata: dict[int, list[Node]] = {}
         self._linked: set[str] = set()
+        self._longest = 0
         self._facets = self._find_facets()
         self._by_key: dict[str, list[Node]] = {}
         seen: set[int] = set()
@@ -94,6 +95,8 @@ class PersonView:
         if node is None:
             return ""
         self._read.add(id(node))
+        if node.name not in BASE64:
+            self._longest = max(self._longest, len(node.text))
         return node.text
 
     def was_read(self, node: Node) -> bool:
@@ -153,9 +156,9 @@ class PersonView:
         self._metadata[id(node)] = [item for link in new for item in self._document.metadata(link)]
 
     def longest(self) -> int:
-        """Characters of the longest text of the person's own, pictures aside."""
+        """Characters of the longest text of the person's own, or read for it from elsewhere, pictures aside."""
         items = (item for node in self._by_key.values() for part in node for item in part.below())
-        return max((len(item.text) for item in items if item.name not in BASE64), default=0)
+        return max(self._longest, *(len(item.text) for item in items if item.name not in BASE64), 0)
 
     def other_roles(self) -> set[str]:
         """Local names of the other roles that the same person has in the document."""
@@ -181,15 +184,12 @@ class PersonView:
         for facet in facets:
             for child in self._children(facet):
                 if child.key in _SEE_THROUGH or child.name.endswith("Augmentation") or child.key == _ENTRY:
-                    if id(child) in seen or self._loops(child):
+                    if id(child) in seen:
                         self.issues.warn("REFERENCE_CYCLE", child.where, "a link that leads back to where it stands")
                         continue
                     seen.add(id(child))
                     facets.append(child)
         return facets
-
-    def _loops(self, child: Node) -> bool:
-        return bool(child.reference) and child.reference == self.node.identity
 
     def _one(self, found: list[Node]) -> Node | None:
         if len(found) > 1:

@@ -16,17 +16,16 @@ from adapters.provincial_police.niem_contact import contact_of
 from adapters.provincial_police.niem_input import case_of
 from adapters.provincial_police.niem_names import ALERT, BASE64, MISSING_PERSON, STATUS_OF, SUSPECTS
 from adapters.provincial_police.niem_person import PersonView
-from adapters.provincial_police.niem_tree import Budget
+from adapters.provincial_police.niem_tree import Budget, Node
 from adapters.validate import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from adapters.base import IssueList, Limits, Source
-    from adapters.provincial_police.niem_tree import Document, Node
+    from adapters.provincial_police.niem_tree import Document
     from caseexchange.records.v1 import case_pb2
 
-_TOO_LARGE: Final = "the file refers to more than it may, many times its own size"
 _COLOURS: Final = "black|white|silver|gray|grey|red|blue|green|yellow|orange|brown|gold|tan|beige|purple|maroon"
 _COLOUR_FIELDS: Final = frozenset({"ConveyanceColorPrimaryText", "ConveyanceColorSecondaryText", "VehicleColorText"})
 _MAKES: Final = frozenset({"ItemMakeName", "VehicleMakeText"})
@@ -119,16 +118,17 @@ class DocumentReader:
         record = case_of(view, self._source.attachments)
         if found.alert.node is not None:
             _add_alert(record, found.alert, view)
-        if record.local_id in seen:
-            issues.reject_record("RECORD_REPEATED", locator, "the number of the case stands twice in the file")
+        self._keep(record, view.unread(), locator, issues)
+        # Once more: now it was followed where the links lead.
+        refusal = self._refusal(view)
+        if record.local_id and record.local_id in seen:
+            refusal = ("RECORD_REPEATED", "the number of the case stands twice in the file")
+        if refusal:
+            issues.reject_record(refusal[0], locator, refusal[1])
             return None
         seen.add(record.local_id)
-        self._keep(record, view.unread(), locator, issues)
-        if self._document.budget.exhausted:
-            issues.reject_record("REFERENCES_TOO_LARGE", locator, _TOO_LARGE)
-            return None
-        for role in sorted(view.other_roles()):
-            record.provenance.unmapped.add(path=f"{found.node.name}/@role", value=role)
+        roles = ((f"{found.node.name}/@role", Node("", "@role", role)) for role in sorted(view.other_roles()))
+        self._keep(record, roles, locator, issues)
         record.provenance.MergeFrom(provenance(self._name, self._version, record.local_id, self._digest))
         checked = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
         issues.items.extend(checked)
@@ -139,7 +139,7 @@ class DocumentReader:
         if view.other_roles() & SUSPECTS:
             return "PERSON_IN_TWO_ROLES", "the same person is a subject in this file: who is missing cannot be told"
         if self._document.budget.exhausted:
-            return "REFERENCES_TOO_LARGE", _TOO_LARGE
+            return "REFERENCES_TOO_LARGE", "the file refers to more than it may, many times its own size"
         if view.longest() > self._limits.field_characters:
             return "FIELD_TOO_LONG", f"a field has more than {self._limits.field_characters} characters"
         return None
@@ -180,7 +180,7 @@ class DocumentReader:
             value = node.text or node.reference
             if node.name in BASE64:
                 issues.warn("PICTURE_NOT_KEPT", node.where, "a picture that is not the missing person's is left out")
-            elif self._budget.spend(1, len(path) + len(value)):
+            elif len(value) <= self._limits.field_characters and self._budget.spend(1, len(path) + len(value)):
                 record.provenance.unmapped.add(path=path, value=value)
             else:
                 issues.warn("UNMAPPED_NOT_KEPT", locator, "what was left over is too much to be kept with every record")

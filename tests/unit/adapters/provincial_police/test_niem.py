@@ -708,6 +708,15 @@ def test_one_person_who_cannot_be_used_does_not_hold_up_the_others() -> None:
     assert codes(found, Severity.REJECT_RECORD) == ["FIELD_TOO_LONG", "RECORD_REPEATED"]
 
 
+def test_a_field_is_not_longer_for_standing_elsewhere() -> None:
+    place = f'<nc:Location s:id="L1"><nc:LocationName>{"x" * 30_000}</nc:LocationName></nc:Location>'
+    found = decode(document(place, missing("", '<j:MissingPersonLastSeenLocation s:ref="L1"/>')))
+    assert codes(found) == ["FIELD_TOO_LONG"]
+    found = decode(document(place, missing()))
+    assert codes(found) == ["UNMAPPED_NOT_KEPT"]
+    assert len(found.records) == 1
+
+
 def test_limits_hold() -> None:
     many = document(*(missing(number=NUMBER.replace("SYN-1", f"SYN-{number}")) for number in range(5)))
     assert codes(decode(many, Limits(records=4))) == ["TOO_MANY_RECORDS"]

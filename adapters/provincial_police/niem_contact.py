@@ -18,12 +18,18 @@ _PARTS: Final = (
     ("nc:AddressDeliveryPointText",),
     ("nc:AddressCityName", "nc:LocationCityName"),
     ("nc:AddressCountyName", "nc:LocationCountyName"),
-    ("nc:LocationStateName", "nc:LocationStateUSPostalServiceCode", "nc:StateUSPostalServiceCode"),
+    ("nc:StateName", "nc:StateCode", "nc:LocationStateName", "nc:LocationStateUSPostalServiceCode"),
 )
 _STATE: Final = ("nc:AddressState",)
 _POSTAL: Final = ("nc:AddressPostalCode", "nc:LocationPostalCode")
-_COUNTRY: Final = "nc:LocationCountryISO3166Alpha2Code"
-_COUNTRIES: Final = (_COUNTRY, "nc:CountryISO3166Alpha2Code", "nc:LocationCountryName", "nc:CountryName")
+_COUNTRY: Final = "nc:CountryCode"
+_COUNTRIES: Final = (
+    _COUNTRY,
+    "iso:CountryAlpha2Code",
+    "nc:LocationCountryISO3166Alpha2Code",
+    "nc:LocationCountryName",
+    "nc:CountryName",
+)
 _DESCRIPTIONS: Final = ("nc:LocationName", "nc:LocationDescriptionText")
 _INFORMATION: Final = ("nc:PersonContactInformation", "nc:ContactInformation", "nc:PersonHomeContactInformation")
 _NAME_PARTS: Final = ("nc:PersonFullName", "nc:PersonGivenName", "nc:PersonMiddleName", "nc:PersonSurName")
@@ -40,7 +46,7 @@ def place_of(view: PersonView, node: Node) -> common_pb2.Place:
         place.postal_code = place.postal_code or view.text(next(iter(view.within(address, *_POSTAL)), None))
         for country in [address, *view.within(address, "nc:AddressCountry")]:
             for item in view.within(country, *_COUNTRIES):
-                if len(item.text) == _ALPHA2 and item.text.isalpha() and not place.country:
+                if _is_alpha2(item.text) and not place.country:
                     place.country = view.text(item)
                 else:
                     texts.append(view.text(item))
@@ -52,6 +58,10 @@ def place_of(view: PersonView, node: Node) -> common_pb2.Place:
             place.division.value = view.text(view.first_within(item, "nc:IdentificationID"))
             place.division.system = view.text(category)
     return place
+
+
+def _is_alpha2(text: str) -> bool:
+    return len(text) == _ALPHA2 and text.isascii() and text.isalpha()
 
 
 def contact_of(view: PersonView, node: Node) -> common_pb2.Contact:

@@ -28,16 +28,26 @@ if TYPE_CHECKING:
     from adapters.provincial_police.niem_person import PersonView
     from adapters.provincial_police.niem_tree import Node
 
-DATES: Final = ("nc:Date", "nc:DateTime", "nc:YearMonthDate", "nc:YearDate", "nc:YearMonth", "nc:Year")
-VALUES: Final = ("nc:MeasureValueText", "nc:MeasureDecimalValue", "nc:MeasureIntegerValue", "nc:MeasurePointValue")
-RANGES: Final = ("nc:MeasureIntegerRange", "nc:MeasureRangeValue")
-UNITS: Final = (
-    "nc:MeasureUnitText",
-    "nc:LengthUnitCode",
-    "nc:WeightUnitCode",
-    "nc:MassUnitCode",
-    "nc:TimeUnitCode",
+DATES: Final = (
+    "nc:Date",
+    "nc:DateTime",
+    "nc:ZuluDateTime",
+    "nc:YearMonthDate",
+    "nc:YearDate",
+    "nc:YearMonth",
+    "nc:Year",
 )
+VALUES: Final = (
+    "nc:MeasureValueText",
+    "nc:MeasureDecimalValue",
+    "nc:MeasureIntegerValue",
+    "nc:MeasureUnsignedIntegerValue",
+    "nc:MeasureDoubleValue",
+    "nc:MeasurePointValue",
+)
+RANGES: Final = ("nc:MeasureIntegerRange", "nc:MeasureUnsignedIntegerRange", "nc:MeasureRangeValue")
+_CODES: Final = ("LengthUnitCode", "WeightUnitCode", "MassUnitCode", "TimeUnitCode")
+UNITS: Final = ("nc:MeasureUnitText", *(f"{family}:{name}" for name in _CODES for family in ("nc", "unece")))
 CATEGORIES: Final = ("j:MissingPersonDisappearanceCategoryText", "j:MissingPersonDisappearanceCategoryCode")
 CIRCUMSTANCES: Final = ("j:MissingPersonCircumstanceText", "j:MissingPersonCircumstanceCode")
 WITNESS: Final = "witness"
@@ -183,7 +193,7 @@ def _measured_age(view: PersonView) -> common_pb2.AgeRange | None:
     span = view.first_within(node, *RANGES)
     if span is not None:
         ends = [
-            view.first_within(span, f"nc:Range{end}IntegerValue", f"nc:Range{end}Value")
+            view.first_within(span, *(f"nc:Range{end}{kind}Value" for kind in ("Integer", "UnsignedInteger", "")))
             for end in ("Minimum", "Maximum")
         ]
     else:

@@ -28,6 +28,8 @@ _FAMILIES: Final = (
     ("j", "domains/justice"),
     ("hs", "domains/humanServices"),
     ("structures", "structures"),
+    ("unece", "codes/unece_rec20"),
+    ("iso", "codes/iso_3166-1"),
 )
 """Family and how its namespaces go on after one of the bases; then come a version and perhaps a ``#`` (of JSON)."""
 _NLETS: Final = re.compile(r"http://www\.nlets\.org/niem/(?:[a-z-]+/)?([0-9.]+)/?#?")

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.base import IssueList, populated
-from adapters.measures import Reading, number_text, parse_height, parse_weight
+from adapters.measures import Reading, measure_text, number_text, parse_height, parse_weight
 from adapters.provincial_police.niem_contact import write_address, write_contact, write_place
 from adapters.provincial_police.niem_features import (
     write_clothing,
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-_LENGTHS: Final = frozenset({"CMT", "MTR", "MMT", "INH", "FOT"})
-_MASSES: Final = frozenset({"KGM", "GRM", "LBR", "ONZ"})
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{1,4})?")
 _UNORDERED: Final = frozenset({"features", "documents", "contacts"})
 """Fields whose order means nothing: NIEM sorts them by element."""
@@ -115,7 +113,7 @@ def _write_body(node: Node, record: case_pb2.CaseRecord) -> None:
 
 def _write_middle(node: Node, record: case_pb2.CaseRecord, kept: dict[str, list[str]]) -> None:
     """PersonType, from the height to its end."""
-    _write_measure(node, "nc:PersonHeightMeasure", record.height, _height, ("nc:LengthUnitCode", "CMT", _LENGTHS))
+    _write_measure(node, "nc:PersonHeightMeasure", record.height, _height)
     write_described(node, record.features, common_pb2.FEATURE_KIND_HEALTH, "nc:PersonMedicalDescriptionText")
     for name in record.names:
         _write_name(node, name)
@@ -131,7 +129,7 @@ def _write_middle(node: Node, record: case_pb2.CaseRecord, kept: dict[str, list[
     write_described(node, record.features, common_pb2.FEATURE_KIND_SPEECH, "nc:PersonSpeechDescriptionText")
     for key in ("nc:PersonSSNIdentification", "nc:PersonStateIdentification"):
         _write_documents(node, record, key)
-    _write_measure(node, "nc:PersonWeightMeasure", record.weight, parse_weight, ("nc:WeightUnitCode", "KGM", _MASSES))
+    _write_measure(node, "nc:PersonWeightMeasure", record.weight, parse_weight)
 
 
 def _write_augmentation(node: Node, record: case_pb2.CaseRecord) -> None:
@@ -178,7 +176,7 @@ def _write_age(node: Node, record: case_pb2.CaseRecord) -> None:
         span = measure.add("nc:MeasureIntegerRange")
         span.add("nc:RangeMaximumIntegerValue", str(age.greatest))
         span.add("nc:RangeMinimumIntegerValue", str(age.least))
-    measure.add("nc:TimeUnitCode", "ANN")
+    measure.add("nc:MeasureUnitText", "years")
     if age.apparent:
         measure.add("nc:MeasureEstimatedIndicator", "true")
 
@@ -198,27 +196,30 @@ def _height(text: str, unit: str = "") -> Reading:
     return parse_height(text, unit, ncic=True)
 
 
-def _write_measure(
-    node: Node,
-    key: str,
-    measure: common_pb2.Measure,
-    parse: Callable[..., Reading],
-    units: tuple[str, str, frozenset[str]],
-) -> None:
-    """Write a measure by its own text where that says the same, or else by its number in the exchange's unit."""
-    unit_key, usual, known = units
-    own = measure.original_text
+def _write_measure(node: Node, key: str, measure: common_pb2.Measure, parse: Callable[..., Reading]) -> None:
+    """Write a measure by its own text where that says the same, or else by its number in the exchange's unit.
+
+    The unit is a text: NIEM 6.0 has its codes of units in a namespace of another model.
+    """
+    own = measure_text(measure)
     number, _, unit = own.rpartition(" ")
-    if unit in known and _DECIMAL.fullmatch(number) and parse(number, unit).measure == measure:
+    if _DECIMAL.fullmatch(number) and _says(parse(number, unit), measure):
         element = node.add(key)
         element.add("nc:MeasureDecimalValue", number)
-        element.add(unit_key, unit)
-    elif own and parse(own).measure == measure:
+        element.add("nc:MeasureUnitText", unit)
+    elif own and _says(parse(own), measure):
         node.add(key).add("nc:MeasureValueText", own)
     elif measure.unit:
         element = node.add(key)
         element.add("nc:MeasureDecimalValue", number_text(measure.value))
-        element.add(unit_key, usual)
+        element.add("nc:MeasureUnitText", measure.unit)
+
+
+def _says(reading: Reading, measure: common_pb2.Measure) -> bool:
+    """Whether what would be read is the measure; where that has no text, any will do."""
+    found = reading.measure
+    same = (found.value, found.unit) == (measure.value, measure.unit)
+    return same and measure.original_text in {"", found.original_text}
 
 
 def _write_name(node: Node, name: common_pb2.PersonName) -> None:

@@ -550,6 +550,32 @@ def test_a_place_is_put_together_of_its_parts() -> None:
     assert (found.postal_code, found.country) == ("00000", "")
 
 
+@pytest.mark.parametrize(
+    ("element", "text", "country"),
+    [
+        ("<nc:AddressCountry><nc:CountryCode>CN</nc:CountryCode></nc:AddressCountry>", "", "CN"),
+        ("<nc:AddressCountry><iso:CountryAlpha2Code>CN</iso:CountryAlpha2Code></nc:AddressCountry>", "", "CN"),
+        ("<nc:LocationCountryISO3166Alpha2Code>CN</nc:LocationCountryISO3166Alpha2Code>", "", "CN"),
+        ("<nc:AddressCountry><nc:CountryName>中国</nc:CountryName></nc:AddressCountry>", "中国", ""),
+    ],
+)
+def test_a_country_is_a_code_of_two_letters_or_else_part_of_the_text(element: str, text: str, country: str) -> None:
+    iso = f"{OASIS}/codes/iso_3166-1/6.0/"
+    address = f'<nc:Address xmlns:iso="{iso}">{element}</nc:Address>'
+    found = one("", f"<j:MissingPersonFoundLocation>{address}</j:MissingPersonFoundLocation>").found_place
+    assert (found.text, found.country) == (text, country)
+
+
+def test_units_and_times_of_6_0_are_read_in_their_own_namespaces() -> None:
+    unit = f'<u:LengthUnitCode xmlns:u="{OASIS}/codes/unece_rec20/6.0/">INH</u:LengthUnitCode>'
+    height = (
+        f"<nc:PersonHeightMeasure><nc:MeasureIntegerValue>48</nc:MeasureIntegerValue>{unit}</nc:PersonHeightMeasure>"
+    )
+    birth = "<nc:PersonBirthDate><nc:ZuluDateTime>2012-01-02T03:04:05Z</nc:ZuluDateTime></nc:PersonBirthDate>"
+    record = one(height + birth, version="6.0")
+    assert (record.height.value, record.height.original_text, record.birth.day) == (121.92, "48 INH", 2)
+
+
 # --- links ------------------------------------------------------------------------------------------------------------
 
 
@@ -805,6 +831,15 @@ def test_what_the_format_cannot_carry_is_named_by_its_path() -> None:
         "provenance.unmapped",
     }
     assert not paths & {"ethnicity.display", "height.value", "event_date.year", "local_id"}
+
+
+def test_a_measure_without_a_text_of_its_own_is_written_with_its_unit() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1")
+    record.height.CopyFrom(common_pb2.Measure(value=91.44, unit="cm"))
+    found = NIEM_MISSING_PERSON.encode([record], LIMITS)
+    assert found.issues == ()
+    (again,) = cases(decode(found.content))
+    assert again.height == common_pb2.Measure(value=91.44, unit="cm", original_text="91.44 cm")
 
 
 def test_a_case_without_a_number_or_with_another_s_is_refused() -> None:

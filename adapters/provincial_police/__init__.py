@@ -1,7 +1,8 @@
-"""Provincial police: the missing-person table of a case system, as CSV in GB18030 or UTF-8 and as a workbook."""
+"""Provincial police: the missing-person table of a case system, as CSV and as a workbook; NIEM in XML and JSON."""
 
 from __future__ import annotations
 
+from adapters.provincial_police.niem_adapter import NiemJson, NiemMissingPerson
 from adapters.provincial_police.table_csv import PoliceCsv
 from adapters.provincial_police.workbook import PoliceXlsx
 
@@ -10,3 +11,9 @@ ADAPTER = PoliceCsv()
 
 XLSX = PoliceXlsx()
 """The adapter ``provincial-police-xlsx``: the same table in a workbook."""
+
+NIEM_MISSING_PERSON = NiemMissingPerson()
+"""The adapter ``niem-missing-person``: a missing person of NIEM, or of an AMBER alert in it, is a CaseRecord."""
+
+NIEM_JSON = NiemJson()
+"""The adapter ``niem-json``: the same in NIEM's JSON."""

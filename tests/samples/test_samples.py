@@ -116,6 +116,15 @@ PFIF = {
     "test.pfif-1.2.xml": (5, ()),
     "test.pfif-1.4.xml": (5, ()),
 }
+NIEM_XML = {
+    "CrashDriverSample.xml": (0, ("NO_RECORDS",)),
+    "full-example.xml": (0, ("NO_RECORDS",)),
+    "nlets-amber-alert.xml": (1, ()),
+}
+NIEM_JSON = {
+    "CrashDriverSample.json": (0, ("NO_RECORDS",)),
+    "full-example.jsonld": (0, ("NO_RECORDS",)),
+}
 TABLES = (
     ("codis-cmf", "codis-cmf", CMF),
     ("genemapper", "genemapper", GENEMAPPER),
@@ -126,6 +135,8 @@ TABLES = (
     ("ansi-nist", "interpol-reply", INTERPOL),
     ("ansi-nist", "nist-type18", TYPE18),
     ("pfif", "pfif", PFIF),
+    ("niem", "niem-missing-person", NIEM_XML),
+    ("niem", "niem-json", NIEM_JSON),
 )
 """Folder, adapter, and the outcome of each file: how many records are read, and by which codes something is refused."""
 FILES = [(folder, format_name, name) for folder, format_name, table in TABLES for name in table]
@@ -179,6 +190,7 @@ def test_every_sample_file_of_these_formats_is_in_the_tables() -> None:
         ("niem-dna", {".xml"}),
         ("ansi-nist", {".xml"}),
         ("pfif", {".xml"}),
+        ("niem", {".xml", ".json", ".jsonld"}),
     ):
         files = {(folder, str(path.relative_to(SAMPLES / folder))) for path in (SAMPLES / folder).rglob("*.*")}
         assert {(folder, name) for folder, name in files if Path(name).suffix in suffixes} <= set(EXPECTED)

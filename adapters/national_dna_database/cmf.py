@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 _ROOT: Final = "CODISImportFile"
 _HEAD: Final = 4096
-_MAX_HEADER_FIELDS: Final = 1_000
-_MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_HEADER_FIELDS: Final = 1_000
+MAX_HEADER_BYTES: Final = 64 * 1024
 """Of the header as it goes into every record."""
 
 
@@ -134,12 +134,10 @@ def _judge(file: BinaryIO, limits: Limits, issues: IssueList) -> _Judged | None:
             header = _without_children(document.root)
         if local_name(child) == "SPECIMEN":
             specimens += 1
-        elif len(header) < _MAX_HEADER_FIELDS:
+        elif len(header) < MAX_HEADER_FIELDS:
             header.append(child)
         else:
-            issues.reject_file(
-                "HEADER_TOO_LARGE", where(child), f"the header has more than {_MAX_HEADER_FIELDS} fields"
-            )
+            issues.reject_file("HEADER_TOO_LARGE", where(child), f"the header has more than {MAX_HEADER_FIELDS} fields")
             return None
     if issues.items:
         return None
@@ -151,8 +149,8 @@ def _judge(file: BinaryIO, limits: Limits, issues: IssueList) -> _Judged | None:
     if not _has_specimens(header, specimens, limits, issues):
         return None
     profile = read_header(header, version, digest.digest(), issues)
-    if profile.ByteSize() > _MAX_HEADER_BYTES:
-        issues.reject_file("HEADER_TOO_LARGE", where(header), f"the header has more than {_MAX_HEADER_BYTES} bytes")
+    if profile.ByteSize() > MAX_HEADER_BYTES:
+        issues.reject_file("HEADER_TOO_LARGE", where(header), f"the header has more than {MAX_HEADER_BYTES} bytes")
         return None
     return _Judged(profile, rapid)
 

@@ -148,7 +148,8 @@ def _locus(locus: etree._Element, profile: dna_pb2.StrProfile, issues: IssueList
         read_at=_text(parts, "READINGDATETIME"),
     )
     alleles = [(allele, by_name(allele)) for allele in parts.get("ALLELE", ())]
-    if repeated_field("LOCUS", parts) or any(repeated_field("ALLELE", inner) for _, inner in alleles):
+    again = [inner for allele, inner in alleles if len(inner) < len(allele)]
+    if repeated_field("LOCUS", parts) or any(repeated_field("ALLELE", inner) for inner in again):
         issues.reject_record("FIELD_REPEATED", where(locus), "a field stands twice")
     if len(alleles) > MAX_ALLELES:
         issues.reject_record("ALLELES_TOO_MANY", where(locus), f"a locus has at most {MAX_ALLELES} alleles")
@@ -174,7 +175,10 @@ def _text(parts: Mapping[str, Sequence[etree._Element]], name: str) -> str:
 
 
 def _flag(element: etree._Element, name: str, issues: IssueList) -> bool:
-    text = element.get(name, "").strip().lower()
+    text = element.get(name)
+    if text is None:
+        return False
+    text = text.strip().lower()
     if text not in _FLAGS:
         issues.warn("FLAG_NOT_READ", where(element), f"{name} is neither true nor false, and counts as false")
     return _FLAGS.get(text, False)

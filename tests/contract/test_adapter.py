@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
+from typing import ClassVar
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from adapters.base import RECORD_TYPES, Limits, Severity, Source, kind_of
-from adapters.registry import adapter, adapter_names, detect, head_of
-from adapters.validate import validate
+from adapters.contract import AdapterContract, Subject
+from adapters.registry import adapter_names
 
 NAMES = adapter_names()
-ADAPTERS = {name: adapter(name) for name in NAMES}
-"""Looked up once: a lookup reads what is installed, and takes longer than reading a few bytes of an example."""
 PREFIXES = {
     "provincial-police-csv": b"AJBH,AJLB,XM\r\n",
     "provincial-police-xlsx": b"PK\x03\x04",
@@ -58,94 +51,11 @@ SHIPPED = {
     "pfif-csv": NGO_SAMPLES / "persons.csv",
     "record-json": INPUT / "closure.json",
 }
-HOSTILE = {
-    "empty": b"",
-    "nul bytes": bytes(1000),
-    "external entity": b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;</x>',
-    "billion laughs": b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><x>&b;</x>',
-    "deep elements": b"<a>" * 100_000,
-    "deep lists": b'{"records": ' + b"[" * 100_000,
-    "long line": b"A" * 2_000_000,
-    "utf-16": "<pfif/>".encode("utf-16"),
-    "byte order marks": b"\xef\xbb\xbf" * 3,
-    "half a character": b"AJBH\r\n\x81",
-}
 
 
 def test_the_registered_adapters_are_these() -> None:
     assert sorted(PREFIXES) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_adapter_speaks_of_known_kinds_only(name: str) -> None:
-    found = adapter(name)
-    assert found.name == name
-    assert found.decodes | found.encodes <= set(RECORD_TYPES)
-    assert found.suffix.startswith(".")
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("content", HOSTILE.values(), ids=list(HOSTILE))
-def test_a_hostile_file_is_refused_by_a_code_and_nothing_raises(name: str, content: bytes) -> None:
-    for prefix in (b"", PREFIXES[name]):
-        found = adapter(name).decode(Source(prefix + content), Limits())
-        assert found.source_sha256 == hashlib.sha256(prefix + content).digest()
-        assert found.records or found.issues
-        assert all(issue.code == issue.code.upper() and issue.locator and issue.message for issue in found.issues)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None)
-@given(st.binary(max_size=200))
-def test_no_bytes_make_an_adapter_raise_and_what_it_reads_is_valid(name: str, content: bytes) -> None:
-    for prefix in (b"", PREFIXES[name]):
-        found = ADAPTERS[name].decode(Source(prefix + content), Limits())
-        for item in found.records:
-            assert kind_of(item.record) in ADAPTERS[name].decodes
-            assert validate(item.record) == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_file_over_the_limit_is_refused(name: str) -> None:
-    found = adapter(name).decode(Source(PREFIXES[name] + b"x" * 1000), Limits(bytes=500))
-    assert found.rejected
-    assert found.records == ()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_kind_that_is_not_carried_is_refused_by_a_code(name: str) -> None:
-    found = adapter(name)
-    for kind in set(RECORD_TYPES) - found.encodes:
-        encoded = found.encode([RECORD_TYPES[kind]()], Limits())
-        assert {Severity.REJECT_RECORD, Severity.REJECT_FILE} & {issue.severity for issue in encoded.issues}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_adapter_takes_the_file_of_another_for_its_own(name: str) -> None:
-    content = SHIPPED[name].read_bytes()
-    assert [other for other in NAMES if adapter(other).sniff(head_of(content))] == [name]
-
-
-READ_ONLY = [name for name in NAMES if not ADAPTERS[name].encodes]
-"""Formats that only somebody else can issue."""
-
-
-@pytest.mark.parametrize("name", READ_ONLY)
-def test_an_adapter_that_only_reads_refuses_to_write_even_what_it_read(name: str) -> None:
-    read = ADAPTERS[name].decode(Source(SHIPPED[name].read_bytes()), Limits())
-    assert len(read.records) > 0
-    for records in ([item.record for item in read.records], []):
-        written = ADAPTERS[name].encode(records, Limits())
-        assert [issue.severity for issue in written.issues] == [Severity.REJECT_FILE]
-        assert (written.content, dict(written.attachments)) == (b"", {})
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in READ_ONLY])
-def test_what_an_adapter_writes_it_takes_for_its_own(name: str) -> None:
-    found = adapter(name)
-    read = found.decode(Source(SHIPPED[name].read_bytes()), Limits())
-    assert len(read.records) > 0
-    content = found.encode([item.record for item in read.records], Limits()).content
-    assert found.sniff(head_of(content))
-    assert detect(content) is found
-    assert len(found.decode(Source(content), Limits()).records) == len(read.records)
+class TestEveryAdapter(AdapterContract):
+    subjects: ClassVar = [Subject(name, PREFIXES[name], SHIPPED[name]) for name in NAMES if name in SHIPPED]

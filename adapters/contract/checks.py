@@ -1,0 +1,62 @@
+"""What the tests of the contract look at."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from adapters.base import Severity
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Iterator
+
+    from google.protobuf.message import Message
+
+    from adapters.base import Issue
+
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+_OWN_WORDS: Final = {"Provenance", "Code"}
+"""Messages whose texts are the exchange's and the standards', not a case's."""
+_LONG_ENOUGH: Final = 6
+"""Characters of a text that would not stand in an issue by chance."""
+
+
+def refused(issues: Iterable[Issue]) -> bool:
+    """Whether a record or the file was refused."""
+    return any(issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD} for issue in issues)
+
+
+def check_issue(issue: Issue) -> None:
+    """An issue has a stable code, a place and words, each of one line.
+
+    Raises:
+        AssertionError: it has not.
+    """
+    if not (_CODE.fullmatch(issue.code) and issue.locator.isprintable() and issue.message.isprintable()):
+        raise AssertionError(issue)
+    if not (issue.locator and issue.message):
+        raise AssertionError(issue)
+
+
+def texts_of(message: Message) -> Iterator[str]:
+    """The texts in a record that are a person's or a case's, of some length."""
+    for field, value in message.ListFields():
+        for item in value if field.is_repeated else (value,):
+            if field.message_type is not None:
+                if field.message_type.name not in _OWN_WORDS:
+                    yield from texts_of(item)
+            elif field.type == field.TYPE_STRING and len(item) >= _LONG_ENOUGH:
+                yield item
+
+
+def called(server: socket.socket) -> int:
+    """How many have called a socket that listens and does not block."""
+    calls = 0
+    while True:
+        try:
+            connection, _ = server.accept()
+        except BlockingIOError:
+            return calls
+        connection.close()
+        calls += 1

@@ -1,0 +1,158 @@
+"""Files made to do harm, for every adapter: none may be read for long, take much memory, or reach anything outside.
+
+They are small, and would be large, deep or elsewhere if somebody followed them. Each is read as it is, and behind a
+prefix with which a file of the format begins, so that it reaches the reader and not only the check before it.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+import struct
+import zipfile
+from typing import TYPE_CHECKING, Final
+
+from adapters.spreadsheet import write_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEGABYTE: Final = 1 << 20
+CANARY: Final = b"CANARY-THAT-NO-FORMAT-REFERS-TO"
+"""What the file holds that some of these files refer to: it must never be seen."""
+_SHEET: Final = "xl/worksheets/sheet1.xml"
+_NAMES: Final = (
+    b"../canary",
+    b"/etc/hostname",
+    b"file:///etc/hostname",
+    b"a\\..\\..\\canary",
+    b"x" * 300,
+    b"%2e%2e%2fcanary",
+    b"canary\x00.png",
+)
+
+
+def hostile_files(canary: str, port: int) -> Iterator[tuple[str, bytes]]:
+    """Names and contents.
+
+    Args:
+        canary: path of a file that holds ``CANARY``.
+        port: of this machine, on which somebody listens who must not be called.
+    """
+    yield from _of_markup(canary, port)
+    yield from _of_text()
+    yield from _of_archives()
+
+
+def _of_markup(canary: str, port: int) -> Iterator[tuple[str, bytes]]:
+    web = f"http://127.0.0.1:{port}/x"
+    include, schema = "http://www.w3.org/2001/XInclude", "http://www.w3.org/2001/XMLSchema-instance"
+    documents = {
+        "external entity": f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{canary}">]><x>&e;</x>',
+        "external entity of the network": f'<!DOCTYPE x [<!ENTITY e SYSTEM "{web}">]><x>&e;</x>',
+        "parameter entity": f'<!DOCTYPE x [<!ENTITY % e SYSTEM "{web}.dtd">%e;]><x>&y;</x>',
+        "external subset": f'<!DOCTYPE x SYSTEM "{web}.dtd"><x/>',
+        "inclusion": f'<x xmlns:i="{include}"><i:include href="file://{canary}" parse="text"/></x>',
+        "stylesheet": f'<?xml-stylesheet href="{web}.xsl"?><x/>',
+        "schema location": f'<x xmlns:i="{schema}" i:noNamespaceSchemaLocation="{web}"/>',
+        "billion laughs": _laughs(10),
+        "quadratic blow-up": f'<!DOCTYPE x [<!ENTITY a "{"x" * 50_000}">]><x>{"&a;" * 50_000}</x>',
+        "entity without declaration": "<x>&undeclared;</x>",
+    }
+    for name, text in documents.items():
+        yield name, text.encode()
+    yield "billion laughs in utf-16", _laughs(10).encode("utf-16")
+    yield "deep elements", b"<a>" * 200_000
+    yield "deep closed elements", b"<a>" * 5_000 + b"</a>" * 5_000
+    yield "many attributes", b"<a " + b" ".join(b'a%d=""' % number for number in range(50_000)) + b"/>"
+    yield "many names", b"<a>" + b"".join(b"<n%d/>" % number for number in range(200_000)) + b"</a>"
+    yield "many elements", b"<a>" + b"<b/>" * 2_000_000
+
+
+def _laughs(depth: int) -> str:
+    entities = "".join(f'<!ENTITY a{level} "{f"&a{level - 1};" * 10}">' for level in range(1, depth))
+    return f'<!DOCTYPE x [<!ENTITY a0 "ha">{entities}]><x>&a{depth - 1};</x>'
+
+
+def _of_text() -> Iterator[tuple[str, bytes]]:
+    yield "nothing", b""
+    yield "nul bytes", bytes(1000)
+    yield "a nul byte", b"a,b\0c\n"
+    yield "deep lists", b'{"records": ' + b"[" * 200_000
+    yield "deep objects", b'{"a":' * 200_000
+    yield "deep closed lists", b'{"records": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    yield "a number without end", b'{"records": [' + b"9" * 1_000_000 + b"]}"
+    yield "a long line", b"A" * 16 * MEGABYTE
+    yield "an open quotation mark", b'"' + b"A\n" * MEGABYTE
+    yield "many quotation marks", b'"' * MEGABYTE
+    yield "many separators", b"," * MEGABYTE
+    yield "many short lines", b"\n" * MEGABYTE
+    yield "many rows", b"A,B\n" * 500_000
+    yield "utf-16", "<pfif/>".encode("utf-16")
+    yield "utf-32", "<pfif/>".encode("utf-32")
+    yield "byte order marks", b"\xef\xbb\xbf" * 3
+    yield "half a character", b"AJBH\r\n\x81"
+    yield "surrogates", b"\xed\xa0\x80" * 10
+    yield "names of files", b"".join(b"%s,\n" % name for name in _NAMES)
+    yield "formulas", b"=cmd|' /C calc'!A0,+1+1,-1,@SUM(A1)\n\t=1\n"
+    yield "terminal escapes", b"\x1b]0;title\x07\x1b[2J\n"
+    yield "digits of other scripts", "٣٣٣,１２３,๓\n".encode()
+
+
+def _of_archives() -> Iterator[tuple[str, bytes]]:
+    yield "gzip bomb", gzip.compress(bytes(16 * MEGABYTE), mtime=0) * 64
+    bomb = _workbook(_bomb())
+    yield "workbook bomb", bomb
+    yield "workbook bomb that lies", _lie(bomb)
+    yield "workbook bomb of one part many times", _repeated(1_000)
+    yield "workbook in a workbook", _workbook(bomb)
+    yield "workbook of entities", _workbook(_laughs(10).encode())
+    yield "workbook of deep elements", _workbook(b"<a>" * 200_000)
+    yield (
+        "workbook of a far row",
+        _workbook(
+            b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+            b'<row r="2147483647"><c r="XFD2147483647"><v>1</v></c></row></sheetData></worksheet>'
+        ),
+    )
+    yield "workbook that breaks off", bomb[: len(bomb) // 2]
+    yield "archive of nothing", _archive({})
+
+
+@functools.cache
+def _bomb() -> bytes:
+    """What would be a sheet of 512 MiB."""
+    return bytes(512 * MEGABYTE)
+
+
+def _workbook(sheet: bytes) -> bytes:
+    parts: dict[str, bytes] = {}
+    with zipfile.ZipFile(io.BytesIO(write_sheet("a", [["1"]]))) as archive:
+        for name in archive.namelist():
+            parts[name] = sheet if name == _SHEET else archive.read(name)
+    return _archive(parts)
+
+
+def _archive(parts: dict[str, bytes]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return written.getvalue()
+
+
+def _lie(archive: bytes) -> bytes:
+    """The same archive, which says of its bomb that it has a hundred bytes."""
+    size = struct.pack("<L", len(_bomb()))
+    return archive.replace(size, struct.pack("<L", 100))
+
+
+def _repeated(times: int) -> bytes:
+    """An archive whose directory names one part of 16 MiB many times."""
+    one = _archive({_SHEET: bytes(16 * MEGABYTE)})
+    end = one.rindex(b"PK\5\6")
+    directory = one.index(b"PK\1\2")
+    entry = one[directory:end]
+    counts = struct.pack("<HHLL", times, times, len(entry) * times, directory)
+    return one[:directory] + entry * times + one[end : end + 8] + counts + b"\0\0"

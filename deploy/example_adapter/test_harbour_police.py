@@ -1,0 +1,12 @@
+"""The log is held to what every adapter promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from adapters.contract import AdapterContract, Subject
+
+
+class TestHarbourLog(AdapterContract):
+    subjects: ClassVar = [Subject("harbour-log", b"HARBOUR LOG 1\n", Path(__file__).with_name("sample.log"))]

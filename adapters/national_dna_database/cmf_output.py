@@ -139,7 +139,7 @@ class _Writer:
             self._locus(element, call, profile, f"{where}.loci[{number}]")
 
     def _losses(self, profile: dna_pb2.StrProfile, where: str) -> None:
-        if profile.source in SINGLE_SOURCES - {dna_pb2.PROFILE_SOURCE_UNSPECIFIED}:
+        if profile.source:
             self.not_carried(f"{where}.source", "the format says it of mixtures only, by a category")
         for field in sorted({"other_numbers", "provenance.unmapped"} & populated(profile)):
             self.not_carried(f"{where}.{field}", "the format has no place for it")

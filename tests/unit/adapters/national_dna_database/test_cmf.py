@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from adapters.base import Decoded, Encoded, Limits, Severity, Source
 from adapters.national_dna_database import ADAPTER
 from adapters.national_dna_database.cmf_tables import CATEGORIES, KITS, ROLE_OF_CATEGORY, cmf_locus
+from adapters.national_dna_database.kinship.typings import ProfileUnusable, read_profile
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
 
 SAMPLE = Path(__file__).parents[4] / "adapters" / "national_dna_database" / "samples" / "child-profile.xml"
@@ -377,6 +378,8 @@ def test_a_mixture_is_written_as_one_and_another_doubtful_source_is_refused() ->
     record = profile(source=dna_pb2.PROFILE_SOURCE_MIXTURE)
     (again,) = profiles(decode(ADAPTER.encode([record], LIMITS).content))
     assert again.category.value == "Forensic Mixture"
+    assert read_profile(again) is ProfileUnusable.MIXTURE
+    assert ("FIELD_NOT_CARRIED", "records[0].source") in warned(record)
     refused = ADAPTER.encode([profile(source=dna_pb2.PROFILE_SOURCE_DECONVOLUTED)], LIMITS)
     assert "SOURCE_NOT_CARRIED" in codes(refused)
     assert refused.content == b""

@@ -259,7 +259,8 @@ def test_who_the_donor_is_goes_with_the_profile_and_never_with_a_result() -> Non
 
 
 def test_a_result_without_alleles_is_a_result_alone_and_a_record_without_either_is_refused() -> None:
-    found = decode(file(record("SYN-1", locus("4", ""), result="1"), record("SYN-2", locus("4", ""))))
+    born = tag("DNASampleCollectionMethodText", "who was swabbed")
+    found = decode(file(record("SYN-1", locus("4", ""), result="1", more=born), record("SYN-2", locus("4", ""))))
     assert [item.record.DESCRIPTOR.name for item in found.records] == ["NoMatchResult"]
     assert not found.records[0].record.provenance.unmapped
     assert [(issue.severity, issue.code) for issue in found.issues if issue.code == "PROFILE_EMPTY"] == [

@@ -27,7 +27,7 @@ from adapters.base import (
     not_written,
     provenance,
 )
-from adapters.ngo.pfif_fields import CSV_NAME, NOTE, PERSON, RECORD_ID, RENAMED, STATUSES
+from adapters.ngo.pfif_fields import CSV_NAME, NOTE, PERSON, RECORD_ID, RENAMED, STATUSES, plain_other
 from adapters.ngo.pfif_input import case_of, has_expired, tip_of, withdrawal_of
 from adapters.validate import validate
 
@@ -88,20 +88,28 @@ class _Row(NamedTuple):
     locator: str
 
 
-def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
+def _text(content: bytes, limits: Limits, issues: IssueList) -> str | None:
     if len(content) > limits.bytes:
         issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
-        return
+        return None
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError:
         issues.reject_file("ENCODING_UNKNOWN", "file", "not UTF-8")
-        return
+        return None
     if "\0" in text:
         issues.reject_file("NUL_BYTE", "file", "not text")
+        return None
+    return text
+
+
+def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
+    text = _text(content, limits, issues)
+    if text is None:
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = [_name(cell) for cell in next(reader, [])]
+    first = [cell.strip().lower() for cell in next(reader, [])]
+    header = [_name(cell) for cell in first]
     if _PERSON_ID not in header or len(set(header)) != len(header):
         issues.reject_file("HEADER_MISSING", "row 1", f"the first row lacks {_PERSON_ID}, or names a column twice")
         return
@@ -120,7 +128,10 @@ def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
             )
         else:
             stripped = zip(names, (cell.strip() for cell in cells), strict=True)
-            yield _Row({name: cell for name, cell in stripped if cell}, locator)
+            fields = {name: cell for name, cell in stripped if cell}
+            if "other" in first and "description" in fields:
+                fields["description"] = plain_other(fields["description"])
+            yield _Row(fields, locator)
 
 
 def _names_of(cells: list[str], header: list[str]) -> list[str]:
@@ -133,8 +144,7 @@ def _names_of(cells: list[str], header: list[str]) -> list[str]:
     return names if fits in STATUSES and misfits not in STATUSES else header
 
 
-def _name(cell: str) -> str:
-    plain = cell.strip().lower()
+def _name(plain: str) -> str:
     name = RENAMED.get(plain, plain)
     return name if name in {*PERSON, *NOTE} else f"?{plain}"
 

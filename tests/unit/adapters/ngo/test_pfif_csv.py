@@ -69,7 +69,11 @@ def test_the_sample_is_read_whole_and_can_be_written_as_pfif() -> None:
 
 
 def test_columns_have_the_names_of_any_version_and_unknown_ones_are_kept() -> None:
-    found = decode(table({"Person_Record_ID": ID, "first_name": "丁", "other": "x", "found": "TRUE", "样例": "y"}))
+    found = decode(
+        table(
+            {"Person_Record_ID": ID, "first_name": "丁", "other": "description:\n    x", "found": "TRUE", "样例": "y"}
+        )
+    )
     (item, *_) = found.records
     assert isinstance(item.record, case_pb2.CaseRecord)
     assert (item.record.names[0].given, item.record.narrative) == ("丁", "x")

@@ -263,18 +263,7 @@ def test_tables_of_other_agencies_are_refused_by_the_police_adapters_with_a_code
         assert found.rejected, path.name
 
 
-@pytest.mark.parametrize(
-    "format_name",
-    [
-        "codis-cmf",
-        "codis-db-csv",
-        "genemapper",
-        "genotype-csv",
-        "pfif",
-        "provincial-police-csv",
-        "provincial-police-xlsx",
-    ],
-)
+@pytest.mark.parametrize("format_name", ["codis-cmf", "codis-db-csv", "genemapper", "genotype-csv", "pfif"])
 def test_no_file_of_any_other_format_makes_a_reader_raise(format_name: str) -> None:
     for path in sorted(item for item in SAMPLES.rglob("*") if item.is_file()):
         found = adapter(format_name).decode(Source(path.read_bytes()), Limits())

@@ -5,11 +5,10 @@ Labels: those of the 宝贝回家 site's records as public programs export them,
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.chinese_dates import MESSAGES, date_words, read_date
+from adapters.measures import parse_height
 from adapters.ngo.family_search_words import (
     CATEGORY_OF,
     EVENT_WORDS,
@@ -18,7 +17,6 @@ from adapters.ngo.family_search_words import (
     SAMPLED,
     SEX_WORDS,
     SEXES,
-    UNIT_FACTORS,
     UNKNOWN,
     category,
 )
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 VOLUNTEER: Final = "跟进志愿者"
 STATION: Final = "站务"
-_HEIGHT: Final = re.compile(rf"([0-9]{{1,3}}(?:\.[0-9]{{1,2}})?)({'|'.join(UNIT_FACTORS)})?")
-_TALLEST: Final = 300
 
 
 class Column(NamedTuple):
@@ -75,17 +71,9 @@ def _read_blood(record: case_pb2.CaseRecord, cell: str) -> str:
 
 
 def _read_height(record: case_pb2.CaseRecord, cell: str) -> str:
-    record.height.original_text = cell
-    match = _HEIGHT.fullmatch("".join(unicodedata.normalize("NFKC", cell).lower().split()))
-    if match is None:
-        return "HEIGHT_NOT_READ"
-    if match[2] is None:
-        return "HEIGHT_UNIT_MISSING"
-    value = round(float(match[1]) * UNIT_FACTORS[match[2]], 2)
-    if not 0 < value < _TALLEST:
-        return "HEIGHT_NOT_READ"
-    record.height.value, record.height.unit = value, "cm"
-    return ""
+    reading = parse_height(cell)
+    record.height.CopyFrom(reading.measure)
+    return reading.code
 
 
 def _write_height(record: case_pb2.CaseRecord) -> str:
@@ -187,6 +175,8 @@ WARNINGS: Final = {
     "EVENT_CONTRADICTION": "the category names another kind of event, which is dropped",
     "SEX_UNKNOWN": "neither 男 nor 女; the text is kept",
     "BLOOD_NOT_READ": "whether a sample was taken cannot be told; the text is kept",
+    "HEIGHT_APPROXIMATE": "the text calls the height approximate; it is read, and the text is kept",
+    "HEIGHT_IMPLAUSIBLE": "no person measures so much, or so little; the text is kept",
     "HEIGHT_NOT_READ": "not a number with a unit that is known here; the text is kept",
     "HEIGHT_UNIT_MISSING": "a number without a unit; the text is kept and no unit is guessed",
 }

@@ -53,8 +53,6 @@ SAMPLED: Final = frozenset({"已采血", "已采", "已采血样", "采过血", 
 NOT_SAMPLED: Final = frozenset({"未采血", "未采", "未采血样", "没有采血", "没采血", "否", "无", "没有"})
 UNKNOWN: Final = frozenset({"不详", "未知", "不知道", "不清楚", "无", "无名", "无名氏"})
 """In a name's cell these are none."""
-UNIT_FACTORS: Final = {"cm": 1, "厘米": 1, "公分": 1, "m": 100, "米": 100}
-"""Centimetres."""
 
 _MARKS: Final = re.compile(r"[()（）\[\]【】,，、/:：;；\-—\s]")
 

@@ -180,7 +180,7 @@ def contact(
     """A column that is a part of the contact who has this role."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> None:
-        found = next((item for item in record.contacts if item.role == role), None) or record.contacts.add(role=role)
+        found = _contact(record, role)
         if field == "address":
             found.address.text = cell
         else:
@@ -193,6 +193,13 @@ def contact(
         return ""
 
     return Column(name, label, english, also, read, write)
+
+
+def _contact(record: case_pb2.CaseRecord, role: common_pb2.ContactRole.ValueType) -> common_pb2.Contact:
+    for item in record.contacts:
+        if item.role == role:
+            return item
+    return record.contacts.add(role=role)
 
 
 def read_organ(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:

@@ -151,8 +151,10 @@ def _places(labels: Sequence[tuple[str, str]], known: Mapping[str, Target]) -> t
     paths: set[str] = set()
     for index, (group, label) in enumerate(labels):
         target = _target(group, label, known)
-        path = target.column if target else unguard_formula(group + label if label else "")
-        if not path or (path in paths and target is None):
+        path = target.column if target else unguard_formula(label)
+        if target is None and path in paths:
+            path = unguard_formula(group + label)
+        if not path or (target is None and path in paths):
             path = f"{path} (column {index + 1})".strip()
         paths.add(path)
         places.append(Place(index, path, BY_NAME[target.column] if target else None, target.codes if target else {}))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.provincial_police.codes import Doubt
 from adapters.provincial_police.divisions import is_area
+from adapters.provincial_police.text import narrow
 from caseexchange.records.v1 import common_pb2
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CHECK_DIGITS: Final = "10X98765432"
 _ASCII_ZEROS: Final = ord("0") * sum(_WEIGHTS)
 _ID_18: Final = re.compile(r"[0-9]{17}[0-9X]")
 _ID_15: Final = re.compile(r"[0-9]{15}")
-_FLOAT: Final = re.compile(r"[0-9](\.[0-9]+)?E\+?1[0-9]")
+_FLOAT: Final = re.compile(r"[0-9](\.[0-9]+)?E\+1[0-9]")
 _LOST: Final = "000"
 
 OLD_FORM: Final = Doubt("RESIDENT_ID_OLD_FORM", "the identity number is of the old form with 15 digits")
@@ -46,7 +47,7 @@ def is_rounded_id(number: str) -> bool:
 
 def is_float(text: str) -> bool:
     """Whether a text is how a spreadsheet writes a number of 11 to 20 digits: 4.40308E+17."""
-    return _FLOAT.fullmatch(text) is not None
+    return not text.isalnum() and _FLOAT.fullmatch(narrow(text).upper()) is not None
 
 
 def has_check_digit(number: str) -> bool:

@@ -92,7 +92,7 @@ class RowReader:
             lost: places of cells that were numbers which a spreadsheet has rounded.
         """
         number = self._text(cells[self._number], locator)
-        if self._number in lost or is_float(number.upper()):
+        if self._number in lost or is_float(number):
             self._issues.reject_record(
                 "CASE_NUMBER_ROUNDED", f"{locator}, column {CASE_NUMBER}", "a spreadsheet has rounded the case number"
             )
@@ -105,14 +105,15 @@ class RowReader:
             if odd or cell[0] == "'":
                 cell = self._text(cell, locator)
             code = codes.get(narrow(cell)) if codes else cell
-            if read is None or code is None or at in lost:
-                self._keep(record, path, cell, locator, lost=at in lost, unmapped=code is None)
+            rounded = at in lost or ("+1" in cell and is_float(cell))
+            if read is None or code is None or rounded:
+                self._keep(record, path, cell, locator, lost=rounded, unmapped=code is None)
             elif code:
                 doubt = read(record, code)
                 if doubt is not None:
                     self._doubt(record, locator, path, cell, doubt)
         self._add_constants(record, locator)
-        outside = self._read_outside(cells, locator, lost) if self._outside else {}
+        outside = self._read_outside(record, cells, locator, lost) if self._outside else {}
         return self._finish(record, number, outside, locator)
 
     def _text(self, cell: str, locator: str) -> str:
@@ -154,13 +155,16 @@ class RowReader:
             elif (doubt := read(record, text)) is not None:
                 self._warn(locator, name, doubt)
 
-    def _read_outside(self, cells: Sequence[str], locator: str, lost: frozenset[int]) -> dict[str, str]:
+    def _read_outside(
+        self, record: case_pb2.CaseRecord, cells: Sequence[str], locator: str, lost: frozenset[int]
+    ) -> dict[str, str]:
         found: dict[str, str] = {}
         for at, path, _, codes in self._outside:
             cell = self._text(cells[at], locator)
             code = codes.get(narrow(cell)) if codes else cell
-            if at in lost or (cell and code is None):
-                self._warn(locator, path, _ROUNDED if at in lost else _CODE)
+            rounded = at in lost or is_float(cell)
+            if rounded or (cell and code is None):
+                self._keep(record, path, cell, locator, lost=rounded, unmapped=code is None)
             elif cell:
                 found[path] = code or ""
         return found

@@ -75,6 +75,8 @@ def narrow(text: str) -> str:
 
 def code_text(text: str) -> str:
     """A code or whole number, narrow, and without the ``.0`` of a program that took it for a number with a fraction."""
+    if text.isascii() and text.isalnum():
+        return text
     plain = narrow(text)
     return plain[:-2] if plain.endswith(".0") and plain[:-2].isdecimal() else plain
 

@@ -211,7 +211,9 @@ def test_whether_blood_was_taken_is_never_guessed_from_a_part_of_the_text(
         ("110", 0, ["HEIGHT_UNIT_MISSING"]),
         ("一米二左右", 0, ["HEIGHT_NOT_READ"]),
         ("到大人肩膀", 0, ["HEIGHT_NOT_READ"]),
-        ("900cm", 0, ["HEIGHT_NOT_READ"]),
+        ("900cm", 0, ["HEIGHT_IMPLAUSIBLE"]),
+        ("1米2", 120, []),
+        ("约110厘米", 110, ["HEIGHT_APPROXIMATE"]),
     ],
 )
 def test_a_height_in_words_keeps_its_words_and_no_unit_is_guessed(text: str, value: float, warned: list[str]) -> None:

@@ -83,7 +83,7 @@ def test_a_birth_date_that_is_known_in_part_is_compared_in_part() -> None:
     [
         ("4.40308E+17", True),
         ("4.40308199901101E+17", True),
-        ("4.40308E17", True),
+        ("4E+17", True),
         ("440308199901101000", True),
         ("440308199901101512", False),
         ("440308990110151", False),

@@ -82,6 +82,19 @@ def test_a_parent_whose_sample_has_no_role_is_not_taken_for_a_child() -> None:
     assert "SAMPLE_ROLE_UNKNOWN" in codes(found)
 
 
+def test_a_barcode_that_a_spreadsheet_has_rounded_makes_no_sample_and_a_case_number_no_case() -> None:
+    found = decode(table(row(YBTM="1.2E+12"), row(AJBH="1.40106E+17"), row(AJBH="140106202600001000")))
+    assert [(item.case_reference, type(item.record).__name__) for item in found.records] == [
+        ("SYN-1", "CaseRecord"),
+        ("140106202600001000", "CaseRecord"),
+    ]
+    assert [(issue.code, issue.locator) for issue in found.issues] == [
+        ("NUMBER_ROUNDED", "row 2, column YBTM"),
+        ("CASE_NUMBER_ROUNDED", "row 3, column AJBH"),
+    ]
+    assert [item.path for item in found.records[0].record.provenance.unmapped] == ["YBTM"]
+
+
 def test_a_photo_comes_along_under_an_opaque_name() -> None:
     (item,) = decode(table(row(XP="测试儿童.png")), 测试儿童_png=PNG).records
     assert isinstance(item.record, case_pb2.CaseRecord)

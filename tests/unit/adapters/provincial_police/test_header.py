@@ -73,6 +73,16 @@ def test_a_header_that_cannot_be_used_has_a_code(rows: list[list[str]], code: st
     assert find_header(rows, KNOWN) == code
 
 
+def test_a_title_above_an_unknown_column_is_none_of_its_heading() -> None:
+    rows = [["虚构登记表", "2026年", ""], ["案件编号", "姓名", "备注"]]
+    assert columns_of(*rows) == (["AJBH", "XM", "?备注"], 2)
+
+
+def test_a_group_tells_unknown_columns_of_one_heading_apart() -> None:
+    rows = [["案件", "失踪人", "", "报案人", ""], ["编号", "姓名", "备注", "姓名", "备注"]]
+    assert columns_of(*rows) == (["AJBH", "XM", "?备注", "BARXM", "?报案人备注"], 2)
+
+
 def test_columns_of_one_unknown_heading_are_kept_apart() -> None:
     found = find_header([["AJBH", "备注", "备注", ""]], KNOWN)
     assert isinstance(found, Header)

@@ -115,6 +115,9 @@ def test_codes_may_be_written_in_words() -> None:
         ("NL", "200", "AGE_NOT_READ"),
         ("SZYY", "原因不明", "EVENT_KIND_UNKNOWN"),
         ("GMSFHM", "4.40308E+17", "RESIDENT_ID_ROUNDED"),
+        ("GMSFHM", "４.40308e＋17", "RESIDENT_ID_ROUNDED"),
+        ("ZJHM", "4.40308E+17", "NUMBER_ROUNDED"),
+        ("LXDH", "1.39E+10", "NUMBER_ROUNDED"),
     ],
 )
 def test_a_cell_that_no_field_can_take_is_kept_and_comes_back(column: str, cell: str, code: str) -> None:

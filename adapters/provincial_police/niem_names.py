@@ -38,7 +38,6 @@ _PATTERN: Final = re.compile(
 )
 _OF_PATH: Final = {path: family for family, path in _FAMILIES}
 
-WRITTEN_VERSION: Final = "6.0"
 _MODEL: Final = "https://docs.oasis-open.org/niemopen/ns/model"
 ROOT_FAMILY: Final = "cx"
 ROOT_NAME: Final = "MissingPersonMessage"

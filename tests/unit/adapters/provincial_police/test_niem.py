@@ -93,6 +93,7 @@ def test_the_shipped_alert_tells_of_two_children_and_never_of_the_subject() -> N
         )
         assert [section for section, data in split(record).items() if b"SUBJECT" in data] == ["provenance"]
         assert record.status == case_pb2.CASE_STATUS_OPEN
+        assert record.provenance.source_format_version == "3.0, 4.0"
         assert record.event_place.text == "虚构路0号, 样例县"
         assert record.contacts[0].email == "alert@synthetic.example"
     assert codes(found) == [

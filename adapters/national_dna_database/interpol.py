@@ -158,8 +158,10 @@ def _results(fields: Fields, reply: _Reply, limits: Limits, issues: IssueList) -
         candidates = children(listed, "TransactionCandidate")
         # Without a count, those that are listed are all; a result without any may list an empty one.
         total = _count(stated, 0 if code == _NO_HIT else len(candidates))
-        if total is None or len(candidates) > limits.records:
-            issues.reject_record("COUNT_INVALID", locator, "the number of candidates is none, or beyond a limit")
+        if len(candidates) > limits.records:
+            issues.reject_file("TOO_MANY_RECORDS", locator, f"more than {limits.records} candidates")
+        elif total is None:
+            issues.reject_record("COUNT_INVALID", locator, "the number of candidates is none")
         elif code not in {_HIT, _NO_HIT}:
             issues.reject_record("RESULT_UNKNOWN", locator, "the result is neither a hit nor none")
         elif (code == _HIT) != (total > 0):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters.base import Issue, Severity
+from adapters.base import Issue, IssueList, Limits, Severity
 from adapters.contract import AdapterContract, Subject, not_carried, round_trip, thinned
 from adapters.contract.hostile import hostile_files
 from adapters.contract.tables import formulas
 from adapters.record_json import ADAPTER as RECORD_JSON
-from adapters.spreadsheet import MEDIA_TYPE, write_sheet
+from adapters.spreadsheet import MEDIA_TYPE, read_sheets, write_sheet
 from caseexchange.records.v1 import case_pb2
 from tests.support.badadapters import ADAPTERS
 
@@ -129,3 +131,15 @@ def test_hostile_files_are_small_and_each_has_its_name() -> None:
     files = list(hostile_files("canary", 1))
     assert len({name for name, _ in files}) == len(files)
     assert sum(len(content) for _, content in files) < 64 << 20
+
+
+def test_the_bombs_are_bombs() -> None:
+    files = dict(hostile_files("canary", 1))
+    codes = {}
+    for name in ("workbook bomb", "workbook bomb that lies", "workbook bomb of one part many times"):
+        issues = IssueList()
+        assert [row for sheet in read_sheets(files[name], Limits(), issues) for row in sheet.rows] == []
+        codes[name] = [issue.code for issue in issues.items]
+    # What unpacks to more than it says is an archive that is damaged; it is noticed while it is unpacked.
+    assert list(codes.values()) == [["XLSX_UNPACKS_TOO_LARGE"], ["XLSX_MALFORMED"], ["XLSX_UNPACKS_TOO_LARGE"]]
+    assert gzip.GzipFile(fileobj=io.BytesIO(files["gzip bomb"])).seek(1 << 40) == 1 << 30

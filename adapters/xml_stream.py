@@ -65,7 +65,7 @@ class XmlStream:
         self._refused = False
 
     def children(self, seen: Callable[[bytes], object] = len) -> Iterator[etree._Element]:
-        """The children of the root, in order; each is whole when it comes, and emptied when the next one is asked for.
+        """The children of the root, in order; each is whole when it comes, until the next one is asked for.
 
         A document that is refused ends them early, with the reason among the issues. Codes: FILE_TOO_LARGE,
         XML_ENCODING, XML_DTD_REFUSED, XML_TOO_DEEP, XML_RECORD_TOO_LARGE, XML_TOO_MANY_NAMES, XML_MALFORMED.
@@ -90,7 +90,9 @@ class XmlStream:
             if self._refused:
                 return
             self.root = self._parser.close()
-            for child in (*self._ended(), *self._others()):
+            for child in self._ended():
+                yield from self._checked(child)
+            for child in self._others():
                 yield from self._checked(child)
         except etree.XMLSyntaxError as error:
             # The library's own message may quote the text that it choked on.
@@ -100,20 +102,19 @@ class XmlStream:
                 self._refuse("XML_MALFORMED", f"line {error.lineno or 1}", "not well-formed XML")
 
     def _ended(self) -> Iterator[etree._Element]:
-        """The children of the root up to the last record that has ended, each emptied after it was told."""
+        """The children of the root up to the last record that has ended; each is emptied after it was told."""
         for event, element in self._parser.read_events():
             parent: etree._Element | None = element.getparent()  # type: ignore[union-attr] # events of elements only
             if event == "start" or parent is None or parent.getparent() is not None:
                 continue
             self.root = parent
             while (child := parent[0]) is not element:
-                # A record that was told before is empty by now.
                 if local_name(child) != self._record:
                     yield child
                 if child.getparent() is parent:
                     parent.remove(child)
             yield element
-            # Its tail stays: the parser may be writing it.
+            # Emptied at once, so that the next one finds its memory warm; its tail stays, the parser may be writing it.
             element.clear(keep_tail=True)  # type: ignore[call-arg] # the stubs know it without
 
     def _others(self) -> list[etree._Element]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,19 @@ def test_a_packed_file_is_of_no_format_and_is_not_unpacked(name: str, tmp_path: 
 def test_a_file_that_is_larger_than_one_that_is_read_whole_is_inspected(large: Path) -> None:
     facts = json.loads(run("inspect", "--json", large, expect=0).stdout)
     assert (facts["format"], facts["records"]) == ("codis-cmf", {"StrProfile": 5_000})
+
+
+def test_the_memory_of_a_stream_does_not_hold_the_file(large: Path, tmp_path: Path) -> None:
+    peaks = []
+    for path in (cmf(tmp_path / "small.xml", [COMMENT + LOCUS]), large):
+        with (tmp_path / "out").open("wb") as out:
+            child = subprocess.Popen([str(COMMAND), "inspect", str(path)], stdout=out)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        peaks.append(usage.ru_maxrss * 1024)
+    small, whole = peaks
+    assert whole - small < large.stat().st_size / 4
 
 
 def test_of_many_issues_the_first_are_listed_and_the_others_counted(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
-	PYTHONPATH=. $(RUN)/python bench/gigabyte.py
+	PYTHONPATH=. $(RUN)/python bench/formats.py
 
 arch: $(STAMP) ## check the import contracts alone
 	$(RUN)/lint-imports

@@ -209,6 +209,14 @@ class AdapterContract:
         for kind in set(RECORD_TYPES) - subject.adapter.encodes:
             assert refused(subject.adapter.encode([RECORD_TYPES[kind]()], Limits()).issues)
 
+    def test_one_that_only_reads_refuses_to_write_even_what_it_read(self, subject: Subject) -> None:
+        """For an adapter that encodes nothing: nobody takes an empty file for a written one."""
+        if not subject.adapter.encodes:
+            for records in ([item.record for item in subject.read().records], []):
+                written = subject.adapter.encode(records, Limits())
+                assert [issue.severity for issue in written.issues] == [Severity.REJECT_FILE]
+                assert (written.content, dict(written.attachments)) == (b"", {})
+
     def test_what_it_refuses_to_write_is_told_by_its_place(self, subject: Subject) -> None:
         """So that whoever counts what was written counts right."""
         for kind in subject.adapter.encodes:

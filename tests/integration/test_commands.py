@@ -116,8 +116,9 @@ def test_publish_status_and_a_second_run(pki: SamplePki, tmp_path: Path) -> None
 def test_a_broker_that_is_away_is_one_line_and_keeps_the_record(pki: SamplePki, tmp_path: Path) -> None:
     path = profile(pki, tmp_path, "localhost:1", more=gateway_of(tmp_path))
     done = run("publish", "--profile", path, INPUT / "rescued-children.csv", expect=1)
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("case-exchange: CONNECTION_FAILED")
+    issue, line = done.stderr.splitlines()
+    assert issue.startswith("warn: RESIDENT_ID_AREA at row 2")
+    assert line.startswith("case-exchange: CONNECTION_FAILED")
     broker = BrokerProcess(pki, tmp_path)
     broker.start()
     try:

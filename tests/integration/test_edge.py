@@ -198,7 +198,7 @@ async def test_what_may_be_accepted_later_stays_in_the_spool(exchange: Exchange,
 async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: Path) -> None:
     profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
     async with open_edge(profile) as edge:
-        outbound = Outbound(edge, profile.gateway, routes, Limits(bytes=100_000))
+        outbound = Outbound(edge, profile.gateway, routes, Limits(bytes=100_000, streamed_bytes=100_000))
         inbox = outbound.inbox
         (inbox / "good.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
         (inbox / "empty.csv").write_bytes(b"")

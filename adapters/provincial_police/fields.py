@@ -129,7 +129,8 @@ def read_resident_id(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 def _other_document(record: case_pb2.CaseRecord) -> common_pb2.IdDocument:
     for item in record.documents:
-        if item.type.system == DOCUMENT and item.type.value != DRIVING_LICENCE:
+        # A whole licence is that of the column JSZH; ZJLX may name one, too, and ZJHM then has its number.
+        if item.type.system == DOCUMENT and not (item.type.value == DRIVING_LICENCE and item.number):
             return item
     return record.documents.add(type=common_pb2.Code(system=DOCUMENT))
 

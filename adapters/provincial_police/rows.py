@@ -25,7 +25,7 @@ from adapters.provincial_police.columns import (
 from adapters.provincial_police.dates import read_date
 from adapters.provincial_police.resident_id import ROUNDED, is_float, resident_id_doubts
 from adapters.provincial_police.text import cleaned, code_text, narrow, parts_of, unguard_formula
-from adapters.validate import MAX_PHOTO_BYTES, validate
+from adapters.validate import MAX_PHOTO_BYTES, MAX_PHOTOS, validate
 from caseexchange.records.v1 import case_pb2, dna_pb2
 
 if TYPE_CHECKING:
@@ -223,6 +223,9 @@ class RowReader:
     def _add_photos(self, record: case_pb2.CaseRecord, cell: str, locator: str) -> None:
         where = f"{locator}, column {PHOTO}"
         for name in parts_of(cell):
+            if len(record.photos) > MAX_PHOTOS:
+                # The record is refused; a cell may name one photo ten thousand times.
+                return
             content = self._table.attachments.get(name)
             if content is None:
                 self._issues.warn("PHOTO_MISSING", where, "the photo did not come with the file")

@@ -106,6 +106,19 @@ def test_codes_may_be_written_in_words() -> None:
     assert (record.documents[0].type.system, record.documents[0].number) == ("GB 11643", "X")
 
 
+@pytest.mark.parametrize("licence", [{}, {"JSZH": "SYN-L-1"}], ids=["alone", "beside another"])
+@pytest.mark.parametrize("first", ["ZJLX", "ZJHM", "JSZH"])
+def test_a_driving_licence_in_the_columns_of_other_documents_keeps_its_number(
+    licence: dict[str, str], first: str
+) -> None:
+    cells = {"ZJLX": "335", "ZJHM": "SYN-L-2", **licence}
+    ordered = {name: cells[name] for name in sorted(cells, key=lambda name: name != first)}
+    documents = only_case(table({"AJBH": "SYN-1", "AJLB": "2", **ordered})).documents
+    assert sorted((item.type.value, item.number) for item in documents) == [
+        ("335", number) for number in sorted([*licence.values(), "SYN-L-2"])
+    ]
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "code"),
     [

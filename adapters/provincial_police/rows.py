@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapters.base import DecodedRecord, Issue, IssueList, provenance
 from adapters.photos import media_type_of, photo_name
 from adapters.provincial_police.codes import DOCUMENT, RESIDENT_CARD, RESIDENT_ID, ROLE_OF, Doubt, code_in
-from adapters.provincial_police.column import date_doubt
 from adapters.provincial_police.columns import (
     BARCODE,
     BY_NAME,
@@ -214,8 +213,8 @@ class RowReader:
         if COLLECTED in outside:
             found = read_date(outside[COLLECTED])
             sample.collected.CopyFrom(found.date)
-            if (doubt := date_doubt(found)) is not None:
-                self._warn(locator, COLLECTED, doubt)
+            if found.doubt is not None:
+                self._warn(locator, COLLECTED, found.doubt)
         sample.provenance.MergeFrom(self._table.source)
         sample.provenance.source_record_id = record.local_id
         return sample

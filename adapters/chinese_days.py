@@ -31,9 +31,13 @@ _SHORT_YEAR: Final = re.compile(
 )
 _OVER: Final = re.compile(
     r"[的]?(?:年?初|年?底|年?末|年中|上半年|下半年|月初|月中|月底|月末|上旬|中旬|下旬|[春夏秋冬](?:天|季)?|暑假|寒假|期?间"
-    r"|清?早上?|早晨|上午|中午|下午|晚上?|傍晚|夜里?|半夜|凌晨|[0-9]{1,2}(?:时|点|:)(?:[0-9]{1,2}分?)?半?|钟|许|多|几)+"
+    r"|清?早上?|早晨|上午|中午|下午|晚上?|傍晚|夜里?|半夜|凌晨"
+    r"|[0-9]{1,2}(?:时|点|:)(?:[0-9]{1,2}分?(?![0-9时点:]))?半?|钟|许|多|几)++"
 )
-"""What may stand behind a date, and has no place in one: parts of a year, a month, a day."""
+"""What may stand behind a date, and has no place in one: parts of a year, a month, a day.
+
+Read one way only, without a second try: digits that may be of this hour or of the next would double the tries.
+"""
 _YEARS: Final = (1900, 2100)
 _LEAP_YEAR: Final = 2000
 _LUNAR_DAYS: Final = 30

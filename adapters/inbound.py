@@ -98,7 +98,7 @@ class Inbound:
         encoded = writer.encode([record], self._limits)
         codes = sorted({issue.code for issue in encoded.issues})
         unsafe = not all(map(is_file_name, encoded.attachments))
-        if unsafe or any(issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD} for issue in encoded.issues):
+        if unsafe or any(issue.refuses for issue in encoded.issues):
             # The agency's own format cannot hold this one; nothing of it may be lost for that.
             writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():

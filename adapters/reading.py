@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MAX_ISSUES: Final = 1_000
 """Issues of one file that are kept in full; of the rest, only how many there were of each code."""
 _PIECE: Final = 1 << 20
-_ORDINARY: Final = frozenset({Severity.WARN, Severity.INFO})
 
 
 class Further(NamedTuple):
@@ -59,7 +58,7 @@ class IssueLog:
     def add(self, issue: Issue) -> None:
         """Take note of an issue."""
         self.rejected |= issue.severity is Severity.REJECT_FILE
-        self.refused |= issue.severity not in _ORDINARY
+        self.refused |= issue.refuses
         if len(self.kept) < MAX_ISSUES or issue.severity is Severity.REJECT_FILE:
             self.kept.append(issue)
         else:

@@ -24,6 +24,7 @@ from adapters.base import (
     Source,
     kind_of,
 )
+from adapters.hardened_json import parse_json
 from adapters.validate import validate
 
 if TYPE_CHECKING:
@@ -70,14 +71,10 @@ class RecordJson:
 
 
 def _items(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
-    if len(content) > limits.bytes:
-        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
+    document = parse_json(content, limits, issues)
+    if issues.items:
         return []
-    try:
-        document = json.loads(content)
-        items = document["records"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        items = None
+    items = document.get("records") if isinstance(document, dict) else None
     if not isinstance(items, list):
         issues.reject_file("JSON_MALFORMED", "file", "not a JSON document with a list of records")
         return []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import Severity
-
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
@@ -24,7 +22,7 @@ _LONG_ENOUGH: Final = 6
 
 def refused(issues: Iterable[Issue]) -> bool:
     """Whether a record or the file was refused."""
-    return any(issue.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD} for issue in issues)
+    return any(issue.refuses for issue in issues)
 
 
 def check_issue(issue: Issue) -> None:

@@ -1,62 +1,24 @@
-"""JSON from strangers: bounded before it is parsed, read field by field, and what nobody asked for stays.
+"""JSON from strangers, read field by field: what nobody asked for stays.
 
 A number is a number or the text of one; ``null`` is nothing, wherever it stands, and so is an object that is not there.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any, Final
+
+from adapters.hardened_json import children, depth, finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adapters.base import IssueList, Limits
+    from adapters.base import IssueList
 
-_VALUES: Final = 4_000_000
-"""How many brackets and commas may stand in a document: an empty list takes twenty times the room of its text."""
 _MOST: Final = 10**9
 _DEEPEST: Final = 16
 _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
-
-
-def parse_json(content: bytes, limits: Limits, issues: IssueList) -> Any:
-    """A document's value, or None, with the reason among the issues.
-
-    Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_MALFORMED, JSON_TOO_DEEP.
-    """
-    if len(content) > limits.bytes:
-        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
-        return None
-    try:
-        text = content.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError:
-        issues.reject_file("JSON_ENCODING", "file", "not UTF-8")
-        return None
-    if sum(map(text.count, "[{,")) > _VALUES:
-        issues.reject_file("JSON_TOO_MANY_VALUES", "file", f"more than {_VALUES} values")
-        return None
-    try:
-        found = json.loads(text, object_pairs_hook=_object, parse_constant=_number, parse_float=_number)
-    except (ValueError, RecursionError):
-        issues.reject_file("JSON_MALFORMED", "file", "not JSON, or an object that names a field twice")
-        return None
-    if depth(found) > limits.depth:
-        issues.reject_file("JSON_TOO_DEEP", "file", f"nested deeper than {limits.depth}")
-        return None
-    return found
-
-
-def depth(value: Any) -> int:
-    """How deep lists and objects are nested."""
-    deepest, level = 0, [value]
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        deepest += 1
-        level = [child for item in level for child in _children(item)]
-    return deepest
 
 
 def longest(value: Any) -> int:
@@ -68,7 +30,7 @@ def longest(value: Any) -> int:
             most = max(most, len(item))
         elif isinstance(item, dict):
             most = max(most, *(len(name) for name in item), 0)
-        left.extend(_children(item))
+        left.extend(children(item))
     return most
 
 
@@ -160,7 +122,7 @@ def put(root: dict[str, Any], pointer: str, text: str) -> bool:
     """Put back what ``Tree.rest`` told; whether there was room. Never within a list: its items may be others."""
     *parents, name = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]] or [""]
     try:
-        value = json.loads(text, parse_constant=_number, parse_float=_number)
+        value = json.loads(text, parse_constant=finite, parse_float=finite)
     except (ValueError, RecursionError):
         return False
     if depth(value) > _DEEPEST or len(parents) > _DEEPEST:
@@ -185,23 +147,3 @@ def _rest(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
     elif value not in (None, "", []):
         text = json.dumps(value, ensure_ascii=False)
         yield pointer.encode(errors="ignore").decode(), text.encode(errors="ignore").decode()
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _number(text: str) -> float:
-    found = float(text)
-    if not math.isfinite(found):
-        raise ValueError
-    return found

@@ -10,7 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
-from adapters.ngo.json_tree import longest, parse_json
+from adapters.hardened_json import parse_json
+from adapters.ngo.json_tree import longest
 from adapters.ngo.namus_input import case_of
 from adapters.ngo.namus_output import NAME, written_case
 from adapters.validate import validate

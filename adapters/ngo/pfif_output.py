@@ -8,6 +8,7 @@ from adapters.base import populated
 from adapters.hardened_xml import add, new_root, serialise, writable
 from adapters.ngo.pfif_fields import NAMESPACE_STEM, NOTE, PERSON, UNMAPPED_NOTE, UNNAMED, WRITTEN, is_time
 from adapters.ngo.pfif_person import LONG_AGO, age_text, case_fields, kept_fields, not_carried, photo_url, sex_text
+from adapters.publicity import for_the_public
 from caseexchange.records.v1 import case_pb2, notice_pb2
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class _Writer:
             # What is not known to be for the public is not shown to it.
             self._issues.reject_record("ACTION_UNKNOWN", locator, "a notice is published, updated or withdrawn")
             return
+        notice = for_the_public(notice, locator, self._issues)
         self._stay_behind(populated(notice) - _CARRIED_NOTICE, locator)
         if any(text.language for text in notice.texts) or any(feature.kind for feature in notice.features):
             not_carried(self._issues, f"{locator}.texts", "the format has one description, without languages and kinds")

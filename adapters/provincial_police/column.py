@@ -19,13 +19,9 @@ from caseexchange.records.v1 import case_pb2, common_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adapters.provincial_police.dates import ReadDate
-
     Read: TypeAlias = Callable[[case_pb2.CaseRecord, str], Doubt | None]
     Write: TypeAlias = Callable[[case_pb2.CaseRecord], str]
 
-DATE_NOT_READ: Final = Doubt("DATE_NOT_READ", "not a date that can be read; its text is kept")
-DATE_SERIAL: Final = Doubt("DATE_SERIAL", "a spreadsheet's number of a day was read as the date")
 DIVISION_UNKNOWN: Final = Doubt("DIVISION_UNKNOWN", "no revision of GB/T 2260 from 1980 to 2019 has this code")
 ORGAN_UNKNOWN: Final = Doubt("ORGAN_UNKNOWN", "not an organ's code of GA/T 380: 12 digits, the first 6 a division")
 NAME_DOT: Final = Doubt(
@@ -87,16 +83,9 @@ def date(name: str, label: str, english: str, field: str, *also: str) -> Column:
     def read(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
         found = read_date(cell)
         getattr(record, field).CopyFrom(found.date)
-        return date_doubt(found)
+        return found.doubt
 
     return Column(name, label, english, also, read, lambda record: date_text(getattr(record, field)))
-
-
-def date_doubt(found: ReadDate) -> Doubt | None:
-    """What is doubtful about a date as it was read."""
-    if found.date.year:
-        return DATE_SERIAL if found.serial else None
-    return DATE_NOT_READ
 
 
 def place(name: str, label: str, english: str, field: str, *also: str) -> Column:

@@ -1,75 +1,60 @@
-"""Dates of police exports: read as well as they are known, never completed, never converted."""
+"""Dates of police exports: as people write them in Chinese (adapters/chinese_dates.py), and as spreadsheets do."""
 
 from __future__ import annotations
 
 import re
-from datetime import date
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from adapters import chinese_dates
+from adapters.chinese_days import NOT_READ, PARTLY_READ
+from adapters.provincial_police.codes import Doubt
 from adapters.provincial_police.text import narrow
 from adapters.spreadsheet import serial_date
 from caseexchange.records.v1 import common_pb2
 
-_TIME: Final = r"(?:T?[0-9]{1,2}[:：时点][0-9]{0,2}[:：分]?[0-9]{0,2}秒?)?"
-_DATES: Final = (
-    re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:[0-9]{4}|[0-9]{6})?"),
-    re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})" + _TIME),
-    re.compile(r"([0-9]{4})年([0-9]{1,2})月([0-9]{1,2})[日号]" + _TIME),
-    re.compile(r"([0-9]{4})([0-9]{2})"),
-    re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})"),
-    re.compile(r"([0-9]{4})年([0-9]{1,2})月"),
-    re.compile(r"([0-9]{4})年?"),
-)
+_STAMP: Final = re.compile(r"([0-9]{8})[0-9]{4}(?:[0-9]{2})?")
+"""A date and a time without anything between."""
 _SERIAL: Final = re.compile(r"([1-7][0-9]{4})(?:\.[0-9]+)?")
-_APPROXIMATE: Final = ("约", "左右", "前后")
-_LUNAR: Final = ("农历", "阴历")
+_DOUBTS: Final = {code: Doubt(code, message) for code, message in chinese_dates.MESSAGES.items()}
+_SERIAL_READ: Final = Doubt("DATE_SERIAL", "a spreadsheet's number of a day was read as the date")
 _REMEMBERED: Final = 4096
 """Dates that were read last: a file has few, and they come again."""
 
 
 class ReadDate(NamedTuple):
-    """A date, and whether it was a spreadsheet's serial number. Never changed: it may be given out again."""
+    """A date, and what is doubtful about it. Never changed: it may be given out again."""
 
     date: common_pb2.PartialDate
-    serial: bool
+    doubt: Doubt | None
 
 
 @lru_cache(_REMEMBERED)
 def read_date(text: str) -> ReadDate:
-    """A date as well as it can be read; its text is always kept. Lunar dates are marked.
+    """A date as well as it can be read; its text is always kept. Lunar dates are never converted.
 
-    A number of five digits is the number of a day in a spreadsheet: no date is written so. A time is left in the text.
+    A number of five digits is the number of a day in a spreadsheet: no date is written so. The hour of a whole day is
+    left in the text, without a doubt: a column of times has one in every cell.
     """
-    found = common_pb2.PartialDate(original_text=text)
     plain = narrow(text)
     serial = _SERIAL.fullmatch(plain)
     day = serial_date(int(serial[1])) if serial else None
     if day is not None:
-        found.year, found.month, found.day = day.year, day.month, day.day
+        found = common_pb2.PartialDate(year=day.year, month=day.month, day=day.day, original_text=text)
         found.calendar = common_pb2.CALENDAR_GREGORIAN
-        return ReadDate(found, serial=True)
-    for mark in _APPROXIMATE:
-        if mark in plain:
-            found.approximate = True
-            plain = plain.replace(mark, "")
-    if plain.startswith(_LUNAR):
-        found.calendar = common_pb2.CALENDAR_LUNAR
-        plain = plain[2:]
-    for pattern in _DATES:
-        match = pattern.fullmatch(plain)
-        if match is None:
-            continue
-        numbers = [int(number) for number in match.groups()]
-        if _possible(*numbers, lunar=found.calendar == common_pb2.CALENDAR_LUNAR):
-            found.year, found.month, found.day = (*numbers, 0, 0)[:3]
-            found.calendar = found.calendar or common_pb2.CALENDAR_GREGORIAN
-        break
-    return ReadDate(found, serial=False)
+        return ReadDate(found, _SERIAL_READ)
+    stamp = _STAMP.fullmatch(plain)
+    found, code = chinese_dates.read_date(stamp[1] if stamp else text)
+    found.original_text = text
+    if code == PARTLY_READ and found.day:
+        code = ""
+    elif not code and not (found.year or found.month):
+        code = NOT_READ
+    return ReadDate(found, _DOUBTS.get(code))
 
 
 def date_text(value: common_pb2.PartialDate) -> str:
-    """A date's own text, or its numbers where it has none; both ends of a span, which is not read back as one."""
+    """A date's own text, or its numbers where it has none; of a span, both ends."""
     if value.original_text or not value.year:
         return value.original_text
     if value.HasField("end"):
@@ -80,17 +65,3 @@ def date_text(value: common_pb2.PartialDate) -> str:
     parts = f"{value.year:04}" + (f"{value.month:02}" if value.month else "") + (f"{value.day:02}" if value.day else "")
     lunar = "农历" if value.calendar == common_pb2.CALENDAR_LUNAR else ""
     return lunar + parts + ("左右" if value.approximate else "")
-
-
-def _possible(year: int, month: int = 0, day: int = 0, *, lunar: bool) -> bool:
-    if not 1900 <= year <= 2100 or not 0 <= month <= 12:  # noqa: PLR2004 - a person alive now, and the months
-        return False
-    if not day:
-        return True
-    if lunar:
-        return day <= 30  # noqa: PLR2004 - the longest lunar month
-    try:
-        date(year, month, day)
-    except ValueError:
-        return False
-    return True

@@ -6,9 +6,10 @@ See column.py for what reading and writing promise.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from adapters.base import Severity
+from adapters.measures import Reading, number_text, parse_height, parse_weight
 from adapters.provincial_police.codes import (
     DOCUMENT,
     DRIVING_LICENCE,
@@ -25,10 +26,11 @@ from adapters.provincial_police.resident_id import ROUNDED, is_rounded_id
 from adapters.provincial_police.text import code_text, narrow
 from caseexchange.records.v1 import case_pb2, common_pb2
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SEX_TABLE: Final = "GB/T 2261.1"
 _AGE: Final = re.compile(r"([0-9]{1,3})(?:[-~至到]([0-9]{1,3}))?(?:周?岁)?")
-_HEIGHT: Final = re.compile(r"约?([0-9]{1,3}(?:\.[0-9]{1,2})?)(厘米|cm|公分|米|m)?(?:左右)?")
-_WEIGHT: Final = re.compile(r"约?([0-9]{1,3}(?:\.[0-9]{1,2})?)(公斤|千克|kg|斤)?(?:左右)?")
 
 KIND_UNKNOWN: Final = Doubt(
     "CASE_KIND_UNKNOWN", "the class of case is none of those listed for the column", unread=True
@@ -40,8 +42,6 @@ ZERO_LOST: Final = Doubt("LEADING_ZERO_LOST", "the code's first digit, a nought,
 EVENT_UNKNOWN: Final = Doubt(
     "EVENT_KIND_UNKNOWN", "what happened is none of those listed for the column", unread=True, severity=Severity.INFO
 )
-HEIGHT_NOT_READ: Final = Doubt("HEIGHT_NOT_READ", "not a height in centimetres or metres; its text is kept")
-WEIGHT_NOT_READ: Final = Doubt("WEIGHT_NOT_READ", "not a weight in kilograms or jin; its text is kept")
 
 
 def read_kind(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
@@ -129,7 +129,8 @@ def read_resident_id(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 def _other_document(record: case_pb2.CaseRecord) -> common_pb2.IdDocument:
     for item in record.documents:
-        if item.type.system == DOCUMENT and item.type.value != DRIVING_LICENCE:
+        # A whole licence is that of the column JSZH; ZJLX may name one, too, and ZJHM then has its number.
+        if item.type.system == DOCUMENT and not (item.type.value == DRIVING_LICENCE and item.number):
             return item
     return record.documents.add(type=common_pb2.Code(system=DOCUMENT))
 
@@ -160,35 +161,30 @@ def document_of(record: case_pb2.CaseRecord, system: str, *, licence: bool = Fal
 
 
 def read_height(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
-    """A height in centimetres or metres."""
-    height = record.height
-    height.original_text = cell
-    match = _HEIGHT.fullmatch(narrow(cell).lower())
-    if match is None:
-        return HEIGHT_NOT_READ
-    value = float(match[1])
-    # Metres are told from centimetres by size; nobody is 3 m or 3 cm tall.
-    if 0 < value < 3:  # noqa: PLR2004
-        value = round(value * 100, 2)
-    if not 3 <= value < 300:  # noqa: PLR2004
-        return HEIGHT_NOT_READ
-    height.value, height.unit = value, "cm"
-    return None
+    """A height in any unit that the cell names; a bare number is in centimetres, or in metres."""
+    # The column is in centimetres, and nobody is 1.23 cm tall.
+    return _measured(record.height, cell, parse_height, "cm", "m")
 
 
 def read_weight(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
-    """A weight in kilograms or jin."""
-    weight = record.weight
-    weight.original_text = cell
-    match = _WEIGHT.fullmatch(narrow(cell).lower())
-    if match is None:
-        return WEIGHT_NOT_READ
-    # A jin is half a kilogram.
-    weight.value, weight.unit = float(match[1]) / (2 if match[2] == "斤" else 1), "kg"
-    return None
+    """A weight in any unit that the cell names; a bare number is in kilograms."""
+    return _measured(record.weight, cell, parse_weight, "kg")
+
+
+def _measured(
+    measure: common_pb2.Measure, cell: str, parse: Callable[[str, str], Reading], *units: str
+) -> Doubt | None:
+    """Read a measure; where the cell names no unit, in the first of these in which a person can measure so much."""
+    reading = parse(cell, "")
+    if reading.code.endswith("_UNIT_MISSING"):
+        found = [parse(cell, unit) for unit in units]
+        reading = next((item for item in found if item.read), found[0])
+    measure.CopyFrom(reading.measure)
+    measure.original_text = cell
+    return None if reading.read else Doubt(reading.code, reading.message)
 
 
 def measure_text(value: common_pb2.Measure) -> str:
     """A measure's own text, or its number; both ends of a range, which is not read back as one."""
-    greatest = f"-{value.value_max:g}" if value.value_max else ""
-    return value.original_text or (f"{value.value:g}{greatest}" if value.value else "")
+    greatest = f"-{number_text(value.value_max)}" if value.value_max else ""
+    return value.original_text or (f"{number_text(value.value)}{greatest}" if value.value else "")

@@ -70,7 +70,8 @@ def resident_id_doubts(number: str, birth: common_pb2.PartialDate, sex: common_p
         return
     if not is_area(number[:6]):
         yield AREA
-    if birth.year and birth.calendar == common_pb2.CALENDAR_GREGORIAN and not birth.approximate:
+    vague = birth.approximate or birth.HasField("end")
+    if birth.year and birth.calendar == common_pb2.CALENDAR_GREGORIAN and not vague:
         stated = f"{birth.year:04}" + (f"{birth.month:02}" if birth.month else "")
         if not born.startswith(stated + (f"{birth.day:02}" if birth.day else "")):
             yield BIRTH_DATE

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapters.base import DecodedRecord, Issue, IssueList, provenance
 from adapters.photos import media_type_of, photo_name
 from adapters.provincial_police.codes import DOCUMENT, RESIDENT_CARD, RESIDENT_ID, ROLE_OF, Doubt, code_in
-from adapters.provincial_police.column import date_doubt
 from adapters.provincial_police.columns import (
     BARCODE,
     BY_NAME,
@@ -25,7 +24,7 @@ from adapters.provincial_police.columns import (
 from adapters.provincial_police.dates import read_date
 from adapters.provincial_police.resident_id import ROUNDED, is_float, resident_id_doubts
 from adapters.provincial_police.text import cleaned, code_text, narrow, parts_of, unguard_formula
-from adapters.validate import MAX_PHOTO_BYTES, validate
+from adapters.validate import MAX_PHOTO_BYTES, MAX_PHOTOS, validate
 from caseexchange.records.v1 import case_pb2, dna_pb2
 
 if TYPE_CHECKING:
@@ -214,8 +213,8 @@ class RowReader:
         if COLLECTED in outside:
             found = read_date(outside[COLLECTED])
             sample.collected.CopyFrom(found.date)
-            if (doubt := date_doubt(found)) is not None:
-                self._warn(locator, COLLECTED, doubt)
+            if found.doubt is not None:
+                self._warn(locator, COLLECTED, found.doubt)
         sample.provenance.MergeFrom(self._table.source)
         sample.provenance.source_record_id = record.local_id
         return sample
@@ -223,6 +222,9 @@ class RowReader:
     def _add_photos(self, record: case_pb2.CaseRecord, cell: str, locator: str) -> None:
         where = f"{locator}, column {PHOTO}"
         for name in parts_of(cell):
+            if len(record.photos) > MAX_PHOTOS:
+                # The record is refused; a cell may name one photo ten thousand times.
+                return
             content = self._table.attachments.get(name)
             if content is None:
                 self._issues.warn("PHOTO_MISSING", where, "the photo did not come with the file")

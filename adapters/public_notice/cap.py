@@ -29,6 +29,7 @@ from adapters.public_notice.facts import must_not_be_public
 from adapters.public_notice.history import moment
 from adapters.public_notice.picture import MEDIA_TYPE as PICTURE
 from adapters.public_notice.picture import clean_picture
+from adapters.publicity import for_the_public
 from adapters.validate import validate
 from caseexchange.records.v1 import notice_pb2
 
@@ -142,7 +143,8 @@ def _message(
         return None
     if last.report_to.name or last.report_to.HasField("address"):
         issues.warn("FIELD_NOT_CARRIED", "report_to", "an alert says which office to tell, not whom nor where they sit")
-    return Message(earlier[-1], last, last.notice_id, tuple(earlier[:-1]), _resources(last, attachments, issues))
+    shown = for_the_public(last, f"records[{len(notices) - 1}]", issues)
+    return Message(earlier[-1], shown, last.notice_id, tuple(earlier[:-1]), _resources(last, attachments, issues))
 
 
 def _reference(notice: notice_pb2.PublicNotice, where: str, issues: IssueList) -> Reference | None:

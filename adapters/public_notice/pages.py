@@ -32,15 +32,11 @@ class Shot(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A notice on the board, with its pictures."""
+    """A notice on the board: what it says now, as the public may have it, and its pictures."""
 
     standing: Standing
+    notice: notice_pb2.PublicNotice
     shots: tuple[Shot, ...]
-
-    @property
-    def notice(self) -> notice_pb2.PublicNotice:
-        """What it says now."""
-        return self.standing.current.notice
 
     @property
     def path(self) -> str:

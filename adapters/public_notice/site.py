@@ -17,6 +17,7 @@ from adapters.public_notice.icon import icon
 from adapters.public_notice.pages import Entry, Shot, help_page, list_pages, notice_page
 from adapters.public_notice.picture import MEDIA_TYPE, clean_picture
 from adapters.public_notice.words import WORDS
+from adapters.publicity import for_the_public
 from caseexchange.records.v1 import notice_pb2
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class _Maker:
             name = photo_name(hashlib.sha256(picture.content).digest(), MEDIA_TYPE)
             self.files[f"photos/{name}"] = picture.content
             shots.append(Shot(name, picture.width, picture.height))
-        return Entry(standing, tuple(shots))
+        return Entry(standing, for_the_public(notice, where, self.issues), tuple(shots))
 
     def write_pages(self, entries: list[Entry]) -> None:
         """The pages in both languages."""

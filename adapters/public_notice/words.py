@@ -118,6 +118,8 @@ ZH: Final = Words(
             _F.FEATURE_KIND_BELONGINGS: "衣着和随身物品",
             _F.FEATURE_KIND_SPEECH: "口音和语言",
             _F.FEATURE_KIND_HEALTH: "健康状况",
+            _F.FEATURE_KIND_DENTAL: "牙齿特征",
+            _F.FEATURE_KIND_HABIT: "生活习惯",
             _F.FEATURE_KIND_UNSPECIFIED: "其他特征",
         }
     ),
@@ -202,6 +204,8 @@ EN: Final = Words(
             _F.FEATURE_KIND_BELONGINGS: "Clothes and belongings",
             _F.FEATURE_KIND_SPEECH: "Speech and accent",
             _F.FEATURE_KIND_HEALTH: "Health",
+            _F.FEATURE_KIND_DENTAL: "Teeth",
+            _F.FEATURE_KIND_HABIT: "Habits",
             _F.FEATURE_KIND_UNSPECIFIED: "Other features",
         }
     ),

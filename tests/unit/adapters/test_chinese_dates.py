@@ -151,6 +151,8 @@ def test_what_is_no_certain_date_stays_text_with_a_code(text: str, code: str) ->
         ("1988年冬天", (1988, 0, 0), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年底", (1988, 0, 0), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年1月2日下午3点", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
+        ("1988年1月2日下午3:20", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
+        ("1988年1月2日10点11点", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年1月2日 10:30", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988年1月2日10：30", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
         ("1988-1-2 10:30:00", (1988, 1, 2), GREGORIAN, "DATE_PARTLY_READ"),
@@ -168,6 +170,12 @@ def test_what_a_date_has_no_place_for_is_said_by_a_code(
 def test_a_date_that_is_said_to_be_unknown_has_no_numbers_and_no_code(text: str) -> None:
     date, code = read_date(text)
     assert (numbers(date), date.original_text, code) == ((0, 0, 0), text, "")
+
+
+@pytest.mark.parametrize("piece", ["时11", "时111", "点1分1", "半夜", "早上半年", "年初"])
+def test_a_long_text_of_hours_is_read_in_time_that_grows_with_it(piece: str) -> None:
+    # Two ways to read each piece would take longer than the sun lasts.
+    assert read_date(f"1988年1月2日1{piece * 5000}x").code == "DATE_NOT_READ"
 
 
 _DATES = st.text("0123456789年月日号农历公正腊冬闰初廿十一二三八〇零-/.~、到或约左右 T:()", max_size=24)

@@ -585,6 +585,17 @@ def test_a_public_notice_carries_picture_sex_age_and_place_and_no_name() -> None
     assert "given_name" not in text
 
 
+def test_a_public_notice_leaves_out_a_history_of_mental_illness() -> None:
+    found = notice()
+    found.features.add(kind=common_pb2.FEATURE_KIND_MENTAL, text="SYN-MENTAL")
+    written = ADAPTER.encode([found], LIMITS)
+    assert [issue.locator for issue in written.issues if issue.code == "FEATURE_NOT_PUBLIC"] == [
+        "records[0], features[0]"
+    ]
+    assert b"synthetic appeal" in written.content
+    assert b"SYN-MENTAL" not in written.content
+
+
 def test_a_public_notice_reads_as_pfif_again() -> None:
     child, tip = records(decode(encode(notice()).content))
     assert isinstance(child, case_pb2.CaseRecord)

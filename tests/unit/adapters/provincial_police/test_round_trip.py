@@ -106,6 +106,19 @@ def test_codes_may_be_written_in_words() -> None:
     assert (record.documents[0].type.system, record.documents[0].number) == ("GB 11643", "X")
 
 
+@pytest.mark.parametrize("licence", [{}, {"JSZH": "SYN-L-1"}], ids=["alone", "beside another"])
+@pytest.mark.parametrize("first", ["ZJLX", "ZJHM", "JSZH"])
+def test_a_driving_licence_in_the_columns_of_other_documents_keeps_its_number(
+    licence: dict[str, str], first: str
+) -> None:
+    cells = {"ZJLX": "335", "ZJHM": "SYN-L-2", **licence}
+    ordered = {name: cells[name] for name in sorted(cells, key=lambda name: name != first)}
+    documents = only_case(table({"AJBH": "SYN-1", "AJLB": "2", **ordered})).documents
+    assert sorted((item.type.value, item.number) for item in documents) == [
+        ("335", number) for number in sorted([*licence.values(), "SYN-L-2"])
+    ]
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "code"),
     [
@@ -129,22 +142,34 @@ def test_a_cell_that_no_field_can_take_is_kept_and_comes_back(column: str, cell:
 
 
 @pytest.mark.parametrize(
-    ("column", "cell", "value"),
+    ("column", "cell", "value", "code"),
     [
-        ("SG", "1.23", 123),
-        ("SG", "1.23米", 123),
-        ("SG", "123公分", 123),
-        ("SG", "4'00\"", 0),
-        ("TZ", "30", 30),
-        ("TZ", "60斤", 30),
-        ("TZ", "30公斤左右", 30),
-        ("TZ", "很轻", 0),
+        ("SG", "123", 123, ""),
+        ("SG", "123.0", 123, ""),
+        ("SG", "１２３", 123, ""),
+        ("SG", "1.23", 123, ""),
+        ("SG", "1.23米", 123, ""),
+        ("SG", "1米23", 123, ""),
+        ("SG", "123公分", 123, ""),
+        ("SG", "4'00\"", 121.92, ""),
+        ("SG", "约123厘米", 123, ""),
+        ("SG", "123米", 0, "HEIGHT_IMPLAUSIBLE"),
+        ("SG", "1.23厘米", 0, "HEIGHT_IMPLAUSIBLE"),
+        ("SG", "900", 0, "HEIGHT_IMPLAUSIBLE"),
+        ("SG", "很高", 0, "HEIGHT_NOT_READ"),
+        ("TZ", "30", 30, ""),
+        ("TZ", "60斤", 30, ""),
+        ("TZ", "30公斤左右", 30, ""),
+        ("TZ", "900", 0, "WEIGHT_IMPLAUSIBLE"),
+        ("TZ", "很轻", 0, "WEIGHT_NOT_READ"),
     ],
 )
-def test_measures_have_one_unit_and_keep_their_text(column: str, cell: str, value: float) -> None:
-    record = only_case(table({"AJBH": "SYN-1", "AJLB": "2", column: cell}))
+def test_measures_have_one_unit_and_keep_their_text(column: str, cell: str, value: float, code: str) -> None:
+    content = table({"AJBH": "SYN-1", "AJLB": "2", column: cell})
+    record = only_case(content)
     measure = record.height if column == "SG" else record.weight
     assert (measure.value, measure.original_text) == (value, cell)
+    assert [issue.code for issue in ADAPTER.decode(Source(content), Limits()).issues] == ([code] if code else [])
 
 
 def test_codes_that_a_program_took_for_numbers_with_a_fraction_are_the_codes() -> None:

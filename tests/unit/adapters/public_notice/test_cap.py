@@ -121,6 +121,16 @@ def test_what_the_format_cannot_say_is_refused_by_a_code(records: list[Record], 
     assert (codes(found), found.content if code.endswith("FILE") else b"") == ([code], b"")
 
 
+def test_an_alert_leaves_out_a_history_of_mental_illness() -> None:
+    features = [common_pb2.Feature(kind=common_pb2.FEATURE_KIND_MENTAL, text="SYN-MENTAL")]
+    found = encode(notice(features=features))
+    assert [(issue.code, issue.locator) for issue in found.issues if issue.code != "FIELD_NOT_CARRIED"] == [
+        ("FEATURE_NOT_PUBLIC", "records[0], features[0]")
+    ]
+    assert b"<headline>" in found.content
+    assert b"SYN-MENTAL" not in found.content
+
+
 def test_pictures_lie_beside_the_file_without_their_metadata_and_are_read_from_there() -> None:
     found = encode(notice(photos=[photo(drawing())]))
     ((name, content),) = found.attachments.items()

@@ -71,6 +71,25 @@ def test_a_notice_is_on_the_list_and_on_a_page_of_its_own_in_both_languages() ->
         assert "notices.example/SYN-0001" in one
 
 
+def test_a_history_of_mental_illness_is_on_no_page_alert_or_feed_and_every_other_feature_has_a_heading() -> None:
+    kinds = [kind for kind in common_pb2.FeatureKind.values() if kind]
+    item = notice(features=[common_pb2.Feature(kind=kind, text=f"SYN-FEATURE-{kind}.") for kind in kinds])
+    found = site(filed(item, 0))
+    assert [(issue.code, issue.locator) for issue in found.issues] == [
+        ("FEATURE_NOT_PUBLIC", f"{record_id(0)}, features[{kinds.index(common_pb2.FEATURE_KIND_MENTAL)}]")
+    ]
+    everything = b"".join([*found.files.values(), *(shown.SerializeToString() for shown in found.notices)])
+    for kind in kinds:
+        assert (f"SYN-FEATURE-{kind}.".encode() in everything) is (kind != common_pb2.FEATURE_KIND_MENTAL)
+    for folder, headings, other in (
+        ("zh", ("牙齿特征", "生活习惯"), "其他特征"),
+        ("en", ("Teeth", "Habits"), "Other features"),
+    ):
+        page = found.files[f"{folder}/notice/{slug(item.notice_id)}.html"].decode()
+        assert all(heading in page for heading in headings)
+        assert other not in page
+
+
 def test_the_name_of_whoever_is_to_be_told_is_nowhere() -> None:
     assert not any(b"NEVER-SHOWN" in content for content in site(filed(notice(), 0)).files.values())
 

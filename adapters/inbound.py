@@ -17,7 +17,7 @@ from adapters.base import Limits, Severity
 from adapters.reading import is_file_name
 from adapters.record_json import ADAPTER as RECORD_JSON
 from adapters.registry import adapter
-from adapters.routing import learn
+from adapters.routing import learn_delivered
 from adapters.sections import join
 from adapters.validate import validate
 from broker.client.subscriber import SubscribeOptions
@@ -119,7 +119,9 @@ class Inbound:
         replace_file(self.outbox / f"{stem}{writer.suffix}", encoded.content)
         with spool.transaction():
             spool.add_delivered(body.record_id)
-            learn(record, "", body.case_id, body.record_id, spool)
+            learned = learn_delivered(record, body.case_id, body.record_id, spool)
+        if not learned:
+            _log.warning("a number of the record stands for another case here", record_id=body.record_id)
         _log.info("delivered", record_id=body.record_id, count=1)
 
     def _refuse(self, delivered: Delivered, reason: str, message: str) -> None:

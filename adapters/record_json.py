@@ -85,20 +85,26 @@ def _items(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
 
 
 def _record(item: Any, locator: str, limits: Limits, issues: IssueList) -> DecodedRecord | None:
-    if not isinstance(item, dict) or item.keys() - _KEYS or item.get("kind") not in _KINDS:
+    kind = item.get("kind") if isinstance(item, dict) else None
+    if not isinstance(kind, str) or item.keys() - _KEYS or kind not in _KINDS:
         issues.reject_record("KIND_UNKNOWN", locator, "not an object of a known kind, caseReference and record")
         return None
-    record = RECORD_TYPES[item["kind"]]()
+    record = RECORD_TYPES[kind]()
     reference = item.get("caseReference", "")
     try:
+        # The library fails in ways of its own on halves of characters.
+        json.dumps(item, ensure_ascii=False, allow_nan=False).encode()
         json_format.ParseDict(item.get("record", {}), record, max_recursion_depth=limits.depth)
     except (json_format.ParseError, TypeError, ValueError, RecursionError):
         # The library's message may quote the value that it choked on.
-        issues.reject_record("RECORD_MALFORMED", locator, f"the record is not protobuf JSON of a {item['kind']}")
+        issues.reject_record("RECORD_MALFORMED", locator, f"the record is not protobuf JSON of a {kind}")
+        return None
+    if not isinstance(reference, str):
+        issues.reject_record("REFERENCE_MALFORMED", locator, "the caseReference is not a text")
         return None
     found = [issue._replace(locator=f"{locator}.{issue.locator}") for issue in validate(record)]
     issues.items.extend(found)
-    if found or not isinstance(reference, str):
+    if found:
         return None
     if not record.HasField("provenance"):
         digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).digest()

@@ -36,11 +36,13 @@ def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> 
     if not item.case_reference:
         message = "the record names no case"
         raise InputRefused(message)
-    known = spool.reference(item.case_reference)
+    # The number of a case is the agency's own: what others call by it is another case.
+    of_us = isinstance(item.record, case_pb2.CaseRecord)
+    known = spool.own_reference(item.case_reference) if of_us else spool.reference(item.case_reference)
     return Draft(
         kind=kind,
         stream=route.stream,
-        case_id=spool.case_id(item.case_reference),
+        case_id=spool.case_id(item.case_reference, known),
         recipients=tuple(Recipient(agency, spool.next_sequence(agency)) for agency in route.recipients),
         purpose=route.purpose,
         sections=tuple(SectionDraft(name, section_type(kind), content) for name, content in split(item.record).items()),
@@ -50,14 +52,14 @@ def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> 
 
 
 def supersede(item: DecodedRecord, spool: Spool) -> None:
-    """Let a correction name the record that it corrects: the newest that its case reference stands for.
+    """Let a correction name the record that it corrects: the newest that its case reference stands for, our own first.
 
     Raises:
         InputRefused: no record of that case is known here.
     """
     record = item.record
     if isinstance(record, case_pb2.Correction) and not record.target_record_id:
-        known = spool.reference(item.case_reference)
+        known = spool.own_reference(item.case_reference) or spool.reference(item.case_reference)
         if known is None:
             message = "the correction names no record, and none of its case is known here"
             raise InputRefused(message)
@@ -65,11 +67,22 @@ def supersede(item: DecodedRecord, spool: Spool) -> None:
 
 
 def learn(record: Record, own_reference: str, case_id: str, record_id: str, spool: Spool) -> None:
-    """Remember by which numbers this case will be spoken of: ours, and those within the record."""
+    """Remember by which numbers the case of a record of our own will be spoken of: ours, and those within it."""
     if isinstance(record, case_pb2.Correction):
         return
     for reference in {own_reference, *references_of(record)} - {""}:
-        spool.add_reference(reference, case_id, record_id)
+        spool.add_own_reference(reference, case_id, record_id)
+
+
+def learn_delivered(record: Record, case_id: str, record_id: str, spool: Spool) -> bool:
+    """Remember the numbers within a record of another agency. None of them comes to stand for another case by it.
+
+    Returns:
+        Whether all of them stand for this case.
+    """
+    if isinstance(record, case_pb2.Correction):
+        return True
+    return all(spool.add_reference(item, case_id, record_id) for item in references_of(record) if item)
 
 
 def references_of(record: Record) -> tuple[str, ...]:

@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS sequences (recipient TEXT PRIMARY KEY, last INTEGER N
 CREATE TABLE IF NOT EXISTS case_references (
     reference TEXT PRIMARY KEY, case_id TEXT NOT NULL, record_id TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS own_references (
+    reference TEXT PRIMARY KEY, case_id TEXT NOT NULL, record_id TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (record_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _SECRET_BYTES: Final = 32
@@ -51,7 +54,7 @@ class Outgoing(NamedTuple):
 
 
 class CaseReference(NamedTuple):
-    """What one of the agency's own numbers stands for in the exchange: a case, and the record that told of it."""
+    """What a number stands for in the exchange: a case, and the record that told of it."""
 
     case_id: str
     record_id: str
@@ -155,13 +158,12 @@ class Spool:
 
     # --- cases ---
 
-    def case_id(self, reference: str) -> str:
-        """The case that one of our own numbers stands for.
+    def case_id(self, reference: str, known: CaseReference | None) -> str:
+        """The case that a number stands for, if it is ``known``.
 
         A number that no record has told of gets an opaque UUID: a keyed digest, so that it is the same every time and
         nobody without this spool's secret can guess the number from it (design decision 10).
         """
-        known = self.reference(reference)
         if known is not None:
             return known.case_id
         digest = hmac.digest(self._secret, reference.encode(), hashlib.sha256)
@@ -169,14 +171,35 @@ class Spool:
         return str(UUID(int=number))
 
     def reference(self, reference: str) -> CaseReference | None:
-        """What one of our numbers stands for, if a record has told of it."""
+        """What a number stands for, if a record has told of it: the newest of its case, whoever published it."""
         row = self._one("SELECT case_id, record_id FROM case_references WHERE reference = ?", reference)
         return None if row is None else CaseReference(*row)
 
-    def add_reference(self, reference: str, case_id: str, record_id: str) -> None:
-        """Remember what a number stands for. The newest record that tells of it counts."""
+    def own_reference(self, reference: str) -> CaseReference | None:
+        """What a number stands for, if a record of our own has told of it: the newest of those."""
+        row = self._one("SELECT case_id, record_id FROM own_references WHERE reference = ?", reference)
+        return None if row is None else CaseReference(*row)
+
+    def add_own_reference(self, reference: str, case_id: str, record_id: str) -> None:
+        """Remember what a number stands for by a record of our own, whatever stood there."""
         with self._locked():
-            self._connection.execute("REPLACE INTO case_references VALUES (?, ?, ?)", (reference, case_id, record_id))
+            row = (reference, case_id, record_id)
+            self._connection.execute("REPLACE INTO own_references VALUES (?, ?, ?)", row)
+            self._connection.execute("REPLACE INTO case_references VALUES (?, ?, ?)", row)
+
+    def add_reference(self, reference: str, case_id: str, record_id: str) -> bool:
+        """Remember what a number stands for by a record of another agency: never another case than it stands for.
+
+        Returns:
+            Whether it stands for this case.
+        """
+        with self._locked():
+            changed = self._connection.execute(
+                "INSERT INTO case_references VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET record_id = excluded.record_id"
+                " WHERE case_id = excluded.case_id",
+                (reference, case_id, record_id),
+            ).rowcount
+        return changed == 1
 
     # --- from the exchange to the agency ---
 

@@ -74,21 +74,21 @@ def test_a_receipt_takes_the_record_out(spool: Spool) -> None:
 
 
 def test_a_case_id_is_opaque_stable_and_this_spools_own(spool: Spool, path: Path, tmp_path: Path) -> None:
-    case_id = spool.case_id("SYN-1")
+    case_id = spool.case_id("SYN-1", None)
     assert is_uuid(case_id)
-    assert case_id != spool.case_id("SYN-2")
+    assert case_id != spool.case_id("SYN-2", None)
     reopened = again(spool, path)
-    assert reopened.case_id("SYN-1") == case_id
+    assert reopened.case_id("SYN-1", None) == case_id
     reopened.close()
     other = Spool(tmp_path / "other" / "spool.db")
-    assert other.case_id("SYN-1") != case_id
+    assert other.case_id("SYN-1", None) != case_id
     other.close()
 
 
 def test_a_number_that_a_record_told_of_stands_for_its_case(spool: Spool) -> None:
     spool.add_reference("SYN-BLD-1", "case", "record")
     assert spool.reference("SYN-BLD-1") == CaseReference("case", "record")
-    assert spool.case_id("SYN-BLD-1") == "case"
+    assert spool.case_id("SYN-BLD-1", spool.reference("SYN-BLD-1")) == "case"
     assert spool.reference("unknown") is None
 
 

@@ -88,9 +88,9 @@ class Inbound:
         if codes and not verified.withheld_sections:
             self._refuse(delivered, "RECORD_INVALID", ",".join(codes))
             return
-        self._store(verified, record)
+        self._store(verified, record, delivered.accepted_at_ms)
 
-    def _store(self, verified: VerifiedRecord, record: Record) -> None:
+    def _store(self, verified: VerifiedRecord, record: Record, accepted_at_ms: int) -> None:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
@@ -111,6 +111,7 @@ class Inbound:
             "publisher": body.publisher,
             "in_reply_to": body.in_reply_to,
             "supersedes": body.supersedes,
+            "accepted_at_ms": accepted_at_ms,
             "withheld_sections": list(verified.withheld_sections),
             "not_carried": codes,
         }

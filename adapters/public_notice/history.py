@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from adapters.base import Record
 
 _WITHDRAWN: Final = frozenset({case_pb2.CORRECTION_KIND_WITHDRAW, case_pb2.CORRECTION_KIND_ERASE})
+_SHOWING: Final = frozenset({notice_pb2.NOTICE_ACTION_PUBLISH, notice_pb2.NOTICE_ACTION_UPDATE})
 _UUID_VERSION: Final = 7
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_LATEST: Final = datetime(9999, 12, 31, tzinfo=UTC)
+"""Later times count as this one: the calendar ends here, in every zone. An id or a field can hold what it likes."""
+_LATEST_MS: Final = int(_LATEST.timestamp() * 1000)
 
 
 class Filed(NamedTuple):
@@ -40,6 +44,8 @@ class Filed(NamedTuple):
     case_id: str = ""
     publisher: str = ""
     in_reply_to: str = ""
+    accepted_at_ms: int = 0
+    """When the exchange accepted it. 0 where that was not kept: by an earlier release, so it came before the others."""
 
 
 class Version(NamedTuple):
@@ -86,9 +92,16 @@ def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] =
     ordered = sorted(filed, key=lambda item: item.record_id)
     issues = IssueList()
     notices: dict[str, Standing] = {}
-    struck = _struck(ordered)
+    struck, owners = _struck(ordered), _owners(ordered)
     for item in ordered:
-        if isinstance(item.record, notice_pb2.PublicNotice):
+        if not isinstance(item.record, notice_pb2.PublicNotice):
+            continue
+        number, shows = item.record.notice_id, item.record.action in _SHOWING
+        if shows and owners.get(number, item.publisher) != item.publisher:
+            issues.reject_record(
+                "NOTICE_OF_ANOTHER", item.record_id, "another agency published a notice of this number"
+            )
+        else:
             _take(item, item.record, notices, struck, issues)
     shown: list[Standing] = []
     gone: list[Standing] = []
@@ -97,7 +110,7 @@ def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] =
         _settle(standing, now)
         if standing.end is not None:
             gone.append(standing)
-        elif standing.cases & doubtful_cases:
+        elif standing.versions and standing.cases & doubtful_cases:
             issues.warn("NOTICE_IN_DOUBT", standing.current.record_id, "a record of its case cannot be read")
         elif standing.versions:
             shown.append(standing)
@@ -109,7 +122,7 @@ def sent_at(record_id: str) -> datetime:
     number = UUID(record_id)
     if number.version != _UUID_VERSION:
         return _EPOCH
-    return datetime.fromtimestamp((number.int >> 80) // 1000, UTC)
+    return datetime.fromtimestamp(min(number.int >> 80, _LATEST_MS) // 1000, UTC)
 
 
 def moment(time: Timestamp) -> datetime | None:
@@ -117,7 +130,7 @@ def moment(time: Timestamp) -> datetime | None:
     if not time.seconds and not time.nanos:
         return None
     try:
-        return time.ToDatetime(UTC).replace(microsecond=0)
+        return min(time.ToDatetime(UTC).replace(microsecond=0), _LATEST)
     except (ValueError, OverflowError):
         return None
 
@@ -133,6 +146,19 @@ def _struck(ordered: Iterable[Filed]) -> Mapping[str, tuple[End, bool]]:
     return found
 
 
+def _owners(ordered: Iterable[Filed]) -> Mapping[str, str]:
+    """By notice number: the agency whose notice of it the exchange accepted first.
+
+    Not by record ids: whoever makes one can put any time into it.
+    """
+    found: dict[str, str] = {}
+    for item in sorted(ordered, key=lambda item: item.accepted_at_ms):
+        notice = item.record
+        if isinstance(notice, notice_pb2.PublicNotice) and notice.action in _SHOWING and item.publisher:
+            found.setdefault(notice.notice_id, item.publisher)
+    return found
+
+
 def _take(
     item: Filed,
     notice: notice_pb2.PublicNotice,
@@ -145,12 +171,9 @@ def _take(
         if known is not None and known.end is None:
             known.end = End(item.record_id, sent_at(item.record_id))
         return
-    if notice.action not in {notice_pb2.NOTICE_ACTION_PUBLISH, notice_pb2.NOTICE_ACTION_UPDATE}:
+    if notice.action not in _SHOWING:
         # What is not known to be for the public is not shown to it.
         issues.reject_record("ACTION_UNKNOWN", item.record_id, "a notice is published, updated or withdrawn")
-        return
-    if known is not None and known.publisher != item.publisher:
-        issues.reject_record("NOTICE_OF_ANOTHER", item.record_id, "another agency published a notice of this number")
         return
     if known is not None and known.end is not None:
         if notice.action == notice_pb2.NOTICE_ACTION_UPDATE:

@@ -63,6 +63,7 @@ class _Routing(NamedTuple):
     case_id: str
     publisher: str
     in_reply_to: str
+    accepted_at_ms: int
 
 
 def _read(path: Path, kind: str, limits: Limits, issues: IssueList) -> Record | None:
@@ -89,5 +90,7 @@ def _routing(path: Path, record_id: str, issues: IssueList) -> _Routing:
     except (OSError, ValueError, RecursionError):
         issues.warn("ROUTING_UNKNOWN", record_id, "the file beside it that names its case is missing or broken")
     known = facts if isinstance(facts, dict) else {}
-    values = (known.get(name) for name in _Routing._fields)
-    return _Routing(*(value if isinstance(value, str) else "" for value in values))
+    names = ("case_id", "publisher", "in_reply_to")
+    case_id, publisher, in_reply_to = (value if isinstance(value := known.get(name), str) else "" for name in names)
+    accepted = known.get("accepted_at_ms")
+    return _Routing(case_id, publisher, in_reply_to, accepted if isinstance(accepted, int) else 0)

@@ -93,7 +93,7 @@ def closure() -> case_pb2.Closure:
     return case_pb2.Closure(outcome=case_pb2.OUTCOME_REUNITED, local_id="SYN-1")
 
 
-def filed(record: Record, number: int, case_id: str = "case-1", **routing: str) -> Filed:
+def filed(record: Record, number: int, case_id: str = "case-1", **routing: Any) -> Filed:
     return Filed(record, record_id(number), case_id, **{"publisher": MINISTRY, **routing})
 
 
@@ -102,6 +102,11 @@ def file_into(outbox: Path, *items: Filed) -> None:
     outbox.mkdir(exist_ok=True, parents=True)
     for item in items:
         stem = f"{kind_of(item.record)}-{item.record_id}"
-        facts = {"case_id": item.case_id, "publisher": item.publisher, "in_reply_to": item.in_reply_to}
+        facts = {
+            "case_id": item.case_id,
+            "publisher": item.publisher,
+            "in_reply_to": item.in_reply_to,
+            "accepted_at_ms": item.accepted_at_ms,
+        }
         (outbox / f"{stem}.about.json").write_text(json.dumps(facts))
         (outbox / f"{stem}.json").write_bytes(RECORD_JSON.encode([item.record], Limits()).content)

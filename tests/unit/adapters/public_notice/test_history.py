@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from adapters.public_notice.frame import Settings
 from adapters.public_notice.history import Board, Filed, fold, sent_at
+from adapters.public_notice.site import make_site
 from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, closure, correction, filed, notice, record_id
 
 NOW = datetime.fromtimestamp(EPOCH_SECONDS, UTC) + timedelta(days=1)
@@ -148,3 +150,27 @@ def test_a_notice_of_a_case_with_a_record_that_cannot_be_read_is_not_shown() -> 
 def test_when_a_record_was_issued_is_told_by_its_id() -> None:
     assert sent_at(record_id(3)) == datetime.fromtimestamp(EPOCH_SECONDS + 180, UTC)
     assert sent_at("00000000-0000-4000-8000-000000000000").year == 1970
+
+
+def test_an_id_that_another_agency_made_earlier_than_it_was_takes_no_notice_over() -> None:
+    published = filed(notice(), 5, accepted_at_ms=1_000)
+    forged = filed(notice(), 1, publisher="someone-else", accepted_at_ms=2_000)
+    found = board(published, forged)
+    assert (shown(found), codes(found)) == ([record_id(5)], ["NOTICE_OF_ANOTHER"])
+
+
+def test_an_id_or_a_time_at_the_end_of_the_calendar_breaks_nothing() -> None:
+    assert sent_at("ffffffff-ffff-7fff-bfff-ffffffffffff").year == 9999
+    lasting = notice()
+    lasting.expires_at.FromJsonString("9999-12-31T23:59:59Z")
+    late = Filed(lasting, "ffffffff-ffff-7fff-bfff-ffffffffffff", "case-1", "someone")
+    (standing,) = board(late).shown
+    assert make_site(board(late), Settings("https://notices.example/", NOW, exercise=False)).shown == 1
+    assert standing.current.sent.year == 9999
+
+
+def test_a_notice_to_come_of_a_case_in_doubt_is_not_shown() -> None:
+    late = notice()
+    late.effective_at.seconds += 10 * 86400
+    found = fold([filed(late, 0)], NOW, frozenset({"case-1"}))
+    assert (found.shown, found.gone) == ((), ())

@@ -26,15 +26,18 @@ def codes(found: Outbox) -> set[str]:
 
 
 def test_notices_corrections_and_closures_are_read_with_their_routing(folder: Path) -> None:
-    items = [filed(correction(record_id(0)), 1), filed(closure(), 2, "case-2", publisher="cn-shanxi-police")]
+    items = [
+        filed(correction(record_id(0)), 1),
+        filed(closure(), 2, "case-2", publisher="cn-shanxi-police", accepted_at_ms=7_000),
+    ]
     file_into(folder, *items)
     found = read_outbox(folder, LIMITS)
     assert not found.issues
     assert {item.record_id for item in found.filed} == {record_id(number) for number in range(3)}
     assert {item[2:] for item in found.filed} == {
-        ("case-1", "cn-ministry", record_id(9)),
-        ("case-1", "cn-ministry", ""),
-        ("case-2", "cn-shanxi-police", ""),
+        ("case-1", "cn-ministry", record_id(9), 0),
+        ("case-1", "cn-ministry", "", 0),
+        ("case-2", "cn-shanxi-police", "", 7_000),
     }
 
 
@@ -73,11 +76,11 @@ def test_an_outbox_of_another_format_is_named(folder: Path) -> None:
     assert (codes(found), found.doubtful_cases) == ({"FORMAT_NOT_READ"}, frozenset({"case-1"}))
 
 
-@pytest.mark.parametrize("about", [None, b"", b"[]", b'{"case_id": 7, "publisher": null}'])
+@pytest.mark.parametrize("about", [None, b"", b"[]", b'{"case_id": 7, "publisher": null, "accepted_at_ms": "1"}'])
 def test_a_record_whose_routing_is_lost_still_counts(folder: Path, about: bytes | None) -> None:
     path = folder / f"{NAME}.about.json"
     path.unlink()
     if about is not None:
         path.write_bytes(about)
     (item,) = read_outbox(folder, LIMITS).filed
-    assert item[1:] == (record_id(0), "", "", "")
+    assert item[1:] == (record_id(0), "", "", "", 0)

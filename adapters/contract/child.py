@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adapters.base import DecodedRecord, Limits
 from adapters.contract.hostile import CANARY
+from adapters.contract.measured import figure
 from adapters.reading import Attachments, IssueLog, SourceFile, open_source
 from adapters.registry import adapter
 
@@ -86,11 +87,7 @@ def _tell(facts: dict[str, Any]) -> None:
 
 
 def _status(name: str) -> int:
-    """A figure of this process in bytes."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return figure(_STATUS.read_text(), name)
 
 
 def _reset_peak() -> None:

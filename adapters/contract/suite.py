@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from adapters.base import RECORD_TYPES, DecodedRecord, Limits, Severity, Source, StreamingAdapter, kind_of
 from adapters.contract.checks import called, check_issue, refused, texts_of
 from adapters.contract.hostile import CANARY, hostile_files
+from adapters.contract.measured import run_measured
 from adapters.contract.roundtrip import round_trip, thinned
 from adapters.contract.tables import formulas, injected, is_table
 from adapters.reading import SourceFile
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from adapters.base import Adapter, Decoded
 
 _GIGABYTE: Final = 1 << 30
-_COMMAND: Final = ("-c", "from broker.cli.main import main; main()")
 _FILE_NAME: Final = "测试儿童乙 SYN-0001.dat"
 """A file's name can be a person's."""
 # Subclasses share the tests, and each is run by one of them at a time.
@@ -192,17 +191,12 @@ class AdapterContract:
         path = tmp_path / _FILE_NAME
         with path.open("wb") as file:
             file.truncate(_GIGABYTE)
-        with (tmp_path / "out").open("w+b") as out:
-            command = [sys.executable, *_COMMAND, "inspect", "--from", subject.name, str(path)]
-            child = subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603 - this program
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        printed = (tmp_path / "out").read_text()
-        assert child.returncode == 1, printed
-        assert Severity.REJECT_FILE.value in printed
-        assert _FILE_NAME not in printed
-        assert "Traceback" not in printed
-        assert usage.ru_maxrss * 1024 <= self.gigabyte_bytes
+        done = run_measured("inspect", "--from", subject.name, path)
+        assert done.code == 1, done.printed
+        assert Severity.REJECT_FILE.value in done.printed
+        assert _FILE_NAME not in done.printed
+        assert "Traceback" not in done.printed
+        assert done.peak <= self.gigabyte_bytes
 
     def test_a_kind_that_is_not_carried_is_refused_by_a_code(self, subject: Subject) -> None:
         """Of an adapter that writes nothing, these are all kinds."""

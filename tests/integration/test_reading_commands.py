@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 
 from adapters.base import Limits, Source
 from adapters.contract.checks import texts_of
+from adapters.contract.measured import run_measured
 from adapters.registry import adapter
 from tests.contract.test_adapter import SHIPPED
 from tests.support.process import COMMAND
@@ -82,12 +82,9 @@ def test_a_file_that_is_larger_than_one_that_is_read_whole_is_inspected(large: P
 def test_the_memory_of_a_stream_does_not_hold_the_file(large: Path, tmp_path: Path) -> None:
     peaks = []
     for path in (cmf(tmp_path / "small.xml", [COMMENT + LOCUS]), large):
-        with (tmp_path / "out").open("wb") as out:
-            child = subprocess.Popen([str(COMMAND), "inspect", str(path)], stdout=out)
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.returncode == 0
-        peaks.append(usage.ru_maxrss * 1024)
+        done = run_measured("inspect", path)
+        assert done.code == 0
+        peaks.append(done.peak)
     small, whole = peaks
     assert whole - small < large.stat().st_size / 4
 

@@ -16,8 +16,10 @@ from tests.support.police import police_csv, table
 
 ROOT = Path(__file__).parents[4]
 MEASURE = """
-import resource, sys, tracemalloc
+import sys, tracemalloc
+from pathlib import Path
 from adapters.base import DecodedRecord, Limits
+from adapters.contract.measured import figure
 from adapters.provincial_police import ADAPTER
 def peak(path):
     with open(path, "rb") as file:
@@ -25,7 +27,7 @@ def peak(path):
         for item in ADAPTER.stream(file, {}, Limits()):
             records += isinstance(item, DecodedRecord)
         assert records == sum(1 for _ in open(path, "rb")) - 1
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return figure(Path("/proc/self/status").read_text(), "VmHWM") // 1024
 small, large = peak(sys.argv[1]), peak(sys.argv[2])
 tracemalloc.start()
 peak(sys.argv[1])

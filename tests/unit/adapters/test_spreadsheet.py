@@ -104,6 +104,26 @@ def test_an_archive_of_too_much_markup_or_too_many_parts_is_refused(monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("part", "markup"),
+    [
+        ("xl/styles.xml", b"<styleSheet><cellStyleXfs>" + b"<xf/>" * 600_000 + b"</cellStyleXfs></styleSheet>"),
+        ("xl/_rels/workbook.xml.rels", b"<Relationships>" + b"<Relationship/>" * 600_000 + b"</Relationships>"),
+        ("xl/workbook.xml", b"<workbook>" + b"<c/>" * 600_000 + b"</workbook>"),
+        (SHEET, b"<worksheet><mergeCells>" + b"<mergeCell/>" * 600_000 + b"</mergeCells></worksheet>"),
+        (SHEET, b"<x:worksheet><x:cols>" + b"<x:col/>" * 600_000 + b"</x:cols></x:worksheet>"),
+    ],
+    ids=["styles", "relations", "no sheet", "merged cells", "columns"],
+)
+def test_markup_of_which_the_library_makes_objects_is_bounded_apart_from_cells(part: str, markup: bytes) -> None:
+    assert rows_of(with_part(write_sheet("a", [["x"]]), part, markup)) == ([], ["XLSX_UNPACKS_TOO_LARGE"])
+
+
+def test_many_cells_are_no_such_markup() -> None:
+    rows = [[str(number)] * 10 for number in range(30_000)]
+    assert rows_of(write_sheet("a", rows))[1] == []
+
+
+@pytest.mark.parametrize(
     "content",
     [
         b"PK\x03\x04 and nothing more",

@@ -33,8 +33,7 @@ LIMITS = Limits()
         f"streamed | {MAX_NAMES:,} |",
         f"| {MAX_HEADER_FIELDS:,} fields, {MAX_HEADER_BYTES >> 10} KiB |",
         f"| {MAX_LINE:,} characters |",
-        f"| {MAX_UNPACKED_BYTES >> 20} MiB, {MAX_MARKUP:,} `<` "  # one row
-        f"({MAX_OTHER_MARKUP:,} of other than cells), {MAX_PARTS:,} parts |",
+        f"{MAX_UNPACKED_BYTES >> 20} MiB, {MAX_MARKUP:,} `<` ({MAX_OTHER_MARKUP:,} of other than cells), {MAX_PARTS:,}",
         f"| {MAX_SHEETS}, {MAX_COLUMNS} |",
         f"issues that are listed | {MAX_ISSUES:,} |",
         f"`convert` writes | {LIMITS.records:,} records, {LIMITS.bytes >> 20} MiB of them |",

@@ -26,7 +26,7 @@ _ENCODINGS: Final = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "gb18030
 DTD: Final = re.compile(r"<!(?:DOCTYPE|ENTITY)")
 """Refused wherever it stands: within a comment it would be harmless, and nobody writes one there."""
 MAX_TAGS: Final = 4_000_000
-"""How often ``<`` may stand in a document. A tree takes about 200 bytes of memory an element, whatever the file's."""
+"""How often ``<`` and ``=`` may stand in a document: a tree takes about 200 bytes of memory an element or attribute."""
 _CHUNK: Final = 1 << 16
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
@@ -43,8 +43,8 @@ def parse_xml(content: bytes, limits: Limits, issues: IssueList) -> etree._Eleme
     if text is None:
         issues.reject_file("XML_ENCODING", "line 1", "not text in the encoding that it states, or not one read here")
         return None
-    if text.count("<") > MAX_TAGS:
-        issues.reject_file("XML_TOO_MANY_ELEMENTS", "file", "more elements than a document may have")
+    if text.count("<") + text.count("=") > MAX_TAGS:
+        issues.reject_file("XML_TOO_MANY_ELEMENTS", "file", "more elements and attributes than a document may have")
         return None
     declaration = DTD.search(text)
     if declaration is not None:

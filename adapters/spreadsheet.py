@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import html
 import io
+import re
 import struct
 import zipfile
 import zlib
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from defusedxml.common import DefusedXmlException
 from openpyxl import Workbook, load_workbook
@@ -34,6 +35,9 @@ MAX_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 """Of all parts of a workbook together."""
 MAX_MARKUP: Final = 10_000_000
 """How often ``<`` may stand in all parts together: four times for a cell, so that 80,000 rows of 30 cells pass."""
+MAX_OTHER_MARKUP: Final = 500_000
+"""How much of that may be other than cells and their texts. openpyxl makes an object of each such element (a style, a
+merged area, a relation), which takes a kilobyte and ten microseconds."""
 MAX_PARTS: Final = 2_000
 MAX_COLUMNS: Final = 256
 MAX_SHEETS: Final = 64
@@ -46,6 +50,11 @@ Value: TypeAlias = str | int | float | bool | date | time | timedelta | None
 _MAGIC: Final = b"PK\x03\x04"
 _LOCAL: Final = struct.Struct("<4sHHHHHIIIHH")
 """A part's local header (APPNOTE.TXT 4.3.7): its fourth field is the method, then come sizes and lengths of names."""
+_OF_CELLS: Final = re.compile(rb"<(?:/|(?:\w{1,20}:)?(?:c|v|f|t|is|si|row|phoneticPr)[\s/>])")
+_SHEET: Final = re.compile(rb"<(?:[^\s<>/:]+:)?sheet[\s/>]")
+_TAG_BYTES: Final = 100
+_CELLS: Final = re.compile(r"/?xl/(?:worksheets/[^/]+|sharedStrings)\.xml")
+"""The parts that are read element by element."""
 _HEAD_BYTES: Final = 1 << 20
 _CHUNK: Final = 1 << 16
 _BLANK_ROWS: Final = 10_000
@@ -137,6 +146,9 @@ def read_sheets(content: bytes, limits: Limits, issues: IssueList) -> Iterator[S
             return
         book = load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
         sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+        # One part for many sheets would be read many times.
+        if len({vars(sheet)["_worksheet_path"] for sheet in sheets}) != len(sheets):
+            sheets = []
     except _BROKEN:
         sheets = []
     if not sheets:
@@ -206,20 +218,42 @@ def serial_date(number: float) -> date | None:
 
 
 def _unpacks(content: bytes, issues: IssueList) -> bool:
-    left, markup = MAX_UNPACKED_BYTES, MAX_MARKUP
+    left, markup, other, sheets = MAX_UNPACKED_BYTES, MAX_MARKUP, MAX_OTHER_MARKUP, MAX_SHEETS + 1
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
         if len(parts) <= MAX_PARTS:
             for part in parts:
+                cells = _CELLS.fullmatch(part.filename) is not None
                 with archive.open(part) as stream:
-                    while min(left, markup) > 0 and (piece := stream.read(_CHUNK)):
+                    for piece in _whole_tags(stream):
+                        tags = piece.count(b"<")
                         left -= len(piece)
-                        markup -= piece.count(b"<")
-        if min(left, markup) <= 0 or len(parts) > MAX_PARTS:
+                        markup -= tags
+                        other -= tags - len(_OF_CELLS.findall(piece)) if cells else tags
+                        sheets -= len(_SHEET.findall(piece))
+                        if min(left, markup, other, sheets) <= 0:
+                            break
+        if sheets <= 0:
+            issues.reject_file("TOO_MANY_SHEETS", "file", f"more than {MAX_SHEETS} sheets, hidden ones included")
+            return False
+        if min(left, markup, other) <= 0 or len(parts) > MAX_PARTS:
             what = f"more than {MAX_PARTS} parts, or more than {MAX_UNPACKED_BYTES} bytes or {MAX_MARKUP} tags in them"
             issues.reject_file("XLSX_UNPACKS_TOO_LARGE", "file", what)
             return False
     return True
+
+
+def _whole_tags(stream: IO[bytes]) -> Iterator[bytes]:
+    """A part in pieces that end between two tags; of a tag that is longer than a piece, something is left out."""
+    begun = b""
+    while piece := stream.read(_CHUNK):
+        text = begun + piece
+        at = text.rfind(b"<")
+        if at < 0 or text.find(b">", at) >= 0:
+            at = len(text)
+        begun = text[at : at + _TAG_BYTES]
+        yield text[:at] + bytes(max(0, len(text) - at - _TAG_BYTES))
+    yield begun
 
 
 def _rows(sheet: ReadOnlyWorksheet, limits: Limits, issues: IssueList) -> Iterator[Row]:

@@ -43,6 +43,8 @@ _STREET: Final = "home_street"
 _AFTER_STREET: Final = "home_neighborhood"
 _SHARED: Final = ("entry_date", "author_name", "author_email", "author_phone", "source_date")
 _OF_NOTE: Final = frozenset(NOTE) - frozenset(PERSON)
+MAX_ROW: Final = 1 << 20
+"""Characters of a row."""
 
 
 class PfifCsv:
@@ -71,7 +73,9 @@ class PfifCsv:
                     issues.reject_file("TOO_MANY_RECORDS", row.locator, f"more than {limits.records} records")
                     break
         except csv.Error:
-            issues.reject_file("CSV_MALFORMED", f"after {len(records)} records", "not comma-separated values")
+            issues.reject_file(
+                "CSV_MALFORMED", f"after {len(records)} records", "not comma-separated values, or a row is too long"
+            )
         if not records and not issues.items:
             issues.info("NO_RECORDS", "file", "the file has a header and no rows")
         return issues.decoded(records, source.content)
@@ -103,18 +107,39 @@ def _text(content: bytes, limits: Limits, issues: IssueList) -> str | None:
     return text
 
 
+class _Lines:
+    """The lines of a text, up to a row that is too long: its cells would take fifty times the room of their text.
+
+    Attributes:
+        characters: since whoever reads rows set it to 0.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.characters = 0
+        self._lines = io.StringIO(text, newline="")
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.characters += len(line)
+            if self.characters > MAX_ROW:
+                message = "too long"
+                raise csv.Error(message)
+            yield line
+
+
 def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
     text = _text(content, limits, issues)
     if text is None:
         return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = _Lines(text)
+    reader = csv.reader(lines, strict=True)
     first = [cell.strip().lower() for cell in next(reader, [])]
     header = [_name(cell) for cell in first]
     if _PERSON_ID not in header or len(set(header)) != len(header):
         issues.reject_file("HEADER_MISSING", "row 1", f"the first row lacks {_PERSON_ID}, or names a column twice")
         return
     for number, cells in enumerate(reader, start=2):
-        locator = f"row {number}"
+        locator, lines.characters = f"row {number}", 0
         if not any(cells):
             continue
         names = _names_of(cells, header)

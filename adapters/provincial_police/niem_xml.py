@@ -13,6 +13,8 @@ from adapters.provincial_police.niem_tree import Document, Node
 if TYPE_CHECKING:
     from adapters.base import IssueList, Limits
 
+_NODES: Final = 2_000_000
+"""How many elements and attributes are read: a node takes three times the memory of the parser's own."""
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
 
@@ -20,6 +22,9 @@ def read_xml(content: bytes, limits: Limits, issues: IssueList) -> Document | No
     """The tree of an XML document, or None with the reason among the issues (the codes of ``parse_xml``)."""
     root = parse_xml(content, limits, issues)
     if root is None:
+        return None
+    if sum(1 + len(element.attrib) for element in root.iter()) > _NODES:
+        issues.reject_file("XML_TOO_MANY_ELEMENTS", "file", "more elements and attributes than a document may have")
         return None
     versions: set[str] = set()
     return Document(_node(root, versions), len(content), frozenset(versions))

@@ -80,6 +80,11 @@ def test_a_file_of_too_many_elements_is_refused_before_there_is_a_tree() -> None
     assert refusal(b"<a>" + b"<b/>" * 4_000_000 + b"</a>") == ("XML_TOO_MANY_ELEMENTS", "file")
 
 
+def test_attributes_count_as_elements_do() -> None:
+    element = b"<b " + b" ".join(b'%c=""' % letter for letter in range(ord("a"), ord("k"))) + b"/>"
+    assert refusal(b"<a>" + element * 370_000 + b"</a>") == ("XML_TOO_MANY_ELEMENTS", "file")
+
+
 @pytest.mark.parametrize(
     ("content", "locator"),
     [

@@ -12,7 +12,7 @@ from adapters.national_dna_database.cmf import MAX_HEADER_BYTES, MAX_HEADER_FIEL
 from adapters.national_dna_database.table_text import MAX_LINE
 from adapters.reading import MAX_ISSUES
 from adapters.registry import SNIFFED_BYTES
-from adapters.spreadsheet import MAX_COLUMNS, MAX_MARKUP, MAX_PARTS, MAX_SHEETS, MAX_UNPACKED_BYTES
+from adapters.spreadsheet import MAX_COLUMNS, MAX_MARKUP, MAX_OTHER_MARKUP, MAX_PARTS, MAX_SHEETS, MAX_UNPACKED_BYTES
 from adapters.xml_stream import MAX_CHILD_CHARACTERS, MAX_CHILD_TAGS, MAX_NAMES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text()
@@ -28,12 +28,12 @@ LIMITS = Limits()
         f"its records | {LIMITS.streamed_records:,} |",
         f"a field | {LIMITS.field_characters:,} characters |",
         f"nested elements | {LIMITS.depth} |",
-        f"read whole | {MAX_TAGS:,} `<` |",
+        f"read whole | {MAX_TAGS:,} `<` and `=` |",
         f"| {MAX_CHILD_CHARACTERS >> 20} MiB of characters, {MAX_CHILD_TAGS:,} `<` |",
         f"streamed | {MAX_NAMES:,} |",
         f"| {MAX_HEADER_FIELDS:,} fields, {MAX_HEADER_BYTES >> 10} KiB |",
         f"| {MAX_LINE:,} characters |",
-        f"| {MAX_UNPACKED_BYTES >> 20} MiB, {MAX_MARKUP:,} `<`, {MAX_PARTS:,} parts |",
+        f"{MAX_UNPACKED_BYTES >> 20} MiB, {MAX_MARKUP:,} `<` ({MAX_OTHER_MARKUP:,} of other than cells), {MAX_PARTS:,}",
         f"| {MAX_SHEETS}, {MAX_COLUMNS} |",
         f"issues that are listed | {MAX_ISSUES:,} |",
         f"`convert` writes | {LIMITS.records:,} records, {LIMITS.bytes >> 20} MiB of them |",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from datetime import date, datetime
 
@@ -101,6 +102,46 @@ def test_an_archive_of_too_much_markup_or_too_many_parts_is_refused(monkeypatch:
     monkeypatch.undo()
     monkeypatch.setattr(spreadsheet, "MAX_PARTS", 3)
     assert rows_of(content) == ([], ["XLSX_UNPACKS_TOO_LARGE"])
+
+
+@pytest.mark.parametrize(
+    ("part", "markup"),
+    [
+        ("xl/styles.xml", b"<styleSheet><cellStyleXfs>" + b"<xf/>" * 600_000 + b"</cellStyleXfs></styleSheet>"),
+        ("xl/_rels/workbook.xml.rels", b"<Relationships>" + b"<Relationship/>" * 600_000 + b"</Relationships>"),
+        ("xl/workbook.xml", b"<workbook>" + b"<c/>" * 600_000 + b"</workbook>"),
+        (SHEET, b"<worksheet><mergeCells>" + b"<mergeCell/>" * 600_000 + b"</mergeCells></worksheet>"),
+        (SHEET, b"<x:worksheet><x:cols>" + b"<x:col/>" * 600_000 + b"</x:cols></x:worksheet>"),
+    ],
+    ids=["styles", "relations", "no sheet", "merged cells", "columns"],
+)
+def test_markup_of_which_the_library_makes_objects_is_bounded_apart_from_cells(part: str, markup: bytes) -> None:
+    assert rows_of(with_part(write_sheet("a", [["x"]]), part, markup)) == ([], ["XLSX_UNPACKS_TOO_LARGE"])
+
+
+def workbook_of(sheets: int, state: str) -> bytes:
+    """A workbook in which so many sheets share the one part."""
+    content = write_sheet("a", [["x"]])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        part = archive.read("xl/workbook.xml")
+    (sheet,) = re.findall(rb"<sheet .*?/>", part)
+    more = sheet.replace(b'state="visible"', b'state="%s"' % state.encode())
+    return with_part(content, "xl/workbook.xml", part.replace(sheet, sheet + more * (sheets - 1)))
+
+
+def test_sheets_are_counted_before_the_library_opens_each() -> None:
+    assert rows_of(workbook_of(65, "hidden")) == ([], ["TOO_MANY_SHEETS"])
+    assert rows_of(workbook_of(100_000, "visible")) == ([], ["TOO_MANY_SHEETS"])
+
+
+def test_one_part_is_not_read_for_many_sheets() -> None:
+    assert rows_of(workbook_of(64, "visible")) == ([], ["XLSX_MALFORMED"])
+    assert rows_of(workbook_of(64, "hidden"))[1] == []
+
+
+def test_many_cells_are_no_such_markup() -> None:
+    rows = [[str(number)] * 10 for number in range(30_000)]
+    assert rows_of(write_sheet("a", rows))[1] == []
 
 
 @pytest.mark.parametrize(

@@ -164,9 +164,11 @@ def test_an_expired_person_is_a_withdrawal_and_their_notes_are_refused() -> None
         (b"person_record_id\r\n\xff\r\n", "ENCODING_UNKNOWN"),
         (b"person_record_id\r\n\0\r\n", "NUL_BYTE"),
         (b'person_record_id\r\n"x', "CSV_MALFORMED"),
+        (b"person_record_id" + b"," * 2_000_000, "CSV_MALFORMED"),
+        (b"person_record_id\r\n" + b'"\n",' * 400_000, "CSV_MALFORMED"),
         (b'person_record_id\r\n"' + b"x" * 200_000 + b'"\r\n', "CSV_MALFORMED"),
     ],
-    ids=["empty", "no id", "one field twice", "encoding", "nul", "quote", "long"],
+    ids=["empty", "no id", "one field twice", "encoding", "nul", "quote", "wide", "wide over lines", "long"],
 )
 def test_a_file_that_is_no_such_table_is_refused_as_a_whole(content: bytes, code: str) -> None:
     found = decode(content)

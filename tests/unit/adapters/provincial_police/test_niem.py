@@ -299,3 +299,9 @@ def test_a_case_without_a_number_or_with_another_s_is_refused() -> None:
     notice: Record = notice_pb2.PublicNotice()
     assert codes(NIEM_MISSING_PERSON.encode([notice], LIMITS)) == ["KIND_NOT_CARRIED"]
     assert codes(NIEM_MISSING_PERSON.encode([record], Limits(records=0))) == ["TOO_MANY_RECORDS"]
+
+
+def test_more_elements_than_nodes_are_made_of_are_refused() -> None:
+    content = b'<x xmlns="http://release.niem.gov/niem/niem-core/5.0/">' + b"<b/>" * 2_100_000 + b"</x>"
+    found = NIEM_MISSING_PERSON.decode(Source(content), Limits())
+    assert [issue.code for issue in found.issues] == ["XML_TOO_MANY_ELEMENTS"]

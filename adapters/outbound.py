@@ -1,8 +1,8 @@
 """From an agency's files to receipts: inbox, decode, validate, sign, spool, publish.
 
 A source file is moved to done/ only after all of its records are durable in the spool, and its records leave the spool
-only with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. The same bytes
-are taken in once.
+only with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. Each record of
+the same bytes is taken in once: of a file that comes again, after a profile was mended, only what was refused before.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import io
 import json
 import re
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
 
-from adapters.base import DecodedRecord, Issue, Severity
+from adapters.base import DecodedRecord, Issue, Severity, kind_of
 from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
 from adapters.routing import draft_of, learn, supersede
@@ -36,6 +37,7 @@ _log = structlog.get_logger("adapters.outbound")
 ATTACHMENTS: Final = "attachments"
 _BATCH: Final = 100
 _UNFINISHED: Final = (".", "~")
+_REASON: Final = ".reason.json"
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
@@ -146,15 +148,26 @@ class Outbound:
         return Taken(count, tuple(log.kept), log.refused, log.further)
 
     def _spool_all(self, source: SourceFile, found: Adapter, attachments: Mapping[str, bytes], log: IssueLog) -> int:
-        count = 0
+        """Spool what was not spooled before: a file of which something was refused may come again."""
+        count = before = 0
+        at: Counter[str] = Counter()
         for item in source.items(found, attachments):
-            if isinstance(item, DecodedRecord):
-                count += self._spool_record(item, log)
-            else:
+            if not isinstance(item, DecodedRecord):
                 log.add(item)
+                continue
+            where = f"{kind_of(item.record)} at {item.locator}"
+            at[where] += 1
+            place = (source.sha256 or b"", f"{where}, {at[where]}")
+            if self._edge.spool.seen_record(*place):
+                before += 1
+            else:
+                count += self._spool_record(item, place, log)
         if log.rejected:
             raise _FileRefusedError
-        if source.sha256 is not None:
+        if before:
+            message = f"{before} records of the same bytes were taken in before, and are not again"
+            log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", message))
+        if source.sha256 is not None and not log.refused:
             self._edge.spool.add_source(source.sha256)
         return count
 
@@ -164,17 +177,23 @@ class Outbound:
             taken = self._take(source, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
         # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
         name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
-        _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
-        if taken.refused:
+        if not taken.refused:
+            _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
+            # Where it came again, what had been refused of it is in by now.
+            (self.quarantine / f"{name}{_REASON}").unlink(missing_ok=True)
+        else:
+            _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
             facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
             self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
         path.replace((self.quarantine if taken.refused else self.done) / name)
 
-    def _spool_record(self, item: DecodedRecord, log: IssueLog) -> bool:
+    def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
         spool = self._edge.spool
         try:
-            supersede(item, spool)
-            envelope = self._edge.composer.compose(draft_of(item, self._routes, spool))
+            # Of a record that is refused nothing stays, not even the running numbers that it would have had.
+            with spool.attempt():
+                supersede(item, spool)
+                envelope = self._edge.composer.compose(draft_of(item, self._routes, spool))
         except SpoolUnavailable:
             raise
         except CaseExchangeError as error:
@@ -182,6 +201,7 @@ class Outbound:
             return False
         body = self._edge.codec.parse_body(envelope.body)
         spool.add_outgoing(body.record_id, self._edge.codec.encode_envelope(envelope))
+        spool.add_record(*place, body.record_id)
         learn(item.record, item.case_reference, body.case_id, body.record_id, spool)
         return True
 
@@ -197,11 +217,11 @@ class Outbound:
         _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
         self._refuse(record_id, {"reason": result.reason, "message": result.message, "remedy": result.remedy})
         with self._edge.spool.transaction():
-            self._edge.spool.drop_outgoing(record_id)
+            self._edge.spool.drop_refused(record_id)
 
     def _refuse(self, name: str, facts: Mapping[str, object]) -> None:
         data = json.dumps(facts, indent=1).encode() + b"\n"
-        replace_file(self.quarantine / f"{name}.reason.json", data)
+        replace_file(self.quarantine / f"{name}{_REASON}", data)
 
 
 def _suffix(path: Path) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS source_records (
+    sha256 BLOB NOT NULL, place TEXT NOT NULL, record_id TEXT NOT NULL UNIQUE, PRIMARY KEY (sha256, place)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outgoing (
     number INTEGER PRIMARY KEY AUTOINCREMENT, record_id TEXT NOT NULL UNIQUE, envelope BLOB NOT NULL
 );
@@ -107,16 +110,38 @@ class Spool:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Inside a transaction: what is done inside counts if it is left, and is undone alone when it raises."""
+        with self._locked():
+            self._connection.execute("SAVEPOINT attempt")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK TO attempt")
+                raise
+            finally:
+                self._connection.execute("RELEASE attempt")
+
     # --- from the agency to the exchange ---
 
     def seen_source(self, sha256: bytes) -> bool:
-        """Whether a source file of these bytes went in before."""
+        """Whether a source file of these bytes went in before, whole: nothing of it was refused, here or later."""
         return self._one("SELECT 1 FROM sources WHERE sha256 = ?", sha256) is not None
 
     def add_source(self, sha256: bytes) -> None:
-        """Remember a source file. Inside the transaction that takes in its records."""
+        """Remember that a source file is in, whole. Inside the transaction that takes in its records."""
         with self._locked():
             self._connection.execute("INSERT INTO sources VALUES (?)", (sha256,))
+
+    def seen_record(self, sha256: bytes, place: str) -> bool:
+        """Whether the record at this place of a source file is in, and was not refused by the broker."""
+        return self._one("SELECT 1 FROM source_records WHERE sha256 = ? AND place = ?", sha256, place) is not None
+
+    def add_record(self, sha256: bytes, place: str, record_id: str) -> None:
+        """Remember which record stands at a place of a source file. Inside the transaction that takes it in."""
+        with self._locked():
+            self._connection.execute("INSERT INTO source_records VALUES (?, ?, ?)", (sha256, place, record_id))
 
     def next_sequence(self, recipient: str) -> int:
         """The next of our running numbers for this agency, from 1. Inside the transaction that takes in its record."""
@@ -144,10 +169,19 @@ class Spool:
         """Keep a record's receipt; the record is no longer outgoing."""
         with self._locked():
             self._connection.execute("REPLACE INTO receipts VALUES (?, ?)", (record_id, receipt))
-        self.drop_outgoing(record_id)
+        self._drop_outgoing(record_id)
 
-    def drop_outgoing(self, record_id: str) -> None:
-        """Give up a record that the broker refused for good."""
+    def drop_refused(self, record_id: str) -> None:
+        """Give up a record that the broker refused for good. Its source file may bring it again. In a transaction."""
+        self._drop_outgoing(record_id)
+        with self._locked():
+            self._connection.execute(
+                "DELETE FROM sources WHERE sha256 = (SELECT sha256 FROM source_records WHERE record_id = ?)",
+                (record_id,),
+            )
+            self._connection.execute("DELETE FROM source_records WHERE record_id = ?", (record_id,))
+
+    def _drop_outgoing(self, record_id: str) -> None:
         with self._locked():
             self._connection.execute("DELETE FROM outgoing WHERE record_id = ?", (record_id,))
 

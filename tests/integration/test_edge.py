@@ -21,6 +21,7 @@ from adapters.sections import split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.errors import DirectoryInvalid, IssuedInFuture
+from broker.core.streams import StreamPartition
 from caseexchange.records.v1 import dna_pb2
 from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
@@ -180,6 +181,41 @@ async def test_what_the_broker_refuses_for_good_leaves_the_spool_with_its_reason
         assert edge.spool.outgoing(10) == []
         reasons = [json.loads(path.read_text())["reason"] for path in outbound.quarantine.glob("*.reason.json")]
         assert reasons == ["RIGHT_DENIED"] * 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, {**SAMPLES, "purpose": "not a code"}, {**SAMPLES, "recipients": ["ministry"]}],
+    ids=["no route", "refused here", "refused by the broker"],
+)
+async def test_of_a_file_that_comes_again_after_the_profile_was_mended_what_was_refused_is_taken_in_and_nothing_twice(
+    exchange: Exchange, tmp_path: Path, wrong: dict[str, Any] | None
+) -> None:
+    routes = {"CaseRecord": CASES} | ({} if wrong is None else {"SampleRequest": wrong})
+    inbox = tmp_path / "police" / "inbox"
+    published: list[Published] = []
+    for settings, reasons in ((routes, 1), ({"CaseRecord": CASES, "SampleRequest": SAMPLES}, 0), (routes, 0)):
+        profile, known = police_profile(exchange, tmp_path, **settings)
+        async with open_edge(profile) as edge:
+            outbound = Outbound(edge, profile.gateway, known, Limits())
+            (inbox / "again.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
+            assert outbound.take_inbox() == 1
+            published += [item for item in await outbound.publish_spooled() if isinstance(item, Published)]
+            assert len(list(outbound.quarantine.glob("*.reason.json"))) == reasons
+            if wrong and reasons:
+                # In order to be refused by the broker, a record takes a number; by ourselves, none.
+                assert len(published) == 1
+            for path in outbound.quarantine.glob("????????-*.reason.json"):
+                path.unlink()
+    assert len({item.statement.record_id for item in published}) == len(published) == 2
+    log = exchange.broker.log
+    kinds = [
+        entry.kind
+        for stream in ("cases", "dna")
+        for number in range(log.partitions(stream))
+        for entry in await log.read(StreamPartition(stream, number), 0, 100, 1 << 20)
+    ]
+    assert sorted(kinds) == ["CaseRecord", "SampleRequest"]
 
 
 async def test_what_may_be_accepted_later_stays_in_the_spool(exchange: Exchange, tmp_path: Path) -> None:

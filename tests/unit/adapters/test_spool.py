@@ -56,6 +56,37 @@ def test_a_transaction_that_raises_leaves_nothing(spool: Spool) -> None:
         assert spool.next_sequence("lab") == 1
 
 
+def test_an_attempt_that_raises_is_undone_alone(spool: Spool) -> None:
+    def fail() -> None:
+        with spool.attempt():
+            spool.next_sequence("lab")
+            raise LookupError
+
+    with spool.transaction():
+        spool.add_outgoing("id", b"")
+        with pytest.raises(LookupError):
+            fail()
+        with spool.attempt():
+            assert spool.next_sequence("lab") == 1
+    assert [item.record_id for item in spool.outgoing(2)] == ["id"]
+    with spool.transaction():
+        assert spool.next_sequence("lab") == 2
+
+
+def test_a_source_is_in_until_a_record_of_it_is_refused_and_then_that_record_alone_is_not(spool: Spool) -> None:
+    with spool.transaction():
+        for number in range(2):
+            spool.add_outgoing(f"id-{number}", b"")
+            spool.add_record(b"sha", f"row {number}", f"id-{number}")
+        spool.add_source(b"sha")
+    assert spool.seen_source(b"sha")
+    with spool.transaction():
+        spool.drop_refused("id-1")
+    assert not spool.seen_source(b"sha")
+    assert (spool.seen_record(b"sha", "row 0"), spool.seen_record(b"sha", "row 1")) == (True, False)
+    assert [item.record_id for item in spool.outgoing(2)] == ["id-0"]
+
+
 def test_sequences_run_on_per_recipient_and_over_restarts(spool: Spool, path: Path) -> None:
     with spool.transaction():
         assert [spool.next_sequence("lab"), spool.next_sequence("lab"), spool.next_sequence("ngo")] == [1, 2, 1]

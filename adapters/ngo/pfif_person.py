@@ -20,7 +20,7 @@ from adapters.ngo.pfif_fields import (
     is_time,
 )
 from adapters.ngo.pfif_input import SEXES
-from adapters.photos import photo_name
+from adapters.photos import is_safe_address, photo_name
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 if TYPE_CHECKING:
@@ -142,7 +142,10 @@ def photo_url(
     if len(photos) > 1 or first.content:
         not_carried(issues, f"{locator}.photos", "the format names one picture, which lies beside the file")
     if not first.content:
-        return first.url
+        if is_safe_address(first.url):
+            return first.url
+        not_carried(issues, f"{locator}.photos", "an address that is not of the web goes to no reader")
+        return ""
     name = photo_name(first.sha256, first.media_type)
     attachments[name] = first.content
     return name

@@ -39,6 +39,8 @@ def fault_of(text: str) -> SyntaxFault | None:
         place = _PLACE.search(str(error))
         line = int(place[1]) if place and place[1] else _unfinished(text)
         return SyntaxFault(line, _PLACE.sub("", str(error)))
+    except RecursionError:
+        return SyntaxFault(1, "nested too deep")
     return None
 
 

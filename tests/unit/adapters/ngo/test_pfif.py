@@ -129,6 +129,15 @@ def test_a_picture_is_named_and_not_fetched() -> None:
     assert (photo.url, photo.content) == ("https://synthetic.invalid/a.png", b"")
 
 
+@pytest.mark.parametrize("url", ["javascript:alert(1)", " java\tscript:x", "FILE:///etc/x", "data:text/html,x"])
+def test_an_address_that_is_not_of_the_web_is_not_written(url: str) -> None:
+    record = case(xml(person()))
+    record.photos.add(url=url)
+    written = encode(record)
+    assert b"photo_url" not in written.content
+    assert "FIELD_NOT_CARRIED" in codes(written)
+
+
 def test_when_a_note_was_written_is_not_when_somebody_was_seen() -> None:
     (tip,) = records(decode(xml(note(source_date="2026-11-12T09:00:00Z"))))
     assert isinstance(tip, case_pb2.Tip)

@@ -176,3 +176,8 @@ def test_a_text_that_is_no_toml_has_its_line(text: str, line: int) -> None:
 
 def test_a_mapping_has_a_bound() -> None:
     assert faults("#" * 300_000) == ["line 1: a mapping has at most 200000 characters"]
+
+
+def test_a_mapping_that_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(MappingInvalid, match="nested too deep"):
+        parse_mapping("version = 1\na = " + "[" * 50_000)

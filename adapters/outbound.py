@@ -145,6 +145,13 @@ class Outbound:
                 count = self._spool_all(source, found, attachments, log)
         except _FileRefusedError:
             count = 0
+        except (CaseExchangeError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
+            count = 0
+            _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
+            message = "the adapter failed on the file: a defect, to be reported with the file's digest"
+            log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
         return Taken(count, tuple(log.kept), log.refused, log.further)
 
     def _spool_all(self, source: SourceFile, found: Adapter, attachments: Mapping[str, bytes], log: IssueLog) -> int:

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAX_LINE: Final = 2_000
+"""Characters. The library takes time by the square of a key's parts."""
+MAX_LINES: Final = 200
+"""Of one statement. To find its end, its lines are read again with each that is added."""
 _PLACE: Final = re.compile(r" ?\(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
 
 
@@ -31,14 +35,29 @@ class SyntaxFault(NamedTuple):
     message: str
 
 
+class _TooLongError(Exception):
+    """A statement has more lines than are read. ``line`` is its first."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+
+
 def fault_of(text: str) -> SyntaxFault | None:
-    """What is wrong with a text as TOML, or None."""
+    """What is wrong with a text as TOML, or is beyond the bounds of what is read here, or None."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > MAX_LINE:
+            return SyntaxFault(number, f"a line has at most {MAX_LINE} characters")
     try:
         tomllib.loads(text)
+        for _ in _statements(text):
+            pass
     except tomllib.TOMLDecodeError as error:
         place = _PLACE.search(str(error))
-        line = int(place[1]) if place and place[1] else _unfinished(text)
-        return SyntaxFault(line, _PLACE.sub("", str(error)))
+        begins = int(place[1]) if place and place[1] else _unfinished(text)
+        return SyntaxFault(begins, _PLACE.sub("", str(error)))
+    except _TooLongError as error:
+        return SyntaxFault(error.line, f"a value has at most {MAX_LINES} lines")
     except RecursionError:
         return SyntaxFault(1, "nested too deep")
     return None
@@ -64,6 +83,8 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             continue
         start = start if held else number
         held.append(line)
+        if len(held) > MAX_LINES:
+            raise _TooLongError(start)
         try:
             tomllib.loads("\n".join(held))
         except tomllib.TOMLDecodeError:
@@ -74,7 +95,11 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 def _unfinished(text: str) -> int:
     """The line of the statement that the end of the text cuts off."""
-    finished = [(line, statement.count("\n")) for line, statement in _statements(text)]
+    finished: list[tuple[int, int]] = []
+    try:
+        finished += ((line, statement.count("\n")) for line, statement in _statements(text))
+    except _TooLongError as error:
+        return error.line
     after = sum(finished[-1]) + 1 if finished else 1
     lines = text.split("\n")
     rest = (

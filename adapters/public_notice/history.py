@@ -96,8 +96,7 @@ def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] =
     for item in ordered:
         if not isinstance(item.record, notice_pb2.PublicNotice):
             continue
-        number, shows = item.record.notice_id, item.record.action in _SHOWING
-        if shows and owners.get(number, item.publisher) != item.publisher:
+        if owners.get(item.record.notice_id, item.publisher) != item.publisher:
             issues.reject_record(
                 "NOTICE_OF_ANOTHER", item.record_id, "another agency published a notice of this number"
             )

@@ -253,6 +253,36 @@ async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: 
         assert {path.name for path in inbox.iterdir()} == {".unfinished.csv", "attachments", "link.csv"}
 
 
+class _DefectiveAdapter:
+    """An adapter with a defect; there is no file known on which one of ours fails."""
+
+    name = "defective"
+
+    def sniff(self, content: bytes) -> bool:
+        return content.startswith(b"AJBH")
+
+    def decode(self, source: object, limits: object) -> object:
+        del source, limits
+        raise ZeroDivisionError
+
+
+async def test_a_defect_of_an_adapter_sets_one_file_aside_and_the_next_is_taken_in(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        outbound._formats.insert(0, _DefectiveAdapter())  # type: ignore[arg-type]
+        (outbound.inbox / "a.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
+        (outbound.inbox / "b.json").write_bytes((INPUT / "closure.json").read_bytes())
+        assert outbound.take_inbox() == 2
+        codes = [
+            json.loads(path.read_text())["issues"][0]["code"] for path in outbound.quarantine.glob("*.reason.json")
+        ]
+        assert sorted(codes) == ["ADAPTER_FAILED", "INPUT_REFUSED"]
+        assert not [path for path in outbound.inbox.iterdir() if path.is_file()]
+
+
 def test_attachments_lead_out_of_their_folder_by_no_name(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     folder = tmp_path / "attachments"

@@ -180,4 +180,20 @@ def test_a_mapping_has_a_bound() -> None:
 
 def test_a_mapping_that_is_nested_too_deep_is_refused() -> None:
     with pytest.raises(MappingInvalid, match="nested too deep"):
-        parse_mapping("version = 1\na = " + "[" * 50_000)
+        parse_mapping("version = 1\na = " + "[" * 1_900)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[columns]\nx = """' + "a\n" * 90_000, "line 2: Unterminated string"),
+        ("[columns]\nx = [\n" + '"a",\n' * 300 + "]\n", "line 2: a value has at most 200 lines"),
+        ("a" + ".a" * 60_000 + " = 1\n", "line 1: a line has at most 2000 characters"),
+        ("version = 1\n[columns]\nx" + ".a" * 900 + " = 1\n", "line 3: columns.x.a"),
+    ],
+    ids=["unfinished", "a long value", "a long key", "a deep key"],
+)
+def test_a_mapping_that_would_take_time_or_depth_without_end_is_refused_with_its_line(text: str, fault: str) -> None:
+    with pytest.raises(MappingInvalid) as refused:
+        parse_mapping(text)
+    assert refused.value.message.startswith(fault)

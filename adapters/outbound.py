@@ -7,10 +7,14 @@ are taken in once.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
+import threading
 import uuid
+from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
@@ -25,10 +29,10 @@ from broker.trust.files import replace_file
 from broker.wire.receipts import receipt_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from adapters.base import Adapter, Limits
+    from adapters.base import Limits
     from adapters.edge import Edge
     from adapters.profile import GatewayConfig, Route
 
@@ -59,20 +63,29 @@ class _FileRefusedError(Exception):
     """The file as a whole is refused: what was spooled of it is undone."""
 
 
+class _StoppedError(Exception):
+    """The process ends: what was spooled of a file is undone, and the file stays where it is."""
+
+
 class Outbound:
-    """Takes files in and publishes what is spooled. For one task at a time."""
+    """Takes files in and publishes what is spooled. For one task at a time, but for ``stop``."""
 
     def __init__(self, edge: Edge, config: GatewayConfig, routes: Mapping[str, Route], limits: Limits) -> None:
         self._edge = edge
         self._config = config
         self._routes = routes
         self._limits = limits
+        self._stopped = threading.Event()
         self._formats = adapters_of(config.formats, config.mapping)
         self.inbox: Final = config.folder / "inbox"
         self.done: Final = config.folder / "done"
         self.quarantine: Final = config.folder / "quarantine"
         for folder in (self.inbox / ATTACHMENTS, self.done, self.quarantine):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def stop(self) -> None:
+        """Take in no more, from any thread. A file that is half in is undone at its next record, and stays there."""
+        self._stopped.set()
 
     def take_inbox(self) -> int:
         """Take in every file that lies in the inbox now. Returns how many; one that cannot be read stays there.
@@ -87,15 +100,18 @@ class Outbound:
             try:
                 self._take_and_move(path)
                 taken += 1
+            except _StoppedError:
+                break
             except (OSError, InputRefused) as error:
                 # Its name may be a person's, so not even that is told.
                 _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
         return taken
 
     def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> Taken:
-        """Decode a file and spool its records, signed; all of them or none, in memory that does not grow with the file.
+        """Decode a file and spool its records, signed; all of them or none.
 
-        Until the last record is in, nothing else can use the spool.
+        Memory does not grow with a file that is read as a stream. From its first record to its last, nothing else can
+        use the spool.
 
         Args:
             file: open, seekable, and as it is until this returns; or its content.
@@ -138,16 +154,18 @@ class Outbound:
             log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
             return Taken(0, tuple(log.kept), refused=True)
         count = 0
-        try:
+        with contextlib.closing(source.items(found, attachments)) as items, contextlib.suppress(_FileRefusedError):
+            # Before it tells anything an adapter reads the file whole, or judges it: no time to keep the spool busy.
+            first = list(islice(items, 1))
             with self._edge.spool.transaction():
-                count = self._spool_all(source, found, attachments, log)
-        except _FileRefusedError:
-            count = 0
+                count = self._spool_all(source, chain(first, items), log)
         return Taken(count, tuple(log.kept), log.refused, log.further)
 
-    def _spool_all(self, source: SourceFile, found: Adapter, attachments: Mapping[str, bytes], log: IssueLog) -> int:
+    def _spool_all(self, source: SourceFile, items: Iterator[DecodedRecord | Issue], log: IssueLog) -> int:
         count = 0
-        for item in source.items(found, attachments):
+        for item in items:
+            if self._stopped.is_set():
+                raise _StoppedError
             if isinstance(item, DecodedRecord):
                 count += self._spool_record(item, log)
             else:
@@ -162,13 +180,15 @@ class Outbound:
         with open_source(path, follow=False) as file:
             source = SourceFile(file, self._limits)
             taken = self._take(source, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
-        # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
-        name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
-        _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
-        if taken.refused:
-            facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
-            self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
-        path.replace((self.quarantine if taken.refused else self.done) / name)
+            # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
+            name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
+            _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
+            if taken.refused:
+                facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
+                self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
+            # Taking in takes minutes where a file is large, and a newer one may stand in its place by now.
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                path.replace((self.quarantine if taken.refused else self.done) / name)
 
     def _spool_record(self, item: DecodedRecord, log: IssueLog) -> bool:
         spool = self._edge.spool

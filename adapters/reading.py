@@ -22,7 +22,7 @@ from adapters.spreadsheet import is_workbook
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from adapters.base import Adapter, Limits
@@ -101,7 +101,7 @@ class SourceFile:
         """The first of these adapters that takes the file for its own."""
         return next((found for found in adapters if found.sniff(self.head)), None)
 
-    def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Iterator[DecodedRecord | Issue]:
+    def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Generator[DecodedRecord | Issue, None, None]:
         """What an adapter tells of the file, in order. A REJECT_FILE issue is the last, and undoes all records.
 
         Raises:

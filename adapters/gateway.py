@@ -52,6 +52,7 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             for task in done - {stopped}:
                 task.result()
         finally:
+            outbound.stop()
             for task in (*tasks, stopped):
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)

@@ -8,6 +8,7 @@ revocation list that is too old, a signer whom a newer directory may list.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +67,8 @@ class Inbound:
 
     async def _handle(self, stream: SubscriptionStream, delivered: Delivered) -> None:
         try:
-            self._take(delivered)
+            # In a thread, for it waits while a file is taken in: the connection and what governance publishes do not.
+            await asyncio.to_thread(self._take, delivered)
             await stream.ack([delivered.delivery_id])
         except LeaseLost:
             _log.info("took longer than the lease", position=str(delivered.position))

@@ -7,11 +7,15 @@ the same bytes is taken in once: of a file that comes again, after a profile was
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
+import threading
 import uuid
 from collections import Counter
+from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
@@ -26,10 +30,10 @@ from broker.trust.files import replace_file
 from broker.wire.receipts import receipt_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from adapters.base import Adapter, Limits
+    from adapters.base import Limits
     from adapters.edge import Edge
     from adapters.profile import GatewayConfig, Route
 
@@ -61,20 +65,29 @@ class _FileRefusedError(Exception):
     """The file as a whole is refused: what was spooled of it is undone."""
 
 
+class _StoppedError(Exception):
+    """The process ends: what was spooled of a file is undone, and the file stays where it is."""
+
+
 class Outbound:
-    """Takes files in and publishes what is spooled. For one task at a time."""
+    """Takes files in and publishes what is spooled. For one task at a time, but for ``stop``."""
 
     def __init__(self, edge: Edge, config: GatewayConfig, routes: Mapping[str, Route], limits: Limits) -> None:
         self._edge = edge
         self._config = config
         self._routes = routes
         self._limits = limits
+        self._stopped = threading.Event()
         self._formats = adapters_of(config.formats, config.mapping)
         self.inbox: Final = config.folder / "inbox"
         self.done: Final = config.folder / "done"
         self.quarantine: Final = config.folder / "quarantine"
         for folder in (self.inbox / ATTACHMENTS, self.done, self.quarantine):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def stop(self) -> None:
+        """Take in no more, from any thread. A file that is half in is undone at its next record, and stays there."""
+        self._stopped.set()
 
     def take_inbox(self) -> int:
         """Take in every file that lies in the inbox now. Returns how many; one that cannot be read stays there.
@@ -89,15 +102,18 @@ class Outbound:
             try:
                 self._take_and_move(path)
                 taken += 1
+            except _StoppedError:
+                break
             except (OSError, InputRefused) as error:
                 # Its name may be a person's, so not even that is told.
                 _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
         return taken
 
     def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> Taken:
-        """Decode a file and spool its records, signed; all of them or none, in memory that does not grow with the file.
+        """Decode a file and spool its records, signed; all of them or none.
 
-        Until the last record is in, nothing else can use the spool.
+        Memory does not grow with a file that is read as a stream. From its first record to its last, nothing else can
+        use the spool.
 
         Args:
             file: open, seekable, and as it is until this returns; or its content.
@@ -141,24 +157,28 @@ class Outbound:
             return Taken(0, tuple(log.kept), refused=True)
         count = 0
         try:
-            with self._edge.spool.transaction():
-                count = self._spool_all(source, found, attachments, log)
+            with contextlib.closing(source.items(found, attachments)) as items:
+                # An adapter reads the file whole, or judges it, before it tells anything: the spool need not wait for that.
+                first = list(islice(items, 1))
+                with self._edge.spool.transaction():
+                    count = self._spool_all(source, chain(first, items), log)
         except _FileRefusedError:
-            count = 0
-        except (CaseExchangeError, OSError):
+            pass
+        except (CaseExchangeError, OSError, _StoppedError):
             raise
         except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
-            count = 0
             _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
             message = "the adapter failed on the file: a defect, to be reported with the file's digest"
             log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
         return Taken(count, tuple(log.kept), log.refused, log.further)
 
-    def _spool_all(self, source: SourceFile, found: Adapter, attachments: Mapping[str, bytes], log: IssueLog) -> int:
+    def _spool_all(self, source: SourceFile, items: Iterator[DecodedRecord | Issue], log: IssueLog) -> int:
         """Spool what was not spooled before: a file of which something was refused may come again."""
         count = before = 0
         at: Counter[str] = Counter()
-        for item in source.items(found, attachments):
+        for item in items:
+            if self._stopped.is_set():
+                raise _StoppedError
             if not isinstance(item, DecodedRecord):
                 log.add(item)
                 continue
@@ -182,17 +202,19 @@ class Outbound:
         with open_source(path, follow=False) as file:
             source = SourceFile(file, self._limits)
             taken = self._take(source, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
-        # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
-        name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
-        if not taken.refused:
-            _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
-            # Where it came again, what had been refused of it is in by now.
-            (self.quarantine / f"{name}{_REASON}").unlink(missing_ok=True)
-        else:
-            _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
-            facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
-            self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
-        path.replace((self.quarantine if taken.refused else self.done) / name)
+            # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
+            name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
+            if not taken.refused:
+                _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
+                # Where it came again, what had been refused of it is in by now.
+                (self.quarantine / f"{name}{_REASON}").unlink(missing_ok=True)
+            else:
+                _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
+                facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
+                self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
+            # Taking in takes minutes where a file is large, and a newer one may stand in its place by now.
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                path.replace((self.quarantine if taken.refused else self.done) / name)
 
     def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
         spool = self._edge.spool

@@ -1,8 +1,8 @@
 """The one place where a file of any agency's format is read from disk: opened, hashed, told apart, decoded.
 
 A format that is a ``StreamingAdapter`` is always read as a stream, so memory does not grow with its files. A file of
-any other is read whole, and refused unread where it is larger than ``Limits.bytes``. A file that changes while it is
-read is refused.
+any other is read whole. What is larger than ``Limits.streamed_bytes`` or ``Limits.bytes`` is refused unread, and a file
+that changes while it is read is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adapters.spreadsheet import is_workbook
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from adapters.base import Adapter, Limits
@@ -100,7 +100,7 @@ class SourceFile:
         """The first of these adapters that takes the file for its own."""
         return next((found for found in adapters if found.sniff(self.head)), None)
 
-    def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Iterator[DecodedRecord | Issue]:
+    def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Generator[DecodedRecord | Issue, None, None]:
         """What an adapter tells of the file, in order. A REJECT_FILE issue is the last, and undoes all records.
 
         Raises:
@@ -114,12 +114,12 @@ class SourceFile:
             yield Issue(Severity.REJECT_FILE, "FILE_CHANGED", "file", "the file changed while it was read")
 
     def _items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Iterator[DecodedRecord | Issue]:
+        most = self._limits.streamed_bytes if isinstance(found, StreamingAdapter) else self._limits.bytes
+        if self._size > most:
+            yield Issue(Severity.REJECT_FILE, "FILE_TOO_LARGE", "file", f"larger than {most} bytes")
+            return
         if isinstance(found, StreamingAdapter):
             yield from found.stream(self._file, attachments, self._limits)
-            return
-        if self._size > self._limits.bytes:
-            message = f"larger than {self._limits.bytes} bytes"
-            yield Issue(Severity.REJECT_FILE, "FILE_TOO_LARGE", "file", message)
             return
         self._file.seek(0)
         decoded = found.decode(Source(self._file.read(self._limits.bytes), attachments), self._limits)

@@ -89,8 +89,10 @@ class Spool:
             raise SpoolUnavailable(message) from error
 
     def close(self) -> None:
-        """Release the file. Idempotent."""
-        self._connection.close()
+        """Release the file, once no other thread is within a transaction. Idempotent."""
+        # SQLite ends the process where a connection is closed under another thread's feet.
+        with self._lock:
+            self._connection.close()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

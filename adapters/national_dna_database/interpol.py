@@ -103,11 +103,11 @@ def _read(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList
         return
     before = len(issues.items)
     found = _error(fields, reply, issues) if kind == _ERROR else list(_results(fields, reply, limits, issues))
+    if not found and len(issues.items) == before:
+        issues.reject_file("RESULT_MISSING", locator, "the reply holds no result")
     _leave_people(root, fields, issues)
     if fields.repeated:
         issues.reject_file("FIELD_REPEATED", locator, "a field stands twice that may stand once")
-    if not found and len(issues.items) == before:
-        issues.reject_file("RESULT_MISSING", locator, "the reply holds no result")
     for place, record in enumerate(found):
         record.provenance.CopyFrom(provenance(NAME, edition(root), reply.request, digest))
         # What the reply says of itself is said once, with the first: with each it would grow with the square.

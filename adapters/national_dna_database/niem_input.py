@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lxml import etree
 
+_CONTROLS: Final = frozenset(name.casefold() for name in names.CONTROLS)
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 _MAX_ENCODINGS: Final = 32
 """Of a record. Each is read beside the others, so that the time grows with their square."""
@@ -85,7 +86,8 @@ def _profile(fields: Fields, encoding: etree._Element, issues: IssueList) -> dna
     profile = dna_pb2.StrProfile()
     _category(fields, profile, issues)
     _numbers(fields, encoding, profile)
-    if profile.category.value in names.CONTROLS or CONTROL.search(profile.barcode):
+    category = profile.category.value
+    if category.casefold() in _CONTROLS or CONTROL.search(category) or CONTROL.search(profile.barcode):
         issues.info("CONTROL_SKIPPED", locator, "a control or a training sample is nobody's profile")
         return None
     _source(fields, encoding, profile, issues)

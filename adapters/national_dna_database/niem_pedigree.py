@@ -7,7 +7,7 @@ parents and is nobody's parent. Nothing else is concluded.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -86,9 +86,12 @@ def _by_number(profiles: Sequence[dna_pb2.StrProfile]) -> dict[tuple[str, str], 
 
 def _members(fields: Fields, issues: IssueList) -> dict[str, _Member]:
     members: dict[str, _Member] = {}
-    for place, element in enumerate(fields.elements("PedigreeMember")):
-        attributes = _attributes(element)
-        key = attributes.get("id") or attributes.get("uri", "").lstrip("#") or f"#{place}"
+    elements = fields.elements("PedigreeMember")
+    ids = [_id(element) for element in elements]
+    times = Counter(ids)
+    for place, (element, own) in enumerate(zip(elements, ids, strict=True)):
+        # Who is meant by an id that two members have cannot be known: nobody is.
+        key = own if own and times[own] == 1 else f"#{place}"
         sex = fields.text("PersonSexText", within=element) or fields.text("PersonSexCode", within=element)
         member = _Member(place, fields.text("PedigreeMemberStatusCode", within=element), sex.lower())
         for number in fields.elements("PedigreeMemberIdentification", within=element):
@@ -105,9 +108,18 @@ def _members(fields: Fields, issues: IssueList) -> dict[str, _Member]:
     for key, member in members.items():
         broken = {role for role, target in member.parents.items() if target not in members or target == key}
         for role in broken:
-            issues.warn("PEDIGREE_REFERENCE", where(fields.element), "a parent is referred to who is not in it")
+            issues.warn(
+                "PEDIGREE_REFERENCE",
+                where(fields.element),
+                "a parent is referred to who is not in it, or by an id of two",
+            )
             del member.parents[role]
     return members
+
+
+def _id(element: etree._Element) -> str:
+    attributes = _attributes(element)
+    return attributes.get("id") or attributes.get("uri", "").lstrip("#")
 
 
 def _attributes(element: etree._Element) -> dict[str, str]:

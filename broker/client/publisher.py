@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -95,7 +96,9 @@ class PublishStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._broken is None:
-            await self._call.done_writing()
+            # A connection that is gone by now, or never was, takes nothing away: every batch has its answer.
+            with contextlib.suppress(grpc.aio.InternalError):
+                await self._call.done_writing()
             await self._reader
         else:
             self._call.cancel()

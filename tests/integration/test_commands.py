@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adapters.spool import Spool
 from tests.support.exchange import Exchange, running_exchange
+from tests.support.police import police_csv
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 
 if TYPE_CHECKING:
@@ -128,6 +132,32 @@ def test_a_broker_that_is_away_is_one_line_and_keeps_the_record(pki: SamplePki, 
         assert len(json.loads(done.stdout)["records"]) == 6
     finally:
         broker.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_gateway_that_ends_in_the_middle_of_a_file_leaves_nothing_of_it_and_the_file(
+    pki: SamplePki, tmp_path: Path, number: signal.Signals
+) -> None:
+    path = profile(pki, tmp_path, "localhost:1", more=gateway_of(tmp_path))
+    folder = tmp_path / "shanxi"
+    (folder / "inbox").mkdir(parents=True)
+    with (folder / "inbox" / "export.csv").open("wb") as file:
+        file.writelines(police_csv(30_000_000))
+    gateway = subprocess.Popen([COMMAND, "gateway", "--profile", path], stdout=subprocess.DEVNULL)
+    try:
+        wal = folder / "spool.db-wal"
+        while gateway.poll() is None and not (wal.exists() and wal.stat().st_size > 4_000_000):
+            time.sleep(0.02)
+        gateway.send_signal(number)
+        assert gateway.wait(30) == (0 if number is signal.SIGTERM else -number)
+    finally:
+        gateway.kill()
+        gateway.wait()
+    spool = Spool(folder / "spool.db")
+    assert spool.outgoing(1) == []
+    spool.close()
+    assert (folder / "inbox" / "export.csv").exists()
+    assert not list((folder / "done").iterdir())
 
 
 def test_replay_and_verify_a_bundle(pki: SamplePki, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from adapters.outbound import Outbound
 from adapters.profile import load_profile
 from adapters.reading import Attachments
 from adapters.sections import split
+from adapters.spool import Spool
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.errors import DirectoryInvalid, IssuedInFuture
@@ -27,7 +28,7 @@ from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from adapters.profile import GatewayProfile
     from tests.support.exchange import Exchange
@@ -281,6 +282,54 @@ async def test_a_defect_of_an_adapter_sets_one_file_aside_and_the_next_is_taken_
         ]
         assert sorted(codes) == ["ADAPTER_FAILED", "INPUT_REFUSED"]
         assert not [path for path in outbound.inbox.iterdir() if path.is_file()]
+
+
+class TellingSpool(Spool):
+    """Tells of each record that goes in."""
+
+    told: Callable[[], object]
+
+    def add_outgoing(self, record_id: str, envelope: bytes) -> None:
+        super().add_outgoing(record_id, envelope)
+        self.told()
+
+
+@contextlib.asynccontextmanager
+async def telling(exchange: Exchange, folder: Path) -> AsyncIterator[tuple[TellingSpool, Outbound]]:
+    profile, routes = police_profile(exchange, folder, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        spool = TellingSpool(folder / "telling.db")
+        yield spool, Outbound(edge._replace(spool=spool), profile.gateway, routes, Limits())
+        spool.close()
+
+
+async def test_a_newer_file_in_the_place_of_one_that_was_taken_in_stays_to_be_taken_in(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with telling(exchange, tmp_path) as (spool, outbound):
+        path, newer = outbound.inbox / "export.csv", outbound.inbox / ".newer"
+        path.write_bytes((INPUT / "seeking-parents.csv").read_bytes())
+        newer.write_bytes((INPUT / "rescued-children.csv").read_bytes())
+        spool.told = lambda: newer.exists() and newer.replace(path)
+        assert outbound.take_inbox() == 1
+        assert (path.exists(), list(outbound.done.iterdir())) == (True, [])
+        assert len(spool.outgoing(10)) == 2
+        assert outbound.take_inbox() == 1
+        assert len(list(outbound.done.iterdir())) == 1
+        assert len(spool.outgoing(10)) == 6
+
+
+async def test_a_file_that_is_half_in_when_the_gateway_stops_is_undone_and_stays(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with telling(exchange, tmp_path) as (spool, outbound):
+        for name in ("seeking-parents.csv", "rescued-children.csv"):
+            (outbound.inbox / name).write_bytes((INPUT / name).read_bytes())
+        spool.told = outbound.stop
+        assert outbound.take_inbox() == 0
+        assert spool.outgoing(10) == []
+        assert len(list(outbound.inbox.glob("*.csv"))) == 2
+        assert not list(outbound.done.iterdir())
 
 
 def test_attachments_lead_out_of_their_folder_by_no_name(tmp_path: Path) -> None:

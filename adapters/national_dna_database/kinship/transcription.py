@@ -160,14 +160,15 @@ def _of_matrix(text: str, separator: str) -> Iterator[Figure]:
     try:
         header = [cell.strip() for cell in next(rows)]
         for row in rows:
-            cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
-            apart = {name.casefold(): value for name, value in cells.items()}
+            # Pair by pair, so that a locus which has two columns has its alleles twice, and is left out.
+            cells = [(name, cell.strip()) for name, cell in zip(header, row, strict=False)]
+            apart = {name.casefold(): value for name, value in cells}
             people = apart.get(_COLUMN_INDIVIDUALS, "")
-            for locus, share in cells.items():
+            for locus, share in cells:
                 if share and locus.casefold() not in {_COLUMN_ALLELE, _COLUMN_POPULATION, _COLUMN_INDIVIDUALS}:
                     yield Figure(
                         locus,
-                        apart[_COLUMN_ALLELE],
+                        apart.get(_COLUMN_ALLELE, ""),
                         share,
                         apart.get(_COLUMN_POPULATION, ""),
                         int(people) if people.isdecimal() else 0,

@@ -83,14 +83,21 @@ def read_profile(profile: dna_pb2.StrProfile) -> Typing | ProfileUnusable:
 def _read_locus(call: dna_pb2.LocusCall, *, partial: bool) -> Genotype | Unused:
     if call.locus not in AUTOSOMAL:
         return Unused.NOT_AUTOSOMAL if call.locus else Unused.UNNAMED
+    # First, because whoever doubts a third allele must not hide a mixture by saying so.
+    if _many(call):
+        return Unused.TRI_ALLELIC
     if call.quality in AMBIGUOUS:
         return Unused.DOUBTFUL
     if any(allele.operator != dna_pb2.ALLELE_OPERATOR_EQUAL for allele in call.alleles):
         return Unused.NOT_NUMERIC
     values = list(dict.fromkeys(allele.value for allele in sorted(call.alleles, key=allele_order)))
-    if not values or len(values) > _TWO:
-        return Unused.TRI_ALLELIC if values else Unused.NOT_TYPED
-    if call.quality == dna_pb2.LOCUS_QUALITY_PARTIAL or (len(values) == 1 and partial):
-        # Written twice or once, the other peak may be missing: it is neither a homozygote's match nor its mismatch.
-        return Unused.POSSIBLE_DROP_OUT
+    # Written twice or once, the other peak may be missing: it is neither a homozygote's match nor its mismatch.
+    if not values or call.quality == dna_pb2.LOCUS_QUALITY_PARTIAL or (len(values) == 1 and partial):
+        return Unused.POSSIBLE_DROP_OUT if values else Unused.NOT_TYPED
     return values[0], values[-1]
+
+
+def _many(call: dna_pb2.LocusCall) -> bool:
+    """Whether a locus has more than two different alleles; a wild card may be any of the others."""
+    alleles = {(allele.operator, allele.value, allele.value_to) for allele in call.alleles}
+    return sum(operator != dna_pb2.ALLELE_OPERATOR_WILDCARD for operator, _, _ in alleles) > _TWO

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -145,3 +146,29 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spool.db").write_bytes(b"not a database" * 100)
     with pytest.raises(SpoolUnavailable):
         Spool(tmp_path / "spool.db")
+
+
+def test_it_is_not_closed_under_a_transaction_of_another_thread(spool: Spool, path: Path) -> None:
+    within, go_on = threading.Event(), threading.Event()
+
+    def take_in() -> None:
+        with spool.transaction():
+            within.set()
+            go_on.wait(20)
+            spool.add_outgoing("id", b"0")
+
+    taking, closing = threading.Thread(target=take_in), threading.Thread(target=spool.close)
+    taking.start()
+    assert within.wait(20)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    go_on.set()
+    taking.join(20)
+    closing.join(20)
+    assert not closing.is_alive()
+    reopened = Spool(path)
+    assert reopened.outgoing(1) == [Outgoing("id", b"0")]
+    reopened.close()
+    with pytest.raises(SpoolUnavailable):
+        spool.outgoing(1)

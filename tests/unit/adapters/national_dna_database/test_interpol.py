@@ -199,6 +199,7 @@ def test_a_candidate_that_stands_twice_is_one() -> None:
         (b"<Other/>", "NOT_ITL"),
         (file(kind="CPS"), "NOT_A_REPLY"),
         (file(kind="SRE"), "RESULT_MISSING"),
+        (file(subject="<i:RecordSubject/>", more="<itl:PackageOtherRecord/>"), "RESULT_MISSING"),
         (file(listed(), request=""), "REFERENCE_MISSING"),
         (file(error("1" * 20_001), kind="ERR"), "FIELD_TOO_LONG"),
         (file(listed("N", "0").replace("</i:Resp", f"{TWICE}</i:Resp")), "FIELD_REPEATED"),

@@ -203,6 +203,13 @@ def test_controls_and_training_samples_are_nobody(category: str) -> None:
     assert codes(found) == ["CONTROL_SKIPPED"]
 
 
+@pytest.mark.parametrize("category", ["control", "TRAINING", "Negative Control"])
+def test_a_control_is_one_however_it_is_spelled(category: str) -> None:
+    found = decode(file(record(category=category), record("SYN-2")))
+    assert [profile.barcode for profile in profiles(found)] == ["SYN-2"]
+    assert codes(found) == ["CATEGORY_UNKNOWN", "CONTROL_SKIPPED"]
+
+
 def test_a_category_may_be_told_in_words() -> None:
     text = record(category="Child of a case").replace("DNACategoryCode", "DNACategoryText")
     found = decode(file(text, record("SYN-2", category="Control").replace("DNACategoryCode", "DNACategoryText")))
@@ -434,6 +441,13 @@ def test_a_father_who_is_a_woman_is_neither() -> None:
 def test_a_reference_to_nobody_or_to_oneself_is_left_out_with_a_warning() -> None:
     family = pedigree(member("1", "A"), member("2", "B", mother="1", father="9"), member("3", "C", mother="3"))
     assert roles(family, people="ABC") == ([MOTHER, CHILD, RELATIVE], ["PEDIGREE_REFERENCE"])
+
+
+def test_an_id_that_two_members_have_is_nobodys() -> None:
+    family = pedigree(
+        member("1", "A"), member("1", "B"), member("2", "C", "S", father="1", mother="3"), member("3", "D")
+    )
+    assert roles(family) == ([RELATIVE, RELATIVE, CHILD, MOTHER], ["PEDIGREE_REFERENCE"])
 
 
 def test_nobody_is_their_own_mother() -> None:

@@ -57,6 +57,24 @@ def test_a_tri_allelic_locus_is_left_out_with_its_reason_and_a_second_one_makes_
     assert read_profile(two) is ProfileUnusable.MIXTURE
 
 
+@pytest.mark.parametrize("quality", dna_pb2.LocusQuality.values())
+@pytest.mark.parametrize("operator", [dna_pb2.ALLELE_OPERATOR_EQUAL, dna_pb2.ALLELE_OPERATOR_ABOVE])
+def test_a_mixture_does_not_hide_behind_the_doubts_of_its_source(
+    quality: dna_pb2.LocusQuality.ValueType, operator: dna_pb2.AlleleOperator.ValueType
+) -> None:
+    profile = str_profile("A", {"TH01": ("7", "9.3"), "TPOX": ("8", "9", "11"), "FGA": ("20", "21", "22")})
+    for call in profile.loci[1:]:
+        call.quality, call.alleles[2].operator = quality, operator
+    assert read_profile(profile) is ProfileUnusable.MIXTURE
+
+
+def test_a_wild_card_is_no_third_allele() -> None:
+    profile = str_profile("A", {"TH01": ("7", "9.3"), "TPOX": ("8", "9", "11"), "FGA": ("20", "21", "22")})
+    for call in profile.loci[1:]:
+        call.alleles[2].value, call.alleles[2].operator = "", dna_pb2.ALLELE_OPERATOR_WILDCARD
+    assert set(typing(profile).unused.values()) == {Unused.NOT_NUMERIC}
+
+
 def test_a_mixture_by_its_category_is_not_compared() -> None:
     profile = str_profile("A", TH01_CHILD)
     profile.category.value = "Forensic Mixture"

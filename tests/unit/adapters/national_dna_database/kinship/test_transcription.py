@@ -73,6 +73,17 @@ def test_what_is_no_table_is_refused(content: bytes) -> None:
         transcribe(content, population="", individuals=120)
 
 
+@pytest.mark.parametrize(
+    "columns",
+    ["Allele,TH01,TH01,vWA\n6,0.5,0.1,0.4\n9.3,0.5,0.9,0.6\n", "TH01,vWA,Allele\n0.5,0.4,6\n,0.6,9.3\n0.5\n"],
+    ids=["two columns of a locus", "a row that ends before its allele"],
+)
+def test_a_matrix_in_doubt_loses_the_locus_and_not_the_others(columns: str) -> None:
+    found = transcribe(columns.encode(), population="", individuals=100)
+    assert found.loci == {"vWA": {"6": 0.4, "9.3": 0.6}}
+    assert found.left_out == (("TH01", "has an allele that is none, or one twice"),)
+
+
 def test_a_table_that_does_not_say_of_how_many_people_it_is_needs_to_be_told() -> None:
     with pytest.raises(InputRefused, match="fewer than 50 people"):
         transcribe(b"TH01:\n 6: 0.25\n 9.3: 0.75\n", population="", individuals=0)

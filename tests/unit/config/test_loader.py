@@ -7,6 +7,7 @@ import pytest
 
 from adapters.profile import load_profile
 from broker.config.broker import BrokerConfig
+from broker.config.edge import load_edge
 from broker.config.loader import ENVIRONMENT_KEY, config_path, load, parse, read_toml
 from broker.core.errors import ConfigInvalid
 
@@ -117,3 +118,13 @@ def test_routes_are_read_by_kind(tmp_path: Path) -> None:
 def test_a_wrong_route_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigInvalid):
         load_profile(profile(tmp_path, text))
+
+
+def test_a_gateways_profile_serves_the_commands_of_an_edge_too(tmp_path: Path) -> None:
+    text = '[routes.Tip]\nrecipients = ["ministry"]\npurpose = "child-rescue"\n'
+    assert load_edge(profile(tmp_path, text)).broker.address == "localhost:7443"
+
+
+def test_an_unknown_section_of_an_edge_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="gatway"):
+        load_edge(profile(tmp_path, "[gatway]\n"))

@@ -51,7 +51,7 @@ In `done` and `quarantine` a file is named by its digest, because its own name m
 
 **The spool: one for an agency, for ever.** It holds the receipts and the running numbers: each record has the next
 number of its publisher to its recipient. A second spool, or one put back from an old copy, repeats numbers, which
-auditors see as `SEQUENCE_REPEATED` ([findings.md](findings.md)). Move it with the gateway; never begin anew beside it."""
+auditors see as `SEQUENCE_REPEATED` ([findings.md](findings.md)). Move it with the gateway; never begin a new one."""
 
 
 def errors_page() -> str:

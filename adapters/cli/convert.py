@@ -41,6 +41,10 @@ def convert(file: Path, *, source_name: str, target_name: str, mapping: Path | N
     """
     limits, log = Limits(), IssueLog()
     reader, target = mapped(adapter(source_name), mapping), adapter(target_name)
+    if not target.encodes:
+        print_issues(target.encode([], limits).issues)
+        click.echo("no record was written, and no file")
+        sys.exit(1)
     with open_source(file) as opened:
         source = SourceFile(opened, limits)
         read = _read(source.items(reader, Attachments(file.parent, limits.bytes)), target, limits, log)

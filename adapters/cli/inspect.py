@@ -33,7 +33,7 @@ def inspect(file: Path, *, format_name: str | None, mapping: Path | None, as_jso
     """
     if mapping and not format_name:
         message = "--mapping needs --from"
-        raise InputRefused(message)
+        raise click.UsageError(message)
     limits, log, kinds = Limits(), IssueLog(), Counter[str]()
     with open_source(file) as opened:
         source = SourceFile(opened, limits)

@@ -38,6 +38,7 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
     """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts. Replaces it all at once.
 
     Run it after every delivery, or every minute: what was withdrawn or has expired is gone after one run.
+    A folder without any *.about.json is no outbox, and the old site stays.
     Exit codes: 0 done, 1 done, but something was left out, 2 the folders cannot be used.
 
     Example:  case-exchange noticeboard --from gateway/outbox --to site --url https://notices.example/

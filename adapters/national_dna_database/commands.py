@@ -35,6 +35,9 @@ database_option: Final = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The laboratory's SQLite file; made where there is none.",
 )
+kept_option: Final = click.option(
+    "--database", required=True, type=FILE, help="The laboratory's SQLite file, which dna add or dna watch made."
+)
 name_option: Final = click.option(
     "--name", default="reference laboratory", show_default=True, help="The name of a database that is made."
 )
@@ -80,6 +83,7 @@ def add(
 
     Example:  case-exchange dna add --database lab.db --frequencies table.toml --out inbox/hits.json profiles.xml
     """
+    _check_folder(out)
     records, refused = read_records(files, "StrProfile")
     profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
     with _laboratory(database, name, basis) as laboratory:
@@ -132,7 +136,7 @@ def watch(folder: Path, *, database: Path, name: str, results: Path, every: floa
 
 @dna.command()
 @click.argument("barcode")
-@database_option
+@kept_option
 @name_option
 @click.option("--known-parent", default="", help="Barcode of an undisputed parent: search the other one beside it.")
 @out_option
@@ -147,6 +151,7 @@ def search(
 
     Example:  case-exchange dna search --database lab.db --frequencies table.toml SYN-1
     """
+    _check_folder(out)
     with _laboratory(database, name, basis) as laboratory:
         result = laboratory.search(barcode, known_parent=known_parent)
     _tell([result], out, as_json=as_json)
@@ -182,7 +187,7 @@ def table(file: Path, *, name: str, source: str, individuals: int, population: s
 
 @dna.command()
 @click.argument("barcode")
-@database_option
+@kept_option
 @name_option
 def withdraw(barcode: str, *, database: Path, name: str) -> None:
     """Erase every profile of a sample.
@@ -202,6 +207,13 @@ def _laboratory(database: Path, name: str, basis: dict[str, Any]) -> Iterator[La
     ratios = ratios_of(**basis)
     with contextlib.closing(ProfileStore(database, name)) as store:
         yield Laboratory(store, ratios, SearchRules())
+
+
+def _check_folder(out: Path | None) -> None:
+    """See that the results have a folder before the database is touched."""
+    if out is not None and not out.parent.is_dir():
+        message = f"{out} cannot be written: {out.parent} is no folder"
+        raise SetupInvalid(message)
 
 
 def _tell(results: list[SearchResult], out: Path | None, *, as_json: bool) -> None:

@@ -268,7 +268,7 @@ def _notes(view: PersonView) -> None:
         if ncic_key(node.text) not in NCIC_KEYS:
             view.issues.warn("NCIC_KEY_UNKNOWN", node.where, "not a message key of a missing person; it is kept")
     if view.all(f"hs:{_VICTIM}") or _VICTIM in view.other_roles():
-        view.issues.info("TRAFFICKING_VICTIM", view.where, "the person is told to be a victim of trafficking")
+        view.issues.info("CATEGORY_OF_CARE", view.where, "a category that needs care is kept as it is")
     for key, code, message in (
         ("j:AmberAlertIssuedIndicator", "AMBER_ALERT_ISSUED", "an AMBER alert was issued for the person"),
         ("j:MissingPersonFoundIndicator", "PERSON_FOUND", "the person was found; no status is concluded from that"),

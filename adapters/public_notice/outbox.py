@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from adapters.base import IssueList, Limits, Source, kind_of
 from adapters.public_notice.history import Filed
 from adapters.record_json import ADAPTER as RECORD_JSON
+from broker.core.errors import SetupInvalid
 from broker.trust.files import read_file
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
     """Read every notice, correction and closure in a gateway's outbox.
 
     Raises:
+        SetupInvalid: no gateway has written anything into the folder, so it is no outbox, or not yet.
         OSError: the folder itself cannot be read.
     """
     issues = IssueList()
@@ -56,6 +58,9 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
             doubtful |= {routing.case_id} - {""}
         else:
             filed.append(Filed(found, match[2], *routing))
+    if not filed and not issues.items and not any(folder.glob(f"*{_ABOUT}")):
+        message = f"{folder} is no gateway's outbox: there is no file *{_ABOUT} in it"
+        raise SetupInvalid(message)
     return Outbox(tuple(filed), frozenset(doubtful), tuple(issues.items))
 
 

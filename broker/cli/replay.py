@@ -16,8 +16,7 @@ from broker.bootstrap.directreplay import replay_from_kafka
 from broker.bootstrap.edge import connect
 from broker.cli.options import profile_option
 from broker.client.auditor import Auditor
-from broker.config.edge import EdgeConfig
-from broker.config.loader import load
+from broker.config.edge import load_edge
 from broker.core.errors import BundleInvalid, SetupInvalid
 from broker.core.streams import STREAMS
 from broker.services.replay import ReplayRequest
@@ -27,6 +26,7 @@ from broker.wire.bundle import MAGIC, write_frame
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from broker.config.edge import EdgeConfig
     from broker.core.bundle import SerializedFrame
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
@@ -65,7 +65,7 @@ def replay(
 
     Example:  case-exchange replay --profile auditor.toml --purpose 'audit 2026-Q3' --out 2026-q3.bundle
     """
-    config = load(EdgeConfig, profile)
+    config = load_edge(profile)
     if out.exists():
         message = f"{out} is there already; a bundle is evidence and is never overwritten"
         raise SetupInvalid(message)

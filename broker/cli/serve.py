@@ -21,7 +21,7 @@ from broker.config.loader import config_path, load
     help="The configuration file; or set CASE_EXCHANGE_CONFIG.",
 )
 def serve(path: Path | None) -> None:
-    """Run a broker until SIGTERM, on the embedded log.
+    """Run a broker until SIGTERM, on the embedded log or on Kafka ([log] backend).
 
     Prints one line with its address once it answers; logs are JSON lines on standard error. Exit codes: 0 stopped in
     good order, 1 the log failed, 2 the configuration or a file that it names cannot be used.

@@ -15,8 +15,7 @@ from broker.cli.main import REFUSED
 from broker.cli.options import json_option, profile_option
 from broker.client.auditor import Auditor
 from broker.client.operator import is_serving
-from broker.config.edge import EdgeConfig
-from broker.config.loader import load
+from broker.config.edge import load_edge
 from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import grpc
+
+    from broker.config.edge import EdgeConfig
 
 
 @click.command()
@@ -39,7 +40,7 @@ def status(profile: Path, *, as_json: bool) -> None:
 
     Example:  case-exchange status --profile shanxi.toml
     """
-    config = load(EdgeConfig, profile)
+    config = load_edge(profile)
     facts = asyncio.run(_status(config))
     if as_json:
         click.echo(json.dumps(facts, indent=2))

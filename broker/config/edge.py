@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the loader reads the annotations at run time
-from typing import Annotated
+from typing import Annotated, Final
 
 from broker.config.kafka import KafkaConfig
-from broker.config.loader import LoggingConfig, Setting
+from broker.config.loader import LoggingConfig, Setting, parse, read_toml
+
+_OF_A_GATEWAY: Final = ("gateway", "routes")
+"""Sections that concern only a gateway, so that its profile serves every command of the agency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +53,15 @@ class EdgeConfig:
     trust: PinnedTrust
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+
+def load_edge(path: Path) -> EdgeConfig:
+    """Read an edge's configuration. The sections [gateway] and [routes] of a gateway's profile are passed over.
+
+    Raises:
+        ConfigInvalid: names the key.
+    """
+    tables = read_toml(path)
+    for name in _OF_A_GATEWAY:
+        tables.pop(name, None)
+    return parse(EdgeConfig, tables, path.parent)

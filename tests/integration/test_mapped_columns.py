@@ -77,7 +77,7 @@ def test_a_converted_file_has_the_columns_that_every_province_reads(tmp_path: Pa
 def test_inspect_reads_them_too_and_needs_the_formats_name(tmp_path: Path) -> None:
     done = run("inspect", FILE, "--from", FORMAT, "--mapping", MAPPING, "--json", expect=0)
     assert json.loads(done.stdout)["records"] == {"CaseRecord": 2, "SampleRequest": 1}
-    run("inspect", FILE, "--mapping", MAPPING, expect=1)
+    run("inspect", FILE, "--mapping", MAPPING, expect=2)
     bad = tmp_path / "bad.toml"
     bad.write_text(MAPPING.read_text(encoding="utf-8").replace('"AJBH"', '"AJXX"'), encoding="utf-8")
     done = run("inspect", FILE, "--from", FORMAT, "--mapping", bad, expect=2)

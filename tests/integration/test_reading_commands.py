@@ -147,3 +147,10 @@ def test_convert_tells_of_kinds_that_the_target_has_not(tmp_path: Path) -> None:
     done = convert(SHIPPED["provincial-police-csv"], "provincial-police-csv", "codis-cmf", out, expect=1)
     assert "4 records are of kinds that codis-cmf does not carry" in done.stderr
     assert done.stdout == "no record was written, and no file\n"
+
+
+def test_converting_to_a_format_that_is_only_read_says_so(tmp_path: Path) -> None:
+    only_read = next(name for name in sorted(SHIPPED) if not adapter(name).encodes)
+    done = convert(SHIPPED["pfif"], "pfif", only_read, tmp_path / "out", expect=1)
+    assert "FORMAT_NOT_WRITTEN" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -7,8 +7,10 @@ import pytest
 
 from adapters.profile import load_profile
 from broker.config.broker import BrokerConfig
+from broker.config.edge import load_edge
 from broker.config.loader import ENVIRONMENT_KEY, config_path, load, parse, read_toml
 from broker.core.errors import ConfigInvalid
+from certs.rights import PURPOSES, SHANXI, members
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,6 +26,19 @@ def test_the_example_configuration_is_one() -> None:
     config = load(BrokerConfig, ROOT / "deploy" / "broker.toml")
     assert config.server.address == "localhost:7443"
     assert config.tls.key == ROOT / "deploy" / "../.dev/pki/broker/tls.key"
+
+
+def test_the_example_profile_is_one_and_asks_for_no_more_than_the_development_directory_grants() -> None:
+    path = ROOT / "deploy" / "gateway.toml"
+    loaded, routes = load_profile(path)
+    assert load_edge(path).agency == loaded.agency
+    assert loaded.agency.key == ROOT / "deploy" / "../.dev/pki/agencies/shanxi-police/tls.key"
+    rights = next(member for member in members() if member.agency == SHANXI)
+    assert set(loaded.gateway.subscribe) <= rights.receive.keys()
+    assert routes.keys() == rights.publish.keys()
+    for kind, route in routes.items():
+        assert set(route.recipients) <= rights.publish[kind].recipients
+        assert route.purpose in PURPOSES
 
 
 @pytest.mark.parametrize(
@@ -117,3 +132,13 @@ def test_routes_are_read_by_kind(tmp_path: Path) -> None:
 def test_a_wrong_route_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigInvalid):
         load_profile(profile(tmp_path, text))
+
+
+def test_a_gateways_profile_serves_the_commands_of_an_edge_too(tmp_path: Path) -> None:
+    text = '[routes.Tip]\nrecipients = ["ministry"]\npurpose = "child-rescue"\n'
+    assert load_edge(profile(tmp_path, text)).broker.address == "localhost:7443"
+
+
+def test_an_unknown_section_of_an_edge_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="gatway"):
+        load_edge(profile(tmp_path, "[gatway]\n"))

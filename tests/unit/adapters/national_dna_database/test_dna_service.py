@@ -89,6 +89,18 @@ def test_a_kept_sample_can_be_searched_with_again_and_withdrawn(
         run("search", *base, *TABLE, "SYN-F")
 
 
+@pytest.mark.parametrize("command", [("search", *TABLE, "SYN-F"), ("withdraw", "SYN-F")], ids=["search", "withdraw"])
+def test_a_mistyped_database_is_refused_and_none_is_made(tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert run(command[0], "--database", tmp_path / "lba.db", *command[1:]).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_without_a_folder_are_refused_before_the_database_changes(tmp_path: Path, child_file: Path) -> None:
+    with pytest.raises(SetupInvalid, match="no folder"):
+        run("add", "--database", tmp_path / "lab.db", *TABLE, "--out", tmp_path / "missing" / "hits.json", child_file)
+    assert not (tmp_path / "lab.db").exists()
+
+
 def test_a_refused_profile_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     child, father, _ = family()
     father.category.value = "Forensic Mixture"

@@ -98,9 +98,9 @@ def test_the_shipped_alert_tells_of_two_children_and_never_of_the_subject() -> N
         assert record.contacts[0].email == "alert@synthetic.example"
     assert codes(found) == [
         "ALERT_NUMBER_TAKEN",
+        "CATEGORY_OF_CARE",
         "DATE_AMBIGUOUS",
         "HEIGHT_NCIC",
-        "TRAFFICKING_VICTIM",
         "VEHICLE_COLOR_CONTRADICTION",
     ]
 

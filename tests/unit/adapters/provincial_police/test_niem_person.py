@@ -278,6 +278,7 @@ def test_what_is_unknown_or_contradicts_itself_of_what_happened_is_kept() -> Non
     found = decode(document(missing("", category.format("R") + category.format("A"))))
     assert codes(found) == ["EVENT_CONTRADICTION"]
     assert not cases(found)[0].event
+    assert not any("traffick" in issue.message or "victim" in issue.message for issue in found.issues)
     assert len(cases(found)[0].provenance.unmapped) == 2
 
 
@@ -291,10 +292,10 @@ def test_message_keys_of_ncic_are_known_in_all_their_forms(key: str) -> None:
     assert unmapped(cases(found)[0]) == {"MissingPerson/NCICEntry/NCICMessageKeyUsedText": key}
 
 
-def test_a_trafficking_victim_and_an_alert_are_said_and_kept() -> None:
+def test_a_category_of_care_and_an_alert_are_kept_and_the_category_is_not_said() -> None:
     details = "<hs:HumanTraffickingVictim/><j:AmberAlertIssuedIndicator>true</j:AmberAlertIssuedIndicator>"
     found = decode(document(missing("", details)))
-    assert codes(found) == ["AMBER_ALERT_ISSUED", "TRAFFICKING_VICTIM"]
+    assert codes(found) == ["AMBER_ALERT_ISSUED", "CATEGORY_OF_CARE"]
     assert unmapped(cases(found)[0]) == {
         "MissingPerson/HumanTraffickingVictim": "",
         "MissingPerson/AmberAlertIssuedIndicator": "true",
@@ -307,7 +308,7 @@ def test_a_victim_who_is_the_same_person_by_a_link_is_one_too() -> None:
     child = f'<j:MissingPerson><nc:RoleOfPerson s:ref="P1"/>{NUMBER}</j:MissingPerson>'
     victim = '<hs:HumanTraffickingVictim><nc:RoleOfPerson s:ref="P1"/></hs:HumanTraffickingVictim>'
     found = decode(document(person, child, victim))
-    assert codes(found) == ["TRAFFICKING_VICTIM"]
+    assert codes(found) == ["CATEGORY_OF_CARE"]
     assert unmapped(cases(found)[0])["MissingPerson/@role"] == "HumanTraffickingVictim"
 
 

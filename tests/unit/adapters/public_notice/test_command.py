@@ -94,3 +94,13 @@ def test_a_folder_that_is_not_the_commands_own_is_left_alone(folder: Path) -> No
 
 def test_an_address_that_is_none_is_refused(folder: Path) -> None:
     assert isinstance(run(folder, "--url", "javascript:x").exception, SetupInvalid)
+
+
+def test_a_folder_that_is_no_outbox_leaves_the_board_as_it_is(folder: Path) -> None:
+    run(folder)
+    before = pictures(folder)
+    (folder / "other").mkdir()
+    (folder / "other" / "notes.json").write_text("{}")
+    result = CliRunner().invoke(noticeboard, ["--from", str(folder / "other"), "--to", str(folder / "site")])
+    assert isinstance(result.exception, SetupInvalid)
+    assert pictures(folder) == before

@@ -158,7 +158,7 @@ class Outbound:
         count = 0
         try:
             with contextlib.closing(source.items(found, attachments)) as items:
-                # An adapter reads the file whole, or judges it, before it tells anything: the spool need not wait for that.
+                # What an adapter does before it tells anything, judging the file, need not keep the spool busy.
                 first = list(islice(items, 1))
                 with self._edge.spool.transaction():
                     count = self._spool_all(source, chain(first, items), log)

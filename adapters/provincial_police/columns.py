@@ -146,7 +146,8 @@ COLUMNS: Final = (
     feature("XDWP", "携带物品", "Belongings", _BELONGINGS, "随身物品", number=1),
     feature("KY", "口音", "Accent", common_pb2.FEATURE_KIND_SPEECH),
     feature("JKZK", "健康状况", "Health", common_pb2.FEATURE_KIND_HEALTH, "身体状况"),
-    feature("JSBS", "精神病史", "Mental history", common_pb2.FEATURE_KIND_MENTAL, "精神状况"),
+    # Nobody is found by it, and recipients of a description would have it: so it goes with what is kept.
+    kept("JSBS", "精神病史", "Mental history", "精神状况"),
     feature("SHXG", "生活习惯", "Habits", common_pb2.FEATURE_KIND_HABIT, "行为习惯", "爱好习惯"),
     kept("SHGX", "社会关系", "Relations", "家庭及社会关系", "主要社会关系"),
     date("SZSJ", "失踪时间", "Last seen at", "event_date", "失踪日期", "最后出现时间"),

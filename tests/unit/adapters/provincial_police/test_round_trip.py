@@ -11,6 +11,7 @@ from adapters.provincial_police import ADAPTER, XLSX
 from adapters.provincial_police.codes import ETHNIC_GROUPS
 from adapters.provincial_police.columns import BY_NAME, COLUMNS, OUTSIDE_OF_CASE
 from adapters.provincial_police.dates import read_date
+from adapters.sections import split
 from caseexchange.records.v1 import case_pb2, common_pb2
 from tests.support.police import only_case, table
 
@@ -243,7 +244,13 @@ def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
         narrative=draw(TEXT),
     )
     record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=draw(TEXT))
-    for kind in draw(st.sets(st.sampled_from(common_pb2.FeatureKind.values()[1:]))):
+    for kind in draw(
+        st.sets(
+            st.sampled_from(
+                [kind for kind in common_pb2.FeatureKind.values()[1:] if kind != common_pb2.FEATURE_KIND_MENTAL]
+            )
+        )
+    ):
         record.features.add(kind=kind, text=draw(TEXT))
     record.found_place.text = draw(TEXT)
     record.residence.text = draw(TEXT)
@@ -282,3 +289,9 @@ def test_a_character_that_a_workbook_cannot_hold_is_a_coded_warning() -> None:
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1", narrative="测\x08试")
     assert [issue.code for issue in XLSX.encode([record], Limits()).issues] == ["FIELD_NOT_CARRIED"]
     assert only_case(ADAPTER.encode([record], Limits()).content).narrative == "测\x08试"
+
+
+def test_a_mental_history_is_in_no_section_that_the_description_of_a_person_is_in() -> None:
+    record = only_case(table({"AJBH": "SYN-1", "AJLB": "2", "JSBS": "SYN-HISTORY"}))
+    holding = {name for name, content in split(record).items() if b"SYN-HISTORY" in content}
+    assert holding == {"provenance"}

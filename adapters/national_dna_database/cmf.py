@@ -23,8 +23,8 @@ from adapters.national_dna_database.cmf_output import write_file
 from adapters.national_dna_database.cmf_rapid import RAPID_NAMESPACE, RAPID_ROOT, reshape_header, reshape_specimen
 from adapters.national_dna_database.cmf_tables import NAMESPACE
 from adapters.national_dna_database.cmf_text import is_cmf_text, read_text
+from adapters.national_dna_database.written import profiles_of
 from adapters.xml_stream import XmlStream
-from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lxml import etree
 
     from adapters.base import Issue
+    from caseexchange.records.v1 import dna_pb2
 
 _ROOT: Final = "CODISImportFile"
 _HEAD: Final = 4096
@@ -96,14 +97,7 @@ class CodisCmf:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
-        profiles: list[tuple[str, dna_pb2.StrProfile]] = []
-        for place, record in enumerate(records[: limits.records]):
-            if isinstance(record, dna_pb2.StrProfile):
-                profiles.append((f"records[{place}]", record))
-            else:
-                issues.reject_record("KIND_NOT_CARRIED", f"records[{place}]", "the format carries profiles only")
+        profiles = profiles_of(records, limits, issues)
         return issues.encoded(write_file(profiles, issues), {})
 
 

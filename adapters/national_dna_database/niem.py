@@ -15,6 +15,7 @@ from adapters.national_dna_database.niem_input import read_records
 from adapters.national_dna_database.niem_output import write_transaction
 from adapters.national_dna_database.niem_pedigree import read_roles
 from adapters.national_dna_database.niem_tables import FAMILY, NAME, ROOT, VERSIONS
+from adapters.national_dna_database.written import profiles_of
 from adapters.national_dna_database.xml_fields import drop_binaries
 from caseexchange.records.v1 import dna_pb2
 
@@ -53,14 +54,7 @@ class NiemDna:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
-        profiles: list[tuple[str, dna_pb2.StrProfile]] = []
-        for place, record in enumerate(records[: limits.records]):
-            if isinstance(record, dna_pb2.StrProfile):
-                profiles.append((f"records[{place}]", record))
-            else:
-                issues.reject_record("KIND_NOT_CARRIED", f"records[{place}]", "the format carries profiles only")
+        profiles = profiles_of(records, limits, issues)
         return issues.encoded(write_transaction(profiles, issues), {})
 
 

@@ -14,7 +14,7 @@ from adapters.national_dna_database.table_input import TableReader
 from adapters.national_dna_database.table_layout import Family, Layout, find_layout, plain
 from adapters.national_dna_database.table_output import write_database, write_genemapper, write_long
 from adapters.national_dna_database.table_text import header_of, rows
-from caseexchange.records.v1 import dna_pb2
+from adapters.national_dna_database.written import profiles_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,15 +91,7 @@ class GenotypeTable:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
-        profiles: list[Named] = []
-        for place, record in enumerate(records[: limits.records]):
-            if isinstance(record, dna_pb2.StrProfile):
-                profiles.append((f"records[{place}]", record))
-            else:
-                issues.reject_record("KIND_NOT_CARRIED", f"records[{place}]", "the format carries profiles only")
-        return issues.encoded(self._write(profiles, issues), {})
+        return issues.encoded(self._write(profiles_of(records, limits, issues), issues), {})
 
 
 def _list_columns(layout: Layout, issues: IssueList) -> None:

@@ -1,0 +1,293 @@
+"""Who signed this: one set of bad records through the broker, the recipient and the auditor, with the code of each.
+
+Each fault stands alone in ``FAULTS``, in the order in which the walks look for them, with the code that each walk gives
+it. Then any two of them are put into one record: the one that is looked for first gives the code. A walk that does not
+look for a fault says "" and takes the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pytest
+
+from broker.client.records import RecordVerifier
+from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
+from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
+from broker.core.errors import CaseExchangeError
+from broker.core.findings import DirectoryVersion
+from broker.core.identity import Principal
+from broker.core.judge import BatchJudge
+from broker.core.sections import salted
+from broker.core.streams import Position, StreamPartition
+from broker.messagelog.sqlite import SqliteLog
+from broker.services.publish import PublishLimits, PublishService
+from broker.trust.verification import InlineVerifier
+from certs import profiles
+from certs.rights import HEBEI, LAB, MINISTRY, SHANXI, TRUST_DOMAIN
+from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import CASE, CODEC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.core.policy import Directory
+    from broker.ports import Signer
+
+SECTION: Final = Section("case", salted(bytes(16), b"synthetic"))
+OTHER: Final = Section("case", salted(bytes(16), b"something else"))
+
+
+class World(NamedTuple):
+    """One exchange, whose directory lists for hebei-police a good certificate, an expired one and a revoked one."""
+
+    pki: SamplePki
+    directory: Directory
+    expired: Signer
+    revoked: Signer
+    now_ms: int
+
+
+@dataclass
+class Record:
+    """A record in the making. Each fault changes one thing in it."""
+
+    world: World
+    body: Body
+    signer: Signer
+    body_type: str = BODY_TYPE
+    data: bytes | None = None
+    named: bytes | None = None
+    """The certificate that the signature names, where it is not the signer's."""
+    copies: int = 1
+    altered: bool = False
+    sections: tuple[Section, ...] = (SECTION,)
+
+    def sign(self, signer: Signer) -> None:
+        self.signer = signer
+        self.body = replace(self.body, signer_certificate_sha256=signer.certificate_sha256)
+
+    def change(self, **fields: object) -> None:
+        self.body = replace(self.body, **fields)  # type: ignore[arg-type]
+
+    def envelope(self) -> Envelope:
+        data = CODEC.encode_body(self.body) if self.data is None else self.data
+        envelope = Envelope(self.body_type, data, (), self.sections)
+        signed = envelope.signed_bytes + (b"more" if self.altered else b"")
+        named = self.body.signer_certificate_sha256 if self.named is None else self.named
+        return replace(envelope, signatures=(Signature(named, self.signer.sign(signed)),) * self.copies)
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, the part of a record that it stands in, and the code that each walk gives it."""
+
+    name: str
+    part: str
+    put_in: Callable[[Record], object]
+    publish: str
+    receive: str
+    audit: str
+
+
+def other_agency(record: Record) -> None:
+    """A good record of another agency, sent over this agency's connection."""
+    record.change(publisher=SHANXI)
+    record.sign(record.world.pki.signer(SHANXI))
+
+
+FAULTS: Final = (
+    Fault("body type", "type", lambda r: setattr(r, "body_type", "text/plain"), *["BODY_TYPE_UNSUPPORTED"] * 3),
+    Fault("no body", "body", lambda r: setattr(r, "data", b"\xff"), *["ENVELOPE_MALFORMED"] * 3),
+    Fault("body form", "body", lambda r: r.change(case_id="a name"), *["ENVELOPE_MALFORMED"] * 3),
+    Fault("unknown kind", "kind", lambda r: r.change(kind="Gossip"), *["KIND_UNKNOWN"] * 3),
+    Fault("kind of the broker", "kind", lambda r: r.change(kind="AuditEvents", stream="audit"), *["KIND_UNKNOWN"] * 3),
+    Fault("kind on another stream", "kind", lambda r: r.change(stream="notices"), *["KIND_UNKNOWN"] * 3),
+    Fault("no signature", "count", lambda r: setattr(r, "copies", 0), *["ENVELOPE_MALFORMED"] * 3),
+    Fault("two signatures", "count", lambda r: setattr(r, "copies", 2), *["ENVELOPE_MALFORMED"] * 3),
+    Fault("algorithm", "algorithm", lambda r: r.change(signature_algorithm="none"), "ENVELOPE_MALFORMED", "", ""),
+    Fault("publisher is not the peer", "signer", other_agency, "SIGNER_NOT_PRINCIPAL", "", ""),
+    Fault(
+        "signature of another name",
+        "named",
+        lambda r: setattr(r, "named", r.world.pki.signer(MINISTRY).certificate_sha256),
+        *["SIGNATURE_INVALID"] * 3,
+    ),
+    Fault(
+        "certificate not listed",
+        "signer",
+        lambda r: r.change(signer_certificate_sha256=bytes(32)),
+        *["SIGNER_UNKNOWN"] * 3,
+    ),
+    Fault(
+        "certificate of another agency",
+        "signer",
+        lambda r: r.sign(r.world.pki.signer(SHANXI)),
+        *["SIGNER_NOT_PRINCIPAL"] * 3,
+    ),
+    Fault("bytes not signed", "signature", lambda r: setattr(r, "altered", True), *["SIGNATURE_INVALID"] * 3),
+    Fault("certificate expired", "signer", lambda r: r.sign(r.world.expired), *["SIGNER_CERTIFICATE_INVALID"] * 3),
+    Fault("certificate revoked", "signer", lambda r: r.sign(r.world.revoked), *["SIGNER_REVOKED"] * 3),
+    Fault(
+        "for another agency",
+        "recipients",
+        lambda r: r.change(recipients=(Recipient(MINISTRY, 1),)),
+        "RIGHT_DENIED",
+        "NOT_ADDRESSED",
+        "RIGHT_DENIED",
+    ),
+    Fault("section altered", "sections", lambda r: setattr(r, "sections", (OTHER,)), *["SECTION_MISMATCH"] * 3),
+    Fault("section missing", "sections", lambda r: setattr(r, "sections", ()), "SECTION_MISMATCH", "", ""),
+    Fault("purpose", "purpose", lambda r: r.change(purpose="curiosity"), "RIGHT_DENIED", "", "RIGHT_DENIED"),
+    Fault(
+        "kind without the right",
+        "kind",
+        lambda r: r.change(kind="MatchNotification"),
+        "RIGHT_DENIED",
+        "",
+        "RIGHT_DENIED",
+    ),
+    Fault(
+        "from the future", "time", lambda r: r.change(issued_at_ms=r.world.now_ms + 200_000), "ISSUED_IN_FUTURE", "", ""
+    ),
+    Fault("expired", "time", lambda r: r.change(expires_at_ms=r.world.now_ms), "RECORD_EXPIRED", "", ""),
+)
+
+
+ORDER: Final = {
+    "publish": (
+        "body type, no body, body form, unknown kind, kind of the broker, kind on another stream, no signature, "
+        "two signatures, algorithm, publisher is not the peer, certificate not listed, certificate of another agency, "
+        "signature of another name, bytes not signed, certificate expired, certificate revoked, section altered, "
+        "section missing, for another agency, purpose, kind without the right, from the future, expired"
+    ),
+    "receive": (
+        "body type, no body, body form, unknown kind, kind of the broker, kind on another stream, no signature, "
+        "two signatures, signature of another name, certificate not listed, certificate of another agency, "
+        "bytes not signed, certificate expired, certificate revoked, for another agency, section altered"
+    ),
+    "audit": (
+        "body type, no body, body form, no signature, two signatures, unknown kind, kind of the broker, "
+        "kind on another stream, signature of another name, certificate not listed, certificate of another agency, "
+        "bytes not signed, certificate expired, certificate revoked, section altered, for another agency, purpose, "
+        "kind without the right"
+    ),
+}
+"""What each walk looks for, in its order."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    pki = SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+    expired, revoked = pki.expired(agency=HEBEI), pki.revoked[profiles.SIGNING.authority]
+    good = pki.directory.agencies[HEBEI].signing_certificates
+    directory = pki.directory_with(HEBEI, [*good, expired.der, revoked.der])
+    return World(pki, directory, expired.signer, revoked.signer, pki.now_ms + 1000)
+
+
+def make(world: World, *faults: Fault) -> Envelope:
+    signer = world.pki.signer(HEBEI)
+    digest = hashlib.sha256(SECTION.content).digest()
+    body = Body(
+        record_id="01990000-0000-7000-8000-000000000001",
+        kind="SampleRequest",
+        stream="dna",
+        case_id=CASE,
+        publisher=HEBEI,
+        recipients=(Recipient(LAB, 1),),
+        issued_at_ms=world.now_ms,
+        expires_at_ms=None,
+        in_reply_to="",
+        supersedes="",
+        purpose="dna-matching",
+        signer_certificate_sha256=signer.certificate_sha256,
+        signature_algorithm=ECDSA_P256_SHA256,
+        sections=(SectionDescriptor("case", "synthetic", digest, frozenset()),),
+    )
+    record = Record(world, body, signer)
+    for fault in faults:
+        fault.put_in(record)
+    return record.envelope()
+
+
+async def publish(world: World, envelope: Envelope) -> str:
+    clock = ManualClock(world.now_ms)
+    log = await SqliteLog.open(None, clock)
+    service = PublishService(
+        directory=FixedDirectory(world.directory),
+        keyring=world.pki.keyring(world.directory),
+        signatures=InlineVerifier(),
+        codec=CODEC,
+        log=log,
+        signer=world.pki.signer("exchange"),
+        evidence=SwitchedEvidence(),
+        audit=ListedAudit(),
+        clock=clock,
+        limits=PublishLimits(),
+    )
+    outcome = await service.publish(Principal(TRUST_DOMAIN, HEBEI, "gateway"), [envelope])
+    await log.close()
+    (result,) = outcome.results
+    return result.reason if isinstance(result, CaseExchangeError) else ""
+
+
+def receive(world: World, envelope: Envelope) -> str:
+    verifier = RecordVerifier(LAB, world.pki.keyring(world.directory), CODEC)
+    try:
+        verifier.verify(envelope, world.now_ms)
+    except CaseExchangeError as error:
+        return error.reason
+    return ""
+
+
+def audit(world: World, envelope: Envelope) -> str:
+    version = DirectoryVersion(0, world.directory, world.pki.keyring(world.directory))
+    judge = BatchJudge([version], CODEC, BundleSource.MESSAGE_LOG)
+    try:
+        stream = CODEC.parse_body(envelope.body).stream
+    except CaseExchangeError:
+        stream = "dna"
+    entry = BundleEntry(Position(stream, 0, 0), world.now_ms, "f" * 32, 0, envelope)
+    report = judge.judge(StreamPartition(stream, 0), PartitionRecords((entry,), None))
+    return report.findings[0].code if report.findings else ""
+
+
+def first(walk: str, one: Fault, other: Fault) -> str:
+    """The code that the walk gives a record with both faults."""
+    found = [fault for name in ORDER[walk].split(", ") for fault in (one, other) if fault.name == name]
+    return str(getattr(found[0], walk)) if found else ""
+
+
+def test_the_order_of_each_walk_names_all_that_it_looks_for() -> None:
+    for walk, order in ORDER.items():
+        assert sorted(order.split(", ")) == sorted(fault.name for fault in FAULTS if getattr(fault, walk))
+
+
+async def test_a_good_record_is_taken(world: World) -> None:
+    good = make(world)
+    assert (await publish(world, good), receive(world, good), audit(world, good)) == ("", "", "")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_each_fault_has_its_code(world: World, fault: Fault) -> None:
+    bad = make(world, fault)
+    codes = (await publish(world, bad), receive(world, bad), audit(world, bad))
+    assert codes == (fault.publish, fault.receive, fault.audit)
+
+
+PAIRS: Final = [(one, other) for one, other in itertools.combinations(FAULTS, 2) if one.part != other.part]
+
+
+async def test_of_two_faults_the_first_gives_the_code(world: World) -> None:
+    wrong = []
+    for one, other in PAIRS:
+        bad = make(world, one, other)
+        codes = (await publish(world, bad), receive(world, bad), audit(world, bad))
+        expected = tuple(first(walk, one, other) for walk in ("publish", "receive", "audit"))
+        if codes != expected:
+            wrong.append((one.name, other.name, codes, expected))
+    assert not wrong, "\n".join(map(str, wrong))

@@ -2,13 +2,9 @@
 
 A recipient verifies, in this order (each with its own error):
 
-1. the body's type, then its form: BodyTypeUnsupported, EnvelopeMalformed
-2. the kind belongs on its stream: KindUnknown
-3. the signing certificate is listed for the publisher: SignerUnknown, SignerNotPrincipal
-4. its signature over the exact bytes: SignatureInvalid
-5. it was valid, and not revoked, when the broker accepted the record: SignerCertificateInvalid, SignerRevoked
-6. the record is addressed to this agency: NotAddressed
-7. the sections present are those that were signed: SectionMismatch
+1. its publisher signed it (broker/core/authorship.py has the steps): BodyTypeUnsupported, EnvelopeMalformed,
+   KindUnknown, SignatureRefused, SectionMismatch
+2. the record is addressed to this agency: NotAddressed
 """
 
 from __future__ import annotations
@@ -17,16 +13,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.body import Body, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
-from broker.core.errors import (
-    BodyTypeUnsupported,
-    EnvelopeMalformed,
-    NotAddressed,
-    SignatureInvalid,
-    SignerNotPrincipal,
-)
-from broker.core.sections import SALT_BYTES, check_sections, salted, unsalted
+from broker.core.errors import NotAddressed
+from broker.core.sections import SALT_BYTES, salted, unsalted
 from broker.core.streams import check_kind
 
 if TYPE_CHECKING:
@@ -132,34 +123,14 @@ class RecordVerifier:
             accepted_at_ms: when the broker says that it accepted it. A broker that lies here can only make a record
                 look older than a revocation, which the replayed checkpoints and receipts then contradict.
         """
-        # (1) Type, then form.
-        if envelope.body_type != BODY_TYPE:
-            message = "the envelope's body type is not that of a record"
-            raise BodyTypeUnsupported(message)
-        body = self._codec.parse_body(envelope.body)
-        # (2) Kind and stream.
-        check_kind(body.kind, body.stream)
-        if len(envelope.signatures) != 1:
-            message = "a record carries exactly one signature"
-            raise EnvelopeMalformed(message, record_id=body.record_id)
-        (signature,) = envelope.signatures
-        # (3) The publisher's certificate.
-        if signature.certificate_sha256 != body.signer_certificate_sha256:
-            message = "the signature's certificate is not the one that the body names"
-            raise SignatureInvalid(message, record_id=body.record_id)
-        certificate = self._keyring.signer(body.signer_certificate_sha256)
-        if certificate.agency != body.publisher:
-            message = "the signing certificate is another agency's"
-            raise SignerNotPrincipal(message, record_id=body.record_id)
-        # (4) The exact bytes.
-        certificate.verify(envelope.signed_bytes, signature.value)
-        # (5) Valid then.
-        certificate.check_valid(accepted_at_ms)
-        # (6) For us.
+        # (1) Who signed it.
+        body = read_body(envelope, self._codec)
+        claimed = claim(envelope, body, self._keyring)
+        check_signature(claimed)
+        withheld = check_proved(claimed, accepted_at_ms, complete=False)
+        # (2) For us.
         if all(recipient.agency != self._agency for recipient in body.recipients):
             message = "the record is not addressed to this agency"
             raise NotAddressed(message, record_id=body.record_id)
-        # (7) The sections that were signed, as far as they are here.
-        withheld = check_sections(body, envelope.sections, complete=False)
         contents = {section.name: unsalted(section) for section in envelope.sections}
         return VerifiedRecord(body, envelope.record_sha256, contents, withheld)

@@ -8,10 +8,12 @@ from enum import Enum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from broker.core.authorship import BodyReader
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.body import Body
+    from broker.core.authorship import Certificate, Certificates
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
     from broker.core.receipt import ReceiptStatement
@@ -75,32 +77,8 @@ class FindingsByPosition:
         return self._added - len(self._kept)
 
 
-class Certificate(Protocol):
-    """A signing certificate that a directory lists."""
-
-    @property
-    def agency(self) -> str:
-        """Whose it is."""
-
-    def check_valid(self, at_ms: int) -> None:
-        """Raise unless it was valid and unrevoked at this time."""
-
-    def verify(self, message: bytes, signature: bytes) -> None:
-        """Raise unless it signed these bytes."""
-
-
-class Certificates(Protocol):
-    """The signing certificates of one directory version."""
-
-    def signer(self, certificate_sha256: bytes) -> Certificate:
-        """The certificate of this fingerprint, or SignerUnknown."""
-
-
-class Reader(Protocol):
+class Reader(BodyReader, Protocol):
     """Bytes to core types."""
-
-    def parse_body(self, body: bytes) -> Body:
-        """Read a body, or raise EnvelopeMalformed."""
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:
         """Read a receipt's statement, or raise ReceiptInvalid."""
@@ -114,7 +92,7 @@ class DirectoryVersion(NamedTuple):
 
     in_force_from_ms: int
     directory: Directory
-    certificates: Certificates
+    certificates: Certificates[Certificate]
 
 
 class Delivery(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,15 @@ def test_a_record_that_was_accepted_after_its_signer_was_revoked_is_named(pki: S
     exchange = LyingExchange(pki, directory)
     exchange.add(DNA_0, [hebei.make()], clock.value_ms)
     assert codes(exchange.audit()) == ["SIGNER_REVOKED"]
+
+
+def test_of_a_record_with_two_signatures_nothing_else_is_said(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    record = maker.make()
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [replace(record, signatures=record.signatures * 2)], clock.value_ms)
+    assert codes(exchange.audit()) == ["ENVELOPE_MALFORMED"]
 
 
 async def test_a_delivery_to_an_agency_that_was_not_addressed_is_named(

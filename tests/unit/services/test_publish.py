@@ -65,6 +65,9 @@ class Exchange(NamedTuple):
         signature = Signature(signer.certificate_sha256, signer.sign(envelope.signed_bytes))
         return replace(envelope, signatures=(signature,))
 
+    def sign_with(self, signer: Signer) -> Envelope:
+        return self.sign(replace(self.body(), signer_certificate_sha256=signer.certificate_sha256), signer)
+
     async def publish(self, *envelopes: Envelope) -> PublishOutcome:
         return await self.service.publish(SHANXI, envelopes)
 
@@ -134,14 +137,8 @@ REFUSALS: list[tuple[type[errors.CaseExchangeError], Callable[[Exchange], Envelo
     (errors.KindUnknown, lambda x: x.sign(replace(x.body(), kind="Gossip"))),
     (errors.KindUnknown, lambda x: x.sign(replace(x.body(), stream="notices"))),
     (errors.SignerNotPrincipal, lambda x: x.sign(replace(x.body(), publisher="hebei-police"))),
-    (
-        errors.SignerNotPrincipal,
-        lambda x: x.sign(
-            replace(x.body(), signer_certificate_sha256=x.pki.signer("hebei-police").certificate_sha256),
-            x.pki.signer("hebei-police"),
-        ),
-    ),
-    (errors.SignerUnknown, lambda x: x.sign(replace(x.body(), signer_certificate_sha256=bytes(32)))),
+    (errors.SignerNotPrincipal, lambda x: x.sign_with(x.pki.signer("hebei-police"))),
+    (errors.SignerUnknown, lambda x: x.sign_with(x.pki.credential().signer)),
     (errors.SignatureInvalid, lambda x: x.sign(x.body(), x.pki.signer("hebei-police"))),
     (
         errors.SignatureInvalid,

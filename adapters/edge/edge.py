@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+import functools
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from adapters.edge.directories import DirectoriesSeen
 from adapters.edge.spool import Spool
 from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.subscriber import Subscriber
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import (
+    CaseExchangeError,
+    DirectoryVersionMissing,
+    PeerUnknown,
+    RightDenied,
+    SectionNotAllowed,
+    SignerCertificateInvalid,
+    SignerUnknown,
+)
 from broker.trust.certificates import load_certificates, principal_of
-from broker.trust.directory import DirectoryFile
+from broker.trust.directory import DirectoryFile, open_directory
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles
@@ -29,8 +41,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from adapters.edge.profile import GatewayProfile
+    from broker.client.records import InForce, VerifiedRecord
+    from broker.client.subscriber import Delivered
 
 _log = structlog.get_logger("adapters.edge.edge")
+_BY_ANOTHER_DIRECTORY: Final = (
+    DirectoryVersionMissing,
+    PeerUnknown,
+    RightDenied,
+    SectionNotAllowed,
+    SignerCertificateInvalid,
+    SignerUnknown,
+)
+"""What another directory version need not refuse a record for."""
 
 
 class Edge(NamedTuple):
@@ -45,15 +68,38 @@ class Edge(NamedTuple):
     codec: ProtobufCodec
     clock: SystemClock
     directory: DirectoryFile
+    directories: DirectoriesSeen
     revocations: RevocationFiles
 
     def reload_trust(self) -> None:
         """Look again at what governance publishes. A file that cannot be used is logged; what was in force stays."""
-        for reload in (self.directory.reload, self.revocations.reload):
+
+        def note_newest() -> None:
+            self.directories.note(self.directory.latest.document)
+
+        for reload in (self.directory.reload, self.revocations.reload, note_newest):
             try:
                 reload()
             except CaseExchangeError as error:
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
+
+    async def verify(self, delivered: Delivered) -> VerifiedRecord:
+        """Check a record received: by what this edge has seen, and where that leaves a doubt, by what the broker tells.
+
+        Raises:
+            CaseExchangeError: as ``RecordVerifier``. ``Unavailable``, such as DirectoryVersionMissing: it has to wait.
+            SpoolUnavailable: a directory version could not be kept; it has to wait too.
+        """
+
+        def judge(in_force: InForce) -> VerifiedRecord:
+            return self.verifier.verify(delivered.envelope, delivered.accepted_at_ms, in_force)
+
+        # In a thread: a signature takes time, and a directory seen for the first time more.
+        try:
+            return await asyncio.to_thread(lambda: judge(self.directories.seen(delivered.accepted_at_ms)))
+        except _BY_ANOTHER_DIRECTORY:
+            told = await self.directories.told(delivered.accepted_at_ms)
+        return await asyncio.to_thread(judge, told)
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +115,8 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
     check_tls_files(config.certificate, config.key, clock.now_ms())
     signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
     agency = principal_of(load_certificates(config.signing_certificate)[0]).agency
-    directory = DirectoryFile(profile.trust.directory, load_verification_key(profile.trust.governance_key), clock)
+    governance_key = load_verification_key(profile.trust.governance_key)
+    directory = DirectoryFile(profile.trust.directory, governance_key, clock)
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
         lambda: directory.latest.signing_authorities,
@@ -81,16 +128,21 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
     tls = TlsFiles(config.certificate, config.key, config.authorities).read()
     try:
         async with open_channel(settings, tls) as channel:
+            read = functools.partial(open_directory, governance_key=governance_key)
+            ask = functools.partial(directories_in_force, channel)
+            directories = DirectoriesSeen(spool, read, revocations, clock, ask)
+            directories.note(directory.latest.document)
             yield Edge(
                 agency,
                 spool,
                 RecordComposer(agency, signer, codec, SystemEntropy(), clock),
-                RecordVerifier(agency, keyring, codec),
+                RecordVerifier(agency, codec),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
                 codec,
                 clock,
                 directory,
+                directories,
                 revocations,
             )
     finally:

@@ -1,4 +1,4 @@
-"""What an agency's edge must not forget: records on their way out, receipts, sequence numbers, references.
+"""What an agency's edge must not forget: records going out, receipts, numbers, references, directory versions.
 
 One SQLite file, written durably before anything is told to anybody. What comes from one source file goes in by one
 transaction: after a crash it is there whole or not at all, so nothing is published twice under two ids, and a recipient
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS own_references (
     reference TEXT PRIMARY KEY, case_id TEXT NOT NULL, record_id TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (record_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BLOB NOT NULL);
 """
 _SECRET_BYTES: Final = 32
 _UUID_VERSION_8: Final = 0x8 << 76
@@ -247,6 +248,17 @@ class Spool:
         """Remember that the record is in the outbox."""
         with self._locked():
             self._connection.execute("INSERT OR IGNORE INTO delivered VALUES (?)", (record_id,))
+
+    def directories(self) -> list[bytes]:
+        """The directory versions seen, as governance signed them, in the order of their versions."""
+        with self._locked():
+            rows = self._connection.execute("SELECT document FROM directories ORDER BY version").fetchall()
+        return [bytes(row[0]) for row in rows]
+
+    def add_directory(self, version: int, document: bytes) -> None:
+        """Keep a directory version."""
+        with self._locked():
+            self._connection.execute("REPLACE INTO directories VALUES (?, ?)", (version, document))
 
     def _one(self, query: str, *arguments: object) -> tuple[Any, ...] | None:
         with self._locked():

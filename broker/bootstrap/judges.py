@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import BundleSource, DirectoryDocument, PartitionRecords
 from broker.core.errors import BundleInvalid, CaseExchangeError, DirectoryInvalid
-from broker.core.findings import BatchReport, DirectoryVersion, Finding, error
+from broker.core.findings import BatchReport, Finding, error
+from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.trust.directory import open_directory
 from broker.trust.keyring import DirectoryKeyring

@@ -24,7 +24,7 @@ from broker.core.bundle import (
     StrayRecord,
 )
 from broker.core.errors import BundleInvalid, CaseExchangeError
-from broker.core.findings import BatchReport, DirectoryVersion, error
+from broker.core.findings import BatchReport, error
 from broker.core.judge import BatchJudge
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.envelope import Signature
+    from broker.core.inforce import DirectoryVersion
     from broker.core.streams import StreamPartition
 
 _RECORDS_TAG: Final = b"\x32"

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.findings import (
-    CHANGE_OF_DIRECTORY_MS,
     MAX_FINDINGS,
     Delivery,
     Finding,
@@ -33,6 +32,7 @@ from broker.core.findings import (
     error,
     warning,
 )
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 
 if TYPE_CHECKING:

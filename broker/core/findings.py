@@ -13,18 +13,13 @@ from broker.core.authorship import BodyReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.authorship import Certificate, Certificates
     from broker.core.events import AuditEvent
-    from broker.core.policy import Directory
     from broker.core.receipt import ReceiptStatement
     from broker.core.streams import Position
 
 
 MAX_FINDINGS: Final = 1000
 """Findings kept; the rest are only counted."""
-
-CHANGE_OF_DIRECTORY_MS: Final = 10_000
-"""A directory is in force at the broker a moment before the audit stream says so: so near, either version will do."""
 
 
 class Severity(Enum):
@@ -85,14 +80,6 @@ class Reader(BodyReader, Protocol):
 
     def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
         """Read an audit record's section, or raise EnvelopeMalformed."""
-
-
-class DirectoryVersion(NamedTuple):
-    """A directory that the pinned governance key signed, and since when it was in force (epoch milliseconds)."""
-
-    in_force_from_ms: int
-    directory: Directory
-    certificates: Certificates[Certificate]
 
 
 class Delivery(NamedTuple):

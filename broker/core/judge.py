@@ -22,18 +22,10 @@ from typing import TYPE_CHECKING
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
-from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid, SignatureInvalid
+from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
 from broker.core.events import DeliveryMade
-from broker.core.findings import (
-    CHANGE_OF_DIRECTORY_MS,
-    BatchReport,
-    Delivery,
-    DirectoryVersion,
-    EntryFacts,
-    EntryLeaf,
-    Reader,
-    error,
-)
+from broker.core.findings import BatchReport, Delivery, EntryFacts, EntryLeaf, Reader, error
+from broker.core.inforce import by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish
@@ -47,6 +39,7 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry, PartitionRecords
     from broker.core.envelope import Signature
+    from broker.core.inforce import DirectoryVersion
     from broker.core.streams import Position
 
 
@@ -141,23 +134,8 @@ class BatchJudge:
         Raises:
             CaseExchangeError: the first check that failed, under the version in force.
         """
-        refusal: CaseExchangeError | None = None
-        for version in self._versions_at(entry.accepted_at_ms):
-            try:
-                return _check_under(version, entry, body)
-            except CaseExchangeError as refused:
-                refusal = refusal or refused
-        raise refusal or SignatureInvalid("there is no directory version to judge the record by")
-
-    def _versions_at(self, at_ms: int) -> list[DirectoryVersion]:
-        versions = self._versions
-        if len(versions) == 1 and versions[0].in_force_from_ms <= at_ms:
-            return [versions[0]]
-        begun = [version for version in versions if version.in_force_from_ms <= at_ms]
-        near = [version for version in versions if abs(version.in_force_from_ms - at_ms) <= CHANGE_OF_DIRECTORY_MS]
-        before = begun[-2:-1] if begun and begun[-1] in near else []
-        found = [*begun[-1:], *before, *(version for version in near if version.in_force_from_ms > at_ms)]
-        return found or [*versions[:1]]
+        versions = versions_at(self._versions, entry.accepted_at_ms)
+        return by_any(versions, lambda version: _check_under(version, entry, body))
 
     def _statements(self, batch: PartitionRecords, report: BatchReport) -> dict[Position, ReceiptStatement] | None:
         """Check the one signature over the batch's receipts, and read them; None where there need be none."""

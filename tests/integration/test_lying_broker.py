@@ -192,17 +192,17 @@ def test_a_delivery_that_was_changed_is_refused_by_its_recipient(
     change: Callable[[Envelope], Envelope],
     error: type[errors.CaseExchangeError],
 ) -> None:
-    verifier = RecordVerifier("national-dna-database", pki.keyring(), CODEC)
+    verifier, in_force = RecordVerifier("national-dna-database", CODEC), pki.in_force()
     good = maker.make(sections=[SectionDraft("case", "T", b"content")])
-    assert verifier.verify(good, pki.now_ms).sections == {"case": b"content"}
+    assert verifier.verify(good, pki.now_ms, in_force).sections == {"case": b"content"}
     with pytest.raises(error):
-        verifier.verify(change(good), pki.now_ms)
+        verifier.verify(change(good), pki.now_ms, in_force)
 
 
 def test_a_delivery_for_somebody_else_is_refused_and_one_from_a_revoked_signer(
     pki: SamplePki, maker: RecordMaker
 ) -> None:
     with pytest.raises(errors.NotAddressed):
-        RecordVerifier("child-aid-ngo", pki.keyring(), CODEC).verify(maker.make(), pki.now_ms)
+        RecordVerifier("child-aid-ngo", CODEC).verify(maker.make(), pki.now_ms, pki.in_force())
     with pytest.raises(errors.SignerCertificateInvalid):
-        RecordVerifier("national-dna-database", pki.keyring(), CODEC).verify(maker.make(), 1)
+        RecordVerifier("national-dna-database", CODEC).verify(maker.make(), 1, pki.in_force())

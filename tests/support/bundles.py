@@ -21,7 +21,7 @@ from broker.core.bundle import (
 )
 from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, checkpoint_origin, marshal_note
 from broker.core.envelope import Signature
-from broker.core.findings import DirectoryVersion
+from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.leaf import Leaf
 from broker.core.merkle import range_coordinates

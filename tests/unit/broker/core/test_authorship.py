@@ -19,7 +19,6 @@ from broker.core.body import Body, Recipient, SectionDescriptor
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
 from broker.core.errors import CaseExchangeError
-from broker.core.findings import DirectoryVersion
 from broker.core.identity import Principal
 from broker.core.judge import BatchJudge
 from broker.core.sections import salted
@@ -41,10 +40,14 @@ if TYPE_CHECKING:
 
 SECTION: Final = Section("case", salted(bytes(16), b"synthetic"))
 OTHER: Final = Section("case", salted(bytes(16), b"something else"))
+ANOTHER: Final = Section("identity", salted(bytes(16), b"synthetic"))
 
 
 class World(NamedTuple):
-    """One exchange, whose directory lists for hebei-police a good certificate, an expired one and a revoked one."""
+    """One exchange, whose directory lists for hebei-police a good certificate, an expired one and a revoked one.
+
+    The laboratory may have of a SampleRequest the section "case" only.
+    """
 
     pki: SamplePki
     directory: Directory
@@ -100,6 +103,13 @@ def other_agency(record: Record) -> None:
     record.sign(record.world.pki.signer(SHANXI))
 
 
+def another_section(record: Record) -> None:
+    digest = hashlib.sha256(ANOTHER.content).digest()
+    described = SectionDescriptor(ANOTHER.name, "synthetic", digest, frozenset())
+    record.change(sections=(*record.body.sections, described))
+    record.sections += (ANOTHER,)
+
+
 FAULTS: Final = (
     Fault("body type", "type", lambda r: setattr(r, "body_type", "text/plain"), *["BODY_TYPE_UNSUPPORTED"] * 3),
     Fault("no body", "body", lambda r: setattr(r, "data", b"\xff"), *["ENVELOPE_MALFORMED"] * 3),
@@ -142,15 +152,14 @@ FAULTS: Final = (
         "NOT_ADDRESSED",
         "RIGHT_DENIED",
     ),
-    Fault("purpose", "purpose", lambda r: r.change(purpose="curiosity"), "RIGHT_DENIED", "", "RIGHT_DENIED"),
+    Fault("purpose", "purpose", lambda r: r.change(purpose="curiosity"), *["RIGHT_DENIED"] * 3),
     Fault(
         "kind without the right",
         "kind",
         lambda r: r.change(kind="MatchNotification"),
-        "RIGHT_DENIED",
-        "",
-        "RIGHT_DENIED",
+        *["RIGHT_DENIED"] * 3,
     ),
+    Fault("section that the recipient may not have", "another section", another_section, "", "SECTION_NOT_ALLOWED", ""),
     Fault(
         "from the future", "time", lambda r: r.change(issued_at_ms=r.world.now_ms + 200_000), "ISSUED_IN_FUTURE", "", ""
     ),
@@ -164,6 +173,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     expired, revoked = pki.expired(agency=HEBEI), pki.revoked[profiles.SIGNING.authority]
     good = pki.directory.agencies[HEBEI].signing_certificates
     directory = pki.directory_with(HEBEI, [*good, expired.der, revoked.der])
+    case_only = replace(directory.agencies[LAB].receive["SampleRequest"], sections=frozenset({"case"}))
+    lab = replace(directory.agencies[LAB], receive={**directory.agencies[LAB].receive, "SampleRequest": case_only})
+    directory = replace(directory, agencies={**directory.agencies, LAB: lab})
     return World(pki, directory, expired.signer, revoked.signer, pki.now_ms + 1000)
 
 
@@ -214,17 +226,15 @@ async def publish(world: World, envelope: Envelope) -> str:
 
 
 def receive(world: World, envelope: Envelope) -> str:
-    verifier = RecordVerifier(LAB, world.pki.keyring(world.directory), CODEC)
     try:
-        verifier.verify(envelope, world.now_ms)
+        RecordVerifier(LAB, CODEC).verify(envelope, world.now_ms, world.pki.in_force(world.directory))
     except CaseExchangeError as error:
         return error.reason
     return ""
 
 
 def audit(world: World, envelope: Envelope) -> str:
-    version = DirectoryVersion(0, world.directory, world.pki.keyring(world.directory))
-    judge = BatchJudge([version], CODEC, BundleSource.MESSAGE_LOG)
+    judge = BatchJudge([world.pki.version(world.directory)], CODEC, BundleSource.MESSAGE_LOG)
     try:
         stream = CODEC.parse_body(envelope.body).stream
     except CaseExchangeError:

@@ -79,7 +79,7 @@ def _read(path: Path, kind: str, limits: Limits, issues: IssueList) -> Record | 
         issues.reject_file("FILE_UNREADABLE", record_id, "the file cannot be read, or is too large")
         return None
     decoded = RECORD_JSON.decode(Source(content), limits)
-    issues.items.extend(issue._replace(locator=f"{record_id}, {issue.locator}") for issue in decoded.issues)
+    issues.add_within(record_id, decoded.issues)
     records = [item.record for item in decoded.records]
     if len(records) != 1 or kind_of(records[0]) != kind:
         issues.reject_file("FILE_UNREADABLE", record_id, f"the file does not hold one {kind}")

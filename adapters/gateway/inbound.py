@@ -23,7 +23,7 @@ from adapters.records.validate import validate
 from adapters.registry import adapter
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import CaseExchangeError, LeaseLost, SignerUnknown, SpoolUnavailable, Unavailable
-from broker.trust.files import replace_file
+from broker.files import replace_file
 
 if TYPE_CHECKING:
     from adapters.base import Adapter, Record

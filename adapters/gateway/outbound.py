@@ -26,7 +26,7 @@ from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_so
 from adapters.registry import adapters_of
 from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
-from broker.trust.files import replace_file
+from broker.files import replace_file
 from broker.wire.receipts import receipt_to
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from adapters.base import Limits, Source
 from adapters.national_dna_database.laboratory.search.results import records_file
 from adapters.registry import detect
 from adapters.terminal import issue_facts
-from broker.trust.files import read_file, replace_file
+from broker.files import read_file, replace_file
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:

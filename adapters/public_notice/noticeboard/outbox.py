@@ -14,7 +14,7 @@ from adapters.base import IssueList, Limits, Source, kind_of
 from adapters.public_notice.history import Filed
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import SetupInvalid
-from broker.trust.files import read_file
+from broker.files import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -234,6 +234,21 @@ class IssueList:
         """Worth knowing."""
         self.items.append(Issue(Severity.INFO, code, locator, message))
 
+    def add_within(self, place: str, issues: Iterable[Issue]) -> None:
+        """Add what was found within a place of the file: its path goes on (``records[3].loci``), or follows a line."""
+        joint = "." if place.endswith("]") else ", "
+        self.items.extend(issue._replace(locator=f"{place}{joint}{issue.locator}") for issue in issues)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether one of the issues refuses a record or the file."""
+        return any(issue.refuses for issue in self.items)
+
+    @property
+    def refuses_file(self) -> bool:
+        """Whether one of the issues refuses the file as a whole."""
+        return any(issue.severity is Severity.REJECT_FILE for issue in self.items)
+
     def taken(self) -> list[Issue]:
         """What was collected since this was called last: for a stream, which tells issues as it goes."""
         items, self.items = self.items, []
@@ -241,14 +256,14 @@ class IssueList:
 
     def decoded(self, records: Sequence[DecodedRecord], content: bytes) -> Decoded:
         """Close the list over what was read."""
-        rejected = any(issue.severity is Severity.REJECT_FILE for issue in self.items)
-        kept = () if rejected else tuple(records)
+        kept = () if self.refuses_file else tuple(records)
         return Decoded(kept, tuple(self.items), hashlib.sha256(content).digest())
 
     def encoded(self, content: bytes, attachments: Mapping[str, bytes]) -> Encoded:
         """Close the list over what was written."""
-        rejected = any(issue.severity is Severity.REJECT_FILE for issue in self.items)
-        return Encoded(b"" if rejected else content, {} if rejected else dict(attachments), tuple(self.items))
+        if self.refuses_file:
+            return Encoded(b"", {}, tuple(self.items))
+        return Encoded(content, dict(attachments), tuple(self.items))
 
 
 def not_written(why: str) -> Encoded:

@@ -24,7 +24,7 @@ from adapters.base import (
     Source,
     kind_of,
 )
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_json import parse_json
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 _KINDS: Final = frozenset(RECORD_TYPES)
 _KEYS: Final = frozenset({"kind", "caseReference", "record"})
 
+NAME: Final = "record-json"
+
 
 class RecordJson:
     """The adapter ``record-json``."""
 
-    name: Final = "record-json"
+    name: Final = NAME
     media_type: Final = "application/json"
     suffix: Final = ".json"
     decodes: Final = _KINDS
@@ -102,13 +104,11 @@ def _record(item: Any, locator: str, limits: Limits, issues: IssueList) -> Decod
     if not isinstance(reference, str):
         issues.reject_record("REFERENCE_MALFORMED", locator, "the caseReference is not a text")
         return None
-    found = [issue._replace(locator=f"{locator}.{issue.locator}") for issue in validate(record)]
-    issues.items.extend(found)
-    if found:
+    if not check_record(record, locator, issues):
         return None
     if not record.HasField("provenance"):
         digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).digest()
-        record.provenance.source_format = RecordJson.name
+        record.provenance.source_format = NAME
         record.provenance.source_sha256 = digest
     return DecodedRecord(record, reference, locator)
 

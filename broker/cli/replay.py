@@ -19,8 +19,8 @@ from broker.client.auditor import Auditor
 from broker.config.edge import load_edge
 from broker.core.errors import BundleInvalid, SetupInvalid
 from broker.core.streams import STREAMS
+from broker.files import sync_folder
 from broker.services.replay import ReplayRequest
-from broker.trust.files import sync_folder
 from broker.wire.bundle import MAGIC, write_frame
 
 if TYPE_CHECKING:

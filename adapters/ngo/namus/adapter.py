@@ -9,17 +9,18 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
 from adapters.ngo.namus.read import case_of
 from adapters.ngo.namus.tree import longest
-from adapters.ngo.namus.write import NAME, written_case
-from adapters.records.validate import validate
+from adapters.ngo.namus.write import written_case
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_json import parse_json
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NAME: Final = "namus-json"
 _VERSION: Final = "1"
 _OWN_FIELDS: Final = (b'"idFormatted"', b'"subjectIdentification"')
 
@@ -70,14 +71,14 @@ class NamusJson:
                 issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or that of another")
             else:
                 seen.add(record.local_id)
-                cases.append(written_case(record, locator, issues))
+                cases.append(written_case(record, locator, issues, own=record.provenance.source_format == NAME))
         content = json.dumps(cases, ensure_ascii=False, indent=1).encode(errors="replace") + b"\n"
         return issues.encoded(content, {})
 
 
 def _cases(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
     document = parse_json(content, limits, issues)
-    if any(issue.severity is Severity.REJECT_FILE for issue in issues.items):
+    if issues.refuses_file:
         return []
     if isinstance(document, dict):
         document = document.get("results", [document])
@@ -102,6 +103,7 @@ def _record(item: Any, locator: str, limits: Limits, issues: IssueList) -> case_
         issues.reject_record("FIELD_TOO_LONG", locator, f"a field has more than {limits.field_characters} characters")
         return None
     record = case_of(item, locator, issues)
-    found = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
-    issues.items.extend(found)
-    return None if any(issue.severity is Severity.REJECT_RECORD for issue in found) else record
+    return record if check_record(record, locator, issues) else None
+
+
+ADAPTER: Final = NamusJson()

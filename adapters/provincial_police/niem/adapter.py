@@ -110,3 +110,7 @@ def _encode(write: Callable[[Node], bytes], records: Sequence[Record], limits: L
             seen.add(record.local_id)
             write_case(root, record, _NAMES, locator, issues)
     return issues.encoded(write(root), {})
+
+
+NIEM_MISSING_PERSON: Final = NiemMissingPerson()
+NIEM_JSON: Final = NiemJson()

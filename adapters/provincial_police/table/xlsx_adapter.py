@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 _TITLE: Final = "失踪人员"
 _PICTURES: Final = "xl/media/"
 
+NAME: Final = "provincial-police-xlsx"
+
 
 class PoliceXlsx:
     """See the module; ``MappableAdapter``."""
 
-    name: Final = "provincial-police-xlsx"
+    name: Final = NAME
     media_type: Final = MEDIA_TYPE
     suffix: Final = SUFFIX
     decodes: Final = frozenset({"CaseRecord", "SampleRequest"})
@@ -132,3 +134,6 @@ def _tell_sheets(failed: Sequence[tuple[int, str]], sheets: int, issues: IssueLi
 def _has_pictures(content: bytes) -> bool:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return any(name.startswith(_PICTURES) for name in archive.namelist())
+
+
+ADAPTER: Final = PoliceXlsx()

@@ -123,11 +123,11 @@ async def test_a_kind_that_its_publisher_may_not_publish_is_refused_at_the_edge(
     maker = RecordMaker(lying.pki, SystemClock())
     lying.envelopes = [maker.make("MatchNotification", sections=[sample_section()]), sample_request(lying.pki)]
     async with receiving(lying, tmp_path, LAB, "SampleRequest") as inbound:
-        (reason,) = await until(inbound.quarantine, "*.reason.json")
+        (reason,) = await until(inbound.folders.quarantine, "*.reason.json")
         assert json.loads(reason.read_text())["reason"] == "RIGHT_DENIED"
-        (taken,) = await until(inbound.outbox, "*.about.json")
+        (taken,) = await until(inbound.folders.outbox, "*.about.json")
         assert json.loads(taken.read_text())["kind"] == "SampleRequest"
-        assert len(list(inbound.quarantine.glob("*.reason.json"))) == 1
+        assert len(list(inbound.folders.quarantine.glob("*.reason.json"))) == 1
 
 
 async def test_a_section_that_the_recipient_may_not_have_is_refused_at_the_edge(
@@ -139,10 +139,10 @@ async def test_a_section_that_the_recipient_may_not_have_is_refused_at_the_edge(
     )
     lying.envelopes = [record]
     async with receiving(lying, tmp_path, NGO, "CaseRecord") as inbound:
-        (reason,) = await until(inbound.quarantine, "*.reason.json")
+        (reason,) = await until(inbound.folders.quarantine, "*.reason.json")
         assert json.loads(reason.read_text())["reason"] == "SECTION_NOT_ALLOWED"
-        assert list(inbound.quarantine.glob("*.envelope"))
-        assert not list(inbound.outbox.iterdir())
+        assert list(inbound.folders.quarantine.glob("*.envelope"))
+        assert not list(inbound.folders.outbox.iterdir())
 
 
 @pytest.mark.parametrize("told", ["nothing", "one that had expired", "one that was not issued yet"])
@@ -163,8 +163,8 @@ async def test_a_record_whose_directory_is_not_here_waits_and_is_taken_once_it_i
     async with receiving(lying, tmp_path, LAB, "SampleRequest", directory) as inbound:
         async with asyncio.timeout(20):
             await lying.given_back.wait()
-        assert not list(inbound.quarantine.iterdir())
-        assert not list(inbound.outbox.iterdir())
+        assert not list(inbound.folders.quarantine.iterdir())
+        assert not list(inbound.folders.outbox.iterdir())
         lying.documents = [pki.sign(replace(then, version=3))]
-        await until(inbound.outbox, "SampleRequest-*.about.json")
-        assert not list(inbound.quarantine.iterdir())
+        await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+        assert not list(inbound.folders.quarantine.iterdir())

@@ -1,6 +1,6 @@
 """Judge a whole replay: complete, and nothing in it dropped, inserted, reordered or handed astray.
 
-Batches are judged one by one (broker/core/judge.py); here, over all of them:
+Part of broker/core/verification.py. Batches are judged one by one (broker/core/judge.py); here, over all of them:
 
 1. the header names the exchange whose directory is pinned, and the bundle holds the directory versions that were in
    force when its records were accepted: HEADER_INVALID, DIRECTORY_MISSING

@@ -66,7 +66,12 @@ def beginning(*frames: Frame) -> BundleFrames:
 
 def test_what_comes_before_the_first_partition_is_taken_in_any_order(exchange: LyingExchange) -> None:
     directory, start = DirectoryDocument(b"d", 1), exchange.frames[0]
-    trust = [RevocationListFile(b"r"), directory, AuthorityCertificate(b"a"), replace(directory, in_force_from_ms=2)]
+    trust: list[Frame] = [
+        RevocationListFile(b"r"),
+        directory,
+        AuthorityCertificate(b"a"),
+        replace(directory, in_force_from_ms=2),
+    ]
     frames = beginning(exchange.header(), *trust, start, directory)
     found = read_beginning(frames, FRAMES)
     assert found == (exchange.header(), (directory, replace(directory, in_force_from_ms=2)), (b"a",), (b"r",))

@@ -273,6 +273,14 @@ def not_written(why: str) -> Encoded:
     return issues.encoded(b"", {})
 
 
+def placed(records: Sequence[Record], limits: Limits, issues: IssueList) -> Iterator[tuple[str, Record]]:
+    """Records to be written, each with its place (``records[3]``), up to the limit. Code: TOO_MANY_RECORDS."""
+    if len(records) > limits.records:
+        issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
+    for place, record in enumerate(records[: limits.records]):
+        yield f"records[{place}]", record
+
+
 def kind_of(record: Record) -> str:
     """The kind of a record: its message's name."""
     return record.DESCRIPTOR.name

@@ -14,7 +14,8 @@ from adapters.ngo.comparison import lost_paths
 from adapters.ngo.family_search.columns import BY_LABEL, COLUMNS, HEADER, NUMBER, WARNINGS
 from adapters.ngo.family_search.sheet import clean, has_table, read_tables
 from adapters.records.validate import check_record
-from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, is_workbook, write_sheet
+from adapters.registry import is_workbook
+from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, write_sheet
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
@@ -31,20 +31,7 @@ Record: TypeAlias = (
     | notice_pb2.PublicNotice
 )
 RECORD_TYPES: Final[Mapping[str, type[Record]]] = MappingProxyType(
-    {
-        kind.DESCRIPTOR.name: kind
-        for kind in (
-            case_pb2.CaseRecord,
-            case_pb2.Tip,
-            case_pb2.Closure,
-            case_pb2.Correction,
-            dna_pb2.SampleRequest,
-            dna_pb2.StrProfile,
-            dna_pb2.MatchNotification,
-            dna_pb2.NoMatchResult,
-            notice_pb2.PublicNotice,
-        )
-    }
+    {kind.DESCRIPTOR.name: kind for kind in get_args(Record)}
 )
 """The message of each kind of record."""
 
@@ -271,6 +258,14 @@ def not_written(why: str) -> Encoded:
     issues = IssueList()
     issues.reject_file("FORMAT_NOT_WRITTEN", "file", why)
     return issues.encoded(b"", {})
+
+
+def placed(records: Sequence[Record], limits: Limits, issues: IssueList) -> Iterator[tuple[str, Record]]:
+    """Records to be written, each with its place (``records[3]``), up to the limit. Code: TOO_MANY_RECORDS."""
+    if len(records) > limits.records:
+        issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
+    for place, record in enumerate(records[: limits.records]):
+        yield f"records[{place}]", record
 
 
 def kind_of(record: Record) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import MappableAdapter
-from adapters.syntax.spreadsheet import is_workbook
 from broker.core.errors import MappingInvalid, SetupInvalid
+from broker.extras import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = "case_exchange.adapters"
 SNIFFED_BYTES: Final = 4096
+_WORKBOOK: Final = b"PK\x03\x04"
 
 
 def adapter_names() -> list[str]:
@@ -29,9 +30,11 @@ def adapter(name: str) -> Adapter:
 
     Raises:
         SetupInvalid: none is installed under it.
+        ExtraMissing: a library that it needs is not installed.
     """
     for point in entry_points(group=GROUP, name=name):
-        found: Adapter = point.load()
+        with needed():
+            found: Adapter = point.load()
         return found
     message = f"there is no adapter {name}; installed are {', '.join(adapter_names())}"
     raise SetupInvalid(message)
@@ -71,6 +74,11 @@ def adapters_of(names: Iterable[str], mapping: Path | None) -> list[Adapter]:
         message = "the profile has a mapping, and no format whose columns could be mapped"
         raise SetupInvalid(message)
     return [mapped(item, mapping) if able else item for item, able in zip(found, mappable, strict=True)]
+
+
+def is_workbook(content: bytes) -> bool:
+    """Whether a file that begins like this may be a workbook. Cheap; any zip archive begins like one."""
+    return content.startswith(_WORKBOOK)
 
 
 def head_of(content: bytes) -> bytes:

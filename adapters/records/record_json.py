@@ -23,6 +23,7 @@ from adapters.base import (
     Record,
     Source,
     kind_of,
+    placed,
 )
 from adapters.records.validate import check_record
 from adapters.syntax.hardened_json import parse_json
@@ -62,11 +63,9 @@ class RecordJson:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         items = [
             {"kind": kind_of(record), "caseReference": "", "record": json_format.MessageToDict(record)}
-            for record in records[: limits.records]
+            for _, record in placed(records, limits, issues)
         ]
         content = json.dumps({"records": items}, ensure_ascii=False, indent=1).encode() + b"\n"
         return issues.encoded(content, MappingProxyType({}))

@@ -15,6 +15,7 @@ from tests.support.process import edge_tables, write_toml
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from adapters.base import Record
     from tests.support.exchange import Exchange
 
 
@@ -31,7 +32,8 @@ class _ForgetfulAdapter:
         nameless = dna_pb2.SampleRequest(role=dna_pb2.SAMPLE_ROLE_CHILD)
         good = dna_pb2.SampleRequest(barcode="SYN-B-1", role=dna_pb2.SAMPLE_ROLE_CHILD)
         case = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_SEEKING_PARENT)
-        records = [DecodedRecord(item, "SYN-1", f"record {place}") for place, item in enumerate((nameless, case, good))]
+        kinds: tuple[Record, ...] = (nameless, case, good)
+        records = [DecodedRecord(item, "SYN-1", f"record {place}") for place, item in enumerate(kinds)]
         return Decoded(tuple(records), (), b"")
 
 

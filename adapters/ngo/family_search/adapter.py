@@ -9,21 +9,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import (
-    Decoded,
-    DecodedRecord,
-    Encoded,
-    IssueList,
-    Limits,
-    Record,
-    Source,
-    provenance,
-)
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed, provenance
 from adapters.ngo.comparison import lost_paths
 from adapters.ngo.family_search.columns import BY_LABEL, COLUMNS, HEADER, NUMBER, WARNINGS
 from adapters.ngo.family_search.sheet import clean, has_table, read_tables
 from adapters.records.validate import check_record
-from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, is_workbook, write_sheet
+from adapters.registry import is_workbook
+from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, write_sheet
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:
@@ -76,12 +68,9 @@ class FamilySearchXlsx:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         rows: list[dict[str, str]] = []
         seen: set[str] = set()
-        for place, record in enumerate(records[: limits.records]):
-            locator = f"records[{place}]"
+        for locator, record in placed(records, limits, issues):
             if not isinstance(record, case_pb2.CaseRecord) or record.kind == case_pb2.CASE_KIND_SEEKING_PARENT:
                 issues.reject_record("KIND_NOT_CARRIED", locator, "a row is about somebody who is missing or found")
                 continue

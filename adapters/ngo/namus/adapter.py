@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed, provenance
 from adapters.ngo.namus.read import case_of
 from adapters.ngo.namus.tree import longest
 from adapters.ngo.namus.write import written_case
@@ -59,12 +59,9 @@ class NamusJson:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         cases: list[dict[str, Any]] = []
         seen: set[str] = set()
-        for place, record in enumerate(records[: limits.records]):
-            locator = f"records[{place}]"
+        for locator, record in placed(records, limits, issues):
             if not isinstance(record, case_pb2.CaseRecord) or record.kind == case_pb2.CASE_KIND_SEEKING_PARENT:
                 issues.reject_record("KIND_NOT_CARRIED", locator, "a case is about somebody who is missing or found")
             elif not record.local_id or record.local_id in seen:

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed, provenance
 from adapters.ngo.pfif.fields import NAMESPACE_STEM, NOTE, PERSON, RECORD_ID, RENAMED, VERSIONS, plain_other
 from adapters.ngo.pfif.read import case_of, has_expired, tip_of, withdrawal_of
 from adapters.ngo.pfif.write import write_file
@@ -60,10 +60,8 @@ class Pfif:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         attachments: dict[str, bytes] = {}
-        content = write_file(records[: limits.records], attachments, issues)
+        content = write_file(placed(records, limits, issues), attachments, issues)
         return issues.encoded(content, attachments)
 
 

@@ -27,7 +27,8 @@ from adapters.provincial_police.table.header import (
 from adapters.provincial_police.table.mapping import STANDARD, ColumnMapping, parse_mapping
 from adapters.provincial_police.table.rows import RowReader, Table, source_of
 from adapters.provincial_police.table.write import TableWriter
-from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, is_rounded, is_workbook, read_sheets, text_of, write_sheet
+from adapters.registry import is_workbook
+from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, is_rounded, read_sheets, text_of, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

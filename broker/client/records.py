@@ -125,7 +125,7 @@ class InForce(NamedTuple):
     """The directory versions that a record received is judged by; of each, near to a change, there may be several.
 
     Attributes:
-        accepted: those that may have been in force when the broker accepted it, the likeliest first.
+        accepted: those that may have been in force when the broker accepted it. One that allows it is enough.
         delivered: those that may have been when it was delivered. A section that only these let the agency have was
             rightly not withheld: the broker looks at the rights again before it hands a record over.
     """

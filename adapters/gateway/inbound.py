@@ -3,7 +3,8 @@
 Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
 hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
 it will be no better the next time. What may be better then is given back, to be delivered again: a full disk, a
-revocation list that is too old, a signer whom a newer directory may list.
+revocation list that is too old, a signer whom a newer directory may list. That is no fault of the record, so it is
+never counted against it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Inbound:
             _log.info("took longer than the lease", position=str(delivered.position))
         except _PASSING as error:
             _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
-            await stream.nack(delivered.delivery_id, self._config.retry_seconds)
+            await stream.nack(delivered.delivery_id, self._config.retry_seconds, transient=True)
 
     def _take(self, delivered: Delivered) -> None:
         try:

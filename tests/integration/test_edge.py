@@ -24,6 +24,7 @@ from broker.client.records import SectionDraft
 from broker.core.errors import DirectoryInvalid, IssuedInFuture
 from broker.core.streams import StreamPartition
 from caseexchange.records.v1 import dna_pb2
+from tests.support.exchange import running_exchange
 from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
+    from tests.support.pki import SamplePki
 
 INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
 
@@ -109,6 +111,24 @@ async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange
         old.write_bytes(exchange.pki.sign(replace(exchange.pki.directory, version=2)))
         edge.reload_trust()
         await until(inbound.outbox, "SampleRequest-*.json")
+
+
+async def test_a_record_that_waits_for_a_fault_of_the_edge_never_becomes_a_dead_letter(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    async with running_exchange(pki, tmp_path / "log", subscriptions={"max_attempts": 2}) as exchange:
+        await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+        profile = lab_profile(exchange, tmp_path)
+        audit, away = StreamPartition("audit", 0), tmp_path / "away"
+        async with receiving(profile) as (_, inbound):
+            # As on a disk that has failed.
+            inbound.outbox.rename(away)
+            async with asyncio.timeout(20):
+                # Each attempt is an entry of the audit stream.
+                while (end := await exchange.broker.log.end_offset(audit)) < 4:
+                    await exchange.broker.log.wait_beyond({audit: end})
+            away.rename(inbound.outbox)
+            await until(inbound.outbox, "SampleRequest-*.json")
 
 
 async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not_delivered_again(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from google.protobuf import json_format
 
-from adapters.edge.edge import open_edge
+from adapters.edge.edge import contained, open_edge
 from adapters.edge.profile import load_profile
 from adapters.records.sections import join
 from adapters.terminal import profile_option
@@ -69,8 +69,9 @@ async def _print_all(profile: GatewayProfile, options: SubscribeOptions, count: 
 def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool]:
     where = {"position": str(delivered.position), "attempt": delivered.attempt}
     try:
-        verified = edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
-        record = join(verified.body.kind, verified.sections)
+        with contained():
+            verified = edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
+            record = json_format.MessageToDict(join(verified.body.kind, verified.sections))
     except CaseExchangeError as error:
         return {**where, "refused": error.reason, "message": error.message}, False
     return {
@@ -80,5 +81,5 @@ def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool]:
         "case_id": verified.body.case_id,
         "publisher": verified.body.publisher,
         "withheld_sections": list(verified.withheld_sections),
-        "record": json_format.MessageToDict(record),
+        "record": record,
     }, True

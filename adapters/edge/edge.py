@@ -13,7 +13,7 @@ from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.subscriber import Subscriber
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import AdapterFailed, CaseExchangeError
 from broker.trust.certificates import load_certificates, principal_of
 from broker.trust.directory import DirectoryFile
 from broker.trust.keyring import LiveKeyring
@@ -26,7 +26,7 @@ from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from adapters.edge.profile import GatewayProfile
 
@@ -54,6 +54,26 @@ class Edge(NamedTuple):
                 reload()
             except CaseExchangeError as error:
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
+
+
+@contextlib.contextmanager
+def contained(*passing: type[Exception]) -> Iterator[None]:
+    """Keep a defect to the record on which it shows: whatever fails inside, fails with a typed error.
+
+    Args:
+        passing: types that say nothing about the record, and are let through.
+
+    Raises:
+        AdapterFailed: another exception than these or a CaseExchangeError was raised inside. Its own words may quote
+            the record, so only its type is told.
+    """
+    try:
+        yield
+    except Exception as defect:
+        if isinstance(defect, (CaseExchangeError, *passing)):
+            raise
+        message = f"the program failed on this record: {type(defect).__name__}"
+        raise AdapterFailed(message) from defect
 
 
 @contextlib.asynccontextmanager

@@ -1,10 +1,10 @@
 """From a subscription to an agency's files: verify, join, validate, encode, write durably, acknowledge.
 
 Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
-hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
-it will be no better the next time. What may be better then is given back, to be delivered again: a full disk, a
-revocation list that is too old, a signer whom a newer directory may list. That is no fault of the record, so it is
-never counted against it.
+hold, contents that are not what their kind says, a failure of this program or of the adapter on it) is kept in
+quarantine/ as it came, with the reason, and acknowledged: it will be no better the next time. What may be better then
+is given back, to be delivered again: a full disk, a revocation list that is too old, a signer whom a newer directory
+may list. That is no fault of the record, so it is never counted against it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapters.base import Limits, Severity
+from adapters.edge.edge import contained
 from adapters.edge.routing import learn_delivered
 from adapters.reading import is_file_name
 from adapters.records.record_json import ADAPTER as RECORD_JSON
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.gateway.inbound")
 _PASSING: Final = (Unavailable, SignerUnknown, SpoolUnavailable, OSError)
 """What the next attempt may find otherwise."""
+_BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
+"""What validation finds where a section is not there."""
 
 
 class Inbound:
@@ -79,31 +82,31 @@ class Inbound:
 
     def _take(self, delivered: Delivered) -> None:
         try:
-            verified = self._edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
-            record = join(verified.body.kind, verified.sections)
+            with contained(OSError):
+                verified = self._edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
+                record = join(verified.body.kind, verified.sections)
+                codes = [issue.code for issue in validate(record) if issue.severity is Severity.REJECT_RECORD]
+                # What a withheld section held is missing here by right.
+                if set(codes) - (_BY_ABSENCE if verified.withheld_sections else set()):
+                    self._refuse(delivered, "RECORD_INVALID", ",".join(codes))
+                elif not self._edge.spool.was_delivered(verified.body.record_id):
+                    self._store(verified, record, delivered.accepted_at_ms)
         except _PASSING:
             raise
         except CaseExchangeError as error:
             self._refuse(delivered, error.reason, error.message)
-            return
-        codes = [issue.code for issue in validate(record) if issue.severity is Severity.REJECT_RECORD]
-        # What a withheld section held is missing here by right.
-        if codes and not verified.withheld_sections:
-            self._refuse(delivered, "RECORD_INVALID", ",".join(codes))
-            return
-        self._store(verified, record, delivered.accepted_at_ms)
 
     def _store(self, verified: VerifiedRecord, record: Record, accepted_at_ms: int) -> None:
         body, spool = verified.body, self._edge.spool
-        if spool.was_delivered(body.record_id):
-            return
-        writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
-        encoded = writer.encode([record], self._limits)
-        codes = sorted({issue.code for issue in encoded.issues})
-        unsafe = not all(map(is_file_name, encoded.attachments))
-        if unsafe or any(issue.refuses for issue in encoded.issues):
-            # The agency's own format cannot hold this one; nothing of it may be lost for that.
-            writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
+        # An adapter has no files and no network of its own: there, nothing passes.
+        with contained():
+            writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
+            encoded = writer.encode([record], self._limits)
+            codes = sorted({issue.code for issue in encoded.issues})
+            unsafe = not all(map(is_file_name, encoded.attachments))
+            if unsafe or any(issue.refuses for issue in encoded.issues):
+                # The agency's own format cannot hold this one; nothing of it may be lost for that.
+                writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
             replace_file(self.outbox / name, content)
         stem = f"{body.kind}-{body.record_id}"

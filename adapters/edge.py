@@ -13,7 +13,7 @@ from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.subscriber import Subscriber
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import CaseExchangeError, CertificateInvalid
 from broker.trust.certificates import load_certificates, principal_of
 from broker.trust.directory import DirectoryFile
 from broker.trust.keyring import LiveKeyring
@@ -34,7 +34,7 @@ _log = structlog.get_logger("adapters.edge")
 
 
 class Edge(NamedTuple):
-    """The parts. ``agency`` is the id that the signing certificate names."""
+    """The parts. ``agency`` is the id that the certificates name."""
 
     agency: str
     spool: Spool
@@ -68,7 +68,11 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
     check_tls_files(config.certificate, config.key, clock.now_ms())
     signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
-    agency = principal_of(load_certificates(config.signing_certificate)[0]).agency
+    # The system is that of the connection: the broker takes no record of another.
+    principal = principal_of(load_certificates(config.certificate)[0])
+    if principal_of(signer.certificate).agency != principal.agency:
+        message = "the signing certificate is another agency's than the TLS certificate"
+        raise CertificateInvalid(message)
     directory = DirectoryFile(profile.trust.directory, load_verification_key(profile.trust.governance_key), clock)
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
@@ -82,10 +86,10 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
     try:
         async with open_channel(settings, tls) as channel:
             yield Edge(
-                agency,
+                principal.agency,
                 spool,
-                RecordComposer(agency, signer, codec, SystemEntropy(), clock),
-                RecordVerifier(agency, keyring, codec),
+                RecordComposer(principal, signer, codec, SystemEntropy(), clock),
+                RecordVerifier(principal.agency, keyring, codec),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
                 codec,

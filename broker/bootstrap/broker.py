@@ -30,6 +30,7 @@ from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
+from broker.trust.certificates import principal_of
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.trust.verification import InlineVerifier, ProcessVerifier
@@ -68,7 +69,13 @@ class Broker:
         signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
         directory = trust.directory
         self._audit = AuditTrailService(
-            directory=directory, signer=signer, codec=codec, log=log, entropy=entropy, clock=clock
+            directory=directory,
+            system=principal_of(signer.certificate).system,
+            signer=signer,
+            codec=codec,
+            log=log,
+            entropy=entropy,
+            clock=clock,
         )
         self.follower = CheckpointFollower(
             log=log,

@@ -17,7 +17,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.body import Body, Recipient, SectionDescriptor, check_body
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
 from broker.core.errors import (
     BodyTypeUnsupported,
@@ -32,6 +32,7 @@ from broker.core.streams import check_kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from broker.core.identity import Principal
     from broker.ports import Clock, Entropy, Keyring, RecordCodec, Signer
 
 
@@ -60,10 +61,12 @@ class Draft:
 
 
 class RecordComposer:
-    """Turns drafts into signed envelopes on behalf of one agency. Safe to call from any thread."""
+    """Turns drafts into signed envelopes on behalf of one system of an agency. Safe to call from any thread."""
 
-    def __init__(self, agency: str, signer: Signer, codec: RecordCodec, entropy: Entropy, clock: Clock) -> None:
-        self._agency = agency
+    def __init__(
+        self, principal: Principal, signer: Signer, codec: RecordCodec, entropy: Entropy, clock: Clock
+    ) -> None:
+        self._principal = principal
         self._signer = signer
         self._codec = codec
         self._entropy = entropy
@@ -86,15 +89,15 @@ class RecordComposer:
             kind=draft.kind,
             stream=draft.stream,
             case_id=draft.case_id,
-            publisher=self._agency,
+            publisher=self._principal.agency,
+            system=self._principal.system,
             recipients=draft.recipients,
             issued_at_ms=self._clock.now_ms(),
             expires_at_ms=draft.expires_at_ms,
             in_reply_to=draft.in_reply_to,
             supersedes=draft.supersedes,
             purpose=draft.purpose,
-            signer_certificate_sha256=self._signer.certificate_sha256,
-            signature_algorithm=self._signer.algorithm,
+            signers=(NamedSigner(self._signer.certificate_sha256, self._signer.algorithm),),
             sections=tuple(
                 SectionDescriptor(item.name, item.type, hashlib.sha256(section.content).digest(), item.audience)
                 for item, section in zip(draft.sections, sections, strict=True)
@@ -139,15 +142,15 @@ class RecordVerifier:
         body = self._codec.parse_body(envelope.body)
         # (2) Kind and stream.
         check_kind(body.kind, body.stream)
-        if len(envelope.signatures) != 1:
+        if len(envelope.signatures) != 1 or len(body.signers) != 1:
             message = "a record carries exactly one signature"
             raise EnvelopeMalformed(message, record_id=body.record_id)
-        (signature,) = envelope.signatures
+        (signature,), (signer,) = envelope.signatures, body.signers
         # (3) The publisher's certificate.
-        if signature.certificate_sha256 != body.signer_certificate_sha256:
+        if signature.certificate_sha256 != signer.certificate_sha256:
             message = "the signature's certificate is not the one that the body names"
             raise SignatureInvalid(message, record_id=body.record_id)
-        certificate = self._keyring.signer(body.signer_certificate_sha256)
+        certificate = self._keyring.signer(signer.certificate_sha256)
         if certificate.agency != body.publisher:
             message = "the signing certificate is another agency's"
             raise SignerNotPrincipal(message, record_id=body.record_id)

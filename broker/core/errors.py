@@ -164,10 +164,10 @@ class SignerUnknown(SignatureRefused):
 
 
 class SignerNotPrincipal(SignatureRefused):
-    """The record is signed by, or names as its publisher, an agency other than the one that sends it."""
+    """The record is signed by, or names as its publisher, an agency or system other than the one that sends it."""
 
     reason = "SIGNER_NOT_PRINCIPAL"
-    remedy = "Publish through the signing agency's own connection."
+    remedy = "Publish through the signing agency's own connection, with the TLS certificate of the system named."
 
 
 class SignerCertificateInvalid(SignatureRefused):

@@ -131,6 +131,7 @@ class BatchJudge:
                     entry.epoch,
                     body.record_id,
                     body.publisher,
+                    body.system,
                     body.kind,
                     recipients,
                     len(withheld),
@@ -145,7 +146,7 @@ class BatchJudge:
             message = "the envelope's body type is not that of a record"
             raise BodyTypeUnsupported(message)
         body = self._reader.parse_body(entry.envelope.body)
-        if len(entry.envelope.signatures) != 1:
+        if len(entry.envelope.signatures) != 1 or len(body.signers) != 1:
             message = "a record carries exactly one signature"
             raise EnvelopeMalformed(message)
         return body
@@ -242,11 +243,11 @@ def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body) -> t
     if not own:
         check_kind(body.kind, body.stream)
     # (3) Who signed it.
-    (signature,) = entry.envelope.signatures
-    if signature.certificate_sha256 != body.signer_certificate_sha256:
+    (signature,), (signer,) = entry.envelope.signatures, body.signers
+    if signature.certificate_sha256 != signer.certificate_sha256:
         message = "the signature's certificate is not the one that the body names"
         raise SignatureInvalid(message)
-    certificate = version.certificates.signer(body.signer_certificate_sha256)
+    certificate = version.certificates.signer(signer.certificate_sha256)
     if certificate.agency != body.publisher:
         message = "the signing certificate is another agency's"
         raise SignerNotPrincipal(message)

@@ -1,7 +1,7 @@
 """Accept records: the numbered checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
 
 1. size, body type, body form, kind on its stream: RecordTooLarge, BodyTypeUnsupported, EnvelopeMalformed, KindUnknown
-2. the publisher is the peer's agency, and so is the signer: SignerNotPrincipal
+2. publisher and system are the peer's, and the signer is of its agency: SignerNotPrincipal
 3. signature, certificate valid now and not revoked, sections those signed: SignatureRefused, SectionMismatch
 4. not from the future, not expired: IssuedInFuture, RecordExpired
 5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
@@ -186,16 +186,16 @@ class PublishService:
     def _check_claim(self, principal: Principal, envelope: Envelope) -> _Claim:
         # (1) Size and type.
         body = self._check_form(envelope)
-        # (2) The signer's agency is the principal's agency.
-        if body.publisher != principal.agency:
-            message = "the record names another agency as its publisher"
+        # (2) Who says it is who brings it, and the signer is of the same agency.
+        if (body.publisher, body.system) != (principal.agency, principal.system):
+            message = "the record names another agency, or another system of it, as its publisher"
             raise SignerNotPrincipal(message, record_id=body.record_id)
-        certificate = self._keyring.signer(body.signer_certificate_sha256)
+        (signature,), (signer,) = envelope.signatures, body.signers
+        certificate = self._keyring.signer(signer.certificate_sha256)
         if certificate.agency != principal.agency:
             message = "the signing certificate is another agency's"
             raise SignerNotPrincipal(message, record_id=body.record_id)
-        (signature,) = envelope.signatures
-        if signature.certificate_sha256 != body.signer_certificate_sha256:
+        if signature.certificate_sha256 != signer.certificate_sha256:
             message = "the signature's certificate is not the one that the body names"
             raise SignatureInvalid(message, record_id=body.record_id)
         return _Claim(envelope, body, certificate)
@@ -225,7 +225,8 @@ class PublishService:
             raise BodyTypeUnsupported(message)
         body = self._codec.parse_body(envelope.body)
         check_kind(body.kind, body.stream)
-        if len(envelope.signatures) != 1 or body.signature_algorithm != ECDSA_P256_SHA256:
+        algorithms = [signer.algorithm for signer in body.signers]
+        if len(envelope.signatures) != 1 or algorithms != [ECDSA_P256_SHA256]:
             message = f"a record carries exactly one signature, of algorithm {ECDSA_P256_SHA256}"
             raise EnvelopeMalformed(message, record_id=body.record_id)
         return body

@@ -22,7 +22,7 @@ from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import receipt_to, receipts_to
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, publisher_pb2, publisher_pb2_grpc
 from tests.support.fakes import FixedDirectory
-from tests.support.records import CODEC, RecordMaker
+from tests.support.records import CODEC, RecordMaker, signed_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -199,10 +199,13 @@ def test_a_delivery_that_was_changed_is_refused_by_its_recipient(
         verifier.verify(change(good), pki.now_ms)
 
 
-def test_a_delivery_for_somebody_else_is_refused_and_one_from_a_revoked_signer(
+def test_a_delivery_for_somebody_else_of_two_signers_or_from_a_revoked_one_is_refused(
     pki: SamplePki, maker: RecordMaker
 ) -> None:
     with pytest.raises(errors.NotAddressed):
         RecordVerifier("child-aid-ngo", pki.keyring(), CODEC).verify(maker.make(), pki.now_ms)
+    twice = signed_by(pki, maker.make(), "shanxi-police", "hebei-police")
+    with pytest.raises(errors.EnvelopeMalformed):
+        RecordVerifier("national-dna-database", pki.keyring(), CODEC).verify(twice, pki.now_ms)
     with pytest.raises(errors.SignerCertificateInvalid):
         RecordVerifier("national-dna-database", pki.keyring(), CODEC).verify(maker.make(), 1)

@@ -190,6 +190,7 @@ async def audit_record(pki: SamplePki, clock: Clock, events: Sequence[AuditEvent
     log = await SqliteLog.open(None, clock)
     trail = AuditTrailService(
         directory=FixedDirectory(pki.directory),
+        system="broker",
         signer=pki.signer("exchange"),
         codec=CODEC,
         log=log,

@@ -101,8 +101,8 @@ class Exchange:
     def verifier(self, agency: str) -> RecordVerifier:
         return RecordVerifier(agency, self.pki.keyring(), CODEC)
 
-    def maker(self, agency: str = "shanxi-police") -> RecordMaker:
-        return RecordMaker(self.pki, self.clock, agency)
+    def maker(self, agency: str = "shanxi-police", *, system: str = "gateway") -> RecordMaker:
+        return RecordMaker(self.pki, self.clock, agency, system=system)
 
 
 @contextlib.asynccontextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.client.records import Draft, RecordComposer, SectionDraft
-from broker.core.body import Recipient
+from broker.core.body import NamedSigner, Recipient
+from broker.core.envelope import BODY_TYPE, Signature, pae
+from broker.core.identity import Principal
 from broker.trust.system import SystemEntropy
 from broker.wire.codec import ProtobufCodec
 
@@ -21,12 +24,23 @@ OTHER_CASE = "01990000-0000-4000-8000-00000000000b"
 CODEC = ProtobufCodec()
 
 
+def signed_by(pki: SamplePki, envelope: Envelope, *agencies: str) -> Envelope:
+    """The same record, its body naming these agencies' keys as its signers, and signed by each in turn."""
+    signers = [pki.signer(agency) for agency in agencies]
+    named = tuple(NamedSigner(signer.certificate_sha256, signer.algorithm) for signer in signers)
+    body = CODEC.encode_body(replace(CODEC.parse_body(envelope.body), signers=named))
+    text = pae(BODY_TYPE, body)
+    signatures = tuple(Signature(signer.certificate_sha256, signer.sign(text)) for signer in signers)
+    return replace(envelope, body=body, signatures=signatures)
+
+
 class RecordMaker:
     """Makes one agency's records, each with the next sequence number of its recipient."""
 
-    def __init__(self, pki: SamplePki, clock: Clock, agency: str = "shanxi-police") -> None:
+    def __init__(self, pki: SamplePki, clock: Clock, agency: str = "shanxi-police", *, system: str = "gateway") -> None:
         self.agency = agency
-        self.composer = RecordComposer(agency, pki.signer(agency), CODEC, SystemEntropy(), clock)
+        principal = Principal("case-exchange.example", agency, system)
+        self.composer = RecordComposer(principal, pki.signer(agency), CODEC, SystemEntropy(), clock)
         self._sequences: dict[str, int] = {}
 
     def make(

@@ -12,7 +12,7 @@ from broker.core.streams import Position, StreamPartition
 from certs import profiles
 from tests.support.bundles import LyingExchange, audit_record, without_right
 from tests.support.pki import ManualClock, SamplePki
-from tests.support.records import OTHER_CASE, RecordMaker
+from tests.support.records import OTHER_CASE, RecordMaker, signed_by
 
 if TYPE_CHECKING:
     from broker.core.audit import AuditReport
@@ -53,6 +53,13 @@ def test_a_record_that_policy_did_not_allow_is_named(pki: SamplePki, clock: Manu
     report = exchange.audit()
     assert codes(report) == ["RIGHT_DENIED"]
     assert report.findings[0].position == Position("dna", 0, 0)
+
+
+def test_a_record_of_two_signers_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:
+    exchange = LyingExchange(pki)
+    record = signed_by(pki, maker.make(), "shanxi-police", "hebei-police")
+    exchange.add(DNA_0, [record, signed_by(pki, maker.make(), "shanxi-police")], clock.value_ms)
+    assert codes(exchange.audit()) == ["ENVELOPE_MALFORMED"]
 
 
 def test_a_record_of_a_certificate_that_was_not_valid_yet_is_named(
@@ -98,10 +105,27 @@ def test_a_number_that_was_left_out_is_told_and_one_used_twice_is_an_error(
     report = exchange.audit()
     assert report.clean
     assert [finding.code for finding in report.findings] == ["SEQUENCE_GAP"]
-    assert "numbers 3 to 4 of shanxi-police to national-dna-database" in report.findings[0].message
+    assert "numbers 3 to 4 of shanxi-police/gateway to national-dna-database" in report.findings[0].message
     again = LyingExchange(pki)
     again.add(DNA_0, [RecordMaker(pki, clock).make(), records[0]], clock.value_ms)
     assert codes(again.audit()) == ["SEQUENCE_REPEATED"]
+
+
+def test_each_system_of_an_agency_has_numbers_of_its_own(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    program = RecordMaker(pki, clock, system="case-system")
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [maker.make(), program.make(), maker.make(), program.make()], clock.value_ms)
+    assert exchange.audit().findings == ()
+    program.make()
+    gap = LyingExchange(pki)
+    gap.add(DNA_0, [maker.make(), program.make()], clock.value_ms)
+    messages = [finding.message for finding in gap.audit().findings]
+    assert [message.split(" are not here")[0] for message in messages] == [
+        "numbers 1 to 3 of shanxi-police/case-system to national-dna-database",
+        "numbers 1 to 2 of shanxi-police/gateway to national-dna-database",
+    ]
 
 
 def test_an_agencys_record_on_the_audit_stream_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:

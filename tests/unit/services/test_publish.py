@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.core import errors
-from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
 from broker.core.identity import Principal
 from broker.core.receipt import portable_receipt, receipt_message
@@ -48,16 +48,19 @@ class Exchange(NamedTuple):
             stream="dna",
             case_id="01990000-0000-4000-8000-000000000002",
             publisher="shanxi-police",
+            system="gateway",
             recipients=(Recipient("national-dna-database", 1),),
             issued_at_ms=self.clock.now_ms(),
             expires_at_ms=None,
             in_reply_to="",
             supersedes="",
             purpose="dna-matching",
-            signer_certificate_sha256=self.pki.signer().certificate_sha256,
-            signature_algorithm=ECDSA_P256_SHA256,
+            signers=(self.signer(),),
             sections=(SectionDescriptor("request", "T", hashlib.sha256(SECTION.content).digest(), frozenset()),),
         )
+
+    def signer(self, agency: str = "shanxi-police") -> NamedSigner:
+        return NamedSigner(self.pki.signer(agency).certificate_sha256, ECDSA_P256_SHA256)
 
     def sign(self, body: Body, signer: Signer | None = None) -> Envelope:
         signer = signer or self.pki.signer()
@@ -133,15 +136,22 @@ REFUSALS: list[tuple[type[errors.CaseExchangeError], Callable[[Exchange], Envelo
     (errors.EnvelopeMalformed, lambda x: replace(x.sign(x.body()), signatures=())),
     (errors.KindUnknown, lambda x: x.sign(replace(x.body(), kind="Gossip"))),
     (errors.KindUnknown, lambda x: x.sign(replace(x.body(), stream="notices"))),
+    (errors.EnvelopeMalformed, lambda x: replace(x.sign(x.body()), signatures=x.sign(x.body()).signatures * 2)),
+    (
+        errors.EnvelopeMalformed,
+        lambda x: x.sign(replace(x.body(), signers=(x.signer(), x.signer("hebei-police")))),
+    ),
+    (errors.EnvelopeMalformed, lambda x: x.sign(replace(x.body(), signers=(x.signer()._replace(algorithm="rot13"),)))),
     (errors.SignerNotPrincipal, lambda x: x.sign(replace(x.body(), publisher="hebei-police"))),
+    (errors.SignerNotPrincipal, lambda x: x.sign(replace(x.body(), system="archive"))),
     (
         errors.SignerNotPrincipal,
         lambda x: x.sign(
-            replace(x.body(), signer_certificate_sha256=x.pki.signer("hebei-police").certificate_sha256),
+            replace(x.body(), signers=(x.signer("hebei-police"),)),
             x.pki.signer("hebei-police"),
         ),
     ),
-    (errors.SignerUnknown, lambda x: x.sign(replace(x.body(), signer_certificate_sha256=bytes(32)))),
+    (errors.SignerUnknown, lambda x: x.sign(replace(x.body(), signers=(NamedSigner(bytes(32), ECDSA_P256_SHA256),)))),
     (errors.SignatureInvalid, lambda x: x.sign(x.body(), x.pki.signer("hebei-police"))),
     (
         errors.SignatureInvalid,

@@ -104,7 +104,7 @@ class Source:
 class DecodedRecord(NamedTuple):
     """One record, the number by which its source knows the case or sample, and where it stood in the source.
 
-    The number never becomes a routing field: the edge turns it into an opaque case id (adapters/spool.py).
+    The number never becomes a routing field: the edge turns it into an opaque case id (adapters/edge/spool.py).
     """
 
     record: Record

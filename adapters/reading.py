@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from adapters.base import DecodedRecord, Issue, Severity, Source, StreamingAdapter
 from adapters.registry import SNIFFED_BYTES, head_of
-from adapters.spreadsheet import is_workbook
+from adapters.syntax.spreadsheet import is_workbook
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import MappableAdapter
-from adapters.spreadsheet import is_workbook
+from adapters.syntax.spreadsheet import is_workbook
 from broker.core.errors import MappingInvalid, SetupInvalid
 
 if TYPE_CHECKING:

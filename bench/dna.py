@@ -19,13 +19,13 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from adapters.alleles import CODIS_20
-from adapters.national_dna_database.kinship.frequencies import parse_table
-from adapters.national_dna_database.kinship.mutation import MutationModel
-from adapters.national_dna_database.kinship.ratios import LocusRatios
-from adapters.national_dna_database.search.index import KinshipIndex
-from adapters.national_dna_database.search.laboratory import Laboratory, SearchRules
-from adapters.national_dna_database.search.store import ProfileStore
+from adapters.national_dna_database.laboratory.kinship.frequencies import parse_table
+from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel
+from adapters.national_dna_database.laboratory.kinship.ratios import LocusRatios
+from adapters.national_dna_database.laboratory.search.index import KinshipIndex
+from adapters.national_dna_database.laboratory.search.search import Laboratory, SearchRules
+from adapters.national_dna_database.laboratory.search.store import ProfileStore
+from adapters.values.alleles import CODIS_20
 from caseexchange.records.v1 import dna_pb2
 from tests.support.dna import TABLE_FILE, Genotypes, Population, str_profile
 from tests.support.families import Sizes, simulate
@@ -33,7 +33,7 @@ from tests.support.families import Sizes, simulate
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from adapters.national_dna_database.kinship.frequencies import FrequencyTable
+    from adapters.national_dna_database.laboratory.kinship.frequencies import FrequencyTable
 
 GA_469 = (
     "D16S539 vWA D3S1358 D18S51 D21S11 D8S1179 FGA TH01 D7S820 D5S818 D13S317 CSF1PO TPOX".split()  # noqa: SIM905

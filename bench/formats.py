@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from adapters.alleles import AMELOGENIN, CODIS_20
+from adapters.values.alleles import AMELOGENIN, CODIS_20
 from tests.support.police import police_csv
 
 if TYPE_CHECKING:

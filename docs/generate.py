@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from adapters.profile import GatewayProfile
+from adapters.edge.profile import GatewayProfile
 from broker.config.broker import BrokerConfig
 from broker.config.edge import EdgeConfig
 from broker.core.errors import CaseExchangeError, Internal, all_errors

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from adapters.base import DecodedRecord, Issue, Limits, Record, Severity, kind_of
-from adapters.cli.options import FILE, mapping_option, print_issues
 from adapters.reading import Attachments, IssueLog, SourceFile, is_file_name, open_source
 from adapters.registry import adapter, mapped
+from adapters.terminal import FILE, mapping_option, print_issues
 from broker.core.errors import InputRefused, SetupInvalid
 from broker.trust.files import replace_file
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapters.cli.options import profile_option
-from adapters.gateway import run_gateway
-from adapters.profile import load_profile
+from adapters.edge.profile import load_profile
+from adapters.gateway.process import run_gateway
+from adapters.terminal import profile_option
 from broker import telemetry
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from adapters.base import DecodedRecord, Limits, kind_of
-from adapters.cli.options import FILE, further_facts, issue_facts, json_option, mapping_option, print_issues, print_json
 from adapters.reading import Attachments, IssueLog, SourceFile, open_source
 from adapters.registry import adapter, adapter_names, mapped
+from adapters.terminal import FILE, further_facts, issue_facts, json_option, mapping_option, print_issues, print_json
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from adapters.base import Limits
-from adapters.cli.options import (
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
+from adapters.gateway.outbound import Outbound, Taken
+from adapters.reading import Attachments, open_source
+from adapters.terminal import (
     FILE,
     further_facts,
     issue_facts,
@@ -18,10 +22,6 @@ from adapters.cli.options import (
     print_json,
     profile_option,
 )
-from adapters.edge import open_edge
-from adapters.outbound import Outbound, Taken
-from adapters.profile import load_profile
-from adapters.reading import Attachments, open_source
 from broker import telemetry
 from broker.client.publisher import Published
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from adapters.profile import GatewayProfile, Route
+    from adapters.edge.profile import GatewayProfile, Route
     from broker.core.errors import CaseExchangeError
 
 

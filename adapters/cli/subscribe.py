@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from google.protobuf import json_format
 
-from adapters.cli.options import profile_option
-from adapters.edge import open_edge
-from adapters.profile import load_profile
-from adapters.sections import join
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
+from adapters.records.sections import join
+from adapters.terminal import profile_option
 from broker import telemetry
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import CaseExchangeError
@@ -22,8 +22,8 @@ from broker.core.streams import KINDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adapters.edge import Edge
-    from adapters.profile import GatewayProfile
+    from adapters.edge.edge import Edge
+    from adapters.edge.profile import GatewayProfile
     from broker.client.subscriber import Delivered
 
 

@@ -14,7 +14,7 @@ import zipfile
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from adapters.spreadsheet import write_sheet
+from adapters.syntax.spreadsheet import write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,8 @@ from adapters.contract.measured import run_measured
 from adapters.contract.roundtrip import round_trip, thinned
 from adapters.contract.tables import formulas, injected, is_table
 from adapters.reading import SourceFile
+from adapters.records.validate import validate
 from adapters.registry import adapter, adapter_names, detect
-from adapters.validate import validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

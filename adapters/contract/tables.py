@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from openpyxl import load_workbook
 
-from adapters.spreadsheet import MEDIA_TYPE
+from adapters.syntax.spreadsheet import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

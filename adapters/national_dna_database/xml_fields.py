@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from lxml import etree
 
-from adapters.hardened_xml import children, local_name, text_of, where
+from adapters.syntax.hardened_xml import children, local_name, text_of, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

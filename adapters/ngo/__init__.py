@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.ngo.family_search import FamilySearchXlsx
-from adapters.ngo.namus import NamusJson
-from adapters.ngo.pfif import Pfif
-from adapters.ngo.pfif_csv import PfifCsv
+from adapters.ngo.family_search.adapter import FamilySearchXlsx
+from adapters.ngo.namus.adapter import NamusJson
+from adapters.ngo.pfif.adapter import Pfif
+from adapters.ngo.pfif.csv_adapter import PfifCsv
 
 ADAPTER = Pfif()
 FAMILY_SEARCH_XLSX = FamilySearchXlsx()

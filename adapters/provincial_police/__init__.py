@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.provincial_police.niem_adapter import NiemJson, NiemMissingPerson
-from adapters.provincial_police.table_csv import PoliceCsv
-from adapters.provincial_police.workbook import PoliceXlsx
+from adapters.provincial_police.niem.adapter import NiemJson, NiemMissingPerson
+from adapters.provincial_police.table.csv_adapter import PoliceCsv
+from adapters.provincial_police.table.xlsx_adapter import PoliceXlsx
 
 ADAPTER = PoliceCsv()
 """The adapter ``provincial-police-csv``: a row is a CaseRecord, and a SampleRequest where it has a sample's barcode."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from adapters.public_notice.cap import Cap
+from adapters.public_notice.cap.adapter import Cap
 
 ADAPTER = Cap()

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from PIL import Image, ImageOps
 
-from adapters.photos import media_type_of
-from adapters.validate import MAX_PHOTO_BYTES
+from adapters.records.validate import MAX_PHOTO_BYTES
+from adapters.values.pictures import media_type_of
 
 MEDIA_TYPE: Final = "image/jpeg"
 MAX_PIXELS: Final = 25_000_000

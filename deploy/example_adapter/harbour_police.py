@@ -24,7 +24,7 @@ from adapters.base import (
     populated,
     provenance,
 )
-from adapters.validate import validate
+from adapters.records.validate import validate
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from adapters.public_notice.folder import replace_folder
-from adapters.public_notice.frame import HEADER_POLICY, Settings
 from adapters.public_notice.history import fold
-from adapters.public_notice.pages import slug
-from adapters.public_notice.site import make_site
+from adapters.public_notice.noticeboard.folder import replace_folder
+from adapters.public_notice.noticeboard.frame import HEADER_POLICY, Settings
+from adapters.public_notice.noticeboard.pages import slug
+from adapters.public_notice.noticeboard.site import make_site
 from tests.support.browser import Browser, running_browser
 from tests.support.exhibits import exhibits
 from tests.support.notices import EPOCH_SECONDS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapters.spool import Spool
+from adapters.edge.spool import Spool
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.police import police_csv
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.base import Limits
-from adapters.edge import Edge, open_edge
-from adapters.inbound import Inbound
-from adapters.outbound import Outbound
-from adapters.profile import load_profile
+from adapters.edge.edge import Edge, open_edge
+from adapters.edge.profile import load_profile
+from adapters.edge.spool import Spool
+from adapters.gateway.inbound import Inbound
+from adapters.gateway.outbound import Outbound
 from adapters.reading import Attachments
-from adapters.sections import split
-from adapters.spool import Spool
+from adapters.records.sections import split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.errors import DirectoryInvalid, IssuedInFuture
@@ -30,7 +30,7 @@ from tests.support.process import edge_tables, write_toml
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from adapters.profile import GatewayProfile
+    from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
 
 INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"

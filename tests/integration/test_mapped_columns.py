@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.base import Limits
-from adapters.edge import open_edge
-from adapters.outbound import Outbound
-from adapters.profile import load_profile
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
+from adapters.gateway.outbound import Outbound
 from broker.core.errors import MappingInvalid
 from tests.support.process import COMMAND, edge_tables, write_toml
 
 if TYPE_CHECKING:
-    from adapters.profile import GatewayProfile
+    from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
 
 SAMPLES = Path(__file__).parents[2] / "adapters" / "provincial_police" / "samples"

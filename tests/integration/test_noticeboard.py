@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from google.protobuf import json_format
 
 from adapters.base import Limits
-from adapters.cli.noticeboard import noticeboard
-from adapters.edge import open_edge
-from adapters.inbound import Inbound
-from adapters.outbound import Outbound
-from adapters.profile import load_profile
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
+from adapters.gateway.inbound import Inbound
+from adapters.gateway.outbound import Outbound
+from adapters.public_notice.noticeboard.command import noticeboard
 from broker.client.publisher import Published
 from caseexchange.records.v1 import case_pb2
 from tests.support.notices import closure, drawing, notice, photo
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.base import Record
-    from adapters.profile import GatewayProfile
+    from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
 
 NGO, MINISTRY = "child-aid-ngo", "ministry"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.base import Limits
-from adapters.edge import open_edge
-from adapters.outbound import Outbound
-from adapters.profile import load_profile
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
+from adapters.gateway.outbound import Outbound
 from tests.support.process import COMMAND, edge_tables, write_toml
 from tests.support.thirdparty import EXAMPLE, SAMPLE, install_example
 

@@ -10,9 +10,9 @@ from lxml import etree
 
 from adapters.base import Limits, Severity, Source
 from adapters.public_notice import ADAPTER
-from adapters.public_notice.frame import Settings
 from adapters.public_notice.history import fold
-from adapters.public_notice.site import make_site
+from adapters.public_notice.noticeboard.frame import Settings
+from adapters.public_notice.noticeboard.site import make_site
 from tests.support.exhibits import exhibits
 from tests.support.notices import EPOCH_SECONDS, closure, drawing, filed, notice, photo
 

@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from adapters.alleles import (
+from adapters.base import Limits, Severity
+from adapters.national_dna_database import ADAPTER
+from adapters.national_dna_database.codes import CATEGORIES, KITS, SYSTEM
+from adapters.values.alleles import (
     AMELOGENIN,
     CHINESE_KITS,
     CODIS_20,
@@ -21,9 +24,6 @@ from adapters.alleles import (
     allele_text,
     canonical_locus,
 )
-from adapters.base import Limits, Severity
-from adapters.national_dna_database import ADAPTER
-from adapters.national_dna_database.cmf_tables import CATEGORIES, KITS, SYSTEM
 from caseexchange.records.v1 import common_pb2, dna_pb2
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples" / "codis-cmf"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.alleles import canonical_locus
-from adapters.national_dna_database.kinship.frequencies import FrequencyTable, parse_table
-from adapters.national_dna_database.kinship.mutation import Kind, MutationModel, Sex
-from adapters.national_dna_database.kinship.ratios import Genotype, LocusRatios, Question, Trio
-from adapters.national_dna_database.kinship.transcription import table_file, transcribe
+from adapters.national_dna_database.laboratory.kinship.frequencies import FrequencyTable, parse_table
+from adapters.national_dna_database.laboratory.kinship.mutation import Kind, MutationModel, Sex
+from adapters.national_dna_database.laboratory.kinship.ratios import Genotype, LocusRatios, Question, Trio
+from adapters.national_dna_database.laboratory.kinship.transcription import table_file, transcribe
+from adapters.values.alleles import canonical_locus
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples"
 REFERENCE = SAMPLES / "kinship" / "reference_lrs.tsv"

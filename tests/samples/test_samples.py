@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
-from adapters.alleles import canonical_locus
 from adapters.base import Limits, Severity, Source, kind_of
-from adapters.national_dna_database.cmf_tables import CATEGORIES, KITS, cmf_category, cmf_locus
+from adapters.national_dna_database.codes import CATEGORIES, KITS, cmf_category, cmf_locus
 from adapters.registry import adapter, adapter_names, detect
+from adapters.values.alleles import canonical_locus
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:

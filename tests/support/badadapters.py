@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from adapters.base import Decoded, Encoded, Issue, Limits, Severity, Source
-from adapters.record_json import ADAPTER as RECORD_JSON
+from adapters.records.record_json import ADAPTER as RECORD_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

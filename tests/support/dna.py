@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.national_dna_database.kinship.frequencies import parse_table
-from adapters.national_dna_database.kinship.mutation import MutationModel, Sex
+from adapters.national_dna_database.laboratory.kinship.frequencies import parse_table
+from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel, Sex
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from adapters.national_dna_database.kinship.frequencies import FrequencyTable
-    from adapters.national_dna_database.kinship.ratios import Genotype
+    from adapters.national_dna_database.laboratory.kinship.frequencies import FrequencyTable
+    from adapters.national_dna_database.laboratory.kinship.ratios import Genotype
 
 TABLE_FILE = Path(__file__).parents[2] / "adapters" / "national_dna_database" / "samples" / "frequencies-synthetic.toml"
 Genotypes = dict[str, "Genotype"]

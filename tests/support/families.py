@@ -16,18 +16,18 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from adapters.national_dna_database.kinship.mutation import MutationModel
-from adapters.national_dna_database.kinship.ratios import LocusRatios
-from adapters.national_dna_database.search.laboratory import Laboratory, SearchRules
-from adapters.national_dna_database.search.store import ProfileStore
+from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel
+from adapters.national_dna_database.laboratory.kinship.ratios import LocusRatios
+from adapters.national_dna_database.laboratory.search.search import Laboratory, SearchRules
+from adapters.national_dna_database.laboratory.search.store import ProfileStore
 from caseexchange.records.v1 import dna_pb2
 from tests.support.dna import Genotypes, Population, str_profile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from adapters.national_dna_database.kinship.frequencies import FrequencyTable
-    from adapters.national_dna_database.search.results import SearchResult
+    from adapters.national_dna_database.laboratory.kinship.frequencies import FrequencyTable
+    from adapters.national_dna_database.laboratory.search.results import SearchResult
 
 _NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 _DROPPED_LOCI = 4

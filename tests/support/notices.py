@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from adapters.base import Limits, Record, kind_of
 from adapters.public_notice.history import Filed
-from adapters.record_json import ADAPTER as RECORD_JSON
+from adapters.records.record_json import ADAPTER as RECORD_JSON
 from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def filed(record: Record, number: int, case_id: str = "case-1", **routing: Any) 
 
 
 def file_into(outbox: Path, *items: Filed) -> None:
-    """Write records as the gateway does (adapters/inbound.py)."""
+    """Write records as the gateway does (adapters/gateway/inbound.py)."""
     outbox.mkdir(exist_ok=True, parents=True)
     for item in items:
         stem = f"{kind_of(item.record)}-{item.record_id}"

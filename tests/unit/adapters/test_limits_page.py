@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from adapters.base import Limits
-from adapters.hardened_xml import MAX_TAGS
-from adapters.national_dna_database.cmf import MAX_HEADER_BYTES, MAX_HEADER_FIELDS
-from adapters.national_dna_database.table_text import MAX_LINE
+from adapters.national_dna_database.cmf.adapter import MAX_HEADER_BYTES, MAX_HEADER_FIELDS
+from adapters.national_dna_database.rows import MAX_LINE
 from adapters.reading import MAX_ISSUES
 from adapters.registry import SNIFFED_BYTES
-from adapters.spreadsheet import MAX_COLUMNS, MAX_MARKUP, MAX_OTHER_MARKUP, MAX_PARTS, MAX_SHEETS, MAX_UNPACKED_BYTES
-from adapters.xml_stream import MAX_CHILD_CHARACTERS, MAX_CHILD_TAGS, MAX_NAMES
+from adapters.syntax.hardened_xml import MAX_TAGS
+from adapters.syntax.spreadsheet import (
+    MAX_COLUMNS,
+    MAX_MARKUP,
+    MAX_OTHER_MARKUP,
+    MAX_PARTS,
+    MAX_SHEETS,
+    MAX_UNPACKED_BYTES,
+)
+from adapters.syntax.xml_stream import MAX_CHILD_CHARACTERS, MAX_CHILD_TAGS, MAX_NAMES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text()
 LIMITS = Limits()

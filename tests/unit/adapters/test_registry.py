@@ -8,7 +8,7 @@ import pytest
 
 from adapters.base import Limits, Source
 from adapters.registry import adapter, adapters_of, detect, head_of, mapped
-from adapters.spreadsheet import write_sheet
+from adapters.syntax.spreadsheet import write_sheet
 from broker.core.errors import MappingInvalid, SetupInvalid
 
 SAMPLES = Path(__file__).parents[3] / "adapters" / "provincial_police" / "samples"

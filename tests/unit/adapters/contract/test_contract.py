@@ -13,8 +13,8 @@ from adapters.base import Issue, IssueList, Limits, Severity
 from adapters.contract import AdapterContract, Subject, not_carried, round_trip, thinned
 from adapters.contract.hostile import hostile_files
 from adapters.contract.tables import formulas
-from adapters.record_json import ADAPTER as RECORD_JSON
-from adapters.spreadsheet import MEDIA_TYPE, read_sheets, write_sheet
+from adapters.records.record_json import ADAPTER as RECORD_JSON
+from adapters.syntax.spreadsheet import MEDIA_TYPE, read_sheets, write_sheet
 from caseexchange.records.v1 import case_pb2
 from tests.support.badadapters import ADAPTERS
 

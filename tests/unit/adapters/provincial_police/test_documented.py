@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adapters.provincial_police.columns import COLUMNS
+from adapters.provincial_police.table.columns import COLUMNS
 
 DOCS = Path(__file__).parents[4] / "docs"
 PAGE = (DOCS / "police-tables.md").read_text(encoding="utf-8")
-SOURCES = (Path(__file__).parents[4] / "adapters" / "provincial_police").glob("*.py")
+SOURCES = (Path(__file__).parents[4] / "adapters" / "provincial_police").rglob("*.py")
 
 
 def test_the_page_lists_every_column_with_every_heading() -> None:

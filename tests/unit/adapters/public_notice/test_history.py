@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.public_notice.frame import Settings
 from adapters.public_notice.history import Board, Filed, fold, sent_at
-from adapters.public_notice.site import make_site
+from adapters.public_notice.noticeboard.frame import Settings
+from adapters.public_notice.noticeboard.site import make_site
 from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, closure, correction, filed, notice, record_id
 
 NOW = datetime.fromtimestamp(EPOCH_SECONDS, UTC) + timedelta(days=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from adapters.public_notice.picture import MAX_SIDE, Picture, clean_picture
-from adapters.validate import MAX_PHOTO_BYTES
+from adapters.records.validate import MAX_PHOTO_BYTES
 
 SECRET = b"SECRET"
 

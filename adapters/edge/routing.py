@@ -1,0 +1,99 @@
+"""Which case a record belongs to, to whom it goes, and what it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from adapters.base import kind_of
+from adapters.records.sections import section_type, split
+from broker.client.records import Draft, SectionDraft
+from broker.core.body import Recipient
+from broker.core.errors import InputRefused
+from caseexchange.records.v1 import case_pb2, dna_pb2, notice_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapters.base import DecodedRecord, Record
+    from adapters.edge.profile import Route
+    from adapters.edge.spool import Spool
+
+_ANSWERS: Final = frozenset({"StrProfile", "MatchNotification", "NoMatchResult", "Closure", "Tip", "PublicNotice"})
+
+
+def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> Draft:
+    """A decoded record, ready to be signed. Takes the next sequence number of each recipient.
+
+    Raises:
+        InputRefused: the profile has no route for the kind, or the record names no case.
+        SpoolUnavailable
+    """
+    kind = kind_of(item.record)
+    route = routes.get(kind)
+    if route is None:
+        message = f"the profile has no [routes.{kind}]"
+        raise InputRefused(message)
+    if not item.case_reference:
+        message = "the record names no case"
+        raise InputRefused(message)
+    # The number of a case is the agency's own: what others call by it is another case.
+    of_us = isinstance(item.record, case_pb2.CaseRecord)
+    known = spool.own_reference(item.case_reference) if of_us else spool.reference(item.case_reference)
+    return Draft(
+        kind=kind,
+        stream=route.stream,
+        case_id=spool.case_id(item.case_reference, known),
+        recipients=tuple(Recipient(agency, spool.next_sequence(agency)) for agency in route.recipients),
+        purpose=route.purpose,
+        sections=tuple(SectionDraft(name, section_type(kind), content) for name, content in split(item.record).items()),
+        in_reply_to=known.record_id if known is not None and kind in _ANSWERS else "",
+        supersedes=item.record.target_record_id if isinstance(item.record, case_pb2.Correction) else "",
+    )
+
+
+def supersede(item: DecodedRecord, spool: Spool) -> None:
+    """Let a correction name the record that it corrects: the newest that its case reference stands for, our own first.
+
+    Raises:
+        InputRefused: no record of that case is known here.
+    """
+    record = item.record
+    if isinstance(record, case_pb2.Correction) and not record.target_record_id:
+        known = spool.own_reference(item.case_reference) or spool.reference(item.case_reference)
+        if known is None:
+            message = "the correction names no record, and none of its case is known here"
+            raise InputRefused(message)
+        record.target_record_id = known.record_id
+
+
+def learn(record: Record, own_reference: str, case_id: str, record_id: str, spool: Spool) -> None:
+    """Remember by which numbers the case of a record of our own will be spoken of: ours, and those within it."""
+    if isinstance(record, case_pb2.Correction):
+        return
+    for reference in {own_reference, *references_of(record)} - {""}:
+        spool.add_own_reference(reference, case_id, record_id)
+
+
+def learn_delivered(record: Record, case_id: str, record_id: str, spool: Spool) -> bool:
+    """Remember the numbers within a record of another agency. None of them comes to stand for another case by it.
+
+    Returns:
+        Whether all of them stand for this case.
+    """
+    if isinstance(record, case_pb2.Correction):
+        return True
+    return all(spool.add_reference(item, case_id, record_id) for item in references_of(record) if item)
+
+
+def references_of(record: Record) -> tuple[str, ...]:
+    """The numbers within a record by which an agency's own system will refer to its case."""
+    match record:
+        case case_pb2.CaseRecord():
+            return (record.local_id,)
+        case dna_pb2.SampleRequest() | dna_pb2.StrProfile() | dna_pb2.NoMatchResult():
+            return (record.barcode,)
+        case dna_pb2.MatchNotification():
+            return (record.match_id,)
+        case notice_pb2.PublicNotice():
+            return (record.notice_id,)
+    return ()

@@ -1,0 +1,1 @@
+"""The process between an agency's folders and a broker."""

@@ -1,0 +1,135 @@
+"""From a subscription to an agency's files: verify, join, validate, encode, write durably, acknowledge.
+
+Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
+hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
+it will be no better the next time. What may be better then is given back, to be delivered again: a full disk, a
+revocation list that is too old, a signer whom a newer directory may list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapters.base import Limits, Severity
+from adapters.edge.routing import learn_delivered
+from adapters.reading import is_file_name
+from adapters.records.record_json import ADAPTER as RECORD_JSON
+from adapters.records.sections import join
+from adapters.records.validate import validate
+from adapters.registry import adapter
+from broker.client.subscriber import SubscribeOptions
+from broker.core.errors import CaseExchangeError, LeaseLost, SignerUnknown, SpoolUnavailable, Unavailable
+from broker.trust.files import replace_file
+
+if TYPE_CHECKING:
+    from adapters.base import Adapter, Record
+    from adapters.edge.edge import Edge
+    from adapters.edge.profile import GatewayConfig
+    from broker.client.records import VerifiedRecord
+    from broker.client.subscriber import Delivered, SubscriptionStream
+
+_log = structlog.get_logger("adapters.gateway.inbound")
+_PASSING: Final = (Unavailable, SignerUnknown, SpoolUnavailable, OSError)
+"""What the next attempt may find otherwise."""
+
+
+class Inbound:
+    """Writes what is delivered. For one task at a time."""
+
+    def __init__(self, edge: Edge, config: GatewayConfig, limits: Limits) -> None:
+        self._edge = edge
+        self._config = config
+        self._limits = limits
+        self._format = adapter(config.outbox_format)
+        self.outbox: Final = config.folder / "outbox"
+        self.quarantine: Final = config.folder / "quarantine"
+        for folder in (self.outbox, self.quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def receive(self) -> None:
+        """Receive until the stream ends.
+
+        Raises:
+            CaseExchangeError: why it ended. What was not acknowledged is delivered again.
+        """
+        options = SubscribeOptions(
+            self._config.subscription, frozenset(self._config.subscribe), lease_seconds=self._config.lease_seconds
+        )
+        async with self._edge.subscriber.subscribe(options) as stream:
+            _log.info("subscribed", subscription=self._config.subscription)
+            async for batch in stream:
+                for delivered in batch:
+                    await self._handle(stream, delivered)
+
+    async def _handle(self, stream: SubscriptionStream, delivered: Delivered) -> None:
+        try:
+            # In a thread, for it waits while a file is taken in: the connection and what governance publishes do not.
+            await asyncio.to_thread(self._take, delivered)
+            await stream.ack([delivered.delivery_id])
+        except LeaseLost:
+            _log.info("took longer than the lease", position=str(delivered.position))
+        except _PASSING as error:
+            _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
+            await stream.nack(delivered.delivery_id, self._config.retry_seconds)
+
+    def _take(self, delivered: Delivered) -> None:
+        try:
+            verified = self._edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
+            record = join(verified.body.kind, verified.sections)
+        except _PASSING:
+            raise
+        except CaseExchangeError as error:
+            self._refuse(delivered, error.reason, error.message)
+            return
+        codes = [issue.code for issue in validate(record) if issue.severity is Severity.REJECT_RECORD]
+        # What a withheld section held is missing here by right.
+        if codes and not verified.withheld_sections:
+            self._refuse(delivered, "RECORD_INVALID", ",".join(codes))
+            return
+        self._store(verified, record, delivered.accepted_at_ms)
+
+    def _store(self, verified: VerifiedRecord, record: Record, accepted_at_ms: int) -> None:
+        body, spool = verified.body, self._edge.spool
+        if spool.was_delivered(body.record_id):
+            return
+        writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
+        encoded = writer.encode([record], self._limits)
+        codes = sorted({issue.code for issue in encoded.issues})
+        unsafe = not all(map(is_file_name, encoded.attachments))
+        if unsafe or any(issue.refuses for issue in encoded.issues):
+            # The agency's own format cannot hold this one; nothing of it may be lost for that.
+            writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
+        for name, content in encoded.attachments.items():
+            replace_file(self.outbox / name, content)
+        stem = f"{body.kind}-{body.record_id}"
+        facts = {
+            "record_id": body.record_id,
+            "kind": body.kind,
+            "case_id": body.case_id,
+            "publisher": body.publisher,
+            "in_reply_to": body.in_reply_to,
+            "supersedes": body.supersedes,
+            "accepted_at_ms": accepted_at_ms,
+            "withheld_sections": list(verified.withheld_sections),
+            "not_carried": codes,
+        }
+        replace_file(self.outbox / f"{stem}.about.json", json.dumps(facts, indent=1).encode() + b"\n")
+        # Last, so that who sees it finds everything else beside it.
+        replace_file(self.outbox / f"{stem}{writer.suffix}", encoded.content)
+        with spool.transaction():
+            spool.add_delivered(body.record_id)
+            learned = learn_delivered(record, body.case_id, body.record_id, spool)
+        if not learned:
+            _log.warning("a number of the record stands for another case here", record_id=body.record_id)
+        _log.info("delivered", record_id=body.record_id, count=1)
+
+    def _refuse(self, delivered: Delivered, reason: str, message: str) -> None:
+        stem = f"delivery-{str(delivered.position).replace('/', '-')}"
+        replace_file(self.quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
+        facts = {"reason": reason, "message": message, "position": str(delivered.position)}
+        replace_file(self.quarantine / f"{stem}.reason.json", json.dumps(facts, indent=1).encode() + b"\n")
+        _log.error("a delivery was refused", position=str(delivered.position), reason=reason)

@@ -1,0 +1,273 @@
+"""From an agency's files to receipts: inbox, decode, validate, sign, spool, publish.
+
+A source file is moved to done/ only after all of its records are durable in the spool, and its records leave the spool
+only with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. Each record of
+the same bytes is taken in once: of a file that comes again, after a profile was mended, only what was refused before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import threading
+import uuid
+from collections import Counter
+from itertools import chain, islice
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+import structlog
+
+from adapters.base import DecodedRecord, Issue, Severity, kind_of
+from adapters.edge.routing import draft_of, learn, supersede
+from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
+from adapters.registry import adapters_of
+from broker.client.publisher import Published
+from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
+from broker.trust.files import replace_file
+from broker.wire.receipts import receipt_to
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from adapters.base import Limits
+    from adapters.edge.edge import Edge
+    from adapters.edge.profile import GatewayConfig, Route
+
+_log = structlog.get_logger("adapters.gateway.outbound")
+ATTACHMENTS: Final = "attachments"
+_BATCH: Final = 100
+_UNFINISHED: Final = (".", "~")
+_REASON: Final = ".reason.json"
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
+
+
+class Taken(NamedTuple):
+    """What became of a source file.
+
+    Attributes:
+        records: that were spooled.
+        issues: what is to be known; of a long list the beginning (``IssueLog``).
+        refused: whether the file or a record of it was.
+        further: how many issues of each sort are not among ``issues``.
+    """
+
+    records: int
+    issues: tuple[Issue, ...]
+    refused: bool
+    further: tuple[Further, ...] = ()
+
+
+class _FileRefusedError(Exception):
+    """The file as a whole is refused: what was spooled of it is undone."""
+
+
+class _StoppedError(Exception):
+    """The process ends: what was spooled of a file is undone, and the file stays where it is."""
+
+
+class Outbound:
+    """Takes files in and publishes what is spooled. For one task at a time, but for ``stop``."""
+
+    def __init__(self, edge: Edge, config: GatewayConfig, routes: Mapping[str, Route], limits: Limits) -> None:
+        self._edge = edge
+        self._config = config
+        self._routes = routes
+        self._limits = limits
+        self._stopped = threading.Event()
+        self._formats = adapters_of(config.formats, config.mapping)
+        self.inbox: Final = config.folder / "inbox"
+        self.done: Final = config.folder / "done"
+        self.quarantine: Final = config.folder / "quarantine"
+        for folder in (self.inbox / ATTACHMENTS, self.done, self.quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def stop(self) -> None:
+        """Take in no more, from any thread. A file that is half in is undone at its next record, and stays there."""
+        self._stopped.set()
+
+    def take_inbox(self) -> int:
+        """Take in every file that lies in the inbox now. Returns how many; one that cannot be read stays there.
+
+        Raises:
+            SpoolUnavailable
+        """
+        taken = 0
+        for path in sorted(self.inbox.iterdir()):
+            if path.name.startswith(_UNFINISHED) or path.is_symlink() or not path.is_file():
+                continue
+            try:
+                self._take_and_move(path)
+                taken += 1
+            except _StoppedError:
+                break
+            except (OSError, InputRefused) as error:
+                # Its name may be a person's, so not even that is told.
+                _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
+        return taken
+
+    def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> Taken:
+        """Decode a file and spool its records, signed; all of them or none.
+
+        Memory does not grow with a file that is read as a stream. From its first record to its last, nothing else can
+        use the spool.
+
+        Args:
+            file: open, seekable, and as it is until this returns; or its content.
+            attachments: the files that it may refer to, by name.
+
+        Raises:
+            SpoolUnavailable: nothing of it was spooled.
+            OSError: it cannot be read. Nothing of it was spooled.
+        """
+        return self._take(SourceFile(io.BytesIO(file) if isinstance(file, bytes) else file, self._limits), attachments)
+
+    async def publish_spooled(self) -> list[Published | CaseExchangeError]:
+        """What ``publishing`` tells, as a list."""
+        return [result async for result in self.publishing()]
+
+    async def publishing(self) -> AsyncIterator[Published | CaseExchangeError]:
+        """Publish what is spooled, oldest first, until nothing is left.
+
+        Yields:
+            What became of each record: a receipt, or a refusal for good.
+
+        Raises:
+            CaseExchangeError: the broker cannot be reached, or cannot accept now. What has no receipt stays spooled.
+        """
+        async with self._edge.publisher.stream() as stream:
+            while waiting := self._edge.spool.outgoing(_BATCH):
+                envelopes = [self._edge.codec.decode_envelope(item.envelope) for item in waiting]
+                for item, result in zip(waiting, await stream.publish(envelopes), strict=True):
+                    self._settle(item.record_id, result)
+                    yield result
+
+    def _take(self, source: SourceFile, attachments: Mapping[str, bytes]) -> Taken:
+        log = IssueLog()
+        if source.sha256 is not None and self._edge.spool.seen_source(source.sha256):
+            log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", "the same bytes were taken in before"))
+            return Taken(0, tuple(log.kept), refused=False)
+        found = source.detect(self._formats)
+        if found is None:
+            message = "none of the profile's formats, and nothing is unpacked"
+            log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
+            return Taken(0, tuple(log.kept), refused=True)
+        count = 0
+        try:
+            with contextlib.closing(source.items(found, attachments)) as items:
+                # What an adapter does before it tells anything, judging the file, need not keep the spool busy.
+                first = list(islice(items, 1))
+                with self._edge.spool.transaction():
+                    count = self._spool_all(source, chain(first, items), log)
+        except _FileRefusedError:
+            pass
+        except (CaseExchangeError, OSError, _StoppedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
+            _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
+            message = "the adapter failed on the file: a defect, to be reported with the file's digest"
+            log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
+        return Taken(count, tuple(log.kept), log.refused, log.further)
+
+    def _spool_all(self, source: SourceFile, items: Iterator[DecodedRecord | Issue], log: IssueLog) -> int:
+        """Spool what was not spooled before: a file of which something was refused may come again."""
+        count = before = 0
+        at: Counter[str] = Counter()
+        for item in items:
+            if self._stopped.is_set():
+                raise _StoppedError
+            if not isinstance(item, DecodedRecord):
+                log.add(item)
+                continue
+            where = f"{kind_of(item.record)} at {item.locator}"
+            at[where] += 1
+            place = (source.sha256 or b"", f"{where}, {at[where]}")
+            if self._edge.spool.seen_record(*place):
+                before += 1
+            else:
+                count += self._spool_record(item, place, log)
+        if log.rejected:
+            raise _FileRefusedError
+        if before:
+            message = f"{before} records of the same bytes were taken in before, and are not again"
+            log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", message))
+        if source.sha256 is not None and not log.refused:
+            self._edge.spool.add_source(source.sha256)
+        return count
+
+    def _take_and_move(self, path: Path) -> None:
+        with open_source(path, follow=False) as file:
+            source = SourceFile(file, self._limits)
+            taken = self._take(source, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
+            # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
+            name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
+            if not taken.refused:
+                _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
+                # Where it came again, what had been refused of it is in by now.
+                (self.quarantine / f"{name}{_REASON}").unlink(missing_ok=True)
+            else:
+                _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
+                facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
+                self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
+            # Taking in takes minutes where a file is large, and a newer one may stand in its place by now.
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                path.replace((self.quarantine if taken.refused else self.done) / name)
+
+    def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
+        spool = self._edge.spool
+        try:
+            # Of a record that is refused nothing stays, not even the running numbers that it would have had.
+            with spool.attempt():
+                supersede(item, spool)
+                envelope = self._edge.composer.compose(draft_of(item, self._routes, spool))
+        except SpoolUnavailable:
+            raise
+        except CaseExchangeError as error:
+            log.add(Issue(Severity.REJECT_RECORD, error.reason, item.locator, error.message))
+            return False
+        body = self._edge.codec.parse_body(envelope.body)
+        spool.add_outgoing(body.record_id, self._edge.codec.encode_envelope(envelope))
+        spool.add_record(*place, body.record_id)
+        learn(item.record, item.case_reference, body.case_id, body.record_id, spool)
+        return True
+
+    def _settle(self, record_id: str, result: Published | CaseExchangeError) -> None:
+        if isinstance(result, Published):
+            receipt = receipt_to(result.receipt()).SerializeToString(deterministic=True)
+            with self._edge.spool.transaction():
+                self._edge.spool.add_receipt(record_id, receipt)
+            _log.info("published", record_id=record_id, position=str(result.statement.position))
+            return
+        if result.retriable:
+            raise result
+        _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
+        self._refuse(record_id, {"reason": result.reason, "message": result.message, "remedy": result.remedy})
+        with self._edge.spool.transaction():
+            self._edge.spool.drop_refused(record_id)
+
+    def _refuse(self, name: str, facts: Mapping[str, object]) -> None:
+        data = json.dumps(facts, indent=1).encode() + b"\n"
+        replace_file(self.quarantine / f"{name}{_REASON}", data)
+
+
+def _suffix(path: Path) -> str:
+    """What a file's name ends in, where that can say no more than which sort of file it is."""
+    return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
+
+
+def _codes(taken: Taken) -> list[str]:
+    return sorted({item.code for item in taken.issues} | {item.code for item in taken.further})
+
+
+def _further(item: Further) -> dict[str, object]:
+    return {"severity": item.severity.value, "code": item.code, "count": item.times}
+
+
+def _facts(issues: Sequence[Issue]) -> list[dict[str, str]]:
+    return [
+        {"severity": item.severity.value, "code": item.code, "where": item.locator, "message": item.message}
+        for item in issues
+    ]

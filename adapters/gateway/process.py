@@ -1,0 +1,91 @@
+"""The process at an agency's edge: the inbox goes out, the subscription comes in, a broken connection is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapters.base import Limits
+from adapters.edge.edge import open_edge
+from adapters.gateway.inbound import Inbound
+from adapters.gateway.outbound import Outbound
+from broker.core.errors import CaseExchangeError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from adapters.edge.edge import Edge
+    from adapters.edge.profile import GatewayProfile, Route
+
+_log = structlog.get_logger("adapters.gateway.process")
+_FIRST_RETRY_SECONDS: Final = 0.2
+_RELOAD_SECONDS: Final = 2.0
+"""How often the directory and the revocation list are looked at."""
+
+
+async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], ready: Callable[[], None]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        SetupInvalid, SpoolUnavailable: the gateway cannot start.
+        CaseExchangeError: the broker refuses this agency for good (its identity, a right).
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    config = profile.gateway
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, config, routes, Limits())
+        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds), _watch(edge)]
+        if config.subscribe:
+            inbound = Inbound(edge, config, Limits())
+            work.append(_again(inbound.receive, config.retry_seconds))
+        ready()
+        tasks = [asyncio.create_task(item) for item in work]
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+        finally:
+            outbound.stop()
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+
+async def _watch(edge: Edge) -> None:
+    while True:
+        await asyncio.sleep(_RELOAD_SECONDS)
+        edge.reload_trust()
+
+
+async def _send(outbound: Outbound, poll_seconds: float) -> None:
+    while True:
+        # What was spooled before a restart goes first. What became of it is in the log, the spool and the quarantine.
+        async for _ in outbound.publishing():
+            pass
+        while not await asyncio.to_thread(outbound.take_inbox):  # noqa: ASYNC110 - a folder has no event to wait on
+            await asyncio.sleep(poll_seconds)
+
+
+async def _again(work: Callable[[], Coroutine[None, None, None]], longest_seconds: float) -> None:
+    """Do it again after what can pass: a broker that is away, a full disk. What cannot ends the gateway."""
+    wait = _FIRST_RETRY_SECONDS
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await work()
+        except CaseExchangeError as error:
+            if not error.retriable:
+                raise
+            tell = _log.info if isinstance(error, Unavailable) else _log.error
+            tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
+        if asyncio.get_running_loop().time() - started > longest_seconds:
+            wait = _FIRST_RETRY_SECONDS
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, longest_seconds)

@@ -1,0 +1,1 @@
+"""CODIS CMF, as XML and as the lines of version 1.0."""

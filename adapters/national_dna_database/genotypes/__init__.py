@@ -1,0 +1,1 @@
+"""Tables of genotypes: GeneMapper's, a database's, and the exchange's own."""

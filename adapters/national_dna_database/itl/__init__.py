@@ -1,0 +1,1 @@
+"""ANSI/NIST-ITL packages: DNA records, and INTERPOL's replies."""

@@ -1,0 +1,1 @@
+"""The reference laboratory: it keeps profiles, searches for parents, and reports."""

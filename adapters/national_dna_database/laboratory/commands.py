@@ -1,0 +1,236 @@
+"""``case-exchange dna``: the reference laboratory service, and how others re-compute its figures."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from adapters.base import Limits
+from adapters.national_dna_database.laboratory.check import check
+from adapters.national_dna_database.laboratory.kinship.frequencies import parse_table
+from adapters.national_dna_database.laboratory.kinship.transcription import table_file, transcribe
+from adapters.national_dna_database.laboratory.options import basis_options, ratios_of, read_records
+from adapters.national_dna_database.laboratory.search.results import (
+    SearchResult,
+    records_file,
+    result_facts,
+    result_lines,
+)
+from adapters.national_dna_database.laboratory.search.search import Laboratory, SearchRules
+from adapters.national_dna_database.laboratory.search.store import ProfileStore
+from adapters.national_dna_database.laboratory.service import LaboratoryService
+from adapters.terminal import FILE, json_option, print_json, read_file
+from broker.core.errors import SetupInvalid
+from broker.trust.files import replace_file
+from caseexchange.records.v1 import dna_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+database_option: Final = click.option(
+    "--database",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The laboratory's SQLite file; made where there is none.",
+)
+kept_option: Final = click.option(
+    "--database", required=True, type=FILE, help="The laboratory's SQLite file, which dna add or dna watch made."
+)
+name_option: Final = click.option(
+    "--name", default="reference laboratory", show_default=True, help="The name of a database that is made."
+)
+out_option: Final = click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the results as records to this file (record-json), for a gateway's inbox.",
+)
+
+
+@click.group()
+def dna() -> None:
+    """Compute likelihood ratios of parent and child, and search for them.
+
+    Example:  case-exchange dna check --frequencies table.toml --child SYN-1 --father SYN-2 profiles.xml
+    """
+
+
+dna.add_command(check)
+
+
+@dna.command()
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@database_option
+@name_option
+@click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only keep them.")
+@out_option
+@basis_options
+@json_option
+def add(
+    files: tuple[Path, ...],
+    *,
+    database: Path,
+    name: str,
+    searches: bool,
+    out: Path | None,
+    as_json: bool,
+    **basis: Any,
+) -> None:
+    """Keep the profiles of files, and search with each: children among parents, parents among children.
+
+    Exit codes: 0 every profile was kept, 1 some were refused, 2 the files cannot be used.
+
+    Example:  case-exchange dna add --database lab.db --frequencies table.toml --out inbox/hits.json profiles.xml
+    """
+    _check_folder(out)
+    records, refused = read_records(files, "StrProfile")
+    profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
+    with _laboratory(database, name, basis) as laboratory:
+        added = laboratory.add(profiles, datetime.now(UTC))
+        results = [laboratory.search(barcode) for barcode in added.kept] if searches else []
+    for barcode, reason in added.refused:
+        click.echo(f"refused: {barcode}: {reason}", err=True)
+    click.echo(f"{len(added.new)} profiles are new, {len(added.refused)} refused", err=True)
+    _tell(results, out, as_json=as_json)
+    sys.exit(1 if refused or added.refused else 0)
+
+
+@dna.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@database_option
+@name_option
+@click.option(
+    "--results",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder for results as records (record-json): a gateway's inbox.",
+)
+@click.option("--every", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks.")
+@click.option("--once", is_flag=True, help="Take what lies there now, and end.")
+@basis_options
+def watch(folder: Path, *, database: Path, name: str, results: Path, every: float, once: bool, **basis: Any) -> None:
+    """Take the profiles that are put into a folder, and search with each, until SIGTERM.
+
+    Put files in by renaming them there. They are moved to done/ in it, or to quarantine/ with the reason beside them.
+    Exit codes: 0 stopped in good order, 2 the folders or the database cannot be used.
+
+    Example:  case-exchange dna watch --database lab.db --frequencies table.toml --results lab/inbox lab/typed
+    """
+    stopping = threading.Event()
+    if not once:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+    with _laboratory(database, name, basis) as laboratory:
+        try:
+            service = LaboratoryService(laboratory, folder, results, Limits())
+            click.echo(f"laboratory on {folder}, {len(laboratory)} profiles")
+            while not stopping.is_set():
+                service.take_all(datetime.now(UTC))
+                if once or stopping.wait(every):
+                    break
+        except OSError as error:
+            message = f"a folder cannot be used: {error.strerror}"
+            raise SetupInvalid(message) from error
+
+
+@dna.command()
+@click.argument("barcode")
+@kept_option
+@name_option
+@click.option("--known-parent", default="", help="Barcode of an undisputed parent: search the other one beside it.")
+@out_option
+@basis_options
+@json_option
+def search(
+    barcode: str, *, database: Path, name: str, known_parent: str, out: Path | None, as_json: bool, **basis: Any
+) -> None:
+    """Search with a sample that is kept.
+
+    Exit codes: 0 searched, whatever was found; 1 refused; 2 the files cannot be used.
+
+    Example:  case-exchange dna search --database lab.db --frequencies table.toml SYN-1
+    """
+    _check_folder(out)
+    with _laboratory(database, name, basis) as laboratory:
+        result = laboratory.search(barcode, known_parent=known_parent)
+    _tell([result], out, as_json=as_json)
+
+
+@dna.command()
+@click.argument("file", type=FILE)
+@click.option("--name", required=True, help="How results are to name the table.")
+@click.option("--source", required=True, help="The publication that the numbers are from.")
+@click.option("--individuals", type=click.IntRange(0), default=0, help="People typed, where the file does not say it.")
+@click.option("--population", default="", help="Which one, where the file has several.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The table to write.")
+def table(file: Path, *, name: str, source: str, individuals: int, population: str, out: Path) -> None:
+    """Transcribe a published table of allele frequencies for --frequencies. Loci left out are named with the reason.
+
+    Exit codes: 0 every locus was transcribed, 1 some were left out, 2 the file cannot be used.
+
+    Example:  case-exchange dna table published.csv --name nist-2013 --source '...' --individuals 97 --out table.toml
+    """
+    found = transcribe(read_file(file, Limits().bytes), population=population, individuals=individuals)
+    content = table_file(found, name, source)
+    label = parse_table(content).label
+    try:
+        replace_file(out, content)
+    except OSError as error:
+        message = f"{out} cannot be written: {error.strerror}"
+        raise SetupInvalid(message) from error
+    for locus, reason in found.left_out:
+        click.echo(f"left out: {locus} {reason}", err=True)
+    click.echo(f"{len(found.loci)} loci: {label}")
+    sys.exit(1 if found.left_out else 0)
+
+
+@dna.command()
+@click.argument("barcode")
+@kept_option
+@name_option
+def withdraw(barcode: str, *, database: Path, name: str) -> None:
+    """Erase every profile of a sample.
+
+    Exit codes: 0 erased, 1 there was none, 2 the file cannot be used.
+
+    Example:  case-exchange dna withdraw --database lab.db SYN-1
+    """
+    with contextlib.closing(ProfileStore(database, name)) as store:
+        found = store.withdraw(barcode, datetime.now(UTC))
+    click.echo("erased" if found else "there was none")
+    sys.exit(0 if found else 1)
+
+
+@contextlib.contextmanager
+def _laboratory(database: Path, name: str, basis: dict[str, Any]) -> Iterator[Laboratory]:
+    ratios = ratios_of(**basis)
+    with contextlib.closing(ProfileStore(database, name)) as store:
+        yield Laboratory(store, ratios, SearchRules())
+
+
+def _check_folder(out: Path | None) -> None:
+    """See that the results have a folder before the database is touched."""
+    if out is not None and not out.parent.is_dir():
+        message = f"{out} cannot be written: {out.parent} is no folder"
+        raise SetupInvalid(message)
+
+
+def _tell(results: list[SearchResult], out: Path | None, *, as_json: bool) -> None:
+    if out is not None and results:
+        try:
+            replace_file(out, records_file(results))
+        except OSError as error:
+            message = f"{out} cannot be written: {error.strerror}"
+            raise SetupInvalid(message) from error
+    if as_json:
+        print_json([result_facts(result) for result in results])
+        return
+    for result in results:
+        for line in result_lines(result):
+            click.echo(line)

@@ -1,0 +1,98 @@
+"""The laboratory as a process: profiles come as files into one folder, results go as files into another.
+
+Beside a gateway, that other folder is its inbox; profiles come from the laboratory's own system, or from the outbox of
+a gateway of an agency without a laboratory. Files are put in by renaming them there.
+
+A file is moved only after its profiles are durable and its results are written. After a crash in between it is taken
+again: its profiles are kept once, and its results are written again, with the same numbers of matches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+from adapters.base import Limits, Source
+from adapters.national_dna_database.laboratory.search.results import records_file
+from adapters.registry import detect
+from adapters.terminal import issue_facts
+from broker.trust.files import read_file, replace_file
+from caseexchange.records.v1 import dna_pb2
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+    from typing import Any
+
+    from adapters.national_dna_database.laboratory.search.search import Laboratory
+
+_UNFINISHED: Final = (".", "~")
+_ABOUT: Final = ".about.json"
+"""What a gateway writes beside each record in its outbox."""
+_DIGEST_CHARACTERS: Final = 16
+
+
+class LaboratoryService:
+    """See the module. For one process.
+
+    Raises (every method):
+        OSError: a folder cannot be used.
+        SetupInvalid: the database cannot be used. The file that it happened with stays where it was.
+    """
+
+    def __init__(self, laboratory: Laboratory, profiles: Path, results: Path, limits: Limits) -> None:
+        self._laboratory = laboratory
+        self._profiles = profiles
+        self._results = results
+        self._limits = limits
+        self._done = profiles / "done"
+        self._quarantine = profiles / "quarantine"
+        for folder in (self._done, self._quarantine, results):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def take_all(self, now: datetime) -> int:
+        """Take every file that lies in the folder now; how many."""
+        taken = 0
+        for path in sorted(self._profiles.iterdir()):
+            name = path.name
+            if name.startswith(_UNFINISHED) or name.endswith(_ABOUT) or path.is_symlink() or not path.is_file():
+                continue
+            self._take(path, now)
+            taken += 1
+        return taken
+
+    def _take(self, path: Path, now: datetime) -> None:
+        content, refused = self._read(path)
+        profiles: list[dna_pb2.StrProfile] = []
+        if content is not None:
+            found, issues = _decoded(content, self._limits)
+            refused += issues
+            profiles = found
+        added = self._laboratory.add(profiles, now)
+        refused += [{"code": "PROFILE_UNUSABLE", "where": barcode, "message": why} for barcode, why in added.refused]
+        digest = hashlib.sha256(content or b"").hexdigest()[:_DIGEST_CHARACTERS]
+        if added.kept:
+            results = [self._laboratory.search(barcode) for barcode in added.kept]
+            replace_file(self._results / f"dna-{digest}.json", records_file(results))
+        name = f"{path.stem}-{digest}{path.suffix}"
+        if refused:
+            replace_file(self._quarantine / f"{name}.reason.json", json.dumps(refused, indent=1).encode() + b"\n")
+        # With one refused profile in it the whole file is kept where somebody will look, whatever else was in it.
+        path.replace((self._quarantine if refused else self._done) / name)
+
+    def _read(self, path: Path) -> tuple[bytes | None, list[dict[str, Any]]]:
+        try:
+            return read_file(path, self._limits.bytes), []
+        except OSError as error:
+            return None, [{"code": "FILE_UNREADABLE", "where": "file", "message": error.strerror or ""}]
+
+
+def _decoded(content: bytes, limits: Limits) -> tuple[list[dna_pb2.StrProfile], list[dict[str, Any]]]:
+    adapter = detect(content)
+    if adapter is None or "StrProfile" not in adapter.decodes:
+        return [], [{"code": "FORMAT_UNKNOWN", "where": "file", "message": "of no format that carries profiles"}]
+    decoded = adapter.decode(Source(content), limits)
+    refused = [issue for issue in decoded.issues if issue.refuses]
+    profiles = [item.record for item in decoded.records if isinstance(item.record, dna_pb2.StrProfile)]
+    return profiles, issue_facts(refused)

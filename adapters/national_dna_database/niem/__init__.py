@@ -1,0 +1,1 @@
+"""DNA profiles as NIEM has them."""

@@ -1,0 +1,1 @@
+"""Cases as NamUs's web service returns them."""

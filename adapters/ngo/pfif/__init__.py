@@ -1,0 +1,1 @@
+"""People Finder Interchange Format, as XML and as CSV."""

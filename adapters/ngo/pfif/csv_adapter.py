@@ -1,0 +1,247 @@
+"""The adapter ``pfif-csv``: the table that Google Person Finder imports; one row a person and, maybe, a note.
+
+Read only: PFIF itself is what is written. The columns have PFIF's names, of any version; person and note share author
+and source date. More rows of one person are more notes. Source: google/personfinder, sample-import.csv.
+
+That sample, after which others are made, names no column for the street, and has its cell in every row. Such a row is
+read with the column where PFIF has it, if only then its status is one of PFIF's.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from adapters.base import (
+    Decoded,
+    DecodedRecord,
+    Encoded,
+    IssueList,
+    Limits,
+    Record,
+    Severity,
+    Source,
+    not_written,
+    provenance,
+)
+from adapters.ngo.pfif.fields import CSV_NAME, NOTE, PERSON, RECORD_ID, RENAMED, STATUSES, plain_other
+from adapters.ngo.pfif.read import case_of, has_expired, tip_of, withdrawal_of
+from adapters.records.validate import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from caseexchange.records.v1 import case_pb2
+
+_VERSION: Final = "1.4"
+_PERSON_ID: Final = "person_record_id"
+_NOTE_ID: Final = "note_record_id"
+_STREET: Final = "home_street"
+_AFTER_STREET: Final = "home_neighborhood"
+_SHARED: Final = ("entry_date", "author_name", "author_email", "author_phone", "source_date")
+_OF_NOTE: Final = frozenset(NOTE) - frozenset(PERSON)
+MAX_ROW: Final = 1 << 20
+"""Characters of a row."""
+
+
+class PfifCsv:
+    """See the module."""
+
+    name: Final = CSV_NAME
+    media_type: Final = "text/csv"
+    suffix: Final = ".csv"
+    decodes: Final = frozenset({"CaseRecord", "Tip", "Correction"})
+    encodes: Final[frozenset[str]] = frozenset()
+
+    def sniff(self, content: bytes) -> bool:
+        """See ``Adapter``."""
+        first = content.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0]
+        return _PERSON_ID.encode() in {cell.strip(b' \r"') for cell in first.split(b",")}
+
+    def decode(self, source: Source, limits: Limits) -> Decoded:
+        """See ``Adapter``."""
+        issues = IssueList()
+        records: list[DecodedRecord] = []
+        reader = _Reader(hashlib.sha256(source.content).digest(), issues)
+        try:
+            for row in _rows(source.content, limits, issues):
+                records += reader.read(row)
+                if len(records) > limits.records:
+                    issues.reject_file("TOO_MANY_RECORDS", row.locator, f"more than {limits.records} records")
+                    break
+        except csv.Error:
+            issues.reject_file(
+                "CSV_MALFORMED", f"after {len(records)} records", "not comma-separated values, or a row is too long"
+            )
+        if not records and not issues.items:
+            issues.info("NO_RECORDS", "file", "the file has a header and no rows")
+        return issues.decoded(records, source.content)
+
+    def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:  # noqa: ARG002
+        """Refuse: a reader of such tables reads PFIF too."""
+        return not_written("the format is only read here; write PFIF")
+
+
+class _Row(NamedTuple):
+    """A row's cells by PFIF's names of 1.4, without empty ones; ``?name`` are columns that PFIF does not have."""
+
+    fields: dict[str, str]
+    locator: str
+
+
+def _text(content: bytes, limits: Limits, issues: IssueList) -> str | None:
+    if len(content) > limits.bytes:
+        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
+        return None
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError:
+        issues.reject_file("ENCODING_UNKNOWN", "file", "not UTF-8")
+        return None
+    if "\0" in text:
+        issues.reject_file("NUL_BYTE", "file", "not text")
+        return None
+    return text
+
+
+class _Lines:
+    """The lines of a text, up to a row that is too long: its cells would take fifty times the room of their text.
+
+    Attributes:
+        characters: since whoever reads rows set it to 0.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.characters = 0
+        self._lines = io.StringIO(text, newline="")
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.characters += len(line)
+            if self.characters > MAX_ROW:
+                message = "too long"
+                raise csv.Error(message)
+            yield line
+
+
+def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
+    text = _text(content, limits, issues)
+    if text is None:
+        return
+    lines = _Lines(text)
+    reader = csv.reader(lines, strict=True)
+    first = [cell.strip().lower() for cell in next(reader, [])]
+    header = [_name(cell) for cell in first]
+    if _PERSON_ID not in header or len(set(header)) != len(header):
+        issues.reject_file("HEADER_MISSING", "row 1", f"the first row lacks {_PERSON_ID}, or names a column twice")
+        return
+    for number, cells in enumerate(reader, start=2):
+        locator, lines.characters = f"row {number}", 0
+        if not any(cells):
+            continue
+        names = _names_of(cells, header)
+        if names is not header:
+            issues.warn("COLUMN_MISSING", locator, "the header lacks the street's column; the row is read with it")
+        if len(cells) != len(names):
+            issues.reject_record("ROW_MALFORMED", locator, "more or fewer cells than the header")
+        elif any(len(cell) > limits.field_characters for cell in cells):
+            issues.reject_record(
+                "FIELD_TOO_LONG", locator, f"a cell has more than {limits.field_characters} characters"
+            )
+        else:
+            stripped = zip(names, (cell.strip() for cell in cells), strict=True)
+            fields = {name: cell for name, cell in stripped if cell}
+            if "other" in first and "description" in fields:
+                fields["description"] = plain_other(fields["description"])
+            yield _Row(fields, locator)
+
+
+def _names_of(cells: list[str], header: list[str]) -> list[str]:
+    """The header, or, for a row with one cell more, that with the street's column, if the row then makes sense."""
+    if len(cells) != len(header) + 1 or _STREET in header or not {_AFTER_STREET, "status"} <= {*header}:
+        return header
+    place = header.index(_AFTER_STREET)
+    names = [*header[:place], _STREET, *header[place:]]
+    fits, misfits = cells[names.index("status")].strip(), cells[header.index("status")].strip()
+    return names if fits in STATUSES and misfits not in STATUSES else header
+
+
+def _name(plain: str) -> str:
+    name = RENAMED.get(plain, plain)
+    return name if name in {*PERSON, *NOTE} else f"?{plain}"
+
+
+class _Reader:
+    """Reads rows, and remembers whom it has read."""
+
+    def __init__(self, digest: bytes, issues: IssueList) -> None:
+        self._digest = digest
+        self._issues = issues
+        self._persons: dict[str, dict[str, str]] = {}
+        self._expired: set[str] = set()
+        self._notes: set[str] = set()
+
+    def read(self, row: _Row) -> list[DecodedRecord]:
+        """The person of a row, unless an earlier row had them, and its note, if it has one."""
+        person_id = row.fields.get(_PERSON_ID, "")
+        if not person_id:
+            self._issues.reject_record(
+                "RECORD_ID_MISSING", row.locator, "the row does not say which person it is about"
+            )
+            return []
+        found = (self._person(person_id, row), self._note(person_id, row))
+        return [record for record in found if record is not None]
+
+    def _person(self, person_id: str, row: _Row) -> DecodedRecord | None:
+        fields = {name: text for name, text in row.fields.items() if name not in _OF_NOTE}
+        told = {name: text for name, text in fields.items() if name not in {_PERSON_ID, *_SHARED}}
+        if person_id in self._persons:
+            if told and told != self._persons[person_id]:
+                self._issues.reject_record(
+                    "RECORD_REPEATED", row.locator, "the person stands on an earlier row, differently"
+                )
+            return None
+        self._persons[person_id] = told
+        if has_expired(fields):
+            self._expired.add(person_id)
+            self._issues.info(
+                "PFIF_EXPIRED", row.locator, "the person has expired: read as a withdrawal, without any data"
+            )
+            return self._done(withdrawal_of(fields, row.locator, self._issues), person_id, person_id, row)
+        return self._done(case_of(fields, row.locator, self._issues), person_id, person_id, row)
+
+    def _note(self, person_id: str, row: _Row) -> DecodedRecord | None:
+        fields = {name: text for name, text in row.fields.items() if name in _OF_NOTE}
+        if not fields:
+            return None
+        note_id = fields.get(_NOTE_ID, "")
+        code = "RECORD_ID_MISSING" if not note_id else "RECORD_REPEATED" if note_id in self._notes else ""
+        code = "PFIF_EXPIRED" if person_id in self._expired else code
+        if code:
+            self._issues.reject_record(code, row.locator, "the note has no id, that of another, or an expired person")
+            return None
+        self._notes.add(note_id)
+        fields |= {name: row.fields[name] for name in _SHARED if name in row.fields}
+        made_contact = fields.get("author_made_contact", "")
+        if made_contact.lower() in {"true", "false"}:
+            # A spreadsheet writes TRUE.
+            fields["author_made_contact"] = made_contact.lower()
+        return self._done(tip_of(fields, person_id, row.locator, self._issues), note_id, person_id, row)
+
+    def _done(
+        self,
+        record: case_pb2.CaseRecord | case_pb2.Tip | case_pb2.Correction,
+        record_id: str,
+        person_id: str,
+        row: _Row,
+    ) -> DecodedRecord | None:
+        if not RECORD_ID.fullmatch(record_id):
+            self._issues.warn("RECORD_ID_FORM", row.locator, "a record id is a domain, a slash and a name")
+        record.provenance.MergeFrom(provenance(CSV_NAME, _VERSION, record_id, self._digest))
+        found = [issue._replace(locator=f"{row.locator}, {issue.locator}") for issue in validate(record)]
+        self._issues.items.extend(found)
+        rejected = any(issue.severity is Severity.REJECT_RECORD for issue in found)
+        return None if rejected else DecodedRecord(record, person_id, row.locator)

@@ -1,0 +1,1 @@
+"""Missing persons as NIEM has them, in XML and in JSON."""

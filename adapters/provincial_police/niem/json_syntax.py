@@ -1,0 +1,231 @@
+"""NIEM JSON: bytes to the neutral tree, and back.
+
+A key is ``prefix:Name``, resolved by ``@context``; an element is an object, a list of them, or a plain value; ``@id``
+is an identity where the object has content and a reference where it has none. A context is never fetched. Sources: NIEM
+JSON Specification 5.0; JSON-LD 1.1; RFC 8259.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from adapters.provincial_police.niem.names import CONVENTIONAL, WRITTEN, namespace_of
+from adapters.provincial_police.niem.tree import Document, Node
+from adapters.syntax.hardened_xml import writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from adapters.base import IssueList, Limits
+
+_MARKS: Final = 2_000_000
+"""How often commas and brackets may open or part values in a document: each value costs memory whatever its size."""
+_DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
+
+
+def read_json(content: bytes, limits: Limits, issues: IssueList) -> Document | None:
+    """The tree of a JSON document, or None with the reason among the issues.
+
+    Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_KEY_REPEATED, JSON_TOO_DEEP, JSON_MALFORMED. With a
+    document: CONTEXT_MISSING, CHARACTER_NOT_READ.
+    """
+    if len(content) > limits.bytes:
+        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
+        return None
+    if sum(content.count(mark) for mark in (b",", b"[", b"{")) > _MARKS:
+        issues.reject_file("JSON_TOO_MANY_VALUES", "file", "more values than a document may have")
+        return None
+    value = _parse(content, issues)
+    if value is None:
+        return None
+    builder = _Builder(limits.depth, issues)
+    root = Node("", "", where="file")
+    if not builder.fill(root, value, {}, 0):
+        issues.reject_file("JSON_TOO_DEEP", "file", f"nested deeper than {limits.depth} values")
+        return None
+    return Document(root, len(content), frozenset(builder.versions))
+
+
+def write_json(root: Node) -> bytes:
+    """A JSON document of NIEM 6.0."""
+    context = {prefix: f"{uri}#" for prefix, uri in WRITTEN.items()}
+    document = {"@context": context, root.key: _value(root)}
+    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def _parse(content: bytes, issues: IssueList) -> dict[str, Any] | None:
+    """The outermost object. Numbers stay the text that they are: 62.50 is no 62.5."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        issues.reject_file("JSON_ENCODING", "file", "not UTF-8")
+        return None
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+        )
+    except _KeyRepeatedError:
+        issues.reject_file("JSON_KEY_REPEATED", "file", "a key stands twice in one object: readers would disagree")
+        return None
+    except RecursionError:
+        issues.reject_file("JSON_TOO_DEEP", "file", "nested deeper than can be read")
+        return None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        issues.reject_file("JSON_MALFORMED", "file", "not a JSON object")
+        return None
+    return value
+
+
+class _KeyRepeatedError(Exception):
+    """A key stands twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _KeyRepeatedError
+    return found
+
+
+def _refuse_constant(_: str) -> None:
+    raise ValueError
+
+
+class _Builder:
+    """Makes nodes of values."""
+
+    def __init__(self, depth: int, issues: IssueList) -> None:
+        self.versions: set[str] = set()
+        self._depth = depth
+        self._issues = issues
+        self._warned: set[str] = set()
+        self._number = 0
+
+    def fill(self, node: Node, value: Mapping[str, Any], outer: Mapping[str, str], depth: int) -> bool:
+        """Put an object's content into a node; False where it is nested too deep."""
+        if depth > self._depth:
+            return False
+        context = {**outer, **_context(value.get("@context"))}
+        for key, item in value.items():
+            if key in {"@id", "@uri"} and isinstance(item, str):
+                node.identity = node.identity or item.strip().removeprefix("#")
+            elif key in {"rdf:value", "@value"} and not isinstance(item, dict | list):
+                node.text = self._text(item)
+            elif key not in {"@context", "@type"} and not self._add(node, key, item, context, depth):
+                return False
+        if node.identity and not node.text and not node.children:
+            node.reference = node.identity
+        return True
+
+    def _add(self, node: Node, key: str, item: Any, context: Mapping[str, str], depth: int) -> bool:
+        family, name = self._name(key, context)
+        for value in _flat(item):
+            self._number += 1
+            child = Node(family, name, where=f"element {self._number}")
+            if isinstance(value, dict):
+                if not self.fill(child, value, context, depth + 1):
+                    return False
+            else:
+                child.text = self._text(value)
+            if not self._link(node, child):
+                node.children.append(child)
+        return True
+
+    def _link(self, node: Node, child: Node) -> bool:
+        """Whether a child is an attribute of the structures namespace; if so, the node has it now."""
+        match child.family, child.name:
+            case "structures", "id" | "uri":
+                node.identity = node.identity or child.text.removeprefix("#")
+            case "structures", "ref":
+                node.reference = child.text.removeprefix("#")
+            case ("structures", "metadata") | ("nc", "metadataRef"):
+                links = child.text or child.reference
+                node.metadata += tuple(link.removeprefix("#") for link in links.split())
+            case _:
+                return False
+        return True
+
+    def _name(self, key: str, context: Mapping[str, str]) -> tuple[str, str]:
+        """Family and local name of a key: ``nc:PersonName``, a term of the context, or a whole IRI."""
+        term = context.get(key, key)
+        prefix, colon, name = term.partition(":")
+        if "#" in term:
+            uri, _, name = term.rpartition("#")
+        elif colon and prefix in context:
+            uri = context[prefix]
+        elif colon and prefix in CONVENTIONAL:
+            self._warn("CONTEXT_MISSING", "a prefix has no context in the document; it is taken as NIEM's own")
+            return prefix, writable(name)
+        else:
+            return "", writable(name if colon else term)
+        family, version = namespace_of(uri)
+        if family == "nc":
+            self.versions.add(version)
+        return family, writable(name)
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        text = str(value)
+        kept = writable(text)
+        if kept != text:
+            self._warn("CHARACTER_NOT_READ", "control characters, or halves of characters, are left out")
+        return kept.strip()
+
+    def _warn(self, code: str, message: str) -> None:
+        if code not in self._warned:
+            self._warned.add(code)
+            self._issues.warn(code, "file", message)
+
+
+def _flat(item: Any) -> Iterator[Any]:
+    """The values of an element: one, several, or none where it is null. A list within a list is read too."""
+    stack = [item]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(reversed(value))
+        elif value is not None:
+            yield value
+
+
+def _context(value: Any) -> dict[str, str]:
+    """Prefixes and terms of a context; what is only an address of one says nothing here."""
+    found: dict[str, str] = {}
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, dict):
+            for name, meaning in part.items():
+                target = meaning.get("@id") if isinstance(meaning, dict) else meaning
+                if isinstance(target, str):
+                    found[name] = target
+    return found
+
+
+def _value(node: Node) -> Any:
+    if not node.children:
+        return _plain(node)
+    value: dict[str, Any] = {}
+    for child in node.children:
+        item = _value(child)
+        before = value.get(child.key)
+        if before is None:
+            value[child.key] = item
+        elif isinstance(before, list):
+            before.append(item)
+        else:
+            value[child.key] = [before, item]
+    return value
+
+
+def _plain(node: Node) -> bool | int | float | str:
+    """A text as the type that NIEM gives an element of this name, where the text comes back from it as it was."""
+    if node.name.endswith("Indicator") and node.text in {"true", "false"}:
+        return node.text == "true"
+    if node.name.endswith("Value") and _DECIMAL.fullmatch(node.text):
+        number = float(node.text) if "." in node.text else int(node.text)
+        return number if json.dumps(number) == node.text else node.text
+    return node.text

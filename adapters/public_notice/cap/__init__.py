@@ -1,0 +1,1 @@
+"""Alerts of the Common Alerting Protocol 1.2."""

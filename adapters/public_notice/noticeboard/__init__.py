@@ -1,0 +1,1 @@
+"""The notice board: a static web site of the notices in force."""

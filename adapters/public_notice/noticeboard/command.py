@@ -1,0 +1,63 @@
+"""``case-exchange noticeboard``: the public's web site, from what a gateway received."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from adapters.base import Limits
+from adapters.public_notice.history import fold
+from adapters.public_notice.noticeboard.folder import replace_folder
+from adapters.public_notice.noticeboard.frame import Settings
+from adapters.public_notice.noticeboard.outbox import read_outbox
+from adapters.public_notice.noticeboard.site import make_site
+from adapters.registry import adapter
+from adapters.terminal import print_issues
+from broker.core.errors import SetupInvalid
+
+_PERSONS: Final = "pfif"
+"""The format of the feed for others who list missing people, and the name of its file."""
+
+
+@click.command()
+@click.option(
+    "--from",
+    "outbox",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The outbox of a gateway whose outbox_format is record-json.",
+)
+@click.option("--to", "site", required=True, type=click.Path(path_type=Path), help="The site's folder; a link is made.")
+@click.option("--url", default="", help="The site's address, https://…/: for the feeds and alerts.")
+@click.option("--exercise", is_flag=True, help="Say on every page and in every alert that all of it is invented.")
+def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
+    """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts. Replaces it all at once.
+
+    Run it after every delivery, or every minute: what was withdrawn or has expired is gone after one run.
+    A folder without any *.about.json is no outbox, and the old site stays.
+    Exit codes: 0 done, 1 done, but something was left out, 2 the folders cannot be used.
+
+    Example:  case-exchange noticeboard --from gateway/outbox --to site --url https://notices.example/
+    """
+    if url and not url.startswith(("https://", "http://")):
+        message = "--url is an address that begins with https:// or http://"
+        raise SetupInvalid(message)
+    now = datetime.now(UTC)
+    try:
+        found = read_outbox(outbox, Limits())
+        board = fold(found.filed, now, found.doubtful_cases)
+        made = make_site(board, Settings(url if not url or url.endswith("/") else f"{url}/", now, exercise))
+        persons = adapter(_PERSONS).encode(made.notices, Limits())
+        replace_folder(site, {**made.files, f"{_PERSONS}.xml": persons.content})
+    except OSError as error:
+        message = f"{error.filename or site} cannot be used: {error.strerror}"
+        raise SetupInvalid(message) from error
+    # What that format has no place for is on the pages; only what it refuses is to be looked at.
+    issues = (*found.issues, *made.issues, *(issue for issue in persons.issues if issue.refuses))
+    print_issues(issues)
+    click.echo(f"notices shown: {made.shown}, gone: {len(board.gone)}; {len(made.files) + 1} files in {site}")
+    sys.exit(1 if any(issue.refuses for issue in issues) else 0)

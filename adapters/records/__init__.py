@@ -1,0 +1,1 @@
+"""What stands between an adapter and the exchange: judging records, cutting them into sections, joining them."""

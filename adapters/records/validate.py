@@ -1,0 +1,159 @@
+"""What a record must be before it is signed, and is held to again after it was opened.
+
+Formats differ in what they demand; this is what the exchange demands of all. Errors are issues, located by field path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from adapters.base import Issue, IssueList, Record, kind_of
+from adapters.values.alleles import UNNAMED, canonical_locus, is_canonical
+from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_PHOTOS: Final = 8
+MAX_PHOTO_BYTES: Final = 1 << 20
+MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
+_DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
+_LR_TOLERANCE: Final = 0.01
+"""How far the text and the logarithm of one likelihood ratio may be apart, in powers of ten: texts are rounded."""
+_REQUIRED: Final = {
+    "CaseRecord": ("kind", "local_id"),
+    "Tip": ("text",),
+    "Closure": ("outcome",),
+    "Correction": ("kind",),
+    "SampleRequest": ("barcode", "role"),
+    "StrProfile": ("barcode", "loci"),
+    "MatchNotification": ("match_id", "stage"),
+    "NoMatchResult": ("barcode", "reason"),
+    "PublicNotice": ("notice_id", "action"),
+}
+
+_FIGURE: Final = ("likelihood_ratio", "loci_compared")
+_OF_A_FIGURE: Final = (*_FIGURE, "log10_likelihood_ratio", "loci_mismatched")
+
+
+def validate(record: Record) -> list[Issue]:
+    """The issues of a record; one of severity REJECT_RECORD says that it must not be signed, or not be used."""
+    issues = IssueList()
+    for name in _REQUIRED[kind_of(record)]:
+        if not getattr(record, name):
+            issues.reject_record("FIELD_MISSING", name, f"a {kind_of(record)} needs {name}")
+    match record:
+        case case_pb2.CaseRecord():
+            _case(record, "", issues)
+        case case_pb2.Correction():
+            _case(record.replacement, "replacement.", issues)
+        case case_pb2.Tip():
+            _photos(record.photos, "photos", issues)
+        case dna_pb2.StrProfile():
+            _profile(record, issues)
+        case dna_pb2.MatchNotification():
+            _match(record, issues)
+        case notice_pb2.PublicNotice():
+            _photos(record.photos, "photos", issues)
+    return issues.items
+
+
+def _case(record: case_pb2.CaseRecord, prefix: str, issues: IssueList) -> None:
+    for name in ("event_date", "found_date", "birth"):
+        if record.HasField(name):
+            _date(getattr(record, name), prefix + name, issues)
+    if record.HasField("age") and not 0 <= record.age.least <= record.age.greatest <= 150:  # noqa: PLR2004 - years
+        issues.reject_record("AGE_INVALID", f"{prefix}age", "an age is a span of years from 0 to 150")
+    for name, measure in (("height", record.height), ("weight", record.weight)):
+        if not _is_measure(measure):
+            issues.reject_record(
+                "MEASURE_INVALID", prefix + name, "not a number, or a range that ends before it begins"
+            )
+    _photos(record.photos, f"{prefix}photos", issues)
+
+
+def _is_measure(measure: common_pb2.Measure) -> bool:
+    greatest = measure.value_max or measure.value
+    return 0 <= measure.value <= greatest < math.inf
+
+
+def _date(date: common_pb2.PartialDate, path: str, issues: IssueList) -> None:
+    ends = [date, date.end] if date.HasField("end") else [date]
+    numbers = [(part.month, part.day) for part in ends]
+    whole = all(0 <= month <= 12 and 0 <= day <= 31 for month, day in numbers)  # noqa: PLR2004 - months and days
+    gap = any(day and not month for month, day in numbers)
+    loose = any(part.month and not part.year for part in ends) and not date.original_text
+    if not whole or gap or loose or date.end.HasField("end"):
+        issues.reject_record("DATE_INVALID", path, "not a date, a part of one, or a span of them")
+
+
+def _photos(photos: Iterable[common_pb2.Photo], path: str, issues: IssueList) -> None:
+    listed = list(photos)
+    if len(listed) > MAX_PHOTOS:
+        issues.reject_record("PHOTOS_TOO_MANY", path, f"a record carries at most {MAX_PHOTOS} photos")
+    for number, photo in enumerate(listed):
+        where = f"{path}[{number}]"
+        if not photo.content:
+            if not photo.url:
+                issues.reject_record("PHOTO_EMPTY", where, "a photo has neither bytes nor an address")
+            continue
+        if len(photo.content) > MAX_PHOTO_BYTES:
+            issues.reject_record("PHOTO_TOO_LARGE", where, f"a photo has at most {MAX_PHOTO_BYTES} bytes")
+        if photo.sha256 != hashlib.sha256(photo.content).digest():
+            issues.reject_record("PHOTO_DIGEST", where, "a photo's bytes are not those of its digest")
+        if not photo.content.startswith(MEDIA_TYPES.get(photo.media_type, b"\0none")):
+            issues.reject_record("PHOTO_TYPE", where, "a photo is not of the media type that it states")
+
+
+def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
+    seen: set[str] = set()
+    for number, call in enumerate(record.loci):
+        where = f"loci[{number}]"
+        # A locus of which the source knows the number only is kept under that number.
+        name = call.locus or call.reported_locus
+        if not name or (call.locus != UNNAMED and canonical_locus(call.locus) != call.locus):
+            issues.reject_record(
+                "LOCUS_UNKNOWN", where, "the locus is none that is known here, or not by its usual name"
+            )
+            continue
+        if name in seen:
+            issues.reject_record("LOCUS_REPEATED", where, "the locus stands twice")
+        seen.add(name)
+        if not call.alleles:
+            issues.reject_record("ALLELE_MISSING", where, "the locus has no allele")
+        for place, allele in enumerate(call.alleles):
+            if not is_canonical(call.locus, allele):
+                issues.reject_record("ALLELE_INVALID", f"{where}.alleles[{place}]", "not an allele of this locus")
+            if allele.peak_height < 0:
+                issues.reject_record(
+                    "PEAK_HEIGHT_INVALID", f"{where}.alleles[{place}]", "a peak has no negative height"
+                )
+
+
+def _match(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
+    if not record.HasField("reported_hit"):
+        for name in ("relationship", *_FIGURE):
+            if not getattr(record, name):
+                issues.reject_record("FIELD_MISSING", name, f"a match needs {name}, or a hit reported without a figure")
+        _likelihood_ratio(record, issues)
+        return
+    # A figure beside a hit that was reported without one would have been invented.
+    if any(getattr(record, name) for name in _OF_A_FIGURE):
+        issues.reject_record("LR_CONTRADICTION", "reported_hit", "a hit reported without a figure has none")
+    if record.stage != dna_pb2.MATCH_STAGE_CANDIDATE:
+        issues.reject_record("STAGE_INVALID", "stage", "a hit reported without a figure is a candidate")
+
+
+def _likelihood_ratio(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
+    text = record.likelihood_ratio
+    if not _DECIMAL.fullmatch(text):
+        issues.reject_record("LR_INVALID", "likelihood_ratio", "a likelihood ratio is a decimal number as text")
+        return
+    mantissa, _, exponent = text.lower().partition("e")
+    number = float(mantissa)
+    logarithm = math.log10(number) + int(exponent or 0) if number else -math.inf
+    if not math.isclose(logarithm, record.log10_likelihood_ratio, abs_tol=_LR_TOLERANCE):
+        issues.reject_record("LR_CONTRADICTION", "log10_likelihood_ratio", "the logarithm is not that of the text")

@@ -1,0 +1,1 @@
+"""Reading files that a stranger wrote, within bounds: XML, JSON and workbooks."""

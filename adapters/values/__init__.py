@@ -1,0 +1,1 @@
+"""Values that several agencies write: alleles, measures, Chinese dates, pictures."""

@@ -1,0 +1,30 @@
+"""Pictures: told by their first bytes, named by their digest. A file's own name may be a person's, and goes nowhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from adapters.records.validate import MEDIA_TYPES
+
+_SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
+_DIGITS: Final = 32
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
+"""What browsers leave out of an address before they look at its scheme."""
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+
+
+def media_type_of(content: bytes) -> str | None:
+    """The media type of a picture, or None where it is of no type that the exchange carries."""
+    return next((kind for kind, magic in MEDIA_TYPES.items() if content.startswith(magic)), None)
+
+
+def photo_name(sha256: bytes, media_type: str) -> str:
+    """A file name for a picture: opaque, and the same for the same picture."""
+    return sha256.hex()[:_DIGITS] + _SUFFIXES.get(media_type, ".bin")
+
+
+def is_safe_address(url: str) -> bool:
+    """Whether an address is of the web, or has no scheme: no program (javascript:), no file of its reader's (file:)."""
+    found = _SCHEME.match(_BLANK.sub("", url))
+    return found is None or found[1].lower() in {"http", "https"}

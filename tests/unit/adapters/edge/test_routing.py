@@ -1,0 +1,75 @@
+"""What numbers stand for, whoever says so: an agency's own numbers are its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adapters.base import DecodedRecord
+from adapters.edge.profile import Route
+from adapters.edge.routing import draft_of, learn, learn_delivered, supersede
+from adapters.edge.spool import Spool
+from caseexchange.records.v1 import case_pb2, dna_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from adapters.base import Record
+
+NUMBER = "SYN-A1"
+ROUTES = {kind: Route(stream="cases", recipients=(), purpose="p") for kind in ("CaseRecord", "Closure", "StrProfile")}
+CASE = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id=NUMBER)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    opened = Spool(tmp_path / "spool.db")
+    yield opened
+    opened.close()
+
+
+def case_of(record: Record, spool: Spool) -> str:
+    return draft_of(DecodedRecord(record, NUMBER, ""), ROUTES, spool).case_id
+
+
+def corrected(spool: Spool) -> str:
+    correction = case_pb2.Correction(kind=case_pb2.CORRECTION_KIND_WITHDRAW)
+    supersede(DecodedRecord(correction, NUMBER, ""), spool)
+    return correction.target_record_id
+
+
+def test_a_record_of_another_agency_does_not_take_over_a_number_of_our_own(spool: Spool) -> None:
+    own = case_of(CASE, spool)
+    learn(CASE, NUMBER, own, "our-record", spool)
+    assert not learn_delivered(CASE, "their-case", "their-record", spool)
+    assert case_of(case_pb2.Closure(), spool) == own
+    assert corrected(spool) == "our-record"
+
+
+def test_a_record_that_came_first_does_not_take_the_number_of_a_case_that_we_open(spool: Spool) -> None:
+    assert learn_delivered(CASE, "their-case", "their-record", spool)
+    own = case_of(CASE, spool)
+    assert own != "their-case"
+    learn(CASE, NUMBER, own, "our-record", spool)
+    assert case_of(case_pb2.Closure(), spool) == own
+
+
+def test_our_correction_names_our_record_and_not_the_newest_of_its_case(spool: Spool) -> None:
+    learn(CASE, NUMBER, "case", "our-record", spool)
+    assert learn_delivered(dna_pb2.NoMatchResult(barcode=NUMBER), "case", "their-record", spool)
+    assert corrected(spool) == "our-record"
+
+
+def test_an_answer_joins_the_case_of_what_it_answers(spool: Spool) -> None:
+    assert learn_delivered(dna_pb2.SampleRequest(barcode=NUMBER), "their-case", "their-record", spool)
+    draft = draft_of(DecodedRecord(dna_pb2.StrProfile(barcode=NUMBER), NUMBER, ""), ROUTES, spool)
+    assert (draft.case_id, draft.in_reply_to) == ("their-case", "their-record")
+
+
+def test_a_number_that_two_others_use_stays_the_first_ones(spool: Spool) -> None:
+    request = dna_pb2.SampleRequest(barcode=NUMBER)
+    assert learn_delivered(request, "first-case", "first", spool)
+    assert not learn_delivered(request, "second-case", "second", spool)
+    assert case_of(dna_pb2.StrProfile(barcode=NUMBER), spool) == "first-case"

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adapters.edge.spool import CaseReference, Outgoing, Spool
+from broker.core.body import is_uuid
+from broker.core.errors import SpoolUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "spool.db"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    opened = Spool(path)
+    yield opened
+    opened.close()
+
+
+def again(spool: Spool, path: Path) -> Spool:
+    spool.close()
+    return Spool(path)
+
+
+def test_what_is_spooled_is_there_after_a_restart_in_its_order(spool: Spool, path: Path) -> None:
+    with spool.transaction():
+        for number in range(3):
+            spool.add_outgoing(f"id-{number}", b"%d" % number)
+    reopened = again(spool, path)
+    assert reopened.outgoing(2) == [Outgoing("id-0", b"0"), Outgoing("id-1", b"1")]
+    reopened.close()
+
+
+def test_a_transaction_that_raises_leaves_nothing(spool: Spool) -> None:
+    def fail() -> None:
+        with spool.transaction():
+            spool.add_outgoing("id", b"")
+            spool.next_sequence("lab")
+            spool.add_source(b"sha")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert spool.outgoing(1) == []
+    assert not spool.seen_source(b"sha")
+    with spool.transaction():
+        assert spool.next_sequence("lab") == 1
+
+
+def test_an_attempt_that_raises_is_undone_alone(spool: Spool) -> None:
+    def fail() -> None:
+        with spool.attempt():
+            spool.next_sequence("lab")
+            raise LookupError
+
+    with spool.transaction():
+        spool.add_outgoing("id", b"")
+        with pytest.raises(LookupError):
+            fail()
+        with spool.attempt():
+            assert spool.next_sequence("lab") == 1
+    assert [item.record_id for item in spool.outgoing(2)] == ["id"]
+    with spool.transaction():
+        assert spool.next_sequence("lab") == 2
+
+
+def test_a_source_is_in_until_a_record_of_it_is_refused_and_then_that_record_alone_is_not(spool: Spool) -> None:
+    with spool.transaction():
+        for number in range(2):
+            spool.add_outgoing(f"id-{number}", b"")
+            spool.add_record(b"sha", f"row {number}", f"id-{number}")
+        spool.add_source(b"sha")
+    assert spool.seen_source(b"sha")
+    with spool.transaction():
+        spool.drop_refused("id-1")
+    assert not spool.seen_source(b"sha")
+    assert (spool.seen_record(b"sha", "row 0"), spool.seen_record(b"sha", "row 1")) == (True, False)
+    assert [item.record_id for item in spool.outgoing(2)] == ["id-0"]
+
+
+def test_sequences_run_on_per_recipient_and_over_restarts(spool: Spool, path: Path) -> None:
+    with spool.transaction():
+        assert [spool.next_sequence("lab"), spool.next_sequence("lab"), spool.next_sequence("ngo")] == [1, 2, 1]
+    reopened = again(spool, path)
+    with reopened.transaction():
+        assert reopened.next_sequence("lab") == 3
+    reopened.close()
+
+
+def test_a_receipt_takes_the_record_out(spool: Spool) -> None:
+    spool.add_outgoing("id", b"envelope")
+    spool.add_receipt("id", b"receipt")
+    assert spool.outgoing(1) == []
+    assert spool.receipt("id") == b"receipt"
+    assert spool.receipt("other") is None
+
+
+def test_a_case_id_is_opaque_stable_and_this_spools_own(spool: Spool, path: Path, tmp_path: Path) -> None:
+    case_id = spool.case_id("SYN-1", None)
+    assert is_uuid(case_id)
+    assert case_id != spool.case_id("SYN-2", None)
+    reopened = again(spool, path)
+    assert reopened.case_id("SYN-1", None) == case_id
+    reopened.close()
+    other = Spool(tmp_path / "other" / "spool.db")
+    assert other.case_id("SYN-1", None) != case_id
+    other.close()
+
+
+def test_a_number_that_a_record_told_of_stands_for_its_case(spool: Spool) -> None:
+    spool.add_reference("SYN-BLD-1", "case", "record")
+    assert spool.reference("SYN-BLD-1") == CaseReference("case", "record")
+    assert spool.case_id("SYN-BLD-1", spool.reference("SYN-BLD-1")) == "case"
+    assert spool.reference("unknown") is None
+
+
+def test_a_delivery_is_remembered(spool: Spool) -> None:
+    assert not spool.was_delivered("id")
+    spool.add_delivered("id")
+    spool.add_delivered("id")
+    assert spool.was_delivered("id")
+
+
+def test_a_second_gateway_is_refused(spool: Spool, path: Path) -> None:
+    spool.add_delivered("id")
+    with pytest.raises(SpoolUnavailable):
+        Spool(path)
+
+
+def test_the_file_is_its_owners_alone(spool: Spool, path: Path) -> None:
+    spool.add_delivered("id")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spool.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(SpoolUnavailable):
+        Spool(tmp_path / "spool.db")
+
+
+def test_it_is_not_closed_under_a_transaction_of_another_thread(spool: Spool, path: Path) -> None:
+    within, go_on = threading.Event(), threading.Event()
+
+    def take_in() -> None:
+        with spool.transaction():
+            within.set()
+            go_on.wait(20)
+            spool.add_outgoing("id", b"0")
+
+    taking, closing = threading.Thread(target=take_in), threading.Thread(target=spool.close)
+    taking.start()
+    assert within.wait(20)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    go_on.set()
+    taking.join(20)
+    closing.join(20)
+    assert not closing.is_alive()
+    reopened = Spool(path)
+    assert reopened.outgoing(1) == [Outgoing("id", b"0")]
+    reopened.close()
+    with pytest.raises(SpoolUnavailable):
+        spool.outgoing(1)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.ports import Signed
+from broker.trust.verification import InlineVerifier, ProcessVerifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.pki import SamplePki
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def verifier() -> Iterator[ProcessVerifier]:
+    made = ProcessVerifier()
+    yield made
+    made.close()
+
+
+def signed(pki: SamplePki, count: int, *, agency: str = "shanxi-police") -> list[Signed]:
+    signer = pki.signer(agency)
+    certificate = pki.keyring().signer(signer.certificate_sha256)
+    return [Signed(certificate, b"%d" % number, signer.sign(b"%d" % number)) for number in range(count)]
+
+
+def wrong(item: Signed) -> Signed:
+    return item._replace(message=item.message + b" changed")
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_both_verifiers_say_the_same_of_good_and_bad_signatures(
+    pki: SamplePki, verifier: ProcessVerifier, count: int
+) -> None:
+    items = signed(pki, count) + signed(pki, count, agency="hebei-police")
+    items[::3] = map(wrong, items[::3])
+    expected = [number % 3 != 0 for number in range(2 * count)]
+    assert verifier.verify(items) == InlineVerifier().verify(items) == expected
+
+
+def test_another_agencys_signature_does_not_hold(pki: SamplePki, verifier: ProcessVerifier) -> None:
+    ours, theirs = signed(pki, 10), signed(pki, 10, agency="hebei-police")
+    mixed = [mine._replace(signature=other.signature) for mine, other in zip(ours, theirs, strict=True)]
+    assert verifier.verify(mixed) == [False] * 10
+
+
+def test_a_process_that_died_is_missed_by_nobody_and_started_again(pki: SamplePki, verifier: ProcessVerifier) -> None:
+    items = signed(pki, 10)
+    items[4] = wrong(items[4])
+    expected = [number != 4 for number in range(10)]
+    pid = verifier._process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    verifier._process.join()
+    assert verifier.verify(items) == expected
+    assert verifier._process.pid != pid
+    assert verifier.verify(items) == expected
+
+
+def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(pki: SamplePki) -> None:
+    made = ProcessVerifier(patience_seconds=60)
+    assert made.verify(signed(pki, 10)) == [True] * 10
+    pid = made._process.pid
+    assert pid is not None
+    made._patience_seconds = 0.1
+    os.kill(pid, signal.SIGSTOP)
+    assert made.verify(signed(pki, 10)) == [True] * 10
+    assert made._process.pid != pid
+    made.close()
+
+
+def test_a_closed_verifier_still_answers_without_a_process(pki: SamplePki) -> None:
+    made = ProcessVerifier()
+    made.close()
+    assert made.verify(signed(pki, 10)) == [True] * 10
+
+
+def test_the_process_ends_when_its_broker_is_killed() -> None:
+    script = (
+        "import sys, time\n"
+        "from broker.trust.verification import ProcessVerifier\n"
+        "if __name__ == '__main__':\n"
+        "    print(ProcessVerifier()._process.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    # A process that stayed behind would keep this going until the whole run's time is up.
+    while _runs(child):
+        pass
+    parent.stdout.close()
+    assert parent.stdin is not None
+    parent.stdin.close()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -19,6 +19,7 @@ from broker.core.bundle import (
     Frame,
     PartitionEnd,
     PartitionLeaves,
+    PartitionRecords,
     PartitionStart,
     RevocationListFile,
     StrayRecord,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
 
 _RECORDS_TAG: Final = b"\x32"
-"""How a frame of records begins (field 6 of BundleFrame): such frames go to the judges unparsed."""
+"""How a frame of records mostly begins (field 6 of BundleFrame): such frames go to the judges unparsed."""
 
 
 def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], None]) -> AuditReport:
@@ -162,6 +163,9 @@ def _follow(
                 if frames.peek() is not None:
                     audit.add(error("BUNDLE_INVALID", "something follows the bundle's last frame"))
                 return frame
+            elif isinstance(frame, PartitionRecords) and partition is not None:
+                # Protobuf lets fields that this version does not know stand before it.
+                waiting.append((judge(partition, data), len(data)))
             else:
                 partition = _partition_after(frame, partition)
                 waiting.append((frame, len(data)))

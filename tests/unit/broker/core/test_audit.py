@@ -59,7 +59,8 @@ def test_a_record_of_two_signers_is_named(pki: SamplePki, clock: ManualClock, ma
     exchange = LyingExchange(pki)
     record = signed_by(pki, maker.make(), "shanxi-police", "hebei-police")
     exchange.add(DNA_0, [record, signed_by(pki, maker.make(), "shanxi-police")], clock.value_ms)
-    assert codes(exchange.audit()) == ["ENVELOPE_MALFORMED"]
+    report = exchange.audit()
+    assert (codes(report)[0], report.findings[0].position) == ("ENVELOPE_MALFORMED", Position("dna", 0, 0))
 
 
 def test_a_record_of_a_certificate_that_was_not_valid_yet_is_named(

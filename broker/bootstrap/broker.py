@@ -16,6 +16,7 @@ import structlog
 from broker.bootstrap.log import open_log, reporter
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
+from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
 from broker.server.directory import DirectoryServicer
 from broker.server.limits import ServerLimits
@@ -153,7 +154,7 @@ class Broker:
         self._run(self._watch_trust(), "trust")
         await self._update_health()
         self._run(self._watch_health(), "health")
-        _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id)
+        _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
 
     async def stop(self) -> None:
         """Stop in good order: nothing accepted is lost, nothing acknowledged is delivered again."""

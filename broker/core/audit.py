@@ -7,7 +7,8 @@ Batches are judged one by one (broker/core/judge.py); here, over all of them:
 2. each partition's checkpoint is signed by a log key of the directory, and names that partition: CHECKPOINT_INVALID
 3. the leaves that the bundle lists of it hash, with what lies left and right of the period, to the signed root:
    TREE_MISMATCH. Then each stands for the entry at its position, and no other entry stands there: RECORD_MISSING,
-   RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of one log: OUT_OF_ORDER, LOG_CHANGED
+   RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of the log that the checkpoint names: OUT_OF_ORDER,
+   LOG_CHANGED
 4. no record stands twice: RECORD_REPEATED
 5. the numbers of each publisher's system to each recipient run on: SEQUENCE_REPEATED, SEQUENCE_GAP
 6. what the audit stream says was delivered went to agencies that the record was addressed to: DELIVERY_ASTRAY

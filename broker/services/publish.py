@@ -275,7 +275,13 @@ class PublishService:
 
     def _statement(self, body: Body, place: Appended) -> bytes:
         statement = ReceiptStatement(
-            body.record_id, place.record_sha256, place.position, place.accepted_at_ms, body.publisher
+            body.record_id,
+            place.record_sha256,
+            place.position,
+            place.log_id,
+            place.epoch,
+            place.accepted_at_ms,
+            body.publisher,
         )
         return self._codec.encode_statement(statement)
 

@@ -114,6 +114,8 @@ class ProtobufCodec:
             record_id=statement.record_id,
             record_sha256=statement.record_sha256,
             position=position_to(statement.position),
+            log_id=statement.log_id,
+            epoch=statement.epoch,
             publisher=statement.publisher,
         )
         set_ms(message.accepted_at, statement.accepted_at_ms)

@@ -33,9 +33,10 @@ GO_PACKAGES = Path("/usr/share/gocode")
 """Where Debian's golang-golang-x-mod-dev puts its sources, so that no module proxy is asked."""
 PROGRAM = Path(__file__).parents[1] / "interop" / "checkpoint"
 PARTITION = StreamPartition("cases", 0)
-ORIGIN = checkpoint_origin("case-exchange.example", PARTITION)
+ORIGIN = checkpoint_origin("case-exchange.example", PARTITION, "sample-log")
+KEY_NAME = "case-exchange.example/log"
 KEY = Ed25519PrivateKey.from_private_bytes(b"a sample key, not of any system!")
-VERIFIER_KEY = VerifierKey(ORIGIN, KEY.public_key().public_bytes_raw())
+VERIFIER_KEY = VerifierKey(KEY_NAME, KEY.public_key().public_bytes_raw())
 LARGEST = 300
 
 
@@ -74,7 +75,7 @@ def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def signed_checkpoint(tree: GrownTree, size: int, *others: NoteSignature) -> bytes:
     text = Checkpoint(ORIGIN, size, tree.roots[size]).marshal()
-    return marshal_note(text, [*others, NoteSignature(ORIGIN, VERIFIER_KEY.key_id, KEY.sign(text))])
+    return marshal_note(text, [*others, NoteSignature(KEY_NAME, VERIFIER_KEY.key_id, KEY.sign(text))])
 
 
 def proof_file(number: int, data: bytes, proof: Sequence[bytes]) -> bytes:

@@ -43,7 +43,13 @@ class LyingBroker(publisher_pb2_grpc.PublisherServiceServicer):
         for offset, envelope in enumerate(envelopes):
             body = CODEC.parse_body(envelope.body)
             statement = ReceiptStatement(
-                body.record_id, envelope.record_sha256, Position("dna", 0, offset), 1_790_000_000_000, body.publisher
+                body.record_id,
+                envelope.record_sha256,
+                Position("dna", 0, offset),
+                "a-log",
+                0,
+                1_790_000_000_000,
+                body.publisher,
             )
             statements.append(CODEC.encode_statement(statement))
         signer = self.pki.signer(self.signer)

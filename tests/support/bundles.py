@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 
+LOG_ID = "f" * 32
+
+
 def manifest(entry: BundleEntry) -> bytes:
     """What the tree hashes of an entry."""
     record_id = CODEC.parse_body(entry.envelope.body).record_id
@@ -89,7 +92,7 @@ class LyingExchange:
     ) -> list[BundleEntry]:
         """A partition that holds these records, ``gap`` offsets apart; of which the bundle holds a period only."""
         entries = [
-            BundleEntry(Position(*partition, place * gap), accepted_at_ms, "f" * 32, 0, envelope)
+            BundleEntry(Position(*partition, place * gap), accepted_at_ms, LOG_ID, 0, envelope)
             for place, envelope in enumerate(envelopes)
         ]
         tree = GrownTree(map(manifest, entries))
@@ -162,10 +165,10 @@ class LyingExchange:
                     audit.end_partition(frame)
         return audit.finish(BundleEnd(0, records, None), 0)
 
-    def note(self, partition: StreamPartition, tree: GrownTree) -> bytes:
+    def note(self, partition: StreamPartition, tree: GrownTree, log_id: str = LOG_ID) -> bytes:
         """The checkpoint of this tree."""
         signer = self.pki.note_signer
-        origin = checkpoint_origin("case-exchange.example", partition)
+        origin = checkpoint_origin("case-exchange.example", partition, log_id)
         text = Checkpoint(origin, len(tree.leaves), tree.roots[-1]).marshal()
         return marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
 
@@ -177,7 +180,13 @@ class LyingExchange:
         for entry in entries:
             body = CODEC.parse_body(entry.envelope.body)
             statement = ReceiptStatement(
-                body.record_id, entry.envelope.record_sha256, entry.position, entry.accepted_at_ms, body.publisher
+                body.record_id,
+                entry.envelope.record_sha256,
+                entry.position,
+                entry.log_id,
+                entry.epoch,
+                entry.accepted_at_ms,
+                body.publisher,
             )
             statements.append(CODEC.encode_statement(statement))
         signer = self.pki.signer("exchange")

@@ -121,10 +121,12 @@ def test_an_envelope_carries_body_and_sections_byte_for_byte(body: bytes, conten
 
 def test_a_statement_says_what_it_was_given() -> None:
     position = Position("dna", 1, 42)
-    statement = ReceiptStatement(BODY.record_id, bytes(32), position, 1_790_000_000_123, "shanxi-police")
+    statement = ReceiptStatement(BODY.record_id, bytes(32), position, "a-log", 7, 1_790_000_000_123, "shanxi-police")
+    assert CODEC.parse_statement(CODEC.encode_statement(statement)) == statement
     message = receipt_pb2.ReceiptStatement.FromString(CODEC.encode_statement(statement))
     assert (message.position.stream, message.position.partition, message.position.offset) == position
     assert message.accepted_at.ToMilliseconds() == statement.accepted_at_ms
+    assert (message.log_id, message.epoch) == ("a-log", 7)
     assert (message.record_id, message.publisher) == (BODY.record_id, "shanxi-police")
 
 

@@ -98,7 +98,7 @@ def ask_go(program: Path, folder: Path, evidence: Evidence) -> str:
     for name in names:
         (folder / name).write_bytes(getattr(evidence, name))
     run = subprocess.run(
-        [program, *(folder / name for name in names)], capture_output=True, text=True, check=False, timeout=30
+        [program, ORIGIN, *(folder / name for name in names)], capture_output=True, text=True, check=False, timeout=30
     )
     return run.stdout.strip() if run.returncode == 0 else run.stderr.partition(":")[0]
 

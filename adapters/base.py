@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
@@ -31,20 +31,7 @@ Record: TypeAlias = (
     | notice_pb2.PublicNotice
 )
 RECORD_TYPES: Final[Mapping[str, type[Record]]] = MappingProxyType(
-    {
-        kind.DESCRIPTOR.name: kind
-        for kind in (
-            case_pb2.CaseRecord,
-            case_pb2.Tip,
-            case_pb2.Closure,
-            case_pb2.Correction,
-            dna_pb2.SampleRequest,
-            dna_pb2.StrProfile,
-            dna_pb2.MatchNotification,
-            dna_pb2.NoMatchResult,
-            notice_pb2.PublicNotice,
-        )
-    }
+    {kind.DESCRIPTOR.name: kind for kind in get_args(Record)}
 )
 """The message of each kind of record."""
 
@@ -234,6 +221,21 @@ class IssueList:
         """Worth knowing."""
         self.items.append(Issue(Severity.INFO, code, locator, message))
 
+    def add_within(self, place: str, issues: Iterable[Issue]) -> None:
+        """Add what was found within a place of the file: its path goes on (``records[3].loci``), or follows a line."""
+        joint = "." if place.endswith("]") else ", "
+        self.items.extend(issue._replace(locator=f"{place}{joint}{issue.locator}") for issue in issues)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether one of the issues refuses a record or the file."""
+        return any(issue.refuses for issue in self.items)
+
+    @property
+    def refuses_file(self) -> bool:
+        """Whether one of the issues refuses the file as a whole."""
+        return any(issue.severity is Severity.REJECT_FILE for issue in self.items)
+
     def taken(self) -> list[Issue]:
         """What was collected since this was called last: for a stream, which tells issues as it goes."""
         items, self.items = self.items, []
@@ -241,14 +243,14 @@ class IssueList:
 
     def decoded(self, records: Sequence[DecodedRecord], content: bytes) -> Decoded:
         """Close the list over what was read."""
-        rejected = any(issue.severity is Severity.REJECT_FILE for issue in self.items)
-        kept = () if rejected else tuple(records)
+        kept = () if self.refuses_file else tuple(records)
         return Decoded(kept, tuple(self.items), hashlib.sha256(content).digest())
 
     def encoded(self, content: bytes, attachments: Mapping[str, bytes]) -> Encoded:
         """Close the list over what was written."""
-        rejected = any(issue.severity is Severity.REJECT_FILE for issue in self.items)
-        return Encoded(b"" if rejected else content, {} if rejected else dict(attachments), tuple(self.items))
+        if self.refuses_file:
+            return Encoded(b"", {}, tuple(self.items))
+        return Encoded(content, dict(attachments), tuple(self.items))
 
 
 def not_written(why: str) -> Encoded:
@@ -256,6 +258,14 @@ def not_written(why: str) -> Encoded:
     issues = IssueList()
     issues.reject_file("FORMAT_NOT_WRITTEN", "file", why)
     return issues.encoded(b"", {})
+
+
+def placed(records: Sequence[Record], limits: Limits, issues: IssueList) -> Iterator[tuple[str, Record]]:
+    """Records to be written, each with its place (``records[3]``), up to the limit. Code: TOO_MANY_RECORDS."""
+    if len(records) > limits.records:
+        issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
+    for place, record in enumerate(records[: limits.records]):
+        yield f"records[{place}]", record
 
 
 def kind_of(record: Record) -> str:

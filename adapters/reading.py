@@ -17,8 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from adapters.base import DecodedRecord, Issue, Severity, Source, StreamingAdapter
-from adapters.registry import SNIFFED_BYTES, head_of
-from adapters.syntax.spreadsheet import is_workbook
+from adapters.registry import SNIFFED_BYTES, head_of, is_workbook
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import MappableAdapter
-from adapters.syntax.spreadsheet import is_workbook
 from broker.core.errors import MappingInvalid, SetupInvalid
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = "case_exchange.adapters"
 SNIFFED_BYTES: Final = 4096
+_WORKBOOK: Final = b"PK\x03\x04"
 
 
 def adapter_names() -> list[str]:
@@ -71,6 +71,11 @@ def adapters_of(names: Iterable[str], mapping: Path | None) -> list[Adapter]:
         message = "the profile has a mapping, and no format whose columns could be mapped"
         raise SetupInvalid(message)
     return [mapped(item, mapping) if able else item for item, able in zip(found, mappable, strict=True)]
+
+
+def is_workbook(content: bytes) -> bool:
+    """Whether a file that begins like this may be a workbook. Cheap; any zip archive begins like one."""
+    return content.startswith(_WORKBOOK)
 
 
 def head_of(content: bytes) -> bytes:

@@ -92,7 +92,7 @@ class Bench:
                 "dna-matching",
                 (SectionDraft("sample", "caseexchange.records.v1.SampleRequest", os.urandom(RECORD_BYTES)),),
             )
-            envelopes.append(self._composer.compose(draft))
+            envelopes.append(self._composer.compose(draft).envelope)
         return envelopes
 
     def start_broker(self, name: str, **sections: dict[str, Any]) -> str:

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from broker.core.errors import PeerIdentityMissing, SetupInvalid
+from broker.files import read_file
 from broker.trust.certificates import fingerprint, load_certificates, principal_of
-from broker.trust.files import read_file
 from certs.profiles import profile_of
 
 if TYPE_CHECKING:

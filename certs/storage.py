@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import SetupInvalid
-from broker.trust.files import PRIVATE_FILE, PUBLIC_FILE, replace_file
+from broker.files import PRIVATE_FILE, PUBLIC_FILE, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

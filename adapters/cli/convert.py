@@ -14,7 +14,7 @@ from adapters.reading import Attachments, IssueLog, SourceFile, is_file_name, op
 from adapters.registry import adapter, mapped
 from adapters.terminal import FILE, mapping_option, print_issues
 from broker.core.errors import InputRefused, SetupInvalid
-from broker.trust.files import replace_file
+from broker.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,13 +9,14 @@ revocation list that is too old, a signer whom a newer directory may list.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from adapters import folders
 from adapters.base import Limits, Severity
 from adapters.edge.routing import learn_delivered
+from adapters.folders import Folders
 from adapters.reading import is_file_name
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from adapters.records.sections import join
@@ -23,7 +24,7 @@ from adapters.records.validate import validate
 from adapters.registry import adapter
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import CaseExchangeError, LeaseLost, SignerUnknown, SpoolUnavailable, Unavailable
-from broker.trust.files import replace_file
+from broker.files import replace_file
 
 if TYPE_CHECKING:
     from adapters.base import Adapter, Record
@@ -45,10 +46,7 @@ class Inbound:
         self._config = config
         self._limits = limits
         self._format = adapter(config.outbox_format)
-        self.outbox: Final = config.folder / "outbox"
-        self.quarantine: Final = config.folder / "quarantine"
-        for folder in (self.outbox, self.quarantine):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folders: Final = Folders(config.folder)
 
     async def receive(self) -> None:
         """Receive until the stream ends.
@@ -104,8 +102,7 @@ class Inbound:
             # The agency's own format cannot hold this one; nothing of it may be lost for that.
             writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
-            replace_file(self.outbox / name, content)
-        stem = f"{body.kind}-{body.record_id}"
+            replace_file(self.folders.outbox / name, content)
         facts = {
             "record_id": body.record_id,
             "kind": body.kind,
@@ -117,9 +114,10 @@ class Inbound:
             "withheld_sections": list(verified.withheld_sections),
             "not_carried": codes,
         }
-        replace_file(self.outbox / f"{stem}.about.json", json.dumps(facts, indent=1).encode() + b"\n")
+        folders.write_about(self.folders.outbox, body.kind, body.record_id, facts)
         # Last, so that who sees it finds everything else beside it.
-        replace_file(self.outbox / f"{stem}{writer.suffix}", encoded.content)
+        path = folders.delivered_path(self.folders.outbox, body.kind, body.record_id, writer.suffix)
+        replace_file(path, encoded.content)
         with spool.transaction():
             spool.add_delivered(body.record_id)
             learned = learn_delivered(record, body.case_id, body.record_id, spool)
@@ -129,7 +127,8 @@ class Inbound:
 
     def _refuse(self, delivered: Delivered, reason: str, message: str) -> None:
         stem = f"delivery-{str(delivered.position).replace('/', '-')}"
-        replace_file(self.quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
+        envelope = self._edge.codec.encode_envelope(delivered.envelope)
+        replace_file(self.folders.quarantine / f"{stem}.envelope", envelope)
         facts = {"reason": reason, "message": message, "position": str(delivered.position)}
-        replace_file(self.quarantine / f"{stem}.reason.json", json.dumps(facts, indent=1).encode() + b"\n")
+        folders.write_reason(self.folders.quarantine, stem, facts)
         _log.error("a delivery was refused", position=str(delivered.position), reason=reason)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
 import threading
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
 
+from adapters import folders
 from adapters.base import DecodedRecord, Issue, Severity, kind_of
-from adapters.edge.routing import draft_of, learn, supersede
+from adapters.edge.signing import sign_and_spool
+from adapters.folders import Folders
 from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
 from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
-from broker.trust.files import replace_file
 from broker.wire.receipts import receipt_to
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ if TYPE_CHECKING:
     from adapters.edge.profile import GatewayConfig, Route
 
 _log = structlog.get_logger("adapters.gateway.outbound")
-ATTACHMENTS: Final = "attachments"
 _BATCH: Final = 100
-_UNFINISHED: Final = (".", "~")
-_REASON: Final = ".reason.json"
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
@@ -79,11 +76,7 @@ class Outbound:
         self._limits = limits
         self._stopped = threading.Event()
         self._formats = adapters_of(config.formats, config.mapping)
-        self.inbox: Final = config.folder / "inbox"
-        self.done: Final = config.folder / "done"
-        self.quarantine: Final = config.folder / "quarantine"
-        for folder in (self.inbox / ATTACHMENTS, self.done, self.quarantine):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folders: Final = Folders(config.folder)
 
     def stop(self) -> None:
         """Take in no more, from any thread. A file that is half in is undone at its next record, and stays there."""
@@ -96,9 +89,7 @@ class Outbound:
             SpoolUnavailable
         """
         taken = 0
-        for path in sorted(self.inbox.iterdir()):
-            if path.name.startswith(_UNFINISHED) or path.is_symlink() or not path.is_file():
-                continue
+        for path in folders.waiting(self.folders.inbox):
             try:
                 self._take_and_move(path)
                 taken += 1
@@ -201,37 +192,31 @@ class Outbound:
     def _take_and_move(self, path: Path) -> None:
         with open_source(path, follow=False) as file:
             source = SourceFile(file, self._limits)
-            taken = self._take(source, Attachments(self.inbox / ATTACHMENTS, self._limits.bytes))
+            taken = self._take(source, Attachments(self.folders.attachments, self._limits.bytes))
             # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
             name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
             if not taken.refused:
                 _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
                 # Where it came again, what had been refused of it is in by now.
-                (self.quarantine / f"{name}{_REASON}").unlink(missing_ok=True)
+                folders.drop_reason(self.folders.quarantine, name)
             else:
                 _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
                 facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
-                self._refuse(name, {**facts, "further_issues": [_further(item) for item in taken.further]})
+                further = [_further(item) for item in taken.further]
+                folders.write_reason(self.folders.quarantine, name, {**facts, "further_issues": further})
             # Taking in takes minutes where a file is large, and a newer one may stand in its place by now.
             if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-                path.replace((self.quarantine if taken.refused else self.done) / name)
+                path.replace((self.folders.quarantine if taken.refused else self.folders.done) / name)
 
     def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
-        spool = self._edge.spool
         try:
-            # Of a record that is refused nothing stays, not even the running numbers that it would have had.
-            with spool.attempt():
-                supersede(item, spool)
-                envelope = self._edge.composer.compose(draft_of(item, self._routes, spool))
+            body = sign_and_spool(item, self._routes, self._edge)
         except SpoolUnavailable:
             raise
         except CaseExchangeError as error:
             log.add(Issue(Severity.REJECT_RECORD, error.reason, item.locator, error.message))
             return False
-        body = self._edge.codec.parse_body(envelope.body)
-        spool.add_outgoing(body.record_id, self._edge.codec.encode_envelope(envelope))
-        spool.add_record(*place, body.record_id)
-        learn(item.record, item.case_reference, body.case_id, body.record_id, spool)
+        self._edge.spool.add_record(*place, body.record_id)
         return True
 
     def _settle(self, record_id: str, result: Published | CaseExchangeError) -> None:
@@ -244,13 +229,10 @@ class Outbound:
         if result.retriable:
             raise result
         _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
-        self._refuse(record_id, {"reason": result.reason, "message": result.message, "remedy": result.remedy})
+        facts = {"reason": result.reason, "message": result.message, "remedy": result.remedy}
+        folders.write_reason(self.folders.quarantine, record_id, facts)
         with self._edge.spool.transaction():
             self._edge.spool.drop_refused(record_id)
-
-    def _refuse(self, name: str, facts: Mapping[str, object]) -> None:
-        data = json.dumps(facts, indent=1).encode() + b"\n"
-        replace_file(self.quarantine / f"{name}{_REASON}", data)
 
 
 def _suffix(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adapters.base import placed
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -14,12 +15,10 @@ if TYPE_CHECKING:
 
 def profiles_of(records: Sequence[Record], limits: Limits, issues: IssueList) -> list[tuple[str, dna_pb2.StrProfile]]:
     """The profiles among records, with their places (``records[3]``). Codes: TOO_MANY_RECORDS, KIND_NOT_CARRIED."""
-    if len(records) > limits.records:
-        issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
     profiles: list[tuple[str, dna_pb2.StrProfile]] = []
-    for place, record in enumerate(records[: limits.records]):
+    for place, record in placed(records, limits, issues):
         if isinstance(record, dna_pb2.StrProfile):
-            profiles.append((f"records[{place}]", record))
+            profiles.append((place, record))
         else:
-            issues.reject_record("KIND_NOT_CARRIED", f"records[{place}]", "the format carries profiles only")
+            issues.reject_record("KIND_NOT_CARRIED", place, "the format carries profiles only")
     return profiles

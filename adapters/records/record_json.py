@@ -23,8 +23,9 @@ from adapters.base import (
     Record,
     Source,
     kind_of,
+    placed,
 )
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_json import parse_json
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 _KINDS: Final = frozenset(RECORD_TYPES)
 _KEYS: Final = frozenset({"kind", "caseReference", "record"})
 
+NAME: Final = "record-json"
+
 
 class RecordJson:
     """The adapter ``record-json``."""
 
-    name: Final = "record-json"
+    name: Final = NAME
     media_type: Final = "application/json"
     suffix: Final = ".json"
     decodes: Final = _KINDS
@@ -60,11 +63,9 @@ class RecordJson:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         items = [
             {"kind": kind_of(record), "caseReference": "", "record": json_format.MessageToDict(record)}
-            for record in records[: limits.records]
+            for _, record in placed(records, limits, issues)
         ]
         content = json.dumps({"records": items}, ensure_ascii=False, indent=1).encode() + b"\n"
         return issues.encoded(content, MappingProxyType({}))
@@ -102,13 +103,11 @@ def _record(item: Any, locator: str, limits: Limits, issues: IssueList) -> Decod
     if not isinstance(reference, str):
         issues.reject_record("REFERENCE_MALFORMED", locator, "the caseReference is not a text")
         return None
-    found = [issue._replace(locator=f"{locator}.{issue.locator}") for issue in validate(record)]
-    issues.items.extend(found)
-    if found:
+    if not check_record(record, locator, issues):
         return None
     if not record.HasField("provenance"):
         digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).digest()
-        record.provenance.source_format = RecordJson.name
+        record.provenance.source_format = NAME
         record.provenance.source_sha256 = digest
     return DecodedRecord(record, reference, locator)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.base import Issue, IssueList, Record, kind_of
 from adapters.values.alleles import UNNAMED, canonical_locus, is_canonical
+from adapters.values.pictures import MEDIA_TYPES
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MAX_PHOTOS: Final = 8
 MAX_PHOTO_BYTES: Final = 1 << 20
-MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 _DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
 _LR_TOLERANCE: Final = 0.01
 """How far the text and the logarithm of one likelihood ratio may be apart, in powers of ten: texts are rounded."""
@@ -37,6 +37,13 @@ _REQUIRED: Final = {
 
 _FIGURE: Final = ("likelihood_ratio", "loci_compared")
 _OF_A_FIGURE: Final = (*_FIGURE, "log10_likelihood_ratio", "loci_mismatched")
+
+
+def check_record(record: Record, place: str, issues: IssueList) -> bool:
+    """Validate a record that stands at a place of a file, and add what is found. Returns whether it can be used."""
+    found = validate(record)
+    issues.add_within(place, found)
+    return not any(issue.refuses for issue in found)
 
 
 def validate(record: Record) -> list[Issue]:

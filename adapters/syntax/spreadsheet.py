@@ -97,11 +97,6 @@ class Sheet(NamedTuple):
     rows: Iterator[Row]
 
 
-def is_workbook(content: bytes) -> bool:
-    """Whether a file that begins like this may be a workbook. Cheap; any zip archive begins like one."""
-    return content.startswith(_MAGIC)
-
-
 def holds_any(content: bytes, words: Iterable[str]) -> bool:
     """Whether a workbook that begins like this holds one of these words, as far as its beginning can be unpacked.
 

@@ -3,20 +3,16 @@
 An allele is text: ``9.3`` is a name. Sources write the same thing in several ways: CODIS and NIEM put the operator of
 an off-ladder allele before the number, GENis after it; NIEM spells it out beside the number. Alleles that were
 sequenced are counted strand by strand (``15_14_1_0``); they are names, never numbers, and only the readers that expect
-them take them. Prüm's spellings of the wild card (``0``, ``1``, ``99`` and others) are something else everywhere else,
-so only a reader of Prüm files takes them.
+them take them.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from caseexchange.records.v1 import dna_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,](?:([1-4])0?|00?))?")
 """Exports of spreadsheets and of R fill up with noughts: 9.30 is 9.3, and 10.0 is 10."""
@@ -28,10 +24,8 @@ _OPERATORS: Final = (
     (re.compile(r"([^.,]+)[.,][Xx]"), dna_pb2.ALLELE_OPERATOR_UNKNOWN_VARIANT),
     (re.compile(r"(.+)"), dna_pb2.ALLELE_OPERATOR_EQUAL),
 )
-_PRUEM_WILDCARD: Final = frozenset({"*", "0", "1", "99", "o", "f", "r", "na", "nr", "un"})
 _SEX: Final = frozenset({"X", "Y"})
 _SEQUENCE: Final = re.compile(r"[0-9]{1,2}(\.[1-4])?(_[0-9]{1,2}(\.[1-4])?){1,12}")
-_TWO: Final = 2
 _LONGEST: Final = 64
 """Characters of an allele: what is longer is none, and is not worth a pattern's time."""
 AMELOGENIN: Final = "Amelogenin"
@@ -159,24 +153,6 @@ def _parse(locus: str, text: str) -> ParsedAllele | None:
             value = _canonical_number(locus, match[1])
             return None if value is None else ParsedAllele(value, operator)
     return None
-
-
-def parse_pruem_allele(locus: str, text: str) -> ParsedAllele | None:
-    """Read an allele of a Prüm message, where nought, one and some words stand for any allele.
-
-    Source: Council Decision 2008/616/JHA, annex, chapter I, and the implementers' table of values taken for ``*``.
-    """
-    if text.strip().lower() in _PRUEM_WILDCARD:
-        return ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
-    return parse_allele(locus, text)
-
-
-def parse_pruem_locus(locus: str, texts: Sequence[str]) -> list[ParsedAllele] | None:
-    """The alleles of a locus of a Prüm message, or None where one is none. Three are the first one and a wild card."""
-    found = [parsed for text in texts if (parsed := parse_pruem_allele(locus, text)) is not None]
-    if len(found) < len(texts):
-        return None
-    return found if len(found) <= _TWO else [found[0], ParsedAllele("", dna_pb2.ALLELE_OPERATOR_WILDCARD)]
 
 
 def parse_range(locus: str, low: str, high: str) -> tuple[str, str] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from adapters.records.validate import MEDIA_TYPES
-
+MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
+"""Those that the exchange carries, and how their files begin."""
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 _DIGITS: Final = 32
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")

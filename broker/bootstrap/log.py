@@ -9,12 +9,12 @@ import structlog
 
 from broker.core.errors import CaseExchangeError, ConfigInvalid, LogError
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES
+from broker.files import FileState
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
 from broker.messagelog.kafka.topics import TopicSettings
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
-from broker.trust.files import FileState
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.signing import Ed25519NoteSigner
 from broker.trust.system import SystemEntropy

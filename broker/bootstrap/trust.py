@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import CaseExchangeError
+from broker.files import FileState
 from broker.trust.certificates import der, load_certificates
 from broker.trust.directory import DirectoryFile
-from broker.trust.files import FileState
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.material import PublishedTrust

@@ -11,9 +11,9 @@ import click
 
 from broker.cli.options import json_option
 from broker.core.errors import DirectoryInvalid, SetupInvalid
+from broker.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
-from broker.trust.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.keys import load_signing_key, load_verification_key
 
 if TYPE_CHECKING:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from broker.bootstrap.directreplay import replay_from_kafka
 from broker.bootstrap.edge import connect
@@ -19,8 +18,8 @@ from broker.client.auditor import Auditor
 from broker.config.edge import load_edge
 from broker.core.errors import BundleInvalid, SetupInvalid
 from broker.core.streams import STREAMS
+from broker.files import sync_folder
 from broker.services.replay import ReplayRequest
-from broker.trust.files import sync_folder
 from broker.wire.bundle import MAGIC, write_frame
 
 if TYPE_CHECKING:
@@ -90,20 +89,19 @@ async def _ask_broker(config: EdgeConfig, request: ReplayRequest) -> AsyncIterat
 async def _write(frames: AsyncIterator[SerializedFrame], out: Path) -> int:
     """Write a bundle whole, or leave nothing."""
     partial = out.with_name(f".{out.name}.part")
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("replaying: {task.completed} records"))
     records, complete = 0, False
     try:
-        with partial.open("xb") as file, Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("replaying", total=None)
+        with partial.open("xb") as file:
             file.write(MAGIC)
             async for frame in frames:
                 write_frame(file, frame.data)
                 records += frame.records
                 complete = frame.last
-                bar.update(task, completed=records)
+                _show(records)
             file.flush()
             os.fsync(file.fileno())
+        if sys.stderr.isatty():
+            click.echo(err=True)
         if not complete:
             message = "the replay broke off before its last frame"
             raise BundleInvalid(message)
@@ -115,6 +113,12 @@ async def _write(frames: AsyncIterator[SerializedFrame], out: Path) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return records
+
+
+def _show(records: int) -> None:
+    """How far the replay is, where somebody watches."""
+    if sys.stderr.isatty():
+        click.echo(f"\rreplaying: {records} records", nl=False, err=True)
 
 
 def _ms(time: datetime | None) -> int | None:

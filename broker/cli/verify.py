@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.main import REFUSED, could_not
@@ -43,11 +41,10 @@ def verify(bundle: Path, root: Path, *, as_json: bool) -> None:
 
     Example:  case-exchange verify 2026-q3.bundle --root governance.pem
     """
-    console = Console(stderr=True)
+    hidden = not sys.stderr.isatty()
     try:
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("verifying", total=bundle.stat().st_size)
-            report = verify_bundle(bundle, root, lambda size: bar.advance(task, size))
+        with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
+            report = verify_bundle(bundle, root, bar.update)
     except CaseExchangeError as failure:
         could_not(failure)
     if as_json:

@@ -60,6 +60,13 @@ class Draft:
     expires_at_ms: int | None = None
 
 
+class Composed(NamedTuple):
+    """A signed record: what was signed, and the envelope to be published."""
+
+    body: Body
+    envelope: Envelope
+
+
 class RecordComposer:
     """Turns drafts into signed envelopes on behalf of one system of an agency. Safe to call from any thread."""
 
@@ -72,7 +79,7 @@ class RecordComposer:
         self._entropy = entropy
         self._clock = clock
 
-    def compose(self, draft: Draft) -> Envelope:
+    def compose(self, draft: Draft) -> Composed:
         """Salt and commit to the sections, serialise the body once, and sign those bytes.
 
         Each call makes a new record with an id of its own. Keep the envelope and send that again after a failure.
@@ -106,7 +113,7 @@ class RecordComposer:
         check_body(body)
         data = self._codec.encode_body(body)
         signature = Signature(self._signer.certificate_sha256, self._signer.sign(pae(BODY_TYPE, data)))
-        return Envelope(BODY_TYPE, data, (signature,), sections)
+        return Composed(body, Envelope(BODY_TYPE, data, (signature,), sections))
 
 
 @dataclass(frozen=True, slots=True)

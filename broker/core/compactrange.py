@@ -79,15 +79,6 @@ class CompactRange:
         self._size = size
         self._nodes = list(nodes)
 
-    @staticmethod
-    def frontier_coordinates(size: int) -> tuple[Coordinate, ...]:
-        """Where the frontier of a tree of ``size`` leaves lies, left to right.
-
-        Raises:
-            PositionUnknown: ``size`` is negative.
-        """
-        return range_coordinates(0, size)
-
     @property
     def size(self) -> int:
         """Leaves so far."""

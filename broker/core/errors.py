@@ -80,6 +80,13 @@ class SectionMismatch(InputRefused):
     remedy = "Sign again over the sections that are sent; if the sender is certain, look for tampering in between."
 
 
+class RecordInvalid(InputRefused):
+    """A record is not what its kind must be, so it is not signed."""
+
+    reason = "RECORD_INVALID"
+    remedy = "Correct the record as the message says; if an adapter made it, report that as the adapter's defect."
+
+
 class SubscriptionInvalid(InputRefused):
     """A subscribe request is not well formed: no name, no kinds, or flow control that can never be met."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import RevocationListInvalid
-from broker.trust.files import FileState, read_file
+from broker.files import FileState, read_file
 from broker.trust.revocation import RevocationLists
 
 if TYPE_CHECKING:

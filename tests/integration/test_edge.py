@@ -104,11 +104,11 @@ async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange
         async with asyncio.timeout(20):
             while await log.end_offset(("audit", 0)) < 3:  # type: ignore[arg-type] # equal to a StreamPartition
                 await log.wait_beyond({("audit", 0): await log.end_offset(("audit", 0))})  # type: ignore[arg-type, dict-item]
-        assert not list(inbound.outbox.iterdir())
-        assert not list(inbound.quarantine.iterdir())
+        assert not list(inbound.folders.outbox.iterdir())
+        assert not list(inbound.folders.quarantine.iterdir())
         old.write_bytes(exchange.pki.sign(replace(exchange.pki.directory, version=2)))
         edge.reload_trust()
-        await until(inbound.outbox, "SampleRequest-*.json")
+        await until(inbound.folders.outbox, "SampleRequest-*.json")
 
 
 async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not_delivered_again(
@@ -117,16 +117,16 @@ async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not
     record = exchange.maker().make(sections=[SectionDraft("sample", "T", b"\xff not a sample")])
     await (await exchange.publisher()).publish(record)
     async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
-        (reason,) = await until(inbound.quarantine, "*.reason.json")
+        (reason,) = await until(inbound.folders.quarantine, "*.reason.json")
         assert json.loads(reason.read_text())["reason"] == "ENVELOPE_MALFORMED"
-        assert list(inbound.quarantine.glob("*.envelope"))
+        assert list(inbound.folders.quarantine.glob("*.envelope"))
 
 
 async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp_path: Path) -> None:
     await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
     profile = lab_profile(exchange, tmp_path)
     async with receiving(profile) as (edge, inbound):
-        (path,) = await until(inbound.outbox, "SampleRequest-????????-????-????-????-????????????.json")
+        (path,) = await until(inbound.folders.outbox, "SampleRequest-????????-????-????-????-????????????.json")
         path.unlink()
         record_id = path.stem.removeprefix("SampleRequest-")
         async with asyncio.timeout(20):
@@ -135,7 +135,7 @@ async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp
     again = replace(profile, gateway=replace(profile.gateway, subscription="second"))
     async with receiving(again) as (_, inbound):
         await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
-        found = await until(inbound.outbox, "SampleRequest-????????-????-????-????-????????????.json")
+        found = await until(inbound.folders.outbox, "SampleRequest-????????-????-????-????-????????????.json")
         assert path not in found
 
 
@@ -152,7 +152,7 @@ async def test_a_record_that_the_agencys_format_cannot_hold_is_written_as_json(
     made = exchange.maker(lab).make("StrProfile", to=(lab,), sections=[section])
     await (await exchange.publisher(lab)).publish(made)
     async with receiving(profile) as (_, inbound):
-        (path,) = await until(inbound.outbox, "StrProfile-????????-????-????-????-????????????.json")
+        (path,) = await until(inbound.folders.outbox, "StrProfile-????????-????-????-????-????????????.json")
         assert record.barcode in path.read_text()
         about = json.loads(path.with_name(f"{path.stem}.about.json").read_text())
         assert about["not_carried"]
@@ -180,7 +180,7 @@ async def test_what_the_broker_refuses_for_good_leaves_the_spool_with_its_reason
         results = await outbound.publish_spooled()
         assert [type(result).__name__ for result in results].count("RightDenied") == 2
         assert edge.spool.outgoing(10) == []
-        reasons = [json.loads(path.read_text())["reason"] for path in outbound.quarantine.glob("*.reason.json")]
+        reasons = [json.loads(path.read_text())["reason"] for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert reasons == ["RIGHT_DENIED"] * 2
 
 
@@ -202,11 +202,11 @@ async def test_of_a_file_that_comes_again_after_the_profile_was_mended_what_was_
             (inbox / "again.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
             assert outbound.take_inbox() == 1
             published += [item for item in await outbound.publish_spooled() if isinstance(item, Published)]
-            assert len(list(outbound.quarantine.glob("*.reason.json"))) == reasons
+            assert len(list(outbound.folders.quarantine.glob("*.reason.json"))) == reasons
             if wrong and reasons:
                 # In order to be refused by the broker, a record takes a number; by ourselves, none.
                 assert len(published) == 1
-            for path in outbound.quarantine.glob("????????-*.reason.json"):
+            for path in outbound.folders.quarantine.glob("????????-*.reason.json"):
                 path.unlink()
     assert len({item.statement.record_id for item in published}) == len(published) == 2
     log = exchange.broker.log
@@ -229,14 +229,14 @@ async def test_what_may_be_accepted_later_stays_in_the_spool(exchange: Exchange,
         with pytest.raises(IssuedInFuture):
             await outbound.publish_spooled()
         assert len(edge.spool.outgoing(10)) == 2
-        assert not list(outbound.quarantine.iterdir())
+        assert not list(outbound.folders.quarantine.iterdir())
 
 
 async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: Path) -> None:
     profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, Limits(bytes=100_000, streamed_bytes=100_000))
-        inbox = outbound.inbox
+        inbox = outbound.folders.inbox
         (inbox / "good.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
         (inbox / "empty.csv").write_bytes(b"")
         (inbox / "huge.csv").write_bytes(b"AJBH\r\n" + b"x" * 200_000)
@@ -244,8 +244,8 @@ async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: 
         (inbox / ".unfinished.csv").write_bytes(b"half")
         (inbox / "link.csv").symlink_to(INPUT / "rescued-children.csv")
         assert outbound.take_inbox() == 4
-        assert len(list(outbound.done.iterdir())) == 1
-        reasons = [json.loads(path.read_text()) for path in outbound.quarantine.glob("*.reason.json")]
+        assert len(list(outbound.folders.done.iterdir())) == 1
+        reasons = [json.loads(path.read_text()) for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert sorted(item["issues"][0]["code"] for item in reasons) == [
             "FILE_TOO_LARGE",
             "FORMAT_UNKNOWN",
@@ -274,14 +274,15 @@ async def test_a_defect_of_an_adapter_sets_one_file_aside_and_the_next_is_taken_
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, Limits())
         outbound._formats.insert(0, _DefectiveAdapter())  # type: ignore[arg-type]
-        (outbound.inbox / "a.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
-        (outbound.inbox / "b.json").write_bytes((INPUT / "closure.json").read_bytes())
+        (outbound.folders.inbox / "a.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
+        (outbound.folders.inbox / "b.json").write_bytes((INPUT / "closure.json").read_bytes())
         assert outbound.take_inbox() == 2
         codes = [
-            json.loads(path.read_text())["issues"][0]["code"] for path in outbound.quarantine.glob("*.reason.json")
+            json.loads(path.read_text())["issues"][0]["code"]
+            for path in outbound.folders.quarantine.glob("*.reason.json")
         ]
         assert sorted(codes) == ["ADAPTER_FAILED", "INPUT_REFUSED"]
-        assert not [path for path in outbound.inbox.iterdir() if path.is_file()]
+        assert not [path for path in outbound.folders.inbox.iterdir() if path.is_file()]
 
 
 class TellingSpool(Spool):
@@ -307,15 +308,15 @@ async def test_a_newer_file_in_the_place_of_one_that_was_taken_in_stays_to_be_ta
     exchange: Exchange, tmp_path: Path
 ) -> None:
     async with telling(exchange, tmp_path) as (spool, outbound):
-        path, newer = outbound.inbox / "export.csv", outbound.inbox / ".newer"
+        path, newer = outbound.folders.inbox / "export.csv", outbound.folders.inbox / ".newer"
         path.write_bytes((INPUT / "seeking-parents.csv").read_bytes())
         newer.write_bytes((INPUT / "rescued-children.csv").read_bytes())
         spool.told = lambda: newer.exists() and newer.replace(path)
         assert outbound.take_inbox() == 1
-        assert (path.exists(), list(outbound.done.iterdir())) == (True, [])
+        assert (path.exists(), list(outbound.folders.done.iterdir())) == (True, [])
         assert len(spool.outgoing(10)) == 2
         assert outbound.take_inbox() == 1
-        assert len(list(outbound.done.iterdir())) == 1
+        assert len(list(outbound.folders.done.iterdir())) == 1
         assert len(spool.outgoing(10)) == 6
 
 
@@ -324,12 +325,12 @@ async def test_a_file_that_is_half_in_when_the_gateway_stops_is_undone_and_stays
 ) -> None:
     async with telling(exchange, tmp_path) as (spool, outbound):
         for name in ("seeking-parents.csv", "rescued-children.csv"):
-            (outbound.inbox / name).write_bytes((INPUT / name).read_bytes())
+            (outbound.folders.inbox / name).write_bytes((INPUT / name).read_bytes())
         spool.told = outbound.stop
         assert outbound.take_inbox() == 0
         assert spool.outgoing(10) == []
-        assert len(list(outbound.inbox.glob("*.csv"))) == 2
-        assert not list(outbound.done.iterdir())
+        assert len(list(outbound.folders.inbox.glob("*.csv"))) == 2
+        assert not list(outbound.folders.done.iterdir())
 
 
 def test_attachments_lead_out_of_their_folder_by_no_name(tmp_path: Path) -> None:

@@ -89,13 +89,13 @@ async def test_a_child_appears_with_a_delivery_and_disappears_with_another(
         task = asyncio.create_task(inbound.receive())
         outbound.take(file_of("PublicNotice", notice(photos=[photo(drawing())])), {})
         assert [type(item) for item in await outbound.publish_spooled()] == [Published]
-        await until(inbound.outbox, 1)
-        assert board(inbound.outbox, site).startswith("notices shown: 1, gone: 0")
+        await until(inbound.folders.outbox, 1)
+        assert board(inbound.folders.outbox, site).startswith("notices shown: 1, gone: 0")
         assert pictures(tmp_path) == 1
         outbound.take(file_of(kind, end), {})
         assert [type(item) for item in await outbound.publish_spooled()] == [Published]
-        await until(inbound.outbox, 2)
+        await until(inbound.folders.outbox, 2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert board(inbound.outbox, site).startswith("notices shown: 0, gone: 1")
+    assert board(inbound.folders.outbox, site).startswith("notices shown: 0, gone: 1")
     assert pictures(tmp_path) == 0

@@ -79,13 +79,13 @@ async def test_a_file_that_is_refused_at_its_end_leaves_nothing_in_the_spool(
     profile, ways = load_profile(write_toml(tmp_path / "police.toml", tables))
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, ways, Limits())
-        (outbound.inbox / "cut-off.log").write_bytes(CUT_OFF)
+        (outbound.folders.inbox / "cut-off.log").write_bytes(CUT_OFF)
         assert outbound.take_inbox() == 1
         assert edge.spool.outgoing(10) == []
         assert edge.spool.next_sequence("ministry") == 1
-        (reason,) = [json.loads(path.read_text()) for path in outbound.quarantine.glob("*.reason.json")]
+        (reason,) = [json.loads(path.read_text()) for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert (reason["records_published"], [item["code"] for item in reason["issues"]]) == (0, ["LOG_CUT_OFF"])
-        (outbound.inbox / "whole.log").write_bytes(SAMPLE.read_bytes())
+        (outbound.folders.inbox / "whole.log").write_bytes(SAMPLE.read_bytes())
         assert outbound.take_inbox() == 1
         assert len(edge.spool.outgoing(10)) == 3
-        assert len(list(outbound.done.iterdir())) == 1
+        assert len(list(outbound.folders.done.iterdir())) == 1

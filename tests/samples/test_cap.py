@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from adapters.base import Limits, Severity, Source
-from adapters.public_notice import ADAPTER
+from adapters.public_notice.cap.adapter import ADAPTER
 from adapters.public_notice.history import fold
 from adapters.public_notice.noticeboard.frame import Settings
 from adapters.public_notice.noticeboard.site import make_site

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from adapters.base import Limits, Severity
-from adapters.national_dna_database import ADAPTER
+from adapters.national_dna_database.cmf.adapter import ADAPTER
 from adapters.national_dna_database.codes import CATEGORIES, KITS, SYSTEM
 from adapters.values.alleles import (
     AMELOGENIN,

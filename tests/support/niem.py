@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from adapters.base import Decoded, Encoded, Limits, Severity, Source
-from adapters.provincial_police import NIEM_MISSING_PERSON
+from adapters.provincial_police.niem.adapter import NIEM_MISSING_PERSON
 from caseexchange.records.v1 import case_pb2
 
 LIMITS = Limits()

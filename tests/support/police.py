@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import Limits, Source
-from adapters.provincial_police import ADAPTER
+from adapters.provincial_police.table.csv_adapter import ADAPTER
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:

@@ -60,4 +60,4 @@ class RecordMaker:
             self._sequences[agency] = self._sequences.get(agency, 0) + 1
             recipients.append(Recipient(agency, self._sequences[agency]))
         draft = Draft(kind, stream, case, tuple(recipients), purpose, tuple(sections), in_reply_to, supersedes)
-        return self.composer.compose(draft)
+        return self.composer.compose(draft).envelope

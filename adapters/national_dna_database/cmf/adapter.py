@@ -1,8 +1,8 @@
 """The adapter ``codis-cmf``: a SPECIMEN of CODIS CMF is an StrProfile. Three versions are read, and 3.2 is written.
 
 - 3.2, in XML; the lists of 2017 are read and written. Source: CODIS CMF 3.2 Interface Specification and its appendix B.
-- Rapid Import, in XML with other headers (cmf_rapid.py).
-- 1.0, in lines of text (cmf_text.py).
+- Rapid Import, in XML with other headers (rapid.py).
+- 1.0, in lines of text (lines.py).
 
 Read leniently, because real files break the XSD in harmless ways (kits written otherwise, laboratory codes too long,
 a byte order mark): rejected is only what leaves the profile in doubt. Written strictly, in the XSD's order and within
@@ -16,10 +16,10 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, collect
-from adapters.national_dna_database.cmf.lines import is_cmf_text, read_text
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, collect, provenance
+from adapters.national_dna_database.cmf.lines import TEXT_VERSION, is_cmf_text, read_text
 from adapters.national_dna_database.cmf.rapid import RAPID_NAMESPACE, RAPID_ROOT, reshape_header, reshape_specimen
-from adapters.national_dna_database.cmf.read import NAME, SpecimenReader, read_header, repeated_field
+from adapters.national_dna_database.cmf.read import SpecimenReader, read_header, repeated_field
 from adapters.national_dna_database.cmf.write import write_file
 from adapters.national_dna_database.codes import NAMESPACE
 from adapters.national_dna_database.profiles import profiles_of
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from adapters.base import Issue
     from caseexchange.records.v1 import dna_pb2
 
+NAME: Final = "codis-cmf"
 _ROOT: Final = "CODISImportFile"
 _HEAD: Final = 4096
 MAX_HEADER_FIELDS: Final = 1_000
@@ -112,7 +113,8 @@ def _text(file: BinaryIO, limits: Limits) -> Iterator[DecodedRecord | Issue]:
     issues = IssueList()
     file.seek(0)
     content = file.read(limits.bytes + 1)
-    records = read_text(content, hashlib.sha256(content).digest(), limits, issues)
+    origin = provenance(NAME, TEXT_VERSION, "", hashlib.sha256(content).digest())
+    records = read_text(content, origin, limits, issues)
     yield from issues.items
     yield from records
 
@@ -142,7 +144,7 @@ def _judge(file: BinaryIO, limits: Limits, issues: IssueList) -> _Judged | None:
     version = reshape_header(header) if rapid else child_text(header, "HEADERVERSION")
     if not _has_specimens(header, specimens, limits, issues):
         return None
-    profile = read_header(header, version, digest.digest(), issues)
+    profile = read_header(header, provenance(NAME, version, "", digest.digest()), issues)
     if profile.ByteSize() > MAX_HEADER_BYTES:
         issues.reject_file("HEADER_TOO_LARGE", where(header), f"the header has more than {MAX_HEADER_BYTES} bytes")
         return None
@@ -186,3 +188,6 @@ def _has_specimens(root: etree._Element, specimens: int, limits: Limits, issues:
     if specimens > limits.streamed_records:
         issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.streamed_records} specimens")
     return len(issues.items) == before
+
+
+ADAPTER: Final = CodisCmf()

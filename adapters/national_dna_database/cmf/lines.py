@@ -11,20 +11,20 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import DecodedRecord, IssueList, Limits, provenance
-from adapters.national_dna_database.cmf.read import NAME, rejects, set_category
+from adapters.base import DecodedRecord, IssueList, Limits
+from adapters.national_dna_database.cmf.read import set_category
 from adapters.national_dna_database.codes import CATEGORIES, CONTROL, MAX_ALLELES
 from adapters.national_dna_database.rows import lines
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.values.alleles import canonical_locus, parse_allele
-from caseexchange.records.v1 import dna_pb2
+from caseexchange.records.v1 import common_pb2, dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from adapters.national_dna_database.rows import Line
 
-_VERSION: Final = "1.0"
+TEXT_VERSION: Final = "1.0"
 _TEXT: Final = re.compile(rb"(\xef\xbb\xbf)?\s*1\.0[ \t]*\r?\n[^\r\n]*\r?\n\s*IMPORT[ \t]*\r?\n", re.IGNORECASE)
 _SPECIMEN: Final = "DNA Analysis Result"
 _HEADER: Final = ("version", "message", "type", "destination", "laboratory", "submitted", "file", "application")
@@ -99,7 +99,7 @@ def is_cmf_text(content: bytes) -> bool:
     return _TEXT.match(content) is not None
 
 
-def read_text(content: bytes, digest: bytes, limits: Limits, issues: IssueList) -> list[DecodedRecord]:
+def read_text(content: bytes, origin: common_pb2.Provenance, limits: Limits, issues: IssueList) -> list[DecodedRecord]:
     """The profile of each specimen that can be accepted, with the file's header in it."""
     source = _Lines(lines(content, limits, issues), limits)
     records: list[DecodedRecord] = []
@@ -110,7 +110,7 @@ def read_text(content: bytes, digest: bytes, limits: Limits, issues: IssueList) 
         if not issues.items:
             issues.reject_file("CMF_HEADER", f"line {source.number}", "the header is not that of CMF 1.0")
         return records
-    file = _file_header(header, digest)
+    file = _file_header(header, origin)
     seen: set[str] = set()
     found = 0
     while source.seek_specimen():
@@ -128,12 +128,12 @@ def read_text(content: bytes, digest: bytes, limits: Limits, issues: IssueList) 
     return records
 
 
-def _file_header(header: dict[str, str], digest: bytes) -> dna_pb2.StrProfile:
+def _file_header(header: dict[str, str], origin: common_pb2.Provenance) -> dna_pb2.StrProfile:
     file = dna_pb2.StrProfile(
         destination=header["destination"],
         laboratory=header["laboratory"],
         submitted_at=_time(header["submitted"]),
-        provenance=provenance(NAME, _VERSION, "", digest),
+        provenance=origin,
     )
     for name in ("message", "file", "application"):
         file.provenance.unmapped.add(path=name, value=header[name])
@@ -158,10 +158,10 @@ def _specimen(source: _Lines, file: dna_pb2.StrProfile, seen: set[str], issues: 
         return None
     if profile.barcode in seen:
         found.reject_record("SPECIMEN_REPEATED", where, "the specimen id stands twice in the file")
-    if not rejects(found):
-        found.items.extend(issue._replace(locator=f"{where}, {issue.locator}") for issue in validate(profile))
+    if not found.refuses:
+        check_record(profile, where, found)
     issues.items.extend(found.items)
-    if rejects(found):
+    if found.refuses:
         return None
     seen.add(profile.barcode)
     return DecodedRecord(profile, profile.barcode, where)

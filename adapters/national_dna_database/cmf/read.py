@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import DecodedRecord, IssueList, Limits, Severity, provenance
+from adapters.base import DecodedRecord, IssueList, Limits
 from adapters.national_dna_database.codes import CATEGORIES, CONTROL, MAX_ALLELES, ROLE_OF_CATEGORY, SYSTEM
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import by_name, child_text, longer_than, text_of, unread, where
 from adapters.values.alleles import canonical_locus, parse_allele
-from caseexchange.records.v1 import dna_pb2
+from caseexchange.records.v1 import common_pb2, dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lxml import etree
 
-NAME: Final = "codis-cmf"
 HEADER: Final = (
     ("DESTINATIONORI", "destination"),
     ("SOURCELAB", "laboratory"),
@@ -42,9 +41,9 @@ _ONCE: Final = {name: known - _MANY for name, known in _KNOWN.items()}
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
-def read_header(root: etree._Element, version: str, digest: bytes, issues: IssueList) -> dna_pb2.StrProfile:
+def read_header(root: etree._Element, origin: common_pb2.Provenance, issues: IssueList) -> dna_pb2.StrProfile:
     """What a file's header says of every specimen: a profile to start from."""
-    header = dna_pb2.StrProfile(provenance=provenance(NAME, version, "", digest))
+    header = dna_pb2.StrProfile(provenance=origin)
     for element, field in HEADER:
         setattr(header, field, child_text(root, element))
     _keep_unread(root, "CODISImportFile", by_name(root), header, issues)
@@ -72,7 +71,7 @@ class SpecimenReader:
         if digest in seen:
             found.reject_record("SPECIMEN_REPEATED", where(specimen), "the specimen id stands twice in the file")
         self._issues.items.extend(found.items)
-        if profile is None or rejects(found):
+        if profile is None or found.refuses:
             return None
         seen.add(digest)
         return DecodedRecord(profile, profile.barcode, where(specimen))
@@ -92,11 +91,6 @@ def repeated_field(name: str, parts: Mapping[str, Sequence[etree._Element]]) -> 
         if len(found) > 1 and child in _ONCE[name]:
             return True
     return False
-
-
-def rejects(issues: IssueList) -> bool:
-    """Whether a record was refused."""
-    return any(issue.severity is Severity.REJECT_RECORD for issue in issues.items)
 
 
 def _specimen(
@@ -127,8 +121,8 @@ def _specimen(
     for locus in parts.get("LOCUS", ()):
         _locus(locus, profile, issues)
     # One locus in doubt leaves the whole profile in doubt, and what is left of it need not be judged.
-    if not rejects(issues):
-        issues.items.extend(issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(profile))
+    if not issues.refuses:
+        check_record(profile, locator, issues)
     return profile
 
 

@@ -23,7 +23,7 @@ from adapters.national_dna_database.codes import (
     cmf_locus,
 )
 from adapters.national_dna_database.doubt import DOUBTED, SINGLE_SOURCES
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import add, new_root, serialise, writable
 from adapters.values.alleles import allele_text
 from caseexchange.records.v1 import dna_pb2
@@ -96,7 +96,7 @@ def write_file(records: Sequence[tuple[str, dna_pb2.StrProfile]], issues: IssueL
 
 def _carried(where: str, profile: dna_pb2.StrProfile, seen: set[str], issues: IssueList) -> bool:
     before = len(issues.items)
-    issues.items.extend(issue._replace(locator=f"{where}.{issue.locator}") for issue in validate(profile))
+    check_record(profile, where, issues)
     if profile.barcode in seen:
         issues.reject_record("SPECIMEN_REPEATED", where, "two records have the same specimen id")
     if len(profile.barcode) > _MAX_ID or writable(profile.barcode).strip() != profile.barcode:

@@ -14,7 +14,7 @@ from adapters.base import DecodedRecord, IssueList, Limits, Severity, provenance
 from adapters.national_dna_database.codes import CATEGORIES, CONTROL, ROLE_OF_CATEGORY, SYSTEM
 from adapters.national_dna_database.genotypes.call import EMPTY, read_alleles
 from adapters.national_dna_database.genotypes.layout import Family, Layout, LocusColumns
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.values.alleles import canonical_locus
 from caseexchange.records.v1 import dna_pb2
 
@@ -79,9 +79,7 @@ class TableReader:
             if not sample.profile.loci:
                 self._issues.reject_record("PROFILE_EMPTY", where, "the sample has no allele at any locus")
                 continue
-            issues = [issue._replace(locator=f"{where}, {issue.locator}") for issue in validate(sample.profile)]
-            self._issues.items.extend(issues)
-            if not issues:
+            if check_record(sample.profile, where, self._issues):
                 found.append(DecodedRecord(sample.profile, name, where))
         return found
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from adapters.base import IssueList, Severity, populated
 from adapters.national_dna_database.codes import CATEGORIES, MAX_ALLELES, ROLE_OF_CATEGORY, SYSTEM, cmf_category
 from adapters.national_dna_database.doubt import DOUBTED, SINGLE_SOURCES
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.values.alleles import allele_text, canonical_locus
 from caseexchange.records.v1 import dna_pb2
 
@@ -104,7 +104,7 @@ def _writable(records: Sequence[Named], carried: _Carried, issues: IssueList) ->
     found: list[Named] = []
     for where, profile in records:
         before = len(issues.items)
-        issues.items.extend(issue._replace(locator=f"{where}.{issue.locator}") for issue in validate(profile))
+        check_record(profile, where, issues)
         name = profile.barcode
         if name in seen:
             issues.reject_record("SPECIMEN_REPEATED", where, "two records have the same specimen id")

@@ -22,7 +22,7 @@ from adapters.national_dna_database.itl.package import (
     read_package,
 )
 from adapters.national_dna_database.xml_fields import Fields
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import children, local_name, longest, where
 from caseexchange.records.v1 import dna_pb2
 
@@ -113,9 +113,7 @@ def _read(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList
         # What the reply says of itself is said once, with the first: with each it would grow with the square.
         for path, value in fields.rest() if not place else ():
             record.provenance.unmapped.add(path=path, value=value)
-        invalid = validate(record)
-        issues.items.extend(issue._replace(locator=f"{locator}, {issue.locator}") for issue in invalid)
-        if not invalid:
+        if check_record(record, locator, issues):
             yield DecodedRecord(record, reply.request, locator)
 
 
@@ -227,3 +225,6 @@ def _candidate(fields: Fields, candidate: etree._Element, total: int, issues: Is
 
 def _search(category: str) -> dna_pb2.SearchParameters:
     return dna_pb2.SearchParameters(database=f"INTERPOL INT-I {category}".rstrip())
+
+
+ADAPTER: Final = InterpolReply()

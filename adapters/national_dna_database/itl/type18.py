@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, not_written
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, not_written, provenance
 from adapters.national_dna_database.itl.package import (
     HEADER,
     INT_I,
@@ -19,7 +19,7 @@ from adapters.national_dna_database.itl.package import (
     identification,
     read_package,
 )
-from adapters.national_dna_database.itl.type18_read import NAME, Origin, read_record
+from adapters.national_dna_database.itl.type18_read import Origin, read_record
 from adapters.national_dna_database.xml_fields import Fields, drop_binaries
 from adapters.syntax.hardened_xml import children, local_name, longest, where
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from lxml import etree
 
+NAME: Final = "nist-type18"
 _RECORD: Final = "PackageDNARecord"
 
 
@@ -51,7 +52,8 @@ class NistType18:
         root = read_package(source.content, limits, issues)
         if root is not None and _has_records(root, limits, issues):
             transaction = identification(Fields(root), *HEADER, "TransactionControlIdentification")
-            origin = Origin(edition(root), transaction, hashlib.sha256(source.content).digest())
+            digest = hashlib.sha256(source.content).digest()
+            origin = Origin(provenance(NAME, edition(root), "", digest), transaction)
             for element in children(root, _RECORD):
                 drop_binaries(element, issues)
                 if longest(element) > limits.field_characters:
@@ -88,3 +90,6 @@ def _each_once(records: list[DecodedRecord], issues: IssueList) -> list[DecodedR
         seen.add(key)
         found.append(item)
     return found
+
+
+ADAPTER: Final = NistType18()

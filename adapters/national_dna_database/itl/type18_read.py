@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import DecodedRecord, IssueList, Record, provenance
-from adapters.national_dna_database.cmf.read import rejects
+from adapters.base import DecodedRecord, IssueList, Record
 from adapters.national_dna_database.codes import CONTROL
 from adapters.national_dna_database.itl.package import identification
 from adapters.national_dna_database.itl.type18_result import read_result
 from adapters.national_dna_database.xml_fields import Fields
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import where
 from adapters.values.alleles import UNNAMED, canonical_locus, parse_allele
-from caseexchange.records.v1 import dna_pb2
+from caseexchange.records.v1 import common_pb2, dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxml import etree
 
-NAME: Final = "nist-type18"
 SYSTEM: Final = "ANSI/NIST-ITL 18.006 DSD"
 """The table of codes that a donor's category is of."""
 _SUBJECT: Final = "0"
@@ -50,14 +48,12 @@ class Origin(NamedTuple):
     """Where a record comes from.
 
     Attributes:
-        version: of the format.
+        file: format, version and digest.
         transaction: number of the package (1.009).
-        digest: of the file.
     """
 
-    version: str
+    file: common_pb2.Provenance
     transaction: str
-    digest: bytes
 
 
 def read_record(element: etree._Element, origin: Origin, issues: IssueList) -> Iterator[DecodedRecord]:
@@ -74,27 +70,25 @@ def read_record(element: etree._Element, origin: Origin, issues: IssueList) -> I
         found.insert(0, profile)
     elif result is not None:
         own.warn("PROFILE_EMPTY", locator, "the record tells a result, and no allele at any locus")
-    elif not rejects(own):
+    elif not own.refuses:
         own.reject_record("PROFILE_EMPTY", locator, "no allele at any locus")
     _keep_rest(fields, profile.barcode, found, origin, own)
     issues.items.extend(own.items)
-    if rejects(own):
+    if own.refuses:
         return
     if CONTROL.search(profile.barcode):
         issues.info("CONTROL_SKIPPED", locator, "a ladder or control is nobody's profile")
         return
     for record in found:
-        invalid = IssueList()
-        invalid.items.extend(issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record))
-        issues.items.extend(invalid.items)
-        if not rejects(invalid):
+        if check_record(record, locator, issues):
             yield DecodedRecord(record, profile.barcode, locator)
 
 
 def _keep_rest(fields: Fields, barcode: str, found: list[Record], origin: Origin, issues: IssueList) -> None:
     rest = list(fields.rest())
     for record in found:
-        record.provenance.CopyFrom(provenance(NAME, origin.version, barcode, origin.digest))
+        record.provenance.CopyFrom(origin.file)
+        record.provenance.source_record_id = barcode
     # What describes the donor goes with the profile, which stays in the laboratory, and never with a result.
     if found and isinstance(found[0], dna_pb2.StrProfile):
         for path, value in rest:

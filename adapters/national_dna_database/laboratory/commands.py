@@ -28,7 +28,7 @@ from adapters.national_dna_database.laboratory.search.store import ProfileStore
 from adapters.national_dna_database.laboratory.service import LaboratoryService
 from adapters.terminal import FILE, json_option, print_json, read_file
 from broker.core.errors import SetupInvalid
-from broker.trust.files import replace_file
+from broker.files import replace_file
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:

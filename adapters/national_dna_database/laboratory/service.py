@@ -10,14 +10,14 @@ again: its profiles are kept once, and its results are written again, with the s
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Final
 
+from adapters import folders
 from adapters.base import Limits, Source
 from adapters.national_dna_database.laboratory.search.results import records_file
 from adapters.registry import detect
 from adapters.terminal import issue_facts
-from broker.trust.files import read_file, replace_file
+from broker.files import read_file, replace_file
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from adapters.national_dna_database.laboratory.search.search import Laboratory
 
-_UNFINISHED: Final = (".", "~")
-_ABOUT: Final = ".about.json"
-"""What a gateway writes beside each record in its outbox."""
 _DIGEST_CHARACTERS: Final = 16
 
 
@@ -48,19 +45,14 @@ class LaboratoryService:
         self._limits = limits
         self._done = profiles / "done"
         self._quarantine = profiles / "quarantine"
-        for folder in (self._done, self._quarantine, results):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.make(self._done, self._quarantine, results)
 
     def take_all(self, now: datetime) -> int:
         """Take every file that lies in the folder now; how many."""
-        taken = 0
-        for path in sorted(self._profiles.iterdir()):
-            name = path.name
-            if name.startswith(_UNFINISHED) or name.endswith(_ABOUT) or path.is_symlink() or not path.is_file():
-                continue
+        waiting = folders.waiting(self._profiles)
+        for path in waiting:
             self._take(path, now)
-            taken += 1
-        return taken
+        return len(waiting)
 
     def _take(self, path: Path, now: datetime) -> None:
         content, refused = self._read(path)
@@ -77,7 +69,7 @@ class LaboratoryService:
             replace_file(self._results / f"dna-{digest}.json", records_file(results))
         name = f"{path.stem}-{digest}{path.suffix}"
         if refused:
-            replace_file(self._quarantine / f"{name}.reason.json", json.dumps(refused, indent=1).encode() + b"\n")
+            folders.write_reason(self._quarantine, name, refused)
         # With one refused profile in it the whole file is kept where somebody will look, whatever else was in it.
         path.replace((self._quarantine if refused else self._done) / name)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source
-from adapters.national_dna_database.niem.codes import FAMILY, NAME, ROOT, VERSIONS
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
+from adapters.national_dna_database.niem.codes import FAMILY, ROOT, VERSIONS
 from adapters.national_dna_database.niem.pedigree import read_roles
 from adapters.national_dna_database.niem.read import read_records
 from adapters.national_dna_database.niem.write import write_transaction
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lxml import etree
+
+NAME: Final = "niem-dna"
 
 
 class NiemDna:
@@ -46,7 +48,8 @@ class NiemDna:
         if root is not None and _is_transaction(root, limits, issues):
             drop_binaries(root, issues)
             digest = hashlib.sha256(source.content).digest()
-            records.extend(read_records(root, _version(root, issues), digest, limits, issues))
+            origin = provenance(NAME, _version(root, issues), "", digest)
+            records.extend(read_records(root, origin, limits, issues))
             profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
             read_roles(root, profiles, issues)
         return issues.decoded(records, source.content)
@@ -78,3 +81,6 @@ def _version(root: etree._Element, issues: IssueList) -> str:
     if match[1] not in VERSIONS:
         issues.warn("NIEM_VERSION", where(root), "a release of the biometrics domain that is not known here")
     return match[1]
+
+
+ADAPTER: Final = NiemDna()

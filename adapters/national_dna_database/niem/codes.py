@@ -12,7 +12,6 @@ from typing import Final
 from adapters.values.alleles import AMELOGENIN
 from caseexchange.records.v1 import dna_pb2
 
-NAME: Final = "niem-dna"
 SYSTEM: Final = "NIEM DNACategoryCode"
 """The table of codes that a category is of."""
 TEXT_SYSTEM: Final = "NIEM DNACategoryText"

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import DecodedRecord, IssueList, Limits, provenance
-from adapters.national_dna_database.cmf.read import rejects
+from adapters.base import DecodedRecord, IssueList, Limits
 from adapters.national_dna_database.codes import CONTROL
 from adapters.national_dna_database.niem import codes as names
 from adapters.national_dna_database.xml_fields import Fields
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import children, longest, where
 from adapters.values.alleles import Y_LOCI, canonical_locus, parse_range, parse_sequenced_allele
-from caseexchange.records.v1 import dna_pb2
+from caseexchange.records.v1 import common_pb2, dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,7 @@ _PERSON: Final = ("DNAAnalysisProcessingEntity", "EntityPerson", "PersonOtherIde
 
 
 def read_records(
-    root: etree._Element, version: str, digest: bytes, limits: Limits, issues: IssueList
+    root: etree._Element, origin: common_pb2.Provenance, limits: Limits, issues: IssueList
 ) -> list[DecodedRecord]:
     """The profile of each record that can be accepted, without the roles that pedigrees tell."""
     found: list[DecodedRecord] = []
@@ -50,7 +49,7 @@ def read_records(
             message = f"a field has more than {limits.field_characters} characters"
             issues.reject_record("FIELD_TOO_LONG", where(element), message)
             continue
-        for item in _profiles(element, version, digest, issues):
+        for item in _profiles(element, origin, issues):
             if item.case_reference in seen:
                 issues.reject_record("SPECIMEN_REPEATED", item.locator, "the sample's number stands twice in the file")
                 continue
@@ -59,7 +58,7 @@ def read_records(
     return found
 
 
-def _profiles(element: etree._Element, version: str, digest: bytes, issues: IssueList) -> Iterator[DecodedRecord]:
+def _profiles(element: etree._Element, origin: common_pb2.Provenance, issues: IssueList) -> Iterator[DecodedRecord]:
     encodings = children(element, "DNAEncoding")
     typed = [encoding for encoding in encodings if children(encoding, "DNASTRData")]
     if len(typed) < len(encodings):
@@ -75,9 +74,10 @@ def _profiles(element: etree._Element, version: str, digest: bytes, issues: Issu
         own = IssueList()
         profile = _profile(Fields(element), encoding, own)
         issues.items.extend(own.items)
-        if profile is None or rejects(own):
+        if profile is None or own.refuses:
             continue
-        profile.provenance.MergeFrom(provenance(names.NAME, version, profile.barcode, digest))
+        profile.provenance.MergeFrom(origin)
+        profile.provenance.source_record_id = profile.barcode
         yield DecodedRecord(profile, profile.barcode, where(encoding))
 
 
@@ -101,8 +101,8 @@ def _profile(fields: Fields, encoding: etree._Element, issues: IssueList) -> dna
         profile.provenance.unmapped.add(path=path, value=value)
     if profile.provenance.unmapped:
         issues.info("FIELD_UNMAPPED", locator, "fields without a place in a profile are kept as unmapped")
-    if not rejects(issues):
-        issues.items.extend(issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(profile))
+    if not issues.refuses:
+        check_record(profile, locator, issues)
     return profile
 
 

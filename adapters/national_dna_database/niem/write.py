@@ -15,7 +15,7 @@ from adapters.base import Severity, populated
 from adapters.national_dna_database.niem import codes as names
 from adapters.national_dna_database.niem.elements import add, add_identification
 from adapters.national_dna_database.niem.family import write_pedigrees
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import serialise, writable
 from adapters.values.alleles import Y_LOCI, canonical_locus
 from caseexchange.records.v1 import common_pb2, dna_pb2
@@ -52,7 +52,7 @@ def write_transaction(records: Sequence[tuple[str, dna_pb2.StrProfile]], issues:
 
 def _is_carried(where: str, profile: dna_pb2.StrProfile, seen: set[str], issues: IssueList) -> bool:
     before = len(issues.items)
-    issues.items.extend(issue._replace(locator=f"{where}.{issue.locator}") for issue in validate(profile))
+    check_record(profile, where, issues)
     if profile.barcode in seen:
         issues.reject_record("SPECIMEN_REPEATED", where, "two records have the same specimen id")
     if writable(profile.barcode).strip() != profile.barcode:

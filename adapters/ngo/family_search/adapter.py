@@ -9,22 +9,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import (
-    Decoded,
-    DecodedRecord,
-    Encoded,
-    IssueList,
-    Limits,
-    Record,
-    Severity,
-    Source,
-    provenance,
-)
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed, provenance
 from adapters.ngo.comparison import lost_paths
 from adapters.ngo.family_search.columns import BY_LABEL, COLUMNS, HEADER, NUMBER, WARNINGS
 from adapters.ngo.family_search.sheet import clean, has_table, read_tables
-from adapters.records.validate import validate
-from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, is_workbook, write_sheet
+from adapters.records.validate import check_record
+from adapters.registry import is_workbook
+from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holds_any, write_sheet
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:
@@ -36,11 +27,13 @@ _VERSION: Final = "1"
 _SHEET: Final = "寻亲"
 _OWN_LABELS: Final = (NUMBER, "宝贝回家编号", "寻亲者特征描述", "失踪者特征描述")
 
+NAME: Final = "family-search-xlsx"
+
 
 class FamilySearchXlsx:
     """See the module."""
 
-    name: Final = "family-search-xlsx"
+    name: Final = NAME
     media_type: Final = MEDIA_TYPE
     suffix: Final = SUFFIX
     decodes: Final = frozenset({"CaseRecord"})
@@ -66,9 +59,7 @@ class FamilySearchXlsx:
                 issues.reject_record("RECORD_REPEATED", row.locator, "the number stands on an earlier row too")
                 continue
             seen.add(number)
-            found = [issue._replace(locator=f"{row.locator}, {issue.locator}") for issue in validate(record)]
-            issues.items.extend(found)
-            if not any(issue.severity is Severity.REJECT_RECORD for issue in found):
+            if check_record(record, row.locator, issues):
                 records.append(DecodedRecord(record, number, row.locator))
         if not records and not issues.items:
             issues.info("NO_RECORDS", "file", "the tables have headers and no rows")
@@ -77,12 +68,9 @@ class FamilySearchXlsx:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         rows: list[dict[str, str]] = []
         seen: set[str] = set()
-        for place, record in enumerate(records[: limits.records]):
-            locator = f"records[{place}]"
+        for locator, record in placed(records, limits, issues):
             if not isinstance(record, case_pb2.CaseRecord) or record.kind == case_pb2.CASE_KIND_SEEKING_PARENT:
                 issues.reject_record("KIND_NOT_CARRIED", locator, "a row is about somebody who is missing or found")
                 continue
@@ -113,7 +101,7 @@ def _record(row: TableRow, digest: bytes, issues: IssueList) -> case_pb2.CaseRec
     if not record.kind:
         record.kind = case_pb2.CASE_KIND_OTHER_SEARCH
         issues.warn("CATEGORY_NOT_STATED", row.locator, WARNINGS["CATEGORY_NOT_STATED"])
-    record.provenance.MergeFrom(provenance(FamilySearchXlsx.name, _VERSION, record.local_id, digest))
+    record.provenance.MergeFrom(provenance(NAME, _VERSION, record.local_id, digest))
     return record
 
 
@@ -150,7 +138,7 @@ def _kept(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -> dict[
     """What was kept of a row of this format. What another format left over nobody has judged: it stays behind."""
     kept: dict[str, str] = {}
     for item in record.provenance.unmapped:
-        if record.provenance.source_format == FamilySearchXlsx.name and item.path not in kept:
+        if record.provenance.source_format == NAME and item.path not in kept:
             kept[item.path] = item.value
         else:
             issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "left over of another source")
@@ -171,3 +159,6 @@ def _compare(record: case_pb2.CaseRecord, cells: Mapping[str, str], locator: str
             column.read(again, cells[column.label])
     for path in lost_paths(record, again):
         issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format has no column that holds this")
+
+
+ADAPTER: Final = FamilySearchXlsx()

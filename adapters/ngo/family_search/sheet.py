@@ -9,7 +9,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import IssueList, Limits, Severity
+from adapters.base import IssueList, Limits
 from adapters.ngo.family_search.columns import BY_LABEL, NUMBER, REGISTERED
 from adapters.syntax.spreadsheet import is_rounded, read_sheets, serial_date, text_of
 
@@ -53,7 +53,7 @@ def read_tables(content: bytes, limits: Limits, issues: IssueList) -> Iterator[T
         tables += found
         if not found:
             issues.info("SHEET_WITHOUT_TABLE", f"sheet {number}", "no row names the columns; the sheet is not read")
-    if not tables and not any(issue.severity is Severity.REJECT_FILE for issue in issues.items):
+    if not tables and not issues.refuses_file:
         issues.reject_file("HEADER_MISSING", "file", f"no sheet has a row that names its columns, {NUMBER} among them")
 
 

@@ -9,17 +9,18 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed, provenance
 from adapters.ngo.namus.read import case_of
 from adapters.ngo.namus.tree import longest
-from adapters.ngo.namus.write import NAME, written_case
-from adapters.records.validate import validate
+from adapters.ngo.namus.write import written_case
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_json import parse_json
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NAME: Final = "namus-json"
 _VERSION: Final = "1"
 _OWN_FIELDS: Final = (b'"idFormatted"', b'"subjectIdentification"')
 
@@ -58,26 +59,23 @@ class NamusJson:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         cases: list[dict[str, Any]] = []
         seen: set[str] = set()
-        for place, record in enumerate(records[: limits.records]):
-            locator = f"records[{place}]"
+        for locator, record in placed(records, limits, issues):
             if not isinstance(record, case_pb2.CaseRecord) or record.kind == case_pb2.CASE_KIND_SEEKING_PARENT:
                 issues.reject_record("KIND_NOT_CARRIED", locator, "a case is about somebody who is missing or found")
             elif not record.local_id or record.local_id in seen:
                 issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or that of another")
             else:
                 seen.add(record.local_id)
-                cases.append(written_case(record, locator, issues))
+                cases.append(written_case(record, locator, issues, own=record.provenance.source_format == NAME))
         content = json.dumps(cases, ensure_ascii=False, indent=1).encode(errors="replace") + b"\n"
         return issues.encoded(content, {})
 
 
 def _cases(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
     document = parse_json(content, limits, issues)
-    if any(issue.severity is Severity.REJECT_FILE for issue in issues.items):
+    if issues.refuses_file:
         return []
     if isinstance(document, dict):
         document = document.get("results", [document])
@@ -102,6 +100,7 @@ def _record(item: Any, locator: str, limits: Limits, issues: IssueList) -> case_
         issues.reject_record("FIELD_TOO_LONG", locator, f"a field has more than {limits.field_characters} characters")
         return None
     record = case_of(item, locator, issues)
-    found = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
-    issues.items.extend(found)
-    return None if any(issue.severity is Severity.REJECT_RECORD for issue in found) else record
+    return record if check_record(record, locator, issues) else None
+
+
+ADAPTER: Final = NamusJson()

@@ -22,13 +22,12 @@ from adapters.ngo.namus.read import (
 from adapters.ngo.namus.tree import put
 from caseexchange.records.v1 import case_pb2, common_pb2
 
-NAME: Final = "namus-json"
 _SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:-([0-9]+(?:\.[0-9]+)?))? (?:in|lb)")
 _ISO: Final = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}(T.*)?")
 _SEX_NAMES: Final = {sex: name.capitalize() for name, sex in SEXES.items()}
 
 
-def written_case(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -> dict[str, Any]:
+def written_case(record: case_pb2.CaseRecord, locator: str, issues: IssueList, *, own: bool) -> dict[str, Any]:
     """The case as an object."""
     parts = number_parts(record.local_id)
     date, place = when_and_where(record)
@@ -40,7 +39,7 @@ def written_case(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -
         "id": parts[1] if parts else None,
         "idFormatted": record.local_id,
         "caseIsResolved": {case_pb2.CASE_STATUS_CLOSED: True, case_pb2.CASE_STATUS_OPEN: False}.get(record.status),
-        "subjectIdentification": _identification(record, locator, issues),
+        "subjectIdentification": _identification(record, locator, issues, own=own),
         "subjectDescription": {
             "sex": _named(_SEX_NAMES.get(record.sex, "")),
             "primaryEthnicity": _named(record.ethnicity.value if record.ethnicity.system == ETHNICITY else ""),
@@ -59,20 +58,20 @@ def written_case(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -
             if contact.organisation or contact.relation == AGENCY
         ],
     }
-    _put_back(record, case, locator, issues)
+    _put_back(record, case, locator, issues, own=own)
     again = case_of(json.loads(json.dumps(case)), locator, IssueList())
     for path in lost_paths(record, again):
         issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format has no place that holds this")
     return case
 
 
-def _identification(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -> dict[str, Any]:
+def _identification(record: case_pb2.CaseRecord, locator: str, issues: IssueList, *, own: bool) -> dict[str, Any]:
     name = next((name for name in record.names if name.kind == common_pb2.NAME_KIND_LEGAL), common_pb2.PersonName())
     given = name.given
     if name.full and not name.given and not name.family:
         issues.warn("NAME_NOT_DIVIDED", f"{locator}.names", "the format divides names: the whole name is the first one")
         given = name.full
-    middle = _middle(record) if record.provenance.source_format == NAME else ""
+    middle = _middle(record) if own else ""
     if middle and given.endswith(middle):
         given = given.removesuffix(middle).strip()
     else:
@@ -138,9 +137,8 @@ def _date(date: common_pb2.PartialDate) -> str:
     return f"{date.year:04}" + (f"-{date.month:02}" if date.month else "") + (f"-{date.day:02}" if date.day else "")
 
 
-def _put_back(record: case_pb2.CaseRecord, case: dict[str, Any], locator: str, issues: IssueList) -> None:
+def _put_back(record: case_pb2.CaseRecord, case: dict[str, Any], locator: str, issues: IssueList, *, own: bool) -> None:
     """What was kept of a case of this format. What another format left over nobody has judged: it stays behind."""
-    own = record.provenance.source_format == NAME
     for item in record.provenance.unmapped:
         told = item.path == "/subjectIdentification/middleName" and case["subjectIdentification"]["middleName"]
         if not (own and (told or put(case, item.path, item.value))):

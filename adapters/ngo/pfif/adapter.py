@@ -10,11 +10,11 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
-from adapters.ngo.pfif.fields import NAME, NAMESPACE_STEM, NOTE, PERSON, RECORD_ID, RENAMED, VERSIONS, plain_other
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed, provenance
+from adapters.ngo.pfif.fields import NAMESPACE_STEM, NOTE, PERSON, RECORD_ID, RENAMED, VERSIONS, plain_other
 from adapters.ngo.pfif.read import case_of, has_expired, tip_of, withdrawal_of
 from adapters.ngo.pfif.write import write_file
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import child_text, local_name, longest, namespace, parse_xml, text_of, where
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lxml import etree
 
     from caseexchange.records.v1 import case_pb2
+
+NAME: Final = "pfif"
 
 
 class Pfif:
@@ -58,10 +60,8 @@ class Pfif:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``."""
         issues = IssueList()
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         attachments: dict[str, bytes] = {}
-        content = write_file(records[: limits.records], attachments, issues)
+        content = write_file(placed(records, limits, issues), attachments, issues)
         return issues.encoded(content, attachments)
 
 
@@ -144,10 +144,7 @@ class _Reader:
         else:
             record = case_of(fields, locator, issues)
         record.provenance.MergeFrom(provenance(NAME, self._version, record_id, self._digest))
-        found = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
-        issues.items.extend(found)
-        rejected = any(issue.severity is Severity.REJECT_RECORD for issue in found)
-        return None if rejected else DecodedRecord(record, person_id, locator)
+        return DecodedRecord(record, person_id, locator) if check_record(record, locator, issues) else None
 
     def _refusal(self, item: _Element, record_id: str, person_id: str, seen: set[str]) -> tuple[str, str] | None:
         """Code and message of why an element cannot be a record, if so."""
@@ -193,3 +190,6 @@ def _fields(element: etree._Element, known: tuple[str, ...], issues: IssueList) 
         elif text:
             fields[key] = text
     return fields
+
+
+ADAPTER: Final = Pfif()

@@ -22,20 +22,20 @@ from adapters.base import (
     IssueList,
     Limits,
     Record,
-    Severity,
     Source,
     not_written,
     provenance,
 )
-from adapters.ngo.pfif.fields import CSV_NAME, NOTE, PERSON, RECORD_ID, RENAMED, STATUSES, plain_other
+from adapters.ngo.pfif.fields import NOTE, PERSON, RECORD_ID, RENAMED, STATUSES, plain_other
 from adapters.ngo.pfif.read import case_of, has_expired, tip_of, withdrawal_of
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from caseexchange.records.v1 import case_pb2
 
+NAME: Final = "pfif-csv"
 _VERSION: Final = "1.4"
 _PERSON_ID: Final = "person_record_id"
 _NOTE_ID: Final = "note_record_id"
@@ -50,7 +50,7 @@ MAX_ROW: Final = 1 << 20
 class PfifCsv:
     """See the module."""
 
-    name: Final = CSV_NAME
+    name: Final = NAME
     media_type: Final = "text/csv"
     suffix: Final = ".csv"
     decodes: Final = frozenset({"CaseRecord", "Tip", "Correction"})
@@ -240,8 +240,9 @@ class _Reader:
     ) -> DecodedRecord | None:
         if not RECORD_ID.fullmatch(record_id):
             self._issues.warn("RECORD_ID_FORM", row.locator, "a record id is a domain, a slash and a name")
-        record.provenance.MergeFrom(provenance(CSV_NAME, _VERSION, record_id, self._digest))
-        found = [issue._replace(locator=f"{row.locator}, {issue.locator}") for issue in validate(record)]
-        self._issues.items.extend(found)
-        rejected = any(issue.severity is Severity.REJECT_RECORD for issue in found)
-        return None if rejected else DecodedRecord(record, person_id, row.locator)
+        record.provenance.MergeFrom(provenance(NAME, _VERSION, record_id, self._digest))
+        usable = check_record(record, row.locator, self._issues)
+        return DecodedRecord(record, person_id, row.locator) if usable else None
+
+
+ADAPTER: Final = PfifCsv()

@@ -10,8 +10,8 @@ from typing import Final
 NAMESPACE_STEM: Final = "http://zesty.ca/pfif/"
 VERSIONS: Final = ("1.1", "1.2", "1.3", "1.4")
 WRITTEN: Final = "1.4"
-NAME: Final = "pfif"
-CSV_NAME: Final = "pfif-csv"
+OWN_FORMATS: Final = frozenset({"pfif", "pfif-csv"})
+"""What was kept of a record of these formats may be written again."""
 RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 UNNAMED: Final = "未公开 (not public)"
 """What is written where 1.3 and 1.4 demand a full name and the record holds none; read as no name."""

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.base import populated
 from adapters.ngo.pfif.fields import (
-    CSV_NAME,
     HOME,
     ISO_DIVISION,
-    NAME,
     NOTE,
+    OWN_FORMATS,
     PERSON,
     STATUSES,
     UNMAPPED_PERSON,
@@ -113,7 +112,7 @@ def kept_fields(source: common_pb2.Provenance, names: Sequence[str], locator: st
         )
         if strange:
             not_carried(issues, f"{locator}, {item.path}", "not what the format has in this field")
-        elif source.source_format in {NAME, CSV_NAME} and own and item.path not in fields:
+        elif source.source_format in OWN_FORMATS and own and item.path not in fields:
             fields[item.path] = item.value
         else:
             not_carried(issues, f"{locator}.provenance.unmapped", "what was left over of another source stays behind")

@@ -12,7 +12,7 @@ from adapters.syntax.hardened_xml import add, new_root, serialise, writable
 from caseexchange.records.v1 import case_pb2, notice_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from google.protobuf.timestamp_pb2 import Timestamp
     from lxml import etree
@@ -56,11 +56,10 @@ _PUBLISHED: Final = frozenset({notice_pb2.NOTICE_ACTION_PUBLISH, notice_pb2.NOTI
 _WITHDRAWN: Final = frozenset({case_pb2.CORRECTION_KIND_WITHDRAW, case_pb2.CORRECTION_KIND_ERASE})
 
 
-def write_file(records: Sequence[Record], attachments: dict[str, bytes], issues: IssueList) -> bytes:
-    """Write records into one document; pictures go into ``attachments`` and are named in it."""
+def write_file(records: Iterable[tuple[str, Record]], attachments: dict[str, bytes], issues: IssueList) -> bytes:
+    """Write records, each with its place, into one document; pictures go into ``attachments`` and are named in it."""
     out = _Writer(attachments, issues)
-    for place, record in enumerate(records):
-        locator = f"records[{place}]"
+    for locator, record in records:
         match record:
             case case_pb2.CaseRecord():
                 out.person(case_fields(record, locator, attachments, issues), locator)

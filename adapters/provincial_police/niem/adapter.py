@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, placed
 from adapters.provincial_police.niem.json_syntax import read_json, write_json
 from adapters.provincial_police.niem.read import DocumentReader
 from adapters.provincial_police.niem.tree import Document, Node, new_message
@@ -96,12 +96,9 @@ def _decode(
 
 def _encode(write: Callable[[Node], bytes], records: Sequence[Record], limits: Limits) -> Encoded:
     issues = IssueList()
-    if len(records) > limits.records:
-        issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
     root = new_message()
     seen: set[str] = set()
-    for place, record in enumerate(records[: limits.records]):
-        locator = f"records[{place}]"
+    for locator, record in placed(records, limits, issues):
         if not isinstance(record, case_pb2.CaseRecord):
             issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no record of this kind")
         elif not record.local_id or record.local_id in seen:
@@ -110,3 +107,7 @@ def _encode(write: Callable[[Node], bytes], records: Sequence[Record], limits: L
             seen.add(record.local_id)
             write_case(root, record, _NAMES, locator, issues)
     return issues.encoded(write(root), {})
+
+
+NIEM_MISSING_PERSON: Final = NiemMissingPerson()
+NIEM_JSON: Final = NiemJson()

@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from adapters.base import DecodedRecord, Severity, provenance
+from adapters.base import DecodedRecord, provenance
 from adapters.provincial_police.niem.case import case_of
 from adapters.provincial_police.niem.contact import contact_of
 from adapters.provincial_police.niem.names import ALERT, BASE64, MISSING_PERSON, STATUS_OF, SUSPECTS
 from adapters.provincial_police.niem.person import PersonView
 from adapters.provincial_police.niem.tree import Budget, Node
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,10 +130,7 @@ class DocumentReader:
         roles = ((f"{found.node.name}/@role", Node("", "@role", role)) for role in sorted(view.other_roles()))
         self._keep(record, roles, locator, issues)
         record.provenance.MergeFrom(provenance(self._name, self._version, record.local_id, self._digest))
-        checked = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(record)]
-        issues.items.extend(checked)
-        rejected = any(issue.severity is Severity.REJECT_RECORD for issue in checked)
-        return None if rejected else DecodedRecord(record, record.local_id, locator)
+        return DecodedRecord(record, record.local_id, locator) if check_record(record, locator, issues) else None
 
     def _refusal(self, view: PersonView) -> tuple[str, str] | None:
         if view.other_roles() & SUSPECTS:

@@ -41,11 +41,13 @@ _ENCODINGS: Final = {
     "NUL_BYTE": "a text has no NUL",
 }
 
+NAME: Final = "provincial-police-csv"
+
 
 class PoliceCsv:
     """See the module; ``StreamingAdapter`` and ``MappableAdapter``."""
 
-    name: Final = "provincial-police-csv"
+    name: Final = NAME
     media_type: Final = "text/csv"
     suffix: Final = ".csv"
     decodes: Final = frozenset({"CaseRecord", "SampleRequest"})
@@ -178,3 +180,6 @@ def _read(
             yield reader.read(cells, f"row {number}")
     if not count:
         issues.info("NO_RECORDS", "file", "the file has a header and no rows")
+
+
+ADAPTER: Final = PoliceCsv()

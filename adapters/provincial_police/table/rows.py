@@ -23,7 +23,7 @@ from adapters.provincial_police.table.columns import (
 from adapters.provincial_police.table.dates import read_date
 from adapters.provincial_police.table.resident_id import ROUNDED, is_float, resident_id_doubts
 from adapters.provincial_police.table.text import cleaned, code_text, narrow, parts_of, unguard_formula
-from adapters.records.validate import MAX_PHOTO_BYTES, MAX_PHOTOS, validate
+from adapters.records.validate import MAX_PHOTO_BYTES, MAX_PHOTOS, check_record
 from adapters.values.pictures import media_type_of, photo_name
 from caseexchange.records.v1 import case_pb2, dna_pb2
 
@@ -180,9 +180,7 @@ class RowReader:
             self._add_photos(record, outside[PHOTO], locator)
         record.provenance.MergeFrom(self._table.source)
         record.provenance.source_record_id = number
-        found = validate(record)
-        if found:
-            self._issues.items += [issue._replace(locator=f"{locator}, {issue.locator}") for issue in found]
+        if not check_record(record, locator, self._issues):
             return []
         records = [DecodedRecord(record, number, locator)]
         if barcode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.base import IssueList, Limits, Record, populated
+from adapters.base import IssueList, Limits, Record, placed, populated
 from adapters.provincial_police.table.codes import ROLE_OF
 from adapters.provincial_police.table.columns import (
     BARCODE,
@@ -47,12 +47,9 @@ class TableWriter:
     def add(self, records: Sequence[Record], limits: Limits) -> None:
         """Take in records, up to the limit."""
         issues = self._issues
-        if len(records) > limits.records:
-            issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
         sampled = {item.provenance.source_record_id for item in records if isinstance(item, dna_pb2.SampleRequest)}
         seen: set[str] = set()
-        for place, record in enumerate(records[: limits.records]):
-            locator = f"records[{place}]"
+        for locator, record in placed(records, limits, issues):
             if isinstance(record, case_pb2.CaseRecord) and (not record.local_id or record.local_id in seen):
                 issues.reject_record(
                     "RECORD_REPEATED", locator, "the case has no number, or that of another in the file"

@@ -27,7 +27,8 @@ from adapters.provincial_police.table.header import (
 from adapters.provincial_police.table.mapping import STANDARD, ColumnMapping, parse_mapping
 from adapters.provincial_police.table.rows import RowReader, Table, source_of
 from adapters.provincial_police.table.write import TableWriter
-from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, is_rounded, is_workbook, read_sheets, text_of, write_sheet
+from adapters.registry import is_workbook
+from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, is_rounded, read_sheets, text_of, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
 _TITLE: Final = "失踪人员"
 _PICTURES: Final = "xl/media/"
 
+NAME: Final = "provincial-police-xlsx"
+
 
 class PoliceXlsx:
     """See the module; ``MappableAdapter``."""
 
-    name: Final = "provincial-police-xlsx"
+    name: Final = NAME
     media_type: Final = MEDIA_TYPE
     suffix: Final = SUFFIX
     decodes: Final = frozenset({"CaseRecord", "SampleRequest"})
@@ -132,3 +135,6 @@ def _tell_sheets(failed: Sequence[tuple[int, str]], sheets: int, issues: IssueLi
 def _has_pictures(content: bytes) -> bool:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return any(name.startswith(_PICTURES) for name in archive.namelist())
+
+
+ADAPTER: Final = PoliceXlsx()

@@ -11,7 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Severity, Source, provenance
+from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
 from adapters.public_notice.cap.read import notice_of, refusal
 from adapters.public_notice.cap.write import (
     MEDIA_TYPE,
@@ -28,7 +28,7 @@ from adapters.public_notice.history import moment
 from adapters.public_notice.picture import MEDIA_TYPE as PICTURE
 from adapters.public_notice.picture import clean_picture
 from adapters.records.publicity import for_the_public
-from adapters.records.validate import validate
+from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import local_name, longest, namespace, parse_xml, where
 from adapters.values.pictures import photo_name
 from caseexchange.records.v1 import notice_pb2
@@ -42,11 +42,13 @@ _STEM: Final = "urn:oasis:names:tc:emergency:cap:"
 _VERSIONS: Final = ("1.1", "1.2")
 _ACTIONS: Final = frozenset(notice_pb2.NoticeAction.values()) - {notice_pb2.NOTICE_ACTION_UNSPECIFIED}
 
+NAME: Final = "cap"
+
 
 class Cap:
     """See the module."""
 
-    name: Final = "cap"
+    name: Final = NAME
     media_type: Final = MEDIA_TYPE
     suffix: Final = ".cap.xml"
     decodes: Final = frozenset({"PublicNotice"})
@@ -106,15 +108,12 @@ def _read(
         return None
     notice, identifier = notice_of(root, source.attachments, issues)
     digest = hashlib.sha256(source.content).digest()
-    notice.provenance.MergeFrom(provenance(Cap.name, version, identifier, digest))
-    found = [issue._replace(locator=f"{locator}, {issue.locator}") for issue in validate(notice)]
-    issues.items.extend(found)
+    notice.provenance.MergeFrom(provenance(NAME, version, identifier, digest))
+    usable = check_record(notice, locator, issues)
     code = must_not_be_public(notice)
     if code is not None:
         issues.reject_record(code, locator, "the alert's words hold what may not be published")
-    if code is not None or any(issue.severity is Severity.REJECT_RECORD for issue in found):
-        return None
-    return DecodedRecord(notice, notice.notice_id, locator)
+    return DecodedRecord(notice, notice.notice_id, locator) if usable and code is None else None
 
 
 def _message(
@@ -175,3 +174,6 @@ def _resources(
         attachments[name] = picture.content
         found.append(Resource(name, PICTURE, picture.content))
     return tuple(found)
+
+
+ADAPTER: Final = Cap()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import SetupInvalid
-from broker.trust.files import PUBLIC_FILE, sync_folder
+from broker.files import PUBLIC_FILE, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

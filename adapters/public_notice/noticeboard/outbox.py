@@ -6,26 +6,22 @@ or not at all, and acknowledges only then. What cannot be read is an issue, and 
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from adapters import folders
 from adapters.base import IssueList, Limits, Source, kind_of
 from adapters.public_notice.history import Filed
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import SetupInvalid
-from broker.trust.files import read_file
+from broker.files import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.base import Issue, Record
+    from adapters.folders import DeliveredFile
 
 _KINDS: Final = ("PublicNotice", "Correction", "Closure")
-_ID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_NAME: Final = re.compile(rf"({'|'.join(_KINDS)})-({_ID})(\.[A-Za-z0-9.]+)")
-_ABOUT: Final = ".about.json"
-_MAX_ABOUT: Final = 1 << 20
 
 
 class Outbox(NamedTuple):
@@ -46,20 +42,19 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
     issues = IssueList()
     filed: list[Filed] = []
     doubtful: set[str] = set()
-    for path in sorted(folder.iterdir()):
-        match = _NAME.fullmatch(path.name)
-        if match is None or match[3] == _ABOUT:
+    for file in folders.delivered(folder):
+        if file.kind not in _KINDS:
             continue
-        routing = _routing(folder / f"{match[1]}-{match[2]}{_ABOUT}", match[2], issues)
-        found = _read(path, match[1], limits, issues) if match[3] == RECORD_JSON.suffix else None
-        if match[3] != RECORD_JSON.suffix:
-            issues.reject_file("FORMAT_NOT_READ", match[2], "the gateway's outbox_format is not record-json")
+        routing = _routing(folder, file, issues)
+        found = _read(file, limits, issues) if file.suffix == RECORD_JSON.suffix else None
+        if file.suffix != RECORD_JSON.suffix:
+            issues.reject_file("FORMAT_NOT_READ", file.record_id, "the gateway's outbox_format is not record-json")
         if found is None:
             doubtful |= {routing.case_id} - {""}
         else:
-            filed.append(Filed(found, match[2], *routing))
-    if not filed and not issues.items and not any(folder.glob(f"*{_ABOUT}")):
-        message = f"{folder} is no gateway's outbox: there is no file *{_ABOUT} in it"
+            filed.append(Filed(found, file.record_id, *routing))
+    if not filed and not issues.items and not folders.is_outbox(folder):
+        message = f"{folder} is no gateway's outbox: there is no file *.about.json in it"
         raise SetupInvalid(message)
     return Outbox(tuple(filed), frozenset(doubtful), tuple(issues.items))
 
@@ -71,30 +66,27 @@ class _Routing(NamedTuple):
     accepted_at_ms: int
 
 
-def _read(path: Path, kind: str, limits: Limits, issues: IssueList) -> Record | None:
-    record_id = path.name.removeprefix(f"{kind}-").removesuffix(RECORD_JSON.suffix)
+def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | None:
     try:
-        content = read_file(path, limits.bytes)
+        content = read_file(file.path, limits.bytes)
     except OSError:
-        issues.reject_file("FILE_UNREADABLE", record_id, "the file cannot be read, or is too large")
+        issues.reject_file("FILE_UNREADABLE", file.record_id, "the file cannot be read, or is too large")
         return None
     decoded = RECORD_JSON.decode(Source(content), limits)
-    issues.items.extend(issue._replace(locator=f"{record_id}, {issue.locator}") for issue in decoded.issues)
+    issues.add_within(file.record_id, decoded.issues)
     records = [item.record for item in decoded.records]
-    if len(records) != 1 or kind_of(records[0]) != kind:
-        issues.reject_file("FILE_UNREADABLE", record_id, f"the file does not hold one {kind}")
+    if len(records) != 1 or kind_of(records[0]) != file.kind:
+        issues.reject_file("FILE_UNREADABLE", file.record_id, f"the file does not hold one {file.kind}")
         return None
     return records[0]
 
 
-def _routing(path: Path, record_id: str, issues: IssueList) -> _Routing:
+def _routing(folder: Path, file: DeliveredFile, issues: IssueList) -> _Routing:
     """Without them a record still counts; only what names its case cannot reach it."""
-    facts: Any = None
-    try:
-        facts = json.loads(read_file(path, _MAX_ABOUT))
-    except (OSError, ValueError, RecursionError):
-        issues.warn("ROUTING_UNKNOWN", record_id, "the file beside it that names its case is missing or broken")
-    known = facts if isinstance(facts, dict) else {}
+    facts = folders.read_about(folder, file.kind, file.record_id)
+    if facts is None:
+        issues.warn("ROUTING_UNKNOWN", file.record_id, "the file beside it that names its case is missing or broken")
+    known = facts or {}
     names = ("case_id", "publisher", "in_reply_to")
     case_id, publisher, in_reply_to = (value if isinstance(value := known.get(name), str) else "" for name in names)
     accepted = known.get("accepted_at_ms")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from adapters.base import DecodedRecord, Issue, Limits, Severity, Source
-from adapters.national_dna_database import ADAPTER as CMF
-from adapters.ngo import ADAPTER as PFIF
-from adapters.provincial_police import ADAPTER as POLICE
-from adapters.public_notice import ADAPTER as CAP
+from adapters.national_dna_database.cmf.adapter import ADAPTER as CMF
+from adapters.ngo.pfif.adapter import ADAPTER as PFIF
+from adapters.provincial_police.table.csv_adapter import ADAPTER as POLICE
+from adapters.public_notice.cap.adapter import ADAPTER as CAP
 from adapters.reading import MAX_ISSUES, Attachments, IssueLog, SourceFile, is_file_name, open_source
 from broker.core.errors import InputRefused
 

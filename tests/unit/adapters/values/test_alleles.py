@@ -15,8 +15,6 @@ from adapters.values.alleles import (
     canonical_locus,
     is_canonical,
     parse_allele,
-    parse_pruem_allele,
-    parse_pruem_locus,
     parse_range,
     parse_sequenced_allele,
 )
@@ -104,24 +102,9 @@ def test_not_everything_with_an_x_is_an_unknown_variant(text: str) -> None:
     assert parse_allele("FGA", text) is None
 
 
-@pytest.mark.parametrize("text", ["*", "0", "1", "99", "o", "F", "r", "na", "NR", "un"])
-def test_spellings_of_the_wild_card_are_one_in_a_pruem_message_and_nowhere_else(text: str) -> None:
-    assert parse_pruem_allele("TH01", text) == ("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
-    if text != "*":
-        assert parse_allele("TH01", text) == ((text, EQUAL) if text in {"1", "99"} else None)
-
-
-def test_a_pruem_message_has_every_other_allele_too() -> None:
-    assert parse_pruem_allele("TH01", "9.3") == ("9.3", EQUAL)
-    assert parse_pruem_allele("TH01", "nothing") is None
-
-
-def test_three_alleles_of_a_pruem_message_are_the_first_and_any_other() -> None:
-    wild = ("", dna_pb2.ALLELE_OPERATOR_WILDCARD)
-    assert parse_pruem_locus("TPOX", ["8", "9", "11"]) == [("8", EQUAL), wild]
-    assert parse_pruem_locus("TPOX", ["8", "na"]) == [("8", EQUAL), wild]
-    assert parse_pruem_locus("TPOX", ["8"]) == [("8", EQUAL)]
-    assert parse_pruem_locus("TPOX", ["8", "nine"]) is None
+@pytest.mark.parametrize("text", ["0", "o", "F", "r", "na", "NR", "un"])
+def test_another_systems_wild_cards_are_no_alleles(text: str) -> None:
+    assert parse_allele("TH01", text) is None
 
 
 def test_a_range_has_two_numbers_in_order() -> None:

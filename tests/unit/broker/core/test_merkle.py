@@ -161,7 +161,7 @@ def test_every_consistency_proof_is_the_naive_one_and_verifies() -> None:
 
 def test_a_tree_can_be_resumed_from_its_frontier_at_any_size() -> None:
     for size in SIZES:
-        frontier = [TREE.nodes[at] for at in CompactRange.frontier_coordinates(size)]
+        frontier = [TREE.nodes[at] for at in range_coordinates(0, size)]
         tree = CompactRange(size, frontier)
         assert (tree.size, list(tree.nodes), tree.root()) == (size, frontier, TREE.roots[size])
         for leaf in HASHES[size:]:
@@ -358,8 +358,6 @@ def test_proofs_of_what_is_not_there_are_refused() -> None:
     for begin, end in ((-1, 5), (6, 5)):
         with pytest.raises(PositionUnknown):
             range_coordinates(begin, end)
-    with pytest.raises(PositionUnknown):
-        CompactRange.frontier_coordinates(-1)
 
 
 def test_a_proof_reads_only_a_logarithmic_number_of_nodes() -> None:

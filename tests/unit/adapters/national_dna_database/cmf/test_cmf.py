@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Encoded, Limits, Severity, Source
-from adapters.national_dna_database import ADAPTER
+from adapters.national_dna_database.cmf.adapter import ADAPTER
 from adapters.national_dna_database.codes import CATEGORIES, KITS, ROLE_OF_CATEGORY, cmf_locus
 from adapters.national_dna_database.laboratory.kinship.typings import ProfileUnusable, read_profile
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2

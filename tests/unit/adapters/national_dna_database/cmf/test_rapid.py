@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters.base import Decoded, Limits, Severity, Source
-from adapters.national_dna_database import ADAPTER
+from adapters.national_dna_database.cmf.adapter import ADAPTER
 from caseexchange.records.v1 import dna_pb2
 
 SAMPLE = Path(__file__).parents[5] / "adapters" / "national_dna_database" / "samples" / "rapid-import.xml"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.base import DecodedRecord, Limits, Severity, Source, StreamingAdapter, collect
-from adapters.national_dna_database import ADAPTER
+from adapters.national_dna_database.cmf.adapter import ADAPTER
 from tests.unit.adapters.national_dna_database.cmf.test_cmf import file, locus, specimen
 
 if TYPE_CHECKING:

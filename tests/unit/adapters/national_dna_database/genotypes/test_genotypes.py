@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
-from adapters.national_dna_database import DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV
+from adapters.national_dna_database.genotypes.adapter import DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV
 from adapters.national_dna_database.genotypes.layout import MAX_COLUMNS, Family, Layout, find_layout
 from adapters.national_dna_database.genotypes.read import MAX_ISSUES
 from adapters.national_dna_database.rows import MAX_LINE

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.base import Encoded, Limits, Severity, Source
-from adapters.national_dna_database import ADAPTER, DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV
+from adapters.national_dna_database.cmf.adapter import ADAPTER
+from adapters.national_dna_database.genotypes.adapter import DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
-from adapters.national_dna_database import INTERPOL_REPLY, NIST_TYPE18
+from adapters.national_dna_database.itl.interpol import ADAPTER as INTERPOL_REPLY
+from adapters.national_dna_database.itl.type18 import ADAPTER as NIST_TYPE18
 from adapters.records.validate import validate
 from caseexchange.records.v1 import dna_pb2
 

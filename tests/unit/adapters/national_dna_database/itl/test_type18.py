@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
-from adapters.national_dna_database import ADAPTER, DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV, NIEM_DNA, NIST_TYPE18
+from adapters.national_dna_database.cmf.adapter import ADAPTER
+from adapters.national_dna_database.genotypes.adapter import DATABASE_CSV, GENEMAPPER, GENOTYPE_CSV
+from adapters.national_dna_database.itl.type18 import ADAPTER as NIST_TYPE18
 from adapters.national_dna_database.laboratory.kinship.typings import ProfileUnusable, read_profile
+from adapters.national_dna_database.niem.adapter import ADAPTER as NIEM_DNA
 from adapters.records.validate import validate
 from caseexchange.records.v1 import dna_pb2
 

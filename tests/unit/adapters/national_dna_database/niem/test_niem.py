@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from adapters.base import Decoded, Encoded, Limits, Source
-from adapters.national_dna_database import ADAPTER, NIEM_DNA
+from adapters.national_dna_database.cmf.adapter import ADAPTER
 from adapters.national_dna_database.laboratory.kinship.typings import ProfileUnusable, Typing, Unused, read_profile
+from adapters.national_dna_database.niem.adapter import ADAPTER as NIEM_DNA
 from adapters.national_dna_database.niem.codes import (
     BIOMETRICS,
     CATEGORIES,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from adapters.base import Decoded, Encoded, Limits, Record, Severity, Source
-from adapters.ngo import FAMILY_SEARCH_XLSX as ADAPTER
+from adapters.ngo.family_search.adapter import ADAPTER
 from adapters.ngo.family_search.columns import BY_LABEL, COLUMNS, HEADER, WARNINGS
 from adapters.ngo.family_search.sheet import clean
 from adapters.syntax.spreadsheet import write_sheet

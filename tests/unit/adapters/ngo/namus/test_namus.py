@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Encoded, Limits, Record, Severity, Source
-from adapters.ngo import NAMUS_JSON as ADAPTER
+from adapters.ngo.namus.adapter import ADAPTER
 from adapters.ngo.namus.tree import put
 from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
 

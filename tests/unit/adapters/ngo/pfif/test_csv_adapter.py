@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source, kind_of
-from adapters.ngo import ADAPTER as PFIF
-from adapters.ngo import PFIF_CSV as ADAPTER
+from adapters.ngo.pfif.adapter import ADAPTER as PFIF
+from adapters.ngo.pfif.csv_adapter import ADAPTER
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 SAMPLE = Path(__file__).parents[5] / "adapters" / "ngo" / "samples" / "persons.csv"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Encoded, Limits, Record, Severity, Source
-from adapters.ngo import ADAPTER
+from adapters.ngo.pfif.adapter import ADAPTER
 from adapters.records.sections import split
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 

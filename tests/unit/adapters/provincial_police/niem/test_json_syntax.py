@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
-from adapters.provincial_police import NIEM_JSON, NIEM_MISSING_PERSON
+from adapters.provincial_police.niem.adapter import NIEM_JSON, NIEM_MISSING_PERSON
 from adapters.provincial_police.niem.values import read_date
 from adapters.values.measures import parse_height, parse_weight
 from caseexchange.records.v1 import case_pb2, common_pb2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.base import Adapter, Limits, Record, Severity, Source
-from adapters.provincial_police import NIEM_JSON, NIEM_MISSING_PERSON
+from adapters.provincial_police.niem.adapter import NIEM_JSON, NIEM_MISSING_PERSON
 from adapters.provincial_police.niem.names import namespace_of
 from adapters.records.sections import split
 from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
-from adapters.provincial_police import ADAPTER
+from adapters.provincial_police.table.csv_adapter import ADAPTER
 from adapters.records.validate import MAX_PHOTOS
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2
 

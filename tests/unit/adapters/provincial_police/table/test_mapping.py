@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from adapters.base import Decoded, Limits, Source
-from adapters.provincial_police import ADAPTER, XLSX
+from adapters.provincial_police.table.csv_adapter import ADAPTER
 from adapters.provincial_police.table.mapping import parse_mapping
 from adapters.provincial_police.table.toml_lines import entries, fault_of
+from adapters.provincial_police.table.xlsx_adapter import ADAPTER as XLSX
 from adapters.syntax.spreadsheet import write_sheet
 from broker.core.errors import MappingInvalid
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2

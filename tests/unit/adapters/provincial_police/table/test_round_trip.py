@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.base import Adapter, DecodedRecord, Limits, Severity, Source
-from adapters.provincial_police import ADAPTER, XLSX
 from adapters.provincial_police.table.codes import ETHNIC_GROUPS
 from adapters.provincial_police.table.columns import BY_NAME, COLUMNS, OUTSIDE_OF_CASE
+from adapters.provincial_police.table.csv_adapter import ADAPTER
 from adapters.provincial_police.table.dates import read_date
+from adapters.provincial_police.table.xlsx_adapter import ADAPTER as XLSX
 from adapters.records.sections import split
 from caseexchange.records.v1 import case_pb2, common_pb2
 from tests.support.police import only_case, table

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from adapters.base import DecodedRecord, Issue, Limits, MappableAdapter, Severity, Source, StreamingAdapter
-from adapters.provincial_police import ADAPTER, XLSX
-from adapters.provincial_police.table.csv_adapter import MAX_ROW
+from adapters.provincial_police.table.csv_adapter import ADAPTER, MAX_ROW
+from adapters.provincial_police.table.xlsx_adapter import ADAPTER as XLSX
 from tests.support.police import police_csv, table
 
 ROOT = Path(__file__).parents[5]
@@ -20,7 +20,7 @@ import sys, tracemalloc
 from pathlib import Path
 from adapters.base import DecodedRecord, Limits
 from adapters.contract.measured import figure
-from adapters.provincial_police import ADAPTER
+from adapters.provincial_police.table.csv_adapter import ADAPTER
 def peak(path):
     with open(path, "rb") as file:
         records = 0

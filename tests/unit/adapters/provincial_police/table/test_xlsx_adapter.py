@@ -12,7 +12,7 @@ import pytest
 from openpyxl import Workbook
 
 from adapters.base import Limits, Severity, Source
-from adapters.provincial_police import XLSX
+from adapters.provincial_police.table.xlsx_adapter import ADAPTER as XLSX
 from adapters.syntax.spreadsheet import write_sheet
 from caseexchange.records.v1 import case_pb2
 from tests.support.police import issue_codes

@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from adapters.base import Decoded, Encoded, Limits, Record, Source
-from adapters.public_notice import ADAPTER
+from adapters.public_notice.cap.adapter import ADAPTER
 from adapters.public_notice.cap.write import NAMESPACE
 from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
 from tests.support.notices import drawing, notice, photo

@@ -178,7 +178,7 @@ class SignerNotPrincipal(SignatureRefused):
 
 
 class SignerCertificateInvalid(SignatureRefused):
-    """The signing certificate does not chain to the signing authority, or is not valid at this time."""
+    """The signing certificate does not chain to the signing authority, is not valid at this time, or was retired before it."""
 
     reason = "SIGNER_CERTIFICATE_INVALID"
     remedy = "Renew the signing certificate: case-exchange certs renew."
@@ -398,6 +398,16 @@ class DirectoryInvalid(SetupInvalid):
     reason = "DIRECTORY_INVALID"
     security_event = True
     remedy = "Fetch the directory from governance again; never accept one that the pinned key did not sign."
+
+
+class CertificatesUnlisted(SetupInvalid):
+    """A directory to be signed would let go of signing certificates that the version before it lists."""
+
+    reason = "CERTIFICATES_UNLISTED"
+    remedy = (
+        "Name the version before with --previous: its certificates are then kept as retired. To let go of an agency's "
+        "certificates, or of one, for ever: --drop AGENCY or --drop SHA256."
+    )
 
 
 class RevocationListInvalid(SetupInvalid):

@@ -230,10 +230,12 @@ RESERVED = [
 @pytest.mark.parametrize("path", RESERVED)
 def test_a_reserved_key_is_refused_by_its_name_when_it_is_filled(pki: SamplePki, path: str) -> None:
     name = path.removeprefix("agencies/").replace("/", ".")
-    for value in ([], {}, "", None):
+    nothing: tuple[Any, ...] = ([], {}, "", None)
+    something: tuple[Any, ...] = ([0], {"*": "ministry"}, "x", 0, False)
+    for value in nothing:
         opened = open_directory(json.dumps(seal(pki, changed(pki, path, value))).encode(), pki.governance_public_key)
         assert opened == replace(pki.directory, document=opened.document)
-    for value in ([0], {"*": "ministry"}, "x", 0, False):
+    for value in something:
         assert f"does not apply {name}" in refused(pki, seal(pki, changed(pki, path, value)))
 
 

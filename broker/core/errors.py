@@ -178,7 +178,7 @@ class SignerNotPrincipal(SignatureRefused):
 
 
 class SignerCertificateInvalid(SignatureRefused):
-    """The signing certificate does not chain to the signing authority, is not valid at this time, or retired before it."""
+    """The signing certificate does not chain to the signing authority, or is not valid at this time or any more."""
 
     reason = "SIGNER_CERTIFICATE_INVALID"
     remedy = "Renew the signing certificate: case-exchange certs renew."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.base import MappableAdapter
 from broker.core.errors import MappingInvalid, SetupInvalid
+from broker.extras import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,9 +30,11 @@ def adapter(name: str) -> Adapter:
 
     Raises:
         SetupInvalid: none is installed under it.
+        ExtraMissing: a library that it needs is not installed.
     """
     for point in entry_points(group=GROUP, name=name):
-        found: Adapter = point.load()
+        with needed():
+            found: Adapter = point.load()
         return found
     message = f"there is no adapter {name}; installed are {', '.join(adapter_names())}"
     raise SetupInvalid(message)

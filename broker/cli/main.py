@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from broker.core.errors import CaseExchangeError, Internal, SetupInvalid
+from broker.extras import needed
 
 GROUP = "case_exchange.commands"
 REFUSED = 1
@@ -29,7 +30,8 @@ class AssembledGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name, or None."""
         for point in entry_points(group=GROUP, name=cmd_name):
-            command = point.load()
+            with needed():
+                command = point.load()
             if isinstance(command, click.Command):
                 return command
         return super().get_command(ctx, cmd_name)

@@ -371,6 +371,13 @@ class ConfigInvalid(SetupInvalid):
     remedy = "Correct the named key; docs/configuration.md lists every key with its unit and default."
 
 
+class ExtraMissing(SetupInvalid):
+    """A library is not installed that this needs. Each role's libraries are an extra of the package."""
+
+    reason = "EXTRA_MISSING"
+    remedy = "Install the extra that the message names, for example: pip install 'case-exchange[gateway]'."
+
+
 class MappingInvalid(SetupInvalid):
     """A mapping file of an agency's own columns cannot be used. The message names every fault with its line."""
 

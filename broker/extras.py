@@ -1,0 +1,43 @@
+"""What to install where a part is missing: each role's libraries are an extra of the package (pyproject.toml)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from importlib.metadata import requires
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import ExtraMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PACKAGE: Final = "case-exchange"
+_DISTRIBUTIONS: Final = {"PIL": "pillow", "kafka": "kafka-python"}
+"""Of modules that are not called like what brings them."""
+_EXTRA: Final = re.compile(r"([A-Za-z0-9._-]+).*; extra == [\"']([a-z]+)[\"']")
+_ALL: Final = "all"
+
+
+@contextlib.contextmanager
+def needed() -> Iterator[None]:
+    """Import what an extra brings.
+
+    Raises:
+        ExtraMissing: it is not installed; the message names the library and the extras that bring it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        extras = _extras_with(_DISTRIBUTIONS.get(module, module))
+        if not extras:
+            raise
+        choice = " or ".join(f"{_PACKAGE}[{extra}]" for extra in extras)
+        message = f"the library {module} is not installed; {choice} brings it"
+        raise ExtraMissing(message) from error
+
+
+def _extras_with(distribution: str) -> list[str]:
+    found = (_EXTRA.fullmatch(line) for line in requires(_PACKAGE) or ())
+    return [item[2] for item in found if item is not None and item[1] == distribution and item[2] != _ALL]

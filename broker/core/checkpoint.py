@@ -23,8 +23,6 @@ from broker.core.merkle import HASH_BYTES, MAX_SIZE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.core.streams import StreamPartition
-
 KEY_ID_BYTES: Final = 4
 ED25519_PUBLIC_KEY_BYTES: Final = 32
 MAX_SIGNATURES: Final = 64
@@ -42,30 +40,6 @@ _NAME: Final = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
-
-
-def checkpoint_origin(trust_domain: str, partition: StreamPartition, log_id: str) -> str:
-    """The origin of one incarnation of a partition's log: ``<trust domain>/<stream>/<partition>/<log id>``.
-
-    A log that was made anew has another log id, and so another origin: whoever remembers a checkpoint of the earlier
-    one never takes the new log's for a later state of it. One key signs for all of an exchange's logs, under a name of
-    its own; C2SP recommends, and does not demand, that key and origin have one name.
-    """
-    return f"{trust_domain}/{partition}/{log_id}"
-
-
-def incarnation_of(origin: str, trust_domain: str, partition: StreamPartition) -> str:
-    """The log id in a checkpoint's origin.
-
-    Raises:
-        CheckpointInvalid: it is the origin of another partition, or of another exchange.
-    """
-    before = checkpoint_origin(trust_domain, partition, "")
-    log_id = origin.removeprefix(before)
-    if not origin.startswith(before) or not log_id:
-        message = "the checkpoint is another partition's"
-        raise CheckpointInvalid(message)
-    return log_id
 
 
 @dataclass(frozen=True, slots=True)

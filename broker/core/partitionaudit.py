@@ -9,10 +9,11 @@ from base64 import b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, incarnation_of, parse_note, verify_note
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.findings import FindingsByPosition, error
 from broker.core.leafcheck import LeafCheck
+from broker.core.origin import incarnation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -17,7 +17,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import (
     CaseExchangeError,
     EvidenceUnavailable,
@@ -26,6 +26,7 @@ from broker.core.errors import (
     LogError,
     LogUnavailable,
 )
+from broker.core.origin import checkpoint_origin
 from broker.core.streams import STREAMS, StreamPartition
 from broker.ports import TreeExtension, TreeHead
 from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of

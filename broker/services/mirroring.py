@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, checkpoint_origin, parse_note
+from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import LogCorrupt
 from broker.core.leaf import leaf_of
 from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
+from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position
 from broker.ports import LeafRow
 

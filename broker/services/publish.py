@@ -225,8 +225,7 @@ class PublishService:
             raise BodyTypeUnsupported(message)
         body = self._codec.parse_body(envelope.body)
         check_kind(body.kind, body.stream)
-        algorithms = [signer.algorithm for signer in body.signers]
-        if len(envelope.signatures) != 1 or algorithms != [ECDSA_P256_SHA256]:
+        if len(envelope.signatures) != 1 or [one.algorithm for one in body.signers] != [ECDSA_P256_SHA256]:
             message = f"a record carries exactly one signature, of algorithm {ECDSA_P256_SHA256}"
             raise EnvelopeMalformed(message, record_id=body.record_id)
         return body
@@ -274,14 +273,9 @@ class PublishService:
             statements.append(self._statement(item.body, place))
 
     def _statement(self, body: Body, place: Appended) -> bytes:
+        digest, at_ms = place.record_sha256, place.accepted_at_ms
         statement = ReceiptStatement(
-            body.record_id,
-            place.record_sha256,
-            place.position,
-            place.log_id,
-            place.epoch,
-            place.accepted_at_ms,
-            body.publisher,
+            body.record_id, digest, place.position, place.log_id, place.epoch, at_ms, body.publisher
         )
         return self._codec.encode_statement(statement)
 

@@ -19,12 +19,13 @@ from broker.core.bundle import (
     PartitionStart,
     StrayRecord,
 )
-from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, checkpoint_origin, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
 from broker.core.envelope import Signature
 from broker.core.findings import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.leaf import Leaf
 from broker.core.merkle import range_coordinates
+from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import Position
 from broker.messagelog.sqlite import SqliteLog

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from broker.core.checkpoint import Checkpoint, incarnation_of, parse_note, verify_note
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid
+from broker.core.origin import incarnation_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, translate
 from broker.messagelog.kafka.extensions import decode_extension

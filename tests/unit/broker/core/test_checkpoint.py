@@ -14,15 +14,14 @@ from broker.core.checkpoint import (
     Note,
     NoteSignature,
     VerifierKey,
-    checkpoint_origin,
     ed25519_key_id,
-    incarnation_of,
     marshal_note,
     parse_note,
     verify_note,
 )
 from broker.core.errors import CheckpointInvalid
 from broker.core.merkle import EMPTY_ROOT
+from broker.core.origin import checkpoint_origin, incarnation_of
 from broker.core.streams import StreamPartition
 
 if TYPE_CHECKING:

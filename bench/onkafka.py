@@ -11,7 +11,8 @@ from certs.kafka import BROKER
 from deploy.kafka.cluster import KafkaCluster
 
 if TYPE_CHECKING:
-    from bench import Bench
+    from exchange import Bench
+
     from broker.messagelog.kafka.connection import KafkaConnection
 
 BATCHES = (1, 10, 100)

@@ -45,7 +45,7 @@ All lie in `gateway.folder`.
 | `done/` | files all of whose records are signed and in the spool |
 | `quarantine/` | files that were refused, wholly or in part; deliveries that could not be taken (`.envelope`) |
 | `quarantine/….reason.json` | why; of a record that the broker refused there is only this, by record id |
-| `spool.db` | the spool: records on their way, receipts, running numbers, what was taken in and delivered |
+| `spool.db` | the spool: records on their way, receipts, numbers, what was taken in and delivered, directory versions |
 
 In `done` and `quarantine` a file is named by its digest, because its own name may be a person's.
 

@@ -16,7 +16,7 @@ from adapters.records.sections import join
 from adapters.terminal import profile_option
 from broker import telemetry
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import CaseExchangeError, Unavailable
 from broker.core.streams import KINDS
 
 if TYPE_CHECKING:
@@ -59,18 +59,21 @@ async def _print_all(profile: GatewayProfile, options: SubscribeOptions, count: 
             except TimeoutError:
                 return good
             for delivered in batch[: None if count is None else count - printed]:
-                facts, verified = _facts(edge, delivered)
+                facts, verified = await _facts(edge, delivered)
                 click.echo(json.dumps(facts, ensure_ascii=False))
                 good, printed = good and verified, printed + 1
                 await stream.ack([delivered.delivery_id])
     return good
 
 
-def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool]:
+async def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool]:
     where = {"position": str(delivered.position), "attempt": delivered.attempt}
     try:
-        verified = edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
+        verified = await edge.verify(delivered)
         record = join(verified.body.kind, verified.sections)
+    except Unavailable:
+        # Not for the record's sake: it is not acknowledged, and comes again.
+        raise
     except CaseExchangeError as error:
         return {**where, "refused": error.reason, "message": error.message}, False
     return {

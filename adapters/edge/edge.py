@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+import functools
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from adapters.edge.directories import DirectoriesSeen
 from adapters.edge.spool import Spool
 from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.subscriber import Subscriber
-from broker.core.errors import CaseExchangeError, CertificateInvalid
+from broker.core.errors import (
+    CaseExchangeError,
+    CertificateInvalid,
+    DirectoryVersionMissing,
+    PeerUnknown,
+    RightDenied,
+    SectionNotAllowed,
+    SignerCertificateInvalid,
+    SignerUnknown,
+)
 from broker.trust.certificates import load_certificates, principal_of
-from broker.trust.directory import DirectoryFile
+from broker.trust.directory import DirectoryFile, open_directory
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles
@@ -28,13 +41,26 @@ from broker.wire.tls import TlsFiles
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from adapters.edge.profile import GatewayProfile
+    import grpc
+
+    from adapters.edge.profile import GatewayProfile, ProgramProfile
+    from broker.client.records import InForce, VerifiedRecord
+    from broker.client.subscriber import Delivered
 
 _log = structlog.get_logger("adapters.edge.edge")
+_BY_ANOTHER_DIRECTORY: Final = (
+    DirectoryVersionMissing,
+    PeerUnknown,
+    RightDenied,
+    SectionNotAllowed,
+    SignerCertificateInvalid,
+    SignerUnknown,
+)
+"""What another directory version need not refuse a record for."""
 
 
 class Edge(NamedTuple):
-    """The parts. ``agency`` is the id that the certificates name."""
+    """The parts. ``agency`` is the id that the signing certificate names."""
 
     agency: str
     spool: Spool
@@ -45,19 +71,43 @@ class Edge(NamedTuple):
     codec: ProtobufCodec
     clock: SystemClock
     directory: DirectoryFile
+    directories: DirectoriesSeen
     revocations: RevocationFiles
+    channel: grpc.aio.Channel
 
     def reload_trust(self) -> None:
         """Look again at what governance publishes. A file that cannot be used is logged; what was in force stays."""
-        for reload in (self.directory.reload, self.revocations.reload):
+
+        def note_newest() -> None:
+            self.directories.note(self.directory.latest.document)
+
+        for reload in (self.directory.reload, self.revocations.reload, note_newest):
             try:
                 reload()
             except CaseExchangeError as error:
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
 
+    async def verify(self, delivered: Delivered) -> VerifiedRecord:
+        """Check a record received: by what this edge has seen, and where that leaves a doubt, by what the broker tells.
+
+        Raises:
+            CaseExchangeError: as ``RecordVerifier``. ``Unavailable``, such as DirectoryVersionMissing: it has to wait.
+            SpoolUnavailable: a directory version could not be kept; it has to wait too.
+        """
+
+        def judge(in_force: InForce) -> VerifiedRecord:
+            return self.verifier.verify(delivered.envelope, delivered.accepted_at_ms, in_force)
+
+        # In a thread: a signature takes time, and a directory seen for the first time more.
+        try:
+            return await asyncio.to_thread(lambda: judge(self.directories.seen(delivered.accepted_at_ms)))
+        except _BY_ANOTHER_DIRECTORY:
+            told = await self.directories.told(delivered.accepted_at_ms)
+        return await asyncio.to_thread(judge, told)
+
 
 @contextlib.asynccontextmanager
-async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
+async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[Edge]:
     """Load keys and trust, open the spool, and make ready to connect.
 
     Raises:
@@ -73,29 +123,36 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
     if principal_of(signer.certificate).agency != principal.agency:
         message = "the signing certificate is another agency's than the TLS certificate"
         raise CertificateInvalid(message)
-    directory = DirectoryFile(profile.trust.directory, load_verification_key(profile.trust.governance_key), clock)
+    governance_key = load_verification_key(profile.trust.governance_key)
+    directory = DirectoryFile(profile.trust.directory, governance_key, clock)
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
         lambda: directory.latest.signing_authorities,
         grace_ms=int(profile.trust.revocation_grace_seconds * 1000),
     )
     keyring = LiveKeyring(directory, revocations)
-    spool = Spool(profile.gateway.folder / "spool.db")
+    spool = Spool(profile.folder / "spool.db")
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
     tls = TlsFiles(config.certificate, config.key, config.authorities).read()
     try:
         async with open_channel(settings, tls) as channel:
+            read = functools.partial(open_directory, governance_key=governance_key)
+            ask = functools.partial(directories_in_force, channel)
+            directories = DirectoriesSeen(spool, read, revocations, clock, ask)
+            directories.note(directory.latest.document)
             yield Edge(
                 principal.agency,
                 spool,
                 RecordComposer(principal, signer, codec, SystemEntropy(), clock),
-                RecordVerifier(principal.agency, keyring, codec),
+                RecordVerifier(principal.agency, codec),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
                 codec,
                 clock,
                 directory,
+                directories,
                 revocations,
+                channel,
             )
     finally:
         spool.close()

@@ -1,4 +1,4 @@
-"""What an agency's edge must not forget: records on their way out, receipts, sequence numbers, references.
+"""What an agency's edge must not forget: records going out, receipts, numbers, references, directory versions.
 
 One SQLite file, written durably before anything is told to anybody. What comes from one source file goes in by one
 transaction: after a crash it is there whole or not at all, so nothing is published twice under two ids, and a recipient
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS own_references (
     reference TEXT PRIMARY KEY, case_id TEXT NOT NULL, record_id TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (record_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BLOB NOT NULL);
 """
 _SECRET_BYTES: Final = 32
 _UUID_VERSION_8: Final = 0x8 << 76
@@ -138,7 +139,12 @@ class Spool:
 
     def seen_record(self, sha256: bytes, place: str) -> bool:
         """Whether the record at this place of a source file is in, and was not refused by the broker."""
-        return self._one("SELECT 1 FROM source_records WHERE sha256 = ? AND place = ?", sha256, place) is not None
+        return self.record_at(sha256, place) is not None
+
+    def record_at(self, sha256: bytes, place: str) -> str | None:
+        """Which record stands at this place, if one does and the broker did not refuse it."""
+        row = self._one("SELECT record_id FROM source_records WHERE sha256 = ? AND place = ?", sha256, place)
+        return None if row is None else str(row[0])
 
     def add_record(self, sha256: bytes, place: str, record_id: str) -> None:
         """Remember which record stands at a place of a source file. Inside the transaction that takes it in."""
@@ -166,6 +172,11 @@ class Spool:
                 "SELECT record_id, envelope FROM outgoing ORDER BY number LIMIT ?", (limit,)
             ).fetchall()
         return [Outgoing(*row) for row in rows]
+
+    def outgoing_count(self) -> int:
+        """How many records have no receipt."""
+        row = self._one("SELECT count(*) FROM outgoing")
+        return 0 if row is None else int(row[0])
 
     def add_receipt(self, record_id: str, receipt: bytes) -> None:
         """Keep a record's receipt; the record is no longer outgoing."""
@@ -247,6 +258,17 @@ class Spool:
         """Remember that the record is in the outbox."""
         with self._locked():
             self._connection.execute("INSERT OR IGNORE INTO delivered VALUES (?)", (record_id,))
+
+    def directories(self) -> list[bytes]:
+        """The directory versions seen, as governance signed them, in the order of their versions."""
+        with self._locked():
+            rows = self._connection.execute("SELECT document FROM directories ORDER BY version").fetchall()
+        return [bytes(row[0]) for row in rows]
+
+    def add_directory(self, version: int, document: bytes) -> None:
+        """Keep a directory version."""
+        with self._locked():
+            self._connection.execute("REPLACE INTO directories VALUES (?, ?)", (version, document))
 
     def _one(self, query: str, *arguments: object) -> tuple[Any, ...] | None:
         with self._locked():

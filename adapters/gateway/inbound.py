@@ -3,7 +3,7 @@
 Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
 hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
 it will be no better the next time. What may be better then is given back, to be delivered again: a full disk, a
-revocation list that is too old, a signer whom a newer directory may list.
+revocation list that is too old, a directory version that is not here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adapters.records.sections import join
 from adapters.records.validate import validate
 from adapters.registry import adapter
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import CaseExchangeError, LeaseLost, SignerUnknown, SpoolUnavailable, Unavailable
+from broker.core.errors import CaseExchangeError, LeaseLost, SpoolUnavailable, Unavailable
 from broker.files import replace_file
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from broker.client.subscriber import Delivered, SubscriptionStream
 
 _log = structlog.get_logger("adapters.gateway.inbound")
-_PASSING: Final = (Unavailable, SignerUnknown, SpoolUnavailable, OSError)
+_PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
 """What the next attempt may find otherwise."""
 
 
@@ -65,8 +65,7 @@ class Inbound:
 
     async def _handle(self, stream: SubscriptionStream, delivered: Delivered) -> None:
         try:
-            # In a thread, for it waits while a file is taken in: the connection and what governance publishes do not.
-            await asyncio.to_thread(self._take, delivered)
+            await self._take(delivered)
             await stream.ack([delivered.delivery_id])
         except LeaseLost:
             _log.info("took longer than the lease", position=str(delivered.position))
@@ -74,12 +73,20 @@ class Inbound:
             _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
             await stream.nack(delivered.delivery_id, self._config.retry_seconds)
 
-    def _take(self, delivered: Delivered) -> None:
+    async def _take(self, delivered: Delivered) -> None:
         try:
-            verified = self._edge.verifier.verify(delivered.envelope, delivered.accepted_at_ms)
-            record = join(verified.body.kind, verified.sections)
+            verified = await self._edge.verify(delivered)
         except _PASSING:
             raise
+        except CaseExchangeError as error:
+            await asyncio.to_thread(self._refuse, delivered, error.reason, error.message)
+            return
+        # In a thread, for it waits while a file is taken in: the connection and what governance publishes do not.
+        await asyncio.to_thread(self._keep, delivered, verified)
+
+    def _keep(self, delivered: Delivered, verified: VerifiedRecord) -> None:
+        try:
+            record = join(verified.body.kind, verified.sections)
         except CaseExchangeError as error:
             self._refuse(delivered, error.reason, error.message)
             return

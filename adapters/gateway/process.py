@@ -61,7 +61,7 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
 async def _watch(edge: Edge) -> None:
     while True:
         await asyncio.sleep(_RELOAD_SECONDS)
-        edge.reload_trust()
+        await asyncio.to_thread(edge.reload_trust)
 
 
 async def _send(outbound: Outbound, poll_seconds: float) -> None:

@@ -31,6 +31,7 @@ from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
+from broker.services.versions import DirectoryVersions
 from broker.trust.certificates import principal_of
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
@@ -124,7 +125,7 @@ class Broker:
                 PublisherServicer(self._publish),
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, ProofService(log, store)),
-                DirectoryServicer(directory),
+                DirectoryServicer(directory, DirectoryVersions(log, codec)),
             ),
             trust.peers,
             address=config.server.address,

@@ -1,46 +1,27 @@
-"""Verify a bundle offline: files and keys to the pure judgement of broker/core/audit.py."""
+"""Verify a bundle offline: files, keys and processes for the argument of broker/core/verification.py."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections import deque
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from broker.bootstrap.judges import Trust, judges
-from broker.core.audit import AuditReport, BundleAudit
-from broker.core.bundle import (
-    AuthorityCertificate,
-    BundleDigest,
-    BundleEnd,
-    BundleHeader,
-    BundleSource,
-    DirectoryDocument,
-    Frame,
-    PartitionEnd,
-    PartitionLeaves,
-    PartitionRecords,
-    PartitionStart,
-    RevocationListFile,
-    StrayRecord,
-)
-from broker.core.errors import BundleInvalid, CaseExchangeError
-from broker.core.findings import BatchReport, DirectoryVersion, error
+from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.core.bundle import BundleFrames
+from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
+from broker.core.verification import BundleVerification, read_beginning, sift_directories
+from broker.trust.directory import open_directory
+from broker.trust.keys import load_verification_key
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
-from broker.wire.frames import frame_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from broker.core.envelope import Signature
-    from broker.core.streams import StreamPartition
-
-_RECORDS_TAG: Final = b"\x32"
-"""How a frame of records mostly begins (field 6 of BundleFrame): such frames go to the judges unparsed."""
+    from broker.core.audit import AuditReport
 
 
 def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], None]) -> AuditReport:
@@ -58,167 +39,19 @@ def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], No
     """
     try:
         with path.open("rb") as file:
-            frames = _Frames(read_frames(file))
-            header, trust = _beginning(frames, governance_key)
-            trust, passed_over = trust.sifted()
+            frames = BundleFrames(read_frames(file))
+            beginning = read_beginning(frames, FRAMES)
+            key = load_verification_key(governance_key)
+            read = functools.partial(open_directory, governance_key=key)
+            directories, passed_over = sift_directories(beginning.directories, read)
+            source = beginning.header.source
+            trust = Trust(governance_key, source, directories, beginning.authorities, beginning.revocation_lists)
             versions = trust.versions()
-            from_ms = versions[0].in_force_from_ms
             verifiers = log_verifiers([version.directory for version in versions])
-            audit = BundleAudit(header, versions[-1].directory, verifiers, directories_from_ms=from_ms)
-            for finding in passed_over:
-                audit.add(finding)
-            _check_authorities(audit, trust, versions)
-            own = BatchJudge(versions, ProtobufCodec(), header.source)
-
-            def check_end(end: BundleEnd) -> None:
-                _check_end(header, end, frames.digest, audit, own.check_exchange)
-
+            own = BatchJudge(versions, ProtobufCodec(), source)
+            verification = BundleVerification(beginning, versions, passed_over, verifiers, own)
             with judges(own, trust, path.stat().st_size) as judge:
-                end = _follow(frames, audit, judge, check_end, progress)
-            return audit.finish(end, frames.read - (end is not None))
+                return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:
         message = f"the bundle cannot be read: {failure.strerror}"
         raise BundleInvalid(message) from failure
-
-
-class _Frames:
-    """Frames one by one, counted, with a look at the next."""
-
-    def __init__(self, frames: Iterator[bytes]) -> None:
-        self._frames = frames
-        self._next: bytes | None = next(frames, None)
-        self.digest = BundleDigest()
-        self.read = 0
-
-    def peek(self) -> bytes | None:
-        return self._next
-
-    def take(self) -> bytes:
-        taken, self._next = self._next, next(self._frames, None)
-        if taken is None:
-            message = "the bundle breaks off"
-            raise BundleInvalid(message)
-        self.read += 1
-        self.digest.add(taken)
-        return taken
-
-
-def _beginning(frames: _Frames, governance_key: Path) -> tuple[BundleHeader, Trust]:
-    header = frame_from(frames.take())
-    if not isinstance(header, BundleHeader):
-        message = "the bundle does not begin with its header"
-        raise BundleInvalid(message)
-    directories: list[DirectoryDocument] = []
-    authorities: list[bytes] = []
-    revocation_lists: list[bytes] = []
-    while (data := frames.peek()) is not None:
-        match frame_from(data):
-            case DirectoryDocument() as document:
-                directories.append(document)
-            case AuthorityCertificate(der):
-                authorities.append(der)
-            case RevocationListFile(document):
-                revocation_lists.append(document)
-            case _:
-                break
-        frames.take()
-    if not directories:
-        message = "the bundle holds no directory, so nothing in it can be checked"
-        raise BundleInvalid(message)
-    return header, Trust(governance_key, header.source, tuple(directories), tuple(authorities), tuple(revocation_lists))
-
-
-def _check_authorities(audit: BundleAudit, trust: Trust, versions: list[DirectoryVersion]) -> None:
-    listed = {authority for version in versions for authority in version.directory.signing_authorities}
-    if not set(trust.authorities) <= listed:
-        audit.add(error("CERTIFICATE_INVALID", "the bundle holds an authority that no signed directory names"))
-
-
-def _follow(
-    frames: _Frames,
-    audit: BundleAudit,
-    judge: Callable[[StreamPartition, bytes], Future[BatchReport]],
-    check_end: Callable[[BundleEnd], None],
-    progress: Callable[[int], None],
-) -> BundleEnd | None:
-    """Take the rest of the bundle in its order. What cannot be read is a finding; other than records, it ends it."""
-    waiting: deque[tuple[Future[BatchReport] | Frame, int]] = deque()
-    partition: StreamPartition | None = None
-
-    def settle(keep: int) -> None:
-        while len(waiting) > keep:
-            step, size = waiting.popleft()
-            _settle(step, audit)
-            progress(size)
-
-    most = 4 * (os.cpu_count() or 1)
-    try:
-        while (data := frames.peek()) is not None:
-            if data.startswith(_RECORDS_TAG) and partition is not None:
-                waiting.append((judge(partition, data), len(data)))
-            elif isinstance(frame := frame_from(data), BundleEnd):
-                settle(0)
-                check_end(frame)
-                frames.take()
-                if frames.peek() is not None:
-                    audit.add(error("BUNDLE_INVALID", "something follows the bundle's last frame"))
-                return frame
-            elif isinstance(frame, PartitionRecords) and partition is not None:
-                # Protobuf lets fields that this version does not know stand before it.
-                waiting.append((judge(partition, data), len(data)))
-            else:
-                partition = _partition_after(frame, partition)
-                waiting.append((frame, len(data)))
-            settle(most)
-            frames.take()
-        settle(0)
-    except CaseExchangeError as failure:
-        settle(0)
-        audit.add(error(failure.reason, failure.message))
-    return None
-
-
-def _settle(step: Future[BatchReport] | Frame, audit: BundleAudit) -> None:
-    match step:
-        case Future():
-            try:
-                audit.add_batch(step.result())
-            except CaseExchangeError as failure:
-                audit.add(error(failure.reason, failure.message))
-        case PartitionStart():
-            audit.start_partition(step)
-        case PartitionLeaves():
-            audit.add_leaves(step)
-        case StrayRecord():
-            audit.add_stray(step)
-        case PartitionEnd():
-            audit.end_partition(step)
-        case _:
-            audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
-
-
-def _partition_after(frame: Frame, partition: StreamPartition | None) -> StreamPartition | None:
-    match frame:
-        case PartitionStart():
-            return frame.partition
-        case PartitionEnd():
-            return None
-        case _:
-            return partition
-
-
-def _check_end(
-    header: BundleHeader,
-    end: BundleEnd,
-    digest: BundleDigest,
-    audit: BundleAudit,
-    check_exchange: Callable[[bytes, Signature], None],
-) -> None:
-    if end.signature is not None:
-        try:
-            check_exchange(digest.message(), end.signature)
-        except CaseExchangeError as failure:
-            message = f"the exchange did not sign this bundle as it is: {failure.message}"
-            audit.add(error("BUNDLE_ALTERED", message))
-    elif header.source is BundleSource.BROKER:
-        audit.add(error("BUNDLE_ALTERED", "a broker made this bundle, it says, and the exchange did not sign it"))

@@ -14,6 +14,7 @@ from broker.bootstrap.edge import connect
 from broker.cli.main import REFUSED
 from broker.cli.options import json_option, profile_option
 from broker.client.auditor import Auditor
+from broker.client.directories import directories_in_force
 from broker.client.operator import is_serving
 from broker.config.edge import load_edge
 from broker.core.checkpoint import Checkpoint, parse_note
@@ -56,7 +57,8 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
     key = load_verification_key(config.trust.governance_key)
     async with connect(config) as channel:
         serving = await is_serving(channel)
-        directory = open_directory(await Auditor(channel).directory(), key)
+        documents = await directories_in_force(channel)
+        directory = open_directory(documents[0] if documents else b"", key)
         return {
             "serving": serving,
             "directory_version": directory.version,

@@ -15,8 +15,6 @@ from caseexchange.broker.v1 import (
     auditor_pb2,
     auditor_pb2_grpc,
     checkpoint_pb2,
-    directory_pb2,
-    directory_pb2_grpc,
     position_pb2,
 )
 
@@ -74,7 +72,6 @@ class Auditor:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = auditor_pb2_grpc.AuditorServiceStub(channel)
-        self._directory = directory_pb2_grpc.DirectoryServiceStub(channel)
 
     async def replay(
         self,
@@ -134,12 +131,6 @@ class Auditor:
             response = await self._stub.GetProof(auditor_pb2.GetProofRequest(consistency=target))
         proof = response.consistency
         return ConsistencyEvidence(proof.old_size, proof.new_size, tuple(proof.path), response.checkpoint.note)
-
-    async def directory(self) -> bytes:
-        """The directory in force as governance signed it. Verify it against the pinned key before relying on it."""
-        with typed_errors():
-            response = await self._directory.GetDirectory(directory_pb2.GetDirectoryRequest())
-        return response.document
 
 
 def _parsed(frame: bytes) -> auditor_pb2.BundleFrame:

@@ -2,13 +2,13 @@
 
 A recipient verifies, in this order (each with its own error):
 
-1. the body's type, then its form: BodyTypeUnsupported, EnvelopeMalformed
-2. the kind belongs on its stream: KindUnknown
-3. the signing certificate is listed for the publisher: SignerUnknown, SignerNotPrincipal
-4. its signature over the exact bytes: SignatureInvalid
-5. it was valid, and not revoked, when the broker accepted the record: SignerCertificateInvalid, SignerRevoked
-6. the record is addressed to this agency: NotAddressed
-7. the sections present are those that were signed: SectionMismatch
+1. its publisher signed it (broker/core/authorship.py has the steps): BodyTypeUnsupported, EnvelopeMalformed,
+   KindUnknown, SignatureRefused, SectionMismatch
+2. the record is addressed to this agency: NotAddressed
+3. its publisher had the right to say this to its recipients when the broker accepted it: RightDenied, PeerUnknown
+4. each of its sections is one that this agency may have: SectionNotAllowed
+
+Where no directory version is given to judge it by: DirectoryVersionMissing.
 """
 
 from __future__ import annotations
@@ -17,23 +17,21 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
-from broker.core.errors import (
-    BodyTypeUnsupported,
-    EnvelopeMalformed,
-    NotAddressed,
-    SignatureInvalid,
-    SignerNotPrincipal,
-)
-from broker.core.sections import SALT_BYTES, check_sections, salted, unsalted
+from broker.core.errors import NotAddressed, SectionNotAllowed
+from broker.core.inforce import by_any
+from broker.core.policy import check_publish, visible_sections
+from broker.core.sections import SALT_BYTES, salted, unsalted
 from broker.core.streams import check_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from broker.core.identity import Principal
-    from broker.ports import Clock, Entropy, Keyring, RecordCodec, Signer
+    from broker.core.inforce import DirectoryVersion
+    from broker.ports import Clock, Entropy, RecordCodec, Signer
 
 
 class SectionDraft(NamedTuple):
@@ -126,50 +124,60 @@ class VerifiedRecord:
     withheld_sections: tuple[str, ...]
 
 
+class InForce(NamedTuple):
+    """The directory versions that a record received is judged by; of each, near to a change, there may be several.
+
+    Attributes:
+        accepted: those that may have been in force when the broker accepted it. One that allows it is enough.
+        delivered: those that may have been when it was delivered. A section that only these let the agency have was
+            rightly not withheld: the broker looks at the rights again before it hands a record over.
+    """
+
+    accepted: Sequence[DirectoryVersion]
+    delivered: Sequence[DirectoryVersion]
+
+
 class RecordVerifier:
     """Judges the records that an agency receives. Safe to call from any thread."""
 
-    def __init__(self, agency: str, keyring: Keyring, codec: RecordCodec) -> None:
+    def __init__(self, agency: str, codec: RecordCodec) -> None:
         self._agency = agency
-        self._keyring = keyring
         self._codec = codec
 
-    def verify(self, envelope: Envelope, accepted_at_ms: int) -> VerifiedRecord:
+    def verify(self, envelope: Envelope, accepted_at_ms: int, in_force: InForce) -> VerifiedRecord:
         """Check a record received; the module's header lists the checks and their errors in order.
 
         Args:
             envelope: the copy received.
             accepted_at_ms: when the broker says that it accepted it. A broker that lies here can only make a record
-                look older than a revocation, which the replayed checkpoints and receipts then contradict.
+                look older than a revocation or a change of the directory, which the replayed checkpoints and receipts
+                then contradict.
+            in_force: the directory versions to judge it by.
         """
-        # (1) Type, then form.
-        if envelope.body_type != BODY_TYPE:
-            message = "the envelope's body type is not that of a record"
-            raise BodyTypeUnsupported(message)
-        body = self._codec.parse_body(envelope.body)
-        # (2) Kind and stream.
-        check_kind(body.kind, body.stream)
-        if len(envelope.signatures) != 1 or len(body.signers) != 1:
-            message = "a record carries exactly one signature"
-            raise EnvelopeMalformed(message, record_id=body.record_id)
-        (signature,), (signer,) = envelope.signatures, body.signers
-        # (3) The publisher's certificate.
-        if signature.certificate_sha256 != signer.certificate_sha256:
-            message = "the signature's certificate is not the one that the body names"
-            raise SignatureInvalid(message, record_id=body.record_id)
-        certificate = self._keyring.signer(signer.certificate_sha256)
-        if certificate.agency != body.publisher:
-            message = "the signing certificate is another agency's"
-            raise SignerNotPrincipal(message, record_id=body.record_id)
-        # (4) The exact bytes.
-        certificate.verify(envelope.signed_bytes, signature.value)
-        # (5) Valid then.
-        certificate.check_valid(accepted_at_ms)
-        # (6) For us.
+        body = read_body(envelope, self._codec)
+        return by_any(
+            in_force.accepted, lambda version: self._verify(envelope, body, accepted_at_ms, version, in_force)
+        )
+
+    def _verify(
+        self, envelope: Envelope, body: Body, accepted_at_ms: int, version: DirectoryVersion, in_force: InForce
+    ) -> VerifiedRecord:
+        # (1) Who signed it.
+        claimed = claim(envelope, body, version.certificates)
+        check_signature(claimed)
+        withheld = check_proved(claimed, accepted_at_ms, complete=False)
+        # (2) For us.
         if all(recipient.agency != self._agency for recipient in body.recipients):
             message = "the record is not addressed to this agency"
             raise NotAddressed(message, record_id=body.record_id)
-        # (7) The sections that were signed, as far as they are here.
-        withheld = check_sections(body, envelope.sections, complete=False)
+        # (3) Allowed then.
+        check_publish(version.directory, body)
+        # (4) Of its sections, what we may have, then or now.
+        seen_by = [visible_sections(known.directory, self._agency, body) for known in (version, *in_force.delivered)]
+        allowed = frozenset[str]().union(*(names for names in seen_by if names is not None))
+        for section in envelope.sections:
+            if section.name not in allowed:
+                message = "the record comes with a section that this agency may not have"
+                raise SectionNotAllowed(message, record_id=body.record_id, section=section.name)
         contents = {section.name: unsalted(section) for section in envelope.sections}
         return VerifiedRecord(body, envelope.record_sha256, contents, withheld)

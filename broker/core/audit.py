@@ -1,6 +1,6 @@
 """Judge a whole replay: complete, and nothing in it dropped, inserted, reordered or handed astray.
 
-Batches are judged one by one (broker/core/judge.py); here, over all of them:
+Part of broker/core/verification.py. Batches are judged one by one (broker/core/judge.py); here, over all of them:
 
 1. the header names the exchange whose directory is pinned, and the bundle holds the directory versions that were in
    force when its records were accepted: HEADER_INVALID, DIRECTORY_MISSING
@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.findings import (
-    CHANGE_OF_DIRECTORY_MS,
     MAX_FINDINGS,
     Delivery,
     Finding,
@@ -34,6 +33,7 @@ from broker.core.findings import (
     error,
     warning,
 )
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 
 if TYPE_CHECKING:

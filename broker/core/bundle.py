@@ -23,8 +23,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from broker.core.envelope import BUNDLE_TYPE, pae
+from broker.core.errors import BundleInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from broker.core.envelope import Envelope, Signature
     from broker.core.receipt import SignedReceipts
     from broker.core.streams import Position, StreamPartition
@@ -194,6 +197,34 @@ class BundleDigest:
     def message(self) -> bytes:
         """The bytes to be signed for the frames so far."""
         return pae(BUNDLE_TYPE, self._digest.digest())
+
+
+class BundleFrames:
+    """A bundle's frames one by one, counted, with a look at the next."""
+
+    def __init__(self, frames: Iterator[bytes]) -> None:
+        self._frames = frames
+        self._next: bytes | None = next(frames, None)
+        self.digest = BundleDigest()
+        self.taken = 0
+
+    def peek(self) -> bytes | None:
+        """The next frame, or None at the end."""
+        return self._next
+
+    def take(self) -> bytes:
+        """The next frame, which is then passed.
+
+        Raises:
+            BundleInvalid: there is none.
+        """
+        taken, self._next = self._next, next(self._frames, None)
+        if taken is None:
+            message = "the bundle breaks off"
+            raise BundleInvalid(message)
+        self.taken += 1
+        self.digest.add(taken)
+        return taken
 
 
 Frame: TypeAlias = (

@@ -28,6 +28,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import Internal
+from broker.core.streams import Position
 
 if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
@@ -117,6 +118,11 @@ class Delivery:
     due: float = 0.0
     granted_at: float = 0.0
     consumer: Consumer | None = None
+
+    @property
+    def position(self) -> Position:
+        """Where the record stands in the log."""
+        return Position(*self.partition, self.offset)
 
     def on(self, event: Event) -> None:
         """Step along the table.

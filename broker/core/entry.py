@@ -22,6 +22,21 @@ class NewEntry(NamedTuple):
     record_sha256: bytes
     value: bytes
 
+    def placed(self, position: Position, accepted_at_ms: int, log_id: str, epoch: int) -> LogEntry:
+        """The entry that this becomes at a position of a log. See ``LogEntry`` for the arguments."""
+        return LogEntry(
+            position,
+            self.record_id,
+            self.kind,
+            self.ordering_key,
+            self.recipients,
+            self.record_sha256,
+            accepted_at_ms,
+            self.value,
+            log_id,
+            epoch,
+        )
+
 
 class Appended(NamedTuple):
     """Where a record stands. ``duplicate`` says that it stood there before this append.

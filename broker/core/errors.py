@@ -273,6 +273,13 @@ class DirectoryUnavailable(Unavailable):
     remedy = "Governance: sign a new directory version: case-exchange directory sign."
 
 
+class DirectoryVersionMissing(Unavailable):
+    """The directory version that was in force when the record was accepted is not at this edge, and nobody gave it."""
+
+    reason = "DIRECTORY_VERSION_MISSING"
+    remedy = "Nothing: the record comes again. If it repeats, see that this edge has governance's newest directory."
+
+
 class Draining(Unavailable):
     """The broker is shutting down in good order."""
 
@@ -440,6 +447,12 @@ class NotAddressed(EvidenceRefused):
     """The broker delivered a record that its publisher did not address to this agency."""
 
     reason = "NOT_ADDRESSED"
+
+
+class SectionNotAllowed(EvidenceRefused):
+    """The broker delivered a section that the directory does not let this agency have."""
+
+    reason = "SECTION_NOT_ALLOWED"
 
 
 class ReceiptInvalid(EvidenceRefused):

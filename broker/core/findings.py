@@ -8,21 +8,18 @@ from enum import Enum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from broker.core.authorship import BodyReader
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.body import Body
     from broker.core.events import AuditEvent
-    from broker.core.policy import Directory
     from broker.core.receipt import ReceiptStatement
     from broker.core.streams import Position
 
 
 MAX_FINDINGS: Final = 1000
 """Findings kept; the rest are only counted."""
-
-CHANGE_OF_DIRECTORY_MS: Final = 10_000
-"""A directory is in force at the broker a moment before the audit stream says so: so near, either version will do."""
 
 
 class Severity(Enum):
@@ -75,46 +72,14 @@ class FindingsByPosition:
         return self._added - len(self._kept)
 
 
-class Certificate(Protocol):
-    """A signing certificate that a directory lists."""
-
-    @property
-    def agency(self) -> str:
-        """Whose it is."""
-
-    def check_valid(self, at_ms: int) -> None:
-        """Raise unless it was valid and unrevoked at this time."""
-
-    def verify(self, message: bytes, signature: bytes) -> None:
-        """Raise unless it signed these bytes."""
-
-
-class Certificates(Protocol):
-    """The signing certificates of one directory version."""
-
-    def signer(self, certificate_sha256: bytes) -> Certificate:
-        """The certificate of this fingerprint, or SignerUnknown."""
-
-
-class Reader(Protocol):
+class Reader(BodyReader, Protocol):
     """Bytes to core types."""
-
-    def parse_body(self, body: bytes) -> Body:
-        """Read a body, or raise EnvelopeMalformed."""
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:
         """Read a receipt's statement, or raise ReceiptInvalid."""
 
     def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
         """Read an audit record's section, or raise EnvelopeMalformed."""
-
-
-class DirectoryVersion(NamedTuple):
-    """A directory that the pinned governance key signed, and since when it was in force (epoch milliseconds)."""
-
-    in_force_from_ms: int
-    directory: Directory
-    certificates: Certificates
 
 
 class Delivery(NamedTuple):

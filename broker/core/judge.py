@@ -3,10 +3,10 @@
 For each entry, in this order; a check that fails is a finding, and the later ones that depend on it are left out:
 
 1. it stands in the partition begun last
-2. its body is one, of a kind that belongs on its stream: ENVELOPE_MALFORMED, KIND_UNKNOWN
-3. its publisher signed these very bytes, with a certificate that the directory in force at its acceptance listed, that
-   was valid then and not revoked: SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
-4. the sections present are those that were signed: SECTION_MISMATCH
+2. its body is one: BODY_TYPE_UNSUPPORTED, ENVELOPE_MALFORMED
+3. it stands on the stream that it names: KIND_UNKNOWN
+4. its publisher signed it, by the directory in force at its acceptance (broker/core/authorship.py): KIND_UNKNOWN,
+   SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
 5. policy allowed it then: RIGHT_DENIED
 6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. A bundle that the auditor
    made from the message log has no receipts, and then this is left out: they are the exchange's word for what the tree
@@ -18,36 +18,20 @@ be judged in any order and in any process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
-from broker.core.envelope import BODY_TYPE
-from broker.core.errors import (
-    BodyTypeUnsupported,
-    CaseExchangeError,
-    EnvelopeMalformed,
-    KindUnknown,
-    ReceiptInvalid,
-    SignatureInvalid,
-    SignerNotPrincipal,
-)
+from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
 from broker.core.events import DeliveryMade
-from broker.core.findings import (
-    CHANGE_OF_DIRECTORY_MS,
-    BatchReport,
-    Delivery,
-    DirectoryVersion,
-    EntryFacts,
-    EntryLeaf,
-    Reader,
-    error,
-)
+from broker.core.findings import BatchReport, Delivery, EntryFacts, EntryLeaf, Reader, error
+from broker.core.inforce import by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish
 from broker.core.receipt import ReceiptStatement, receipts_message
-from broker.core.sections import check_sections, unsalted
-from broker.core.streams import AUDIT, AUDIT_EVENTS, DIRECTORY_VERSION, StreamPartition, check_kind
+from broker.core.sections import unsalted
+from broker.core.streams import AUDIT_EVENTS, StreamPartition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +39,7 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry, PartitionRecords
     from broker.core.envelope import Signature
+    from broker.core.inforce import DirectoryVersion
     from broker.core.streams import Position
 
 
@@ -113,8 +98,8 @@ class BatchJudge:
             report.findings.append(error("MISPLACED", "the entry stands in another partition", position=entry.position))
         body: Body | None = None
         try:
-            # (2) Its form.
-            body = self._body(entry)
+            # (2) Its body.
+            body = read_body(entry.envelope, self._reader)
             # (3) to (5), under the directory of the time.
             withheld = self._check_at_the_time(entry, body)
         except CaseExchangeError as refused:
@@ -141,18 +126,8 @@ class BatchJudge:
                 self._read_deliveries(entry, report)
         return body
 
-    def _body(self, entry: BundleEntry) -> Body:
-        if entry.envelope.body_type != BODY_TYPE:
-            message = "the envelope's body type is not that of a record"
-            raise BodyTypeUnsupported(message)
-        body = self._reader.parse_body(entry.envelope.body)
-        if len(entry.envelope.signatures) != 1 or len(body.signers) != 1:
-            message = "a record carries exactly one signature"
-            raise EnvelopeMalformed(message)
-        return body
-
     def _check_at_the_time(self, entry: BundleEntry, body: Body) -> tuple[str, ...]:
-        """Checks (2) to (5). The version in force decides; around a change, either may allow.
+        """Checks (3) to (5). The version in force decides; around a change, either may allow.
 
         Where none is known to have been in force, the first that is known decides, and the judgement of the whole says
         so once: a lost directory version must not cast doubt on every record of its time.
@@ -160,23 +135,8 @@ class BatchJudge:
         Raises:
             CaseExchangeError: the first check that failed, under the version in force.
         """
-        refusal: CaseExchangeError | None = None
-        for version in self._versions_at(entry.accepted_at_ms):
-            try:
-                return _check_under(version, entry, body)
-            except CaseExchangeError as refused:
-                refusal = refusal or refused
-        raise refusal or SignatureInvalid("there is no directory version to judge the record by")
-
-    def _versions_at(self, at_ms: int) -> list[DirectoryVersion]:
-        versions = self._versions
-        if len(versions) == 1 and versions[0].in_force_from_ms <= at_ms:
-            return [versions[0]]
-        begun = [version for version in versions if version.in_force_from_ms <= at_ms]
-        near = [version for version in versions if abs(version.in_force_from_ms - at_ms) <= CHANGE_OF_DIRECTORY_MS]
-        before = begun[-2:-1] if begun and begun[-1] in near else []
-        found = [*begun[-1:], *before, *(version for version in near if version.in_force_from_ms > at_ms)]
-        return found or [*versions[:1]]
+        versions = versions_at(self._versions, entry.accepted_at_ms)
+        return by_any(versions, lambda version: _check_under(version, entry, body))
 
     def _statements(self, batch: PartitionRecords, report: BatchReport) -> dict[Position, ReceiptStatement] | None:
         """Check the one signature over the batch's receipts, and read them; None where there need be none."""
@@ -240,30 +200,15 @@ def _compare_receipt(
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body) -> tuple[str, ...]:
     directory = version.directory
-    own = body.publisher == directory.exchange
-    # (2) A kind that belongs on the stream where it stands; the broker's own kinds are the broker's alone.
-    if body.stream != entry.position.stream or (own and (body.stream, body.kind) not in _OWN_KINDS):
+    # (3) Where it says that it stands.
+    if body.stream != entry.position.stream:
         message = "the record does not belong on the stream where it stands"
         raise KindUnknown(message)
-    if not own:
-        check_kind(body.kind, body.stream)
-    # (3) Who signed it.
-    (signature,), (signer,) = entry.envelope.signatures, body.signers
-    if signature.certificate_sha256 != signer.certificate_sha256:
-        message = "the signature's certificate is not the one that the body names"
-        raise SignatureInvalid(message)
-    certificate = version.certificates.signer(signer.certificate_sha256)
-    if certificate.agency != body.publisher:
-        message = "the signing certificate is another agency's"
-        raise SignerNotPrincipal(message)
-    certificate.verify(entry.envelope.signed_bytes, signature.value)
-    certificate.check_valid(entry.accepted_at_ms)
-    # (4) Its sections, as far as they are here.
-    withheld = check_sections(body, entry.envelope.sections, complete=False)
+    # (4) Who signed it.
+    claimed = claim(entry.envelope, body, version.certificates, exchange=directory.exchange)
+    check_signature(claimed)
+    withheld = check_proved(claimed, entry.accepted_at_ms, complete=False)
     # (5) Allowed then.
-    if not own:
+    if body.publisher != directory.exchange:
         check_publish(directory, body)
     return withheld
-
-
-_OWN_KINDS: Final = frozenset({(AUDIT, AUDIT_EVENTS), (AUDIT, DIRECTORY_VERSION)})

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.ackstate import AckState
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
 
 MAX_NACK_DELAY_SECONDS: Final = 600.0
 _SPARE_TIMERS: Final = 64
@@ -131,8 +131,11 @@ class LeaseBook(Backlog):
             leases.append(self._grant(self._ready.popleft(), account, now))
         return leases
 
-    def ack(self, delivery_id: int) -> None:
+    def ack(self, delivery_id: int) -> Position:
         """The consumer has the record safely.
+
+        Returns:
+            Where the record stands.
 
         Raises:
             LeaseLost: the lease has ended.
@@ -140,6 +143,7 @@ class LeaseBook(Backlog):
         delivery = self._leased(delivery_id)
         self._end_lease(delivery)
         self._finish(delivery, Event.ACKED)
+        return delivery.position
 
     def nack(self, delivery_id: int, now: float, delay: float) -> DeadLetter | None:
         """The consumer could not take the record. It is due again after ``delay`` seconds, 0 to 600.
@@ -211,7 +215,7 @@ class LeaseBook(Backlog):
                 self._ready.append(delivery)
                 continue
             consumer = self._end_lease(delivery)
-            events.append(Expired(timer, consumer.name, delivery.partition, delivery.offset))
+            events.append(Expired(timer, consumer.name, delivery.position))
             dead_letter = self._count_failure(delivery)
             if dead_letter is None:
                 delivery.on(Event.EXPIRED)
@@ -238,7 +242,7 @@ class LeaseBook(Backlog):
         account.bytes += delivery.size_bytes
         self._start_timer(delivery, now + self._settings.lease_seconds)
         self._leases[delivery.timer] = delivery
-        return Lease(delivery.timer, delivery.partition, delivery.offset, delivery.attempt, delivery.due)
+        return Lease(delivery.timer, delivery.position, delivery.attempt, delivery.due)
 
     def _end_lease(self, delivery: Delivery) -> Consumer:
         """Take the record off its consumer's account. The next state is the caller's to enter."""
@@ -259,7 +263,7 @@ class LeaseBook(Backlog):
         if delivery.failed_attempts < self._settings.max_attempts:
             return None
         self._finish(delivery, Event.EXHAUSTED)
-        return DeadLetter(delivery.partition, delivery.offset, delivery.failed_attempts)
+        return DeadLetter(delivery.position, delivery.failed_attempts)
 
     def _start_timer(self, delivery: Delivery, due: float) -> None:
         delivery.timer = self._next_id

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.core.ackstate import MAX_FAILED_ATTEMPTS
 
 if TYPE_CHECKING:
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ class Lease(NamedTuple):
     """One grant. ``attempt`` counts from 1; ``deadline`` is on the caller's clock."""
 
     delivery_id: int
-    partition: StreamPartition
-    offset: int
+    position: Position
     attempt: int
     deadline: float
 
@@ -66,13 +65,11 @@ class Expired(NamedTuple):
 
     delivery_id: int
     consumer: str
-    partition: StreamPartition
-    offset: int
+    position: Position
 
 
 class DeadLetter(NamedTuple):
     """A record that was given up. The caller records it durably before it commits what ``take_commits`` gives next."""
 
-    partition: StreamPartition
-    offset: int
+    position: Position
     failed_attempts: int

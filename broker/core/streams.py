@@ -59,6 +59,8 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "Correction": frozenset({CASES, DNA, NOTICES}),
 }
 KINDS: Final = frozenset(STREAMS_OF_KIND)
+OWN_KINDS: Final = frozenset({(AUDIT, AUDIT_EVENTS), (AUDIT, DIRECTORY_VERSION)})
+"""The stream and kind of what the broker writes itself."""
 
 
 def check_kind(kind: str, stream: str) -> None:

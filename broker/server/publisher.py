@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+import contextlib
+from typing import TYPE_CHECKING
 
 from broker.core.errors import CaseExchangeError, Internal
 from broker.core.receipt import portable_receipt
 from broker.server.calls import caller
+from broker.services.pipeline import publish_in_turn
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import receipt_to, receipts_to
 from broker.wire.status import refusal_to
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from broker.core.identity import Principal
-    from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
-
-_BATCHES_AHEAD: Final = 2
-"""Batches of one stream that are checked before their turn; more are left to the transport's flow control."""
+    from broker.services.publish import PublishOutcome, PublishService
 
 
 class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
@@ -55,29 +52,10 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         ],
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, each answered in its turn."""
-        principal = caller()
-        checks: asyncio.Queue[asyncio.Task[CheckedBatch] | None] = asyncio.Queue(_BATCHES_AHEAD)
-        reading = asyncio.create_task(self._read(principal, request_iterator, checks))
-        try:
-            while (check := await checks.get()) is not None:
-                yield _response(await self._service.accept(principal, await check))
-            await reading
-        finally:
-            reading.cancel()
-
-    async def _read(
-        self,
-        principal: Principal,
-        requests: AsyncIterator[publisher_pb2.PublishStreamRequest],
-        checks: asyncio.Queue[asyncio.Task[CheckedBatch] | None],
-    ) -> None:
-        """Have the next batches checked while the last one is being appended; the order of the batches stays."""
-        try:
-            async for request in requests:
-                envelopes = [envelope_from(envelope) for envelope in request.envelopes]
-                await checks.put(asyncio.create_task(self._service.check(principal, envelopes)))
-        finally:
-            await checks.put(None)
+        batches = ([envelope_from(envelope) for envelope in request.envelopes] async for request in request_iterator)
+        async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches)) as outcomes:
+            async for outcome in outcomes:
+                yield _response(outcome)
 
 
 def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from broker.services.deliveries import DeliveredCopy
     from broker.services.subscribe import SubscriberStream, SubscribeService
     from caseexchange.broker.v1 import subscriber_pb2
 
@@ -91,7 +92,7 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
     while True:
         match await stream.next():
             case Deliveries(copies):
-                yield deliveries_to([delivery_to(*copy[:5]) for copy in copies])
+                yield deliveries_to([_delivery(copy) for copy in copies])
             case Acknowledged(delivery_ids):
                 yield acknowledged_to(delivery_ids)
             case LeasesLost(delivery_ids):
@@ -100,3 +101,8 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
                 if error is None:
                     return
                 raise error
+
+
+def _delivery(copy: DeliveredCopy) -> subscriber_pb2.Delivery:
+    # What was withheld stands in the audit trail only: the recipient finds out from the body.
+    return delivery_to(copy.delivery_id, copy.position, copy.accepted_at_ms, copy.attempt, copy.envelope)

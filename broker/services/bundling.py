@@ -41,7 +41,7 @@ from broker.core.policy import ANY
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.sections import check_sections
 from broker.core.streams import StreamPartition
-from broker.services.versions import directory_versions
+from broker.services.versions import DirectoryVersions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -106,6 +106,7 @@ class BundleMaker:
         self._material = material
         self._clock = clock
         self._signer = signer
+        self._versions = DirectoryVersions(log, codec)
 
     async def make(self, order: BundleOrder) -> AsyncIterator[SerializedFrame]:
         """The frames of a bundle, in order, the last of them signed over all the others if there is a signer.
@@ -143,7 +144,7 @@ class BundleMaker:
             tuple(order.sections),
             BundleSource.MESSAGE_LOG if self._signer is None else BundleSource.BROKER,
         )
-        versions = await directory_versions(self._log, self._codec, order.accepted_from_ms, order.accepted_until_ms)
+        versions = await self._versions.of_period(order.accepted_from_ms, order.accepted_until_ms)
         # Where the log has lost every version, the one in force now is still something to check signatures by.
         for document in versions or [DirectoryDocument(directory.document, now_ms)]:
             yield document

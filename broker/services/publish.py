@@ -1,15 +1,15 @@
 """Accept records: the numbered checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
 
-1. size, body type, body form, kind on its stream: RecordTooLarge, BodyTypeUnsupported, EnvelopeMalformed, KindUnknown
-2. publisher and system are the peer's, and the signer is of its agency: SignerNotPrincipal
-3. signature, certificate valid now and not revoked, sections those signed: SignatureRefused, SectionMismatch
-4. not from the future, not expired: IssuedInFuture, RecordExpired
+1. its size: RecordTooLarge
+2. who is said to have signed it, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed,
+   KindUnknown, SignatureRefused
+3. publisher and system are the peer's: SignerNotPrincipal
+4. they did sign it, (9) to (11) there, the certificate valid now: SignatureRefused, SectionMismatch
 5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
-6. not seen before with another body: RecordIdConflict
-7. append, durably: LogFull, LogUnavailable
-8. sign the receipts
-
-The body has to be parsed to learn who signed it; nothing in it is acted upon before its signature has been verified.
+6. not from the future, not expired, unless the log holds it already: IssuedInFuture, RecordExpired
+7. not seen before with another body: RecordIdConflict
+8. append, durably: LogFull, LogUnavailable
+9. sign the receipts
 """
 
 from __future__ import annotations
@@ -18,24 +18,21 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
+from broker.core.authorship import Claim, check_proved, check_signature, claim, read_body
 from broker.core.entry import Appended, NewEntry
-from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Signature
+from broker.core.envelope import Envelope, Signature
 from broker.core.errors import (
-    BodyTypeUnsupported,
     CaseExchangeError,
-    EnvelopeMalformed,
     IssuedInFuture,
     RecordExpired,
     RecordIdConflict,
     RecordTooLarge,
-    SignatureInvalid,
     SignerNotPrincipal,
 )
 from broker.core.events import AuditEvent, RefusalMade
 from broker.core.policy import check_publish
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
-from broker.core.sections import check_sections
-from broker.core.streams import StreamPartition, check_kind, partition_of
+from broker.core.streams import StreamPartition, partition_of
 from broker.ports import Signed
 
 if TYPE_CHECKING:
@@ -95,14 +92,6 @@ class _Checked(NamedTuple):
     """Why it could not be accepted anew just now, though it may have been accepted before."""
 
 
-class _Claim(NamedTuple):
-    """A record whose signature is still to be checked. Nothing in its body has been acted upon."""
-
-    envelope: Envelope
-    body: Body
-    certificate: SignerCertificate
-
-
 CheckedBatch: TypeAlias = tuple[_Checked | CaseExchangeError, ...]
 """A batch between its two halves. Opaque to the caller."""
 
@@ -146,7 +135,7 @@ class PublishService:
         return await self.accept(principal, await self.check(principal, envelopes))
 
     async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
-        """The first half: checks (1) to (5). A stream's next batch may be checked while the last is being appended.
+        """The first half: checks (1) to (6). A stream's next batch may be checked while the last is being appended.
 
         Raises:
             EvidenceUnavailable, DirectoryUnavailable
@@ -157,7 +146,7 @@ class PublishService:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
     async def accept(self, principal: Principal, checked: CheckedBatch) -> PublishOutcome:
-        """The second half: (6) to (8). Batches are appended in the order of these calls.
+        """The second half: (7) to (9). Batches are appended in the order of these calls.
 
         Raises:
             LogFull, LogUnavailable
@@ -168,67 +157,48 @@ class PublishService:
         await self._tell_auditors(principal, results)
         if not statements:
             return PublishOutcome(tuple(results), None)
-        # (8) One signature covers the batch.
+        # (9) One signature covers the batch.
         signature = Signature(self._signer.certificate_sha256, self._signer.sign(receipts_message(statements)))
         return PublishOutcome(tuple(results), SignedReceipts(tuple(statements), signature))
 
     def _check_all(self, principal: Principal, envelopes: Sequence[Envelope]) -> list[_Checked | CaseExchangeError]:
         claims = [_attempt(self._check_claim, principal, envelope) for envelope in envelopes]
-        # (3) Signatures over the exact bytes, all of the batch together.
+        # (4) Signatures over the exact bytes, all of the batch together.
         signed = [
-            Signed(claim.certificate, claim.envelope.signed_bytes, claim.envelope.signatures[0].value)
-            for claim in claims
-            if isinstance(claim, _Claim)
+            Signed(claimed.certificate, claimed.envelope.signed_bytes, claimed.signature.value)
+            for claimed in claims
+            if isinstance(claimed, Claim)
         ]
         hold = iter(self._signatures.verify(signed))
-        return [_attempt(self._check_proved, item, next(hold)) if isinstance(item, _Claim) else item for item in claims]
+        return [_attempt(self._check_proved, item, next(hold)) if isinstance(item, Claim) else item for item in claims]
 
-    def _check_claim(self, principal: Principal, envelope: Envelope) -> _Claim:
-        # (1) Size and type.
-        body = self._check_form(envelope)
-        # (2) Who says it is who brings it, and the signer is of the same agency.
+    def _check_claim(self, principal: Principal, envelope: Envelope) -> Claim[SignerCertificate]:
+        # (1) Size.
+        self._check_size(envelope)
+        # (2) Who is said to have signed it.
+        body = read_body(envelope, self._codec)
+        claimed = claim(envelope, body, self._keyring)
+        # (3) Who says it is who brings it.
         if (body.publisher, body.system) != (principal.agency, principal.system):
             message = "the record names another agency, or another system of it, as its publisher"
             raise SignerNotPrincipal(message, record_id=body.record_id)
-        (signature,), (signer,) = envelope.signatures, body.signers
-        certificate = self._keyring.signer(signer.certificate_sha256)
-        if certificate.agency != principal.agency:
-            message = "the signing certificate is another agency's"
-            raise SignerNotPrincipal(message, record_id=body.record_id)
-        if signature.certificate_sha256 != signer.certificate_sha256:
-            message = "the signature's certificate is not the one that the body names"
-            raise SignatureInvalid(message, record_id=body.record_id)
-        return _Claim(envelope, body, certificate)
+        return claimed
 
-    def _check_proved(self, claim: _Claim, holds: bool) -> _Checked:  # noqa: FBT001 - private, called once just above
-        envelope, body, certificate = claim
-        now_ms = self._clock.now_ms()
-        # (3) The signature holds, its certificate is valid now and not revoked, the sections are those signed.
-        if not holds:
-            message = "the signature is not by this key over these bytes"
-            raise SignatureInvalid(message, record_id=body.record_id)
-        certificate.check_valid(now_ms)
-        check_sections(body, envelope.sections, complete=True)
-        # (4) Timing. A record that the log holds already keeps its receipt, so this is decided after looking.
-        late = self._late(body, now_ms)
+    def _check_proved(self, claimed: Claim[SignerCertificate], holds: bool) -> _Checked:  # noqa: FBT001 - private, called once just above
+        body, now_ms = claimed.body, self._clock.now_ms()
+        # (4) They did, with a certificate that is valid now, and the sections are those signed.
+        check_signature(claimed, holds=holds)
+        check_proved(claimed, now_ms, complete=True)
         # (5) Policy.
         check_publish(self._directory.current(), body)
-        return _Checked(body, self._entry(envelope, body), late)
+        # (6) Timing. A record that the log holds already keeps its receipt, so this is decided after looking.
+        return _Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
-    def _check_form(self, envelope: Envelope) -> Body:
+    def _check_size(self, envelope: Envelope) -> None:
         parts = [len(envelope.body), *(len(section.content) for section in envelope.sections)]
         if sum(parts) + _ENVELOPE_OVERHEAD * (len(parts) + len(envelope.signatures)) > self._limits.record_bytes:
             message = f"the record is larger than {self._limits.record_bytes} bytes"
             raise RecordTooLarge(message)
-        if envelope.body_type != BODY_TYPE:
-            message = "the envelope's body type is not that of a record"
-            raise BodyTypeUnsupported(message)
-        body = self._codec.parse_body(envelope.body)
-        check_kind(body.kind, body.stream)
-        if len(envelope.signatures) != 1 or [one.algorithm for one in body.signers] != [ECDSA_P256_SHA256]:
-            message = f"a record carries exactly one signature, of algorithm {ECDSA_P256_SHA256}"
-            raise EnvelopeMalformed(message, record_id=body.record_id)
-        return body
 
     def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
         if body.issued_at_ms > now_ms + self._limits.clock_skew_ms:
@@ -262,7 +232,7 @@ class PublishService:
             good = [(index, item) for index, item in good if item.late is None or item.entry.record_id in known]
         if not good:
             return
-        # (6) and (7): the log leaves out what it holds already, in the same transaction that appends the rest.
+        # (7) and (8): the log leaves out what it holds already, in the same transaction that appends the rest.
         appended = await self._log.append([item.entry for _, item in good])
         for (index, item), place in zip(good, appended, strict=True):
             if place.record_sha256 != item.entry.record_sha256:
@@ -273,9 +243,14 @@ class PublishService:
             statements.append(self._statement(item.body, place))
 
     def _statement(self, body: Body, place: Appended) -> bytes:
-        digest, at_ms = place.record_sha256, place.accepted_at_ms
         statement = ReceiptStatement(
-            body.record_id, digest, place.position, place.log_id, place.epoch, at_ms, body.publisher
+            body.record_id,
+            place.record_sha256,
+            place.position,
+            place.log_id,
+            place.epoch,
+            place.accepted_at_ms,
+            body.publisher,
         )
         return self._codec.encode_statement(statement)
 

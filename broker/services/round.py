@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade
-from broker.core.streams import Position
 
 if TYPE_CHECKING:
+    from broker.core.entry import LogEntry
     from broker.core.identity import Principal
     from broker.core.lease_terms import DeadLetter
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
     from broker.services.deliveries import DeliveredCopy, Outgoing
 
 
@@ -23,6 +23,14 @@ class Consumer:
     name: str
     principal: Principal
     outgoing: asyncio.Queue[Outgoing] = field(default_factory=asyncio.Queue)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A record that was read and is not finished, and who had it last (a SPIFFE id; empty: nobody yet)."""
+
+    entry: LogEntry
+    holder: str = ""
 
 
 @dataclass(slots=True)
@@ -37,7 +45,7 @@ class Round:
         """Take out what happened in a partition that has gone to another process. The acknowledgements do not hold."""
         lost = [(consumer, delivery_id) for consumer, delivery_id, at in self.acked if at.stream_partition == partition]
         self.acked = [item for item in self.acked if item[2].stream_partition != partition]
-        self.dead = [item for item in self.dead if item[1].partition != partition]
+        self.dead = [item for item in self.dead if item[1].position.stream_partition != partition]
         return lost
 
     def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
@@ -58,7 +66,7 @@ class Round:
             AuditEvent(
                 now_ms,
                 principal,
-                DeadLetterMade(Position(*letter.partition, letter.offset), subscription, letter.failed_attempts),
+                DeadLetterMade(letter.position, subscription, letter.failed_attempts),
             )
             for principal, letter in self.dead
         ]

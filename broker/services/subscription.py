@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
 from broker.core.lease_terms import DeadLetter
-from broker.core.streams import Position
 from broker.ports import Assigned
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost, copy_for, messages
-from broker.services.round import Round
+from broker.services.round import Held, Round
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.entry import LogEntry
     from broker.core.lease import LeaseBook
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
     from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
     from broker.services.round import Consumer
 
@@ -73,8 +72,7 @@ class Subscription:
         self._skip_commit_seconds = skip_commit_seconds
         self._consumers: dict[str, Consumer] = {}
         self._partitions: list[StreamPartition] = []
-        self._entries: dict[tuple[StreamPartition, int], LogEntry] = {}
-        self._leased: dict[int, tuple[Consumer, StreamPartition, int]] = {}
+        self._held: dict[Position, Held] = {}
         self._round = Round()
         self._wake = asyncio.Event()
         self._waiting: asyncio.Task[None] | None = None
@@ -100,7 +98,6 @@ class Subscription:
             return
         self._book.consumer_gone(consumer.name, clean=clean)
         if clean:
-            self._leased = {known: at for known, at in self._leased.items() if at[0] is not consumer}
             self._round.deliveries = [made for made in self._round.deliveries if made[0] is not consumer]
         self._wake.set()
 
@@ -109,13 +106,12 @@ class Subscription:
         lost = []
         for delivery_id in delivery_ids:
             try:
-                self._book.ack(delivery_id)
+                position = self._book.ack(delivery_id)
             except LeaseLost:
                 lost.append(delivery_id)
                 continue
-            _, partition, offset = self._leased.pop(delivery_id)
-            del self._entries[partition, offset]
-            self._round.acked.append((consumer, delivery_id, Position(*partition, offset)))
+            del self._held[position]
+            self._round.acked.append((consumer, delivery_id, position))
         if lost:
             consumer.outgoing.put_nowait(LeasesLost(tuple(lost)))
         self._wake.set()
@@ -131,7 +127,6 @@ class Subscription:
         except LeaseLost:
             consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
             return
-        del self._leased[delivery_id]
         self._attempt_failed = True
         if dead is not None:
             self._give_up(dead, consumer.principal.spiffe_id)
@@ -198,8 +193,7 @@ class Subscription:
                 continue
             self._book.release_partition(change.partition)
             self._partitions.remove(change.partition)
-            self._entries = {at: entry for at, entry in self._entries.items() if at[0] != change.partition}
-            self._leased = {known: at for known, at in self._leased.items() if at[1] != change.partition}
+            self._held = {at: held for at, held in self._held.items() if at.stream_partition != change.partition}
             # It may be back under the next change, and its next commit would not have these acknowledgements in it.
             for consumer, delivery_id in self._round.withdraw(change.partition):
                 consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
@@ -224,31 +218,28 @@ class Subscription:
         if entry.kind not in self.kinds or self.key.agency not in entry.recipients:
             self._book.skip(partition, offset)
         elif self._book.offer(partition, offset, entry.ordering_key, len(entry.value)):
-            self._entries[partition, offset] = entry
+            self._held[entry.position] = Held(entry)
 
     def _lease(self) -> None:
         now = self._clock.monotonic()
-        last_holder = ""
         for event in self._book.tick(now):
             if isinstance(event, DeadLetter):
-                # The book tells of the expiry that made it so just before.
-                self._give_up(event, last_holder)
+                self._give_up(event, self._held[event.position].holder)
             else:
-                last_holder = self._leased.pop(event.delivery_id)[0].principal.spiffe_id
                 self._attempt_failed = True
         if self._draining:
             return
         directory = self._directory.current()
         for consumer in list(self._consumers.values()):
             for lease in self._book.lease(now, consumer.name):
-                entry = self._entries[lease.partition, lease.offset]
-                copied = copy_for(self.key.agency, lease, entry, directory, self._codec)
+                held = self._held[lease.position]
+                copied = copy_for(self.key.agency, lease, held.entry, directory, self._codec)
                 if copied is None:
                     # The right was withdrawn after the record was accepted: it is passed over like one not addressed.
                     self._book.ack(lease.delivery_id)
-                    del self._entries[lease.partition, lease.offset]
+                    del self._held[lease.position]
                     continue
-                self._leased[lease.delivery_id] = (consumer, lease.partition, lease.offset)
+                held.holder = consumer.principal.spiffe_id
                 self._round.deliveries.append((consumer, copied))
         # The first in turn is another stream next time, so that a slow log is shared fairly.
         if len(self._consumers) > 1:
@@ -256,7 +247,7 @@ class Subscription:
             self._consumers[first] = self._consumers.pop(first)
 
     def _give_up(self, dead: DeadLetter, principal: str) -> None:
-        del self._entries[dead.partition, dead.offset]
+        del self._held[dead.position]
         self._round.dead.append((principal, dead))
 
     async def _settle(self) -> bool:

@@ -1,13 +1,15 @@
-"""The directory versions that a replay hands over: what governance signed, found in the audit stream."""
+"""The directory versions that were in force: what governance signed, found in the audit stream (docs/adr/0004)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import LAST_MS, DirectoryDocument
 from broker.core.errors import EnvelopeMalformed
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.sections import unsalted
-from broker.core.streams import AUDIT, DIRECTORY_VERSION, StreamPartition
+from broker.core.streams import AUDIT, DIRECTORY_VERSION, Position, StreamPartition
 
 if TYPE_CHECKING:
     from broker.core.entry import LogEntry
@@ -16,35 +18,72 @@ if TYPE_CHECKING:
 _SCAN_RECORDS: Final = 5000
 
 
-async def directory_versions(
-    log: MessageLog, codec: RecordCodec, begin_ms: int | None, until_ms: int | None
-) -> list[DirectoryDocument]:
-    """The versions that were in force in the period: the last before it, and those that came within it.
+class _Kept(NamedTuple):
+    """Where the audit stream keeps a version, and since when it was in force."""
 
-    A version that the log has lost, or whose record cannot be read any more, is not among them; whoever verifies names
-    its position in the audit stream. Whether governance signed what is returned is not asked here.
+    position: Position
+    in_force_from_ms: int
 
-    Raises:
+
+class DirectoryVersions:
+    """Finds directory versions by their time. The audit stream is looked through once, then only what is new in it.
+
+    A version that the log has lost, or whose record cannot be read any more, is not found; whoever verifies names its
+    position in the audit stream. Whether governance signed what is found is not asked here. For one event loop.
+
+    Raises (every method):
         LogUnavailable, LogCorrupt
     """
-    found: list[DirectoryDocument] = []
-    for number in range(log.partitions(AUDIT)):
-        partition, offset = StreamPartition(AUDIT, number), 0
-        while entries := await log.read(partition, offset, _SCAN_RECORDS, 1 << 62, values=False):
-            offset = entries[-1].position.offset + 1
-            for entry in entries:
-                if entry.kind == DIRECTORY_VERSION and 0 <= entry.accepted_at_ms <= LAST_MS:
-                    whole = await log.read(partition, entry.position.offset, 1, 1)
-                    document = _document(codec, whole[0]) if whole and whole[0].position == entry.position else None
-                    if document is not None:
-                        found.append(DirectoryDocument(document, entry.accepted_at_ms))
-    within = [item for item in found if until_ms is None or item.in_force_from_ms < until_ms]
-    before = [item for item in within if begin_ms is not None and item.in_force_from_ms <= begin_ms]
-    # Where none is from before the end, the one that was is lost, and the first that is left can at least be tried.
-    return within[max(0, len(before) - 1) :] or found[:1]
+
+    def __init__(self, log: MessageLog, codec: RecordCodec) -> None:
+        self._log = log
+        self._codec = codec
+        self._kept: list[_Kept] = []
+        self._next = {StreamPartition(AUDIT, number): 0 for number in range(log.partitions(AUDIT))}
+        self._looking = asyncio.Lock()
+
+    async def of_period(self, begin_ms: int | None, until_ms: int | None) -> list[DirectoryDocument]:
+        """The versions of a period: the last before it, and those that came within it.
+
+        Where none is from before the period's end, the one that was is lost: then it is the first that is left.
+        """
+        found = await self._found()
+        within = [item for item in found if until_ms is None or item.in_force_from_ms < until_ms]
+        before = [item for item in within if begin_ms is not None and item.in_force_from_ms <= begin_ms]
+        return within[max(0, len(before) - 1) :] or found[:1]
+
+    async def in_force_at(self, at_ms: int) -> list[DirectoryDocument]:
+        """The version that was in force at a time, and around a change the others that may have been."""
+        first_ms, last_ms = at_ms - CHANGE_OF_DIRECTORY_MS, at_ms + CHANGE_OF_DIRECTORY_MS
+        found = await self.of_period(first_ms - 1, last_ms + 1)
+        return [item for item in found if item.in_force_from_ms <= last_ms]
+
+    async def _found(self) -> list[DirectoryDocument]:
+        async with self._looking:
+            for partition in self._next:
+                await self._look(partition)
+        found = []
+        for kept in self._kept:
+            document = await self._document(kept.position)
+            if document is not None:
+                found.append(DirectoryDocument(document, kept.in_force_from_ms))
+        return found
+
+    async def _look(self, partition: StreamPartition) -> None:
+        while entries := await self._log.read(partition, self._next[partition], _SCAN_RECORDS, 1 << 62, values=False):
+            self._kept += [
+                _Kept(entry.position, entry.accepted_at_ms)
+                for entry in entries
+                if entry.kind == DIRECTORY_VERSION and 0 <= entry.accepted_at_ms <= LAST_MS
+            ]
+            self._next[partition] = entries[-1].position.offset + 1
+
+    async def _document(self, position: Position) -> bytes | None:
+        whole = await self._log.read(position.stream_partition, position.offset, 1, 1)
+        return _content(self._codec, whole[0]) if whole and whole[0].position == position else None
 
 
-def _document(codec: RecordCodec, entry: LogEntry) -> bytes | None:
+def _content(codec: RecordCodec, entry: LogEntry) -> bytes | None:
     try:
         (section,) = codec.decode_envelope(entry.value).sections
     except (EnvelopeMalformed, ValueError):

@@ -30,6 +30,8 @@ from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import auditor_pb2, checkpoint_pb2, position_pb2
 
 _MAX_REASON: Final = 100
+_RECORDS_TAG: Final = b"\x32"
+"""How a frame of records mostly begins: field 6 of BundleFrame."""
 _SOURCES: Final = {
     auditor_pb2.BUNDLE_SOURCE_BROKER: BundleSource.BROKER,
     auditor_pb2.BUNDLE_SOURCE_MESSAGE_LOG: BundleSource.MESSAGE_LOG,
@@ -58,6 +60,11 @@ def frame_to(frame: Frame) -> auditor_pb2.BundleFrame:
         case _:
             _fill_of_partition(message, frame)
     return message
+
+
+def holds_records(data: bytes) -> bool:
+    """Whether a frame begins like one of records. Nothing more is read of it."""
+    return data.startswith(_RECORDS_TAG)
 
 
 def frame_from(data: bytes) -> Frame:

@@ -8,13 +8,16 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from board import BROWSERS, take_pictures
 from stage import EmbeddedStage, KafkaStage
 from world import AUDIT, INPUT, LAB, MINISTRY, NGO, POLICE, DemoFailed, World
 
 from deploy.kafka.errors import KafkaFailed
+
+if TYPE_CHECKING:
+    from stage import Stage
 
 SHANXI, HEBEI = POLICE
 STAGES = {"embedded": EmbeddedStage, "kafka": KafkaStage}
@@ -202,9 +205,9 @@ def audit(world: World, address: str) -> None:
     check("the bundle holds no byte of the child's name", not holds_name(bundle))
 
 
-def tamper(world: World) -> None:
+def tamper(world: World, stage: Stage) -> None:
     step("8", "Somebody who has the disk flips one bit of one record. The auditor names the record.")
-    tampered = world.stage.tamper(world)
+    tampered = stage.tamper(world)
     found = json.loads(
         world.run("verify", tampered.bundle, "--root", world.pki / "trust" / "governance.pem", "--json", expect=1)
     )
@@ -230,13 +233,11 @@ def show(world: World) -> None:
         say(f"   no picture of it, for that takes a browser: {', '.join(BROWSERS)}")
 
 
-def tell(world: World) -> None:
+def tell(world: World, stage: Stage) -> None:
     world.pki.mkdir()
     world.run("certs", "init", "--pki", world.pki)
-    world.stage.open(world)
-    addresses = [
-        world.start(name, "serve", "--config", world.broker_config(name)).split()[-1] for name in world.stage.brokers
-    ]
+    stage.open(world)
+    addresses = [world.start_broker(name, stage.log_tables(world, name)) for name in stage.brokers]
     say(f"brokers on {', '.join(addresses)}; every agency a process of its own, in {world.root}")
     for number, agency in enumerate((SHANXI, HEBEI, LAB, MINISTRY, NGO)):
         address = addresses[number % len(addresses)]
@@ -256,11 +257,11 @@ def tell(world: World) -> None:
     world.stop("laboratory")
     check("the laboratory's search refused nothing", not list((world.root / LAB / "typed" / "quarantine").iterdir()))
     audit(world, addresses[-1])
-    for name in world.stage.brokers:
+    for name in stage.brokers:
         world.stop(name)
     logs = [path for path in world.root.glob("*.log") if holds_name(path) or re.search("SYN-BLD", path.read_text())]
     check("no log line of any process holds the child's name or a barcode", not logs)
-    tamper(world)
+    tamper(world, stage)
     show(world)
 
 
@@ -268,14 +269,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", choices=STAGES, default="embedded", help="where the log is kept")
     root = Path(tempfile.mkdtemp(prefix="case-exchange-demo-"))
-    world = World(root, STAGES[parser.parse_args().log]())
+    world, stage = World(root), STAGES[parser.parse_args().log]()
     try:
-        tell(world)
+        tell(world, stage)
     except (DemoFailed, KafkaFailed, OSError, ValueError) as failure:
         say(f"\ndemo: FAILED: {failure}")
         say(f"files: {root}")
         return 1
     finally:
+        stage.close()
         world.close()
     say(f"\nfiles: inboxes, outboxes, receipts, logs and both bundles are in {root}")
     say("demo: complete")

@@ -6,6 +6,8 @@ import shutil
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from world import AUDIT
+
 from certs.folder import PkiFolder
 from certs.kafka import AUDITOR, BROKER
 from deploy.kafka.cluster import KafkaCluster
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from world import World
-
-AUDIT = "national-audit"
 
 
 class Tampered(NamedTuple):
@@ -69,9 +69,9 @@ class EmbeddedStage:
             query = "SELECT position, value FROM entries WHERE kind = 'Closure'"
             position, value = log.execute(query).fetchone()
             log.execute("UPDATE entries SET value = ? WHERE position = ?", (flipped(value), position))
-        line = world.start("tampered-broker", "serve", "--config", world.broker_config("tampered-broker"))
+        address = world.start_broker("tampered-broker", self.log_tables(world, "tampered-broker"))
         bundle = world.root / "tampered.bundle"
-        profile = world.edge_profile(AUDIT, line.split()[-1])
+        profile = world.edge_profile(AUDIT, address)
         world.run("replay", "--profile", profile, "--purpose", "demo audit of the copy", "--out", bundle)
         world.stop("tampered-broker")
         return Tampered(bundle, _in_cases(position))

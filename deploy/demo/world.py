@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stage import Stage
-
 COMMAND: Final = Path(sys.executable).with_name("case-exchange")
 INPUT: Final = Path(__file__).with_name("input")
 BOUND_SECONDS: Final = 30.0
@@ -83,9 +81,8 @@ class DemoFailed(Exception):
 class World:
     """Everything that runs, and where. ``close`` leaves no process behind."""
 
-    def __init__(self, root: Path, stage: Stage) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.stage = stage
         self.pki = root / "pki"
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
@@ -115,6 +112,10 @@ class World:
             raise DemoFailed(message)
         return line.strip()
 
+    def start_broker(self, name: str, log_tables: str) -> str:
+        """Start a broker with these tables for its log, and return its address."""
+        return self.start(name, "serve", "--config", self.broker_config(name, log_tables)).split()[-1]
+
     def stop(self, name: str) -> None:
         """Stop a process in good order.
 
@@ -129,7 +130,6 @@ class World:
 
     def close(self) -> None:
         """Stop whatever still runs."""
-        self.stage.close()
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -138,8 +138,8 @@ class World:
 
     # --- files ---
 
-    def broker_config(self, name: str) -> Path:
-        """Write a broker's configuration. It listens on a free port."""
+    def broker_config(self, name: str, log_tables: str) -> Path:
+        """Write a broker's configuration, with these tables for its log. It listens on a free port."""
         own, trust = self.pki / "broker", self.pki / "trust"
         path = self.root / f"{name}.toml"
         path.write_text(
@@ -149,7 +149,7 @@ class World:
             f'checkpoint_key = "{own}/checkpoint.key"\ncheckpoint_key_name = "case-exchange.example/log"\n'
             f'[trust]\ngovernance_key = "{trust}/governance.pem"\ndirectory = "{trust}/directory.json"\n'
             f'signing_revocations = "{trust}/signing.crl"\ntls_revocations = "{trust}/tls.crl"\n'
-            f"{self.stage.log_tables(self, name)}[checkpoints]\ninterval_seconds = 0.2\n"
+            f"{log_tables}[checkpoints]\ninterval_seconds = 0.2\n"
         )
         return path
 

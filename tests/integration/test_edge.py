@@ -98,6 +98,7 @@ def sample_section() -> SectionDraft:
 
 
 async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange: Exchange, tmp_path: Path) -> None:
+    # Governance signed two directories of one version, so what the broker tells cannot be used here.
     old = tmp_path / "directory.json"
     old.write_bytes(exchange.pki.sign(exchange.pki.directory_with("shanxi-police", [])))
     profile = lab_profile(exchange, tmp_path, directory=str(old))
@@ -113,6 +114,20 @@ async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange
         old.write_bytes(exchange.pki.sign(replace(exchange.pki.directory, version=2)))
         edge.reload_trust()
         await until(inbound.folders.outbox, "SampleRequest-*.json")
+
+
+async def test_a_record_is_judged_by_the_directory_of_its_acceptance_that_the_broker_hands_over(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    newer = tmp_path / "directory.json"
+    without = exchange.pki.directory_with("shanxi-police", [])
+    newer.write_bytes(exchange.pki.sign(replace(without, version=2)))
+    profile = lab_profile(exchange, tmp_path, directory=str(newer))
+    await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+    async with receiving(profile) as (edge, inbound):
+        await until(inbound.folders.outbox, "SampleRequest-*.json")
+        assert [known.directory.version for known in edge.directories.seen(edge.clock.now_ms()).accepted] == [2]
+        assert len(edge.spool.directories()) == 2
 
 
 async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not_delivered_again(

@@ -68,7 +68,7 @@ async def test_what_one_broker_accepts_another_delivers_and_knows_again(kafka: O
         assert again.statement == accepted.statement
         async with (await two.subscriber()).subscribe(SAMPLES) as stream:
             (delivered,) = await first(stream, 1)
-            verified = two.verifier("national-dna-database").verify(delivered.envelope, delivered.accepted_at_ms)
+            verified = two.verify("national-dna-database", delivered)
             assert verified.record_sha256 == envelope.record_sha256
             await stream.ack([delivered.delivery_id])
     assert await kafka.audited() == []

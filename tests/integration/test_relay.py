@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
@@ -42,7 +43,7 @@ async def test_a_record_reaches_its_recipient_as_it_was_signed(exchange: Exchang
     assert exchange.receipts().verify(receipt).record_sha256 == envelope.record_sha256
     async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
         (delivered,) = await deliveries(stream, 1)
-        verified = exchange.verifier("national-dna-database").verify(delivered.envelope, delivered.accepted_at_ms)
+        verified = exchange.verify("national-dna-database", delivered)
         assert verified.record_sha256 == envelope.record_sha256
         assert verified.sections == {"case": b"synthetic"}
         await stream.ack([delivered.delivery_id])
@@ -95,7 +96,7 @@ async def test_a_withheld_section_has_no_byte_in_the_copy_and_the_copy_verifies(
     for agency in ("child-aid-ngo", "hebei-police"):
         async with (await exchange.subscriber(agency)).subscribe(options) as stream:
             (delivered,) = await deliveries(stream, 1)
-            seen[agency] = exchange.verifier(agency).verify(delivered.envelope, delivered.accepted_at_ms)
+            seen[agency] = exchange.verify(agency, delivered)
     assert seen["hebei-police"].sections == {"case": b"open", "identity": b"planted canary"}
     assert seen["child-aid-ngo"].sections == {"case": b"open"}
     assert seen["child-aid-ngo"].withheld_sections == ("identity",)
@@ -158,4 +159,4 @@ async def test_a_later_checkpoint_is_proved_to_extend_an_earlier_one(exchange: E
     (old, old_root), *_, (new, new_root) = sorted(roots.items())
     proof = await auditor.prove_consistency(partition, old)
     proof.check(old_root, new, new_root)
-    assert await auditor.directory() == exchange.pki.directory.document
+    assert await directories_in_force(await exchange.channel("national-audit")) == [exchange.pki.directory.document]

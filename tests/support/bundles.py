@@ -5,40 +5,44 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from broker.core.audit import AuditReport, BundleAudit
 from broker.core.bundle import (
+    BundleDigest,
     BundleEnd,
     BundleEntry,
+    BundleFrames,
     BundleHeader,
     BundleLeaf,
     BundleSource,
+    DirectoryDocument,
     Frame,
     PartitionEnd,
     PartitionLeaves,
     PartitionRecords,
     PartitionStart,
-    StrayRecord,
 )
 from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
 from broker.core.envelope import Signature
-from broker.core.findings import DirectoryVersion
+from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.leaf import Leaf
 from broker.core.merkle import range_coordinates
 from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import Position
+from broker.core.verification import BundleBeginning, BundleVerification, FrameReader, judge_frame
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
 from broker.trust.signing import note_verifier
 from broker.trust.system import SystemEntropy
+from broker.wire.frames import frame_from, holds_records
 from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC
 from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from broker.core.audit import AuditReport
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 
+FRAMES = FrameReader(frame_from, holds_records)
 LOG_ID = "f" * 32
 
 
@@ -131,9 +136,9 @@ class LyingExchange:
         batch = self.records()
         self.replace(batch, dataclasses.replace(batch, entries=entries))
 
-    def audit(self) -> AuditReport:
-        """What an auditor finds out about the bundle."""
-        header = BundleHeader(
+    def header(self) -> BundleHeader:
+        """The first frame."""
+        return BundleHeader(
             "case-exchange.example",
             "spiffe://a",
             "test",
@@ -143,28 +148,38 @@ class LyingExchange:
             tuple(self.streams),
             self.source,
         )
+
+    def beginning(self) -> BundleBeginning:
+        """What stands before the partitions."""
+        document = DirectoryDocument(self._directory.document, self._from_ms)
+        return BundleBeginning(self.header(), (document,), self._directory.signing_authorities, ())
+
+    def serialized(self) -> list[bytes]:
+        """The frames of the partitions, and the last one with the exchange's signature, if it made the bundle."""
+        frames = [CODEC.encode_frame(frame) for frame in self._frames]
+        digest = BundleDigest()
+        for data in frames:
+            digest.add(data)
+        records = sum(len(frame.entries) for frame in self._frames if isinstance(frame, PartitionRecords))
+        signer = self.pki.signer("exchange")
+        signature = Signature(signer.certificate_sha256, signer.sign(digest.message()))
+        signed = signature if self.source is BundleSource.BROKER else None
+        return [*frames, CODEC.encode_frame(BundleEnd(len(frames), records, signed))]
+
+    def audit(self, frames: Iterable[bytes] | None = None, beginning: BundleBeginning | None = None) -> AuditReport:
+        """What an auditor finds out about the bundle, or about these frames of it."""
         keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
         verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
-        audit = BundleAudit(header, self._directory, verifiers, directories_from_ms=self._from_ms)
-        judge = BatchJudge([DirectoryVersion(self._from_ms, self._directory, self._keyring)], CODEC, self.source)
-        records = 0
-        partition: StreamPartition | None = None
-        for frame in self._frames:
-            match frame:
-                case PartitionStart():
-                    partition = frame.partition
-                    audit.start_partition(frame)
-                case PartitionLeaves():
-                    audit.add_leaves(frame)
-                case PartitionRecords():
-                    assert partition is not None
-                    audit.add_batch(judge.judge(partition, frame))
-                    records += len(frame.entries)
-                case StrayRecord():
-                    audit.add_stray(frame)
-                case PartitionEnd():
-                    audit.end_partition(frame)
-        return audit.finish(BundleEnd(0, records, None), 0)
+        versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
+        own = BatchJudge(versions, CODEC, self.source)
+        verification = BundleVerification(beginning or self.beginning(), versions, (), verifiers, own)
+        return verification.follow(
+            BundleFrames(iter(self.serialized() if frames is None else frames)),
+            FRAMES,
+            lambda partition, data: lambda: judge_frame(own, FRAMES, partition, data),
+            4,
+            lambda _: None,
+        )
 
     def note(self, partition: StreamPartition, tree: GrownTree, log_id: str = LOG_ID) -> bytes:
         """The checkpoint of this tree."""

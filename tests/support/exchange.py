@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from broker.client.records import VerifiedRecord
+    from broker.client.subscriber import Delivered
     from tests.support.pki import SamplePki
 
 
@@ -98,8 +100,9 @@ class Exchange:
     async def auditor(self, agency: str = "national-audit") -> Auditor:
         return Auditor(await self.channel(agency))
 
-    def verifier(self, agency: str) -> RecordVerifier:
-        return RecordVerifier(agency, self.pki.keyring(), CODEC)
+    def verify(self, agency: str, delivered: Delivered) -> VerifiedRecord:
+        """What an agency makes of a delivery, by the directory of the development PKI."""
+        return RecordVerifier(agency, CODEC).verify(delivered.envelope, delivered.accepted_at_ms, self.pki.in_force())
 
     def maker(self, agency: str = "shanxi-police", *, system: str = "gateway") -> RecordMaker:
         return RecordMaker(self.pki, self.clock, agency, system=system)

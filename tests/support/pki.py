@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from broker.client.records import InForce
 from broker.core.identity import Principal
+from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
 from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
@@ -141,6 +143,16 @@ class SamplePki:
         self, directory: Directory | None = None, revocations: RevocationLists | None = None
     ) -> DirectoryKeyring:
         return DirectoryKeyring(directory or self.directory, revocations or self.revocation_lists())
+
+    def version(self, directory: Directory | None = None, *, in_force_from_ms: int = 0) -> DirectoryVersion:
+        """A directory as what records are judged by."""
+        directory = directory or self.directory
+        return DirectoryVersion(in_force_from_ms, directory, self.keyring(directory))
+
+    def in_force(self, directory: Directory | None = None) -> InForce:
+        """One directory to judge a record received by, at its acceptance and at its delivery."""
+        version = self.version(directory)
+        return InForce([version], [version])
 
     def keyring_with(self, *credentials: Credential, agency: str = SHANXI) -> DirectoryKeyring:
         """A keyring whose directory lists these certificates for an agency, and no others of it."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.client.records import Draft, RecordComposer, SectionDraft
-from broker.core.body import NamedSigner, Recipient
-from broker.core.envelope import BODY_TYPE, Signature, pae
+from broker.core.body import Recipient
 from broker.core.identity import Principal
 from broker.trust.system import SystemEntropy
 from broker.wire.codec import ProtobufCodec
@@ -22,16 +20,6 @@ if TYPE_CHECKING:
 CASE = "01990000-0000-4000-8000-00000000000a"
 OTHER_CASE = "01990000-0000-4000-8000-00000000000b"
 CODEC = ProtobufCodec()
-
-
-def signed_by(pki: SamplePki, envelope: Envelope, *agencies: str) -> Envelope:
-    """The same record, its body naming these agencies' keys as its signers, and signed by each in turn."""
-    signers = [pki.signer(agency) for agency in agencies]
-    named = tuple(NamedSigner(signer.certificate_sha256, signer.algorithm) for signer in signers)
-    body = CODEC.encode_body(replace(CODEC.parse_body(envelope.body), signers=named))
-    text = pae(BODY_TYPE, body)
-    signatures = tuple(Signature(signer.certificate_sha256, signer.sign(text)) for signer in signers)
-    return replace(envelope, body=body, signatures=signatures)
 
 
 class RecordMaker:

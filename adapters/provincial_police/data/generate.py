@@ -44,7 +44,7 @@ def spans(tables: dict[str, dict[str, str]]) -> list[tuple[str, str, str, str]]:
         for code, name in names.items():
             place = latest.get(code)
             if place is not None and lines[place][1] == name:
-                lines[place] = (*lines[place][:3], revision)
+                lines[place] = (code, name, lines[place][2], revision)
             else:
                 latest[code] = len(lines)
                 lines.append((code, name, revision, revision))

@@ -105,8 +105,7 @@ class Applying:
             self._known[partition] = known._replace(epoch=item.epoch)
             return None
         accepted_at_ms = max(known.accepted_at_ms, item.sealing.at_ms)
-        log_id = self._log_ids[position.stream]
-        entry = LogEntry(position, *item.entry[1:6], accepted_at_ms, item.entry.value, log_id, item.epoch)
+        entry = item.entry.placed(position, accepted_at_ms, self._log_ids[position.stream], item.epoch)
         self._insert(entry, item)
         self._firsts[number, entry.record_id] = _First(self._key(position), item.sealing.append_id)
         self._known[partition] = Known(item.offset + 1, item.offset + 1, accepted_at_ms, item.epoch)

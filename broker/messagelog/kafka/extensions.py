@@ -48,7 +48,9 @@ def decode_extension(data: bytes) -> Published:
     except struct.error:
         message = "not a published checkpoint"
         raise CheckpointInvalid(message) from None
-    numbers = (size + count, signed_at_ms, *(number for leaf in leaves for number in leaf[:2]))
+    numbers = [size + count, signed_at_ms]
+    for leaf in leaves:
+        numbers += (leaf.offset, leaf.accepted_at_ms)
     if version != _VERSION or len(leaves) != count or max(numbers) >= _INT64:
         message = "not a published checkpoint of this version"
         raise CheckpointInvalid(message)

@@ -199,7 +199,7 @@ class SqliteLog:
                 before = self._appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
                 # A record that stands twice in one call is a duplicate of itself.
                 known[entry.record_id] = before._replace(duplicate=True)
-                fresh.append(LogEntry(position, *entry[1:6], accepted_at_ms, entry.value, self._log_id, _WRITER_EPOCH))
+                fresh.append(entry.placed(position, accepted_at_ms, self._log_id, _WRITER_EPOCH))
             appended.append(before)
         self._insert(connection, fresh)
         return appended, fresh

@@ -9,7 +9,7 @@ from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused, LeaseLost, SubscriptionInvalid
 from broker.core.lease import MAX_NACK_DELAY_SECONDS, LeaseBook
 from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings, Room
-from broker.core.streams import StreamPartition
+from broker.core.streams import Position, StreamPartition
 
 CASES = StreamPartition("cases", 0)
 DNA = StreamPartition("dna", 3)
@@ -29,7 +29,7 @@ def a_book(*cases: str, settings: LeaseSettings = SETTINGS, size_bytes: int = 10
 
 
 def offsets(leases: list[Lease]) -> list[int]:
-    return [lease.offset for lease in leases]
+    return [lease.position.offset for lease in leases]
 
 
 def one_lease(book: LeaseBook, now: float, consumer: str = "lab-1") -> Lease:
@@ -44,7 +44,7 @@ def test_freed_then_granted_a_record_is_leased_with_its_attempt_and_deadline() -
     book = a_book("a")
 
     assert book.ready_records == 1
-    assert one_lease(book, 5.0) == Lease(1000, CASES, 0, attempt=1, deadline=15.0)
+    assert one_lease(book, 5.0) == Lease(1000, Position(*CASES, 0), attempt=1, deadline=15.0)
     assert book.ready_records == 0
     assert book.lease(5.0, "lab-1") == []
 
@@ -56,7 +56,7 @@ def test_extended_a_lease_ends_later() -> None:
     assert book.extend(lease.delivery_id, now=8, seconds=20) == 28
     assert book.next_deadline() == 28
     assert book.tick(27.9) == []
-    assert book.tick(28) == [Expired(lease.delivery_id, "lab-1", CASES, 0)]
+    assert book.tick(28) == [Expired(lease.delivery_id, "lab-1", Position(*CASES, 0))]
 
 
 def test_a_lease_cannot_be_extended_beyond_the_bound_nor_be_shortened() -> None:
@@ -126,9 +126,9 @@ def test_expired_a_record_is_ready_again_and_its_consumer_is_told() -> None:
     lease = one_lease(book, 0)
 
     assert book.tick(9.9) == []
-    assert book.tick(10) == [Expired(lease.delivery_id, "lab-1", CASES, 0)]
+    assert book.tick(10) == [Expired(lease.delivery_id, "lab-1", Position(*CASES, 0))]
     again = one_lease(book, 10)
-    assert (again.attempt, again.offset) == (2, 0)
+    assert (again.attempt, again.position.offset) == (2, 0)
     assert again.delivery_id != lease.delivery_id
 
 
@@ -148,8 +148,8 @@ def test_exhausted_by_a_nack_a_record_is_dead_and_its_successor_is_freed() -> No
         assert book.nack(one_lease(book, now).delivery_id, now, 0) is None
         book.tick(now)
 
-    assert book.nack(one_lease(book, 2).delivery_id, 2, 0) == DeadLetter(CASES, 0, failed_attempts=3)
-    assert one_lease(book, 3).offset == 1
+    assert book.nack(one_lease(book, 2).delivery_id, 2, 0) == DeadLetter(Position(*CASES, 0), failed_attempts=3)
+    assert one_lease(book, 3).position.offset == 1
     assert book.ack_state(CASES) == AckState(1)
 
 
@@ -157,7 +157,10 @@ def test_exhausted_by_an_expiry_a_record_is_dead_after_its_consumer_was_told() -
     book = a_book("a", settings=LeaseSettings(10, 60, max_attempts=1, window_records=9, window_bytes=9))
     lease = one_lease(book, 0)
 
-    assert book.tick(10) == [Expired(lease.delivery_id, "lab-1", CASES, 0), DeadLetter(CASES, 0, 1)]
+    assert book.tick(10) == [
+        Expired(lease.delivery_id, "lab-1", Position(*CASES, 0)),
+        DeadLetter(Position(*CASES, 0), 1),
+    ]
     assert book.undone_in_window == Room(0, 0)
     assert book.take_commits() == {CASES: AckState(1)}
 
@@ -192,7 +195,7 @@ def test_released_records_are_not_granted_though_they_were_ready() -> None:
     book.release_partition(CASES)
 
     assert book.ready_records == 1
-    assert [lease.partition for lease in book.lease(0, "lab-1")] == [DNA]
+    assert [lease.position.stream_partition for lease in book.lease(0, "lab-1")] == [DNA]
 
 
 # --- rule 1: at least once ---
@@ -221,7 +224,7 @@ def test_failed_attempts_survive_a_restart_so_that_a_poison_record_still_ends() 
     assert one_lease(resumed, 0).attempt == 2
     resumed.tick(10)
     one_lease(resumed, 10)
-    assert DeadLetter(CASES, 0, 3) in resumed.tick(20)
+    assert DeadLetter(Position(*CASES, 0), 3) in resumed.tick(20)
 
 
 # --- rule 2: ordered per case ---
@@ -232,7 +235,7 @@ def test_the_records_of_a_case_go_out_one_after_the_other() -> None:
 
     for offset in range(3):
         lease = one_lease(book, 0)
-        assert lease.offset == offset
+        assert lease.position.offset == offset
         book.ack(lease.delivery_id)
     assert book.ack_state(CASES) == AckState(3)
 
@@ -252,7 +255,7 @@ def test_one_case_in_two_partitions_is_two_queues() -> None:
     book.assign_partition(DNA, AckState())
     book.offer(DNA, 0, "a", 10)
 
-    assert [lease.partition for lease in book.lease(0, "lab-1")] == [CASES, DNA]
+    assert [lease.position.stream_partition for lease in book.lease(0, "lab-1")] == [CASES, DNA]
 
 
 # --- rule 3: fair across cases ---
@@ -264,8 +267,8 @@ def test_a_case_that_has_had_its_turn_or_failed_goes_to_the_back() -> None:
     order = []
     for now in range(6):
         lease = one_lease(book, now, "one-at-a-time")
-        order.append(lease.offset)
-        if lease.offset == 2 and lease.attempt == 1:
+        order.append(lease.position.offset)
+        if lease.position.offset == 2 and lease.attempt == 1:
             book.nack(lease.delivery_id, now, 0)
             book.tick(now)
         else:
@@ -301,12 +304,12 @@ def _expire(book: LeaseBook, lease: Lease) -> None:
 
 
 def _close(book: LeaseBook, lease: Lease) -> None:
-    assert lease.offset == 0
+    assert lease.position.offset == 0
     book.consumer_gone("lab-1", clean=True)
 
 
 def _release(book: LeaseBook, lease: Lease) -> None:
-    book.release_partition(lease.partition)
+    book.release_partition(lease.position.stream_partition)
 
 
 @pytest.mark.parametrize("end", [_ack, _nack, _expire, _close, _release])
@@ -356,7 +359,7 @@ def test_a_lost_consumer_s_leases_run_on_and_can_be_acked_over_its_next_connecti
 
     assert book.lease(1, "lab-2") == []
     book.ack(kept.delivery_id)
-    assert book.tick(10) == [Expired(lost.delivery_id, "lab-1", CASES, 1)]
+    assert book.tick(10) == [Expired(lost.delivery_id, "lab-1", Position(*CASES, 1))]
     assert book.ack_state(CASES) == AckState(1, (), ((1, 1),))
 
 
@@ -369,7 +372,7 @@ def test_a_record_that_kills_its_consumer_every_time_ends_as_a_dead_letter() -> 
         book.consumer_gone("lab-1", clean=False)
         ends += book.tick(attempt * 10 + 10)
 
-    assert ends[-1] == DeadLetter(CASES, 0, 3)
+    assert ends[-1] == DeadLetter(Position(*CASES, 0), 3)
     assert len(ends) == 4
 
 
@@ -404,7 +407,10 @@ def test_one_tick_ends_everything_that_is_due_in_the_order_of_deadlines() -> Non
 
     assert [book.next_deadline(), book.tick(100)] == [
         5,
-        [Expired(second.delivery_id, "lab-1", CASES, 1), Expired(first.delivery_id, "lab-1", CASES, 0)],
+        [
+            Expired(second.delivery_id, "lab-1", Position(*CASES, 1)),
+            Expired(first.delivery_id, "lab-1", Position(*CASES, 0)),
+        ],
     ]
     assert offsets(book.lease(100, "lab-1")) == [2, 1, 0]
 
@@ -436,7 +442,7 @@ def test_after_stale_timers_were_dropped_deadlines_still_come_in_order() -> None
     for lease, delay in zip(leases[::4], due, strict=True):
         book.nack(lease.delivery_id, 0, delay)
     for lease in leases:
-        if lease.offset % 4:
+        if lease.position.offset % 4:
             book.ack(lease.delivery_id)
 
     seen = []
@@ -484,10 +490,12 @@ def test_a_record_larger_than_the_limit_goes_out_alone() -> None:
         book.offer(CASES, offset, f"case-{offset}", size_bytes)
 
     (first,) = book.lease(0, "small")
-    assert (first.offset, book.lease(0, "small")) == (0, []), "the small record behind does not overtake the large one"
+    assert (first.position.offset, book.lease(0, "small")) == (0, []), (
+        "the small record behind does not overtake the large one"
+    )
     book.ack(first.delivery_id)
     (large,) = book.lease(0, "small")
-    assert (large.offset, book.lease(0, "small")) == (1, [])
+    assert (large.position.offset, book.lease(0, "small")) == (1, [])
     book.ack(large.delivery_id)
     assert offsets(book.lease(0, "small")) == [2]
 

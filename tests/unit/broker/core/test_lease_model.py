@@ -19,7 +19,7 @@ from broker.core.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.errors import LeaseLost
 from broker.core.lease import LeaseBook
 from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings
-from broker.core.streams import StreamPartition
+from broker.core.streams import Position, StreamPartition
 
 PARTITIONS = (StreamPartition("cases", 0), StreamPartition("dna", 1))
 BOUNDS = LeaseSettings(lease_seconds=10, max_lease_seconds=30, max_attempts=3, window_records=6, window_bytes=200)
@@ -119,7 +119,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
         failed[record.offset] = failed.get(record.offset, 0) + 1
         if failed[record.offset] < BOUNDS.max_attempts:
             return None
-        dead_letter = DeadLetter(record.partition, record.offset, failed[record.offset])
+        dead_letter = DeadLetter(Position(*record.partition, record.offset), failed[record.offset])
         self.finish(record)
         self.dead.append(dead_letter)
         return dead_letter
@@ -198,7 +198,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
             record = self.ready.pop(0)
             self.attempts[record] += 1
             due = self.now + BOUNDS.lease_seconds
-            expected.append(Lease(self.next_id, record.partition, record.offset, self.attempts[record], due))
+            expected.append(Lease(self.next_id, Position(*record.partition, record.offset), self.attempts[record], due))
             self.timers[self.next_id] = Timer(record, due, self.now, party)
             self.past_ids.append(self.next_id)
             self.next_id += 1
@@ -254,7 +254,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
             if timer.party is None:
                 self.ready.append(timer.record)
                 continue
-            expected.append(Expired(number, timer.party.name, timer.record.partition, timer.record.offset))
+            expected.append(Expired(number, timer.party.name, Position(*timer.record.partition, timer.record.offset)))
             dead_letter = self.fail(timer.record)
             if dead_letter is None:
                 self.ready.append(timer.record)

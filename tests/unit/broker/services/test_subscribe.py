@@ -229,6 +229,19 @@ async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_goe
     assert dead == [DeadLetterMade(position, "samples", LIMITS.max_attempts)]
 
 
+async def test_a_record_given_up_in_silence_is_told_with_who_had_it_last(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make(), exchange.maker.make())
+    stream = await exchange.open()
+    for attempt in range(LIMITS.max_attempts):
+        (copy,) = await delivered(stream)
+        assert copy.attempt == attempt + 1
+        exchange.clock.value_ms += 31_000
+        stream.ack([])  # anything that wakes the subscription lets it look at the clock
+    await delivered(stream)  # the next of the case
+    (dead,) = [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+    assert dead.principal == LAB.spiffe_id
+
+
 async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_told_so(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make())
     stream = await exchange.open()

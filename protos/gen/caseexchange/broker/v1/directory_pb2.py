@@ -22,19 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&caseexchange/broker/v1/directory.proto\x12\x16\x63\x61seexchange.broker.v1\"\x15\n\x13GetDirectoryRequest\"(\n\x14GetDirectoryResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x32}\n\x10\x44irectoryService\x12i\n\x0cGetDirectory\x12+.caseexchange.broker.v1.GetDirectoryRequest\x1a,.caseexchange.broker.v1.GetDirectoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&caseexchange/broker/v1/directory.proto\x12\x16\x63\x61seexchange.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n\x13GetDirectoryRequest\x12/\n\x0bin_force_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x14GetDirectoryResponse\x12\x11\n\tdocuments\x18\x01 \x03(\x0c\x32}\n\x10\x44irectoryService\x12i\n\x0cGetDirectory\x12+.caseexchange.broker.v1.GetDirectoryRequest\x1a,.caseexchange.broker.v1.GetDirectoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.directory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETDIRECTORYREQUEST']._serialized_start=66
-  _globals['_GETDIRECTORYREQUEST']._serialized_end=87
-  _globals['_GETDIRECTORYRESPONSE']._serialized_start=89
-  _globals['_GETDIRECTORYRESPONSE']._serialized_end=129
-  _globals['_DIRECTORYSERVICE']._serialized_start=131
-  _globals['_DIRECTORYSERVICE']._serialized_end=256
+  _globals['_GETDIRECTORYREQUEST']._serialized_start=99
+  _globals['_GETDIRECTORYREQUEST']._serialized_end=169
+  _globals['_GETDIRECTORYRESPONSE']._serialized_start=171
+  _globals['_GETDIRECTORYRESPONSE']._serialized_end=212
+  _globals['_DIRECTORYSERVICE']._serialized_start=214
+  _globals['_DIRECTORYSERVICE']._serialized_end=339
 # @@protoc_insertion_point(module_scope)

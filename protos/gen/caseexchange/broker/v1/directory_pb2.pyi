@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,12 +25,19 @@ class GetDirectoryRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    IN_FORCE_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def in_force_at(self) -> _timestamp_pb2.Timestamp:
+        """When; now where absent."""
+
     def __init__(
         self,
+        *,
+        in_force_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_force_at", b"in_force_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force_at", b"in_force_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -35,21 +45,25 @@ Global___GetDirectoryRequest: _TypeAlias = GetDirectoryRequest  # noqa: Y015
 
 @_typing.final
 class GetDirectoryResponse(_message.Message):
-    """GetDirectoryResponse carries a signed directory."""
+    """GetDirectoryResponse carries signed directories."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    document: _builtins.bytes
-    """DSSE envelope in JSON, byte for byte."""
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Each a DSSE envelope in JSON, byte for byte, in the order in which they came into force. More than one where the
+        directory changed so near to the time asked for that either may have been in force; none where it is not known.
+        """
+
     def __init__(
         self,
         *,
-        document: _builtins.bytes = ...,
+        documents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,7 +49,7 @@ class DirectoryServiceServicer:
     """
 
     def GetDirectory(self, request, context):
-        """GetDirectory returns the directory version in force.
+        """GetDirectory returns the directory version in force, now or at an earlier time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class DirectoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DirectoryServiceAsyncStub: ...
     GetDirectory: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetDirectoryRequest, _directory_pb2.GetDirectoryResponse]
-    """GetDirectory returns the directory version in force."""
+    """GetDirectory returns the directory version in force, now or at an earlier time."""
 
 @_typing.type_check_only
 class DirectoryServiceAsyncStub(DirectoryServiceStub):
@@ -46,7 +46,7 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDirectory: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetDirectoryRequest, _directory_pb2.GetDirectoryResponse]  # type: ignore[assignment]
-    """GetDirectory returns the directory version in force."""
+    """GetDirectory returns the directory version in force, now or at an earlier time."""
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """DirectoryService hands out the directory as governance signed it. Its readers pin the governance key; the broker's word
@@ -59,6 +59,6 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.GetDirectoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.GetDirectoryResponse, _abc.Awaitable[_directory_pb2.GetDirectoryResponse]]:
-        """GetDirectory returns the directory version in force."""
+        """GetDirectory returns the directory version in force, now or at an earlier time."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

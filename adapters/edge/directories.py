@@ -1,0 +1,132 @@
+"""The directory versions that an edge has seen, and those by which a record received is judged (docs/adr/0017).
+
+1. The newest of those seen that may have been in force when the record was accepted takes it, as nearly always.
+2. Where that one would refuse it, and another version might not, the broker is asked which version was in force then.
+   What it hands over counts only if the pinned key signed it, governance had issued it by then, and it had not expired.
+3. Where nothing is handed over that counts, the record has to wait, and is not refused: DirectoryVersionMissing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.client.records import InForce
+from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
+from broker.core.inforce import DirectoryVersion, may_be_in_force
+from broker.trust.keyring import DirectoryKeyring
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from adapters.edge.spool import Spool
+    from broker.core.policy import Directory
+    from broker.ports import Clock
+    from broker.trust.revocation import Revocations
+
+_log = structlog.get_logger("adapters.edge.directories")
+
+
+class DirectoriesSeen:
+    """See the module. What is kept is kept in the spool, so that a restart forgets no version. For any thread."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        read: Callable[[bytes], Directory],
+        revocations: Revocations,
+        clock: Clock,
+        ask: Callable[[int | None], Awaitable[list[bytes]]],
+    ) -> None:
+        """Begin with what the spool holds.
+
+        Args:
+            spool: where versions are kept.
+            read: reads a document that the pinned key signed; DirectoryInvalid for any other.
+            revocations: of the signing authorities.
+            clock: tells what is in force now.
+            ask: asks the broker for the versions in force at a time, or now.
+        """
+        self._spool = spool
+        self._read = read
+        self._revocations = revocations
+        self._clock = clock
+        self._ask = ask
+        self._seen: dict[int, DirectoryVersion] = {}
+        self._unsaved: dict[int, bytes] = {}
+        for document in spool.directories():
+            self._try(document)
+        self._unsaved.clear()
+
+    def note(self, document: bytes) -> DirectoryVersion:
+        """Take note of a version. It is durable before anything is judged by it, and does not wait for that here.
+
+        Raises:
+            DirectoryInvalid: the pinned key did not sign it, or signed something else under this version too.
+        """
+        for known in list(self._seen.values()):
+            if known.directory.document == document:
+                return known
+        directory = self._read(document)
+        same = self._seen.get(directory.version)
+        if same is not None and replace(same.directory, document=document) == directory:
+            return same
+        if same is not None:
+            message = "the directory has the same version as one already seen and says something else"
+            raise DirectoryInvalid(message, version=str(directory.version))
+        # No earlier than this: only the broker knows when it came into force.
+        version = DirectoryVersion(directory.issued_at_ms, directory, DirectoryKeyring(directory, self._revocations))
+        self._seen[directory.version] = version
+        self._unsaved[directory.version] = document
+        return version
+
+    def seen(self, accepted_at_ms: int) -> InForce:
+        """By what this edge has seen itself: (1).
+
+        Raises:
+            SpoolUnavailable: a version could not be kept.
+        """
+        self._save()
+        return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()))
+
+    async def told(self, accepted_at_ms: int) -> InForce:
+        """By what the broker tells: (2).
+
+        Raises:
+            DirectoryVersionMissing: (3).
+            SpoolUnavailable: a version could not be kept.
+        """
+        try:
+            then, now = await self._ask(accepted_at_ms), await self._ask(None)
+        except CaseExchangeError as error:
+            message = f"the broker did not say which directory was in force: {error.message}"
+            raise DirectoryVersionMissing(message) from error
+        return await asyncio.to_thread(self._told, accepted_at_ms, then, now)
+
+    def _told(self, accepted_at_ms: int, then: list[bytes], now: list[bytes]) -> InForce:
+        in_force = InForce(self._usable(then, accepted_at_ms), self._usable(now, self._clock.now_ms()))
+        self._save()
+        return in_force
+
+    def _newest(self, at_ms: int) -> list[DirectoryVersion]:
+        found = [known for known in list(self._seen.values()) if may_be_in_force(known.directory, at_ms)]
+        return [max(found, key=lambda known: known.directory.version)] if found else []
+
+    def _usable(self, documents: list[bytes], at_ms: int) -> list[DirectoryVersion]:
+        found = [known for document in documents if (known := self._try(document)) is not None]
+        return [known for known in found if may_be_in_force(known.directory, at_ms)]
+
+    def _save(self) -> None:
+        for number, document in list(self._unsaved.items()):
+            self._spool.add_directory(number, document)
+            self._unsaved.pop(number, None)
+
+    def _try(self, document: bytes) -> DirectoryVersion | None:
+        try:
+            return self.note(document)
+        except DirectoryInvalid as error:
+            _log.error("a directory version cannot be used", reason=error.reason, cause=error.message)
+            return None

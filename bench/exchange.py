@@ -1,0 +1,258 @@
+"""One broker and its clients, measured over its real interface, and the floors that it is measured against."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from floors import appends_per_second, verifications_per_second
+
+from broker.bootstrap.verify import verify_bundle
+from broker.client.auditor import Auditor
+from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.publisher import Published, Publisher
+from broker.client.records import Draft, RecordComposer, SectionDraft
+from broker.client.subscriber import SubscribeOptions, Subscriber
+from broker.core.body import Recipient
+from broker.core.errors import LeaseLost
+from broker.core.identity import Principal
+from broker.trust.system import SystemClock, SystemEntropy
+from broker.wire.bundle import MAGIC, write_frame
+from broker.wire.codec import ProtobufCodec
+from broker.wire.envelopes import envelope_to
+from broker.wire.tls import TlsFiles
+from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
+from tests.support.exchange import broker_tables
+from tests.support.fakes import FixedDirectory
+from tests.support.pki import SamplePki
+from tests.support.process import write_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc
+
+    from broker.core.envelope import Envelope
+    from broker.core.streams import Position
+
+RECORD_BYTES = 1024
+CASES = 500
+IN_FLIGHT = 4
+"""Batches under way at once on one stream."""
+
+
+class Bench:
+    record_bytes = RECORD_BYTES
+
+    def __init__(self, root: Path, records: int) -> None:
+        self.root = root
+        self.records = records
+        self.pki = SamplePki.build(root / "pki")
+        self.rows: dict[str, float] = {}
+        self._processes: list[subprocess.Popen[str]] = []
+        self._sequence = 0
+        self._composer = RecordComposer(
+            Principal("case-exchange.example", "shanxi-police", "gateway"),
+            self.pki.signer("shanxi-police"),
+            ProtobufCodec(),
+            SystemEntropy(),
+            SystemClock(),
+        )
+
+    def count(self, batch: int) -> int:
+        """How many records are measured with batches of this size."""
+        return self.records if batch > 1 else self.records // 10
+
+    def records_signed(self, count: int) -> list[Envelope]:
+        """Distinct records, signed before any clock starts."""
+        envelopes = []
+        for number in range(count):
+            self._sequence += 1
+            draft = Draft(
+                "SampleRequest",
+                "dna",
+                f"01990000-0000-4000-8000-{number % CASES:012d}",
+                (Recipient("national-dna-database", self._sequence),),
+                "dna-matching",
+                (SectionDraft("sample", "caseexchange.records.v1.SampleRequest", os.urandom(RECORD_BYTES)),),
+            )
+            envelopes.append(self._composer.compose(draft).envelope)
+        return envelopes
+
+    def start_broker(self, name: str, **sections: dict[str, Any]) -> str:
+        tables = broker_tables(self.pki, self.root / name, checkpoints={"interval_seconds": 1.0}, **sections)
+        config = write_toml(self.root / f"{name}.toml", tables)
+        return self.start(str(Path(sys.executable).with_name("case-exchange")), "serve", "--config", str(config))
+
+    def start(self, *command: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self._processes.append(process)
+        assert process.stdout is not None
+        return process.stdout.readline().split()[-1]
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.wait(30)
+        self._processes.clear()
+
+    def channel(self, target: str, agency: str) -> grpc.aio.Channel:
+        certificate, key = self.pki.tls_paths(agency)
+        files = TlsFiles(certificate, key, self.pki.folder.trust / "tls-ca.pem")
+        return open_channel(ConnectionSettings(target), files.read())
+
+    def row(self, name: str, per_second: float) -> None:
+        self.rows[name] = per_second
+        print(f"  {name:58} {per_second:10,.0f}/s", flush=True)
+
+    # --- what is measured ---
+
+    async def publish(self, target: str, batch: int, streams: int, count: int) -> float:
+        envelopes = self.records_signed(count)
+        from broker.client.receipts import ReceiptVerifier  # noqa: PLC0415 - beside its use
+
+        receipts = ReceiptVerifier(FixedDirectory(self.pki.directory), self.pki.keyring())
+        async with self.channel(target, "shanxi-police") as channel:
+            publisher = Publisher(channel, ProtobufCodec(), receipts)
+
+            async def one(part: Sequence[Envelope]) -> int:
+                room = asyncio.Semaphore(IN_FLIGHT)
+                async with publisher.stream() as stream:
+
+                    async def send(batched: Sequence[Envelope]) -> int:
+                        async with room:
+                            return sum(isinstance(item, Published) for item in await stream.publish(batched))
+
+                    batches = [part[start : start + batch] for start in range(0, len(part), batch)]
+                    return sum(await asyncio.gather(*map(send, batches)))
+
+            parts = [envelopes[start::streams] for start in range(streams)]
+            started = time.perf_counter()
+            accepted = sum(await asyncio.gather(*map(one, parts)))
+            seconds = time.perf_counter() - started
+        assert accepted == count
+        return count / seconds
+
+    async def transport(self, target: str, batch: int, count: int) -> float:
+        envelopes = self.records_signed(count)
+        async with self.channel(target, "shanxi-police") as channel:
+            call = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream()
+            started = time.perf_counter()
+
+            async def write() -> None:
+                for start in range(0, count, batch):
+                    part = envelopes[start : start + batch]
+                    await call.write(publisher_pb2.PublishStreamRequest(envelopes=list(map(envelope_to, part))))
+                await call.done_writing()
+
+            writing = asyncio.create_task(write())
+            answered = 0
+            async for response in call:
+                answered += len(response.results)
+            await writing
+            assert answered == count
+            return count / (time.perf_counter() - started)
+
+    async def subscribe(self, target: str, count: int) -> float:
+        options = SubscribeOptions("bench", frozenset({"SampleRequest"}), 1000, 32 << 20)
+        async with self.channel(target, "national-dna-database") as channel:
+            started = time.perf_counter()
+            seen: set[Position] = set()
+            acks: set[asyncio.Task[None]] = set()
+            async with Subscriber(channel).subscribe(options) as stream:
+                async for delivered in stream:
+                    acks.add(asyncio.create_task(stream.ack([item.delivery_id for item in delivered])))
+                    seen.update(item.position for item in delivered)
+                    if len(seen) >= count:
+                        break
+                # On a machine that is far too busy a lease may end, or a partition be given away: it comes again then.
+                failed = [each for each in await asyncio.gather(*acks, return_exceptions=True) if each is not None]
+            lost = [each for each in failed if isinstance(each, LeaseLost)]
+            assert len(lost) == len(failed), failed[:3]
+            if lost:
+                why = "a lease ended, or a partition moved"
+                print(f"  {len(lost)} acknowledgements did not hold ({why}): those records came again")
+            return len(seen) / (time.perf_counter() - started)
+
+    async def replay(self, target: str, path: Path) -> tuple[int, float]:
+        async with self.channel(target, "national-audit") as channel:
+            started, records = time.perf_counter(), 0
+            with path.open("wb") as file:
+                file.write(MAGIC)
+                async for frame in Auditor(channel).replay("bench", streams=("dna",)):
+                    write_frame(file, frame.data)
+                    records += frame.records
+            return records, records / (time.perf_counter() - started)
+
+    def verify(self, path: Path, records: int) -> float:
+        started = time.perf_counter()
+        report = verify_bundle(path, self.pki.folder.trust / "governance.pem", lambda _: None)
+        assert report.clean, report.findings[:3]
+        return records / (time.perf_counter() - started)
+
+    def run(self) -> None:
+        print(f"{self.records} records of {RECORD_BYTES} bytes, {os.cpu_count()} cores, client and broker share them\n")
+        print("floors")
+        sample = self.records_signed(min(self.records, 10_000))
+        keyring = self.pki.keyring()
+        self.row("signature verification alone, 1 thread", verifications_per_second(sample, keyring, 1))
+        self.row("signature verification alone, 2 threads", verifications_per_second(sample, keyring, 2))
+        self.row("store alone, batches of 100", appends_per_second(sample, self.root / "floor" / "log.db", 100))
+        certificate, key = self.pki.tls_paths("exchange")
+        authorities = self.pki.folder.trust / "tls-ca.pem"
+        floor = Path(__file__).with_name("floors.py")
+        target = self.start(sys.executable, str(floor), str(certificate), str(key), str(authorities))
+        for batch in (1, 10, 100):
+            rate = asyncio.run(self.transport(target, batch, self.count(batch)))
+            self.row(f"transport alone, batches of {batch}", rate)
+        self.stop()
+        print("exchange")
+        records = self.exchange(self.start_broker("broker"), "")
+        self.stop()
+        verified = statistics.median(self.verify(self.root / "bundle", records) for _ in range(2))
+        self.row("verify offline", verified)
+        self.row("replay, then verify", 1 / (1 / self.rows["replay"] + 1 / verified))
+        self.ratios()
+
+    def exchange(self, target: str, where: str) -> int:
+        """Everything that a broker does, over its real interface. Returns how many records the bundle has."""
+        total = 0
+        for batch in (1, 10, 100):
+            for streams in (1, 4):
+                total += self.count(batch)
+                rate = asyncio.run(self.publish(target, batch, streams, self.count(batch)))
+                self.row(f"publish, batches of {batch}, {streams} streams{where}", rate)
+        best = max(asyncio.run(self.publish(target, 100, 4, self.records)) for _ in range(2))
+        total += 2 * self.records
+        self.row(f"publish, batches of 100, 4 streams, best of 2 more{where}", best)
+        self.row(f"subscribe and acknowledge{where}", asyncio.run(self.subscribe(target, total)))
+        time.sleep(2)  # the follower's interval: the replay is to cover everything
+        records, replayed = asyncio.run(self.replay(target, self.root / "bundle"))
+        assert records >= total
+        self.row(f"replay{where}", replayed)
+        return records
+
+    def ratios(self) -> None:
+        rows = self.rows
+        print("ratios")
+        signatures = rows["signature verification alone, 2 threads"]
+        for batch in (1, 10, 100):
+            for streams in (1, 4):
+                rate = rows[f"publish, batches of {batch}, {streams} streams"]
+                floors = {
+                    "transport": rows[f"transport alone, batches of {batch}"],
+                    "signatures": signatures,
+                    "store": rows["store alone, batches of 100"],
+                }
+                # All three share the same cores, one after the other: what is left of their sum is the floor.
+                together = 1 / sum(1 / floor for floor in floors.values())
+                parts = ", ".join(f"{rate / floor:.0%} of {name}" for name, floor in floors.items())
+                print(f"  publish {batch:3} x {streams}: {parts}; {rate / together:.0%} of the three together")
+        print(f"  verify: {rows['verify offline'] / signatures:.0%} of signatures on 2 threads")

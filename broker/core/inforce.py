@@ -1,0 +1,70 @@
+"""Which directory version a record is judged by: the one in force at the broker when it accepted the record.
+
+A version is in force at the broker a moment before the audit stream says so, a record is checked a moment before it is
+appended, and each broker process looks for a new version by itself. So around a change either version will do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from broker.core.errors import CaseExchangeError, DirectoryVersionMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from broker.core.authorship import Certificate, Certificates
+    from broker.core.policy import Directory
+
+_Verdict = TypeVar("_Verdict")
+
+CHANGE_OF_DIRECTORY_MS: Final = 10_000
+"""So near to a change of the directory, either version will do."""
+
+
+class DirectoryVersion(NamedTuple):
+    """A directory that the pinned governance key signed, and since when it was in force (epoch milliseconds)."""
+
+    in_force_from_ms: int
+    directory: Directory
+    certificates: Certificates[Certificate]
+
+
+def versions_at(versions: Sequence[DirectoryVersion], at_ms: int) -> list[DirectoryVersion]:
+    """The versions to judge by what was accepted at a time, the likeliest first.
+
+    Where none is known to have been in force, it is the first that is known.
+
+    Args:
+        versions: in order of their coming into force.
+        at_ms: milliseconds since the Unix epoch, UTC.
+    """
+    if len(versions) == 1 and versions[0].in_force_from_ms <= at_ms:
+        return [versions[0]]
+    begun = [version for version in versions if version.in_force_from_ms <= at_ms]
+    near = [version for version in versions if abs(version.in_force_from_ms - at_ms) <= CHANGE_OF_DIRECTORY_MS]
+    before = begun[-2:-1] if begun and begun[-1] in near else []
+    found = [*begun[-1:], *before, *(version for version in near if version.in_force_from_ms > at_ms)]
+    return found or [*versions[:1]]
+
+
+def may_be_in_force(directory: Directory, at_ms: int) -> bool:
+    """Whether a version can have been in force at a time by what governance signed: issued by then, not expired."""
+    issued_ms = directory.issued_at_ms - CHANGE_OF_DIRECTORY_MS
+    return issued_ms <= at_ms < directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS
+
+
+def by_any(versions: Iterable[DirectoryVersion], check: Callable[[DirectoryVersion], _Verdict]) -> _Verdict:
+    """What the check returns under the first version that it does not fail under.
+
+    Raises:
+        CaseExchangeError: the check failed under each; what it failed with under the first.
+        DirectoryVersionMissing: there is no version.
+    """
+    refusal: CaseExchangeError | None = None
+    for version in versions:
+        try:
+            return check(version)
+        except CaseExchangeError as refused:
+            refusal = refusal or refused
+    raise refusal or DirectoryVersionMissing("there is no directory version to judge the record by")

@@ -1,0 +1,275 @@
+"""Verify a replay bundle: the whole argument, in the order of its frames, without trusting who made it.
+
+1. the bundle begins with its header, then trust material, a directory among it: else nothing can be checked
+2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
+   DIRECTORY_INVALID for each that does not count; if none does, nothing can be checked
+3. each authority is one that a directory names: CERTIFICATE_INVALID
+4. frames stand where they belong, and can be read: BUNDLE_INVALID. A batch of records is judged by itself
+   (broker/core/judge.py), a partition when its frames are together (broker/core/partitionaudit.py)
+5. the exchange signed every frame before the last one, if a broker made the bundle: BUNDLE_ALTERED. Nothing follows it
+6. the whole: complete, and nothing in it handed astray (broker/core/audit.py)
+
+What needs files, keys or processes comes from outside: the frames' bytes, how a frame and a directory are read, and how
+a batch is judged, perhaps elsewhere and later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from broker.core.audit import BundleAudit
+from broker.core.bundle import (
+    AuthorityCertificate,
+    BundleEnd,
+    BundleHeader,
+    BundleSource,
+    DirectoryDocument,
+    Frame,
+    PartitionEnd,
+    PartitionLeaves,
+    PartitionRecords,
+    PartitionStart,
+    RevocationListFile,
+    StrayRecord,
+)
+from broker.core.errors import BundleInvalid, CaseExchangeError, DirectoryInvalid
+from broker.core.findings import BatchReport, Finding, error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from broker.core.audit import AuditReport
+    from broker.core.bundle import BundleDigest, BundleFrames
+    from broker.core.checkpoint import SignatureCheck
+    from broker.core.inforce import DirectoryVersion
+    from broker.core.judge import BatchJudge
+    from broker.core.policy import Directory
+    from broker.core.streams import StreamPartition
+
+    Judge: TypeAlias = Callable[[StreamPartition, bytes], Callable[[], BatchReport]]
+    """Has the batch in a frame judged. What it returns waits for the report, or raises what kept it from being made."""
+
+
+class FrameReader(NamedTuple):
+    """How the bytes of a frame are read: all of it, or only whether records are in it, which are left to the judge."""
+
+    read: Callable[[bytes], Frame]
+    holds_records: Callable[[bytes], bool]
+
+
+class BundleBeginning(NamedTuple):
+    """What a bundle is, and what it is to be checked by."""
+
+    header: BundleHeader
+    directories: tuple[DirectoryDocument, ...]
+    authorities: tuple[bytes, ...]
+    revocation_lists: tuple[bytes, ...]
+
+
+def read_beginning(frames: BundleFrames, reader: FrameReader) -> BundleBeginning:
+    """Check (1): take the frames that come before the first partition.
+
+    Raises:
+        BundleInvalid: no header, or no directory.
+    """
+    header = reader.read(frames.take())
+    if not isinstance(header, BundleHeader):
+        message = "the bundle does not begin with its header"
+        raise BundleInvalid(message)
+    directories: list[DirectoryDocument] = []
+    authorities: list[bytes] = []
+    revocation_lists: list[bytes] = []
+    while (data := frames.peek()) is not None:
+        match reader.read(data):
+            case DirectoryDocument() as document:
+                directories.append(document)
+            case AuthorityCertificate(der):
+                authorities.append(der)
+            case RevocationListFile(document):
+                revocation_lists.append(document)
+            case _:
+                break
+        frames.take()
+    if not directories:
+        message = "the bundle holds no directory, so nothing in it can be checked"
+        raise BundleInvalid(message)
+    return BundleBeginning(header, tuple(directories), tuple(authorities), tuple(revocation_lists))
+
+
+def sift_directories(
+    documents: Sequence[DirectoryDocument], read: Callable[[bytes], Directory]
+) -> tuple[tuple[DirectoryDocument, ...], tuple[Finding, ...]]:
+    """Check (2): the directory versions that count, and what is wrong with each of the others.
+
+    A version that somebody put into the log, or changed there, must not keep an auditor from checking the rest.
+
+    Args:
+        documents: in the order in which they came into force.
+        read: reads a document that the pinned key signed; DirectoryInvalid for any other.
+
+    Raises:
+        DirectoryInvalid: none counts.
+    """
+    kept: list[DirectoryDocument] = []
+    refusals: list[DirectoryInvalid] = []
+    newest = -1
+    for document in documents:
+        try:
+            version = read(document.document).version
+        except DirectoryInvalid as refused:
+            refusals.append(refused)
+            continue
+        if kept and (version <= newest or document.in_force_from_ms < kept[-1].in_force_from_ms):
+            refusals.append(DirectoryInvalid("it is older than the one before it"))
+            continue
+        newest = version
+        kept.append(document)
+    if not kept:
+        raise refusals[0]
+    message = "a directory version in the bundle is passed over: "
+    return tuple(kept), tuple(error(item.reason, message + item.message) for item in refusals)
+
+
+def judge_frame(judge: BatchJudge, reader: FrameReader, partition: StreamPartition, data: bytes) -> BatchReport:
+    """Judge the records in a frame.
+
+    Raises:
+        CaseExchangeError: the frame cannot be read as records.
+    """
+    frame = reader.read(data)
+    if not isinstance(frame, PartitionRecords):
+        message = "a frame of the bundle is not the records that it begins like"
+        raise BundleInvalid(message)
+    return judge.judge(partition, frame)
+
+
+class BundleVerification:
+    """Checks (3) to (6). For one bundle."""
+
+    def __init__(
+        self,
+        beginning: BundleBeginning,
+        versions: Sequence[DirectoryVersion],
+        passed_over: Sequence[Finding],
+        verifiers: Mapping[tuple[str, bytes], SignatureCheck],
+        own: BatchJudge,
+    ) -> None:
+        """Begin.
+
+        Args:
+            beginning: what the bundle begins with.
+            versions: the directory versions that count.
+            passed_over: what is wrong with those that do not.
+            verifiers: of the log keys that the versions list, by name and id.
+            own: knows the exchange's signature.
+        """
+        self._header = beginning.header
+        self._own = own
+        self._audit = BundleAudit(
+            beginning.header,
+            versions[-1].directory,
+            verifiers,
+            directories_from_ms=versions[0].in_force_from_ms,
+        )
+        for finding in passed_over:
+            self._audit.add(finding)
+        # (3) Authorities that a directory names.
+        listed = {authority for version in versions for authority in version.directory.signing_authorities}
+        if not set(beginning.authorities) <= listed:
+            message = "the bundle holds an authority that no signed directory names"
+            self._audit.add(error("CERTIFICATE_INVALID", message))
+
+    def follow(
+        self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
+    ) -> AuditReport:
+        """Take the rest of the bundle in its order, and report on the whole.
+
+        Args:
+            frames: from the first partition on.
+            reader: of frames.
+            judge: of batches.
+            ahead: how many frames may be waiting for their turn while batches are being judged.
+            progress: told of every frame that has been dealt with, in bytes.
+        """
+        end = self._follow(frames, reader, judge, ahead, progress)
+        return self._audit.finish(end, frames.taken - (end is not None))
+
+    def _follow(
+        self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
+    ) -> BundleEnd | None:
+        """What cannot be read is a finding; other than records, it ends the bundle."""
+        waiting: deque[tuple[Callable[[], BatchReport] | Frame, int]] = deque()
+        partition: StreamPartition | None = None
+
+        def settle(keep: int) -> None:
+            while len(waiting) > keep:
+                step, size = waiting.popleft()
+                self._settle(step)
+                progress(size)
+
+        try:
+            while (data := frames.peek()) is not None:
+                if partition is not None and reader.holds_records(data):
+                    waiting.append((judge(partition, data), len(data)))
+                elif isinstance(frame := reader.read(data), BundleEnd):
+                    settle(0)
+                    self._check_end(frame, frames.digest)
+                    frames.take()
+                    if frames.peek() is not None:
+                        self._audit.add(error("BUNDLE_INVALID", "something follows the bundle's last frame"))
+                    return frame
+                elif isinstance(frame, PartitionRecords) and partition is not None:
+                    # Protobuf lets fields that this version does not know stand before it.
+                    waiting.append((judge(partition, data), len(data)))
+                else:
+                    partition = _partition_after(frame, partition)
+                    waiting.append((frame, len(data)))
+                settle(ahead)
+                frames.take()
+            settle(0)
+        except CaseExchangeError as failure:
+            settle(0)
+            self._audit.add(error(failure.reason, failure.message))
+        return None
+
+    def _settle(self, step: Callable[[], BatchReport] | Frame) -> None:
+        # (4) Each where it belongs.
+        match step:
+            case PartitionStart():
+                self._audit.start_partition(step)
+            case PartitionLeaves():
+                self._audit.add_leaves(step)
+            case StrayRecord():
+                self._audit.add_stray(step)
+            case PartitionEnd():
+                self._audit.end_partition(step)
+            case _ if callable(step):
+                try:
+                    self._audit.add_batch(step())
+                except CaseExchangeError as failure:
+                    self._audit.add(error(failure.reason, failure.message))
+            case _:
+                self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
+
+    def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
+        # (5) Every byte, by the exchange.
+        if end.signature is not None:
+            try:
+                self._own.check_exchange(digest.message(), end.signature)
+            except CaseExchangeError as failure:
+                message = f"the exchange did not sign this bundle as it is: {failure.message}"
+                self._audit.add(error("BUNDLE_ALTERED", message))
+        elif self._header.source is BundleSource.BROKER:
+            message = "a broker made this bundle, it says, and the exchange did not sign it"
+            self._audit.add(error("BUNDLE_ALTERED", message))
+
+
+def _partition_after(frame: Frame, partition: StreamPartition | None) -> StreamPartition | None:
+    match frame:
+        case PartitionStart():
+            return frame.partition
+        case PartitionEnd():
+            return None
+        case _:
+            return partition

@@ -26,7 +26,7 @@ from adapters.base import DecodedRecord, kind_of
 from adapters.edge.backoff import Backoff
 from adapters.edge.edge import Edge, open_edge
 from adapters.edge.profile import Route, load_program
-from adapters.edge.receiving import PASSING, Delivery, answered, open_delivery, set_aside
+from adapters.edge.receiving import Delivery, Receiver
 from adapters.edge.sending import Accepted, Sender
 from adapters.edge.signing import ToPublish, sign_and_spool, sign_and_spool_reply
 from adapters.folders import make, write_reason
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
     from adapters.base import Record
+    from adapters.edge.receiving import Opened
     from broker.client.subscriber import Delivered, SubscriptionStream
     from broker.core.body import Body
     from broker.core.receipt import Receipt
@@ -67,6 +68,7 @@ class Agency:
         self._routes = routes
         self._quarantine = folder / "quarantine"
         self._retry_seconds = retry_seconds
+        self._receiver = Receiver(edge, self._quarantine, retry_seconds)
         self._sender = Sender(edge, self._set_aside, retry_seconds)
         make(self._quarantine)
 
@@ -200,16 +202,10 @@ class Agency:
         write_reason(self._quarantine, record_id, facts)
 
     async def _open(self, stream: SubscriptionStream, delivered: Delivered) -> Delivery | None:
-        """A delivery that can be used. Another is kept aside and acknowledged, or given back where it has to wait."""
-        try:
-            return Delivery(stream, delivered, await open_delivery(self._edge, delivered), self._reply)
-        except PASSING as error:
-            _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
-            await answered(stream.nack(delivered.delivery_id, self._retry_seconds))
-        except CaseExchangeError as error:
-            await asyncio.to_thread(set_aside, self._edge, self._quarantine, delivered, error)
-            await answered(stream.ack([delivered.delivery_id]))
-        return None
+        async def use(opened: Opened) -> Delivery:
+            return Delivery(stream, delivered, opened, self._reply)
+
+        return await self._receiver.take(stream, delivered, use)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

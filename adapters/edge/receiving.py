@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+import contextlib
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -11,11 +12,11 @@ from adapters import folders
 from adapters.edge.signing import ToPublish
 from adapters.records.sections import join
 from adapters.records.validate import validate
-from broker.core.errors import CaseExchangeError, LeaseLost, RecordInvalid, SpoolUnavailable, Unavailable
+from broker.core.errors import AdapterFailed, CaseExchangeError, LeaseLost, RecordInvalid, SpoolUnavailable, Unavailable
 from broker.files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from adapters.base import Record
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from broker.core.body import Body
 
 _log = structlog.get_logger("adapters.edge.receiving")
-PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
-"""What the next attempt may find otherwise: the delivery has to wait."""
+_PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
+"""What the next attempt may find otherwise, and what says nothing about the record: it has to wait."""
+_BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
+"""What validation finds where a section is not there."""
+_Used = TypeVar("_Used")
 
 
 class Opened(NamedTuple):
@@ -93,28 +97,93 @@ class Delivery:
         await answered(self._stream.extend(self._delivered.delivery_id, seconds))
 
 
+class Receiver:
+    """Opens deliveries for a program. Whatever goes wrong with one stays with that one. For one event loop."""
+
+    def __init__(self, edge: Edge, quarantine: Path, retry_seconds: float) -> None:
+        self._edge = edge
+        self._quarantine = quarantine
+        self._retry_seconds = retry_seconds
+
+    async def take(
+        self, stream: SubscriptionStream, delivered: Delivered, use: Callable[[Opened], Awaitable[_Used]]
+    ) -> _Used | None:
+        """Verify a delivery, put its record together, and use it.
+
+        A delivery that cannot be used, now or ever, is kept in quarantine/ as it came, with the reason, and
+        acknowledged. One that has to wait for something passing is given back; that is no failed attempt.
+
+        Returns:
+            What ``use`` returned, if it was used. To acknowledge it is left to the caller.
+
+        Raises:
+            CaseExchangeError: the stream broke. What was not acknowledged comes again.
+        """
+        try:
+            try:
+                with contained(OSError):
+                    return await use(await open_delivery(self._edge, delivered))
+            except _PASSING:
+                raise
+            except CaseExchangeError as error:
+                await asyncio.to_thread(self._set_aside, delivered, error)
+        except _PASSING as error:
+            _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
+            await stream.nack(delivered.delivery_id, self._retry_seconds, transient=True)
+            return None
+        await acknowledge(stream, delivered)
+        return None
+
+    def _set_aside(self, delivered: Delivered, error: CaseExchangeError) -> None:
+        stem = f"delivery-{str(delivered.position).replace('/', '-')}"
+        replace_file(self._quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
+        facts = {"reason": error.reason, "message": error.message, "position": str(delivered.position)}
+        folders.write_reason(self._quarantine, stem, facts)
+        _log.error("a delivery was refused", position=str(delivered.position), reason=error.reason)
+
+
 async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
     """Verify a delivery and put its record together.
 
     Raises:
-        Unavailable, SpoolUnavailable: it has to wait (``PASSING``).
+        Unavailable, SpoolUnavailable: it has to wait.
         CaseExchangeError: it cannot be used, and will be no better the next time.
     """
-    verified = await edge.verify(delivered)
-    return Opened(verified, await asyncio.to_thread(_record, verified))
+    with contained(OSError):
+        verified = await edge.verify(delivered)
+        return Opened(verified, await asyncio.to_thread(_record, verified))
 
 
-def set_aside(edge: Edge, quarantine: Path, delivered: Delivered, error: CaseExchangeError) -> None:
-    """Keep a delivery that cannot be used as it came, durably, with the reason beside it.
+async def acknowledge(stream: SubscriptionStream, delivered: Delivered) -> None:
+    """Acknowledge a delivery; where its lease had ended, it comes again.
 
     Raises:
-        OSError: it could not be written.
+        CaseExchangeError: the stream broke.
     """
-    stem = f"delivery-{str(delivered.position).replace('/', '-')}"
-    replace_file(quarantine / f"{stem}.envelope", edge.codec.encode_envelope(delivered.envelope))
-    facts = {"reason": error.reason, "message": error.message, "position": str(delivered.position)}
-    folders.write_reason(quarantine, stem, facts)
-    _log.error("a delivery was refused", position=str(delivered.position), reason=error.reason)
+    try:
+        await stream.ack([delivered.delivery_id])
+    except LeaseLost:
+        _log.info("took longer than the lease", position=str(delivered.position))
+
+
+@contextlib.contextmanager
+def contained(*passing: type[Exception]) -> Iterator[None]:
+    """Keep a defect to the record on which it shows: whatever fails inside, fails with a typed error.
+
+    Args:
+        passing: types that say nothing about the record, and are let through.
+
+    Raises:
+        AdapterFailed: another exception than these or a CaseExchangeError was raised inside. Its own words may quote
+            the record, so only its type is told.
+    """
+    try:
+        yield
+    except Exception as defect:
+        if isinstance(defect, (CaseExchangeError, *passing)):
+            raise
+        message = f"the program failed on this record: {type(defect).__name__}"
+        raise AdapterFailed(message) from defect
 
 
 async def answered(answer: Awaitable[None]) -> bool:
@@ -131,7 +200,7 @@ def _record(verified: VerifiedRecord) -> Record:
     record = join(verified.body.kind, verified.sections)
     codes = [issue.code for issue in validate(record) if issue.refuses]
     # What a withheld section held is missing here by right.
-    if codes and not verified.withheld_sections:
+    if set(codes) - (_BY_ABSENCE if verified.withheld_sections else set()):
         message = ",".join(codes)
         raise RecordInvalid(message)
     return record

@@ -86,7 +86,7 @@ def learn(record: Record, own_reference: str, case_id: str, record_id: str, spoo
     """Remember by which numbers the case of a record of our own will be spoken of: ours, and those within it."""
     if isinstance(record, case_pb2.Correction):
         return
-    for reference in {own_reference, *references_of(record)} - {""}:
+    for reference in {own_reference, *references_of(record)}:
         spool.add_own_reference(reference, case_id, record_id)
 
 
@@ -96,8 +96,6 @@ def learn_delivered(record: Record, case_id: str, record_id: str, spool: Spool) 
     Returns:
         Whether all of them stand for this case.
     """
-    if isinstance(record, case_pb2.Correction):
-        return True
     return all(spool.add_reference(item, case_id, record_id) for item in references_of(record) if item)
 
 

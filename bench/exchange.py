@@ -21,6 +21,7 @@ from broker.client.records import Draft, RecordComposer, SectionDraft
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.body import Recipient
 from broker.core.errors import LeaseLost
+from broker.core.identity import Principal
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.codec import ProtobufCodec
@@ -57,7 +58,11 @@ class Bench:
         self._processes: list[subprocess.Popen[str]] = []
         self._sequence = 0
         self._composer = RecordComposer(
-            "shanxi-police", self.pki.signer("shanxi-police"), ProtobufCodec(), SystemEntropy(), SystemClock()
+            Principal("case-exchange.example", "shanxi-police", "gateway"),
+            self.pki.signer("shanxi-police"),
+            ProtobufCodec(),
+            SystemEntropy(),
+            SystemClock(),
         )
 
     def count(self, batch: int) -> int:

@@ -14,13 +14,15 @@ from broker.core.bundle import (
     PartitionEnd,
     PartitionLeaves,
     PartitionRecords,
+    PartitionStart,
     StrayRecord,
 )
 from broker.core.findings import MAX_FINDINGS, FindingsByPosition, Severity, error
 from broker.core.streams import Position, StreamPartition
-from tests.support.bundles import LyingExchange
+from tests.support.bundles import LOG_ID, LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import RecordMaker
+from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
     from broker.core.audit import AuditReport
@@ -168,6 +170,32 @@ def test_a_changed_fact_of_an_entry_is_named_at_its_record(
     if field == "epoch":
         # The entry itself may have had a newer leader; the next one cannot have an older.
         assert ("LOG_CHANGED", 18) in found(report)
+
+
+def test_entries_of_another_incarnation_than_the_checkpoints_are_named_from_the_first(
+    exchange: LyingExchange, entries: list[BundleEntry]
+) -> None:
+    assert [report.log_id for report in exchange.audit().partitions] == [LOG_ID]
+    start = next(frame for frame in exchange.frames if isinstance(frame, PartitionStart))
+    tree = GrownTree(map(manifest, entries))
+    exchange.replace(start, replace(start, note=exchange.note(DNA_0, tree, "e" * 32)))
+    report = exchange.audit()
+    assert found(report) == [("LOG_CHANGED", at * GAP) for at in range(RECORDS)]
+    assert [item.log_id for item in report.partitions] == ["e" * 32]
+
+
+@pytest.mark.parametrize("field", ["log_id", "epoch"])
+def test_a_receipt_for_another_log_or_leader_is_named(
+    pki: SamplePki, envelopes: list[Envelope], clock: ManualClock, field: str
+) -> None:
+    exchange = LyingExchange(pki)
+    entries = exchange.add(DNA_0, envelopes, clock.value_ms)
+    lie: Any = {"log_id": "e" * 32, "epoch": 7}
+    told = [entries[0]._replace(**{field: lie[field]}), *entries[1:]]
+    batch = exchange.records()
+    exchange.replace(batch, replace(batch, receipts=exchange.receipts(told)))
+    errors = [finding for finding in exchange.audit().findings if finding.severity is Severity.ERROR]
+    assert [(finding.code, finding.position) for finding in errors] == [("RECEIPT_INVALID", entries[0].position)]
 
 
 def test_an_entry_that_names_another_partition_leaves_its_own_place_empty(

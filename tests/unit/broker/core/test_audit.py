@@ -8,7 +8,7 @@ import pytest
 
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.findings import Severity
-from broker.core.streams import Position, StreamPartition
+from broker.core.streams import STREAMS, Position, StreamPartition
 from certs import profiles
 from tests.support.bundles import LyingExchange, audit_record, without_right
 from tests.support.pki import ManualClock, SamplePki
@@ -102,6 +102,50 @@ def test_a_number_that_was_left_out_is_told_and_one_used_twice_is_an_error(
     again = LyingExchange(pki)
     again.add(DNA_0, [RecordMaker(pki, clock).make(), records[0]], clock.value_ms)
     assert codes(again.audit()) == ["SEQUENCE_REPEATED"]
+
+
+def late(pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int) -> LyingExchange:
+    """A whole log, in which the publisher's first numbers are left out."""
+    exchange = LyingExchange(pki)
+    records = [maker.make(case=OTHER_CASE) for _ in range(left_out + 2)]
+    exchange.add(DNA_0, records[left_out:], clock.value_ms)
+    for stream in set(STREAMS) - {"dna"}:
+        exchange.add(StreamPartition(stream, 0), [], clock.value_ms)
+    return exchange
+
+
+@pytest.mark.parametrize(("left_out", "named"), [(1, "number 1 of"), (3, "numbers 1 to 3 of")])
+def test_in_a_full_replay_the_first_numbers_that_are_not_there_are_told(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int, named: str
+) -> None:
+    report = late(pki, clock, maker, left_out).audit()
+    (gap,) = report.findings
+    assert (gap.code, gap.severity) == ("SEQUENCE_GAP", Severity.WARNING)
+    assert gap.message.startswith(f"{named} shanxi-police to national-dna-database")
+
+
+def test_a_full_replay_in_which_the_numbers_begin_at_1_has_no_gap(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    assert late(pki, clock, maker, 0).audit().findings == ()
+
+
+@pytest.mark.parametrize("bound", ["accepted_from_ms", "accepted_until_ms"])
+def test_a_replay_of_a_period_says_nothing_of_the_first_number(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker, bound: str
+) -> None:
+    exchange = late(pki, clock, maker, 1)
+    setattr(exchange, bound, clock.value_ms + (1 if bound == "accepted_until_ms" else 0))
+    assert [finding.code for finding in exchange.audit().findings] == ["PERIOD_EDGES"]
+
+
+def test_a_replay_of_some_streams_says_nothing_of_the_first_number(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    exchange = LyingExchange(pki)
+    maker.make()
+    exchange.add(DNA_0, [maker.make()], clock.value_ms)
+    assert exchange.audit().findings == ()
 
 
 def test_an_agencys_record_on_the_audit_stream_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:

@@ -62,7 +62,11 @@ def told(notice: notice_pb2.PublicNotice, language: str) -> Told:
     stem = language.partition("-")[0]
     texts = [text for text in notice.texts if text.text or text.headline]
     own = next((text for text in texts if text.language.lower().partition("-")[0] == stem), None)
-    headline = own.headline if own is not None and own.headline else fallback_headline(notice, WORDS[language])
+    headline = (
+        own.headline
+        if own is not None and own.headline
+        else fallback_headline(notice, WORDS.get(language, WORDS["en"]))
+    )
     if own is not None and own.text:
         return Told(headline, own.text, language)
     other = next((text for text in texts if text.text), None)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from adapters.base import Issue, IssueList
+from adapters.public_notice.defects import without_failing
 from caseexchange.records.v1 import case_pb2, notice_pb2
 
 if TYPE_CHECKING:
@@ -88,7 +89,30 @@ class Board(NamedTuple):
 
 
 def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] = frozenset()) -> Board:
-    """The board at a time. Notices of a doubtful case (a record of it cannot be read) are not shown."""
+    """The board at a time. Notices of a doubtful case (a record of it cannot be read) are not shown.
+
+    A record on which this program fails makes its case doubtful, and nothing is shown under its notice's number.
+    """
+    issues, cases, numbers = IssueList(), set(doubtful_cases), set[str]()
+
+    def failed(item: Filed, defect: Exception) -> None:
+        message = f"the program failed on this record: {type(defect).__name__}"
+        issues.reject_record("ADAPTER_FAILED", item.record_id, message)
+        cases.update({item.case_id} - {""})
+        numbers.update({item.record.notice_id} if isinstance(item.record, notice_pb2.PublicNotice) else ())
+
+    def make(items: Iterable[Filed]) -> Board:
+        for item in items:
+            # Of every record, so that one whose time cannot be told fails alone too, and not only beside another.
+            sent_at(item.record_id)
+        left = [item for item in items if getattr(item.record, "notice_id", None) not in numbers]
+        return _fold(left, now, frozenset(cases))
+
+    found = without_failing(tuple(filed), make, failed)
+    return found._replace(issues=(*issues.items, *found.issues))
+
+
+def _fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str]) -> Board:
     ordered = sorted(filed, key=lambda item: item.record_id)
     issues = IssueList()
     notices: dict[str, Standing] = {}

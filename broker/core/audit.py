@@ -10,7 +10,8 @@ Part of broker/core/verification.py. Batches are judged one by one (broker/core/
    RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of the log that the checkpoint names: OUT_OF_ORDER,
    LOG_CHANGED
 4. no record stands twice: RECORD_REPEATED
-5. the numbers of each publisher's system to each recipient run on: SEQUENCE_REPEATED, SEQUENCE_GAP
+5. the numbers of each publisher's system to each recipient run on, in a replay of the whole log from 1:
+   SEQUENCE_REPEATED, SEQUENCE_GAP
 6. what the audit stream says was delivered went to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
 
@@ -170,7 +171,7 @@ class BundleAudit:
         self._check_partitions()
         for finding in (*self._sequence_findings(), *self._delivery_findings()):
             self.add(finding)
-        if self._header.accepted_from_ms is not None or self._header.accepted_until_ms is not None:
+        if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))
         return AuditReport(
@@ -231,7 +232,7 @@ class BundleAudit:
                     yield error("SEQUENCE_REPEATED", message)
                 elif later != earlier + 1:
                     yield _gap(sender, recipient, earlier + 1, later - 1)
-            if self._header.accepted_from_ms is None and numbers[0] != 1:
+            if self._header.whole and numbers[0] != 1:
                 yield _gap(sender, recipient, 1, numbers[0] - 1)
 
     def _delivery_findings(self) -> Iterator[Finding]:

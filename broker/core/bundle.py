@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from broker.core.envelope import BUNDLE_TYPE, pae
 from broker.core.errors import BundleInvalid
+from broker.core.streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,16 @@ class BundleHeader:
     accepted_until_ms: int | None
     streams: tuple[str, ...]
     source: BundleSource
+
+    @property
+    def has_period(self) -> bool:
+        """Whether records were left out for their time."""
+        return self.accepted_from_ms is not None or self.accepted_until_ms is not None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every stream is in it, from its first record to its last."""
+        return not self.has_period and set(self.streams) == set(STREAMS)
 
 
 @dataclass(frozen=True, slots=True)

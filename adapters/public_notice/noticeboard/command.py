@@ -5,19 +5,27 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from adapters.base import Limits
+from adapters.base import IssueList, Limits
+from adapters.public_notice.defects import without_failing
 from adapters.public_notice.history import fold
 from adapters.public_notice.noticeboard.folder import replace_folder
 from adapters.public_notice.noticeboard.frame import Settings
 from adapters.public_notice.noticeboard.outbox import read_outbox
+from adapters.public_notice.noticeboard.pages import slug
 from adapters.public_notice.noticeboard.site import make_site
 from adapters.registry import adapter
 from adapters.terminal import print_issues
 from broker.core.errors import SetupInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adapters.base import Issue
+    from caseexchange.records.v1.notice_pb2 import PublicNotice
 
 _PERSONS: Final = "pfif"
 """The format of the feed for others who list missing people, and the name of its file."""
@@ -38,7 +46,8 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
     """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts. Replaces it all at once.
 
     Run it after every delivery, or every minute: what was withdrawn or has expired is gone after one run.
-    A folder without any *.about.json is no outbox, and the old site stays.
+    A folder without any *.about.json is no outbox, and the old site stays. A notice on which the program fails is left
+    out and named, and the others are shown.
     Exit codes: 0 done, 1 done, but something was left out, 2 the folders cannot be used.
 
     Example:  case-exchange noticeboard --from gateway/outbox --to site --url https://notices.example/
@@ -51,13 +60,25 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
         found = read_outbox(outbox, Limits())
         board = fold(found.filed, now, found.doubtful_cases)
         made = make_site(board, Settings(url if not url or url.endswith("/") else f"{url}/", now, exercise))
-        persons = adapter(_PERSONS).encode(made.notices, Limits())
-        replace_folder(site, {**made.files, f"{_PERSONS}.xml": persons.content})
+        persons, refused = _persons(made.notices)
+        replace_folder(site, {**made.files, f"{_PERSONS}.xml": persons})
     except OSError as error:
         message = f"{error.filename or site} cannot be used: {error.strerror}"
         raise SetupInvalid(message) from error
-    # What that format has no place for is on the pages; only what it refuses is to be looked at.
-    issues = (*found.issues, *made.issues, *(issue for issue in persons.issues if issue.refuses))
+    issues = (*found.issues, *made.issues, *refused)
     print_issues(issues)
     click.echo(f"notices shown: {made.shown}, gone: {len(board.gone)}; {len(made.files) + 1} files in {site}")
     sys.exit(1 if any(issue.refuses for issue in issues) else 0)
+
+
+def _persons(notices: Sequence[PublicNotice]) -> tuple[bytes, list[Issue]]:
+    """The feed for others who list missing people, and what it refuses."""
+    issues = IssueList()
+
+    def failed(notice: PublicNotice, defect: Exception) -> None:
+        message = f"the program failed on this notice, and it is not in the feed: {type(defect).__name__}"
+        issues.reject_record("ADAPTER_FAILED", f"{_PERSONS}.xml, {slug(notice.notice_id)}", message)
+
+    found = without_failing(notices, lambda some: adapter(_PERSONS).encode(some, Limits()), failed)
+    # What that format has no place for is on the pages; only what it refuses is to be looked at.
+    return found.content, [*issues.items, *(issue for issue in found.issues if issue.refuses)]

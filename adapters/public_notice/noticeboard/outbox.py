@@ -72,7 +72,13 @@ def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | No
     except OSError:
         issues.reject_file("FILE_UNREADABLE", file.record_id, "the file cannot be read, or is too large")
         return None
-    decoded = RECORD_JSON.decode(Source(content), limits)
+    try:
+        decoded = RECORD_JSON.decode(Source(content), limits)
+    except Exception as defect:  # noqa: BLE001 - whatever it is, the others must be read
+        issues.reject_file(
+            "ADAPTER_FAILED", file.record_id, f"the program failed on this record: {type(defect).__name__}"
+        )
+        return None
     issues.add_within(file.record_id, decoded.issues)
     records = [item.record for item in decoded.records]
     if len(records) != 1 or kind_of(records[0]) != file.kind:

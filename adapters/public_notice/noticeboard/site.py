@@ -10,6 +10,7 @@ from adapters.base import Issue, IssueList
 from adapters.public_notice import facts
 from adapters.public_notice.cap.write import MEDIA_TYPE as CAP
 from adapters.public_notice.cap.write import Message, Reference, Resource, can_name, cap_document, sender_of
+from adapters.public_notice.defects import without_failing
 from adapters.public_notice.noticeboard.atom import Feed, FeedEntry, Link, atom_feed
 from adapters.public_notice.noticeboard.frame import Settings, lost, welcome
 from adapters.public_notice.noticeboard.icon import icon
@@ -21,7 +22,7 @@ from adapters.values.pictures import photo_name
 from caseexchange.records.v1 import notice_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from adapters.public_notice.history import Board, Standing
 
@@ -41,14 +42,27 @@ class Site(NamedTuple):
 
 
 def make_site(board: Board, settings: Settings) -> Site:
-    """The site of a board."""
+    """The site of a board. A notice on which this program fails is left out, with an issue ADAPTER_FAILED."""
+    issues = IssueList()
+
+    def failed(standing: Standing, defect: Exception) -> None:
+        message = f"the program failed on this notice, and it is left out: {type(defect).__name__}"
+        issues.reject_record("ADAPTER_FAILED", standing.current.record_id, message)
+
+    made = without_failing((*board.shown, *board.gone), lambda standings: _make(standings, settings), failed)
+    return made._replace(issues=(*board.issues, *issues.items, *made.issues))
+
+
+def _make(standings: Sequence[Standing], settings: Settings) -> Site:
     maker = _Maker(settings)
-    entries = [entry for standing in board.shown if (entry := maker.entry(standing)) is not None]
+    gone = [standing for standing in standings if standing.end is not None]
+    shown = (standing for standing in standings if standing.end is None)
+    entries = [entry for standing in shown if (entry := maker.entry(standing)) is not None]
     maker.write_pages(entries)
-    maker.write_alerts(entries, board.gone)
-    maker.write_feeds(entries, board.gone)
-    notices = (*map(maker.public_copy, entries), *map(_withdrawal, board.gone))
-    return Site(maker.files, len(entries), (*board.issues, *maker.issues.items), notices)
+    maker.write_alerts(entries, gone)
+    maker.write_feeds(entries, gone)
+    notices = (*map(maker.public_copy, entries), *map(_withdrawal, gone))
+    return Site(maker.files, len(entries), tuple(maker.issues.items), notices)
 
 
 class _Maker:

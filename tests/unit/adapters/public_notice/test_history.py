@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from adapters.public_notice.history import Board, Filed, fold, sent_at
 from adapters.public_notice.noticeboard.frame import Settings
 from adapters.public_notice.noticeboard.site import make_site
-from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, closure, correction, filed, notice, record_id
+from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, MINISTRY, closure, correction, filed, notice, record_id
+
+if TYPE_CHECKING:
+    from adapters.base import Record
 
 NOW = datetime.fromtimestamp(EPOCH_SECONDS, UTC) + timedelta(days=1)
 
@@ -41,6 +45,23 @@ def test_an_update_is_shown_in_place_of_the_earlier_one() -> None:
     found = board(PUBLISHED, UPDATED)
     assert shown(found) == [record_id(1)]
     assert [version.record_id for version in found.shown[0].versions] == [record_id(0), record_id(1)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [notice(), notice(action="WITHDRAW"), correction(record_id(0)), closure()],
+    ids=["notice", "withdrawal", "correction", "closure"],
+)
+def test_of_a_record_that_cannot_be_judged_the_notice_is_left_out_and_the_others_are_shown(bad: Record) -> None:
+    found = fold([PUBLISHED, filed(notice(2), 1, "case-2"), Filed(bad, "no record id", "case-1", MINISTRY)], NOW)
+    assert shown(found) == [record_id(1)]
+    assert "ADAPTER_FAILED" in codes(found)
+    assert any(issue.refuses for issue in found.issues)
+
+
+def test_a_withdrawal_that_cannot_be_judged_counts_even_where_its_case_is_unknown() -> None:
+    found = fold([PUBLISHED, Filed(notice(action="WITHDRAW"), "no record id", "", MINISTRY)], NOW)
+    assert (shown(found), codes(found)) == ([], ["ADAPTER_FAILED"])
 
 
 def test_an_update_without_an_earlier_one_is_shown() -> None:

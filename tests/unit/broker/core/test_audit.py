@@ -9,7 +9,7 @@ import pytest
 
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.findings import Severity
-from broker.core.streams import Position, StreamPartition
+from broker.core.streams import STREAMS, Position, StreamPartition
 from certs import profiles
 from tests.support.bundles import LyingExchange, audit_record, without_right
 from tests.support.pki import ManualClock, SamplePki
@@ -124,11 +124,61 @@ def test_each_system_of_an_agency_has_numbers_of_its_own(
     program.make()
     gap = LyingExchange(pki)
     gap.add(DNA_0, [maker.make(), program.make()], clock.value_ms)
+    add_other_streams(gap, clock)
     messages = [finding.message for finding in gap.audit().findings]
     assert [message.split(" are not here")[0] for message in messages] == [
         "numbers 1 to 3 of shanxi-police/case-system to national-dna-database",
         "numbers 1 to 2 of shanxi-police/gateway to national-dna-database",
     ]
+
+
+def add_other_streams(exchange: LyingExchange, clock: ManualClock) -> None:
+    """Make a replay of dna one of the whole log."""
+    for stream in set(STREAMS) - {"dna"}:
+        exchange.add(StreamPartition(stream, 0), [], clock.value_ms)
+
+
+def late(pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int) -> LyingExchange:
+    """A whole log, in which the publisher's first numbers are left out."""
+    exchange = LyingExchange(pki)
+    records = [maker.make(case=OTHER_CASE) for _ in range(left_out + 2)]
+    exchange.add(DNA_0, records[left_out:], clock.value_ms)
+    add_other_streams(exchange, clock)
+    return exchange
+
+
+@pytest.mark.parametrize(("left_out", "named"), [(1, "number 1 of"), (3, "numbers 1 to 3 of")])
+def test_in_a_full_replay_the_first_numbers_that_are_not_there_are_told(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int, named: str
+) -> None:
+    report = late(pki, clock, maker, left_out).audit()
+    (gap,) = report.findings
+    assert (gap.code, gap.severity) == ("SEQUENCE_GAP", Severity.WARNING)
+    assert gap.message.startswith(f"{named} shanxi-police/gateway to national-dna-database")
+
+
+def test_a_full_replay_in_which_the_numbers_begin_at_1_has_no_gap(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    assert late(pki, clock, maker, 0).audit().findings == ()
+
+
+@pytest.mark.parametrize("bound", ["accepted_from_ms", "accepted_until_ms"])
+def test_a_replay_of_a_period_says_nothing_of_the_first_number(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker, bound: str
+) -> None:
+    exchange = late(pki, clock, maker, 1)
+    setattr(exchange, bound, clock.value_ms + (1 if bound == "accepted_until_ms" else 0))
+    assert [finding.code for finding in exchange.audit().findings] == ["PERIOD_EDGES"]
+
+
+def test_a_replay_of_some_streams_says_nothing_of_the_first_number(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    exchange = LyingExchange(pki)
+    maker.make()
+    exchange.add(DNA_0, [maker.make()], clock.value_ms)
+    assert exchange.audit().findings == ()
 
 
 def test_an_agencys_record_on_the_audit_stream_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ import pytest
 from lxml import etree, html
 from PIL import Image
 
-from adapters.public_notice.history import Filed, fold
+from adapters.public_notice.history import Board, End, Filed, Standing, Version, fold
 from adapters.public_notice.noticeboard.atom import NAMESPACE as ATOM
 from adapters.public_notice.noticeboard.atom import TOMBSTONES, entry_id
 from adapters.public_notice.noticeboard.frame import HEADER_POLICY, META_POLICY, Settings
@@ -88,6 +88,31 @@ def test_a_history_of_mental_illness_is_on_no_page_alert_or_feed_and_every_other
         page = found.files[f"{folder}/notice/{slug(item.notice_id)}.html"].decode()
         assert all(heading in page for heading in headings)
         assert other not in page
+
+
+def test_a_notice_that_cannot_be_rendered_is_left_out_and_told_of_and_the_board_goes_on() -> None:
+    board = fold([*(filed(notice(number), number) for number in (1, 2, 3)), filed(correction(record_id(3)), 4)], NOW)
+    # No clock in China can show such a time.
+    never = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+    bad = Standing("SYN-BAD", "cn-ministry", versions=[Version(notice(photos=[photo(drawing())]), record_id(9), never)])
+    ended = Standing("SYN-END", "cn-ministry", versions=bad.versions, end=End(record_id(10), never))
+    found = make_site(Board((bad, *board.shown), (*board.gone, ended), ()), Settings(URL, NOW, exercise=False))
+    alone = make_site(board, Settings(URL, NOW, exercise=False))
+    assert found.files == alone.files
+    assert (found.shown, found.notices) == (2, alone.notices)
+    assert slug("notices.example/SYN-0003") not in str(found.files.keys())
+    assert [(issue.code, issue.locator, issue.refuses) for issue in found.issues] == [
+        ("ADAPTER_FAILED", record_id(9), True)
+    ] * 2
+
+
+def test_a_text_in_a_third_language_needs_no_headline() -> None:
+    found = site(filed(notice(texts=[notice_pb2.LocalisedText(language="ug", text="SYN-TEXT")]), 0))
+    assert found.issues == ()
+    (alert,) = (etree.fromstring(content) for name, content in found.files.items() if name.startswith("cap/"))
+    headlines = [item.text for item in alert.iter("{*}headline")]
+    assert len(headlines) == 3
+    assert headlines[2] == headlines[1]
 
 
 def test_the_name_of_whoever_is_to_be_told_is_nowhere() -> None:

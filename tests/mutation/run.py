@@ -53,8 +53,8 @@ process_isolation = "forkserver" # some tests start threads and servers
 use_setproctitle = false
 use_git_change_detection = false
 track_dependencies = false
-timeout_multiplier = 8.0
-timeout_constant = 2.0
+timeout_multiplier = 10.0
+timeout_constant = 5.0
 do_not_mutate_patterns = ['^ *message = f?".*"$']
 # The copies of a method that assigns attributes define them again.
 type_check_command = ["mypy", "--config-file", "", "--strict", "--explicit-package-bases", "--ignore-missing-imports", \

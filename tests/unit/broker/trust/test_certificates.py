@@ -185,3 +185,18 @@ def test_a_file_may_hold_a_chain_and_the_first_is_the_leaf(pki: SamplePki, tmp_p
     assert len(certificates) == 2
     assert certificates[0] == pki.tls_certificate("exchange")
     assert milliseconds(certificates[0].not_valid_after_utc) == validity(certificates[0]).last_ms
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        # The library reads these two only when it is asked for them.
+        pytest.param(bytes.fromhex("0603551d11"), bytes.fromhex("0603551d0f"), id="an extension twice"),
+        pytest.param(bytes.fromhex("03420004"), bytes.fromhex("03420005"), id="a key that is no point"),
+    ],
+)
+def test_a_certificate_is_read_throughout_before_it_is_taken(pki: SamplePki, part: bytes, instead: bytes) -> None:
+    good = pki.credential().der
+    assert good.count(part) == 1
+    with pytest.raises(CertificateInvalid, match="cannot be read"):
+        parse_certificate(good.replace(part, instead))

@@ -424,23 +424,19 @@ def test_an_entry_lies_within_the_period_that_the_header_says(
     ("changes", "codes"),
     [
         ({}, []),
-        ({"accepted_at_ms": -1}, ["OUT_OF_ORDER"]),
-        ({"accepted_at_ms": 1}, []),
-        ({"epoch": 1}, []),
-        ({"epoch": -1}, ["LOG_CHANGED"]),
+        ({"accepted_at_ms": 999}, ["OUT_OF_ORDER"]),
+        ({"accepted_at_ms": 1001}, []),
+        ({"epoch": 6}, []),
+        ({"epoch": 4}, ["LOG_CHANGED"]),
         ({"log_id": "e" * 32}, ["LOG_CHANGED"]),
     ],
 )
 def test_an_entry_is_not_earlier_than_the_one_before_it_and_of_the_same_log(
-    exchange: LyingExchange, envelopes: list[Envelope], changes: dict[str, Any], codes: list[str]
+    exchange: LyingExchange, changes: dict[str, Any], codes: list[str]
 ) -> None:
     first = EntryFacts(Position(*DNA_0, 4), 1000, "f" * 32, 5, "", "", "", (), 0)
-    change = {
-        name: value if isinstance(value, str) else getattr(first, name) + value for name, value in changes.items()
-    }
-    second = first._replace(position=Position(*DNA_0, 5), **change)
+    second = first._replace(position=Position(*DNA_0, 5), **changes)
     assert followed(exchange, first, second) == [(code, second.position) for code in codes]
-    assert envelopes
 
 
 @pytest.mark.parametrize("offset", [3, 4])

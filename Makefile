@@ -88,7 +88,7 @@ format: $(STAMP) ## format the code and apply safe lint fixes
 protos: $(STAMP) ## generate protos/gen from the .proto files
 	$(RUN)/python protos/generate.py
 
-docs: $(STAMP) ## generate docs/errors.md, docs/configuration.md and, from the samples beside the project, docs/samples.md
+docs: $(STAMP) ## generate docs/errors.md, docs/configuration.md, the table in docs/sdk.md and, from the samples beside the project, docs/samples.md
 	$(RUN)/python docs/generate.py
 	$(RUN)/python docs/samples.py
 

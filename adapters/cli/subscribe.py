@@ -12,6 +12,7 @@ from google.protobuf import json_format
 
 from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
+from adapters.edge.receiving import contained
 from adapters.records.sections import join
 from adapters.terminal import profile_option
 from broker import telemetry
@@ -69,8 +70,9 @@ async def _print_all(profile: GatewayProfile, options: SubscribeOptions, count: 
 async def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool]:
     where = {"position": str(delivered.position), "attempt": delivered.attempt}
     try:
-        verified = await edge.verify(delivered)
-        record = join(verified.body.kind, verified.sections)
+        with contained():
+            verified = await edge.verify(delivered)
+            record = json_format.MessageToDict(join(verified.body.kind, verified.sections))
     except Unavailable:
         # Not for the record's sake: it is not acknowledged, and comes again.
         raise
@@ -83,5 +85,5 @@ async def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool
         "case_id": verified.body.case_id,
         "publisher": verified.body.publisher,
         "withheld_sections": list(verified.withheld_sections),
-        "record": json_format.MessageToDict(record),
+        "record": record,
     }, True

@@ -40,7 +40,9 @@ from broker.wire.tls import TlsFiles
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from adapters.edge.profile import GatewayProfile
+    import grpc
+
+    from adapters.edge.profile import GatewayProfile, ProgramProfile
     from broker.client.records import InForce, VerifiedRecord
     from broker.client.subscriber import Delivered
 
@@ -70,6 +72,7 @@ class Edge(NamedTuple):
     directory: DirectoryFile
     directories: DirectoriesSeen
     revocations: RevocationFiles
+    channel: grpc.aio.Channel
 
     def reload_trust(self) -> None:
         """Look again at what governance publishes. A file that cannot be used is logged; what was in force stays."""
@@ -103,7 +106,7 @@ class Edge(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
+async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[Edge]:
     """Load keys and trust, open the spool, and make ready to connect.
 
     Raises:
@@ -123,7 +126,7 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
         grace_ms=int(profile.trust.revocation_grace_seconds * 1000),
     )
     keyring = LiveKeyring(directory, revocations)
-    spool = Spool(profile.gateway.folder / "spool.db")
+    spool = Spool(profile.folder / "spool.db")
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
     tls = TlsFiles(config.certificate, config.key, config.authorities).read()
     try:
@@ -144,6 +147,7 @@ async def open_edge(profile: GatewayProfile) -> AsyncIterator[Edge]:
                 directory,
                 directories,
                 revocations,
+                channel,
             )
     finally:
         spool.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust  # noqa: TC001 - as above
 from broker.config.loader import LoggingConfig, Setting, parse, read_toml
 from broker.core.errors import ConfigInvalid
 from broker.core.identity import is_agency_id
 from broker.core.streams import STREAMS_OF_KIND
+
+_Profile = TypeVar("_Profile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,14 @@ class GatewayConfig:
     retry_seconds: Annotated[float, Setting("longest wait between attempts to reach the broker", least=0.1)] = 10.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProgramConfig:
+    """[program]: an agency's own program. It is a system of its own, with a certificate and a spool of its own."""
+
+    folder: Annotated[Path, Setting("folder of its spool, and of quarantine; made if it is not there")]
+    retry_seconds: Annotated[float, Setting("longest wait between attempts to reach the broker", least=0.1)] = 10.0
+
+
 class Route(NamedTuple):
     """[routes.KIND]: to whom records of a kind go, why, and on which stream."""
 
@@ -41,7 +51,7 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayProfile:
-    """A whole profile."""
+    """A gateway's whole profile."""
 
     broker: BrokerAddress
     agency: AgencyConfig
@@ -49,19 +59,53 @@ class GatewayProfile:
     gateway: GatewayConfig
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 
+    @property
+    def folder(self) -> Path:
+        """Where the spool lies."""
+        return self.gateway.folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramProfile:
+    """The whole profile of an agency's own program."""
+
+    broker: BrokerAddress
+    agency: AgencyConfig
+    trust: PinnedTrust
+    program: ProgramConfig
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+    @property
+    def folder(self) -> Path:
+        """Where the spool lies."""
+        return self.program.folder
+
 
 def load_profile(path: Path) -> tuple[GatewayProfile, dict[str, Route]]:
-    """Read a profile and its routes by kind.
+    """Read a gateway's profile and its routes by kind.
 
     Raises:
         ConfigInvalid: names the key.
     """
+    return _load(GatewayProfile, path)
+
+
+def load_program(path: Path) -> tuple[ProgramProfile, dict[str, Route]]:
+    """Read the profile of an agency's own program, and its routes by kind, if it has any.
+
+    Raises:
+        ConfigInvalid: names the key.
+    """
+    return _load(ProgramProfile, path)
+
+
+def _load(kind: type[_Profile], path: Path) -> tuple[_Profile, dict[str, Route]]:
     tables = read_toml(path)
     routes = tables.pop("routes", {})
     if not isinstance(routes, dict):
         message = "[routes] must hold one section for each kind"
         raise ConfigInvalid(message)
-    return parse(GatewayProfile, tables, path.parent), {kind: _route(kind, table) for kind, table in routes.items()}
+    return parse(kind, tables, path.parent), {name: _route(name, table) for name, table in routes.items()}
 
 
 def _route(kind: str, table: Any) -> Route:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from adapters.base import DecodedRecord, Record
     from adapters.edge.profile import Route
     from adapters.edge.spool import Spool
+    from broker.core.body import Body
 
 _ANSWERS: Final = frozenset({"StrProfile", "MatchNotification", "NoMatchResult", "Closure", "Tip", "PublicNotice"})
 
@@ -39,15 +40,30 @@ def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> 
     # The number of a case is the agency's own: what others call by it is another case.
     of_us = isinstance(item.record, case_pb2.CaseRecord)
     known = spool.own_reference(item.case_reference) if of_us else spool.reference(item.case_reference)
+    in_reply_to = known.record_id if known is not None and kind in _ANSWERS else ""
+    return _draft(item.record, route, spool.case_id(item.case_reference, known), in_reply_to, spool)
+
+
+def reply_draft(record: Record, route: Route, to: Body, spool: Spool) -> Draft:
+    """A record that answers another one, in its case. Takes the next sequence number of each recipient.
+
+    Raises:
+        SpoolUnavailable
+    """
+    return _draft(record, route, to.case_id, to.record_id, spool)
+
+
+def _draft(record: Record, route: Route, case_id: str, in_reply_to: str, spool: Spool) -> Draft:
+    kind = kind_of(record)
     return Draft(
         kind=kind,
         stream=route.stream,
-        case_id=spool.case_id(item.case_reference, known),
+        case_id=case_id,
         recipients=tuple(Recipient(agency, spool.next_sequence(agency)) for agency in route.recipients),
         purpose=route.purpose,
-        sections=tuple(SectionDraft(name, section_type(kind), content) for name, content in split(item.record).items()),
-        in_reply_to=known.record_id if known is not None and kind in _ANSWERS else "",
-        supersedes=item.record.target_record_id if isinstance(item.record, case_pb2.Correction) else "",
+        sections=tuple(SectionDraft(name, section_type(kind), content) for name, content in split(record).items()),
+        in_reply_to=in_reply_to,
+        supersedes=record.target_record_id if isinstance(record, case_pb2.Correction) else "",
     )
 
 
@@ -70,7 +86,7 @@ def learn(record: Record, own_reference: str, case_id: str, record_id: str, spoo
     """Remember by which numbers the case of a record of our own will be spoken of: ours, and those within it."""
     if isinstance(record, case_pb2.Correction):
         return
-    for reference in {own_reference, *references_of(record)} - {""}:
+    for reference in {own_reference, *references_of(record)}:
         spool.add_own_reference(reference, case_id, record_id)
 
 
@@ -80,8 +96,6 @@ def learn_delivered(record: Record, case_id: str, record_id: str, spool: Spool) 
     Returns:
         Whether all of them stand for this case.
     """
-    if isinstance(record, case_pb2.Correction):
-        return True
     return all(spool.add_reference(item, case_id, record_id) for item in references_of(record) if item)
 
 

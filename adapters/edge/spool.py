@@ -139,7 +139,12 @@ class Spool:
 
     def seen_record(self, sha256: bytes, place: str) -> bool:
         """Whether the record at this place of a source file is in, and was not refused by the broker."""
-        return self._one("SELECT 1 FROM source_records WHERE sha256 = ? AND place = ?", sha256, place) is not None
+        return self.record_at(sha256, place) is not None
+
+    def record_at(self, sha256: bytes, place: str) -> str | None:
+        """Which record stands at this place, if one does and the broker did not refuse it."""
+        row = self._one("SELECT record_id FROM source_records WHERE sha256 = ? AND place = ?", sha256, place)
+        return None if row is None else str(row[0])
 
     def add_record(self, sha256: bytes, place: str, record_id: str) -> None:
         """Remember which record stands at a place of a source file. Inside the transaction that takes it in."""
@@ -167,6 +172,11 @@ class Spool:
                 "SELECT record_id, envelope FROM outgoing ORDER BY number LIMIT ?", (limit,)
             ).fetchall()
         return [Outgoing(*row) for row in rows]
+
+    def outgoing_count(self) -> int:
+        """How many records have no receipt."""
+        row = self._one("SELECT count(*) FROM outgoing")
+        return 0 if row is None else int(row[0])
 
     def add_receipt(self, record_id: str, receipt: bytes) -> None:
         """Keep a record's receipt; the record is no longer outgoing."""

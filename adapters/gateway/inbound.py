@@ -9,33 +9,30 @@ revocation list that is too old, a directory version that is not here.
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from adapters import folders
-from adapters.base import Limits, Severity
+from adapters.edge.receiving import Receiver, acknowledge, contained
 from adapters.edge.routing import learn_delivered
 from adapters.folders import Folders
 from adapters.reading import is_file_name
 from adapters.records.record_json import ADAPTER as RECORD_JSON
-from adapters.records.sections import join
-from adapters.records.validate import validate
 from adapters.registry import adapter
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import CaseExchangeError, LeaseLost, SpoolUnavailable, Unavailable
 from broker.files import replace_file
 
 if TYPE_CHECKING:
-    from adapters.base import Adapter, Record
+    from adapters.base import Adapter, Limits, Record
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayConfig
+    from adapters.edge.receiving import Opened
     from broker.client.records import VerifiedRecord
-    from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.client.subscriber import Delivered
 
 _log = structlog.get_logger("adapters.gateway.inbound")
-_PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
-"""What the next attempt may find otherwise."""
 
 
 class Inbound:
@@ -47,6 +44,7 @@ class Inbound:
         self._limits = limits
         self._format = adapter(config.outbox_format)
         self.folders: Final = Folders(config.folder)
+        self._receiver = Receiver(edge, self.folders.quarantine, config.retry_seconds)
 
     async def receive(self) -> None:
         """Receive until the stream ends.
@@ -61,53 +59,27 @@ class Inbound:
             _log.info("subscribed", subscription=self._config.subscription)
             async for batch in stream:
                 for delivered in batch:
-                    await self._handle(stream, delivered)
+                    if await self._receiver.take(stream, delivered, functools.partial(self._use, delivered)):
+                        await acknowledge(stream, delivered)
 
-    async def _handle(self, stream: SubscriptionStream, delivered: Delivered) -> None:
-        try:
-            await self._take(delivered)
-            await stream.ack([delivered.delivery_id])
-        except LeaseLost:
-            _log.info("took longer than the lease", position=str(delivered.position))
-        except _PASSING as error:
-            _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
-            await stream.nack(delivered.delivery_id, self._config.retry_seconds)
-
-    async def _take(self, delivered: Delivered) -> None:
-        try:
-            verified = await self._edge.verify(delivered)
-        except _PASSING:
-            raise
-        except CaseExchangeError as error:
-            await asyncio.to_thread(self._refuse, delivered, error.reason, error.message)
-            return
+    async def _use(self, delivered: Delivered, opened: Opened) -> bool:
         # In a thread, for it waits while a file is taken in: the connection and what governance publishes do not.
-        await asyncio.to_thread(self._keep, delivered, verified)
-
-    def _keep(self, delivered: Delivered, verified: VerifiedRecord) -> None:
-        try:
-            record = join(verified.body.kind, verified.sections)
-        except CaseExchangeError as error:
-            self._refuse(delivered, error.reason, error.message)
-            return
-        codes = [issue.code for issue in validate(record) if issue.severity is Severity.REJECT_RECORD]
-        # What a withheld section held is missing here by right.
-        if codes and not verified.withheld_sections:
-            self._refuse(delivered, "RECORD_INVALID", ",".join(codes))
-            return
-        self._store(verified, record, delivered.accepted_at_ms)
+        await asyncio.to_thread(self._store, *opened, delivered.accepted_at_ms)
+        return True
 
     def _store(self, verified: VerifiedRecord, record: Record, accepted_at_ms: int) -> None:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
-        writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
-        encoded = writer.encode([record], self._limits)
-        codes = sorted({issue.code for issue in encoded.issues})
-        unsafe = not all(map(is_file_name, encoded.attachments))
-        if unsafe or any(issue.refuses for issue in encoded.issues):
-            # The agency's own format cannot hold this one; nothing of it may be lost for that.
-            writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
+        # An adapter has no files and no network of its own: there, nothing passes.
+        with contained():
+            writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
+            encoded = writer.encode([record], self._limits)
+            codes = sorted({issue.code for issue in encoded.issues})
+            unsafe = not all(map(is_file_name, encoded.attachments))
+            if unsafe or any(issue.refuses for issue in encoded.issues):
+                # The agency's own format cannot hold this one; nothing of it may be lost for that.
+                writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
             replace_file(self.folders.outbox / name, content)
         facts = {
@@ -131,11 +103,3 @@ class Inbound:
         if not learned:
             _log.warning("a number of the record stands for another case here", record_id=body.record_id)
         _log.info("delivered", record_id=body.record_id, count=1)
-
-    def _refuse(self, delivered: Delivered, reason: str, message: str) -> None:
-        stem = f"delivery-{str(delivered.position).replace('/', '-')}"
-        envelope = self._edge.codec.encode_envelope(delivered.envelope)
-        replace_file(self.folders.quarantine / f"{stem}.envelope", envelope)
-        facts = {"reason": reason, "message": message, "position": str(delivered.position)}
-        folders.write_reason(self.folders.quarantine, stem, facts)
-        _log.error("a delivery was refused", position=str(delivered.position), reason=reason)

@@ -21,13 +21,12 @@ import structlog
 
 from adapters import folders
 from adapters.base import DecodedRecord, Issue, Severity, kind_of
+from adapters.edge.sending import send_spooled
 from adapters.edge.signing import sign_and_spool
 from adapters.folders import Folders
 from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
-from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
-from broker.wire.receipts import receipt_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
     from adapters.base import Limits
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayConfig, Route
+    from broker.client.publisher import Published
 
 _log = structlog.get_logger("adapters.gateway.outbound")
-_BATCH: Final = 100
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
@@ -129,12 +128,8 @@ class Outbound:
         Raises:
             CaseExchangeError: the broker cannot be reached, or cannot accept now. What has no receipt stays spooled.
         """
-        async with self._edge.publisher.stream() as stream:
-            while waiting := self._edge.spool.outgoing(_BATCH):
-                envelopes = [self._edge.codec.decode_envelope(item.envelope) for item in waiting]
-                for item, result in zip(waiting, await stream.publish(envelopes), strict=True):
-                    self._settle(item.record_id, result)
-                    yield result
+        async for settled in send_spooled(self._edge, self._set_aside):
+            yield settled.result
 
     def _take(self, source: SourceFile, attachments: Mapping[str, bytes]) -> Taken:
         log = IssueLog()
@@ -219,20 +214,9 @@ class Outbound:
         self._edge.spool.add_record(*place, body.record_id)
         return True
 
-    def _settle(self, record_id: str, result: Published | CaseExchangeError) -> None:
-        if isinstance(result, Published):
-            receipt = receipt_to(result.receipt()).SerializeToString(deterministic=True)
-            with self._edge.spool.transaction():
-                self._edge.spool.add_receipt(record_id, receipt)
-            _log.info("published", record_id=record_id, position=str(result.statement.position))
-            return
-        if result.retriable:
-            raise result
-        _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
-        facts = {"reason": result.reason, "message": result.message, "remedy": result.remedy}
+    def _set_aside(self, record_id: str, refusal: CaseExchangeError) -> None:
+        facts = {"reason": refusal.reason, "message": refusal.message, "remedy": refusal.remedy}
         folders.write_reason(self.folders.quarantine, record_id, facts)
-        with self._edge.spool.transaction():
-            self._edge.spool.drop_refused(record_id)
 
 
 def _suffix(path: Path) -> str:

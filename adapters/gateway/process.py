@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapters.base import Limits
+from adapters.edge.backoff import Backoff
 from adapters.edge.edge import open_edge
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from adapters.edge.profile import GatewayProfile, Route
 
 _log = structlog.get_logger("adapters.gateway.process")
-_FIRST_RETRY_SECONDS: Final = 0.2
 _RELOAD_SECONDS: Final = 2.0
 """How often the directory and the revocation list are looked at."""
 
@@ -75,7 +75,7 @@ async def _send(outbound: Outbound, poll_seconds: float) -> None:
 
 async def _again(work: Callable[[], Coroutine[None, None, None]], longest_seconds: float) -> None:
     """Do it again after what can pass: a broker that is away, a full disk. What cannot ends the gateway."""
-    wait = _FIRST_RETRY_SECONDS
+    backoff = Backoff(longest_seconds)
     while True:
         started = asyncio.get_running_loop().time()
         try:
@@ -86,6 +86,5 @@ async def _again(work: Callable[[], Coroutine[None, None, None]], longest_second
             tell = _log.info if isinstance(error, Unavailable) else _log.error
             tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
         if asyncio.get_running_loop().time() - started > longest_seconds:
-            wait = _FIRST_RETRY_SECONDS
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, longest_seconds)
+            backoff.reset()
+        await backoff.wait()

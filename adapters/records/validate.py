@@ -5,10 +5,13 @@ Formats differ in what they demand; this is what the exchange demands of all. Er
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
 from typing import TYPE_CHECKING, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from adapters.base import Issue, IssueList, Record, kind_of
 from adapters.values.alleles import UNNAMED, canonical_locus, is_canonical
@@ -18,8 +21,15 @@ from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.message import Message
+
 MAX_PHOTOS: Final = 8
 MAX_PHOTO_BYTES: Final = 1 << 20
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
+_LAST_NANO: Final = 999_999_999
+"""The ends of what a Timestamp may say."""
 _DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
 _LR_TOLERANCE: Final = 0.01
 """How far the text and the logarithm of one likelihood ratio may be apart, in powers of ten: texts are rounded."""
@@ -52,6 +62,7 @@ def validate(record: Record) -> list[Issue]:
     for name in _REQUIRED[kind_of(record)]:
         if not getattr(record, name):
             issues.reject_record("FIELD_MISSING", name, f"a {kind_of(record)} needs {name}")
+    _times(record, "", issues)
     match record:
         case case_pb2.CaseRecord():
             _case(record, "", issues)
@@ -66,6 +77,39 @@ def validate(record: Record) -> list[Issue]:
         case notice_pb2.PublicNotice():
             _photos(record.photos, "photos", issues)
     return issues.items
+
+
+def _times(message: Message, prefix: str, issues: IssueList) -> None:
+    """Judge every time within a message, wherever it stands."""
+    for field in _ways_to_times(message.DESCRIPTOR):
+        value = getattr(message, field.name)
+        if field.is_repeated:
+            parts = [(f"{prefix}{field.name}[{number}]", part) for number, part in enumerate(value)]
+        else:
+            parts = [(prefix + field.name, value)] if message.HasField(field.name) else []
+        for path, part in parts:
+            if not isinstance(part, Timestamp):
+                _times(part, f"{path}.", issues)
+            elif not (_FIRST_SECOND <= part.seconds <= _LAST_SECOND and 0 <= part.nanos <= _LAST_NANO):
+                issues.reject_record("TIME_INVALID", path, "not a time of the years 1 to 9999")
+
+
+@functools.cache
+def _ways_to_times(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """The fields of a message in which a time can stand, at any depth. Most have none, and are not walked."""
+    return tuple(field for field in descriptor.fields if Timestamp.DESCRIPTOR in _within(field.message_type))
+
+
+def _within(descriptor: Descriptor | None) -> set[Descriptor]:
+    """The types of a message and of all that can be in it. One can be within itself."""
+    found: set[Descriptor] = set()
+    ahead = [descriptor]
+    while ahead:
+        item = ahead.pop()
+        if item is not None and item not in found:
+            found.add(item)
+            ahead += [field.message_type for field in item.fields]
+    return found
 
 
 def _case(record: case_pb2.CaseRecord, prefix: str, issues: IssueList) -> None:

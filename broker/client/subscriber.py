@@ -137,9 +137,14 @@ class SubscriptionStream:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def nack(self, delivery_id: int, delay_seconds: float) -> None:
-        """Give a record back, to be delivered again after this delay (0 to 600 seconds). It counts as an attempt."""
+    async def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> None:
+        """Give a record back, to be delivered again after this delay (0 to 600 seconds).
+
+        It counts as a failed attempt, unless ``transient`` says that a passing fault on this side was the cause.
+        """
         request = subscriber_pb2.NegativeAcknowledge(delivery_id=delivery_id)
+        if transient:
+            request.reason = subscriber_pb2.NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT
         set_duration(request.delay, delay_seconds)
         await self._write(subscriber_pb2.SubscribeRequest(negative_acknowledge=request))
 

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 from broker.config.kafka import KafkaConfig
 from broker.config.loader import LoggingConfig, Setting, parse, read_toml
 
-_OF_A_GATEWAY: Final = ("gateway", "routes")
-"""Sections that concern only a gateway, so that its profile serves every command of the agency."""
+_OF_ONE_PROGRAM: Final = ("gateway", "program", "routes")
+"""Sections of a gateway or an agency's own program, whose profile serves every command of the agency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,12 @@ class EdgeConfig:
 
 
 def load_edge(path: Path) -> EdgeConfig:
-    """Read an edge's configuration. The sections [gateway] and [routes] of a gateway's profile are passed over.
+    """Read an edge's configuration. Sections of a gateway or program are passed over.
 
     Raises:
         ConfigInvalid: names the key.
     """
     tables = read_toml(path)
-    for name in _OF_A_GATEWAY:
+    for name in _OF_ONE_PROGRAM:
         tables.pop(name, None)
     return parse(EdgeConfig, tables, path.parent)

@@ -11,6 +11,7 @@ READY    GRANTED    LEASED   a consumer with room took it: attempt number + 1
 LEASED   EXTENDED   LEASED   the consumer asked for more time, within the bound
 LEASED   ACKED      DONE     the consumer has it safely
 LEASED   NACKED     DELAYED  the consumer could not take it: failed attempts + 1
+LEASED   POSTPONED  DELAYED  the consumer could not take it for a fault of its own: not a failed attempt
 LEASED   EXPIRED    READY    the deadline passed in silence: failed attempts + 1
 LEASED   RETURNED   READY    the consumer closed in good order: not a failed attempt
 LEASED   EXHAUSTED  DEAD     a nack or an expiry that was the last attempt allowed
@@ -54,6 +55,7 @@ class Event(Enum):
     EXTENDED = auto()
     ACKED = auto()
     NACKED = auto()
+    POSTPONED = auto()
     EXPIRED = auto()
     RETURNED = auto()
     EXHAUSTED = auto()
@@ -67,6 +69,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.LEASED, Event.EXTENDED): State.LEASED,
     (State.LEASED, Event.ACKED): State.DONE,
     (State.LEASED, Event.NACKED): State.DELAYED,
+    (State.LEASED, Event.POSTPONED): State.DELAYED,
     (State.LEASED, Event.EXPIRED): State.READY,
     (State.LEASED, Event.RETURNED): State.READY,
     (State.LEASED, Event.EXHAUSTED): State.DEAD,

@@ -361,6 +361,13 @@ class SpoolUnavailable(CaseExchangeError):
     remedy = "See that one gateway uses the spool folder and that its disk has room; nothing was lost."
 
 
+class AdapterFailed(CaseExchangeError):
+    """The edge's own program failed on this record. It is kept aside as it came, and the others go on."""
+
+    reason = "ADAPTER_FAILED"
+    remedy = "Report the defect with the type that the message names; after the mend, ask for the record again."
+
+
 # --- files that an operator gives us ---------------------------------------------------------------------------------
 
 

@@ -12,14 +12,14 @@ was read and is not finished is in broker/core/backlog.py. The book finds out wh
 4. A lease ends by ack, nack, expiry, its consumer's clean close, or release of the partition. What comes later for that
    delivery id raises LeaseLost and changes nothing. A repeated ack is such a latecomer.
 5. A nack and an expiry are failed attempts. The one that makes ``max_attempts`` turns the record into a dead letter.
-   A clean close is none; a consumer that is lost keeps its leases until they expire, so a record that kills its
-   consumer every time ends as a dead letter too.
+   A clean close and a transient nack are none, for they say nothing about the record. A consumer that is lost keeps its
+   leases until they expire, so a record that kills its consumer every time ends as a dead letter too.
 6. Time passes only in ``tick``: until a tick has seen the deadline, an ack is still in time.
 7. A consumer never has more outstanding than it said, except one record of any size when it has nothing.
 
 ``now`` is seconds on a monotonic clock, the same clock throughout the book's life. A caller sleeps until
 ``next_deadline``, ticks, then leases. Undone records of one case can fill the window, and then hold back what is not
-read yet until they are finished; ``max_attempts`` bounds how long that takes.
+read yet until they are finished; ``max_attempts`` bounds how long that takes, unless their consumer postpones them.
 """
 
 from __future__ import annotations
@@ -145,8 +145,14 @@ class LeaseBook(Backlog):
         self._finish(delivery, Event.ACKED)
         return delivery.position
 
-    def nack(self, delivery_id: int, now: float, delay: float) -> DeadLetter | None:
+    def nack(self, delivery_id: int, now: float, delay: float, *, transient: bool = False) -> DeadLetter | None:
         """The consumer could not take the record. It is due again after ``delay`` seconds, 0 to 600.
+
+        Args:
+            delivery_id: of the lease.
+            now: the time.
+            delay: in seconds.
+            transient: a passing fault of the consumer's own was the cause, so this is not a failed attempt.
 
         Returns:
             The dead letter that the record has become, if this was its last attempt.
@@ -160,9 +166,9 @@ class LeaseBook(Backlog):
             message = f"a nack's delay is 0 to {MAX_NACK_DELAY_SECONDS:.0f} seconds"
             raise InputRefused(message)
         self._end_lease(delivery)
-        dead_letter = self._count_failure(delivery)
+        dead_letter = None if transient else self._count_failure(delivery)
         if dead_letter is None:
-            delivery.on(Event.NACKED)
+            delivery.on(Event.POSTPONED if transient else Event.NACKED)
             self._start_timer(delivery, now + delay)
         return dead_letter
 

@@ -11,7 +11,7 @@ from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLo
 from broker.services.subscribe import SubscriptionRequest
 from broker.wire.deliveries import acknowledged_to, deliveries_to, delivery_to, leases_lost_to, opened_to
 from broker.wire.times import to_seconds
-from caseexchange.broker.v1 import subscriber_pb2_grpc
+from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from broker.services.deliveries import DeliveredCopy
     from broker.services.subscribe import SubscriberStream, SubscribeService
-    from caseexchange.broker.v1 import subscriber_pb2
 
 
 class SubscriberServicer(subscriber_pb2_grpc.SubscriberServiceServicer):
@@ -80,7 +79,8 @@ def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) ->
             stream.ack(request.acknowledge.delivery_ids)
         case "negative_acknowledge":
             given_back = request.negative_acknowledge
-            stream.nack(given_back.delivery_id, to_seconds(given_back.delay))
+            transient = given_back.reason == subscriber_pb2.NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT
+            stream.nack(given_back.delivery_id, to_seconds(given_back.delay), transient=transient)
         case "extend_lease":
             stream.extend(request.extend_lease.delivery_id, to_seconds(request.extend_lease.lease))
         case _:

@@ -61,13 +61,13 @@ class SubscriberStream:
         """The subscriber has these records safely."""
         self._subscription.ack(self._consumer, delivery_ids)
 
-    def nack(self, delivery_id: int, delay_seconds: float) -> None:
-        """The subscriber could not take a record.
+    def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> None:
+        """The subscriber could not take a record; ``transient`` says that this is not a failed attempt.
 
         Raises:
             InputRefused: the delay is not 0 to 600 seconds.
         """
-        self._subscription.nack(self._consumer, delivery_id, delay_seconds)
+        self._subscription.nack(self._consumer, delivery_id, delay_seconds, transient=transient)
 
     def extend(self, delivery_id: int, seconds: float) -> None:
         """The subscriber needs a record's lease to end this long from now.

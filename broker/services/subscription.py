@@ -116,18 +116,18 @@ class Subscription:
             consumer.outgoing.put_nowait(LeasesLost(tuple(lost)))
         self._wake.set()
 
-    def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float) -> None:
-        """A stream could not take a record.
+    def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float, *, transient: bool) -> None:
+        """A stream could not take a record; ``transient`` says that this is not a failed attempt.
 
         Raises:
             InputRefused: the delay is out of bounds.
         """
         try:
-            dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds)
+            dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds, transient=transient)
         except LeaseLost:
             consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
             return
-        self._attempt_failed = True
+        self._attempt_failed |= not transient
         if dead is not None:
             self._give_up(dead, consumer.principal.spiffe_id)
         self._wake.set()

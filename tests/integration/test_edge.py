@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from adapters.base import Limits
+from adapters.base import Encoded, Limits, Record
 from adapters.edge.edge import Edge, open_edge
 from adapters.edge.profile import load_profile
 from adapters.edge.spool import Spool
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from adapters.reading import Attachments
-from adapters.records.sections import split
+from adapters.records.record_json import RecordJson
+from adapters.records.sections import section_type, split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.errors import DirectoryInvalid, IssuedInFuture
 from broker.core.streams import StreamPartition
 from caseexchange.records.v1 import dna_pb2
+from tests.support.exchange import running_exchange
 from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
+    from tests.support.pki import SamplePki
 
 INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
 
@@ -88,8 +93,8 @@ async def until(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def sample_section() -> SectionDraft:
-    record = dna_pb2.SampleRequest(barcode="SYN-1", role=dna_pb2.SAMPLE_ROLE_CHILD)
+def sample_section(barcode: str = "SYN-1") -> SectionDraft:
+    record = dna_pb2.SampleRequest(barcode=barcode, role=dna_pb2.SAMPLE_ROLE_CHILD)
     return SectionDraft("sample", "caseexchange.records.v1.SampleRequest", split(record)["sample"])
 
 
@@ -126,6 +131,24 @@ async def test_a_record_is_judged_by_the_directory_of_its_acceptance_that_the_br
         assert len(edge.spool.directories()) == 2
 
 
+async def test_a_record_that_waits_for_a_fault_of_the_edge_never_becomes_a_dead_letter(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    async with running_exchange(pki, tmp_path / "log", subscriptions={"max_attempts": 2}) as exchange:
+        await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+        profile = lab_profile(exchange, tmp_path)
+        audit, away = StreamPartition("audit", 0), tmp_path / "away"
+        async with receiving(profile) as (_, inbound):
+            # As on a disk that has failed.
+            inbound.folders.outbox.rename(away)
+            async with asyncio.timeout(20):
+                # Each attempt is an entry of the audit stream.
+                while (end := await exchange.broker.log.end_offset(audit)) < 4:
+                    await exchange.broker.log.wait_beyond({audit: end})
+            away.rename(inbound.folders.outbox)
+            await until(inbound.folders.outbox, "SampleRequest-*.json")
+
+
 async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not_delivered_again(
     exchange: Exchange, tmp_path: Path
 ) -> None:
@@ -135,6 +158,70 @@ async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not
         (reason,) = await until(inbound.folders.quarantine, "*.reason.json")
         assert json.loads(reason.read_text())["reason"] == "ENVELOPE_MALFORMED"
         assert list(inbound.folders.quarantine.glob("*.envelope"))
+
+
+BAD_TIME = dna_pb2.SearchParameters(snapshot_at=Timestamp(seconds=10**15))
+RESULTS: dict[str, Record] = {
+    "NoMatchResult": dna_pb2.NoMatchResult(
+        barcode="SYN-1", reason=dna_pb2.NO_MATCH_REASON_NO_CANDIDATE, search=BAD_TIME
+    ),
+    "MatchNotification": dna_pb2.MatchNotification(
+        match_id="SYN-M1",
+        stage=dna_pb2.MATCH_STAGE_CANDIDATE,
+        reported_hit=dna_pb2.ReportedHit(candidates=1),
+        search=BAD_TIME,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+@pytest.mark.parametrize("outbox_format", ["provincial-police-csv", "record-json", "codis-cmf"])
+async def test_a_result_with_a_time_that_is_none_is_kept_aside_and_the_next_is_delivered(
+    exchange: Exchange, tmp_path: Path, kind: str, outbox_format: str
+) -> None:
+    lab, police = "national-dna-database", "shanxi-police"
+    good = copy.deepcopy(RESULTS[kind])
+    good.ClearField("search")  # type: ignore[arg-type] # each of them has it
+    publisher, maker = await exchange.publisher(lab), exchange.maker(lab)
+    for record in (RESULTS[kind], good):
+        sections = [SectionDraft(name, section_type(kind), data) for name, data in split(record).items()]
+        await publisher.publish(maker.make(kind, to=(police,), sections=sections))
+    profile, _ = police_profile(exchange, tmp_path)
+    config = replace(profile.gateway, subscribe=(kind,), outbox_format=outbox_format)
+    async with receiving(replace(profile, gateway=config)) as (_, inbound):
+        await until(inbound.folders.outbox, f"{kind}-*.about.json")
+        (reason,) = inbound.folders.quarantine.glob("*.reason.json")
+        facts = json.loads(reason.read_text())
+        assert (facts["reason"], facts["message"]) == ("RECORD_INVALID", "TIME_INVALID")
+
+
+class _DefectiveFormat(RecordJson):
+    """A format whose writer fails on one record; there is none known on which one of ours does."""
+
+    def __init__(self, defect: Exception) -> None:
+        self._defect = defect
+
+    def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
+        if any(record.barcode == "SYN-1" for record in records if isinstance(record, dna_pb2.SampleRequest)):
+            raise self._defect
+        return super().encode(records, limits)
+
+
+@pytest.mark.parametrize("defect", [ZeroDivisionError("SYN-1"), OSError("SYN-1"), RecursionError(), MemoryError()])
+async def test_a_record_on_which_a_format_fails_is_kept_aside_and_the_next_is_delivered(
+    exchange: Exchange, tmp_path: Path, defect: Exception
+) -> None:
+    publisher, maker = await exchange.publisher(), exchange.maker()
+    for barcode in ("SYN-1", "SYN-2"):
+        await publisher.publish(maker.make(sections=[sample_section(barcode)]))
+    async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
+        inbound._format = _DefectiveFormat(defect)
+        (about,) = await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+        assert about.exists()
+        (reason,) = inbound.folders.quarantine.glob("*.reason.json")
+        assert json.loads(reason.read_text())["reason"] == "ADAPTER_FAILED"
+        assert "SYN-1" not in reason.read_text()
+        assert len(list(inbound.folders.quarantine.glob("*.envelope"))) == 1
 
 
 async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp_path: Path) -> None:

@@ -62,6 +62,19 @@ def test_our_correction_names_our_record_and_not_the_newest_of_its_case(spool: S
     assert corrected(spool) == "our-record"
 
 
+def test_a_correction_does_not_become_the_record_of_its_case(spool: Spool) -> None:
+    learn(CASE, NUMBER, "case", "our-record", spool)
+    learn(case_pb2.Correction(target_record_id="our-record"), NUMBER, "case", "our-correction", spool)
+    assert corrected(spool) == "our-record"
+
+
+def test_a_case_stays_one_by_whichever_of_its_numbers_the_next_record_speaks_of_it(spool: Spool) -> None:
+    learn(dna_pb2.SampleRequest(barcode="SYN-BLD-1"), NUMBER, "case", "our-record", spool)
+    for number in (NUMBER, "SYN-BLD-1"):
+        draft = draft_of(DecodedRecord(case_pb2.Closure(), number, ""), ROUTES, spool)
+        assert (draft.case_id, draft.in_reply_to) == ("case", "our-record")
+
+
 def test_an_answer_joins_the_case_of_what_it_answers(spool: Spool) -> None:
     assert learn_delivered(dna_pb2.SampleRequest(barcode=NUMBER), "their-case", "their-record", spool)
     draft = draft_of(DecodedRecord(dna_pb2.StrProfile(barcode=NUMBER), NUMBER, ""), ROUTES, spool)

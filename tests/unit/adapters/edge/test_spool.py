@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import stat
 import threading
 from typing import TYPE_CHECKING
@@ -115,6 +117,18 @@ def test_a_case_id_is_opaque_stable_and_this_spools_own(spool: Spool, path: Path
     other = Spool(tmp_path / "other" / "spool.db")
     assert other.case_id("SYN-1", None) != case_id
     other.close()
+
+
+def test_a_case_id_is_the_same_in_every_release(path: Path) -> None:
+    # The first half of HMAC-SHA-256, with the bits of a UUID of version 8: a spool outlives the program that made it.
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as older:
+        older.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        older.execute("INSERT INTO facts VALUES ('secret', ?)", (bytes(range(32)),))
+        older.commit()
+    with contextlib.closing(Spool(path)) as spool:
+        assert spool.case_id("SYN-30", None) == "4158ed06-94d5-8dbf-a204-690b722e4aa0"
+        assert spool.case_id("SYN-案-2", None) == "a94684bf-137b-8a1e-8b58-caa1be6fd427"
 
 
 def test_a_number_that_a_record_told_of_stands_for_its_case(spool: Spool) -> None:

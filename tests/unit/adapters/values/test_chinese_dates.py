@@ -103,6 +103,12 @@ def test_what_is_called_approximate_is_marked_so(text: str) -> None:
         ("1988.1-1988.3", (1988, 1, 0), (1988, 3, 0)),
         ("1988-01-02至1989-02-03", (1988, 1, 2), (1989, 2, 3)),
         ("农历1988年正月初八到十五", (1988, 1, 8), (1988, 1, 15)),
+        # The end is told less exactly than the beginning, or like it: neither lies before it.
+        ("1988年3月到1988年", (1988, 3, 0), (1988, 0, 0)),
+        ("1988年3月5日到1988年3月", (1988, 3, 5), (1988, 3, 0)),
+        ("1988年3月5日到1988年3月5日", (1988, 3, 5), (1988, 3, 5)),
+        # Without a year, the later month may be of the next one.
+        ("12月到1月", (0, 12, 0), (0, 1, 0)),
     ],
 )
 def test_a_span_has_both_of_its_ends(text: str, first: tuple[int, int, int], last: tuple[int, int, int]) -> None:

@@ -112,6 +112,29 @@ def test_nacked_without_delay_a_record_is_due_at_the_next_tick() -> None:
     assert one_lease(book, 2).attempt == 2
 
 
+def test_postponed_a_record_comes_again_more_often_than_it_may_fail_and_nothing_is_to_be_committed() -> None:
+    book = a_book("a")
+    book.take_commits()
+    for now in range(0, 10 * SETTINGS.max_attempts, 10):
+        assert book.nack(one_lease(book, now).delivery_id, now, delay=10, transient=True) is None
+        assert book.next_deadline() == now + 10
+        book.tick(now + 10)
+
+    assert one_lease(book, 100).attempt == SETTINGS.max_attempts + 1
+    assert book.take_commits() == {}
+    assert book.ack_state(CASES) == AckState(0)
+
+
+def test_a_postponed_record_keeps_the_failures_that_it_had() -> None:
+    book = a_book("a")
+    for transient in (False, True, False, True):
+        assert book.nack(one_lease(book, 0).delivery_id, 0, 0, transient=transient) is None
+        book.tick(0)
+
+    assert book.ack_state(CASES) == AckState(0, (), ((0, 2),))
+    assert book.nack(one_lease(book, 0).delivery_id, 0, 0) == DeadLetter(Position(*CASES, 0), 3)
+
+
 @pytest.mark.parametrize("delay", [-0.001, MAX_NACK_DELAY_SECONDS + 0.001, math.inf, math.nan])
 def test_a_delay_out_of_bounds_is_refused_and_leaves_the_lease(delay: float) -> None:
     book = a_book("a")

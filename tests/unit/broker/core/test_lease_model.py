@@ -212,12 +212,12 @@ class LeaseBookMachine(RuleBasedStateMachine):
         self.finish(self.timers.pop(delivery_id).record)
 
     @precondition(lambda self: self.leased())
-    @rule(pick=picks, delay=st.sampled_from([0, 5, 10, 600]))
-    def a_record_is_nacked(self, pick: int, delay: float) -> None:
+    @rule(pick=picks, delay=st.sampled_from([0, 5, 10, 600]), transient=st.booleans())
+    def a_record_is_nacked(self, pick: int, delay: float, *, transient: bool) -> None:
         delivery_id = self.leased()[pick % len(self.leased())]
         record = self.timers.pop(delivery_id).record
-        dead_letter = self.fail(record)
-        assert self.book.nack(delivery_id, self.now, delay) == dead_letter
+        dead_letter = None if transient else self.fail(record)
+        assert self.book.nack(delivery_id, self.now, delay, transient=transient) == dead_letter
         if dead_letter is None:
             self.timers[self.next_id] = Timer(record, self.now + delay, self.now, None)
             self.next_id += 1

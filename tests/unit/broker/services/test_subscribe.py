@@ -242,6 +242,23 @@ async def test_a_record_given_up_in_silence_is_told_with_who_had_it_last(exchang
     assert dead.principal == LAB.spiffe_id
 
 
+async def test_a_record_that_is_postponed_is_no_dead_letter_and_a_restart_knows_of_no_failed_attempt(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    for attempt in range(1, 2 * LIMITS.max_attempts):
+        (copy,) = await delivered(stream)
+        assert copy.attempt == attempt
+        stream.nack(copy.delivery_id, 0, transient=True)
+    await delivered(stream)
+    stream.close(clean=True)
+    restarted = await exchange.restart()
+    (copy,) = await delivered(await restarted.open(LAB, request()))
+    assert copy.attempt == 1
+    assert not [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+
+
 async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_told_so(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make())
     stream = await exchange.open()

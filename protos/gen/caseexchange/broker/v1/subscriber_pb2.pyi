@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _NegativeAcknowledgeReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NegativeAcknowledgeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NegativeAcknowledgeReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NEGATIVE_ACKNOWLEDGE_REASON_UNSPECIFIED: _NegativeAcknowledgeReason.ValueType  # 0
+    """Not said; it counts as a failed attempt."""
+    NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT: _NegativeAcknowledgeReason.ValueType  # 1
+    """A passing fault of the subscriber's own, such as a full disk, that says nothing about the record. It never counts as
+    a failed attempt, so the record is delivered again for as long as it takes.
+    """
+
+class NegativeAcknowledgeReason(_NegativeAcknowledgeReason, metaclass=_NegativeAcknowledgeReasonEnumTypeWrapper):
+    """NegativeAcknowledgeReason says whose fault it was that a delivery did not take effect."""
+
+NEGATIVE_ACKNOWLEDGE_REASON_UNSPECIFIED: NegativeAcknowledgeReason.ValueType  # 0
+"""Not said; it counts as a failed attempt."""
+NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT: NegativeAcknowledgeReason.ValueType  # 1
+"""A passing fault of the subscriber's own, such as a full disk, that says nothing about the record. It never counts as
+a failed attempt, so the record is delivered again for as long as it takes.
+"""
+Global___NegativeAcknowledgeReason: _TypeAlias = NegativeAcknowledgeReason  # noqa: Y015
 
 @_typing.final
 class SubscribeRequest(_message.Message):
@@ -140,8 +165,11 @@ class NegativeAcknowledge(_message.Message):
 
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     DELAY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.int
     """Delivery of this stream."""
+    reason: Global___NegativeAcknowledgeReason.ValueType
+    """Why it did not; what this broker does not know is taken for not said."""
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
         """How long to wait before the record is delivered again, at most 600 s."""
@@ -151,10 +179,11 @@ class NegativeAcknowledge(_message.Message):
         *,
         delivery_id: _builtins.int = ...,
         delay: _duration_pb2.Duration | None = ...,
+        reason: Global___NegativeAcknowledgeReason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "delivery_id", b"delivery_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "delivery_id", b"delivery_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,238 @@
+"""An agency's own program: a few lines that publish records and receive them (docs/sdk.md).
+
+::
+
+    async with open_agency("county-lab.toml") as agency:
+        async for delivery in agency.subscribe("typing", kinds=["SampleRequest"]):
+            await delivery.reply(profile_of(delivery.record), recipients=["national-dna-database"])
+            await delivery.ack()
+
+What is published is durable in the program's spool before anything is sent, and goes on from there after a crash or
+while the broker is away. What is received was verified without trusting the broker; what does not verify is kept in
+quarantine/ and never seen here. Connections that break are opened again, with back-off and jitter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from adapters.base import DecodedRecord, kind_of
+from adapters.edge.backoff import Backoff
+from adapters.edge.edge import Edge, open_edge
+from adapters.edge.profile import Route, load_program
+from adapters.edge.receiving import Delivery, Receiver
+from adapters.edge.sending import Accepted, Sender
+from adapters.edge.signing import ToPublish, sign_and_spool, sign_and_spool_reply
+from adapters.folders import make, write_reason
+from broker.client.operator import is_serving
+from broker.client.subscriber import SubscribeOptions
+from broker.core.errors import CaseExchangeError, InputRefused, Internal, Unavailable
+from broker.core.streams import STREAMS_OF_KIND
+from broker.wire.receipts import receipt_from, statement_from
+from caseexchange.broker.v1 import receipt_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+
+    from adapters.base import Record
+    from adapters.edge.receiving import Opened
+    from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.core.body import Body
+    from broker.core.receipt import Receipt
+
+__all__ = ["Accepted", "Agency", "Delivery", "Status", "ToPublish", "open_agency"]
+
+_log = structlog.get_logger("adapters.agency")
+_RELOAD_SECONDS: Final = 2.0
+"""How often the directory and the revocation list are looked at."""
+
+
+class Status(NamedTuple):
+    """How it stands: whether the broker accepts records now, and how many of ours wait for a receipt."""
+
+    serving: bool
+    spooled: int
+
+
+class Agency:
+    """See the module. Made by ``open_agency``; for one event loop, in which calls may be concurrent."""
+
+    def __init__(self, edge: Edge, routes: Mapping[str, Route], folder: Path, retry_seconds: float) -> None:
+        self._edge = edge
+        self._routes = routes
+        self._quarantine = folder / "quarantine"
+        self._retry_seconds = retry_seconds
+        self._receiver = Receiver(edge, self._quarantine, retry_seconds)
+        self._sender = Sender(edge, self._set_aside, retry_seconds)
+        make(self._quarantine)
+
+    async def publish(
+        self, record: Record, *, case: str, recipients: Sequence[str] = (), purpose: str = "", stream: str = ""
+    ) -> Accepted:
+        """Publish one record and wait for its receipt, however long the broker is away. ``ToPublish`` has the words.
+
+        Raises:
+            RecordInvalid, InputRefused: it cannot be sent; nothing of it was kept.
+            CaseExchangeError: the broker refused it for good, or refuses this agency.
+            SpoolUnavailable
+        """
+        (result,) = await self.publish_many([ToPublish(record, case, recipients, purpose, stream)])
+        if isinstance(result, CaseExchangeError):
+            raise result
+        return result
+
+    async def publish_many(self, records: Iterable[ToPublish]) -> list[Accepted | CaseExchangeError]:
+        """Publish records, all of which are spooled in one transaction, and wait for what becomes of each, in order.
+
+        Raises:
+            RecordInvalid, InputRefused: one cannot be sent, and so none of them is.
+            SpoolUnavailable
+        """
+        items = list(records)
+
+        def sign() -> list[str]:
+            with self._edge.spool.transaction():
+                return [self._sign(item) for item in items]
+
+        return await self._outcomes(await asyncio.to_thread(sign))
+
+    async def subscribe(
+        self, name: str, *, kinds: Iterable[str], lease_seconds: float | None = None, max_outstanding: int = 100
+    ) -> AsyncGenerator[Delivery, None]:
+        """Receive records of these kinds for as long as the loop runs, through every restart of the broker.
+
+        Args:
+            name: of the durable subscription, which goes on where it stood.
+            kinds: of record.
+            lease_seconds: how long a delivery may take until it comes again; None for the broker's default.
+            max_outstanding: most deliveries that are not answered at a time.
+
+        Raises:
+            CaseExchangeError: the broker refuses this agency for good, or the subscription is not well formed.
+        """
+        options = SubscribeOptions(
+            name, frozenset(kinds), max_outstanding_records=max_outstanding, lease_seconds=lease_seconds
+        )
+        backoff = Backoff(self._retry_seconds)
+        while True:
+            try:
+                async with self._edge.subscriber.subscribe(options) as stream:
+                    backoff.reset()
+                    async for batch in stream:
+                        for delivered in batch:
+                            delivery = await self._open(stream, delivered)
+                            if delivery is not None:
+                                yield delivery
+            except CaseExchangeError as error:
+                if not error.retriable:
+                    raise
+                _log.info("waiting for the broker", reason=error.reason, remedy=error.remedy)
+            await backoff.wait()
+
+    def receipt(self, record_id: str) -> Receipt | None:
+        """The receipt of a record that this program published, or None."""
+        data = self._edge.spool.receipt(record_id)
+        return None if data is None else receipt_from(receipt_pb2.Receipt.FromString(data))
+
+    async def status(self) -> Status:
+        """How it stands now. A broker that does not answer is not serving."""
+        try:
+            serving = await is_serving(self._edge.channel)
+        except Unavailable:
+            serving = False
+        return Status(serving, self._edge.spool.outgoing_count())
+
+    async def _reply(self, to: Body, item: ToPublish) -> Accepted:
+        kind = kind_of(item.record)
+        content = item.record.SerializeToString(deterministic=True)
+        place = (hashlib.sha256(to.record_id.encode() + content).digest(), f"{kind} in reply to {to.record_id}")
+
+        def sign() -> str:
+            with self._edge.spool.transaction():
+                known = self._edge.spool.record_at(*place)
+                if known is not None:
+                    return known
+                body = sign_and_spool_reply(item.record, self._route(item, to), to, self._edge)
+                self._edge.spool.add_record(*place, body.record_id)
+                return body.record_id
+
+        (result,) = await self._outcomes([await asyncio.to_thread(sign)])
+        if isinstance(result, CaseExchangeError):
+            raise result
+        return result
+
+    def _sign(self, item: ToPublish) -> str:
+        routes = {kind_of(item.record): self._route(item, None)}
+        return sign_and_spool(DecodedRecord(item.record, item.case, "record"), routes, self._edge).record_id
+
+    def _route(self, item: ToPublish, to: Body | None) -> Route:
+        """Where a record goes: what the call says, then the profile, then what the record answers."""
+        kind = kind_of(item.record)
+        known = self._routes.get(kind)
+        recipients = tuple(item.recipients) or (known.recipients if known else ((to.publisher,) if to else ()))
+        purpose = item.purpose or (to.purpose if to else known.purpose if known else "")
+        streams = STREAMS_OF_KIND[kind]
+        only = next(iter(streams)) if len(streams) == 1 else ""
+        stream = item.stream or only or (known.stream if known else to.stream if to else "")
+        if not recipients or not purpose or stream not in streams:
+            message = f"a {kind} needs recipients, a purpose and a stream: in the call, or in [routes.{kind}]"
+            raise InputRefused(message)
+        return Route(recipients, purpose, stream)
+
+    async def _outcomes(self, record_ids: Sequence[str]) -> list[Accepted | CaseExchangeError]:
+        refusals = await self._sender.settled(record_ids)
+        return [refusal or self._accepted(item) for item, refusal in zip(record_ids, refusals, strict=True)]
+
+    def _accepted(self, record_id: str) -> Accepted:
+        receipt = self.receipt(record_id)
+        if receipt is None:
+            message = "a record was settled without a receipt"
+            raise Internal(message)
+        statement = statement_from(receipt.statement)
+        return Accepted(record_id, statement.position, statement.accepted_at_ms, receipt)
+
+    def _set_aside(self, record_id: str, refusal: CaseExchangeError) -> None:
+        facts = {"reason": refusal.reason, "message": refusal.message, "remedy": refusal.remedy}
+        write_reason(self._quarantine, record_id, facts)
+
+    async def _open(self, stream: SubscriptionStream, delivered: Delivered) -> Delivery | None:
+        async def use(opened: Opened) -> Delivery:
+            return Delivery(stream, delivered, opened, self._reply)
+
+        return await self._receiver.take(stream, delivered, use)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sender.run())
+            tasks.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_RELOAD_SECONDS)
+            self._edge.reload_trust()
+
+
+@contextlib.asynccontextmanager
+async def open_agency(profile: str | Path) -> AsyncIterator[Agency]:
+    """Read a program's profile (docs/sdk.md), load its keys, open its spool, and go on with what is spooled.
+
+    Raises:
+        SetupInvalid: the profile, a file or a setting cannot be used.
+        DirectoryUnavailable: the directory has expired.
+        SpoolUnavailable: another program uses the spool.
+    """
+    settings, routes = load_program(Path(profile))
+    async with open_edge(settings) as edge:
+        agency = Agency(edge, routes, settings.program.folder, settings.program.retry_seconds)
+        running = asyncio.create_task(agency._run())  # noqa: SLF001 - the other half of this module
+        try:
+            yield agency
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""The bare package serves a client, an auditor and an authority; what a role needs beyond it is said by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import requires
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODULES = {"pillow": "PIL", "kafka-python": "kafka"}
+RUN = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {modules}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv[0] = "case-exchange"
+from broker.cli.main import main
+main()
+"""
+
+
+def extras() -> set[str]:
+    """The modules that only extras bring."""
+    lines = [line for line in requires("case-exchange") or () if "extra ==" in line and not line.startswith("case-")]
+    names = {line.split(">")[0].split("~")[0].split("[")[0].split(";")[0].strip() for line in lines}
+    return {MODULES.get(name, name) for name in names}
+
+
+def bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command, as where no extra is installed."""
+    program = RUN.format(modules=sorted(extras()))
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    assert extras() == {"kafka", "defusedxml", "lxml", "openpyxl", "PIL", "hypothesis", "pytest"}
+
+
+def test_an_authority_needs_no_extra(tmp_path: Path) -> None:
+    pki = tmp_path / "pki"
+    made = bare("certs", "init", "--pki", str(pki))
+    assert made.returncode == 0, made.stderr
+    root = pki / "trust" / "governance.pem"
+    shown = bare("directory", "show", str(pki / "trust" / "directory.json"), "--root", str(root))
+    assert shown.returncode == 0, shown.stderr
+    assert "national-dna-database" in shown.stdout
+
+
+def test_an_auditor_needs_no_extra(tmp_path: Path) -> None:
+    bundle, root = tmp_path / "empty.bundle", tmp_path / "root.pem"
+    bundle.touch()
+    root.touch()
+    done = bare("verify", str(bundle), "--root", str(root))
+    assert done.returncode == 2
+    assert "BUNDLE_INVALID" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "library", "extra"),
+    [
+        (["noticeboard", "--help"], "lxml", "case-exchange[board]"),
+        (["dna", "--help"], "lxml", "case-exchange[dna]"),
+    ],
+)
+def test_a_command_whose_extra_is_missing_says_which_to_install(arguments: list[str], library: str, extra: str) -> None:
+    done = bare(*arguments)
+    assert done.returncode == 2
+    assert f"EXTRA_MISSING: the library {library} is not installed" in done.stderr
+    assert extra in done.stderr

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from broker.core.body import is_uuid
 from broker.trust.system import SystemClock, SystemEntropy
 
@@ -16,6 +18,12 @@ def test_a_record_id_is_a_uuid_of_version_7_that_begins_with_the_time() -> None:
     numbers = [int(text.replace("-", ""), 16) & ((1 << 80) - 1) for text in ids]
     fixed = [bit for bit in range(80) if len({number >> bit & 1 for number in numbers}) == 1]
     assert fixed == [62, 63, 76, 77, 78, 79]
+
+
+def test_a_record_id_has_48_bits_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A time that needs 49 bits, as of the year 10889 on, so that what does not fit is seen to be left out.
+    monkeypatch.setattr(time, "time_ns", lambda: (1 << 48 | 0x0123456789AB) * 1_000_000 + 999_999)
+    assert SystemEntropy().record_id().startswith("01234567-89ab-7")
 
 
 def test_the_clock_is_this_machines() -> None:

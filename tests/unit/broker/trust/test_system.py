@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import time
-
-import pytest
+from typing import TYPE_CHECKING
 
 from broker.core.body import is_uuid
 from broker.trust.system import SystemClock, SystemEntropy
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_a_record_id_is_a_uuid_of_version_7_that_begins_with_the_time() -> None:

@@ -77,10 +77,10 @@ def test_what_is_remembered_of_peers_is_bounded(pki: SamplePki, monkeypatch: pyt
     peers = peers_of(pki)
     certificates = [pem(tls(pki, system=f"system-{number}")) for number in range(3)]
     remembered = []
-    for certificate in certificates:
+    for certificate in (certificates[0], certificates[1], certificates[0], certificates[2]):
         peers.authenticate(certificate)
         remembered.append(len(peers._known))
-    assert remembered == [1, 2, 1]
+    assert remembered == [1, 2, 2, 1]
     assert [peers.authenticate(certificate).system for certificate in certificates] == [
         "system-0",
         "system-1",

@@ -13,6 +13,7 @@ from broker.core.errors import CertificateInvalid, PeerIdentityMissing, SignerCe
 from broker.core.identity import Principal
 from broker.trust.certificates import (
     DOCUMENT_SIGNING,
+    MAX_CERTIFICATE_FILE_BYTES,
     fingerprint,
     load_certificates,
     p256_public_key,
@@ -175,6 +176,16 @@ def test_what_is_not_a_certificate_is_refused(pki: SamplePki, tmp_path: Path) ->
             load_certificates(path)
     with pytest.raises(CertificateInvalid, match=r"missing\.pem"):
         load_certificates(tmp_path / "missing.pem")
+
+
+def test_of_a_certificate_file_no_more_is_read_than_its_bound(pki: SamplePki, tmp_path: Path) -> None:
+    path, _ = pki.credential().write(tmp_path, "leaf")
+    pem = path.read_bytes()
+    path.write_bytes(b"\n" + pem)
+    assert len(load_certificates(path)) == 1
+    path.write_bytes(b"\n" * MAX_CERTIFICATE_FILE_BYTES + pem)
+    with pytest.raises(CertificateInvalid, match=r"leaf\.pem cannot be read"):
+        load_certificates(path)
 
 
 def test_a_file_may_hold_a_chain_and_the_first_is_the_leaf(pki: SamplePki, tmp_path: Path) -> None:

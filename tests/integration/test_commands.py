@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.edge.spool import Spool
+from synthetic.police import police_csv
 from tests.support.exchange import Exchange, running_exchange
-from tests.support.police import police_csv
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 
 if TYPE_CHECKING:

@@ -119,7 +119,9 @@ def test_every_version_is_read_by_its_own_names(
 
 def test_an_author_is_told_in_the_contact_section_alone() -> None:
     secrets = {"author_name": "SECRET1", "author_email": "SECRET2", "author_phone": "SECRET3"}
-    for record in records(decode(xml(person(**secrets), note(**secrets)))):
+    found = records(decode(xml(person(**secrets), note(**secrets))))
+    assert len(found) == 2
+    for record in found:
         sections = split(record)
         assert [name for name, content in sections.items() if b"SECRET" in content] == ["contact"]
 
@@ -319,6 +321,7 @@ def test_padded_values_are_read_without_the_blanks() -> None:
 
 def test_the_sources_entry_date_is_neither_kept_nor_written() -> None:
     found = records(decode(xml(person(entry_date="2026-01-02T03:04:05Z"), note(entry_date="2026-01-02T03:04:05Z"))))
+    assert len(found) == 2
     assert all("entry_date" not in {item.path for item in record.provenance.unmapped} for record in found)
     assert b"entry_date" not in encode(*found).content
 
@@ -364,6 +367,7 @@ def test_an_impossible_time_is_said_and_kept_and_never_written_as_one(time: str)
     content = xml(person(full_name="测试", source_date=time), note(source_date=time))
     assert codes(decode(content)) == ["TIME_NOT_READ"]
     found = records(decode(content))
+    assert len(found) == 2
     assert all(("source_date", time) in {(i.path, i.value) for i in record.provenance.unmapped} for record in found)
     written = encode(*found)
     assert time.encode() not in written.content.replace(b"T00:00:00Z", b"")

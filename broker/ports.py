@@ -299,9 +299,8 @@ class LogCursor(Protocol):
 class MessageLog(Protocol):
     """The store behind streams. Methods may be called concurrently."""
 
-    @property
-    def log_id(self) -> str:
-        """Names this incarnation of the log."""
+    def log_id(self, stream: str) -> str:
+        """Names this incarnation of a stream's log; its entries carry the name. A log made anew has another."""
 
     def partitions(self, stream: str) -> int:
         """How many partitions a stream has; the same for the log's whole life."""
@@ -480,8 +479,8 @@ class CheckpointBoard(Protocol):
         """The next extension of the tree of ``size`` leaves that a follower published, without inner nodes.
 
         None where there is none yet. Its note is signed by a key that the directory lists, and is the partition's;
-        whether its leaves are those of the log is for the caller to check. An extension of the empty tree by nothing
-        is given as long as there is no other.
+        whether it is of this incarnation of the log, and its leaves are those of the log, is for the caller to check.
+        An extension of the empty tree by nothing is given as long as there is no other.
         """
 
     async def close(self) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from certs.rights import Member
 
 CHECKPOINT_KEY_NAME: Final = f"{TRUST_DOMAIN}/log"
-"""The name of the development exchange's checkpoint key. It is also the beginning of its checkpoints' origins."""
+"""The name of the development exchange's checkpoint key, which signs for all of its logs."""
 
 _PARTS: Final = ("trust", "broker", "agencies", "authorities", "governance", "kafka")
 

@@ -54,9 +54,10 @@ All lie in `gateway.folder`.
 
 In `done` and `quarantine` a file is named by its digest, because its own name may be a person's.
 
-**The spool: one for an agency, for ever.** It holds the receipts and the running numbers: each record has the next
-number of its publisher to its recipient. A second spool, or one put back from an old copy, repeats numbers, which
-auditors see as `SEQUENCE_REPEATED` ([findings.md](findings.md)). Move it with the gateway; never begin a new one."""
+**The spool: one for a system, for ever.** A system is what the TLS certificate names after the agency; its numbers are
+its own. The spool holds the receipts and the running numbers: each record has the system's next number to its
+recipient. A second spool, or one put back from an old copy, repeats numbers, which auditors see as `SEQUENCE_REPEATED`
+([findings.md](findings.md)). Move it with the gateway; never begin a new one."""
 
 
 def errors_page() -> str:

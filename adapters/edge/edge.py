@@ -19,6 +19,7 @@ from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.subscriber import Subscriber
 from broker.core.errors import (
     CaseExchangeError,
+    CertificateInvalid,
     DirectoryVersionMissing,
     PeerUnknown,
     RightDenied,
@@ -117,7 +118,11 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
     check_tls_files(config.certificate, config.key, clock.now_ms())
     signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
-    agency = principal_of(load_certificates(config.signing_certificate)[0]).agency
+    # The system is that of the connection: the broker takes no record of another.
+    principal = principal_of(load_certificates(config.certificate)[0])
+    if principal_of(signer.certificate).agency != principal.agency:
+        message = "the signing certificate is another agency's than the TLS certificate"
+        raise CertificateInvalid(message)
     governance_key = load_verification_key(profile.trust.governance_key)
     directory = DirectoryFile(profile.trust.directory, governance_key, clock)
     revocations = RevocationFiles(
@@ -136,10 +141,10 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             directories = DirectoriesSeen(spool, read, revocations, clock, ask)
             directories.note(directory.latest.document)
             yield Edge(
-                agency,
+                principal.agency,
                 spool,
-                RecordComposer(agency, signer, codec, SystemEntropy(), clock),
-                RecordVerifier(agency, codec),
+                RecordComposer(principal, signer, codec, SystemEntropy(), clock),
+                RecordVerifier(principal.agency, codec),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
                 codec,

@@ -88,9 +88,13 @@ class Delivery:
         """Say that the record is safe here. Returns whether the broker has that durably: if not, it comes again."""
         return await answered(self._stream.ack([self._delivered.delivery_id]))
 
-    async def nack(self, delay_seconds: float = 0.0) -> None:
-        """Give the record back, to be delivered again after this delay (0 to 600 s). It counts as a failed attempt."""
-        await answered(self._stream.nack(self._delivered.delivery_id, delay_seconds))
+    async def nack(self, delay_seconds: float = 0.0, *, transient: bool = False) -> None:
+        """Give the record back, to be delivered again after this delay (0 to 600 s).
+
+        It counts as a failed attempt, and after the last the record is a dead letter. ``transient`` says that a passing
+        fault on this side was the cause: that never counts.
+        """
+        await answered(self._stream.nack(self._delivered.delivery_id, delay_seconds, transient=transient))
 
     async def extend(self, seconds: float) -> None:
         """Ask for so much more time from now, in seconds; the broker bounds how much."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("adapters.edge.sending")
 _BATCH: Final = 100
+_UNHEARD: Final = 10_000
+"""How many refusals are remembered that nobody waited for, the newest ones."""
 
 
 class Accepted(NamedTuple):
@@ -96,6 +98,7 @@ class Sender:
         self._retry_seconds = retry_seconds
         self._spooled = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[CaseExchangeError | None]] = {}
+        self._unheard: dict[str, CaseExchangeError] = {}
         self._failed: CaseExchangeError | None = None
 
     async def run(self) -> None:
@@ -129,6 +132,8 @@ class Sender:
             futures.append(future)
             if self._edge.spool.receipt(record_id) is not None:
                 self._settle(record_id, None)
+            elif record_id in self._unheard:
+                self._settle(record_id, self._unheard.pop(record_id))
             elif self._failed is not None:
                 self._settle(record_id, self._failed)
         self._spooled.set()
@@ -144,3 +149,8 @@ class Sender:
         future = self._waiting.pop(record_id, None)
         if future is not None and not future.done():
             future.set_result(refusal)
+        elif future is None and refusal is not None:
+            # Who spooled it may ask a moment later. Receipts need no such care: the spool has them.
+            self._unheard[record_id] = refusal
+            if len(self._unheard) > _UNHEARD:
+                del self._unheard[next(iter(self._unheard))]

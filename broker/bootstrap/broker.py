@@ -16,6 +16,7 @@ import structlog
 from broker.bootstrap.log import open_log, reporter
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
+from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
 from broker.server.directory import DirectoryServicer
 from broker.server.limits import ServerLimits
@@ -31,6 +32,7 @@ from broker.services.publish import PublishLimits, PublishService
 from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
 from broker.services.versions import DirectoryVersions
+from broker.trust.certificates import principal_of
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.trust.verification import InlineVerifier, ProcessVerifier
@@ -69,7 +71,13 @@ class Broker:
         signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
         directory = trust.directory
         self._audit = AuditTrailService(
-            directory=directory, signer=signer, codec=codec, log=log, entropy=entropy, clock=clock
+            directory=directory,
+            system=principal_of(signer.certificate).system,
+            signer=signer,
+            codec=codec,
+            log=log,
+            entropy=entropy,
+            clock=clock,
         )
         self.follower = CheckpointFollower(
             log=log,
@@ -147,7 +155,7 @@ class Broker:
         self._run(self._watch_trust(), "trust")
         await self._update_health()
         self._run(self._watch_health(), "health")
-        _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id)
+        _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
 
     async def stop(self) -> None:
         """Stop in good order: nothing accepted is lost, nothing acknowledged is delivered again."""

@@ -54,6 +54,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
         [config.trust.signing_revocations], lambda: directory.latest.signing_authorities, grace_ms=grace_ms
     )
     keys = DirectoryLogKeys(lambda: directory.latest)
+    trust_domain = directory.current().trust_domain
     async with contextlib.AsyncExitStack() as stack:
         log = await KafkaLog.open(
             KafkaSettings(kafka_connection(config.kafka, clock), None, _TAIL_BYTES),
@@ -68,7 +69,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
         board = KafkaBoard(
             log.connection,
             log.all_partitions,
-            trust_domain=directory.current().trust_domain,
+            trust_domain=trust_domain,
             keys=keys,
             report=reporter("checkpoint board"),
         )
@@ -76,7 +77,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
         await board.open(follow=False)
         store = SqliteCheckpointStore(None)
         stack.push_async_callback(store.close)
-        mirror = CheckpointMirror(store, board, None)
+        mirror = CheckpointMirror(store, board, None, trust_domain)
         for partition in log.all_partitions:
             await mirror.catch_up(partition, await mirror.load(partition))
         bundles = BundleMaker(

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.cli.options import json_option
-from broker.core.errors import DirectoryInvalid, SetupInvalid
+from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, SetupInvalid
 from broker.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory
-from broker.trust.directory_payload import directory_payload
+from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.keys import load_signing_key, load_verification_key
+from broker.trust.retirement import keep_former_certificates
+from broker.trust.system import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,12 +51,36 @@ def show(document: Path, *, root: Path, as_json: bool) -> None:
 @click.argument("payload", type=_FILE)
 @click.option("--key", required=True, type=_FILE, help="The governance private key (PEM, mode 0600).")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The document to write.")
-def sign(payload: Path, *, key: Path, out: Path) -> None:
+@click.option("--previous", type=_FILE, help="The signed version before this one. Without it: what --out holds now.")
+@click.option(
+    "--drop",
+    "dropped",
+    multiple=True,
+    metavar="AGENCY|SHA256",
+    help="Former certificates to let go of: of an agency, or the one of this fingerprint. May be repeated.",
+)
+def sign(payload: Path, *, key: Path, out: Path, previous: Path | None, dropped: tuple[str, ...]) -> None:
     """Check a payload and sign it. Raise its version first: nobody takes an older or changed version.
+
+    A signing certificate that the version before lists and this one does not is kept as retired from now on: records
+    that it signed may be undelivered still, and old ones must verify. To let go of it all the same: --drop.
 
     Example:  case-exchange directory sign payload.json --key governance.key --out directory.json
     """
-    document = sign_directory(_read(payload), load_signing_key(key))
+    governance_key, content = load_signing_key(key), _read(payload)
+    directory = parse_payload(content, document=b"")
+    before = previous or (out if out.exists() else None)
+    if before is not None:
+        former = open_directory(_read(before), governance_key.public_key())
+        amended, retirements = keep_former_certificates(directory, former, SystemClock().now_ms(), frozenset(dropped))
+        if amended != directory:
+            content = directory_payload(amended)
+        for agency, fingerprint in retirements:
+            click.echo(f"{agency}: the certificate {fingerprint} is retired from now on")
+    elif directory.version > 1 or dropped:
+        message = f"which certificates the version before {directory.version} lists is not known"
+        raise CertificatesUnlisted(message)
+    document = sign_directory(content, governance_key)
     try:
         replace_file(out, document, PUBLIC_FILE)
     except OSError as error:
@@ -76,7 +102,9 @@ def _print(opened: Directory) -> None:
     click.echo(f"{opened.trust_domain}: version {opened.version}, in force until {until}")
     click.echo(f"purposes: {', '.join(sorted(opened.purposes))}")
     for agency in sorted(opened.agencies.values(), key=lambda item: item.id):
-        click.echo(f"{agency.id}: {agency.name}, {len(agency.signing_certificates)} signing certificates")
+        in_use, retired = len(agency.signing_certificates), len(agency.retired_certificates)
+        former = f" and {retired} retired" if retired else ""
+        click.echo(f"{agency.id}: {agency.name}, {in_use} signing certificates in use{former}")
         _print_rights(agency)
 
 

@@ -101,6 +101,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "partitions": [
             {
                 "partition": str(item.partition),
+                "log_id": item.log_id,
                 "tree_size": item.tree_size,
                 "root": item.root,
                 "first_index": item.first_index,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from broker.client.connection import typed_errors
 from broker.core.bundle import SerializedFrame
 from broker.core.errors import BundleInvalid, ProofInvalid
@@ -79,11 +81,14 @@ class Auditor:
         accepted_from_ms: int | None = None,
         accepted_until_ms: int | None = None,
     ) -> AsyncIterator[SerializedFrame]:
-        """The frames of a bundle, in order. Times are milliseconds since the Unix epoch; None: unbounded.
+        """The frames of a bundle, in order, byte for byte as the broker made and signed them.
+
+        Times are milliseconds since the Unix epoch; None: unbounded.
 
         Raises:
             CaseExchangeError: refused, or broken off; a bundle without its last frame proves nothing about the rest.
-            BundleInvalid: the broker says that it did not make the bundle. It must sign what it hands over.
+            BundleInvalid: a frame cannot be read, or the broker says that it did not make the bundle. It must sign what
+                it hands over.
         """
         request = auditor_pb2.ReplayRequest(purpose=purpose, streams=streams)
         if accepted_from_ms is not None:
@@ -92,12 +97,11 @@ class Auditor:
             set_ms(request.accepted_until, accepted_until_ms)
         with typed_errors():
             async for response in self._stub.Replay(request):
-                frame = response.frame
+                frame = _parsed(response.frame)
                 if frame.HasField("header") and frame.header.source != auditor_pb2.BUNDLE_SOURCE_BROKER:
                     message = "the broker hands over a bundle that it does not answer for"
                     raise BundleInvalid(message)
-                data = frame.SerializeToString(deterministic=True)
-                yield SerializedFrame(data, len(frame.partition_records.entries), frame.HasField("end"))
+                yield SerializedFrame(response.frame, len(frame.partition_records.entries), frame.HasField("end"))
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note."""
@@ -127,3 +131,11 @@ class Auditor:
             response = await self._stub.GetProof(auditor_pb2.GetProofRequest(consistency=target))
         proof = response.consistency
         return ConsistencyEvidence(proof.old_size, proof.new_size, tuple(proof.path), response.checkpoint.note)
+
+
+def _parsed(frame: bytes) -> auditor_pb2.BundleFrame:
+    try:
+        return auditor_pb2.BundleFrame.FromString(frame)
+    except DecodeError as error:
+        message = "the broker sent a frame that cannot be read"
+        raise BundleInvalid(message) from error

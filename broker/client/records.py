@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
-from broker.core.body import Body, Recipient, SectionDescriptor, check_body
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
 from broker.core.errors import NotAddressed, SectionNotAllowed
 from broker.core.inforce import by_any
@@ -29,6 +29,7 @@ from broker.core.streams import check_kind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from broker.core.identity import Principal
     from broker.core.inforce import DirectoryVersion
     from broker.ports import Clock, Entropy, RecordCodec, Signer
 
@@ -65,10 +66,12 @@ class Composed(NamedTuple):
 
 
 class RecordComposer:
-    """Turns drafts into signed envelopes on behalf of one agency. Safe to call from any thread."""
+    """Turns drafts into signed envelopes on behalf of one system of an agency. Safe to call from any thread."""
 
-    def __init__(self, agency: str, signer: Signer, codec: RecordCodec, entropy: Entropy, clock: Clock) -> None:
-        self._agency = agency
+    def __init__(
+        self, principal: Principal, signer: Signer, codec: RecordCodec, entropy: Entropy, clock: Clock
+    ) -> None:
+        self._principal = principal
         self._signer = signer
         self._codec = codec
         self._entropy = entropy
@@ -91,15 +94,15 @@ class RecordComposer:
             kind=draft.kind,
             stream=draft.stream,
             case_id=draft.case_id,
-            publisher=self._agency,
+            publisher=self._principal.agency,
+            system=self._principal.system,
             recipients=draft.recipients,
             issued_at_ms=self._clock.now_ms(),
             expires_at_ms=draft.expires_at_ms,
             in_reply_to=draft.in_reply_to,
             supersedes=draft.supersedes,
             purpose=draft.purpose,
-            signer_certificate_sha256=self._signer.certificate_sha256,
-            signature_algorithm=self._signer.algorithm,
+            signers=(NamedSigner(self._signer.certificate_sha256, self._signer.algorithm),),
             sections=tuple(
                 SectionDescriptor(item.name, item.type, hashlib.sha256(section.content).digest(), item.audience)
                 for item, section in zip(draft.sections, sections, strict=True)

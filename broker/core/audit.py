@@ -7,9 +7,10 @@ Part of broker/core/verification.py. Batches are judged one by one (broker/core/
 2. each partition's checkpoint is signed by a log key of the directory, and names that partition: CHECKPOINT_INVALID
 3. the leaves that the bundle lists of it hash, with what lies left and right of the period, to the signed root:
    TREE_MISMATCH. Then each stands for the entry at its position, and no other entry stands there: RECORD_MISSING,
-   RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of one log: OUT_OF_ORDER, LOG_CHANGED
+   RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of the log that the checkpoint names: OUT_OF_ORDER,
+   LOG_CHANGED
 4. no record stands twice: RECORD_REPEATED
-5. each publisher's numbers to each recipient run on: SEQUENCE_REPEATED, SEQUENCE_GAP
+5. the numbers of each publisher's system to each recipient run on: SEQUENCE_REPEATED, SEQUENCE_GAP
 6. what the audit stream says was delivered went to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
 
@@ -92,7 +93,7 @@ class BundleAudit:
         self._partitions: list[PartitionReport] = []
         self._record_ids: set[bytes] = set()
         self._addressed: dict[Position, tuple[str, ...]] = {}
-        self._sequences: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._deliveries: list[Delivery] = []
         self._records = 0
         self._withheld = 0
@@ -193,7 +194,7 @@ class BundleAudit:
         self._withheld += facts.withheld_sections
         self._addressed[facts.position] = tuple(agency for agency, _ in facts.recipients)
         for agency, sequence in facts.recipients:
-            self._sequences[facts.publisher, agency].append(sequence)
+            self._sequences[facts.publisher, facts.system, agency].append(sequence)
 
     def _take_findings(self, partition: PartitionAudit) -> None:
         for place, finding in enumerate(partition.findings()):
@@ -221,16 +222,17 @@ class BundleAudit:
                 self.add(error("BUNDLE_INVALID", f"the header does not promise the stream {item.partition.stream}"))
 
     def _sequence_findings(self) -> Iterator[Finding]:
-        for (publisher, recipient), numbers in sorted(self._sequences.items()):
+        for (publisher, system, recipient), numbers in sorted(self._sequences.items()):
+            sender = f"{publisher}/{system}"
             numbers.sort()
             for earlier, later in itertools.pairwise(numbers):
                 if earlier == later:
-                    message = f"{publisher} gave the number {later} to two records for {recipient}"
+                    message = f"{sender} gave the number {later} to two records for {recipient}"
                     yield error("SEQUENCE_REPEATED", message)
                 elif later != earlier + 1:
-                    yield _gap(publisher, recipient, earlier + 1, later - 1)
+                    yield _gap(sender, recipient, earlier + 1, later - 1)
             if self._header.accepted_from_ms is None and numbers[0] != 1:
-                yield _gap(publisher, recipient, 1, numbers[0] - 1)
+                yield _gap(sender, recipient, 1, numbers[0] - 1)
 
     def _delivery_findings(self) -> Iterator[Finding]:
         for delivery in self._deliveries:
@@ -241,8 +243,8 @@ class BundleAudit:
                 yield error("DELIVERY_ASTRAY", message, position=delivery.told_at)
 
 
-def _gap(publisher: str, recipient: str, first: int, last: int) -> Finding:
+def _gap(sender: str, recipient: str, first: int, last: int) -> Finding:
     numbers = f"number {first}" if first == last else f"numbers {first} to {last}"
     # A publisher's number is also used up by a record that was refused, so a gap alone accuses nobody.
-    message = f"{numbers} of {publisher} to {recipient} are not here: never sent, refused, or outside of this bundle"
+    message = f"{numbers} of {sender} to {recipient} are not here: never sent, refused, or outside of this bundle"
     return warning("SEQUENCE_GAP", message)

@@ -4,7 +4,8 @@ A record is its publisher's if all of this holds, looked at in this order:
 
 1. its body's type is that of a record: BodyTypeUnsupported
 2. its body is one, in every field: EnvelopeMalformed
-3. it carries exactly one signature, and its body names exactly one signer: EnvelopeMalformed
+3. it carries exactly one signature, and its body names exactly one signer: EnvelopeMalformed. Both are lists in their
+   form, one in the order of the other; how many a kind needs, and whose, will be the directory's word
 4. the algorithm that the body names is the one of records: EnvelopeMalformed
 5. its kind belongs on the stream that it names: KindUnknown
 6. the signature names the certificate that the body names: SignatureInvalid
@@ -111,11 +112,10 @@ def claim(
         EnvelopeMalformed, KindUnknown, SignatureInvalid, SignerUnknown, SignerNotPrincipal
     """
     # (3) and (4) One signature, by one signer, of the one algorithm.
-    certificate_sha256, algorithm = body.signer_certificate_sha256, body.signature_algorithm
-    if len(envelope.signatures) != 1 or algorithm != ECDSA_P256_SHA256:
+    if len(envelope.signatures) != 1 or [signer.algorithm for signer in body.signers] != [ECDSA_P256_SHA256]:
         message = f"a record carries exactly one signature, of algorithm {ECDSA_P256_SHA256}"
         raise EnvelopeMalformed(message, record_id=body.record_id)
-    (signature,) = envelope.signatures
+    (signature,), (signer,) = envelope.signatures, body.signers
     # (5) Its kind.
     if not exchange or body.publisher != exchange:
         check_kind(body.kind, body.stream)
@@ -123,11 +123,11 @@ def claim(
         message = "the record is the broker's own, and not of a kind that it writes there"
         raise KindUnknown(message)
     # (6) The signature hints at its certificate; what was signed is what the body says.
-    if signature.certificate_sha256 != certificate_sha256:
+    if signature.certificate_sha256 != signer.certificate_sha256:
         message = "the signature's certificate is not the one that the body names"
         raise SignatureInvalid(message, record_id=body.record_id)
     # (7) and (8) Listed, for the publisher.
-    certificate = certificates.signer(certificate_sha256)
+    certificate = certificates.signer(signer.certificate_sha256)
     if certificate.agency != body.publisher:
         message = "the signing certificate is another agency's"
         raise SignerNotPrincipal(message, record_id=body.record_id)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from broker.core.errors import EnvelopeMalformed
-from broker.core.identity import is_agency_id
+from broker.core.identity import is_agency_id, is_system_name
 
 SHA256_BYTES: Final = 32
 MAX_SECTIONS: Final = 32
 MAX_RECIPIENTS: Final = 64
+MAX_SIGNERS: Final = 16
 MAX_TEXT: Final = 200
-"""Characters in a purpose or a section type: long enough for a code or a message name, too short for a story."""
+"""Characters in a section type or an algorithm: long enough for a code or a message name, too short for a story."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -25,10 +26,17 @@ _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 class Recipient(NamedTuple):
-    """An agency addressed, and the publisher's running number (from 1) of records to it."""
+    """An agency addressed, and the running number (from 1) of records from the publisher's system to it."""
 
     agency: str
     sequence: int
+
+
+class NamedSigner(NamedTuple):
+    """Whose signature stands at this place of the envelope: SHA-256 of the certificate's DER, and the algorithm."""
+
+    certificate_sha256: bytes
+    algorithm: str
 
 
 class SectionDescriptor(NamedTuple):
@@ -52,14 +60,14 @@ class Body:
     stream: str
     case_id: str
     publisher: str
+    system: str
     recipients: tuple[Recipient, ...]
     issued_at_ms: int
     expires_at_ms: int | None
     in_reply_to: str
     supersedes: str
     purpose: str
-    signer_certificate_sha256: bytes
-    signature_algorithm: str
+    signers: tuple[NamedSigner, ...]
     sections: tuple[SectionDescriptor, ...]
 
     @property
@@ -98,13 +106,13 @@ def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rul
         return "supersedes is neither empty nor a canonical UUID"
     if not is_agency_id(body.publisher):
         return "publisher is not an agency id"
+    if not is_system_name(body.system):
+        return "system is not the name of a system"
     if not _PURPOSE.fullmatch(body.purpose):
         return "purpose is not a purpose code"
-    if len(body.signer_certificate_sha256) != SHA256_BYTES:
-        return "signer_certificate_sha256 is not 32 bytes"
     if body.issued_at_ms <= 0:
         return "issued_at is missing"
-    return _broken_recipients(body.recipients) or _broken_sections(body.sections)
+    return _broken_recipients(body.recipients) or _broken_signers(body.signers) or _broken_sections(body.sections)
 
 
 def _broken_recipients(recipients: tuple[Recipient, ...]) -> str | None:
@@ -115,6 +123,17 @@ def _broken_recipients(recipients: tuple[Recipient, ...]) -> str | None:
     for recipient in recipients:
         if not is_agency_id(recipient.agency) or recipient.sequence < 1:
             return "recipients hold something that is not an agency id with a sequence number from 1"
+    return None
+
+
+def _broken_signers(signers: tuple[NamedSigner, ...]) -> str | None:
+    if not 0 < len(signers) <= MAX_SIGNERS:
+        return f"signers are not 1 to {MAX_SIGNERS}"
+    if len({signer.certificate_sha256 for signer in signers}) != len(signers):
+        return "signers name a certificate twice"
+    for signer in signers:
+        if len(signer.certificate_sha256) != SHA256_BYTES or not 0 < len(signer.algorithm) <= MAX_TEXT:
+            return "signers hold something that is not a digest of 32 bytes with an algorithm"
     return None
 
 

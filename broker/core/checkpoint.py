@@ -23,8 +23,6 @@ from broker.core.merkle import HASH_BYTES, MAX_SIZE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.core.streams import StreamPartition
-
 KEY_ID_BYTES: Final = 4
 ED25519_PUBLIC_KEY_BYTES: Final = 32
 MAX_SIGNATURES: Final = 64
@@ -42,11 +40,6 @@ _NAME: Final = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
-
-
-def checkpoint_origin(trust_domain: str, partition: StreamPartition) -> str:
-    """The origin of a partition's log, and the name of the key that signs for it: ``<trust domain>/<stream>/<n>``."""
-    return f"{trust_domain}/{partition}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,15 @@ class NewEntry(NamedTuple):
 class Appended(NamedTuple):
     """Where a record stands. ``duplicate`` says that it stood there before this append.
 
-    ``record_sha256`` is that of the record in the log: a duplicate's may differ from that of the record offered.
+    ``log_id`` and ``epoch`` are those of its entry. ``record_sha256`` is that of the record in the log: a duplicate's
+    may differ from that of the record offered.
     """
 
     position: Position
     accepted_at_ms: int
     record_sha256: bytes
+    log_id: str
+    epoch: int
     duplicate: bool
 
 

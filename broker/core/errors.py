@@ -171,14 +171,14 @@ class SignerUnknown(SignatureRefused):
 
 
 class SignerNotPrincipal(SignatureRefused):
-    """The record is signed by, or names as its publisher, an agency other than the one that sends it."""
+    """The record is signed by, or names as its publisher, an agency or system other than the one that sends it."""
 
     reason = "SIGNER_NOT_PRINCIPAL"
-    remedy = "Publish through the signing agency's own connection."
+    remedy = "Publish through the signing agency's own connection, with the TLS certificate of the system named."
 
 
 class SignerCertificateInvalid(SignatureRefused):
-    """The signing certificate does not chain to the signing authority, or is not valid at this time."""
+    """The signing certificate does not chain to the signing authority, or is not valid at this time or any more."""
 
     reason = "SIGNER_CERTIFICATE_INVALID"
     remedy = "Renew the signing certificate: case-exchange certs renew."
@@ -419,6 +419,16 @@ class DirectoryInvalid(SetupInvalid):
     reason = "DIRECTORY_INVALID"
     security_event = True
     remedy = "Fetch the directory from governance again; never accept one that the pinned key did not sign."
+
+
+class CertificatesUnlisted(SetupInvalid):
+    """A directory to be signed would let go of signing certificates that the version before it lists."""
+
+    reason = "CERTIFICATES_UNLISTED"
+    remedy = (
+        "Name the version before with --previous: its certificates are then kept as retired. To let go of an agency's "
+        "certificates, or of one, for ever: --drop AGENCY or --drop SHA256."
+    )
 
 
 class RevocationListInvalid(SetupInvalid):

@@ -99,6 +99,7 @@ class EntryFacts(NamedTuple):
     epoch: int
     record_id: str
     publisher: str
+    system: str
     kind: str
     recipients: tuple[tuple[str, int], ...]
     withheld_sections: int

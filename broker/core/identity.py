@@ -13,7 +13,7 @@ from typing import Final
 from broker.core.errors import PeerIdentityMissing
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_AGENCY: Final = re.compile(_LABEL)
+_NAME: Final = re.compile(_LABEL)
 _PRINCIPAL: Final = re.compile(
     rf"spiffe://(?P<domain>{_LABEL}(?:\.{_LABEL})*)/agency/(?P<agency>{_LABEL})/(?P<system>{_LABEL})"
 )
@@ -23,7 +23,12 @@ MAX_SPIFFE_ID_BYTES: Final = 2048
 
 def is_agency_id(text: str) -> bool:
     """Whether ``text`` can name an agency: lower-case letters, digits and inner hyphens, at most 63 characters."""
-    return _AGENCY.fullmatch(text) is not None
+    return _NAME.fullmatch(text) is not None
+
+
+def is_system_name(text: str) -> bool:
+    """Whether ``text`` can name a system of an agency; the form is that of agency ids."""
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

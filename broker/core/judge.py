@@ -116,6 +116,7 @@ class BatchJudge:
                     entry.epoch,
                     body.record_id,
                     body.publisher,
+                    body.system,
                     body.kind,
                     recipients,
                     len(withheld),
@@ -186,7 +187,12 @@ def _compare_receipt(
     if statement is None:
         message = "the exchange gave no receipt for this record"
         report.findings.append(error("RECEIPT_INVALID", message, record_id, entry.position))
-    elif (statement.record_sha256, statement.accepted_at_ms) != (entry.envelope.record_sha256, entry.accepted_at_ms):
+    elif (statement.record_sha256, statement.log_id, statement.epoch, statement.accepted_at_ms) != (
+        entry.envelope.record_sha256,
+        entry.log_id,
+        entry.epoch,
+        entry.accepted_at_ms,
+    ):
         message = "the exchange's receipt does not say this of the record"
         # A body that cannot be read any more still has its receipt, which names it.
         report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position))

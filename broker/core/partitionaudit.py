@@ -9,10 +9,11 @@ from base64 import b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, checkpoint_origin, parse_note, verify_note
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.findings import FindingsByPosition, error
 from broker.core.leafcheck import LeafCheck
+from broker.core.origin import incarnation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 
 class PartitionReport(NamedTuple):
-    """One partition: its checkpoint, and which of the tree's leaves the bundle lists."""
+    """One partition: its checkpoint, of which incarnation of the log, and which of the leaves the bundle lists."""
 
     partition: StreamPartition
+    log_id: str
     tree_size: int
     root: str
     first_index: int
@@ -49,9 +51,11 @@ class PartitionAudit:
         self._findings = FindingsByPosition()
         self._last: EntryFacts | None = None
         self._checkpoint: Checkpoint | None = None
+        self._log_id: str | None = None
         self._leaves: LeafCheck | None = None
         try:
-            self._checkpoint = _checkpoint(start, trust_domain, verifiers)
+            self._checkpoint = _checkpoint(start, verifiers)
+            self._log_id = incarnation_of(self._checkpoint.origin, trust_domain, start.partition)
             self._leaves = LeafCheck(start.partition, start.first_index, start.left_hashes)
         except (CheckpointInvalid, ProofInvalid) as refused:
             self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
@@ -87,8 +91,8 @@ class PartitionAudit:
 
     def end(self, end: PartitionEnd) -> PartitionReport | None:
         """Its last frame: check (3). Without a checkpoint that holds there is nothing to report."""
-        checkpoint, leaves = self._checkpoint, self._leaves
-        if checkpoint is None or leaves is None:
+        checkpoint, log_id, leaves = self._checkpoint, self._log_id, self._leaves
+        if checkpoint is None or log_id is None or leaves is None:
             return None
         if end.end_index != leaves.listed_until:
             message = f"{self.partition}: the bundle promises leaves up to {end.end_index}, not {leaves.listed_until}"
@@ -102,7 +106,7 @@ class PartitionAudit:
         if self._header.accepted_until_ms is None and end.end_index != checkpoint.size:
             self.add(error("RECORD_MISSING", f"{self.partition}: the bundle leaves out the log's end"))
         root = b64encode(checkpoint.root).decode()
-        return PartitionReport(self.partition, checkpoint.size, root, self._first_index, end.end_index)
+        return PartitionReport(self.partition, log_id, checkpoint.size, root, self._first_index, end.end_index)
 
     def break_off(self) -> None:
         """The bundle goes on, or ends, without this partition's last frame."""
@@ -134,7 +138,10 @@ class PartitionAudit:
         ):
             message = "the entry stands before the one that precedes it in the bundle"
             self.add(error("OUT_OF_ORDER", message, facts.record_id, facts.position))
-        if last is not None and (facts.log_id != last.log_id or facts.epoch < last.epoch):
+        if self._log_id is not None and facts.log_id != self._log_id:
+            message = "the entry is said to be of another incarnation of the log than its checkpoint"
+            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
+        elif last is not None and (facts.log_id != last.log_id or facts.epoch < last.epoch):
             message = "the entry is said to be of another log, or an earlier leader, than the one that precedes it"
             self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
         begin, until = self._header.accepted_from_ms, self._header.accepted_until_ms
@@ -145,17 +152,11 @@ class PartitionAudit:
 
 
 def _checkpoint(
-    start: PartitionStart,
-    trust_domain: str,
-    verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
+    start: PartitionStart, verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]]
 ) -> Checkpoint:
     note = parse_note(start.note)
     verify_note(note, verifiers)
-    checkpoint = Checkpoint.parse(note.text)
-    if checkpoint.origin != checkpoint_origin(trust_domain, start.partition):
-        message = "the checkpoint is another partition's"
-        raise CheckpointInvalid(message)
-    return checkpoint
+    return Checkpoint.parse(note.text)
 
 
 def _mismatch(partition: StreamPartition, size: int, leaves: LeafCheck) -> Finding:

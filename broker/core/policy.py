@@ -7,7 +7,7 @@ says, and decides.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from broker.core.errors import PeerUnknown, RightDenied
 
@@ -43,9 +43,16 @@ class ReplayRight:
     sections: frozenset[str]
 
 
+class RetiredCertificate(NamedTuple):
+    """A former signing certificate (DER): good for what was accepted before its end (epoch milliseconds, UTC)."""
+
+    certificate: bytes
+    retired_at_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Agency:
-    """A member organisation: its rights by kind or stream, and its signing certificates (DER)."""
+    """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired."""
 
     id: str
     name: str
@@ -53,6 +60,7 @@ class Agency:
     publish: Mapping[str, PublishRight]
     receive: Mapping[str, ReceiveRight]
     replay: Mapping[str, ReplayRight]
+    retired_certificates: tuple[RetiredCertificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptStatement:
-    """What is said about one record. ``accepted_at_ms`` is milliseconds since the Unix epoch, UTC."""
+    """What is said about one record: all that its leaf says, and whose it is.
+
+    ``accepted_at_ms`` is milliseconds since the Unix epoch, UTC; ``log_id`` and ``epoch`` are those of ``LogEntry``.
+    """
 
     record_id: str
     record_sha256: bytes
     position: Position
+    log_id: str
+    epoch: int
     accepted_at_ms: int
     publisher: str
 

@@ -41,7 +41,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
             to_ms(request.accepted_until) if request.HasField("accepted_until") else None,
         )
         async for frame in self._replay.replay(caller(), asked):
-            yield auditor_pb2.ReplayResponse(frame=auditor_pb2.BundleFrame.FromString(frame.data))
+            yield auditor_pb2.ReplayResponse(frame=frame.data)
 
     async def GetCheckpoint(  # noqa: N802 - the generated stub's name
         self,

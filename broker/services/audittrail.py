@@ -12,7 +12,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-from broker.core.body import Body, SectionDescriptor
+from broker.core.body import Body, NamedSigner, SectionDescriptor
 from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, Envelope, Section, Signature, pae
 from broker.core.sections import SALT_BYTES, salted
@@ -53,13 +53,16 @@ class AuditTrailService:
         self,
         *,
         directory: DirectoryInForce,
+        system: str,
         signer: Signer,
         codec: RecordCodec,
         log: MessageLog,
         entropy: Entropy,
         clock: Clock,
     ) -> None:
+        """Prepare; ``system`` is that of the broker's own principal."""
         self._directory = directory
+        self._system = system
         self._signer = signer
         self._codec = codec
         self._log = log
@@ -120,14 +123,14 @@ class AuditTrailService:
             stream=AUDIT,
             case_id=AUDIT_CASE_ID,
             publisher=self._directory.current().exchange,
+            system=self._system,
             recipients=(),
             issued_at_ms=self._clock.now_ms(),
             expires_at_ms=None,
             in_reply_to="",
             supersedes="",
             purpose=AUDIT_PURPOSE,
-            signer_certificate_sha256=self._signer.certificate_sha256,
-            signature_algorithm=self._signer.algorithm,
+            signers=(NamedSigner(self._signer.certificate_sha256, self._signer.algorithm),),
             sections=(SectionDescriptor(section.name, section.type, hashlib.sha256(content).digest(), frozenset()),),
         )
         data = self._codec.encode_body(body)

@@ -256,7 +256,15 @@ class BundleMaker:
         leaf = Leaf(entry.position, entry.log_id, entry.epoch, body.record_id, sha256, entry.accepted_at_ms)
         # The exchange's word is given for what the tree stands for, never for what the log now holds instead.
         if self._signer is not None and leaf_hash(leaf.marshal()) == expected:
-            statement = ReceiptStatement(body.record_id, sha256, entry.position, entry.accepted_at_ms, body.publisher)
+            statement = ReceiptStatement(
+                body.record_id,
+                sha256,
+                entry.position,
+                entry.log_id,
+                entry.epoch,
+                entry.accepted_at_ms,
+                body.publisher,
+            )
             batch.statements.append(self._codec.encode_statement(statement))
         return None
 

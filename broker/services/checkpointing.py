@@ -17,7 +17,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import (
     CaseExchangeError,
     EvidenceUnavailable,
@@ -26,6 +26,7 @@ from broker.core.errors import (
     LogError,
     LogUnavailable,
 )
+from broker.core.origin import checkpoint_origin
 from broker.core.streams import STREAMS, StreamPartition
 from broker.ports import TreeExtension, TreeHead
 from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of
@@ -95,7 +96,7 @@ class CheckpointFollower:
         self._log = log
         self._store = store
         self._board = board
-        self._mirror = CheckpointMirror(store, board, log)
+        self._mirror = CheckpointMirror(store, board, log, trust_domain)
         self._signer = signer
         self._trust_domain = trust_domain
         self._clock = clock
@@ -239,6 +240,7 @@ class CheckpointFollower:
             state.next_offset = leaves[-1].offset + 1
 
     def _sign(self, partition: StreamPartition, tree: CompactRange) -> TreeHead:
-        text = Checkpoint(checkpoint_origin(self._trust_domain, partition), tree.size, tree.root()).marshal()
+        origin = checkpoint_origin(self._trust_domain, partition, self._log.log_id(partition.stream))
+        text = Checkpoint(origin, tree.size, tree.root()).marshal()
         signature = NoteSignature(self._signer.name, self._signer.key_id, self._signer.sign(text))
         return TreeHead(tree.size, marshal_note(text, [signature]), self._clock.now_ms())

@@ -15,6 +15,7 @@ from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import LogCorrupt
 from broker.core.leaf import leaf_of
 from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
+from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position
 from broker.ports import LeafRow
 
@@ -41,19 +42,23 @@ class CheckpointMirror:
     Args:
         store: where trees and checkpoints are kept.
         board: where followers publish.
-        log: what the leaves are compared with; None for an auditor, who compares entry by entry afterwards.
+        log: what origins and leaves are compared with; None for an auditor, who compares entry by entry afterwards.
+        trust_domain: the beginning of the origins.
     """
 
-    def __init__(self, store: CheckpointStore, board: CheckpointBoard, log: MessageLog | None) -> None:
+    def __init__(
+        self, store: CheckpointStore, board: CheckpointBoard, log: MessageLog | None, trust_domain: str
+    ) -> None:
         self._store = store
         self._board = board
         self._log = log
+        self._trust_domain = trust_domain
 
     async def load(self, partition: StreamPartition) -> PartitionTree:
         """What is stored of a partition.
 
         Raises:
-            LogCorrupt: the stored tree is not the one that was signed.
+            LogCorrupt: the stored tree is not the one that was signed, or is another log's.
             LogUnavailable
         """
         head = await self._store.head(partition)
@@ -61,7 +66,7 @@ class CheckpointMirror:
             return PartitionTree(CompactRange(), 0, signed=False)
         frontier = await self._store.nodes(partition, range_coordinates(0, head.size))
         tree = CompactRange(head.size, frontier)
-        check_signed(partition, tree, head.note)
+        self._check_signed(partition, tree, head.note)
         return PartitionTree(tree, await self._store.next_offset(partition), signed=True)
 
     async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> None:
@@ -81,11 +86,22 @@ class CheckpointMirror:
                 await self._compare(partition, state.next_offset, published.leaves)
             before = state.tree.size
             nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in published.leaves])
-            check_signed(partition, state.tree, published.head.note)
+            self._check_signed(partition, state.tree, published.head.note)
             await self._store.extend(partition, before, published._replace(nodes=nodes))
             state.signed = True
             if published.leaves:
                 state.next_offset = published.leaves[-1].offset + 1
+
+    def _check_signed(self, partition: StreamPartition, tree: CompactRange, note: bytes) -> None:
+        signed = Checkpoint.parse(parse_note(note).text)
+        if self._log is not None and signed.origin != checkpoint_origin(
+            self._trust_domain, partition, self._log.log_id(partition.stream)
+        ):
+            message = "a checkpoint was signed for another incarnation of this log: the log was made anew, or restored"
+            raise LogCorrupt(message, partition=str(partition))
+        if (signed.size, signed.root) != (tree.size, tree.root()):
+            message = "a tree is not the one that its checkpoint was signed for"
+            raise LogCorrupt(message, partition=str(partition))
 
     async def _compare(self, partition: StreamPartition, offset: int, published: Sequence[LeafRow]) -> None:
         if self._log is None:
@@ -117,15 +133,3 @@ def append_leaves(tree: CompactRange, hashes: Iterable[bytes]) -> list[tuple[int
     for hashed in hashes:
         nodes += tree.append(hashed)
     return nodes
-
-
-def check_signed(partition: StreamPartition, tree: CompactRange, note: bytes) -> None:
-    """Check that a checkpoint's size and root are a tree's.
-
-    Raises:
-        LogCorrupt
-    """
-    signed = Checkpoint.parse(parse_note(note).text)
-    if (signed.size, signed.root) != (tree.size, tree.root()):
-        message = "a tree is not the one that its checkpoint was signed for"
-        raise LogCorrupt(message, partition=str(partition))

@@ -3,7 +3,7 @@
 1. its size: RecordTooLarge
 2. who is said to have signed it, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed,
    KindUnknown, SignatureRefused
-3. the publisher is the peer's agency: SignerNotPrincipal
+3. publisher and system are the peer's: SignerNotPrincipal
 4. they did sign it, (9) to (11) there, the certificate valid now: SignatureRefused, SectionMismatch
 5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
 6. not from the future, not expired, unless the log holds it already: IssuedInFuture, RecordExpired
@@ -178,9 +178,9 @@ class PublishService:
         # (2) Who is said to have signed it.
         body = read_body(envelope, self._codec)
         claimed = claim(envelope, body, self._keyring)
-        # (3) The signer's agency is the principal's agency.
-        if body.publisher != principal.agency:
-            message = "the record names another agency as its publisher"
+        # (3) Who says it is who brings it.
+        if (body.publisher, body.system) != (principal.agency, principal.system):
+            message = "the record names another agency, or another system of it, as its publisher"
             raise SignerNotPrincipal(message, record_id=body.record_id)
         return claimed
 
@@ -244,7 +244,13 @@ class PublishService:
 
     def _statement(self, body: Body, place: Appended) -> bytes:
         statement = ReceiptStatement(
-            body.record_id, place.record_sha256, place.position, place.accepted_at_ms, body.publisher
+            body.record_id,
+            place.record_sha256,
+            place.position,
+            place.log_id,
+            place.epoch,
+            place.accepted_at_ms,
+            body.publisher,
         )
         return self._codec.encode_statement(statement)
 

@@ -1,6 +1,7 @@
-"""The directory's payload: JSON to the core's Directory and back. Anything unknown in it is refused.
+"""The directory's payload: JSON to the core's Directory and back. docs/directory.md lists its keys.
 
-An unknown key could be a restriction that a newer governance wrote and that this version would silently not apply.
+Anything unknown in it is refused: an unknown key could be a restriction that a newer governance wrote and that this
+version would silently not apply. Some keys are reserved for later versions: they are refused too, unless empty.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing
 from broker.core.identity import Principal, is_agency_id
-from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight
+from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.streams import KINDS, STREAMS
 from broker.trust.keyring import listed_certificate, signing_authorities
 from broker.trust.strict import decode_base64, encode_base64, parse_json
@@ -28,7 +29,10 @@ _DIRECTORY_KEYS: Final = frozenset(
     {"version", "trust_domain", "issued_at", "expires_at", "exchange"}
     | {"signing_authorities", "log_keys", "purposes", "agencies"}
 )
+_DIRECTORY_RESERVED: Final = frozenset({"witnesses", "witness_policy", "may_correct", "responsible", "signatures"})
 _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "receive", "replay"})
+_AGENCY_RESERVED: Final = frozenset({"encryption_keys", "limits"})
+_RETIRED: Final = "retired_certificates"
 _RFC3339_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -44,7 +48,8 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
     Raises:
         DirectoryInvalid: names the first field that is wrong.
     """
-    fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory")
+    fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED)
+    _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
     trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
     members = _any_object(fields["agencies"], "agencies")
     ids = frozenset(members)
@@ -83,7 +88,8 @@ def directory_payload(directory: Directory) -> bytes:
 def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
     if not is_agency_id(agency):
         _refuse("agencies holds a key that is not an agency id")
-    fields = _object(value, _AGENCY_KEYS, agency)
+    fields = _object(value, _AGENCY_KEYS, agency, _AGENCY_RESERVED | {_RETIRED})
+    _refuse_reserved(fields, _AGENCY_RESERVED, f"{agency}.")
     certificates = _texts(fields["signing_certificates"], f"{agency}.signing_certificates")
 
     def publish(right: Any, where: str) -> PublishRight:
@@ -104,7 +110,19 @@ def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
         publish=_rights(fields["publish"], KINDS, publish, f"{agency}.publish"),
         receive=_rights(fields["receive"], KINDS, receive, f"{agency}.receive"),
         replay=_rights(fields["replay"], frozenset(STREAMS), replay, f"{agency}.replay"),
+        retired_certificates=_retired(fields.get(_RETIRED, []), f"{agency}.{_RETIRED}"),
     )
+
+
+def _retired(value: Any, where: str) -> tuple[RetiredCertificate, ...]:
+    if not isinstance(value, list):
+        _refuse(f"{where} is not a list")
+    retired = []
+    for item in value:
+        fields = _object(item, frozenset({"certificate", "retired_at"}), where)
+        certificate = _text(fields["certificate"], bool, where)
+        retired.append(RetiredCertificate(decode_base64(certificate), _time(fields["retired_at"], where)))
+    return tuple(retired)
 
 
 def _rights(value: Any, known: frozenset[str], read: Callable[[Any, str], Right], where: str) -> dict[str, Right]:
@@ -130,7 +148,10 @@ def _check(directory: Directory) -> None:
         _refuse("signing_authorities is empty")
     signing_authorities(directory.signing_authorities)
     for agency in directory.agencies.values():
-        for certificate in agency.signing_certificates:
+        certificates = [*agency.signing_certificates, *(one.certificate for one in agency.retired_certificates)]
+        if len(set(certificates)) != len(certificates):
+            _refuse(f"{agency.id} lists a certificate twice, in use or retired")
+        for certificate in certificates:
             listed_certificate(certificate, agency.id, directory.trust_domain)
     for vkey in directory.log_keys:
         try:
@@ -141,6 +162,10 @@ def _check(directory: Directory) -> None:
 
 
 def _agency_fields(agency: Agency) -> dict[str, Any]:
+    retired = [
+        {"certificate": encode_base64(one.certificate), "retired_at": _rfc3339(one.retired_at_ms)}
+        for one in agency.retired_certificates
+    ]
     return {
         "name": agency.name,
         "signing_certificates": [encode_base64(certificate) for certificate in agency.signing_certificates],
@@ -153,14 +178,21 @@ def _agency_fields(agency: Agency) -> dict[str, Any]:
             for kind, right in agency.receive.items()
         },
         "replay": {stream: {"sections": sorted(right.sections)} for stream, right in agency.replay.items()},
+        **({_RETIRED: retired} if retired else {}),
     }
 
 
-def _object(value: Any, keys: frozenset[str], where: str) -> Mapping[str, Any]:
+def _object(value: Any, keys: frozenset[str], where: str, optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
     fields = _any_object(value, where)
-    if fields.keys() != keys:
+    if fields.keys() - optional != keys:
         _refuse(f"{where} has not exactly the keys {', '.join(sorted(keys))}")
     return fields
+
+
+def _refuse_reserved(fields: Mapping[str, Any], reserved: frozenset[str], where: str) -> None:
+    for key in sorted(reserved & fields.keys()):
+        if fields[key] not in ([], {}, "", None):
+            _refuse(f"this version does not apply {where}{key}; leave it empty")
 
 
 def _any_object(value: Any, where: str) -> dict[str, Any]:

@@ -50,10 +50,13 @@ class ListedCertificate:
         certificate: x509.Certificate,
         authorities: Sequence[x509.Certificate],
         revocations: Revocations,
+        *,
+        retired_at_ms: int | None = None,
     ) -> None:
         """Validate the certificate's path; a certificate that fails is kept, and says why when it is asked.
 
-        One that no longer passes must not take the whole directory down with it: its agency alone is affected.
+        One that no longer passes must not take the whole directory down with it: its agency alone is affected. For one
+        that is retired, ``retired_at_ms`` is its end (epoch milliseconds).
         """
         self.agency: Final = agency
         self.certificate: Final = certificate
@@ -63,6 +66,7 @@ class ListedCertificate:
         self._serial = certificate.serial_number
         self._authority = find_issuer(certificate, authorities)
         self._revocations = revocations
+        self._retired_at_ms = retired_at_ms
         self._validity: Validity | None = None
         self._fault = ""
         try:
@@ -79,7 +83,7 @@ class ListedCertificate:
             at_ms: milliseconds since the Unix epoch, UTC.
 
         Raises:
-            SignerCertificateInvalid: wrong profile or authority, not valid yet, or not any more.
+            SignerCertificateInvalid: wrong profile or authority, not valid yet, not any more, or retired.
             SignerRevoked: revoked at this time or before.
             RevocationUnavailable: no list can tell.
         """
@@ -90,7 +94,11 @@ class ListedCertificate:
         if not self._validity.first_ms <= at_ms <= self._validity.last_ms:
             message = "the signing certificate is not valid at the time of use"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
-        # (3) Not revoked, and that is known (RFC 5280 section 6.3).
+        # (3) Not retired by its agency at this time or before.
+        if self._retired_at_ms is not None and self._retired_at_ms <= at_ms:
+            message = "the signing certificate is retired"
+            raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
+        # (4) Not revoked, and that is known (RFC 5280 section 6.3).
         listed = self._revocations.listing(self._authority)
         if listed is None:
             message = "there is no revocation list of the authority that issued the signing certificate"
@@ -117,7 +125,7 @@ class DirectoryKeyring:
     """The signing certificates of one directory version (the port Keyring)."""
 
     def __init__(self, directory: Directory, revocations: Revocations) -> None:
-        """Validate every certificate that the directory lists.
+        """Validate every certificate that the directory lists, in use or retired.
 
         Raises:
             DirectoryInvalid: an authority or a listed certificate cannot be used at all (see ``listed_certificate``).
@@ -126,9 +134,11 @@ class DirectoryKeyring:
         authorities = signing_authorities(directory.signing_authorities)
         self._signers: dict[bytes, ListedCertificate] = {}
         for agency in directory.agencies.values():
-            for data in agency.signing_certificates:
+            ends: dict[bytes, int | None] = dict.fromkeys(agency.signing_certificates)
+            ends.update(agency.retired_certificates)
+            for data, end in ends.items():
                 certificate = listed_certificate(data, agency.id, directory.trust_domain)
-                signer = ListedCertificate(agency.id, certificate, authorities, revocations)
+                signer = ListedCertificate(agency.id, certificate, authorities, revocations, retired_at_ms=end)
                 self._signers[signer.sha256] = signer
 
     def signer(self, certificate_sha256: bytes) -> ListedCertificate:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from broker.core.body import Body, Recipient, SectionDescriptor, check_body
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
 from broker.core.errors import EnvelopeMalformed
 from broker.wire.envelopes import envelope_from, envelope_to
 from broker.wire.events import event_from, fill_event
@@ -39,20 +39,23 @@ class ProtobufCodec:
         except DecodeError as error:
             text = "the body is not a caseexchange.broker.v1.Body"
             raise EnvelopeMalformed(text) from error
+        if message.key_wraps or message.HasField("supplements"):
+            text = "the body's key wraps, or what it supplements, are fields that this version does not accept"
+            raise EnvelopeMalformed(text)
         parsed = Body(
             record_id=message.record_id,
             kind=message.kind,
             stream=message.stream,
             case_id=message.case_id,
             publisher=message.publisher,
+            system=message.system,
             recipients=tuple(Recipient(item.agency, item.sequence) for item in message.recipients),
             issued_at_ms=to_ms(message.issued_at),
             expires_at_ms=to_ms(message.expires_at) if message.HasField("expires_at") else None,
             in_reply_to=message.in_reply_to,
             supersedes=message.supersedes,
             purpose=message.purpose,
-            signer_certificate_sha256=message.signer_certificate_sha256,
-            signature_algorithm=message.signature_algorithm,
+            signers=tuple(NamedSigner(item.certificate_sha256, item.algorithm) for item in message.signers),
             sections=tuple(map(_descriptor, message.sections)),
         )
         check_body(parsed)
@@ -66,12 +69,15 @@ class ProtobufCodec:
             stream=body.stream,
             case_id=body.case_id,
             publisher=body.publisher,
+            system=body.system,
             recipients=[envelope_pb2.Recipient(agency=item.agency, sequence=item.sequence) for item in body.recipients],
             in_reply_to=body.in_reply_to,
             supersedes=body.supersedes,
             purpose=body.purpose,
-            signer_certificate_sha256=body.signer_certificate_sha256,
-            signature_algorithm=body.signature_algorithm,
+            signers=[
+                envelope_pb2.Signer(certificate_sha256=item.certificate_sha256, algorithm=item.algorithm)
+                for item in body.signers
+            ],
             sections=[
                 envelope_pb2.SectionDescriptor(
                     name=item.name,
@@ -108,6 +114,8 @@ class ProtobufCodec:
             record_id=statement.record_id,
             record_sha256=statement.record_sha256,
             position=position_to(statement.position),
+            log_id=statement.log_id,
+            epoch=statement.epoch,
             publisher=statement.publisher,
         )
         set_ms(message.accepted_at, statement.accepted_at_ms)
@@ -140,7 +148,7 @@ class ProtobufCodec:
 
 
 def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:
-    if item.protection != envelope_pb2.SECTION_PROTECTION_PLAIN or item.key_wraps or item.key_commitment:
+    if item.protection != envelope_pb2.SECTION_PROTECTION_PLAIN or item.key_commitment:
         message = "the body's sections are of a protection that this version does not accept"
         raise EnvelopeMalformed(message)
     return SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience))

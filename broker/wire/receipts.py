@@ -36,7 +36,13 @@ def statement_from(data: bytes) -> ReceiptStatement:
         text = "the receipt's statement cannot be read"
         raise ReceiptInvalid(text) from error
     return ReceiptStatement(
-        message.record_id, message.record_sha256, position_from(message.position), accepted_at_ms, message.publisher
+        message.record_id,
+        message.record_sha256,
+        position_from(message.position),
+        message.log_id,
+        message.epoch,
+        accepted_at_ms,
+        message.publisher,
     )
 
 

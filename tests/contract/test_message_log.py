@@ -199,7 +199,7 @@ async def test_a_file_outlives_its_process_and_keeps_its_identity(tmp_path: Path
     appended = await first.append([entry(1), entry(2, CASES_1)])
     await first.close()
     second = await SqliteLog.open(tmp_path / "log.db", clock, partitions={"cases": 1})
-    assert second.log_id == first.log_id
+    assert second.log_id("cases") == first.log_id("cases")
     assert second.partitions("cases") == first.partitions("cases")
     assert [item.position for item in await second.append([entry(1), entry(2)])] == [i.position for i in appended]
     await second.close()

@@ -14,15 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from broker.core.checkpoint import (
-    Checkpoint,
-    NoteSignature,
-    VerifierKey,
-    checkpoint_origin,
-    marshal_note,
-    parse_note,
-)
+from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note, parse_note
 from broker.core.leaf import Leaf
+from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position, StreamPartition
 from tests.support.trees import GrownTree
 
@@ -33,9 +27,10 @@ GO_PACKAGES = Path("/usr/share/gocode")
 """Where Debian's golang-golang-x-mod-dev puts its sources, so that no module proxy is asked."""
 PROGRAM = Path(__file__).parents[1] / "interop" / "checkpoint"
 PARTITION = StreamPartition("cases", 0)
-ORIGIN = checkpoint_origin("case-exchange.example", PARTITION)
+ORIGIN = checkpoint_origin("case-exchange.example", PARTITION, "sample-log")
+KEY_NAME = "case-exchange.example/log"
 KEY = Ed25519PrivateKey.from_private_bytes(b"a sample key, not of any system!")
-VERIFIER_KEY = VerifierKey(ORIGIN, KEY.public_key().public_bytes_raw())
+VERIFIER_KEY = VerifierKey(KEY_NAME, KEY.public_key().public_bytes_raw())
 LARGEST = 300
 
 
@@ -74,7 +69,7 @@ def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def signed_checkpoint(tree: GrownTree, size: int, *others: NoteSignature) -> bytes:
     text = Checkpoint(ORIGIN, size, tree.roots[size]).marshal()
-    return marshal_note(text, [*others, NoteSignature(ORIGIN, VERIFIER_KEY.key_id, KEY.sign(text))])
+    return marshal_note(text, [*others, NoteSignature(KEY_NAME, VERIFIER_KEY.key_id, KEY.sign(text))])
 
 
 def proof_file(number: int, data: bytes, proof: Sequence[bytes]) -> bytes:
@@ -97,7 +92,7 @@ def ask_go(program: Path, folder: Path, evidence: Evidence) -> str:
     for name in names:
         (folder / name).write_bytes(getattr(evidence, name))
     run = subprocess.run(
-        [program, *(folder / name for name in names)], capture_output=True, text=True, check=False, timeout=30
+        [program, ORIGIN, *(folder / name for name in names)], capture_output=True, text=True, check=False, timeout=30
     )
     return run.stdout.strip() if run.returncode == 0 else run.stderr.partition(":")[0]
 

@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.edge.spool import Spool
+from broker.trust.certificates import der, fingerprint
+from broker.trust.directory import open_directory
+from broker.trust.directory_payload import directory_payload
+from broker.trust.strict import encode_base64
 from synthetic.police import police_csv
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
@@ -183,14 +187,78 @@ def test_directory_show_and_sign(pki: SamplePki, tmp_path: Path) -> None:
     payload["version"] += 1
     (tmp_path / "payload.json").write_text(json.dumps(payload))
     key, out = pki.folder.governance_key, tmp_path / "directory.json"
-    run("directory", "sign", tmp_path / "payload.json", "--key", key, "--out", out, expect=0)
+    sign = ("directory", "sign", tmp_path / "payload.json", "--key", key, "--out", out)
+    assert "CERTIFICATES_UNLISTED" in run(*sign, expect=2).stderr
+    run(*sign, "--previous", pki.folder.directory, expect=0)
+    assert open_directory(out.read_bytes(), pki.governance_public_key).agencies == pki.directory.agencies
     run("directory", "show", out, "--root", root, expect=0)
     payload["agencies"]["shanxi-police"]["publish"]["Gossip"] = {}
     (tmp_path / "payload.json").write_text(json.dumps(payload))
+    assert "DIRECTORY_INVALID" in run(*sign, expect=2).stderr
+
+
+def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_dropped(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    out, payload_path = tmp_path / "directory.json", tmp_path / "payload.json"
+    out.write_bytes(pki.folder.directory.read_bytes())
+    payload = json.loads(directory_payload(pki.directory))
+    shanxi, hebei = payload["agencies"]["shanxi-police"], payload["agencies"]["hebei-police"]
+
+    def sign(*options: str, expect: int = 0) -> str:
+        payload["version"] += 1
+        payload_path.write_text(json.dumps(payload))
+        done = run(
+            "directory", "sign", payload_path, "--key", pki.folder.governance_key, "--out", out, *options, expect=expect
+        )
+        return done.stdout if expect == 0 else done.stderr
+
+    def retired() -> list[tuple[bytes, bool]]:
+        now_ms = int(time.time() * 1000)
+        agency = open_directory(out.read_bytes(), pki.governance_public_key).agency("shanxi-police")
+        return [
+            (item.certificate, now_ms - 60_000 < item.retired_at_ms <= now_ms) for item in agency.retired_certificates
+        ]
+
+    first, second, third = pki.signer().certificate, pki.credential().certificate, pki.credential().certificate
+    # Another is listed in its place, and then a third: the first keeps its end.
+    shanxi["signing_certificates"] = [encode_base64(der(second))]
+    assert f"shanxi-police: the certificate {fingerprint(first).hex()} is retired" in sign()
+    assert retired() == [(der(first), True)]
+    end = open_directory(out.read_bytes(), pki.governance_public_key).agency("shanxi-police").retired_certificates[0]
+    shanxi["signing_certificates"] = [encode_base64(der(third))]
+    assert fingerprint(first).hex() not in sign()
+    assert retired() == [(der(first), True), (der(second), True)]
     assert (
-        "DIRECTORY_INVALID"
-        in run("directory", "sign", tmp_path / "payload.json", "--key", key, "--out", out, expect=2).stderr
+        open_directory(out.read_bytes(), pki.governance_public_key).agency("shanxi-police").retired_certificates[0]
+        == end
     )
+    assert (
+        "1 signing certificates in use and 2 retired"
+        in run("directory", "show", out, "--root", pki.folder.trust / "governance.pem", expect=0).stdout
+    )
+    # One is dropped by its fingerprint. What nobody listed cannot be.
+    assert "CERTIFICATES_UNLISTED" in sign("--drop", "0" * 64, expect=2)
+    assert "CERTIFICATES_UNLISTED" in sign("--drop", fingerprint(third).hex(), expect=2)
+    sign("--drop", fingerprint(first).hex())
+    assert retired() == [(der(second), True)]
+    # An agency that leaves takes its certificates along only where that is asked for.
+    del payload["agencies"]["hebei-police"]
+    for agency in payload["agencies"].values():
+        for right in (*agency["publish"].values(), *agency["receive"].values()):
+            for names in right.values():
+                names[:] = [name for name in names if name != "hebei-police"]
+    assert "hebei-police is left out" in sign(expect=2)
+    sign("--drop", "hebei-police", "--drop", "shanxi-police")
+    assert retired() == []
+    # One that comes back into use is retired no longer.
+    payload["agencies"]["hebei-police"] = hebei
+    shanxi["signing_certificates"] = [encode_base64(der(first)), encode_base64(der(third))]
+    sign()
+    assert retired() == []
+    # Only a version that governance signed says what was listed before.
+    out.write_text("{}")
+    assert "DIRECTORY_INVALID" in sign(expect=2)
 
 
 def test_serve_says_in_one_line_what_is_wrong_with_its_files(pki: SamplePki, tmp_path: Path) -> None:

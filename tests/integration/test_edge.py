@@ -24,12 +24,16 @@ from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
-from broker.core.errors import DirectoryInvalid, IssuedInFuture
+from broker.core.bundle import PartitionRecords
+from broker.core.errors import CertificateInvalid, DirectoryInvalid, IssuedInFuture
 from broker.core.streams import StreamPartition
 from caseexchange.records.v1 import dna_pb2
+from certs import profiles
 from tests.support.exchange import running_exchange
 from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
+from tests.support.records import CODEC
+from tests.support.replays import replayed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -269,6 +273,42 @@ async def test_a_record_without_a_route_is_refused_and_the_others_go_out(exchang
         assert [issue.code for issue in taken.issues].count("INPUT_REFUSED") == 2
         results = await outbound.publish_spooled()
         assert all(isinstance(result, Published) for result in results)
+
+
+async def test_two_systems_of_an_agency_number_their_records_each_for_itself(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES)
+    certificate, key = exchange.pki.credential(profiles.TLS_CLIENT, system="case-system").write(tmp_path, "tls")
+    program = replace(
+        profile,
+        agency=replace(profile.agency, certificate=certificate, key=key),
+        gateway=replace(profile.gateway, folder=tmp_path / "program"),
+    )
+    for system, used in (("gateway", profile), ("case-system", program)):
+        async with open_edge(used) as edge:
+            outbound = Outbound(edge, used.gateway, routes, Limits())
+            outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
+            for result in await outbound.publish_spooled():
+                assert isinstance(result, Published), (system, result)
+    bundle = await replayed(exchange, tmp_path / "two.bundle")
+    frames = [frame for frame in bundle.frames() if isinstance(frame, PartitionRecords)]
+    bodies = [CODEC.parse_body(entry.envelope.body) for frame in frames for entry in frame.entries]
+    numbers = sorted((body.system, body.recipients[0].sequence) for body in bodies if body.kind == "CaseRecord")
+    assert numbers == [("case-system", 1), ("case-system", 2), ("gateway", 1), ("gateway", 2)]
+    assert bundle.report().findings == ()
+
+
+async def test_an_edge_with_two_agencies_certificates_does_not_open(exchange: Exchange, tmp_path: Path) -> None:
+    profile, _ = police_profile(exchange, tmp_path)
+    own = exchange.pki.folder.member("hebei-police")
+    mixed = replace(
+        profile,
+        agency=replace(profile.agency, signing_certificate=own / "signing.pem", signing_key=own / "signing.key"),
+    )
+    with pytest.raises(CertificateInvalid, match="another agency's"):
+        async with open_edge(mixed):
+            pass
 
 
 async def test_what_the_broker_refuses_for_good_leaves_the_spool_with_its_reason(

@@ -43,7 +43,13 @@ class LyingBroker(publisher_pb2_grpc.PublisherServiceServicer):
         for offset, envelope in enumerate(envelopes):
             body = CODEC.parse_body(envelope.body)
             statement = ReceiptStatement(
-                body.record_id, envelope.record_sha256, Position("dna", 0, offset), 1_790_000_000_000, body.publisher
+                body.record_id,
+                envelope.record_sha256,
+                Position("dna", 0, offset),
+                "a-log",
+                0,
+                1_790_000_000_000,
+                body.publisher,
             )
             statements.append(CODEC.encode_statement(statement))
         signer = self.pki.signer(self.signer)
@@ -81,22 +87,27 @@ async def lying(pki: SamplePki) -> AsyncIterator[tuple[LyingBroker, Publisher]]:
     await server.stop(None)
 
 
-class UnsigningBroker(AuditorServicer):
-    def __init__(self) -> None:
-        pass
+class OneFrameBroker(AuditorServicer):
+    def __init__(self, frame: bytes) -> None:
+        self._frame = frame
 
     async def Replay(  # noqa: N802
         self,
         request: auditor_pb2.ReplayRequest,  # noqa: ARG002
         context: Any,  # noqa: ARG002
     ) -> AsyncIterator[auditor_pb2.ReplayResponse]:
-        header = auditor_pb2.BundleHeader(source=auditor_pb2.BUNDLE_SOURCE_MESSAGE_LOG)
-        yield auditor_pb2.ReplayResponse(frame=auditor_pb2.BundleFrame(header=header))
+        yield auditor_pb2.ReplayResponse(frame=self._frame)
 
 
-async def test_a_broker_cannot_hand_over_a_bundle_that_it_does_not_answer_for() -> None:
+UNSIGNED = auditor_pb2.BundleFrame(
+    header=auditor_pb2.BundleHeader(source=auditor_pb2.BUNDLE_SOURCE_MESSAGE_LOG)
+).SerializeToString()
+
+
+@pytest.mark.parametrize("frame", [UNSIGNED, b"\x0a\xff"], ids=["does not answer for", "cannot read"])
+async def test_a_broker_cannot_hand_over_a_bundle_that_it(frame: bytes) -> None:
     server = grpc.aio.server()
-    auditor_pb2_grpc.add_AuditorServiceServicer_to_server(UnsigningBroker(), server)
+    auditor_pb2_grpc.add_AuditorServiceServicer_to_server(OneFrameBroker(frame), server)
     port = server.add_insecure_port("localhost:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:

@@ -116,6 +116,9 @@ def flipped_signature(envelope: Envelope) -> Envelope:
         pytest.param(lambda e: flipped_signature(e.maker().make()), errors.SignatureInvalid, id="flipped signature"),
         pytest.param(lambda e: e.maker("hebei-police").make(), errors.SignerNotPrincipal, id="another agency's record"),
         pytest.param(
+            lambda e: e.maker(system="archive").make(), errors.SignerNotPrincipal, id="another system's record"
+        ),
+        pytest.param(
             lambda e: replace(e.maker().make(), body_type="text/plain"), errors.BodyTypeUnsupported, id="body type"
         ),
         pytest.param(

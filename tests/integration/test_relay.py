@@ -140,7 +140,8 @@ async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exch
     note = parse_note(proof.note)
     assert verify_note(note, {(signer.name, signer.key_id): note_verifier(signer.public_key)}) == (signer.name,)
     checkpoint = Checkpoint.parse(note.text)
-    assert checkpoint.origin == f"case-exchange.example/{partition}"
+    log_id = exchange.broker.log.log_id(partition.stream)
+    assert checkpoint.origin == f"case-exchange.example/{partition}/{log_id}"
     proof.check(checkpoint.size, checkpoint.root)
 
 

@@ -11,17 +11,21 @@ import pytest
 from click.testing import CliRunner
 
 from broker.bootstrap.verify import verify_bundle
+from broker.cli.replay import replay
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core import errors
 from broker.core.bundle import BundleHeader, DirectoryDocument, PartitionRecords
 from broker.core.streams import STREAMS
-from broker.wire.bundle import MAGIC, write_frame
-from broker.wire.frames import frame_to
+from broker.wire.bundle import MAGIC, read_frames, write_frame
+from broker.wire.codec import ProtobufCodec
+from broker.wire.frames import frame_from, frame_to
 from tests.support.exchange import running_exchange
+from tests.support.oddbytes import oddly_serialized
 from tests.support.pki import SamplePki
-from tests.support.replays import Bundle, replayed
+from tests.support.process import edge_tables, write_toml
+from tests.support.replays import Bundle, covered, replayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,6 +242,34 @@ def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Pat
         except errors.CaseExchangeError:
             continue
         assert not report.clean, f"byte {at} of {len(data)}"
+
+
+async def test_every_byte_that_the_broker_made_reaches_the_bundle_however_it_wrote_them(
+    pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another release of protobuf, or another program, may write the same messages as other bytes. They are signed.
+    made: list[bytes] = []
+
+    def encode_frame(_: ProtobufCodec, frame: Frame) -> bytes:
+        made.append(oddly_serialized(frame_to(frame)))
+        return made[-1]
+
+    monkeypatch.setattr(ProtobufCodec, "encode_frame", encode_frame)
+    out = tmp_path / "odd.bundle"
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        maker, publisher = exchange.maker(), await exchange.publisher()
+        for case in CASES:
+            await publisher.publish(maker.make(case=case))
+        await covered(exchange)
+        profile = write_toml(tmp_path / "auditor.toml", edge_tables(pki, "national-audit", exchange.target))
+        arguments = ["--profile", str(profile), "--purpose", "a test", "--out", str(out)]
+        done = await asyncio.to_thread(CliRunner().invoke, replay, arguments)
+    assert done.exit_code == 0, done.output
+    with out.open("rb") as file:
+        assert list(read_frames(file)) == made
+    assert all(data != frame_to(frame_from(data)).SerializeToString(deterministic=True) for data in made)
+    report = verify_bundle(out, Bundle(out, pki).root, lambda _: None)
+    assert (report.findings, report.records > len(CASES)) == ((), True)
 
 
 async def test_a_period_is_replayed_and_clean(pki: SamplePki, tmp_path: Path) -> None:

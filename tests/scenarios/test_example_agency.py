@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from adapters.agency import Accepted, ToPublish, open_agency
-from broker.core.identity import Principal
 from caseexchange.records.v1 import dna_pb2
-from certs import profiles
-from certs.operations import write_credential
-from certs.rights import TRUST_DOMAIN
 from deploy.kafka.ports import free_ports
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
+from tests.support.programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,23 +28,6 @@ EXAMPLE = Path(__file__).parents[2] / "deploy" / "example_agency" / "typing_desk
 LAB, POLICE, AUDITOR = "national-dna-database", "shanxi-police", "national-audit"
 SAMPLES = 40
 BOUND_SECONDS = 90
-
-
-def program(pki: SamplePki, folder: Path, agency: str, system: str, target: str, **routes: Any) -> Path:
-    """The profile of a system of an agency, with a certificate of its own."""
-    home = folder / system
-    home.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    authority = pki.folder.load_authority(profiles.TLS_CLIENT.authority)
-    certificate = authority.issue(
-        profiles.TLS_CLIENT, Principal(TRUST_DOMAIN, agency, system), key.public_key(), pki.now
-    )
-    tables = edge_tables(pki, agency, target)
-    paths = write_credential(key, certificate, home / "tls.pem")
-    tables["agency"]["certificate"], tables["agency"]["key"] = map(str, paths)
-    tables["program"] = {"folder": str(home), "retry_seconds": 0.5}
-    tables |= {f"routes.{kind}": route for kind, route in routes.items()}
-    return write_toml(home / "profile.toml", tables)
 
 
 @pytest.fixture

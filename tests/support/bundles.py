@@ -20,12 +20,13 @@ from broker.core.bundle import (
     PartitionRecords,
     PartitionStart,
 )
-from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, checkpoint_origin, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
 from broker.core.envelope import Signature
 from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.leaf import Leaf
 from broker.core.merkle import range_coordinates
+from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import Position
 from broker.core.verification import BundleBeginning, BundleVerification, FrameReader, judge_frame
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 
 FRAMES = FrameReader(frame_from, holds_records)
+LOG_ID = "f" * 32
 
 
 def manifest(entry: BundleEntry) -> bytes:
@@ -96,7 +98,7 @@ class LyingExchange:
     ) -> list[BundleEntry]:
         """A partition that holds these records, ``gap`` offsets apart; of which the bundle holds a period only."""
         entries = [
-            BundleEntry(Position(*partition, place * gap), accepted_at_ms, "f" * 32, 0, envelope)
+            BundleEntry(Position(*partition, place * gap), accepted_at_ms, LOG_ID, 0, envelope)
             for place, envelope in enumerate(envelopes)
         ]
         tree = GrownTree(map(manifest, entries))
@@ -179,10 +181,10 @@ class LyingExchange:
             lambda _: None,
         )
 
-    def note(self, partition: StreamPartition, tree: GrownTree) -> bytes:
+    def note(self, partition: StreamPartition, tree: GrownTree, log_id: str = LOG_ID) -> bytes:
         """The checkpoint of this tree."""
         signer = self.pki.note_signer
-        origin = checkpoint_origin("case-exchange.example", partition)
+        origin = checkpoint_origin("case-exchange.example", partition, log_id)
         text = Checkpoint(origin, len(tree.leaves), tree.roots[-1]).marshal()
         return marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
 
@@ -194,7 +196,13 @@ class LyingExchange:
         for entry in entries:
             body = CODEC.parse_body(entry.envelope.body)
             statement = ReceiptStatement(
-                body.record_id, entry.envelope.record_sha256, entry.position, entry.accepted_at_ms, body.publisher
+                body.record_id,
+                entry.envelope.record_sha256,
+                entry.position,
+                entry.log_id,
+                entry.epoch,
+                entry.accepted_at_ms,
+                body.publisher,
             )
             statements.append(CODEC.encode_statement(statement))
         signer = self.pki.signer("exchange")
@@ -207,6 +215,7 @@ async def audit_record(pki: SamplePki, clock: Clock, events: Sequence[AuditEvent
     log = await SqliteLog.open(None, clock)
     trail = AuditTrailService(
         directory=FixedDirectory(pki.directory),
+        system="broker",
         signer=pki.signer("exchange"),
         codec=CODEC,
         log=log,

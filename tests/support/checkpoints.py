@@ -6,8 +6,9 @@ import asyncio
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, checkpoint_origin, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.merkle import CompactRange
+from broker.core.origin import checkpoint_origin
 from broker.ports import LeafRow, TreeExtension, TreeHead
 from tests.support.kafkalog import TRUST_DOMAIN
 
@@ -18,14 +19,20 @@ if TYPE_CHECKING:
 
 
 def signed_extension(
-    signer: Ed25519NoteSigner, partition: StreamPartition, begin: int, end: int, *, lie: bytes = b""
+    signer: Ed25519NoteSigner,
+    partition: StreamPartition,
+    begin: int,
+    end: int,
+    *,
+    log_id: str = "a-log",
+    lie: bytes = b"",
 ) -> TreeExtension:
     """What extends the tree of ``begin`` leaves to ``end``; with a ``lie`` its leaves are others."""
     leaves = [LeafRow(at, 1000 + at, sha256(b"leaf %d" % at + lie).digest()) for at in range(end)]
     tree = CompactRange()
     for leaf in leaves:
         tree.append(leaf.hash)
-    text = Checkpoint(checkpoint_origin(TRUST_DOMAIN, partition), end, tree.root()).marshal()
+    text = Checkpoint(checkpoint_origin(TRUST_DOMAIN, partition, log_id), end, tree.root()).marshal()
     note = marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
     return TreeExtension(leaves[begin:], (), TreeHead(end, note, 2000 + end))
 

@@ -36,9 +36,8 @@ class DamagedLog:
         self._change = change
         self._strays = strays
 
-    @property
-    def log_id(self) -> str:
-        return self._log.log_id
+    def log_id(self, stream: str) -> str:
+        return self._log.log_id(stream)
 
     def partitions(self, stream: str) -> int:
         return self._log.partitions(stream)

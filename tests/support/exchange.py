@@ -104,8 +104,8 @@ class Exchange:
         """What an agency makes of a delivery, by the directory of the development PKI."""
         return RecordVerifier(agency, CODEC).verify(delivered.envelope, delivered.accepted_at_ms, self.pki.in_force())
 
-    def maker(self, agency: str = "shanxi-police") -> RecordMaker:
-        return RecordMaker(self.pki, self.clock, agency)
+    def maker(self, agency: str = "shanxi-police", *, system: str = "gateway") -> RecordMaker:
+        return RecordMaker(self.pki, self.clock, agency, system=system)
 
 
 @contextlib.asynccontextmanager

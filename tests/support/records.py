@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker.client.records import Draft, RecordComposer, SectionDraft
 from broker.core.body import Recipient
+from broker.core.identity import Principal
 from broker.trust.system import SystemEntropy
 from broker.wire.codec import ProtobufCodec
 
@@ -24,9 +25,10 @@ CODEC = ProtobufCodec()
 class RecordMaker:
     """Makes one agency's records, each with the next sequence number of its recipient."""
 
-    def __init__(self, pki: SamplePki, clock: Clock, agency: str = "shanxi-police") -> None:
+    def __init__(self, pki: SamplePki, clock: Clock, agency: str = "shanxi-police", *, system: str = "gateway") -> None:
         self.agency = agency
-        self.composer = RecordComposer(agency, pki.signer(agency), CODEC, SystemEntropy(), clock)
+        principal = Principal("case-exchange.example", agency, system)
+        self.composer = RecordComposer(principal, pki.signer(agency), CODEC, SystemEntropy(), clock)
         self._sequences: dict[str, int] = {}
 
     def make(

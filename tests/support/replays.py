@@ -63,8 +63,8 @@ class Bundle(NamedTuple):
         ]
 
 
-async def replayed(exchange: Exchange, path: Path, **asked: Any) -> Bundle:
-    """What a running broker hands over, once its checkpoints cover all that it has accepted."""
+async def covered(exchange: Exchange) -> None:
+    """Return once a running broker's checkpoints cover all that it has accepted."""
     log = exchange.broker.log
     ends = {}
     for stream in STREAMS:
@@ -73,6 +73,11 @@ async def replayed(exchange: Exchange, path: Path, **asked: Any) -> Bundle:
             ends[partition] = await log.end_offset(partition)
     async with asyncio.timeout(20):
         await exchange.broker.follower.covered(ends)
+
+
+async def replayed(exchange: Exchange, path: Path, **asked: Any) -> Bundle:
+    """What a running broker hands over, once its checkpoints cover all that it has accepted."""
+    await covered(exchange)
     return await _written((await exchange.auditor()).replay("a test of the replay", **asked), path, exchange.pki)
 
 

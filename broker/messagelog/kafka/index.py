@@ -158,12 +158,14 @@ class KafkaIndex:
         for at in range(0, len(record_ids), _AT_ONCE):
             chunk = record_ids[at : at + _AT_ONCE]
             query = (
-                "SELECT record_id, position, accepted_at_ms, record_sha256 "  # noqa: S608 - placeholders
+                "SELECT record_id, position, accepted_at_ms, record_sha256, epoch "  # noqa: S608 - placeholders
                 "FROM entries WHERE record_id IN "
                 f"({', '.join('?' * len(chunk))}) ORDER BY position DESC"
             )
-            for record_id, position, accepted_at_ms, digest in connection.execute(query, chunk):
-                found[record_id] = Appended(self._position(position), accepted_at_ms, digest, duplicate=True)
+            for record_id, key, accepted_at_ms, digest, epoch in connection.execute(query, chunk):
+                position = self._position(key)
+                log_id = self._log_ids[position.stream]
+                found[record_id] = Appended(position, accepted_at_ms, digest, log_id, epoch, duplicate=True)
         return found
 
     def _position(self, key: int) -> Position:

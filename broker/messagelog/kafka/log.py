@@ -141,10 +141,9 @@ class KafkaLog:
             raise
         return log
 
-    @property
-    def log_id(self) -> str:
-        """Names this incarnation of the log: the topic id of the first stream."""
-        return self._log_ids[STREAMS[0]]
+    def log_id(self, stream: str) -> str:
+        """See ``MessageLog``: the topic's id."""
+        return self._log_ids[stream]
 
     @property
     def connection(self) -> KafkaConnection:

@@ -85,9 +85,8 @@ class SqliteLog:
             raise
         return cls(database, facts, clock, tail_bytes=tail_bytes)
 
-    @property
-    def log_id(self) -> str:
-        """Random name of this incarnation of the log, 32 hexadecimal digits."""
+    def log_id(self, stream: str) -> str:  # noqa: ARG002 - one file holds all streams
+        """See ``MessageLog``: a random name, 32 hexadecimal digits."""
         return self._log_id
 
     def partitions(self, stream: str) -> int:
@@ -197,7 +196,7 @@ class SqliteLog:
                 accepted_at_ms = max(now_ms, last_ms)
                 ends[entry.partition] = (offset + 1, accepted_at_ms)
                 position = Position(*entry.partition, offset)
-                before = Appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
+                before = self._appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
                 # A record that stands twice in one call is a duplicate of itself.
                 known[entry.record_id] = before._replace(duplicate=True)
                 fresh.append(entry.placed(position, accepted_at_ms, self._log_id, _WRITER_EPOCH))
@@ -226,8 +225,12 @@ class SqliteLog:
                 f"WHERE record_id IN ({marks})"
             )
             for record_id, key, accepted_at_ms, record_sha256 in connection.execute(query, chunk):
-                found[record_id] = Appended(self._position(key), accepted_at_ms, record_sha256, duplicate=True)
+                position = self._position(key)
+                found[record_id] = self._appended(position, accepted_at_ms, record_sha256, duplicate=True)
         return found
+
+    def _appended(self, position: Position, accepted_at_ms: int, record_sha256: bytes, *, duplicate: bool) -> Appended:
+        return Appended(position, accepted_at_ms, record_sha256, self._log_id, _WRITER_EPOCH, duplicate)
 
     def _end(self, connection: sqlite3.Connection, partition: StreamPartition) -> tuple[int, int]:
         """The next offset of a partition, and the time of the last entry."""

@@ -1,8 +1,9 @@
 // Command checkpoint verifies what case-exchange writes with code that case-exchange did not write: Go's own
 // golang.org/x/mod/sumdb/note and tlog, the packages behind the go command's checksum database.
 //
-// Usage: checkpoint NOTE VKEY INCLUSION CONSISTENCY, each the name of a file.
+// Usage: checkpoint ORIGIN NOTE VKEY INCLUSION CONSISTENCY, all but the first the name of a file.
 //
+//	ORIGIN       the log's origin, which is not the name of its key: one key signs for several logs
 //	NOTE         a signed checkpoint
 //	VKEY         the log's verifier key
 //	INCLUSION    "<leaf index> <base64 leaf bytes>", then the proof's hashes in base64, one a line
@@ -23,24 +24,24 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 5 {
-		fail("usage", fmt.Errorf("checkpoint NOTE VKEY INCLUSION CONSISTENCY"))
+	if len(os.Args) != 6 {
+		fail("usage", fmt.Errorf("checkpoint ORIGIN NOTE VKEY INCLUSION CONSISTENCY"))
 	}
-	tree, err := openCheckpoint(read(os.Args[1]), strings.TrimSuffix(read(os.Args[2]), "\n"))
+	tree, err := openCheckpoint(os.Args[1], read(os.Args[2]), strings.TrimSuffix(read(os.Args[3]), "\n"))
 	if err != nil {
 		fail("note", err)
 	}
-	if err := checkInclusion(read(os.Args[3]), tree); err != nil {
+	if err := checkInclusion(read(os.Args[4]), tree); err != nil {
 		fail("inclusion", err)
 	}
-	if err := checkConsistency(read(os.Args[4]), tree); err != nil {
+	if err := checkConsistency(read(os.Args[5]), tree); err != nil {
 		fail("consistency", err)
 	}
 	fmt.Printf("ok %d\n", tree.N)
 }
 
 // openCheckpoint takes the three lines apart itself, because tlog.ParseTree insists on the origin of Go's own log.
-func openCheckpoint(signed, vkey string) (tlog.Tree, error) {
+func openCheckpoint(origin, signed, vkey string) (tlog.Tree, error) {
 	verifier, err := note.NewVerifier(vkey)
 	if err != nil {
 		return tlog.Tree{}, err
@@ -50,8 +51,8 @@ func openCheckpoint(signed, vkey string) (tlog.Tree, error) {
 		return tlog.Tree{}, err
 	}
 	lines := strings.Split(opened.Text, "\n")
-	if len(lines) != 4 || lines[3] != "" || lines[0] != verifier.Name() {
-		return tlog.Tree{}, fmt.Errorf("not a checkpoint of %s", verifier.Name())
+	if len(lines) != 4 || lines[3] != "" || lines[0] != origin {
+		return tlog.Tree{}, fmt.Errorf("not a checkpoint of %s", origin)
 	}
 	size, err := strconv.ParseInt(lines[1], 10, 64)
 	if err != nil {

@@ -22,7 +22,7 @@ def sent(name: str, at: float) -> Sent:
 
 
 def received(name: str, offset: int, at: float, broker: str = "broker-1") -> Received:
-    return Received(ReceiptStatement(name, b"", Position(*PARTITION, offset), 1000, "police"), broker, at)
+    return Received(ReceiptStatement(name, b"", Position(*PARTITION, offset), "a-log", 0, 1000, "police"), broker, at)
 
 
 def delivery(name: str, offset: int, at: float) -> Delivery:

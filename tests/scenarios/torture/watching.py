@@ -103,5 +103,5 @@ def _root(pki: SamplePki, partition: StreamPartition, note: bytes, source: str, 
     parsed = parse_note(note)
     verify_note(parsed, ListedKeys(pki.note_signer).verifiers())
     checkpoint = Checkpoint.parse(parsed.text)
-    assert checkpoint.origin.endswith(f"/{partition.stream}/{partition.partition}"), (checkpoint.origin, partition)
+    assert f"/{partition.stream}/{partition.partition}/" in checkpoint.origin, (checkpoint.origin, partition)
     return Root(partition, checkpoint.size, checkpoint.root, source, at)

@@ -108,10 +108,27 @@ def test_a_number_that_was_left_out_is_told_and_one_used_twice_is_an_error(
     report = exchange.audit()
     assert report.clean
     assert [finding.code for finding in report.findings] == ["SEQUENCE_GAP"]
-    assert "numbers 3 to 4 of shanxi-police to national-dna-database" in report.findings[0].message
+    assert "numbers 3 to 4 of shanxi-police/gateway to national-dna-database" in report.findings[0].message
     again = LyingExchange(pki)
     again.add(DNA_0, [RecordMaker(pki, clock).make(), records[0]], clock.value_ms)
     assert codes(again.audit()) == ["SEQUENCE_REPEATED"]
+
+
+def test_each_system_of_an_agency_has_numbers_of_its_own(
+    pki: SamplePki, clock: ManualClock, maker: RecordMaker
+) -> None:
+    program = RecordMaker(pki, clock, system="case-system")
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, [maker.make(), program.make(), maker.make(), program.make()], clock.value_ms)
+    assert exchange.audit().findings == ()
+    program.make()
+    gap = LyingExchange(pki)
+    gap.add(DNA_0, [maker.make(), program.make()], clock.value_ms)
+    messages = [finding.message for finding in gap.audit().findings]
+    assert [message.split(" are not here")[0] for message in messages] == [
+        "numbers 1 to 3 of shanxi-police/case-system to national-dna-database",
+        "numbers 1 to 2 of shanxi-police/gateway to national-dna-database",
+    ]
 
 
 def test_an_agencys_record_on_the_audit_stream_is_named(pki: SamplePki, clock: ManualClock, maker: RecordMaker) -> None:

@@ -90,7 +90,8 @@ def facts(
     """Of the record of this number, at the offset of this number."""
     position = Position(*DNA_0, number if offset is None else offset)
     record_id = f"01990000-0000-7000-8000-{number:012d}"
-    return EntryFacts(position, at_ms, "f" * 32, 0, record_id, publisher, "SampleRequest", recipients, withheld)
+    log_id, sent = "f" * 32, (publisher, "gateway", "SampleRequest", recipients)
+    return EntryFacts(position, at_ms, log_id, 0, record_id, *sent, withheld)
 
 
 def batch(*entries: EntryFacts, deliveries: tuple[Delivery, ...] = (), findings: int = 0) -> BatchReport:
@@ -279,11 +280,11 @@ def test_a_record_from_before_the_first_directory_is_told_but_for_a_moment(
 @pytest.mark.parametrize(
     ("numbers", "code", "message"),
     [
-        ((1, 2, 2, 3), "SEQUENCE_REPEATED", "police gave the number 2 to two records for lab"),
-        ((1, 3), "SEQUENCE_GAP", "number 2 of police to lab are not here"),
-        ((5, 1, 2), "SEQUENCE_GAP", "numbers 3 to 4 of police to lab are not here"),
-        ((2, 3), "SEQUENCE_GAP", "number 1 of police to lab are not here"),
-        ((4,), "SEQUENCE_GAP", "numbers 1 to 3 of police to lab are not here"),
+        ((1, 2, 2, 3), "SEQUENCE_REPEATED", "police/gateway gave the number 2 to two records for lab"),
+        ((1, 3), "SEQUENCE_GAP", "number 2 of police/gateway to lab are not here"),
+        ((5, 1, 2), "SEQUENCE_GAP", "numbers 3 to 4 of police/gateway to lab are not here"),
+        ((2, 3), "SEQUENCE_GAP", "number 1 of police/gateway to lab are not here"),
+        ((4,), "SEQUENCE_GAP", "numbers 1 to 3 of police/gateway to lab are not here"),
     ],
 )
 def test_running_numbers_have_neither_gap_nor_repetition(

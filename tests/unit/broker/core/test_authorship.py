@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from broker.client.records import RecordVerifier
-from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
 from broker.core.errors import CaseExchangeError
@@ -73,7 +73,12 @@ class Record:
 
     def sign(self, signer: Signer) -> None:
         self.signer = signer
-        self.body = replace(self.body, signer_certificate_sha256=signer.certificate_sha256)
+        self.name(certificate_sha256=signer.certificate_sha256)
+
+    def name(self, **fields: object) -> None:
+        """Change what the body says of its first signer."""
+        signer, *others = self.body.signers
+        self.change(signers=(signer._replace(**fields), *others))  # type: ignore[arg-type]
 
     def change(self, **fields: object) -> None:
         self.body = replace(self.body, **fields)  # type: ignore[arg-type]
@@ -82,7 +87,7 @@ class Record:
         data = CODEC.encode_body(self.body) if self.data is None else self.data
         envelope = Envelope(self.body_type, data, (), self.sections)
         signed = envelope.signed_bytes + (b"more" if self.altered else b"")
-        named = self.body.signer_certificate_sha256 if self.named is None else self.named
+        named = self.body.signers[0].certificate_sha256 if self.named is None else self.named
         return replace(envelope, signatures=(Signature(named, self.signer.sign(signed)),) * self.copies)
 
 
@@ -95,6 +100,10 @@ class Fault(NamedTuple):
     publish: str
     receive: str
     audit: str
+
+
+def second_signer(record: Record) -> None:
+    record.change(signers=(*record.body.signers, NamedSigner(bytes(range(32)), ECDSA_P256_SHA256)))
 
 
 def other_agency(record: Record) -> None:
@@ -116,7 +125,8 @@ FAULTS: Final = (
     Fault("body form", "body", lambda r: r.change(case_id="a name"), *["ENVELOPE_MALFORMED"] * 3),
     Fault("no signature", "count", lambda r: setattr(r, "copies", 0), *["ENVELOPE_MALFORMED"] * 3),
     Fault("two signatures", "count", lambda r: setattr(r, "copies", 2), *["ENVELOPE_MALFORMED"] * 3),
-    Fault("algorithm", "algorithm", lambda r: r.change(signature_algorithm="none"), *["ENVELOPE_MALFORMED"] * 3),
+    Fault("two signers", "count", second_signer, *["ENVELOPE_MALFORMED"] * 3),
+    Fault("algorithm", "algorithm", lambda r: r.name(algorithm="none"), *["ENVELOPE_MALFORMED"] * 3),
     Fault("unknown kind", "kind", lambda r: r.change(kind="Gossip"), *["KIND_UNKNOWN"] * 3),
     Fault("kind of the broker", "kind", lambda r: r.change(kind="AuditEvents", stream="audit"), *["KIND_UNKNOWN"] * 3),
     Fault("kind on another stream", "kind", lambda r: r.change(stream="notices"), *["KIND_UNKNOWN"] * 3),
@@ -129,7 +139,7 @@ FAULTS: Final = (
     Fault(
         "certificate not listed",
         "signer",
-        lambda r: r.change(signer_certificate_sha256=bytes(32)),
+        lambda r: r.name(certificate_sha256=bytes(32)),
         *["SIGNER_UNKNOWN"] * 3,
     ),
     Fault(
@@ -139,6 +149,7 @@ FAULTS: Final = (
         *["SIGNER_NOT_PRINCIPAL"] * 3,
     ),
     Fault("publisher is not the peer", "signer", other_agency, "SIGNER_NOT_PRINCIPAL", "", ""),
+    Fault("system is not the peer's", "system", lambda r: r.change(system="archive"), "SIGNER_NOT_PRINCIPAL", "", ""),
     Fault("bytes not signed", "signature", lambda r: setattr(r, "altered", True), *["SIGNATURE_INVALID"] * 3),
     Fault("certificate expired", "signer", lambda r: r.sign(r.world.expired), *["SIGNER_CERTIFICATE_INVALID"] * 3),
     Fault("certificate revoked", "signer", lambda r: r.sign(r.world.revoked), *["SIGNER_REVOKED"] * 3),
@@ -188,14 +199,14 @@ def make(world: World, *faults: Fault) -> Envelope:
         stream="dna",
         case_id=CASE,
         publisher=HEBEI,
+        system="gateway",
         recipients=(Recipient(LAB, 1),),
         issued_at_ms=world.now_ms,
         expires_at_ms=None,
         in_reply_to="",
         supersedes="",
         purpose="dna-matching",
-        signer_certificate_sha256=signer.certificate_sha256,
-        signature_algorithm=ECDSA_P256_SHA256,
+        signers=(NamedSigner(signer.certificate_sha256, ECDSA_P256_SHA256),),
         sections=(SectionDescriptor("case", "synthetic", digest, frozenset()),),
     )
     record = Record(world, body, signer)

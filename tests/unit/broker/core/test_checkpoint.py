@@ -14,7 +14,6 @@ from broker.core.checkpoint import (
     Note,
     NoteSignature,
     VerifierKey,
-    checkpoint_origin,
     ed25519_key_id,
     marshal_note,
     parse_note,
@@ -22,14 +21,15 @@ from broker.core.checkpoint import (
 )
 from broker.core.errors import CheckpointInvalid
 from broker.core.merkle import EMPTY_ROOT
+from broker.core.origin import checkpoint_origin, incarnation_of
 from broker.core.streams import StreamPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ORIGIN = "case-exchange.example/cases/0"
+ORIGIN = "case-exchange.example/cases/0/a-log"
 ROOT = bytes(range(32))
-TEXT = b"case-exchange.example/cases/0\n42\n" + b64encode(ROOT) + b"\n"
+TEXT = b"case-exchange.example/cases/0/a-log\n42\n" + b64encode(ROOT) + b"\n"
 LOG = NoteSignature(ORIGIN, b"\x01\x02\x03\x04", b"log's signature")
 WITNESS = NoteSignature("witness.example/ministry", b"\xff\x00\xff\x00", b"witness's signature")
 LOG_LINE = f"— {LOG.name} {b64encode(LOG.key_id + LOG.value).decode()}\n".encode()
@@ -85,7 +85,7 @@ def test_the_specification_s_example_is_read_and_written_byte_for_byte() -> None
 
 def test_an_empty_log_has_size_zero() -> None:
     assert Checkpoint(ORIGIN, 0, EMPTY_ROOT).marshal() == (
-        b"case-exchange.example/cases/0\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+        b"case-exchange.example/cases/0/a-log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
     )
 
 
@@ -96,8 +96,27 @@ def test_every_checkpoint_comes_back_as_it_was_written(origin: str, size: int, r
     assert Checkpoint.parse(checkpoint.marshal()) == checkpoint
 
 
-def test_each_partition_s_log_has_an_origin_of_its_own() -> None:
-    assert checkpoint_origin("case-exchange.example", StreamPartition("cases", 0)) == ORIGIN
+def test_each_incarnation_of_a_partitions_log_has_an_origin_of_its_own() -> None:
+    partition = StreamPartition("cases", 0)
+    assert checkpoint_origin("case-exchange.example", partition, "a-log") == ORIGIN
+    assert incarnation_of(ORIGIN, "case-exchange.example", partition) == "a-log"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "case-exchange.example/cases/0",
+        "case-exchange.example/cases/0/",
+        "case-exchange.example/cases/00/a-log",
+        "case-exchange.example/cases/1/a-log",
+        "case-exchange.example/dna/0/a-log",
+        "other.example/cases/0/a-log",
+        "a-log",
+    ],
+)
+def test_an_origin_of_another_partition_or_exchange_names_no_incarnation(origin: str) -> None:
+    with pytest.raises(CheckpointInvalid, match="another partition"):
+        incarnation_of(origin, "case-exchange.example", StreamPartition("cases", 0))
 
 
 @pytest.mark.parametrize(

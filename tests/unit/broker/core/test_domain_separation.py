@@ -22,7 +22,7 @@ from broker.core.seal import Sealing, append_statement, prepare_seals
 from broker.core.streams import Position, StreamPartition
 
 RECORD_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
-CHECKPOINT = Checkpoint("case-exchange.example/cases/0", 42, bytes(32)).marshal()
+CHECKPOINT = Checkpoint("case-exchange.example/cases/0/sample-log", 42, bytes(32)).marshal()
 LEAF = Leaf(Position("cases", 0, 41), "sample-log", 0, RECORD_ID, bytes(32), 1_767_225_600_000).marshal()
 TYPES = (BODY_TYPE, RECEIPTS_TYPE, DIRECTORY_TYPE)
 

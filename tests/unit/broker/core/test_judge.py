@@ -75,7 +75,8 @@ def signed(pki: SamplePki, statements: Sequence[bytes], agency: str = "exchange"
 
 def statement(entry: BundleEntry) -> ReceiptStatement:
     sha256 = entry.envelope.record_sha256
-    return ReceiptStatement(record_id(entry), sha256, entry.position, entry.accepted_at_ms, "shanxi-police")
+    place = (entry.position, entry.log_id, entry.epoch, entry.accepted_at_ms)
+    return ReceiptStatement(record_id(entry), sha256, *place, "shanxi-police")
 
 
 def receipts(pki: SamplePki, *entries: BundleEntry) -> SignedReceipts:
@@ -103,6 +104,7 @@ def test_of_a_good_entry_its_facts_and_its_leaf_are_told(pki: SamplePki, entries
                 entry.epoch,
                 record_id(entry),
                 "shanxi-police",
+                "gateway",
                 "SampleRequest",
                 recipients,
                 0,

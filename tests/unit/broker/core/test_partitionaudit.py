@@ -21,7 +21,7 @@ from broker.core.bundle import (
 from broker.core.findings import MAX_FINDINGS, BatchReport, EntryFacts, FindingsByPosition, Severity, error
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.streams import Position, StreamPartition
-from tests.support.bundles import LyingExchange, manifest
+from tests.support.bundles import LOG_ID, LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import RecordMaker
 from tests.support.trees import GrownTree
@@ -174,6 +174,32 @@ def test_a_changed_fact_of_an_entry_is_named_at_its_record(
     if field == "epoch":
         # The entry itself may have had a newer leader; the next one cannot have an older.
         assert ("LOG_CHANGED", 18) in found(report)
+
+
+def test_entries_of_another_incarnation_than_the_checkpoints_are_named_from_the_first(
+    exchange: LyingExchange, entries: list[BundleEntry]
+) -> None:
+    assert [report.log_id for report in exchange.audit().partitions] == [LOG_ID]
+    start = next(frame for frame in exchange.frames if isinstance(frame, PartitionStart))
+    tree = GrownTree(map(manifest, entries))
+    exchange.replace(start, replace(start, note=exchange.note(DNA_0, tree, "e" * 32)))
+    report = exchange.audit()
+    assert found(report) == [("LOG_CHANGED", at * GAP) for at in range(RECORDS)]
+    assert [item.log_id for item in report.partitions] == ["e" * 32]
+
+
+@pytest.mark.parametrize("field", ["log_id", "epoch"])
+def test_a_receipt_for_another_log_or_leader_is_named(
+    pki: SamplePki, envelopes: list[Envelope], clock: ManualClock, field: str
+) -> None:
+    exchange = LyingExchange(pki)
+    entries = exchange.add(DNA_0, envelopes, clock.value_ms)
+    lie: Any = {"log_id": "e" * 32, "epoch": 7}
+    told = [entries[0]._replace(**{field: lie[field]}), *entries[1:]]
+    batch = exchange.records()
+    exchange.replace(batch, replace(batch, receipts=exchange.receipts(told)))
+    errors = [finding for finding in exchange.audit().findings if finding.severity is Severity.ERROR]
+    assert [(finding.code, finding.position) for finding in errors] == [("RECEIPT_INVALID", entries[0].position)]
 
 
 def test_an_entry_that_names_another_partition_leaves_its_own_place_empty(
@@ -358,7 +384,7 @@ def test_a_report_says_which_leaves_of_which_tree_are_here(
     entries = exchange.add(DNA_0, envelopes, clock.value_ms, gap=GAP, period=(3, RECORDS))
     tree = GrownTree(map(manifest, entries))
     assert exchange.audit().partitions == (
-        PartitionReport(DNA_0, RECORDS, b64encode(tree.roots[-1]).decode(), 3, RECORDS),
+        PartitionReport(DNA_0, LOG_ID, RECORDS, b64encode(tree.roots[-1]).decode(), 3, RECORDS),
     )
 
 
@@ -420,6 +446,9 @@ def test_an_entry_lies_within_the_period_that_the_header_says(
     assert found(exchange.audit()) == [(code, entry.position.offset) for code in codes]
 
 
+FIRST_FACTS = EntryFacts(Position(*DNA_0, 4), 1000, LOG_ID, 5, "", "", "", "", (), 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "codes"),
     [
@@ -434,16 +463,14 @@ def test_an_entry_lies_within_the_period_that_the_header_says(
 def test_an_entry_is_not_earlier_than_the_one_before_it_and_of_the_same_log(
     exchange: LyingExchange, changes: dict[str, Any], codes: list[str]
 ) -> None:
-    first = EntryFacts(Position(*DNA_0, 4), 1000, "f" * 32, 5, "", "", "", (), 0)
-    second = first._replace(position=Position(*DNA_0, 5), **changes)
-    assert followed(exchange, first, second) == [(code, second.position) for code in codes]
+    second = FIRST_FACTS._replace(position=Position(*DNA_0, 5), **changes)
+    assert followed(exchange, FIRST_FACTS, second) == [(code, second.position) for code in codes]
 
 
 @pytest.mark.parametrize("offset", [3, 4])
 def test_an_entry_stands_behind_the_one_before_it(exchange: LyingExchange, offset: int) -> None:
-    first = EntryFacts(Position(*DNA_0, 4), 1000, "f" * 32, 5, "", "", "", (), 0)
-    second = first._replace(position=Position(*DNA_0, offset))
-    assert followed(exchange, first, second) == [("OUT_OF_ORDER", second.position)]
+    second = FIRST_FACTS._replace(position=Position(*DNA_0, offset))
+    assert followed(exchange, FIRST_FACTS, second) == [("OUT_OF_ORDER", second.position)]
 
 
 def followed(exchange: LyingExchange, *facts: EntryFacts) -> list[tuple[str, Position | None]]:

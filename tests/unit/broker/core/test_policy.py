@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.errors import PeerUnknown, RightDenied
 from broker.core.policy import (
     ANY,
@@ -78,14 +78,14 @@ def a_body(**fields: object) -> Body:
         stream="cases",
         case_id="01990000-0000-4000-8000-000000000002",
         publisher=POLICE,
+        system="gateway",
         recipients=(Recipient(NGO, 1), Recipient(LAB, 1)),
         issued_at_ms=0,
         expires_at_ms=None,
         in_reply_to="",
         supersedes="",
         purpose="rescue",
-        signer_certificate_sha256=bytes(32),
-        signature_algorithm="",
+        signers=(NamedSigner(bytes(32), ""),),
         sections=(section("case"), section("identity", LAB)),
     )
     return replace(body, **fields)  # type: ignore[arg-type]
@@ -93,6 +93,7 @@ def a_body(**fields: object) -> Body:
 
 def test_what_the_directory_grants_may_be_published() -> None:
     check_publish(DIRECTORY, a_body())
+    check_publish(DIRECTORY, a_body(sections=(section("case", NGO, LAB),)))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,13 @@ async def parts(pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     log, store = await SqliteLog.open(None, clock, partitions={DNA: 1, AUDIT: 1}), SqliteCheckpointStore(None)
     directory, signer = FixedDirectory(pki.directory), pki.signer("exchange")
     await AuditTrailService(
-        directory=directory, signer=signer, codec=CODEC, log=log, entropy=SystemEntropy(), clock=clock
+        directory=directory,
+        system="broker",
+        signer=signer,
+        codec=CODEC,
+        log=log,
+        entropy=SystemEntropy(),
+        clock=clock,
     ).directory_in_force()
     publisher = PublishService(
         directory=directory,

@@ -55,6 +55,10 @@ class Parts(NamedTuple):
             report=self.reported.append,
         )
 
+    @property
+    def origin(self) -> str:
+        return f"case-exchange.example/dna/0/{self.log.log_id('dna')}"
+
     async def append(self, *numbers: int) -> None:
         entries = []
         for number in numbers:
@@ -87,7 +91,7 @@ async def parts(pki: SamplePki) -> AsyncIterator[Parts]:
 
 async def test_an_empty_log_has_signed_checkpoints_of_empty_trees(parts: Parts) -> None:
     await parts.follower().follow_once()
-    assert await parts.checkpoint() == Checkpoint("case-exchange.example/dna/0", 0, EMPTY_ROOT)
+    assert await parts.checkpoint() == Checkpoint(parts.origin, 0, EMPTY_ROOT)
 
 
 async def test_what_was_appended_is_under_the_next_checkpoint_and_provable(parts: Parts) -> None:
@@ -153,9 +157,18 @@ async def test_a_log_that_was_cut_short_is_noticed(parts: Parts) -> None:
     await parts.append(1, 2, 3)
     await parts.follower().follow_once()
     shorter = await SqliteLog.open(None, parts.clock)
-    with pytest.raises(LogCorrupt):
+    shorter._log_id = parts.log.log_id("dna")
+    with pytest.raises(LogCorrupt, match="cut short"):
         await parts.follower(shorter).follow_once()
     await shorter.close()
+
+
+async def test_checkpoints_of_another_incarnation_of_the_log_are_not_gone_on_from(parts: Parts) -> None:
+    await parts.follower().follow_once()
+    anew = await SqliteLog.open(None, parts.clock)
+    with pytest.raises(LogCorrupt, match="another incarnation"):
+        await parts.follower(anew).follow_once()
+    await anew.close()
 
 
 async def test_evidence_that_is_too_old_stops_publishing_and_comes_back(parts: Parts) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.core import errors
-from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
 from broker.core.identity import Principal
 from broker.core.receipt import portable_receipt, receipt_message
@@ -48,14 +48,14 @@ class Exchange(NamedTuple):
             stream="dna",
             case_id="01990000-0000-4000-8000-000000000002",
             publisher="shanxi-police",
+            system="gateway",
             recipients=(Recipient("national-dna-database", 1),),
             issued_at_ms=self.clock.now_ms(),
             expires_at_ms=None,
             in_reply_to="",
             supersedes="",
             purpose="dna-matching",
-            signer_certificate_sha256=self.pki.signer().certificate_sha256,
-            signature_algorithm=ECDSA_P256_SHA256,
+            signers=(NamedSigner(self.pki.signer().certificate_sha256, ECDSA_P256_SHA256),),
             sections=(SectionDescriptor("request", "T", hashlib.sha256(SECTION.content).digest(), frozenset()),),
         )
 
@@ -66,7 +66,8 @@ class Exchange(NamedTuple):
         return replace(envelope, signatures=(signature,))
 
     def sign_with(self, signer: Signer) -> Envelope:
-        return self.sign(replace(self.body(), signer_certificate_sha256=signer.certificate_sha256), signer)
+        named = NamedSigner(signer.certificate_sha256, ECDSA_P256_SHA256)
+        return self.sign(replace(self.body(), signers=(named,)), signer)
 
     async def publish(self, *envelopes: Envelope) -> PublishOutcome:
         return await self.service.publish(SHANXI, envelopes)
@@ -137,6 +138,7 @@ REFUSALS: list[tuple[type[errors.CaseExchangeError], Callable[[Exchange], Envelo
     (errors.KindUnknown, lambda x: x.sign(replace(x.body(), kind="Gossip"))),
     (errors.KindUnknown, lambda x: x.sign(replace(x.body(), stream="notices"))),
     (errors.SignerNotPrincipal, lambda x: x.sign(replace(x.body(), publisher="hebei-police"))),
+    (errors.SignerNotPrincipal, lambda x: x.sign(replace(x.body(), system="archive"))),
     (errors.SignerNotPrincipal, lambda x: x.sign_with(x.pki.signer("hebei-police"))),
     (errors.SignerUnknown, lambda x: x.sign_with(x.pki.credential().signer)),
     (errors.SignatureInvalid, lambda x: x.sign(x.body(), x.pki.signer("hebei-police"))),

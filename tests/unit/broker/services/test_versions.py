@@ -43,6 +43,7 @@ class Kept(NamedTuple):
         directory = replace(self.pki.directory, version=number)
         trail = AuditTrailService(
             directory=FixedDirectory(replace(directory, document=self.pki.sign(directory))),
+            system="broker",
             signer=self.pki.signer("exchange"),
             codec=CODEC,
             log=self.log,

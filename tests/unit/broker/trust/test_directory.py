@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.policy import RetiredCertificate
 from broker.trust.directory import DirectoryFile, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from certs.storage import write_public
@@ -213,6 +214,57 @@ def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
     hebei = [base64.b64encode(pki.signer("hebei-police").certificate.public_bytes(Encoding.DER)).decode()]
     message = refused(pki, seal(pki, changed(pki, f"{SHANXI}/signing_certificates", hebei)))
     assert "names another agency" in message
+
+
+RESERVED = [
+    "witnesses",
+    "witness_policy",
+    "may_correct",
+    "responsible",
+    "signatures",
+    f"{SHANXI}/encryption_keys",
+    f"{SHANXI}/limits",
+]
+
+
+@pytest.mark.parametrize("path", RESERVED)
+def test_a_reserved_key_is_refused_by_its_name_when_it_is_filled(pki: SamplePki, path: str) -> None:
+    name = path.removeprefix("agencies/").replace("/", ".")
+    nothing: tuple[Any, ...] = ([], {}, "", None)
+    something: tuple[Any, ...] = ([0], {"*": "ministry"}, "x", 0, False)
+    for value in nothing:
+        opened = open_directory(json.dumps(seal(pki, changed(pki, path, value))).encode(), pki.governance_public_key)
+        assert opened == replace(pki.directory, document=opened.document)
+    for value in something:
+        assert f"does not apply {name}" in refused(pki, seal(pki, changed(pki, path, value)))
+
+
+def test_retired_certificates_are_read_back_as_they_were_written(pki: SamplePki) -> None:
+    retired = (RetiredCertificate(pki.credential().der, 1_700_000_000_001),)
+    member = replace(pki.directory.agency("shanxi-police"), retired_certificates=retired)
+    directory = replace(pki.directory, agencies={**pki.directory.agencies, "shanxi-police": member})
+    assert open_directory(pki.sign(directory), pki.governance_public_key).agency("shanxi-police") == member
+
+
+def test_a_retired_certificate_that_is_no_such_thing_is_refused(pki: SamplePki) -> None:
+    def item(agency: str, **fields: Any) -> dict[str, Any]:
+        certificate = base64.b64encode(pki.credential(agency=agency).der).decode()
+        return {"certificate": certificate, "retired_at": "2026-01-01T00:00:00Z", **fields}
+
+    own = base64.b64encode(pki.directory.agency("shanxi-police").signing_certificates[0]).decode()
+    good = item("shanxi-police")
+    for value, message in [
+        ({}, "not a list"),
+        (["x"], "not an object"),
+        ([{**good, "more": 1}], "exactly the keys"),
+        ([{**good, "retired_at": "soon"}], "not well formed"),
+        ([{**good, "certificate": "!"}], "not base64"),
+        ([{**good, "certificate": "AAAA"}], "cannot be used"),
+        ([item("hebei-police")], "names another agency"),
+        ([good, good], "twice"),
+        ([{**good, "certificate": own}], "twice"),
+    ]:
+        assert message in refused(pki, seal(pki, changed(pki, f"{SHANXI}/retired_certificates", value))), value
 
 
 def test_a_key_that_stands_twice_is_refused_however_deep(pki: SamplePki) -> None:

@@ -18,6 +18,7 @@ from broker.core.errors import (
     SignerRevoked,
     SignerUnknown,
 )
+from broker.core.policy import RetiredCertificate
 from broker.trust.certificates import der
 from broker.trust.directory import PinnedDirectory
 from broker.trust.keyring import DirectoryKeyring, LiveKeyring
@@ -109,6 +110,22 @@ def test_a_revoked_signer_is_refused_from_the_moment_of_revocation_and_stands_be
         with pytest.raises(SignerRevoked):
             listed.check_valid(at_ms)
     listed.check_valid(pki.now_ms - 1)
+
+
+def test_a_retired_signer_stands_for_what_was_before_its_end_and_for_nothing_after(pki: SamplePki) -> None:
+    credential, end_ms = pki.credential(), pki.now_ms + MINUTE_MS
+    member = replace(
+        pki.directory.agency("shanxi-police"), retired_certificates=(RetiredCertificate(credential.der, end_ms),)
+    )
+    keyring = pki.keyring(replace(pki.directory, agencies={**pki.directory.agencies, "shanxi-police": member}))
+    retired = keyring.signer(credential.signer.certificate_sha256)
+    assert retired.agency == "shanxi-police"
+    retired.verify(b"sample", credential.signer.sign(b"sample"))
+    retired.check_valid(end_ms - 1)
+    for at_ms in (end_ms, end_ms + MINUTE_MS):
+        with pytest.raises(SignerCertificateInvalid, match="retired"):
+            retired.check_valid(at_ms)
+    keyring.signer(pki.signer().certificate_sha256).check_valid(end_ms)
 
 
 def test_without_a_list_or_with_one_too_old_no_signer_is_accepted(pki: SamplePki) -> None:

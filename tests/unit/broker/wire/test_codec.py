@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.body import Body, Recipient, SectionDescriptor
+from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
 from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
@@ -16,6 +17,9 @@ from broker.core.streams import Position
 from broker.wire.codec import ProtobufCodec
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CODEC = ProtobufCodec()
 BODY = Body(
     record_id="01990000-0000-7000-8000-000000000001",
@@ -23,19 +27,26 @@ BODY = Body(
     stream="dna",
     case_id="01990000-0000-4000-8000-000000000002",
     publisher="shanxi-police",
+    system="gateway",
     recipients=(Recipient("national-dna-database", 7),),
     issued_at_ms=1_790_000_000_123,
     expires_at_ms=None,
     in_reply_to="",
     supersedes="",
     purpose="dna-matching",
-    signer_certificate_sha256=bytes(range(32)),
-    signature_algorithm="ecdsa-p256-sha256",
+    signers=(NamedSigner(bytes(range(32)), "ecdsa-p256-sha256"),),
     sections=(SectionDescriptor("request", "a.Type", bytes(32), frozenset({"national-dna-database"})),),
 )
 
 
-@pytest.mark.parametrize("body", [BODY, replace(BODY, expires_at_ms=1_800_000_000_000, sections=())])
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY,
+        replace(BODY, expires_at_ms=1_800_000_000_000, sections=()),
+        replace(BODY, signers=(*BODY.signers, NamedSigner(bytes(32), "another"))),
+    ],
+)
 def test_a_body_is_read_back_as_it_was_written(body: Body) -> None:
     assert CODEC.parse_body(CODEC.encode_body(body)) == body
 
@@ -63,6 +74,45 @@ def test_a_section_that_is_not_plain_is_refused(protection: int) -> None:
         CODEC.parse_body(message.SerializeToString())
 
 
+RESERVED: list[tuple[str, Callable[[envelope_pb2.Body], object]]] = [
+    ("key_wraps", lambda body: body.key_wraps.add(agency="hebei-police", key_id=b"k", wrapped_keys=b"w")),
+    ("an empty key wrap", lambda body: body.key_wraps.add()),
+    ("supplements", lambda body: body.supplements.MergeFrom(envelope_pb2.RecordReference(record_id=BODY.record_id))),
+    ("an empty reference", lambda body: body.supplements.SetInParent()),
+    ("key_commitment", lambda body: setattr(body.sections[0], "key_commitment", b"c")),
+]
+
+
+@pytest.mark.parametrize("fill", [fill for _, fill in RESERVED], ids=[name for name, _ in RESERVED])
+def test_a_field_that_nothing_fills_yet_is_refused_when_it_is_filled(
+    fill: Callable[[envelope_pb2.Body], object],
+) -> None:
+    message = envelope_pb2.Body.FromString(CODEC.encode_body(BODY))
+    fill(message)
+    with pytest.raises(EnvelopeMalformed, match="does not accept"):
+        CODEC.parse_body(message.SerializeToString())
+
+
+SIGNER = BODY.signers[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "broken"),
+    [
+        (replace(BODY, system=""), "system"),
+        (replace(BODY, system="a/b"), "system"),
+        (replace(BODY, signers=()), "signers"),
+        (replace(BODY, signers=(SIGNER, SIGNER)), "signers"),
+        (replace(BODY, signers=(SIGNER._replace(certificate_sha256=b"short"),)), "signers"),
+        (replace(BODY, signers=(SIGNER._replace(algorithm=""),)), "signers"),
+        (replace(BODY, signers=tuple(NamedSigner(bytes([n]) * 32, "a") for n in range(17))), "signers"),
+    ],
+)
+def test_a_body_with_a_broken_system_or_signer_is_refused(body: Body, broken: str) -> None:
+    with pytest.raises(EnvelopeMalformed, match=broken):
+        CODEC.parse_body(CODEC.encode_body(body))
+
+
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_an_envelope_carries_body_and_sections_byte_for_byte(body: bytes, content: bytes) -> None:
     envelope = Envelope(BODY_TYPE, body, (Signature(b"c" * 32, b"s"),), (Section("request", content),))
@@ -71,10 +121,12 @@ def test_an_envelope_carries_body_and_sections_byte_for_byte(body: bytes, conten
 
 def test_a_statement_says_what_it_was_given() -> None:
     position = Position("dna", 1, 42)
-    statement = ReceiptStatement(BODY.record_id, bytes(32), position, 1_790_000_000_123, "shanxi-police")
+    statement = ReceiptStatement(BODY.record_id, bytes(32), position, "a-log", 7, 1_790_000_000_123, "shanxi-police")
+    assert CODEC.parse_statement(CODEC.encode_statement(statement)) == statement
     message = receipt_pb2.ReceiptStatement.FromString(CODEC.encode_statement(statement))
     assert (message.position.stream, message.position.partition, message.position.offset) == position
     assert message.accepted_at.ToMilliseconds() == statement.accepted_at_ms
+    assert (message.log_id, message.epoch) == ("a-log", 7)
     assert (message.record_id, message.publisher) == (BODY.record_id, "shanxi-police")
 
 

@@ -99,16 +99,16 @@ class ReplayResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FRAME_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def frame(self) -> Global___BundleFrame:
-        """The frame, as it is also written to a bundle file."""
-
+    frame: _builtins.bytes
+    """A serialised BundleFrame, byte for byte as it stands in a bundle file: what the exchange signs are these bytes, so they
+    are passed on as they are and never serialised again.
+    """
     def __init__(
         self,
         *,
-        frame: Global___BundleFrame | None = ...,
+        frame: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

@@ -33,7 +33,9 @@ class Checkpoint(_message.Message):
     partition: _builtins.int
     """Partition within the stream."""
     note: _builtins.bytes
-    """C2SP tlog-checkpoint as a signed note, byte for byte."""
+    """C2SP tlog-checkpoint as a signed note, byte for byte. Its origin is <trust domain>/<stream>/<partition>/<log id>.
+    Witnesses, later, sign the same note: their lines stand beside the log's own.
+    """
     def __init__(
         self,
         *,

@@ -31,7 +31,7 @@ class _SectionProtectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sec
     SECTION_PROTECTION_PLAIN: _SectionProtection.ValueType  # 1
     """The content is readable by whoever holds the copy, and begins with a salt."""
     SECTION_PROTECTION_SEALED: _SectionProtection.ValueType  # 2
-    """The content is encrypted for its audience. Reserved: a broker of this version refuses it."""
+    """Reserved for sealing: the content is encrypted for its audience."""
 
 class SectionProtection(_SectionProtection, metaclass=_SectionProtectionEnumTypeWrapper):
     """SectionProtection says how a section's content is protected."""
@@ -41,7 +41,7 @@ SECTION_PROTECTION_UNSPECIFIED: SectionProtection.ValueType  # 0
 SECTION_PROTECTION_PLAIN: SectionProtection.ValueType  # 1
 """The content is readable by whoever holds the copy, and begins with a salt."""
 SECTION_PROTECTION_SEALED: SectionProtection.ValueType  # 2
-"""The content is encrypted for its audience. Reserved: a broker of this version refuses it."""
+"""Reserved for sealing: the content is encrypted for its audience."""
 Global___SectionProtection: _TypeAlias = SectionProtection  # noqa: Y015
 
 @_typing.final
@@ -62,7 +62,7 @@ class Envelope(_message.Message):
     """The signed bytes: a serialised Body. Relayed and stored verbatim, never serialised again."""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]:
-        """Signatures over PAE(body_type, body). One today; a second algorithm can stand beside it."""
+        """Signatures over PAE(body_type, body), in the order of the body's signers."""
 
     @_builtins.property
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Section]:
@@ -95,7 +95,7 @@ class Signature(_message.Message):
     certificate_sha256: _builtins.bytes
     """SHA-256 of the signing certificate's DER: DSSE's keyid. A hint only; the body repeats it under the signature."""
     value: _builtins.bytes
-    """ECDSA P-256 with SHA-256 over the pre-authentication encoding, ASN.1 DER."""
+    """The signature over the pre-authentication encoding. ecdsa-p256-sha256: ASN.1 DER."""
     def __init__(
         self,
         *,
@@ -138,7 +138,12 @@ Global___Section: _TypeAlias = Section  # noqa: Y015
 
 @_typing.final
 class Body(_message.Message):
-    """Body is what a publisher signs: who says what kind of thing about which case to whom. It names no person."""
+    """Body is what a publisher signs: who says what kind of thing about which case to whom. It names no person.
+
+    A field marked "reserved" is part of the form already, so that what is signed now stays readable, but nothing fills it
+    yet. Whoever reads a body of this version refuses one that is filled (ENVELOPE_MALFORMED): it would otherwise pass over
+    something that the publisher signed and meant.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -147,15 +152,17 @@ class Body(_message.Message):
     STREAM_FIELD_NUMBER: _builtins.int
     CASE_ID_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
     RECIPIENTS_FIELD_NUMBER: _builtins.int
     ISSUED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     IN_REPLY_TO_FIELD_NUMBER: _builtins.int
     SUPERSEDES_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
-    SIGNER_CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
-    SIGNATURE_ALGORITHM_FIELD_NUMBER: _builtins.int
+    SIGNERS_FIELD_NUMBER: _builtins.int
     SECTIONS_FIELD_NUMBER: _builtins.int
+    KEY_WRAPS_FIELD_NUMBER: _builtins.int
+    SUPPLEMENTS_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """UUIDv7 in canonical text, chosen by the publisher. Publishing is idempotent by it."""
     kind: _builtins.str
@@ -166,16 +173,16 @@ class Body(_message.Message):
     """Opaque UUID of the case, in canonical text: the ordering key."""
     publisher: _builtins.str
     """Agency id of the publisher."""
+    system: _builtins.str
+    """The system of the publisher that publishes: the last part of its principal, spiffe://<domain>/agency/<agency>/<system>.
+    The broker refuses a record whose system is not the peer's. Each system of an agency numbers its records for itself.
+    """
     in_reply_to: _builtins.str
     """The record id that this one answers, or empty."""
     supersedes: _builtins.str
     """The record id that this one replaces, or empty."""
     purpose: _builtins.str
     """Why the data are shared: a purpose code from the directory's list."""
-    signer_certificate_sha256: _builtins.bytes
-    """SHA-256 of the signing certificate's DER. DSSE has no protected header; this stands in for it."""
-    signature_algorithm: _builtins.str
-    """The signature algorithm, for example ecdsa-p256-sha256. Signed for the same reason."""
     @_builtins.property
     def recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recipient]:
         """The agencies addressed."""
@@ -189,8 +196,22 @@ class Body(_message.Message):
         """After this time the record is not accepted; absent where it never expires."""
 
     @_builtins.property
+    def signers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signer]:
+        """Who signs, in the order of the envelope's signatures. How many a kind needs, and whose, will be the directory's word;
+        until then it is exactly one, of the publisher.
+        """
+
+    @_builtins.property
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___SectionDescriptor]:
         """Every section of the record, also those withheld from this copy."""
+
+    @_builtins.property
+    def key_wraps(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyWrap]:
+        """Reserved for sealing: one wrap for each recipient's encryption key."""
+
+    @_builtins.property
+    def supplements(self) -> Global___RecordReference:
+        """Reserved for sealing: the record that this one adds to, where keys are given to an agency that had none at first."""
 
     def __init__(
         self,
@@ -200,23 +221,51 @@ class Body(_message.Message):
         stream: _builtins.str = ...,
         case_id: _builtins.str = ...,
         publisher: _builtins.str = ...,
+        system: _builtins.str = ...,
         recipients: _abc.Iterable[Global___Recipient] | None = ...,
         issued_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         in_reply_to: _builtins.str = ...,
         supersedes: _builtins.str = ...,
         purpose: _builtins.str = ...,
-        signer_certificate_sha256: _builtins.bytes = ...,
-        signature_algorithm: _builtins.str = ...,
+        signers: _abc.Iterable[Global___Signer] | None = ...,
         sections: _abc.Iterable[Global___SectionDescriptor] | None = ...,
+        key_wraps: _abc.Iterable[Global___KeyWrap] | None = ...,
+        supplements: Global___RecordReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "issued_at", b"issued_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "issued_at", b"issued_at", "supplements", b"supplements"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "expires_at", b"expires_at", "in_reply_to", b"in_reply_to", "issued_at", b"issued_at", "kind", b"kind", "publisher", b"publisher", "purpose", b"purpose", "recipients", b"recipients", "record_id", b"record_id", "sections", b"sections", "signature_algorithm", b"signature_algorithm", "signer_certificate_sha256", b"signer_certificate_sha256", "stream", b"stream", "supersedes", b"supersedes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "expires_at", b"expires_at", "in_reply_to", b"in_reply_to", "issued_at", b"issued_at", "key_wraps", b"key_wraps", "kind", b"kind", "publisher", b"publisher", "purpose", b"purpose", "recipients", b"recipients", "record_id", b"record_id", "sections", b"sections", "signers", b"signers", "stream", b"stream", "supersedes", b"supersedes", "supplements", b"supplements", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Body: _TypeAlias = Body  # noqa: Y015
+
+@_typing.final
+class Signer(_message.Message):
+    """Signer names one signature of the envelope, under all of them. DSSE has no protected header; this stands in for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    certificate_sha256: _builtins.bytes
+    """SHA-256 of the signing certificate's DER."""
+    algorithm: _builtins.str
+    """The signature algorithm, for example ecdsa-p256-sha256."""
+    def __init__(
+        self,
+        *,
+        certificate_sha256: _builtins.bytes = ...,
+        algorithm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "certificate_sha256", b"certificate_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signer: _TypeAlias = Signer  # noqa: Y015
 
 @_typing.final
 class Recipient(_message.Message):
@@ -229,7 +278,9 @@ class Recipient(_message.Message):
     agency: _builtins.str
     """Agency id."""
     sequence: _builtins.int
-    """The publisher's running number of records to this agency, from 1. A gap reveals a dropped record."""
+    """The running number, from 1, of records from this system of the publisher to this agency. A gap reveals a dropped
+    record.
+    """
     def __init__(
         self,
         *,
@@ -255,7 +306,6 @@ class SectionDescriptor(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     AUDIENCE_FIELD_NUMBER: _builtins.int
     PROTECTION_FIELD_NUMBER: _builtins.int
-    KEY_WRAPS_FIELD_NUMBER: _builtins.int
     KEY_COMMITMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the record: lower-case letters, digits and hyphens."""
@@ -266,14 +316,10 @@ class SectionDescriptor(_message.Message):
     protection: Global___SectionProtection.ValueType
     """How the content is protected."""
     key_commitment: _builtins.bytes
-    """Sealed sections: the commitment to the content key, checked before the key is used."""
+    """Reserved for sealing: the commitment to the section's content key, checked before the key is used."""
     @_builtins.property
     def audience(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Agencies that may have the section; empty means all recipients of the record."""
-
-    @_builtins.property
-    def key_wraps(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyWrap]:
-        """Sealed sections: the content key wrapped for each agency of the audience."""
 
     def __init__(
         self,
@@ -283,12 +329,11 @@ class SectionDescriptor(_message.Message):
         sha256: _builtins.bytes = ...,
         audience: _abc.Iterable[_builtins.str] | None = ...,
         protection: Global___SectionProtection.ValueType = ...,
-        key_wraps: _abc.Iterable[Global___KeyWrap] | None = ...,
         key_commitment: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "key_commitment", b"key_commitment", "key_wraps", b"key_wraps", "name", b"name", "protection", b"protection", "sha256", b"sha256", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "key_commitment", b"key_commitment", "name", b"name", "protection", b"protection", "sha256", b"sha256", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,30 +341,56 @@ Global___SectionDescriptor: _TypeAlias = SectionDescriptor  # noqa: Y015
 
 @_typing.final
 class KeyWrap(_message.Message):
-    """KeyWrap is a sealed section's content key, encrypted for one agency."""
+    """KeyWrap holds the content keys of the sealed sections that one agency may have, encrypted for one of its keys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENCY_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
-    WRAPPED_KEY_FIELD_NUMBER: _builtins.int
+    WRAPPED_KEYS_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     """Agency id."""
     key_id: _builtins.bytes
     """Identifier of the agency's encryption key in the directory."""
-    wrapped_key: _builtins.bytes
-    """HPKE encapsulation and ciphertext."""
+    wrapped_keys: _builtins.bytes
+    """HPKE encapsulation, and the ciphertext of the content keys."""
     def __init__(
         self,
         *,
         agency: _builtins.str = ...,
         key_id: _builtins.bytes = ...,
-        wrapped_key: _builtins.bytes = ...,
+        wrapped_keys: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "key_id", b"key_id", "wrapped_key", b"wrapped_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "key_id", b"key_id", "wrapped_keys", b"wrapped_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyWrap: _TypeAlias = KeyWrap  # noqa: Y015
+
+@_typing.final
+class RecordReference(_message.Message):
+    """RecordReference names a record beyond doubt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    RECORD_SHA256_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Its id."""
+    record_sha256: _builtins.bytes
+    """SHA-256 of its PAE(body_type, body)."""
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        record_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record_id", b"record_id", "record_sha256", b"record_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordReference: _TypeAlias = RecordReference  # noqa: Y015

@@ -27,7 +27,7 @@ from caseexchange.broker.v1 import position_pb2 as caseexchange_dot_broker_dot_v
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$caseexchange/broker/v1/receipt.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x01\n\x10ReceiptStatement\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x15\n\rrecord_sha256\x18\x02 \x01(\x0c\x12\x32\n\x08position\x18\x03 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpublisher\x18\x05 \x01(\t\"Z\n\x0eSignedReceipts\x12\x12\n\nstatements\x18\x01 \x03(\x0c\x12\x34\n\tsignature\x18\x02 \x01(\x0b\x32!.caseexchange.broker.v1.Signature\"\x92\x01\n\x07Receipt\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x12\n\nleaf_index\x18\x02 \x01(\r\x12\x12\n\nleaf_count\x18\x03 \x01(\r\x12\x16\n\x0einclusion_path\x18\x04 \x03(\x0c\x12\x34\n\tsignature\x18\x05 \x01(\x0b\x32!.caseexchange.broker.v1.Signatureb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$caseexchange/broker/v1/receipt.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n\x10ReceiptStatement\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x15\n\rrecord_sha256\x18\x02 \x01(\x0c\x12\x32\n\x08position\x18\x03 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0e\n\x06log_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpublisher\x18\x07 \x01(\t\"Z\n\x0eSignedReceipts\x12\x12\n\nstatements\x18\x01 \x03(\x0c\x12\x34\n\tsignature\x18\x02 \x01(\x0b\x32!.caseexchange.broker.v1.Signature\"\x92\x01\n\x07Receipt\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x12\n\nleaf_index\x18\x02 \x01(\r\x12\x12\n\nleaf_count\x18\x03 \x01(\r\x12\x16\n\x0einclusion_path\x18\x04 \x03(\x0c\x12\x34\n\tsignature\x18\x05 \x01(\x0b\x32!.caseexchange.broker.v1.Signatureb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.rece
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECEIPTSTATEMENT']._serialized_start=176
-  _globals['_RECEIPTSTATEMENT']._serialized_end=356
-  _globals['_SIGNEDRECEIPTS']._serialized_start=358
-  _globals['_SIGNEDRECEIPTS']._serialized_end=448
-  _globals['_RECEIPT']._serialized_start=451
-  _globals['_RECEIPT']._serialized_end=597
+  _globals['_RECEIPTSTATEMENT']._serialized_end=387
+  _globals['_SIGNEDRECEIPTS']._serialized_start=389
+  _globals['_SIGNEDRECEIPTS']._serialized_end=479
+  _globals['_RECEIPT']._serialized_start=482
+  _globals['_RECEIPT']._serialized_end=628
 # @@protoc_insertion_point(module_scope)

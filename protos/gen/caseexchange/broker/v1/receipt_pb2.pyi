@@ -23,19 +23,27 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ReceiptStatement(_message.Message):
-    """ReceiptStatement is what the broker says about one record: accepted, durably, at this position and time."""
+    """ReceiptStatement is what the broker says about one record: accepted, durably, at this position and time. It says all that
+    the record's leaf says, so that the leaf can be told from the receipt alone.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORD_ID_FIELD_NUMBER: _builtins.int
     RECORD_SHA256_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     ACCEPTED_AT_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """The record accepted."""
     record_sha256: _builtins.bytes
     """SHA-256 of PAE(body_type, body)."""
+    log_id: _builtins.str
+    """Identity of the log that the position is in: a restored or re-created log has another."""
+    epoch: _builtins.int
+    """Leader epoch of the partition when it was appended; 0 where the log has one writer."""
     publisher: _builtins.str
     """Agency id of its publisher."""
     @_builtins.property
@@ -52,12 +60,14 @@ class ReceiptStatement(_message.Message):
         record_id: _builtins.str = ...,
         record_sha256: _builtins.bytes = ...,
         position: _position_pb2.Position | None = ...,
+        log_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
         accepted_at: _timestamp_pb2.Timestamp | None = ...,
         publisher: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "position", b"position", "publisher", b"publisher", "record_id", b"record_id", "record_sha256", b"record_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "epoch", b"epoch", "log_id", b"log_id", "position", b"position", "publisher", b"publisher", "record_id", b"record_id", "record_sha256", b"record_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from world import World
 
 from broker.bootstrap.verify import verify_bundle
 from broker.client.auditor import Auditor
+from broker.client.connection import ConnectionSettings
 from broker.client.publisher import Published, Publisher
 from broker.client.records import Draft, RecordComposer, SectionDraft
 from broker.client.subscriber import SubscribeOptions, Subscriber
@@ -87,7 +88,7 @@ class Bench:
         from broker.client.receipts import ReceiptVerifier  # noqa: PLC0415 - beside its use
 
         receipts = ReceiptVerifier(self.world.directory, self.world.keyring)
-        async with self.world.channel(target, "shanxi-police") as channel:
+        async with self.world.channel(ConnectionSettings(target), "shanxi-police") as channel:
             publisher = Publisher(channel, ProtobufCodec(), receipts)
 
             async def one(part: Sequence[Envelope]) -> int:
@@ -110,7 +111,7 @@ class Bench:
 
     async def transport(self, target: str, batch: int, count: int) -> float:
         envelopes = self.records_signed(count)
-        async with self.world.channel(target, "shanxi-police") as channel:
+        async with self.world.channel(ConnectionSettings(target), "shanxi-police") as channel:
             call = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream()
             started = time.perf_counter()
 
@@ -130,7 +131,7 @@ class Bench:
 
     async def subscribe(self, target: str, count: int) -> float:
         options = SubscribeOptions("bench", frozenset({"SampleRequest"}), 1000, 32 << 20)
-        async with self.world.channel(target, "national-dna-database") as channel:
+        async with self.world.channel(ConnectionSettings(target), "national-dna-database") as channel:
             started = time.perf_counter()
             seen: set[Position] = set()
             acks: set[asyncio.Task[None]] = set()
@@ -150,7 +151,7 @@ class Bench:
             return len(seen) / (time.perf_counter() - started)
 
     async def replay(self, target: str, path: Path) -> tuple[int, float]:
-        async with self.world.channel(target, "national-audit") as channel:
+        async with self.world.channel(ConnectionSettings(target), "national-audit") as channel:
             started, records = time.perf_counter(), 0
             with path.open("wb") as file:
                 file.write(MAGIC)

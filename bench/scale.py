@@ -11,6 +11,7 @@ from pathlib import Path
 
 from world import World
 
+from broker.client.connection import ConnectionSettings
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.entry import NewEntry
 from broker.core.streams import StreamPartition
@@ -35,8 +36,8 @@ async def idle(world: World) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
             # Channels with the same arguments share a connection, so each gets a setting of its own.
-            channel = world.channel(target, "national-dna-database", keepalive_seconds=100 + connection)
-            await stack.enter_async_context(channel)
+            settings = ConnectionSettings(target, keepalive_seconds=100 + connection)
+            channel = await stack.enter_async_context(world.channel(settings, "national-dna-database"))
             for number in range(PER_CONNECTION):
                 options = SubscribeOptions(f"idle-{connection}-{number}", frozenset({"SampleRequest"}))
                 await stack.enter_async_context(Subscriber(channel).subscribe(options))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.connection import open_channel
 from broker.trust.directory import DirectoryFile
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
@@ -22,6 +22,8 @@ from certs import development
 
 if TYPE_CHECKING:
     import grpc
+
+    from broker.client.connection import ConnectionSettings
 
 COMMAND = Path(sys.executable).with_name("case-exchange")
 
@@ -47,8 +49,8 @@ class World:
         folder = self.pki.member(member)
         return TlsFiles(folder / "tls.pem", folder / "tls.key", self.pki.trust / "tls-ca.pem")
 
-    def channel(self, target: str, member: str, **settings: float) -> grpc.aio.Channel:
-        return open_channel(ConnectionSettings(target, **settings), self.tls(member).read())
+    def channel(self, settings: ConnectionSettings, member: str) -> grpc.aio.Channel:
+        return open_channel(settings, self.tls(member).read())
 
     def start_broker(self, name: str, **tables: dict[str, Any]) -> str:
         """Start a broker of this name, with these tables beside or over the usual ones. Returns where it listens."""

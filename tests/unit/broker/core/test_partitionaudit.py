@@ -446,6 +446,9 @@ def test_an_entry_lies_within_the_period_that_the_header_says(
     assert found(exchange.audit()) == [(code, entry.position.offset) for code in codes]
 
 
+FIRST_FACTS = EntryFacts(Position(*DNA_0, 4), 1000, LOG_ID, 5, "", "", "", "", (), 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "codes"),
     [
@@ -460,16 +463,14 @@ def test_an_entry_lies_within_the_period_that_the_header_says(
 def test_an_entry_is_not_earlier_than_the_one_before_it_and_of_the_same_log(
     exchange: LyingExchange, changes: dict[str, Any], codes: list[str]
 ) -> None:
-    first = EntryFacts(Position(*DNA_0, 4), 1000, "f" * 32, 5, "", "", "", "", (), 0)
-    second = first._replace(position=Position(*DNA_0, 5), **changes)
-    assert followed(exchange, first, second) == [(code, second.position) for code in codes]
+    second = FIRST_FACTS._replace(position=Position(*DNA_0, 5), **changes)
+    assert followed(exchange, FIRST_FACTS, second) == [(code, second.position) for code in codes]
 
 
 @pytest.mark.parametrize("offset", [3, 4])
 def test_an_entry_stands_behind_the_one_before_it(exchange: LyingExchange, offset: int) -> None:
-    first = EntryFacts(Position(*DNA_0, 4), 1000, "f" * 32, 5, "", "", "", "", (), 0)
-    second = first._replace(position=Position(*DNA_0, offset))
-    assert followed(exchange, first, second) == [("OUT_OF_ORDER", second.position)]
+    second = FIRST_FACTS._replace(position=Position(*DNA_0, offset))
+    assert followed(exchange, FIRST_FACTS, second) == [("OUT_OF_ORDER", second.position)]
 
 
 def followed(exchange: LyingExchange, *facts: EntryFacts) -> list[tuple[str, Position | None]]:

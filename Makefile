@@ -6,6 +6,8 @@ LOG ?= embedded
 # How long the torture lasts, and the seed of its faults: without one, another each time.
 SECONDS ?= 300
 SEED ?=
+# The one module to mutate; all where it is empty.
+MODULE ?=
 # The nodes of make kafka, 1 or 3, and the port of the first.
 NODES ?= 1
 PORT ?= 19092
@@ -13,7 +15,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check bench format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +74,9 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	else echo "protos: no release yet that they could break"; fi
 	$(RUN)/python docs/generate.py --check
 	$(RUN)/python -m pytest -q -m "not kafka" tests/unit tests/contract tests/architecture
+
+mutants: $(STAMP) ## change the modules that trust rests on, one of them with MODULE=core/policy, and see whether tests notice
+	$(RUN)/python -m tests.mutation $(MODULE)
 
 bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py

@@ -33,7 +33,7 @@ def main() -> None:
                 for nodes in arguments.kafka:
                     OnKafka(bench, nodes, in_flight=IN_FLIGHT).run()
         finally:
-            bench.stop()
+            bench.world.stop()
     result = {"python": platform.python_version(), "cores": os.cpu_count(), "records_per_second": bench.rows}
     Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=2) + "\n")
 

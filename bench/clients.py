@@ -10,6 +10,7 @@ import argparse
 import statistics
 import tempfile
 from collections import deque
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ import confluent_kafka
 from bare import Bare, Spent, Stopwatch, bare_records, make_topic
 from onkafka import BATCHES, missing
 
+from certs import development
 from certs.kafka import BROKER
 from deploy.kafka.cluster import KafkaCluster
-from tests.support.pki import SamplePki
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,8 +164,8 @@ def main() -> None:
         print(f"the clients were not measured: {lacking} cannot be found")
         return
     with tempfile.TemporaryDirectory(prefix="case-exchange-clients-") as folder:
-        pki = SamplePki.build(Path(folder) / "pki")
-        cluster = KafkaCluster(Path(folder) / "kafka", pki.folder.kafka)
+        pki = development.create(Path(folder) / "pki", datetime.now(UTC))
+        cluster = KafkaCluster(Path(folder) / "kafka", pki.kafka)
         try:
             cluster.start()
             cluster.wait_ready()

@@ -27,8 +27,8 @@ from adapters.national_dna_database.laboratory.search.search import Laboratory, 
 from adapters.national_dna_database.laboratory.search.store import ProfileStore
 from adapters.values.alleles import CODIS_20
 from caseexchange.records.v1 import dna_pb2
-from tests.support.dna import TABLE_FILE, Genotypes, Population, str_profile
-from tests.support.families import Sizes, simulate
+from synthetic.dna import TABLE_FILE, Genotypes, Population, str_profile
+from synthetic.families import Sizes, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Collection

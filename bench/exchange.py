@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from floors import appends_per_second, verifications_per_second
+from world import World
 
 from broker.bootstrap.verify import verify_bundle
 from broker.client.auditor import Auditor
-from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.connection import ConnectionSettings
 from broker.client.publisher import Published, Publisher
 from broker.client.records import Draft, RecordComposer, SectionDraft
 from broker.client.subscriber import SubscribeOptions, Subscriber
@@ -26,17 +26,10 @@ from broker.trust.system import SystemClock, SystemEntropy
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.codec import ProtobufCodec
 from broker.wire.envelopes import envelope_to
-from broker.wire.tls import TlsFiles
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
-from tests.support.exchange import broker_tables
-from tests.support.fakes import FixedDirectory
-from tests.support.pki import SamplePki
-from tests.support.process import write_toml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import grpc
 
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
@@ -53,13 +46,12 @@ class Bench:
     def __init__(self, root: Path, records: int) -> None:
         self.root = root
         self.records = records
-        self.pki = SamplePki.build(root / "pki")
+        self.world = World(root)
         self.rows: dict[str, float] = {}
-        self._processes: list[subprocess.Popen[str]] = []
         self._sequence = 0
         self._composer = RecordComposer(
             Principal("case-exchange.example", "shanxi-police", "gateway"),
-            self.pki.signer("shanxi-police"),
+            self.world.signer("shanxi-police"),
             ProtobufCodec(),
             SystemEntropy(),
             SystemClock(),
@@ -85,29 +77,6 @@ class Bench:
             envelopes.append(self._composer.compose(draft).envelope)
         return envelopes
 
-    def start_broker(self, name: str, **sections: dict[str, Any]) -> str:
-        tables = broker_tables(self.pki, self.root / name, checkpoints={"interval_seconds": 1.0}, **sections)
-        config = write_toml(self.root / f"{name}.toml", tables)
-        return self.start(str(Path(sys.executable).with_name("case-exchange")), "serve", "--config", str(config))
-
-    def start(self, *command: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        self._processes.append(process)
-        assert process.stdout is not None
-        return process.stdout.readline().split()[-1]
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.terminate()
-            process.wait(30)
-        self._processes.clear()
-
-    def channel(self, target: str, agency: str) -> grpc.aio.Channel:
-        certificate, key = self.pki.tls_paths(agency)
-        files = TlsFiles(certificate, key, self.pki.folder.trust / "tls-ca.pem")
-        return open_channel(ConnectionSettings(target), files.read())
-
     def row(self, name: str, per_second: float) -> None:
         self.rows[name] = per_second
         print(f"  {name:58} {per_second:10,.0f}/s", flush=True)
@@ -118,8 +87,8 @@ class Bench:
         envelopes = self.records_signed(count)
         from broker.client.receipts import ReceiptVerifier  # noqa: PLC0415 - beside its use
 
-        receipts = ReceiptVerifier(FixedDirectory(self.pki.directory), self.pki.keyring())
-        async with self.channel(target, "shanxi-police") as channel:
+        receipts = ReceiptVerifier(self.world.directory, self.world.keyring)
+        async with self.world.channel(ConnectionSettings(target), "shanxi-police") as channel:
             publisher = Publisher(channel, ProtobufCodec(), receipts)
 
             async def one(part: Sequence[Envelope]) -> int:
@@ -142,7 +111,7 @@ class Bench:
 
     async def transport(self, target: str, batch: int, count: int) -> float:
         envelopes = self.records_signed(count)
-        async with self.channel(target, "shanxi-police") as channel:
+        async with self.world.channel(ConnectionSettings(target), "shanxi-police") as channel:
             call = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream()
             started = time.perf_counter()
 
@@ -162,7 +131,7 @@ class Bench:
 
     async def subscribe(self, target: str, count: int) -> float:
         options = SubscribeOptions("bench", frozenset({"SampleRequest"}), 1000, 32 << 20)
-        async with self.channel(target, "national-dna-database") as channel:
+        async with self.world.channel(ConnectionSettings(target), "national-dna-database") as channel:
             started = time.perf_counter()
             seen: set[Position] = set()
             acks: set[asyncio.Task[None]] = set()
@@ -182,7 +151,7 @@ class Bench:
             return len(seen) / (time.perf_counter() - started)
 
     async def replay(self, target: str, path: Path) -> tuple[int, float]:
-        async with self.channel(target, "national-audit") as channel:
+        async with self.world.channel(ConnectionSettings(target), "national-audit") as channel:
             started, records = time.perf_counter(), 0
             with path.open("wb") as file:
                 file.write(MAGIC)
@@ -193,7 +162,7 @@ class Bench:
 
     def verify(self, path: Path, records: int) -> float:
         started = time.perf_counter()
-        report = verify_bundle(path, self.pki.folder.trust / "governance.pem", lambda _: None)
+        report = verify_bundle(path, self.world.pki.governance_public_key, lambda _: None)
         assert report.clean, report.findings[:3]
         return records / (time.perf_counter() - started)
 
@@ -201,21 +170,22 @@ class Bench:
         print(f"{self.records} records of {RECORD_BYTES} bytes, {os.cpu_count()} cores, client and broker share them\n")
         print("floors")
         sample = self.records_signed(min(self.records, 10_000))
-        keyring = self.pki.keyring()
+        keyring = self.world.keyring
         self.row("signature verification alone, 1 thread", verifications_per_second(sample, keyring, 1))
         self.row("signature verification alone, 2 threads", verifications_per_second(sample, keyring, 2))
         self.row("store alone, batches of 100", appends_per_second(sample, self.root / "floor" / "log.db", 100))
-        certificate, key = self.pki.tls_paths("exchange")
-        authorities = self.pki.folder.trust / "tls-ca.pem"
+        files = self.world.tls("exchange")
         floor = Path(__file__).with_name("floors.py")
-        target = self.start(sys.executable, str(floor), str(certificate), str(key), str(authorities))
+        target = self.world.start(
+            sys.executable, str(floor), str(files.certificate), str(files.key), str(files.authorities)
+        )
         for batch in (1, 10, 100):
             rate = asyncio.run(self.transport(target, batch, self.count(batch)))
             self.row(f"transport alone, batches of {batch}", rate)
-        self.stop()
+        self.world.stop()
         print("exchange")
-        records = self.exchange(self.start_broker("broker"), "")
-        self.stop()
+        records = self.exchange(self.world.start_broker("broker"), "")
+        self.world.stop()
         verified = statistics.median(self.verify(self.root / "bundle", records) for _ in range(2))
         self.row("verify offline", verified)
         self.row("replay, then verify", 1 / (1 / self.rows["replay"] + 1 / verified))

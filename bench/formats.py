@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapters.values.alleles import AMELOGENIN, CODIS_20
-from tests.support.police import police_csv
+from synthetic.police import police_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -37,7 +37,7 @@ class OnKafka:
         self._nodes = nodes
         self._in_flight = in_flight
         self._where = where(nodes)
-        keys = bench.pki.folder.kafka
+        keys = bench.world.pki.kafka
         self._cluster = KafkaCluster(bench.root / f"kafka-{nodes}", keys, nodes=nodes)
         self._keys = keys
 
@@ -50,9 +50,9 @@ class OnKafka:
             print(f"bare client{self._where}")
             self._floors(self._cluster.connection(BROKER))
             print(f"exchange{self._where}")
-            target = self._bench.start_broker(f"broker-kafka-{self._nodes}", **self.tables())
+            target = self._bench.world.start_broker(f"broker-kafka-{self._nodes}", **self.tables())
             self._bench.exchange(target, self._where)
-            self._bench.stop()
+            self._bench.world.stop()
         finally:
             self._cluster.stop()
         self._ratios()

@@ -9,15 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from broker.client.connection import ConnectionSettings, open_channel
+from world import World
+
+from broker.client.connection import ConnectionSettings
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.entry import NewEntry
 from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.trust.system import SystemClock
-from broker.wire.tls import TlsFiles
-from tests.support.pki import SamplePki
-from tests.support.process import BrokerProcess
 
 SUBSCRIPTIONS = 1000
 PER_CONNECTION = 100
@@ -31,19 +30,18 @@ def resident_mb(pid: int) -> float:
     return 0.0
 
 
-async def idle(pki: SamplePki, broker: BrokerProcess) -> None:
-    before = resident_mb(broker.pid)
-    certificate, key = pki.tls_paths("national-dna-database")
-    files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem").read()
+async def idle(world: World) -> None:
+    target = world.start_broker("broker")
+    before = resident_mb(world.newest_pid)
     async with contextlib.AsyncExitStack() as stack:
         for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
             # Channels with the same arguments share a connection, so each gets a setting of its own.
-            settings = ConnectionSettings(broker.target, keepalive_seconds=100 + connection)
-            channel = await stack.enter_async_context(open_channel(settings, files))
+            settings = ConnectionSettings(target, keepalive_seconds=100 + connection)
+            channel = await stack.enter_async_context(world.channel(settings, "national-dna-database"))
             for number in range(PER_CONNECTION):
                 options = SubscribeOptions(f"idle-{connection}-{number}", frozenset({"SampleRequest"}))
                 await stack.enter_async_context(Subscriber(channel).subscribe(options))
-        after = resident_mb(broker.pid)
+        after = resident_mb(world.newest_pid)
         print(f"{SUBSCRIPTIONS} idle subscriptions: {before:.0f} MB before, {after:.0f} MB after")
 
 
@@ -68,15 +66,12 @@ async def million(folder: Path) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="case-exchange-scale-") as name:
-        folder = Path(name)
-        pki = SamplePki.build(folder / "pki")
-        broker = BrokerProcess(pki, folder)
-        broker.start()
+        world = World(Path(name))
         try:
-            asyncio.run(idle(pki, broker))
+            asyncio.run(idle(world))
         finally:
-            broker.stop()
-        asyncio.run(million(folder / "million"))
+            world.stop()
+        asyncio.run(million(world.root / "million"))
 
 
 if __name__ == "__main__":

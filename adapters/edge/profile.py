@@ -30,7 +30,7 @@ class GatewayConfig:
     subscribe: Annotated[tuple[str, ...], Setting("kinds of record to receive; none: the gateway only publishes")] = ()
     poll_seconds: Annotated[float, Setting("how often the inbox is looked at", least=0.05, most=3600)] = 1.0
     lease_seconds: Annotated[float, Setting("of a delivery", least=1, most=600)] = 30.0
-    retry_seconds: Annotated[float, Setting("longest wait between attempts to reach the broker", least=0.1)] = 10.0
+    retry_seconds: Annotated[float, Setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class ProgramConfig:
     """[program]: an agency's own program. It is a system of its own, with a certificate and a spool of its own."""
 
     folder: Annotated[Path, Setting("folder of its spool, and of quarantine; made if it is not there")]
-    retry_seconds: Annotated[float, Setting("longest wait between attempts to reach the broker", least=0.1)] = 10.0
+    retry_seconds: Annotated[float, Setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
 
 
 class Route(NamedTuple):

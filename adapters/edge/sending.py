@@ -118,6 +118,9 @@ class Sender:
                         raise
                     _log.info("waiting for the broker", reason=error.reason, remedy=error.remedy)
                     await backoff.wait()
+                except OSError as error:
+                    _log.error("waiting for the disk", cause=type(error).__name__)
+                    await backoff.wait()
         except CaseExchangeError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a defect must not leave anybody waiting for a receipt

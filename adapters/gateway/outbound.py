@@ -136,27 +136,30 @@ class Outbound:
         if source.sha256 is not None and self._edge.spool.seen_source(source.sha256):
             log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", "the same bytes were taken in before"))
             return Taken(0, tuple(log.kept), refused=False)
-        found = source.detect(self._formats)
-        if found is None:
-            message = "none of the profile's formats, and nothing is unpacked"
-            log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
-            return Taken(0, tuple(log.kept), refused=True)
         count = 0
         try:
-            with contextlib.closing(source.items(found, attachments)) as items:
-                # What an adapter does before it tells anything, judging the file, need not keep the spool busy.
-                first = list(islice(items, 1))
-                with self._edge.spool.transaction():
-                    count = self._spool_all(source, chain(first, items), log)
+            count = self._spool_file(source, attachments, log)
         except _FileRefusedError:
             pass
-        except (CaseExchangeError, OSError, _StoppedError):
+        except (SpoolUnavailable, OSError, _StoppedError):
             raise
         except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
             _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
             message = "the adapter failed on the file: a defect, to be reported with the file's digest"
             log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
         return Taken(count, tuple(log.kept), log.refused, log.further)
+
+    def _spool_file(self, source: SourceFile, attachments: Mapping[str, bytes], log: IssueLog) -> int:
+        found = source.detect(self._formats)
+        if found is None:
+            message = "none of the profile's formats, and nothing is unpacked"
+            log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
+            return 0
+        with contextlib.closing(source.items(found, attachments)) as items:
+            # What an adapter does before it tells anything, judging the file, need not keep the spool busy.
+            first = list(islice(items, 1))
+            with self._edge.spool.transaction():
+                return self._spool_all(source, chain(first, items), log)
 
     def _spool_all(self, source: SourceFile, items: Iterator[DecodedRecord | Issue], log: IssueLog) -> int:
         """Spool what was not spooled before: a file of which something was refused may come again."""

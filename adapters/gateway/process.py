@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -85,6 +86,9 @@ async def _again(work: Callable[[], Coroutine[None, None, None]], longest_second
                 raise
             tell = _log.info if isinstance(error, Unavailable) else _log.error
             tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
+        except OSError as error:
+            # Of a folder of the gateway's own; a file's name may be a person's.
+            _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))
         if asyncio.get_running_loop().time() - started > longest_seconds:
             backoff.reset()
         await backoff.wait()

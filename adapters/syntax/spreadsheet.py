@@ -21,6 +21,8 @@ from defusedxml.common import DefusedXmlException
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+from openpyxl.xml.constants import ARC_CORE
+from openpyxl.xml.functions import tostring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -161,7 +163,6 @@ def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
     The same rows give the same bytes.
     """
     book = Workbook(write_only=True)
-    book.properties.created = book.properties.modified = _EPOCH
     sheet = book.create_sheet(title)
     for row in rows:
         cells = []
@@ -172,10 +173,13 @@ def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
         sheet.append(cells)
     written, content = io.BytesIO(), io.BytesIO()
     book.save(written)
+    # Under fixed times; openpyxl writes the clock's, into the archive and into this part.
+    book.properties.created = book.properties.modified = _EPOCH
+    properties = tostring(book.properties.to_tree())
     with zipfile.ZipFile(written) as archive, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as again:
         for part in archive.namelist():
-            # Under a fixed time; openpyxl writes the clock's.
-            again.writestr(zipfile.ZipInfo(part), archive.read(part), zipfile.ZIP_DEFLATED)
+            content_of = properties if part == ARC_CORE else archive.read(part)
+            again.writestr(zipfile.ZipInfo(part), content_of, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 

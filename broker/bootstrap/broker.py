@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from broker.bootstrap.log import open_log, reporter
+from broker.bootstrap.log import open_log
+from broker.bootstrap.opened import reporter
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
@@ -42,7 +43,7 @@ from broker.wire.tls import server_credentials
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-    from broker.bootstrap.log import OpenedLog
+    from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
     from broker.ports import Clock, SignatureVerifier
 

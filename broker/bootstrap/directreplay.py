@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from broker.bootstrap.log import kafka_connection, reporter
+from broker.bootstrap.kafkalog import kafka_connection
+from broker.bootstrap.opened import reporter
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.bootstrap.directreplay import replay_from_kafka
 from broker.bootstrap.edge import connect
 from broker.cli.options import profile_option
 from broker.client.auditor import Auditor
 from broker.config.edge import load_edge
 from broker.core.errors import BundleInvalid, SetupInvalid
 from broker.core.streams import STREAMS
+from broker.extras import needed
 from broker.files import sync_folder
 from broker.services.replay import ReplayRequest
 from broker.wire.bundle import MAGIC, write_frame
@@ -70,9 +70,15 @@ def replay(
         raise SetupInvalid(message)
 
     request = ReplayRequest(purpose, streams, _ms(begin), _ms(until))
-    frames = replay_from_kafka(config, request) if from_kafka else _ask_broker(config, request)
+    frames = _read_kafka(config, request) if from_kafka else _ask_broker(config, request)
     records = asyncio.run(_write(frames, out))
     click.echo(f"{out}: {records} records; next: case-exchange verify {out} --root governance.pem")
+
+
+def _read_kafka(config: EdgeConfig, request: ReplayRequest) -> AsyncIterator[SerializedFrame]:
+    with needed():
+        from broker.bootstrap.directreplay import replay_from_kafka  # noqa: PLC0415 - only who reads Kafka needs it
+    return replay_from_kafka(config, request)
 
 
 async def _ask_broker(config: EdgeConfig, request: ReplayRequest) -> AsyncIterator[SerializedFrame]:

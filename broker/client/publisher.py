@@ -99,7 +99,8 @@ class PublishStream:
             # A connection that is gone by now, or never was, takes nothing away: every batch has its answer.
             with contextlib.suppress(grpc.aio.InternalError):
                 await self._call.done_writing()
-            await self._reader
+            # Gathered, for the reader takes being cancelled for the stream's end, and whoever waits would go on.
+            await asyncio.gather(self._reader)
         else:
             self._call.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)

@@ -73,7 +73,6 @@ class PartitionWindow:
         self._case_ends: dict[str, Delivery] = {}
         self._done_at_end = False
         self._records_bytes = 0
-        self._resumed_bytes = 0
         # Both descend, so that what the cursor has passed is popped from the end. The third number is the cost in
         # bytes.
         self._resumed_done: list[tuple[int, int, int]] = []

@@ -95,6 +95,17 @@ async def test_a_record_that_stands_twice_in_one_append_is_appended_once(log: Me
     assert await log.end_offset(CASES_0) == 1
 
 
+async def test_of_many_records_at_once_every_one_that_is_there_already_is_found(log: MessageLog) -> None:
+    first = await log.append([entry(number) for number in range(200)])
+    again = await log.append([entry(number) for number in range(210)])
+    assert [item.duplicate for item in again] == [True] * 200 + [False] * 10
+    assert [item.position for item in again[:200]] == [item.position for item in first]
+    assert await log.end_offset(CASES_0) == 210
+    found = await log.lookup([entry(number).record_id for number in range(300)])
+    assert [found[entry(number).record_id].position.offset for number in range(210)] == [*range(210)]
+    assert len(found) == 210
+
+
 async def test_concurrent_appends_lose_nothing(log: MessageLog) -> None:
     await asyncio.gather(*(log.append([entry(number * 10 + i) for i in range(10)]) for number in range(50)))
     read = await log.read(CASES_0, 0, MANY, MANY)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from structlog.testing import capture_logs
 
 from adapters.base import Encoded, Limits, Record
 from adapters.edge.edge import Edge, open_edge
@@ -19,13 +20,14 @@ from adapters.edge.profile import load_profile
 from adapters.edge.spool import Spool
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
+from adapters.gateway.process import _again, _send
 from adapters.reading import Attachments
 from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.bundle import PartitionRecords
-from broker.core.errors import CertificateInvalid, DirectoryInvalid, IssuedInFuture
+from broker.core.errors import CertificateInvalid, DirectoryInvalid, IssuedInFuture, RightDenied
 from broker.core.streams import StreamPartition
 from caseexchange.records.v1 import dna_pb2
 from certs import profiles
@@ -272,7 +274,7 @@ async def test_a_record_without_a_route_is_refused_and_the_others_go_out(exchang
         assert (taken.records, taken.refused) == (2, True)
         assert [issue.code for issue in taken.issues].count("INPUT_REFUSED") == 2
         results = await outbound.publish_spooled()
-        assert all(isinstance(result, Published) for result in results)
+        assert [type(result) for result in results] == [Published] * 2
 
 
 async def test_two_systems_of_an_agency_number_their_records_each_for_itself(
@@ -401,21 +403,40 @@ class _DefectiveAdapter:
 
     name = "defective"
 
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     def sniff(self, content: bytes) -> bool:
         return content.startswith(b"AJBH")
 
     def decode(self, source: object, limits: object) -> object:
         del source, limits
-        raise ZeroDivisionError
+        raise self._error
 
 
+class _DefectiveSniffer(_DefectiveAdapter):
+    def sniff(self, content: bytes) -> bool:
+        if super().sniff(content):
+            raise self._error
+        return False
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        _DefectiveAdapter(ZeroDivisionError()),
+        _DefectiveAdapter(RightDenied("not an adapter's to say")),
+        _DefectiveSniffer(ZeroDivisionError()),
+    ],
+    ids=["decode", "an error of ours", "sniff"],
+)
 async def test_a_defect_of_an_adapter_sets_one_file_aside_and_the_next_is_taken_in(
-    exchange: Exchange, tmp_path: Path
+    exchange: Exchange, tmp_path: Path, defect: _DefectiveAdapter
 ) -> None:
     profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, Limits())
-        outbound._formats.insert(0, _DefectiveAdapter())  # type: ignore[arg-type]
+        outbound._formats.insert(0, defect)  # type: ignore[arg-type]
         (outbound.folders.inbox / "a.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
         (outbound.folders.inbox / "b.json").write_bytes((INPUT / "closure.json").read_bytes())
         assert outbound.take_inbox() == 2
@@ -425,6 +446,31 @@ async def test_a_defect_of_an_adapter_sets_one_file_aside_and_the_next_is_taken_
         ]
         assert sorted(codes) == ["ADAPTER_FAILED", "INPUT_REFUSED"]
         assert not [path for path in outbound.folders.inbox.iterdir() if path.is_file()]
+
+
+async def test_a_gateway_outlives_a_disk_that_cannot_be_written_to(exchange: Exchange, tmp_path: Path) -> None:
+    wrong = {"recipients": ["national-dna-database"], "purpose": "child-rescue"}
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=wrong)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        quarantine = outbound.folders.quarantine
+        outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
+        # Why the broker refused a record cannot be kept where this stands.
+        quarantine.rmdir()
+        quarantine.touch()
+        with capture_logs() as logs:
+            task = asyncio.create_task(_again(lambda: _send(outbound, 0.05), 0.1))
+            async with asyncio.timeout(20):
+                while "ENOTDIR" not in [line.get("cause") for line in logs]:
+                    assert not task.done()
+                    await asyncio.sleep(0.02)
+        assert len(edge.spool.outgoing(10)) == 2
+        quarantine.unlink()
+        quarantine.mkdir()
+        await until(quarantine, "*.reason.json")
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class TellingSpool(Spool):

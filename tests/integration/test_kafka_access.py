@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -120,7 +121,34 @@ def alter_settings(admin: Any, topic: str) -> None:
         raise kafka_errors.TopicAuthorizationFailedError(result)
 
 
-ALTERATIONS: list[Callable[[Any, str], None]] = [delete_topic, delete_records, add_partitions, alter_settings]
+class Standing(NamedTuple):
+    """How a topic stands."""
+
+    partitions: int = 1
+    first_offset: int = 0
+    retention: str = "-1"
+
+
+ALTERATIONS: dict[Callable[[Any, str], None], Standing | None] = {
+    delete_topic: None,
+    delete_records: Standing(first_offset=1),
+    add_partitions: Standing(partitions=2),
+    alter_settings: Standing(retention="1000"),
+}
+"""What each makes of a topic."""
+
+
+def standing(cluster: KafkaCluster, topic: str) -> Standing | None:
+    """How a topic stands now; None where there is none."""
+    with cluster.connection(BROKER).admin() as admin:
+        if topic not in admin.list_topics():
+            return None
+        (described,) = admin.describe_topics([topic])
+        settings = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+    place = TopicPartition(topic, 0)
+    with cluster.connection(BROKER).consumer() as consumer:
+        first = consumer.beginning_offsets([place])[place]
+    return Standing(len(described["partitions"]), first, settings["topic"][topic]["retention.ms"]["value"])
 
 
 @pytest.mark.parametrize("client", [BROKER, AUDITOR], ids=lambda client: client.system)
@@ -130,17 +158,24 @@ def test_neither_broker_nor_auditor_alters_or_deletes_anything_of_a_topic(
 ) -> None:
     with kafka_cluster.connection(client).admin() as admin, pytest.raises(kafka_errors.TopicAuthorizationFailedError):
         alter(admin, topic)
+    assert standing(kafka_cluster, topic) == Standing()
     assert read_values(kafka_cluster, topic, 3, by=BROKER) == [b"one", b"two", b"three"]
 
 
-@pytest.mark.parametrize("alter", ALTERATIONS)
+@pytest.mark.parametrize(("alter", "made"), ALTERATIONS.items())
 def test_the_break_glass_client_does_what_the_others_may_not(
-    kafka_cluster: KafkaCluster, alter: Callable[[Any, str], None]
+    kafka_cluster: KafkaCluster, alter: Callable[[Any, str], None], made: Standing | None
 ) -> None:
     name = create_topic(kafka_cluster)
     write(kafka_cluster, name, b"one", b"two")
+    assert standing(kafka_cluster, name) == Standing()
     with kafka_cluster.connection(BREAK_GLASS).admin() as admin:
         alter(admin, name)
+    # The controller has decided; the node that is asked hears of it a moment later.
+    deadline = time.monotonic() + SOON
+    while (found := standing(kafka_cluster, name)) != made and time.monotonic() < deadline:
+        continue
+    assert found == made
 
 
 @pytest.mark.parametrize("client", [BROKER, AUDITOR], ids=lambda client: client.system)

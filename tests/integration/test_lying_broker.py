@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ class LyingBroker(publisher_pb2_grpc.PublisherServiceServicer):
         self.signer = "exchange"
         self.lie: Callable[[list[Envelope]], Sequence[Envelope]] = lambda envelopes: envelopes
         self.extra = 0
+        self.heard_all = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     def receipts(self, envelopes: Sequence[Envelope]) -> SignedReceipts:
         statements = []
@@ -72,6 +76,8 @@ class LyingBroker(publisher_pb2_grpc.PublisherServiceServicer):
             yield publisher_pb2.PublishStreamResponse(
                 results=results, receipts=receipts_to(self.receipts(self.lie(envelopes)))
             )
+        self.heard_all.set()
+        await self.may_end.wait()
 
 
 @pytest.fixture
@@ -217,3 +223,22 @@ def test_a_delivery_for_somebody_else_is_refused_and_one_from_a_revoked_signer(
         RecordVerifier("child-aid-ngo", CODEC).verify(maker.make(), pki.now_ms, pki.in_force())
     with pytest.raises(errors.SignerCertificateInvalid):
         RecordVerifier("national-dna-database", CODEC).verify(maker.make(), 1, pki.in_force())
+
+
+async def test_whoever_is_stopped_while_a_broker_does_not_end_its_stream_stops(
+    lying: tuple[LyingBroker, Publisher], maker: RecordMaker
+) -> None:
+    broker, publisher = lying
+    broker.may_end.clear()
+
+    async def publish() -> None:
+        async with publisher.stream() as stream:
+            await stream.publish([maker.make()])
+
+    task = asyncio.create_task(publish())
+    async with asyncio.timeout(20):
+        await broker.heard_all.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    # A program that did not learn of it would go on with the next thing.
+    assert task.cancelled()

@@ -53,8 +53,8 @@ process_isolation = "forkserver" # some tests start threads and servers
 use_setproctitle = false
 use_git_change_detection = false
 track_dependencies = false
-timeout_multiplier = 8.0
-timeout_constant = 2.0
+timeout_multiplier = 10.0
+timeout_constant = 5.0
 do_not_mutate_patterns = ['^ *message = f?".*"$']
 # The copies of a method that assigns attributes define them again.
 type_check_command = ["mypy", "--config-file", "", "--strict", "--explicit-package-bases", "--ignore-missing-imports", \
@@ -84,8 +84,7 @@ class Outcome(NamedTuple):
     @property
     def score(self) -> float:
         """The killed in a hundred of what is counted."""
-        counted = self.killed + len(self.survived)
-        return 100.0 * self.killed / counted if counted else 100.0
+        return _score(self.killed, len(self.survived))
 
 
 def mutate(module: str) -> Outcome:
@@ -119,9 +118,13 @@ def report(outcomes: list[Outcome]) -> int:
         print(f"{module.module:24}{_line(module)}")
     killed = sum(module.killed for module in outcomes)
     survived = sum(len(module.survived) for module in outcomes)
-    score = 100.0 * killed / (killed + survived)
+    score = _score(killed, survived)
     print(f"{'all':24}{score:5.1f} in a hundred: {killed} killed, {survived} survived")
     return int(score < _LEAST or bool(stale))
+
+
+def _score(killed: int, survived: int) -> float:
+    return 100.0 * killed / (killed + survived) if killed + survived else 100.0
 
 
 def _line(outcome: Outcome) -> str:

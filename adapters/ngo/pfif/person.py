@@ -17,7 +17,7 @@ from adapters.ngo.pfif.fields import (
     date_numbers,
     is_time,
 )
-from adapters.ngo.pfif.read import SEXES
+from adapters.ngo.pfif.read import SEXES, lines_of, names_of
 from adapters.syntax.hardened_xml import is_name
 from adapters.values.pictures import is_safe_address, photo_name
 from caseexchange.records.v1 import case_pb2, common_pb2
@@ -154,23 +154,22 @@ def _name_fields(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -
     legal = [name for name in record.names if name.kind == common_pb2.NAME_KIND_LEGAL]
     aliases = [name for name in record.names if name.kind == common_pb2.NAME_KIND_ALIAS]
     rest = [name for name in record.names if name.kind not in {common_pb2.NAME_KIND_LEGAL, common_pb2.NAME_KIND_ALIAS}]
-    ordered = list(record.names) == [*legal, *aliases]
-    parts = any(name.given or name.family for name in [*legal[1:], *aliases])
-    if rest or parts or not ordered or any("\n" in name.full for name in record.names):
-        not_carried(issues, f"{locator}.names", "the format has full names, then other names, and no more")
     first = legal[0] if legal else common_pb2.PersonName()
-    full = [name.full for name in legal if name.full]
-    if not full and (first.given or first.family):
-        issues.warn(
-            "NAME_COMPOSED", f"{locator}.names", "the format demands a full name: it is put together of its parts"
-        )
-        full = [_composed(first)]
-    return {
-        "full_name": "\n".join(full) or UNNAMED,
+    fields = {
+        "full_name": "\n".join(name.full for name in legal if name.full),
         "given_name": first.given,
         "family_name": first.family,
         "alternate_names": "\n".join(name.full for name in [*aliases, *rest]),
     }
+    # Whatever the reader would make of them: a name may have a line break or blanks around it, or be empty.
+    if names_of(fields) != list(record.names):
+        not_carried(issues, f"{locator}.names", "the format has full names, then other names, and no more")
+    if not fields["full_name"] and (first.given or first.family):
+        issues.warn(
+            "NAME_COMPOSED", f"{locator}.names", "the format demands a full name: it is put together of its parts"
+        )
+        fields["full_name"] = _composed(first)
+    return {**fields, "full_name": fields["full_name"] or UNNAMED}
 
 
 def _composed(name: common_pb2.PersonName) -> str:
@@ -207,8 +206,8 @@ def _home_fields(
 
 def _contact_fields(contacts: Sequence[common_pb2.Contact], locator: str, issues: IssueList) -> dict[str, str]:
     first = contacts[0] if contacts else common_pb2.Contact()
-    if len(contacts) > 1 or first.relation or first.HasField("address"):
-        not_carried(issues, f"{locator}.contacts", "the format has one author, without address or relation")
+    if len(contacts) > 1 or first.role or first.relation or first.HasField("address"):
+        not_carried(issues, f"{locator}.contacts", "the format has one author, without role, relation or address")
     return {
         "author_name": first.name,
         "author_email": first.email,
@@ -218,6 +217,7 @@ def _contact_fields(contacts: Sequence[common_pb2.Contact], locator: str, issues
 
 
 def _lines(items: Sequence[str], where: str, issues: IssueList) -> str:
-    if any("\n" in item for item in items):
-        not_carried(issues, where, "the format divides the values by line breaks")
-    return "\n".join(items)
+    text = "\n".join(items)
+    if lines_of(text) != list(items):
+        not_carried(issues, where, "the format has one value on each line")
+    return text

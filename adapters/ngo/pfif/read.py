@@ -38,7 +38,7 @@ def case_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_
         local_id=fields["person_record_id"],
         narrative=fields.get("description", ""),
     )
-    _names(record, fields)
+    record.names.extend(names_of(fields))
     _sex_and_age(record, fields, locator, issues)
     if "date_of_birth" in fields:
         record.birth.CopyFrom(_date(fields["date_of_birth"], f"{locator}, date_of_birth", issues))
@@ -50,7 +50,7 @@ def case_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_
             home.division.system, home.division.value = ISO_DIVISION, fields["home_state"]
     if "photo_url" in fields:
         record.photos.add(url=fields["photo_url"])
-    record.profile_urls.extend(_lines(fields.get("profile_urls", "")))
+    record.profile_urls.extend(lines_of(fields.get("profile_urls", "")))
     if any(name in fields for name in ("author_name", "author_email", "author_phone", "source_name")):
         record.contacts.add(
             name=fields.get("author_name", ""),
@@ -108,18 +108,18 @@ def has_expired(fields: Mapping[str, str]) -> bool:
     return is_time(expiry) and any(is_time(text) and text[:19] >= expiry[:19] for text in dates)
 
 
-def _names(record: case_pb2.CaseRecord, fields: Mapping[str, str]) -> None:
+def names_of(fields: Mapping[str, str]) -> list[common_pb2.PersonName]:
+    """A person's names: the full ones, the first with its parts, then the others."""
     given, family = fields.get("given_name", ""), fields.get("family_name", "")
     # 1.1 and 1.2 have only the parts; nothing is put together that the source did not say.
-    lines = [line for line in _lines(fields.get("full_name", "")) if line != UNNAMED] or (
+    lines = [line for line in lines_of(fields.get("full_name", "")) if line != UNNAMED] or (
         [""] if given or family else []
     )
-    for number, full in enumerate(lines):
-        name = record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=full)
-        if number == 0:
-            name.given, name.family = given, family
-    for full in _lines(fields.get("alternate_names", "")):
-        record.names.add(kind=common_pb2.NAME_KIND_ALIAS, full=full)
+    names = [common_pb2.PersonName(kind=common_pb2.NAME_KIND_LEGAL, full=full) for full in lines]
+    if names:
+        names[0].given, names[0].family = given, family
+    aliases = lines_of(fields.get("alternate_names", ""))
+    return [*names, *(common_pb2.PersonName(kind=common_pb2.NAME_KIND_ALIAS, full=full) for full in aliases)]
 
 
 def _sex_and_age(record: case_pb2.CaseRecord, fields: Mapping[str, str], locator: str, issues: IssueList) -> None:
@@ -166,5 +166,6 @@ def _keep(
             target.unmapped.add(path=name.removeprefix("?"), value=value)
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """The values of a field that may have several: one on each line, without blanks around it."""
     return [line.strip() for line in text.splitlines() if line.strip()]

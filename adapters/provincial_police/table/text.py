@@ -83,7 +83,13 @@ def code_text(text: str) -> str:
 
 def one_dot(name: str) -> str:
     """A name with U+00B7 for whatever dot stands between two of its characters, as in names of minorities."""
-    return _DOTS.sub("·", name)
+
+    def dot(found: re.Match[str]) -> str:
+        beside = name[found.start() - 1] + name[found.end()]
+        # Marks and blanks are no characters of a name: the dot in 甲、.乙 is not between two of them.
+        return found[0] if any(unicodedata.category(character)[0] in "PSZ" for character in beside) else "·"
+
+    return _DOTS.sub(dot, name)
 
 
 def parts_of(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source, provenance
-from adapters.public_notice.cap.read import notice_of, refusal
+from adapters.public_notice.cap.read import notice_of, reached_by, refusal
 from adapters.public_notice.cap.write import (
     MEDIA_TYPE,
     NAMESPACE,
@@ -21,6 +21,7 @@ from adapters.public_notice.cap.write import (
     Resource,
     can_name,
     cap_document,
+    contact_text,
     sender_of,
 )
 from adapters.public_notice.facts import must_not_be_public
@@ -142,6 +143,8 @@ def _message(
         return None
     if last.report_to.name or last.report_to.HasField("address"):
         issues.warn("FIELD_NOT_CARRIED", "report_to", "an alert says which office to tell, not whom nor where they sit")
+    if reached_by(contact_text(last.report_to)) != (last.report_to.phone, last.report_to.email):
+        issues.warn("FIELD_NOT_CARRIED", "report_to", "an alert has one text for numbers and an address, with commas")
     shown = for_the_public(last, f"records[{len(notices) - 1}]", issues)
     return Message(earlier[-1], shown, last.notice_id, tuple(earlier[:-1]), _resources(last, attachments, issues))
 

@@ -129,17 +129,18 @@ def _facts(
             notice.features.add(kind=common_pb2.FeatureKind.ValueType(int(kind)), text=value)
         elif not name.startswith(_OWN):
             notice.provenance.unmapped.add(path=f"parameter/{name}", value=value)
-    _contact(notice.report_to, info)
+    notice.report_to.organisation = child_text(info, "senderName")
+    notice.report_to.phone, notice.report_to.email = reached_by(child_text(info, "contact"))
     _place(notice, info)
     for resource in children(info, "resource"):
         _photo(notice, child_text(resource, "uri"), attachments)
 
 
-def _contact(contact: common_pb2.Contact, info: etree._Element) -> None:
-    contact.organisation = child_text(info, "senderName")
-    parts = [part.strip() for part in child_text(info, "contact").split(",")]
-    contact.email = next((part for part in parts if "@" in part and " " not in part), "")
-    contact.phone = ", ".join(part for part in parts if part != contact.email)
+def reached_by(contact: str) -> tuple[str, str]:
+    """The telephone numbers and the one address of electronic mail in an alert's text of both."""
+    parts = [part.strip() for part in contact.split(",")]
+    email = next((part for part in parts if "@" in part and " " not in part), "")
+    return ", ".join(part for part in parts if part != email), email
 
 
 def _place(notice: notice_pb2.PublicNotice, info: etree._Element) -> None:

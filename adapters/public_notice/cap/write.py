@@ -133,13 +133,18 @@ def _info(root: etree._Element, message: Message, notice: notice_pb2.PublicNotic
     _texts(info, notice, words, said)
     if message.web:
         add(info, "web", message.web)
-    contact = ", ".join(filter(None, (notice.report_to.phone, notice.report_to.email)))
+    contact = contact_text(notice.report_to)
     if contact:
         add(info, "contact", contact)
     _parameters(info, notice, said)
     for number, resource in enumerate(message.resources, 1):
         _resource(info, resource, words.photo_number.format(number=number, summary=facts.summary(notice, words)))
     _area(info, notice)
+
+
+def contact_text(contact: common_pb2.Contact) -> str:
+    """By what an office is reached, in the one text that an alert has for it."""
+    return ", ".join(filter(None, (contact.phone, contact.email)))
 
 
 def _texts(info: etree._Element, notice: notice_pb2.PublicNotice, words: Words, said: facts.Told) -> None:

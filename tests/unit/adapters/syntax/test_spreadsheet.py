@@ -168,6 +168,13 @@ def test_a_claimed_row_number_does_not_make_a_sheet_long() -> None:
     assert rows_of(far) == ([[(1, (1,))]], [])
 
 
+def test_a_workbook_holds_no_time_of_its_writing() -> None:
+    with zipfile.ZipFile(io.BytesIO(write_sheet("a", [["x"]]))) as archive:
+        properties = archive.read("docProps/core.xml").decode()
+        assert {part.date_time[0] for part in archive.infolist()} == {1980}
+    assert set(re.findall(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", properties)) == {"1899-12-30"}
+
+
 def test_limits_on_rows_columns_and_cells_hold() -> None:
     assert rows_of(write_sheet("a", [["x"]] * 3), Limits(records=2))[1] == ["TOO_MANY_RECORDS"]
     assert rows_of(write_sheet("a", [["x"] * 257]))[1] == ["ROW_TOO_WIDE"]

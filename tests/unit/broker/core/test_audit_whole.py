@@ -19,7 +19,7 @@ from broker.core.bundle import (
 from broker.core.checkpoint import VerifierKey
 from broker.core.findings import MAX_FINDINGS, BatchReport, Delivery, EntryFacts, Finding, Severity, error
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
-from broker.core.streams import Position, StreamPartition
+from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.trust.signing import note_verifier
 from tests.support.bundles import LyingExchange
 from tests.support.pki import SamplePki
@@ -290,7 +290,9 @@ def test_a_record_from_before_the_first_directory_is_told_but_for_a_moment(
 def test_running_numbers_have_neither_gap_nor_repetition(
     pki: SamplePki, numbers: tuple[int, ...], code: str, message: str
 ) -> None:
-    auditing = Auditing(pki)
+    auditing = Auditing(pki, streams=STREAMS)
+    for stream in set(STREAMS) - {"dna"}:
+        auditing.partition(at=StreamPartition(stream, 0))
     entries = [facts(at, ("lab", number), ("ngo", at + 1), publisher="police") for at, number in enumerate(numbers)]
     # The numbers of another publisher, or to another recipient, have nothing to do with them.
     auditing.partition(batch(*entries, facts(99, ("lab", 1), publisher="ministry")))

@@ -53,6 +53,7 @@ def test_extended_a_lease_ends_later() -> None:
     book = a_book("a")
     lease = one_lease(book, 0)
 
+    assert book.extend(lease.delivery_id, now=9.8, seconds=0.5) == 10.3
     assert book.extend(lease.delivery_id, now=8, seconds=20) == 28
     assert book.next_deadline() == 28
     assert book.tick(27.9) == []
@@ -448,13 +449,33 @@ def test_the_next_deadline_is_the_earliest_of_what_is_alive() -> None:
     assert book.next_deadline() == 45
 
 
-def test_quick_acks_leave_no_growing_heap_of_timers() -> None:
-    book = a_book()
-    for offset in range(2000):
+def test_a_timer_that_has_ended_is_never_due_again() -> None:
+    book = LeaseBook(SETTINGS, {CASES: AckState()})
+    book.consumer_added("lab-1", 100, 100_000)
+    book.offer(CASES, 0, "a", 10)
+    book.offer(CASES, 1, "b", 10)
+    leases = book.lease(0, "lab-1")
+    assert [lease.delivery_id for lease in leases] == [1, 2]
+
+    book.nack(1, now=0, delay=2)
+    assert book.tick(2) == []
+    assert book.ready_records == 1
+    book.ack(2)
+    assert book.next_deadline() is None, "its lease would have ended at 10"
+    assert one_lease(book, 3).delivery_id == 4
+    book.release_partition(CASES)
+    assert book.next_deadline() is None
+
+
+@pytest.mark.parametrize("undone", [0, 20])
+def test_quick_acks_leave_no_growing_heap_of_timers(undone: int) -> None:
+    book = a_book(*(f"undone-{number}" for number in range(undone)))
+    book.lease(0, "lab-1")
+    for offset in range(undone, 2000):
         book.offer(CASES, offset, f"case-{offset}", 10)
         book.ack(one_lease(book, 0).delivery_id)
-
-    assert len(book._timers) <= 66
+        # Twice the undone, this one among them, and the spare ones.
+        assert len(book._timers) <= 2 * (undone + 1) + 64
 
 
 def test_after_stale_timers_were_dropped_deadlines_still_come_in_order() -> None:
@@ -503,6 +524,19 @@ def test_bytes_that_were_finished_count_no_more() -> None:
 
     book.ack(first.delivery_id)
 
+    assert offsets(book.lease(0, "small")) == [2]
+
+
+def test_of_bytes_outstanding_only_those_finished_are_taken_off() -> None:
+    book = a_book()
+    book.consumer_added("small", 10, 100)
+    for offset, size_bytes in enumerate([30, 60, 60]):
+        book.offer(CASES, offset, f"case-{offset}", size_bytes)
+    first, second = book.lease(0, "small")
+
+    book.ack(first.delivery_id)
+    assert book.lease(0, "small") == []
+    book.ack(second.delivery_id)
     assert offsets(book.lease(0, "small")) == [2]
 
 

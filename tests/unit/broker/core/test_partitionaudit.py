@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from broker.core.bundle import (
     PartitionStart,
     StrayRecord,
 )
-from broker.core.findings import MAX_FINDINGS, FindingsByPosition, Severity, error
+from broker.core.findings import MAX_FINDINGS, BatchReport, EntryFacts, FindingsByPosition, Severity, error
+from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.streams import Position, StreamPartition
 from tests.support.bundles import LOG_ID, LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
@@ -25,6 +27,8 @@ from tests.support.records import RecordMaker
 from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker.core.audit import AuditReport
     from broker.core.envelope import Envelope
 
@@ -333,6 +337,148 @@ def test_a_bundle_without_the_list_of_leaves_proves_nothing(
     assert entries
     del exchange.frames[1]
     assert unplaced(exchange.audit()) == ["BUNDLE_INVALID", "TREE_MISMATCH"]
+
+
+def unsigned(start: PartitionStart) -> PartitionStart:
+    return replace(start, note=start.note[: start.note.index(b"\n\n") + 2])
+
+
+WRONG_STARTS = [
+    pytest.param(lambda start: replace(start, note=b"no note"), "CHECKPOINT_INVALID", id="no note"),
+    pytest.param(unsigned, "CHECKPOINT_INVALID", id="no signature"),
+    pytest.param(lambda start: replace(start, first_index=2), "PROOF_INVALID", id="no tree to the left"),
+]
+
+
+@pytest.mark.parametrize(("alter", "code"), WRONG_STARTS)
+def test_a_partition_without_a_checkpoint_that_holds_is_told_and_nothing_is_proved_by_it(
+    exchange: LyingExchange, entries: list[BundleEntry], alter: Callable[[PartitionStart], PartitionStart], code: str
+) -> None:
+    assert entries
+    start = exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    exchange.replace(start, alter(start))
+    exchange.frames.insert(-1, stray(100))
+    report = exchange.audit()
+    assert report.partitions == ()
+    # The second: the stream has no partition that was proved.
+    assert unplaced(report) == [code, "BUNDLE_INVALID"]
+    assert report.findings[0].message.startswith("dna/0: ")
+    assert found(report) == []
+
+
+def test_a_checkpoint_of_another_partition_proves_nothing(exchange: LyingExchange, entries: list[BundleEntry]) -> None:
+    assert entries
+    start = exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    exchange.replace(start, replace(start, note=exchange.note(StreamPartition("dna", 1), GrownTree([]))))
+    report = exchange.audit()
+    assert unplaced(report)[0] == "CHECKPOINT_INVALID"
+    assert "another partition" in report.findings[0].message
+
+
+def test_a_report_says_which_leaves_of_which_tree_are_here(
+    exchange: LyingExchange, envelopes: list[Envelope], clock: ManualClock
+) -> None:
+    exchange.accepted_from_ms = 0
+    entries = exchange.add(DNA_0, envelopes, clock.value_ms, gap=GAP, period=(3, RECORDS))
+    tree = GrownTree(map(manifest, entries))
+    assert exchange.audit().partitions == (
+        PartitionReport(DNA_0, LOG_ID, RECORDS, b64encode(tree.roots[-1]).decode(), 3, RECORDS),
+    )
+
+
+@pytest.mark.parametrize(
+    ("period", "part", "told"),
+    [
+        ((None, None), (0, 10), []),
+        ((None, None), (2, 10), ["the bundle leaves out the log's beginning"]),
+        ((None, None), (0, 8), ["the bundle leaves out the log's end"]),
+        ((0, None), (2, 10), []),
+        ((0, None), (2, 8), ["the bundle leaves out the log's end"]),
+        ((None, 1 << 50), (0, 8), []),
+        ((None, 1 << 50), (2, 8), ["the bundle leaves out the log's beginning"]),
+    ],
+)
+def test_a_bundle_leaves_out_no_more_than_its_period_says(
+    exchange: LyingExchange,
+    envelopes: list[Envelope],
+    clock: ManualClock,
+    *,
+    period: tuple[int | None, int | None],
+    part: tuple[int, int],
+    told: list[str],
+) -> None:
+    exchange.accepted_from_ms, exchange.accepted_until_ms = period
+    exchange.add(DNA_0, envelopes, clock.value_ms, period=part)
+    missing = [finding.message for finding in exchange.audit().findings if finding.code == "RECORD_MISSING"]
+    assert missing == [f"dna/0: {what}" for what in told]
+
+
+def test_the_end_promises_as_many_leaves_as_are_listed(exchange: LyingExchange, entries: list[BundleEntry]) -> None:
+    assert entries
+    end = exchange.frames[-1]
+    assert isinstance(end, PartitionEnd)
+    exchange.replace(end, replace(end, end_index=RECORDS - 1))
+    report = exchange.audit()
+    assert ("BUNDLE_INVALID", "dna/0: the bundle promises leaves up to 9, not 10") in {
+        (finding.code, finding.message) for finding in report.findings
+    }
+
+
+@pytest.mark.parametrize(
+    ("from_ms", "until_ms", "codes"),
+    [(0, 1, []), (1, 1, ["OUT_OF_PERIOD"]), (0, 0, ["OUT_OF_PERIOD"]), (1, None, ["OUT_OF_PERIOD"]), (None, 1, [])],
+)
+def test_an_entry_lies_within_the_period_that_the_header_says(
+    exchange: LyingExchange,
+    envelopes: list[Envelope],
+    clock: ManualClock,
+    *,
+    from_ms: int | None,
+    until_ms: int | None,
+    codes: list[str],
+) -> None:
+    """From the first millisecond on, and before the last; both are told here by their distance from the entry."""
+    exchange.accepted_from_ms = None if from_ms is None else clock.value_ms + from_ms
+    exchange.accepted_until_ms = None if until_ms is None else clock.value_ms + until_ms
+    (entry,) = exchange.add(DNA_0, envelopes[:1], clock.value_ms)
+    assert found(exchange.audit()) == [(code, entry.position.offset) for code in codes]
+
+
+FIRST_FACTS = EntryFacts(Position(*DNA_0, 4), 1000, LOG_ID, 5, "", "", "", "", (), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({}, []),
+        ({"accepted_at_ms": 999}, ["OUT_OF_ORDER"]),
+        ({"accepted_at_ms": 1001}, []),
+        ({"epoch": 6}, []),
+        ({"epoch": 4}, ["LOG_CHANGED"]),
+        ({"log_id": "e" * 32}, ["LOG_CHANGED"]),
+    ],
+)
+def test_an_entry_is_not_earlier_than_the_one_before_it_and_of_the_same_log(
+    exchange: LyingExchange, changes: dict[str, Any], codes: list[str]
+) -> None:
+    second = FIRST_FACTS._replace(position=Position(*DNA_0, 5), **changes)
+    assert followed(exchange, FIRST_FACTS, second) == [(code, second.position) for code in codes]
+
+
+@pytest.mark.parametrize("offset", [3, 4])
+def test_an_entry_stands_behind_the_one_before_it(exchange: LyingExchange, offset: int) -> None:
+    second = FIRST_FACTS._replace(position=Position(*DNA_0, offset))
+    assert followed(exchange, FIRST_FACTS, second) == [("OUT_OF_ORDER", second.position)]
+
+
+def followed(exchange: LyingExchange, *facts: EntryFacts) -> list[tuple[str, Position | None]]:
+    """What is told of entries that follow each other."""
+    start = PartitionStart(DNA_0, exchange.note(DNA_0, GrownTree([])), 0, ())
+    audit = PartitionAudit(start, exchange.header(), "case-exchange.example", {})
+    audit.add_batch(BatchReport([], list(facts), [], []))
+    return [(finding.code, finding.position) for finding in audit.findings() if finding.position is not None]
 
 
 @pytest.mark.parametrize("period", [(0, 4), (3, 8), (6, 10), (5, 5)])

@@ -93,6 +93,7 @@ def a_body(**fields: object) -> Body:
 
 def test_what_the_directory_grants_may_be_published() -> None:
     check_publish(DIRECTORY, a_body())
+    check_publish(DIRECTORY, a_body(sections=(section("case", NGO, LAB),)))
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,24 @@ def test_a_resumed_window_knows_what_was_done_and_what_failed() -> None:
     assert window.ack_state() == state
 
 
+def test_a_window_that_resumed_says_at_every_offset_what_is_done_though_the_cursor_stands_in_a_range() -> None:
+    state = AckState(10, ((12, 13), (15, 15), (17, 20)))
+    window = a_window(state)
+    for offset in range(10, 22):
+        window.track(offset, f"case-{offset}", 1)
+        assert window.ack_state() == state, f"at {offset}"
+
+
+def test_attempts_of_a_record_that_the_log_has_no_more_are_not_anothers() -> None:
+    window = a_window(AckState(10, (), ((12, 3),)))
+
+    assert [tracked(window, offset).failed_attempts for offset in (10, 13)] == [0, 0]
+
+
+def test_a_new_window_has_nothing_to_commit() -> None:
+    assert not a_window(AckState(10, ((12, 14),), ((10, 3),))).changed
+
+
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_a_window_that_resumes_from_any_state_of_another_tracks_exactly_the_undone_records(data: st.DataObject) -> None:
@@ -191,6 +209,35 @@ def _finish_or_fail_one(
 
 
 # --- the promise that it can be committed ---
+
+
+_FIXED = 1 + 4 * 9 + 2 * 2
+"""What is not of a record: see the argument at the head of the module."""
+
+
+def test_the_bound_counts_each_part_as_the_argument_says() -> None:
+    window = a_window()
+    assert window.committed_bytes_bound == _FIXED
+    # Distances of 0, 100, 100: one byte each, for the attempts and for the range before.
+    first, second, _ = (tracked(window, offset) for offset in (0, 100, 200))
+    assert window.committed_bytes_bound == _FIXED + 3 * (2 * 1 + 2)
+    # From 0 to 200 is one of two bytes.
+    finish(window, second)
+    assert window.committed_bytes_bound == _FIXED + (2 * 1 + 2) + (2 * 2 + 2)
+    # The first has no distance.
+    finish(window, first)
+    assert window.committed_bytes_bound == _FIXED + (2 * 1 + 2)
+
+
+def test_the_bound_counts_what_was_resumed_until_it_has_been_read_again() -> None:
+    # Ranges of 2 bytes, attempts of 2 bytes; the offsets themselves would need more.
+    window = a_window(AckState(100, ((101, 102), (104, 105)), ((100, 1), (103, 1), (110, 1))))
+    resumed = 2 * 2 + 3 * 2
+    assert window.committed_bytes_bound == _FIXED + resumed
+    tracked(window, 100)
+    assert window.committed_bytes_bound == _FIXED + (2 + 2) + resumed - 2
+    tracked(window, 103)
+    assert window.committed_bytes_bound == _FIXED + 2 * (2 + 2) + resumed - 3 * 2
 
 
 @pytest.mark.parametrize("widest_gap", [1, 300, 2**50])

@@ -13,6 +13,7 @@ from broker.core.errors import CertificateInvalid, PeerIdentityMissing, SignerCe
 from broker.core.identity import Principal
 from broker.trust.certificates import (
     DOCUMENT_SIGNING,
+    MAX_CERTIFICATE_FILE_BYTES,
     fingerprint,
     load_certificates,
     p256_public_key,
@@ -177,6 +178,16 @@ def test_what_is_not_a_certificate_is_refused(pki: SamplePki, tmp_path: Path) ->
         load_certificates(tmp_path / "missing.pem")
 
 
+def test_of_a_certificate_file_no_more_is_read_than_its_bound(pki: SamplePki, tmp_path: Path) -> None:
+    path, _ = pki.credential().write(tmp_path, "leaf")
+    pem = path.read_bytes()
+    path.write_bytes(b"\n" + pem)
+    assert len(load_certificates(path)) == 1
+    path.write_bytes(b"\n" * MAX_CERTIFICATE_FILE_BYTES + pem)
+    with pytest.raises(CertificateInvalid, match=r"leaf\.pem cannot be read"):
+        load_certificates(path)
+
+
 def test_a_file_may_hold_a_chain_and_the_first_is_the_leaf(pki: SamplePki, tmp_path: Path) -> None:
     path = tmp_path / "chain.pem"
     leaf, above = pki.tls_paths("exchange")[0].read_bytes(), (pki.folder.trust / "tls-ca.pem").read_bytes()
@@ -185,3 +196,18 @@ def test_a_file_may_hold_a_chain_and_the_first_is_the_leaf(pki: SamplePki, tmp_p
     assert len(certificates) == 2
     assert certificates[0] == pki.tls_certificate("exchange")
     assert milliseconds(certificates[0].not_valid_after_utc) == validity(certificates[0]).last_ms
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        # The library reads these two only when it is asked for them.
+        pytest.param(bytes.fromhex("0603551d11"), bytes.fromhex("0603551d0f"), id="an extension twice"),
+        pytest.param(bytes.fromhex("03420004"), bytes.fromhex("03420005"), id="a key that is no point"),
+    ],
+)
+def test_a_certificate_is_read_throughout_before_it_is_taken(pki: SamplePki, part: bytes, instead: bytes) -> None:
+    good = pki.credential().der
+    assert good.count(part) == 1
+    with pytest.raises(CertificateInvalid, match="cannot be read"):
+        parse_certificate(good.replace(part, instead))

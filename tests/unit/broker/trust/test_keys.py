@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from broker.core.errors import KeyInvalid
 from broker.trust.keys import (
+    MAX_KEY_FILE_BYTES,
     load_checkpoint_key,
     load_signing_key,
     load_verification_key,
@@ -73,6 +74,17 @@ def test_a_governance_key_is_p256(tmp_path: Path, p256: ec.EllipticCurvePrivateK
         load_verification_key(other)
     with pytest.raises(KeyInvalid, match="cannot be read"):
         load_verification_key(tmp_path / "missing.pem")
+
+
+def test_of_a_key_file_no_more_is_read_than_a_key_can_have(tmp_path: Path, p256: ec.EllipticCurvePrivateKey) -> None:
+    blank_lines = b"\n" * MAX_KEY_FILE_BYTES
+    for file, load, pem in (
+        ("public.pem", load_verification_key, public_key_pem(p256.public_key())),
+        ("private.key", load_signing_key, private_key_pem(p256)),
+    ):
+        load(write(tmp_path / file, b"\n" + pem))
+        with pytest.raises(KeyInvalid, match="cannot be read"):
+            load(write(tmp_path / file, blank_lines + pem))
 
 
 def test_an_encrypted_missing_or_broken_key_is_refused_without_a_word_of_its_content(

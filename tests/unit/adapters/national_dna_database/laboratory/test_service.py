@@ -16,7 +16,7 @@ from adapters.national_dna_database.laboratory.kinship.mutation import MutationM
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import InputRefused, SetupInvalid
 from caseexchange.records.v1 import dna_pb2
-from tests.support.dna import TABLE_FILE, Population, str_profile, synthetic_table
+from synthetic.dna import TABLE_FILE, Population, str_profile, synthetic_table
 
 TABLE = ("--frequencies", str(TABLE_FILE))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Encoded, Limits, Record, Severity, Source
@@ -119,7 +119,9 @@ def test_every_version_is_read_by_its_own_names(
 
 def test_an_author_is_told_in_the_contact_section_alone() -> None:
     secrets = {"author_name": "SECRET1", "author_email": "SECRET2", "author_phone": "SECRET3"}
-    for record in records(decode(xml(person(**secrets), note(**secrets)))):
+    found = records(decode(xml(person(**secrets), note(**secrets))))
+    assert len(found) == 2
+    for record in found:
         sections = split(record)
         assert [name for name, content in sections.items() if b"SECRET" in content] == ["contact"]
 
@@ -319,6 +321,7 @@ def test_padded_values_are_read_without_the_blanks() -> None:
 
 def test_the_sources_entry_date_is_neither_kept_nor_written() -> None:
     found = records(decode(xml(person(entry_date="2026-01-02T03:04:05Z"), note(entry_date="2026-01-02T03:04:05Z"))))
+    assert len(found) == 2
     assert all("entry_date" not in {item.path for item in record.provenance.unmapped} for record in found)
     assert b"entry_date" not in encode(*found).content
 
@@ -364,6 +367,7 @@ def test_an_impossible_time_is_said_and_kept_and_never_written_as_one(time: str)
     content = xml(person(full_name="测试", source_date=time), note(source_date=time))
     assert codes(decode(content)) == ["TIME_NOT_READ"]
     found = records(decode(content))
+    assert len(found) == 2
     assert all(("source_date", time) in {(i.path, i.value) for i in record.provenance.unmapped} for record in found)
     written = encode(*found)
     assert time.encode() not in written.content.replace(b"T00:00:00Z", b"")
@@ -510,6 +514,63 @@ def test_every_field_that_a_person_cannot_carry_is_a_coded_warning() -> None:
         "household.division",
         "names",
     }
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        common_pb2.Contact(name="x", role=common_pb2.CONTACT_ROLE_REPORTER),
+        common_pb2.Contact(name="x", relation="y"),
+        common_pb2.Contact(name="x", address=common_pb2.Place(text="y")),
+    ],
+    ids=["role", "relation", "address"],
+)
+def test_what_the_one_author_does_not_tell_of_a_contact_is_a_coded_warning(contact: common_pb2.Contact) -> None:
+    record = case(xml(person(source_date="2026-01-01T00:00:00Z")))
+    assert encode(record).issues == ()
+    record.contacts.append(contact)
+    assert [issue[1:3] for issue in encode(record).issues] == [("FIELD_NOT_CARRIED", "records[0].contacts")]
+
+
+_TORN = st.text(st.sampled_from("甲乙 \n\r\t\v\x85\u2028"), max_size=5)
+
+
+@given(
+    record=st.builds(
+        case_pb2.CaseRecord,
+        names=st.lists(
+            st.builds(
+                common_pb2.PersonName,
+                kind=st.sampled_from([common_pb2.NAME_KIND_LEGAL, common_pb2.NAME_KIND_ALIAS]),
+                full=_TORN,
+                given=st.sampled_from(["", "甲"]),
+            ),
+            max_size=3,
+        ),
+        profile_urls=st.lists(_TORN, max_size=3),
+    )
+)
+@example(record=case_pb2.CaseRecord(names=[common_pb2.PersonName(kind=common_pb2.NAME_KIND_LEGAL, full="甲\u2028乙")]))
+@example(record=case_pb2.CaseRecord(names=[common_pb2.PersonName(kind=common_pb2.NAME_KIND_ALIAS, full="")]))
+@example(
+    record=case_pb2.CaseRecord(
+        names=[
+            common_pb2.PersonName(kind=common_pb2.NAME_KIND_LEGAL, given="甲"),
+            common_pb2.PersonName(kind=common_pb2.NAME_KIND_LEGAL, full="乙"),
+        ]
+    )
+)
+@example(record=case_pb2.CaseRecord(profile_urls=["http://x.invalid/1\u2028", ""]))
+def test_a_list_that_would_come_back_as_another_is_a_coded_warning(record: case_pb2.CaseRecord) -> None:
+    record.local_id, record.kind = ID, case_pb2.CASE_KIND_MISSING_CHILD
+    written = encode(record)
+    again = case(written.content)
+    for field in ("names", "profile_urls"):
+        said = any(
+            issue.code in {"FIELD_NOT_CARRIED", "NAME_COMPOSED"} and issue.locator == f"records[0].{field}"
+            for issue in written.issues
+        )
+        assert said or list(getattr(again, field)) == list(getattr(record, field))
 
 
 def test_the_age_of_a_baby_is_carried() -> None:

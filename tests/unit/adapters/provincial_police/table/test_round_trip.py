@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.base import Adapter, DecodedRecord, Limits, Severity, Source
@@ -11,6 +11,7 @@ from adapters.provincial_police.table.codes import ETHNIC_GROUPS
 from adapters.provincial_police.table.columns import BY_NAME, COLUMNS, OUTSIDE_OF_CASE
 from adapters.provincial_police.table.csv_adapter import ADAPTER
 from adapters.provincial_police.table.dates import read_date
+from adapters.provincial_police.table.text import one_dot, parts_of
 from adapters.provincial_police.table.xlsx_adapter import ADAPTER as XLSX
 from adapters.records.sections import split
 from caseexchange.records.v1 import case_pb2, common_pb2
@@ -229,10 +230,22 @@ def cleared(record: case_pb2.CaseRecord) -> case_pb2.CaseRecord:
 
 
 TEXT = st.text(
-    st.characters(exclude_categories=("Cs", "Cc", "Cf", "Co", "Zs", "Zl", "Zp", "Cn"), exclude_characters="•‧∙⋅・･．"),
+    st.characters(exclude_categories=("Cs", "Cc", "Cf", "Co", "Zs", "Zl", "Zp", "Cn")),
     min_size=1,
     max_size=12,
 )
+NAME = TEXT.filter(lambda name: one_dot(name) == name)
+"""A name with the one dot that the format has between two of its characters."""
+LISTED = NAME.filter(lambda name: parts_of(name) == [name])
+"""A name that a cell can list beside others."""
+
+
+def called(full: str, *others: str) -> case_pb2.CaseRecord:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1")
+    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=full)
+    for other in others:
+        record.names.add(kind=common_pb2.NAME_KIND_ALIAS, full=other)
+    return record
 
 
 @st.composite
@@ -244,7 +257,7 @@ def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
         sex=draw(st.sampled_from(common_pb2.Sex.values())),
         narrative=draw(TEXT),
     )
-    record.names.add(kind=common_pb2.NAME_KIND_LEGAL, full=draw(TEXT))
+    record.names.extend(called(draw(NAME), *draw(st.lists(LISTED, max_size=3))).names)
     for kind in draw(
         st.sets(
             st.sampled_from(
@@ -267,6 +280,8 @@ def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
 @BOTH
 @settings(deadline=None)
 @given(record=cases())
+@example(record=called("、.、"))
+@example(record=called("测试", "甲", ".乙", "（.）"))
 def test_what_is_written_is_read_again(adapter: Adapter, record: case_pb2.CaseRecord) -> None:
     encoded = adapter.encode([record], Limits())
     assert encoded.issues == ()

@@ -12,7 +12,8 @@ import pytest
 from adapters.base import DecodedRecord, Issue, Limits, MappableAdapter, Severity, Source, StreamingAdapter
 from adapters.provincial_police.table.csv_adapter import ADAPTER, MAX_ROW
 from adapters.provincial_police.table.xlsx_adapter import ADAPTER as XLSX
-from tests.support.police import police_csv, table
+from synthetic.police import police_csv
+from tests.support.police import table
 
 ROOT = Path(__file__).parents[5]
 MEASURE = """

@@ -120,6 +120,16 @@ def test_the_dot_of_gb_2312_is_that_dot_and_a_dot_elsewhere_stays() -> None:
     assert one_dot("J. Test") == "J. Test"
 
 
+@pytest.mark.parametrize("name", ["、.、", "甲、.乙", "（甲）．乙", "甲.", "・甲", "甲.\u3000乙", "甲・・乙"])
+def test_a_dot_beside_a_mark_or_a_blank_is_not_the_dot_of_a_name(name: str) -> None:
+    assert one_dot(name) == name
+
+
+@pytest.mark.parametrize("character", ["々", "〇", "ー", "\ue815", "\U00031350", "葛\U000e0100"])
+def test_rare_characters_are_characters_of_a_name(character: str) -> None:
+    assert one_dot(f"{character}.{character}") == f"{character}·{character}"
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM", "'=1", "＝1", "plain", "'quoted", ""])
 def test_no_cell_is_a_formula_and_the_guard_can_be_taken_off(text: str) -> None:
     guarded = guard_formula(text)

@@ -121,6 +121,28 @@ def test_what_the_format_cannot_say_is_refused_by_a_code(records: list[Record], 
     assert (codes(found), found.content if code.endswith("FILE") else b"") == ([code], b"")
 
 
+@pytest.mark.parametrize(
+    ("phone", "email", "warned"),
+    [
+        ("000-0000-0001, 000-0000-0002", "office@synthetic.example", []),
+        ("000-0000-0001", "", []),
+        ("", "office@synthetic.example", []),
+        ("000-0000-0001,000-0000-0002", "", ["FIELD_NOT_CARRIED"]),
+        ("office@synthetic.example", "", ["FIELD_NOT_CARRIED"]),
+        ("000-0000-0001", "office at synthetic.example", ["FIELD_NOT_CARRIED"]),
+    ],
+)
+def test_by_what_an_office_is_reached_comes_back_or_is_a_coded_warning(
+    phone: str, email: str, warned: list[str]
+) -> None:
+    stated = notice()
+    stated.report_to.CopyFrom(common_pb2.Contact(organisation="Synthetic office", phone=phone, email=email))
+    written = encode(stated)
+    assert codes(written) == warned
+    found = read(written.content).report_to
+    assert warned or (found.phone, found.email) == (phone, email)
+
+
 def test_an_alert_leaves_out_a_history_of_mental_illness() -> None:
     features = [common_pb2.Feature(kind=common_pb2.FEATURE_KIND_MENTAL, text="SYN-MENTAL")]
     found = encode(notice(features=features))

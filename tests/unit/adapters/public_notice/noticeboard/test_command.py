@@ -63,6 +63,7 @@ def test_the_pfif_feed_has_every_notice_by_its_number_and_of_one_that_is_gone_th
 def test_after_one_more_run_a_child_who_is_home_is_nowhere_on_the_disk(folder: Path, number: int) -> None:
     run(folder)
     before = pictures(folder)
+    assert any("寻找她的家人".encode() in path.read_bytes() for path in (folder / "site").rglob("*.html"))
     end = [
         filed(correction(record_id(0)), 9, "case-0"),
         filed(closure(), 9, "case-0"),

@@ -10,7 +10,7 @@ from adapters.national_dna_database.laboratory.kinship.mutation import MutationM
 from adapters.national_dna_database.laboratory.kinship.ratios import LocusRatios, Question
 from adapters.national_dna_database.laboratory.kinship.typings import ProfileUnusable, Typing, Unused, read_profile
 from caseexchange.records.v1 import dna_pb2
-from tests.support.dna import Population, str_profile, synthetic_table
+from synthetic.dna import Population, str_profile, synthetic_table
 
 TABLE = synthetic_table()
 RATIOS = LocusRatios(TABLE, MutationModel())

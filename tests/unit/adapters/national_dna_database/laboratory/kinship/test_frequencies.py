@@ -6,7 +6,7 @@ import pytest
 
 from adapters.national_dna_database.laboratory.kinship.frequencies import AUTOSOMAL, parse_table
 from broker.core.errors import InputRefused
-from tests.support.dna import TABLE_FILE, synthetic_table
+from synthetic.dna import TABLE_FILE, synthetic_table
 
 HEAD = 'name = "t"\nsource = "made up"\nindividuals = 100\n'
 GOOD = '[loci.TH01]\n"6" = 0.25\n"9.3" = 0.75\n'

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.national_dna_database.laboratory.kinship.mutation import Kind, MutationModel
 from adapters.national_dna_database.laboratory.search.index import SEGMENT, KinshipIndex
-from tests.support.dna import Population, synthetic_table
+from synthetic.dna import Population, synthetic_table
 
 if TYPE_CHECKING:
     from adapters.national_dna_database.laboratory.kinship.ratios import Genotype

@@ -22,7 +22,7 @@ from adapters.records.record_json import ADAPTER as RECORD_JSON
 from adapters.records.validate import validate
 from broker.core.errors import InputRefused
 from caseexchange.records.v1 import dna_pb2
-from tests.support.dna import Genotypes, Population, str_profile, synthetic_table
+from synthetic.dna import Genotypes, Population, str_profile, synthetic_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from functools import cache
 
 from adapters.national_dna_database.laboratory.kinship.comparison import Thresholds
 from adapters.values.alleles import CODIS_20
-from tests.support.dna import synthetic_table
-from tests.support.families import Outcome, Sizes, simulate
+from synthetic.dna import synthetic_table
+from synthetic.families import Outcome, Sizes, simulate
 
 SIZES = Sizes(families=180, strangers=1500, brothers=60, orphans=120)
 

@@ -10,7 +10,7 @@ from adapters.national_dna_database.laboratory.kinship.typings import Typing, re
 from adapters.national_dna_database.laboratory.search.store import ProfileStore, Stored
 from broker.core.errors import SetupInvalid
 from caseexchange.records.v1 import dna_pb2
-from tests.support.dna import str_profile
+from synthetic.dna import str_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.laboratory.kinship.frequencies import FrequencyTable
     from adapters.national_dna_database.laboratory.kinship.ratios import Genotype
 
-TABLE_FILE = Path(__file__).parents[2] / "adapters" / "national_dna_database" / "samples" / "frequencies-synthetic.toml"
+TABLE_FILE = Path(__file__).parents[1] / "adapters" / "national_dna_database" / "samples" / "frequencies-synthetic.toml"
 Genotypes = dict[str, "Genotype"]
 
 
 def synthetic_table() -> FrequencyTable:
+    """The synthetic frequency table."""
     return parse_table(TABLE_FILE.read_bytes())
 
 

@@ -21,7 +21,7 @@ from adapters.national_dna_database.laboratory.kinship.ratios import LocusRatios
 from adapters.national_dna_database.laboratory.search.search import Laboratory, SearchRules
 from adapters.national_dna_database.laboratory.search.store import ProfileStore
 from caseexchange.records.v1 import dna_pb2
-from tests.support.dna import Genotypes, Population, str_profile
+from synthetic.dna import Genotypes, Population, str_profile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -1,0 +1,104 @@
+"""Where it is measured: a development PKI, broker processes over it, and what agencies connect with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from broker.client.connection import open_channel
+from broker.trust.directory import DirectoryFile
+from broker.trust.keyring import LiveKeyring
+from broker.trust.keys import load_verification_key
+from broker.trust.revocation_files import RevocationFiles
+from broker.trust.signing import EcdsaSigner
+from broker.trust.system import SystemClock
+from broker.wire.tls import TlsFiles
+from certs import development
+
+if TYPE_CHECKING:
+    import grpc
+
+    from broker.client.connection import ConnectionSettings
+
+COMMAND = Path(sys.executable).with_name("case-exchange")
+
+
+class World:
+    """``stop`` leaves no process behind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.pki = development.create(root / "pki", datetime.now(UTC).replace(microsecond=0))
+        governance = load_verification_key(self.pki.governance_public_key)
+        self.directory = DirectoryFile(self.pki.directory, governance, SystemClock())
+        lists = [self.pki.revocation_list("signing")]
+        revocations = RevocationFiles(lists, lambda: self.directory.latest.signing_authorities, grace_ms=0)
+        self.keyring = LiveKeyring(self.directory, revocations)
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def signer(self, member: str) -> EcdsaSigner:
+        folder = self.pki.member(member)
+        return EcdsaSigner.load(folder / "signing.key", folder / "signing.pem")
+
+    def tls(self, member: str) -> TlsFiles:
+        folder = self.pki.member(member)
+        return TlsFiles(folder / "tls.pem", folder / "tls.key", self.pki.trust / "tls-ca.pem")
+
+    def channel(self, settings: ConnectionSettings, member: str) -> grpc.aio.Channel:
+        return open_channel(settings, self.tls(member).read())
+
+    def start_broker(self, name: str, **tables: dict[str, Any]) -> str:
+        """Start a broker of this name, with these tables beside or over the usual ones. Returns where it listens."""
+        own, trust = self.pki.member("exchange"), self.pki.trust
+        usual: dict[str, dict[str, Any]] = {
+            "server": {"address": "localhost:0"},
+            "tls": {"certificate": own / "tls.pem", "key": own / "tls.key", "authorities": trust / "tls-ca.pem"},
+            "signing": {
+                "certificate": own / "signing.pem",
+                "key": own / "signing.key",
+                "checkpoint_key": self.pki.checkpoint_key,
+                "checkpoint_key_name": development.CHECKPOINT_KEY_NAME,
+            },
+            "trust": {
+                "governance_key": trust / "governance.pem",
+                "directory": self.pki.directory,
+                "signing_revocations": self.pki.revocation_list("signing"),
+                "tls_revocations": self.pki.revocation_list("tls"),
+            },
+            "log": {"folder": self.root / name},
+            "checkpoints": {"interval_seconds": 1.0},
+            "logging": {"level": "error"},
+        }
+        lines: list[str] = []
+        for table in {**usual, **tables}:
+            lines.append(f"[{table}]")
+            # JSON's texts, numbers and lists are TOML's too.
+            keys = {**usual.get(table, {}), **tables.get(table, {})}
+            lines += [f"{key} = {json.dumps(value, default=str)}" for key, value in keys.items()]
+        config = self.root / f"{name}.toml"
+        config.write_text("\n".join(lines) + "\n")
+        return self.start(str(COMMAND), "serve", "--config", str(config))
+
+    def start(self, *command: str) -> str:
+        """Start a process. Returns the last word of its first line: where it listens."""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self._processes.append(process)
+        assert process.stdout is not None
+        return process.stdout.readline().split()[-1]
+
+    @property
+    def newest_pid(self) -> int:
+        """Of the process started last."""
+        return self._processes[-1].pid
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.wait(30)
+        self._processes.clear()

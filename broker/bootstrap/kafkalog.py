@@ -1,0 +1,119 @@
+"""The message log on Kafka, with its checkpoints. Imported only where Kafka is used: its client is an extra."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from broker.bootstrap.opened import OpenedLog, partitions, reporter
+from broker.core.errors import CaseExchangeError
+from broker.files import FileState
+from broker.messagelog.kafka.board import KafkaBoard
+from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
+from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
+from broker.messagelog.kafka.topics import TopicSettings
+from broker.messagelog.sqlite import SqliteCheckpointStore
+from broker.trust.logkeys import DirectoryLogKeys
+from broker.trust.system import SystemEntropy
+from broker.trust.tls import check_tls_files
+
+if TYPE_CHECKING:
+    import contextlib
+
+    from broker.bootstrap.trust import BrokerTrust
+    from broker.config.broker import BrokerConfig
+    from broker.config.kafka import KafkaConfig
+    from broker.ports import Clock
+    from broker.trust.signing import Ed25519NoteSigner
+
+_log = structlog.get_logger("broker")
+_HEADROOM_BYTES: Final = 256 << 10
+"""Of headers and framing beside the largest record, and of an audit record's own size."""
+
+
+async def open_kafka(
+    config: BrokerConfig,
+    trust: BrokerTrust,
+    clock: Clock,
+    signer: Ed25519NoteSigner,
+    stack: contextlib.AsyncExitStack,
+) -> OpenedLog:
+    """Open the log on Kafka; the stack closes it.
+
+    Raises:
+        ConfigInvalid: [kafka] lacks something.
+        SetupInvalid: a file cannot be used.
+        LogError, LogUnavailable
+    """
+    connection = kafka_connection(config.kafka, clock)
+    topics = topic_settings(config.kafka, partitions(config), config.records.record_bytes)
+    keys = DirectoryLogKeys(lambda: trust.directory.latest)
+    folder = config.log.folder
+    log = await KafkaLog.open(
+        KafkaSettings(connection, topics, config.log.tail_bytes),
+        folder / "kafka-index.db",
+        signer=signer,
+        keys=keys,
+        clock=clock,
+        entropy=SystemEntropy(),
+        report=reporter("message log"),
+    )
+    stack.push_async_callback(log.close)
+    store = SqliteCheckpointStore(folder / "kafka-checkpoints.db")
+    stack.push_async_callback(store.close)
+    board = KafkaBoard(
+        connection,
+        log.all_partitions,
+        trust_domain=trust.directory.current().trust_domain,
+        keys=keys,
+        report=reporter("checkpoint board"),
+    )
+    stack.push_async_callback(board.close)
+    await board.open()
+    watching = asyncio.create_task(_watch_tls(config.kafka, connection, clock, config.trust.reload_seconds))
+    stack.callback(watching.cancel)
+    return OpenedLog(log, store, board, signer)
+
+
+def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
+    """How to reach the cluster that a configuration names.
+
+    Raises:
+        ConfigInvalid: it does not name one.
+        CertificateInvalid, KeyInvalid: a TLS file cannot be used.
+    """
+    config.check()
+    check_tls_files(config.certificate, config.key, clock.now_ms())
+    tls = KafkaTls(config.certificate, config.key, config.authorities)
+    return KafkaConnection(config.servers, tls, config.prefix, config.timeout_seconds)
+
+
+async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Clock, seconds: float) -> None:
+    """Take up renewed TLS files, so that a broker outlives its certificate. Never returns."""
+    files = (config.certificate, config.key, config.authorities)
+    seen = [FileState.of(path) for path in files]
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            state = [FileState.of(path) for path in files]
+            if state != seen and connection.tls is not None:
+                # Certificate and key are replaced one after the other: until they match, this is tried again.
+                check_tls_files(config.certificate, config.key, clock.now_ms())
+                connection.tls.reload()
+                seen = state
+        except (OSError, CaseExchangeError) as error:
+            reason = error.reason if isinstance(error, CaseExchangeError) else type(error).__name__
+            _log.error("a renewed TLS file for Kafka cannot be used", reason=reason)
+
+
+def topic_settings(config: KafkaConfig, partitions: dict[str, int], record_bytes: int) -> TopicSettings:
+    """What the topics must be."""
+    return TopicSettings(
+        partitions=partitions,
+        replication=config.replication,
+        min_in_sync=config.min_in_sync,
+        retention_days=config.retention_days,
+        value_bytes=record_bytes + _HEADROOM_BYTES,
+    )

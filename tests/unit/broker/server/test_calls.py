@@ -1,0 +1,354 @@
+"""The guard in front of a small service of its own, over real gRPC with mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from structlog.testing import capture_logs
+
+from broker.core.errors import (
+    CaseExchangeError,
+    Draining,
+    InputRefused,
+    Internal,
+    PeerIdentityMissing,
+    PeerRevoked,
+    PeerUnknown,
+    RightDenied,
+)
+from broker.server.calls import CallGuard, caller
+from broker.trust.peers import TlsPeers
+from broker.wire.status import error_from_call
+from broker.wire.tls import TlsFiles, client_credentials, server_credentials
+from certs import profiles
+from tests.support.fakes import FixedDirectory
+from tests.support.pki import SamplePki
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from broker.core.identity import Principal
+
+Context = grpc.aio.ServicerContext[StringValue, StringValue]
+SHANXI = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
+SECRET = "the child's name"  # noqa: S105 - what must not be told
+
+
+def fail() -> None:
+    raise ValueError(SECRET)
+
+
+FAILS_AT = fail.__code__.co_firstlineno + 1
+
+
+class SwitchedPeers(TlsPeers):
+    """Peers of a directory, some of whom are revoked while they are connected."""
+
+    revoked: frozenset[str] = frozenset()
+    asked = 0
+
+    def authenticate(self, certificate_pem: bytes) -> Principal:
+        self.asked += 1
+        principal = super().authenticate(certificate_pem)
+        if principal.agency in self.revoked:
+            message = "revoked just now"
+            raise PeerRevoked(message)
+        return principal
+
+
+class NoRevocation:
+    def check(self, certificate_der: bytes) -> None:
+        """Nobody is revoked."""
+
+
+class Service:
+    """Every kind of method. What a method is asked says what it does."""
+
+    def __init__(self) -> None:
+        self.under_way = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def do(self, word: str, context: Context) -> str:
+        match word:
+            case "refuse":
+                message = "you may not"
+                raise RightDenied(message, agency="shanxi-police")
+            case "refuse because":
+                message = "you may not"
+                raise RightDenied(message) from ValueError(SECRET)
+            case "fail":
+                fail()
+            case "fail inside":
+                message = "broken"
+                raise Internal(message)
+            case "fail because":
+                message = "broken"
+                raise Internal(message) from ValueError(SECRET)
+            case "abort":
+                await context.abort(grpc.StatusCode.OUT_OF_RANGE, "by itself")
+            case "wait":
+                self.under_way.set()
+                await self.go_on.wait()
+        return f"{caller().agency}: {word}"
+
+    async def one(self, request: StringValue, context: Context) -> StringValue:
+        return StringValue(value=await self.do(request.value, context))
+
+    async def gather(self, requests: AsyncIterator[StringValue], context: Context) -> StringValue:
+        return StringValue(value=" ".join([await self.do(request.value, context) async for request in requests]))
+
+    async def spread(self, request: StringValue, context: Context) -> AsyncIterator[StringValue]:
+        try:
+            for word in request.value.split("+"):
+                yield StringValue(value=await self.do(word, context))
+        finally:
+            self.closed.set()
+
+    async def each(self, requests: AsyncIterator[StringValue], context: Context) -> AsyncIterator[StringValue]:
+        async for request in requests:
+            yield StringValue(value=await self.do(request.value, context))
+
+    async def write(self, request: StringValue, context: Context) -> None:
+        await context.write(StringValue(value=await self.do(request.value, context)))
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        how: dict[str, Any] = {
+            "request_deserializer": StringValue.FromString,
+            "response_serializer": StringValue.SerializeToString,
+        }
+        methods: dict[str, Any] = {
+            "One": grpc.unary_unary_rpc_method_handler(self.one, **how),
+            "Gather": grpc.stream_unary_rpc_method_handler(self.gather, **how),
+            "Spread": grpc.unary_stream_rpc_method_handler(self.spread, **how),
+            "Each": grpc.stream_stream_rpc_method_handler(self.each, **how),
+            "Write": grpc.unary_stream_rpc_method_handler(self.write, **how),
+        }
+        return grpc.method_handlers_generic_handler("test.Service", methods)
+
+
+class Caller:
+    """One connection, on which the methods are called with words, or with bytes that are no message."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        how: dict[str, Any] = {
+            "request_serializer": lambda word: (
+                word if isinstance(word, bytes) else StringValue(value=word).SerializeToString()
+            ),
+            "response_deserializer": lambda data: StringValue.FromString(data).value,
+        }
+        self.one: Any = channel.unary_unary("/test.Service/One", **how)
+        self.gather: Any = channel.stream_unary("/test.Service/Gather", **how)
+        self.spread: Any = channel.unary_stream("/test.Service/Spread", **how)
+        self.each: Any = channel.stream_stream("/test.Service/Each", **how)
+        self.write: Any = channel.unary_stream("/test.Service/Write", **how)
+        self.unknown: Any = channel.unary_unary("/test.Service/Unknown", **how)
+
+
+class Served(NamedTuple):
+    pki: SamplePki
+    guard: CallGuard
+    peers: SwitchedPeers
+    service: Service
+    connect: Callable[..., Caller]
+    without_certificate: Caller
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+async def served(pki: SamplePki) -> AsyncIterator[Served]:
+    service = Service()
+    peers = SwitchedPeers(FixedDirectory(pki.directory), NoRevocation())
+    guard = CallGuard(peers)
+    server = grpc.aio.server(interceptors=[guard])
+    server.add_generic_rpc_handlers((service.handler(),))
+    authorities = pki.folder.trust / "tls-ca.pem"
+    material = TlsFiles(*pki.tls_paths("exchange"), authorities).read()
+    port = server.add_secure_port("localhost:0", server_credentials(material, lambda: None))
+    open_port = server.add_insecure_port("localhost:0")
+    channels = [grpc.aio.insecure_channel(f"localhost:{open_port}")]
+
+    def connect(agency: str = "shanxi-police", files: tuple[Path, Path] | None = None) -> Caller:
+        paths = files or pki.tls_paths(agency)
+        credentials = client_credentials(TlsFiles(*paths, authorities).read())
+        channels.append(grpc.aio.secure_channel(f"localhost:{port}", credentials))
+        return Caller(channels[-1])
+
+    await server.start()
+    async with asyncio.timeout(20):
+        yield Served(pki, guard, peers, service, connect, Caller(channels[0]))
+    for channel in channels:
+        await channel.close()
+    await server.stop(None)
+
+
+async def refused(call: Awaitable[object]) -> CaseExchangeError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    metadata = [(key, value) for key, value in error.trailing_metadata() or ()]
+    return error_from_call(error.code(), error.details(), metadata)
+
+
+async def listed(answers: Any) -> list[str]:
+    return [answer async for answer in answers]
+
+
+async def test_every_kind_of_method_is_served_and_knows_who_calls(served: Served) -> None:
+    police, lab = served.connect(), served.connect("national-dna-database")
+    assert await police.one("a") == "shanxi-police: a"
+    assert await lab.one("a") == "national-dna-database: a"
+    assert await police.gather(["a", "b"]) == "shanxi-police: a shanxi-police: b"
+    assert await listed(police.spread("a+b")) == ["shanxi-police: a", "shanxi-police: b"]
+    assert await listed(police.each(["a", "b"])) == ["shanxi-police: a", "shanxi-police: b"]
+    assert await listed(police.write("a")) == ["shanxi-police: a"]
+
+
+async def test_a_method_that_is_not_there_is_not_guarded(served: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served.connect().unknown("a")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# --- who calls ---
+
+
+async def test_a_peer_without_a_certificate_is_refused(served: Served) -> None:
+    with capture_logs() as logs:
+        assert isinstance(await refused(served.without_certificate.one("a")), PeerIdentityMissing)
+    assert [(entry["reason"], entry["principal"]) for entry in logs] == [("PEER_IDENTITY_MISSING", "")]
+
+
+async def test_a_peer_that_is_not_listed_is_refused(served: Served, tmp_path: Path) -> None:
+    stranger = served.pki.credential(profiles.TLS_CLIENT, agency="stranger")
+    assert isinstance(await refused(served.connect(files=stranger.write(tmp_path, "peer")).one("a")), PeerUnknown)
+
+
+async def test_the_calls_of_a_peer_that_is_revoked_end_at_once_and_others_go_on(served: Served) -> None:
+    police, lab = served.connect(), served.connect("national-dna-database")
+    waiting = asyncio.ensure_future(refused(police.one("wait")))
+    await served.service.under_way.wait()
+    served.service.under_way.clear()
+    going_on = asyncio.ensure_future(lab.one("wait"))
+    await served.service.under_way.wait()
+    served.peers.revoked = frozenset({"shanxi-police"})
+    served.guard.recheck_peers()
+    error = await waiting
+    assert isinstance(error, PeerRevoked)
+    assert error.message == "revoked just now"
+    served.service.go_on.set()
+    assert await going_on == "national-dna-database: wait"
+
+
+async def test_a_call_that_has_ended_is_not_looked_at_again(served: Served) -> None:
+    police = served.connect()
+    await police.one("a")
+    await refused(police.one("refuse"))
+    asked = served.peers.asked
+    served.guard.recheck_peers()
+    assert served.peers.asked == asked == 2
+
+
+# --- how an error leaves ---
+
+
+async def test_a_refusal_leaves_as_its_row_of_the_table_says(served: Served) -> None:
+    with capture_logs() as logs:
+        error = await refused(served.connect().one("refuse"))
+    assert isinstance(error, RightDenied)
+    assert (error.message, error.details) == ("you may not", {"agency": "shanxi-police"})
+    told = {"method": "/test.Service/One", "reason": "RIGHT_DENIED", "principal": SHANXI, "cause": ""}
+    assert logs == [{"event": "call refused", "log_level": "info", **told}]
+
+
+@pytest.mark.parametrize("method", ["spread", "each", "gather"])
+async def test_a_refusal_within_a_stream_ends_it(served: Served, method: str) -> None:
+    police = served.connect()
+    words = ["a", "refuse", "b"]
+    match method:
+        case "spread":
+            answers = police.spread("+".join(words))
+        case "each":
+            answers = police.each(words)
+        case _:
+            assert isinstance(await refused(police.gather(words)), RightDenied)
+            return
+    assert await anext(aiter(answers)) == "shanxi-police: a"
+    assert isinstance(await refused(listed(answers)), RightDenied)
+
+
+@pytest.mark.parametrize(
+    ("word", "message", "level", "cause"),
+    [
+        # Where it arose, not where it was caught.
+        ("fail", "the broker failed; its log says more", "error", rf"ValueError at {__file__}:{FAILS_AT}"),
+        ("fail inside", "broken", "error", ""),
+        ("fail because", "broken", "error", r"ValueError at \?"),
+        ("refuse because", "you may not", "info", ""),
+    ],
+)
+async def test_a_defect_is_told_to_the_log_by_its_place_and_to_nobody_by_its_text(
+    served: Served, word: str, message: str, level: str, cause: str
+) -> None:
+    with capture_logs() as logs:
+        error = await refused(served.connect().one(word))
+    assert error.message == message
+    assert (error.reason == Internal.reason) is (level == "error")
+    (entry,) = logs
+    assert entry["log_level"] == level
+    assert re.fullmatch(cause, entry["cause"])
+    assert SECRET not in repr(logs) + repr(error)
+
+
+async def test_a_servicer_may_end_a_call_itself(served: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught, capture_logs() as logs:
+        await served.connect().one("abort")
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.OUT_OF_RANGE, "by itself")
+    assert logs == []
+
+
+@pytest.mark.parametrize("method", ["one", "each"])
+async def test_bytes_that_are_no_message_are_refused_as_input(served: Served, method: str) -> None:
+    police = served.connect()
+    call = police.one(b"\xff") if method == "one" else listed(police.each(["a", b"\xff"]))
+    error = await refused(call)
+    assert isinstance(error, InputRefused)
+    assert "not the message" in error.message
+
+
+# --- ends ---
+
+
+async def test_a_caller_that_goes_away_leaves_nothing_behind(served: Served) -> None:
+    police = served.connect()
+    call = police.spread("a+wait")
+    assert await anext(aiter(call)) == "shanxi-police: a"
+    await served.service.under_way.wait()
+    with capture_logs() as logs:
+        call.cancel()
+        await served.service.closed.wait()
+        await police.one("a")
+    assert logs == []
+    asked = served.peers.asked
+    served.guard.recheck_peers()
+    assert served.peers.asked == asked == 2
+
+
+async def test_a_broker_that_is_going_refuses_new_calls_and_finishes_the_old(served: Served) -> None:
+    police = served.connect()
+    under_way = asyncio.ensure_future(police.one("wait"))
+    await served.service.under_way.wait()
+    served.guard.drain()
+    assert isinstance(await refused(police.one("a")), Draining)
+    served.service.go_on.set()
+    assert await under_way == "shanxi-police: wait"

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.kafka.ports import free_ports
+from tests.support.exchange import broker_tables
+from tests.support.process import edge_tables, write_toml
+from tests.support.programs import program
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.pki import SamplePki
 
 MODULES = {"pillow": "PIL", "kafka-python": "kafka"}
 RUN = """
@@ -21,9 +28,9 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
 sys.argv[0] = "case-exchange"
-from broker.cli.main import main
-main()
+{then}
 """
+COMMAND = "from broker.cli.main import main; main()"
 
 
 def extras() -> set[str]:
@@ -33,9 +40,9 @@ def extras() -> set[str]:
     return {MODULES.get(name, name) for name in names}
 
 
-def bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+def bare(*arguments: str, then: str = COMMAND) -> subprocess.CompletedProcess[str]:
     """A command, as where no extra is installed."""
-    program = RUN.format(modules=sorted(extras()))
+    program = RUN.format(modules=sorted(extras()), then=then)
     command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
@@ -61,6 +68,36 @@ def test_an_auditor_needs_no_extra(tmp_path: Path) -> None:
     done = bare("verify", str(bundle), "--root", str(root))
     assert done.returncode == 2
     assert "BUNDLE_INVALID" in done.stderr
+
+
+def test_an_agencys_own_program_needs_no_extra(pki: SamplePki, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    profile = program(pki, tmp_path, "shanxi-police", "samples", f"localhost:{port}")
+    asked = """
+import asyncio
+from adapters.agency import open_agency
+async def ask():
+    async with open_agency(sys.argv[1]) as agency:
+        print(await agency.status())
+asyncio.run(ask())
+"""
+    done = bare(str(profile), then=asked)
+    assert done.stdout == "Status(serving=False, spooled=0)\n", done.stderr
+
+
+def test_an_operator_who_asks_for_the_status_needs_no_extra(pki: SamplePki, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    profile = write_toml(tmp_path / "edge.toml", edge_tables(pki, "ministry", f"localhost:{port}"))
+    done = bare("status", "--profile", str(profile))
+    assert done.returncode == 1
+    assert "CONNECTION_FAILED" in done.stderr
+
+
+def test_a_broker_needs_an_extra_only_for_kafka(pki: SamplePki, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "broker.toml", broker_tables(pki, tmp_path / "log", log={"backend": "kafka"}))
+    done = bare("serve", "--config", str(config))
+    assert done.returncode == 2
+    assert "EXTRA_MISSING: the library kafka is not installed; case-exchange[kafka]" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate
-from broker.trust.directory import DirectoryFile, PinnedDirectory, open_directory, sign_directory
+from broker.trust.directory import MAX_DIRECTORY_BYTES, DirectoryFile, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from certs.storage import write_public
 from tests.support.pki import ManualClock
@@ -60,6 +60,11 @@ def test_the_signed_payload_is_kept_byte_for_byte(pki: SamplePki) -> None:
     assert base64.b64decode(envelope["payload"]) == payload
 
 
+def test_a_directory_of_the_largest_size_is_read(pki: SamplePki) -> None:
+    document = pki.sign(pki.directory)
+    assert open_directory(document.ljust(MAX_DIRECTORY_BYTES), pki.governance_public_key).version == 1
+
+
 def test_a_directory_signed_by_another_key_is_refused(pki: SamplePki) -> None:
     document = sign_directory(payload_of(pki), ec.generate_private_key(ec.SECP256R1()))
     assert "not signed by the pinned" in refused(pki, document)
@@ -90,6 +95,8 @@ def test_the_key_id_is_only_a_hint_and_a_second_signature_does_no_harm(pki: Samp
     envelope = seal(pki, payload_of(pki))
     good = envelope["signatures"][0]
     envelope["signatures"] = [{"keyid": "other", "sig": "AAAA"}, {**good, "keyid": "wrong"}]
+    open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
+    envelope["signatures"] = [good] * 16
     open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
     envelope["signatures"] = [good] * 17
     assert "between 1 and 16" in refused(pki, envelope)
@@ -289,8 +296,9 @@ def test_a_directory_is_in_force_until_the_moment_of_its_expiry(pki: SamplePki) 
     pinned = PinnedDirectory(pki.directory.document, pki.governance_public_key, clock)
     assert pinned.current() == pki.directory
     clock.value_ms += 1
-    with pytest.raises(DirectoryUnavailable):
+    with pytest.raises(DirectoryUnavailable) as caught:
         pinned.current()
+    assert caught.value.details == {"version": str(pki.directory.version)}
     assert pinned.latest == pki.directory
 
 
@@ -314,14 +322,18 @@ def test_the_same_bytes_in_a_new_file_are_no_new_version(file: DirectoryFile) ->
     assert not file.reload()
 
 
-@pytest.mark.parametrize(("version", "message"), [(4, "older"), (5, "same version")])
+@pytest.mark.parametrize(
+    ("version", "message", "details"),
+    [(4, "older", {"version": "4", "seen": "5"}), (5, "same version", {"version": "5"})],
+)
 def test_an_older_version_or_another_of_the_same_number_is_refused_and_the_newer_stays(
-    file: DirectoryFile, pki: SamplePki, version: int, message: str
+    file: DirectoryFile, pki: SamplePki, version: int, message: str, details: dict[str, str]
 ) -> None:
     write_public(file._path, pki.sign(replace(pki.directory, version=version, purposes=frozenset())))
     for _ in range(2):
-        with pytest.raises(DirectoryInvalid, match=message):
+        with pytest.raises(DirectoryInvalid, match=message) as caught:
             file.reload()
+        assert caught.value.details == details
     assert file.current().version == 5
     assert file.current().purposes
 
@@ -337,5 +349,7 @@ def test_a_broken_or_missing_file_leaves_the_version_in_force(file: DirectoryFil
 
 
 def test_a_process_that_knows_a_newer_version_does_not_start_with_an_older(file: DirectoryFile, pki: SamplePki) -> None:
+    again = DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=5)
+    assert again.current().version == 5
     with pytest.raises(DirectoryInvalid, match="older"):
         DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=6)

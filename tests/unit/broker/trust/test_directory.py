@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate
 from broker.trust.directory import MAX_DIRECTORY_BYTES, DirectoryFile, PinnedDirectory, open_directory, sign_directory
-from broker.trust.directory_payload import directory_payload
+from broker.trust.directory_payload import MAX_NAME, directory_payload
 from certs.storage import write_public
 from tests.support.pki import ManualClock
 
@@ -215,6 +216,65 @@ def test_a_payload_with_anything_unknown_missing_or_malformed_is_refused(pki: Sa
     refused(pki, seal(pki, payload))
     with pytest.raises(DirectoryInvalid):
         sign_directory(payload, pki.governance_key)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("version", 0),
+        ("trust_domain", "Case-Exchange.example"),
+        ("issued_at", 5),
+        ("expires_at", 5),
+        ("exchange", "nobody"),
+        ("signing_authorities", 5),
+        ("log_keys", 5),
+        ("purposes", 5),
+        ("agencies", 5),
+        (f"{SHANXI}/name", 5),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(pki: SamplePki, path: str, value: Any) -> None:
+    name = path.removeprefix("agencies/").replace("/", ".")
+    assert f"cannot be used: {name} is not" in refused(pki, seal(pki, changed(pki, path, value)))
+
+
+@pytest.mark.parametrize(("letters", "read"), [(1, True), (MAX_NAME, True), (MAX_NAME + 1, False)])
+def test_an_agency_s_name_is_short(pki: SamplePki, letters: int, read: bool) -> None:  # noqa: FBT001
+    payload = changed(pki, f"{SHANXI}/name", "样" * letters)
+    if read:
+        open_directory(json.dumps(seal(pki, payload)).encode(), pki.governance_public_key)
+    else:
+        assert "shanxi-police.name" in refused(pki, seal(pki, payload))
+
+
+def test_a_directory_is_valid_for_some_time(pki: SamplePki) -> None:
+    assert "not after issued_at" in refused(pki, seal(pki, changed(pki, "expires_at", "2026-01-01T00:00:00Z")))
+    begin = json.loads(payload_of(pki))["issued_at"]
+    assert "not after issued_at" in refused(pki, seal(pki, changed(pki, "expires_at", begin)))
+
+
+def test_the_largest_version_is_read(pki: SamplePki) -> None:
+    document = pki.sign(replace(pki.directory, version=2**63 - 1))
+    assert open_directory(document, pki.governance_public_key).version == 2**63 - 1
+
+
+def test_governance_can_read_what_it_signs(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key a line, letters as they are, whole seconds without a fraction, UTC wherever the machine stands."""
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        member = replace(pki.directory.agency("shanxi-police"), name="样例公安")
+        directory = replace(
+            pki.directory, issued_at_ms=1_700_000_000_000, agencies={**pki.directory.agencies, "shanxi-police": member}
+        )
+        lines = directory_payload(directory).decode().split("\n")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert ' "issued_at": "2023-11-14T22:13:20Z",' in lines
+    assert '   "name": "样例公安",' in lines
+    assert not [line for line in lines if "retired" in line]
+    assert lines[-1] == ""
 
 
 def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:

@@ -119,9 +119,9 @@ def test_a_draft_says_what_the_route_and_the_record_say(spool: Spool) -> None:
         assert (draft.kind, draft.stream, draft.purpose) == ("Correction", "cases", "child-rescue")
         assert draft.recipients == (Recipient("hebei-police", number), Recipient("child-aid-ngo", number))
         assert (draft.case_id, draft.in_reply_to, draft.supersedes) == ("case", "", "our-record")
-    (section,) = draft.sections
-    assert (section.name, section.type) == ("correction", "caseexchange.records.v1.Correction")
-    assert case_pb2.Correction.FromString(section.content) == correction
+        (section,) = draft.sections
+        assert (section.name, section.type) == ("correction", "caseexchange.records.v1.Correction")
+        assert case_pb2.Correction.FromString(section.content) == correction
 
 
 def test_a_reply_stands_in_the_case_of_what_it_answers_and_corrects_nothing(spool: Spool) -> None:

@@ -50,7 +50,6 @@ class RevocationList:
     """
 
     number: int
-    issued_at_ms: int
     usable_until_ms: int
     revoked: Mapping[int, int]
     der: bytes
@@ -210,7 +209,6 @@ def _read(crl: x509.CertificateRevocationList, grace_ms: int) -> RevocationList:
         raise RevocationListInvalid(message)
     return RevocationList(
         number=number,
-        issued_at_ms=int(crl.last_update_utc.timestamp() * 1000),
         usable_until_ms=int(crl.next_update_utc.timestamp() * 1000) + grace_ms,
         revoked={entry.serial_number: int(entry.revocation_date_utc.timestamp() * 1000) for entry in crl},
         der=crl.public_bytes(Encoding.DER),

@@ -17,7 +17,7 @@ from broker.core.bundle import (
     StrayRecord,
 )
 from broker.core.checkpoint import VerifierKey
-from broker.core.findings import MAX_FINDINGS, BatchReport, Delivery, EntryFacts, Finding, Severity, error
+from broker.core.findings import MAX_FINDINGS, BatchReport, Delivery, EntryFacts, EntryLeaf, Finding, Severity, error
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.trust.signing import note_verifier
@@ -120,6 +120,17 @@ def test_reports_without_a_finding_are_clean_and_counted(pki: SamplePki) -> None
     assert [item.partition for item in report.partitions] == [DNA_0]
 
 
+def test_records_are_counted_over_all_batches(pki: SamplePki) -> None:
+    auditing = Auditing(pki)
+    auditing.start()
+    for leaves in (2, 1):
+        auditing.audit.add_batch(BatchReport([EntryLeaf(Position(*DNA_0, 0), "", bytes(32))] * leaves, [], [], []))
+    auditing.end()
+    report = auditing.finish(BundleEnd(0, 3, None))
+    assert report.records == 3
+    assert "BUNDLE_INVALID" not in codes(report)
+
+
 def test_the_header_names_the_exchange_of_the_directory(pki: SamplePki) -> None:
     auditing = Auditing(pki, trust_domain="another.example")
     assert codes(auditing.finish())[0] == "HEADER_INVALID"
@@ -149,7 +160,7 @@ def test_however_many_were_found_before_the_first_of_each_partition_is_told(pki:
     auditing.partition(batch(findings=3), at=DNA_0)
     auditing.partition(batch(findings=2), at=DNA_1)
     report = auditing.finish()
-    assert [finding.message for finding in report.findings[MAX_FINDINGS:]] == ["wrong", "wrong"]
+    assert [finding.position for finding in report.findings[MAX_FINDINGS:]] == [Position(*DNA_0, 500)] * 2
     assert report.findings_left_out == 3
 
 

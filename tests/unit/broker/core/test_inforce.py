@@ -53,6 +53,25 @@ def test_around_a_change_either_version_will_do_the_likelier_first(
     assert [version.directory.version for version in versions_at(versions, at_ms)] == expected
 
 
+@pytest.mark.parametrize(
+    ("known", "at_ms", "expected"),
+    [
+        pytest.param((100_000,), 50_000, [1], id="one, too early"),
+        pytest.param((100_000,), 100_000, [1], id="one"),
+        pytest.param((100_000, 200_000), 200_000, [2, 1], id="two, near"),
+        pytest.param((1, 2, 3, 4), 4, [4, 3], id="many at once: the one before, and no others"),
+    ],
+)
+def test_however_many_versions_are_known_those_of_the_time_decide(
+    pki: SamplePki, known: tuple[int, ...], at_ms: int, expected: list[int]
+) -> None:
+    listed = [
+        pki.version(replace(pki.directory, version=number), in_force_from_ms=from_ms)
+        for number, from_ms in enumerate(known, start=1)
+    ]
+    assert [version.directory.version for version in versions_at(listed, at_ms)] == expected
+
+
 def test_a_version_may_be_in_force_from_its_issue_to_its_end(pki: SamplePki) -> None:
     directory = replace(pki.directory, issued_at_ms=1_000_000, expires_at_ms=2_000_000)
     times = (1_000_000 - NEAR - 1, 1_000_000 - NEAR, 2_000_000 + NEAR - 1, 2_000_000 + NEAR)

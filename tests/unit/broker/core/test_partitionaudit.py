@@ -270,7 +270,8 @@ def test_a_stray_whose_bytes_are_not_those_of_its_digest_is_told(
 def test_a_stray_of_another_partition_is_out_of_place(exchange: LyingExchange, entries: list[BundleEntry]) -> None:
     assert entries
     exchange.frames.insert(-1, replace(stray(100), position=Position("dna", 1, 100)))
-    assert [finding.code for finding in exchange.audit().findings] == ["MISPLACED"]
+    (finding,) = exchange.audit().findings
+    assert (finding.code, finding.position) == ("MISPLACED", Position("dna", 1, 100))
 
 
 def test_what_is_wrong_is_told_in_order_of_position(
@@ -308,7 +309,11 @@ WRONG_LISTS = [
     pytest.param(lambda frame: with_leaf(frame, 4, hash=bytes(32)), id="another hash"),
     pytest.param(lambda frame: with_leaf(frame, 4, hash=b"short"), id="no hash"),
     pytest.param(lambda frame: with_leaf(frame, 4, offset=3), id="an offset out of order"),
+    pytest.param(lambda frame: with_leaf(frame, 4, offset=9), id="an offset twice"),
     pytest.param(lambda frame: replace(frame, first_index=1), id="another index"),
+    pytest.param(
+        lambda frame: replace(frame, leaves=(*frame.leaves, BundleLeaf(30, b"short"))), id="one without a hash"
+    ),
     pytest.param(lambda frame: replace(frame, leaves=(*frame.leaves, BundleLeaf(30, bytes(32)))), id="a leaf too many"),
 ]
 
@@ -328,7 +333,8 @@ def test_a_list_of_leaves_that_is_not_the_signed_trees_proves_no_position(
     # The receipts of a broker still name what is missing; nothing is said by a list that proves nothing.
     assert codes == ({"RECORD_MISSING"} if exchange.source is BundleSource.BROKER else set())
     (mismatch,) = (finding for finding in report.findings if finding.code == "TREE_MISMATCH")
-    assert "dna/0/40" in mismatch.message
+    assert "dna/0: the leaves listed are not those of the signed checkpoint" in mismatch.message
+    assert mismatch.message.endswith("something that is no record is said to stand at dna/0/40")
 
 
 def test_a_bundle_without_the_list_of_leaves_proves_nothing(

@@ -16,11 +16,12 @@ from broker.core.bundle import (
     DirectoryDocument,
     Frame,
     RevocationListFile,
+    StrayRecord,
 )
 from broker.core.envelope import Signature
 from broker.core.errors import BundleInvalid, DirectoryInvalid
 from broker.core.findings import Severity
-from broker.core.streams import StreamPartition
+from broker.core.streams import Position, StreamPartition
 from broker.core.verification import read_beginning, sift_directories
 from broker.trust.directory import open_directory
 from broker.wire.frames import frame_from
@@ -110,7 +111,8 @@ def test_a_directory_counts_if_governance_signed_it_and_it_is_newer_and_later(
 
 
 def test_where_no_directory_counts_nothing_can_be_checked(read: Callable[[bytes], Directory]) -> None:
-    with pytest.raises(DirectoryInvalid):
+    # The first says why.
+    with pytest.raises(DirectoryInvalid, match="DSSE"):
         sift_directories([DirectoryDocument(b"{}", 1), DirectoryDocument(b"", 2)], read)
 
 
@@ -134,6 +136,17 @@ def test_frames_out_of_place_are_told_in_the_order_of_the_bundle(exchange: Lying
         ("BUNDLE_INVALID", "leaves stand outside of a partition"),
         ("BUNDLE_INVALID", "a frame stands where it does not belong"),
     ]
+
+
+def test_records_after_the_end_of_their_partition_are_of_none(exchange: LyingExchange) -> None:
+    frames = exchange.frames
+    frames[:] = [*frames, frames[2]]
+    assert ("BUNDLE_INVALID", "a frame stands where it does not belong") in errors_of(exchange.audit())
+
+
+def test_a_stray_is_judged_in_its_partition(exchange: LyingExchange) -> None:
+    exchange.frames.insert(-1, StrayRecord.of(Position("dna", 0, 100), "no seal", b"", shown=True))
+    assert codes(exchange.audit()) == ["RECORD_INSERTED"]
 
 
 def test_a_frame_that_cannot_be_read_ends_the_bundle_after_what_came_before_it(exchange: LyingExchange) -> None:

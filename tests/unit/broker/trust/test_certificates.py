@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from broker.core.identity import Principal
 from broker.trust.certificates import (
     DOCUMENT_SIGNING,
     MAX_CERTIFICATE_FILE_BYTES,
+    der,
     fingerprint,
     load_certificates,
     p256_public_key,
@@ -83,6 +85,8 @@ def test_a_signing_certificate_is_usable_where_its_own_period_and_its_authority_
     credential, authority = pki.credential(), pki.authority("signing").certificate
     usable = signing_validity(credential.certificate, [authority])
     assert usable == validity(credential.certificate)
+    assert usable.first_ms == milliseconds(credential.certificate.not_valid_before_utc)
+    assert usable.last_ms == milliseconds(credential.certificate.not_valid_after_utc)
     outliving = pki.credential(lifetime=profiles.AUTHORITY_LIFETIME + timedelta(days=1))
     assert signing_validity(outliving.certificate, [authority]).last_ms == validity(authority).last_ms
 
@@ -91,6 +95,26 @@ def test_a_certificate_that_precedes_its_authority_altogether_is_refused(pki: Sa
     early = pki.credential(issued=pki.now - timedelta(days=9), lifetime=timedelta(days=1))
     with pytest.raises(SignerCertificateInvalid, match="never valid"):
         check(pki, early)
+
+
+def test_a_certificate_that_ends_when_its_authority_begins_is_valid_for_that_moment(pki: SamplePki) -> None:
+    begin = validity(pki.authority("signing").certificate).first_ms
+    ending = pki.now + timedelta(milliseconds=begin - pki.now_ms)
+    early = pki.credential(issued=ending - timedelta(days=1), lifetime=timedelta(days=1))
+    usable = signing_validity(early.certificate, [pki.authority("signing").certificate])
+    assert usable == (begin, begin)
+
+
+def test_a_certificate_is_validated_at_the_same_time_wherever_the_machine_stands(
+    pki: SamplePki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        check(pki, pki.credential(lifetime=timedelta(hours=1)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_tls_certificate_is_never_a_signing_certificate(pki: SamplePki) -> None:
@@ -128,7 +152,7 @@ def test_of_two_authorities_of_one_name_the_one_that_signed_is_found(pki: Sample
     ours = pki.authority("signing").certificate
     other = Authority.create("case-exchange development signing authority", pki.now).certificate
     assert other.subject == ours.subject
-    signing_validity(pki.credential().certificate, [other, ours])
+    signing_validity(pki.credential().certificate, [pki.authority("tls").certificate, other, ours])
 
 
 def test_an_authority_s_certificate_signs_no_record(pki: SamplePki) -> None:
@@ -182,7 +206,10 @@ def test_of_a_certificate_file_no_more_is_read_than_its_bound(pki: SamplePki, tm
     path, _ = pki.credential().write(tmp_path, "leaf")
     pem = path.read_bytes()
     path.write_bytes(b"\n" + pem)
-    assert len(load_certificates(path)) == 1
+    (certificate,) = load_certificates(path)
+    path.write_bytes(der(certificate))
+    assert load_certificates(path) == (certificate,)
+    assert parse_certificate(pem) == parse_certificate(der(certificate)) == certificate
     path.write_bytes(b"\n" * MAX_CERTIFICATE_FILE_BYTES + pem)
     with pytest.raises(CertificateInvalid, match=r"leaf\.pem cannot be read"):
         load_certificates(path)

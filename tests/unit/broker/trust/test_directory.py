@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate
-from broker.trust.directory import DirectoryFile, PinnedDirectory, open_directory, sign_directory
-from broker.trust.directory_payload import directory_payload
+from broker.trust.directory import MAX_DIRECTORY_BYTES, DirectoryFile, PinnedDirectory, open_directory, sign_directory
+from broker.trust.directory_payload import MAX_NAME, directory_payload
 from certs.storage import write_public
 from tests.support.pki import ManualClock
 
@@ -60,6 +61,11 @@ def test_the_signed_payload_is_kept_byte_for_byte(pki: SamplePki) -> None:
     assert base64.b64decode(envelope["payload"]) == payload
 
 
+def test_a_directory_of_the_largest_size_is_read(pki: SamplePki) -> None:
+    document = pki.sign(pki.directory)
+    assert open_directory(document.ljust(MAX_DIRECTORY_BYTES), pki.governance_public_key).version == 1
+
+
 def test_a_directory_signed_by_another_key_is_refused(pki: SamplePki) -> None:
     document = sign_directory(payload_of(pki), ec.generate_private_key(ec.SECP256R1()))
     assert "not signed by the pinned" in refused(pki, document)
@@ -90,6 +96,8 @@ def test_the_key_id_is_only_a_hint_and_a_second_signature_does_no_harm(pki: Samp
     envelope = seal(pki, payload_of(pki))
     good = envelope["signatures"][0]
     envelope["signatures"] = [{"keyid": "other", "sig": "AAAA"}, {**good, "keyid": "wrong"}]
+    open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
+    envelope["signatures"] = [good] * 16
     open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
     envelope["signatures"] = [good] * 17
     assert "between 1 and 16" in refused(pki, envelope)
@@ -210,6 +218,65 @@ def test_a_payload_with_anything_unknown_missing_or_malformed_is_refused(pki: Sa
         sign_directory(payload, pki.governance_key)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("version", 0),
+        ("trust_domain", "Case-Exchange.example"),
+        ("issued_at", 5),
+        ("expires_at", 5),
+        ("exchange", "nobody"),
+        ("signing_authorities", 5),
+        ("log_keys", 5),
+        ("purposes", 5),
+        ("agencies", 5),
+        (f"{SHANXI}/name", 5),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(pki: SamplePki, path: str, value: Any) -> None:
+    name = path.removeprefix("agencies/").replace("/", ".")
+    assert f"cannot be used: {name} is not" in refused(pki, seal(pki, changed(pki, path, value)))
+
+
+@pytest.mark.parametrize(("letters", "read"), [(1, True), (MAX_NAME, True), (MAX_NAME + 1, False)])
+def test_an_agency_s_name_is_short(pki: SamplePki, letters: int, read: bool) -> None:  # noqa: FBT001
+    payload = changed(pki, f"{SHANXI}/name", "样" * letters)
+    if read:
+        open_directory(json.dumps(seal(pki, payload)).encode(), pki.governance_public_key)
+    else:
+        assert "shanxi-police.name" in refused(pki, seal(pki, payload))
+
+
+def test_a_directory_is_valid_for_some_time(pki: SamplePki) -> None:
+    assert "not after issued_at" in refused(pki, seal(pki, changed(pki, "expires_at", "2026-01-01T00:00:00Z")))
+    begin = json.loads(payload_of(pki))["issued_at"]
+    assert "not after issued_at" in refused(pki, seal(pki, changed(pki, "expires_at", begin)))
+
+
+def test_the_largest_version_is_read(pki: SamplePki) -> None:
+    document = pki.sign(replace(pki.directory, version=2**63 - 1))
+    assert open_directory(document, pki.governance_public_key).version == 2**63 - 1
+
+
+def test_governance_can_read_what_it_signs(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key a line, letters as they are, whole seconds without a fraction, UTC wherever the machine stands."""
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        member = replace(pki.directory.agency("shanxi-police"), name="样例公安")
+        directory = replace(
+            pki.directory, issued_at_ms=1_700_000_000_000, agencies={**pki.directory.agencies, "shanxi-police": member}
+        )
+        lines = directory_payload(directory).decode().split("\n")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert ' "issued_at": "2023-11-14T22:13:20Z",' in lines
+    assert '   "name": "样例公安",' in lines
+    assert not [line for line in lines if "retired" in line]
+    assert lines[-1] == ""
+
+
 def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
     hebei = [base64.b64encode(pki.signer("hebei-police").certificate.public_bytes(Encoding.DER)).decode()]
     message = refused(pki, seal(pki, changed(pki, f"{SHANXI}/signing_certificates", hebei)))
@@ -289,8 +356,9 @@ def test_a_directory_is_in_force_until_the_moment_of_its_expiry(pki: SamplePki) 
     pinned = PinnedDirectory(pki.directory.document, pki.governance_public_key, clock)
     assert pinned.current() == pki.directory
     clock.value_ms += 1
-    with pytest.raises(DirectoryUnavailable):
+    with pytest.raises(DirectoryUnavailable) as caught:
         pinned.current()
+    assert caught.value.details == {"version": str(pki.directory.version)}
     assert pinned.latest == pki.directory
 
 
@@ -314,14 +382,18 @@ def test_the_same_bytes_in_a_new_file_are_no_new_version(file: DirectoryFile) ->
     assert not file.reload()
 
 
-@pytest.mark.parametrize(("version", "message"), [(4, "older"), (5, "same version")])
+@pytest.mark.parametrize(
+    ("version", "message", "details"),
+    [(4, "older", {"version": "4", "seen": "5"}), (5, "same version", {"version": "5"})],
+)
 def test_an_older_version_or_another_of_the_same_number_is_refused_and_the_newer_stays(
-    file: DirectoryFile, pki: SamplePki, version: int, message: str
+    file: DirectoryFile, pki: SamplePki, version: int, message: str, details: dict[str, str]
 ) -> None:
     write_public(file._path, pki.sign(replace(pki.directory, version=version, purposes=frozenset())))
     for _ in range(2):
-        with pytest.raises(DirectoryInvalid, match=message):
+        with pytest.raises(DirectoryInvalid, match=message) as caught:
             file.reload()
+        assert caught.value.details == details
     assert file.current().version == 5
     assert file.current().purposes
 
@@ -337,5 +409,7 @@ def test_a_broken_or_missing_file_leaves_the_version_in_force(file: DirectoryFil
 
 
 def test_a_process_that_knows_a_newer_version_does_not_start_with_an_older(file: DirectoryFile, pki: SamplePki) -> None:
+    again = DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=5)
+    assert again.current().version == 5
     with pytest.raises(DirectoryInvalid, match="older"):
         DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=6)

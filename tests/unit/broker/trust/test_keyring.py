@@ -40,16 +40,19 @@ def test_what_an_agency_signs_verifies_with_its_listed_certificate(pki: SamplePk
     assert listed.sha256 == signer.certificate_sha256
     listed.check_valid(pki.now_ms)
     listed.verify(b"sample", signer.sign(b"sample"))
-    with pytest.raises(SignatureInvalid):
+    with pytest.raises(SignatureInvalid) as caught:
         listed.verify(b"sampld", signer.sign(b"sample"))
+    assert caught.value.details == {"certificate_sha256": signer.certificate_sha256.hex()}
     with pytest.raises(SignatureInvalid):
         listed.verify(b"sample", pki.signer("hebei-police").sign(b"sample"))
 
 
 def test_a_certificate_that_the_directory_does_not_list_is_unknown(pki: SamplePki) -> None:
-    for fingerprint in (pki.credential().signer.certificate_sha256, b"", bytes(32)):
-        with pytest.raises(SignerUnknown):
+    # Of one that is no fingerprint at all, no more is told than a fingerprint has.
+    for fingerprint in (pki.credential().signer.certificate_sha256, b"", bytes(32), bytes(40)):
+        with pytest.raises(SignerUnknown) as caught:
             pki.keyring().signer(fingerprint)
+        assert caught.value.details == {"certificate_sha256": fingerprint[:32].hex()}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +71,9 @@ def test_a_bad_certificate_in_the_directory_is_refused_and_the_others_still_work
 ) -> None:
     bad = make(pki)
     keyring = pki.keyring_with(bad)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         keyring.signer(bad.signer.certificate_sha256).check_valid(pki.now_ms)
+    assert caught.value.details == {"certificate_sha256": bad.signer.certificate_sha256.hex()}
     keyring.signer(pki.signer("hebei-police").certificate_sha256).check_valid(pki.now_ms)
 
 
@@ -98,8 +102,9 @@ def test_a_certificate_is_valid_from_its_first_to_its_last_moment(pki: SamplePki
     for at_ms in (first, last):
         listed.check_valid(at_ms)
     for at_ms in (first - 1, last + 1):
-        with pytest.raises(SignerCertificateInvalid, match="not valid at the time"):
+        with pytest.raises(SignerCertificateInvalid, match="not valid at the time") as caught:
             listed.check_valid(at_ms)
+        assert caught.value.details == {"certificate_sha256": credential.signer.certificate_sha256.hex()}
 
 
 def test_a_revoked_signer_is_refused_from_the_moment_of_revocation_and_stands_before_it(pki: SamplePki) -> None:
@@ -107,8 +112,10 @@ def test_a_revoked_signer_is_refused_from_the_moment_of_revocation_and_stands_be
     keyring = pki.keyring_with(credential, agency="hebei-police")
     listed = keyring.signer(credential.signer.certificate_sha256)
     for at_ms in (pki.now_ms, pki.now_ms + MINUTE_MS):
-        with pytest.raises(SignerRevoked):
+        with pytest.raises(SignerRevoked) as caught:
             listed.check_valid(at_ms)
+        named = credential.signer.certificate_sha256.hex()
+        assert caught.value.details == {"certificate_sha256": named, "revoked_at_ms": str(pki.now_ms)}
     listed.check_valid(pki.now_ms - 1)
 
 
@@ -123,8 +130,9 @@ def test_a_retired_signer_stands_for_what_was_before_its_end_and_for_nothing_aft
     retired.verify(b"sample", credential.signer.sign(b"sample"))
     retired.check_valid(end_ms - 1)
     for at_ms in (end_ms, end_ms + MINUTE_MS):
-        with pytest.raises(SignerCertificateInvalid, match="retired"):
+        with pytest.raises(SignerCertificateInvalid, match="retired") as caught:
             retired.check_valid(at_ms)
+        assert caught.value.details == {"certificate_sha256": credential.signer.certificate_sha256.hex()}
     keyring.signer(pki.signer().certificate_sha256).check_valid(end_ms)
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import PeerIdentityMissing, PeerRevoked, RevocationListInvalid, RevocationUnavailable
 from broker.core.identity import Principal
+from broker.trust import revocation as module
 from broker.trust.certificates import der
 from broker.trust.revocation import PeerRevocation, RevocationLists
 from broker.trust.revocation_files import RevocationFiles
@@ -57,9 +59,30 @@ def test_a_peer_that_is_not_listed_is_welcome(pki: SamplePki) -> None:
 
 def test_a_revoked_peer_is_refused_every_time(pki: SamplePki) -> None:
     check = peers(pki)
+    revoked = pki.revoked["tls"]
     for _ in range(2):
-        with pytest.raises(PeerRevoked):
-            check.check(pki.revoked["tls"].der)
+        with pytest.raises(PeerRevoked) as caught:
+            check.check(revoked.der)
+        assert caught.value.details == {"serial": f"{revoked.certificate.serial_number:x}"}
+
+
+def test_a_list_says_when_each_certificate_was_revoked(pki: SamplePki) -> None:
+    listed = pki.revocation_lists("tls").listing(pki.authority("tls").certificate)
+    assert listed is not None
+    serial = pki.revoked["tls"].certificate.serial_number
+    assert listed.revoked_at(serial, pki.now_ms) == pki.now_ms
+    assert listed.revoked_at(serial + 1, pki.now_ms) is None
+
+
+def test_what_is_remembered_of_peers_is_bounded(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_REMEMBERED_PEERS", 2)
+    check = peers(pki)
+    certificates = [pki.credential(profiles.TLS_CLIENT).der for _ in range(3)]
+    remembered = []
+    for certificate in (certificates[0], certificates[1], certificates[0], certificates[2]):
+        check.check(certificate)
+        remembered.append(len(check._issued))
+    assert remembered == [1, 2, 2, 1]
 
 
 def test_a_list_past_its_next_update_and_grace_admits_nobody(pki: SamplePki) -> None:
@@ -67,8 +90,11 @@ def test_a_list_past_its_next_update_and_grace_admits_nobody(pki: SamplePki) -> 
     lists = pki.revocation_lists("tls", grace_ms=HOUR_MS)
     peers(pki, lists, at_ms=due_ms + HOUR_MS).check(der(pki.tls_certificate()))
     for certificate in (der(pki.tls_certificate()), pki.revoked["tls"].der):
-        with pytest.raises(RevocationUnavailable):
+        with pytest.raises(RevocationUnavailable) as caught:
             peers(pki, lists, at_ms=due_ms + HOUR_MS + 1).check(certificate)
+        listed = lists.listing(pki.authority("tls").certificate)
+        assert listed is not None
+        assert caught.value.details == {"crl_number": str(listed.number)}
 
 
 def test_a_peer_of_an_authority_without_a_list_is_not_admitted(pki: SamplePki) -> None:
@@ -99,6 +125,22 @@ def test_a_list_counts_only_with_its_authority_s_signature(pki: SamplePki) -> No
         RevocationLists([bytes(mutant)], [der(authority.certificate)], grace_ms=0)
     with pytest.raises(RevocationListInvalid, match="cannot be read"):
         RevocationLists([b"sample"], [der(authority.certificate)], grace_ms=0)
+
+
+def test_a_key_that_cannot_sign_has_signed_no_list(pki: SamplePki) -> None:
+    authority = pki.authority("tls")
+    cannot_sign = (
+        x509.CertificateBuilder()
+        .subject_name(authority.certificate.subject)
+        .issuer_name(authority.certificate.subject)
+        .public_key(x25519.X25519PrivateKey.generate().public_key())
+        .serial_number(1)
+        .not_valid_before(pki.now)
+        .not_valid_after(pki.now + WEEK)
+        .sign(authority.key, hashes.SHA256())
+    )
+    with pytest.raises(RevocationListInvalid, match="not signed by a trusted authority"):
+        RevocationLists([pem(authority.revocation_list(pki.now, WEEK))], [der(cannot_sign)], grace_ms=0)
 
 
 def test_lists_of_two_authorities_may_share_a_file_and_one_authority_has_one_list(pki: SamplePki) -> None:
@@ -187,8 +229,9 @@ def test_an_older_list_or_another_of_the_same_number_is_refused_and_the_newer_st
     number = published.number()
     published.publish(number=number + step, age=timedelta(hours=1))
     for _ in range(2):
-        with pytest.raises(RevocationListInvalid, match="older than one already seen"):
+        with pytest.raises(RevocationListInvalid, match="older than one already seen") as caught:
             published.files.reload()
+        assert caught.value.details == {"crl_number": str(number + step), "seen": str(number)}
     assert published.number() == number
 
 

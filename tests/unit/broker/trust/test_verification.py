@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from broker.ports import Signed
+from broker.trust import verification as module
 from broker.trust.verification import InlineVerifier, ProcessVerifier
 
 if TYPE_CHECKING:
@@ -82,6 +87,58 @@ def test_a_closed_verifier_still_answers_without_a_process(pki: SamplePki) -> No
     made = ProcessVerifier()
     made.close()
     assert made.verify(signed(pki, 10)) == [True] * 10
+
+
+class Asked:
+    """What the process does, done in this one: a thread asks, and goes away when it has its answers."""
+
+    def __init__(self, *requests: module._Request) -> None:
+        self.answers: list[bytes] = []
+        asking, answering = multiprocessing.Pipe()
+
+        def ask() -> None:
+            for request in requests:
+                asking.send(request)
+                self.answers.append(asking.recv())
+            asking.close()
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            module._check_for_ever(answering)
+            self.interrupt = signal.getsignal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            answering.close()
+            thread.join()
+
+
+def test_the_process_answers_in_order_until_its_broker_is_gone(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_KEYS", 1)
+    ours, theirs = signed(pki, 1)[0], signed(pki, 1, agency="hebei-police")[0]
+    items = [ours, wrong(ours), theirs]
+
+    def request(*places: int) -> module._Request:
+        keys = {7: ours.certificate.public_key_der, 9: theirs.certificate.public_key_der}
+        asked = [items[place] for place in places]
+        numbered = [(9 if item is theirs else 7, item.message, item.signature) for item in asked]
+        return module._Request(keys, numbered)
+
+    asked = Asked(request(0, 1, 2), request(2), request(1, 0))
+    assert asked.answers == [b"\1\0\1", b"\1", b"\0\1"]
+    # Of an interrupt on its terminal it takes no notice: the broker says when it ends.
+    assert asked.interrupt is signal.SIG_IGN
+
+
+def test_the_process_takes_keys_of_signers_only(pki: SamplePki) -> None:
+    signer = signed(pki, 1)[0].certificate
+    known: dict[bytes, ec.EllipticCurvePublicKey] = {}
+    key = module._key(known, signer.public_key_der)
+    assert module._key(known, signer.public_key_der) is key
+    other = ed25519.Ed25519PrivateKey.generate().public_key()
+    with pytest.raises(TypeError):
+        module._key(known, other.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def test_the_process_ends_when_its_broker_is_killed() -> None:

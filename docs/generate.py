@@ -31,7 +31,7 @@ of a kind without a route is refused.
 |---|---|---|---|
 | `recipients` | list of texts | required | ids of the agencies that get records of the kind |
 | `purpose` | text | required | why they are sent: one of the codes of the signed directory |
-| `stream` | text | the kind's own | for a Correction required: that of the corrected record (`cases`, `dna`, `notices`) |
+| `stream` | text | the kind's own | `cases`, `dna` or `notices`; a Correction needs the stream of what it corrects |
 
 `case-exchange directory show DIRECTORY --root GOVERNANCE.pem` lists the purposes, and what each agency may publish
 and to whom. The start does not check a route against these rights: the broker refuses the record (`RIGHT_DENIED`).
@@ -63,9 +63,9 @@ recipient. A second spool, or a spool restored from an old copy, repeats numbers
 def errors_page() -> str:
     lines = [
         HEAD + "# Errors\n",
-        "Every refusal and failure has a reason that never changes. The table says whether the same request may succeed",
-        "later, and what to do next. Over gRPC the reason is in `google.rpc.ErrorInfo` (domain `case-exchange`). On the",
-        "command line the error is one line, and the reason is its first word.\n",
+        "Every refusal and failure has a reason that never changes. The table says whether the same request may",
+        "succeed later, and what to do next. Over gRPC the reason is in `google.rpc.ErrorInfo` (domain `case-exchange`).",
+        "On the command line an error is one line, and it begins with the reason.\n",
         "| Reason | gRPC status | Retriable | Reported to auditors | What it means | What to do |",
         "|---|---|---|---|---|---|",
     ]

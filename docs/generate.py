@@ -64,8 +64,8 @@ def errors_page() -> str:
     lines = [
         HEAD + "# Errors\n",
         "Every refusal and failure has a reason that never changes. The table says whether the same request may",
-        "succeed later, and what to do next. Over gRPC the reason is in `google.rpc.ErrorInfo` (domain `case-exchange`).",
-        "On the command line an error is one line, and it begins with the reason.\n",
+        "succeed later, and what to do next. Over gRPC the reason is in `google.rpc.ErrorInfo` (domain",
+        "`case-exchange`). On the command line an error is one line, and it begins with the reason.\n",
         "| Reason | gRPC status | Retriable | Reported to auditors | What it means | What to do |",
         "|---|---|---|---|---|---|",
     ]

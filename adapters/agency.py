@@ -1,4 +1,4 @@
-"""An agency's own program: a few lines that publish records and receive them (docs/sdk.md).
+"""The SDK for an agency's own program: publish and receive records in a few lines (docs/sdk.md).
 
 ::
 
@@ -7,9 +7,10 @@
             await delivery.reply(profile_of(delivery.record), recipients=["national-dna-database"])
             await delivery.ack()
 
-What is published is durable in the program's spool before anything is sent, and goes on from there after a crash or
-while the broker is away. What is received was verified without trusting the broker; what does not verify is kept in
-quarantine/ and never seen here. Connections that break are opened again, with back-off and jitter.
+A record to publish is durable in the program's spool before it is sent. After a crash, or when the broker is back, the
+program sends it from there. Every received record has been verified without trusting the broker. A record that does not
+verify is kept in quarantine/, and the program never gets it. A broken connection is opened again, with back-off and
+jitter.
 """
 
 from __future__ import annotations
@@ -50,18 +51,18 @@ __all__ = ["Accepted", "Agency", "Delivery", "Status", "ToPublish", "open_agency
 
 _log = structlog.get_logger("adapters.agency")
 _RELOAD_SECONDS: Final = 2.0
-"""How often the directory and the revocation list are looked at."""
+"""How often the program checks for a new directory and revocation list."""
 
 
 class Status(NamedTuple):
-    """How it stands: whether the broker accepts records now, and how many of ours wait for a receipt."""
+    """Whether the broker accepts records now, and how many of our records wait for a receipt."""
 
     serving: bool
     spooled: int
 
 
 class Agency:
-    """See the module. Made by ``open_agency``; for one event loop, in which calls may be concurrent."""
+    """An agency's program; the module explains it. Use ``open_agency``. For one event loop; calls may be concurrent."""
 
     def __init__(self, edge: Edge, routes: Mapping[str, Route], folder: Path, retry_seconds: float) -> None:
         self._edge = edge
@@ -75,11 +76,13 @@ class Agency:
     async def publish(
         self, record: Record, *, case: str, recipients: Sequence[str] = (), purpose: str = "", stream: str = ""
     ) -> Accepted:
-        """Publish one record and wait for its receipt, however long the broker is away. ``ToPublish`` has the words.
+        """Publish one record and wait for its receipt, even if the broker is away for long.
+
+        ``ToPublish`` explains the arguments.
 
         Raises:
-            RecordInvalid, InputRefused: it cannot be sent; nothing of it was kept.
-            CaseExchangeError: the broker refused it for good, or refuses this agency.
+            RecordInvalid, InputRefused: the record cannot be sent. Nothing was stored.
+            CaseExchangeError: the broker refused the record for good, or refuses this agency.
             SpoolUnavailable
         """
         (result,) = await self.publish_many([ToPublish(record, case, recipients, purpose, stream)])
@@ -88,10 +91,10 @@ class Agency:
         return result
 
     async def publish_many(self, records: Iterable[ToPublish]) -> list[Accepted | CaseExchangeError]:
-        """Publish records, all of which are spooled in one transaction, and wait for what becomes of each, in order.
+        """Publish records and wait for the result of each, in order. One transaction puts all of them into the spool.
 
         Raises:
-            RecordInvalid, InputRefused: one cannot be sent, and so none of them is.
+            RecordInvalid, InputRefused: one record cannot be sent, so none is sent.
             SpoolUnavailable
         """
         items = list(records)
@@ -105,13 +108,13 @@ class Agency:
     async def subscribe(
         self, name: str, *, kinds: Iterable[str], lease_seconds: float | None = None, max_outstanding: int = 100
     ) -> AsyncGenerator[Delivery, None]:
-        """Receive records of these kinds for as long as the loop runs, through every restart of the broker.
+        """Receive records of these kinds while the loop runs, also after every restart of the broker.
 
         Args:
-            name: of the durable subscription, which goes on where it stood.
-            kinds: of record.
-            lease_seconds: how long a delivery may take until it comes again; None for the broker's default.
-            max_outstanding: most deliveries that are not answered at a time.
+            name: the name of the durable subscription. It goes on where it ended the last time.
+            kinds: the kinds of record to receive.
+            lease_seconds: if a delivery is not answered within this time, it comes again. None: the broker's default.
+            max_outstanding: the most unanswered deliveries at a time.
 
         Raises:
             CaseExchangeError: the broker refuses this agency for good, or the subscription is not well formed.
@@ -141,7 +144,7 @@ class Agency:
         return None if data is None else receipt_from(receipt_pb2.Receipt.FromString(data))
 
     async def status(self) -> Status:
-        """How it stands now. A broker that does not answer is not serving."""
+        """The status now. If the broker does not answer, ``serving`` is false."""
         try:
             serving = await is_serving(self._edge.channel)
         except Unavailable:
@@ -172,7 +175,7 @@ class Agency:
         return sign_and_spool(DecodedRecord(item.record, item.case, "record"), routes, self._edge).record_id
 
     def _route(self, item: ToPublish, to: Body | None) -> Route:
-        """Where a record goes: what the call says, then the profile, then what the record answers."""
+        """The route of a record: first from the call, then from the profile, then from the record that it answers."""
         kind = kind_of(item.record)
         known = self._routes.get(kind)
         recipients = tuple(item.recipients) or (known.recipients if known else ((to.publisher,) if to else ()))
@@ -181,7 +184,7 @@ class Agency:
         only = next(iter(streams)) if len(streams) == 1 else ""
         stream = item.stream or only or (known.stream if known else to.stream if to else "")
         if not recipients or not purpose or stream not in streams:
-            message = f"a {kind} needs recipients, a purpose and a stream: in the call, or in [routes.{kind}]"
+            message = f"a {kind} needs recipients, a purpose and a stream, in the call or in [routes.{kind}]"
             raise InputRefused(message)
         return Route(recipients, purpose, stream)
 
@@ -192,7 +195,7 @@ class Agency:
     def _accepted(self, record_id: str) -> Accepted:
         receipt = self.receipt(record_id)
         if receipt is None:
-            message = "a record was settled without a receipt"
+            message = "a record counts as accepted, but has no receipt"
             raise Internal(message)
         statement = statement_from(receipt.statement)
         return Accepted(record_id, statement.position, statement.accepted_at_ms, receipt)
@@ -220,7 +223,7 @@ class Agency:
 
 @contextlib.asynccontextmanager
 async def open_agency(profile: str | Path) -> AsyncIterator[Agency]:
-    """Read a program's profile (docs/sdk.md), load its keys, open its spool, and go on with what is spooled.
+    """Read a program's profile (docs/sdk.md), load its keys, open its spool, and send what is still in the spool.
 
     Raises:
         SetupInvalid: the profile, a file or a setting cannot be used.

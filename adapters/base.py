@@ -1,7 +1,7 @@
-"""What every adapter is: a pure function between the bytes of an agency's format and records, with coded issues.
+"""Adapters: each turns the bytes of one agency format into records and issues, and records into bytes.
 
-An adapter never opens a file, a socket or a clock, and never raises on bad input: a file that cannot be read is an
-issue too. No issue quotes what a person's field holds.
+An adapter is a pure function. It never opens a file or a socket, and never asks for the time. It never raises because
+of bad input: each fault becomes an issue with a code. No issue quotes the value of a field.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RECORD_TYPES: Final[Mapping[str, type[Record]]] = MappingProxyType(
 
 
 class Severity(Enum):
-    """What an issue means for what was read."""
+    """How bad an issue is."""
 
     REJECT_FILE = "reject_file"
     REJECT_RECORD = "reject_record"
@@ -46,7 +46,7 @@ class Severity(Enum):
 
 
 class Issue(NamedTuple):
-    """One thing to be known about a file: a stable code, where (line, row, element), and words without a value."""
+    """One fault or note about a file: a stable code, a place (line, row, element), and a text without field values."""
 
     severity: Severity
     code: str
@@ -55,21 +55,21 @@ class Issue(NamedTuple):
 
     @property
     def refuses(self) -> bool:
-        """Whether something of the file cannot be used, or all of it."""
+        """Whether a record or the whole file cannot be used."""
         return self.severity in {Severity.REJECT_FILE, Severity.REJECT_RECORD}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a file is read.
+    """Limits for reading a file.
 
     Attributes:
-        bytes: of a file that is read whole.
-        records: in it.
-        streamed_bytes: of a file that is read as a stream (``StreamingAdapter``).
-        streamed_records: in it.
-        field_characters: in one field.
-        depth: of nested elements.
+        bytes: most bytes of a file that is read whole.
+        records: most records in such a file.
+        streamed_bytes: most bytes of a file that is read as a stream (``StreamingAdapter``).
+        streamed_records: most records in such a file.
+        field_characters: most characters in one field.
+        depth: most levels of nested elements.
     """
 
     bytes: int = 64 * 1024 * 1024
@@ -82,16 +82,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file as it came, and the files that it may refer to, by name."""
+    """An unchanged file, and the files that it may refer to, by name."""
 
     content: bytes
     attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class DecodedRecord(NamedTuple):
-    """One record, the number by which its source knows the case or sample, and where it stood in the source.
+    """One record, the source's own number for the case or sample, and the record's place in the source.
 
-    The number never becomes a routing field: the edge turns it into an opaque case id (adapters/edge/spool.py).
+    The number never becomes a routing field. The edge turns it into an opaque case id (adapters/edge/spool.py).
     """
 
     record: Record
@@ -101,7 +101,7 @@ class DecodedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What was read. With a REJECT_FILE issue there are no records."""
+    """The result of reading. With a REJECT_FILE issue there are no records."""
 
     records: tuple[DecodedRecord, ...]
     issues: tuple[Issue, ...]
@@ -109,13 +109,13 @@ class Decoded:
 
     @property
     def rejected(self) -> bool:
-        """Whether the file as a whole was refused."""
+        """Whether the whole file was refused."""
         return any(issue.severity is Severity.REJECT_FILE for issue in self.issues)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What was written. With a REJECT_FILE issue the content is empty; a WARN names what the format cannot carry."""
+    """The result of writing. With a REJECT_FILE issue the content is empty. A WARN names a field that was left out."""
 
     content: bytes
     attachments: Mapping[str, bytes]
@@ -127,67 +127,67 @@ class Adapter(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name on the command line and in provenance."""
+        """The adapter's name, on the command line and in provenance."""
 
     @property
     def media_type(self) -> str:
-        """Of the files."""
+        """The media type of the files."""
 
     @property
     def suffix(self) -> str:
-        """Of the files, with the dot."""
+        """The suffix of the files, with the dot."""
 
     @property
     def decodes(self) -> frozenset[str]:
-        """Kinds of record that it reads."""
+        """The kinds of record that it reads."""
 
     @property
     def encodes(self) -> frozenset[str]:
-        """Kinds of record that it writes."""
+        """The kinds of record that it writes."""
 
     def sniff(self, content: bytes) -> bool:
-        """Whether a file that begins like this may be of this format. Cheap."""
+        """Whether a file with this beginning may have this format. Fast."""
 
     def decode(self, source: Source, limits: Limits) -> Decoded:
-        """Read a file. Never raises on what it holds; accepts record by record."""
+        """Read a file. Never raises because of its content. One bad record does not stop the others."""
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
-        """Write records of the kinds that it encodes."""
+        """Write records of the kinds in ``encodes``."""
 
 
 @runtime_checkable
 class StreamingAdapter(Adapter, Protocol):
-    """A format whose files may be larger than memory: its records are told one after the other."""
+    """For a format with files that may be larger than memory. It yields the records one by one."""
 
     def stream(
         self, file: BinaryIO, attachments: Mapping[str, bytes], limits: Limits
     ) -> Iterator[DecodedRecord | Issue]:
-        """What ``decode`` tells of a file, in the file's order, in memory that does not grow with the file.
+        """Yield the records and issues that ``decode`` would return, in the file's order.
 
-        A REJECT_FILE issue may come after records, and is the last thing that comes: the whole file is refused, and
-        what came before it does not count.
+        The memory needed does not grow with the file. A REJECT_FILE issue may come after records. It is then the last
+        item, the whole file is refused, and no record counts.
 
         Args:
-            file: seekable, and read more than once. It stays as it is, and open, while it is read.
+            file: seekable. It is read more than once, and must stay open and unchanged while it is read.
             attachments: the files that it may refer to, by name.
-            limits: of which ``streamed_bytes`` and ``streamed_records`` count here.
+            limits: here ``streamed_bytes`` and ``streamed_records`` apply.
         """
 
 
 @runtime_checkable
 class MappableAdapter(Adapter, Protocol):
-    """A format whose files name their columns differently from place to place: a mapping file says how."""
+    """For a format in which every agency names its columns differently. A mapping file gives the names."""
 
     def with_mapping(self, text: str) -> Adapter:
-        """The adapter that reads files by this mapping. Docs of the format say how one is written.
+        """The adapter that reads files with this mapping. The format's page in docs/ explains how to write one.
 
         Raises:
-            MappingInvalid: names every fault with its line.
+            MappingInvalid: the message names every fault with its line.
         """
 
 
 def collect(items: Iterable[DecodedRecord | Issue], source_sha256: bytes) -> Decoded:
-    """A stream as a whole: what a streaming adapter's ``decode`` returns."""
+    """Collect a whole stream, so that a streaming adapter's ``decode`` can return it."""
     records: list[DecodedRecord] = []
     issues: list[Issue] = []
     for item in items:
@@ -200,29 +200,29 @@ def collect(items: Iterable[DecodedRecord | Issue], source_sha256: bytes) -> Dec
 
 
 class IssueList:
-    """Collects issues; what a decoder writes into."""
+    """Collects the issues of one file."""
 
     def __init__(self) -> None:
         self.items: list[Issue] = []
 
     def reject_file(self, code: str, locator: str, message: str) -> None:
-        """Nothing of the file can be used."""
+        """Add: nothing in the file can be used."""
         self.items.append(Issue(Severity.REJECT_FILE, code, locator, message))
 
     def reject_record(self, code: str, locator: str, message: str) -> None:
-        """This record cannot be used; the others can."""
+        """Add: this record cannot be used; the others can."""
         self.items.append(Issue(Severity.REJECT_RECORD, code, locator, message))
 
     def warn(self, code: str, locator: str, message: str) -> None:
-        """Used, but somebody should look."""
+        """Add: it is used, but somebody should look at it."""
         self.items.append(Issue(Severity.WARN, code, locator, message))
 
     def info(self, code: str, locator: str, message: str) -> None:
-        """Worth knowing."""
+        """Add: good to know."""
         self.items.append(Issue(Severity.INFO, code, locator, message))
 
     def add_within(self, place: str, issues: Iterable[Issue]) -> None:
-        """Add what was found within a place of the file: its path goes on (``records[3].loci``), or follows a line."""
+        """Add the issues of a part of the file. ``place`` goes in front of each locator (``records[3].loci``)."""
         joint = "." if place.endswith("]") else ", "
         self.items.extend(issue._replace(locator=f"{place}{joint}{issue.locator}") for issue in issues)
 
@@ -233,35 +233,38 @@ class IssueList:
 
     @property
     def refuses_file(self) -> bool:
-        """Whether one of the issues refuses the file as a whole."""
+        """Whether one of the issues refuses the whole file."""
         return any(issue.severity is Severity.REJECT_FILE for issue in self.items)
 
     def taken(self) -> list[Issue]:
-        """What was collected since this was called last: for a stream, which tells issues as it goes."""
+        """The issues since the last call. A stream uses this to yield them early."""
         items, self.items = self.items, []
         return items
 
     def decoded(self, records: Sequence[DecodedRecord], content: bytes) -> Decoded:
-        """Close the list over what was read."""
+        """The result of reading: these records with the issues collected."""
         kept = () if self.refuses_file else tuple(records)
         return Decoded(kept, tuple(self.items), hashlib.sha256(content).digest())
 
     def encoded(self, content: bytes, attachments: Mapping[str, bytes]) -> Encoded:
-        """Close the list over what was written."""
+        """The result of writing: this content with the issues collected."""
         if self.refuses_file:
             return Encoded(b"", {}, tuple(self.items))
         return Encoded(content, dict(attachments), tuple(self.items))
 
 
 def not_written(why: str) -> Encoded:
-    """What the adapter of a format that is only read answers to being asked to write (FORMAT_NOT_WRITTEN)."""
+    """The result of ``encode`` for a format that can only be read (FORMAT_NOT_WRITTEN)."""
     issues = IssueList()
     issues.reject_file("FORMAT_NOT_WRITTEN", "file", why)
     return issues.encoded(b"", {})
 
 
 def placed(records: Sequence[Record], limits: Limits, issues: IssueList) -> Iterator[tuple[str, Record]]:
-    """Records to be written, each with its place (``records[3]``), up to the limit. Code: TOO_MANY_RECORDS."""
+    """Yield the records to be written, each with its place (``records[3]``), up to the limit.
+
+    Issue: TOO_MANY_RECORDS.
+    """
     if len(records) > limits.records:
         issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")
     for place, record in enumerate(records[: limits.records]):
@@ -269,12 +272,12 @@ def placed(records: Sequence[Record], limits: Limits, issues: IssueList) -> Iter
 
 
 def kind_of(record: Record) -> str:
-    """The kind of a record: its message's name."""
+    """The kind of a record: the name of its message."""
     return record.DESCRIPTOR.name
 
 
 def provenance(adapter: str, version: str, local_id: str, content_sha256: bytes) -> common_pb2.Provenance:
-    """Where a record comes from."""
+    """The provenance of a record: where it comes from."""
     return common_pb2.Provenance(
         source_format=adapter,
         source_format_version=version,
@@ -284,7 +287,7 @@ def provenance(adapter: str, version: str, local_id: str, content_sha256: bytes)
 
 
 def populated(message: Message, prefix: str = "") -> set[str]:
-    """The paths of every field that holds something, as ``event_place.text``; repeated fields by their own name."""
+    """The paths of all fields with a value, such as ``event_place.text``. A repeated field is one path."""
     found: set[str] = set()
     for descriptor, value in message.ListFields():
         path = prefix + descriptor.name

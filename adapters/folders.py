@@ -1,11 +1,11 @@
-"""The folders by which an agency's programs hand on files, and the names in them.
+"""The folders through which an agency's programs exchange files, and the names of these files.
 
-- ``inbox``: files to be taken in, and under ``attachments`` the files that they refer to. A file is put in by renaming
-  it there; while its name begins with ``.`` or ``~``, it is not finished.
-- ``outbox``: what was delivered, as ``KIND-RECORD_ID`` with the format's suffix. Beside it, and written first, stands
-  ``KIND-RECORD_ID.about.json`` with what the exchange says of it.
-- ``done``, ``quarantine``: the files that were taken in, and those that were refused. Beside what was refused stands
-  ``NAME.reason.json``.
+- ``inbox``: files to be taken in. The files that they refer to are under ``attachments``. Put a file in by renaming it.
+  A name that begins with ``.`` or ``~`` means: not finished.
+- ``outbox``: delivered records, as ``KIND-RECORD_ID`` with the format's suffix. Before each, a file
+  ``KIND-RECORD_ID.about.json`` is written: what the exchange knows about the record.
+- ``done``: files that were taken in.
+- ``quarantine``: files that were refused, each with a file ``NAME.reason.json``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DELIVERED: Final = re.compile(rf"({'|'.join(RECORD_TYPES)})-({_ID})(\.[A-Za-z0-
 
 
 class Folders:
-    """A gateway's folders. All are made, for their owner alone."""
+    """A gateway's folders. All are made, and only their owner can open them."""
 
     def __init__(self, root: Path) -> None:
         self.inbox: Final = root / "inbox"
@@ -42,7 +42,7 @@ class Folders:
 
 
 class DeliveredFile(NamedTuple):
-    """A record in an outbox, by the parts of its name."""
+    """A record in an outbox, with the parts of its file name."""
 
     path: Path
     kind: str
@@ -51,13 +51,13 @@ class DeliveredFile(NamedTuple):
 
 
 def make(*folders: Path) -> None:
-    """Make folders that are not there yet, for their owner alone."""
+    """Make the folders that do not exist. Only their owner can open them."""
     for folder in folders:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def waiting(folder: Path) -> list[Path]:
-    """The files to be taken in that lie in a folder now, by name: finished, no links, no word about another file."""
+    """The files in a folder that can be taken in now, sorted by name: finished, no links, and no ``.about.json``."""
     return [
         path
         for path in sorted(folder.iterdir())
@@ -69,7 +69,7 @@ def waiting(folder: Path) -> list[Path]:
 
 
 def delivered_path(outbox: Path, kind: str, record_id: str, suffix: str) -> Path:
-    """Where a record that was delivered is written."""
+    """The path of a delivered record."""
     return outbox / f"{kind}-{record_id}{suffix}"
 
 
@@ -85,12 +85,12 @@ def is_outbox(folder: Path) -> bool:
 
 
 def write_about(outbox: Path, kind: str, record_id: str, facts: Mapping[str, object]) -> None:
-    """Write what the exchange says of a record, durably."""
+    """Write what the exchange knows about a record, durably."""
     replace_file(delivered_path(outbox, kind, record_id, _ABOUT), _json(facts))
 
 
 def read_about(outbox: Path, kind: str, record_id: str) -> dict[str, Any] | None:
-    """What the exchange says of a record; None where that is missing or cannot be read."""
+    """What the exchange knows about a record, or None if the file is missing or cannot be read."""
     try:
         facts = json.loads(read_file(delivered_path(outbox, kind, record_id, _ABOUT), _MAX_ABOUT))
     except (OSError, ValueError, RecursionError):
@@ -99,12 +99,12 @@ def read_about(outbox: Path, kind: str, record_id: str) -> dict[str, Any] | None
 
 
 def write_reason(quarantine: Path, name: str, facts: object) -> None:
-    """Write why a file or record of this name was refused, durably."""
+    """Write why the file or record with this name was refused, durably."""
     replace_file(quarantine / f"{name}{_REASON}", _json(facts))
 
 
 def drop_reason(quarantine: Path, name: str) -> None:
-    """Remove the reason: the file came again, and was taken in."""
+    """Remove the reason, because the file came again and was taken in."""
     (quarantine / f"{name}{_REASON}").unlink(missing_ok=True)
 
 

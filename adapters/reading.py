@@ -1,8 +1,8 @@
-"""The one place where a file of any agency's format is read from disk: opened, hashed, told apart, decoded.
+"""Opens, hashes, detects and decodes a file of any agency format. Files of agencies are read from disk only here.
 
-A format that is a ``StreamingAdapter`` is always read as a stream, so memory does not grow with its files. A file of
-any other is read whole. What is larger than ``Limits.streamed_bytes`` or ``Limits.bytes`` is refused unread, and a file
-that changes while it is read is refused.
+A ``StreamingAdapter`` always reads its files as a stream, so memory does not grow with the file. Other adapters read
+the whole file. A file that is larger than ``Limits.streamed_bytes`` or ``Limits.bytes`` is refused without decoding.
+A file that changes while it is read is refused too.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from adapters.base import Adapter, Limits
 
 MAX_ISSUES: Final = 1_000
-"""Issues of one file that are kept in full; of the rest, only how many there were of each code."""
+"""How many issues of one file are kept in full. The others are only counted by code."""
 _PIECE: Final = 1 << 20
 
 
 class Further(NamedTuple):
-    """How many issues of one sort came after those that were kept."""
+    """How many more issues with one severity and code there were, which are not kept."""
 
     severity: Severity
     code: str
@@ -40,12 +40,12 @@ class Further(NamedTuple):
 
 
 class IssueLog:
-    """The issues of a file, in memory that is bounded whatever the file holds.
+    """The issues of a file. The memory has a fixed limit, for any file.
 
     Attributes:
-        kept: the first ``MAX_ISSUES`` in full, and the one that refused the file, if one did.
-        rejected: whether the file as a whole was refused.
-        refused: whether anything was: a record, or the file.
+        kept: the first ``MAX_ISSUES`` in full, and the issue that refused the file, if there is one.
+        rejected: whether the whole file was refused.
+        refused: whether a record or the file was refused.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class IssueLog:
         self._further: Counter[tuple[Severity, str]] = Counter()
 
     def add(self, issue: Issue) -> None:
-        """Take note of an issue."""
+        """Add an issue."""
         self.rejected |= issue.severity is Severity.REJECT_FILE
         self.refused |= issue.refuses
         if len(self.kept) < MAX_ISSUES or issue.severity is Severity.REJECT_FILE:
@@ -65,7 +65,7 @@ class IssueLog:
 
     @property
     def further(self) -> tuple[Further, ...]:
-        """What is not among the kept, counted; codes are fixed words, so these are few."""
+        """The counts of the issues that are not kept. There are few, because codes are fixed words."""
         return tuple(Further(*sort, times) for sort, times in self._further.most_common())
 
 
@@ -73,19 +73,19 @@ class SourceFile:
     """A file that is open for reading.
 
     Attributes:
-        head: what of it adapters are asked about (``registry.head_of``).
-        sha256: of all of it; None where it is larger than anything that is read here, and was not read for that.
+        head: the part that ``sniff`` gets (``registry.head_of``).
+        sha256: the digest of the whole file, or None if the file is too large to be read.
     """
 
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         """Read the file once, for its digest.
 
         Args:
-            file: seekable; it has to stay open, and as it is, while records of it are read.
-            limits: of which ``streamed_bytes`` is the most that is ever read of a file.
+            file: seekable. It must stay open and unchanged while its records are read.
+            limits: ``streamed_bytes`` is the largest file that is read at all.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         self._file = file
         self._limits = limits
@@ -96,11 +96,11 @@ class SourceFile:
         self.sha256: Final = self._digest() if self._size <= limits.streamed_bytes else None
 
     def detect(self, adapters: Iterable[Adapter]) -> Adapter | None:
-        """The first of these adapters that takes the file for its own."""
+        """The first of these adapters that takes the file for its own format, or None."""
         return next((found for found in adapters if found.sniff(self.head)), None)
 
     def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Generator[DecodedRecord | Issue, None, None]:
-        """What an adapter tells of the file, in order. A REJECT_FILE issue is the last, and undoes all records.
+        """Yield an adapter's records and issues, in order. After a REJECT_FILE issue nothing follows or counts.
 
         Raises:
             OSError: the file cannot be read.
@@ -139,7 +139,10 @@ class SourceFile:
 
 
 class Attachments(Mapping[str, bytes]):
-    """The files in a folder by name, read when asked for. No name leads out of the folder, and none makes it raise."""
+    """The files in a folder, by name. A file is read when it is needed.
+
+    A name that leads out of the folder, or that cannot be read, counts as missing.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
@@ -165,17 +168,17 @@ class Attachments(Mapping[str, bytes]):
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name, from a stranger's file perhaps, is that of a file in a folder: no path, no NUL, not too long."""
+    """Whether a name can be that of a file in a folder: no path, no NUL, not too long. Strangers may have chosen it."""
     plain = name not in {"", ".", ".."} and not any(mark in name for mark in "/\\\0")
     return plain and len(name.encode("utf-8", "surrogatepass")) <= 255  # noqa: PLR2004 - NAME_MAX of file systems
 
 
 @contextlib.contextmanager
 def open_source(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
-    """Open a file that somebody named.
+    """Open a file.
 
     Raises:
-        InputRefused: it cannot be opened or read. The message does not name it: its name may be a person's.
+        InputRefused: it cannot be opened or read. The message leaves out the file's name, which may name a person.
     """
     try:
         with _open(path, follow=follow) as file:
@@ -186,7 +189,7 @@ def open_source(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
 
 
 def _open(path: Path, *, follow: bool) -> BinaryIO:
-    # Not waiting for a pipe's other end: what is no regular file is refused, as a stream reads its file twice.
+    # O_NONBLOCK: do not wait for the other end of a pipe. Only regular files are allowed, because a stream reads twice.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     file = os.fdopen(os.open(path, flags), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -197,7 +200,7 @@ def _open(path: Path, *, follow: bool) -> BinaryIO:
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int] | None:
-    """What differs once a file was written to; None of one that is in memory."""
+    """Size and time of the last change, or None for a file in memory."""
     try:
         facts = os.fstat(file.fileno())
     except io.UnsupportedOperation:

@@ -1,4 +1,4 @@
-"""The adapters that are installed, by name: entry points of the group ``case_exchange.adapters``."""
+"""The installed adapters, by name: entry points of the group ``case_exchange.adapters``."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ def adapter_names() -> list[str]:
 
 
 def adapter(name: str) -> Adapter:
-    """The adapter of this name.
+    """The adapter with this name.
 
     Raises:
-        SetupInvalid: none is installed under it.
-        ExtraMissing: a library that it needs is not installed.
+        SetupInvalid: no such adapter is installed.
+        ExtraMissing: the adapter needs a library that is not installed.
     """
     for point in entry_points(group=GROUP, name=name):
         with needed():
             found: Adapter = point.load()
         return found
-    message = f"there is no adapter {name}; installed are {', '.join(adapter_names())}"
+    message = f"there is no adapter {name}; the installed adapters are {', '.join(adapter_names())}"
     raise SetupInvalid(message)
 
 
 def mapped(found: Adapter, mapping: Path | None) -> Adapter:
-    """The adapter that reads an agency's own columns as a mapping file says; without a file, the adapter itself.
+    """The adapter with a mapping file for the agency's own columns. Without a mapping file, the adapter itself.
 
     Raises:
-        MappingInvalid: names every fault of the file with its line.
-        SetupInvalid: the file cannot be read, or the format has no columns that could be mapped.
+        MappingInvalid: the message names every fault of the file with its line.
+        SetupInvalid: the file cannot be read, or the format has no columns to map.
     """
     if mapping is None or mapping == Path():
         return found
     if not isinstance(found, MappableAdapter):
-        message = f"{found.name} has no columns that could be mapped"
+        message = f"{found.name} has no columns to map"
         raise SetupInvalid(message)
     try:
         return found.with_mapping(mapping.read_text(encoding="utf-8-sig"))
@@ -63,30 +63,30 @@ def mapped(found: Adapter, mapping: Path | None) -> Adapter:
 
 
 def adapters_of(names: Iterable[str], mapping: Path | None) -> list[Adapter]:
-    """The adapters of a profile, in its order; those that can be mapped are.
+    """The adapters of a profile, in the profile's order. Those that can use the mapping get it.
 
     Raises:
-        MappingInvalid, SetupInvalid: see ``adapter`` and ``mapped``; or there is a mapping, and no adapter for it.
+        MappingInvalid, SetupInvalid: see ``adapter`` and ``mapped``. Also if no adapter can use the mapping.
     """
     found = [adapter(name) for name in names]
     mappable = [isinstance(item, MappableAdapter) for item in found]
     if mapping not in {None, Path()} and not any(mappable):
-        message = "the profile has a mapping, and no format whose columns could be mapped"
+        message = "the profile has a mapping, but no format with columns to map"
         raise SetupInvalid(message)
     return [mapped(item, mapping) if able else item for item, able in zip(found, mappable, strict=True)]
 
 
 def is_workbook(content: bytes) -> bool:
-    """Whether a file that begins like this may be a workbook. Cheap; any zip archive begins like one."""
+    """Whether a file with this beginning may be a workbook. Fast. Every zip archive has the same beginning."""
     return content.startswith(_WORKBOOK)
 
 
 def head_of(content: bytes) -> bytes:
-    """What of a file adapters are asked about: how it begins. Of a workbook, whose beginning tells nothing, all."""
+    """The part of a file that ``sniff`` gets: the beginning, or the whole file if it may be a workbook."""
     return content if is_workbook(content) else content[:SNIFFED_BYTES]
 
 
 def detect(content: bytes) -> Adapter | None:
-    """The adapter whose format a file seems to be of, or None."""
+    """The first adapter that takes the file for its own format, or None."""
     head = head_of(content)
     return next((found for name in adapter_names() if (found := adapter(name)).sniff(head)), None)

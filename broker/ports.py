@@ -1,7 +1,7 @@
-"""The seams: every Protocol through which services meet clocks, keys, codecs and stores.
+"""The ports: the Protocols through which services use clocks, keys, codecs and stores.
 
-Each is named for its role and says in prose what an implementation promises. One contract suite per port
-(tests/contract) runs over every backend. Only bootstrap chooses implementations.
+Each port has the name of its role. Its docstrings state what every implementation promises. For each port, one suite of
+contract tests (tests/contract) runs over every backend. Only bootstrap chooses implementations.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Time, and nothing else. Safe to call from any thread."""
+    """The time. Safe to call from any thread."""
 
     def now_ms(self) -> int:
-        """Wall time: milliseconds since the Unix epoch, UTC."""
+        """The time of day: milliseconds since the Unix epoch, UTC."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean anything."""
+        """Seconds on a clock that never goes back. Use only the difference of two values."""
 
 
 class Entropy(Protocol):
@@ -42,10 +42,10 @@ class Entropy(Protocol):
         """A fresh RFC 9562 UUIDv7 in canonical text."""
 
     def token(self, size: int) -> bytes:
-        """``size`` fresh random bytes, fit for salts and ids."""
+        """``size`` fresh random bytes, good enough for salts and ids."""
 
 
-# --- keys and who holds them -----------------------------------------------------------------------------------------
+# --- keys and identities ---------------------------------------------------------------------------------------------
 
 
 class Signer(Protocol):
@@ -57,14 +57,14 @@ class Signer(Protocol):
 
     @property
     def algorithm(self) -> str:
-        """The algorithm's name as bodies state it."""
+        """The algorithm's name, as it is written in bodies."""
 
     def sign(self, message: bytes) -> bytes:
         """Sign exactly these bytes."""
 
 
 class NoteSigner(Protocol):
-    """A checkpoint key in the C2SP signed-note sense. Safe to call from any thread."""
+    """A checkpoint key, as C2SP signed-note defines it. Safe to call from any thread."""
 
     @property
     def name(self) -> str:
@@ -75,17 +75,17 @@ class NoteSigner(Protocol):
         """Its 4-byte id."""
 
     def sign(self, text: bytes) -> bytes:
-        """Sign a note's text, including its last newline."""
+        """Sign the text of a note, with its last newline."""
 
 
 class LogKeys(Protocol):
     """The checkpoint keys of the exchange's brokers. Safe to call from any thread."""
 
     def check(self, key_id: bytes) -> SignatureCheck | None:
-        """Whether a signature over a text is good under the key of this id; None where no such key is listed."""
+        """A function that checks signatures of the key with this id, or None if no such key is listed."""
 
     def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
-        """The same for each key by its name and id."""
+        """The same function for each listed key, by the key's name and id."""
 
 
 class SignerCertificate(Protocol):
@@ -93,14 +93,14 @@ class SignerCertificate(Protocol):
 
     @property
     def agency(self) -> str:
-        """The agency that the directory lists it for; always the one that the certificate names itself."""
+        """The agency that the directory lists it for. The certificate always names the same agency."""
 
     @property
     def public_key_der(self) -> bytes:
-        """Its public key: SubjectPublicKeyInfo."""
+        """Its public key, as SubjectPublicKeyInfo (DER)."""
 
     def check_valid(self, at_ms: int) -> None:
-        """Check that it chains to the signing authority, and is valid and unrevoked at this time.
+        """Check that the signing authority issued it, and that it is valid and not revoked at this time.
 
         Raises:
             SignerCertificateInvalid, SignerRevoked, RevocationUnavailable
@@ -115,7 +115,7 @@ class SignerCertificate(Protocol):
 
 
 class Signed(NamedTuple):
-    """Bytes, and a signature that a certificate is said to have made over them."""
+    """Bytes, a signature over them, and the certificate that is said to have made it. Not yet checked."""
 
     certificate: SignerCertificate
     message: bytes
@@ -126,7 +126,7 @@ class SignatureVerifier(Protocol):
     """Checks many signatures at once. Safe to call from any thread; blocks until all are checked."""
 
     def verify(self, signed: Sequence[Signed]) -> list[bool]:
-        """Whether each signature holds, in order."""
+        """Whether each signature is valid, in order."""
 
 
 class Keyring(Protocol):
@@ -141,7 +141,7 @@ class Keyring(Protocol):
 
 
 class DirectoryInForce(Protocol):
-    """The directory that governance signed last, as far as this process has seen. Versions never go back."""
+    """The newest directory that this process has seen. Governance signed it. Versions never go back."""
 
     def current(self) -> Directory:
         """The version in force.
@@ -152,36 +152,39 @@ class DirectoryInForce(Protocol):
 
 
 class TrustMaterial(Protocol):
-    """The public documents that a replay hands over, so that an auditor can check signatures years later."""
+    """The public documents in a replay. With them an auditor can check signatures years later."""
 
     def authorities(self) -> Sequence[bytes]:
         """Certificates (DER) of the signing authorities."""
 
     def revocation_lists(self) -> Sequence[bytes]:
-        """Their revocation lists in force, byte for byte."""
+        """The revocation lists of these authorities that are in force, byte for byte."""
 
 
 class RevocationCheck(Protocol):
-    """Whether a TLS peer is still welcome."""
+    """Whether the certificate of a TLS peer is revoked."""
 
     def check(self, certificate_der: bytes) -> None:
-        """Refuse a certificate that is on its authority's revocation list. Cheap enough for every call.
+        """Refuse a certificate that is on its authority's revocation list. Fast enough for every call.
 
         Raises:
-            PeerRevoked: it is.
-            RevocationUnavailable: the list is too old to tell.
+            PeerRevoked: it is on the list.
+            RevocationUnavailable: the list is too old, so this is not known.
         """
 
 
 class PeerAuthentication(Protocol):
-    """Who a TLS peer is. The handshake has shown that it holds its certificate and that an authority issued that."""
+    """Who a TLS peer is.
+
+    The handshake has already proved two things: the peer has the key, and an authority issued the certificate.
+    """
 
     def authenticate(self, certificate_pem: bytes) -> Principal:
-        """Name the principal of a peer's certificate, unless it is no longer welcome. Cheap enough for every call.
+        """Return the principal that a peer's certificate names. Fast enough for every call.
 
         Raises:
-            PeerIdentityMissing: the certificate names no principal of this exchange.
-            PeerUnknown: it names one of another exchange, or of an agency that the directory does not list.
+            PeerIdentityMissing: the certificate does not name exactly one principal.
+            PeerUnknown: the principal belongs to another exchange, or to an agency that the directory does not list.
             PeerRevoked, RevocationUnavailable, DirectoryUnavailable
         """
 
@@ -190,49 +193,49 @@ class PeerAuthentication(Protocol):
 
 
 class RecordCodec(Protocol):
-    """Bytes to core types and back. Pure; never looks into a section."""
+    """Turns bytes into core types, and back. Pure. Never reads the content of a section."""
 
     def parse_body(self, body: bytes) -> Body:
-        """Read a body whose signature has been verified, or is about to be.
+        """Read a body. The caller has verified its signature, or verifies it next.
 
         Raises:
-            EnvelopeMalformed: not a body, or one that breaks the rules of ``check_body``.
+            EnvelopeMalformed: this is no body, or it breaks the rules of ``check_body``.
         """
 
     def encode_body(self, body: Body) -> bytes:
-        """Serialise a body, once, to be signed."""
+        """Serialise a body once, so that these bytes can be signed."""
 
     def decode_envelope(self, data: bytes) -> Envelope:
-        """Read an envelope; body and sections are byte for byte what was put in.
+        """Read an envelope. Its body and sections are returned byte for byte.
 
         Raises:
-            EnvelopeMalformed: not an envelope.
+            EnvelopeMalformed: this is no envelope.
         """
 
     def encode_envelope(self, envelope: Envelope) -> bytes:
-        """Serialise an envelope for the log. The signed body inside it is copied, never serialised again."""
+        """Serialise an envelope for the log. The signed body is copied; it is never serialised again."""
 
     def encode_statement(self, statement: ReceiptStatement) -> bytes:
-        """Serialise a receipt statement; the same statement always gives the same bytes."""
+        """Serialise a receipt statement. The same statement always gives the same bytes."""
 
     def encode_frame(self, frame: Frame) -> bytes:
-        """Serialise a frame of a replay bundle; the same frame always gives the same bytes."""
+        """Serialise a frame of a replay bundle. The same frame always gives the same bytes."""
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:
         """Read a serialised receipt statement.
 
         Raises:
-            ReceiptInvalid: not a statement.
+            ReceiptInvalid: this is no statement.
         """
 
     def encode_audit_events(self, events: Sequence[AuditEvent]) -> bytes:
-        """Serialise what goes into the one section of an audit record."""
+        """Serialise events as the only section of an audit record."""
 
     def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
         """Read the content of an audit record's section.
 
         Raises:
-            EnvelopeMalformed: not audit events.
+            EnvelopeMalformed: these are no audit events.
         """
 
 
@@ -240,21 +243,21 @@ class RecordCodec(Protocol):
 
 
 class SubscriptionKey(NamedTuple):
-    """A durable subscription: its owner and its name."""
+    """Names a durable subscription: the agency that owns it, and its name."""
 
     agency: str
     name: str
 
 
 class Assigned(NamedTuple):
-    """A cursor reads this partition from now on, from ``state.floor``."""
+    """From now on, the cursor reads this partition. It begins at ``state.floor``."""
 
     partition: StreamPartition
     state: AckState
 
 
 class Revoked(NamedTuple):
-    """A cursor reads this partition no more; another broker process may. Commit nothing for it any longer."""
+    """The cursor no longer reads this partition; another broker process may read it. Commit nothing more for it."""
 
     partition: StreamPartition
 
@@ -263,33 +266,33 @@ AssignmentChange: TypeAlias = Assigned | Revoked
 
 
 class LogCursor(Protocol):
-    """A reader on behalf of one durable subscription. For one task at a time."""
+    """Reads for one durable subscription. Only one task at a time may use it."""
 
     def assignment_changes(self) -> list[AssignmentChange]:
-        """What changed since the last call, in order. Empty until the first ``wait`` has returned."""
+        """The changes since the last call, in order. Empty until the first ``wait`` has returned."""
 
     async def wait(self) -> None:
-        """Return when there may be entries to read or changes of assignment. May return early; may be cancelled."""
+        """Wait until there may be new entries or new assignment changes. May return early. May be cancelled."""
 
     async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
         """The next entries of an assigned partition, in order, without waiting for new ones.
 
-        At most ``max_records``; it stops after the entry that reaches ``max_bytes``. What is returned is not returned
-        again by this cursor.
+        Returns at most ``max_records``, and stops after the entry that reaches ``max_bytes``. This cursor returns each
+        entry once.
 
         Raises:
-            LogUnavailable: nothing was read; the same call may succeed later.
+            LogUnavailable: nothing was read. The same call may succeed later.
         """
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
-        """Remember where the subscription stands. Durable when it returns; the states replace the earlier ones.
+        """Store how far the subscription is. The new states replace the old ones. They are durable when it returns.
 
         Returns:
-            The partitions whose state was remembered. One that this cursor no longer reads is left out, so that it
-            cannot undo what another process has committed since.
+            The partitions for which the state was stored. A partition that this cursor no longer reads is left out:
+            another process may have committed a newer state.
 
         Raises:
-            LogUnavailable: it is unknown whether they were remembered.
+            LogUnavailable: it is unknown whether the states were stored.
         """
 
     async def close(self) -> None:
@@ -297,28 +300,28 @@ class LogCursor(Protocol):
 
 
 class MessageLog(Protocol):
-    """The store behind streams. Methods may be called concurrently."""
+    """Stores the records of all streams. Methods may be called concurrently."""
 
     def log_id(self, stream: str) -> str:
-        """Names this incarnation of a stream's log; its entries carry the name. A log made anew has another."""
+        """The id of this stream's log. Every entry of the log carries it. A log that is made again gets a new id."""
 
     def partitions(self, stream: str) -> int:
-        """How many partitions a stream has; the same for the log's whole life."""
+        """The number of a stream's partitions. It never changes for this log."""
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
-        """Append records, each once by its record id, and return where each stands, in order.
+        """Append records, each record id once. Return the position of each record, in order.
 
         When it returns, every record is durable as the backend defines it (SQLite: fsync; Kafka: acks=all). Records
-        of one call keep their order within a partition; concurrent calls share the cost of becoming durable. A record
-        id that the log holds already is not appended again, whatever its bytes.
+        of one call keep their order within a partition. Concurrent calls share the cost of becoming durable. If the log
+        already has a record id, that record is not appended again, even if its bytes differ.
 
         Raises:
-            LogFull: there is no room; none of the entries was appended.
-            LogUnavailable: it is unknown which entries were appended; appending them again is safe.
+            LogFull: there is no space. None of the entries was appended.
+            LogUnavailable: it is unknown which entries were appended. It is safe to append them again.
         """
 
     async def lookup(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
-        """Where these records stand; ids that the log does not hold are left out.
+        """The positions of these records. Ids that are not in the log are left out.
 
         Raises:
             LogUnavailable
@@ -329,65 +332,66 @@ class MessageLog(Protocol):
     ) -> list[LogEntry]:
         """Entries from ``offset`` on, in order; empty at the end. Stops after the entry that reaches ``max_bytes``.
 
-        An entry that the log has lost is left out, or comes without its value where its facts are still known.
+        If the log has lost an entry, the entry is left out. If its other facts are still known, it is returned without
+        its value.
 
         Args:
-            partition: where to read.
-            offset: the lowest offset wanted; it need not exist.
-            max_records: the most entries returned.
-            max_bytes: of values; at least one entry is returned where there is one.
-            values: whether the entries' values are wanted.
+            partition: the partition to read.
+            offset: the lowest offset to return. It need not exist.
+            max_records: the largest number of entries to return.
+            max_bytes: the limit for the values together. If there is an entry, at least one is returned.
+            values: whether to return the values of the entries.
 
         Raises:
             LogUnavailable, LogCorrupt
         """
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
-        """What stands in a partition and no broker of this exchange appended, in order of position.
+        """Everything in a partition that no broker of this exchange appended, in order of position.
 
-        ``read`` and cursors never return any of it. A log that nobody but its broker writes to has none.
+        ``read`` and cursors never return strays. If only the broker can write to the log, there are none.
 
         Raises:
             LogUnavailable
         """
 
     async def end_offset(self, partition: StreamPartition) -> int:
-        """One more than the highest durable offset; 0 where the partition is empty."""
+        """The highest durable offset plus one, or 0 if the partition is empty."""
 
     async def catch_up(self, partition: StreamPartition, offset: int) -> None:
-        """Return once this process can read everything that the partition holds below an offset.
+        """Wait until this process can read every entry of the partition below an offset.
 
         Raises:
-            LogCorrupt: the partition ends before it.
+            LogCorrupt: the partition ends before this offset.
             LogUnavailable
         """
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
-        """Return once one of the partitions has an entry at or beyond its offset given. May be cancelled.
+        """Wait until one of the partitions has an entry at or after the given offset. May be cancelled.
 
         Raises:
-            LogError: none ever will.
+            LogError: there will never be such an entry.
         """
 
     async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> LogCursor:
-        """Begin to read on behalf of a subscription, from where it stands, or from the beginning if it is new."""
+        """Begin to read for a subscription: after its last commit, or from the beginning if it is new."""
 
     async def ping(self) -> None:
-        """Check that appending would work now.
+        """Check that an append would succeed now.
 
         Raises:
             LogUnavailable, LogFull
         """
 
     async def close(self) -> None:
-        """Let appends in flight finish, then release everything. Idempotent."""
+        """Finish the appends that have begun, then release everything. Idempotent."""
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
 class LeafRow(NamedTuple):
-    """What is kept of one leaf: which entry it stands for, when that was accepted, and its hash."""
+    """One stored leaf: the offset of its entry, the time when the entry was accepted, and its hash."""
 
     offset: int
     accepted_at_ms: int
@@ -395,7 +399,7 @@ class LeafRow(NamedTuple):
 
 
 class TreeHead(NamedTuple):
-    """The newest checkpoint of a partition: size, signed note, and when it was signed (epoch milliseconds)."""
+    """The newest checkpoint of a partition: size, signed note, and time of signing (epoch milliseconds)."""
 
     size: int
     note: bytes
@@ -403,7 +407,7 @@ class TreeHead(NamedTuple):
 
 
 class TreeExtension(NamedTuple):
-    """Leaves that follow the stored ones, the inner nodes that they complete, and the checkpoint over all of them."""
+    """New leaves after the stored ones, the inner nodes that become complete, and the checkpoint of the new tree."""
 
     leaves: Sequence[LeafRow]
     nodes: Sequence[tuple[int, int, bytes]]
@@ -411,98 +415,98 @@ class TreeExtension(NamedTuple):
 
 
 class CheckpointStore(Protocol):
-    """Where the follower keeps each partition's tree. It can be rebuilt from the log, but for the notes' signatures."""
+    """Stores the tree of each partition for the follower. The log can rebuild all of it but the notes' signatures."""
 
     async def head(self, partition: StreamPartition) -> TreeHead | None:
         """The newest checkpoint, or None before the first."""
 
     async def next_offset(self, partition: StreamPartition) -> int:
-        """One more than the offset of the last leaf stored; 0 before the first."""
+        """The offset of the last stored leaf plus one, or 0 before the first."""
 
     async def extend(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
-        """Store an extension of the tree of ``size`` leaves, all of it or nothing, durably.
+        """Extend the tree of ``size`` leaves, durably. Either all of the extension is stored, or nothing.
 
         Raises:
-            CheckpointConflict: the stored tree has another size: a second follower is at work. Nothing is stored.
+            CheckpointConflict: the stored tree has another size, so a second follower runs. Nothing was stored.
             LogUnavailable, LogFull
         """
 
     async def nodes(self, partition: StreamPartition, coordinates: Sequence[Coordinate]) -> list[bytes]:
-        """The hashes of complete subtrees, in the order asked for.
+        """The hashes of complete subtrees, in the order of ``coordinates``.
 
         Raises:
             PositionUnknown: the tree is not that large.
         """
 
     async def leaves(self, partition: StreamPartition, first: int, end: int) -> list[LeafRow]:
-        """The leaves from index ``first`` up to, not including, ``end``. The caller asks for few enough at once.
+        """The leaves from index ``first`` to ``end``, without ``end``. The caller limits how many it asks for.
 
         Raises:
-            PositionUnknown: not ``0 <= first <= end``, or the tree is not that large.
+            PositionUnknown: ``0 <= first <= end`` is false, or the tree is not that large.
         """
 
     async def leaf_index(self, partition: StreamPartition, offset: int) -> int | None:
-        """The index of the leaf of the entry at ``offset``, or None where it has no leaf (yet)."""
+        """The index of the leaf for the entry at ``offset``, or None if the entry has no leaf (yet)."""
 
     async def leaf_offset(self, partition: StreamPartition, index: int) -> int:
-        """The offset of the entry that the leaf at ``index`` stands for.
+        """The offset of the entry of the leaf at ``index``.
 
         Raises:
             PositionUnknown: there is no such leaf.
         """
 
     async def first_leaf_since(self, partition: StreamPartition, accepted_at_ms: int) -> int:
-        """How many leaves were accepted before this time: the index of the first that was not, or the tree's size."""
+        """The index of the first leaf that was accepted at or after this time, or the tree's size if there is none."""
 
     async def close(self) -> None:
         """Release everything. Idempotent."""
 
 
 class CheckpointBoard(Protocol):
-    """Where the processes on one log agree on its checkpoints. At any time at most one of them follows a partition."""
+    """All processes of one log agree here on its checkpoints. At most one process follows a partition at any time."""
 
     def follows(self, partition: StreamPartition) -> bool:
-        """Whether this process is the one that extends the partition's tree now.
+        """Whether this process extends the partition's tree now.
 
-        Once it is, ``published`` gives everything that its predecessors published, and they can publish no more.
+        If so, ``published`` returns everything that earlier followers published, and they can publish nothing more.
         """
 
     async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
-        """Publish what extends the tree of ``size`` leaves. Durable, and visible to every process, when it returns.
+        """Publish an extension of the tree of ``size`` leaves. Durable, and visible to all processes, when it returns.
 
         Raises:
             FollowerFenced: another process follows the partition. Nothing was published.
-            LogUnavailable: it is unknown whether it was published. Until that is known this process does not follow.
+            LogUnavailable: it is unknown whether it was published. This process does not follow until it is known.
         """
 
     async def published(self, partition: StreamPartition, size: int) -> TreeExtension | None:
-        """The next extension of the tree of ``size`` leaves that a follower published, without inner nodes.
+        """The next published extension of the tree of ``size`` leaves, without inner nodes. None if there is none yet.
 
-        None where there is none yet. Its note is signed by a key that the directory lists, and is the partition's;
-        whether it is of this incarnation of the log, and its leaves are those of the log, is for the caller to check.
-        An extension of the empty tree by nothing is given as long as there is no other.
+        A key that the directory lists has signed its note, and the note names this partition. The caller must check two
+        more things: that the note has the id of this log, and that the leaves match the log's entries. A follower may
+        publish the empty tree; that extension is returned only while there is no other.
         """
 
     async def close(self) -> None:
-        """Follow no partition any more, and release everything. Idempotent."""
+        """Stop following every partition, and release everything. Idempotent."""
 
 
 class Evidence(Protocol):
-    """Whether checkpoints keep up with the log: evidence or stop (design decision 8)."""
+    """Checks that the checkpoints are not too far behind the log (design decision 8)."""
 
     def check(self) -> None:
-        """Refuse to go on without evidence. Cheap enough for every batch.
+        """Refuse to go on without evidence. Fast enough for every batch.
 
         Raises:
-            EvidenceUnavailable: the newest checkpoint lags behind the log by more than the configured bound.
+            EvidenceUnavailable: the newest checkpoint is further behind the log than the configuration allows.
         """
 
 
 class AuditTrail(Protocol):
-    """The audit stream, from the writer's side."""
+    """Writes to the audit stream."""
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
-        """Write these events to the audit stream; durable when it returns. Concurrent calls share one record.
+        """Write these events to the audit stream. Durable when it returns. Concurrent calls share one record.
 
         Raises:
             LogUnavailable, LogFull

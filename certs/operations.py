@@ -1,4 +1,4 @@
-"""What an authority's operator does: issue, renew, revoke, and tell everyone."""
+"""The work of an authority's operator: issue, renew, revoke, and publish revocation lists."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def run_measured(*arguments: object) -> Measured:
 
 
 def figure(status: str, name: str) -> int:
-    """A figure of /proc/self/status in bytes, or nought."""
+    """A figure of /proc/self/status in bytes, or zero."""
     for line in status.splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

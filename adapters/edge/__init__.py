@@ -1,1 +1,1 @@
-"""What every program at an agency's edge shares: its profile, its trust, its spool, and where its records go."""
+"""The parts of every program at an agency's edge: profile, trust, spool, and the routing of records."""

@@ -1,9 +1,10 @@
-"""The directory versions that an edge has seen, and those by which a record received is judged (docs/adr/0017).
+"""The directory versions that an edge has seen, and the choice of versions to check a received record (docs/adr/0017).
 
-1. The newest of those seen that may have been in force when the record was accepted takes it, as nearly always.
-2. Where that one would refuse it, and another version might not, the broker is asked which version was in force then.
-   What it hands over counts only if the pinned key signed it, governance had issued it by then, and it had not expired.
-3. Where nothing is handed over that counts, the record has to wait, and is not refused: DirectoryVersionMissing.
+1. Use the newest seen version that may have been in force when the broker accepted the record. This is nearly always
+   enough.
+2. If that version refuses the record, and another version may allow it, ask the broker which version was in force then.
+   Use its answer only if the pinned key signed it, governance had issued it by then, and it had not expired.
+3. If there is no such answer, the record has to wait. It is not refused: DirectoryVersionMissing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _log = structlog.get_logger("adapters.edge.directories")
 
 
 class DirectoriesSeen:
-    """See the module. What is kept is kept in the spool, so that a restart forgets no version. For any thread."""
+    """The versions seen, stored in the spool, so that a restart forgets none. Safe to call from any thread."""
 
     def __init__(
         self,
@@ -41,13 +42,13 @@ class DirectoriesSeen:
         clock: Clock,
         ask: Callable[[int | None], Awaitable[list[bytes]]],
     ) -> None:
-        """Begin with what the spool holds.
+        """Begin with the versions in the spool.
 
         Args:
-            spool: where versions are kept.
-            read: reads a document that the pinned key signed; DirectoryInvalid for any other.
-            revocations: of the signing authorities.
-            clock: tells what is in force now.
+            spool: stores the versions.
+            read: reads a document that the pinned key signed. Raises DirectoryInvalid for any other.
+            revocations: the revocation lists of the signing authorities.
+            clock: gives the time, to find what is in force now.
             ask: asks the broker for the versions in force at a time, or now.
         """
         self._spool = spool
@@ -62,10 +63,10 @@ class DirectoriesSeen:
         self._unsaved.clear()
 
     def note(self, document: bytes) -> DirectoryVersion:
-        """Take note of a version. It is durable before anything is judged by it, and does not wait for that here.
+        """Add a version. It is stored later, but before any record is checked with it.
 
         Raises:
-            DirectoryInvalid: the pinned key did not sign it, or signed something else under this version too.
+            DirectoryInvalid: the pinned key did not sign it, or signed two different directories with this version.
         """
         for known in list(self._seen.values()):
             if known.directory.document == document:
@@ -75,34 +76,34 @@ class DirectoriesSeen:
         if same is not None and replace(same.directory, document=document) == directory:
             return same
         if same is not None:
-            message = "the directory has the same version as one already seen and says something else"
+            message = "the directory has the version of another one that was seen, but a different content"
             raise DirectoryInvalid(message, version=str(directory.version))
-        # No earlier than this: only the broker knows when it came into force.
+        # It came into force at this time or later. Only the broker knows exactly when.
         version = DirectoryVersion(directory.issued_at_ms, directory, DirectoryKeyring(directory, self._revocations))
         self._seen[directory.version] = version
         self._unsaved[directory.version] = document
         return version
 
     def seen(self, accepted_at_ms: int) -> InForce:
-        """By what this edge has seen itself: (1).
+        """The versions from what this edge has seen: step 1.
 
         Raises:
-            SpoolUnavailable: a version could not be kept.
+            SpoolUnavailable: a version could not be stored.
         """
         self._save()
         return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()))
 
     async def told(self, accepted_at_ms: int) -> InForce:
-        """By what the broker tells: (2).
+        """The versions from the broker's answer: step 2.
 
         Raises:
-            DirectoryVersionMissing: (3).
-            SpoolUnavailable: a version could not be kept.
+            DirectoryVersionMissing: step 3.
+            SpoolUnavailable: a version could not be stored.
         """
         try:
             then, now = await self._ask(accepted_at_ms), await self._ask(None)
         except CaseExchangeError as error:
-            message = f"the broker did not say which directory was in force: {error.message}"
+            message = f"the broker did not answer which directory was in force: {error.message}"
             raise DirectoryVersionMissing(message) from error
         return await asyncio.to_thread(self._told, accepted_at_ms, then, now)
 

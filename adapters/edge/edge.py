@@ -1,4 +1,4 @@
-"""An agency's edge: everything that its programs are made of, from one profile."""
+"""An agency's edge: makes the parts of its programs from one profile."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ _BY_ANOTHER_DIRECTORY: Final = (
     SignerCertificateInvalid,
     SignerUnknown,
 )
-"""What another directory version need not refuse a record for."""
+"""Errors that another directory version may not give."""
 
 
 class Edge(NamedTuple):
-    """The parts. ``agency`` is the id that the signing certificate names."""
+    """The parts of a program. ``agency`` is the agency id in the signing certificate."""
 
     agency: str
     spool: Spool
@@ -76,7 +76,7 @@ class Edge(NamedTuple):
     channel: grpc.aio.Channel
 
     def reload_trust(self) -> None:
-        """Look again at what governance publishes. A file that cannot be used is logged; what was in force stays."""
+        """Read again what governance publishes. If a file cannot be used, this is logged, and the old content stays."""
 
         def note_newest() -> None:
             self.directories.note(self.directory.latest.document)
@@ -88,17 +88,17 @@ class Edge(NamedTuple):
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
 
     async def verify(self, delivered: Delivered) -> VerifiedRecord:
-        """Check a record received: by what this edge has seen, and where that leaves a doubt, by what the broker tells.
+        """Check a received record with the directories seen here; if that is not enough, with those of the broker.
 
         Raises:
             CaseExchangeError: as ``RecordVerifier``. ``Unavailable``, such as DirectoryVersionMissing: it has to wait.
-            SpoolUnavailable: a directory version could not be kept; it has to wait too.
+            SpoolUnavailable: a directory version could not be stored. The record has to wait too.
         """
 
         def judge(in_force: InForce) -> VerifiedRecord:
             return self.verifier.verify(delivered.envelope, delivered.accepted_at_ms, in_force)
 
-        # In a thread: a signature takes time, and a directory seen for the first time more.
+        # In a thread: a signature check takes time, and reading a new directory takes more.
         try:
             return await asyncio.to_thread(lambda: judge(self.directories.seen(delivered.accepted_at_ms)))
         except _BY_ANOTHER_DIRECTORY:
@@ -113,15 +113,15 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     Raises:
         SetupInvalid: a file or setting cannot be used.
         DirectoryUnavailable: the directory has expired.
-        SpoolUnavailable: another gateway uses the spool.
+        SpoolUnavailable: another gateway or program uses the spool.
     """
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
     check_tls_files(config.certificate, config.key, clock.now_ms())
     signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
-    # The system is that of the connection: the broker takes no record of another.
+    # The system comes from the connection's certificate: the broker accepts no records of another system.
     principal = principal_of(load_certificates(config.certificate)[0])
     if principal_of(signer.certificate).agency != principal.agency:
-        message = "the signing certificate is another agency's than the TLS certificate"
+        message = "the signing certificate and the TLS certificate belong to different agencies"
         raise CertificateInvalid(message)
     governance_key = load_verification_key(profile.trust.governance_key)
     directory = DirectoryFile(profile.trust.directory, governance_key, clock)

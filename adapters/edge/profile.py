@@ -1,4 +1,4 @@
-"""A gateway's profile: the edge's connection and keys, its folders, formats and routes. One TOML file."""
+"""The profiles of gateways and programs: connection, keys, folders, formats and routes. Each is one TOML file."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _Profile = TypeVar("_Profile")
 class GatewayConfig:
     """[gateway]: folders and formats.
 
-    Under ``folder``: inbox (with attachments/), done, quarantine, outbox, and the spool.
+    Inside ``folder``: inbox (with attachments/), done, quarantine, outbox, and the spool.
     """
 
-    folder: Annotated[Path, Setting("folder of inbox, outbox, done, quarantine and spool; made if it is not there")]
-    formats: Annotated[tuple[str, ...], Setting("adapters that read the inbox, in the order in which they are tried")]
-    mapping: Annotated[Path, Setting("TOML file that maps the agency's own columns (docs/police-tables.md)")] = Path()
-    outbox_format: Annotated[str, Setting("adapter that writes the outbox; kinds it lacks are written as record-json")]
+    folder: Annotated[Path, Setting("folder of inbox, outbox, done, quarantine and spool; made if it does not exist")]
+    formats: Annotated[tuple[str, ...], Setting("adapters that read the inbox, in the order of trying")]
+    mapping: Annotated[Path, Setting("TOML file for the agency's own columns (docs/police-tables.md)")] = Path()
+    outbox_format: Annotated[str, Setting("adapter that writes the outbox; other kinds are written as record-json")]
     subscription: Annotated[str, Setting("name of the durable subscription")] = "gateway"
     subscribe: Annotated[tuple[str, ...], Setting("kinds of record to receive; none: the gateway only publishes")] = ()
-    poll_seconds: Annotated[float, Setting("how often the inbox is looked at", least=0.05, most=3600)] = 1.0
-    lease_seconds: Annotated[float, Setting("of a delivery", least=1, most=600)] = 30.0
+    poll_seconds: Annotated[float, Setting("how often the inbox is checked", least=0.05, most=3600)] = 1.0
+    lease_seconds: Annotated[float, Setting("lease of a delivery", least=1, most=600)] = 30.0
     retry_seconds: Annotated[float, Setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramConfig:
-    """[program]: an agency's own program. It is a system of its own, with a certificate and a spool of its own."""
+    """[program]: an agency's own program. It is a separate system, with its own certificate and spool."""
 
-    folder: Annotated[Path, Setting("folder of its spool, and of quarantine; made if it is not there")]
+    folder: Annotated[Path, Setting("folder of its spool and quarantine; made if it does not exist")]
     retry_seconds: Annotated[float, Setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
 
 
 class Route(NamedTuple):
-    """[routes.KIND]: to whom records of a kind go, why, and on which stream."""
+    """[routes.KIND]: the recipients, the purpose and the stream for records of a kind."""
 
     recipients: tuple[str, ...]
     purpose: str
@@ -51,7 +51,7 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayProfile:
-    """A gateway's whole profile."""
+    """The whole profile of a gateway."""
 
     broker: BrokerAddress
     agency: AgencyConfig
@@ -82,10 +82,10 @@ class ProgramProfile:
 
 
 def load_profile(path: Path) -> tuple[GatewayProfile, dict[str, Route]]:
-    """Read a gateway's profile and its routes by kind.
+    """Read a gateway's profile, and its routes by kind.
 
     Raises:
-        ConfigInvalid: names the key.
+        ConfigInvalid: the message names the key.
     """
     return _load(GatewayProfile, path)
 
@@ -94,7 +94,7 @@ def load_program(path: Path) -> tuple[ProgramProfile, dict[str, Route]]:
     """Read the profile of an agency's own program, and its routes by kind, if it has any.
 
     Raises:
-        ConfigInvalid: names the key.
+        ConfigInvalid: the message names the key.
     """
     return _load(ProgramProfile, path)
 
@@ -111,15 +111,13 @@ def _load(kind: type[_Profile], path: Path) -> tuple[_Profile, dict[str, Route]]
 def _route(kind: str, table: Any) -> Route:
     streams = STREAMS_OF_KIND.get(kind)
     if streams is None:
-        message = f"[routes.{kind}] names no kind of record"
+        message = f"[routes.{kind}]: there is no such kind of record"
         raise ConfigInvalid(message)
     match table:
         case {"recipients": [*recipients], "purpose": str(purpose), **rest} if all(map(_is_agency, recipients)):
             stream = rest.pop("stream", next(iter(streams)) if len(streams) == 1 else None)
             if rest or stream not in streams:
-                message = (
-                    f"[routes.{kind}] holds an unknown key, or lacks the stream: one of {', '.join(sorted(streams))}"
-                )
+                message = f"[routes.{kind}] has an unknown key, or needs a stream: one of {', '.join(sorted(streams))}"
                 raise ConfigInvalid(message)
             return Route(tuple(recipients), purpose, stream)
     message = f"[routes.{kind}] needs recipients (a list of agency ids) and a purpose"

@@ -1,4 +1,4 @@
-"""From a delivery to a record: verified, joined, decoded and judged, or kept aside with the reason."""
+"""Turn a delivery into a record: verify, join, decode and check it, or keep it in quarantine with the reason."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("adapters.edge.receiving")
 _PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
-"""What the next attempt may find otherwise, and what says nothing about the record: it has to wait."""
+"""Faults that may pass and are not the record's: the record has to wait."""
 _BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
-"""What validation finds where a section is not there."""
+"""Issues of validation that a missing section causes."""
 _Used = TypeVar("_Used")
 
 
 class Opened(NamedTuple):
-    """A delivered record whose signature holds, and its message."""
+    """A delivered record with a valid signature, and its message."""
 
     verified: VerifiedRecord
     record: Record
 
 
 class Delivery:
-    """One record that was delivered, verified and decoded. It comes again until it is acknowledged."""
+    """One record, delivered, verified and decoded. It comes again until it is acknowledged."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Delivery:
         self._stream = stream
         self._delivered = delivered
         self.record: Final = opened.record
-        """The message. Of sections that were withheld, the fields are missing."""
+        """The message. The fields of withheld sections are missing."""
         self.body: Final[Body] = opened.verified.body
-        """What its publisher signed: record id, kind, case id, publisher, recipients, purpose, times."""
+        """The body that the publisher signed: record id, kind, case id, publisher, recipients, purpose, times."""
         self.withheld_sections: Final = opened.verified.withheld_sections
         self.position: Final = delivered.position
         self.attempt: Final = delivered.attempt
@@ -67,42 +67,44 @@ class Delivery:
     async def reply(
         self, record: Record, *, recipients: Sequence[str] = (), purpose: str = "", stream: str = ""
     ) -> Accepted:
-        """Publish a record that answers this one, in its case and for its purpose, and wait for the receipt.
+        """Publish an answer to this record, in the same case, and wait for the receipt.
 
-        To answer a record that came twice with the same content publishes once: it returns the first answer's receipt.
+        If a record comes twice and gets the same answer twice, the answer is published once. The second call returns
+        the receipt of the first.
 
         Args:
-            record: the message.
-            recipients: where the profile's [routes] do not say so; without either, this record's publisher.
-            purpose: where it is not this record's purpose.
-            stream: where a record of the kind can go on several; without it, this record's.
+            record: the message of the answer.
+            recipients: without it, those in the profile's [routes]; without these, this record's publisher.
+            purpose: without it, this record's purpose.
+            stream: needed only if the kind can go on several streams. Without it, the stream in the profile's [routes];
+                without that, this record's.
 
         Raises:
-            RecordInvalid, InputRefused: it cannot be sent; nothing of it was kept.
-            CaseExchangeError: the broker refused it for good.
+            RecordInvalid, InputRefused: the answer cannot be sent. Nothing was stored.
+            CaseExchangeError: the broker refused the answer for good.
             SpoolUnavailable
         """
         return await self._reply(self.body, ToPublish(record, "", recipients, purpose, stream))
 
     async def ack(self) -> bool:
-        """Say that the record is safe here. Returns whether the broker has that durably: if not, it comes again."""
+        """Report that the record is safe here. Returns whether the broker stored this; if not, it comes again."""
         return await answered(self._stream.ack([self._delivered.delivery_id]))
 
     async def nack(self, delay_seconds: float = 0.0, *, transient: bool = False) -> None:
         """Give the record back, to be delivered again after this delay (0 to 600 s).
 
-        It counts as a failed attempt, and after the last the record is a dead letter. ``transient`` says that a passing
-        fault on this side was the cause: that never counts.
+        It counts as a failed attempt. After the last attempt the record becomes a dead letter. With ``transient`` it
+        does not count: the cause is a fault on this side that will pass.
         """
         await answered(self._stream.nack(self._delivered.delivery_id, delay_seconds, transient=transient))
 
     async def extend(self, seconds: float) -> None:
-        """Ask for so much more time from now, in seconds; the broker bounds how much."""
+        """Ask for the lease to end this many seconds from now. The broker limits the total length of a lease."""
         await answered(self._stream.extend(self._delivered.delivery_id, seconds))
 
 
 class Receiver:
-    """Opens deliveries for a program. Whatever goes wrong with one stays with that one. For one event loop."""
+    """Opens deliveries for a program. A fault in one delivery does not affect the others. For one event loop."""
 
     def __init__(self, edge: Edge, quarantine: Path, retry_seconds: float) -> None:
         self._edge = edge
@@ -114,14 +116,14 @@ class Receiver:
     ) -> _Used | None:
         """Verify a delivery, put its record together, and use it.
 
-        A delivery that cannot be used, now or ever, is kept in quarantine/ as it came, with the reason, and
-        acknowledged. One that has to wait for something passing is given back; that is no failed attempt.
+        A delivery that can never be used is kept unchanged in quarantine/, with the reason, and acknowledged. A
+        delivery that has to wait until a fault passes is given back. That does not count as a failed attempt.
 
         Returns:
-            What ``use`` returned, if it was used. To acknowledge it is left to the caller.
+            What ``use`` returned, if it was used. The caller then has to acknowledge the delivery.
 
         Raises:
-            CaseExchangeError: the stream broke. What was not acknowledged comes again.
+            CaseExchangeError: the stream broke. Unacknowledged records come again.
         """
         try:
             try:
@@ -151,7 +153,7 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
 
     Raises:
         Unavailable, SpoolUnavailable: it has to wait.
-        CaseExchangeError: it cannot be used, and will be no better the next time.
+        CaseExchangeError: it can never be used.
     """
     with contained(OSError):
         verified = await edge.verify(delivered)
@@ -159,7 +161,7 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
 
 
 async def acknowledge(stream: SubscriptionStream, delivered: Delivered) -> None:
-    """Acknowledge a delivery; where its lease had ended, it comes again.
+    """Acknowledge a delivery. If its lease had ended, it comes again.
 
     Raises:
         CaseExchangeError: the stream broke.
@@ -172,14 +174,14 @@ async def acknowledge(stream: SubscriptionStream, delivered: Delivered) -> None:
 
 @contextlib.contextmanager
 def contained(*passing: type[Exception]) -> Iterator[None]:
-    """Keep a defect to the record on which it shows: whatever fails inside, fails with a typed error.
+    """Limit a defect to one record: every other exception inside becomes a typed error.
 
     Args:
-        passing: types that say nothing about the record, and are let through.
+        passing: types of exceptions that are not changed, because the record did not cause them.
 
     Raises:
-        AdapterFailed: another exception than these or a CaseExchangeError was raised inside. Its own words may quote
-            the record, so only its type is told.
+        AdapterFailed: an exception was raised inside that is neither in ``passing`` nor a CaseExchangeError. The
+            message gives only its type, because its text may quote the record.
     """
     try:
         yield
@@ -191,7 +193,7 @@ def contained(*passing: type[Exception]) -> Iterator[None]:
 
 
 async def answered(answer: Awaitable[None]) -> bool:
-    """Whether an answer reached the broker. Where it did not, the record comes again, which is no error."""
+    """Whether an answer reached the broker. If it did not, the record comes again. That is no error."""
     try:
         await answer
     except (LeaseLost, Unavailable) as error:
@@ -203,7 +205,7 @@ async def answered(answer: Awaitable[None]) -> bool:
 def _record(verified: VerifiedRecord) -> Record:
     record = join(verified.body.kind, verified.sections)
     codes = [issue.code for issue in validate(record) if issue.refuses]
-    # What a withheld section held is missing here by right.
+    # The fields of withheld sections may be missing.
     if set(codes) - (_BY_ABSENCE if verified.withheld_sections else set()):
         message = ",".join(codes)
         raise RecordInvalid(message)

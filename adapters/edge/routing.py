@@ -1,4 +1,4 @@
-"""Which case a record belongs to, to whom it goes, and what it answers."""
+"""Find a record's case, its recipients, and the record that it answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ANSWERS: Final = frozenset({"StrProfile", "MatchNotification", "NoMatchResult",
 
 
 def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> Draft:
-    """A decoded record, ready to be signed. Takes the next sequence number of each recipient.
+    """Make a decoded record ready to be signed. Takes the next sequence number of each recipient.
 
     Raises:
         InputRefused: the profile has no route for the kind, or the record names no case.
@@ -37,7 +37,7 @@ def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> 
     if not item.case_reference:
         message = "the record names no case"
         raise InputRefused(message)
-    # The number of a case is the agency's own: what others call by it is another case.
+    # A case number belongs to one agency. The same number from another agency is another case.
     of_us = isinstance(item.record, case_pb2.CaseRecord)
     known = spool.own_reference(item.case_reference) if of_us else spool.reference(item.case_reference)
     in_reply_to = known.record_id if known is not None and kind in _ANSWERS else ""
@@ -45,7 +45,7 @@ def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> 
 
 
 def reply_draft(record: Record, route: Route, to: Body, spool: Spool) -> Draft:
-    """A record that answers another one, in its case. Takes the next sequence number of each recipient.
+    """Make an answer to a record ready to be signed, in the same case. Takes the next number of each recipient.
 
     Raises:
         SpoolUnavailable
@@ -68,7 +68,7 @@ def _draft(record: Record, route: Route, case_id: str, in_reply_to: str, spool: 
 
 
 def supersede(item: DecodedRecord, spool: Spool) -> None:
-    """Let a correction name the record that it corrects: the newest that its case reference stands for, our own first.
+    """Make a correction name the record that it corrects: the newest record of its case, our own first.
 
     Raises:
         InputRefused: no record of that case is known here.
@@ -83,7 +83,7 @@ def supersede(item: DecodedRecord, spool: Spool) -> None:
 
 
 def learn(record: Record, own_reference: str, case_id: str, record_id: str, spool: Spool) -> None:
-    """Remember by which numbers the case of a record of our own will be spoken of: ours, and those within it."""
+    """Store the numbers that will name the case of our own record: our case number, and the numbers in the record."""
     if isinstance(record, case_pb2.Correction):
         return
     # A reply comes without a number of ours.
@@ -92,16 +92,16 @@ def learn(record: Record, own_reference: str, case_id: str, record_id: str, spoo
 
 
 def learn_delivered(record: Record, case_id: str, record_id: str, spool: Spool) -> bool:
-    """Remember the numbers within a record of another agency. None of them comes to stand for another case by it.
+    """Store the numbers in another agency's record. A number that already names a case keeps that case.
 
     Returns:
-        Whether all of them stand for this case.
+        Whether all of the numbers name this case.
     """
     return all(spool.add_reference(item, case_id, record_id) for item in references_of(record) if item)
 
 
 def references_of(record: Record) -> tuple[str, ...]:
-    """The numbers within a record by which an agency's own system will refer to its case."""
+    """The numbers in a record with which an agency's own system will refer to the case."""
     match record:
         case case_pb2.CaseRecord():
             return (record.local_id,)

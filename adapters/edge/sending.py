@@ -1,4 +1,4 @@
-"""From the spool to receipts: what every program at an agency's edge sends by."""
+"""Send records from the spool, and store their receipts. For every program at an agency's edge."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.sending")
 _BATCH: Final = 100
 _UNHEARD: Final = 10_000
-"""How many refusals are remembered that nobody waited for, the newest ones."""
+"""How many refusals are kept for a later question. The oldest are dropped first."""
 
 
 class Accepted(NamedTuple):
-    """A record was accepted. The receipt proves it, and is kept in the spool too.
+    """A record was accepted. The receipt proves it. The spool keeps the receipt too.
 
     Attributes:
-        record_id: of the record.
-        position: where it stands in the log.
+        record_id: the record's id.
+        position: its position in the log.
         accepted_at_ms: when the broker accepted it: milliseconds since the Unix epoch, UTC.
-        receipt: the exchange's signed word, verified.
+        receipt: the receipt, signed by the exchange and verified.
     """
 
     record_id: str
@@ -42,24 +42,25 @@ class Accepted(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What became of a spooled record: a receipt, or a refusal for good."""
+    """The result of a spooled record: accepted, or refused for good."""
 
     record_id: str
     result: Published | CaseExchangeError
 
 
 async def send_spooled(edge: Edge, refused: Callable[[str, CaseExchangeError], None]) -> AsyncIterator[Settled]:
-    """Publish what is spooled, oldest first, until nothing is left.
+    """Publish the records in the spool, oldest first, until none is left.
 
     Args:
-        edge: whose spool.
-        refused: keeps the reason of a refusal for good, before the spool lets go of the record.
+        edge: the edge with the spool.
+        refused: stores the reason of a refusal for good, before the record is deleted from the spool.
 
     Yields:
-        What became of each record, once that is durable in the spool.
+        The result of each record, when it is durable in the spool.
 
     Raises:
-        CaseExchangeError: the broker cannot be reached, or cannot accept now. What has no receipt stays spooled.
+        CaseExchangeError: the broker cannot be reached, or cannot accept now. Records without a receipt stay in the
+            spool.
     """
     async with edge.publisher.stream() as stream:
         while waiting := edge.spool.outgoing(_BATCH):
@@ -90,7 +91,7 @@ def _settle(
 
 
 class Sender:
-    """Sends what is spooled for as long as it runs, through every restart of the broker. For one event loop."""
+    """Sends the records in the spool while it runs, also after every restart of the broker. For one event loop."""
 
     def __init__(self, edge: Edge, refused: Callable[[str, CaseExchangeError], None], retry_seconds: float) -> None:
         self._edge = edge
@@ -102,7 +103,7 @@ class Sender:
         self._failed: CaseExchangeError | None = None
 
     async def run(self) -> None:
-        """Send until cancelled. What the broker refuses this agency for good ends it, and everybody's waiting."""
+        """Send until cancelled. If the broker refuses this agency for good, it ends, and so does every wait."""
         backoff = Backoff(self._retry_seconds)
         try:
             while True:
@@ -127,7 +128,7 @@ class Sender:
             self._fail(Internal(f"a defect: {type(error).__name__}"))
 
     async def settled(self, record_ids: Sequence[str]) -> list[CaseExchangeError | None]:
-        """Wait until each of these spooled records has its receipt (None), or was refused for good."""
+        """Wait for the result of each of these spooled records: None for a receipt, or the refusal."""
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[CaseExchangeError | None]] = []
         for record_id in record_ids:
@@ -153,7 +154,7 @@ class Sender:
         if future is not None and not future.done():
             future.set_result(refusal)
         elif future is None and refusal is not None:
-            # Who spooled it may ask a moment later. Receipts need no such care: the spool has them.
+            # The caller may ask a moment later. Receipts are not kept here: the spool has them.
             self._unheard[record_id] = refusal
             if len(self._unheard) > _UNHEARD:
                 del self._unheard[next(iter(self._unheard))]

@@ -1,7 +1,7 @@
-"""The one door before signing: a record is validated, addressed, signed and spooled, whoever brings it.
+"""Validate, address, sign and spool a record. Every record of an edge goes through here.
 
-Adapters judge what they read, and an adapter of a third party may forget to. Nothing is signed that was not
-judged here.
+Adapters check what they read, but an adapter from outside may forget to. So no record is signed before it is checked
+here.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ToPublish(NamedTuple):
 
     Attributes:
         record: the message.
-        case: the number by which the agency knows the case. It does not leave the agency: an opaque case id does.
-        recipients, purpose, stream: where the profile's [routes] do not say so.
+        case: the agency's own number for the case. It stays in the agency. Others see an opaque case id.
+        recipients, purpose, stream: without one of them, the one in the profile's [routes].
     """
 
     record: Record
@@ -39,15 +39,14 @@ class ToPublish(NamedTuple):
 
 
 def sign_and_spool(item: DecodedRecord, routes: Mapping[str, Route], edge: Edge) -> Body:
-    """Sign a record and put it into the spool, to be published. Inside a transaction of the spool.
+    """Sign a record and put it into the spool. Call it inside a transaction of the spool.
 
     Returns:
-        What was signed.
+        The signed body.
 
     Raises:
-        RecordInvalid: it is not what its kind must be; the message names each fault by code and path.
-        InputRefused: it has no route or names no case. Nothing of what was refused stays, not even the running numbers
-            that it would have had.
+        RecordInvalid: it breaks the rules of its kind. The message names each fault with code and path.
+        InputRefused: it has no route, or names no case. Nothing of it is stored, and it uses up no sequence numbers.
         SpoolUnavailable
     """
 
@@ -59,7 +58,7 @@ def sign_and_spool(item: DecodedRecord, routes: Mapping[str, Route], edge: Edge)
 
 
 def sign_and_spool_reply(record: Record, route: Route, to: Body, edge: Edge) -> Body:
-    """The same for a record that answers a delivered one, in its case.
+    """The same for a record that answers a delivered record, in the same case.
 
     Raises:
         RecordInvalid, InputRefused, SpoolUnavailable

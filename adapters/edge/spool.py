@@ -1,10 +1,10 @@
-"""What an agency's edge must not forget: records going out, receipts, numbers, references, directory versions.
+"""The edge's durable store: records to send, receipts, sequence numbers, case references, directory versions.
 
-One SQLite file, written durably before anything is told to anybody. What comes from one source file goes in by one
-transaction: after a crash it is there whole or not at all, so nothing is published twice under two ids, and a recipient
-sees no gap in the publisher's numbers.
+It is one SQLite file. Everything is durable here before it is sent or reported. The records of one source file go in
+with one transaction: after a crash either all are there or none. So no record is published twice with two ids, and a
+recipient sees no gap in the publisher's numbers.
 
-The file is the agency's own: it holds its records in the clear, and stays on its own machine with mode 0600.
+The file belongs to the agency. Its records are not encrypted, so it stays on the agency's machine with mode 0600.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Outgoing(NamedTuple):
 
 
 class CaseReference(NamedTuple):
-    """What a number stands for in the exchange: a case, and the record that told of it."""
+    """The meaning of a number in the exchange: a case, and the record that gave this number."""
 
     case_id: str
     record_id: str
 
 
 class Spool:
-    """See the module. For one process, which may have several threads: a transaction keeps the others waiting.
+    """The store. For one process with any number of threads: during a transaction the other threads wait.
 
     Raises (every method):
         SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
@@ -74,14 +74,14 @@ class Spool:
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Made with its mode before anything is written into it.
+            # The file gets its mode before anything is written into it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._lock = threading.RLock()
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             with self._locked():
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
-                # One gateway to a spool: the lock is held for as long as the connection is open.
+                # One process for each spool: the lock is held while the connection is open.
                 self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._connection.executescript(_SCHEMA)
                 self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
@@ -90,8 +90,8 @@ class Spool:
             raise SpoolUnavailable(message) from error
 
     def close(self) -> None:
-        """Release the file, once no other thread is within a transaction. Idempotent."""
-        # SQLite ends the process where a connection is closed under another thread's feet.
+        """Release the file when no other thread is inside a transaction. Idempotent."""
+        # SQLite crashes the process if a connection is closed while another thread uses it.
         with self._lock:
             self._connection.close()
 
@@ -102,7 +102,7 @@ class Spool:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is done inside is durable when it is left, or undone when it raises."""
+        """Changes inside are durable when it ends. If it raises, they are undone."""
         with self._locked():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -115,7 +115,7 @@ class Spool:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Inside a transaction: what is done inside counts if it is left, and is undone alone when it raises."""
+        """A part of a transaction. If it raises, only the changes inside it are undone."""
         with self._locked():
             self._connection.execute("SAVEPOINT attempt")
             try:
@@ -129,30 +129,30 @@ class Spool:
     # --- from the agency to the exchange ---
 
     def seen_source(self, sha256: bytes) -> bool:
-        """Whether a source file of these bytes went in before, whole: nothing of it was refused, here or later."""
+        """Whether a source file with these bytes was taken in before, whole: no record was refused, here or later."""
         return self._one("SELECT 1 FROM sources WHERE sha256 = ?", sha256) is not None
 
     def add_source(self, sha256: bytes) -> None:
-        """Remember that a source file is in, whole. Inside the transaction that takes in its records."""
+        """Store that a whole source file was taken in. Call it inside the transaction with its records."""
         with self._locked():
             self._connection.execute("INSERT INTO sources VALUES (?)", (sha256,))
 
     def seen_record(self, sha256: bytes, place: str) -> bool:
-        """Whether the record at this place of a source file is in, and was not refused by the broker."""
+        """Whether the record at this place of a source file was taken in, and the broker did not refuse it."""
         return self.record_at(sha256, place) is not None
 
     def record_at(self, sha256: bytes, place: str) -> str | None:
-        """Which record stands at this place, if one does and the broker did not refuse it."""
+        """The id of the record from this place, or None if there is none or the broker refused it."""
         row = self._one("SELECT record_id FROM source_records WHERE sha256 = ? AND place = ?", sha256, place)
         return None if row is None else str(row[0])
 
     def add_record(self, sha256: bytes, place: str, record_id: str) -> None:
-        """Remember which record stands at a place of a source file. Inside the transaction that takes it in."""
+        """Store which record came from a place of a source file. Call it inside the transaction with the record."""
         with self._locked():
             self._connection.execute("INSERT INTO source_records VALUES (?, ?, ?)", (sha256, place, record_id))
 
     def next_sequence(self, recipient: str) -> int:
-        """The next of our running numbers for this agency, from 1. Inside the transaction that takes in its record."""
+        """Take our next sequence number for this agency, from 1. Call it inside the transaction with the record."""
         with self._locked():
             row = self._connection.execute(
                 "INSERT INTO sequences VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
@@ -161,12 +161,12 @@ class Spool:
         return int(row[0])
 
     def add_outgoing(self, record_id: str, envelope: bytes) -> None:
-        """Take in a signed record to be published."""
+        """Store a signed record to be published."""
         with self._locked():
             self._connection.execute("INSERT INTO outgoing (record_id, envelope) VALUES (?, ?)", (record_id, envelope))
 
     def outgoing(self, limit: int) -> list[Outgoing]:
-        """The oldest records without a receipt, in the order in which they came in."""
+        """The oldest records without a receipt, oldest first."""
         with self._locked():
             rows = self._connection.execute(
                 "SELECT record_id, envelope FROM outgoing ORDER BY number LIMIT ?", (limit,)
@@ -179,13 +179,16 @@ class Spool:
         return 0 if row is None else int(row[0])
 
     def add_receipt(self, record_id: str, receipt: bytes) -> None:
-        """Keep a record's receipt; the record is no longer outgoing."""
+        """Store a record's receipt, and delete the record from the outgoing ones."""
         with self._locked():
             self._connection.execute("REPLACE INTO receipts VALUES (?, ?)", (record_id, receipt))
         self._drop_outgoing(record_id)
 
     def drop_refused(self, record_id: str) -> None:
-        """Give up a record that the broker refused for good. Its source file may bring it again. In a transaction."""
+        """Delete a record that the broker refused for good. Its source file may bring it again.
+
+        Call it inside a transaction.
+        """
         self._drop_outgoing(record_id)
         with self._locked():
             self._connection.execute(
@@ -199,17 +202,17 @@ class Spool:
             self._connection.execute("DELETE FROM outgoing WHERE record_id = ?", (record_id,))
 
     def receipt(self, record_id: str) -> bytes | None:
-        """A record's receipt."""
+        """A record's receipt, or None."""
         row = self._one("SELECT receipt FROM receipts WHERE record_id = ?", record_id)
         return None if row is None else bytes(row[0])
 
     # --- cases ---
 
     def case_id(self, reference: str, known: CaseReference | None) -> str:
-        """The case that a number stands for, if it is ``known``.
+        """The case of a number: the ``known`` one, or a new id.
 
-        A number that no record has told of gets an opaque UUID: a keyed digest, so that it is the same every time and
-        nobody without this spool's secret can guess the number from it (design decision 10).
+        The new id is an opaque UUID: a keyed digest of the number. It is the same every time. Nobody can guess
+        the number from it without this spool's secret (design decision 10).
         """
         if known is not None:
             return known.case_id
@@ -218,27 +221,27 @@ class Spool:
         return str(UUID(int=number))
 
     def reference(self, reference: str) -> CaseReference | None:
-        """What a number stands for, if a record has told of it: the newest of its case, whoever published it."""
+        """The case of a number, with the newest record of any agency that has this number. None if there is none."""
         row = self._one("SELECT case_id, record_id FROM case_references WHERE reference = ?", reference)
         return None if row is None else CaseReference(*row)
 
     def own_reference(self, reference: str) -> CaseReference | None:
-        """What a number stands for, if a record of our own has told of it: the newest of those."""
+        """The case of a number, with the newest of our own records that has this number. None if there is none."""
         row = self._one("SELECT case_id, record_id FROM own_references WHERE reference = ?", reference)
         return None if row is None else CaseReference(*row)
 
     def add_own_reference(self, reference: str, case_id: str, record_id: str) -> None:
-        """Remember what a number stands for by a record of our own, whatever stood there."""
+        """Store the case of a number from our own record. It replaces an older one."""
         with self._locked():
             row = (reference, case_id, record_id)
             self._connection.execute("REPLACE INTO own_references VALUES (?, ?, ?)", row)
             self._connection.execute("REPLACE INTO case_references VALUES (?, ?, ?)", row)
 
     def add_reference(self, reference: str, case_id: str, record_id: str) -> bool:
-        """Remember what a number stands for by a record of another agency: never another case than it stands for.
+        """Store the case of a number from another agency's record. A number that already names a case keeps it.
 
         Returns:
-            Whether it stands for this case.
+            Whether the number names this case now.
         """
         with self._locked():
             changed = self._connection.execute(
@@ -251,22 +254,22 @@ class Spool:
     # --- from the exchange to the agency ---
 
     def was_delivered(self, record_id: str) -> bool:
-        """Whether the record reached the outbox before."""
+        """Whether the record was written to the outbox before."""
         return self._one("SELECT 1 FROM delivered WHERE record_id = ?", record_id) is not None
 
     def add_delivered(self, record_id: str) -> None:
-        """Remember that the record is in the outbox."""
+        """Store that the record is in the outbox."""
         with self._locked():
             self._connection.execute("INSERT OR IGNORE INTO delivered VALUES (?)", (record_id,))
 
     def directories(self) -> list[bytes]:
-        """The directory versions seen, as governance signed them, in the order of their versions."""
+        """All directory versions seen, as governance signed them, lowest version first."""
         with self._locked():
             rows = self._connection.execute("SELECT document FROM directories ORDER BY version").fetchall()
         return [bytes(row[0]) for row in rows]
 
     def add_directory(self, version: int, document: bytes) -> None:
-        """Keep a directory version."""
+        """Store a directory version."""
         with self._locked():
             self._connection.execute("REPLACE INTO directories VALUES (?, ?)", (version, document))
 
@@ -288,5 +291,5 @@ def _translated() -> Iterator[None]:
     except sqlite3.Error as error:
         # SQLite's own text can hold values, so only the code's name is kept.
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        message = "the spool is in use by another gateway" if "BUSY" in name else "the spool cannot be used"
+        message = "another gateway or program uses the spool" if "BUSY" in name else "the spool cannot be used"
         raise SpoolUnavailable(message, sqlite=name) from error

@@ -36,7 +36,7 @@ _log = structlog.get_logger("adapters.gateway.inbound")
 
 
 class Inbound:
-    """Writes what is delivered. For one task at a time."""
+    """Writes delivered records. For one task at a time."""
 
     def __init__(self, edge: Edge, config: GatewayConfig, limits: Limits) -> None:
         self._edge = edge
@@ -63,7 +63,7 @@ class Inbound:
                         await acknowledge(stream, delivered)
 
     async def _use(self, delivered: Delivered, opened: Opened) -> bool:
-        # In a thread, for it waits while a file is taken in: the connection and what governance publishes do not.
+        # In a thread: it waits while a file is taken in. The connection and the reload of trust must not wait.
         await asyncio.to_thread(self._store, *opened, delivered.accepted_at_ms)
         return True
 
@@ -71,14 +71,14 @@ class Inbound:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
-        # An adapter has no files and no network of its own: there, nothing passes.
+        # An adapter uses no files and no network, so none of its faults passes by itself.
         with contained():
             writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
             encoded = writer.encode([record], self._limits)
             codes = sorted({issue.code for issue in encoded.issues})
             unsafe = not all(map(is_file_name, encoded.attachments))
             if unsafe or any(issue.refuses for issue in encoded.issues):
-                # The agency's own format cannot hold this one; nothing of it may be lost for that.
+                # The agency's own format cannot hold this record. Another format does, so that nothing is lost.
                 writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
             replace_file(self.folders.outbox / name, content)
@@ -94,12 +94,12 @@ class Inbound:
             "not_carried": codes,
         }
         folders.write_about(self.folders.outbox, body.kind, body.record_id, facts)
-        # Last, so that who sees it finds everything else beside it.
+        # Last: whoever sees this file finds everything else beside it.
         path = folders.delivered_path(self.folders.outbox, body.kind, body.record_id, writer.suffix)
         replace_file(path, encoded.content)
         with spool.transaction():
             spool.add_delivered(body.record_id)
             learned = learn_delivered(record, body.case_id, body.record_id, spool)
         if not learned:
-            _log.warning("a number of the record stands for another case here", record_id=body.record_id)
+            _log.warning("a number in the record already names another case here", record_id=body.record_id)
         _log.info("delivered", record_id=body.record_id, count=1)

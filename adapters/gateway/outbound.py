@@ -42,7 +42,7 @@ _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
 class Taken(NamedTuple):
-    """What became of a source file.
+    """The result of taking in a source file.
 
     Attributes:
         records: that were spooled.
@@ -58,15 +58,15 @@ class Taken(NamedTuple):
 
 
 class _FileRefusedError(Exception):
-    """The file as a whole is refused: what was spooled of it is undone."""
+    """The whole file is refused. The records already spooled from it are undone."""
 
 
 class _StoppedError(Exception):
-    """The process ends: what was spooled of a file is undone, and the file stays where it is."""
+    """The process ends. The records already spooled from the file are undone, and the file stays where it is."""
 
 
 class Outbound:
-    """Takes files in and publishes what is spooled. For one task at a time, but for ``stop``."""
+    """Takes files in, and publishes the records in the spool. For one task at a time, except ``stop``."""
 
     def __init__(self, edge: Edge, config: GatewayConfig, routes: Mapping[str, Route], limits: Limits) -> None:
         self._edge = edge
@@ -78,11 +78,11 @@ class Outbound:
         self.folders: Final = Folders(config.folder)
 
     def stop(self) -> None:
-        """Take in no more, from any thread. A file that is half in is undone at its next record, and stays there."""
+        """Take in nothing more. Any thread may call it. A file in progress is undone at its next record, and stays."""
         self._stopped.set()
 
     def take_inbox(self) -> int:
-        """Take in every file that lies in the inbox now. Returns how many; one that cannot be read stays there.
+        """Take in every file that is in the inbox now. Returns how many. A file that cannot be read stays there.
 
         Raises:
             SpoolUnavailable
@@ -95,7 +95,7 @@ class Outbound:
             except _StoppedError:
                 break
             except (OSError, InputRefused) as error:
-                # Its name may be a person's, so not even that is told.
+                # The file's name may be a person's name, so it is not logged.
                 _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
         return taken
 
@@ -116,11 +116,11 @@ class Outbound:
         return self._take(SourceFile(io.BytesIO(file) if isinstance(file, bytes) else file, self._limits), attachments)
 
     async def publish_spooled(self) -> list[Published | CaseExchangeError]:
-        """What ``publishing`` tells, as a list."""
+        """All results of ``publishing``, as a list."""
         return [result async for result in self.publishing()]
 
     async def publishing(self) -> AsyncIterator[Published | CaseExchangeError]:
-        """Publish what is spooled, oldest first, until nothing is left.
+        """Publish the records in the spool, oldest first, until none is left.
 
         Yields:
             What became of each record: a receipt, or a refusal for good.
@@ -145,24 +145,24 @@ class Outbound:
             raise
         except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
             _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
-            message = "the adapter failed on the file: a defect, to be reported with the file's digest"
+            message = "the adapter failed on the file: report this defect with the file's digest"
             log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
         return Taken(count, tuple(log.kept), log.refused, log.further)
 
     def _spool_file(self, source: SourceFile, attachments: Mapping[str, bytes], log: IssueLog) -> int:
         found = source.detect(self._formats)
         if found is None:
-            message = "none of the profile's formats, and nothing is unpacked"
+            message = "the file has none of the profile's formats; archives are not unpacked"
             log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
             return 0
         with contextlib.closing(source.items(found, attachments)) as items:
-            # What an adapter does before it tells anything, judging the file, need not keep the spool busy.
+            # An adapter checks the file before it yields anything. The spool need not be locked for that.
             first = list(islice(items, 1))
             with self._edge.spool.transaction():
                 return self._spool_all(source, chain(first, items), log)
 
     def _spool_all(self, source: SourceFile, items: Iterator[DecodedRecord | Issue], log: IssueLog) -> int:
-        """Spool what was not spooled before: a file of which something was refused may come again."""
+        """Spool only new records: a file with refused records may come again."""
         count = before = 0
         at: Counter[str] = Counter()
         for item in items:
@@ -181,7 +181,7 @@ class Outbound:
         if log.rejected:
             raise _FileRefusedError
         if before:
-            message = f"{before} records of the same bytes were taken in before, and are not again"
+            message = f"{before} records from the same bytes were taken in before; they are not taken in again"
             log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", message))
         if source.sha256 is not None and not log.refused:
             self._edge.spool.add_source(source.sha256)
@@ -191,18 +191,18 @@ class Outbound:
         with open_source(path, follow=False) as file:
             source = SourceFile(file, self._limits)
             taken = self._take(source, Attachments(self.folders.attachments, self._limits.bytes))
-            # The file's own name may be a person's, so it is neither logged nor kept where it was refused.
+            # The file's name may be a person's name: it is not logged, and a refused file is kept without it.
             name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
             if not taken.refused:
                 _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
-                # Where it came again, what had been refused of it is in by now.
+                # If the file came again, its refused records are taken in now.
                 folders.drop_reason(self.folders.quarantine, name)
             else:
                 _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
                 facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
                 further = [_further(item) for item in taken.further]
                 folders.write_reason(self.folders.quarantine, name, {**facts, "further_issues": further})
-            # Taking in takes minutes where a file is large, and a newer one may stand in its place by now.
+            # A large file takes minutes. Meanwhile a newer file may have replaced it.
             if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
                 path.replace((self.folders.quarantine if taken.refused else self.folders.done) / name)
 
@@ -223,7 +223,7 @@ class Outbound:
 
 
 def _suffix(path: Path) -> str:
-    """What a file's name ends in, where that can say no more than which sort of file it is."""
+    """The ending of a file's name, if it can only be a file type and nothing about a person."""
     return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
 
 

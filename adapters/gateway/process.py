@@ -1,4 +1,4 @@
-"""The process at an agency's edge: the inbox goes out, the subscription comes in, a broken connection is waited for."""
+"""The gateway's process: it publishes the inbox, receives the subscription, and connects again after a break."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("adapters.gateway.process")
 _RELOAD_SECONDS: Final = 2.0
-"""How often the directory and the revocation list are looked at."""
+"""How often the gateway checks for a new directory and revocation list."""
 
 
 async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], ready: Callable[[], None]) -> None:
@@ -67,7 +67,7 @@ async def _watch(edge: Edge) -> None:
 
 async def _send(outbound: Outbound, poll_seconds: float) -> None:
     while True:
-        # What was spooled before a restart goes first. What became of it is in the log, the spool and the quarantine.
+        # Records spooled before a restart go first. Their results are in the log, the spool and the quarantine.
         async for _ in outbound.publishing():
             pass
         while not await asyncio.to_thread(outbound.take_inbox):  # noqa: ASYNC110 - a folder has no event to wait on
@@ -75,7 +75,7 @@ async def _send(outbound: Outbound, poll_seconds: float) -> None:
 
 
 async def _again(work: Callable[[], Coroutine[None, None, None]], longest_seconds: float) -> None:
-    """Do it again after what can pass: a broker that is away, a full disk. What cannot ends the gateway."""
+    """Repeat after a fault that can pass: a broker that is away, a full disk. Any other fault ends the gateway."""
     backoff = Backoff(longest_seconds)
     while True:
         started = asyncio.get_running_loop().time()
@@ -87,7 +87,7 @@ async def _again(work: Callable[[], Coroutine[None, None, None]], longest_second
             tell = _log.info if isinstance(error, Unavailable) else _log.error
             tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
         except OSError as error:
-            # Of a folder of the gateway's own; a file's name may be a person's.
+            # It is about one of the gateway's folders. The path is not logged: a file's name may be a person's name.
             _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))
         if asyncio.get_running_loop().time() - started > longest_seconds:
             backoff.reset()

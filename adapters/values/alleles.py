@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from caseexchange.records.v1 import dna_pb2
 
 _NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,](?:([1-4])0?|00?))?")
-"""Exports of spreadsheets and of R fill up with noughts: 9.30 is 9.3, and 10.0 is 10."""
+"""Exports of spreadsheets and of R fill up with zeros: 9.30 is 9.3, and 10.0 is 10."""
 _OPERATORS: Final = (
     (re.compile(r"<\s*(.+)"), dna_pb2.ALLELE_OPERATOR_BELOW),
     (re.compile(r">\s*(.+)"), dna_pb2.ALLELE_OPERATOR_ABOVE),
@@ -215,7 +215,7 @@ def allele_text(allele: dna_pb2.Allele) -> str:
 
 
 def _number(value: str) -> tuple[int, int]:
-    """Whole repeats and bases of a canonical number, to compare by; noughts where it is none."""
+    """Whole repeats and bases of a canonical number, to compare by; zeros where it is none."""
     match = _NUMBER.fullmatch(value)
     return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
 
@@ -225,7 +225,7 @@ def _canonical_number(locus: str, text: str) -> str | None:
     if match is None:
         return None
     whole, part = match.groups()
-    # Four bases are a whole repeat, but for repeats of five. Nought stands for "none" in some exports; it is no allele.
+    # Four bases are a whole repeat, but for repeats of five. Zero stands for "none" in some exports; it is no allele.
     if (part == "4" and locus not in _PENTANUCLEOTIDE) or not int(whole):
         return None
     return f"{int(whole)}.{part}" if part else str(int(whole))

@@ -137,7 +137,7 @@ def parse_weight(text: str, unit: str = "") -> Reading:
 
 
 def number_text(value: float) -> str:
-    """A number of a measure as decimal text, without an exponent and without noughts at its end."""
+    """A number of a measure as decimal text, without an exponent and without zeros at its end."""
     text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -1,1 +1,1 @@
-"""What agencies and auditors import: publisher, subscriber, auditor."""
+"""The client library for agencies and auditors: publisher, subscriber, auditor."""

@@ -1,4 +1,4 @@
-"""Auditing: the bytes with which the exchange can be checked without being trusted. Judging them is done offline."""
+"""Auditing: get the bytes that are needed to check the exchange without trusting it. The check itself is offline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class InclusionEvidence(NamedTuple):
-    """A leaf, its proof, and the checkpoint note that the proof leads to."""
+    """A leaf, its inclusion proof, and the note of the checkpoint."""
 
     leaf: bytes
     leaf_index: int
@@ -36,19 +36,19 @@ class InclusionEvidence(NamedTuple):
     note: bytes
 
     def check(self, size: int, root: bytes) -> None:
-        """Check the proof against a checkpoint that has been verified.
+        """Check the proof against a verified checkpoint.
 
         Raises:
-            ProofInvalid: the leaf is not shown to be in that tree.
+            ProofInvalid: it does not prove that the leaf is in that tree.
         """
         if self.tree_size != size:
-            message = "the proof is for a tree of another size than the checkpoint's"
+            message = "the proof and the checkpoint are for trees of different sizes"
             raise ProofInvalid(message)
         verify_inclusion(self.leaf_index, size, leaf_hash(self.leaf), self.path, root)
 
 
 class ConsistencyEvidence(NamedTuple):
-    """A proof that the tree of an earlier size grew into that of the checkpoint note."""
+    """A proof that an earlier tree is the beginning of the checkpoint's tree."""
 
     old_size: int
     new_size: int
@@ -56,19 +56,19 @@ class ConsistencyEvidence(NamedTuple):
     note: bytes
 
     def check(self, old_root: bytes, size: int, root: bytes) -> None:
-        """Check the proof between two checkpoints that have been verified.
+        """Check the proof between two verified checkpoints.
 
         Raises:
-            ProofInvalid: the earlier tree is not shown to be a prefix of the later.
+            ProofInvalid: it does not prove that the later tree begins with the earlier one.
         """
         if self.new_size != size:
-            message = "the proof is for a tree of another size than the checkpoint's"
+            message = "the proof and the checkpoint are for trees of different sizes"
             raise ProofInvalid(message)
         verify_consistency(self.old_size, size, old_root, root, self.path)
 
 
 class Auditor:
-    """Asks a broker for evidence over a channel. For one event loop."""
+    """Gets evidence from a broker over a channel. For one event loop."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = auditor_pb2_grpc.AuditorServiceStub(channel)
@@ -81,14 +81,15 @@ class Auditor:
         accepted_from_ms: int | None = None,
         accepted_until_ms: int | None = None,
     ) -> AsyncIterator[SerializedFrame]:
-        """The frames of a bundle, in order, byte for byte as the broker made and signed them.
+        """Yield the frames of a bundle, in order, byte for byte as the broker made and signed them.
 
-        Times are milliseconds since the Unix epoch; None: unbounded.
+        Times are milliseconds since the Unix epoch. None means no limit.
 
         Raises:
-            CaseExchangeError: refused, or broken off; a bundle without its last frame proves nothing about the rest.
-            BundleInvalid: a frame cannot be read, or the broker says that it did not make the bundle. It must sign what
-                it hands over.
+            CaseExchangeError: the broker refused, or the stream broke. A bundle without its last frame proves nothing
+                about the rest.
+            BundleInvalid: a frame cannot be read, or the broker says that it did not make the bundle. A broker must
+                sign every bundle that it sends.
         """
         request = auditor_pb2.ReplayRequest(purpose=purpose, streams=streams)
         if accepted_from_ms is not None:
@@ -99,7 +100,7 @@ class Auditor:
             async for response in self._stub.Replay(request):
                 frame = _parsed(response.frame)
                 if frame.HasField("header") and frame.header.source != auditor_pb2.BUNDLE_SOURCE_BROKER:
-                    message = "the broker hands over a bundle that it does not answer for"
+                    message = "the broker sent a bundle that it did not make and sign itself"
                     raise BundleInvalid(message)
                 yield SerializedFrame(response.frame, len(frame.partition_records.entries), frame.HasField("end"))
 
@@ -111,7 +112,7 @@ class Auditor:
         return response.checkpoint.note
 
     async def prove_inclusion(self, position: Position) -> InclusionEvidence:
-        """The proof that the entry at a position is in the newest checkpoint's tree."""
+        """Get the proof that the entry at a position is in the newest checkpoint's tree."""
         target = checkpoint_pb2.ProofTarget(
             position=position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
         )
@@ -123,7 +124,7 @@ class Auditor:
         )
 
     async def prove_consistency(self, partition: StreamPartition, old_size: int) -> ConsistencyEvidence:
-        """The proof that the newest checkpoint's tree extends that of an earlier size."""
+        """Get the proof that the newest checkpoint's tree extends the tree of an earlier size."""
         target = auditor_pb2.ConsistencyTarget(
             stream=partition.stream, partition=partition.partition, old_size=old_size
         )

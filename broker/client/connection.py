@@ -1,4 +1,4 @@
-"""The way to a broker: one channel with mutual TLS, and the translation of what can go wrong on it."""
+"""The connection to a broker: one channel with mutual TLS. Its failures become typed errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from broker.wire.tls import TlsMaterial
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""Largest message taken from a broker: several of the largest records together."""
+"""Largest message accepted from a broker. Several of the largest records fit into it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Where the broker is.
+    """How to connect to the broker.
 
     Attributes:
         target: host and port, such as ``broker.example:7443``.
-        server_name: the name that the broker's certificate must carry, where it is not the host's.
-        keepalive_seconds: after so much silence the connection is probed.
-        keepalive_timeout_seconds: a probe not answered within this ends the connection.
+        server_name: the name in the broker's certificate, if it is not the host's name.
+        keepalive_seconds: after this much silence, the client tests the connection.
+        keepalive_timeout_seconds: if the test has no answer within this time, the connection ends.
         reconnect_seconds: longest wait between two attempts to connect.
     """
 
@@ -41,10 +41,10 @@ class ConnectionSettings:
 
 
 def open_channel(settings: ConnectionSettings, tls: TlsMaterial) -> grpc.aio.Channel:
-    """A channel that connects when it is first used, and again whenever it has to. Close it, or ``async with`` it."""
+    """A channel that connects at its first use, and again when needed. Close it, or use ``async with``."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        # The broker decides what is too large, and says so with a typed error.
+        # The broker decides what is too large, and answers with a typed error.
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_seconds * 1000)),
@@ -60,14 +60,14 @@ def open_channel(settings: ConnectionSettings, tls: TlsMaterial) -> grpc.aio.Cha
 
 
 def error_of(error: grpc.aio.AioRpcError) -> CaseExchangeError:
-    """The typed error that a failed call stands for."""
+    """The typed error for a failed call."""
     pairs: list[tuple[str, str | bytes]] = [(key, value) for key, value in error.trailing_metadata()]
     return error_from_call(error.code(), error.details(), pairs)
 
 
 @contextlib.contextmanager
 def typed_errors() -> Iterator[None]:
-    """Raise what a call fails with as an error of the one tree."""
+    """Raise the failure of a call as a CaseExchangeError."""
     try:
         yield
     except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""Asking a broker for directories. It only passes them on: verify each against the pinned key before relying on it."""
+"""Get directories from a broker. Do not trust the broker: verify each directory with the pinned key before use."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     import grpc
 
 _SECONDS: Final = 30.0
-"""For the answer: a broker may have to look through its audit stream first."""
+"""Longest wait for the answer. A broker may have to search its audit stream first."""
 
 
 async def directories_in_force(channel: grpc.aio.Channel, at_ms: int | None = None) -> list[bytes]:
-    """The directory in force as governance signed it; of a time near to a change, each that may have been.
+    """Get the directory in force at a time, as governance signed it.
+
+    Close to a change there may be several directories that were possibly in force. Then all of them are returned.
 
     Args:
         channel: to the broker.
-        at_ms: when, in milliseconds since the Unix epoch, UTC; None: now.
+        at_ms: the time, in milliseconds since the Unix epoch, UTC. None: now.
 
     Raises:
-        CaseExchangeError: the broker did not answer, or knows of none.
+        CaseExchangeError: the broker did not answer, or has no such directory.
     """
     request = directory_pb2.GetDirectoryRequest()
     if at_ms is not None:

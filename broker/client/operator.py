@@ -1,4 +1,4 @@
-"""Asking a broker how it is."""
+"""Ask a broker whether it serves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def is_serving(channel: grpc.aio.Channel, *, timeout_seconds: float = 5.0)
     """Whether the broker accepts records now.
 
     Raises:
-        CaseExchangeError: it did not answer, or refused to.
+        CaseExchangeError: it did not answer, or refused the request.
     """
     with typed_errors():
         answer = await health_pb2_grpc.HealthStub(channel).Check(

@@ -1,4 +1,4 @@
-"""Publishing: envelopes in, receipts out. A record counts as published once its receipt has been verified here."""
+"""Publishing: send envelopes, get receipts. A record counts as published when its receipt has been verified here."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 class Published(NamedTuple):
-    """A record was accepted. ``receipt()`` cuts its proof out of the batch's receipts."""
+    """A record was accepted. ``receipt()`` takes this record's receipt out of the batch's receipts."""
 
     statement: ReceiptStatement
     receipts: SignedReceipts
     receipt_index: int
 
     def receipt(self) -> Receipt:
-        """The receipt to be kept: it needs no other to be verified."""
+        """The receipt to keep. It can be verified without the others."""
         return portable_receipt(self.receipts, self.receipt_index)
 
 
@@ -53,10 +53,10 @@ class Publisher:
         self._receipts = receipts
 
     async def publish(self, envelope: Envelope, *, timeout_seconds: float = 30.0) -> Receipt:
-        """Publish one record and return its verified receipt. To repeat it after a failure is safe.
+        """Publish one record and return its verified receipt. It is safe to repeat the call after a failure.
 
         Raises:
-            CaseExchangeError: the broker refused it, did not answer, or gave a receipt that does not hold.
+            CaseExchangeError: the broker refused the record, did not answer, or gave an invalid receipt.
         """
         request = publisher_pb2.PublishRequest(envelope=envelope_to(envelope))
         with typed_errors():
@@ -72,7 +72,7 @@ class Publisher:
 
 
 class PublishStream:
-    """A stream of batches. Several batches may be under way at once; each is answered in its turn."""
+    """A stream of batches. Several batches may be sent before the first is answered. Answers come in order."""
 
     def __init__(
         self,
@@ -96,20 +96,20 @@ class PublishStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._broken is None:
-            # A connection that is gone by now, or never was, takes nothing away: every batch has its answer.
+            # The connection may be gone, or never have begun. No harm: every batch has its answer.
             with contextlib.suppress(grpc.aio.InternalError):
                 await self._call.done_writing()
-            # Gathered, for the reader takes being cancelled for the stream's end, and whoever waits would go on.
+            # With gather: the reader, awaited directly, would take our cancellation for the end of the stream.
             await asyncio.gather(self._reader)
         else:
             self._call.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> list[Result]:
-        """Publish a batch and return what became of each record, in order. Those of one case keep their order.
+        """Publish a batch. Return the result of each record, in order. Records of one case keep their order.
 
         Raises:
-            CaseExchangeError: for the whole batch; to publish it again, over a new stream, is safe.
+            CaseExchangeError: the whole batch failed. It is safe to publish it again over a new stream.
         """
         request = publisher_pb2.PublishStreamRequest(envelopes=[envelope_to(envelope) for envelope in envelopes])
         answer: asyncio.Future[publisher_pb2.PublishStreamResponse] = asyncio.get_running_loop().create_future()
@@ -120,13 +120,13 @@ class PublishStream:
             try:
                 await self._call.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The reader learns why, and tells everyone who waits.
+                # The reader gets the reason, and passes it to everyone who waits.
                 await asyncio.gather(self._reader, return_exceptions=True)
         return self._judge(envelopes, await answer)
 
     def _judge(self, envelopes: Sequence[Envelope], response: publisher_pb2.PublishStreamResponse) -> list[Result]:
         if len(response.results) != len(envelopes):
-            message = "the broker answered a batch with another number of results"
+            message = "the broker's answer to a batch has the wrong number of results"
             raise ReceiptInvalid(message)
         receipts = receipts_from(response.receipts)
         statements = self._receipts.verify_batch(receipts) if receipts.statements else []
@@ -156,7 +156,7 @@ class PublishStream:
 
     def _answer(self, response: publisher_pb2.PublishStreamResponse) -> None:
         if not self._expected:
-            message = "the broker answered more batches than it was sent"
+            message = "the broker sent more answers than it got batches"
             raise ReceiptInvalid(message)
         answer = self._expected.popleft()
         if not answer.done():

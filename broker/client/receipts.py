@@ -1,4 +1,4 @@
-"""Judging receipts: a publisher believes the exchange's signature, not the connection."""
+"""Checking receipts: a publisher trusts the exchange's signature, not the connection."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ReceiptVerifier:
-    """Checks receipts against the exchange's signing certificates in the directory. Safe to call from any thread."""
+    """Checks receipts with the exchange's signing certificates in the directory. Safe to call from any thread."""
 
     def __init__(self, directory: DirectoryInForce, keyring: Keyring) -> None:
         self._directory = directory
         self._keyring = keyring
 
     def verify_batch(self, receipts: SignedReceipts) -> list[ReceiptStatement]:
-        """Check the one signature over a batch, and read its statements.
+        """Check the signature over a whole batch, and read its statements.
 
         Raises:
             ReceiptInvalid: the exchange did not sign these statements.
@@ -46,10 +46,10 @@ class ReceiptVerifier:
             certificate = self._keyring.signer(signature.certificate_sha256)
             certificate.verify(message, signature.value)
         except CaseExchangeError as error:
-            text = f"the receipt's signature does not hold: {error.message}"
+            text = f"the receipt's signature is not valid: {error.message}"
             raise ReceiptInvalid(text) from error
         if certificate.agency != self._directory.current().exchange:
-            text = "the receipt is signed by an agency, not by the exchange"
+            text = "an agency signed the receipt, not the exchange"
             raise ReceiptInvalid(text)
 
 
@@ -57,19 +57,19 @@ def check_matches(statement: ReceiptStatement, envelope: Envelope, record_id: st
     """Check that a statement is about this record.
 
     Raises:
-        ReceiptInvalid: it is about another.
+        ReceiptInvalid: it is about another record.
     """
     if (statement.record_id, statement.record_sha256) != (record_id, envelope.record_sha256):
-        message = "the receipt is for another record than the one sent"
+        message = "the receipt is not for the record that was sent"
         raise ReceiptInvalid(message, record_id=record_id)
 
 
 def check_count(statements: Sequence[object], index: int) -> None:
-    """Check that a result points at a receipt that is there.
+    """Check that the receipt with this index exists.
 
     Raises:
-        ReceiptInvalid: it does not.
+        ReceiptInvalid: it does not exist.
     """
     if not 0 <= index < len(statements):
-        message = "the broker said that a record was accepted and gave no receipt for it"
+        message = "the broker accepted a record but gave no receipt for it"
         raise ReceiptInvalid(message)

@@ -1,14 +1,14 @@
-"""Making records to publish, and judging records received: both without trusting the broker.
+"""Make records to publish, and verify received records. Neither needs to trust the broker.
 
-A recipient verifies, in this order (each with its own error):
+A recipient checks these points, in this order. Each has its own errors:
 
-1. its publisher signed it (broker/core/authorship.py has the steps): BodyTypeUnsupported, EnvelopeMalformed,
+1. The publisher signed the record (steps: broker/core/authorship.py): BodyTypeUnsupported, EnvelopeMalformed,
    KindUnknown, SignatureRefused, SectionMismatch
-2. the record is addressed to this agency: NotAddressed
-3. its publisher had the right to say this to its recipients when the broker accepted it: RightDenied, PeerUnknown
-4. each of its sections is one that this agency may have: SectionNotAllowed
+2. The record is addressed to this agency: NotAddressed
+3. The publisher had the right to send it to its recipients when the broker accepted it: RightDenied, PeerUnknown
+4. This agency may have each of its sections: SectionNotAllowed
 
-Where no directory version is given to judge it by: DirectoryVersionMissing.
+If there is no directory version for these checks: DirectoryVersionMissing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SectionDraft(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A record before it is signed. ``expires_at_ms`` is milliseconds since the Unix epoch, or None for never."""
+    """A record before it is signed. ``expires_at_ms`` is milliseconds since the Unix epoch. None: it never expires."""
 
     kind: str
     stream: str
@@ -59,14 +59,14 @@ class Draft:
 
 
 class Composed(NamedTuple):
-    """A signed record: what was signed, and the envelope to be published."""
+    """A signed record: the signed body, and the envelope to be published."""
 
     body: Body
     envelope: Envelope
 
 
 class RecordComposer:
-    """Turns drafts into signed envelopes on behalf of one system of an agency. Safe to call from any thread."""
+    """Turns drafts into signed envelopes, for one system of an agency. Safe to call from any thread."""
 
     def __init__(
         self, principal: Principal, signer: Signer, codec: RecordCodec, entropy: Entropy, clock: Clock
@@ -78,12 +78,12 @@ class RecordComposer:
         self._clock = clock
 
     def compose(self, draft: Draft) -> Composed:
-        """Salt and commit to the sections, serialise the body once, and sign those bytes.
+        """Salt the sections and put their digests into the body, serialise the body once, and sign those bytes.
 
-        Each call makes a new record with an id of its own. Keep the envelope and send that again after a failure.
+        Each call makes a new record with a new id. So keep the envelope: after a failure, send the same envelope again.
 
         Raises:
-            EnvelopeMalformed, KindUnknown: the draft breaks a rule that the broker would refuse it for.
+            EnvelopeMalformed, KindUnknown: the draft breaks a rule, so the broker would refuse it.
         """
         check_kind(draft.kind, draft.stream)
         sections = tuple(
@@ -116,7 +116,7 @@ class RecordComposer:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRecord:
-    """A record whose signature holds: its body, the contents of the sections present, the names of those withheld."""
+    """A record with a valid signature: its body, the contents of its sections, and the names of withheld sections."""
 
     body: Body
     record_sha256: bytes
@@ -125,12 +125,13 @@ class VerifiedRecord:
 
 
 class InForce(NamedTuple):
-    """The directory versions that a record received is judged by; of each, near to a change, there may be several.
+    """The directory versions with which a received record is checked. Close to a change there may be several.
 
     Attributes:
-        accepted: those that may have been in force when the broker accepted it. One that allows it is enough.
-        delivered: those that may have been when it was delivered. A section that only these let the agency have was
-            rightly not withheld: the broker looks at the rights again before it hands a record over.
+        accepted: versions that may have been in force when the broker accepted the record. One that allows it is
+            enough.
+        delivered: versions that may have been in force when the record was delivered. If only these allow a section,
+            the broker was right to send it: it checks the rights again before each delivery.
     """
 
     accepted: Sequence[DirectoryVersion]
@@ -138,21 +139,21 @@ class InForce(NamedTuple):
 
 
 class RecordVerifier:
-    """Judges the records that an agency receives. Safe to call from any thread."""
+    """Verifies the records that an agency receives. Safe to call from any thread."""
 
     def __init__(self, agency: str, codec: RecordCodec) -> None:
         self._agency = agency
         self._codec = codec
 
     def verify(self, envelope: Envelope, accepted_at_ms: int, in_force: InForce) -> VerifiedRecord:
-        """Check a record received; the module's header lists the checks and their errors in order.
+        """Check a received record. The top of this module lists the checks and their errors in order.
 
         Args:
-            envelope: the copy received.
-            accepted_at_ms: when the broker says that it accepted it. A broker that lies here can only make a record
-                look older than a revocation or a change of the directory, which the replayed checkpoints and receipts
-                then contradict.
-            in_force: the directory versions to judge it by.
+            envelope: the received copy.
+            accepted_at_ms: when the broker accepted the record, as the broker says. With a wrong time a broker can only
+                make a record look older than a revocation or a change of the directory. The checkpoints and receipts in
+                a replay then show that this is false.
+            in_force: the directory versions to check it with.
         """
         body = read_body(envelope, self._codec)
         return by_any(
@@ -162,22 +163,22 @@ class RecordVerifier:
     def _verify(
         self, envelope: Envelope, body: Body, accepted_at_ms: int, version: DirectoryVersion, in_force: InForce
     ) -> VerifiedRecord:
-        # (1) Who signed it.
+        # (1) The publisher signed it.
         claimed = claim(envelope, body, version.certificates)
         check_signature(claimed)
         withheld = check_proved(claimed, accepted_at_ms, complete=False)
-        # (2) For us.
+        # (2) It is for us.
         if all(recipient.agency != self._agency for recipient in body.recipients):
             message = "the record is not addressed to this agency"
             raise NotAddressed(message, record_id=body.record_id)
-        # (3) Allowed then.
+        # (3) It was allowed when the broker accepted it.
         check_publish(version.directory, body)
-        # (4) Of its sections, what we may have, then or now.
+        # (4) We may have each section, at acceptance or at delivery.
         seen_by = [visible_sections(known.directory, self._agency, body) for known in (version, *in_force.delivered)]
         allowed = frozenset[str]().union(*(names for names in seen_by if names is not None))
         for section in envelope.sections:
             if section.name not in allowed:
-                message = "the record comes with a section that this agency may not have"
+                message = "the record has a section that this agency may not have"
                 raise SectionNotAllowed(message, record_id=body.record_id, section=section.name)
         contents = {section.name: unsalted(section) for section in envelope.sections}
         return VerifiedRecord(body, envelope.record_sha256, contents, withheld)

@@ -1,6 +1,6 @@
-"""Subscribing: records leased from a durable subscription, to be acknowledged once they are safe here.
+"""Subscribing: a durable subscription leases records to us. We acknowledge each when it is safe here.
 
-Deliveries are at least once: the effect of a record must be the same when it comes twice.
+Deliveries are at least once: a record that comes twice must have the same effect as one that comes once.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SubscribeOptions:
-    """What is wanted of a subscription. The same name resumes where the agency's last stream of it stood.
+    """The settings of a subscription. With the same name, it goes on where the agency's last stream of it ended.
 
     Attributes:
         subscription: its name: lower-case letters, digits and hyphens.
-        kinds: of record.
+        kinds: the kinds of record to receive.
         max_outstanding_records: most unacknowledged records at a time.
         max_outstanding_bytes: most unacknowledged bytes at a time.
-        lease_seconds: how long a delivery is leased; None for the broker's default.
+        lease_seconds: how long a delivery is leased. None: the broker's default.
     """
 
     subscription: str
@@ -47,7 +47,7 @@ class SubscribeOptions:
 
 
 class Delivered(NamedTuple):
-    """One record leased to this stream. Nothing in it has been verified yet (broker/client/records.py does)."""
+    """One record leased to this stream. Nothing in it has been verified yet; broker/client/records.py does that."""
 
     delivery_id: int
     position: Position
@@ -68,10 +68,10 @@ class Subscriber:
 
 
 class SubscriptionStream:
-    """An open stream of a subscription. Iterating yields batches of deliveries, in order within each case.
+    """An open stream of a subscription. It yields batches of deliveries, in order within each case.
 
-    Leaving ``async with`` without an error gives back at once what is not acknowledged. After a broken connection the
-    leases run on until they expire; then the records are delivered again.
+    When ``async with`` ends without an error, unacknowledged records are given back at once. If the connection breaks,
+    their leases first run out; then the records are delivered again.
     """
 
     def __init__(self, stub: subscriber_pb2_grpc.SubscriberServiceAsyncStub, options: SubscribeOptions) -> None:
@@ -82,7 +82,7 @@ class SubscriptionStream:
         self._batches: asyncio.Queue[tuple[Delivered, ...] | None] = asyncio.Queue()
         self._broken: CaseExchangeError | None = None
         self.settings: subscriber_pb2.SubscriptionOpened
-        """The settings in force, as the broker told them when the stream opened."""
+        """The settings in force, as the broker sent them when the stream opened."""
 
     async def __aenter__(self) -> Self:
         self._call = self._stub.Subscribe()
@@ -106,10 +106,10 @@ class SubscriptionStream:
         await asyncio.gather(self._reader, return_exceptions=True)
 
     async def __aiter__(self) -> AsyncIterator[tuple[Delivered, ...]]:
-        """Batches of deliveries, until the stream ends.
+        """Yield batches of deliveries, until the stream ends.
 
         Raises:
-            CaseExchangeError: why it ended.
+            CaseExchangeError: the reason why it ended.
         """
         while (batch := await self._batches.get()) is not None:
             yield batch
@@ -117,11 +117,11 @@ class SubscriptionStream:
             raise self._broken
 
     async def ack(self, delivery_ids: Iterable[int]) -> None:
-        """Say that these records are safe here, and return once the broker has that durably.
+        """Report that these records are safe here. Returns when the broker has stored this durably.
 
         Raises:
-            LeaseLost: a lease had ended, so that record is delivered again. The other acks hold.
-            CaseExchangeError: the stream broke, so it is unknown which acks hold.
+            LeaseLost: a lease had ended, so that record is delivered again. The other acks are valid.
+            CaseExchangeError: the stream broke, so it is unknown which acks are valid.
         """
         confirmations = {delivery_id: self._confirmation(delivery_id) for delivery_id in delivery_ids}
         request = subscriber_pb2.Acknowledge(delivery_ids=confirmations)
@@ -140,7 +140,7 @@ class SubscriptionStream:
     async def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> None:
         """Give a record back, to be delivered again after this delay (0 to 600 seconds).
 
-        It counts as a failed attempt, unless ``transient`` says that a passing fault on this side was the cause.
+        It counts as a failed attempt, unless ``transient`` is true: the cause is a fault on this side that will pass.
         """
         request = subscriber_pb2.NegativeAcknowledge(delivery_id=delivery_id)
         if transient:
@@ -149,7 +149,7 @@ class SubscriptionStream:
         await self._write(subscriber_pb2.SubscribeRequest(negative_acknowledge=request))
 
     async def extend(self, delivery_id: int, seconds: float) -> None:
-        """Ask for a lease to end this long from now; the broker bounds how long it can run in all."""
+        """Ask for the lease to end this many seconds from now. The broker limits the total length of a lease."""
         request = subscriber_pb2.ExtendLease(delivery_id=delivery_id)
         set_duration(request.lease, seconds)
         await self._write(subscriber_pb2.SubscribeRequest(extend_lease=request))
@@ -161,7 +161,7 @@ class SubscriptionStream:
             try:
                 await self._call.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The reader learns why, and tells everyone who waits.
+                # The reader gets the reason, and passes it to everyone who waits.
                 await asyncio.gather(self._reader, return_exceptions=True)
                 raise self._reason() from None
 
@@ -175,7 +175,7 @@ class SubscriptionStream:
 
     async def _read(self) -> None:
         try:
-            # gRPC does not let one call be both read, as it was on opening, and iterated over.
+            # gRPC does not allow both read(), used at the opening, and iteration on one call.
             while isinstance(response := await self._call.read(), subscriber_pb2.SubscribeResponse):
                 self._take(response)
             self._end(ConnectionFailed("the broker ended the stream"))
@@ -199,7 +199,7 @@ class SubscriptionStream:
                 self._confirm(delivery_id, lost)
 
     def _confirm(self, delivery_id: int, error: CaseExchangeError | None) -> None:
-        # A nack or an extension may be answered with a lost lease too; nobody waits for that.
+        # The broker may answer a nack or an extension with a lost lease too. Nobody waits for that answer.
         future = self._unconfirmed.pop(delivery_id, None)
         if future is not None and not future.done():
             if error is None:

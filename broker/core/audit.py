@@ -199,7 +199,7 @@ class BundleAudit:
 
     def _take_findings(self, partition: PartitionAudit) -> None:
         for place, finding in enumerate(partition.findings()):
-            # However many were found elsewhere, each partition's first bad position is told.
+            # The first bad position of each partition is always reported, even if there are many findings elsewhere.
             if place == 0:
                 self._findings.append(finding)
             else:

@@ -83,7 +83,7 @@ class Reader(BodyReader, Protocol):
 
 
 class Delivery(NamedTuple):
-    """A copy that left the broker, as the audit stream tells."""
+    """A copy that left the broker, as the audit stream records it."""
 
     agency: str
     position: Position

@@ -1,4 +1,4 @@
-"""The bounds of a lease book, and what the book hands out and tells."""
+"""The limits of a lease book, its deliveries and its reports."""
 
 from __future__ import annotations
 

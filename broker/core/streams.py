@@ -41,7 +41,7 @@ AUDIT: Final = "audit"
 STREAMS: Final = (CASES, DNA, NOTICES, AUDIT)
 
 AUDIT_EVENTS: Final = "AuditEvents"
-"""The kind in which the broker tells, on the audit stream, what it did and refused."""
+"""The kind of the broker's records on the audit stream: what it did and what it refused."""
 
 DIRECTORY_VERSION: Final = "DirectoryVersion"
 """The kind in which the broker keeps, on the audit stream, each directory version that came into force there."""

@@ -1,4 +1,4 @@
-"""Checkpoints and proofs, for whoever belongs to the exchange.
+"""Checkpoints and proofs, for every member of the exchange.
 
 A proof shows the leaf manifest: position, log, record id, digest, time. That is what every receipt says too, and no
 more than a publisher or recipient knows; it names no person, so no right beyond membership is asked for.

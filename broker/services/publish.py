@@ -175,10 +175,10 @@ class PublishService:
     def _check_claim(self, principal: Principal, envelope: Envelope) -> Claim[SignerCertificate]:
         # (1) Size.
         self._check_size(envelope)
-        # (2) Who is said to have signed it.
+        # (2) The signer that the record names.
         body = read_body(envelope, self._codec)
         claimed = claim(envelope, body, self._keyring)
-        # (3) Who says it is who brings it.
+        # (3) The publisher is the one who sends it.
         if (body.publisher, body.system) != (principal.agency, principal.system):
             message = "the record names another agency, or another system of it, as its publisher"
             raise SignerNotPrincipal(message, record_id=body.record_id)
@@ -236,7 +236,7 @@ class PublishService:
         appended = await self._log.append([item.entry for _, item in good])
         for (index, item), place in zip(good, appended, strict=True):
             if place.record_sha256 != item.entry.record_sha256:
-                message = "the record id is in the log already, with another body"
+                message = "the log already has this record id, with another body"
                 results[index] = RecordIdConflict(message, record_id=item.body.record_id)
                 continue
             results[index] = Accepted(len(statements))

@@ -1,4 +1,4 @@
-"""Hand an auditor everything that is needed to check the exchange without trusting it.
+"""Give an auditor everything that is needed to check the exchange without trusting it.
 
 1. a purpose is stated: PurposeMissing
 2. the directory in force lets the agency replay each stream: RightDenied, PeerUnknown

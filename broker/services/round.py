@@ -1,4 +1,4 @@
-"""What one round of a subscription's pump tells: to its streams, and to the auditors before them."""
+"""The results of one round of a subscription's pump. Auditors get them first, then the streams."""
 
 from __future__ import annotations
 

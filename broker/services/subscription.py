@@ -102,7 +102,7 @@ class Subscription:
         self._wake.set()
 
     def ack(self, consumer: Consumer, delivery_ids: Sequence[int]) -> None:
-        """A stream has these records safely. It is told later which of them hold."""
+        """A stream reports these records as safe. It gets an answer later: which acknowledgements are valid."""
         lost = []
         for delivery_id in delivery_ids:
             try:

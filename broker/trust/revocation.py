@@ -1,4 +1,4 @@
-"""Revocation lists: who is no longer welcome, and since when.
+"""Revocation lists: which certificates are revoked, and since when.
 
 gRPC for Python cannot check them during the handshake, so they are asked on every call. Everything here fails closed: a
 certificate of whose authority there is no list, or only a list past its next update and the grace period, is not

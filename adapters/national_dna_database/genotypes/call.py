@@ -64,7 +64,7 @@ def _cells(row: Row, columns: LocusColumns, family: Family) -> Iterator[tuple[in
 
 
 def _height(text: str, where: str, issues: IssueList) -> int:
-    """A peak's height in whole units, or nought where there is none that can be read."""
+    """A peak's height in whole units, or zero where there is none that can be read."""
     if text.upper() in EMPTY:
         return 0
     match = _HEIGHT.fullmatch(text)

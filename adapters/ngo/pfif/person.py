@@ -127,7 +127,7 @@ def sex_text(sex: common_pb2.Sex.ValueType, where: str, issues: IssueList) -> st
 
 
 def age_text(age: common_pb2.AgeRange) -> str:
-    """Years, or a span of them. Nought is an age: of a baby."""
+    """Years, or a span of them. Zero is an age: of a baby."""
     return str(age.least) if age.least == age.greatest else f"{age.least}-{age.greatest}"
 
 

@@ -105,7 +105,7 @@ def ncic_name(full: str) -> tuple[str, str]:
 
 
 def _date_parts(text: str) -> tuple[int, int, int] | None:
-    """Year, month and day, with noughts for what is not there or not read; None where their order cannot be told."""
+    """Year, month and day, with zeros for what is not there or not read; None where their order cannot be told."""
     if found := _YEAR_FIRST.fullmatch(text):
         return _numbers(*(part for part in found.groups() if part))
     if found := _YEAR_LAST.fullmatch(text):

@@ -38,7 +38,7 @@ KIND_UNKNOWN: Final = Doubt(
 SEX_UNKNOWN: Final = Doubt("SEX_UNKNOWN", "GB/T 2261.1 has no such code", unread=True)
 AGE_NOT_READ: Final = Doubt("AGE_NOT_READ", "not an age in years, nor a span of them", unread=True)
 ETHNICITY_UNKNOWN: Final = Doubt("ETHNICITY_UNKNOWN", "GB/T 3304 has no such code or name")
-ZERO_LOST: Final = Doubt("LEADING_ZERO_LOST", "the code's first digit, a nought, was lost and is put back")
+ZERO_LOST: Final = Doubt("LEADING_ZERO_LOST", "the code's first digit, a zero, was lost and is put back")
 EVENT_UNKNOWN: Final = Doubt(
     "EVENT_KIND_UNKNOWN", "what happened is none of those listed for the column", unread=True, severity=Severity.INFO
 )
@@ -103,7 +103,7 @@ def write_age(record: case_pb2.CaseRecord) -> str:
 
 
 def read_ethnicity(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
-    """An ethnic group, GB/T 3304, by its code or name. Codes have two digits, so one digit has lost its nought."""
+    """An ethnic group, GB/T 3304, by its code or name. Codes have two digits, so one digit has lost its zero."""
     code = code_in(ETHNICITY, code_text(cell))
     doubt = None
     if len(code) == 1 and code.isdecimal() and f"0{code}" in ETHNIC_GROUPS:

@@ -57,7 +57,7 @@ class KafkaBoard:
         partitions: of all streams, in the order of the topic's partitions.
         trust_domain: the beginning of the checkpoints' origins.
         keys: the checkpoint keys that the directory lists.
-        report: told of every error that is tried again.
+        report: called with every error that is tried again.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class Intake:
         judge: tells entries from strays.
         holes: whether the beginning of a partition may be gone: because records expire, or because an auditor wants to
             see what is left.
-        report: told of every error that is tried again.
+        report: called with every error that is tried again.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class KafkaLog:
             keys: the checkpoint keys that the directory lists.
             clock: gives the sealed time.
             entropy: gives append ids.
-            report: told of every error that is tried again.
+            report: called with every error that is tried again.
 
         Raises:
             LogSettingsRefused, LogAccessDenied, LogCorrupt, LogInUse, LogUnavailable, LogFull

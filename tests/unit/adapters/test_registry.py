@@ -30,7 +30,7 @@ def test_a_mapping_is_for_the_formats_that_take_one_and_the_others_stay_as_they_
 
 
 def test_a_mapping_without_a_format_that_takes_one_is_a_wrong_setting() -> None:
-    with pytest.raises(SetupInvalid, match="no format whose columns"):
+    with pytest.raises(SetupInvalid, match="no format with columns"):
         adapters_of(["pfif"], MAPPING)
     with pytest.raises(SetupInvalid, match="pfif has no columns"):
         mapped(adapter("pfif"), MAPPING)

@@ -134,7 +134,7 @@ def compare(
 
 
 def log10_of(ratio: float) -> float:
-    """The logarithm of a ratio; minus infinity of nought."""
+    """The logarithm of a ratio; minus infinity of zero."""
     return math.log10(ratio) if ratio else -math.inf
 
 

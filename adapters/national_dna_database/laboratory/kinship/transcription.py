@@ -40,7 +40,7 @@ _LINE: Final = re.compile(r"(?P<first>[^:]+?)(?:\s*:\s*|\s+)(?P<share>[0-9.,eE+-
 
 
 class Figure(NamedTuple):
-    """One published frequency. ``individuals`` is nought where the table does not say how many people were typed."""
+    """One published frequency. ``individuals`` is zero where the table does not say how many people were typed."""
 
     locus: str
     allele: str

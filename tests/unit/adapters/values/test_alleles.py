@@ -81,12 +81,12 @@ def test_what_is_no_allele_of_a_locus_is_not_read_as_one(locus: str, text: str) 
 @pytest.mark.parametrize(
     ("text", "value"), [("9.30", "9.3"), ("9,30", "9.3"), ("10.0", "10"), ("10.00", "10"), ("09.10", "9.1")]
 )
-def test_noughts_that_an_export_filled_up_with_say_nothing(text: str, value: str) -> None:
+def test_zeros_that_an_export_filled_up_with_say_nothing(text: str, value: str) -> None:
     assert parse_allele("TH01", text) == (value, EQUAL)
 
 
 @pytest.mark.parametrize("text", ["9.300", "9.03", "10.000", "0.0", "9.40"])
-def test_other_noughts_are_no_filling(text: str) -> None:
+def test_other_zeros_are_no_filling(text: str) -> None:
     assert parse_allele("TH01", text) is None
 
 

@@ -172,7 +172,7 @@ def test_a_written_measure_is_read_again_as_the_same_number(hundredths: int) -> 
     assert (again.value, again.unit) == (measure.value, "cm")
 
 
-def test_numbers_are_written_without_an_exponent_or_needless_noughts() -> None:
+def test_numbers_are_written_without_an_exponent_or_needless_zeros() -> None:
     assert [number_text(value) for value in (132.0, 91.44, 100.0, 1e-7, 0.0)] == [
         "132",
         "91.44",

@@ -199,7 +199,7 @@ def test_the_day_on_which_a_sample_was_taken_is_doubted_like_any_other() -> None
     assert [(issue.code, issue.locator) for issue in found.issues] == [("DATE_NOT_READ", "row 2, column YBCJSJ")]
 
 
-def test_a_lost_nought_is_put_back_where_the_table_leaves_no_doubt() -> None:
+def test_a_lost_zero_is_put_back_where_the_table_leaves_no_doubt() -> None:
     found = ADAPTER.decode(Source(table({"AJBH": "SYN-1", "AJLB": "2", "MZDM": "5"})), Limits())
     assert [(issue.code, issue.severity) for issue in found.issues] == [("LEADING_ZERO_LOST", Severity.WARN)]
     assert isinstance(found.records[0].record, case_pb2.CaseRecord)

@@ -95,7 +95,7 @@ def test_with_mutation_they_are_what_counting_every_way_gives(
 
 
 @given(_GENOTYPES, _GENOTYPES, _GENOTYPES)
-def test_a_locus_needs_a_mutation_exactly_where_the_ratio_without_is_nought(
+def test_a_locus_needs_a_mutation_exactly_where_the_ratio_without_is_zero(
     child: Genotype, father: Genotype, mother: Genotype
 ) -> None:
     for question, typed in (

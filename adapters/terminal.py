@@ -1,4 +1,4 @@
-"""Options and printing that the agencies' commands share."""
+"""Options and printing for the agencies' commands."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ profile_option: Final = click.option(
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 mapping_option: Final = click.option(
-    "--mapping", type=FILE, help="TOML file that maps the file's own columns (docs/police-tables.md)."
+    "--mapping", type=FILE, help="TOML file that explains the file's own columns (docs/police-tables.md)."
 )
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Read a file, up to a byte more than the limit, so that the adapter sees that it is too large.
+    """Read at most one byte more than the limit. From this byte the adapter sees that the file is too large.
 
     Raises:
         InputRefused: it cannot be read.
@@ -53,12 +53,12 @@ def issue_facts(issues: Sequence[Issue]) -> list[dict[str, Any]]:
 
 
 def further_facts(further: Sequence[Further]) -> list[dict[str, Any]]:
-    """What is not listed in full, as JSON."""
+    """The counts of the issues that are not listed, as JSON."""
     return [{"severity": item.severity.value, "code": item.code, "count": item.times} for item in further]
 
 
 def print_issues(issues: Sequence[Issue], further: Sequence[Further] = ()) -> None:
-    """Issues as lines on standard error, then how many there were of each sort that is not listed."""
+    """Print each issue as a line on standard error, then the counts of the issues that are not listed."""
     for item in issues:
         click.echo(f"{item.severity.value}: {item.code} at {item.locator}: {item.message}", err=True)
     for more in further:

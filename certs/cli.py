@@ -1,6 +1,6 @@
-"""``case-exchange certs``: the commands of whoever runs the authorities.
+"""``case-exchange certs``: commands for the person who runs the certificate authorities.
 
-Errors leave as CaseExchangeError; the program that assembles the command prints them in one line.
+Errors are raised as CaseExchangeError. The main program prints each as one line.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ certificate_argument = click.argument(
 
 @click.group(no_args_is_help=True)
 def certs() -> None:
-    """Issue, renew, revoke and look at certificates.
+    """Issue, renew, revoke and show certificates.
 
-    A first run needs only:  case-exchange certs init
+    Start with:  case-exchange certs init
     """
 
 
 @certs.command()
 @pki_option
-@click.option("--force", is_flag=True, help="Throw away the PKI that is there, private keys and all.")
+@click.option("--force", is_flag=True, help="Delete the existing PKI first, with its private keys.")
 @json_option
 def init(root: Path, *, force: bool, as_json: bool) -> None:
-    """Make a complete development PKI: authorities, every sample agency, revocation lists, signed directory.
+    """Make a complete PKI for development: authorities, all sample agencies, revocation lists, a signed directory.
 
     Example:  case-exchange certs init --pki .dev/pki
     """
@@ -62,17 +62,17 @@ def init(root: Path, *, force: bool, as_json: bool) -> None:
 
 @certs.command()
 @click.option("--agency", required=True, help="The agency's id, such as hebei-police.")
-@click.option("--system", required=True, help="The system within the agency, such as gateway.")
+@click.option("--system", required=True, help="The system of the agency, such as gateway.")
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), required=True, help="What the certificate is for.")
 @click.option("--trust-domain", default=TRUST_DOMAIN, show_default=True, help="The exchange's SPIFFE trust domain.")
 @click.option(
     "--name",
     "server_names",
     multiple=True,
-    help=f"DNS name or address of a TLS server; may be repeated. Without it: {', '.join(LOCAL_NAMES)}.",
+    help=f"DNS name or address of a TLS server. May be repeated. Without it: {', '.join(LOCAL_NAMES)}.",
 )
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Where to write, if not the agency's folder."
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder. Without it: the agency's folder."
 )
 @pki_option
 @json_option
@@ -87,7 +87,7 @@ def issue(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a new key and certificate. Never replaces one that is there.
+    """Make a new key and certificate. An existing one is never replaced.
 
     Example:  case-exchange certs issue --agency hebei-police --system archive --profile tls-client --out archive
     """
@@ -103,7 +103,7 @@ def issue(
 @pki_option
 @json_option
 def renew(root: Path, *, certificate: Path, as_json: bool) -> None:
-    """Replace a certificate and its key. What the old certificate signed stays valid: it is not revoked.
+    """Replace a certificate and its key. The old certificate is not revoked: what it signed stays valid.
 
     Example:  case-exchange certs renew .dev/pki/agencies/hebei-police/tls.pem
     """
@@ -117,7 +117,7 @@ def renew(root: Path, *, certificate: Path, as_json: bool) -> None:
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
-    help="From when on it is not to be trusted (UTC), if not from now on.",
+    help="The time from which nobody may trust it (UTC). Without it: now.",
 )
 @pki_option
 @json_option
@@ -129,7 +129,7 @@ def revoke(root: Path, *, certificate: Path, reason: str, since: datetime | None
     now = _now()
     since = now if since is None else since.replace(tzinfo=UTC)
     if since > now:
-        message = "a certificate cannot be revoked from a time yet to come; revoke it then"
+        message = "a certificate cannot be revoked from a time in the future; revoke it at that time"
         raise CertificateInvalid(message)
     revoked = operations.revoke(PkiFolder(root), certificate, now, reason, since=since)
     facts = {"revoked": f"{revoked.serial:x}", "principal": revoked.principal, "since": since.isoformat()}
@@ -144,19 +144,19 @@ def revoke(root: Path, *, certificate: Path, reason: str, since: datetime | None
     multiple=True,
     default=AUTHORITY_KINDS,
     show_default=True,
-    help="Whose list; may be repeated.",
+    help="The authority of the list. May be repeated.",
 )
 @click.option(
     "--days",
     type=click.IntRange(1, 90),
     default=operations.LIST_LIFETIME.days,
     show_default=True,
-    help="Days until the next update is due.",
+    help="Days until the next list must be published.",
 )
 @pki_option
 @json_option
 def crl(root: Path, *, kinds: tuple[Any, ...], days: int, as_json: bool) -> None:
-    """Publish fresh revocation lists. To be run well before the last ones' next update, or nobody is admitted.
+    """Publish new revocation lists. Run it long before the next update of the last lists: later, nobody can connect.
 
     Example:  case-exchange certs crl --days 2
     """
@@ -168,7 +168,7 @@ def crl(root: Path, *, kinds: tuple[Any, ...], days: int, as_json: bool) -> None
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
 def show(*, file: Path, as_json: bool) -> None:
-    """Say what a certificate, revocation list or key file holds.
+    """Show what is in a certificate, revocation list or key file.
 
     Example:  case-exchange certs show .dev/pki/broker/tls.pem
     """
@@ -188,7 +188,7 @@ def _print_credential(credential: operations.Credential, *, as_json: bool) -> No
     }
     if profile_of(credential.certificate) is SIGNING:
         facts["directory"] = (
-            "lists it" if credential.listed else "does not list it yet; governance: case-exchange directory sign"
+            "lists it" if credential.listed else "does not list it yet. Governance: run case-exchange directory sign"
         )
     _print(facts, as_json=as_json)
 

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from adapters.base import Adapter, Encoded
 
 _RECORD: Final = re.compile(r"records\[([0-9]+)\]")
-"""How an encoder says which record an issue is about."""
+"""The locator of an issue with one record to be written."""
 
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--from", "source_name", required=True, help="The format that the file is of.")
+@click.option("--from", "source_name", required=True, help="The format of the file.")
 @click.option("--to", "target_name", required=True, help="The format to write.")
 @mapping_option
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 def convert(file: Path, *, source_name: str, target_name: str, mapping: Path | None, out: Path) -> None:
-    """Convert a file. What the target cannot carry is named, field by field, on standard error.
+    """Convert a file to another format. Each field that the new format cannot hold is named on standard error.
 
-    A file is written from all of its records at once: at most 100,000, and 64 MiB of them.
+    At most 100,000 records, or 64 MiB of records, go into one file.
     Exit codes: 0 done, 1 something was refused, 2 the files cannot be used.
 
     Example:  case-exchange convert --from pfif --to record-json missing.xml --out missing.json
@@ -58,7 +58,7 @@ def convert(file: Path, *, source_name: str, target_name: str, mapping: Path | N
             _write(out, encoded)
     print_issues(log.kept, log.further)
     if read.left_out:
-        click.echo(f"{read.left_out} records are of kinds that {target.name} does not carry", err=True)
+        click.echo(f"{read.left_out} records left out: {target.name} does not hold their kinds", err=True)
     click.echo(f"{written} records written to {out}" if written else "no record was written, and no file")
     sys.exit(1 if read.left_out or log.refused else 0)
 
@@ -69,7 +69,7 @@ class _Read(NamedTuple):
 
 
 def _read(items: Iterable[DecodedRecord | Issue], target: Adapter, limits: Limits, log: IssueLog) -> _Read:
-    """The records that the target carries, up to what is held in memory at once."""
+    """The records of kinds that the target can hold, as many as may be in memory at once."""
     records: list[Record] = []
     size = left_out = 0
     for item in items:
@@ -81,14 +81,14 @@ def _read(items: Iterable[DecodedRecord | Issue], target: Adapter, limits: Limit
             records.append(item.record)
             size += item.record.ByteSize()
             if len(records) > limits.records or size > limits.bytes:
-                message = f"more than {limits.records} records, or {limits.bytes} bytes of them, for one file to write"
+                message = f"more than {limits.records} records, or {limits.bytes} bytes of records, for one file"
                 log.add(Issue(Severity.REJECT_FILE, "TOO_MANY_RECORDS", item.locator, message))
                 break
     return _Read(records, left_out)
 
 
 def _refused(issues: Iterable[Issue]) -> set[str]:
-    """The records, as places in the list, that an encoder refused."""
+    """The records that an encoder refused, by their place in the list."""
     found = (_RECORD.match(issue.locator) for issue in issues if issue.severity is Severity.REJECT_RECORD)
     return {match[1] for match in found if match is not None}
 

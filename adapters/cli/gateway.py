@@ -1,4 +1,4 @@
-"""``case-exchange gateway``: the process at an agency's edge."""
+"""``case-exchange gateway``: an agency's gateway."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 @click.command()
 @profile_option
 def gateway(profile_path: Path) -> None:
-    """Publish what lies in the inbox, write what is delivered to the outbox, until SIGTERM.
+    """Publish the files in the inbox, and write delivered records to the outbox, until SIGTERM.
 
-    Put files into the inbox by renaming them there; pictures that they name go into inbox/attachments first.
-    Exit codes: 0 stopped in good order, 1 the broker refuses this agency for good, 2 wrong settings.
+    Write a file in another folder first, then rename it into the inbox. Put its pictures into inbox/attachments
+    before that.
+
+    Exit codes: 0 stopped normally, 1 the broker refuses this agency for good, 2 wrong settings.
 
     Example:  case-exchange gateway --profile shanxi.toml
     """

@@ -1,4 +1,4 @@
-"""``case-exchange inspect``: what is in a file, without a person's values."""
+"""``case-exchange inspect``: show what is in a file, without personal data."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--from", "format_name", help="The file's format, if it is not to be detected.")
+@click.option("--from", "format_name", help="The format of the file. Without it: detect it.")
 @mapping_option
 @json_option
 def inspect(file: Path, *, format_name: str | None, mapping: Path | None, as_json: bool) -> None:
-    """Say which format a file is of, which records are in it, and what is wrong with it. Offline; shows no values.
+    """Show the format of a file, its records and its faults. Works offline, and shows no values of fields.
 
-    Of more than 1,000 issues the first are listed and the others counted by code. A file that is refused as a whole
-    holds no records. Exit codes: 0 every record can be used, 1 something was refused, 2 wrong usage.
+    The first 1,000 issues are listed; the others are counted by code. If the whole file is refused, no records count.
+
+    Exit codes: 0 every record can be used, 1 something was refused, 2 wrong usage.
 
     Example:  case-exchange inspect rescued-children.csv
     """

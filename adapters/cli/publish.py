@@ -1,4 +1,4 @@
-"""``case-exchange publish``: files to receipts, once."""
+"""``case-exchange publish``: publish files once, and end."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @json_option
 def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> None:
-    """Decode files, sign their records, publish them, and print where each stands. A repeated file is taken in once.
+    """Decode files, sign and publish their records, and print each record's position. The same file counts once.
 
-    Records are in the profile's spool before they are sent: after a failure, run it again, or start the gateway.
+    Every record is in the profile's spool before it is sent. After a failure, run the command again or start the
+    gateway.
+
     Exit codes: 0 every record has its receipt, 1 something was refused or the broker did not answer, 2 wrong settings.
 
     Example:  case-exchange publish --profile shanxi.toml rescued-children.csv
@@ -48,8 +50,8 @@ def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> No
     profile, routes = load_profile(profile_path)
     telemetry.configure("error")
     published: list[dict[str, str]] = []
-    tell = published.append if as_json else None
-    taken, refused = asyncio.run(_publish(profile, routes, files, tell))
+    report = published.append if as_json else None
+    taken, refused = asyncio.run(_publish(profile, routes, files, report))
     if as_json:
         issues = [issue for item in taken for issue in item.issues]
         further = [more for item in taken for more in item.further]
@@ -62,23 +64,27 @@ async def _publish(
     profile: GatewayProfile,
     routes: Mapping[str, Route],
     files: Sequence[Path],
-    tell: Callable[[dict[str, str]], None] | None,
+    report: Callable[[dict[str, str]], None] | None,
 ) -> tuple[list[Taken], int]:
-    """Take the files in and publish them; how many records were refused. Prints as it goes where nothing is told."""
+    """Take the files in and publish them. With ``report``, call it for each accepted or refused record; else print.
+
+    Returns:
+        What was taken in, and how many records were refused.
+    """
     limits, taken, refused = Limits(), list[Taken](), 0
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, limits)
         for path in files:
             with open_source(path) as file:
                 taken.append(outbound.take(file, Attachments(path.parent, limits.bytes)))
-            if tell is None:
+            if report is None:
                 print_issues(taken[-1].issues, taken[-1].further)
         async for result in outbound.publishing():
             refused += not isinstance(result, Published)
-            if tell is None:
+            if report is None:
                 click.echo(_line(result))
             else:
-                tell(_facts(result))
+                report(_facts(result))
     return taken, refused
 
 

@@ -1,4 +1,4 @@
-"""``case-exchange subscribe``: a subscription on the terminal."""
+"""``case-exchange subscribe``: print the records of a subscription."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 @click.option(
     "--kind", "kinds", multiple=True, required=True, type=click.Choice(sorted(KINDS)), help="May be repeated."
 )
-@click.option("--name", default="terminal", show_default=True, help="The durable subscription's name.")
-@click.option("--count", type=click.IntRange(1), help="Stop after so many records; without it, run until interrupted.")
-@click.option("--idle", type=click.FloatRange(0.1), help="Stop after so many seconds without a record.")
+@click.option("--name", default="terminal", show_default=True, help="The name of the durable subscription.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many records. Without it: run until Ctrl-C.")
+@click.option("--idle", type=click.FloatRange(0.1), help="Stop after this many seconds without a record.")
 def subscribe(profile_path: Path, *, kinds: tuple[str, ...], name: str, count: int | None, idle: float | None) -> None:
-    """Print records as JSON lines, verified, each acknowledged after it was printed.
+    """Verify records, print each as one JSON line, then acknowledge it.
 
     Exit codes: 0 done, 1 refused, or a record did not verify, 2 wrong settings.
 
@@ -74,7 +74,7 @@ async def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool
             verified = await edge.verify(delivered)
             record = json_format.MessageToDict(join(verified.body.kind, verified.sections))
     except Unavailable:
-        # Not for the record's sake: it is not acknowledged, and comes again.
+        # The record is not at fault. It is not acknowledged, so it comes again.
         raise
     except CaseExchangeError as error:
         return {**where, "refused": error.reason, "message": error.message}, False

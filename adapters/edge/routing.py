@@ -86,7 +86,8 @@ def learn(record: Record, own_reference: str, case_id: str, record_id: str, spoo
     """Remember by which numbers the case of a record of our own will be spoken of: ours, and those within it."""
     if isinstance(record, case_pb2.Correction):
         return
-    for reference in {own_reference, *references_of(record)}:
+    # A reply comes without a number of ours.
+    for reference in {own_reference, *references_of(record)} - {""}:
         spool.add_own_reference(reference, case_id, record_id)
 
 

@@ -1,4 +1,4 @@
-"""``case-exchange directory``: what governance signs, and what everyone may read of it."""
+"""``case-exchange directory``: sign the directory (governance), and show it (everyone)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def directory() -> None:
 @click.option("--root", required=True, type=_FILE, help="The governance public key (PEM) that you pin.")
 @json_option
 def show(document: Path, *, root: Path, as_json: bool) -> None:
-    """Verify a directory and say what it grants. With --json: the payload, to be edited and signed again.
+    """Verify a directory and show the rights that it grants. With --json: print the payload, to edit and sign again.
 
     Example:  case-exchange directory show .dev/pki/trust/directory.json --root .dev/pki/trust/governance.pem
     """
@@ -51,19 +51,19 @@ def show(document: Path, *, root: Path, as_json: bool) -> None:
 @click.argument("payload", type=_FILE)
 @click.option("--key", required=True, type=_FILE, help="The governance private key (PEM, mode 0600).")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The document to write.")
-@click.option("--previous", type=_FILE, help="The signed version before this one. Without it: what --out holds now.")
+@click.option("--previous", type=_FILE, help="The previous signed version. Without it: the file --out.")
 @click.option(
     "--drop",
     "dropped",
     multiple=True,
     metavar="AGENCY|SHA256",
-    help="Former certificates to let go of: of an agency, or the one of this fingerprint. May be repeated.",
+    help="Drop all former certificates of this agency, or the one with this fingerprint. May be repeated.",
 )
 def sign(payload: Path, *, key: Path, out: Path, previous: Path | None, dropped: tuple[str, ...]) -> None:
-    """Check a payload and sign it. Raise its version first: nobody takes an older or changed version.
+    """Check a payload and sign it. Raise its version first: nobody accepts an old version, or a changed one.
 
-    A signing certificate that the version before lists and this one does not is kept as retired from now on: records
-    that it signed may be undelivered still, and old ones must verify. To let go of it all the same: --drop.
+    The previous version may list signing certificates that the new one does not. These are kept as retired, because
+    records that they signed must still verify. To drop them for ever, use --drop.
 
     Example:  case-exchange directory sign payload.json --key governance.key --out directory.json
     """
@@ -78,7 +78,7 @@ def sign(payload: Path, *, key: Path, out: Path, previous: Path | None, dropped:
         for agency, fingerprint in retirements:
             click.echo(f"{agency}: the certificate {fingerprint} is retired from now on")
     elif directory.version > 1 or dropped:
-        message = f"which certificates the version before {directory.version} lists is not known"
+        message = f"the version before {directory.version} is not known, so its certificates are not known"
         raise CertificatesUnlisted(message)
     document = sign_directory(content, governance_key)
     try:

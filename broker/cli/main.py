@@ -1,7 +1,7 @@
 """The one command, assembled from the entry points of the group ``case_exchange.commands``.
 
-Every failure ends as one line on standard error: what is wrong, then what to do next. Exit codes: 0 done, 1 refused or
-findings, 2 could not be attempted (wrong usage, unusable files).
+Every failure prints one line on standard error: what is wrong, then what to do next. Exit codes: 0 done, 1 refused, or
+findings, 2 not attempted (wrong usage, or files that cannot be used).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COULD_NOT_CHECK = 2
 
 
 class AssembledGroup(click.Group):
-    """A group whose commands are loaded when they are asked for, so that none pays for the others' imports."""
+    """A group that loads a command only when it is used. So no command waits for the imports of another."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the installed commands."""
@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(COULD_NOT_CHECK)
     except click.Abort:
         _fail("interrupted", setup=True)
-    except Exception as error:  # noqa: BLE001 - a defect ends in one line too; its own text may quote a record
+    except Exception as error:  # noqa: BLE001 - one line for a defect too; its text may quote a record
         _fail(error_line(Internal(f"a defect: {type(error).__name__} at {_origin(error)}")), setup=False)
 
 
@@ -74,7 +74,7 @@ def error_line(error: CaseExchangeError) -> str:
 
 
 def could_not(error: CaseExchangeError) -> NoReturn:
-    """End because nothing could be attempted, whatever kind of error it was."""
+    """End with exit code 2: nothing could be attempted. The class of the error does not matter."""
     _fail(error_line(error), setup=True)
 
 

@@ -33,15 +33,15 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
 @click.command()
 @profile_option
-@click.option("--purpose", required=True, help="Why the log is read. It becomes part of the audit stream.")
+@click.option("--purpose", required=True, help="Why you read the log. It is written to the audit stream.")
 @click.option(
     "--from-kafka",
     is_flag=True,
-    help="Read the message log itself with the profile's [kafka] section, without asking any broker.",
+    help="Read the message log directly, with the profile's [kafka] section. No broker takes part.",
 )
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The bundle to write.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The bundle file to write.")
 @click.option(
-    "--stream", "streams", multiple=True, type=click.Choice(STREAMS), help="May be repeated; without it, all allowed."
+    "--stream", "streams", multiple=True, type=click.Choice(STREAMS), help="May be repeated. Without it: all allowed."
 )
 @click.option("--from", "begin", type=_TIME, help="Records accepted at or after this time (UTC).")
 @click.option("--until", type=_TIME, help="Records accepted before this time (UTC).")
@@ -55,18 +55,18 @@ def replay(
     begin: datetime | None,
     until: datetime | None,
 ) -> None:
-    """Take the log home as one portable bundle, to be checked offline with `case-exchange verify`.
+    """Copy the log into one bundle file. Check the bundle offline with `case-exchange verify`.
 
-    A broker keeps in the audit stream who replayed what and why. With --from-kafka no broker takes part, and so nothing
-    is kept but what Kafka itself logs; the bundle then holds no word of a broker, and verify says so.
+    The broker records in the audit stream who replayed what, and why. With --from-kafka no broker takes part: only
+    Kafka's own logs show the reading, and the bundle has no signature of a broker. `verify` reports this.
 
-    Exit codes: 0 the bundle is complete, 1 refused or broken off (nothing is left behind), 2 wrong settings.
+    Exit codes: 0 the bundle is complete, 1 refused or interrupted (no file is left), 2 wrong settings.
 
     Example:  case-exchange replay --profile auditor.toml --purpose 'audit 2026-Q3' --out 2026-q3.bundle
     """
     config = load_edge(profile)
     if out.exists():
-        message = f"{out} is there already; a bundle is evidence and is never overwritten"
+        message = f"{out} exists already; a bundle is evidence and is never overwritten"
         raise SetupInvalid(message)
 
     request = ReplayRequest(purpose, streams, _ms(begin), _ms(until))
@@ -122,7 +122,7 @@ async def _write(frames: AsyncIterator[SerializedFrame], out: Path) -> int:
 
 
 def _show(records: int) -> None:
-    """How far the replay is, where somebody watches."""
+    """Show progress, if standard error is a terminal."""
     if sys.stderr.isatty():
         click.echo(f"\rreplaying: {records} records", nl=False, err=True)
 

@@ -18,13 +18,14 @@ from broker.config.loader import config_path, load
     "--config",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The configuration file; or set CASE_EXCHANGE_CONFIG.",
+    help="The configuration file. You can set CASE_EXCHANGE_CONFIG instead.",
 )
 def serve(path: Path | None) -> None:
     """Run a broker until SIGTERM, on the embedded log or on Kafka ([log] backend).
 
-    Prints one line with its address once it answers; logs are JSON lines on standard error. Exit codes: 0 stopped in
-    good order, 1 the log failed, 2 the configuration or a file that it names cannot be used.
+    When the broker is ready, it prints one line with its address. It logs JSON lines on standard error.
+
+    Exit codes: 0 stopped normally, 1 the log failed, 2 the configuration or a file in it cannot be used.
 
     Example:  case-exchange serve --config deploy/broker.toml
     """

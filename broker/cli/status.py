@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 @profile_option
 @json_option
 def status(profile: Path, *, as_json: bool) -> None:
-    """Say whether the broker accepts records, which directory it holds, and how far its checkpoints reach.
+    """Show whether the broker accepts records, its directory version, and the size of each newest checkpoint.
 
-    Exit codes: 0 it accepts records, 1 it does not or did not answer, 2 wrong settings.
+    Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 
     Example:  case-exchange status --profile shanxi.toml
     """
@@ -68,7 +68,7 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
 
 
 async def _sizes(channel: grpc.aio.Channel) -> dict[str, int]:
-    """The size that each partition's newest checkpoint states. Whether it is true is for an audit to find out."""
+    """The size in each partition's newest checkpoint. Only an audit can check whether it is true."""
     auditor, sizes = Auditor(channel), {}
     for stream in STREAMS:
         number = 0

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from broker.core.findings import Finding
 
 _SOURCES: Final = {
-    BundleSource.BROKER: "made by a broker, which gives receipts and signs the whole bundle for the exchange",
-    BundleSource.MESSAGE_LOG: "read from the message log by its maker; no broker gave receipts or signed the whole",
+    BundleSource.BROKER: "made by a broker: it gave the receipts and signed the whole bundle for the exchange",
+    BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
 }
 
 
@@ -35,7 +35,7 @@ _SOURCES: Final = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def verify(bundle: Path, root: Path, *, as_json: bool) -> None:
-    """Check a replay bundle offline, trusting nothing but the pinned governance key.
+    """Check a replay bundle offline. Only the pinned governance key is trusted.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
 
@@ -66,15 +66,15 @@ def _print(report: AuditReport) -> None:
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:
-        _say(f"and {report.findings_left_out} findings more")
+        _say(f"and {report.findings_left_out} more findings")
     if report.clean:
-        _say("nothing is wrong: every record is present, unmodified, and signed by whom it says")
+        _say("nothing is wrong: every record is present, unchanged, and signed by its publisher")
     else:
-        _say("THE LOG IS NOT WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+        _say("THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
 
 
 def _say(text: str) -> None:
-    # Names in a bundle are whatever its maker wrote: they must not be able to play with a terminal.
+    # The maker of a bundle chose its names. They must not be able to send control codes to the terminal.
     click.echo("".join(character if character.isprintable() else "?" for character in text))
 
 

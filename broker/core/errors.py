@@ -1,11 +1,14 @@
 """The one error tree.
 
-Every class carries four facts, so that a program, an operator and the reference table (docs/errors.md, generated
-from here) read the same thing: ``reason`` (stable, upper snake case, travels as ErrorInfo.reason), ``retriable``
-(whether the same request may succeed later without being changed), ``remedy`` (what to do next) and ``security_event``
-(whether a refusal for this reason is worth an auditor's attention).
+Every class carries four facts. Programs, operators and the reference table (docs/errors.md, generated from here) all
+read them here:
 
-Messages and details hold opaque ids, names of fields and sizes; never record content, and never a person's data.
+- ``reason``: stable, upper snake case; sent as ErrorInfo.reason.
+- ``retriable``: whether the same request may succeed later, unchanged.
+- ``remedy``: what to do next.
+- ``security_event``: whether an auditor should look at a refusal for this reason.
+
+Messages and details hold opaque ids, names of fields and sizes. They never hold record content or a person's data.
 """
 
 from __future__ import annotations
@@ -31,28 +34,28 @@ class CaseExchangeError(Exception):
 
 
 class Internal(CaseExchangeError):
-    """Something failed that no other class names. The caller learns nothing but that."""
+    """A failure that no other class names. The caller gets no details."""
 
 
-# --- what a caller sent cannot be accepted as it is -------------------------------------------------------------------
+# --- the request is wrong ---------------------------------------------------------------------------------------------
 
 
 class InputRefused(CaseExchangeError):
-    """The request is not well formed. Sending it again unchanged cannot help."""
+    """The request is not well formed. It does not help to send it again unchanged."""
 
     reason = "INPUT_REFUSED"
     remedy = "Correct the request."
 
 
 class EnvelopeMalformed(InputRefused):
-    """The envelope or its body does not parse, or lacks a field that every record has."""
+    """The envelope or its body cannot be read, or a field that every record needs is missing."""
 
     reason = "ENVELOPE_MALFORMED"
     remedy = "Build the envelope with the client library; compare with protos/caseexchange/broker/v1/envelope.proto."
 
 
 class BodyTypeUnsupported(InputRefused):
-    """The signed body is of a type that this broker does not know."""
+    """This broker does not know the type of the signed body."""
 
     reason = "BODY_TYPE_UNSUPPORTED"
     remedy = "Sign bodies of type application/vnd.case-exchange.body.v1+protobuf, or upgrade the broker."
@@ -62,57 +65,57 @@ class RecordTooLarge(InputRefused):
     """The envelope is larger than the broker's configured limit."""
 
     reason = "RECORD_TOO_LARGE"
-    remedy = "Send photographs smaller, or in a record of their own; the limit is records.record_bytes in the config."
+    remedy = "Send smaller photographs, or send them in a separate record. The limit is records.record_bytes."
 
 
 class KindUnknown(InputRefused):
-    """The record's kind is not in the exchange's vocabulary, or does not belong on the stream that it names."""
+    """The exchange does not know the record's kind, or this kind does not belong on the stream of the record."""
 
     reason = "KIND_UNKNOWN"
     remedy = "Use a kind and its stream from docs/glossary.md, or upgrade the broker."
 
 
 class SectionMismatch(InputRefused):
-    """A section's bytes are not those whose digest was signed, or a signed section is missing, repeated or extra."""
+    """A section's bytes do not match the signed digest, or a section is missing, repeated or extra."""
 
     reason = "SECTION_MISMATCH"
     security_event = True
-    remedy = "Sign again over the sections that are sent; if the sender is certain, look for tampering in between."
+    remedy = "Sign the sections again as they are sent. If that was done, somebody may have changed them on the way."
 
 
 class RecordInvalid(InputRefused):
-    """A record is not what its kind must be, so it is not signed."""
+    """A record breaks the rules of its kind, so it is not signed."""
 
     reason = "RECORD_INVALID"
-    remedy = "Correct the record as the message says; if an adapter made it, report that as the adapter's defect."
+    remedy = "Correct the record as the message says. If an adapter made the record, report a defect of the adapter."
 
 
 class SubscriptionInvalid(InputRefused):
-    """A subscribe request is not well formed: no name, no kinds, or flow control that can never be met."""
+    """A subscribe request has no name, no kinds, or limits with which nothing can be delivered."""
 
     reason = "SUBSCRIPTION_INVALID"
     remedy = "Open the stream with a name, at least one kind, and positive limits."
 
 
 class PositionUnknown(InputRefused):
-    """The stream, partition, offset or tree size that was asked for does not exist."""
+    """The requested stream, partition, offset or tree size does not exist."""
 
     reason = "POSITION_UNKNOWN"
-    remedy = "Ask for the latest checkpoint and stay within its size."
+    remedy = "Get the newest checkpoint, and stay within its size."
 
 
 class PurposeMissing(InputRefused):
-    """A replay was asked for without a stated purpose. Reading is evidence, so its reason is part of it."""
+    """A replay request states no purpose. The audit stream records who reads the log, and why."""
 
     reason = "PURPOSE_MISSING"
-    remedy = "State why the log is read, for example --purpose 'quarterly audit 2026-Q3'."
+    remedy = "State why you read the log, for example --purpose 'quarterly audit 2026-Q3'."
 
 
 # --- who is asking, and may they -----------------------------------------------------------------------------------
 
 
 class IdentityRefused(CaseExchangeError):
-    """The peer's identity does not entitle it to be heard."""
+    """The exchange does not accept the identity of the caller."""
 
     reason = "IDENTITY_REFUSED"
     security_event = True
@@ -120,36 +123,36 @@ class IdentityRefused(CaseExchangeError):
 
 
 class PeerIdentityMissing(IdentityRefused):
-    """The TLS certificate has not exactly one spiffe:// URI name (X509-SVID section 2), so it names no principal."""
+    """The TLS certificate must have exactly one spiffe:// URI name (X509-SVID section 2). It has none, or several."""
 
     reason = "PEER_IDENTITY_MISSING"
     remedy = "Issue a certificate with exactly one spiffe:// URI SAN: case-exchange certs issue."
 
 
 class PeerUnknown(IdentityRefused):
-    """The principal belongs to no agency in the directory in force."""
+    """The directory in force does not list the caller's agency."""
 
     reason = "PEER_UNKNOWN"
     remedy = "Ask governance to add the agency to the directory and sign it."
 
 
 class PeerRevoked(IdentityRefused):
-    """The peer's TLS certificate is on the revocation list."""
+    """The caller's TLS certificate is on the revocation list."""
 
     reason = "PEER_REVOKED"
-    remedy = "Renew with a new key: case-exchange certs renew. If you did not ask for the revocation, call governance."
+    remedy = "Renew with a new key: case-exchange certs renew. If you did not request the revocation, call governance."
 
 
 class RightDenied(CaseExchangeError):
-    """The directory grants no right for this. Rights are deny-by-default."""
+    """The directory does not grant the right to do this. What it does not grant is denied."""
 
     reason = "RIGHT_DENIED"
     security_event = True
-    remedy = "Ask governance for the right; `case-exchange directory show` lists what is granted."
+    remedy = "Ask governance for the right. `case-exchange directory show` lists the rights that are granted."
 
 
 class SignatureRefused(CaseExchangeError):
-    """The record's signature does not prove that its publisher said it."""
+    """The signature does not prove that the publisher wrote the record."""
 
     reason = "SIGNATURE_REFUSED"
     security_event = True
@@ -157,28 +160,28 @@ class SignatureRefused(CaseExchangeError):
 
 
 class SignatureInvalid(SignatureRefused):
-    """No signature over the exact body bytes verifies: a byte was changed, or another key signed."""
+    """No signature matches the exact bytes of the body: a byte was changed, or another key signed."""
 
     reason = "SIGNATURE_INVALID"
-    remedy = "Sign the exact bytes that are sent; if the sender is certain, look for tampering in between."
+    remedy = "Sign the exact bytes that are sent. If the sender did so, somebody may have changed them on the way."
 
 
 class SignerUnknown(SignatureRefused):
-    """The signing certificate is not one that the directory lists."""
+    """The directory does not list the signing certificate."""
 
     reason = "SIGNER_UNKNOWN"
     remedy = "Ask governance to list the signing certificate in the directory."
 
 
 class SignerNotPrincipal(SignatureRefused):
-    """The record is signed by, or names as its publisher, an agency or system other than the one that sends it."""
+    """One agency or system sends the record; another one signed it, or is named as its publisher."""
 
     reason = "SIGNER_NOT_PRINCIPAL"
-    remedy = "Publish through the signing agency's own connection, with the TLS certificate of the system named."
+    remedy = "Publish over the signing agency's own connection, with the TLS certificate of the system that is named."
 
 
 class SignerCertificateInvalid(SignatureRefused):
-    """The signing certificate does not chain to the signing authority, or is not valid at this time or any more."""
+    """The signing authority did not issue the signing certificate, or the certificate is not valid at this time."""
 
     reason = "SIGNER_CERTIFICATE_INVALID"
     remedy = "Renew the signing certificate: case-exchange certs renew."
@@ -188,107 +191,107 @@ class SignerRevoked(SignatureRefused):
     """The signing certificate is on the revocation list."""
 
     reason = "SIGNER_REVOKED"
-    remedy = "Renew the signing certificate with a new key; records signed since the revocation must be signed again."
+    remedy = "Renew the signing certificate with a new key. Sign again every record signed since the revocation."
 
 
 class IssuedInFuture(InputRefused):
-    """The record says that it was issued later than the allowed clock skew permits."""
+    """The record's time of issue is too far in the future. Small differences between clocks are allowed."""
 
     reason = "ISSUED_IN_FUTURE"
     retriable = True
-    remedy = "Set the publishing machine's clock, then publish again."
+    remedy = "Correct the clock of the publishing machine, then publish again."
 
 
 class RecordExpired(InputRefused):
-    """The record's own expiry has passed."""
+    """The record has expired: its publisher gave it an end, which has passed."""
 
     reason = "RECORD_EXPIRED"
-    remedy = "Issue a new record if the matter still stands."
+    remedy = "If the content is still true, publish it in a new record."
 
 
 class RecordIdConflict(CaseExchangeError):
-    """The record id is already in the log with another body. The first stays; this one is refused."""
+    """The log already has a record with this id and another body. The first record stays; this one is refused."""
 
     reason = "RECORD_ID_CONFLICT"
     security_event = True
-    remedy = "Give the new record an id of its own. If the id was not reused on purpose, treat it as an attack."
+    remedy = "Give the new record a new id. If nobody on your side used the id twice, treat this as an attack."
 
 
 class LeaseLost(CaseExchangeError):
-    """An ack, nack or extension names a delivery whose lease has ended. The record is, or will be, redelivered."""
+    """An ack, nack or extension came after the lease of its delivery ended. The record is delivered again."""
 
     reason = "LEASE_LOST"
-    remedy = "Finish within the lease or extend it; deliveries are at least once, so make the effect idempotent."
+    remedy = "Finish within the lease, or extend it. A record can come twice: make sure that this does no harm."
 
 
-# --- the exchange cannot serve just now; nothing is lost by asking again ---------------------------------------------
+# --- the exchange cannot serve now; it is safe to ask again ----------------------------------------------------------
 
 
 class Unavailable(CaseExchangeError):
-    """The exchange cannot do this now. The same request is safe to repeat: record ids make publishing idempotent."""
+    """The exchange cannot do this now. It is safe to repeat the request: each record id is published only once."""
 
     reason = "UNAVAILABLE"
     retriable = True
-    remedy = "Try again with back-off; keep the record until there is a receipt."
+    remedy = "Try again, and wait longer each time. Keep the record until you have its receipt."
 
 
 class LogUnavailable(Unavailable):
-    """The message log did not answer in time, or its outcome is unknown."""
+    """The message log did not answer in time, or it is unknown whether it did what was asked."""
 
     reason = "LOG_UNAVAILABLE"
 
 
 class LogFull(Unavailable):
-    """The message log's disk has no room. Nothing was stored of the refused records."""
+    """The disk of the message log is full. None of the refused records was stored."""
 
     reason = "LOG_FULL"
-    remedy = "Operator: free or add disk space under log.folder; publishers: keep the record and try again."
+    remedy = "Operator: free or add disk space under log.folder. Publisher: keep the record and try again."
 
 
 class FollowerFenced(Unavailable):
-    """Another process has taken over the checkpoints of this partition. What this one signed meanwhile is void."""
+    """Another process makes the checkpoints of this partition now. What this process signed since then is void."""
 
     reason = "FOLLOWER_FENCED"
-    remedy = "Nothing: the other process goes on. If it repeats, look for processes that are often paused."
+    remedy = "Do nothing: the other process continues. If it happens again, look for processes that often stand still."
 
 
 class EvidenceUnavailable(Unavailable):
-    """Checkpoints are older than the configured bound, and without evidence the broker does not accept records."""
+    """The newest checkpoint is older than the configuration allows. The broker then accepts no records."""
 
     reason = "EVIDENCE_UNAVAILABLE"
-    remedy = "Operator: see `case-exchange status` and the checkpointing log lines; publishers: try again."
+    remedy = "Operator: see `case-exchange status` and the log lines about checkpoints. Publisher: try again."
 
 
 class RevocationUnavailable(Unavailable):
-    """The revocation list is past its next update and the grace period: the revoked cannot be told apart."""
+    """The revocation list is past its next update and the grace period. It is not known what is revoked now."""
 
     reason = "REVOCATION_UNAVAILABLE"
     remedy = "Operator: publish a fresh list: case-exchange certs crl."
 
 
 class DirectoryUnavailable(Unavailable):
-    """The directory in force has expired, so no right can be granted from it."""
+    """The directory in force has expired, so it grants no rights."""
 
     reason = "DIRECTORY_UNAVAILABLE"
     remedy = "Governance: sign a new directory version: case-exchange directory sign."
 
 
 class DirectoryVersionMissing(Unavailable):
-    """The directory version that was in force when the record was accepted is not at this edge, and nobody gave it."""
+    """This edge does not have the directory version that was in force when the broker accepted the record."""
 
     reason = "DIRECTORY_VERSION_MISSING"
-    remedy = "Nothing: the record comes again. If it repeats, see that this edge has governance's newest directory."
+    remedy = "Do nothing: the record comes again. If this repeats, give this edge the newest directory of governance."
 
 
 class Draining(Unavailable):
-    """The broker is shutting down in good order."""
+    """The broker is shutting down. This is no failure."""
 
     reason = "DRAINING"
-    remedy = "Connect again; another broker process, or this one after its restart, will answer."
+    remedy = "Connect again. Another broker process will answer, or this one after its restart."
 
 
 class Overloaded(Unavailable):
-    """A bound on concurrent work was met."""
+    """Too many requests run at the same time."""
 
     reason = "OVERLOADED"
 
@@ -304,7 +307,7 @@ class ConnectionFailed(Unavailable):
 
 
 class LogError(CaseExchangeError):
-    """The message log cannot be used as it is. An operator must act before anything is served."""
+    """The message log cannot be used. The broker serves nobody until an operator has acted."""
 
     reason = "LOG_ERROR"
     remedy = "Stop the broker, keep a copy of the data folder, and read the message."
@@ -319,60 +322,60 @@ class LogCorrupt(LogError):
 
 
 class LogInUse(LogError):
-    """Another process holds the embedded log. It has exactly one owner."""
+    """Another process uses the embedded log. Only one process may use it."""
 
     reason = "LOG_IN_USE"
-    remedy = "Stop the other broker process, or give this one a data folder of its own."
+    remedy = "Stop the other broker process, or give this one another data folder."
 
 
 class LogSettingsRefused(LogError):
-    """A Kafka topic or cluster is set up in a way that could lose records or their order."""
+    """The settings of a Kafka topic or cluster could lose records or their order."""
 
     reason = "LOG_SETTINGS_REFUSED"
-    remedy = "Operator: set it as the message says (docs/kafka.md has the reasons), then start again."
+    remedy = "Operator: change the setting as the message says, then start again. docs/kafka.md gives the reasons."
 
 
 class LogAccessDenied(LogError):
-    """Kafka's access rules do not allow what this process needs."""
+    """The access rules of Kafka do not allow something that this process needs."""
 
     reason = "LOG_ACCESS_DENIED"
-    remedy = "Operator: see that the TLS certificate is the right principal's, and its rules those of docs/kafka.md."
+    remedy = "Operator: check the TLS certificate of this process, and give it the access rules in docs/kafka.md."
 
 
 class CheckpointConflict(LogError):
-    """The stored tree grew behind this process's back: a second follower signs checkpoints of the same log."""
+    """Another process changed the stored tree: a second follower signs checkpoints of the same log."""
 
     reason = "CHECKPOINT_CONFLICT"
-    remedy = "Run one checkpoint follower for each log; stop the other before starting this one."
+    remedy = "Run one checkpoint follower for each log. Stop the other one before you start this one."
 
 
 class LogSchemaUnsupported(LogError):
-    """The log was written by a newer version of the broker."""
+    """A newer version of the broker wrote the log."""
 
     reason = "LOG_SCHEMA_UNSUPPORTED"
-    remedy = "Run the newer version; a log is never migrated backwards."
+    remedy = "Run the newer version. A log cannot go back to an older version."
 
 
 class SpoolUnavailable(CaseExchangeError):
-    """The gateway's spool cannot be used: its disk is full, or another gateway has it."""
+    """The spool cannot be used: its disk is full, or another gateway or program uses it."""
 
     reason = "SPOOL_UNAVAILABLE"
     retriable = True
-    remedy = "See that one gateway uses the spool folder and that its disk has room; nothing was lost."
+    remedy = "Let only one gateway or program use the spool folder, and free its disk. Nothing was lost."
 
 
 class AdapterFailed(CaseExchangeError):
-    """The edge's own program failed on this record. It is kept aside as it came, and the others go on."""
+    """The program at the edge failed on this record. The record is kept unchanged, and the others go on."""
 
     reason = "ADAPTER_FAILED"
-    remedy = "Report the defect with the type that the message names; after the mend, ask for the record again."
+    remedy = "Report the defect, with the type that the message names. When it is repaired, ask for the record again."
 
 
-# --- files that an operator gives us ---------------------------------------------------------------------------------
+# --- files and settings of the operator ------------------------------------------------------------------------------
 
 
 class SetupInvalid(CaseExchangeError):
-    """A file or setting that this process was started with cannot be used."""
+    """This process was started with a file or setting that cannot be used."""
 
     reason = "SETUP_INVALID"
     remedy = "Correct the file or setting that the message names."
@@ -386,116 +389,116 @@ class ConfigInvalid(SetupInvalid):
 
 
 class ExtraMissing(SetupInvalid):
-    """A library is not installed that this needs. Each role's libraries are an extra of the package."""
+    """This needs a library that is not installed. The package has an extra for each role."""
 
     reason = "EXTRA_MISSING"
     remedy = "Install the extra that the message names, for example: pip install 'case-exchange[gateway]'."
 
 
 class MappingInvalid(SetupInvalid):
-    """A mapping file of an agency's own columns cannot be used. The message names every fault with its line."""
+    """A mapping file (for an agency's own columns) cannot be used. The message names every fault with its line."""
 
     reason = "MAPPING_INVALID"
-    remedy = "Correct the lines that the message names; docs/police-tables.md describes mappings."
+    remedy = "Correct the lines that the message names. docs/police-tables.md explains mapping files."
 
 
 class CertificateInvalid(SetupInvalid):
-    """A certificate file cannot be used: unreadable, expired, the wrong profile, or issued by another authority."""
+    """A certificate cannot be used: unreadable, expired, of the wrong profile, or issued by another authority."""
 
     reason = "CERTIFICATE_INVALID"
     remedy = "Issue or renew the certificate: case-exchange certs issue / renew."
 
 
 class KeyInvalid(SetupInvalid):
-    """A private key file cannot be used: unreadable, of a wrong type, not the certificate's, or readable by others."""
+    """A private key cannot be used: unreadable, of a wrong type, not for this certificate, or readable by others."""
 
     reason = "KEY_INVALID"
-    remedy = "Give the key file mode 0600 and see that it belongs to its certificate."
+    remedy = "Give the key file mode 0600, and check that the key and the certificate belong together."
 
 
 class DirectoryInvalid(SetupInvalid):
-    """The directory is not signed by the pinned governance key, is malformed, or is older than one already seen."""
+    """The pinned governance key did not sign the directory, or it is malformed, or a newer one is already known."""
 
     reason = "DIRECTORY_INVALID"
     security_event = True
-    remedy = "Fetch the directory from governance again; never accept one that the pinned key did not sign."
+    remedy = "Get the directory from governance again. Never accept one that the pinned key did not sign."
 
 
 class CertificatesUnlisted(SetupInvalid):
-    """A directory to be signed would let go of signing certificates that the version before it lists."""
+    """A directory to be signed would drop signing certificates that the previous version lists."""
 
     reason = "CERTIFICATES_UNLISTED"
     remedy = (
-        "Name the version before with --previous: its certificates are then kept as retired. To let go of an agency's "
-        "certificates, or of one, for ever: --drop AGENCY or --drop SHA256."
+        "Name the previous version with --previous: its certificates are then kept as retired. To drop all "
+        "certificates of an agency for ever: --drop AGENCY. To drop one certificate: --drop SHA256."
     )
 
 
 class RevocationListInvalid(SetupInvalid):
-    """A revocation list is malformed, not signed by its authority, or older than one already seen."""
+    """A revocation list is malformed, or its authority did not sign it, or a newer one is already known."""
 
     reason = "REVOCATION_LIST_INVALID"
     security_event = True
     remedy = "Publish the list again with case-exchange certs crl."
 
 
-# --- what a client finds out about the exchange ----------------------------------------------------------------------
+# --- a client finds a fault of the exchange --------------------------------------------------------------------------
 
 
 class EvidenceRefused(CaseExchangeError):
-    """What the exchange handed over does not prove what it should. Keep it: it is evidence."""
+    """The broker's answer does not prove what it must prove. Keep the answer: it is evidence."""
 
     reason = "EVIDENCE_REFUSED"
     security_event = True
-    remedy = "Keep the bytes, stop relying on this broker, and report to governance."
+    remedy = "Keep the bytes, do not trust this broker any more, and report to governance."
 
 
 class NotAddressed(EvidenceRefused):
-    """The broker delivered a record that its publisher did not address to this agency."""
+    """The broker delivered a record that is not addressed to this agency."""
 
     reason = "NOT_ADDRESSED"
 
 
 class SectionNotAllowed(EvidenceRefused):
-    """The broker delivered a section that the directory does not let this agency have."""
+    """The broker delivered a section that the directory does not allow for this agency."""
 
     reason = "SECTION_NOT_ALLOWED"
 
 
 class ReceiptInvalid(EvidenceRefused):
-    """A receipt is not signed by the broker, or is for another record."""
+    """The exchange did not sign the receipt, or the receipt is for another record."""
 
     reason = "RECEIPT_INVALID"
 
 
 class ProofInvalid(EvidenceRefused):
-    """An inclusion or consistency proof does not lead to the root that was signed."""
+    """An inclusion or consistency proof does not lead to the signed root."""
 
     reason = "PROOF_INVALID"
 
 
 class CheckpointInvalid(EvidenceRefused):
-    """A checkpoint is malformed, or not signed by the log key that the directory names."""
+    """A checkpoint is malformed, or the log key in the directory did not sign it."""
 
     reason = "CHECKPOINT_INVALID"
 
 
 class BundleInvalid(CaseExchangeError):
-    """The file is not a replay bundle, is of an unknown version, or breaks off before its end."""
+    """The file is no replay bundle, or has an unknown version, or its end is missing."""
 
     reason = "BUNDLE_INVALID"
-    remedy = "Replay again; a bundle that breaks off proves nothing about what is missing from it."
+    remedy = "Replay again. A bundle without its end proves nothing about the missing part."
 
 
 class HandshakeRefused(CaseExchangeError):
     """TLS failed: one side does not accept the other's certificate."""
 
     reason = "HANDSHAKE_REFUSED"
-    remedy = "Check both sides' certificates and authorities: case-exchange certs show FILE."
+    remedy = "Check the certificates and authorities of both sides: case-exchange certs show FILE."
 
 
 def all_errors() -> Iterator[type[CaseExchangeError]]:
-    """Every class of the tree that is defined now, depth first in order of definition."""
+    """Every class of the tree, depth first, in order of definition."""
     stack: list[type[CaseExchangeError]] = [CaseExchangeError]
     while stack:
         error = stack.pop()

@@ -294,7 +294,7 @@ async def test_a_bundle_read_from_a_sound_log_is_clean_without_the_exchanges_sig
     bundle = await from_log(pki, damaged, tmp_path / "own.bundle")
     code, text = run(bundle)
     assert code == 0, text
-    assert "source: read from the message log by its maker" in text
+    assert "source: read from the message log without a broker" in text
     code, text = run(bundle, "--json")
     assert (code, json.loads(text)["source"]) == (0, "message_log")
     frames = bundle.frames()

@@ -186,7 +186,7 @@ def test_tampering_is_named_with_its_record(
     assert report.findings[0].position in {frame.entries[0].position, frame.entries[1].position}
     exit_code, text = run(altered)
     assert exit_code == 1
-    assert "THE LOG IS NOT WHAT WAS SIGNED" in text
+    assert "THE LOG DIFFERS FROM WHAT WAS SIGNED" in text
 
 
 def test_a_dropped_frame_and_a_cut_are_findings(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``case-exchange dna``: the reference laboratory service, and how others re-compute its figures."""
+"""``case-exchange dna``: the reference laboratory service, and a way for others to check its numbers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ database_option: Final = click.option(
     "--database",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The laboratory's SQLite file; made where there is none.",
+    help="The laboratory's SQLite file. It is made if it does not exist.",
 )
 kept_option: Final = click.option(
-    "--database", required=True, type=FILE, help="The laboratory's SQLite file, which dna add or dna watch made."
+    "--database", required=True, type=FILE, help="The laboratory's SQLite file, made by dna add or dna watch."
 )
 name_option: Final = click.option(
-    "--name", default="reference laboratory", show_default=True, help="The name of a database that is made."
+    "--name", default="reference laboratory", show_default=True, help="The name of the database, if a new one is made."
 )
 out_option: Final = click.option(
     "--out",
@@ -55,7 +55,7 @@ out_option: Final = click.option(
 
 @click.group()
 def dna() -> None:
-    """Compute likelihood ratios of parent and child, and search for them.
+    """Compute likelihood ratios for parent and child, and search for parents and children.
 
     Example:  case-exchange dna check --frequencies table.toml --child SYN-1 --father SYN-2 profiles.xml
     """
@@ -68,7 +68,7 @@ dna.add_command(check)
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @database_option
 @name_option
-@click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only keep them.")
+@click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only store them.")
 @out_option
 @basis_options
 @json_option
@@ -82,9 +82,9 @@ def add(
     as_json: bool,
     **basis: Any,
 ) -> None:
-    """Keep the profiles of files, and search with each: children among parents, parents among children.
+    """Store the profiles of files. Search with each: for a child among the parents, for a parent among the children.
 
-    Exit codes: 0 every profile was kept, 1 some were refused, 2 the files cannot be used.
+    Exit codes: 0 every profile was stored, 1 some were refused, 2 the files cannot be used.
 
     Example:  case-exchange dna add --database lab.db --frequencies table.toml --out inbox/hits.json profiles.xml
     """
@@ -109,16 +109,18 @@ def add(
     "--results",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder for results as records (record-json): a gateway's inbox.",
+    help="The folder for the results, as records (record-json): the inbox of a gateway.",
 )
-@click.option("--every", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks.")
-@click.option("--once", is_flag=True, help="Take what lies there now, and end.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between checks.")
+@click.option("--once", is_flag=True, help="Take the files that are there now, and end.")
 @basis_options
 def watch(folder: Path, *, database: Path, name: str, results: Path, every: float, once: bool, **basis: Any) -> None:
-    """Take the profiles that are put into a folder, and search with each, until SIGTERM.
+    """Take profiles from a folder, and search with each, until SIGTERM.
 
-    Put files in by renaming them there. They are moved to done/ in it, or to quarantine/ with the reason beside them.
-    Exit codes: 0 stopped in good order, 2 the folders or the database cannot be used.
+    Write a file in another folder first, then rename it into this one. The command moves it to done/ in the folder,
+    or to quarantine/ with a file that gives the reason.
+
+    Exit codes: 0 stopped normally, 2 the folders or the database cannot be used.
 
     Example:  case-exchange dna watch --database lab.db --frequencies table.toml --results lab/inbox lab/typed
     """
@@ -143,16 +145,16 @@ def watch(folder: Path, *, database: Path, name: str, results: Path, every: floa
 @click.argument("barcode")
 @kept_option
 @name_option
-@click.option("--known-parent", default="", help="Barcode of an undisputed parent: search the other one beside it.")
+@click.option("--known-parent", default="", help="Barcode of a parent who is certain: search for the other parent.")
 @out_option
 @basis_options
 @json_option
 def search(
     barcode: str, *, database: Path, name: str, known_parent: str, out: Path | None, as_json: bool, **basis: Any
 ) -> None:
-    """Search with a sample that is kept.
+    """Search with a stored sample.
 
-    Exit codes: 0 searched, whatever was found; 1 refused; 2 the files cannot be used.
+    Exit codes: 0 the search was done, with or without a match, 1 refused, 2 the files cannot be used.
 
     Example:  case-exchange dna search --database lab.db --frequencies table.toml SYN-1
     """
@@ -164,15 +166,17 @@ def search(
 
 @dna.command()
 @click.argument("file", type=FILE)
-@click.option("--name", required=True, help="How results are to name the table.")
-@click.option("--source", required=True, help="The publication that the numbers are from.")
-@click.option("--individuals", type=click.IntRange(0), default=0, help="People typed, where the file does not say it.")
-@click.option("--population", default="", help="Which one, where the file has several.")
+@click.option("--name", required=True, help="The name of the table in results.")
+@click.option("--source", required=True, help="The publication of the numbers.")
+@click.option("--individuals", type=click.IntRange(0), default=0, help="People typed, if the file does not say it.")
+@click.option("--population", default="", help="The population, if the file has several.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The table to write.")
 def table(file: Path, *, name: str, source: str, individuals: int, population: str, out: Path) -> None:
-    """Transcribe a published table of allele frequencies for --frequencies. Loci left out are named with the reason.
+    """Convert a published table of allele frequencies into a file for --frequencies.
 
-    Exit codes: 0 every locus was transcribed, 1 some were left out, 2 the file cannot be used.
+    Each locus that is left out is named, with the reason.
+
+    Exit codes: 0 every locus was converted, 1 some were left out, 2 the file cannot be used.
 
     Example:  case-exchange dna table published.csv --name nist-2013 --source '...' --individuals 97 --out table.toml
     """
@@ -197,7 +201,7 @@ def table(file: Path, *, name: str, source: str, individuals: int, population: s
 def withdraw(barcode: str, *, database: Path, name: str) -> None:
     """Erase every profile of a sample.
 
-    Exit codes: 0 erased, 1 there was none, 2 the file cannot be used.
+    Exit codes: 0 erased, 1 the sample has no profile, 2 the file cannot be used.
 
     Example:  case-exchange dna withdraw --database lab.db SYN-1
     """
@@ -215,7 +219,7 @@ def _laboratory(database: Path, name: str, basis: dict[str, Any]) -> Iterator[La
 
 
 def _check_folder(out: Path | None) -> None:
-    """See that the results have a folder before the database is touched."""
+    """Check that the folder for the results exists, before the database is changed."""
     if out is not None and not out.parent.is_dir():
         message = f"{out} cannot be written: {out.parent} is no folder"
         raise SetupInvalid(message)

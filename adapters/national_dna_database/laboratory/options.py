@@ -1,4 +1,4 @@
-"""What the laboratory's commands share: the table, the mutation model, and profiles read from files."""
+"""Shared by the laboratory's commands: the table, the mutation model, and reading profiles from files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BASIS: Final = (
         "--frequencies",
         required=True,
         type=FILE,
-        help="The table of allele frequencies, TOML with its source stated (docs/dna-search.md).",
+        help="The table of allele frequencies: a TOML file that names its source (docs/dna-search.md).",
     ),
     click.option(
         "--mutation",
@@ -49,14 +49,14 @@ _BASIS: Final = (
         type=_RATE,
         default=PATERNAL_RATE,
         show_default=True,
-        help="A father's mutations a locus.",
+        help="Mutations of a father for each locus.",
     ),
     click.option(
         "--maternal-rate",
         type=_RATE,
         default=MATERNAL_RATE,
         show_default=True,
-        help="A mother's mutations a locus.",
+        help="Mutations of a mother for each locus.",
     ),
     click.option(
         "--class-rate",
@@ -69,7 +69,7 @@ _BASIS: Final = (
 
 
 def basis_options(command: _Command) -> _Command:
-    """The options that say what figures rest on; ``ratios_of`` reads them."""
+    """Add the options for the table and the mutation model. ``ratios_of`` reads them."""
     for option in reversed(_BASIS):
         command = option(command)
     return command
@@ -78,7 +78,7 @@ def basis_options(command: _Command) -> _Command:
 def ratios_of(
     frequencies: Path, mutation: str, paternal_rate: float, maternal_rate: float, class_rate: float
 ) -> LocusRatios:
-    """The table and the model of the options.
+    """Read the table, and make the model that the options name.
 
     Raises:
         InputRefused: the table cannot be used.
@@ -88,10 +88,13 @@ def ratios_of(
 
 
 def read_records(files: Iterable[Path], kind: str) -> tuple[list[DecodedRecord], bool]:
-    """The records of a kind in files of any format that has it, and whether anything was refused. Prints issues.
+    """Read the records of one kind from files of any format that can hold it. Prints issues.
+
+    Returns:
+        The records, and whether anything was refused.
 
     Raises:
-        InputRefused: a file is of no format that is known.
+        InputRefused: the format of a file is not known, or cannot hold this kind.
     """
     records: list[DecodedRecord] = []
     refused = False
@@ -100,7 +103,7 @@ def read_records(files: Iterable[Path], kind: str) -> tuple[list[DecodedRecord],
         content = read_file(path, limits.bytes)
         adapter = detect(content)
         if adapter is None or kind not in adapter.decodes:
-            message = f"{path} is of no format that carries a {kind}"
+            message = f"{path} has no format that can hold a {kind}"
             raise InputRefused(message)
         decoded = adapter.decode(Source(content), limits)
         print_issues(decoded.issues)

@@ -1,4 +1,4 @@
-"""``case-exchange noticeboard``: the public's web site, from what a gateway received."""
+"""``case-exchange noticeboard``: make the public web site from the records that a gateway received."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from caseexchange.records.v1.notice_pb2 import PublicNotice
 
 _PERSONS: Final = "pfif"
-"""The format of the feed for others who list missing people, and the name of its file."""
+"""The format of the feed for other lists of missing people, and the name of its file."""
 
 
 @click.command()
@@ -39,21 +39,24 @@ _PERSONS: Final = "pfif"
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The outbox of a gateway whose outbox_format is record-json.",
 )
-@click.option("--to", "site", required=True, type=click.Path(path_type=Path), help="The site's folder; a link is made.")
-@click.option("--url", default="", help="The site's address, https://…/: for the feeds and alerts.")
-@click.option("--exercise", is_flag=True, help="Say on every page and in every alert that all of it is invented.")
+@click.option(
+    "--to", "site", required=True, type=click.Path(path_type=Path), help="The site's folder. It is made as a link."
+)
+@click.option("--url", default="", help="The site's address, https://…/, for the feeds and alerts.")
+@click.option("--exercise", is_flag=True, help="Say on every page and in every alert that everything is invented.")
 def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
-    """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts. Replaces it all at once.
+    """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts.
 
-    Run it after every delivery, or every minute: what was withdrawn or has expired is gone after one run.
-    A folder without any *.about.json is no outbox, and the old site stays. A notice on which the program fails is left
-    out and named, and the others are shown.
+    The whole site is replaced at once. Run the command after every delivery, or every minute: one run removes what was
+    withdrawn or has expired. If the outbox holds no *.about.json file, the command refuses it, and the old site stays.
+    If the program fails on a notice, it names that notice and leaves it out; it shows the others.
+
     Exit codes: 0 done, 1 done, but something was left out, 2 the folders cannot be used.
 
     Example:  case-exchange noticeboard --from gateway/outbox --to site --url https://notices.example/
     """
     if url and not url.startswith(("https://", "http://")):
-        message = "--url is an address that begins with https:// or http://"
+        message = "--url must begin with https:// or http://"
         raise SetupInvalid(message)
     now = datetime.now(UTC)
     try:
@@ -72,7 +75,7 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
 
 
 def _persons(notices: Sequence[PublicNotice]) -> tuple[bytes, list[Issue]]:
-    """The feed for others who list missing people, and what it refuses."""
+    """The feed for other lists of missing people, and the issues of the notices that it refuses."""
     issues = IssueList()
 
     def failed(notice: PublicNotice, defect: Exception) -> None:
@@ -80,5 +83,5 @@ def _persons(notices: Sequence[PublicNotice]) -> tuple[bytes, list[Issue]]:
         issues.reject_record("ADAPTER_FAILED", f"{_PERSONS}.xml, {slug(notice.notice_id)}", message)
 
     found = without_failing(notices, lambda some: adapter(_PERSONS).encode(some, Limits()), failed)
-    # What that format has no place for is on the pages; only what it refuses is to be looked at.
+    # A field without a place in this format is still on the pages. Only refusals need somebody to look.
     return found.content, [*issues.items, *(issue for issue in found.issues if issue.refuses)]

@@ -96,7 +96,7 @@ class ProcessVerifier:
 
     def _start(self) -> None:
         self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_check_for_ever, args=(theirs,), name="signatures", daemon=True)
+        self._process = self._context.Process(target=_check_for_ever, args=(theirs,), daemon=True)
         self._process.start()
         # Only the child holds its end now, so its death is seen here, and ours there.
         theirs.close()

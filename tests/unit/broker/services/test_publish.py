@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from broker.core import errors
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
+from broker.core.events import AuditEvent, RefusalMade
 from broker.core.identity import Principal
 from broker.core.receipt import portable_receipt, receipt_message
 from broker.core.sections import salted
@@ -23,10 +24,10 @@ from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from broker.ports import Signer
+    from broker.ports import Signed, Signer
 
 CODEC = ProtobufCodec()
 SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
@@ -170,11 +171,74 @@ async def test_a_refused_record_is_typed_and_not_stored(
 
 
 async def test_a_record_id_with_another_body_is_refused_and_told_to_auditors(exchange: Exchange) -> None:
-    await exchange.publish(exchange.sign(exchange.body()))
-    outcome = await exchange.publish(exchange.sign(replace(exchange.body(), purpose="child-rescue")))
-    assert [type(result) for result in outcome.results] == [errors.RecordIdConflict]
-    assert [event.principal for event in exchange.audit.events] == [SHANXI.spiffe_id]
-    assert await exchange.stored() == 1
+    body = exchange.body()
+    await exchange.publish(exchange.sign(body))
+    other = exchange.sign(replace(body, purpose="child-rescue"))
+    conflict, good = (await exchange.publish(other, exchange.sign(exchange.body(2)))).results
+    assert isinstance(conflict, errors.RecordIdConflict)
+    assert conflict.details == {"record_id": body.record_id}
+    assert good == Accepted(0)
+    told = AuditEvent(exchange.clock.now_ms(), SHANXI.spiffe_id, RefusalMade("RECORD_ID_CONFLICT", body.record_id))
+    assert exchange.audit.events == [told]
+    assert await exchange.stored() == 2
+
+
+async def test_a_refusal_before_the_record_has_a_name_is_told_without_one(exchange: Exchange) -> None:
+    await exchange.publish(exchange.sign_with(exchange.pki.credential().signer))
+    assert [event.event for event in exchange.audit.events] == [RefusalMade("SIGNER_UNKNOWN", "")]
+
+
+@pytest.mark.parametrize(
+    ("error", "change"),
+    [
+        (errors.SignerNotPrincipal, {"publisher": "hebei-police"}),
+        (errors.IssuedInFuture, {"issued_at_ms": 1 << 41}),
+        (errors.RecordExpired, {"expires_at_ms": 1}),
+    ],
+    ids=["another agency", "early", "late"],
+)
+async def test_a_refusal_names_its_record(
+    exchange: Exchange, error: type[errors.CaseExchangeError], change: dict[str, Any]
+) -> None:
+    body = replace(exchange.body(), **change)
+    (refused,) = (await exchange.publish(exchange.sign(body))).results
+    assert isinstance(refused, error)
+    assert refused.details == {"record_id": body.record_id}
+
+
+@pytest.mark.parametrize(("ahead_ms", "accepted"), [(120_000, True), (120_001, False)])
+async def test_a_publishers_clock_may_be_ahead_by_so_much(
+    exchange: Exchange,
+    ahead_ms: int,
+    accepted: bool,  # noqa: FBT001
+) -> None:
+    body = replace(exchange.body(), issued_at_ms=exchange.clock.now_ms() + ahead_ms)
+    (result,) = (await exchange.publish(exchange.sign(body))).results
+    assert isinstance(result, Accepted) is accepted
+
+
+@pytest.mark.parametrize(("room", "accepted"), [(0, True), (-1, False)])
+async def test_a_record_is_as_large_as_its_parts_and_their_framing(
+    exchange: Exchange,
+    room: int,
+    accepted: bool,  # noqa: FBT001
+) -> None:
+    envelope = exchange.sign(exchange.body())
+    # A body, a section and a signature, 64 bytes counted for each.
+    size = len(envelope.body) + len(SECTION.content) + 3 * 64
+    exchange.service._limits = PublishLimits(record_bytes=size + room)
+    (result,) = (await exchange.publish(envelope)).results
+    assert isinstance(result, errors.RecordTooLarge) is not accepted
+
+
+async def test_what_the_check_of_signatures_says_counts(exchange: Exchange) -> None:
+    class Strict(InlineVerifier):
+        def verify(self, signed: Sequence[Signed]) -> list[bool]:
+            return [False for _ in signed]
+
+    exchange.service._signatures = Strict()
+    (result,) = (await exchange.publish(exchange.sign(exchange.body()))).results
+    assert isinstance(result, errors.SignatureInvalid)
 
 
 async def test_a_refused_record_does_not_hold_up_the_others(exchange: Exchange) -> None:

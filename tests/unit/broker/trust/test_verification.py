@@ -49,7 +49,9 @@ def test_both_verifiers_say_the_same_of_good_and_bad_signatures(
     items = signed(pki, count) + signed(pki, count, agency="hebei-police")
     items[::3] = map(wrong, items[::3])
     expected = [number % 3 != 0 for number in range(2 * count)]
+    process = verifier._process
     assert verifier.verify(items) == InlineVerifier().verify(items) == expected
+    assert verifier._process is process, "it was the process that answered: nobody had to stand in for it"
 
 
 def test_another_agencys_signature_does_not_hold(pki: SamplePki, verifier: ProcessVerifier) -> None:
@@ -87,6 +89,16 @@ def test_a_closed_verifier_still_answers_without_a_process(pki: SamplePki) -> No
     made = ProcessVerifier()
     made.close()
     assert made.verify(signed(pki, 10)) == [True] * 10
+    assert not made._process.is_alive()
+
+
+def test_a_program_that_forgets_to_close_its_verifier_ends_all_the_same() -> None:
+    script = (
+        "from broker.trust.verification import ProcessVerifier\nif __name__ == '__main__':\n    ProcessVerifier()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False, timeout=60)
+    assert done.returncode == 0
 
 
 class Asked:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from adapters.records.validate import validate
@@ -19,6 +21,10 @@ def reported() -> dna_pb2.MatchNotification:
 
 def codes(record: dna_pb2.MatchNotification | dna_pb2.StrProfile) -> list[str]:
     return [issue.code for issue in validate(record)]
+
+
+def places(record: dna_pb2.MatchNotification) -> list[tuple[str, str]]:
+    return [(issue.code, issue.locator) for issue in validate(record) if issue.refuses]
 
 
 def test_a_hit_that_was_reported_without_a_figure_needs_none_and_may_have_none() -> None:
@@ -55,3 +61,75 @@ def test_a_locus_may_be_known_by_its_number_alone_but_not_by_nothing() -> None:
     assert codes(profile(("", "DLR 4"), ("", "DLR 5"), ("TH01", ""))) == []
     assert codes(profile(("", ""))) == ["LOCUS_UNKNOWN"]
     assert codes(profile(("", "DLR 4"), ("", "DLR 4"))) == ["LOCUS_REPEATED"]
+
+
+def test_every_locus_is_judged_by_itself() -> None:
+    record = profile(("", ""), ("TH01", ""), ("TH01", ""), ("FGA", ""), ("D13S317", ""), ("th01", ""))
+    del record.loci[3].alleles[:]
+    record.loci[4].alleles[0].value = "nine"
+    record.loci[4].alleles.add(value="9", operator=dna_pb2.ALLELE_OPERATOR_EQUAL, peak_height=-1)
+    assert [(issue.code, issue.locator, issue.refuses) for issue in validate(record)] == [
+        ("LOCUS_UNKNOWN", "loci[0]", True),
+        ("LOCUS_REPEATED", "loci[2]", True),
+        ("ALLELE_MISSING", "loci[3]", True),
+        ("ALLELE_INVALID", "loci[4].alleles[0]", True),
+        ("PEAK_HEIGHT_INVALID", "loci[4].alleles[1]", True),
+        ("LOCUS_UNKNOWN", "loci[5]", True),
+    ]
+
+
+def figured(text: str, log10: float) -> dna_pb2.MatchNotification:
+    return dna_pb2.MatchNotification(
+        match_id="SYN-M1",
+        stage=dna_pb2.MATCH_STAGE_CANDIDATE,
+        relationship=dna_pb2.RELATIONSHIP_PARENT_CHILD,
+        likelihood_ratio=text,
+        log10_likelihood_ratio=log10,
+        loci_compared=20,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "log10"),
+    [
+        ("100", 2.0),
+        ("3.127e+9", 9.4951),
+        ("3.127E9", 9.4951),
+        ("0.5", -0.30103),
+        ("1e-400", -400.0),
+        ("1e400", 400.0),
+        ("0", -math.inf),
+        ("100", 2.009),
+    ],
+)
+def test_a_ratio_is_told_as_text_and_as_the_logarithm_of_it(text: str, log10: float) -> None:
+    assert codes(figured(text, log10)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "log10"), [("100", 1.98), ("100", 2.02), ("1e400", 0.0), ("0", 0.0), ("1e-400", 400.0), ("0", math.nan)]
+)
+def test_a_logarithm_of_another_ratio_is_refused(text: str, log10: float) -> None:
+    assert places(figured(text, log10)) == [("LR_CONTRADICTION", "log10_likelihood_ratio")]
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "1,000", "1e12345", "٣", "1.", ".5", "inf", "1 "])
+def test_a_ratio_that_is_no_decimal_number_is_refused(text: str) -> None:
+    assert places(figured(text, 0.0)) == [("LR_INVALID", "likelihood_ratio")]
+
+
+def test_what_is_wrong_with_a_reported_hit_is_said_where_it_stands() -> None:
+    record = reported()
+    record.loci_mismatched, record.stage = 1, dna_pb2.MATCH_STAGE_CONFIRMED
+    assert places(record) == [("LR_CONTRADICTION", "reported_hit"), ("STAGE_INVALID", "stage")]
+
+
+def test_a_match_says_which_and_of_what_relationship() -> None:
+    assert places(dna_pb2.MatchNotification()) == [
+        ("FIELD_MISSING", "match_id"),
+        ("FIELD_MISSING", "stage"),
+        ("FIELD_MISSING", "relationship"),
+        ("FIELD_MISSING", "likelihood_ratio"),
+        ("FIELD_MISSING", "loci_compared"),
+        ("LR_INVALID", "likelihood_ratio"),
+    ]

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from broker.client.records import RecordVerifier
+from broker.core.authorship import Certificate, Claim, check_signature, claim
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import CaseExchangeError, KindUnknown, SignatureInvalid
 from broker.core.identity import Principal
 from broker.core.judge import BatchJudge
 from broker.core.sections import salted
@@ -27,7 +28,7 @@ from broker.messagelog.sqlite import SqliteLog
 from broker.services.publish import PublishLimits, PublishService
 from broker.trust.verification import InlineVerifier
 from certs import profiles
-from certs.rights import HEBEI, LAB, MINISTRY, SHANXI, TRUST_DOMAIN
+from certs.rights import EXCHANGE, HEBEI, LAB, MINISTRY, SHANXI, TRUST_DOMAIN
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CASE, CODEC
@@ -284,3 +285,46 @@ async def test_of_two_faults_the_first_gives_the_code(world: World) -> None:
         if codes != expected:
             wrong.append((one.name, other.name, codes, expected))
     assert not wrong, "\n".join(map(str, wrong))
+
+
+# --- the claim by itself ---
+
+
+def claimed(world: World, *, exchange: str = "", **fields: object) -> Claim[Certificate]:
+    """The claim of a record of the exchange's own certificate, with these fields instead of an audit record's."""
+    record = Record(world, CODEC.parse_body(make(world).body), world.pki.signer(EXCHANGE))
+    record.sign(record.signer)
+    record.change(**{"publisher": EXCHANGE, "kind": "AuditEvents", "stream": "audit", **fields})
+    return claim(record.envelope(), record.body, world.pki.keyring(world.directory), exchange=exchange)
+
+
+def test_the_brokers_own_kinds_are_its_own_where_they_may_come_and_nobodys_elsewhere(world: World) -> None:
+    assert claimed(world, exchange=EXCHANGE).certificate.agency == EXCHANGE
+    for where, fields in (
+        (EXCHANGE, {"stream": "dna"}),
+        (EXCHANGE, {"kind": "SampleRequest", "stream": "dna"}),
+        (EXCHANGE, {"publisher": HEBEI}),
+        ("", {}),
+    ):
+        with pytest.raises(KindUnknown):
+            claimed(world, exchange=where, **fields)
+
+
+@pytest.mark.parametrize("fault", ["no signature", "signature of another name", "certificate of another agency"])
+def test_a_refused_claim_names_its_record(world: World, fault: str) -> None:
+    (found,) = (item for item in FAULTS if item.name == fault)
+    bad = make(world, found)
+    body = CODEC.parse_body(bad.body)
+    with pytest.raises(CaseExchangeError) as caught:
+        claim(bad, body, world.pki.keyring(world.directory))
+    assert caught.value.details == {"record_id": body.record_id}
+
+
+def test_a_signature_that_was_found_not_to_hold_names_its_record(world: World) -> None:
+    good = make(world)
+    made = claim(good, CODEC.parse_body(good.body), world.pki.keyring(world.directory))
+    check_signature(made)
+    check_signature(made, holds=True)
+    with pytest.raises(SignatureInvalid) as caught:
+        check_signature(made, holds=False)
+    assert caught.value.details == {"record_id": made.body.record_id}

@@ -162,5 +162,5 @@ def test_a_question_that_makes_no_sense_is_wrong_usage(disclosed: Path, argument
 def test_a_file_without_profiles_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("nothing", encoding="utf-8")
-    with pytest.raises(InputRefused, match="no format that carries"):
+    with pytest.raises(InputRefused, match="no format that can hold a StrProfile"):
         run("check", *TABLE, "--child", "SYN-C", "--father", "SYN-F", path)

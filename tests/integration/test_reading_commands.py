@@ -145,7 +145,7 @@ def test_convert_refuses_more_than_one_file_can_be_written_of(large: Path, tmp_p
 def test_convert_tells_of_kinds_that_the_target_has_not(tmp_path: Path) -> None:
     out = tmp_path / "out.xml"
     done = convert(SHIPPED["provincial-police-csv"], "provincial-police-csv", "codis-cmf", out, expect=1)
-    assert "4 records are of kinds that codis-cmf does not carry" in done.stderr
+    assert "4 records left out: codis-cmf does not hold their kinds" in done.stderr
     assert done.stdout == "no record was written, and no file\n"
 
 

@@ -25,6 +25,7 @@ _FLAGS: Final = (
     "--hide-scrollbars",
 )
 _WIDE: Final = "1200,900"
+_SHORT: Final = "/tmp"  # noqa: S108 - the folder made in it has a name of its own, and mode 0700
 
 
 def find_browser() -> str | None:
@@ -48,11 +49,13 @@ def take_pictures(site: Path, folder: Path) -> list[Path]:
 def _take(browser: str, page: Path, picture: Path) -> Path:
     # Chromium's own sandbox does not run as root; the pages are ours and hold no script.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="case-exchange-browser-") as profile:
+    # In /tmp, whatever TMPDIR says: the path of the browser's socket has room for 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="case-exchange-browser-", dir=_SHORT) as profile:
         command = [browser, *_FLAGS, *sandbox, f"--user-data-dir={profile}", f"--window-size={_WIDE}"]
         try:
             subprocess.run(
                 [*command, f"--screenshot={picture}", page.as_uri()],
+                env={**os.environ, "TMPDIR": _SHORT},
                 capture_output=True,
                 check=True,
                 timeout=2 * BOUND_SECONDS,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.bundle import (
     BundleEntry,
@@ -18,6 +19,7 @@ from broker.core.bundle import (
     PartitionStart,
     StrayRecord,
 )
+from broker.core.checkpoint import marshal_note, parse_note
 from broker.core.findings import MAX_FINDINGS, BatchReport, EntryFacts, FindingsByPosition, Severity, error
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.streams import Position, StreamPartition
@@ -337,6 +339,25 @@ def test_a_list_of_leaves_that_is_not_the_signed_trees_proves_no_position(
     assert mismatch.message.endswith("something that is no record is said to stand at dna/0/40")
 
 
+def test_a_mismatch_names_no_stray_where_there_is_none(exchange: LyingExchange, entries: list[BundleEntry]) -> None:
+    assert entries
+    listed = exchange.frames[1]
+    assert isinstance(listed, PartitionLeaves)
+    exchange.replace(listed, hide_a_drop(listed))
+    (mismatch,) = (finding for finding in exchange.audit().findings if finding.code == "TREE_MISMATCH")
+    assert "no record" not in mismatch.message
+
+
+def test_what_was_found_by_the_leaves_and_not_kept_is_counted(
+    exchange: LyingExchange, entries: list[BundleEntry]
+) -> None:
+    assert entries
+    exchange.frames[-1:-1] = [stray(100 + number) for number in range(MAX_FINDINGS + 5)]
+    report = exchange.audit()
+    assert len(report.findings) == MAX_FINDINGS
+    assert report.findings_left_out == 5
+
+
 def test_a_bundle_without_the_list_of_leaves_proves_nothing(
     exchange: LyingExchange, entries: list[BundleEntry]
 ) -> None:
@@ -349,9 +370,18 @@ def unsigned(start: PartitionStart) -> PartitionStart:
     return replace(start, note=start.note[: start.note.index(b"\n\n") + 2])
 
 
+def signed_by_a_stranger(start: PartitionStart) -> PartitionStart:
+    """Under the listed key's name and id, which anybody can write."""
+    note = parse_note(start.note)
+    (listed,) = note.signatures
+    key = Ed25519PrivateKey.generate()
+    return replace(start, note=marshal_note(note.text, [listed._replace(value=key.sign(note.text))]))
+
+
 WRONG_STARTS = [
     pytest.param(lambda start: replace(start, note=b"no note"), "CHECKPOINT_INVALID", id="no note"),
     pytest.param(unsigned, "CHECKPOINT_INVALID", id="no signature"),
+    pytest.param(signed_by_a_stranger, "CHECKPOINT_INVALID", id="a stranger's signature"),
     pytest.param(lambda start: replace(start, first_index=2), "PROOF_INVALID", id="no tree to the left"),
 ]
 

@@ -74,6 +74,7 @@ def test_a_bad_certificate_in_the_directory_is_refused_and_the_others_still_work
     with pytest.raises(error) as caught:
         keyring.signer(bad.signer.certificate_sha256).check_valid(pki.now_ms)
     assert caught.value.details == {"certificate_sha256": bad.signer.certificate_sha256.hex()}
+    assert caught.value.message.startswith("the signing certificate ")
     keyring.signer(pki.signer("hebei-police").certificate_sha256).check_valid(pki.now_ms)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import PeerIdentityMissing, PeerRevoked, RevocationListInvalid, RevocationUnavailable
@@ -174,6 +174,47 @@ def test_a_list_without_number_or_for_a_part_of_the_certificates_is_refused(pki:
     delta = list_with(pki, (x509.CRLNumber(9), False), (x509.DeltaCRLIndicator(8), True))
     with pytest.raises(RevocationListInvalid, match="not a complete list"):
         RevocationLists([delta], authorities, grace_ms=0)
+
+
+def test_a_list_that_does_not_say_when_the_next_is_due_is_refused(pki: SamplePki) -> None:
+    authority = pki.authority("tls")
+    document = without_next_update(authority.revocation_list(pki.now, WEEK), authority)
+    with pytest.raises(RevocationListInvalid, match="next update"):
+        RevocationLists([document], [der(authority.certificate)], grace_ms=0)
+
+
+def without_next_update(crl: x509.CertificateRevocationList, authority: Authority) -> bytes:
+    """The same list without its next update, signed again. The library makes none, so its DER is put together here."""
+    signed = parts_of(crl.tbs_certlist_bytes)
+    # RFC 5280 section 5.1.2: version, signature, issuer, thisUpdate, nextUpdate, ...
+    body = tagged(0x30, b"".join(signed[:4] + signed[5:]))
+    signature = authority.key.sign(body, ec.ECDSA(hashes.SHA256()))
+    return tagged(0x30, body + signed[1] + tagged(0x03, b"\0" + signature))
+
+
+def parts_of(sequence: bytes) -> list[bytes]:
+    parts, at = [], header_of(sequence)[0]
+    while at < len(sequence):
+        begin, size = header_of(sequence[at:])
+        parts.append(sequence[at : at + begin + size])
+        at += begin + size
+    return parts
+
+
+def header_of(data: bytes) -> tuple[int, int]:
+    """How long the tag and the length of an element are, and how long its content."""
+    if data[1] < 0x80:
+        return 2, data[1]
+    octets = data[1] & 0x7F
+    return 2 + octets, int.from_bytes(data[2 : 2 + octets])
+
+
+def tagged(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    octets = (size.bit_length() + 7) // 8
+    return bytes([tag, 0x80 | octets]) + size.to_bytes(octets) + content
 
 
 class Published:

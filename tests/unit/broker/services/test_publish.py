@@ -231,6 +231,17 @@ async def test_a_record_is_as_large_as_its_parts_and_their_framing(
     assert isinstance(result, errors.RecordTooLarge) is not accepted
 
 
+@pytest.mark.parametrize("agency", ["shanxi-police", "hebei-police"])
+async def test_a_record_comes_from_the_system_that_signed_it(exchange: Exchange, agency: str) -> None:
+    signer = exchange.pki.signer(agency)
+    named = (NamedSigner(signer.certificate_sha256, ECDSA_P256_SHA256),)
+    body = replace(exchange.body(), publisher=agency, system="another", signers=named)
+    (refused,) = (await exchange.publish(exchange.sign(body, signer))).results
+    assert isinstance(refused, errors.SignerNotPrincipal)
+    assert "or another system of it" in refused.message
+    assert refused.details == {"record_id": body.record_id}
+
+
 async def test_what_the_check_of_signatures_says_counts(exchange: Exchange) -> None:
     class Strict(InlineVerifier):
         def verify(self, signed: Sequence[Signed]) -> list[bool]:

@@ -94,7 +94,9 @@ def test_a_closed_verifier_still_answers_without_a_process(pki: SamplePki) -> No
 
 def test_a_program_that_forgets_to_close_its_verifier_ends_all_the_same() -> None:
     script = (
-        "from broker.trust.verification import ProcessVerifier\nif __name__ == '__main__':\n    ProcessVerifier()\n"
+        "from broker.trust.verification import ProcessVerifier\n"
+        "if __name__ == '__main__':\n"
+        "    forgotten = ProcessVerifier()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, check=False, timeout=60)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.bundle import Frame
     from broker.core.checkpoint import SignatureCheck
-    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
+    from broker.core.entry import Appended, LogEntry, NewEntry, Page, Stray
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.core.identity import Principal
@@ -266,19 +266,26 @@ AssignmentChange: TypeAlias = Assigned | Revoked
 
 
 class LogCursor(Protocol):
-    """Reads for one durable subscription. Only one task at a time may use it."""
+    """Reads for one durable subscription: only the entries that it wants. Only one task at a time may use it."""
 
     def assignment_changes(self) -> list[AssignmentChange]:
         """The changes since the last call, in order. Empty until the first ``wait`` has returned."""
 
     async def wait(self) -> None:
-        """Wait until there may be new entries or new assignment changes. May return early. May be cancelled."""
+        """Wait until there may be new entries or new assignment changes. May return early. May be cancelled.
 
-    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
-        """The next entries of an assigned partition, in order, without waiting for new ones.
+        Only an entry that the subscription wants ends the wait. The caller then reads every partition to its end,
+        because what has arrived before the wait begins does not end it.
+
+        Raises:
+            LogError: there will never be new entries.
+        """
+
+    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
+        """The next wanted entries of an assigned partition, in order, without waiting for new ones.
 
         Returns at most ``max_records``, and stops after the entry that reaches ``max_bytes``. This cursor returns each
-        entry once.
+        entry once. A page without entries says that there are no more now. Time: by what is wanted, not by what is not.
 
         Raises:
             LogUnavailable: nothing was read. The same call may succeed later.
@@ -373,8 +380,11 @@ class MessageLog(Protocol):
             LogError: there will never be such an entry.
         """
 
-    async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> LogCursor:
-        """Begin to read for a subscription: after its last commit, or from the beginning if it is new."""
+    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> LogCursor:
+        """Begin to read for a subscription: after its last commit, or from the beginning if it is new.
+
+        It wants the records of these kinds that are addressed to its agency. All kinds are in the vocabulary.
+        """
 
     async def ping(self) -> None:
         """Check that an append would succeed now.

@@ -82,9 +82,13 @@ class Backlog:
             self._ready.append(delivery)
         return True
 
-    def skip(self, partition: StreamPartition, offset: int) -> None:
-        """Pass over a log entry that the subscription does not want. It counts as done and takes no room."""
-        self._windows[partition].skip(offset)
+    def pass_to(self, partition: StreamPartition, next_offset: int) -> bool:
+        """Everything below ``next_offset`` was offered, or is not wanted. What is not wanted takes no room.
+
+        Returns:
+            Whether the subscription came further by this.
+        """
+        return self._windows[partition].pass_to(next_offset)
 
     def ack_state(self, partition: StreamPartition) -> AckState:
         """Where the subscription stands in a partition. O(n)."""

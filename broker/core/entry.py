@@ -72,6 +72,27 @@ class LogEntry(NamedTuple):
     epoch: int
 
 
+class Interest(NamedTuple):
+    """What a subscription wants: records of these kinds that are addressed to this agency."""
+
+    agency: str
+    kinds: frozenset[str]
+
+    def concerns(self, entry: LogEntry) -> bool:
+        """Whether the subscription wants this entry."""
+        return entry.kind in self.kinds and self.agency in entry.recipients
+
+
+class Page(NamedTuple):
+    """What a cursor read in one step: the wanted entries, and how far it came.
+
+    Every wanted entry below ``next_offset`` is in this page or was in an earlier one.
+    """
+
+    entries: list[LogEntry]
+    next_offset: int
+
+
 class Stray(NamedTuple):
     """Something that stands in a partition and that no broker of this exchange appended. It is no record.
 

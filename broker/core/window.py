@@ -106,10 +106,28 @@ class PartitionWindow:
         room = (_BUDGET_BYTES - self.committed_bytes_bound) // _MAX_RECORD_BYTES
         return max(room, 0 if self.undone else 1)
 
-    def skip(self, offset: int) -> None:
-        """Move the cursor past a log entry that is not wanted. Nothing of it is kept."""
-        if offset >= self.next_offset:
-            self._read(offset)
+    def pass_to(self, next_offset: int) -> bool:
+        """Move the cursor up to an offset. What lies between and was not tracked is not wanted; nothing of it is kept.
+
+        Returns:
+            Whether the cursor moved. It never moves back.
+        """
+        if next_offset <= self.next_offset:
+            return False
+        passed_done = False
+        while self._resumed_done and self._resumed_done[-1][0] < next_offset:
+            passed_done = True
+            if self._resumed_done[-1][1] >= next_offset:
+                break
+            self._resumed_bytes -= self._resumed_done.pop()[2]
+        while self._resumed_failed and self._resumed_failed[-1][0] < next_offset:
+            self._resumed_bytes -= self._resumed_failed.pop()[2]
+        self.next_offset = next_offset
+        if not self.undone:
+            self.changed = True
+        elif passed_done:
+            self._done_at_end = True
+        return True
 
     def track(self, offset: int, ordering_key: str, size_bytes: int) -> Delivery | None:
         """Move the cursor past a wanted record and keep it: READY if it is the first of its case, else HELD.
@@ -119,7 +137,11 @@ class PartitionWindow:
         """
         if offset < self.next_offset:
             return None
-        done, failed = self._read(offset)
+        self.pass_to(offset)
+        done = bool(self._resumed_done) and self._resumed_done[-1][0] <= offset
+        failed = self._resumed_failed[-1] if self._resumed_failed else None
+        attempts = failed[1] if failed is not None and failed[0] == offset else 0
+        self.pass_to(offset + 1)
         if done:
             return None
         delivery = Delivery(
@@ -127,8 +149,8 @@ class PartitionWindow:
             offset=offset,
             ordering_key=ordering_key,
             size_bytes=size_bytes,
-            failed_attempts=failed,
-            attempt=failed,
+            failed_attempts=attempts,
+            attempt=attempts,
             done_before=self._done_at_end,
         )
         self._done_at_end = False
@@ -181,23 +203,6 @@ class PartitionWindow:
         failed = [(delivery.offset, delivery.failed_attempts) for delivery in self.undone if delivery.failed_attempts]
         failed += [(offset, attempts) for offset, attempts, _ in reversed(self._resumed_failed)]
         return AckState(floor, tuple(done), tuple(failed))
-
-    def _read(self, offset: int) -> tuple[bool, int]:
-        """Move the cursor past ``offset``; return whether the resumed state has it done, and its failed attempts."""
-        while self._resumed_done and self._resumed_done[-1][1] < offset:
-            self._resumed_bytes -= self._resumed_done.pop()[2]
-        done = bool(self._resumed_done) and self._resumed_done[-1][0] <= offset
-        failed = 0
-        while self._resumed_failed and self._resumed_failed[-1][0] <= offset:
-            at, attempts, cost = self._resumed_failed.pop()
-            self._resumed_bytes -= cost
-            failed = attempts if at == offset else 0
-        self.next_offset = offset + 1
-        if not self.undone:
-            self.changed = True
-        elif done:
-            self._done_at_end = True
-        return done, failed
 
     def _cost(self, index: int) -> int:
         """Points 2 and 3 of the argument above, for the record at ``index``; 0 past the end."""

@@ -1,6 +1,8 @@
-"""The newest entries of each partition, kept in memory, and the wake-up of those who wait for more.
+"""The newest entries of each partition, kept in memory, and the wake-up of readers that wait for more.
 
-Readers that keep up, which is nearly all of them nearly always, never touch a file or the network.
+Readers that keep up, which is nearly all of them nearly always, never touch a file or the network. A subscription finds
+what it wants by route (partition, agency, kind), and only an entry on one of its routes wakes it. So a subscription
+costs nothing while nothing concerns it.
 """
 
 from __future__ import annotations
@@ -8,38 +10,45 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING
+from heapq import merge
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from broker.core.entry import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from broker.core.entry import LogEntry
+    from broker.core.entry import Interest, LogEntry
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
 
+_Route: TypeAlias = "tuple[StreamPartition, str, str]"
+"""Partition, agency, kind."""
 
-def bounded(entries: Iterable[LogEntry], max_records: int, max_bytes: int) -> list[LogEntry]:
-    """The first entries: at most ``max_records``, up to and including the one that reaches ``max_bytes``."""
+
+def page_of(entries: Iterable[LogEntry], end: int, max_records: int, max_bytes: int) -> Page:
+    """The first entries: at most ``max_records``, up to and including the one that reaches ``max_bytes``.
+
+    ``end`` is how far the reader came if it takes all of them.
+    """
     taken: list[LogEntry] = []
     size = 0
     for entry in entries:
         if len(taken) == max_records or size >= max_bytes:
-            break
+            return Page(taken, taken[-1].position.offset + 1)
         taken.append(entry)
         size += len(entry.value)
-    return taken
+    return Page(taken, end)
 
 
 class _Kept:
-    """The newest entries of one partition, whose offsets may skip numbers. Removing the oldest is cheap on average."""
+    """The newest entries of a partition, or of a route in it. Removing the oldest is cheap on average."""
 
-    __slots__ = ("_begin", "_entries", "complete_from")
+    __slots__ = ("_begin", "_entries")
 
-    def __init__(self, end: int) -> None:
+    def __init__(self) -> None:
         self._entries: list[LogEntry] = []
         self._begin = 0
-        self.complete_from = end
-        """Every entry at or beyond this offset is kept."""
 
     def __len__(self) -> int:
         return len(self._entries) - self._begin
@@ -50,15 +59,38 @@ class _Kept:
     def drop_oldest(self) -> LogEntry:
         oldest = self._entries[self._begin]
         self._begin += 1
-        self.complete_from = oldest.position.offset + 1
         if 2 * self._begin > len(self._entries):
             del self._entries[: self._begin]
             self._begin = 0
         return oldest
 
-    def since(self, offset: int) -> Iterable[LogEntry]:
-        first = bisect_left(self._entries, offset, lo=self._begin, key=lambda entry: entry.position.offset)
+    def since(self, offset: int) -> Iterator[LogEntry]:
+        first = bisect_left(self._entries, offset, lo=self._begin, key=_offset)
         return (self._entries[at] for at in range(first, len(self._entries)))
+
+
+class Watch:
+    """Wakes one reader when an entry arrives that concerns it. Made by ``Tail.watch``; to be closed."""
+
+    def __init__(self, tail: Tail, interest: Interest) -> None:
+        self._tail = tail
+        self.interest: Final = interest
+        self.event: Final = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Return once an entry has arrived that concerns the reader, since this last returned. May be cancelled.
+
+        Raises:
+            CaseExchangeError: nothing will arrive any more; what ``Tail.fail`` was given.
+        """
+        self._tail.check()
+        await self.event.wait()
+        self.event.clear()
+        self._tail.check()
+
+    def close(self) -> None:
+        """Watch no longer. Idempotent."""
+        self._tail.unwatch(self)
 
 
 class Tail:
@@ -73,42 +105,102 @@ class Tail:
         self.ends = dict(ends)
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept = {partition: _Kept(end) for partition, end in ends.items()}
+        # Every entry at or beyond this offset is kept.
+        self._complete_from = dict(ends)
+        self._kept = {partition: _Kept() for partition in ends}
+        self._routes: dict[_Route, _Kept] = {}
         self._order: deque[StreamPartition] = deque()
         self._waiting: dict[StreamPartition, set[asyncio.Event]] = {partition: set() for partition in ends}
+        self._watches: dict[tuple[str, str], set[Watch]] = {}
         self._everyone: set[asyncio.Event] = set()
         self._failure: CaseExchangeError | None = None
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
-        """Take in entries that have just become durable, in the order of their offsets, and wake who waits for them."""
+        """Take in entries that have just become durable, in the order of their offsets, and wake whom they concern."""
         touched = set()
         for entry in entries:
             partition = entry.position.stream_partition
             touched.add(partition)
             self.ends[partition] = entry.position.offset + 1
             self._kept[partition].append(entry)
+            for agency in entry.recipients:
+                self._routes.setdefault((partition, agency, entry.kind), _Kept()).append(entry)
+                for watch in self._watches.get((agency, entry.kind), ()):
+                    watch.event.set()
             self._order.append(partition)
             self._bytes += len(entry.value)
         while self._bytes > self._max_bytes:
-            self._bytes -= len(self._kept[self._order.popleft()].drop_oldest().value)
+            self._drop_oldest(self._order.popleft())
         for partition in touched:
             for event in self._waiting[partition]:
                 event.set()
 
+    def _drop_oldest(self, partition: StreamPartition) -> None:
+        oldest = self._kept[partition].drop_oldest()
+        self._complete_from[partition] = oldest.position.offset + 1
+        self._bytes -= len(oldest.value)
+        for agency in oldest.recipients:
+            route = (partition, agency, oldest.kind)
+            self._routes[route].drop_oldest()
+            if not self._routes[route]:
+                del self._routes[route]
+
     def fail(self, error: CaseExchangeError) -> None:
-        """Nothing will follow any more: wake everyone who waits, to be told why."""
+        """Nothing will follow: wake every reader that waits. Each gets this error."""
         self._failure = error
         for event in self._everyone:
             event.set()
+
+    def check(self) -> None:
+        """Raise what ``fail`` was given, if it was called.
+
+        Raises:
+            CaseExchangeError
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def read(self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int) -> list[LogEntry] | None:
         """Entries from ``offset`` on, or None where the oldest of them is no longer kept."""
         if offset >= self.ends[partition]:
             return []
-        kept = self._kept[partition]
-        if offset < kept.complete_from or not kept:
+        if not self._has(partition, offset):
             return None
-        return bounded(kept.since(offset), max_records, max_bytes)
+        return page_of(self._kept[partition].since(offset), 0, max_records, max_bytes).entries
+
+    def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page | None:
+        """Wanted entries from ``offset`` on, or None where the oldest of them may no longer be kept."""
+        end = self.ends[partition]
+        if offset >= end:
+            return Page([], offset)
+        if not self._has(partition, offset):
+            return None
+        routes = (self._routes.get((partition, interest.agency, kind)) for kind in interest.kinds)
+        runs = [route.since(offset) for route in routes if route is not None]
+        return page_of(runs[0] if len(runs) == 1 else merge(*runs, key=_offset), end, max_records, max_bytes)
+
+    def _has(self, partition: StreamPartition, offset: int) -> bool:
+        return offset >= self._complete_from[partition] and bool(self._kept[partition])
+
+    def watch(self, interest: Interest) -> Watch:
+        """Begin to wake a reader. What has arrived before does not wake it."""
+        watch = Watch(self, interest)
+        for kind in interest.kinds:
+            self._watches.setdefault((interest.agency, kind), set()).add(watch)
+        self._everyone.add(watch.event)
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """End a watch. Idempotent."""
+        self._everyone.discard(watch.event)
+        for kind in watch.interest.kinds:
+            route = (watch.interest.agency, kind)
+            watches = self._watches.get(route, set())
+            watches.discard(watch)
+            if not watches:
+                self._watches.pop(route, None)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         """Return once one of the partitions ends beyond its offset given.
@@ -122,11 +214,14 @@ class Tail:
             self._waiting[partition].add(event)
         try:
             while all(self.ends[partition] <= offset for partition, offset in partitions.items()):
-                if self._failure is not None:
-                    raise self._failure
+                self.check()
                 event.clear()
                 await event.wait()
         finally:
             self._everyone.discard(event)
             for partition in partitions:
                 self._waiting[partition].discard(event)
+
+
+def _offset(entry: LogEntry) -> int:
+    return entry.position.offset

@@ -15,7 +15,7 @@ from broker.core.errors import Draining, KindUnknown, Overloaded, SubscriptionIn
 from broker.core.lease import LeaseBook
 from broker.core.lease_terms import LeaseSettings
 from broker.core.policy import check_receive
-from broker.core.streams import KINDS, streams_of
+from broker.core.streams import KINDS
 from broker.ports import SubscriptionKey
 from broker.services.deliveries import Ended, SubscriptionTerms
 from broker.services.round import Consumer
@@ -186,7 +186,7 @@ class SubscribeService:
         if len(self._subscriptions) >= self._limits.subscriptions:
             message = "the broker has as many subscriptions open as it is configured for"
             raise Overloaded(message)
-        cursor = await self._log.open_cursor(key, streams_of(request.kinds))
+        cursor = await self._log.open_cursor(key, request.kinds)
         settings = self._lease_settings(request.lease_seconds)
         first = int.from_bytes(self._entropy.token(_DELIVERY_ID_BYTES)) + 1
         subscription = Subscription(

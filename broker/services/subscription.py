@@ -2,7 +2,7 @@
 
 A round of the pump, in this order:
 
-1. follow changes of assignment, then read as far as there is room; what the subscription does not want is passed over
+1. follow changes of assignment, then read what the subscription wants, as far as there is room
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
 3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
 4. hand over the deliveries
@@ -30,15 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.core.ackstate import AckState
-    from broker.core.entry import LogEntry
     from broker.core.lease import LeaseBook
     from broker.core.streams import Position, StreamPartition
     from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
     from broker.services.round import Consumer
 
 _READ_RECORDS: Final = 256
-_FULL_POLL_SECONDS: Final = 0.1
-"""A cursor cannot be asked to wait for one partition only; while some are full, the others are looked at this often."""
 
 
 class Subscription:
@@ -205,20 +202,15 @@ class Subscription:
             room = self._book.room(partition)
             if room.records < 1 or room.bytes < 1:
                 continue
-            entries = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
-            for entry in entries:
-                self._take(partition, entry)
-            more = more or bool(entries)
-        if more and self._commit_at is None:
-            self._commit_at = self._clock.monotonic() + self._skip_commit_seconds
+            page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
+            for entry in page.entries:
+                if self._book.offer(partition, entry.position.offset, entry.ordering_key, len(entry.value)):
+                    self._held[entry.position] = Held(entry)
+            passed = self._book.pass_to(partition, page.next_offset)
+            if (passed or page.entries) and self._commit_at is None:
+                self._commit_at = self._clock.monotonic() + self._skip_commit_seconds
+            more = more or bool(page.entries)
         return more
-
-    def _take(self, partition: StreamPartition, entry: LogEntry) -> None:
-        offset = entry.position.offset
-        if entry.kind not in self.kinds or self.key.agency not in entry.recipients:
-            self._book.skip(partition, offset)
-        elif self._book.offer(partition, offset, entry.ordering_key, len(entry.value)):
-            self._held[entry.position] = Held(entry)
 
     def _lease(self) -> None:
         now = self._clock.monotonic()
@@ -277,14 +269,10 @@ class Subscription:
             # A failure of the log surfaces here.
             self._waiting.result()
             self._waiting = None
-        rooms = [self._book.room(partition) for partition in self._partitions]
-        all_have_room = all(room.records > 0 and room.bytes > 0 for room in rooms)
-        if self._waiting is None and all_have_room:
+        if self._waiting is None:
             self._waiting = asyncio.create_task(self._cursor.wait())
             self._waiting.add_done_callback(lambda _: self._wake.set())
         due = [at for at in (self._book.next_deadline(), self._commit_at) if at is not None]
-        if not all_have_room and any(room.records > 0 and room.bytes > 0 for room in rooms):
-            due.append(self._clock.monotonic() + _FULL_POLL_SECONDS)
         timeout = max(0.0, min(due) - self._clock.monotonic()) if due else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.ackstate import AckState
-from broker.core.entry import NewEntry
+from broker.core.entry import NewEntry, Page
 from broker.core.errors import LogCorrupt, LogInUse, LogUnavailable, PositionUnknown
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
@@ -28,13 +28,21 @@ if TYPE_CHECKING:
 CASES_0 = StreamPartition("cases", 0)
 CASES_1 = StreamPartition("cases", 1)
 LAB = SubscriptionKey("national-dna-database", "samples")
+KINDS = frozenset({"CaseRecord", "Tip"})
 MANY = 1 << 30
 
 
-def entry(number: int, partition: StreamPartition = CASES_0, value: bytes = b"value") -> NewEntry:
+def entry(
+    number: int,
+    partition: StreamPartition = CASES_0,
+    value: bytes = b"value",
+    *,
+    kind: str = "CaseRecord",
+    to: tuple[str, ...] = ("ministry", "national-dna-database"),
+) -> NewEntry:
     record_id = hashlib.sha256(b"id %d" % number).digest()[:16]
     digest = hashlib.sha256(value + b"%d" % number).digest()
-    return NewEntry(partition, record_id, "CaseRecord", f"case-{number % 3}", ("ministry",), digest, value)
+    return NewEntry(partition, record_id, kind, f"case-{number % 3}", to, digest, value)
 
 
 @pytest.fixture
@@ -68,6 +76,11 @@ async def assigned(cursor: LogCursor, partition: StreamPartition) -> AckState:
                 if isinstance(change, Assigned) and change.partition == partition:
                     return change.state
             await cursor.wait()
+
+
+def offsets(page: Page) -> list[int]:
+    """Of the entries in a page."""
+    return [item.position.offset for item in page.entries]
 
 
 async def test_entries_are_read_back_in_order_with_all_that_was_appended(log: MessageLog) -> None:
@@ -165,24 +178,91 @@ async def test_catching_up_returns_once_everything_below_can_be_read_and_says_so
 
 async def test_a_cursor_resumes_where_it_committed(log: MessageLog) -> None:
     await log.append([entry(number) for number in range(5)])
-    cursor = await log.open_cursor(LAB, ["cases"])
+    cursor = await log.open_cursor(LAB, KINDS)
     assert await assigned(cursor, CASES_0) == AckState()
-    assert len(await cursor.read(CASES_0, MANY, MANY)) == 5
-    assert await cursor.read(CASES_0, MANY, MANY) == []
+    assert offsets(await cursor.read(CASES_0, MANY, MANY)) == [0, 1, 2, 3, 4]
+    assert await cursor.read(CASES_0, MANY, MANY) == Page([], 5)
     state = AckState(3, ((4, 4),), ((3, 1),))
     assert await cursor.commit({CASES_0: state}) == {CASES_0}
     await cursor.close()
-    resumed = await log.open_cursor(LAB, ["cases"])
+    resumed = await log.open_cursor(LAB, KINDS)
     assert await assigned(resumed, CASES_0) == state
-    assert [item.position.offset for item in await resumed.read(CASES_0, MANY, MANY)] == [3, 4]
+    assert offsets(await resumed.read(CASES_0, MANY, MANY)) == [3, 4]
     await resumed.close()
 
 
+def mixed(numbers: range) -> list[NewEntry]:
+    """Of each ten, one CaseRecord (0) and one Tip (5) are for the laboratory; the others are not."""
+    unlike = {
+        0: entry(0),
+        5: entry(0, kind="Tip"),
+        7: entry(0, kind="Closure"),
+    }
+    elsewhere = entry(0, to=("ministry",))
+    return [
+        unlike.get(number % 10, elsewhere)._replace(record_id=entry(number).record_id, value=b"value %d" % number)
+        for number in numbers
+    ]
+
+
+async def test_a_cursor_returns_what_its_subscription_wants_and_passes_over_the_rest(log: MessageLog) -> None:
+    cursor = await log.open_cursor(LAB, KINDS)
+    await assigned(cursor, CASES_0)
+    # Hardly any of this is still in memory, and then some is.
+    for numbers in (range(38), range(38, 39), range(39, 52)):
+        await log.append(mixed(numbers))
+        wanted = [number for number in numbers if number % 5 == 0]
+        page = await cursor.read(CASES_0, MANY, MANY)
+        assert (offsets(page), page.next_offset) == (wanted, numbers.stop)
+        assert [item.value for item in page.entries] == [b"value %d" % number for number in wanted]
+    await cursor.close()
+
+
+async def test_a_cursor_keeps_its_limits_without_losing_an_entry(log: MessageLog) -> None:
+    await log.append(mixed(range(41)))
+    cursor = await log.open_cursor(LAB, KINDS)
+    await assigned(cursor, CASES_0)
+    by_records = await cursor.read(CASES_0, 3, MANY)
+    assert (offsets(by_records), by_records.next_offset) == ([0, 5, 10], 11)
+    by_bytes = await cursor.read(CASES_0, MANY, len("value 15") + 1)
+    assert (offsets(by_bytes), by_bytes.next_offset) == ([15, 20], 21)
+    rest = await cursor.read(CASES_0, 4, MANY)
+    assert offsets(rest) == [25, 30, 35, 40]
+    assert await cursor.read(CASES_0, MANY, MANY) == Page([], 41)
+    await cursor.close()
+
+
+async def test_wanted_entries_that_lie_far_apart_are_all_read(log: MessageLog) -> None:
+    """On Kafka nothing between them is fetched."""
+    await log.append([entry(number, to=(LAB.agency if number % 300 == 0 else "ministry",)) for number in range(901)])
+    cursor = await log.open_cursor(LAB, KINDS)
+    await assigned(cursor, CASES_0)
+    read: list[int] = []
+    while (page := await cursor.read(CASES_0, MANY, MANY)).entries:
+        read += offsets(page)
+    assert (read, page.next_offset) == ([0, 300, 600, 900], 901)
+    await cursor.close()
+
+
+async def test_a_cursor_waits_until_something_comes_that_its_subscription_wants(log: MessageLog) -> None:
+    cursor = await log.open_cursor(LAB, KINDS)
+    await assigned(cursor, CASES_0)
+    while (await cursor.read(CASES_0, MANY, MANY)).entries or cursor.assignment_changes():
+        pass
+    waiting = asyncio.create_task(cursor.wait())
+    await log.append([entry(1, to=("ministry",)), entry(2, kind="Closure"), entry(3, kind="SampleRequest")])
+    assert not waiting.done()
+    await log.append([entry(4, kind="Tip")])
+    await asyncio.wait_for(waiting, 5)
+    assert offsets(await cursor.read(CASES_0, MANY, MANY)) == [3]
+    await cursor.close()
+
+
 async def test_subscriptions_do_not_share_their_state(log: MessageLog) -> None:
-    cursor = await log.open_cursor(LAB, ["cases"])
+    cursor = await log.open_cursor(LAB, KINDS)
     await assigned(cursor, CASES_0)
     assert await cursor.commit({CASES_0: AckState(7)}) == {CASES_0}
-    other = await log.open_cursor(SubscriptionKey("ministry", LAB.name), ["cases"])
+    other = await log.open_cursor(SubscriptionKey("ministry", LAB.name), KINDS)
     assert await assigned(other, CASES_0) == AckState()
     await cursor.close()
     await other.close()

@@ -18,7 +18,7 @@ from broker.cli.verify import verify
 from broker.core.bundle import BundleEnd, BundleHeader, BundleSource, StrayRecord
 from broker.core.streams import AUDIT, DNA, Position, partition_of
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
-from broker.messagelog.sqlite.log import OFFSET_BITS
+from broker.messagelog.sqlite.entries import OFFSET_BITS
 from broker.services import bundling
 from broker.trust.system import SystemClock
 from tests.support.exchange import running_exchange

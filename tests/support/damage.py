@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.ackstate import AckState
-    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
+    from broker.core.entry import Appended, LogEntry, NewEntry, Page, Stray
     from broker.core.streams import StreamPartition
     from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey
 
@@ -70,8 +70,8 @@ class DamagedLog:
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         await self._log.wait_beyond(partitions)
 
-    async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> LogCursor:
-        return DamagedCursor(await self._log.open_cursor(subscription, streams), self._change)
+    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> LogCursor:
+        return DamagedCursor(await self._log.open_cursor(subscription, kinds), self._change)
 
     async def ping(self) -> None:
         await self._log.ping()
@@ -93,8 +93,9 @@ class DamagedCursor:
     async def wait(self) -> None:
         await self._cursor.wait()
 
-    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
-        return altered(await self._cursor.read(partition, max_records, max_bytes), self._change)
+    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
+        page = await self._cursor.read(partition, max_records, max_bytes)
+        return page._replace(entries=altered(page.entries, self._change))
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         return await self._cursor.commit(states)

@@ -8,6 +8,7 @@ from broker.core.entry import LogEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position
 from broker.messagelog.kafka.records import REPLAYED, Sealed
+from broker.messagelog.sqlite.routes import insert_routes
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,6 +80,7 @@ class Applying:
             rows = ", ".join([_ROW] * len(chunk))
             values = [value for row in chunk for value in row]
             self._connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
+        insert_routes(self._connection, [(self._key(entry.position), entry) for entry in accepted])
         return accepted
 
     def _find_firsts(self, record_ids: Sequence[bytes]) -> None:

@@ -20,8 +20,9 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from broker.core.ackstate import AckState
+from broker.core.entry import Interest, Page
 from broker.core.errors import CaseExchangeError, LogUnavailable
-from broker.core.streams import StreamPartition
+from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
 from broker.messagelog.kafka.thread import ClientThread
@@ -30,8 +31,8 @@ from broker.ports import Assigned, Revoked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.core.entry import LogEntry
     from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.tail import Watch
     from broker.ports import AssignmentChange, SubscriptionKey
 
 _SETTLE_SECONDS: Final = 0.05
@@ -42,11 +43,11 @@ _NO_EPOCH: Final = -1
 class _Log(Protocol):
     """What a cursor needs of its log."""
 
-    async def read_unchanged(
-        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
-    ) -> list[LogEntry]: ...
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page: ...
 
-    async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None: ...
+    def watch(self, interest: Interest) -> Watch: ...
 
 
 class _Change(NamedTuple):
@@ -67,11 +68,13 @@ class KafkaCursor:
     """See the module and ``LogCursor``. Made by ``open``."""
 
     def __init__(
-        self, connection: KafkaConnection, log: _Log, subscription: SubscriptionKey, streams: Sequence[str]
+        self, connection: KafkaConnection, log: _Log, subscription: SubscriptionKey, kinds: frozenset[str]
     ) -> None:
         self._connection = connection
         self._log = log
-        self._streams = {connection.topic(stream): stream for stream in streams}
+        self._interest = Interest(subscription.agency, kinds)
+        self._watch = log.watch(self._interest)
+        self._streams = {connection.topic(stream): stream for stream in streams_of(kinds)}
         self._member = GroupMember(connection, f"{subscription.agency}.{subscription.name}")
         self._thread = ClientThread(f"kafka-cursor-{subscription.agency}-{subscription.name}")
         self._next: dict[StreamPartition, int] = {}
@@ -88,14 +91,14 @@ class KafkaCursor:
 
     @classmethod
     async def open(
-        cls, connection: KafkaConnection, log: _Log, subscription: SubscriptionKey, streams: Sequence[str]
+        cls, connection: KafkaConnection, log: _Log, subscription: SubscriptionKey, kinds: frozenset[str]
     ) -> KafkaCursor:
         """Join the subscription's group. Partitions are assigned later.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
-        cursor = cls(connection, log, subscription, streams)
+        cursor = cls(connection, log, subscription, kinds)
         try:
             await cursor._thread.call(cursor._member.join, list(cursor._streams))
         except KafkaError as error:
@@ -116,7 +119,7 @@ class KafkaCursor:
         # Even where nothing is assigned: a log that has failed ends every subscription.
         waiting: tuple[asyncio.Future[Any], ...] = (
             asyncio.ensure_future(self._changed.wait()),
-            asyncio.ensure_future(self._log.wait_beyond(dict(self._next))),
+            asyncio.ensure_future(self._watch.wait()),
         )
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -128,16 +131,16 @@ class KafkaCursor:
         if self._failure is not None:
             raise self._failure
 
-    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
+    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
         """See ``LogCursor``."""
         if not self._holds(partition):
             # The change is on its way to the caller.
-            return []
-        entries = await self._log.read_unchanged(partition, self._next[partition], max_records, max_bytes)
-        if not entries or not self._holds(partition):
-            return []
-        self._next[partition] = entries[-1].position.offset + 1
-        return entries
+            return Page([], 0)
+        page = await self._log.read_wanted(partition, self._next[partition], self._interest, max_records, max_bytes)
+        if not self._holds(partition):
+            return Page([], 0)
+        self._next[partition] = page.next_offset
+        return page
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """See ``LogCursor``."""
@@ -160,6 +163,7 @@ class KafkaCursor:
 
     async def close(self) -> None:
         """See ``LogCursor``."""
+        self._watch.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -18,12 +18,14 @@ from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.applying import OFFSET_BITS, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.sqlite.database import Database
+from broker.messagelog.sqlite.routes import wanted
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from broker.core.entry import Interest
     from broker.messagelog.kafka.records import Sealed
 
 _AT_ONCE: Final = 200
@@ -99,6 +101,25 @@ class KafkaIndex:
         bounds = (first + offset, first + (1 << OFFSET_BITS), limit)
         rows = await self._database.read(lambda connection: connection.execute(query, bounds).fetchall())
         return [Facts(self._entry(row[:-1]), row[-1]) for row in rows]
+
+    async def wanted(
+        self, partition: StreamPartition, offset: int, end: int, interest: Interest, limit: int
+    ) -> tuple[list[Facts], int]:
+        """Entries that an interest concerns, from ``offset`` on and below ``end``, without values.
+
+        Returns:
+            The entries, and how far the answer reaches: below this offset it is complete.
+        """
+        first = self._numbers[partition] << OFFSET_BITS
+        positions = wanted(interest, first + offset, first + end, limit)
+        query = (
+            f"SELECT {_COLUMNS}, value_sha256 FROM entries WHERE position IN ({positions.sql}) "  # noqa: S608 - constants
+            "ORDER BY position"
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query, positions.parameters).fetchall())
+        facts = [Facts(self._entry(row[:-1]), row[-1]) for row in rows]
+        reached = facts[-1].entry.position.offset + 1 if len(facts) == limit else end
+        return [fact for fact in facts if interest.concerns(fact.entry)], reached
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """What stands in a partition and is not an entry, in order."""

@@ -17,13 +17,13 @@ from broker.messagelog.kafka.records import SealJudge
 from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
 from broker.messagelog.kafka.watch import TopicsWatch
-from broker.messagelog.tail import Tail
+from broker.messagelog.tail import Tail, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.entry import Appended, LogEntry, NewEntry, Stray
+    from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.topics import TopicSettings
@@ -218,17 +218,21 @@ class KafkaLog:
         self._check_partition(partition)
         return await self._reader.read(partition, offset, max_records, max_bytes, values=values)
 
-    async def read_unchanged(
-        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
-    ) -> list[LogEntry]:
-        """As ``read``, but only entries whose values are byte for byte what was accepted.
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page:
+        """What ``LogCursor.read`` promises, from ``offset`` on. The values are byte for byte what was accepted.
 
         Raises:
             LogCorrupt: the topic has lost a value, or another one stands in its place.
             LogUnavailable
         """
         self._check_open()
-        return await self._reader.read_unchanged(partition, offset, max_records, max_bytes)
+        return await self._reader.read_wanted(partition, offset, interest, max_records, max_bytes)
+
+    def watch(self, interest: Interest) -> Watch:
+        """Wake a reader when an entry arrives that concerns it."""
+        return self._tail.watch(interest)
 
     async def end_offset(self, partition: StreamPartition) -> int:
         """See ``MessageLog``: of what this process has read, which is all that it has answered for."""
@@ -251,10 +255,10 @@ class KafkaLog:
         self._check_partition(partition)
         return await self._index.strays(partition)
 
-    async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> KafkaCursor:
+    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> KafkaCursor:
         """See ``MessageLog``."""
         self._check_open()
-        return await KafkaCursor.open(self._settings.connection, self, subscription, streams)
+        return await KafkaCursor.open(self._settings.connection, self, subscription, kinds)
 
     async def ping(self) -> None:
         """See ``MessageLog``: the topics are those that were opened, whole, with leaders and enough in-sync copies."""

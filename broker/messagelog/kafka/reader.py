@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from broker.core.entry import Page
 from broker.core.errors import LogCorrupt
 from broker.core.seal import value_digest
-from broker.messagelog.tail import bounded
+from broker.messagelog.tail import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.core.entry import LogEntry
+    from broker.core.entry import Interest, LogEntry
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.index import Facts, KafkaIndex
     from broker.messagelog.kafka.values import ValueReaders
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _PAGE_RECORDS: Final = 1000
 """Most entries fetched from Kafka at once, so that readers take turns."""
+_GAP_RECORDS: Final = 100
+"""Records that are fetched in vain rather than ask Kafka for another place."""
 
 
 class EntryReader:
@@ -46,25 +50,29 @@ class EntryReader:
             entries = await self._with_values(partition, facts, max_bytes)
         return entries
 
-    async def read_unchanged(
-        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
-    ) -> list[LogEntry]:
-        """Entries as they were accepted.
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page:
+        """Wanted entries as they were accepted.
 
         Raises:
             LogCorrupt: the topic has lost a value, or another one stands in its place.
             LogUnavailable, LogAccessDenied
         """
-        recent = self._tail.read(partition, offset, max_records, max_bytes)
+        recent = self._tail.read_wanted(partition, offset, interest, max_records, max_bytes)
         if recent is not None:
             return recent
-        facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
-        entries = await self._with_values(partition, facts, max_bytes)
-        for entry, fact in zip(entries, facts, strict=False):
+        end = self._tail.ends[partition]
+        facts, reached = await self._index.wanted(partition, offset, end, interest, min(max_records, _PAGE_RECORDS))
+        near = _close_together(facts)
+        entries = await self._with_values(partition, near, max_bytes)
+        for entry, fact in zip(entries, near, strict=False):
             if value_digest(entry.value) != fact.value_sha256:
                 message = "the topic has lost or changed an entry since it was accepted"
                 raise LogCorrupt(message, position=str(entry.position))
-        return entries
+        if len(entries) < len(facts):
+            reached = entries[-1].position.offset + 1
+        return Page(entries, reached)
 
     async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts], max_bytes: int) -> list[LogEntry]:
         """The first of these entries with their values: up to and including the one that reaches ``max_bytes``."""
@@ -77,4 +85,12 @@ class EntryReader:
             for offset, fact in zip(offsets, facts, strict=True)
             if offset < end
         ]
-        return bounded(entries, len(entries), max_bytes)
+        return page_of(entries, 0, len(entries), max_bytes).entries
+
+
+def _close_together(facts: Sequence[Facts]) -> Sequence[Facts]:
+    """The first facts, up to a gap: the records between two that are read are fetched too."""
+    for at, (before, fact) in enumerate(pairwise(facts), start=1):
+        if fact.entry.position.offset - before.entry.position.offset > _GAP_RECORDS:
+            return facts[:at]
+    return facts

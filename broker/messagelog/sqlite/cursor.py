@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from broker.core.entry import Interest, Page
 from broker.ports import Assigned, AssignmentChange, SubscriptionKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.ackstate import AckState
-    from broker.core.entry import LogEntry
     from broker.core.streams import StreamPartition
+    from broker.messagelog.tail import Watch
 
 
 class _Log(Protocol):
     """What a cursor needs of its log."""
 
-    async def read(
-        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int
-    ) -> list[LogEntry]: ...
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page: ...
 
-    async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None: ...
+    def watch(self, interest: Interest) -> Watch: ...
 
     async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None: ...
 
@@ -29,9 +30,17 @@ class _Log(Protocol):
 class SqliteCursor:
     """See ``LogCursor``."""
 
-    def __init__(self, log: _Log, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None:
+    def __init__(
+        self,
+        log: _Log,
+        subscription: SubscriptionKey,
+        kinds: frozenset[str],
+        states: Mapping[StreamPartition, AckState],
+    ) -> None:
         self._log = log
         self._subscription = subscription
+        self._interest = Interest(subscription.agency, kinds)
+        self._watch = log.watch(self._interest)
         self._next = {partition: state.floor for partition, state in states.items()}
         self._changes: list[AssignmentChange] = [Assigned(partition, state) for partition, state in states.items()]
 
@@ -43,14 +52,13 @@ class SqliteCursor:
     async def wait(self) -> None:
         """See ``LogCursor``."""
         if not self._changes:
-            await self._log.wait_beyond(self._next)
+            await self._watch.wait()
 
-    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
+    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
         """See ``LogCursor``."""
-        entries = await self._log.read(partition, self._next[partition], max_records, max_bytes)
-        if entries:
-            self._next[partition] = entries[-1].position.offset + 1
-        return entries
+        page = await self._log.read_wanted(partition, self._next[partition], self._interest, max_records, max_bytes)
+        self._next[partition] = page.next_offset
+        return page
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """See ``LogCursor``."""
@@ -59,3 +67,4 @@ class SqliteCursor:
 
     async def close(self) -> None:
         """See ``LogCursor``."""
+        self._watch.close()

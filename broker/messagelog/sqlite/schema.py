@@ -10,6 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import LogCorrupt, LogSchemaUnsupported
+from broker.messagelog.sqlite import routes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ LOG: Final = Schema(
                 accepted_at_ms INTEGER NOT NULL,
                 value BLOB NOT NULL
             )""",
+            routes.TABLE,
             """CREATE TABLE ack_states (
                 agency TEXT NOT NULL,
                 subscription TEXT NOT NULL,

@@ -160,7 +160,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
                 break
             self.read[partition] += 1
             if not record.wanted:
-                self.book.skip(partition, record.offset)
+                self.book.pass_to(partition, record.offset + 1)
                 continue
             fresh = self.book.offer(partition, record.offset, record.case, record.size_bytes)
             assert fresh == (record.offset not in self.done[partition]), (

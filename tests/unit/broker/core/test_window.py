@@ -77,7 +77,7 @@ def test_an_offset_below_the_cursor_is_ignored() -> None:
 
     for offset in (3, 9, 11, 12):
         assert window.track(offset, "a", 1) is None
-        window.skip(offset)
+        window.pass_to(offset + 1)
     assert window.next_offset == 13
     assert [delivery.offset for delivery in window.undone] == [12]
 
@@ -99,12 +99,12 @@ def test_the_floor_stays_at_the_first_undone_record() -> None:
 
 def test_what_is_skipped_counts_as_done() -> None:
     window = a_window()
-    window.skip(0)
-    window.skip(5)
+    window.pass_to(1)
+    window.pass_to(6)
     assert window.ack_state() == AckState(6)
 
     tracked(window, 6)
-    window.skip(9)
+    window.pass_to(10)
     assert window.ack_state() == AckState(6), "a gap holds no record that was delivered, so it needs no range"
 
 
@@ -126,11 +126,11 @@ def test_a_window_says_when_its_state_may_have_changed() -> None:
         step()
         return window.changed
 
-    assert changed_by(lambda: window.skip(0))
+    assert changed_by(lambda: window.pass_to(1))
     assert changed_by(lambda: tracked(window, 3)), "the floor moves over the gap below it"
     assert not changed_by(lambda: tracked(window, 4))
     assert changed_by(lambda: finish(window, window.undone[0]))
-    assert not changed_by(lambda: window.skip(5))
+    assert not changed_by(lambda: window.pass_to(6))
 
 
 def test_a_resumed_window_knows_what_was_done_and_what_failed() -> None:
@@ -178,7 +178,7 @@ def test_a_window_that_resumes_from_any_state_of_another_tracks_exactly_the_undo
         last = data.draw(st.integers(0, len(log)))
         for offset in log[:last]:
             if not wanted[offset]:
-                window.skip(offset)
+                window.pass_to(offset + 1)
                 continue
             delivery = window.track(offset, f"case-{offset}", 1)
             assert (delivery is None) == (offset in done)
@@ -307,7 +307,7 @@ def test_what_was_resumed_costs_nothing_once_it_has_been_read_again() -> None:
     window = a_window(AckState(10, ((12, 14), (17, 17)), ((10, 3), (15, 1))))
     for offset in (10, 11, 15, 16):
         finish(window, tracked(window, offset))
-    window.skip(18)
+    window.pass_to(19)
 
     assert window.ack_state() == AckState(19)
     assert window.committed_bytes_bound == a_window().committed_bytes_bound

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.ackstate import AckState
-from broker.core.entry import LogEntry
+from broker.core.entry import LogEntry, Page
 from broker.core.identity import Principal
 from broker.core.streams import Position, StreamPartition
 from broker.ports import Assigned, Revoked, SubscriptionKey
@@ -52,12 +52,12 @@ class MovingCursor:
     async def wait(self) -> None:
         await self._changed.wait()
 
-    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> list[LogEntry]:
+    async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
         assert partition == PARTITION
         assert max_records > 0
         assert max_bytes > 0
         entries, self._next = self._entries[self._next :], len(self._entries)
-        return [*entries]
+        return Page([entry for entry in entries if entry.kind == "SampleRequest"], len(self._entries))
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         self.committed += states.values()
@@ -73,9 +73,9 @@ class OneCursor:
     def __init__(self, cursor: MovingCursor) -> None:
         self._cursor = cursor
 
-    async def open_cursor(self, subscription: SubscriptionKey, streams: Sequence[str]) -> MovingCursor:
+    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> MovingCursor:
         assert subscription.agency == LAB.agency
-        assert streams == ("dna",)
+        assert kinds == {"SampleRequest"}
         return self._cursor
 
 

@@ -1,0 +1,233 @@
+"""The table of entries: appending to it, finding records in it, reading from it. All of it runs inside a transaction.
+
+An entry's row key is ``partition number << 40 | offset``, so a partition is one run of the table and its offsets are
+dense. Offsets and times are derived from the table inside the transaction that appends, so nothing can drift from it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.entry import Appended, LogEntry, NewEntry, Page
+from broker.core.errors import LogCorrupt, LogFull, PositionUnknown
+from broker.core.streams import Position, StreamPartition
+from broker.messagelog.sqlite.routes import insert_routes, wanted
+from broker.messagelog.tail import page_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from broker.core.entry import Interest
+
+OFFSET_BITS: Final = 40
+# SQLite keeps whatever type it is given, and somebody may have written to the file: what is read must have its type.
+_COLUMNS: Final = (
+    "position, CAST(record_id AS BLOB), kind, ordering_key, recipients, CAST(record_sha256 AS BLOB), "
+    "CAST(accepted_at_ms AS INTEGER)"
+)
+_VALUE: Final = "CAST(value AS BLOB)"
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS_AT_ONCE: Final = 64
+"""Rows in one INSERT, or ids in one SELECT: each statement step hands the interpreter lock over and back once."""
+_PAGE_BYTES: Final = 1 << 20
+"""Most bytes of entries fetched in one job, so that readers take turns."""
+_WRITER_EPOCH: Final = 0
+
+
+class Facts(NamedTuple):
+    """What the log is, and one more than the last offset of each partition."""
+
+    log_id: str
+    partitions: tuple[StreamPartition, ...]
+    ends: dict[StreamPartition, int]
+
+
+class Entries:
+    """See the module.
+
+    Args:
+        log_id: the log's.
+        partitions: the log's, in the order in which they are numbered.
+    """
+
+    def __init__(self, log_id: str, partitions: Sequence[StreamPartition]) -> None:
+        self._log_id = log_id
+        self._partitions = tuple(partitions)
+        self._numbers = {partition: number for number, partition in enumerate(partitions)}
+
+    def number(self, partition: StreamPartition) -> int:
+        """The number of a partition.
+
+        Raises:
+            PositionUnknown: the log has no such partition.
+        """
+        number = self._numbers.get(partition)
+        if number is None:
+            message = "the log has no such stream or partition"
+            raise PositionUnknown(message)
+        return number
+
+    def append(
+        self, connection: sqlite3.Connection, entries: Sequence[NewEntry], now_ms: int
+    ) -> tuple[list[Appended], list[LogEntry]]:
+        """Leave out what is there, number the rest, and insert it.
+
+        Returns:
+            Where each of ``entries`` stands, in order, and what was inserted.
+        """
+        known = self.find(connection, [entry.record_id for entry in entries])
+        ends: dict[StreamPartition, tuple[int, int]] = {}
+        appended: list[Appended] = []
+        fresh: list[LogEntry] = []
+        for entry in entries:
+            before = known.get(entry.record_id)
+            if before is None:
+                end = ends.get(entry.partition)
+                offset, last_ms = self._end(connection, entry.partition) if end is None else end
+                accepted_at_ms = max(now_ms, last_ms)
+                ends[entry.partition] = (offset + 1, accepted_at_ms)
+                position = Position(*entry.partition, offset)
+                before = self._appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
+                # A record that stands twice in one call is a duplicate of itself.
+                known[entry.record_id] = before._replace(duplicate=True)
+                fresh.append(entry.placed(position, accepted_at_ms, self._log_id, _WRITER_EPOCH))
+            appended.append(before)
+        self._insert(connection, fresh)
+        return appended, fresh
+
+    def find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
+        """The positions of the records that are there."""
+        found: dict[bytes, Appended] = {}
+        for at in range(0, len(record_ids), _ROWS_AT_ONCE):
+            chunk = record_ids[at : at + _ROWS_AT_ONCE]
+            marks = ", ".join("?" * len(chunk))
+            query = (
+                "SELECT record_id, position, accepted_at_ms, record_sha256 FROM entries "  # noqa: S608 - placeholders
+                f"WHERE record_id IN ({marks})"
+            )
+            for record_id, key, accepted_at_ms, record_sha256 in connection.execute(query, chunk):
+                position = self._position(key)
+                found[record_id] = self._appended(position, accepted_at_ms, record_sha256, duplicate=True)
+        return found
+
+    def read(
+        self,
+        connection: sqlite3.Connection,
+        partition: StreamPartition,
+        offsets: range,
+        *,
+        max_records: int,
+        max_bytes: int,
+        values: bool,
+    ) -> list[LogEntry]:
+        """The entries at these offsets, up to the limits. Without ``values``, each value is empty."""
+        first = self.number(partition) << OFFSET_BITS
+        value = _VALUE if values else "x''"
+        query = (
+            f"SELECT {_COLUMNS}, {value} FROM entries "  # noqa: S608 - constants
+            "WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"
+        )
+        rows = connection.execute(query, (first | offsets.start, first | offsets.stop, max_records))
+        return page_of(map(self._entry, rows), 0, max_records, min(max_bytes, _PAGE_BYTES)).entries
+
+    def read_wanted(
+        self,
+        connection: sqlite3.Connection,
+        partition: StreamPartition,
+        offsets: range,
+        interest: Interest,
+        *,
+        max_records: int,
+        max_bytes: int,
+    ) -> Page:
+        """The wanted entries at these offsets, up to the limits."""
+        first = self.number(partition) << OFFSET_BITS
+        positions = wanted(interest, first | offsets.start, first | offsets.stop, max_records)
+        query = (
+            f"SELECT {_COLUMNS}, {_VALUE} FROM entries WHERE position IN ({positions.sql}) "  # noqa: S608 - constants
+            "ORDER BY position"
+        )
+        found = [self._entry(row) for row in connection.execute(query, positions.parameters)]
+        # There may be more beyond a full answer.
+        end = found[-1].position.offset + 1 if len(found) == max_records else offsets.stop
+        return page_of(filter(interest.concerns, found), end, max_records, min(max_bytes, _PAGE_BYTES))
+
+    def _insert(self, connection: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
+        for at in range(0, len(entries), _ROWS_AT_ONCE):
+            chunk = entries[at : at + _ROWS_AT_ONCE]
+            values: list[object] = []
+            for entry in chunk:
+                values += (self._key(entry.position), entry.record_id, entry.kind, entry.ordering_key)
+                values += (" ".join(entry.recipients), entry.record_sha256, entry.accepted_at_ms, entry.value)
+            rows = ", ".join([_ROW] * len(chunk))
+            connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
+        insert_routes(connection, [(self._key(entry.position), entry) for entry in entries])
+
+    def _appended(self, position: Position, accepted_at_ms: int, record_sha256: bytes, *, duplicate: bool) -> Appended:
+        return Appended(position, accepted_at_ms, record_sha256, self._log_id, _WRITER_EPOCH, duplicate)
+
+    def _end(self, connection: sqlite3.Connection, partition: StreamPartition) -> tuple[int, int]:
+        """The next offset of a partition, and the time of the last entry."""
+        first = self._numbers[partition] << OFFSET_BITS
+        row = connection.execute(
+            "SELECT position, accepted_at_ms FROM entries WHERE position >= ? AND position < ? "
+            "ORDER BY position DESC LIMIT 1",
+            (first, first + (1 << OFFSET_BITS)),
+        ).fetchone()
+        if row is None:
+            return 0, 0
+        offset = row[0] - first + 1
+        if offset >> OFFSET_BITS:
+            message = "a partition has reached its last offset"
+            raise LogFull(message, partition=str(partition))
+        return offset, row[1]
+
+    def _key(self, position: Position) -> int:
+        return self._numbers[position.stream_partition] << OFFSET_BITS | position.offset
+
+    def _position(self, key: int) -> Position:
+        number = key >> OFFSET_BITS
+        if not 0 <= number < len(self._partitions):
+            message = "an entry lies in a partition that the log does not have"
+            raise LogCorrupt(message)
+        return Position(*self._partitions[number], key & ((1 << OFFSET_BITS) - 1))
+
+    def _entry(self, row: tuple[int, bytes, str, str, str, bytes, int, bytes]) -> LogEntry:
+        key, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, value = row
+        return LogEntry(
+            self._position(key),
+            record_id,
+            kind,
+            ordering_key,
+            tuple(recipients.split()),
+            record_sha256,
+            accepted_at_ms,
+            value,
+            self._log_id,
+            _WRITER_EPOCH,
+        )
+
+
+def open_facts(connection: sqlite3.Connection, wanted: Mapping[str, int]) -> Facts:
+    """What the log is and where each partition ends. ``wanted`` says how many partitions a new log gets."""
+    if connection.execute("SELECT count(*) FROM facts").fetchone()[0] == 0:
+        streams = " ".join(f"{stream}:{count}" for stream, count in wanted.items())
+        rows = [("log_id", secrets.token_hex(16)), ("streams", streams)]
+        connection.executemany("INSERT INTO facts VALUES (?, ?)", rows)
+    facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
+    partitions = tuple(
+        StreamPartition(stream, number)
+        for stream, count in (item.split(":") for item in facts["streams"].split())
+        for number in range(int(count))
+    )
+    ends = {}
+    for number, partition in enumerate(partitions):
+        first = number << OFFSET_BITS
+        (last,) = connection.execute(
+            "SELECT max(position) FROM entries WHERE position >= ? AND position < ?",
+            (first, first + (1 << OFFSET_BITS)),
+        ).fetchone()
+        ends[partition] = 0 if last is None else last - first + 1
+    return Facts(facts["log_id"], partitions, ends)

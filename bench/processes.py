@@ -1,0 +1,62 @@
+"""What processes have spent: processor time and context switches, with their children's. Linux only (/proc)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+_TICK_MICROSECONDS = 1_000_000 / os.sysconf("SC_CLK_TCK")
+
+
+class Usage(NamedTuple):
+    """Processor time (user and system) and context switches since a process began."""
+
+    cpu_microseconds: float
+    switches: int
+
+    def since(self, before: Usage) -> Usage:
+        return Usage(self.cpu_microseconds - before.cpu_microseconds, self.switches - before.switches)
+
+
+def family(pid: int) -> list[int]:
+    """A process and everything below it."""
+    found = [pid]
+    for parent in found:
+        children = Path(f"/proc/{parent}/task/{parent}/children")
+        found += [int(child) for child in children.read_text().split()] if children.exists() else []
+    return found
+
+
+def usage(pid: int) -> Usage:
+    """What a process and its children have spent, all threads together."""
+    cpu, switches = 0.0, 0
+    for member in family(pid):
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        cpu += (int(fields[11]) + int(fields[12])) * _TICK_MICROSECONDS
+        for status in Path(f"/proc/{member}/task").glob("*/status"):
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if "ctxt_switches" in line)
+            switches += sum(map(int, lines.values()))
+    return Usage(cpu, switches)
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of one process that is in RAM, in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+@dataclass
+class Meter:
+    """Measures one process between two moments."""
+
+    pid: int
+
+    def __post_init__(self) -> None:
+        self._begin = usage(self.pid)
+
+    def spent(self) -> Usage:
+        return usage(self.pid).since(self._begin)

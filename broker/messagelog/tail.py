@@ -1,6 +1,6 @@
-"""The newest entries of each partition, kept in memory, and the wake-up of those who wait for more.
+"""Keep the newest entries of each partition in memory, and wake the readers that wait for more.
 
-Readers that keep up, which is nearly all of them nearly always, never touch a file or the network.
+A reader that keeps up touches no file and no network. Nearly all readers keep up nearly all the time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def bounded(entries: Iterable[LogEntry], max_records: int, max_bytes: int) -> li
 
 
 class _Kept:
-    """The newest entries of one partition, whose offsets may skip numbers. Removing the oldest is cheap on average."""
+    """The newest entries of one partition. Their offsets may have gaps. Removing the oldest is cheap on average."""
 
     __slots__ = ("_begin", "_entries", "complete_from")
 
@@ -66,7 +66,7 @@ class Tail:
 
     Args:
         ends: one more than the highest offset of each partition.
-        max_bytes: of values kept, over all partitions; the oldest go first.
+        max_bytes: the limit for the values of all partitions together. The oldest entries go first.
     """
 
     def __init__(self, ends: Mapping[StreamPartition, int], max_bytes: int) -> None:
@@ -80,7 +80,7 @@ class Tail:
         self._failure: CaseExchangeError | None = None
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
-        """Take in entries that have just become durable, in the order of their offsets, and wake who waits for them."""
+        """Add entries that have just become durable, in the order of their offsets, and wake the readers."""
         touched = set()
         for entry in entries:
             partition = entry.position.stream_partition
@@ -96,13 +96,13 @@ class Tail:
                 event.set()
 
     def fail(self, error: CaseExchangeError) -> None:
-        """Nothing will follow any more: wake everyone who waits, to be told why."""
+        """Report that nothing more will come: everyone who waits raises this error."""
         self._failure = error
         for event in self._everyone:
             event.set()
 
     def read(self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int) -> list[LogEntry] | None:
-        """Entries from ``offset`` on, or None where the oldest of them is no longer kept."""
+        """Entries from ``offset`` on, or None if the oldest of them is no longer kept."""
         if offset >= self.ends[partition]:
             return []
         kept = self._kept[partition]
@@ -111,10 +111,10 @@ class Tail:
         return bounded(kept.since(offset), max_records, max_bytes)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
-        """Return once one of the partitions ends beyond its offset given.
+        """Return when one of the partitions ends beyond its given offset.
 
         Raises:
-            CaseExchangeError: none ever will; what ``fail`` was given.
+            CaseExchangeError: that will never happen. This is the error that ``fail`` was given.
         """
         event = asyncio.Event()
         self._everyone.add(event)

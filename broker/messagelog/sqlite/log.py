@@ -1,7 +1,7 @@
 """The embedded message log.
 
-An entry's row key is ``partition number << 40 | offset``, so a partition is one run of the table and its offsets are
-dense. Offsets and times are derived from the table inside the transaction that appends, so nothing can drift from it.
+An entry's row key is ``partition number << 40 | offset``. So a partition is one range of the table, and its offsets
+have no gaps. The transaction that appends computes offsets and times from the table, so they always agree with it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 OFFSET_BITS: Final = 40
 DEFAULT_PARTITIONS: Final[dict[str, int]] = {CASES: 4, DNA: 4, NOTICES: 1, AUDIT: 1}
-# SQLite keeps whatever type it is given, and somebody may have written to the file: what is read must have its type.
+# SQLite stores any type, and another program may have written to the file. So every value is read with its type.
 _COLUMNS: Final = (
     "position, CAST(record_id AS BLOB), kind, ordering_key, recipients, CAST(record_sha256 AS BLOB), "
     "CAST(accepted_at_ms AS INTEGER)"
 )
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE: Final = 64
-"""Rows in one INSERT, or ids in one SELECT: each statement step hands the interpreter lock over and back once."""
+"""Rows in one INSERT, or ids in one SELECT. Each step of a statement releases and retakes the interpreter lock."""
 _PAGE_BYTES: Final = 1 << 20
-"""Most bytes of entries fetched in one job, so that readers take turns."""
+"""The limit for the bytes of entries that one job reads, so that readers take turns."""
 _WRITER_EPOCH: Final = 0
 
 
@@ -66,13 +66,13 @@ class SqliteLog:
         partitions: Mapping[str, int] = DEFAULT_PARTITIONS,
         tail_bytes: int = 32 << 20,
     ) -> SqliteLog:
-        """Open the log, creating it where there is none.
+        """Open the log. Create it if there is none.
 
         Args:
             path: the file, or None for a log in memory.
             clock: gives the accepted time.
-            partitions: of each stream, for a new log. An existing log keeps the numbers that it was made with.
-            tail_bytes: values of the newest entries kept in memory.
+            partitions: the number of partitions of each stream, for a new log. An existing log keeps its own numbers.
+            tail_bytes: the limit for the values of the newest entries in memory.
 
         Raises:
             LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
@@ -131,7 +131,7 @@ class SqliteLog:
         return await self._database.read(run)
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
-        """See ``MessageLog``. Nothing tells what this log's writer put into the file from what another did."""
+        """See ``MessageLog``. This log cannot tell an entry of its writer from one of another program in the file."""
         self._number(partition)
         return []
 
@@ -159,7 +159,7 @@ class SqliteLog:
         return SqliteCursor(self, subscription, {partition: stored.get(partition, AckState()) for partition in wanted})
 
     async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None:
-        """Remember where a subscription stands; what ``SqliteCursor.commit`` promises."""
+        """Store how far a subscription is, as ``SqliteCursor.commit`` promises."""
         rows = [(*subscription, self._numbers[partition], state.encode()) for partition, state in states.items()]
         await self._database.write(
             lambda connection: connection.executemany("REPLACE INTO ack_states VALUES (?, ?, ?, ?)", rows)
@@ -183,7 +183,7 @@ class SqliteLog:
     def _append(
         self, connection: sqlite3.Connection, entries: Sequence[NewEntry], now_ms: int
     ) -> tuple[list[Appended], list[LogEntry]]:
-        """Inside the transaction: leave out what is there, number the rest, insert it."""
+        """Inside the transaction: leave out the entries that the log has, number the others, and insert them."""
         known = self._find(connection, [entry.record_id for entry in entries])
         ends: dict[StreamPartition, tuple[int, int]] = {}
         appended: list[Appended] = []
@@ -197,7 +197,7 @@ class SqliteLog:
                 ends[entry.partition] = (offset + 1, accepted_at_ms)
                 position = Position(*entry.partition, offset)
                 before = self._appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
-                # A record that stands twice in one call is a duplicate of itself.
+                # A record that is in one call twice is a duplicate of itself.
                 known[entry.record_id] = before._replace(duplicate=True)
                 fresh.append(entry.placed(position, accepted_at_ms, self._log_id, _WRITER_EPOCH))
             appended.append(before)
@@ -272,7 +272,7 @@ class SqliteLog:
 
 
 def _facts(connection: sqlite3.Connection, wanted: Mapping[str, int]) -> _Facts:
-    """What the log is and where each partition ends; decided once, when it is new."""
+    """The log's id, its partitions and where each ends. The id and the partitions are set once, when the log is new."""
     if connection.execute("SELECT count(*) FROM facts").fetchone()[0] == 0:
         streams = " ".join(f"{stream}:{count}" for stream, count in wanted.items())
         rows = [("log_id", secrets.token_hex(16)), ("streams", streams)]

@@ -91,7 +91,7 @@ class Consumer:
     bytes: int = 0
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Whether one more record fits. Any record fits if nothing is outstanding, or a large one would wait for ever."""
+        """Whether one more record fits. If nothing is outstanding, any fits, or a large one would wait for ever."""
         if self.records == 0:
             return True
         return self.records < self.max_records and self.bytes + size_bytes <= self.max_bytes

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class BatchJudge:
-    """Judges batches against directory versions, which are in the order in which they came into force. Keeps no state."""
+    """Judges batches against directory versions, in the order in which they came into force. Keeps no state."""
 
     def __init__(self, versions: Sequence[DirectoryVersion], reader: Reader, source: BundleSource) -> None:
         self._versions = versions

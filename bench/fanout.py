@@ -53,7 +53,8 @@ async def cost(bench: Bench, target: str, pid: int, subscriptions: int, who: tup
     microseconds = spent.cpu_microseconds / records
     label = "none" if who is NONE else "all"
     bench.row(f"single x 4, {subscriptions} subscriptions that want {label}", rate)
-    print(f"    broker {microseconds:,.0f} us a record, {spent.switches / records:.1f} switches, {resident_mb(pid):.0f} MB")
+    switches, memory = spent.switches / records, resident_mb(pid)
+    print(f"    broker {microseconds:,.0f} us a record, {switches:.1f} switches, {memory:.0f} MB")
     return microseconds
 
 

@@ -1,4 +1,4 @@
-"""What to install where a part is missing: each role's libraries are an extra of the package (pyproject.toml)."""
+"""What to install if a library is missing. The libraries of each role are an extra of the package (pyproject.toml)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = "case-exchange"
 _DISTRIBUTIONS: Final = {"PIL": "pillow", "kafka": "kafka-python"}
-"""Of modules that are not called like what brings them."""
+"""Distributions with a name that differs from their module's."""
 _EXTRA: Final = re.compile(r"([A-Za-z0-9._-]+).*; extra == [\"']([a-z]+)[\"']")
 _ALL: Final = "all"
 
 
 @contextlib.contextmanager
 def needed() -> Iterator[None]:
-    """Import what an extra brings.
+    """Import something that an extra provides.
 
     Raises:
-        ExtraMissing: it is not installed; the message names the library and the extras that bring it.
+        ExtraMissing: it is not installed. The message names the library and the extras that have it.
     """
     try:
         yield

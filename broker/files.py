@@ -13,7 +13,7 @@ PUBLIC_FILE: Final = 0o644
 
 
 class FileState(NamedTuple):
-    """What tells a replaced or rewritten file from the one that was read."""
+    """The state of a file. It changes when the file is replaced or rewritten."""
 
     mtime_ns: int
     inode: int
@@ -21,16 +21,16 @@ class FileState(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> FileState:
-        """The state of the file now. Take it before reading: a change in between is then seen the next time."""
+        """The state of the file now. Take it before reading. Then a change during the read is noticed the next time."""
         status = path.stat()
         return cls(status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """Read a file, but no more than ``max_bytes``.
+    """Read a file of at most ``max_bytes``.
 
     Raises:
-        OSError: it cannot be read; EFBIG where it is larger.
+        OSError: it cannot be read; EFBIG if it is larger.
     """
     with path.open("rb") as file:
         data = file.read(max_bytes + 1)
@@ -40,12 +40,12 @@ def read_file(path: Path, max_bytes: int) -> bytes:
 
 
 def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
-    """Put a file in place atomically and durably: readers see the old bytes or the new, also after a power cut.
+    """Replace a file atomically and durably. Readers see the old bytes or the new ones, also after a power cut.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: it cannot be written. The old file stays.
     """
-    # mkstemp makes the file with mode 0600, so a private one is at no time open to others.
+    # mkstemp makes the file with mode 0600, so a private file is never open to others.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -62,7 +62,7 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the folder's own entries durable.
+    """Make the names in a folder durable.
 
     Raises:
         OSError

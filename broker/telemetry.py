@@ -1,6 +1,6 @@
-"""Logs: one JSON object a line on standard error, of fields that cannot carry a record.
+"""Logs: one JSON object in each line on standard error, with fields that cannot contain a record.
 
-Fields are let through by name and type, not kept out by it: whoever adds one decides here that it is harmless.
+Only listed fields of harmless types are written. Whoever adds a field decides here that it is harmless.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "position",
         "version",
         "log_id",
-        # where a defect arose: a class and a line of code
+        # the place of a defect: a class and a line of code
         "cause",
         # the process
         "address",
@@ -52,7 +52,7 @@ def configure(level: str) -> None:
     """Set up logging for this process.
 
     Args:
-        level: least level written: debug, info, warning or error.
+        level: the lowest level that is written: debug, info, warning or error.
     """
     structlog.configure(
         processors=[
@@ -68,7 +68,7 @@ def configure(level: str) -> None:
 
 
 def allow_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep the fields of ``ALLOWED_FIELDS`` that hold a number or a short line of text; name what was left out."""
+    """Keep the fields of ``ALLOWED_FIELDS`` that hold a number or a short line of text. Name the others."""
     kept: dict[str, Any] = {}
     dropped = 0
     for name, value in event.items():

@@ -1,1 +1,1 @@
-"""Composition roots: the only place that names backends and implementations."""
+"""Composition roots. Only this package names backends and implementations."""

@@ -1,7 +1,7 @@
-"""A broker: everything that one process is made of, started and stopped in order.
+"""A broker: all parts of one process, started and stopped in order.
 
-Start: trust, log, checkpoints, services, server; health says SERVING once the first checkpoints are signed and the log
-takes records. Stop: refuse new calls, end subscriptions in good order, let calls finish, then close the log.
+Start: trust, log, checkpoints, services, server. Health says SERVING when the first checkpoints are signed and the log
+accepts records. Stop: refuse new calls, end subscriptions in good order, let calls finish, then close the log.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker")
 HEALTH_SECONDS: Final = 1.0
-"""How often health looks whether the log takes records."""
+"""How often health checks whether the log accepts records."""
 
 
 class Broker:
-    """One broker process's parts. Made by ``open_broker``."""
+    """The parts of one broker process. Made by ``open_broker``."""
 
     def __init__(
         self,
@@ -141,13 +141,13 @@ class Broker:
         return self._server.port
 
     async def start(self) -> None:
-        """Sign the first checkpoints, keep the directory in force, then serve.
+        """Sign the first checkpoints, store the directory in force, then serve.
 
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
         await self._audit.directory_in_force()
-        # Where another process signs, and is slow to, this one serves without accepting records yet.
+        # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
                 await self.follower.first_pass()
@@ -159,7 +159,7 @@ class Broker:
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
 
     async def stop(self) -> None:
-        """Stop in good order: nothing accepted is lost, nothing acknowledged is delivered again."""
+        """Stop in good order: no accepted record is lost, and no acknowledged record is delivered again."""
         _log.info("draining")
         await self._server.refuse_new_calls()
         await self._subscribe.drain()
@@ -201,7 +201,7 @@ class Broker:
 
 @contextlib.asynccontextmanager
 async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
-    """Open the log and start a broker; leaving stops it in good order.
+    """Open the log and start a broker. On exit, stop it in good order.
 
     Raises:
         SetupInvalid: a file or setting cannot be used.
@@ -219,11 +219,11 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
 
 
 async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT. Where the log cannot be followed any more, health says so and publishing stops.
+    """Serve until SIGTERM or SIGINT. If the log cannot be followed any more, health says so and publishing stops.
 
     Args:
         config: the configuration.
-        ready: called with the port once calls are answered.
+        ready: called with the port when calls are answered.
 
     Raises:
         As ``open_broker``.

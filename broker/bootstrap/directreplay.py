@@ -1,10 +1,10 @@
-"""A replay by an auditor who does not trust the broker: Kafka is read directly, with the auditor's own principal.
+"""Replay for an auditor who does not trust the broker. It reads Kafka directly, with the auditor's own principal.
 
-The auditor's machine does what a broker does when it rebuilds itself: it reads every topic, tells entries from strays,
-and grows the trees from the leaves that followers published, up to the newest signed checkpoint. Nothing of that is
-kept; what comes out is a bundle like a broker's, but for receipts and the exchange's signature.
+The auditor's machine does what a broker does when it rebuilds its state. It reads every topic, separates entries from
+strays, and builds the trees from the leaves that followers published, up to the newest signed checkpoint. It keeps none
+of this. The result is a bundle like a broker's, without receipts and without the exchange's signature.
 
-The auditor's right in the directory decides which sections go into the bundle, as it does at a broker.
+The auditor's right in the directory decides which sections go into the bundle, as at a broker.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TAIL_BYTES: Final = 64 << 20
 
 
 async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> AsyncIterator[SerializedFrame]:
-    """The frames of a bundle of what stands in Kafka now, as far as checkpoints cover it, and of every stray.
+    """The frames of a bundle of what Kafka holds now, as far as checkpoints cover it, and of every stray.
 
     Raises:
         SetupInvalid: a setting or file cannot be used.

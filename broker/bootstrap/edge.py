@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def connect(config: EdgeConfig) -> grpc.aio.Channel:
-    """A channel to the broker that a profile names, as the agency that it names.
+    """A channel to the broker of a profile, as the agency of the profile.
 
     Raises:
         CertificateInvalid, KeyInvalid: a TLS file cannot be used.

@@ -1,4 +1,4 @@
-"""Judge batches of a bundle, by as many processes as there are processors: signatures cost most of a verification."""
+"""Judge batches of a bundle in one process for each processor, because signatures cost most of a verification."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 FRAMES: Final = FrameReader(frame_from, holds_records)
 _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024
-"""Bundles up to this size are judged here: starting processes would take longer."""
+"""Bundles up to this size are judged in this process. To start others would take longer."""
 
 
 class Trust(NamedTuple):
-    """What a judge is made from. Picklable."""
+    """The material to make a judge from. Picklable."""
 
     governance_key: Path
     source: BundleSource
@@ -59,7 +59,7 @@ class Trust(NamedTuple):
 
 @contextlib.contextmanager
 def judges(own: BatchJudge, trust: Trust, size: int) -> Iterator[Judge]:
-    """What has a partition's serialised batch judged: by ``own``, or where the bundle is large by other processes."""
+    """Give the function that starts to judge a batch: with ``own``, or in other processes for a large bundle."""
     if size <= _ONE_PROCESS_BYTES:
         yield lambda partition, data: functools.partial(judge_frame, own, FRAMES, partition, data)
         return
@@ -72,7 +72,7 @@ _own_judge: BatchJudge
 
 
 def _start_judge(trust: Trust) -> None:
-    # A worker process has exactly one judge for its whole life; executors offer no other place for it.
+    # A worker process has exactly one judge for its whole life. Executors offer no other place for it.
     global _own_judge  # noqa: PLW0603
     _own_judge = BatchJudge(trust.versions(), ProtobufCodec(), trust.source)
 

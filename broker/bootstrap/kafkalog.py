@@ -1,4 +1,4 @@
-"""The message log on Kafka, with its checkpoints. Imported only where Kafka is used: its client is an extra."""
+"""The message log on Kafka, with its checkpoints. Imported only if Kafka is used, because its client is an extra."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker")
 _HEADROOM_BYTES: Final = 256 << 10
-"""Of headers and framing beside the largest record, and of an audit record's own size."""
+"""Room for headers and framing besides the largest record, and for an audit record."""
 
 
 async def open_kafka(
@@ -40,10 +40,10 @@ async def open_kafka(
     signer: Ed25519NoteSigner,
     stack: contextlib.AsyncExitStack,
 ) -> OpenedLog:
-    """Open the log on Kafka; the stack closes it.
+    """Open the log on Kafka. The stack closes it.
 
     Raises:
-        ConfigInvalid: [kafka] lacks something.
+        ConfigInvalid: a setting of [kafka] is missing.
         SetupInvalid: a file cannot be used.
         LogError, LogUnavailable
     """
@@ -81,7 +81,7 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
     """How to reach the cluster that a configuration names.
 
     Raises:
-        ConfigInvalid: it does not name one.
+        ConfigInvalid: it names none.
         CertificateInvalid, KeyInvalid: a TLS file cannot be used.
     """
     config.check()
@@ -91,7 +91,7 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
 
 
 async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Clock, seconds: float) -> None:
-    """Take up renewed TLS files, so that a broker outlives its certificate. Never returns."""
+    """Use renewed TLS files, so that a broker can run longer than its certificate. Never returns."""
     files = (config.certificate, config.key, config.authorities)
     seen = [FileState.of(path) for path in files]
     while True:
@@ -99,7 +99,7 @@ async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Cl
         try:
             state = [FileState.of(path) for path in files]
             if state != seen and connection.tls is not None:
-                # Certificate and key are replaced one after the other: until they match, this is tried again.
+                # Certificate and key are replaced one after the other. Until they match, this is tried again.
                 check_tls_files(config.certificate, config.key, clock.now_ms())
                 connection.tls.reload()
                 seen = state

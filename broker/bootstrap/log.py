@@ -1,4 +1,4 @@
-"""The message log that the configuration names, with its checkpoints: the one place that knows both backends."""
+"""The message log that the configuration names, with its checkpoints. Only this module knows both backends."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ KAFKA: Final = "kafka"
 async def open_log(
     config: BrokerConfig, trust: BrokerTrust, clock: Clock, stack: contextlib.AsyncExitStack
 ) -> OpenedLog:
-    """Open what ``log.backend`` names; the stack closes it.
+    """Open the log that ``log.backend`` names. The stack closes it.
 
     Raises:
-        ConfigInvalid: there is no such backend, or [kafka] lacks something.
+        ConfigInvalid: there is no such backend, or a setting of [kafka] is missing.
         ExtraMissing: Kafka's client is not installed.
         SetupInvalid: a file cannot be used.
         LogError, LogUnavailable, LogFull
@@ -38,7 +38,7 @@ async def open_log(
     signer = Ed25519NoteSigner.load(config.signing.checkpoint_key_name, config.signing.checkpoint_key)
     if config.log.backend == KAFKA:
         with needed():
-            from broker.bootstrap.kafkalog import open_kafka  # noqa: PLC0415 - where Kafka is not used it need not be there
+            from broker.bootstrap.kafkalog import open_kafka  # noqa: PLC0415 - only a broker on Kafka has the client
         return await open_kafka(config, trust, clock, signer, stack)
     if config.log.backend != EMBEDDED:
         message = f"log.backend must be {EMBEDDED} or {KAFKA}"

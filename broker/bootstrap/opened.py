@@ -1,4 +1,4 @@
-"""What an opened log is, whichever backend it has."""
+"""An opened log, with any backend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OpenedLog(NamedTuple):
 
 
 def reporter(what: str) -> Callable[[CaseExchangeError], None]:
-    """Says in the log what failed; what will not be tried again is critical."""
+    """Return a function that logs errors. An error after which nothing is tried again is critical."""
 
     def report(error: CaseExchangeError) -> None:
         tell = _log.critical if isinstance(error, LogError) else _log.error
@@ -38,7 +38,7 @@ def reporter(what: str) -> Callable[[CaseExchangeError], None]:
 
 
 def partitions(config: BrokerConfig) -> dict[str, int]:
-    """How many partitions each stream has."""
+    """The number of partitions of each stream."""
     return {
         CASES: config.log.cases_partitions,
         DNA: config.log.dna_partitions,

@@ -31,7 +31,7 @@ _log = structlog.get_logger("broker.trust")
 
 @dataclass(frozen=True, slots=True)
 class BrokerTrust:
-    """Everything that a broker judges peers and signers by."""
+    """Everything by which a broker judges peers and signers."""
 
     directory: DirectoryFile
     keyring: LiveKeyring
@@ -43,10 +43,10 @@ class BrokerTrust:
 
     @classmethod
     def load(cls, config: BrokerConfig, clock: Clock) -> BrokerTrust:
-        """Read every file now, and refuse to start on one that cannot be used.
+        """Read every file now. Refuse to start if one cannot be used.
 
         Raises:
-            SetupInvalid: names the file.
+            SetupInvalid: it names the file.
             DirectoryUnavailable: the directory has expired.
         """
         governance_key = load_verification_key(config.trust.governance_key)
@@ -70,10 +70,10 @@ class BrokerTrust:
         )
 
     def reload(self) -> tuple[bool, bool]:
-        """Look at the files again. A file that cannot be used is logged, and what was in force stays in force.
+        """Check the files again. If a file cannot be used, this is logged, and the earlier content stays in force.
 
         Returns:
-            Whether there is a newer directory, and whether peers have to be looked at again.
+            Whether there is a newer directory, and whether peers must be checked again.
         """
         newer = self._try(self.directory.reload)
         self._try(self.signing_revocations.reload)
@@ -101,20 +101,20 @@ class WatchedTls:
         self._renewed: TlsMaterial | None = None
 
     def newest(self) -> TlsMaterial | None:
-        """What changed since it was last asked, or None. Called from gRPC's threads."""
+        """The changed material since the last call, or None. Called from gRPC's threads."""
         renewed, self._renewed = self._renewed, None
         return renewed
 
     def reload(self) -> bool:
-        """Take up changed files once they fit together. Returns whether they were taken up.
+        """Use changed files when they match. Return whether they are used.
 
         Raises:
-            CertificateInvalid, KeyInvalid: they do not; the earlier ones stay in use.
+            CertificateInvalid, KeyInvalid: they do not match. The earlier ones stay in use.
         """
         state = self._state()
         if state == self._seen:
             return False
-        # Certificate and key are replaced one after the other: until they match, this raises and is tried again.
+        # Certificate and key are replaced one after the other. Until they match, this raises and is tried again.
         check_tls_files(self._files.certificate, self._files.key, self._clock.now_ms())
         self._renewed = self._files.read()
         self._seen = state

@@ -1,4 +1,4 @@
-"""Verify a bundle offline: files, keys and processes for the argument of broker/core/verification.py."""
+"""Verify a bundle offline: the files, keys and processes for broker/core/verification.py."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], No
     Args:
         path: the bundle file.
         governance_key: the public key (PEM) that signs directories.
-        progress: told of every stretch of the file that has been dealt with, in bytes.
+        progress: called with the number of bytes of each finished part of the file.
 
     Raises:
-        BundleInvalid: the file is no bundle, or its beginning cannot be read: nothing could be checked.
-        DirectoryInvalid: no directory in the bundle is signed by the pinned key: nothing could be checked.
+        BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
+        DirectoryInvalid: the pinned key signed no directory in the bundle. Nothing could be checked.
         KeyInvalid, RevocationListInvalid, CertificateInvalid: as their names say.
     """
     try:

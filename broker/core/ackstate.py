@@ -1,15 +1,15 @@
-"""What one subscription has done of one stream partition, and the text in which that is committed.
+"""How far one subscription is in one stream partition, and the text that is committed for it.
 
 Text: unpadded base64url of ``version (0x01) || floor || n || n x (gap, more) || m || m x (step, failed)``. Every
-number is an unsigned LEB128 varint of at most 63 bits, as short as it can be.
+number is an unsigned LEB128 varint of at most 63 bits, in its shortest form.
 
-- A range ``first..last``: ``gap`` counts from the smallest ``first`` possible (floor + 1, or the previous last + 2),
-  and ``more`` is ``last - first``. So ranges that overlap, touch or are out of order cannot be written at all.
-- A failed record's offset: ``step`` counts from the smallest one possible (floor, or the previous offset + 1);
+- A range ``first..last``: ``gap`` counts from the smallest possible ``first`` (floor + 1, or the previous last + 2),
+  and ``more`` is ``last - first``. So the text cannot contain ranges that overlap, touch or are out of order.
+- The offset of a failed record: ``step`` counts from the smallest possible offset (floor, or the previous offset + 1).
   ``failed`` is its number of failed attempts, 1 to 127.
 
-The text goes into the metadata of a Kafka offset commit, which a Kafka broker bounds at 4096 bytes by default
-(offset.metadata.max.bytes); broker/core/window.py keeps every state within that.
+The text goes into the metadata of a Kafka offset commit. A Kafka broker limits it to 4096 bytes by default
+(offset.metadata.max.bytes). broker/core/window.py keeps every state within this limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_FAILED_ATTEMPTS: Final = 127
 MAX_VARINT_BYTES: Final = 9
 _VERSION: Final = 1
 _VARINT_DIGIT: Final = 0x7F
-"""LEB128: seven bits a byte; the top bit says whether more follow."""
+"""LEB128: seven bits in each byte. The top bit says whether more bytes follow."""
 _MAX_OFFSET: Final = 2**63 - 1
 
 
@@ -40,9 +40,9 @@ class AckState:
     """The committed state of one subscription on one stream partition.
 
     Attributes:
-        floor: every record below it is done, so reading goes on from here.
-        done: ascending inclusive ranges of offsets above the floor, no two of which touch. Every record that the log
-            has in a range is done (acked, dead, or not wanted); offsets are not dense, so a range may hold fewer
+        floor: every record below it is done, so reading continues from here.
+        done: ascending inclusive ranges of offsets above the floor. No two of them touch. Every record that the log
+            has in a range is done (acked, dead, or not wanted). Offsets may have gaps, so a range may hold fewer
             records than numbers.
         failed_attempts: ascending (offset, number of failed attempts) of undone records that failed before.
 
@@ -73,7 +73,7 @@ class AckState:
             raise ValueError(message)
 
     def is_done(self, offset: int) -> bool:
-        """Whether the record at ``offset`` needs no delivery any more. O(log n)."""
+        """Whether the record at ``offset`` no longer needs a delivery. O(log n)."""
         if offset < self.floor:
             return True
         index = bisect_right(self.done, offset, key=lambda span: span[0])
@@ -83,7 +83,7 @@ class AckState:
         """The text of this state, ASCII, at most 4096 bytes.
 
         Raises:
-            Internal: the text would be longer. States that a window gives never are.
+            Internal: the text would be longer. This never happens with a state from a window.
         """
         out = bytearray([_VERSION])
         for number in self._numbers():
@@ -110,10 +110,10 @@ class AckState:
 
     @classmethod
     def decode(cls, text: str) -> AckState:
-        """Read the text of a state. Exactly the texts that ``encode`` writes are accepted.
+        """Read the text of a state. Only the exact texts that ``encode`` writes are accepted.
 
         Raises:
-            LogCorrupt: the text is not one of an ack state.
+            LogCorrupt: the text is not an ack state.
             LogSchemaUnsupported: a newer version of the broker wrote it.
         """
         reader = _Reader(_binary(text))
@@ -166,15 +166,14 @@ def _binary(text: str) -> bytes:
         binary = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError) as error:
         raise _corrupt() from error
-    # The decoder skips foreign characters and stray low bits; what does not come out the same again was not written
-    # by us.
+    # The decoder ignores foreign characters and unused low bits. So the bytes are encoded again and compared.
     if urlsafe_b64encode(binary).rstrip(b"=").decode("ascii") != text:
         raise _corrupt()
     return binary
 
 
 class _Reader:
-    """A cursor over the binary form. Each method raises LogCorrupt where the bytes run out or are not canonical."""
+    """A cursor over the binary form. Each method raises LogCorrupt if bytes are missing or not canonical."""
 
     __slots__ = ("_at", "_binary")
 

@@ -1,22 +1,24 @@
-"""Judge a whole replay: complete, and nothing in it dropped, inserted, reordered or handed astray.
+"""Judge a whole replay: whether it is complete, in order and unchanged, and who got the records.
 
-Part of broker/core/verification.py. Batches are judged one by one (broker/core/judge.py); here, over all of them:
+Part of broker/core/verification.py. Batches are judged one by one (broker/core/judge.py). This module judges them
+together:
 
-1. the header names the exchange whose directory is pinned, and the bundle holds the directory versions that were in
-   force when its records were accepted: HEADER_INVALID, DIRECTORY_MISSING
-2. each partition's checkpoint is signed by a log key of the directory, and names that partition: CHECKPOINT_INVALID
-3. the leaves that the bundle lists of it hash, with what lies left and right of the period, to the signed root:
-   TREE_MISMATCH. Then each stands for the entry at its position, and no other entry stands there: RECORD_MISSING,
-   RECORD_CHANGED, RECORD_INSERTED. The entries stand in order, of the log that the checkpoint names: OUT_OF_ORDER,
+1. the header names the exchange of the pinned directory, and the bundle has the directory versions that were in force
+   when its records were accepted: HEADER_INVALID, DIRECTORY_MISSING
+2. a log key of the directory signed each partition's checkpoint, and the checkpoint names that partition:
+   CHECKPOINT_INVALID
+3. the leaves that the bundle lists for the partition, with the hashes left and right of the period, give the signed
+   root: TREE_MISMATCH. Each leaf matches the entry at its position, and there are no other entries: RECORD_MISSING,
+   RECORD_CHANGED, RECORD_INSERTED. The entries are in order and of the log that the checkpoint names: OUT_OF_ORDER,
    LOG_CHANGED
-4. no record stands twice: RECORD_REPEATED
-5. the numbers of each publisher's system to each recipient run on, in a replay of the whole log from 1:
-   SEQUENCE_REPEATED, SEQUENCE_GAP
-6. what the audit stream says was delivered went to agencies that the record was addressed to: DELIVERY_ASTRAY
+4. no record is there twice: RECORD_REPEATED
+5. the numbers of each publisher's system to each recipient have no gaps. In a replay of the whole log they begin with
+   1: SEQUENCE_REPEATED, SEQUENCE_GAP
+6. the audit stream names deliveries only to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
 
 Findings come partition by partition, and within each in order of position (broker/core/partitionaudit.py does (2) and
-(3)), so the first finding with a position is the first bad one.
+(3)). So the first finding with a position names the first bad position.
 """
 
 from __future__ import annotations
@@ -79,8 +81,8 @@ class BundleAudit:
 
         Args:
             header: the first frame.
-            directory: the newest in the bundle.
-            verifiers: of the log keys, by name and id.
+            directory: the newest directory in the bundle.
+            verifiers: the log keys, by name and id.
             directories_from_ms: when the oldest directory in the bundle came into force.
         """
         self._header = header
@@ -103,28 +105,28 @@ class BundleAudit:
             self.add(error("HEADER_INVALID", "the bundle's header names another exchange than the directory"))
 
     def add(self, finding: Finding) -> None:
-        """Take note of a finding made elsewhere."""
+        """Add a finding that was made elsewhere."""
         if len(self._findings) < MAX_FINDINGS:
             self._findings.append(finding)
         else:
             self._left_out += 1
 
     def start_partition(self, start: PartitionStart) -> None:
-        """A partition begins: check (2)."""
+        """Begin a partition: check (2)."""
         self._end_unfinished()
         if any(report.partition == start.partition for report in self._partitions):
             self.add(error("BUNDLE_INVALID", f"the partition {start.partition} stands twice in the bundle"))
         self._partition = PartitionAudit(start, self._header, self._trust_domain, self._verifiers)
 
     def add_leaves(self, listed: PartitionLeaves) -> None:
-        """The next leaves of the partition begun last."""
+        """Take the next leaves of the current partition."""
         if self._partition is None:
             self.add(error("BUNDLE_INVALID", "leaves stand outside of a partition"))
         else:
             self._partition.add_leaves(listed)
 
     def add_batch(self, report: BatchReport) -> None:
-        """A batch of the partition begun last, judged."""
+        """Take the report on a batch of the current partition."""
         partition = self._partition
         if partition is None:
             self.add(error("BUNDLE_INVALID", "records stand outside of a partition"))
@@ -136,14 +138,14 @@ class BundleAudit:
         self._deliveries += report.deliveries
 
     def add_stray(self, stray: StrayRecord) -> None:
-        """Something in the partition begun last that is no record."""
+        """Take a stray of the current partition."""
         if self._partition is None:
             self.add(error("BUNDLE_INVALID", "a stray stands outside of a partition"))
         else:
             self._partition.add_stray(stray)
 
     def end_partition(self, end: PartitionEnd) -> None:
-        """The partition begun last ends: check (3)."""
+        """End the current partition: check (3)."""
         partition, self._partition = self._partition, None
         if partition is None:
             self.add(error("BUNDLE_INVALID", "a partition ends that was not begun"))
@@ -154,11 +156,11 @@ class BundleAudit:
             self._partitions.append(report)
 
     def finish(self, end: BundleEnd | None, frames: int) -> AuditReport:
-        """The bundle is over: checks (5) to (7).
+        """End the bundle: checks (5) to (7).
 
         Args:
-            end: the closing frame, or None where there is none.
-            frames: how many frames stood before it.
+            end: the closing frame, or None if there is none.
+            frames: the number of frames before it.
         """
         self._end_unfinished()
         if end is None:
@@ -213,7 +215,7 @@ class BundleAudit:
             self._partition = None
 
     def _check_partitions(self) -> None:
-        """Every stream promised is there, with all its partitions from 0 on."""
+        """Check that every promised stream is there, with all its partitions from 0 on."""
         for stream in self._header.streams:
             numbers = sorted(item.partition.partition for item in self._partitions if item.partition.stream == stream)
             if numbers != list(range(len(numbers))) or not numbers:
@@ -238,7 +240,7 @@ class BundleAudit:
     def _delivery_findings(self) -> Iterator[Finding]:
         for delivery in self._deliveries:
             addressed = self._addressed.get(delivery.position)
-            # A record outside of the bundle cannot be judged; that is no fault of the delivery.
+            # A record outside the bundle cannot be judged. That is no fault of the delivery.
             if addressed is not None and delivery.agency not in addressed:
                 message = f"the record at {delivery.position} was delivered to {delivery.agency}, not addressed by it"
                 yield error("DELIVERY_ASTRAY", message, position=delivery.told_at)
@@ -246,6 +248,6 @@ class BundleAudit:
 
 def _gap(sender: str, recipient: str, first: int, last: int) -> Finding:
     numbers = f"number {first}" if first == last else f"numbers {first} to {last}"
-    # A publisher's number is also used up by a record that was refused, so a gap alone accuses nobody.
+    # A record that was refused also uses up a publisher's number. So a gap alone is no accusation.
     message = f"{numbers} of {sender} to {recipient} are not here: never sent, refused, or outside of this bundle"
     return warning("SEQUENCE_GAP", message)

@@ -1,24 +1,24 @@
-"""Who signed this: the one argument that a record is its publisher's word, for broker, recipient and auditor.
+"""Decide who signed a record. Broker, recipient and auditor use the same checks.
 
-A record is its publisher's if all of this holds, looked at in this order:
+A record is its publisher's if all of this holds, checked in this order:
 
-1. its body's type is that of a record: BodyTypeUnsupported
-2. its body is one, in every field: EnvelopeMalformed
-3. it carries exactly one signature, and its body names exactly one signer: EnvelopeMalformed. Both are lists in their
-   form, one in the order of the other; how many a kind needs, and whose, will be the directory's word
-4. the algorithm that the body names is the one of records: EnvelopeMalformed
+1. the type of its body is that of a record: BodyTypeUnsupported
+2. its body is well formed, in every field: EnvelopeMalformed
+3. it has exactly one signature, and its body names exactly one signer: EnvelopeMalformed. Both are lists, in the same
+   order. A later directory will say how many signatures a kind needs, and whose
+4. the algorithm that the body names is the one for records: EnvelopeMalformed
 5. its kind belongs on the stream that it names: KindUnknown
 6. the signature names the certificate that the body names: SignatureInvalid
 7. the directory lists that certificate: SignerUnknown
-8. for the agency that the body names as publisher: SignerNotPrincipal
-9. that certificate's key signed these very bytes: SignatureInvalid
+8. the directory lists it for the agency that the body names as publisher: SignerNotPrincipal
+9. that certificate's key signed exactly these bytes: SignatureInvalid
 10. the certificate was valid, and not revoked, when the record was accepted: SignerCertificateInvalid, SignerRevoked
-11. the sections present are those that were signed: SectionMismatch
+11. the sections in this copy are those that were signed: SectionMismatch
 
-The body has to be parsed to learn who signed it; nothing in it may be acted upon before (9) holds. What the publisher
-may say, and to whom, broker/core/policy.py tells afterwards. The argument comes in parts, because the broker has the
-signatures of many records checked together: ``read_body`` is (1) and (2), ``claim`` is (3) to (8), ``check_signature``
-is (9), ``check_proved`` is (10) and (11).
+The body must be parsed to learn who signed it. Nobody may act on its content before (9) holds. Afterwards
+broker/core/policy.py decides what the publisher may say, and to whom. The checks are split into functions, because the
+broker checks the signatures of many records together: ``read_body`` is (1) and (2), ``claim`` is (3) to (8),
+``check_signature`` is (9), ``check_proved`` is (10) and (11).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Certificate(Protocol):
 
     @property
     def agency(self) -> str:
-        """Whose it is."""
+        """The agency that the directory lists it for."""
 
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""
@@ -67,14 +67,14 @@ class Certificates(Protocol[_Listed_co]):
 
 
 class BodyReader(Protocol):
-    """Bytes to a body."""
+    """Reads bodies."""
 
     def parse_body(self, body: bytes) -> Body:
         """Read a body, or raise EnvelopeMalformed."""
 
 
 class Claim(NamedTuple, Generic[_Certificate]):
-    """A record, and the certificate that is said to have signed it. Whether it did is still to be checked."""
+    """A record, and the certificate that is said to have signed it. The signature is not checked yet."""
 
     envelope: Envelope
     body: Body
@@ -88,7 +88,7 @@ def read_body(envelope: Envelope, reader: BodyReader) -> Body:
     Raises:
         BodyTypeUnsupported, EnvelopeMalformed
     """
-    # (1) The signature covers the type, so that no other statement of an agency can be taken for a record.
+    # (1) The signature covers the type, so no other statement of an agency can pass as a record.
     if envelope.body_type != BODY_TYPE:
         message = "the envelope's body type is not that of a record"
         raise BodyTypeUnsupported(message)
@@ -103,10 +103,10 @@ def claim(
 
     Args:
         envelope: the record.
-        body: what ``read_body`` read in it.
-        certificates: of the directory version to judge it by.
-        exchange: where the broker's own records may come, the agency id under which it signs them. They are of its own
-            kinds, and nobody else's are.
+        body: the result of ``read_body``.
+        certificates: those of the directory version to judge by.
+        exchange: the agency id under which the broker signs its own records, if they may come here. They have their
+            own kinds, which nobody else may use.
 
     Raises:
         EnvelopeMalformed, KindUnknown, SignatureInvalid, SignerUnknown, SignerNotPrincipal
@@ -122,7 +122,7 @@ def claim(
     elif (body.stream, body.kind) not in OWN_KINDS:
         message = "the record is the broker's own, and not of a kind that it writes there"
         raise KindUnknown(message)
-    # (6) The signature hints at its certificate; what was signed is what the body says.
+    # (6) The signature only hints at its certificate. The signed body says which it is.
     if signature.certificate_sha256 != signer.certificate_sha256:
         message = "the signature's certificate is not the one that the body names"
         raise SignatureInvalid(message, record_id=body.record_id)
@@ -138,8 +138,8 @@ def check_signature(claimed: Claim[_Certificate], *, holds: bool | None = None) 
     """Check (9): the signature over the exact bytes.
 
     Args:
-        claimed: whose.
-        holds: what a check of many signatures together said of this one; None to check it here.
+        claimed: the record and its certificate.
+        holds: the result for this signature, if many signatures were checked together; None to check it here.
 
     Raises:
         SignatureInvalid: this key did not sign these bytes.
@@ -152,18 +152,18 @@ def check_signature(claimed: Claim[_Certificate], *, holds: bool | None = None) 
 
 
 def check_proved(claimed: Claim[_Certificate], at_ms: int, *, complete: bool) -> tuple[str, ...]:
-    """Checks (10) and (11), of a record whose signature holds. Returns the names of the sections that are not here.
+    """Checks (10) and (11), for a record with a valid signature. Return the names of the sections that are not here.
 
     Args:
-        claimed: the record.
+        claimed: the record and its certificate.
         at_ms: when it was accepted: milliseconds since the Unix epoch, UTC.
         complete: whether every section must be present, as at publishing.
 
     Raises:
         SignerCertificateInvalid, SignerRevoked, SectionMismatch
-        RevocationUnavailable: no revocation list can tell.
+        RevocationUnavailable: no revocation list says whether it was revoked.
     """
-    # (10) Valid then.
+    # (10) Valid at that time.
     claimed.certificate.check_valid(at_ms)
-    # (11) Its sections, as far as they are here.
+    # (11) The sections in this copy.
     return check_sections(claimed.body, claimed.envelope.sections, complete=complete)

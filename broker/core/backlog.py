@@ -1,7 +1,7 @@
-"""What one durable subscription has read and not finished, over all its stream partitions.
+"""The records that one durable subscription has read and not finished, in all its stream partitions.
 
-The lower half of the lease book: it takes records in, knows which are READY, and says what may be committed. Who holds
-which record, and until when, is the upper half's matter (broker/core/lease.py); nothing here depends on time.
+This is the lower half of the lease book. It takes records in, knows which are READY, and says what may be committed.
+The upper half (broker/core/lease.py) knows who holds which record, and until when. Nothing here depends on time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Backlog:
-    """The windows of a subscription's partitions, what they hold together, and the queue of READY records.
+    """The windows of a subscription's partitions, their total size, and the queue of READY records.
 
     Not thread safe. Each method is O(log n) in the undone records unless it says otherwise, and raises KeyError for a
     partition that is not assigned.
 
     Args:
-        settings: the bounds.
-        committed: the partitions to start with, and where the subscription stands in each.
+        settings: the limits.
+        committed: the partitions to start with, and how far the subscription is in each.
     """
 
     __slots__ = ("_ready", "_settings", "_undone_bytes", "_undone_records", "_windows")
@@ -43,10 +43,10 @@ class Backlog:
             self.assign_partition(partition, state)
 
     def assign_partition(self, partition: StreamPartition, state: AckState) -> None:
-        """Begin with a partition where ``state`` says. Its records are to be offered from ``state.floor`` on.
+        """Begin with a partition at ``state``. The caller offers its records from ``state.floor`` on.
 
         Raises:
-            ValueError: the book has the partition already.
+            ValueError: the book already has the partition.
         """
         if partition in self._windows:
             message = f"{partition} is assigned already"
@@ -54,20 +54,20 @@ class Backlog:
         self._windows[partition] = PartitionWindow(partition, state)
 
     def room(self, partition: StreamPartition) -> Room:
-        """How much more may be read of a partition, within the window and within what an offset commit can hold."""
+        """How much more may be read of a partition, within the window and within the size of an offset commit."""
         return Room(
             records=min(self._windows[partition].room, max(0, self._settings.window_records - self._undone_records)),
             bytes=max(0, self._settings.window_bytes - self._undone_bytes),
         )
 
     def offer(self, partition: StreamPartition, offset: int, ordering_key: str, size_bytes: int) -> bool:
-        """Take in a record that the subscription wants. Offsets ascend, with gaps where the log or the filter has them.
+        """Take in a record that the subscription wants. Offsets ascend; they may have gaps.
 
         Returns:
-            False if it was done before, or read before; it is then ignored.
+            False if the record was done or read before. Then it is ignored.
 
         Raises:
-            ValueError: there is no room for another record. Nothing is changed; ask ``room`` before reading.
+            ValueError: there is no room for another record. Nothing is changed. Ask ``room`` before reading.
         """
         window = self._windows[partition]
         if self.room(partition).records == 0:
@@ -91,13 +91,13 @@ class Backlog:
         return self._windows[partition].pass_to(next_offset)
 
     def ack_state(self, partition: StreamPartition) -> AckState:
-        """Where the subscription stands in a partition. O(n)."""
+        """How far the subscription is in a partition. O(n)."""
         return self._windows[partition].ack_state()
 
     def take_commits(self) -> dict[StreamPartition, AckState]:
-        """The states that changed since they were last taken. O(n).
+        """The states that changed since the last call. O(n).
 
-        If committing one fails, keep it and let a later one of that partition replace it.
+        If a commit fails, keep its states, and let a later state of the same partition replace each.
         """
         changed = [window for window in self._windows.values() if window.changed]
         for window in changed:
@@ -106,12 +106,12 @@ class Backlog:
 
     @property
     def undone_in_window(self) -> Room:
-        """How many records, of how many bytes, are tracked and neither DONE nor DEAD."""
+        """The number and the total bytes of the records that are tracked and neither DONE nor DEAD."""
         return Room(self._undone_records, self._undone_bytes)
 
     @property
     def ready_records(self) -> int:
-        """How many records only wait for a consumer with room."""
+        """The number of records that wait only for a consumer with room."""
         return len(self._ready)
 
     # --- steps of the book's events ---

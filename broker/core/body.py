@@ -1,6 +1,6 @@
 """The body of a record: its routing fields and the commitments to its sections. It names no person.
 
-A ``Body`` is only ever made from bytes whose signature has been verified, or by the publisher that is about to sign.
+A ``Body`` is made only from bytes with a verified signature, or by the publisher that is about to sign.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_SECTIONS: Final = 32
 MAX_RECIPIENTS: Final = 64
 MAX_SIGNERS: Final = 16
 MAX_TEXT: Final = 200
-"""Characters in a section type or an algorithm: long enough for a code or a message name, too short for a story."""
+"""The limit for the characters of a section type or an algorithm: enough for a code or a message name, and no more."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -26,21 +26,21 @@ _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 class Recipient(NamedTuple):
-    """An agency addressed, and the running number (from 1) of records from the publisher's system to it."""
+    """An addressed agency, and the number (from 1) of this record among those from the publisher's system to it."""
 
     agency: str
     sequence: int
 
 
 class NamedSigner(NamedTuple):
-    """Whose signature stands at this place of the envelope: SHA-256 of the certificate's DER, and the algorithm."""
+    """The signer at this place of the envelope: SHA-256 of the certificate's DER, and the algorithm."""
 
     certificate_sha256: bytes
     algorithm: str
 
 
 class SectionDescriptor(NamedTuple):
-    """The signed commitment to one section: SHA-256 of its bytes, and who of the recipients may have it.
+    """The signed commitment to one section: SHA-256 of its bytes, and which recipients may have it.
 
     An empty ``audience`` means every recipient.
     """
@@ -82,12 +82,12 @@ def is_uuid(text: str) -> bool:
 
 
 def check_body(body: Body) -> None:
-    """Refuse a body that breaks the rules of the format, whoever signed it.
+    """Refuse a body that breaks the rules of the format, no matter who signed it.
 
-    Ids must be UUIDs and names of fixed forms, so that routing fields cannot carry a person (design decision 10).
+    Ids must be UUIDs and names must have fixed forms, so that routing fields cannot name a person (design decision 10).
 
     Raises:
-        EnvelopeMalformed: names the field, never its value.
+        EnvelopeMalformed: it names the field, never its value.
     """
     broken = _broken_field(body)
     if broken:

@@ -1,18 +1,22 @@
-"""The frames of a replay bundle: what an auditor takes home, in this order.
+"""The frames of a replay bundle, in their order.
 
-Header; then trust material (directory versions, authorities, revocation lists); then for each partition its start, its
-stretches, and its end; then the closing frame. A stretch is a list of leaves, then what stands in the log from the end
-of the stretch before to its last leaf: records in batches and strays, in the order of their offsets. So neither making
-nor judging a bundle ever holds more than one stretch of a partition. protos/caseexchange/broker/v1/auditor.proto gives
-the bytes. All times are milliseconds since the Unix epoch, UTC.
+1. the header
+2. the trust material: directory versions, authorities, revocation lists
+3. for each partition its start, its stretches, and its end
+4. the closing frame
 
-A bundle is made by a broker, or by an auditor who reads the message log directly (``BundleSource``). What convinces is
-the same in both, because neither maker could make it up: records signed by their publishers, directories by governance,
-trees by the checkpoint key. What none of these signatures covers is the word of who made the bundle: the header, when a
-directory version came into force, that the revocation lists are the newest, and the strays. A broker gives that word
-with the exchange's signature over every byte, and with receipts; an auditor gives it to nobody but himself, and whoever
-takes such a bundle from another takes it from him. A broker cannot get out of signing by calling its bundle read from
-the log, because the auditor's client refuses that, and ``verify`` says who made a bundle.
+A stretch is a list of leaves, then what the log holds from the end of the previous stretch to its last leaf: batches of
+records, and strays, in the order of their offsets. So nobody who makes or judges a bundle needs to hold more than one
+stretch of a partition. protos/caseexchange/broker/v1/auditor.proto defines the bytes. All times are milliseconds since
+the Unix epoch, UTC.
+
+A broker makes a bundle, or an auditor who reads the message log directly (``BundleSource``). Both contain the same
+proofs, which neither can forge: publishers signed the records, governance signed the directories, and the checkpoint
+key signed the trees. These signatures do not cover everything. Only the maker states the header, when a directory
+version came into force, that the revocation lists are the newest, and the strays. A broker vouches for these with the
+exchange's signature over every byte, and with receipts. An auditor's bundle has no such signature, so anyone else who
+uses it must trust the auditor. A broker cannot avoid the signature by calling its bundle read from the log: the
+auditor's client refuses that, and ``verify`` says who made a bundle.
 """
 
 from __future__ import annotations
@@ -35,18 +39,18 @@ if TYPE_CHECKING:
 
 
 MAX_STRAY_BYTES: Final = 1 << 16
-"""Of a stray's value, what a bundle holds at most."""
+"""The limit for the bytes of a stray's value in a bundle."""
 LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999, the last time that a bundle can state."""
 
 
 class BundleSource(Enum):
-    """Who made a bundle, and so which signatures stand in it."""
+    """Who made a bundle, and so which signatures it has."""
 
     BROKER = "broker"
-    """A broker, which gives a receipt for every record and signs the whole."""
+    """A broker, which gives a receipt for every record and signs the whole bundle."""
     MESSAGE_LOG = "message_log"
-    """The auditor, who read the message log directly: there is nobody to give receipts or to sign the whole."""
+    """The auditor, who read the message log directly. There are no receipts and no signature over the whole."""
 
 
 class SerializedFrame(NamedTuple):
@@ -72,7 +76,7 @@ class BundleHeader:
 
     @property
     def has_period(self) -> bool:
-        """Whether records were left out for their time."""
+        """Whether the header limits the period."""
         return self.accepted_from_ms is not None or self.accepted_until_ms is not None
 
     @property
@@ -105,7 +109,7 @@ class RevocationListFile:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStart:
-    """Begins a partition: the signed note that everything is checked against, and the tree left of the period."""
+    """Begins a partition: the signed note to check everything against, and the hashes left of the period."""
 
     partition: StreamPartition
     note: bytes
@@ -114,10 +118,11 @@ class PartitionStart:
 
 
 class BundleLeaf(NamedTuple):
-    """One leaf of a partition's tree, and the offset of the entry that it stands for.
+    """One leaf of a partition's tree, and the offset of its entry.
 
-    Where that entry is in the bundle, the hash, which covers its position, shows the offset to be right. Where it is
-    missing, the offset is its maker's word, held between those of its neighbours; the leaf's index is beyond doubt.
+    If the entry is in the bundle, the hash covers its position and so proves the offset. If the entry is missing, only
+    the bundle's maker states the offset; it must be between those of its neighbours. The leaf's index is always
+    certain.
     """
 
     offset: int
@@ -146,7 +151,7 @@ class BundleEntry(NamedTuple):
 class PartitionRecords:
     """Consecutive entries in the order of their offsets, and the broker's receipts for them in the same order.
 
-    An entry for which the tree has another leaf gets no receipt; without any receipt there is no signature either.
+    An entry that differs from its leaf gets no receipt. Without any receipt there is no signature either.
     """
 
     entries: tuple[BundleEntry, ...]
@@ -155,14 +160,14 @@ class PartitionRecords:
 
 @dataclass(frozen=True, slots=True)
 class StrayRecord:
-    """Something in the log that is no record, and how its maker can tell.
+    """Something in the log that is not a record.
 
     Attributes:
-        position: where it stands.
-        reason: how its maker can tell, in a word or two.
-        value: its beginning; empty where the auditor may not have every section.
-        value_size: how many bytes stand there.
-        value_sha256: of all of them.
+        position: where it is.
+        reason: why it is not a record, in a word or two.
+        value: its beginning, or empty if the auditor may not have every section.
+        value_size: the number of its bytes.
+        value_sha256: the digest of all its bytes.
     """
 
     position: Position
@@ -173,14 +178,14 @@ class StrayRecord:
 
     @classmethod
     def of(cls, position: Position, reason: str, value: bytes, *, shown: bool) -> StrayRecord:
-        """What a bundle says of these bytes; ``shown`` says whether their beginning may be in it."""
+        """The stray of these bytes. ``shown`` says whether it may contain their beginning."""
         kept = value[:MAX_STRAY_BYTES] if shown else b""
         return cls(position, reason, kept, len(value), hashlib.sha256(value).digest())
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionEnd:
-    """Ends a partition: one more than the last leaf's index, and the tree right of the period."""
+    """Ends a partition: the last leaf's index plus one, and the hashes right of the period."""
 
     end_index: int
     right_hashes: tuple[bytes, ...]
@@ -188,7 +193,7 @@ class PartitionEnd:
 
 @dataclass(frozen=True, slots=True)
 class BundleEnd:
-    """Closes the bundle: frames before this one, records in it, and the exchange's signature over all of it, if any."""
+    """Closes the bundle: the number of frames before this one and of records, and the exchange's signature, if any."""
 
     frames: int
     records: int
@@ -196,13 +201,13 @@ class BundleEnd:
 
 
 class BundleDigest:
-    """What the exchange signs of a bundle, so that it answers for every byte of it."""
+    """What the exchange signs for a bundle. It covers every byte."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, frame: bytes) -> None:
-        """Take in the next frame's bytes."""
+        """Add the next frame's bytes."""
         self._digest.update(hashlib.sha256(frame).digest())
 
     def message(self) -> bytes:
@@ -211,7 +216,7 @@ class BundleDigest:
 
 
 class BundleFrames:
-    """A bundle's frames one by one, counted, with a look at the next."""
+    """Returns a bundle's frames one by one, counts them, and can show the next one."""
 
     def __init__(self, frames: Iterator[bytes]) -> None:
         self._frames = frames
@@ -224,7 +229,7 @@ class BundleFrames:
         return self._next
 
     def take(self) -> bytes:
-        """The next frame, which is then passed.
+        """Return the next frame and move past it.
 
         Raises:
             BundleInvalid: there is none.

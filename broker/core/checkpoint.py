@@ -1,10 +1,10 @@
-"""Checkpoints: a log's signed statement of its size and root, in C2SP's words (tlog-checkpoint and signed-note).
+"""Checkpoints: a log's signed statement of its size and root, as C2SP defines it (tlog-checkpoint and signed-note).
 
-A *note* is a text that ends in a newline, a blank line, and one or more signature lines; what is signed is the text
-with its last newline and without the blank line. A *checkpoint* is such a text of three lines: origin, tree size, root.
-Both are written and read byte for byte, so that others' programs verify what we write; there is one way to write each.
+A *note* is a text that ends in a newline, a blank line, and one or more signature lines. The signature covers the text
+with its last newline, without the blank line. A *checkpoint* is such a text of three lines: origin, tree size, root.
+Both are written and read byte for byte, so that other programs can verify ours. Each has only one valid form.
 
-The core has no cryptography: who verifies hands in one callable for every key that it knows.
+The core has no cryptography: the caller gives one callable for every key that it knows.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 KEY_ID_BYTES: Final = 4
 ED25519_PUBLIC_KEY_BYTES: Final = 32
 MAX_SIGNATURES: Final = 64
-"""Signature lines in a note; signed-note demands that at least 16 are accepted."""
+"""The limit for the signature lines of a note. signed-note demands at least 16."""
 MAX_NOTE_BYTES: Final = 1 << 19
-"""Room for ``MAX_SIGNATURES`` post-quantum signatures of nearly 5 kB, which base64 lengthens by a third."""
+"""Room for ``MAX_SIGNATURES`` post-quantum signatures of nearly 5 kB. base64 makes them longer by a third."""
 
 SignatureCheck: TypeAlias = Callable[[bytes, bytes], bool]
-"""Whether a signature (second) over a note's text (first) is good under one key."""
+"""Whether a signature (second) over a note's text (first) is valid under one key."""
 
 _ED25519: Final = b"\x01"
 _DASH: Final = "\N{EM DASH} "
@@ -44,15 +44,16 @@ _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a log says of itself.
+    """What a log states about itself.
 
     Attributes:
-        origin: which log; no Unicode space and no plus, so that no other signed form of the exchange begins like it.
+        origin: names the log. It has no Unicode space and no plus, so that no other signed form of the exchange begins
+            in the same way.
         size: leaves in its tree, 0 to 2**63 - 1.
         root: the tree's root hash, 32 bytes.
 
     Raises:
-        CheckpointInvalid: one of them is not of that form.
+        CheckpointInvalid: an attribute does not have this form.
     """
 
     origin: str
@@ -76,10 +77,10 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: bytes) -> Checkpoint:
-        """Read a note text. Exactly the texts that ``marshal`` writes are accepted.
+        """Read a note text. Only the exact texts that ``marshal`` writes are accepted.
 
-        Extension lines are refused. tlog-checkpoint leaves them optional and advises against them, because nobody can
-        audit them; a log of this exchange never writes one, so here one is a signed statement that nothing checks.
+        Extension lines are refused. tlog-checkpoint allows them and advises against them, because nobody can audit
+        them. A log of this exchange never writes one, so here it would be a signed statement that nothing checks.
 
         Raises:
             CheckpointInvalid: it is no such text.
@@ -104,7 +105,7 @@ class NoteSignature(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A note taken apart. Nothing in it may be relied upon before ``verify_note``."""
+    """The parts of a note. The caller must not use them before ``verify_note``."""
 
     text: bytes
     signatures: tuple[NoteSignature, ...]
@@ -114,11 +115,11 @@ def marshal_note(text: bytes, signatures: Sequence[NoteSignature]) -> bytes:
     """Write a note (signed-note, "Format").
 
     Args:
-        text: what was signed, ending in a newline.
+        text: the signed text, which ends in a newline.
         signatures: 1 to ``MAX_SIGNATURES``, in the order of their lines.
 
     Raises:
-        CheckpointInvalid: these do not make a note that ``parse_note`` would accept.
+        CheckpointInvalid: ``parse_note`` would refuse this note.
     """
     lines = []
     for name, key_id, value in signatures:
@@ -132,12 +133,12 @@ def marshal_note(text: bytes, signatures: Sequence[NoteSignature]) -> bytes:
 
 
 def parse_note(note: bytes) -> Note:
-    """Take a note apart (signed-note, "Format"). What ``marshal_note`` makes of the parts is the same bytes again.
+    """Split a note into its parts (signed-note, "Format"). ``marshal_note`` makes the same bytes from the parts again.
 
     Raises:
         CheckpointInvalid: it is not a note, is larger than ``MAX_NOTE_BYTES``, or has more than ``MAX_SIGNATURES``.
     """
-    # The text may hold empty lines itself; the last one in the note ends it.
+    # The text may itself contain empty lines. The last one in the note ends it.
     head, blank, tail = note.rpartition(b"\n\n")
     text = head + b"\n"
     lines = tail.split(b"\n")
@@ -181,24 +182,25 @@ def verify_note(note: Note, verifiers: Mapping[tuple[str, bytes], SignatureCheck
         verifiers: for every known key, by its name and id, the check of a signature.
 
     Returns:
-        The names of the known keys that signed, each once, in the order of their lines. A caller who knows several keys
-        looks here whether those that it needs have signed: the log's own, or enough witnesses.
+        The names of the known keys that signed, each once, in the order of their lines. A caller that knows several
+        keys must check whether the ones that it needs have signed: the log's own, or enough witnesses.
 
     Raises:
         CheckpointInvalid: a known key's line fails, or no known key has signed.
     """
     verified: dict[str, None] = {}
     for name, key_id, value in note.signatures:
-        # (1) Unknown keys are ignored, even where they share the name or the id of a known one.
+        # (1) Unknown keys are ignored, even if they share the name or the id of a known key.
         check = verifiers.get((name, key_id))
         if check is None:
             continue
-        # (2) Every line of a known key must be good: a second counts no more than the first, but is not passed over.
+        # (2) Every line of a known key must be valid. A second line counts no more than the first, but it is checked
+        # too.
         if not check(note.text, value):
             message = "a known key's signature on the note does not verify"
             raise CheckpointInvalid(message, key=f"{name}+{key_id.hex()}")
         verified[name] = None
-    # (3) Somebody known has signed.
+    # (3) At least one known key has signed.
     if not verified:
         message = "no known key has signed the note"
         raise CheckpointInvalid(message)
@@ -212,14 +214,14 @@ def ed25519_key_id(name: str, public_key: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A named Ed25519 public key in the form in which Go's note package exchanges it.
+    """A named Ed25519 public key, in the text form of Go's note package.
 
     Attributes:
         name: the key's name.
-        public_key: its 32 bytes (RFC 8032). Whether they are a point on the curve is for the verifier to find out.
+        public_key: its 32 bytes (RFC 8032). This class does not check whether they are a point on the curve.
 
     Raises:
-        CheckpointInvalid: one of them is not of that form.
+        CheckpointInvalid: an attribute does not have this form.
     """
 
     name: str
@@ -232,7 +234,7 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        """The 4-byte id that its signature lines carry."""
+        """The 4-byte id in its signature lines."""
         return ed25519_key_id(self.name, self.public_key)
 
     def __str__(self) -> str:
@@ -240,12 +242,12 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
-        """Read ``name+hex(key id)+base64(type, key)``. Exactly the texts that ``str`` gives are accepted.
+        """Read ``name+hex(key id)+base64(type, key)``. Only the exact texts that ``str`` gives are accepted.
 
         Raises:
-            CheckpointInvalid: it is no such text, is of another type than Ed25519, or its id is another key's.
+            CheckpointInvalid: it is no such text, its type is not Ed25519, or its id belongs to another key.
         """
-        # A name holds no plus, but base64 may.
+        # A name has no plus, but base64 may have one.
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         typed_key = _unbase64(encoded)
@@ -272,7 +274,7 @@ def _unbase64(text: str) -> bytes:
         decoded = b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         decoded = b""
-    # The decoder lets stray low bits pass; what does not come out the same again has a second spelling.
+    # The decoder ignores unused low bits. Only a text that comes out the same again is the one valid spelling.
     if not decoded or b64encode(decoded).decode() != text:
         message = "a note holds something that is not canonical base64"
         raise CheckpointInvalid(message)

@@ -1,6 +1,6 @@
-"""A growing Merkle tree of which only the frontier is kept, and how such trees are hashed (RFC 6962 section 2.1).
+"""A growing Merkle tree that keeps only its frontier, and the hashes of such trees (RFC 6962 section 2.1).
 
-The lower half of broker/core/merkle.py, through which the rest of the exchange uses it.
+This is the lower half of broker/core/merkle.py. Other modules use it through that module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EMPTY_ROOT: Final = sha256(b"").digest()
 Coordinate: TypeAlias = tuple[int, int]
 """``(level, index)`` of a complete subtree."""
 
-# Distinct prefixes keep a leaf's bytes from being read as two child hashes (RFC 6962 section 2.1, second preimages).
+# Different prefixes, so that a leaf's bytes cannot pass as two child hashes (RFC 6962 section 2.1, second preimages).
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
 
@@ -39,7 +39,7 @@ def range_coordinates(begin: int, end: int) -> tuple[Coordinate, ...]:
     """The fewest complete subtrees that cover the leaves ``[begin, end)``, left to right.
 
     Raises:
-        PositionUnknown: not ``0 <= begin <= end``.
+        PositionUnknown: ``0 <= begin <= end`` is false.
     """
     if not 0 <= begin <= end:
         message = "not a range of leaves"
@@ -57,13 +57,14 @@ def _cover(begin: int, end: int) -> Iterator[Coordinate]:
 
 
 class CompactRange:
-    """A growing tree of which only the frontier is kept: the complete subtrees, at most one a level, that cover it.
+    """A growing tree that keeps only its frontier: the complete subtrees that cover it, at most one for each level.
 
-    Appending costs amortised one node hash and holds at most ``size.bit_length()`` hashes.
+    An append costs one node hash on average. At most ``size.bit_length()`` hashes are held.
 
     Args:
-        size: leaves so far.
-        nodes: hashes at ``frontier_coordinates(size)``. They are taken on trust: compare ``root()`` with a signed one.
+        size: the number of leaves so far.
+        nodes: the hashes at ``frontier_coordinates(size)``. They are not checked: compare ``root()`` with a signed
+            root.
 
     Raises:
         ProofInvalid: ``nodes`` cannot be the frontier of a tree of ``size`` leaves.
@@ -81,20 +82,20 @@ class CompactRange:
 
     @property
     def size(self) -> int:
-        """Leaves so far."""
+        """The number of leaves so far."""
         return self._size
 
     @property
     def nodes(self) -> tuple[bytes, ...]:
-        """The frontier's hashes, left to right; with ``size`` all that is needed to resume."""
+        """The frontier's hashes, left to right. With ``size``, they are all that is needed to resume."""
         return tuple(self._nodes)
 
     def append(self, leaf: bytes) -> tuple[tuple[int, int, bytes], ...]:
         """Add one leaf hash.
 
         Returns:
-            The inner nodes that this leaf completed, lowest first, as ``(level, index, hash)`` with level >= 1. They
-            and the leaf hash itself, at level 0, are what a store must keep to build any proof later.
+            The inner nodes that this leaf completed, lowest first, as ``(level, index, hash)`` with level >= 1. With
+            these and the leaf hash itself (level 0), a store can build any proof later.
 
         Raises:
             ProofInvalid: ``leaf`` is not a hash; nothing is added.
@@ -120,7 +121,7 @@ class CompactRange:
         index = self._size >> level
         self._size += 1 << level
         completed = []
-        # As in binary addition: each trailing one of the size is a left sibling waiting for this node.
+        # As in binary addition: each trailing one bit of the size is a left sibling that waits for this node.
         while index & 1:
             node = sha256(_NODE + nodes.pop() + node).digest()
             level += 1
@@ -135,7 +136,7 @@ class CompactRange:
 
 
 def fold(nodes: Sequence[bytes]) -> bytes:
-    """Join neighbouring complete subtrees of falling size, from the right."""
+    """Join neighbouring complete subtrees of decreasing size, from the right."""
     joined = nodes[-1]
     for node in reversed(nodes[:-1]):
         joined = node_hash(node, joined)
@@ -143,12 +144,12 @@ def fold(nodes: Sequence[bytes]) -> bytes:
 
 
 def check_hashes(*hashes: bytes) -> None:
-    """Refuse what cannot be a hash.
+    """Refuse anything that cannot be a hash.
 
     Raises:
-        ProofInvalid: one of them has not 32 bytes.
+        ProofInvalid: one of them is not 32 bytes long.
     """
-    # A hash of another length could shift the border between two children without changing their parent.
+    # A hash of another length could move the border between two children without a change of their parent.
     if any(len(item) != HASH_BYTES for item in hashes):
         message = "not every hash has 32 bytes"
         raise ProofInvalid(message)

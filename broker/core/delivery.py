@@ -1,7 +1,6 @@
-"""One record on its way to one subscription: its states, and the table that says how they follow each other.
+"""One record on its way to one subscription: its states, and the table of the steps between them.
 
-A delivery begins HELD. The events are named for what happened; the book (broker/core/lease.py) decides which one it
-was.
+A delivery begins HELD. An event is named for what happened. The book (broker/core/lease.py) decides which event it was.
 
 ======== ========== ======== ==========================================================================================
 state    event      next     when
@@ -11,7 +10,7 @@ READY    GRANTED    LEASED   a consumer with room took it: attempt number + 1
 LEASED   EXTENDED   LEASED   the consumer asked for more time, within the bound
 LEASED   ACKED      DONE     the consumer has it safely
 LEASED   NACKED     DELAYED  the consumer could not take it: failed attempts + 1
-LEASED   POSTPONED  DELAYED  the consumer could not take it for a fault of its own: not a failed attempt
+LEASED   POSTPONED  DELAYED  a passing fault of the consumer's own: not a failed attempt
 LEASED   EXPIRED    READY    the deadline passed in silence: failed attempts + 1
 LEASED   RETURNED   READY    the consumer closed in good order: not a failed attempt
 LEASED   EXHAUSTED  DEAD     a nack or an expiry that was the last attempt allowed
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class State(Enum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     HELD = auto()
     READY = auto()
@@ -83,7 +82,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """The flow control of one consumer: what it may have outstanding at once, and what it has."""
+    """The flow control of one consumer: its limits, and what it has outstanding."""
 
     name: str
     max_records: int
@@ -92,7 +91,7 @@ class Consumer:
     bytes: int = 0
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Whether one more record fits. With nothing outstanding any does, or a big one could never be delivered."""
+        """Whether one more record fits. If nothing is outstanding, any fits, or a large one would wait for ever."""
         if self.records == 0:
             return True
         return self.records < self.max_records and self.bytes + size_bytes <= self.max_bytes
@@ -100,12 +99,12 @@ class Consumer:
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One undone record in a book. The book and the partition window are its only writers.
+    """One undone record in a book. Only the book and the partition window change it.
 
-    ``failed_attempts`` survive a restart in the ack state; ``attempt`` counts every grant of this book's life on top of
-    those. ``timer`` is the id of the running lease or delay (0: none) and ``due`` the time at which it ends.
-    ``successor`` is the next undone record of the same case. ``done_before`` says whether done records lie between the
-    undone record before this one and this one.
+    ``failed_attempts`` survive a restart in the ack state. ``attempt`` adds every grant of this book's life to them.
+    ``timer`` is the id of the running lease or delay (0: none), and ``due`` is the time at which it ends. ``successor``
+    is the next undone record of the same case. ``done_before`` says whether there are done records between the previous
+    undone record and this one.
     """
 
     partition: StreamPartition
@@ -124,14 +123,14 @@ class Delivery:
 
     @property
     def position(self) -> Position:
-        """Where the record stands in the log."""
+        """The record's position in the log."""
         return Position(*self.partition, self.offset)
 
     def on(self, event: Event) -> None:
-        """Step along the table.
+        """Take a step of the table.
 
         Raises:
-            Internal: the table has no such step, so the book is at fault.
+            Internal: the table has no such step. This is a defect of the book.
         """
         following = TRANSITIONS.get((self.state, event))
         if following is None:

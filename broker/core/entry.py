@@ -1,4 +1,4 @@
-"""What a message log holds: entries, and the routing facts by which they are found and filtered."""
+"""The entries of a message log, and the routing facts that find and filter them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class NewEntry(NamedTuple):
-    """A record to be appended. ``value`` is the serialised envelope; the rest is copied out of its signed body.
+    """A record to append. ``value`` is the serialised envelope. The other fields are copied from its signed body.
 
-    ``record_id`` is the UUID's 16 bytes and decides whether the record is in the log already.
+    ``record_id`` is the UUID's 16 bytes. It decides whether the log already has the record.
     """
 
     partition: StreamPartition
@@ -23,7 +23,7 @@ class NewEntry(NamedTuple):
     value: bytes
 
     def placed(self, position: Position, accepted_at_ms: int, log_id: str, epoch: int) -> LogEntry:
-        """The entry that this becomes at a position of a log. See ``LogEntry`` for the arguments."""
+        """The entry at a position of a log. See ``LogEntry`` for the arguments."""
         return LogEntry(
             position,
             self.record_id,
@@ -39,10 +39,10 @@ class NewEntry(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Where a record stands. ``duplicate`` says that it stood there before this append.
+    """The position of a record. ``duplicate`` says that the log had the record before this append.
 
-    ``log_id`` and ``epoch`` are those of its entry. ``record_sha256`` is that of the record in the log: a duplicate's
-    may differ from that of the record offered.
+    ``log_id`` and ``epoch`` are those of its entry. ``record_sha256`` belongs to the record in the log. For a duplicate
+    it may differ from that of the offered record.
     """
 
     position: Position
@@ -54,10 +54,10 @@ class Appended(NamedTuple):
 
 
 class LogEntry(NamedTuple):
-    """One accepted record. ``value`` is empty where it was not asked for, or where the log cannot give it any more.
+    """One accepted record. ``value`` is empty if it was not asked for, or if the log cannot give it any more.
 
-    ``accepted_at_ms`` never falls within a partition. ``log_id`` names this incarnation of the log, and ``epoch`` the
-    partition's leader when it was appended (0 where there is one writer).
+    ``accepted_at_ms`` never decreases within a partition. ``log_id`` names this incarnation of the log. ``epoch`` is
+    the partition's leader at the time of the append (0 if there is only one writer).
     """
 
     position: Position
@@ -94,10 +94,10 @@ class Page(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """Something that stands in a partition and that no broker of this exchange appended. It is no record.
+    """Something in a partition that no broker of this exchange appended. It is not a record.
 
-    ``reason`` says in a word or two how the log can tell: it lacks a valid seal, is a copy of another entry, was sealed
-    for another partition. ``value`` is what stands there, as far as the log can give it.
+    ``reason`` says why, in a word or two: it has no valid seal, is a copy of another entry, or was sealed for another
+    partition. ``value`` is its bytes, as far as the log can give them.
     """
 
     position: Position

@@ -1,6 +1,6 @@
 """The envelope: DSSE v1.0.2 over exact bytes (secure-systems-lab/dsse, protocol.md).
 
-What is signed is ``PAE(body_type, body)``. Bodies are verified, then parsed, and never serialised again.
+The signature covers ``PAE(body_type, body)``. Bodies are verified, then parsed, and never serialised again.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 BODY_TYPE: Final = "application/vnd.case-exchange.body.v1+protobuf"
-"""Type of a record's body; the PAE binds it, so no other statement of an agency can be taken for a record."""
+"""The type of a record's body. The PAE contains it, so no other statement of an agency can pass as a record."""
 
 RECEIPTS_TYPE: Final = "application/vnd.case-exchange.receipts.v1"
-"""Type of what the broker signs for a set of receipts."""
+"""The type of what the broker signs for a set of receipts."""
 
 BUNDLE_TYPE: Final = "application/vnd.case-exchange.bundle.v1"
-"""Type of what the broker signs for a replay bundle."""
+"""The type of what the broker signs for a replay bundle."""
 
 DIRECTORY_TYPE: Final = "application/vnd.case-exchange.directory.v1+json"
-"""Type of the directory document."""
+"""The type of the directory document."""
 
 ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"
 """The signature algorithm of records: ASN.1 DER signatures."""
@@ -33,7 +33,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 class Signature(NamedTuple):
-    """One signature: a hint at the certificate (SHA-256 of its DER) and the signature bytes."""
+    """One signature: a hint at the certificate (SHA-256 of its DER), and the bytes of the signature."""
 
     certificate_sha256: bytes
     value: bytes
@@ -48,7 +48,7 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Envelope:
-    """One record as it travels: signed bytes, signatures, and the sections present in this copy."""
+    """One record as it travels: signed bytes, signatures, and the sections in this copy."""
 
     body_type: str
     body: bytes
@@ -62,11 +62,11 @@ class Envelope:
 
     @cached_property
     def record_sha256(self) -> bytes:
-        """SHA-256 of the signed bytes: the record's identity. Signature bytes are malleable and so are left out."""
+        """SHA-256 of the signed bytes: the record's identity. It leaves out the signature, which others could vary."""
         return hashlib.sha256(self.signed_bytes).digest()
 
     def with_sections(self, names: frozenset[str]) -> Envelope:
-        """This record with only the named sections; the signed bytes, and so the signatures, stay as they are."""
+        """This record with only the named sections. The signed bytes, and so the signatures, do not change."""
         if all(section.name in names for section in self.sections):
             return self
         return replace(self, sections=tuple(section for section in self.sections if section.name in names))

@@ -1,4 +1,4 @@
-"""What the broker writes to the audit stream about itself: reading is evidence too (design decision 9)."""
+"""What the broker writes to the audit stream about itself. Reading leaves evidence too (design decision 9)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ReplayMade:
 
 @dataclass(frozen=True, slots=True)
 class RefusalMade:
-    """Something that the principal sent was refused for a reason that an auditor should know of."""
+    """The broker refused something from the principal, for a reason that auditors should know."""
 
     reason: str
     record_id: str
@@ -59,7 +59,7 @@ Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeadLetterMade | ReplayMad
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One event: when (milliseconds since the Unix epoch, UTC), concerning which principal, and what."""
+    """One event: its time (milliseconds since the Unix epoch, UTC), its principal, and what happened."""
 
     at_ms: int
     principal: str

@@ -1,4 +1,4 @@
-"""The words of an audit: findings, what is known of an entry, and what judging needs from outside the core."""
+"""The terms of an audit: findings, the facts of an entry, and what a judge needs from outside the core."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 MAX_FINDINGS: Final = 1000
-"""Findings kept; the rest are only counted."""
+"""The limit for findings that are kept. Further findings are only counted."""
 
 
 class Severity(Enum):
@@ -28,11 +28,11 @@ class Severity(Enum):
     ERROR = "error"
     """Something is not what it should be."""
     WARNING = "warning"
-    """Something cannot be told from this bundle alone."""
+    """This bundle alone cannot show whether something is as it should be."""
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong: what, and with which record."""
+    """One thing that is wrong, and its record if there is one."""
 
     severity: Severity
     code: str
@@ -42,9 +42,9 @@ class Finding(NamedTuple):
 
 
 class FindingsByPosition:
-    """The findings of one partition in order of position, then those that have none.
+    """The findings of one partition in order of position, then those without a position.
 
-    Where there are too many, those of the lowest positions are kept, so that the first bad position is never lost.
+    If there are too many, those with the lowest positions are kept. So the first bad position is never lost.
     """
 
     def __init__(self) -> None:
@@ -52,15 +52,15 @@ class FindingsByPosition:
         self._added = 0
 
     def add(self, finding: Finding) -> None:
-        """Take in one."""
+        """Add a finding."""
         offset = maxsize if finding.position is None else finding.position.offset
-        # Numbered, so that findings of one position keep the order in which they were made.
+        # The number keeps findings of one position in the order in which they were made.
         insort(self._kept, (offset, self._added, finding))
         self._added += 1
         del self._kept[MAX_FINDINGS:]
 
     def leave_out(self, number: int) -> None:
-        """Count findings that were made and not kept elsewhere."""
+        """Count findings that were left out elsewhere."""
         self._added += number
 
     def __iter__(self) -> Iterator[Finding]:
@@ -68,12 +68,12 @@ class FindingsByPosition:
 
     @property
     def left_out(self) -> int:
-        """How many were not kept."""
+        """How many findings were not kept."""
         return self._added - len(self._kept)
 
 
 class Reader(BodyReader, Protocol):
-    """Bytes to core types."""
+    """Turns bytes into core types."""
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:
         """Read a receipt's statement, or raise ReceiptInvalid."""
@@ -91,7 +91,7 @@ class Delivery(NamedTuple):
 
 
 class EntryFacts(NamedTuple):
-    """What the judgement of the whole needs to know of one entry."""
+    """What the judgement of the whole bundle needs to know about one entry."""
 
     position: Position
     accepted_at_ms: int
@@ -106,7 +106,7 @@ class EntryFacts(NamedTuple):
 
 
 class EntryLeaf(NamedTuple):
-    """The leaf hash that an entry of the bundle has; ``record_id`` is empty where its body cannot be read."""
+    """The leaf hash of an entry in the bundle. ``record_id`` is empty if its body cannot be read."""
 
     position: Position
     record_id: str
@@ -115,7 +115,7 @@ class EntryLeaf(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What was found out about one batch. Picklable, and small beside the batch."""
+    """The results for one batch. Picklable, and small compared with the batch."""
 
     leaves: list[EntryLeaf]
     facts: list[EntryFacts]
@@ -124,10 +124,10 @@ class BatchReport:
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
-    """Something is not what it should be."""
+    """A finding that something is not what it should be."""
     return Finding(Severity.ERROR, code, message, record_id, position)
 
 
 def warning(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
-    """Something cannot be told from this bundle alone."""
+    """A finding that this bundle alone cannot show whether something is as it should be."""
     return Finding(Severity.WARNING, code, message, record_id, position)

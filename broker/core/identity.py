@@ -1,6 +1,6 @@
-"""Who speaks: agencies and principals.
+"""Agencies and principals: who sends and receives.
 
-A principal is an authenticated peer, named by the one ``spiffe://`` URI of its certificate (SPIFFE-ID and X509-SVID
+A principal is an authenticated peer. The only ``spiffe://`` URI of its certificate names it (SPIFFE-ID and X509-SVID
 specifications): ``spiffe://<trust-domain>/agency/<agency>/<system>``.
 """
 
@@ -18,7 +18,7 @@ _PRINCIPAL: Final = re.compile(
     rf"spiffe://(?P<domain>{_LABEL}(?:\.{_LABEL})*)/agency/(?P<agency>{_LABEL})/(?P<system>{_LABEL})"
 )
 MAX_SPIFFE_ID_BYTES: Final = 2048
-"""SPIFFE-ID section 2.3: the longest URI that an implementation must support, and so the longest taken here."""
+"""SPIFFE-ID section 2.3: implementations must support URIs of this length. Longer ones are refused here."""
 
 
 def is_agency_id(text: str) -> bool:
@@ -27,7 +27,7 @@ def is_agency_id(text: str) -> bool:
 
 
 def is_system_name(text: str) -> bool:
-    """Whether ``text`` can name a system of an agency; the form is that of agency ids."""
+    """Whether ``text`` can name a system of an agency. The form is the same as for agency ids."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -49,7 +49,7 @@ class Principal:
         """Read a SPIFFE id of this exchange's form.
 
         Raises:
-            PeerIdentityMissing: the text is of another form, so it names no principal here.
+            PeerIdentityMissing: the text has another form, so it names no principal here.
         """
         match = _PRINCIPAL.fullmatch(spiffe_id) if len(spiffe_id) <= MAX_SPIFFE_ID_BYTES else None
         if match is None:

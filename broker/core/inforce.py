@@ -1,7 +1,7 @@
 """Which directory version a record is judged by: the one in force at the broker when it accepted the record.
 
-A version is in force at the broker a moment before the audit stream says so, a record is checked a moment before it is
-appended, and each broker process looks for a new version by itself. So around a change either version will do.
+Near a change, several versions may be right. A version is in force at the broker a moment before the audit stream says
+so. A record is checked a moment before it is appended. Each broker process looks for a new version by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _Verdict = TypeVar("_Verdict")
 
 CHANGE_OF_DIRECTORY_MS: Final = 10_000
-"""So near to a change of the directory, either version will do."""
+"""Within this time of a change of the directory, either version is accepted."""
 
 
 class DirectoryVersion(NamedTuple):
@@ -31,12 +31,12 @@ class DirectoryVersion(NamedTuple):
 
 
 def versions_at(versions: Sequence[DirectoryVersion], at_ms: int) -> list[DirectoryVersion]:
-    """The versions to judge by what was accepted at a time, the likeliest first.
+    """The versions to judge a record by that was accepted at a time, the most likely first.
 
-    Where none is known to have been in force, it is the first that is known.
+    If no known version was in force then, it is the first known version.
 
     Args:
-        versions: in order of their coming into force.
+        versions: in the order in which they came into force.
         at_ms: milliseconds since the Unix epoch, UTC.
     """
     if len(versions) == 1 and versions[0].in_force_from_ms <= at_ms:
@@ -49,16 +49,16 @@ def versions_at(versions: Sequence[DirectoryVersion], at_ms: int) -> list[Direct
 
 
 def may_be_in_force(directory: Directory, at_ms: int) -> bool:
-    """Whether a version can have been in force at a time by what governance signed: issued by then, not expired."""
+    """Whether the signed times allow that a version was in force at a time: already issued, and not expired."""
     issued_ms = directory.issued_at_ms - CHANGE_OF_DIRECTORY_MS
     return issued_ms <= at_ms < directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS
 
 
 def by_any(versions: Iterable[DirectoryVersion], check: Callable[[DirectoryVersion], _Verdict]) -> _Verdict:
-    """What the check returns under the first version that it does not fail under.
+    """Return the result of the check under the first version under which it does not fail.
 
     Raises:
-        CaseExchangeError: the check failed under each; what it failed with under the first.
+        CaseExchangeError: the check failed under each version. This is its error under the first.
         DirectoryVersionMissing: there is no version.
     """
     refusal: CaseExchangeError | None = None

@@ -1,19 +1,19 @@
-"""Judge the records of a replay without trusting the broker: what can be said of one batch on its own.
+"""Judge the records of a replay, one batch at a time, without trusting the broker.
 
-For each entry, in this order; a check that fails is a finding, and the later ones that depend on it are left out:
+Each entry is checked in this order. A check that fails is a finding; later checks that depend on it are left out.
 
-1. it stands in the partition begun last
-2. its body is one: BODY_TYPE_UNSUPPORTED, ENVELOPE_MALFORMED
-3. it stands on the stream that it names: KIND_UNKNOWN
+1. it is in the current partition
+2. its body is well formed: BODY_TYPE_UNSUPPORTED, ENVELOPE_MALFORMED
+3. it is on the stream that it names: KIND_UNKNOWN
 4. its publisher signed it, by the directory in force at its acceptance (broker/core/authorship.py): KIND_UNKNOWN,
    SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
 5. policy allowed it then: RIGHT_DENIED
-6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. A bundle that the auditor
-   made from the message log has no receipts, and then this is left out: they are the exchange's word for what the tree
-   says too, and add no proof to it but the name of who gave it
+6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. An auditor's bundle from the
+   message log has no receipts, and this check is left out. Receipts say what the tree also says. They only add who says
+   it
 
-and its leaf is hashed, so that the whole can be compared with the signed checkpoint (broker/core/audit.py). Batches can
-be judged in any order and in any process.
+Its leaf is hashed too, so that all leaves can be compared with the signed checkpoint (broker/core/audit.py). Batches
+can be judged in any order and in any process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class BatchJudge:
-    """Judges batches against directory versions in order of their coming into force. Keeps no state between batches."""
+    """Judges batches against directory versions, in the order in which they came into force. Keeps no state."""
 
     def __init__(self, versions: Sequence[DirectoryVersion], reader: Reader, source: BundleSource) -> None:
         self._versions = versions
@@ -93,14 +93,14 @@ class BatchJudge:
         raise ReceiptInvalid(text)
 
     def _judge_entry(self, partition: StreamPartition, entry: BundleEntry, report: BatchReport) -> Body | None:
-        # (1) In its place.
+        # (1) Its partition.
         if entry.position.stream_partition != partition:
             report.findings.append(error("MISPLACED", "the entry stands in another partition", position=entry.position))
         body: Body | None = None
         try:
             # (2) Its body.
             body = read_body(entry.envelope, self._reader)
-            # (3) to (5), under the directory of the time.
+            # (3) to (5), under the directory of that time.
             withheld = self._check_at_the_time(entry, body)
         except CaseExchangeError as refused:
             record_id = body.record_id if body is not None else ""
@@ -127,10 +127,10 @@ class BatchJudge:
         return body
 
     def _check_at_the_time(self, entry: BundleEntry, body: Body) -> tuple[str, ...]:
-        """Checks (3) to (5). The version in force decides; around a change, either may allow.
+        """Checks (3) to (5). The version in force decides. Near a change, either version may allow the record.
 
-        Where none is known to have been in force, the first that is known decides, and the judgement of the whole says
-        so once: a lost directory version must not cast doubt on every record of its time.
+        If no known version was in force, the first known version decides. The judgement of the whole bundle says so
+        once: a lost directory version must not make every record of its time doubtful.
 
         Raises:
             CaseExchangeError: the first check that failed, under the version in force.
@@ -139,12 +139,12 @@ class BatchJudge:
         return by_any(versions, lambda version: _check_under(version, entry, body))
 
     def _statements(self, batch: PartitionRecords, report: BatchReport) -> dict[Position, ReceiptStatement] | None:
-        """Check the one signature over the batch's receipts, and read them; None where there need be none."""
+        """Check the one signature over the batch's receipts, and read them. Return None if no receipts are needed."""
         receipts = batch.receipts
         if receipts is None:
             return None if self._source is BundleSource.MESSAGE_LOG else {}
         try:
-            # The broker issues these for the replay, so any version's certificate of the exchange will do.
+            # The broker signs these for the replay, so the exchange's certificate in any version is good.
             self.check_exchange(receipts_message(receipts.statements), receipts.signature)
         except CaseExchangeError as refused:
             message = f"the receipts of the batch that begins here do not hold: {refused.message}"
@@ -194,13 +194,13 @@ def _compare_receipt(
         entry.accepted_at_ms,
     ):
         message = "the exchange's receipt does not say this of the record"
-        # A body that cannot be read any more still has its receipt, which names it.
+        # If the body cannot be read any more, the receipt still names the record.
         report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position))
 
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body) -> tuple[str, ...]:
     directory = version.directory
-    # (3) Where it says that it stands.
+    # (3) The stream that it names.
     if body.stream != entry.position.stream:
         message = "the record does not belong on the stream where it stands"
         raise KindUnknown(message)

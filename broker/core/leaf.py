@@ -1,7 +1,7 @@
-r"""The leaf manifest: what a log's Merkle tree says of one accepted record.
+r"""The leaf: what a log's Merkle tree says of one accepted record.
 
-A tlog-tiles entry is at most 65,535 bytes, so a leaf does not hold the envelope but names it by the SHA-256 of its
-signed bytes, and says where and when it was accepted. The bytes that are hashed are six lines of ASCII::
+A tlog-tiles entry has at most 65,535 bytes. So a leaf does not contain the envelope. It names it by the SHA-256 of its
+signed bytes, and says where and when it was accepted. The hashed bytes are the manifest, six lines of ASCII::
 
     case-exchange leaf v1\n
     <stream>/<partition>/<offset>\n
@@ -10,7 +10,7 @@ signed bytes, and says where and when it was accepted. The bytes that are hashed
     <base64 of the record's SHA-256>\n
     <accepted at, milliseconds since the Unix epoch>\n
 
-The first line holds a space, so a leaf is neither a checkpoint nor, beginning as it does, what DSSE signs.
+The first line contains a space, so a leaf cannot pass as a checkpoint. It also begins differently from what DSSE signs.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _MANIFEST: Final = re.compile(
 class Leaf:
     """One accepted record, as its log's tree commits to it.
 
-    The attributes are not checked here, because the follower makes one for every record out of what the message log
-    returned; ``parse`` checks all of them, and an auditor only ever sees a leaf through it.
+    The attributes are not checked here: the follower makes a leaf of every record that the message log returns.
+    ``parse`` checks all of them, and an auditor gets a leaf only from there.
 
     Attributes:
-        position: where the record stands.
-        log_id: which incarnation of the log: 1 to 255 ASCII letters, digits and ``. _ : / -``.
+        position: where the record is.
+        log_id: the incarnation of the log: 1 to 255 ASCII letters, digits and ``. _ : / -``.
         epoch: the partition's leader epoch when the record was appended.
         record_id: its UUID in canonical lower-case text.
         record_sha256: SHA-256 of its signed bytes, 32 bytes.
@@ -63,7 +63,7 @@ class Leaf:
     accepted_at_ms: int
 
     def marshal(self) -> bytes:
-        """The manifest's bytes, which the tree hashes as a leaf."""
+        """The manifest's bytes, which the tree hashes."""
         stream, partition, offset = self.position
         return b"case-exchange leaf v1\n%b/%d/%d\n%b %d\n%b\n%b%d\n" % (
             stream.encode(),
@@ -78,10 +78,10 @@ class Leaf:
 
     @classmethod
     def parse(cls, manifest: bytes) -> Leaf:
-        """Read a manifest. Exactly the bytes that ``marshal`` writes of a well-formed leaf are accepted.
+        """Read a manifest. Only the exact bytes that ``marshal`` writes for a well-formed leaf are accepted.
 
         Raises:
-            ProofInvalid: it is no leaf manifest of this version.
+            ProofInvalid: it is not a leaf manifest of this version.
         """
         match = _MANIFEST.fullmatch(manifest)
         if match is None:
@@ -97,7 +97,7 @@ class Leaf:
             accepted_at_ms=int(accepted_at_ms),
         )
         highest = max(leaf.position.partition, leaf.position.offset, leaf.epoch, leaf.accepted_at_ms)
-        # Base64's last digit has spare bits; only one of its spellings comes out again.
+        # Base64's last digit has unused bits. Only one of its spellings comes out the same again.
         if highest > _MAX_NUMBER or leaf.marshal() != manifest:
             message = "a leaf manifest holds a number out of range, or base64 that is not canonical"
             raise ProofInvalid(message)
@@ -105,7 +105,7 @@ class Leaf:
 
 
 def leaf_of(entry: LogEntry) -> Leaf:
-    """What the tree says of an entry. It is told by the entry's facts alone; its value is not looked at."""
+    """The leaf of an entry. It depends only on the entry's facts, not on its value."""
     digits = entry.record_id.hex()
     return Leaf(
         entry.position,

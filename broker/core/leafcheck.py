@@ -1,11 +1,11 @@
-"""Compare what stands in a partition with the leaves of its signed tree, position by position.
+"""Compare the entries of a partition with the leaves of its signed tree, position by position.
 
-A bundle lists every leaf of the period (``PartitionLeaves``), and with the hashes left and right of the period that
-list hashes to the signed root or it is worthless. So the comparison can be made as entries come, but what it finds
-counts only once the whole list has been shown to be the signed tree's: ``findings`` are held back until then.
+A bundle lists every leaf of the period (``PartitionLeaves``). With the hashes left and right of the period, the list
+must give the signed root; otherwise it is worthless. Entries are compared as they come. But the results count only
+after the whole list has been shown to be that of the signed tree. Until then ``findings`` must not be used.
 
-The list comes in stretches, each followed by what stands in the log up to its last leaf. Whatever a stretch lacks when
-the next begins is missing. So no more than one stretch is ever held.
+The list comes in stretches. After each follows what the log holds up to its last leaf. A leaf of a stretch that has no
+entry when the next stretch begins is missing. So no more than one stretch is held at a time.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class LeafCheck:
     """One partition's leaves as a bundle lists them, and what was found in their places.
 
     Args:
-        partition: whose they are.
-        first_index: index of the first leaf listed.
-        left_hashes: roots of the complete subtrees before it.
+        partition: the partition of the leaves.
+        first_index: the index of the first listed leaf.
+        left_hashes: the roots of the complete subtrees before it.
 
     Raises:
         ProofInvalid: these cannot be the hashes left of that index.
@@ -49,11 +49,11 @@ class LeafCheck:
 
     @property
     def listed_until(self) -> int:
-        """One more than the index of the last leaf listed so far."""
+        """The index of the last listed leaf so far, plus one."""
         return self._tree.size
 
     def expect(self, listed: PartitionLeaves) -> None:
-        """A stretch begins with its leaves; the one before it is over."""
+        """Begin a stretch with its leaves. The previous stretch ends."""
         self._end_stretch()
         if listed.first_index != self._tree.size:
             self._well_formed = False
@@ -63,13 +63,13 @@ class LeafCheck:
                 self._tree.append(leaf.hash)
             except ProofInvalid:
                 self._well_formed = False
-            # Each leaf stands for a position of its own, in the order of the log.
+            # Each leaf has its own position, and they follow the order of the log.
             if leaf.offset <= self._last_offset:
                 self._well_formed = False
             self._last_offset = leaf.offset
 
     def meet(self, entry: EntryLeaf) -> None:
-        """An entry of the bundle. One of another partition is not looked at: the judge of its batch names it."""
+        """Compare an entry of the bundle. Ignore one of another partition: the judge of its batch reports it."""
         if entry.position.stream_partition == self._partition:
             leaf = self._expected.get(entry.position.offset)
             self._met.add(entry.position.offset)
@@ -81,7 +81,7 @@ class LeafCheck:
                 self.findings.add(error("RECORD_CHANGED", message, entry.record_id, entry.position))
 
     def meet_stray(self, stray: StrayRecord) -> None:
-        """Something that is no record stands in this partition."""
+        """Note a stray in this partition."""
         self.first_stray = self.first_stray or stray.position
         leaf = self._expected.get(stray.position.offset)
         self._met.add(stray.position.offset)
@@ -93,9 +93,9 @@ class LeafCheck:
             self.findings.add(error("RECORD_CHANGED", message, position=stray.position))
 
     def root(self, size: int, right_hashes: Sequence[bytes]) -> bytes | None:
-        """The root of the tree of ``size`` leaves that the list and the hashes right of it make, or None for no tree.
+        """The root of the tree of ``size`` leaves, from the list and the hashes right of it, or None for no tree.
 
-        Nothing may be listed or met after that.
+        No leaf, entry or stray may follow.
         """
         self._end_stretch()
         if not self._well_formed or self._tree.size > size:

@@ -1,25 +1,26 @@
 """The lease book of one durable subscription: who may have which record, until when, and what is done.
 
-A pure state machine. The states of one delivery and the table of its transitions are in broker/core/delivery.py; what
-was read and is not finished is in broker/core/backlog.py. The book finds out what happened and keeps these rules:
+A pure state machine. broker/core/delivery.py has the states of one delivery and the table of its steps.
+broker/core/backlog.py has what was read and is not finished. The book finds out what happened and keeps these rules:
 
-1. At least once: a record is finished only by an ack, or as a dead letter. Any other end of a lease makes it READY
+1. At least once: only an ack finishes a record, or its end as a dead letter. Any other end of a lease makes it READY
    again.
-2. Ordered per case: of the records of one ordering key in one stream partition at most one is READY, LEASED or DELAYED,
-   the first that is undone. The others are HELD. So a poison record holds back its own case only.
-3. Fair across cases: READY records are granted in the order in which they became READY. Fresh ones thus go out in
-   offset order, and a case that has just had its turn, or failed, goes to the back.
-4. A lease ends by ack, nack, expiry, its consumer's clean close, or release of the partition. What comes later for that
-   delivery id raises LeaseLost and changes nothing. A repeated ack is such a latecomer.
-5. A nack and an expiry are failed attempts. The one that makes ``max_attempts`` turns the record into a dead letter.
-   A clean close and a transient nack are none, for they say nothing about the record. A consumer that is lost keeps its
-   leases until they expire, so a record that kills its consumer every time ends as a dead letter too.
+2. Ordered per case: of the records of one ordering key in one stream partition at most one is READY, LEASED or DELAYED:
+   the first undone one. The others are HELD. So a record that always fails holds back only its own case.
+3. Fair across cases: READY records are granted in the order in which they became READY. So new records go out in offset
+   order. A case that has just had its turn, or failed, goes to the end of the queue.
+4. A lease ends by ack, nack, expiry, its consumer's clean close, or release of the partition. Anything later for that
+   delivery id raises LeaseLost and changes nothing. This includes a repeated ack.
+5. A nack and an expiry are failed attempts. The attempt number ``max_attempts`` that fails makes the record a dead
+   letter. A clean close and a transient nack are not failed attempts, because they say nothing about the record. A lost
+   consumer keeps its leases until they expire. So a record that kills its consumer every time becomes a dead letter
+   too.
 6. Time passes only in ``tick``: until a tick has seen the deadline, an ack is still in time.
-7. A consumer never has more outstanding than it said, except one record of any size when it has nothing.
+7. A consumer never has more outstanding than its limits. If it has nothing, it may have one record of any size.
 
-``now`` is seconds on a monotonic clock, the same clock throughout the book's life. A caller sleeps until
-``next_deadline``, ticks, then leases. Undone records of one case can fill the window, and then hold back what is not
-read yet until they are finished; ``max_attempts`` bounds how long that takes, unless their consumer postpones them.
+``now`` is seconds on a monotonic clock, the same clock for the book's whole life. A caller sleeps until
+``next_deadline``, ticks, then leases. Undone records of one case can fill the window. Then nothing more is read until
+they are finished. ``max_attempts`` limits how long that takes, unless their consumer postpones them.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ _SPARE_TIMERS: Final = 64
 
 
 class LeaseBook(Backlog):
-    """The deliveries of one durable subscription: its backlog, and the leases on what is READY in it. Not thread safe.
+    """The deliveries of one durable subscription: its backlog, and the leases on its READY records. Not thread safe.
 
     Each method is O(log n) in the undone records unless it says otherwise.
 
     Args:
-        settings: the bounds.
-        committed: the partitions that this book starts with, and where the subscription stands in each.
+        settings: the limits.
+        committed: the partitions that this book starts with, and how far the subscription is in each.
         first_delivery_id: delivery ids count up from here. Give a number far from those of the subscription's earlier
-            books (for example 62 random bits), so that an ack from before a restart cannot hit another record.
+            books (for example 62 random bits), so that an ack from before a restart cannot fit another record.
 
-    Methods that name a partition or consumer raise KeyError where the book does not have it.
+    Methods that name a partition or consumer raise KeyError if the book does not have it.
     """
 
     __slots__ = ("_consumers", "_leases", "_next_id", "_timers")
@@ -69,12 +70,12 @@ class LeaseBook(Backlog):
         super().__init__(settings, committed)
         self._consumers: dict[str, Consumer] = {}
         self._leases: dict[int, Delivery] = {}
-        # (when, timer id, delivery): stale once the delivery has another timer, early once the lease was extended.
+        # (when, timer id, delivery). Stale if the delivery has another timer; early if the lease was extended.
         self._timers: list[tuple[float, int, Delivery]] = []
         self._next_id = first_delivery_id
 
     def release_partition(self, partition: StreamPartition) -> AckState:
-        """Forget a partition; its leases end. Returns the state to commit before another broker reads on. O(n)."""
+        """Forget a partition. Its leases end. Return the state to commit before another broker reads on. O(n)."""
         window = self._windows.pop(partition)
         state = window.ack_state()
         for delivery in window.undone:
@@ -90,11 +91,11 @@ class LeaseBook(Backlog):
     # --- consumers and their leases ---
 
     def consumer_added(self, consumer: str, max_outstanding_records: int, max_outstanding_bytes: int) -> None:
-        """Let a consumer, named uniquely among the present ones, have this much outstanding at once.
+        """Add a consumer, and set the limits of what it may have outstanding.
 
         Raises:
             SubscriptionInvalid: a limit is not positive.
-            ValueError: the name is taken.
+            ValueError: a present consumer has the name.
         """
         if max_outstanding_records < 1 or max_outstanding_bytes < 1:
             message = "flow control needs positive limits"
@@ -105,12 +106,12 @@ class LeaseBook(Backlog):
         self._consumers[consumer] = Consumer(consumer, max_outstanding_records, max_outstanding_bytes)
 
     def consumer_gone(self, consumer: str, *, clean: bool) -> None:
-        """Grant a consumer nothing more. O(n) in the leases.
+        """Remove a consumer. It is granted nothing more. O(n) in the leases.
 
         Args:
-            consumer: its name, free again afterwards.
-            clean: True: it closed in good order, and its records are READY at once. False: it was lost, and its
-                leases run on until an ack (perhaps over its next connection) or their deadline.
+            consumer: its name, which is free again afterwards.
+            clean: True: it closed in good order, and its records are READY at once. False: it was lost, and its leases
+                run on until an ack (perhaps over its next connection) or their deadline.
         """
         account = self._consumers.pop(consumer)
         if clean:
@@ -120,10 +121,10 @@ class LeaseBook(Backlog):
                 self._ready.append(delivery)
 
     def lease(self, now: float, consumer: str) -> list[Lease]:
-        """Grant a consumer all that is READY and that it has room for.
+        """Grant a consumer everything that is READY and that it has room for.
 
         A record that does not fit waits at the head of the queue until this consumer has nothing outstanding, or
-        another takes it; smaller ones do not overtake it, or it might wait for ever.
+        another takes it. Smaller records do not overtake it, or it might wait for ever.
         """
         account = self._consumers[consumer]
         leases = []
@@ -135,7 +136,7 @@ class LeaseBook(Backlog):
         """The consumer has the record safely.
 
         Returns:
-            Where the record stands.
+            The record's position.
 
         Raises:
             LeaseLost: the lease has ended.
@@ -149,10 +150,10 @@ class LeaseBook(Backlog):
         """The consumer could not take the record. It is due again after ``delay`` seconds, 0 to 600.
 
         Args:
-            delivery_id: of the lease.
+            delivery_id: the id of the delivery.
             now: the time.
             delay: in seconds.
-            transient: a passing fault of the consumer's own was the cause, so this is not a failed attempt.
+            transient: the cause was a passing fault of the consumer, so this is not a failed attempt.
 
         Returns:
             The dead letter that the record has become, if this was its last attempt.
@@ -176,7 +177,7 @@ class LeaseBook(Backlog):
         """Let a lease run until ``now + seconds``, but never longer than ``max_lease_seconds`` after its grant.
 
         Returns:
-            The deadline in force. It is never earlier than it was.
+            The deadline in force. It is never earlier than before.
 
         Raises:
             LeaseLost: the lease has ended.
@@ -193,13 +194,13 @@ class LeaseBook(Backlog):
 
     @property
     def leased_records(self) -> int:
-        """How many records are under a lease, also of consumers that are gone."""
+        """The number of leased records, including those of lost consumers."""
         return len(self._leases)
 
     # --- time ---
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` next has something to do, or None if only calls can change anything."""
+        """When ``tick`` next has something to do, or None if only other calls can change anything."""
         while self._timers:
             due, timer, delivery = self._timers[0]
             if delivery.timer != timer:
@@ -251,7 +252,7 @@ class LeaseBook(Backlog):
         return Lease(delivery.timer, delivery.position, delivery.attempt, delivery.due)
 
     def _end_lease(self, delivery: Delivery) -> Consumer:
-        """Take the record off its consumer's account. The next state is the caller's to enter."""
+        """Remove the record from its consumer's account. The caller sets the next state."""
         del self._leases[delivery.timer]
         account, delivery.consumer = delivery.consumer, None
         if account is None:
@@ -278,7 +279,7 @@ class LeaseBook(Backlog):
         heappush(self._timers, (due, delivery.timer, delivery))
 
     def _drop_stale_timers(self) -> None:
-        """Bound the heap: quick acks leave stale timers behind, and they are dropped before they outnumber the live."""
+        """Limit the heap: quick acks leave stale timers, which are dropped before they outnumber the live ones."""
         if len(self._timers) > 2 * self._undone_records + _SPARE_TIMERS:
             self._timers = [item for item in self._timers if item[2].timer == item[1]]
             heapify(self._timers)

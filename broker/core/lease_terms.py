@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """The bounds of a book.
+    """The limits of a book.
 
     Attributes:
-        lease_seconds: how long a lease runs unless it is extended.
+        lease_seconds: how long a lease runs if it is not extended.
         max_lease_seconds: how long it can run from its grant, with every extension.
-        max_attempts: failed attempts that make a dead letter, 1 to 127.
-        window_records: undone records kept at once.
-        window_bytes: their total size beyond which no more are read.
+        max_attempts: after this many failed attempts a record is a dead letter, 1 to 127.
+        window_records: the limit for undone records at one time.
+        window_bytes: no more is read when their total size reaches this.
 
     Raises:
-        ValueError: a bound is not positive, or they contradict each other.
+        ValueError: a limit is not positive, or they contradict each other.
     """
 
     lease_seconds: float
@@ -45,14 +45,14 @@ class LeaseSettings:
 
 
 class Room(NamedTuple):
-    """How much more may be read. Read nothing unless both are positive; the last record may exceed ``bytes``."""
+    """How much more may be read. Read only if both are positive. The last record may exceed ``bytes``."""
 
     records: int
     bytes: int
 
 
 class Lease(NamedTuple):
-    """One grant. ``attempt`` counts from 1; ``deadline`` is on the caller's clock."""
+    """One grant. ``attempt`` counts from 1. ``deadline`` is on the caller's clock."""
 
     delivery_id: int
     position: Position
@@ -61,7 +61,7 @@ class Lease(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """A lease ended in silence: the consumer is to regard the delivery as lost."""
+    """A lease ended in silence. The consumer must regard the delivery as lost."""
 
     delivery_id: int
     consumer: str
@@ -69,7 +69,7 @@ class Expired(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A record that was given up. The caller records it durably before it commits what ``take_commits`` gives next."""
+    """A record that was given up. The caller must record it durably before it commits the next ``take_commits``."""
 
     position: Position
     failed_attempts: int

@@ -1,9 +1,9 @@
-"""The Merkle tree over a log partition: RFC 6962 section 2.1, which RFC 9162 section 2.1 hashes identically.
+"""The Merkle tree over a log partition, by RFC 6962 section 2.1. RFC 9162 section 2.1 gives the same hashes.
 
 A tree of ``size`` leaves splits at the largest power of two below its size. Its *complete* subtrees never change once
-they are full, so they alone are stored, each at ``(level, index)``: the hash over the leaves
-``[index << level, (index + 1) << level)``; level 0 is the leaves. What lies on the right edge of a tree whose size is
-no power of two is recomputed from them. All hashes are 32 bytes of SHA-256.
+they are full, so only they are stored, each at ``(level, index)``: the hash over the leaves
+``[index << level, (index + 1) << level)``. Level 0 is the leaves. If the size is no power of two, the nodes on the
+right edge are computed from the stored ones. All hashes are 32 bytes of SHA-256.
 
 Proofs are sequences of hashes in RFC order, from the leaf towards the root. Verifiers raise ``ProofInvalid`` and return
 nothing, so that a forgotten ``if`` cannot accept a bad proof.
@@ -49,24 +49,25 @@ __all__ = [
 ]
 
 MAX_SIZE: Final = (1 << 63) - 1
-"""Leaves in the largest tree taken from outside: what other implementations hold in a signed 64-bit number."""
+"""The limit for the leaves of a tree from outside. Other implementations have signed 64-bit numbers."""
 
 NodeReader: TypeAlias = Callable[[int, int], bytes]
 """Returns the hash of the complete subtree at ``(level, index)``."""
 
 
 def root_of(size: int, begin: int, left: Sequence[bytes], leaves: Iterable[bytes], right: Sequence[bytes]) -> bytes:
-    """The root of a tree of which one period is known leaf by leaf and the rest by subtree hashes only.
+    """The root of a tree, from the leaves of one period and the subtree hashes on both sides of it.
 
-    When it equals a signed root, the period's leaves are exactly those at ``[begin, end)`` of the signed tree, with
-    ``end = begin +`` the number of leaves: sizes fix the tree's shape, so other leaves would be a SHA-256 collision.
+    If it equals a signed root, the period's leaves are exactly those at ``[begin, end)`` of the signed tree, with
+    ``end = begin +`` the number of leaves. The sizes fix the tree's shape, so other leaves would be a SHA-256
+    collision.
 
     Args:
-        size: leaves of the whole tree.
-        begin: index of the period's first leaf.
-        left: hashes at ``range_coordinates(0, begin)``.
-        leaves: the period's leaf hashes in order; read once, never held together.
-        right: hashes at ``range_coordinates(end, size)``.
+        size: the number of leaves of the whole tree.
+        begin: the index of the period's first leaf.
+        left: the hashes at ``range_coordinates(0, begin)``.
+        leaves: the period's leaf hashes in order. They are read once and not kept.
+        right: the hashes at ``range_coordinates(end, size)``.
 
     Raises:
         ProofInvalid: a count does not fit the sizes, or something is not a hash.
@@ -85,7 +86,7 @@ def root_of(size: int, begin: int, left: Sequence[bytes], leaves: Iterable[bytes
 
 
 def complete_subtrees(leaves: Sequence[bytes]) -> list[list[bytes]]:
-    """The hashes of all complete subtrees over these leaf hashes, by level: what proofs over them are made from."""
+    """The hashes of all complete subtrees over these leaf hashes, by level. Proofs can be built from them."""
     levels = [list(leaves)]
     while len(levels[-1]) > 1:
         below = levels[-1]
@@ -99,7 +100,7 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...
     Only complete subtrees of the tree of ``size`` leaves are read.
 
     Raises:
-        PositionUnknown: not ``0 <= index < size``.
+        PositionUnknown: ``0 <= index < size`` is false.
     """
     if not 0 <= index < size:
         message = "no such leaf in a tree of this size"
@@ -110,10 +111,10 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...
 def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:
     """Prove that a tree only grew: PROOF of RFC 9162 section 2.1.4.1.
 
-    Only complete subtrees of the tree of ``new`` leaves are read. The proof is empty when ``old`` is 0 or ``new``.
+    Only complete subtrees of the tree of ``new`` leaves are read. The proof is empty if ``old`` is 0 or ``new``.
 
     Raises:
-        PositionUnknown: not ``0 <= old <= new``.
+        PositionUnknown: ``0 <= old <= new`` is false.
     """
     if not 0 <= old <= new:
         message = "a tree does not shrink"
@@ -122,23 +123,23 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]
 
 
 def root_from_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
-    """The root to which an inclusion proof leads from the leaf hash ``leaf`` at ``index`` of a tree of ``size`` leaves.
+    """The root that an inclusion proof gives for the leaf hash ``leaf`` at ``index`` of a tree of ``size`` leaves.
 
-    What RFC 9162 section 2.1.3.2 computes, with the proof's exact length demanded beforehand. It proves nothing until
-    the root is compared with a trusted one.
+    The computation of RFC 9162 section 2.1.3.2, after a check of the proof's exact length. It proves nothing until the
+    caller has compared the root with a trusted one.
 
     Raises:
-        ProofInvalid: the proof has not the shape that index and size dictate.
+        ProofInvalid: the proof does not have the shape that index and size demand.
     """
-    # (1) The leaf lies in the tree.
+    # (1) The leaf is in the tree.
     if not 0 <= index < size <= MAX_SIZE:
         message = "the leaf index is not within the tree"
         raise ProofInvalid(message, index=str(index), size=str(size))
-    # (2) There are exactly as many hashes as index and size dictate, of 32 bytes each.
+    # (2) The number of hashes is what index and size demand, and each has 32 bytes.
     siblings = _siblings(index, index + 1, size)
     _check_count(proof, len(siblings))
     check_hashes(leaf, *proof)
-    # (3) They are joined from the leaf upward.
+    # (3) Join them from the leaf upward.
     node = leaf
     for (begin, _), sibling in zip(siblings, proof, strict=True):
         node = node_hash(sibling, node) if begin < index else node_hash(node, sibling)
@@ -146,10 +147,10 @@ def root_from_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
-    """Check that the leaf hash ``leaf`` is at ``index`` of the tree of ``size`` leaves and hash ``root``.
+    """Check that the leaf hash ``leaf`` is at ``index`` of the tree that has ``size`` leaves and the root ``root``.
 
     Raises:
-        ProofInvalid: it is not shown to be.
+        ProofInvalid: the proof does not show this.
     """
     if root_from_path(index, size, leaf, proof) != root:
         message = "the inclusion proof does not lead to the root"
@@ -159,22 +160,22 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
 def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Check that the tree of ``new_size`` leaves begins with the tree of ``old_size`` leaves.
 
-    What RFC 9162 section 2.1.4.2 checks, with the proof's exact length demanded beforehand. Every tree begins with the
-    empty one, so an ``old_size`` of 0 says nothing about ``new_root``.
+    The check of RFC 9162 section 2.1.4.2, after a check of the proof's exact length. Every tree begins with the empty
+    tree, so an ``old_size`` of 0 says nothing about ``new_root``.
 
     Raises:
-        ProofInvalid: it is not shown to.
+        ProofInvalid: the proof does not show this.
     """
     # (1) A log does not shrink.
     if not 0 <= old_size <= new_size <= MAX_SIZE:
         message = "the older tree is larger than the newer"
         raise ProofInvalid(message, old=str(old_size), new=str(new_size))
-    # (2) There are exactly as many hashes as the sizes dictate, of 32 bytes each.
+    # (2) The number of hashes is what the sizes demand, and each has 32 bytes.
     ranges = _consistency_ranges(old_size, new_size)
     _check_count(proof, len(ranges))
     check_hashes(old_root, new_root, *proof)
-    # (3) They lead to both roots, from a complete subtree on the old tree's right edge: the first hash, or the old root
-    #     itself. What begins beyond the old tree belongs to the newer one only.
+    # (3) They give both roots. The start is a complete subtree on the old tree's right edge: the first hash, or the old
+    #     root itself. Hashes that begin beyond the old tree belong only to the newer one.
     path = list(zip(ranges, proof, strict=True))
     start = path.pop(0)[1] if ranges and ranges[0][1] == old_size else old_root
     old_node = new_node = start if old_size else EMPTY_ROOT
@@ -189,7 +190,7 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
 
 
 def _siblings(begin: int, end: int, size: int) -> list[tuple[int, int]]:
-    """The ranges to be joined to ``[begin, end)`` to reach the root over ``[0, size)``, lowest first."""
+    """The ranges that join ``[begin, end)`` to the root over ``[0, size)``, lowest first."""
     siblings = []
     low, high = 0, size
     while (low, high) != (begin, end):
@@ -205,18 +206,18 @@ def _siblings(begin: int, end: int, size: int) -> list[tuple[int, int]]:
 
 
 def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
-    """The ranges whose hashes make up a consistency proof, in its order."""
+    """The ranges of the hashes in a consistency proof, in its order."""
     if old in (0, new):
         return []
     level, index = range_coordinates(0, old)[-1]
     begin = index << level
     siblings = _siblings(begin, old, new)
-    # Where the start is the whole old tree, its root is known already and is left out.
+    # If the start is the whole old tree, its root is known already and is left out.
     return [(begin, old), *siblings] if begin else siblings
 
 
 def _subtree(begin: int, end: int, node: NodeReader) -> bytes:
-    """The hash over ``[begin, end)``, where ``begin`` is aligned for that width, complete or on the right edge."""
+    """The hash over ``[begin, end)``. ``begin`` is aligned for that width: complete, or on the right edge."""
     return fold([node(level, index) for level, index in range_coordinates(begin, end)])
 
 

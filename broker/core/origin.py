@@ -1,4 +1,4 @@
-"""Origins: how a checkpoint says which log it is of, and which incarnation of it."""
+"""Origins: how a checkpoint names its log, and the log's incarnation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def checkpoint_origin(trust_domain: str, partition: StreamPartition, log_id: str) -> str:
     """The origin of one incarnation of a partition's log: ``<trust domain>/<stream>/<partition>/<log id>``.
 
-    A log that was made anew has another log id, and so another origin: whoever remembers a checkpoint of the earlier
-    one never takes the new log's for a later state of it. One key signs for all of an exchange's logs, under a name of
-    its own; C2SP recommends, and does not demand, that key and origin have one name.
+    A log that was made again has another log id, and so another origin. So a checkpoint of the new log never passes as
+    a later state of the earlier one. One key signs for all of an exchange's logs, under its own name. C2SP recommends
+    that key and origin have the same name, but does not demand it.
     """
     return f"{trust_domain}/{partition}/{log_id}"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PartitionReport(NamedTuple):
-    """One partition: its checkpoint, of which incarnation of the log, and which of the leaves the bundle lists."""
+    """The result for one partition: its checkpoint, the log's incarnation, and which leaves the bundle lists."""
 
     partition: StreamPartition
     log_id: str
@@ -44,7 +44,7 @@ class PartitionAudit:
         trust_domain: str,
         verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
     ) -> None:
-        """Begin with its first frame: check (2)."""
+        """Begin with the partition's first frame: check (2)."""
         self.partition = start.partition
         self._first_index = start.first_index
         self._header = header
@@ -61,16 +61,16 @@ class PartitionAudit:
             self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
 
     def add(self, finding: Finding) -> None:
-        """Take note of a finding made elsewhere."""
+        """Add a finding that was made elsewhere."""
         self._findings.add(finding)
 
     def add_leaves(self, listed: PartitionLeaves) -> None:
-        """The next leaves."""
+        """Take the next leaves."""
         if self._leaves is not None:
             self._leaves.expect(listed)
 
     def add_batch(self, report: BatchReport) -> None:
-        """A batch, judged."""
+        """Take the report on a batch."""
         for finding in report.findings:
             self.add(finding)
         for facts in report.facts:
@@ -80,7 +80,7 @@ class PartitionAudit:
                 self._leaves.meet(leaf)
 
     def add_stray(self, stray: StrayRecord) -> None:
-        """Something that is no record."""
+        """Take a stray."""
         if stray.position.stream_partition != self.partition:
             self.add(error("MISPLACED", "the stray stands in another partition", position=stray.position))
             return
@@ -90,7 +90,7 @@ class PartitionAudit:
             self._leaves.meet_stray(stray)
 
     def end(self, end: PartitionEnd) -> PartitionReport | None:
-        """Its last frame: check (3). Without a checkpoint that holds there is nothing to report."""
+        """Take the last frame: check (3). Without a valid checkpoint there is no report."""
         checkpoint, log_id, leaves = self._checkpoint, self._log_id, self._leaves
         if checkpoint is None or log_id is None or leaves is None:
             return None
@@ -109,22 +109,22 @@ class PartitionAudit:
         return PartitionReport(self.partition, log_id, checkpoint.size, root, self._first_index, end.end_index)
 
     def break_off(self) -> None:
-        """The bundle goes on, or ends, without this partition's last frame."""
+        """Note that the bundle goes on, or ends, without this partition's last frame."""
         message = f"{self.partition}: the bundle breaks off within the partition"
         self.add(error("BUNDLE_INVALID", message, position=None if self._last is None else self._last.position))
 
     def findings(self) -> Iterator[Finding]:
-        """What was found, in order of position, then what has none."""
+        """The findings in order of position, then those without a position."""
         return iter(self._findings)
 
     @property
     def findings_left_out(self) -> int:
-        """How many more were found."""
+        """How many more findings there were."""
         return self._findings.left_out
 
     def _release(self, leaves: LeafCheck) -> None:
-        """The list of leaves is the signed tree's, so what was found by it is so."""
-        # Where a broker gave a receipt for a record that is missing, that finding names the record too.
+        """Add what the comparison found. The list of leaves is now shown to be the signed tree's."""
+        # If a missing record has a receipt from a broker, the finding for the receipt names the record too.
         named = {(finding.code, finding.position) for finding in self._findings}
         for finding in leaves.findings:
             if (finding.code, finding.position) not in named:

@@ -1,7 +1,7 @@
-"""The directory in force and the rights in it, deny-by-default.
+"""The directory in force and its rights. Everything that is not granted is denied.
 
-A directory is a signed, versioned, expiring document (broker/trust/directory.py reads it). This module holds what it
-says, and decides.
+A directory is a signed, versioned document with an end (broker/trust/directory.py reads it). This module holds its
+content, and decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ANY: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class PublishRight:
-    """May publish a kind to the agencies named."""
+    """May publish a kind to the named agencies."""
 
     recipients: frozenset[str]
     sections: frozenset[str]
@@ -30,7 +30,7 @@ class PublishRight:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveRight:
-    """May receive a kind from the publishers named, and of it the sections named."""
+    """May receive a kind from the named publishers, with the named sections."""
 
     publishers: frozenset[str]
     sections: frozenset[str]
@@ -38,13 +38,13 @@ class ReceiveRight:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRight:
-    """May replay a stream, and of its records the sections named."""
+    """May replay a stream, with the named sections of its records."""
 
     sections: frozenset[str]
 
 
 class RetiredCertificate(NamedTuple):
-    """A former signing certificate (DER): good for what was accepted before its end (epoch milliseconds, UTC)."""
+    """A former signing certificate (DER). It is good for records accepted before its end (epoch milliseconds, UTC)."""
 
     certificate: bytes
     retired_at_ms: int
@@ -67,8 +67,8 @@ class Agency:
 class Directory:
     """One directory version. Times are milliseconds since the Unix epoch, UTC.
 
-    ``document`` is the signed document, byte for byte; ``log_keys`` are the C2SP verifier keys of the exchange's
-    checkpoints; ``exchange`` is the agency id under which the broker itself signs.
+    ``document`` is the signed document, byte for byte. ``log_keys`` are the C2SP verifier keys of the exchange's
+    checkpoints. ``exchange`` is the agency id under which the broker itself signs.
     """
 
     version: int
@@ -96,12 +96,12 @@ class Directory:
 
 
 def check_publish(directory: Directory, body: Body) -> None:
-    """Whether the publisher may say this to these recipients.
+    """Check that the publisher may say this to these recipients.
 
-    A recipient that may not receive the kind from this publisher is refused here, not dropped silently later.
+    If a recipient may not receive the kind from this publisher, the record is refused here. It is not dropped later.
 
     Raises:
-        RightDenied: names what is not granted.
+        RightDenied: it names what is not granted.
         PeerUnknown: the publisher or a recipient is not in the directory.
     """
     right = directory.agency(body.publisher).publish.get(body.kind)
@@ -125,7 +125,7 @@ def check_publish(directory: Directory, body: Body) -> None:
 
 
 def visible_sections(directory: Directory, agency: str, body: Body) -> frozenset[str] | None:
-    """The names of the sections that ``agency`` may have of this record, or None where it may not have the record."""
+    """The names of the sections that ``agency`` may have of this record, or None if it may not have the record."""
     if all(recipient.agency != agency for recipient in body.recipients):
         return None
     right = _receive_right(directory, agency, body)
@@ -139,10 +139,10 @@ def visible_sections(directory: Directory, agency: str, body: Body) -> frozenset
 
 
 def check_receive(directory: Directory, agency: str, kinds: frozenset[str]) -> None:
-    """Whether an agency may subscribe to these kinds at all.
+    """Check that an agency may subscribe to these kinds.
 
     Raises:
-        RightDenied: names the first kind, in alphabetical order, that is not granted.
+        RightDenied: it names the first kind, in alphabetical order, that is not granted.
     """
     rights = directory.agency(agency).receive
     for kind in sorted(kinds):

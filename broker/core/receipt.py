@@ -1,8 +1,8 @@
-r"""Receipts: the broker's signed word that a record is durable at a position.
+r"""Receipts: the broker's signed statement that a record is durable at a position.
 
 One signature covers many receipts: the serialised statements are the leaves of an RFC 6962 tree, and the broker signs
-``PAE(RECEIPTS_TYPE, "<count>\n<base64 of the root>\n")``. A publisher keeps a *portable* receipt: its own
-statement, the inclusion proof and that signature, which together need no other statement.
+``PAE(RECEIPTS_TYPE, "<count>\n<base64 of the root>\n")``. A publisher keeps a *portable* receipt: its own statement,
+the inclusion proof and that signature. These are enough without the other statements.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptStatement:
-    """What is said about one record: all that its leaf says, and whose it is.
+    """The statement about one record: everything that its leaf says, and its publisher.
 
-    ``accepted_at_ms`` is milliseconds since the Unix epoch, UTC; ``log_id`` and ``epoch`` are those of ``LogEntry``.
+    ``accepted_at_ms`` is milliseconds since the Unix epoch, UTC. ``log_id`` and ``epoch`` are those of ``LogEntry``.
     """
 
     record_id: str
@@ -39,7 +39,7 @@ class ReceiptStatement:
 
 @dataclass(frozen=True, slots=True)
 class SignedReceipts:
-    """Serialised statements, in the order of their leaves, and the one signature over them."""
+    """Serialised statements, in the order of their leaves, and one signature over all of them."""
 
     statements: tuple[bytes, ...]
     signature: Signature
@@ -62,7 +62,7 @@ def receipts_message(statements: Sequence[bytes]) -> bytes:
 
 
 def portable_receipt(receipts: SignedReceipts, index: int) -> Receipt:
-    """Cut out one statement with its proof.
+    """Take one statement with its proof.
 
     Raises:
         PositionUnknown: there is no such statement.
@@ -73,10 +73,10 @@ def portable_receipt(receipts: SignedReceipts, index: int) -> Receipt:
 
 
 def receipt_message(receipt: Receipt) -> bytes:
-    """The bytes that must carry the broker's signature for this receipt to hold.
+    """The bytes that the broker must have signed for this receipt to hold.
 
     Raises:
-        ReceiptInvalid: the proof has not the shape that index and count dictate.
+        ReceiptInvalid: the proof does not have the shape that index and count demand.
     """
     try:
         root = merkle.root_from_path(

@@ -1,8 +1,8 @@
-r"""The append seal: how an entry of a shared log shows that a broker of this exchange appended it.
+r"""The append seal shows that a broker of this exchange appended an entry to a shared log.
 
-A distributed log lets its administrators write to it. So each broker seals what it appends with the checkpoint key, and
-whoever reads the log passes over what carries no good seal, or carries one that it has seen before. What is sealed of
-each entry is a *statement*, eleven lines of UTF-8::
+The administrators of a distributed log can write to it. So each broker seals what it appends with the checkpoint key.
+Readers of the log ignore an entry without a valid seal, and one with a seal that they have seen before. The seal of an
+entry covers a *statement*, eleven lines of UTF-8::
 
     case-exchange append v1\n
     <stream>/<partition>\n
@@ -17,10 +17,10 @@ each entry is a *statement*, eleven lines of UTF-8::
     <milliseconds since the Unix epoch>\n
 
 The statements of one append are the leaves of an RFC 6962 tree, and one signature covers its size and root (as with
-receipts). The signed text's first line holds a space, so it is no checkpoint, and what signs one signs no other.
+receipts). The first line of the signed text contains a space, so it cannot pass as a checkpoint, and the reverse.
 
-The position is not in it, because the log gives that out afterwards. The append id is, and it is never used twice: so a
-copy of an entry, seal and all, is told from a record that two brokers appended in a race.
+The position is not in it, because the log assigns it afterwards. The append id is in it, and is never used twice. So a
+copy of an entry, with its seal, differs from a record that two brokers appended at the same time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FIXED_BYTES: Final = 1 + _KEY_ID_BYTES + APPEND_ID_BYTES + 2 * _COUNT_BYTES
 
 
 class Sealing(NamedTuple):
-    """What is the same for every entry of one append: its id, and the time stated (epoch milliseconds)."""
+    """What all entries of one append share: its id, and the stated time (epoch milliseconds)."""
 
     append_id: bytes
     at_ms: int
@@ -55,7 +55,7 @@ class Sealing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """One entry's seal: whose key, which append, which leaf of how many, the path to the root, the signature."""
+    """One entry's seal: its key, its append, which leaf it is of how many, the path to the root, the signature."""
 
     key_id: bytes
     append_id: bytes
@@ -65,17 +65,17 @@ class Seal:
     signature: bytes
 
     def encode(self) -> bytes:
-        """The bytes that stand beside the entry in the log."""
+        """The bytes of the seal, which the log holds beside the entry."""
         numbers = self.index.to_bytes(_COUNT_BYTES) + self.count.to_bytes(_COUNT_BYTES)
         fixed = bytes([_VERSION]) + self.key_id + self.append_id + numbers
         return fixed + b"".join(self.path) + self.signature
 
     @classmethod
     def decode(cls, data: bytes) -> Seal:
-        """Read a seal. Exactly the bytes that ``encode`` writes are accepted.
+        """Read a seal. Only the exact bytes that ``encode`` writes are accepted.
 
         Raises:
-            ProofInvalid: they are none of this version.
+            ProofInvalid: the bytes are not a seal of this version.
         """
         path, rest = divmod(len(data) - _FIXED_BYTES - SIGNATURE_BYTES, merkle.HASH_BYTES)
         if path < 0 or rest or data[0] != _VERSION:
@@ -93,21 +93,21 @@ class Seal:
         )
 
     def signed_text(self, statement: bytes) -> bytes:
-        """The text that the signature must be over, if this seals the entry of this statement.
+        """The text that must be signed if this is the seal of the entry of this statement.
 
         Raises:
-            ProofInvalid: the path has not the shape that index and count dictate.
+            ProofInvalid: the path does not have the shape that index and count demand.
         """
         return _text(self.count, merkle.root_from_path(self.index, self.count, merkle.leaf_hash(statement), self.path))
 
 
 def append_statement(entry: NewEntry, log_id: str, sealing: Sealing, value_sha256: bytes) -> bytes:
-    """What is sealed of an entry.
+    """The statement of an entry that the seal covers.
 
     Args:
-        entry: what is, or is said to have been, appended.
-        log_id: the incarnation of the log that it is for.
-        sealing: see there.
+        entry: the entry that was appended, or is said to have been.
+        log_id: the incarnation of the log.
+        sealing: the id and the time of the append.
         value_sha256: SHA-256 of the entry's value.
     """
     lines = (
@@ -128,7 +128,7 @@ def append_statement(entry: NewEntry, log_id: str, sealing: Sealing, value_sha25
 
 
 class Unsigned(NamedTuple):
-    """The seals of one append, but for the signature over ``text``."""
+    """The seals of one append, without the signature over ``text``."""
 
     text: bytes
     paths: tuple[tuple[bytes, ...], ...]
@@ -140,7 +140,7 @@ class Unsigned(NamedTuple):
 
 
 def prepare_seals(statements: Sequence[bytes]) -> Unsigned:
-    """The tree over the statements of one append. At least one is needed."""
+    """Build the tree over the statements of one append. At least one is needed."""
     levels = merkle.complete_subtrees([merkle.leaf_hash(statement) for statement in statements])
     tree = merkle.CompactRange()
     for leaf in levels[0]:

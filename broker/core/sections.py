@@ -1,8 +1,8 @@
-"""Sections: salted commitments that let a copy lose sections and still verify.
+"""Sections: salted commitments. A copy can leave out sections and still verify.
 
 A plain section's bytes are ``salt (16 bytes) || content``, and the body commits to their SHA-256. Without the salt,
-someone from whom the section is withheld could guess a name or a locus and check the guess against the digest (RFC 9901
-section 9.3 says the same of disclosures).
+someone who may not have the section could guess a name or a locus and check the guess against the digest. RFC 9901
+section 9.3 says the same of disclosures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def salted(salt: bytes, content: bytes) -> bytes:
     """A plain section's bytes.
 
     Raises:
-        ValueError: the salt is not 16 bytes. It must be fresh for each section of each record.
+        ValueError: the salt is not 16 bytes. It must be new for each section of each record.
     """
     if len(salt) != SALT_BYTES:
         message = f"a section's salt is {SALT_BYTES} bytes"
@@ -37,16 +37,16 @@ def unsalted(section: Section) -> bytes:
 
 
 def check_sections(body: Body, sections: tuple[Section, ...], *, complete: bool) -> tuple[str, ...]:
-    """Check that the sections present are those committed to, and return the names of the withheld ones.
+    """Check that these sections are those that the body commits to. Return the names of the withheld ones.
 
     Args:
-        body: verified body.
-        sections: what this copy holds.
+        body: a verified body.
+        sections: the sections in this copy.
         complete: whether every section must be present, as at publishing.
 
     Raises:
-        SectionMismatch: a section is unknown, repeated, too short to be salted or not the one signed; or, where
-            ``complete``, missing. The message names the section by its place, not its content.
+        SectionMismatch: a section is unknown, repeated, too short for a salt, not the signed one, or, if ``complete``,
+            missing. The message names the section by its place, not by its content.
     """
     committed = {descriptor.name: descriptor.sha256 for descriptor in body.sections}
     for number, section in enumerate(sections, start=1):

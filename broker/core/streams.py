@@ -19,7 +19,7 @@ class StreamPartition(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A place in the message log. Offsets grow but may skip numbers, so an offset is never a tree index."""
+    """A place in the message log. Offsets increase but may have gaps, so an offset is never a tree index."""
 
     stream: str
     partition: int
@@ -30,7 +30,7 @@ class Position(NamedTuple):
 
     @property
     def stream_partition(self) -> StreamPartition:
-        """The partition that this position lies in."""
+        """The partition of this position."""
         return StreamPartition(self.stream, self.partition)
 
 
@@ -44,7 +44,7 @@ AUDIT_EVENTS: Final = "AuditEvents"
 """The kind of the broker's records on the audit stream: what it did and what it refused."""
 
 DIRECTORY_VERSION: Final = "DirectoryVersion"
-"""The kind in which the broker keeps, on the audit stream, each directory version that came into force there."""
+"""The kind of the broker's records on the audit stream with the directory versions that came into force."""
 
 STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "CaseRecord": frozenset({CASES}),
@@ -55,19 +55,19 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "MatchNotification": frozenset({DNA}),
     "NoMatchResult": frozenset({DNA}),
     "PublicNotice": frozenset({NOTICES}),
-    # A correction follows its original, whichever stream that is on.
+    # A correction goes on the stream of its original.
     "Correction": frozenset({CASES, DNA, NOTICES}),
 }
 KINDS: Final = frozenset(STREAMS_OF_KIND)
 OWN_KINDS: Final = frozenset({(AUDIT, AUDIT_EVENTS), (AUDIT, DIRECTORY_VERSION)})
-"""The stream and kind of what the broker writes itself."""
+"""The stream and kind of the broker's own records."""
 
 
 def check_kind(kind: str, stream: str) -> None:
     """Refuse a kind that an agency cannot publish, or that does not belong on ``stream``.
 
     Raises:
-        KindUnknown: so named, without echoing what was sent.
+        KindUnknown: the kind is not one of these. The message does not repeat what was sent.
     """
     streams = STREAMS_OF_KIND.get(kind)
     if streams is None:
@@ -79,7 +79,7 @@ def check_kind(kind: str, stream: str) -> None:
 
 
 def streams_of(kinds: frozenset[str]) -> tuple[str, ...]:
-    """The streams on which records of these kinds can stand, in the order of ``STREAMS``."""
+    """The streams that can have records of these kinds, in the order of ``STREAMS``."""
     wanted = frozenset[str]().union(*(STREAMS_OF_KIND[kind] for kind in kinds))
     return tuple(stream for stream in STREAMS if stream in wanted)
 
@@ -87,7 +87,7 @@ def streams_of(kinds: frozenset[str]) -> tuple[str, ...]:
 def partition_of(case_id: str, partitions: int) -> int:
     """The partition, in ``range(partitions)``, that keeps all records of a case in one order.
 
-    The choice is the exchange's own (first 8 bytes of SHA-256, big endian, modulo), so it does not change with a client
-    library's partitioner.
+    The rule is the exchange's own: the first 8 bytes of SHA-256, big endian, modulo. So another partitioner in a client
+    library does not change it.
     """
     return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8]) % partitions

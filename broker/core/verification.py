@@ -1,16 +1,16 @@
-"""Verify a replay bundle: the whole argument, in the order of its frames, without trusting who made it.
+"""Verify a replay bundle, in the order of its frames, without trusting its maker.
 
-1. the bundle begins with its header, then trust material, a directory among it: else nothing can be checked
+1. the bundle begins with its header, then trust material with a directory. Otherwise nothing can be checked
 2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
-   DIRECTORY_INVALID for each that does not count; if none does, nothing can be checked
-3. each authority is one that a directory names: CERTIFICATE_INVALID
-4. frames stand where they belong, and can be read: BUNDLE_INVALID. A batch of records is judged by itself
-   (broker/core/judge.py), a partition when its frames are together (broker/core/partitionaudit.py)
-5. the exchange signed every frame before the last one, if a broker made the bundle: BUNDLE_ALTERED. Nothing follows it
-6. the whole: complete, and nothing in it handed astray (broker/core/audit.py)
+   DIRECTORY_INVALID for each that does not count. If none counts, nothing can be checked
+3. a directory names each authority: CERTIFICATE_INVALID
+4. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
+   (broker/core/judge.py), a partition when its frames are complete (broker/core/partitionaudit.py)
+5. if a broker made the bundle, the exchange signed every frame before the last one: BUNDLE_ALTERED. Nothing follows it
+6. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
 
-What needs files, keys or processes comes from outside: the frames' bytes, how a frame and a directory are read, and how
-a batch is judged, perhaps elsewhere and later.
+The caller provides what needs files, keys or processes: the frames' bytes, the readers of frames and directories, and
+the judge of batches, which may work elsewhere and later.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
 
     Judge: TypeAlias = Callable[[StreamPartition, bytes], Callable[[], BatchReport]]
-    """Has the batch in a frame judged. What it returns waits for the report, or raises what kept it from being made."""
+    """Starts to judge the batch in a frame. The result waits for the report, or raises why there is none."""
 
 
 class FrameReader(NamedTuple):
-    """How the bytes of a frame are read: all of it, or only whether records are in it, which are left to the judge."""
+    """Reads the bytes of a frame: all of it, or only whether it has records. The judge reads these."""
 
     read: Callable[[bytes], Frame]
     holds_records: Callable[[bytes], bool]
 
 
 class BundleBeginning(NamedTuple):
-    """What a bundle is, and what it is to be checked by."""
+    """What a bundle is, and the material to check it with."""
 
     header: BundleHeader
     directories: tuple[DirectoryDocument, ...]
@@ -68,7 +68,7 @@ class BundleBeginning(NamedTuple):
 
 
 def read_beginning(frames: BundleFrames, reader: FrameReader) -> BundleBeginning:
-    """Check (1): take the frames that come before the first partition.
+    """Check (1): take the frames before the first partition.
 
     Raises:
         BundleInvalid: no header, or no directory.
@@ -102,11 +102,12 @@ def sift_directories(
 ) -> tuple[tuple[DirectoryDocument, ...], tuple[Finding, ...]]:
     """Check (2): the directory versions that count, and what is wrong with each of the others.
 
-    A version that somebody put into the log, or changed there, must not keep an auditor from checking the rest.
+    If somebody put a version into the log, or changed one there, an auditor must still be able to check everything
+    else.
 
     Args:
         documents: in the order in which they came into force.
-        read: reads a document that the pinned key signed; DirectoryInvalid for any other.
+        read: reads a document that the pinned key signed. It raises DirectoryInvalid for any other.
 
     Raises:
         DirectoryInvalid: none counts.
@@ -158,11 +159,11 @@ class BundleVerification:
         """Begin.
 
         Args:
-            beginning: what the bundle begins with.
+            beginning: what the bundle is, and its trust material.
             versions: the directory versions that count.
             passed_over: what is wrong with those that do not.
-            verifiers: of the log keys that the versions list, by name and id.
-            own: knows the exchange's signature.
+            verifiers: the log keys that the versions list, by name and id.
+            own: checks the exchange's signature.
         """
         self._header = beginning.header
         self._own = own
@@ -187,10 +188,10 @@ class BundleVerification:
 
         Args:
             frames: from the first partition on.
-            reader: of frames.
-            judge: of batches.
-            ahead: how many frames may be waiting for their turn while batches are being judged.
-            progress: told of every frame that has been dealt with, in bytes.
+            reader: reads frames.
+            judge: judges batches.
+            ahead: how many frames may wait for their turn while batches are judged.
+            progress: called with the number of bytes of each finished frame.
         """
         end = self._follow(frames, reader, judge, ahead, progress)
         return self._audit.finish(end, frames.taken - (end is not None))
@@ -198,7 +199,7 @@ class BundleVerification:
     def _follow(
         self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
     ) -> BundleEnd | None:
-        """What cannot be read is a finding; other than records, it ends the bundle."""
+        """Follow the frames. An unreadable frame is a finding. Unless it has records, it ends the bundle."""
         waiting: deque[tuple[Callable[[], BatchReport] | Frame, int]] = deque()
         partition: StreamPartition | None = None
 
@@ -220,7 +221,7 @@ class BundleVerification:
                         self._audit.add(error("BUNDLE_INVALID", "something follows the bundle's last frame"))
                     return frame
                 elif isinstance(frame, PartitionRecords) and partition is not None:
-                    # Protobuf lets fields that this version does not know stand before it.
+                    # Protobuf allows unknown fields before it.
                     waiting.append((judge(partition, data), len(data)))
                 else:
                     partition = _partition_after(frame, partition)
@@ -234,7 +235,7 @@ class BundleVerification:
         return None
 
     def _settle(self, step: Callable[[], BatchReport] | Frame) -> None:
-        # (4) Each where it belongs.
+        # (4) Each in its place.
         match step:
             case PartitionStart():
                 self._audit.start_partition(step)
@@ -253,7 +254,7 @@ class BundleVerification:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
 
     def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
-        # (5) Every byte, by the exchange.
+        # (5) The exchange signed every byte.
         if end.signature is not None:
             try:
                 self._own.check_exchange(digest.message(), end.signature)

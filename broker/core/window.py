@@ -1,20 +1,21 @@
 """The part of one stream partition that one subscription has read but not finished.
 
-Reading moves a cursor upward and never back. Of what lies below the cursor only the undone records are kept, in offset
-order; between two of them it is enough to know whether anything done lies there. So memory follows the number of undone
+Reading moves a cursor upward and never back. Below the cursor only the undone records are kept, in offset order.
+Between two of them it is enough to know whether there is anything done. So memory depends on the number of undone
 records, however long one of them holds the floor.
 
-A window also keeps the promise that its ack state can be committed (broker/core/ackstate.py). Whatever happens to the
-records in it, without another one being tracked, the binary form stays within ``committed_bytes_bound``. The argument:
+A window also promises that its ack state can be committed (broker/core/ackstate.py). Whatever happens to its records,
+if no other record is tracked, the binary form stays within ``committed_bytes_bound``. The argument:
 
-1. The undone records have gaps g1, g2, … to the undone record before them (the first has gap 0: it is the floor).
-2. A failed attempt of record i costs at most ``v(gi) + 1`` bytes, v being the length of a varint.
-3. The ranges: each lies before a record that starts a run of undone ones. Its length costs at most v of that record's
-   gap; the distance to it from the range before is the sum of the gaps within the run, whose varint is at most 1 byte
-   or the sum of theirs. So every record pays at most ``v(gi) + 1`` here too: ``2 v(gi) + 2`` in all.
-4. A finished record leaves the record after it with the sum of two gaps. v is subadditive, so the sum of 3 only falls.
-5. What a resumed state says of offsets not yet read again costs what it cost then, but for the first range and the
-   first failed offset, whose distances are counted anew. Those, the version, the floor, both counts and the range
+1. Each undone record i has a gap gi to the undone record before it. The first has gap 0: it is the floor.
+2. A failed attempt of record i costs at most ``v(gi) + 1`` bytes. v is the length of a varint.
+3. Each range is before a record that starts a run of undone ones. Its length costs at most v of that record's gap. Its
+   distance from the previous range is the sum of the gaps within the run. The varint of this sum has 1 byte, or at most
+   the sum of their varints. So every record pays at most ``v(gi) + 1`` here too: ``2 v(gi) + 2`` in all.
+4. When a record is finished, the next record gets the sum of two gaps. v is subadditive, so the total of 3 only
+   decreases.
+5. What a resumed state says of offsets that are not read again yet costs what it cost then, except the first range and
+   the first failed offset. Their distances are counted anew. These, the version, the floor, both counts and the range
    after the last undone record are ``_FIXED_BYTES``.
 """
 
@@ -34,22 +35,22 @@ if TYPE_CHECKING:
 _OFFSET: Final = attrgetter("offset")
 _FIXED_BYTES: Final = 1 + 4 * MAX_VARINT_BYTES + 2 * 2
 _MAX_RECORD_BYTES: Final = 2 * MAX_VARINT_BYTES + 2
-# Left free: the fixed part that a resumed state may bring a second time, and the one record let in when none is undone.
+# Not in the budget: the fixed part, which a resumed state may need again, and one record, allowed if none is undone.
 _BUDGET_BYTES: Final = MAX_BINARY_BYTES - _FIXED_BYTES - _MAX_RECORD_BYTES
 
 
 class PartitionWindow:
     """The undone records of one stream partition, and the queue of each case in it.
 
-    Every method is O(log n) in the undone records, apart from moving a list of at most that many references, except
-    ``ack_state``, which is O(n).
+    Every method is O(log n) in the undone records, except ``ack_state``, which is O(n). Some also move a list of at
+    most n references.
 
     Attributes:
-        partition: which stream partition this is.
-        next_offset: the cursor; every offset below it has been read.
-        undone: the undone records in offset order. For reading only.
-        changed: whether ``ack_state`` may say something else of the floor or of a wanted record than when this was last
-            set to False.
+        partition: the stream partition.
+        next_offset: the cursor. Every offset below it has been read.
+        undone: the undone records in offset order. Only for reading.
+        changed: whether ``ack_state`` may have changed in its floor or for a wanted record since this was last set to
+            False.
     """
 
     __slots__ = (
@@ -73,8 +74,8 @@ class PartitionWindow:
         self._case_ends: dict[str, Delivery] = {}
         self._done_at_end = False
         self._records_bytes = 0
-        # Both descend, so that what the cursor has passed is popped from the end. The third number is the cost in
-        # bytes.
+        # Both are in descending order, so that offsets below the cursor are popped from the end. The third number is
+        # the cost in bytes.
         self._resumed_done: list[tuple[int, int, int]] = []
         self._resumed_failed: list[tuple[int, int, int]] = []
         self._resume(state)
@@ -94,14 +95,14 @@ class PartitionWindow:
 
     @property
     def committed_bytes_bound(self) -> int:
-        """The most bytes that the binary form of the ack state can take without another record being tracked."""
+        """The limit for the bytes of the ack state's binary form, if no other record is tracked."""
         return _FIXED_BYTES + self._records_bytes + self._resumed_bytes
 
     @property
     def room(self) -> int:
-        """How many more records can be tracked, wherever they lie, so that the ack state can still be committed.
+        """How many more records can be tracked, at any offsets, so that the ack state can still be committed.
 
-        At least one whenever nothing is undone.
+        At least one if nothing is undone.
         """
         room = (_BUDGET_BYTES - self.committed_bytes_bound) // _MAX_RECORD_BYTES
         return max(room, 0 if self.undone else 1)
@@ -130,7 +131,7 @@ class PartitionWindow:
         return True
 
     def track(self, offset: int, ordering_key: str, size_bytes: int) -> Delivery | None:
-        """Move the cursor past a wanted record and keep it: READY if it is the first of its case, else HELD.
+        """Move the cursor past a wanted record and keep it: READY if it is the first of its case, otherwise HELD.
 
         Returns:
             The delivery, or None if the record is done already or was read before.
@@ -165,7 +166,7 @@ class PartitionWindow:
         return delivery
 
     def finish(self, delivery: Delivery) -> Delivery | None:
-        """Forget the first record of a case, which is DONE or DEAD now, and return the next one, READY now, if any."""
+        """Remove a case's first record, which is now DONE or DEAD. Return the next one, which is now READY, if any."""
         index = bisect_left(self.undone, delivery.offset, key=_OFFSET)
         self._records_bytes -= self._cost(index) + self._cost(index + 1)
         del self.undone[index]
@@ -183,7 +184,7 @@ class PartitionWindow:
         return successor
 
     def ack_state(self) -> AckState:
-        """What to commit, so that a book that resumes from it delivers the undone records and no others."""
+        """The state to commit. A book that resumes from it delivers the undone records and no others."""
         done = [
             (before.offset + 1, delivery.offset - 1)
             for before, delivery in pairwise(self.undone)
@@ -205,7 +206,7 @@ class PartitionWindow:
         return AckState(floor, tuple(done), tuple(failed))
 
     def _cost(self, index: int) -> int:
-        """Points 2 and 3 of the argument above, for the record at ``index``; 0 past the end."""
+        """Points 2 and 3 of the argument above, for the record at ``index``. 0 past the end."""
         if index >= len(self.undone):
             return 0
         gap = self.undone[index].offset - self.undone[index - 1].offset if index else 0

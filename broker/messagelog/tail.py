@@ -98,7 +98,7 @@ class Tail:
 
     Args:
         ends: one more than the highest offset of each partition.
-        max_bytes: of values kept, over all partitions; the oldest go first.
+        max_bytes: the limit for the values of all partitions together. The oldest entries go first.
     """
 
     def __init__(self, ends: Mapping[StreamPartition, int], max_bytes: int) -> None:
@@ -161,7 +161,7 @@ class Tail:
             raise self._failure
 
     def read(self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int) -> list[LogEntry] | None:
-        """Entries from ``offset`` on, or None where the oldest of them is no longer kept."""
+        """Entries from ``offset`` on, or None if the oldest of them is no longer kept."""
         if offset >= self.ends[partition]:
             return []
         if not self._has(partition, offset):
@@ -203,10 +203,10 @@ class Tail:
                 self._watches.pop(route, None)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
-        """Return once one of the partitions ends beyond its offset given.
+        """Return when one of the partitions ends beyond its given offset.
 
         Raises:
-            CaseExchangeError: none ever will; what ``fail`` was given.
+            CaseExchangeError: that will never happen. This is the error that ``fail`` was given.
         """
         event = asyncio.Event()
         self._everyone.add(event)

@@ -33,7 +33,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         request: auditor_pb2.ReplayRequest,
         context: grpc.aio.ServicerContext[auditor_pb2.ReplayRequest, auditor_pb2.ReplayResponse],  # noqa: ARG002
     ) -> AsyncIterator[auditor_pb2.ReplayResponse]:
-        """Hand over the frames of a bundle."""
+        """Send the frames of a bundle."""
         asked = ReplayRequest(
             request.purpose,
             tuple(dict.fromkeys(request.streams)),
@@ -50,7 +50,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
             auditor_pb2.GetCheckpointRequest, auditor_pb2.GetCheckpointResponse
         ],
     ) -> auditor_pb2.GetCheckpointResponse:
-        """Hand over the newest checkpoint of a partition."""
+        """Send the newest checkpoint of a partition."""
         partition = StreamPartition(request.stream, request.partition)
         note = await self._proofs.checkpoint(partition)
         return auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
@@ -60,7 +60,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         request: auditor_pb2.GetProofRequest,
         context: grpc.aio.ServicerContext[auditor_pb2.GetProofRequest, auditor_pb2.GetProofResponse],  # noqa: ARG002
     ) -> auditor_pb2.GetProofResponse:
-        """Hand over a proof of inclusion or consistency."""
+        """Send a proof of inclusion or consistency."""
         if request.HasField("inclusion"):
             return await self._inclusion(request.inclusion)
         if request.HasField("consistency"):

@@ -1,10 +1,10 @@
-"""Every call passes here first: who calls, may they still, and how an error leaves.
+"""The guard that every call passes first: who calls, whether they still may, and how an error is answered.
 
 1. the peer's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
    PeerRevoked, RevocationUnavailable
-2. the servicer does its work; calls are kept in a list, so that those of a peer that is revoked meanwhile end at once
-3. an error leaves as its row of the status table says; anything outside the error tree leaves as INTERNAL, and only the
-   log says more
+2. the servicer does its work. Running calls are listed, so that they can end at once if their peer is revoked
+3. an error is answered by its row of the status table. Anything outside the error tree is answered as INTERNAL, and
+   only the log has more details
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CERTIFICATE: Final = "x509_pem_cert"
 
 
 def caller() -> Principal:
-    """The authenticated peer of the call that runs now."""
+    """The authenticated peer of the current call."""
     return _principal.get()
 
 
@@ -59,12 +59,12 @@ class CallGuard(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Put the guard around the method's handler."""
+        """Wrap the method's handler in the guard."""
         handler = await continuation(handler_call_details)
         return None if handler is None else self._guarded(handler, handler_call_details.method)
 
     def recheck_peers(self) -> None:
-        """End the calls of peers that are no longer welcome. To be called when revocation lists or directory change."""
+        """End the calls of peers that may no longer call. Call this when revocation lists or the directory change."""
         for call in list(self._calls):
             try:
                 self._peers.authenticate(call.certificate_pem)
@@ -73,12 +73,12 @@ class CallGuard(grpc.aio.ServerInterceptor):
                 call.task.cancel()
 
     def drain(self) -> None:
-        """Refuse new calls; those under way may finish."""
+        """Refuse new calls. Calls under way may finish."""
         self._draining = True
 
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        # Requests come in as bytes and are parsed in here: gRPC itself would answer bytes that are no message with
-        # UNKNOWN, and log them.
+        # Requests come as bytes and are parsed here. gRPC itself would answer bytes that are no message with UNKNOWN,
+        # and log them.
         parse = handler.request_deserializer
         read = _each(parse) if handler.request_streaming else _one(parse)
         if not handler.response_streaming:
@@ -119,7 +119,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             await _refuse(context, method, call.refusal)
         except grpc.aio.AbortError:
             raise
-        except Exception as error:  # noqa: BLE001 - a defect must not tell the peer more than that it is one
+        except Exception as error:  # noqa: BLE001 - the peer must learn of a defect only that it is one
             await _refuse(context, method, _internal(error))
         finally:
             if call is not None:
@@ -134,10 +134,10 @@ class CallGuard(grpc.aio.ServerInterceptor):
         if not certificates or task is None:
             message = "the peer showed no certificate"
             raise PeerIdentityMissing(message)
-        # (1) Who, and still welcome.
+        # (1) Who it is, and whether it may still call.
         principal = self._peers.authenticate(certificates[0])
         _principal.set(principal)
-        # (2) Kept in the list for as long as it runs.
+        # (2) Listed while it runs.
         call = _Call(method, certificates[0], task)
         self._calls.add(call)
         return call
@@ -172,15 +172,15 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
         async for response in responses:
             await context.write(response)
     finally:
-        # Lets the servicer clean up now, not when the collector comes by.
+        # So the servicer cleans up now, and not when the garbage collector runs.
         await responses.aclose()
 
 
 async def _refuse(context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
     # (3) One row of the table.
-    tell = _log.error if isinstance(error, Internal) else _log.info
+    write = _log.error if isinstance(error, Internal) else _log.info
     principal = _principal.get(None)
-    tell(
+    write(
         "call refused",
         method=method,
         reason=error.reason,
@@ -199,7 +199,7 @@ def _internal(error: Exception) -> Internal:
 
 
 def _cause(error: CaseExchangeError) -> str:
-    """Where a defect arose: class and line. An exception's own text may quote what it choked on, so it is left out."""
+    """The place of a defect: class and line. An exception's own text is left out, because it may quote data."""
     cause = error.__cause__
     if cause is None or not isinstance(error, Internal):
         return ""

@@ -1,4 +1,4 @@
-"""DirectoryService: the signed documents, as they are."""
+"""DirectoryService: the signed documents, unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             directory_pb2.GetDirectoryRequest, directory_pb2.GetDirectoryResponse
         ],
     ) -> directory_pb2.GetDirectoryResponse:
-        """Hand out the version in force, now or at an earlier time."""
+        """Send the version in force, now or at an earlier time."""
         if not request.HasField("in_force_at"):
             return directory_pb2.GetDirectoryResponse(documents=[self._directory.current().document])
         versions = await self._versions.in_force_at(to_ms(request.in_force_at))

@@ -1,4 +1,4 @@
-"""The transport's bounds, each with its unit."""
+"""The limits of the transport, with their units."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one broker process lets its peers take.
+    """The limits of one broker process for its peers.
 
     Attributes:
-        message_bytes: largest message taken from a peer. Larger than a record's bound, so that a record
-            that is too large is refused by name.
-        metadata_bytes: headers of a call.
+        message_bytes: the largest message from a peer. It is larger than the limit for a record, so that a record that
+            is too large gets its own error.
+        metadata_bytes: the headers of a call.
         streams_per_connection: concurrent calls on one connection.
-        concurrent_calls: over all connections.
-        connection_age_seconds: after this a connection is asked to come again, which spreads load after a restart.
-        connection_age_grace_seconds: for calls under way on such a connection.
-        keepalive_seconds: after so much silence a peer is probed.
-        keepalive_timeout_seconds: for its answer.
+        concurrent_calls: concurrent calls on all connections.
+        connection_age_seconds: after this a peer is asked to connect again, which spreads load after a restart.
+        connection_age_grace_seconds: the time for calls under way on such a connection.
+        keepalive_seconds: after this silence a peer is probed.
+        keepalive_timeout_seconds: the time for its answer.
         min_ping_seconds: a peer that probes more often is cut off.
-        handshake_seconds: for the TLS handshake.
+        handshake_seconds: the time for the TLS handshake.
     """
 
     message_bytes: int = 16 * 1024 * 1024
@@ -35,7 +35,7 @@ class ServerLimits:
     handshake_seconds: float = 10.0
 
     def channel_options(self) -> list[tuple[str, int]]:
-        """The same in gRPC's words."""
+        """The limits as gRPC's options."""
         return [
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_send_message_length", -1),

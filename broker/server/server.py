@@ -1,6 +1,6 @@
 """The gRPC server: credentials, limits, the guard, the servicers and the standard health service.
 
-Server reflection is not offered: it tells an outsider the shape of everything, and clients have the protos.
+There is no server reflection. It would show outsiders every message, and clients have the protos.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SERVICES: Final = tuple(
 
 
 class Servicers(NamedTuple):
-    """What the server serves."""
+    """The services of the server."""
 
     publisher: PublisherServicer
     subscriber: SubscriberServicer
@@ -54,7 +54,7 @@ class BrokerServer:
         credentials: grpc.ServerCredentials,
         limits: ServerLimits,
     ) -> None:
-        """Bind the address; nothing is served before ``start``.
+        """Bind the address. Nothing is served before ``start``.
 
         Raises:
             SetupInvalid: the address cannot be bound.
@@ -78,22 +78,22 @@ class BrokerServer:
             raise SetupInvalid(message) from error
 
     async def start(self) -> None:
-        """Begin to serve. Health says NOT_SERVING until told otherwise."""
+        """Begin to serve. Health says NOT_SERVING until ``set_serving`` changes it."""
         await self.set_serving(serving=False)
         await self._server.start()
 
     async def set_serving(self, *, serving: bool) -> None:
-        """Tell probes whether records can be published now."""
+        """Set what probes see: whether records can be published now."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
     def recheck_peers(self) -> None:
-        """End the calls of peers that are no longer welcome."""
+        """End the calls of peers that may no longer call."""
         self._guard.recheck_peers()
 
     async def refuse_new_calls(self) -> None:
-        """First step of a drain: probes and new calls learn that the broker is going; calls under way go on."""
+        """Take the first step of a drain: refuse new calls, and let probes see that the broker ends."""
         await self._health.enter_graceful_shutdown()
         self._guard.drain()
 

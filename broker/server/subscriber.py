@@ -104,5 +104,5 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
 
 
 def _delivery(copy: DeliveredCopy) -> subscriber_pb2.Delivery:
-    # What was withheld stands in the audit trail only: the recipient finds out from the body.
+    # The names of withheld sections go only to the audit trail. The recipient can see them from the body.
     return delivery_to(copy.delivery_id, copy.position, copy.accepted_at_ms, copy.attempt, copy.envelope)

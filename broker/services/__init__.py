@@ -1,1 +1,1 @@
-"""What the broker does: one class each, over the core and the ports only."""
+"""What the broker does, one class for each service. Only the core and the ports are used."""

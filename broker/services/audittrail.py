@@ -1,8 +1,8 @@
-"""The audit stream's writer: what the exchange does and refuses becomes records that it signs like any publisher.
+"""Write the audit stream: what the exchange does and refuses becomes records that it signs like any publisher.
 
-An audit record is on the stream ``audit``, published by the exchange's own agency id, to nobody: an auditor reads it by
-replay. Its one section holds either events (kind ``AuditEvents``) or a directory as governance signed it (kind
-``DirectoryVersion``).
+An audit record is on the stream ``audit``. Its publisher is the exchange's own agency id, and it has no recipients. An
+auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``) or a directory as
+governance signed it (kind ``DirectoryVersion``).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from broker.ports import Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec, Signer
 
 AUDIT_CASE_ID: Final = "00000000-0000-8000-8000-000000000000"
-"""The ordering key of audit records: one for all, so that they stand in one order."""
+"""The ordering key of all audit records. There is only one, so that they have one order."""
 AUDIT_PURPOSE: Final = "audit"
 
 
 class AuditSection(NamedTuple):
-    """The one section of an audit record."""
+    """The name and the type of an audit record's only section."""
 
     name: str
     type: str
@@ -39,14 +39,14 @@ class AuditSection(NamedTuple):
 EVENTS_SECTION: Final = AuditSection("events", "caseexchange.broker.v1.AuditEvents")
 DIRECTORY_SECTION: Final = AuditSection("directory", DIRECTORY_TYPE)
 _MAX_EVENTS: Final = 1000
-"""Events in one record: some 200 KiB."""
+"""The limit for the events in one record: about 200 KiB."""
 
 
 class AuditTrailService:
     """Writes the audit stream (the port AuditTrail). For one event loop.
 
-    While one record is being made durable, the events of other callers gather for the next: concurrent deliveries share
-    one signature and one write.
+    While one record becomes durable, the events of other callers are collected for the next record. So concurrent
+    deliveries share one signature and one write.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AuditTrailService:
         entropy: Entropy,
         clock: Clock,
     ) -> None:
-        """Prepare; ``system`` is that of the broker's own principal."""
+        """Prepare. ``system`` is the system of the broker's own principal."""
         self._directory = directory
         self._system = system
         self._signer = signer
@@ -72,7 +72,7 @@ class AuditTrailService:
         self._writer: asyncio.Task[None] | None = None
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
-        """See ``AuditTrail``. The events are written even where the caller is cancelled meanwhile."""
+        """See ``AuditTrail``. The events are written even if the caller is cancelled."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((events, written))
         if self._writer is None:
@@ -88,7 +88,7 @@ class AuditTrailService:
                 await self._log.append(
                     [self._events_entry(events[at : at + _MAX_EVENTS]) for at in range(0, len(events), _MAX_EVENTS)]
                 )
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told, and it is theirs to raise
+            except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait; they raise it
                 failure = error
             for _, written in waiting:
                 if written.done():
@@ -100,13 +100,13 @@ class AuditTrailService:
         self._writer = None
 
     async def directory_in_force(self) -> None:
-        """Keep the directory version in force; durable when it returns. A version that is there already is left alone.
+        """Store the directory version in force, durably. If the log already has this version, nothing changes.
 
         Raises:
             LogUnavailable, LogFull, DirectoryUnavailable
         """
         directory = self._directory.current()
-        # The same version has the same record id, whichever process keeps it, and however often.
+        # The same version always has the same record id, in every process and at every call.
         digest = hashlib.sha256(directory.document).digest()
         record_id = record_id_of(directory.issued_at_ms, digest)
         await self._log.append([self._entry(DIRECTORY_VERSION, record_id, DIRECTORY_SECTION, directory.document)])
@@ -148,6 +148,6 @@ class AuditTrailService:
 
 
 def record_id_of(at_ms: int, digest: bytes) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7) whose random bits are a digest's: the same for the same thing."""
+    """A UUIDv7 (RFC 9562 section 5.7) that has bits of a digest as its random bits. Equal input gives an equal id."""
     number = int.from_bytes(digest[:10]) & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
     return str(UUID(int=(at_ms & (1 << 48) - 1) << 80 | number))

@@ -1,12 +1,12 @@
-"""Make replay bundles: signed documents, checkpoints, records as they were signed, and what else stands in the log.
+"""Make replay bundles: signed documents, checkpoints, records as they were signed, and strays.
 
-A bundle follows the tree, not the log: every leaf of the period is listed, and what the log holds in its place is put
-beside it. So a log that lost, changed or gained something is no reason to stop. What is missing is left out, what is no
-record is given as a stray, and whoever verifies the bundle names the position.
+A bundle follows the tree, not the log. It lists every leaf of the period, and beside each leaf what the log holds
+there. So a log that lost, changed or gained something can still be replayed. A missing entry is left out. What is not a
+record becomes a stray. ``verify`` then names the position.
 
-A broker makes bundles with its signer: it gives a receipt for every record that the tree stands for, and for no other,
-and signs the whole. An auditor who reads the message log directly makes one without. Either way nothing here decides
-who may have what: ``BundleOrder`` does.
+A broker makes bundles with its signer. It gives a receipt for every record that matches its leaf, and for no other, and
+it signs the whole bundle. An auditor who reads the message log directly has no signer. In both cases this module does
+not decide who may have what: ``BundleOrder`` says it.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ if TYPE_CHECKING:
     )
 
 _LEAVES: Final = 4096
-"""Leaves in one stretch."""
+"""The limit for the leaves in one stretch."""
 _BATCH_RECORDS: Final = 250
 _BATCH_BYTES: Final = 1 << 20
 
 
 class BundleOrder(NamedTuple):
-    """What goes into a bundle: who reads why, which sections of which streams, and the period (None: unbounded)."""
+    """What goes into a bundle: who reads and why, the sections of each stream, and the period (None: unbounded)."""
 
     auditor: str
     purpose: str
@@ -75,7 +75,7 @@ class BundleOrder(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """A part of a partition: offsets ``[begin, end)``, the leaf hashes of those that have a leaf, what may be seen."""
+    """A part of a partition: offsets ``[begin, end)``, the leaf hashes by offset, and the visible sections."""
 
     partition: StreamPartition
     begin: int
@@ -85,7 +85,7 @@ class _Stretch(NamedTuple):
 
 
 class BundleMaker:
-    """Makes bundles, as many at once as wanted. For one event loop."""
+    """Makes bundles, also several at once. For one event loop."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class BundleMaker:
         clock: Clock,
         signer: Signer | None,
     ) -> None:
-        """Prepare; without a ``signer`` bundles are of the source MESSAGE_LOG."""
+        """Prepare. Without a ``signer`` the bundles have the source MESSAGE_LOG."""
         self._log = log
         self._store = store
         self._codec = codec
@@ -109,10 +109,10 @@ class BundleMaker:
         self._versions = DirectoryVersions(log, codec)
 
     async def make(self, order: BundleOrder) -> AsyncIterator[SerializedFrame]:
-        """The frames of a bundle, in order, the last of them signed over all the others if there is a signer.
+        """The frames of a bundle, in order. If there is a signer, the last frame signs all the others.
 
-        Each partition ends where its newest checkpoint ended when the partition was begun. What the log lost or cannot
-        give is left out; it is no error here.
+        Each partition ends where its newest checkpoint ends when the partition is begun. What the log has lost or
+        cannot give is left out. That is no error here.
 
         Raises:
             DirectoryUnavailable, LogUnavailable
@@ -145,7 +145,7 @@ class BundleMaker:
             BundleSource.MESSAGE_LOG if self._signer is None else BundleSource.BROKER,
         )
         versions = await self._versions.of_period(order.accepted_from_ms, order.accepted_until_ms)
-        # Where the log has lost every version, the one in force now is still something to check signatures by.
+        # If the log has lost every version, signatures can still be checked against the one in force now.
         for document in versions or [DirectoryDocument(directory.document, now_ms)]:
             yield document
         for authority in self._material.authorities():
@@ -162,14 +162,14 @@ class BundleMaker:
     ) -> AsyncIterator[Frame]:
         head = await self._store.head(partition)
         if head is None:
-            # Without a checkpoint there is nothing that could be checked: the follower has not begun yet.
+            # The follower has not begun yet. Without a checkpoint nothing could be checked.
             message = "a partition has no checkpoint yet"
             raise LogCorrupt(message, partition=str(partition))
         first, end = await self._period(partition, head.size, order)
         left = await self._store.nodes(partition, range_coordinates(0, first))
         yield PartitionStart(partition, head.note, first, tuple(left))
         begin = await self._store.leaf_offset(partition, first - 1) + 1 if first else 0
-        # What no leaf stands for belongs to the stretch of the next leaf; beyond the tree there are strays only.
+        # An entry without a leaf belongs to the stretch of the next leaf. Beyond the tree there are only strays.
         beyond = await self._store.leaf_offset(partition, end) if end < head.size else None
         strays = [
             stray
@@ -201,7 +201,7 @@ class BundleMaker:
         return min(first, end), end
 
     async def _stretch(self, stretch: _Stretch, strays: list[Stray]) -> AsyncIterator[Frame]:
-        """What stands there, in order. ``strays`` are those still to come, the next one last; those here are taken."""
+        """What the log has there, in order. ``strays`` are those left, the next one last. Used ones are removed."""
         offset = stretch.begin
         while offset < stretch.end:
             most = min(_BATCH_RECORDS, stretch.end - offset)
@@ -212,28 +212,28 @@ class BundleMaker:
             while strays and strays[-1].position.offset < offset:
                 among.append(strays.pop())
             # Parsing and signing a batch would hold up the event loop.
-            for frame in await asyncio.to_thread(self._tell, stretch, entries, among):
+            for frame in await asyncio.to_thread(self._stretch_frames, stretch, entries, among):
                 yield frame
 
-    def _tell(self, stretch: _Stretch, entries: Sequence[LogEntry], strays: Sequence[Stray]) -> list[Frame]:
+    def _stretch_frames(self, stretch: _Stretch, entries: Sequence[LogEntry], strays: Sequence[Stray]) -> list[Frame]:
         frames: list[Frame] = []
         batch = _Batch()
         standing: list[LogEntry | Stray] = [*entries, *strays]
         standing.sort(key=lambda found: found.position.offset)
         for found in standing:
             if isinstance(found, LogEntry):
-                told = self._told(stretch, found, batch)
+                stray = self._add(stretch, found, batch)
             else:
-                told = _stray(found.position, found.reason, found.value, stretch.visible)
-            if told is not None:
-                # What is no record stands between those before and those after it.
+                stray = _stray(found.position, found.reason, found.value, stretch.visible)
+            if stray is not None:
+                # A stray's frame comes between the records before it and the records after it.
                 frames += batch.close(self._signer)
-                frames.append(told)
+                frames.append(stray)
         frames += batch.close(self._signer)
         return frames
 
-    def _told(self, stretch: _Stretch, entry: LogEntry, batch: _Batch) -> StrayRecord | None:
-        """Put an entry into the batch, or tell why it is no record. An entry that the log lost is neither."""
+    def _add(self, stretch: _Stretch, entry: LogEntry, batch: _Batch) -> StrayRecord | None:
+        """Add an entry to the batch, or return it as a stray if it is not a record. Skip an entry that the log lost."""
         expected = stretch.leaves.get(entry.position.offset)
         if expected is None:
             return _stray(entry.position, "no leaf", entry.value, stretch.visible)
@@ -242,7 +242,7 @@ class BundleMaker:
         try:
             envelope = self._codec.decode_envelope(entry.value)
             body = self._codec.parse_body(envelope.body)
-            # Who is given a copy without them could not tell whether the log still has the sections that were signed.
+            # Without this check, an auditor who may not see all sections could not know whether the log still has them.
             check_sections(body, envelope.sections, complete=True)
         except EnvelopeMalformed:
             return _stray(entry.position, "unreadable", entry.value, stretch.visible)
@@ -254,7 +254,7 @@ class BundleMaker:
         batch.entries.append(BundleEntry(entry.position, entry.accepted_at_ms, entry.log_id, entry.epoch, copy))
         sha256 = envelope.record_sha256
         leaf = Leaf(entry.position, entry.log_id, entry.epoch, body.record_id, sha256, entry.accepted_at_ms)
-        # The exchange's word is given for what the tree stands for, never for what the log now holds instead.
+        # A receipt is given only for an entry that matches its leaf, never for what the log now has in its place.
         if self._signer is not None and leaf_hash(leaf.marshal()) == expected:
             statement = ReceiptStatement(
                 body.record_id,
@@ -270,14 +270,14 @@ class BundleMaker:
 
 
 class _Batch:
-    """Records that follow one another, and the receipts for them."""
+    """Consecutive records, and the receipts for them."""
 
     def __init__(self) -> None:
         self.entries: list[BundleEntry] = []
         self.statements: list[bytes] = []
 
     def close(self, signer: Signer | None) -> list[PartitionRecords]:
-        """The frame of what is in the batch, if there is anything; then the batch is empty again."""
+        """Return the frame of the batch, if it is not empty. Then the batch is empty again."""
         entries, statements = tuple(self.entries), tuple(self.statements)
         self.entries.clear()
         self.statements.clear()
@@ -289,5 +289,5 @@ class _Batch:
 
 
 def _stray(position: Position, reason: str, value: bytes, visible: frozenset[str]) -> StrayRecord:
-    # What cannot be read cannot be redacted either, and it may once have been a record: with all its sections.
+    # What cannot be read cannot be redacted. It may be a damaged record, with all its sections.
     return StrayRecord.of(position, reason, value, shown=ANY in visible)

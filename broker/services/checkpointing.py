@@ -1,14 +1,20 @@
-"""The checkpoint follower: it reads what the log accepted, grows one tree per partition, and signs what it has grown.
+"""The checkpoint follower reads what the log accepted, extends one tree per partition, and signs the new trees.
 
-A pass goes over every partition. What another process published is taken in first (mirroring.py). Then, if this process
-is the one that follows the partition (the port CheckpointBoard): up to where it ended when the pass began, read the
-entries' facts (never their values), append their leaves, sign the new size and root as a C2SP checkpoint, publish both,
-store both. So an entry is covered within about one interval. Board and store refuse an extension of another size than
-they hold, so that two roots are never signed for one size, and the follower goes on from the store after any error,
-never from its own memory.
+A pass goes over every partition. First it takes in what another process published (mirroring.py). If this process
+follows the partition (the port CheckpointBoard), it then goes up to the end that the partition had when the pass began:
 
-Evidence or stop (design decision 8): ``check`` refuses as soon as the end of the log that checkpoints are known to
-cover was looked at too long ago, whoever signs them.
+1. read the facts of the entries, never their values
+2. append their leaves
+3. sign the new size and root as a C2SP checkpoint
+4. publish leaves and checkpoint on the board
+5. store both
+
+So a checkpoint covers an entry within about one interval. Board and store refuse an extension of a tree that does not
+have their size. So two roots are never signed for one size. After any error the follower goes on from the store, never
+from its own memory.
+
+Evidence or stop (design decision 8): checkpoints are known to cover an end of the log that was observed at some time.
+If that time is too long ago, ``check`` refuses, no matter which process signs.
 """
 
 from __future__ import annotations
@@ -39,20 +45,20 @@ if TYPE_CHECKING:
     from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner
 
 _BATCH: Final = 4096
-"""Leaves in one extension, and so in one transaction of the store."""
+"""The limit for the leaves in one extension, and so in one transaction of the store."""
 _NO_BOUND: Final = 1 << 62
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
 _FIRST_PASS_SECONDS: Final = 0.05
-"""Between looks at what another process signs, before this one begins to serve."""
+"""Before serving, this process looks this often at what another process signs."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSettings:
-    """How often, and how late it may get.
+    """How often checkpoints are made, and how late they may be.
 
     Attributes:
-        interval_seconds: between two passes.
-        evidence_bound_seconds: entries that wait longer than this for a checkpoint stop publishing.
+        interval_seconds: the time between two passes.
+        evidence_bound_seconds: if an entry waits longer than this for a checkpoint, publishing stops.
     """
 
     interval_seconds: float = 1.0
@@ -60,14 +66,14 @@ class CheckpointSettings:
 
 
 class _Awaited(NamedTuple):
-    """The ends of the partitions as they were at some time, until checkpoints cover them."""
+    """The ends of the partitions at some time. Kept until checkpoints cover them."""
 
     since: float
     ends: dict[StreamPartition, int]
 
 
 class CheckpointFollower:
-    """A log's follower in one process; also the port Evidence. For one event loop."""
+    """A log's follower in one process, and the port Evidence. For one event loop."""
 
     def __init__(
         self,
@@ -84,14 +90,14 @@ class CheckpointFollower:
         """Prepare to follow.
 
         Args:
-            log: what is followed.
-            store: where trees and checkpoints are kept.
-            board: says which partitions are followed here, and what was signed elsewhere.
+            log: the log to follow.
+            store: the trees and checkpoints of this process.
+            board: says which partitions this process follows, and what other processes signed.
             signer: the log's checkpoint key.
             trust_domain: the beginning of the checkpoints' origins.
             clock: gives the time of signing, and the age of the evidence.
-            settings: see there.
-            report: told of every error, before it is tried again or given up.
+            settings: how often, and how late.
+            report: called with every error, before the follower tries again or gives up.
         """
         self._log = log
         self._store = store
@@ -143,12 +149,12 @@ class CheckpointFollower:
                 await asyncio.sleep(min(self._settings.interval_seconds * 2**failures, _LONGEST_BACKOFF_SECONDS))
 
     async def covered(self, ends: Mapping[StreamPartition, int]) -> None:
-        """Return once checkpoints cover every entry below these offsets."""
+        """Return when checkpoints cover every entry below these offsets."""
         while not self._covers(ends):
             await self._passed.wait()
 
     async def first_pass(self) -> None:
-        """Follow until everything is covered that the log held when this began, here or by whoever follows it.
+        """Follow until checkpoints cover everything that the log held at the call. Another process may sign them.
 
         Raises:
             LogFull, LogError
@@ -157,13 +163,13 @@ class CheckpointFollower:
             try:
                 await self.follow_once()
             except (FollowerFenced, LogUnavailable) as error:
-                # While processes come and go, partitions change hands.
+                # While processes come and go, partitions move between them.
                 self._report(error)
             if self._covered_until is None:
                 await asyncio.sleep(_FIRST_PASS_SECONDS)
 
     async def follow_once(self) -> None:
-        """One pass.
+        """Make one pass.
 
         Raises:
             LogUnavailable, LogFull, LogError, FollowerFenced
@@ -175,19 +181,19 @@ class CheckpointFollower:
         if self._awaited is None:
             self._awaited = _Awaited(began, ends)
         try:
-            # Each partition has a checkpoint before any of them grows, were it that of the empty tree.
+            # Every partition gets a checkpoint before any tree grows. For an empty partition it is the empty tree's.
             for partition in self._partitions:
                 await self._begin(partition, self._states[partition])
             for partition in self._partitions:
                 await self._grow(partition, self._states[partition], ends[partition])
         except BaseException:
-            # A tree may have grown here and not in the store.
+            # A tree may have grown in memory and not in the store.
             self._states.clear()
             raise
         if self._covers(ends):
             self._covered_until, self._awaited = began, None
         elif self._covers(self._awaited.ends):
-            # While others are signing, the newest end is always ahead of them; an earlier one is not.
+            # While others sign, checkpoints never reach the newest end. They do reach an earlier end.
             self._covered_until, self._awaited = self._awaited.since, None
         passed, self._passed = self._passed, asyncio.Event()
         passed.set()
@@ -200,7 +206,7 @@ class CheckpointFollower:
         )
 
     async def _load(self) -> None:
-        """Go on from what is stored."""
+        """Load the stored trees."""
         states = {partition: await self._mirror.load(partition) for partition in self._partitions}
         for partition, state in states.items():
             if await self._log.end_offset(partition) < state.next_offset:
@@ -221,8 +227,8 @@ class CheckpointFollower:
             await self._extend(partition, state, entries)
 
     async def _may_extend(self, partition: StreamPartition, state: PartitionTree) -> bool:
-        """Take in what was published; whether it is for this process to go on from there."""
-        # In this order: once this process follows, nothing can be published that is not taken in right after.
+        """Take in what was published. Return whether this process may extend the tree from there."""
+        # The order matters. If this process follows, what it takes in next includes everything that others published.
         follows = self._board.follows(partition)
         await self._mirror.catch_up(partition, state)
         return follows

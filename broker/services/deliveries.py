@@ -1,4 +1,4 @@
-"""What a subscription's stream carries, and the copy of a record that one agency may have."""
+"""The messages of a subscription's stream, and the copy of a record that one agency may have."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 _Stream = TypeVar("_Stream")
 _MESSAGE_BYTES: Final = 1 << 20
-"""Deliveries are handed over in messages of about this size, so that one does not fill the transport's buffers."""
+"""Deliveries are sent in messages of about this size, so that one does not fill the transport's buffers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscribeLimits:
-    """The bounds of subscriptions.
+    """The limits of subscriptions.
 
     Attributes:
-        lease_seconds: of a delivery, where the subscriber asks for none.
+        lease_seconds: the lease of a delivery if the subscriber asks for none.
         max_lease_seconds: the longest lease, with every extension.
-        max_attempts: failed deliveries that make a dead letter.
-        max_outstanding_records: most that one stream may have unacknowledged.
-        max_outstanding_bytes: most that one stream may have unacknowledged.
-        window_records: read and not finished, of one subscription.
-        window_bytes: their size.
-        subscriptions: open at once in this process.
-        skip_commit_seconds: how long a subscription that only passed over records may put off to remember that.
+        max_attempts: after this many failed deliveries a record is a dead letter.
+        max_outstanding_records: the limit for the unacknowledged records of one stream.
+        max_outstanding_bytes: the limit for the size of the unacknowledged records of one stream.
+        window_records: the limit for the records of one subscription that are read and not finished.
+        window_bytes: the limit for their size.
+        subscriptions: the limit for subscriptions that are open in this process.
+        skip_commit_seconds: a subscription that only skipped records may wait this long before it commits.
     """
 
     lease_seconds: float = 30.0
@@ -62,7 +62,7 @@ class SubscriptionTerms(NamedTuple):
 
 
 class DeliveredCopy(NamedTuple):
-    """One record leased to a stream: the copy that its agency may have, and what was withheld from it."""
+    """One record leased to a stream: the copy that its agency may have, and which sections were withheld."""
 
     delivery_id: int
     position: Position
@@ -91,7 +91,7 @@ class LeasesLost(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Nothing follows: why, or None where the subscriber closed in good order."""
+    """Nothing follows. It has the error, or None if the subscriber closed in good order."""
 
     error: CaseExchangeError | None
 
@@ -102,11 +102,11 @@ Outgoing: TypeAlias = Deliveries | Acknowledged | LeasesLost | Ended
 def copy_for(
     agency: str, lease: Lease, entry: LogEntry, directory: Directory, codec: RecordCodec
 ) -> DeliveredCopy | None:
-    """The copy of a leased entry that an agency may have, or None where it may not have the record.
+    """The copy of a leased entry that an agency may have, or None if it may not have the record.
 
     Raises:
-        LogCorrupt: the entry is not what was accepted. Nobody is handed a record that was rewritten in the log, even
-            where its publisher's signature would still give that away.
+        LogCorrupt: the entry is not what was accepted. A record that was rewritten in the log is not delivered, even
+            if its publisher's signature would still show the change.
     """
     envelope, body = _accepted(entry, codec)
     visible = visible_sections(directory, agency, body)
@@ -126,12 +126,12 @@ def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Body]:
         # (2) It is a record,
         envelope = codec.decode_envelope(entry.value)
         body = codec.parse_body(envelope.body)
-        # (3) with every section that was signed, and no other.
+        # (3) with exactly the sections that were signed.
         check_sections(body, envelope.sections, complete=True)
     except (EnvelopeMalformed, SectionMismatch) as error:
         message = "an entry of the log is not a record that was accepted"
         raise LogCorrupt(message, position=str(entry.position)) from error
-    # (4) It is the record that was accepted, which a receipt and the tree name by this digest.
+    # (4) It is the record that was accepted. The receipt and the tree name it by this digest.
     if envelope.record_sha256 != entry.record_sha256:
         message = "an entry of the log holds another record than the one that was accepted"
         raise LogCorrupt(message, position=str(entry.position))
@@ -141,7 +141,7 @@ def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Body]:
 def messages(
     deliveries: Iterable[tuple[_Stream, DeliveredCopy]],
 ) -> list[tuple[_Stream, tuple[DeliveredCopy, ...]]]:
-    """Group deliveries by the stream that they go to, in order, into messages of bounded size."""
+    """Group deliveries by stream, in order, into messages of limited size."""
     by_stream: dict[_Stream, list[list[DeliveredCopy]]] = {}
     sizes: dict[_Stream, int] = {}
     for stream, copy in deliveries:

@@ -1,7 +1,7 @@
-"""Growing a partition's tree along what a follower published, wherever that follower runs.
+"""Extend a partition's tree by what its follower published, in this or another process.
 
-The leaves are published beside each checkpoint, so a process that has read the log compares them one by one with what
-it read: the first that differs is named. Their root must be the one that was signed.
+The leaves are published together with each checkpoint. A process that has read the log compares them with its own, one
+by one. It names the first difference. The leaves must give the root that was signed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PartitionTree:
-    """A partition's tree as it is stored: its frontier, the offset after its last leaf, whether it has a checkpoint."""
+    """A partition's stored tree: its frontier, the offset after its last leaf, and whether it has a checkpoint."""
 
     tree: CompactRange
     next_offset: int
@@ -40,9 +40,9 @@ class CheckpointMirror:
     """Takes published checkpoints into the local store. For one event loop.
 
     Args:
-        store: where trees and checkpoints are kept.
+        store: the trees and checkpoints of this process.
         board: where followers publish.
-        log: what origins and leaves are compared with; None for an auditor, who compares entry by entry afterwards.
+        log: origins and leaves are compared with it. None for an auditor, who compares each entry later.
         trust_domain: the beginning of the origins.
     """
 
@@ -55,10 +55,10 @@ class CheckpointMirror:
         self._trust_domain = trust_domain
 
     async def load(self, partition: StreamPartition) -> PartitionTree:
-        """What is stored of a partition.
+        """Load the stored tree of a partition.
 
         Raises:
-            LogCorrupt: the stored tree is not the one that was signed, or is another log's.
+            LogCorrupt: the stored tree is not the one that was signed, or it belongs to another log.
             LogUnavailable
         """
         head = await self._store.head(partition)
@@ -70,7 +70,7 @@ class CheckpointMirror:
         return PartitionTree(tree, await self._store.next_offset(partition), signed=True)
 
     async def catch_up(self, partition: StreamPartition, state: PartitionTree) -> None:
-        """Take in all that was published beyond a tree.
+        """Take in everything that was published beyond a tree.
 
         Raises:
             LogCorrupt: the published leaves are not those of this log, or not those that were signed.
@@ -81,7 +81,7 @@ class CheckpointMirror:
             if published is None or (state.signed and published.head.size == state.tree.size):
                 return
             if self._log is not None and published.leaves:
-                # Whoever signed had read these entries, so they are there to be read, or are there no more.
+                # The signer had read these entries. So they can be read here, or they are lost.
                 await self._log.catch_up(partition, published.leaves[-1].offset + 1)
                 await self._compare(partition, state.next_offset, published.leaves)
             before = state.tree.size

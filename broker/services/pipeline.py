@@ -1,4 +1,4 @@
-"""A stream of batches to publish: the next ones are checked while one is being appended; each is answered in turn."""
+"""Publish a stream of batches. The next batches are checked while one is appended. Answers keep the order."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
 
 _BATCHES_AHEAD: Final = 2
-"""Batches of one stream that are checked before their turn; more are left to the transport's flow control."""
+"""Batches of one stream that are checked before their turn. The transport's flow control holds back any others."""
 
 
 async def publish_in_turn(
     service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]]
 ) -> AsyncGenerator[PublishOutcome]:
-    """Publish batches in their order. An answer never waits for the batch after it.
+    """Publish batches in their order. An answer never waits for the next batch.
 
     Raises:
-        What ``PublishService.publish`` raises, and what ``batches`` raises: after the answers to the batches before it.
+        What ``PublishService.publish`` or ``batches`` raises, after the answers to the batches before it.
     """
     checks: asyncio.Queue[asyncio.Task[CheckedBatch] | None] = asyncio.Queue()
     room = asyncio.Semaphore(_BATCHES_AHEAD)

@@ -1,7 +1,7 @@
 """Checkpoints and proofs, for every member of the exchange.
 
-A proof shows the leaf manifest: position, log, record id, digest, time. That is what every receipt says too, and no
-more than a publisher or recipient knows; it names no person, so no right beyond membership is asked for.
+A proof shows the leaf: position, log, record id, digest, time. Every receipt says the same. A publisher or a recipient
+knows all of it, and it names no person. So a member needs no other right.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ProofService:
         return InclusionProof(leaf_of(entries[0]).marshal(), index, head.size, path, head.note)
 
     async def prove_consistency(self, partition: StreamPartition, old_size: int) -> ConsistencyProof:
-        """Prove that the tree of the newest checkpoint extends that of an earlier size.
+        """Prove that the tree of the newest checkpoint extends the tree of an earlier size.
 
         Raises:
             PositionUnknown: there is no such partition, or the tree was never of that size.
@@ -95,7 +95,7 @@ class ProofService:
         partition: StreamPartition,
         prove: Callable[[Callable[[int, int], bytes]], tuple[bytes, ...]],
     ) -> tuple[bytes, ...]:
-        """Build a proof in two turns: learn which nodes it reads, fetch them together, build it."""
+        """Build a proof in two runs: find out which nodes it reads, fetch them together, build it."""
         wanted: list[Coordinate] = []
 
         def learn(level: int, index: int) -> bytes:

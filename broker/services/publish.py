@@ -1,12 +1,12 @@
 """Accept records: the numbered checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
 
 1. its size: RecordTooLarge
-2. who is said to have signed it, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed,
-   KindUnknown, SignatureRefused
+2. its named signer, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed, KindUnknown,
+   SignatureRefused
 3. publisher and system are the peer's: SignerNotPrincipal
-4. they did sign it, (9) to (11) there, the certificate valid now: SignatureRefused, SectionMismatch
+4. the signer did sign it, (9) to (11) there, with a certificate that is valid now: SignatureRefused, SectionMismatch
 5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
-6. not from the future, not expired, unless the log holds it already: IssuedInFuture, RecordExpired
+6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
 7. not seen before with another body: RecordIdConflict
 8. append, durably: LogFull, LogUnavailable
 9. sign the receipts
@@ -58,19 +58,19 @@ _T = TypeVar("_T")
 _CHECKED_AT_ONCE: Final = 2
 """While one batch waits for its signatures to be checked, another is parsed."""
 _ENVELOPE_OVERHEAD: Final = 64
-"""Bytes of framing counted for each signature and section beside their content."""
+"""Bytes of framing that are counted for each signature and each section, besides the content."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishLimits:
-    """Bounds on one record: bytes of its envelope, and milliseconds that a publisher's clock may be ahead."""
+    """Limits for one record: the bytes of its envelope, and how many milliseconds a publisher's clock may be ahead."""
 
     record_bytes: int = 4 << 20
     clock_skew_ms: int = 120_000
 
 
 class Accepted(NamedTuple):
-    """A record is in the log; ``receipt_index`` is its statement's place among the receipts."""
+    """A record is in the log. ``receipt_index`` is the index of its statement in the receipts."""
 
     receipt_index: int
 
@@ -79,7 +79,7 @@ Result: TypeAlias = Accepted | CaseExchangeError
 
 
 class PublishOutcome(NamedTuple):
-    """One result for each record, in order, and the receipts of those accepted, if any was."""
+    """One result for each record, in order, and the receipts of the accepted records, if there are any."""
 
     results: tuple[Result, ...]
     receipts: SignedReceipts | None
@@ -89,7 +89,7 @@ class _Checked(NamedTuple):
     body: Body
     entry: NewEntry
     late: CaseExchangeError | None
-    """Why it could not be accepted anew just now, though it may have been accepted before."""
+    """Why the record could not be accepted now, unless the log already has it."""
 
 
 CheckedBatch: TypeAlias = tuple[_Checked | CaseExchangeError, ...]
@@ -126,22 +126,22 @@ class PublishService:
         self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
-        """Check and append a batch. A refused record does not hold up the others.
+        """Check and append a batch. A refused record does not stop the others.
 
         Raises:
-            EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. Publishing it again
-                is safe: what the log holds already keeps its place and gets the same statement.
+            EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. It is safe to
+                publish it again: a record that the log already has keeps its position and gets the same statement.
         """
         return await self.accept(principal, await self.check(principal, envelopes))
 
     async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
-        """The first half: checks (1) to (6). A stream's next batch may be checked while the last is being appended.
+        """The first half: checks (1) to (6). A stream's next batch may be checked while the previous one is appended.
 
         Raises:
             EvidenceUnavailable, DirectoryUnavailable
         """
         self._evidence.check()
-        # In a thread, so that the log and other streams go on meanwhile; few of them (docs/adr/0008).
+        # In threads, so that the log and other streams go on meanwhile. There are only a few (docs/adr/0008).
         async with self._checking:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
@@ -154,7 +154,7 @@ class PublishService:
         results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
         statements: list[bytes] = []
         await self._append(checked, results, statements)
-        await self._tell_auditors(principal, results)
+        await self._audit_refusals(principal, results)
         if not statements:
             return PublishOutcome(tuple(results), None)
         # (9) One signature covers the batch.
@@ -163,7 +163,7 @@ class PublishService:
 
     def _check_all(self, principal: Principal, envelopes: Sequence[Envelope]) -> list[_Checked | CaseExchangeError]:
         claims = [_attempt(self._check_claim, principal, envelope) for envelope in envelopes]
-        # (4) Signatures over the exact bytes, all of the batch together.
+        # (4) The signatures over the exact bytes, for all records of the batch together.
         signed = [
             Signed(claimed.certificate, claimed.envelope.signed_bytes, claimed.signature.value)
             for claimed in claims
@@ -178,7 +178,7 @@ class PublishService:
         # (2) The signer that the record names.
         body = read_body(envelope, self._codec)
         claimed = claim(envelope, body, self._keyring)
-        # (3) The publisher is the one who sends it.
+        # (3) The publisher is the sender.
         if (body.publisher, body.system) != (principal.agency, principal.system):
             message = "the record names another agency, or another system of it, as its publisher"
             raise SignerNotPrincipal(message, record_id=body.record_id)
@@ -186,12 +186,12 @@ class PublishService:
 
     def _check_proved(self, claimed: Claim[SignerCertificate], holds: bool) -> _Checked:  # noqa: FBT001 - private, called once just above
         body, now_ms = claimed.body, self._clock.now_ms()
-        # (4) They did, with a certificate that is valid now, and the sections are those signed.
+        # (4) The signature is theirs, the certificate is valid now, and the sections are those signed.
         check_signature(claimed, holds=holds)
         check_proved(claimed, now_ms, complete=True)
         # (5) Policy.
         check_publish(self._directory.current(), body)
-        # (6) Timing. A record that the log holds already keeps its receipt, so this is decided after looking.
+        # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
         return _Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
     def _check_size(self, envelope: Envelope) -> None:
@@ -232,7 +232,7 @@ class PublishService:
             good = [(index, item) for index, item in good if item.late is None or item.entry.record_id in known]
         if not good:
             return
-        # (7) and (8): the log leaves out what it holds already, in the same transaction that appends the rest.
+        # (7) and (8): the log leaves out what it already has, in the same transaction that appends the others.
         appended = await self._log.append([item.entry for _, item in good])
         for (index, item), place in zip(good, appended, strict=True):
             if place.record_sha256 != item.entry.record_sha256:
@@ -254,7 +254,7 @@ class PublishService:
         )
         return self._codec.encode_statement(statement)
 
-    async def _tell_auditors(self, principal: Principal, results: Sequence[Result]) -> None:
+    async def _audit_refusals(self, principal: Principal, results: Sequence[Result]) -> None:
         events = [
             AuditEvent(
                 self._clock.now_ms(),
@@ -269,7 +269,7 @@ class PublishService:
 
 
 def _attempt(check: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T | CaseExchangeError:
-    """What a check returns, or the refusal that it raises: one record's refusal does not stop the batch."""
+    """Return the result of a check, or the refusal that it raises. So one refused record does not stop the batch."""
     try:
         return check(*arguments, **named)
     except CaseExchangeError as error:

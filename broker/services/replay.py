@@ -2,10 +2,10 @@
 
 1. a purpose is stated: PurposeMissing
 2. the directory in force lets the agency replay each stream: RightDenied, PeerUnknown
-3. who reads what, and why, is in the audit stream, durably, before the first frame leaves
-4. every frame after that is a matter of fact (broker/services/bundling.py)
+3. the audit stream says durably who reads what, and why, before the first frame leaves
+4. every frame after that only states facts (broker/services/bundling.py)
 
-Sections that the right does not cover are withheld; signatures, digests and proofs hold without them.
+Sections that the right does not cover are withheld. Signatures, digests and proofs hold without them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from broker.services.bundling import BundleMaker
 
 MAX_PURPOSE: Final = 200
-"""Characters in a stated purpose."""
+"""The limit for the characters of a stated purpose."""
 
 
 class ReplayRequest(NamedTuple):
@@ -56,7 +56,7 @@ class ReplayService:
             PurposeMissing, RightDenied, PeerUnknown, DirectoryUnavailable, LogUnavailable, LogFull, LogCorrupt
         """
         sections = replay_rights(self._directory.current(), principal, request)
-        # (3) Reading is evidence too (design decision 9).
+        # (3) Reading leaves evidence too (design decision 9).
         made = ReplayMade(request.purpose, tuple(sections), request.accepted_from_ms, request.accepted_until_ms)
         await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, made)])
         order = BundleOrder(
@@ -72,12 +72,12 @@ def replay_rights(directory: Directory, principal: Principal, request: ReplayReq
     Raises:
         PurposeMissing, RightDenied, PeerUnknown
     """
-    # (1) Why.
+    # (1) The purpose.
     purpose = request.purpose.strip()
     if not purpose or len(purpose) > MAX_PURPOSE or not purpose.isprintable():
         message = f"a replay states its purpose in 1 to {MAX_PURPOSE} printable characters"
         raise PurposeMissing(message)
-    # (2) May they.
+    # (2) The rights.
     if request.streams:
         return {stream: replay_sections(directory, principal.agency, stream) for stream in request.streams}
     granted = directory.agency(principal.agency).replay

@@ -1,4 +1,4 @@
-"""The results of one round of a subscription's pump. Auditors get them first, then the streams."""
+"""The results of one round of a subscription's loop. Auditors get them first, then the streams."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Consumer:
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A record that was read and is not finished, and who had it last (a SPIFFE id; empty: nobody yet)."""
+    """A record that was read and is not finished, and its last holder (a SPIFFE id; empty if there was none yet)."""
 
     entry: LogEntry
     holder: str = ""
@@ -35,21 +35,21 @@ class Held:
 
 @dataclass(slots=True)
 class Round:
-    """Deliveries about to be made, acknowledgements to be confirmed, and records given up (with who held them last)."""
+    """Deliveries to be made, acknowledgements to be confirmed, and dead letters with the last holder of each."""
 
     deliveries: list[tuple[Consumer, DeliveredCopy]] = field(default_factory=list)
     acked: list[tuple[Consumer, int, Position]] = field(default_factory=list)
     dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
 
     def withdraw(self, partition: StreamPartition) -> list[tuple[Consumer, int]]:
-        """Take out what happened in a partition that has gone to another process. The acknowledgements do not hold."""
+        """Remove and return the acknowledgements in a partition that another process now reads. They do not hold."""
         lost = [(consumer, delivery_id) for consumer, delivery_id, at in self.acked if at.stream_partition == partition]
         self.acked = [item for item in self.acked if item[2].stream_partition != partition]
         self.dead = [item for item in self.dead if item[1].position.stream_partition != partition]
         return lost
 
     def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
-        """What the auditors are to know of it."""
+        """What auditors must know about the round."""
         made = [
             AuditEvent(
                 now_ms,
@@ -73,7 +73,7 @@ class Round:
         return made + confirmed + dead
 
     def confirmations(self, committed: frozenset[StreamPartition]) -> list[tuple[Consumer, tuple[int, ...], bool]]:
-        """The acknowledged deliveries of each stream, and whether they hold: their partition's state was committed."""
+        """The acknowledged deliveries of each stream, and whether they hold: whether the state was committed."""
         by_stream: dict[tuple[Consumer, bool], list[int]] = {}
         for consumer, delivery_id, position in self.acked:
             hold = position.stream_partition in committed

@@ -1,4 +1,4 @@
-"""Open durable subscriptions: who may, under which terms, and which streams share one.
+"""Open durable subscriptions: who may do so, on which terms, and which streams share one.
 
 1. the request is well formed, the kinds exist: SubscriptionInvalid, KindUnknown
 2. the directory in force lets the agency receive every kind: RightDenied, PeerUnknown
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DELIVERY_ID_BYTES: Final = 7
-"""Random bytes in a book's first delivery id: an ack from before a restart hits nothing by accident."""
+"""Random bytes in a book's first delivery id. So an ack from before a restart does not fit a delivery by accident."""
 _MIN_LEASE_SECONDS: Final = 1.0
 
 
@@ -46,7 +46,7 @@ class SubscriptionRequest(NamedTuple):
 
 
 class SubscriberStream:
-    """One stream's hold on its subscription, to be closed."""
+    """One stream's part in its subscription. The caller must close it."""
 
     def __init__(self, subscription: Subscription, consumer: Consumer, terms: SubscriptionTerms) -> None:
         self._subscription = subscription
@@ -54,7 +54,7 @@ class SubscriberStream:
         self.terms: Final = terms
 
     async def next(self) -> Outgoing:
-        """What is to be sent next. After ``Ended`` nothing follows."""
+        """The next message to send. After ``Ended`` nothing follows."""
         return await self._consumer.outgoing.get()
 
     def ack(self, delivery_ids: Sequence[int]) -> None:
@@ -62,7 +62,7 @@ class SubscriberStream:
         self._subscription.ack(self._consumer, delivery_ids)
 
     def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> None:
-        """The subscriber could not take a record; ``transient`` says that this is not a failed attempt.
+        """The subscriber could not take a record. If ``transient``, this is not a failed attempt.
 
         Raises:
             InputRefused: the delay is not 0 to 600 seconds.
@@ -70,7 +70,7 @@ class SubscriberStream:
         self._subscription.nack(self._consumer, delivery_id, delay_seconds, transient=transient)
 
     def extend(self, delivery_id: int, seconds: float) -> None:
-        """The subscriber needs a record's lease to end this long from now.
+        """The subscriber needs the lease of a record to end this many seconds from now.
 
         Raises:
             InputRefused: the time is not positive.
@@ -78,11 +78,11 @@ class SubscriberStream:
         self._subscription.extend(self._consumer, delivery_id, seconds)
 
     def finish(self, error: CaseExchangeError | None = None) -> None:
-        """Let ``next`` come to an end: the subscriber closed in good order, or broke a rule."""
+        """End ``next``: the subscriber closed in good order, or broke a rule."""
         self._consumer.outgoing.put_nowait(Ended(error))
 
     def close(self, *, clean: bool) -> None:
-        """End the stream. ``clean``: the subscriber gives back what it has; otherwise its leases run on. Idempotent."""
+        """End the stream. If ``clean``, it gives back its records; otherwise its leases run on. Idempotent."""
         self._subscription.leave(self._consumer, clean=clean)
 
 
@@ -114,7 +114,7 @@ class SubscribeService:
         self._draining = False
 
     async def open(self, principal: Principal, request: SubscriptionRequest) -> SubscriberStream:
-        """Open a stream of a durable subscription of the principal's agency, which is made where it is new.
+        """Open a stream of a durable subscription of the principal's agency. A new subscription is made if needed.
 
         A new subscription begins with the first record in the log. Streams that are open at the same time share it, and
         share the lease that the first of them asked for.
@@ -141,7 +141,7 @@ class SubscribeService:
         return SubscriberStream(subscription, consumer, terms)
 
     async def drain(self) -> None:
-        """End every subscription in good order, and open none any more."""
+        """End every subscription in good order, and open no more."""
         self._draining = True
         for subscription in self._subscriptions.values():
             subscription.drain()
@@ -176,7 +176,7 @@ class SubscribeService:
             elif not found.ending:
                 return found
             else:
-                # Its last commit must be in before the next cursor asks where it stands.
+                # Its last commit must be stored before the next cursor asks how far the subscription is.
                 await found.ended.wait()
                 if self._subscriptions.get(key) is found:
                     del self._subscriptions[key]

@@ -1,17 +1,17 @@
-"""One durable subscription while somebody is connected to it: a cursor, a lease book, and the streams that share them.
+"""One durable subscription while a subscriber is connected: a cursor, a lease book, and the streams that share them.
 
-A round of the pump, in this order:
+A round of the loop, in this order:
 
 1. follow changes of assignment, then read what the subscription wants, as far as there is room
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
 3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
 4. hand over the deliveries
-5. commit where the subscription stands, durably, then confirm the acknowledgements. Failed attempts are committed too,
-   so that a record that nobody can take does not begin again at every restart. Where a partition went to another
-   process meanwhile, its acknowledgements do not hold
+5. commit durably how far the subscription is, then confirm the acknowledgements. Failed attempts are committed too, so
+   that their count does not start again at every restart. If a partition moved to another process meanwhile, its
+   acknowledgements do not hold
 
-So nothing leaves without evidence (design decision 9), and no acknowledgement is confirmed that a crash could undo.
-If the log fails, every stream ends with the error: what was not confirmed is delivered again.
+So nothing leaves without evidence (design decision 9), and a crash cannot undo a confirmed acknowledgement. If the log
+fails, every stream ends with the error. What was not confirmed is delivered again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _READ_RECORDS: Final = 256
 
 
 class Subscription:
-    """See the module. For one event loop. ``run`` is the pump; the other methods are called between its awaits."""
+    """See the module. For one event loop. ``run`` is the loop; the other methods are called between its awaits."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Subscription:
     # --- what streams do ---
 
     def join(self, consumer: Consumer, max_records: int, max_bytes: int) -> None:
-        """Let a stream take part.
+        """Add a stream.
 
         Raises:
             SubscriptionInvalid: a limit is not positive.
@@ -90,7 +90,7 @@ class Subscription:
         self._wake.set()
 
     def leave(self, consumer: Consumer, *, clean: bool) -> None:
-        """A stream is gone. ``clean`` says that it gives back what it has; otherwise its leases run on."""
+        """Remove a stream. If ``clean``, it gives back its records; otherwise its leases run on."""
         if self._consumers.pop(consumer.name, None) is None or self.ending:
             return
         self._book.consumer_gone(consumer.name, clean=clean)
@@ -99,7 +99,7 @@ class Subscription:
         self._wake.set()
 
     def ack(self, consumer: Consumer, delivery_ids: Sequence[int]) -> None:
-        """A stream reports these records as safe. It gets an answer later: which acknowledgements are valid."""
+        """A stream has these records safely. Later it learns which of these acknowledgements are valid."""
         lost = []
         for delivery_id in delivery_ids:
             try:
@@ -114,7 +114,7 @@ class Subscription:
         self._wake.set()
 
     def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float, *, transient: bool) -> None:
-        """A stream could not take a record; ``transient`` says that this is not a failed attempt.
+        """A stream could not take a record. If ``transient``, this is not a failed attempt.
 
         Raises:
             InputRefused: the delay is out of bounds.
@@ -145,10 +145,10 @@ class Subscription:
         self._draining = True
         self._wake.set()
 
-    # --- the pump ---
+    # --- the loop ---
 
     async def run(self) -> None:
-        """Serve the streams until none is left and no lease runs, the log fails, or ``drain`` was called."""
+        """Serve the streams. Ends when no stream is left and no lease runs, when the log fails, or after ``drain``."""
         error: CaseExchangeError = Draining("the subscription has ended")
         try:
             while not self._finished():
@@ -163,7 +163,7 @@ class Subscription:
                 await self._cursor.commit(states)
         except CaseExchangeError as failure:
             error = failure
-        except Exception as failure:  # noqa: BLE001 - a defect must end the streams too, not leave them silent
+        except Exception as failure:  # noqa: BLE001 - a defect must end the streams too, or they would wait for ever
             error = Internal("the subscription failed")
             error.__cause__ = failure
         finally:
@@ -178,7 +178,7 @@ class Subscription:
     def _finished(self) -> bool:
         idle = not self._round.acked and not self._round.dead
         abandoned = not self._consumers and self._book.leased_records == 0
-        # From here to ``ending`` nothing is awaited but the last commit, and who joins meanwhile waits for ``ended``.
+        # From here to ``ending`` only the last commit is awaited. A stream that joins meanwhile waits for ``ended``.
         self.ending = idle and (self._draining or abandoned)
         return self.ending
 
@@ -191,12 +191,13 @@ class Subscription:
             self._book.release_partition(change.partition)
             self._partitions.remove(change.partition)
             self._held = {at: held for at, held in self._held.items() if at.stream_partition != change.partition}
-            # It may be back under the next change, and its next commit would not have these acknowledgements in it.
+            # The partition may come back with the next change. Its next commit would not include these
+            # acknowledgements.
             for consumer, delivery_id in self._round.withdraw(change.partition):
                 consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
 
     async def _fill(self) -> bool:
-        """Read every partition once, as far as there is room. Returns whether there may be more."""
+        """Read every partition once, as far as there is room. Return whether there may be more."""
         more = False
         for partition in list(self._partitions):
             room = self._book.room(partition)
@@ -227,13 +228,13 @@ class Subscription:
                 held = self._held[lease.position]
                 copied = copy_for(self.key.agency, lease, held.entry, directory, self._codec)
                 if copied is None:
-                    # The right was withdrawn after the record was accepted: it is passed over like one not addressed.
+                    # The right was withdrawn after the record was accepted. So the record is skipped.
                     self._book.ack(lease.delivery_id)
                     del self._held[lease.position]
                     continue
                 held.holder = consumer.principal.spiffe_id
                 self._round.deliveries.append((consumer, copied))
-        # The first in turn is another stream next time, so that a slow log is shared fairly.
+        # Another stream is first next time, so that all share a slow log fairly.
         if len(self._consumers) > 1:
             first = next(iter(self._consumers))
             self._consumers[first] = self._consumers.pop(first)
@@ -243,10 +244,10 @@ class Subscription:
         self._round.dead.append((principal, dead))
 
     async def _settle(self) -> bool:
-        """Steps 3 to 5 of a round. Returns whether anything was done."""
+        """Steps 3 to 5 of a round. Return whether anything was done."""
         done, self._round = self._round, Round()
         due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
-        # Together with the round: an acknowledgement that comes meanwhile is in the next round, and in its states.
+        # Take states and results together: a later acknowledgement is in the next round, and in its states.
         states = self._take_states() if done.acked or done.dead or due or self._attempt_failed else {}
         events = done.events(self._clock.now_ms(), self.key.name)
         if events:
@@ -264,9 +265,9 @@ class Subscription:
         return self._book.take_commits()
 
     async def _wait(self) -> None:
-        """Until there may be something to do."""
+        """Wait until there may be something to do."""
         if self._waiting is not None and self._waiting.done():
-            # A failure of the log surfaces here.
+            # A failure of the log is raised here.
             self._waiting.result()
             self._waiting = None
         if self._waiting is None:

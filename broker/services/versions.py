@@ -1,4 +1,4 @@
-"""The directory versions that were in force: what governance signed, found in the audit stream (docs/adr/0004)."""
+"""The directory versions that were in force, as governance signed them, from the audit stream (docs/adr/0004)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _SCAN_RECORDS: Final = 5000
 
 
 class _Kept(NamedTuple):
-    """Where the audit stream keeps a version, and since when it was in force."""
+    """Where the audit stream has a version, and since when it was in force."""
 
     position: Position
     in_force_from_ms: int
 
 
 class DirectoryVersions:
-    """Finds directory versions by their time. The audit stream is looked through once, then only what is new in it.
+    """Finds directory versions by their time. It reads the audit stream once, and later only what is new.
 
-    A version that the log has lost, or whose record cannot be read any more, is not found; whoever verifies names its
-    position in the audit stream. Whether governance signed what is found is not asked here. For one event loop.
+    A version that the log has lost, or that cannot be read any more, is not found. ``verify`` names its position in the
+    audit stream. Signatures are not checked here. For one event loop.
 
     Raises (every method):
         LogUnavailable, LogCorrupt
@@ -43,9 +43,9 @@ class DirectoryVersions:
         self._looking = asyncio.Lock()
 
     async def of_period(self, begin_ms: int | None, until_ms: int | None) -> list[DirectoryDocument]:
-        """The versions of a period: the last before it, and those that came within it.
+        """The versions of a period: the last one before it, and those that came within it.
 
-        Where none is from before the period's end, the one that was is lost: then it is the first that is left.
+        If no version from before the period's end is left, the one in force then is lost. Then the first that is left.
         """
         found = await self._found()
         within = [item for item in found if until_ms is None or item.in_force_from_ms < until_ms]
@@ -53,7 +53,7 @@ class DirectoryVersions:
         return within[max(0, len(before) - 1) :] or found[:1]
 
     async def in_force_at(self, at_ms: int) -> list[DirectoryDocument]:
-        """The version that was in force at a time, and around a change the others that may have been."""
+        """The version that was in force at a time. Near a change, also the others that may have been in force."""
         first_ms, last_ms = at_ms - CHANGE_OF_DIRECTORY_MS, at_ms + CHANGE_OF_DIRECTORY_MS
         found = await self.of_period(first_ms - 1, last_ms + 1)
         return [item for item in found if item.in_force_from_ms <= last_ms]

@@ -1,1 +1,1 @@
-"""Keys, certificates and the directory: the broker's only home of ``cryptography``."""
+"""Keys, certificates and the directory. In the broker, only this package uses ``cryptography``."""

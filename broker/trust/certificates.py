@@ -1,7 +1,7 @@
-"""Certificates: reading them, whom they name, and whether one may sign records.
+"""Certificates: how to read them, whom they name, and whether one may sign records.
 
-A signing certificate and a TLS certificate of one agency name the same agency, so the two are told apart here by their
-profile and their authority: a stolen TLS key must not sign records.
+A signing certificate and a TLS certificate of one agency name the same agency. They differ in their profile and their
+authority, which are checked here: a stolen TLS key must not be able to sign records.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PEM: Final = b"-----BEGIN"
 
 
 class Validity(NamedTuple):
-    """A period in milliseconds since the Unix epoch, UTC. Both ends belong to it (RFC 5280 section 4.1.2.5)."""
+    """A period in milliseconds since the Unix epoch, UTC. It includes both ends (RFC 5280 section 4.1.2.5)."""
 
     first_ms: int
     last_ms: int
@@ -45,11 +45,12 @@ def parse_certificate(data: bytes) -> x509.Certificate:
     """Read one certificate, DER or PEM.
 
     Raises:
-        CertificateInvalid: it is not one.
+        CertificateInvalid: it is not a certificate.
     """
     try:
         certificate = x509.load_pem_x509_certificate(data) if _PEM in data else x509.load_der_x509_certificate(data)
-        # Both are parsed lazily by the library; a certificate that is accepted here is well formed throughout.
+        # The library parses both only when they are used. So they are used here, and an accepted certificate is well
+        # formed.
         certificate.extensions, certificate.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         message = "a certificate cannot be read"
@@ -61,7 +62,7 @@ def load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """Read a file of one or more certificates in PEM, or of one in DER. The first is the leaf.
 
     Raises:
-        CertificateInvalid: names the file.
+        CertificateInvalid: it names the file.
     """
     try:
         with path.open("rb") as file:
@@ -80,14 +81,14 @@ def der(certificate: x509.Certificate) -> bytes:
 
 @lru_cache(maxsize=256)
 def fingerprint(certificate: x509.Certificate) -> bytes:
-    """SHA-256 of the certificate's DER: how bodies and signatures name it."""
+    """SHA-256 of the certificate's DER. Bodies and signatures name a certificate by it."""
     return certificate.fingerprint(hashes.SHA256())
 
 
 def principal_of(certificate: x509.Certificate) -> Principal:
-    """Whom the certificate names, by exactly one URI name (SPIFFE X509-SVID section 2).
+    """The principal that the certificate names, by exactly one URI name (SPIFFE X509-SVID section 2).
 
-    DNS names and addresses beside it are for TLS server verification and name no one here.
+    DNS names and addresses in it are for TLS server verification. They name nobody here.
 
     Raises:
         PeerIdentityMissing: it has no URI name, several, or one of another form.
@@ -105,7 +106,7 @@ def principal_of(certificate: x509.Certificate) -> Principal:
 
 
 def validity(certificate: x509.Certificate) -> Validity:
-    """When the certificate is valid, its own dates only."""
+    """When the certificate is valid, by its own dates only."""
     return Validity(
         int(certificate.not_valid_before_utc.timestamp() * 1000),
         int(certificate.not_valid_after_utc.timestamp() * 1000),
@@ -116,7 +117,7 @@ def p256_public_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     """The certificate's key.
 
     Raises:
-        CertificateInvalid: it is not on P-256, the one curve on which records are signed.
+        CertificateInvalid: it is not on P-256, the only curve for signing records.
     """
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not is_p256(key):
@@ -126,10 +127,10 @@ def p256_public_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
 
 
 def signing_validity(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> Validity:
-    """Check that this is a signing certificate of one of the authorities, and say when it can be used.
+    """Check that this is a signing certificate of one of the authorities. Return when it can be used.
 
-    The path is validated once, at a time within the period returned; that the time of use lies in the period is then
-    all that is left to compare. The period is where the certificate's and its issuer's own periods overlap.
+    The path is validated once, at a time within the returned period. Later, only the time of use must be compared with
+    the period. The period is where the certificate's and its issuer's own periods overlap.
 
     Raises:
         SignerCertificateInvalid: it has another profile, or no authority issued it.
@@ -173,7 +174,7 @@ def find_issuer(certificate: x509.Certificate, authorities: Sequence[x509.Certif
 
 
 def _signing_profile() -> ExtensionPolicy:
-    """What a signing certificate must look like. Critical extensions that are not named here are refused."""
+    """The profile that a signing certificate must have. Any other critical extension is refused."""
     return (
         ExtensionPolicy.permit_all()
         .require_present(x509.AuthorityKeyIdentifier, Criticality.AGNOSTIC, None)
@@ -207,5 +208,5 @@ def _check_extended_key_usage(
 
 
 def _first_line(error: VerificationError) -> str:
-    # The library appends the certificate, subject and all; the reason alone is what an operator needs.
+    # The library adds the certificate with its subject. An operator needs only the reason.
     return str(error).partition(" (encountered processing")[0]

@@ -1,7 +1,7 @@
-"""The directory in force: opened with the pinned governance key, and never replaced by an older one.
+"""The directory in force. It is opened with the pinned governance key, and an older one never replaces it.
 
-The document is a DSSE v1.0.2 envelope in JSON. Governance signs it, not the broker, so that who operates the broker
-cannot swap an agency's key or grant a right.
+The document is a DSSE v1.0.2 envelope in JSON. Governance signs it, not the broker. So the broker's operator cannot
+change an agency's key or grant a right.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ MAX_SIGNATURES: Final = 16
 
 
 def open_directory(document: bytes, governance_key: ec.EllipticCurvePublicKey) -> Directory:
-    """Verify a signed directory, then read it. Whether it is in force is not asked here.
+    """Verify a signed directory, then read it. This does not check whether it is in force.
 
     Raises:
         DirectoryInvalid: not a DSSE envelope of a directory, not signed by this key, or malformed.
     """
-    # (1) Bounded, and an envelope of exactly the expected form: strict JSON (DSSE envelope.md).
+    # (1) It is not too large, and an envelope of exactly the expected form: strict JSON (DSSE envelope.md).
     if len(document) > MAX_DIRECTORY_BYTES:
         message = "the directory is too large"
         raise DirectoryInvalid(message)
     payload, signatures = _unpack(parse_json(document))
-    # (2) Signed by the pinned key, whatever the key id says: that is an unauthenticated hint (DSSE protocol.md).
+    # (2) The pinned key signed it. The key id is ignored: nothing authenticates this hint (DSSE protocol.md).
     signed = pae(DIRECTORY_TYPE, payload)
     if not any(ecdsa_verifies(governance_key, signed, signature) for signature in signatures):
         message = "the directory is not signed by the pinned governance key"
         raise DirectoryInvalid(message)
-    # (3) Only now is the payload looked into.
+    # (3) Only now is the payload parsed.
     return parse_payload(payload, document)
 
 
 def sign_directory(payload: bytes, governance_key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Check a directory's payload and sign it, byte for byte as given. Returns the document.
+    """Check a directory's payload and sign exactly these bytes. Return the document.
 
     Raises:
-        DirectoryInvalid: the payload would be refused by those who are to use it.
+        DirectoryInvalid: its users would refuse the payload.
     """
     parse_payload(payload, document=b"")
     public_key = governance_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -80,8 +80,8 @@ class PinnedDirectory:
         Args:
             document: the signed document.
             governance_key: the pinned key.
-            clock: tells when a directory has expired.
-            minimum_version: the lowest version to accept, as seen by an earlier process.
+            clock: shows when a directory has expired.
+            minimum_version: the lowest version to accept, as an earlier process saw it.
 
         Raises:
             DirectoryInvalid
@@ -111,7 +111,7 @@ class PinnedDirectory:
         return directory
 
     def offer(self, document: bytes) -> bool:
-        """Take a document in place of the one in force. Returns whether it is a newer version.
+        """Put a document in the place of the one in force. Return whether it is a newer version.
 
         Raises:
             DirectoryInvalid: not signed by the pinned key, malformed, older, or of the same version with other bytes.
@@ -147,7 +147,7 @@ class DirectoryFile(PinnedDirectory):
         super().__init__(_read(path), governance_key, clock, minimum_version=minimum_version)
 
     def reload(self) -> bool:
-        """Read the file again if it changed. Returns whether there is a newer version now. For one task at a time.
+        """Read the file again if it changed. Return whether there is a newer version now. For one task at a time.
 
         Raises:
             DirectoryInvalid: as ``offer``, or the file is unreadable. The version in force stays.

@@ -1,7 +1,7 @@
 """The directory's payload: JSON to the core's Directory and back. docs/directory.md lists its keys.
 
-Anything unknown in it is refused: an unknown key could be a restriction that a newer governance wrote and that this
-version would silently not apply. Some keys are reserved for later versions: they are refused too, unless empty.
+Everything unknown is refused. An unknown key could be a restriction from a newer governance program, and this version
+would not apply it. Some keys are reserved for later versions. They are refused too, unless they are empty.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 def parse_payload(payload: bytes, document: bytes) -> Directory:
-    """Read a payload whose signature has been verified.
+    """Read a payload with a verified signature.
 
     Args:
         payload: the JSON text that was signed.
-        document: the signed document that it came in, kept with the result.
+        document: the signed document of the payload, which the result keeps.
 
     Raises:
-        DirectoryInvalid: names the first field that is wrong.
+        DirectoryInvalid: it names the first wrong field.
     """
     fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED)
     _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
@@ -70,7 +70,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
 
 
 def directory_payload(directory: Directory) -> bytes:
-    """Write a directory as the JSON text to be signed. ``document`` plays no part in it."""
+    """Write a directory as the JSON text to be signed. ``document`` is not used."""
     fields = {
         "version": directory.version,
         "trust_domain": directory.trust_domain,
@@ -141,7 +141,7 @@ def _sections(value: Any, where: str) -> frozenset[str]:
 
 
 def _check(directory: Directory) -> None:
-    """Refuse what is well formed and yet cannot be meant."""
+    """Refuse a payload that is well formed but contradicts itself."""
     if directory.expires_at_ms <= directory.issued_at_ms:
         _refuse("expires_at is not after issued_at")
     if not directory.signing_authorities:

@@ -1,7 +1,7 @@
 """The signing certificates that the directory lists, ready to verify with.
 
-Paths are validated when the keyring is built, once for each directory version. What is left for each record is two
-comparisons of times, one look-up of a serial number, and the signature itself.
+Paths are validated when the keyring is built, once for each directory version. Then each record needs only two
+comparisons of times, one look-up of a serial number, and the check of the signature.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class ListedCertificate:
-    """A signing certificate of the directory (the port SignerCertificate). Never changes, but for revocation."""
+    """A signing certificate of the directory (the port SignerCertificate). Only its revocation can change."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class ListedCertificate:
         *,
         retired_at_ms: int | None = None,
     ) -> None:
-        """Validate the certificate's path; a certificate that fails is kept, and says why when it is asked.
+        """Validate the certificate's path. A certificate that fails is kept, and ``check_valid`` raises the reason.
 
-        One that no longer passes must not take the whole directory down with it: its agency alone is affected. For one
-        that is retired, ``retired_at_ms`` is its end (epoch milliseconds).
+        One certificate that is no longer valid must not stop the whole directory. It affects only its agency. If the
+        certificate is retired, ``retired_at_ms`` is its end (epoch milliseconds).
         """
         self.agency: Final = agency
         self.certificate: Final = certificate
@@ -77,28 +77,28 @@ class ListedCertificate:
     def check_valid(self, at_ms: int) -> None:
         """Check that it is a signing certificate of the directory's authority, valid and unrevoked at this time.
 
-        An auditor passes a time in the past: a certificate revoked later than that was good then.
+        An auditor passes a time in the past: a certificate that was revoked later was good then.
 
         Args:
             at_ms: milliseconds since the Unix epoch, UTC.
 
         Raises:
-            SignerCertificateInvalid: wrong profile or authority, not valid yet, not any more, or retired.
+            SignerCertificateInvalid: wrong profile or authority, not yet valid, no longer valid, or retired.
             SignerRevoked: revoked at this time or before.
-            RevocationUnavailable: no list can tell.
+            RevocationUnavailable: no list says whether it was revoked.
         """
         # (1) Path and profile, validated when the keyring was built (RFC 5280 section 6).
         if self._validity is None or self._authority is None:
             raise SignerCertificateInvalid(self._fault, certificate_sha256=self.sha256.hex())
-        # (2) Within its own and its authority's period.
+        # (2) Within its own period and its authority's.
         if not self._validity.first_ms <= at_ms <= self._validity.last_ms:
             message = "the signing certificate is not valid at the time of use"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
-        # (3) Not retired by its agency at this time or before.
+        # (3) Its agency had not retired it by this time.
         if self._retired_at_ms is not None and self._retired_at_ms <= at_ms:
             message = "the signing certificate is retired"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
-        # (4) Not revoked, and that is known (RFC 5280 section 6.3).
+        # (4) A list says that it was not revoked (RFC 5280 section 6.3).
         listed = self._revocations.listing(self._authority)
         if listed is None:
             message = "there is no revocation list of the authority that issued the signing certificate"
@@ -111,7 +111,7 @@ class ListedCertificate:
     def verify(self, message: bytes, signature: bytes) -> None:
         """Check an ECDSA P-256/SHA-256 signature (ASN.1 DER) over exactly these bytes.
 
-        Says nothing about whether the certificate is valid: ask ``check_valid`` too.
+        This does not check whether the certificate is valid: call ``check_valid`` too.
 
         Raises:
             SignatureInvalid: this key did not sign these bytes.
@@ -155,7 +155,7 @@ class DirectoryKeyring:
 
 
 class LiveKeyring:
-    """The keyring of whichever directory version is in force (the port Keyring). Safe to call from any thread."""
+    """The keyring of the directory version in force (the port Keyring). Safe to call from any thread."""
 
     def __init__(self, directory: DirectoryInForce, revocations: Revocations) -> None:
         """Build the keyring of the version in force.
@@ -177,7 +177,7 @@ class LiveKeyring:
         directory = self._directory.current()
         keyring = self._keyring
         if keyring.directory is not directory:
-            # Two threads may both build it after a change; they build the same, and either may win.
+            # After a change, two threads may both build it. The results are equal, so either may stay.
             keyring = self._keyring = DirectoryKeyring(directory, self._revocations)
         return keyring.signer(certificate_sha256)
 
@@ -200,7 +200,7 @@ def listed_certificate(data: bytes, agency: str, trust_domain: str) -> x509.Cert
 
     Raises:
         DirectoryInvalid: it cannot be read, its key is not on P-256, or it names another agency or trust domain. No
-            directory may make one agency's key speak for another.
+            directory may let one agency's key sign for another.
     """
     try:
         certificate = parse_certificate(data)

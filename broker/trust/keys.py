@@ -1,7 +1,7 @@
 """Keys from PEM files.
 
-A private key file is refused when anyone but its owner can read it. No error names more than the file: what the
-library says about a key that it could not read is dropped, because it may quote the bytes.
+A private key file is refused if anyone but its owner can read it. An error names only the file. The library's message
+about an unreadable key is dropped, because it may quote the bytes.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ def load_verification_key(path: Path) -> ec.EllipticCurvePublicKey:
 
 
 def is_p256(key: object) -> bool:
-    """Whether this is a public key on P-256, the one curve on which records are signed."""
+    """Whether this is a public key on P-256, the only curve for signing records."""
     return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
 
 
 def private_key_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
-    """PKCS #8 in PEM, not encrypted: the file's mode is what guards it."""
+    """PKCS #8 in PEM, not encrypted. Only the file's mode protects it."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -94,7 +94,7 @@ def public_key_pem(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) ->
 def _load_private_key(path: Path) -> PrivateKeyTypes:
     try:
         with path.open("rb") as file:
-            # Asked of the open file, not of its name, so that what was checked is what is read.
+            # The mode of the open file is checked, not that of its name. So the checked file is the one that is read.
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & _READABLE_BY_OTHERS:
                 message = f"{path.name} is accessible to others than its owner"
                 raise KeyInvalid(message)

@@ -20,10 +20,10 @@ def log_verifiers(directories: Iterable[Directory]) -> dict[tuple[str, bytes], S
 
 
 class DirectoryLogKeys:
-    """The port LogKeys, for a directory that may give way to a newer one.
+    """The port LogKeys, for a directory that a newer version may replace.
 
-    A key stays listed as long as anything that it signed is to be believed, and is listed before a broker uses it: what
-    a process reads while its directory does not list the key counts as a stranger's.
+    A key must stay listed as long as anyone relies on its signatures, and must be listed before a broker uses it. If
+    the directory of a process does not list a key, the process treats its signatures as a stranger's.
 
     Args:
         latest: gives the newest directory.
@@ -42,7 +42,7 @@ class DirectoryLogKeys:
         """See ``LogKeys``."""
         directory = self._latest()
         if directory is not self._of:
-            # Two threads may both do this; they come to the same.
+            # Two threads may both do this. The results are equal.
             self._verifiers = log_verifiers([directory])
             self._of = directory
         return self._verifiers

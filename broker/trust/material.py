@@ -1,4 +1,4 @@
-"""The public documents with which an auditor, years later, checks signatures without asking anyone."""
+"""The public documents with which an auditor can check signatures years later, without asking anyone."""
 
 from __future__ import annotations
 

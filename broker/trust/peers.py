@@ -28,14 +28,14 @@ class TlsPeers:
     def __init__(self, directory: DirectoryInForce, revocation: RevocationCheck) -> None:
         self._directory = directory
         self._revocation = revocation
-        # What a certificate says never changes; whether it is still welcome is asked every time.
+        # The content of a certificate never changes. Directory and revocation are checked at every call.
         self._known: dict[bytes, _Known] = {}
 
     def authenticate(self, certificate_pem: bytes) -> Principal:
         """See ``PeerAuthentication``."""
         # (1) Exactly one spiffe:// URI (X509-SVID section 2).
         known = self._read(certificate_pem)
-        # (2) Of this exchange, and of an agency that the directory lists.
+        # (2) It is of this exchange, and of an agency that the directory lists.
         directory = self._directory.current()
         if known.principal.trust_domain != directory.trust_domain:
             message = "the certificate names a principal of another exchange"

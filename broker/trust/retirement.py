@@ -1,7 +1,7 @@
-"""Former signing certificates: a new directory version goes on listing them, as retired, unless it is told not to.
+"""Former signing certificates: a new directory version keeps them as retired, unless governance drops them.
 
-Records that they signed may be undelivered still, and old ones must verify as long as they are kept. A retired
-certificate verifies what was accepted before its end, and nothing after.
+Records with their signatures may not be delivered yet, and old records must verify as long as they are kept. A retired
+certificate is good for records that were accepted before its end, and for no others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Retirement(NamedTuple):
-    """A certificate that the version before lists as in use, and the new one as retired. SHA-256 in hexadecimal."""
+    """A certificate that the previous version lists as in use, and the new one as retired. SHA-256 in hexadecimal."""
 
     agency: str
     certificate_sha256: str
@@ -29,17 +29,18 @@ class Retirement(NamedTuple):
 def keep_former_certificates(
     directory: Directory, previous: Directory, now_ms: int, dropped: AbstractSet[str]
 ) -> tuple[Directory, list[Retirement]]:
-    """The next directory version, with every signing certificate of the one before that it leaves out.
+    """The next directory version, with every signing certificate of the previous one that it leaves out.
 
     Args:
         directory: what governance wrote.
-        previous: the version before it.
-        now_ms: the end of those that were in use until now, milliseconds since the Unix epoch, UTC.
-        dropped: agency ids, and SHA-256 fingerprints of certificates in hexadecimal, of which nothing is kept.
+        previous: the previous version.
+        now_ms: the end of the certificates that were in use until now, milliseconds since the Unix epoch, UTC.
+        dropped: agency ids, and SHA-256 fingerprints of certificates in hexadecimal. None of their certificates is
+            kept.
 
     Raises:
-        CertificatesUnlisted: an agency is left out whose certificates nobody asked to drop; or there is nothing to be
-            dropped under one of the names given.
+        CertificatesUnlisted: an agency is left out, and nobody asked to drop its certificates; or a name in ``dropped``
+            has no certificate to drop.
     """
     agencies, retirements, used = dict(directory.agencies), list[Retirement](), set[str]()
     for former in previous.agencies.values():
@@ -67,7 +68,7 @@ def keep_former_certificates(
 
 
 def _left_out(former: Agency, member: Agency | None, now_ms: int) -> list[RetiredCertificate]:
-    """What an agency's former entry lists, as in use or as retired, and its new one does not list at all."""
+    """The certificates in an agency's former entry, in use or retired, that its new entry does not list."""
     listed = set[bytes]()
     if member is not None:
         listed.update(member.signing_certificates, (retired.certificate for retired in member.retired_certificates))

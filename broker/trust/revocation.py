@@ -1,8 +1,8 @@
 """Revocation lists: which certificates are revoked, and since when.
 
-gRPC for Python cannot check them during the handshake, so they are asked on every call. Everything here fails closed: a
-certificate of whose authority there is no list, or only a list past its next update and the grace period, is not
-accepted. RFC 5280 section 5 gives the format.
+gRPC for Python cannot check them in the handshake. So they are checked at every call. A certificate is accepted only if
+its authority's list says that it is not revoked. If there is no list, or only one past its next update and the grace
+period, the certificate is refused. RFC 5280 section 5 gives the format.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Revocations(Protocol):
     """The revocation lists in force. Safe to call from any thread."""
 
     def listing(self, authority: x509.Certificate) -> RevocationList | None:
-        """The list of this authority, or None where there is none."""
+        """The list of this authority, or None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """One authority's list, its signature verified. Times are milliseconds since the Unix epoch, UTC.
+    """One authority's list, with a verified signature. Times are milliseconds since the Unix epoch, UTC.
 
-    ``usable_until_ms`` is the next update plus the grace period; ``revoked`` maps serial numbers to when each was
-    revoked.
+    ``usable_until_ms`` is the next update plus the grace period. ``revoked`` gives the time of revocation by serial
+    number.
     """
 
     number: int
@@ -55,10 +55,10 @@ class RevocationList:
     der: bytes
 
     def revoked_at(self, serial: int, at_ms: int) -> int | None:
-        """When the certificate of this serial number was revoked, or None where it was not.
+        """When the certificate of this serial number was revoked, or None if it was not.
 
         Raises:
-            RevocationUnavailable: at ``at_ms`` the list was too old to tell.
+            RevocationUnavailable: at ``at_ms`` the list was too old to say.
         """
         if at_ms > self.usable_until_ms:
             message = "the revocation list is past its next update and the grace period"
@@ -73,12 +73,13 @@ class RevocationLists:
         """Read the lists and verify each with its authority.
 
         Args:
-            documents: CRLs, DER or PEM; one PEM document may hold several.
-            authorities: certificates (DER) of the authorities that are trusted.
-            grace_ms: how long after its next update a list is still used.
+            documents: CRLs, DER or PEM. One PEM document may hold several.
+            authorities: certificates (DER) of the trusted authorities.
+            grace_ms: how long a list is still used after its next update.
 
         Raises:
-            RevocationListInvalid: one is malformed, is signed by none of the authorities, or repeats an authority.
+            RevocationListInvalid: one is malformed, none of the authorities signed it, or an authority has a second
+                list.
             CertificateInvalid: an authority's certificate cannot be read.
         """
         trusted = [parse_certificate(authority) for authority in authorities]
@@ -91,7 +92,7 @@ class RevocationLists:
                     raise RevocationListInvalid(message)
 
     def listing(self, authority: x509.Certificate) -> RevocationList | None:
-        """The list of this authority, or None where there is none."""
+        """The list of this authority, or None if there is none."""
         return self._lists.get(fingerprint(authority))
 
     def documents(self) -> tuple[bytes, ...]:
@@ -110,9 +111,9 @@ class PeerRevocation:
         """Check peers against these lists.
 
         Args:
-            revocations: the lists in force; asked anew on every check.
+            revocations: the lists in force. Every check asks for them again.
             authorities: certificates (DER) of the authorities that issue TLS certificates.
-            clock: tells whether a list is too old.
+            clock: shows whether a list is too old.
 
         Raises:
             CertificateInvalid: an authority's certificate cannot be read.
@@ -120,15 +121,16 @@ class PeerRevocation:
         self._revocations = revocations
         self._authorities = [parse_certificate(authority) for authority in authorities]
         self._clock = clock
-        # By SHA-256 of the certificate: who issued it costs a signature verification to find out, and never changes.
+        # By SHA-256 of the certificate. Finding the issuer costs a signature verification, and the issuer never
+        # changes.
         self._issued: dict[bytes, tuple[x509.Certificate, int]] = {}
 
     def check(self, certificate_der: bytes) -> None:
-        """Refuse a certificate that its authority revoked. A date of revocation yet to come counts as revoked.
+        """Refuse a certificate that its authority revoked. A date of revocation in the future counts too.
 
         Raises:
             PeerRevoked: it is on the list.
-            RevocationUnavailable: there is no list that can tell.
+            RevocationUnavailable: there is no list that says whether it was revoked.
             PeerIdentityMissing: it cannot be read as a certificate.
         """
         authority, serial = self._issuer_and_serial(certificate_der)
@@ -174,7 +176,7 @@ def _parse(document: bytes) -> list[x509.CertificateRevocationList]:
 
 def _authority_of(crl: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]) -> bytes:
     try:
-        # The library parses a list lazily, so a name that is none is met only here.
+        # The library parses a list only when it is used. So an invalid name is found only here.
         issuer = crl.issuer
     except ValueError as error:
         message = "a revocation list cannot be read"
@@ -203,7 +205,7 @@ def _read(crl: x509.CertificateRevocationList, grace_ms: int) -> RevocationList:
     if crl.next_update_utc is None:
         message = "a revocation list does not say when its next update is due"
         raise RevocationListInvalid(message)
-    # Delta lists and lists of a part of the certificates are marked by a critical extension (RFC 5280 section 5.2).
+    # Delta lists, and lists of only some certificates, have a critical extension (RFC 5280 section 5.2).
     if any(extension.critical for extension in crl.extensions):
         message = "a revocation list has a critical extension: it is not a complete list"
         raise RevocationListInvalid(message)

@@ -1,4 +1,4 @@
-"""Revocation lists on disk, read again when the files change, and never back to an older one."""
+"""Revocation lists on disk. They are read again if the files change. An older list never replaces a newer one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_LIST_FILE_BYTES: Final = 64 * 1024 * 1024
 
 
 class RevocationFiles:
-    """The lists in the given files. Safe to ask from any thread; ``reload`` is for one task at a time."""
+    """The lists in the given files. Any thread may ask; ``reload`` is for one task at a time."""
 
     def __init__(self, paths: Sequence[Path], authorities: Callable[[], Sequence[bytes]], *, grace_ms: int) -> None:
         """Read the files.
@@ -28,7 +28,7 @@ class RevocationFiles:
         Args:
             paths: files with CRLs, DER or PEM.
             authorities: gives the certificates (DER) of the trusted authorities, which may change with the directory.
-            grace_ms: how long after its next update a list is still used.
+            grace_ms: how long a list is still used after its next update.
 
         Raises:
             RevocationListInvalid, CertificateInvalid
@@ -42,7 +42,7 @@ class RevocationFiles:
         self.reload()
 
     def listing(self, authority: x509.Certificate) -> RevocationList | None:
-        """The list of this authority, or None where there is none."""
+        """The list of this authority, or None if there is none."""
         return self._lists.listing(authority)
 
     def documents(self) -> tuple[bytes, ...]:
@@ -50,9 +50,9 @@ class RevocationFiles:
         return self._lists.documents()
 
     def reload(self) -> bool:
-        """Read the files again if they, or the authorities, changed. Returns whether the lists in force changed.
+        """Read the files again if they, or the authorities, changed. Return whether the lists in force changed.
 
-        On an error the lists in force stay, until they are too old.
+        After an error the lists in force stay, until they are too old.
 
         Raises:
             RevocationListInvalid: a file is unreadable, not a list of a trusted authority, or older than one that this

@@ -1,7 +1,7 @@
-"""Signing and verifying: ECDSA P-256 for records, Ed25519 for checkpoints.
+"""Sign and verify: ECDSA P-256 for records, Ed25519 for checkpoints.
 
 The two never share a key. What they sign cannot be confused either: a record's bytes begin with ``DSSEv1 ``, a
-checkpoint's with an origin, which holds no space.
+checkpoint's with an origin, which contains no space.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EcdsaSigner:
         """Pair a key with its certificate.
 
         Raises:
-            KeyInvalid: the certificate is another key's.
+            KeyInvalid: the certificate belongs to another key.
             CertificateInvalid: the certificate's key is not on P-256.
         """
         if key.public_key() != p256_public_key(certificate):
@@ -62,13 +62,13 @@ class EcdsaSigner:
 
 
 class Ed25519NoteSigner:
-    """A checkpoint key in the sense of C2SP signed-note, with its name."""
+    """A checkpoint key with its name, as in C2SP signed-note."""
 
     def __init__(self, name: str, key: ed25519.Ed25519PrivateKey) -> None:
         """Name a key.
 
         Raises:
-            KeyInvalid: the name is empty, or holds a space or a plus sign (signed-note, "Verifier keys").
+            KeyInvalid: the name is empty, or contains a space or a plus sign (signed-note, "Verifier keys").
         """
         try:
             self.verifier_key: Final = VerifierKey(name, key.public_key().public_bytes_raw())
@@ -100,7 +100,7 @@ class Ed25519NoteSigner:
 
 
 def note_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
-    """A function of a note's text and a 64-byte signature that says whether this raw Ed25519 key made it.
+    """Return a function of a note's text and a 64-byte signature. It says whether this raw Ed25519 key signed the text.
 
     Raises:
         CheckpointInvalid: the key is not 32 bytes.
@@ -131,7 +131,7 @@ def ecdsa_verifies(key: ec.EllipticCurvePublicKey, message: bytes, signature: by
 
 
 def _deterministic_if_possible() -> ec.ECDSA:
-    # RFC 6979: no randomness at signing time that a weak generator could spoil. Older OpenSSL lacks it.
+    # RFC 6979: signing needs no randomness, so a weak generator can do no harm. Older versions of OpenSSL lack it.
     try:
         return ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
     except UnsupportedAlgorithm:

@@ -1,7 +1,7 @@
-"""JSON and base64 read so that bytes have one meaning only.
+"""Read JSON and base64 strictly, so that bytes have only one meaning.
 
-Python's reader takes the last of two equal keys, accepts NaN, and base64 accepts several spellings of the same bytes;
-two verifiers that differ in such a point can be played against each other.
+Python's JSON reader takes the last of two equal keys and accepts NaN. Its base64 reader accepts several spellings of
+the same bytes. If two verifiers differ in this, an attacker can make them disagree.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def decode_base64(text: str) -> bytes:
-    """Read standard base64 with padding, in its one canonical form.
+    """Read standard base64 with padding, in its only canonical form.
 
     Raises:
         DirectoryInvalid: another form.

@@ -1,4 +1,4 @@
-"""This machine's clock and random numbers: what validity and unpredictability rest on."""
+"""This machine's clock and random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS files, looked at before a library fails on them with less to say."""
+"""Check TLS files before a library uses them, because its errors say less."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
-    """Check that a TLS certificate is valid now, and that the key is its own and kept private.
+    """Check that a TLS certificate is valid now, and that the key belongs to it and is private.
 
     Raises:
         CertificateInvalid: unreadable, not yet valid, or expired.
-        KeyInvalid: unreadable, open to others, not on P-256, or another certificate's.
+        KeyInvalid: unreadable, open to others, not on P-256, or of another certificate.
     """
     leaf = load_certificates(certificate)[0]
     if load_signing_key(key).public_key() != leaf.public_key():

@@ -1,9 +1,8 @@
-"""Checking many signatures: here, or in a process of its own.
+"""Check many signatures, in this process or in another one.
 
-A signature costs as much as everything else that is done with a record, and threads of one interpreter get in each
-other's way over it (docs/adr/0008). A process beside the broker checks them while the broker parses and stores. It
-knows nothing but public keys and bytes to compare, and ends when its broker does, however that ends: its pipe is
-closed then.
+A signature costs as much as everything else that is done with a record. Threads of one interpreter slow each other down
+while they check signatures (docs/adr/0008). So a separate process checks them while the broker parses and stores. It
+has only public keys and bytes to compare. It ends when its broker ends for any reason, because its pipe is closed then.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from broker.ports import Signed
 
 _FEWEST: Final = 8
-"""Fewer signatures than this are checked here: to ask another process would take longer."""
+"""Fewer signatures than this are checked here. To ask another process would take longer."""
 _MAX_KEYS: Final = 1024
 
 
@@ -45,16 +44,16 @@ class _Request(NamedTuple):
 
 
 class ProcessVerifier:
-    """The port SignatureVerifier, in a process of its own, which is started again if it dies.
+    """The port SignatureVerifier, in its own process, which is started again if it dies.
 
-    While it is away, signatures are checked in the calling thread: slower, and no less.
+    Without the process, signatures are checked in the calling thread. That is slower, but checks the same.
     """
 
     def __init__(self, *, patience_seconds: float = 5.0) -> None:
         """Start the process.
 
         Args:
-            patience_seconds: how long an answer may take before the process is given up and another is started.
+            patience_seconds: the time limit for an answer. Then another process is started in its place.
         """
         self._patience_seconds = patience_seconds
         self._inline = InlineVerifier()
@@ -98,7 +97,7 @@ class ProcessVerifier:
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_check_for_ever, args=(theirs,), daemon=True)
         self._process.start()
-        # Only the child holds its end now, so its death is seen here, and ours there.
+        # Now only the child has its end of the pipe. So each side sees when the other ends.
         theirs.close()
 
 
@@ -111,7 +110,7 @@ def _holds(item: Signed) -> bool:
 
 
 def _check_for_ever(pipe: Connection) -> None:
-    # An interrupt on a terminal goes to every process of it; the broker says when this one ends.
+    # A terminal sends an interrupt to all its processes. This one ends when the broker closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     known: dict[bytes, ec.EllipticCurvePublicKey] = {}
     with contextlib.suppress(EOFError, OSError):

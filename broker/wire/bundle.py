@@ -1,8 +1,8 @@
-"""The file in which an auditor keeps a replay bundle.
+"""The file of a replay bundle.
 
-The line ``case-exchange bundle v1`` and a newline, then each frame (broker/wire/frames.py) as a varint length and its
-bytes. Where a broker made it, the last frame is signed over the bytes of all the others, so that also a byte without
-meaning cannot change unseen.
+It begins with the line ``case-exchange bundle v1`` and a newline. Then each frame (broker/wire/frames.py) follows as a
+varint length and its bytes. If a broker made the bundle, the last frame signs the bytes of all the others. So no byte
+can change unnoticed, even one without meaning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_frames(file: BinaryIO) -> Iterator[bytes]:
     """The serialised frames of a bundle file, from its beginning.
 
     Raises:
-        BundleInvalid: it is no bundle, or breaks off within a frame.
+        BundleInvalid: it is not a bundle, or it ends within a frame.
     """
     if file.read(len(MAGIC)) != MAGIC:
         message = "the file is not a case-exchange bundle of version 1"

@@ -1,7 +1,7 @@
 """Envelopes and bodies: bytes and protobuf messages to core types, and back.
 
-A body is parsed from the bytes that were signed, and never serialised again: an envelope carries those bytes along.
-What a section holds stays opaque here and everywhere else in the broker.
+A body is parsed from the signed bytes and never serialised again: an envelope keeps these bytes. The content of a
+section stays opaque here and everywhere else in the broker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a subscriber's stream carries: protobuf to plain values, and back."""
+"""The messages of a subscriber's stream: protobuf to plain values, and back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def delivery_to(
 
 
 def deliveries_to(deliveries: Sequence[subscriber_pb2.Delivery]) -> subscriber_pb2.SubscribeResponse:
-    """Write deliveries that travel together."""
+    """Write deliveries that go in one message."""
     return subscriber_pb2.SubscribeResponse(deliveries=subscriber_pb2.Deliveries(deliveries=deliveries))
 
 

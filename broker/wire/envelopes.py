@@ -1,4 +1,4 @@
-"""Envelopes: protobuf messages to core types, and back. The signed body inside is copied, never looked into."""
+"""Envelopes: protobuf messages to core types, and back. The signed body in them is copied and not parsed."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def event_from(message: audit_pb2.AuditEvent) -> AuditEvent:
     """Read one event.
 
     Raises:
-        EnvelopeMalformed: it is of a kind that this version does not know.
+        EnvelopeMalformed: this version does not know its kind.
     """
     return AuditEvent(to_ms(message.at), message.principal, _event(message))
 

@@ -1,4 +1,4 @@
-"""The frames of a replay bundle: core types to protobuf, and back. The file is broker/wire/bundle.py's."""
+"""The frames of a replay bundle: core types to protobuf, and back. broker/wire/bundle.py has the file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from caseexchange.broker.v1 import auditor_pb2, checkpoint_pb2, position_pb2
 
 _MAX_REASON: Final = 100
 _RECORDS_TAG: Final = b"\x32"
-"""How a frame of records mostly begins: field 6 of BundleFrame."""
+"""The usual first byte of a frame of records: field 6 of BundleFrame."""
 _SOURCES: Final = {
     auditor_pb2.BUNDLE_SOURCE_BROKER: BundleSource.BROKER,
     auditor_pb2.BUNDLE_SOURCE_MESSAGE_LOG: BundleSource.MESSAGE_LOG,
@@ -63,7 +63,7 @@ def frame_to(frame: Frame) -> auditor_pb2.BundleFrame:
 
 
 def holds_records(data: bytes) -> bool:
-    """Whether a frame begins like one of records. Nothing more is read of it."""
+    """Whether a frame begins like a frame of records. Only the first byte is read."""
     return data.startswith(_RECORDS_TAG)
 
 
@@ -71,7 +71,7 @@ def frame_from(data: bytes) -> Frame:
     """Read a frame.
 
     Raises:
-        BundleInvalid: it is none.
+        BundleInvalid: it is not a frame.
     """
     message = auditor_pb2.BundleFrame()
     try:
@@ -197,7 +197,7 @@ def _header(message: auditor_pb2.BundleHeader) -> BundleHeader:
 
 
 def _stray(message: auditor_pb2.StrayRecord) -> StrayRecord:
-    # The reason is printed to whoever verifies, so it must not be able to play with a terminal.
+    # ``verify`` prints the reason, so it must not contain control characters for the terminal.
     if not (message.reason.isascii() and message.reason.isprintable() and len(message.reason) <= _MAX_REASON):
         text = "a stray's reason is not a few words of printable ASCII"
         raise BundleInvalid(text)

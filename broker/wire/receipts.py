@@ -26,7 +26,7 @@ def statement_from(data: bytes) -> ReceiptStatement:
     """Read a serialised statement.
 
     Raises:
-        ReceiptInvalid: it is none.
+        ReceiptInvalid: it is not a statement.
     """
     message = receipt_pb2.ReceiptStatement()
     try:

@@ -1,7 +1,7 @@
-"""The one table between the error tree and gRPC, read in both directions.
+"""The table between the error tree and gRPC, for both directions.
 
-A refused call ends with a status whose details carry ``google.rpc.ErrorInfo``: ``reason`` names the class, ``metadata``
-its details. A refused record of a batch carries the same facts in a ``Refusal``.
+A refused call ends with a status. Its details contain ``google.rpc.ErrorInfo``: ``reason`` names the class, and
+``metadata`` has its details. A refused record of a batch has the same facts in a ``Refusal``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ERROR_DOMAIN: Final = "case-exchange"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_DETAIL_CHARACTERS: Final = 300
-"""What a peer says in an error is kept only so far: it ends up in logs and on terminals."""
+"""The limit for a peer's text in an error, because it goes to logs and terminals."""
 
 _Code = grpc.StatusCode
 
@@ -44,7 +44,7 @@ STATUS_OF: Final[dict[type[CaseExchangeError], grpc.StatusCode]] = {
     errors.Overloaded: _Code.RESOURCE_EXHAUSTED,
     errors.LogCorrupt: _Code.DATA_LOSS,
 }
-"""The status of a class; a class that is not listed has that of its nearest listed ancestor."""
+"""The status of a class. A class that is not listed has the status of its nearest listed ancestor."""
 
 _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[CaseExchangeError]]] = {
     _Code.INVALID_ARGUMENT: errors.InputRefused,
@@ -59,16 +59,16 @@ _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[CaseExchangeError]]] = {
     _Code.DEADLINE_EXCEEDED: errors.Unavailable,
 }
 _HANDSHAKE: Final = ("ssl", "tls", "certificate")
-"""Words of a handshake that was refused. One that only broke off, as when a broker is killed, is tried again."""
+"""Words in the error of a refused handshake. After one that was only interrupted, the caller tries again."""
 
 
 def status_of(error: type[CaseExchangeError]) -> grpc.StatusCode:
-    """The gRPC status that a class travels under."""
+    """The gRPC status of a class."""
     return next(STATUS_OF[ancestor] for ancestor in error.__mro__ if ancestor in STATUS_OF)
 
 
 def status_details(error: CaseExchangeError) -> bytes:
-    """The serialised ``google.rpc.Status`` that tells a caller of this error."""
+    """The serialised ``google.rpc.Status`` that describes this error to a caller."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.details)
     packed = AnyMessage()
     packed.Pack(info)
@@ -82,12 +82,12 @@ def status_details(error: CaseExchangeError) -> bytes:
 def error_from_call(
     code: grpc.StatusCode, message: str | None, trailing_metadata: Iterable[tuple[str, str | bytes]]
 ) -> CaseExchangeError:
-    """The error that a failed call stands for, as exactly as the peer said it.
+    """The error of a failed call, as exactly as the peer stated it.
 
     Args:
         code: the call's status.
         message: the call's status message.
-        trailing_metadata: pairs of key and value, among them perhaps the details.
+        trailing_metadata: pairs of key and value, which may include the details.
     """
     for key, value in trailing_metadata:
         if key == DETAILS_KEY and isinstance(value, bytes):
@@ -117,9 +117,9 @@ def refusal_from(message: publisher_pb2.Refusal) -> CaseExchangeError:
 
 
 def _known(reason: str, code: grpc.StatusCode) -> type[CaseExchangeError]:
-    """The class of a reason; where a newer broker gives one that is unknown here, the class that fits the status."""
+    """The class of a reason. If only a newer broker knows the reason, the class that fits the status."""
     by_reason: Sequence[type[CaseExchangeError]] = [kind for kind in all_errors() if kind.reason == reason]
-    # The tree is walked from the root down, and a child that names no reason of its own inherits its parent's.
+    # The tree is walked from the root down, and a child without its own reason inherits its parent's.
     return by_reason[0] if by_reason else _WITHOUT_REASON.get(code, errors.Internal)
 
 

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 _NANOS_PER_MS: Final = 1_000_000
 _MAX_SECONDS: Final = 253_402_300_799
-"""The last second of the year 9999: the end of what a Timestamp may say."""
+"""The last second of the year 9999: the limit of a Timestamp."""
 
 
 def to_ms(timestamp: Timestamp) -> int:
     """Read a timestamp.
 
     Raises:
-        EnvelopeMalformed: it is before 1970, after 9999, or finer than a millisecond. A finer time would be lost in the
-            core, and two different signed bodies would then look the same.
+        EnvelopeMalformed: it is before 1970, after 9999, or finer than a millisecond. The core would lose a finer time,
+            and two different signed bodies would then look the same.
     """
     whole, rest = divmod(timestamp.nanos, _NANOS_PER_MS)
     if not 0 <= timestamp.seconds <= _MAX_SECONDS or not 0 <= timestamp.nanos < 1000 * _NANOS_PER_MS or rest:

@@ -1,4 +1,4 @@
-"""TLS files to gRPC credentials. gRPC itself insists on TLS 1.2 or newer."""
+"""TLS files to gRPC credentials. gRPC itself demands TLS 1.2 or newer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files: our certificate with its chain, its private key, and the authorities whose peers we accept."""
+    """PEM files: our certificate with its chain, its private key, and the authorities of the peers that we accept."""
 
     certificate: Path
     key: Path
@@ -44,18 +44,19 @@ class TlsMaterial:
 
 
 def client_credentials(material: TlsMaterial) -> grpc.ChannelCredentials:
-    """Credentials with which a client proves who it is and knows its broker."""
+    """Credentials with which a client shows who it is and checks its broker."""
     return grpc.ssl_channel_credentials(
         root_certificates=material.authorities, private_key=material.key, certificate_chain=material.certificate
     )
 
 
 def server_credentials(initial: TlsMaterial, newest: Callable[[], TlsMaterial | None]) -> grpc.ServerCredentials:
-    """Credentials of a server that takes up renewed certificates without a restart.
+    """Credentials of a server that uses renewed certificates without a restart.
 
     Args:
-        initial: what it starts with.
-        newest: asked at every handshake, from a thread of gRPC's: what to use from now on, or None for no change.
+        initial: the material at the start.
+        newest: called at every handshake, from a thread of gRPC. It returns the material to use from now on, or None
+            for no change.
     """
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
@@ -64,7 +65,7 @@ def server_credentials(initial: TlsMaterial, newest: Callable[[], TlsMaterial | 
 
     return grpc.dynamic_ssl_server_credentials(
         _configuration(initial),
-        fetch,  # type: ignore[arg-type] # None is what gRPC documents for "no change"; the stubs left it out
+        fetch,  # type: ignore[arg-type] # gRPC documents None for "no change"; the stubs leave it out
         require_client_authentication=True,
     )
 

@@ -1,1 +1,1 @@
-"""The message log on Apache Kafka: many broker processes over one cluster. The client library's only home."""
+"""The message log on Apache Kafka: many broker processes on one cluster. Only this package uses the client library."""

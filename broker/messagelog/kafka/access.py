@@ -1,8 +1,8 @@
-"""Who may do what on the cluster: the whole table, and making a cluster's rules say just that.
+"""The access rules of the cluster: who may do what.
 
-Kafka denies what no rule allows. The nodes and the break-glass client are no rules but super users, named in the nodes'
-own settings; nobody else may alter or delete anything, neither a topic, nor its configuration, nor its records, nor a
-rule. So a broker that is taken over can append lies, which the evidence shows, but cannot take back what was said.
+Kafka denies everything that no rule allows. The nodes and the break-glass client are super users, named in the nodes'
+own settings; they need no rule. Nobody else may alter or delete a topic, its configuration, its records or a rule. So a
+broker under an attacker's control can append false entries, and the evidence shows them. It cannot remove anything.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ if TYPE_CHECKING:
 Role = Literal["broker", "auditor"]
 Resource = Literal["topic", "group", "transactional_id", "cluster"]
 Operation = Literal["create", "describe", "describe_configs", "idempotent_write", "read", "write"]
-"""The operations that any rule grants. Those of Kafka that alter and delete are not among them."""
+"""The operations that the rules grant. Kafka's operations to alter and to delete are not among them."""
 
 RULES: Final[Mapping[Role, Mapping[Resource, tuple[Operation, ...]]]] = {
     "broker": {
         # describe_configs: a broker refuses topics that could lose records.
         "topic": ("create", "describe", "describe_configs", "read", "write"),
-        # read is also what committing a place needs. Without delete, nobody makes a subscription start over.
+        # Committing an offset also needs read. Without delete, nobody can make a subscription start again.
         "group": ("describe", "read"),
-        # For the checkpoints, which one fenced follower at a time writes in transactions.
+        # For the checkpoints. One fenced follower at a time writes them, in transactions.
         "transactional_id": ("describe", "write"),
         # describe_configs: a broker refuses a cluster that forgets subscriptions.
         "cluster": ("describe", "describe_configs", "idempotent_write"),
     },
-    # An auditor reads with positions of its own and joins no group, so it leaves no trace that others depend on.
+    # An auditor reads with its own positions and joins no group. So nothing that others depend on is changed.
     "auditor": {"topic": ("describe", "describe_configs", "read")},
 }
-"""On the cluster, and on topics, groups and transactional ids whose names begin with the exchange's prefix."""
+"""The rules for the cluster, and for topics, groups and transactional ids that begin with the exchange's prefix."""
 
 _CLUSTER_NAME: Final = "kafka-cluster"
-"""Kafka's own word for the cluster as a resource."""
+"""Kafka's own name for the cluster as a resource."""
 _ANY_HOST: Final = "*"
 
 
 class Changes(NamedTuple):
-    """What was not as it should be: how many rules were added, and how many taken away."""
+    """How many rules were added and how many were removed."""
 
     added: int
     removed: int
 
 
 def rules(prefix: str, principals: Mapping[Role, Sequence[str]]) -> tuple[ACL, ...]:
-    """The table, for these principals.
+    """The rules for these principals.
 
     Args:
-        prefix: the exchange's, without the dot.
-        principals: of each role, the names that Kafka has for them, without ``User:``.
+        prefix: the exchange's prefix, without the dot.
+        principals: for each role, Kafka's names of its principals, without ``User:``.
     """
     return tuple(
         ACL(f"User:{name}", _ANY_HOST, ACLOperation[operation.upper()], ACLPermissionType.ALLOW, _pattern(what, prefix))
@@ -80,10 +80,10 @@ def rules(prefix: str, principals: Mapping[Role, Sequence[str]]) -> tuple[ACL, .
 
 
 def apply(connection: KafkaConnection, principals: Mapping[Role, Sequence[str]]) -> Changes:
-    """Make the cluster allow what the table allows, and nothing else. To be called as a super user.
+    """Make the cluster allow what the rules allow, and nothing else. The caller must be a super user.
 
-    A rule that allows something else is taken away, whoever made it. A rule that denies stays: it is how an operator
-    shuts out a stolen key. Applying twice changes nothing.
+    Any other rule that allows something is removed. A rule that denies stays: with it an operator can shut out a stolen
+    key. A second call changes nothing.
 
     Args:
         connection: how to reach the cluster.
@@ -91,13 +91,13 @@ def apply(connection: KafkaConnection, principals: Mapping[Role, Sequence[str]])
 
     Raises:
         LogAccessDenied: there is something to change, and the connection's certificate is not a super user's.
-        LogUnavailable: the cluster did not answer in time; apply again.
+        LogUnavailable: the cluster did not answer in time. Apply again.
     """
     wanted = set(rules(connection.prefix, principals))
     try:
         with connection.admin() as admin:
             found = set(_allowed(admin))
-            # Added first: nobody who is to keep a right loses it for a moment.
+            # Add first, so that a principal that keeps a right does not lose it for a moment.
             _add(admin, wanted - found)
             _remove(admin, found - wanted)
     except kafka_errors.KafkaError as error:
@@ -123,7 +123,7 @@ def _add(admin: KafkaAdminClient, missing: Collection[ACL]) -> None:
 
 
 def _remove(admin: KafkaAdminClient, surplus: Collection[ACL]) -> None:
-    # A filter of these very values matches the one rule that has them.
+    # A filter with exactly these values matches only the rule that has them.
     filters = [
         ACLFilter(rule.principal, rule.host, rule.operation, rule.permission_type, rule.resource_pattern)
         for rule in surplus

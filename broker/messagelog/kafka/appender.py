@@ -1,8 +1,8 @@
-"""Producing sealed entries: what one append sends, and what came of it.
+"""Produce sealed entries: what one append sends, and its result.
 
-The producer is idempotent: it repeats a request that was cut off without storing anything twice, and keeps the order
-within a partition. What it cannot settle in time is reported as unknown, never as done. After any such failure a new
-producer is made, so that no state of the old one decides what happens to later records.
+The producer is idempotent: it repeats an interrupted request without storing anything twice, and keeps the order within
+a partition. An outcome that it does not learn in time is reported as unknown, never as done. After such a failure a new
+producer is made, so that the old one's state cannot affect later records.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ if TYPE_CHECKING:
     from broker.ports import Clock, Entropy, NoteSigner
 
 OFFSET_UNKNOWN: Final = -1
-"""What Kafka answers where it knows a request that it has answered before, and no longer the offset."""
+"""Kafka's answer if it knows that it has answered the request before, but no longer knows the offset."""
 _BATCH_BYTES: Final = 256 << 10
 _PATIENCE: Final = 1.5
-"""How much longer an append may take than a request."""
+"""An append may take this many times as long as a request."""
 _RETRY_SECONDS: Final = 1.0
 
 
 class Produced(NamedTuple):
-    """An entry is with all in-sync replicas, at this offset of its partition (or at one that is not known)."""
+    """All in-sync replicas have the entry at this offset of its partition. The offset may be ``OFFSET_UNKNOWN``."""
 
     entry: NewEntry
     offset: int
 
 
 class Appender:
-    """Seals and produces. For one event loop; calls may be concurrent.
+    """Seals and produces entries. For one event loop; calls may be concurrent.
 
     Args:
-        connection: to the cluster.
+        connection: how to reach the cluster.
         log_ids: the topic id of each stream.
         signer: the checkpoint key, which the directory lists.
         clock: gives the sealed time.
         entropy: gives append ids.
-        value_bytes: the largest value that is produced.
+        value_bytes: the size of the largest value.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Appender:
         self._failed_at = -_RETRY_SECONDS
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Produced]:
-        """Produce entries, each with a seal of its own, in order within a partition.
+        """Produce entries, each with its own seal, in order within a partition.
 
         Raises:
             LogUnavailable: it is unknown which of them were stored.
@@ -88,7 +88,7 @@ class Appender:
         answers = _Answers(len(entries), asyncio.get_running_loop())
         producer = self._producer
         try:
-            # The producer gives up by itself in this time; the rest is for those who wait for their turn.
+            # The producer itself stops after the request's time. The rest is for callers that wait for their turn.
             async with asyncio.timeout(_PATIENCE * self._connection.timeout_seconds):
                 producer = await self._thread.call(self._send, entries, answers)
                 offsets = await answers.all
@@ -103,7 +103,7 @@ class Appender:
         return [Produced(entry, offset) for entry, offset in zip(entries, offsets, strict=True)]
 
     async def close(self) -> None:
-        """Let what is under way finish, within bounds, and close. Idempotent."""
+        """Let the records under way finish, within the time limit, and close. Idempotent."""
         self._give_up(self._producer)
         self._thread.close()
 
@@ -111,7 +111,7 @@ class Appender:
 
     def _send(self, entries: Sequence[NewEntry], answers: _Answers) -> KafkaProducer | None:
         if answers.abandoned:
-            # Whoever asked has been told that it is unknown, and has gone: nothing is sent behind its back.
+            # The caller has already been answered that the outcome is unknown. Nothing may be sent after that.
             return None
         seals, at_ms = self._seal(entries)
         try:
@@ -138,7 +138,7 @@ class Appender:
         return producer
 
     def _wait_for_kafka(self) -> None:
-        """Refuse at once while the last attempt to reach Kafka has only just failed: each takes its whole time."""
+        """Refuse at once if the last attempt to reach Kafka failed a moment ago: each attempt takes its full time."""
         if time.monotonic() - self._failed_at < _RETRY_SECONDS:
             message = "Kafka could not be reached a moment ago"
             raise LogUnavailable(message)
@@ -155,14 +155,14 @@ class Appender:
         return unsigned.signed(self._signer.key_id, sealing.append_id, signature), sealing.at_ms
 
     def _give_up(self, producer: KafkaProducer | None) -> None:
-        """Use this producer no more. Others may have records under way in it, so it is closed beside the next one."""
+        """Stop using this producer. Other callers may have records under way in it, so it closes in the background."""
         if producer is not None and producer is self._producer:
             self._producer = None
             self._connection.retire(producer)
 
 
 class _Answers:
-    """Gathers the acknowledgements of one append: the offsets in order, or the first failure."""
+    """Collects the acknowledgements of one append: the offsets in order, or the first failure."""
 
     def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
         self.all: asyncio.Future[list[int]] = loop.create_future()
@@ -171,11 +171,11 @@ class _Answers:
         self._missing = count
         self._lock = threading.Lock()
         self.abandoned = False
-        """Whether nobody waits any more."""
+        """Whether the caller has stopped waiting."""
 
     def expect(self, index: int, sent: Any) -> None:
         sent.add_callback(lambda metadata: self._done(index, metadata.offset))
-        sent.add_errback(self._tell)
+        sent.add_errback(self._notify)
 
     def _done(self, index: int, offset: int) -> None:
         with self._lock:
@@ -183,10 +183,10 @@ class _Answers:
             self._missing -= 1
             last = self._missing == 0
         if last:
-            self._tell(None)
+            self._notify(None)
 
-    def _tell(self, error: Exception | None) -> None:
-        # A loop that is closed has nobody left to tell.
+    def _notify(self, error: Exception | None) -> None:
+        # A closed loop has no caller that waits.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, error)
 

@@ -1,4 +1,4 @@
-"""One transaction of the index: what was read of the topics, taken in (the rules are in index.py)."""
+"""Apply what was read from the topics to the index, in one transaction. The rules are in index.py."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 OFFSET_BITS: Final = 40
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE: Final = 64
-"""Rows in one INSERT, or ids in one SELECT: each statement step hands the interpreter lock over and back once."""
+"""Rows in one INSERT, or ids in one SELECT. Each step of a statement releases and retakes the interpreter lock."""
 
 
 class Known(NamedTuple):
-    """How far a partition was applied: the next offset, one more than the last entry's, and the last entry's time."""
+    """How far a partition was applied: the next offset, the last entry's offset plus one, and the last entry's time."""
 
     next_offset: int
     end: int
@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 
 class _First(NamedTuple):
-    """The entry that a record id has in a partition: its row key, and the append that brought it."""
+    """The first entry of a record id in a partition: its row key, and the id of the append that stored it."""
 
     key: int
     append_id: bytes
@@ -43,8 +43,8 @@ class Applying:
 
     Args:
         connection: in the transaction.
-        known: how far each partition was applied; brought up to date.
-        numbers: of the partitions, in row keys.
+        known: how far each partition was applied. It is updated.
+        numbers: the number of each partition in row keys.
         log_ids: the topic id of each stream.
     """
 
@@ -63,7 +63,7 @@ class Applying:
         self._rows: list[tuple[object, ...]] = []
 
     def take(self, judged: Sequence[Sealed | Stray]) -> list[LogEntry]:
-        """Take all of it in, in order, and return the entries that count.
+        """Apply all items in order, and return the entries that count.
 
         Raises:
             LogCorrupt: see ``KafkaIndex.apply``.
@@ -84,7 +84,7 @@ class Applying:
         return accepted
 
     def _find_firsts(self, record_ids: Sequence[bytes]) -> None:
-        """Look up all at once which of the records stand in the index already."""
+        """Look up together which of the records the index already has."""
         for at in range(0, len(record_ids), _ROWS_AT_ONCE):
             chunk = record_ids[at : at + _ROWS_AT_ONCE]
             marks = ", ".join("?" * len(chunk))
@@ -93,7 +93,7 @@ class Applying:
                 self._firsts[key >> OFFSET_BITS, record_id] = _First(key, append_id)
 
     def _take(self, item: Sealed) -> LogEntry | None:
-        """The entry, or None where the record stands in its partition already."""
+        """The entry, or None if its partition already has the record."""
         partition = item.entry.partition
         position = Position(*partition, item.offset)
         known = self._known[partition]
@@ -114,7 +114,7 @@ class Applying:
         return entry
 
     def _repeat(self, item: Sealed, position: Position, first: _First) -> None:
-        """The record stands there already: an honest second append has an append id of its own."""
+        """Handle a record that the partition already has. An honest second append has its own append id."""
         seen = {first.append_id}
         query = "SELECT append_id FROM duplicates WHERE first_position = ?"
         seen.update(row[0] for row in self._connection.execute(query, (first.key,)))

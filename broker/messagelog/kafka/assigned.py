@@ -1,4 +1,4 @@
-"""A consumer that reads given partitions from given places, and is made anew after an error."""
+"""A consumer that reads given partitions from given offsets. After an error a new one is made."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CLOSE_MS: Final = 1000
 
 
 class AssignedConsumer:
-    """Keeps one consumer of no group. For one thread.
+    """Keeps one consumer that is in no group. For one thread.
 
     Args:
-        connection: to the cluster.
-        settings: the consumer's own.
+        connection: how to reach the cluster.
+        settings: the consumer's own settings.
     """
 
     def __init__(self, connection: KafkaConnection, **settings: Any) -> None:
@@ -31,7 +31,7 @@ class AssignedConsumer:
         self._consumer: KafkaConsumer | None = None
 
     def at(self, places: Mapping[TopicPartition, int]) -> KafkaConsumer:
-        """The consumer. One that is made now begins at these offsets; one that is there goes on where it is.
+        """The consumer. A new one begins at these offsets. An existing one goes on where it is.
 
         Raises:
             kafka.errors.KafkaError
@@ -44,9 +44,9 @@ class AssignedConsumer:
         return self._consumer
 
     def drop(self) -> None:
-        """Close the consumer; the next one begins anew. Idempotent."""
+        """Close the consumer. The next call of ``at`` makes a new one. Idempotent."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            # A cluster that does not answer may make this fail too; reading goes on with a new one.
+            # If the cluster does not answer, this may fail too. A new consumer goes on reading.
             with contextlib.suppress(KafkaError):
                 consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)

@@ -1,12 +1,12 @@
-"""The board on Kafka: a topic with one partition for each partition of the streams, and at most one writer for each.
+"""The checkpoint board on Kafka: a topic with one partition, and at most one writer, for each partition of a stream.
 
-- Who follows: the consumer group of the followers assigns the topic's partitions to the broker processes.
-- Fencing: a follower publishes in transactions under an id that names the partition. To begin, it takes the id over,
-  which raises the id's epoch: whatever an earlier holder still sends is refused by Kafka, however long it was paused.
-  Only then it reads to the end, so it knows the last word of all its predecessors.
-- Readers see committed transactions only, and only notes that are signed by a listed key for that very partition.
+- Who follows: the followers' consumer group assigns the topic's partitions to the broker processes.
+- Fencing: a follower publishes in transactions, under an id that names the partition. It begins by taking over the id,
+  which raises the id's epoch. From then on Kafka refuses everything from an earlier holder, however long that was
+  paused. Only then the follower reads to the end. So it has everything that earlier followers published.
+- Readers see only committed transactions, and only notes for this partition that a listed key has signed.
 
-After any failure to publish the seat is given up and taken again, because only that tells what became of it.
+After any failure to publish, the follower gives up the seat and takes it again. Only this shows what was published.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kafka.errors import KafkaError
 
 from broker.core.errors import CaseExchangeError, FollowerFenced, LogUnavailable
+from broker.messagelog.kafka.checkpointreader import CheckpointReader
 from broker.messagelog.kafka.connection import CHECKPOINTS, translate
 from broker.messagelog.kafka.extensions import encode_extension
 from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
-from broker.messagelog.kafka.published import PublishedCheckpoints
 from broker.messagelog.kafka.seat import Seat
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -38,8 +38,8 @@ _LOOK_SECONDS: Final = 0.1
 _TAKEN_AT_ONCE: Final = 16
 
 
-class _Taken(NamedTuple):
-    """A seat, and the thread that is its own."""
+class _HeldSeat(NamedTuple):
+    """A seat that this process holds, and the seat's own thread."""
 
     seat: Seat
     thread: ClientThread
@@ -53,11 +53,11 @@ class KafkaBoard:
     """A ``CheckpointBoard`` on Kafka. Made by ``open``. For one event loop.
 
     Args:
-        connection: to the cluster.
-        partitions: of all streams, in the order of the topic's partitions.
+        connection: how to reach the cluster.
+        partitions: the partitions of all streams, in the order of the topic's partitions.
         trust_domain: the beginning of the checkpoints' origins.
         keys: the checkpoint keys that the directory lists.
-        report: called with every error that is tried again.
+        report: called with every error after which the board tries again.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class KafkaBoard:
         self._connection = connection
         self._partitions = tuple(partitions)
         self._report = report
-        self._read = PublishedCheckpoints(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
+        self._reader = CheckpointReader(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
         self._member = GroupMember(connection, _GROUP)
         self._member_thread = ClientThread("kafka-followers")
         self._assigned: set[StreamPartition] = set()
-        self._seats: dict[StreamPartition, _Taken] = {}
-        # One that cannot be taken, because its coordinator is silent, must not hold up the others.
+        self._seats: dict[StreamPartition, _HeldSeat] = {}
+        # One seat that cannot be taken, because its coordinator does not answer, must not hold up the others.
         self._taking: dict[StreamPartition, asyncio.Task[None]] = {}
         self._at_once = asyncio.Semaphore(_TAKEN_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, *, follow: bool = True) -> None:
-        """Read what was published so far, and ask for partitions to follow.
+        """Read what was published before, and ask for partitions to follow.
 
         Args:
             follow: False for a process that only reads.
@@ -91,7 +91,7 @@ class KafkaBoard:
         Raises:
             LogUnavailable, LogAccessDenied
         """
-        await self._read.open()
+        await self._reader.open()
         if follow:
             self._tasks.append(asyncio.create_task(self._follow_group(), name="kafka followers"))
             self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
@@ -102,20 +102,20 @@ class KafkaBoard:
 
     async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
         """See ``CheckpointBoard``."""
-        taken = self._seats.get(partition)
-        if taken is None or partition not in self._assigned:
+        held = self._seats.get(partition)
+        if held is None or partition not in self._assigned:
             message = "another process follows this partition now"
             raise FollowerFenced(message, partition=str(partition))
         try:
-            # It is carried through even if the caller is cancelled: a half transaction would block the readers.
-            await asyncio.shield(taken.thread.call(taken.seat.publish, encode_extension(size, extension)))
+            # The transaction ends even if the caller is cancelled. Half a transaction would block the readers.
+            await asyncio.shield(held.thread.call(held.seat.publish, encode_extension(size, extension)))
         except CaseExchangeError:
             self._leave(partition)
             raise
 
     async def published(self, partition: StreamPartition, size: int) -> TreeExtension | None:
         """See ``CheckpointBoard``."""
-        return self._read.after(partition, size)
+        return self._reader.after(partition, size)
 
     async def close(self) -> None:
         """See ``CheckpointBoard``."""
@@ -127,7 +127,7 @@ class KafkaBoard:
         for partition in list(self._seats):
             self._leave(partition)
         await self._member_thread.end(self._member.leave)
-        await self._read.close()
+        await self._reader.close()
 
     async def _follow_group(self) -> None:
         joined = False
@@ -155,12 +155,12 @@ class KafkaBoard:
             self._leave(partition)
 
     def _leave(self, partition: StreamPartition) -> None:
-        taken = self._seats.pop(partition, None)
-        if taken is not None:
-            taken.close()
+        held = self._seats.pop(partition, None)
+        if held is not None:
+            held.close()
 
     async def _take_seats(self) -> None:
-        """Take the seats of partitions that are assigned, and take them again after a failure."""
+        """Take the seats of assigned partitions. Take a seat again after a failure."""
         while True:
             for partition in self._assigned - self._seats.keys() - self._taking.keys():
                 task = asyncio.create_task(self._take_seat(partition), name=f"kafka seat {partition}")
@@ -170,25 +170,25 @@ class KafkaBoard:
     async def _take_seat(self, partition: StreamPartition) -> None:
         try:
             async with self._at_once:
-                self._seats[partition] = await self._taken(partition)
+                self._seats[partition] = await self._open_seat(partition)
         except (KafkaError, CaseExchangeError) as error:
             self._report(translate(error))
             await asyncio.sleep(_RETRY_SECONDS)
         finally:
             del self._taking[partition]
 
-    async def _taken(self, partition: StreamPartition) -> _Taken:
+    async def _open_seat(self, partition: StreamPartition) -> _HeldSeat:
         number = self._partitions.index(partition)
-        taken = _Taken(Seat(self._connection, number), ClientThread(f"kafka-seat-{number}"))
+        held = _HeldSeat(Seat(self._connection, number), ClientThread(f"kafka-seat-{number}"))
         try:
-            await taken.thread.call(taken.seat.take)
+            await held.thread.call(held.seat.take)
             async with asyncio.timeout(self._connection.timeout_seconds):
-                await self._read.to_the_end(partition)
+                await self._reader.to_the_end(partition)
         except TimeoutError:
-            taken.close()
+            held.close()
             message = "published checkpoints could not be read to their end in time"
             raise LogUnavailable(message, partition=str(partition)) from None
         except BaseException:
-            taken.close()
+            held.close()
             raise
-        return taken
+        return held

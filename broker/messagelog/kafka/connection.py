@@ -1,6 +1,6 @@
-"""Clients of one Kafka cluster, and what their errors mean to us.
+"""Clients of one Kafka cluster, and the translation of their errors.
 
-Every client is made here, so that each gets the same servers, the same mutual TLS and bounded times.
+Every client is made here, so that all have the same servers, the same mutual TLS and limited times.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKPOINTS: Final = "checkpoints"
-"""The topic, beside those of the streams, on which the followers publish checkpoints."""
+"""The topic on which the followers publish checkpoints."""
 _PATIENCE: Final = 1.5
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000
 _RECONNECT_MOST_MS: Final = 1000
 _FRAME_BYTES: Final = 100_000_000
-"""Largest answer taken from a server: a frame that claims more is an attack or a defect (CVE-2026-10142)."""
+"""The largest answer that a client accepts. A larger frame is an attack or a defect (CVE-2026-10142)."""
 
 
 class KafkaTls:
@@ -52,12 +52,12 @@ class KafkaTls:
         self._key = key
         self._authorities = authorities
         self.context: Final = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
-        # Of authorities, only those in the file: none that the machine trusts are loaded.
+        # Only the authorities in the file count. The machine's own are not loaded.
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.reload()
 
     def reload(self) -> None:
-        """Use the files as they are now, from the next connection of any client on.
+        """Read the files again. Every new connection of any client uses them.
 
         Raises:
             CertificateInvalid: a file cannot be used.
@@ -76,9 +76,9 @@ class KafkaConnection:
 
     Attributes:
         servers: ``host:port`` of some of its nodes.
-        tls: our side of mutual TLS; without it nothing is encrypted, which no configuration of a broker can ask for.
-        prefix: of every topic, group and transactional id of the exchange.
-        timeout_seconds: how long one request, with its repetitions, may take.
+        tls: our side of mutual TLS. Without it nothing is encrypted; no configuration of a broker can choose that.
+        prefix: the beginning of every topic, group and transactional id of the exchange.
+        timeout_seconds: how long one request may take, with its repetitions.
     """
 
     servers: Sequence[str]
@@ -91,10 +91,10 @@ class KafkaConnection:
         return f"{self.prefix}.{name}"
 
     def consumer(self, **settings: Any) -> KafkaConsumer:
-        """A consumer that commits nothing by itself.
+        """A consumer that does not commit by itself.
 
         Raises:
-            kafka.errors.KafkaError: as it comes; the caller translates it.
+            kafka.errors.KafkaError: not translated; the caller does that.
         """
         chosen = {
             "enable_auto_commit": False,
@@ -105,10 +105,10 @@ class KafkaConnection:
         return _whole(KafkaConsumer, {**self._common(), **chosen})
 
     def producer(self, **settings: Any) -> KafkaProducer:
-        """An idempotent producer: acknowledged by all in-sync replicas, in order, each record once.
+        """An idempotent producer. All in-sync replicas acknowledge each record, in order, once.
 
         Raises:
-            kafka.errors.KafkaError: as it comes; the caller translates it.
+            kafka.errors.KafkaError: not translated; the caller does that.
         """
         timeout_ms = int(self.timeout_seconds * _MILLISECONDS)
         chosen = {
@@ -122,10 +122,10 @@ class KafkaConnection:
         return _whole(KafkaProducer, {**self._common(), **chosen})
 
     def retire(self, producer: KafkaProducer) -> None:
-        """Close a producer in the background: what it still has under way is acknowledged or given up first."""
+        """Close a producer in the background. First the records under way are acknowledged or given up."""
 
         def close() -> None:
-            # By then each record has been acknowledged, or its time is over.
+            # By then each record is acknowledged, or its time is over.
             patience = _PATIENCE * self.timeout_seconds
             try:
                 producer.close(timeout=patience)
@@ -138,10 +138,10 @@ class KafkaConnection:
         threading.Thread(target=close, name="kafka-retired-producer", daemon=True).start()
 
     def admin(self) -> KafkaAdminClient:
-        """An administrative client, for what our principal may.
+        """An administrative client, with the rights of our principal.
 
         Raises:
-            kafka.errors.KafkaError: as it comes; the caller translates it.
+            kafka.errors.KafkaError: not translated; the caller does that.
         """
         return _whole(KafkaAdminClient, self._common())
 
@@ -150,7 +150,7 @@ class KafkaConnection:
         common: dict[str, Any] = {
             "bootstrap_servers": list(self.servers),
             "bootstrap_timeout_ms": timeout_ms,
-            # Half the whole, so that one silent node leaves time for another.
+            # Half of the time, so that a node that does not answer leaves time for another.
             "request_timeout_ms": max(timeout_ms // 2, 1),
             "metadata_max_age_ms": _METADATA_AGE_MS,
             "reconnect_backoff_max_ms": _RECONNECT_MOST_MS,
@@ -161,7 +161,7 @@ class KafkaConnection:
 
 
 def _whole(kind: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
-    """A client, or nothing of it: what does not reach Kafka would leave its thread and its sockets behind."""
+    """A complete client, or none. A client that does not reach Kafka would leave its thread and its sockets behind."""
     begun: list[Any] = []
 
     def begin(**given: Any) -> Any:
@@ -186,9 +186,9 @@ _ACCESS: Final = (
 
 
 def translate(error: Exception) -> CaseExchangeError:
-    """The typed error for what the client raised. Its own text can hold values, so only its class is kept.
+    """The typed error for an error of the client. The client's text can contain values, so only its class is kept.
 
-    Whatever is not known to be final is LogUnavailable: the outcome is unknown, and the same request may be repeated.
+    If it is not known to be final, it is LogUnavailable: the outcome is unknown, and the request may be repeated.
     """
     if isinstance(error, CaseExchangeError):
         return error

@@ -1,12 +1,12 @@
-"""A durable subscription's reader on Kafka: a member of the consumer group that all broker processes share for it.
+"""The reader of a durable subscription on Kafka. It is a member of a consumer group that all broker processes share.
 
-The group says which process reads which partition (cooperatively, so that a rebalance stops only what moves), and keeps
-where the subscription stands: the floor as the committed offset, the rest of the ack state in the commit's metadata.
-The entries themselves come from the log that the process reads anyway, so each is fetched once, not once for every
-subscription.
+The group says which process reads which partition. It is cooperative, so a rebalance stops only the partitions that
+move. It also stores how far the subscription is: the floor as the committed offset, and the rest of the ack state in
+the commit's metadata. The entries come from the log that the process reads anyway. So each is fetched once, and not
+once for every subscription.
 
-What is committed under an earlier generation of the group is refused by Kafka. So a process that was paused while
-another took its partitions over cannot put the subscription back.
+Kafka refuses a commit under an earlier generation of the group. So a process that was paused while another took over
+its partitions cannot move the subscription back.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NO_EPOCH: Final = -1
 
 
 class _Log(Protocol):
-    """What a cursor needs of its log."""
+    """The part of the log that a cursor needs."""
 
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
@@ -58,7 +58,7 @@ class _Change(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """Where the subscription stands in a partition, and under which assignment."""
+    """How far the subscription is in a partition, and under which assignment."""
 
     state: AckState
     number: int
@@ -78,12 +78,12 @@ class KafkaCursor:
         self._member = GroupMember(connection, f"{subscription.agency}.{subscription.name}")
         self._thread = ClientThread(f"kafka-cursor-{subscription.agency}-{subscription.name}")
         self._next: dict[StreamPartition, int] = {}
-        # Assignments are numbered, because one may end and begin again before the caller has heard of it: then nothing
-        # is read or committed for the old one. The thread knows first which of them are in force.
+        # Assignments have numbers, because one may end and begin again before the caller has seen the change. Then
+        # nothing is read or committed for the old one. The thread knows first which assignments are in force.
         self._assignments = 0
         self._in_force: dict[StreamPartition, int] = {}
         self._held: dict[StreamPartition, int] = {}
-        self._told: dict[StreamPartition, int] = {}
+        self._seen: dict[StreamPartition, int] = {}
         self._changes: list[AssignmentChange] = []
         self._changed = asyncio.Event()
         self._failure: CaseExchangeError | None = None
@@ -93,7 +93,7 @@ class KafkaCursor:
     async def open(
         cls, connection: KafkaConnection, log: _Log, subscription: SubscriptionKey, kinds: frozenset[str]
     ) -> KafkaCursor:
-        """Join the subscription's group. Partitions are assigned later.
+        """Join the subscription's group. The group assigns partitions later.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -111,12 +111,12 @@ class KafkaCursor:
         """See ``LogCursor``."""
         changes, self._changes = self._changes, []
         self._changed.clear()
-        self._told = dict(self._held)
+        self._seen = dict(self._held)
         return changes
 
     async def wait(self) -> None:
         """See ``LogCursor``."""
-        # Even where nothing is assigned: a log that has failed ends every subscription.
+        # Wait even if nothing is assigned: a log that has failed ends every subscription.
         waiting: tuple[asyncio.Future[Any], ...] = (
             asyncio.ensure_future(self._changed.wait()),
             asyncio.ensure_future(self._watch.wait()),
@@ -134,7 +134,7 @@ class KafkaCursor:
     async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
         """See ``LogCursor``."""
         if not self._holds(partition):
-            # The change is on its way to the caller.
+            # The caller has not seen the change yet.
             return Page([], 0)
         page = await self._log.read_wanted(partition, self._next[partition], self._interest, max_records, max_bytes)
         if not self._holds(partition):
@@ -155,7 +155,7 @@ class KafkaCursor:
                     committed = await self._thread.call(self._commit, held)
                     if committed is not None:
                         return committed
-                    # A rebalance is under way; once it is over, what is still held can be committed.
+                    # A rebalance is under way. When it is over, the partitions that are still held can be committed.
                     await asyncio.sleep(_SETTLE_SECONDS)
         except TimeoutError:
             message = "Kafka did not confirm where the subscription stands"
@@ -168,7 +168,7 @@ class KafkaCursor:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        # In the background: leaving the group may wait for a rebalance, and nobody has to wait for that.
+        # In the background: leaving the group may wait for a rebalance, and no caller needs to wait for that.
         closing = self._thread.call(self._member.leave)
         with contextlib.suppress(RuntimeError):
             await asyncio.shield(closing)
@@ -191,9 +191,9 @@ class KafkaCursor:
                 await asyncio.sleep(LOOK_SECONDS)
 
     def _holds(self, partition: StreamPartition) -> bool:
-        """Whether the assignment that the caller knows of is still the one in force."""
+        """Whether the assignment that the caller has seen is still in force."""
         held = self._held.get(partition)
-        return held is not None and held == self._told.get(partition)
+        return held is not None and held == self._seen.get(partition)
 
     def _take(self, changes: Sequence[_Change]) -> None:
         for change, number in changes:
@@ -227,10 +227,10 @@ class KafkaCursor:
         return changes
 
     def _commit(self, states: Mapping[StreamPartition, _Held]) -> frozenset[StreamPartition] | None:
-        """What was committed; None where the group has to settle first.
+        """The partitions that were committed, or None if the group must settle first.
 
-        Kafka takes a commit from every member of the present generation, for any partition. So it is for this thread,
-        which becomes a member of it, to see that no state goes out under a later assignment than it was made under.
+        Kafka takes a commit from every member of the present generation, for any partition. This thread becomes that
+        member. So this thread must make sure that no state is committed under a later assignment than its own.
         """
         if self._member.moving:
             return None

@@ -1,7 +1,8 @@
-"""What a follower publishes of each checkpoint, as bytes: the new leaves, and the signed note over all of them.
+"""The bytes that a follower publishes for each checkpoint: the new leaves, and the signed note over the whole tree.
 
 ``version (0x01) || size before u64 || count u32 || count x (offset u64, accepted at u64, hash 32) || signed at u64 ||
-note``, every number big endian. Anybody who has the earlier leaves can check that they hash to the root in the note.
+note``. Every number is big endian. Anyone who has the earlier leaves can check that all leaves give the root in the
+note.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ _SIGNED_AT: Final = struct.Struct(">Q")
 _INT64: Final = 1 << 63
 
 
-class Published(NamedTuple):
-    """An extension of the tree of ``size`` leaves. Its head's size follows from the two."""
+class SizedExtension(NamedTuple):
+    """An extension of the tree of ``size`` leaves. The size of its head is ``size`` plus the number of its leaves."""
 
     size: int
     extension: TreeExtension
 
 
 def encode_extension(size: int, extension: TreeExtension) -> bytes:
-    """The bytes of an extension of the tree of ``size`` leaves. Inner nodes are left out: the leaves give them."""
+    """The bytes of an extension of the tree of ``size`` leaves, without inner nodes: the leaves determine them."""
     leaves = b"".join(_LEAF.pack(*leaf) for leaf in extension.leaves)
     begin = _BEGIN.pack(_VERSION, size, len(extension.leaves))
     return begin + leaves + _SIGNED_AT.pack(extension.head.signed_at_ms) + extension.head.note
 
 
-def decode_extension(data: bytes) -> Published:
-    """Read an extension. Exactly the bytes that ``encode_extension`` writes are accepted.
+def decode_extension(data: bytes) -> SizedExtension:
+    """Read an extension. Only the exact bytes that ``encode_extension`` writes are accepted.
 
     Raises:
-        CheckpointInvalid: they are none of this version.
+        CheckpointInvalid: the bytes are not an extension of this version.
     """
     try:
         version, size, count = _BEGIN.unpack_from(data)
@@ -55,4 +56,4 @@ def decode_extension(data: bytes) -> Published:
         message = "not a published checkpoint of this version"
         raise CheckpointInvalid(message)
     note = data[end + _SIGNED_AT.size :]
-    return Published(size, TreeExtension(leaves, (), TreeHead(size + count, note, signed_at_ms)))
+    return SizedExtension(size, TreeExtension(leaves, (), TreeHead(size + count, note, signed_at_ms)))

@@ -1,4 +1,4 @@
-"""Membership of a consumer group: it says who has which partition, and keeps small texts beside them."""
+"""Membership of a consumer group. The group says who has which partition, and stores small texts for it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 SESSION_MS: Final = 6_000
 """A process that is silent for longer loses its partitions to the others."""
 _HEARTBEAT_MS: Final = 1000
-"""A rebalance is noticed with a heartbeat, and takes two or three of them."""
+"""A member notices a rebalance with a heartbeat. A rebalance takes two or three of them."""
 _LONGEST_POLL_GAP_MS: Final = 30_000
 _JOINING_MS: Final = 200
 _JOINED_MS: Final = 10
 _JOINING_LOOKS: Final = 20
-"""Looks without news after which a member counts as settled."""
+"""A member counts as settled after this many calls of ``look`` without news."""
 LOOK_SECONDS: Final = 0.25
-"""How often a settled member is to look for a rebalance."""
+"""How often a settled member calls ``look``."""
 
 
 class Move(NamedTuple):
-    """A partition was assigned, with what was committed for it if anything was, or (not ``assigned``) taken away."""
+    """A partition was assigned (with what was committed for it, if anything) or, if not ``assigned``, taken away."""
 
     topic: TopicPartition
     assigned: bool
@@ -42,12 +42,12 @@ class Move(NamedTuple):
 
 
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the library has no types
-    """One member. All in one thread, but for the listener's methods, which the client calls and which only take notes.
+    """One member. All in one thread. The client calls the listener's methods, which only take notes.
 
-    Nothing is fetched through a member: what it is assigned is paused.
+    Nothing is fetched through a member: its partitions are paused.
 
     Args:
-        connection: to the cluster.
+        connection: how to reach the cluster.
         group: the group's name, without the exchange's prefix.
     """
 
@@ -56,12 +56,12 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         self._group = f"{connection.prefix}.{group}"
         self._consumer: KafkaConsumer | None = None
         self._moves: deque[Move] = deque()
-        # What is assigned, and as which member of the group.
+        # The assigned partitions, and the member id that each was assigned to.
         self._owned: dict[TopicPartition, str] = {}
         self._quiet = 0
 
     def join(self, topics: Sequence[str]) -> None:
-        """Ask to become a member. Assignments follow from ``look``.
+        """Ask to become a member. ``look`` returns the assignments later.
 
         Raises:
             kafka.errors.KafkaError
@@ -78,7 +78,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
 
     @property
     def settled(self) -> bool:
-        """Whether nothing has moved for a while, so that there is no hurry to look again."""
+        """Whether nothing has moved for a while. Then the next ``look`` can wait."""
         return self._quiet >= _JOINING_LOOKS
 
     @property
@@ -87,10 +87,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         return bool(self._moves)
 
     def look(self) -> list[Move]:
-        """Take part in the group's life, and return what moved, in order.
+        """Take part in the group, and return what moved, in order.
 
         Raises:
-            kafka.errors.KafkaError: nothing that moved is lost by it.
+            kafka.errors.KafkaError: no move is lost. Call again.
             LogUnavailable: the member has left.
         """
         consumer = self._joined()
@@ -101,7 +101,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
             try:
                 move = self._looked_up(consumer, self._moves[0])
             except KafkaError:
-                # This move stays first in turn.
+                # This move stays first in the queue.
                 if found:
                     break
                 raise
@@ -112,10 +112,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         return found
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Whether these are committed. If not, the group has to settle first, and the partitions may be lost.
+        """Whether these are committed. If not, the group must settle first, and the partitions may be lost.
 
         Raises:
-            kafka.errors.KafkaError: it is unknown whether they are.
+            kafka.errors.KafkaError: it is unknown whether they are committed.
         """
         if not offsets:
             return True
@@ -126,7 +126,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         return True
 
     def leave(self) -> None:
-        """Give everything up. Idempotent."""
+        """Give up every partition and leave the group. Idempotent."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with contextlib.suppress(KafkaError):
@@ -155,10 +155,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         self._moves.extend(Move(topic, assigned=False) for topic in topics)
 
     def _give_back_what_was_lost(self, consumer: KafkaConsumer) -> None:
-        """Take a partition as assigned anew where the group had forgotten this member, and took it in as another.
+        """If the group had forgotten this member and took it in as another, note its partitions as assigned again.
 
-        A member that is forgotten while it is joining keeps its partitions, as far as the library is concerned
-        (kafka-python 3.0.12, join_group_async), though others may have had them, and committed for them, meanwhile.
+        A member that is forgotten while it joins keeps its partitions in the library (kafka-python 3.0.12,
+        join_group_async). But others may have had them meanwhile, and may have committed for them.
         """
         if self._joining(consumer):
             return
@@ -174,10 +174,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         return self._consumer
 
     def _joining(self, consumer: KafkaConsumer) -> bool:
-        """Whether the member is on its way into the group, again perhaps. The library has no public word for that.
+        """Whether the member is joining the group, perhaps again. The library has no public method for this.
 
-        An answer that comes while nobody polls is thrown away by the library (kafka-python 3.0.12, join_group_async).
-        So polling must not pause; and where a change of metadata had made it join, it does not even ask again.
+        The library drops an answer that comes while nobody polls (kafka-python 3.0.12, join_group_async). So polling
+        must not pause. If a change of metadata made the member join, the library does not even ask again.
         """
         coordinator = consumer._coordinator  # noqa: SLF001
         if coordinator.rejoining and not coordinator.need_rejoin():
@@ -188,7 +188,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
         if not move.assigned:
             return move
         if move.topic not in consumer.assignment():
-            # It was taken away again before anybody heard of it.
+            # It was taken away again before the caller saw it.
             return None
         timeout_ms = int(self._connection.timeout_seconds * 1000)
         return move._replace(committed=consumer.committed(move.topic, metadata=True, timeout_ms=timeout_ms))

@@ -1,8 +1,8 @@
-"""TLS whose handshakes have an end.
+"""TLS with a time limit for handshakes.
 
-kafka-python (3.0.12) puts no bound on a handshake, whatever its timeouts are set to. A node that stands still while its
-machine goes on (paused, swapped out, or behind a network that swallows packets) accepts connections and says nothing: a
-client that happens to ask it first would wait for as long as it stands, and so would whoever called the client.
+kafka-python (3.0.12) sets no limit for a handshake, whatever its timeouts are. A node can stop while its machine goes
+on: paused, swapped out, or behind a network that drops packets. It still accepts connections, and never answers. A
+client that asks such a node first would wait for as long as it stands still, and so would the client's caller.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import threading
 from typing import Any, Final
 
 HANDSHAKE_SECONDS: Final = 5.0
-"""A node under load answers in well under a second; Kafka itself gives up on one after six."""
+"""A node under load answers in well under a second. Kafka itself gives up a handshake after six."""
 
 
 class BoundedContext(ssl.SSLContext):
-    """A context that ends every connection whose handshake is not done ``HANDSHAKE_SECONDS`` after it was wrapped."""
+    """A context that ends each connection with a handshake that takes longer than ``HANDSHAKE_SECONDS``."""
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """See ``ssl.SSLContext``."""
         wrapped = super().wrap_socket(*args, **kwargs)
-        # A thread of its own, because the client's only thread is what waits. It is over after these seconds.
+        # In its own thread, because the client's only thread is the one that waits. The thread ends after these
+        # seconds.
         watch = threading.Timer(HANDSHAKE_SECONDS, _end_unless_done, [wrapped])
         watch.daemon = True
         watch.start()
@@ -33,6 +34,6 @@ class BoundedContext(ssl.SSLContext):
 def _end_unless_done(connection: ssl.SSLSocket) -> None:
     if connection.version() is None:
         with contextlib.suppress(OSError):
-            # The plain socket's: SSLSocket's own would take the TLS state away under the thread that uses it. Whoever
-            # waits sees the connection's end, as if the other side had closed it.
+            # This is the plain socket's method. SSLSocket's own would remove the TLS state while another thread uses
+            # it. The waiting thread sees the end of the connection, as if the other side had closed it.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)

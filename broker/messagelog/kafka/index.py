@@ -1,11 +1,13 @@
-"""What this process knows of the topics: a local index, rebuilt from them whenever it is missing.
+"""This process's local index of the topics. It is rebuilt from them if it is missing.
 
-It applies what was read, partition by partition and in order of offset, and nothing else decides: so every process that
-read as far knows the same, whichever of them appended what. Of each record id the first entry in its partition counts.
-A later one is passed over: as a duplicate, where two brokers raced or one repeated what it could not know to be done;
-as a stray, where it is a copy of an entry that stands there already.
+It applies what was read, partition by partition and in order of offset. Nothing else has an influence. So all processes
+that have read equally far know the same, no matter which of them appended. Of each record id, the first entry in its
+partition counts. A later entry is left out, for one of two reasons:
 
-An entry's accepted time is the latest sealed so far in its partition, so it never falls.
+- it is a duplicate: two brokers appended the record at once, or one repeated an append with an unknown outcome
+- it is a stray: a copy of an entry that the partition already has
+
+An entry's accepted time is the latest sealed time so far in its partition. So it never decreases.
 """
 
 from __future__ import annotations
@@ -34,18 +36,18 @@ _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_s
 
 
 class Facts(NamedTuple):
-    """An entry without its value, and the value's digest by which the topic's bytes are known again."""
+    """An entry without its value, and the value's digest. It shows whether the topic still has the same bytes."""
 
     entry: LogEntry
     value_sha256: bytes
 
 
 class KafkaIndex:
-    """See the module. Methods may be called concurrently; ``apply`` by one caller.
+    """See the module. Methods may be called concurrently, but ``apply`` by only one caller.
 
     Args:
         path: the file, or None for an index in memory.
-        partitions: the log's, in a fixed order.
+        partitions: the log's partitions, in a fixed order.
         log_ids: the topic id of each stream. An index of other topics is refused.
 
     Raises:
@@ -56,14 +58,14 @@ class KafkaIndex:
         self._partitions = tuple(partitions)
         self._numbers = {partition: number for number, partition in enumerate(partitions)}
         self._log_ids = dict(log_ids)
-        # What is lost of it is read again, so no transaction waits for the disk.
+        # If some of it is lost, it is read again. So no transaction waits for the disk.
         self._database = Database(path, INDEX, durable=False)
 
     async def open(self) -> dict[StreamPartition, Known]:
         """How far each partition was applied.
 
         Raises:
-            LogCorrupt: the index is one of other topics than those in the cluster: they were made anew.
+            LogCorrupt: the index is of other topics than those in the cluster. The topics were made again.
             LogUnavailable
         """
         return await self._database.write(self._open)
@@ -75,20 +77,20 @@ class KafkaIndex:
     async def apply(
         self, judged: Sequence[Sealed | Stray], next_offsets: Mapping[StreamPartition, int]
     ) -> list[LogEntry]:
-        """Take in what follows in some partitions, and return the entries in it, with their values.
+        """Apply what follows in some partitions, and return its entries, with their values.
 
         Args:
             judged: in order of offset within each partition.
-            next_offsets: where reading goes on in each partition that was read.
+            next_offsets: the offset from which each partition that was read is read next.
 
         Raises:
-            LogCorrupt: a partition goes on under an earlier leader than before: the topic was made anew.
+            LogCorrupt: a partition continues under an earlier leader than before. The topic was made again.
             LogUnavailable, LogFull
         """
         return await self._database.write(lambda connection: self._apply(connection, judged, next_offsets))
 
     async def find(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
-        """Where these records stand; of two in different partitions, the one in the partition that comes first."""
+        """The positions of these records. If two partitions have a record, the position in the first partition."""
         return await self._database.read(lambda connection: self._find(connection, record_ids))
 
     async def facts(self, partition: StreamPartition, offset: int, limit: int) -> list[Facts]:
@@ -122,7 +124,7 @@ class KafkaIndex:
         return [fact for fact in facts if interest.concerns(fact.entry)], reached
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
-        """What stands in a partition and is not an entry, in order."""
+        """Everything in a partition that is not an entry, in order."""
         first = self._numbers[partition] << OFFSET_BITS
         query = "SELECT position, reason, value FROM strays WHERE position >= ? AND position < ? ORDER BY position"
         bounds = (first, first + (1 << OFFSET_BITS))

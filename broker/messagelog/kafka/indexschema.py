@@ -1,4 +1,4 @@
-"""The tables of the local index. As it can be rebuilt, a newer form may also be had by deleting the file."""
+"""The tables of the local index. The index can be rebuilt, so a newer schema can also replace the file."""
 
 from __future__ import annotations
 

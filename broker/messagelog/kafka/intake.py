@@ -1,10 +1,10 @@
-"""The intake: it reads every partition of every stream, in order, and takes what it finds into index and tail.
+"""The intake reads every partition of every stream, in order, and puts what it finds into the index and the tail.
 
-One of these runs in each broker process. It decides nothing by itself: judging (records.py) and applying (index.py)
-follow from the topics alone, so that all processes see one log.
+Each broker process runs one intake. It decides nothing by itself: judging (records.py) and applying (index.py) depend
+only on the topics. So all processes see one log.
 
-An offset that is skipped is no fault: transaction markers, aborted batches and compaction leave gaps. A beginning that
-is gone is one, unless records may expire.
+A gap in the offsets is no fault: transaction markers, aborted batches and compaction leave gaps. A missing beginning is
+a fault, unless records may expire.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Intake:
     """See the module. For one event loop.
 
     Args:
-        connection: to the cluster.
-        partitions: all of the log's.
-        known: how far the index has applied each.
-        index: what is applied to.
-        tail: of the newest entries.
-        judge: tells entries from strays.
-        holes: whether the beginning of a partition may be gone: because records expire, or because an auditor wants to
-            see what is left.
-        report: called with every error that is tried again.
+        connection: how to reach the cluster.
+        partitions: all partitions of the log.
+        known: how far the index has applied each partition.
+        index: the index to apply to.
+        tail: the newest entries.
+        judge: separates entries from strays.
+        holes: whether the beginning of a partition may be missing: because records expire, or because an auditor wants
+            to see what is left.
+        report: called with every error after which the intake tries again.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Intake:
         self._holes = holes
         self._report = report
         self._thread = ClientThread("kafka-intake")
-        # Aborted transactions are read too: nobody but a stranger writes them to a stream, and then they are strays.
+        # Aborted transactions are read too. Only a stranger writes them to a stream, and then they are strays.
         self._consumer = AssignedConsumer(
             connection,
             fetch_max_bytes=_FETCH_BYTES,
@@ -91,13 +91,13 @@ class Intake:
         self._applied = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.failure: CaseExchangeError | None = None
-        """Why nothing is read any more, once that is so."""
+        """Why nothing is read any more, or None while the intake runs."""
 
     async def open(self) -> None:
-        """Begin, and return once everything is applied that the topics held at this moment.
+        """Begin to read. Return when everything is applied that the topics held at the call.
 
         Raises:
-            LogCorrupt: the beginning of a partition is gone, or the topics contradict the index.
+            LogCorrupt: the beginning of a partition is missing, or the topics contradict the index.
             LogUnavailable, LogAccessDenied
         """
         ends = await self._ask(self._begins_and_ends)
@@ -105,12 +105,12 @@ class Intake:
         await self.reached(ends)
 
     async def catch_up(self, partition: StreamPartition, offset: int) -> None:
-        """Return once everything is applied below an offset at which some process has read a record.
+        """Return when everything below an offset is applied. Some process has read a record at this offset.
 
         Raises:
-            LogCorrupt: the partition ends before it: it was cut or made anew.
+            LogCorrupt: the partition ends before it. It was cut, or made again.
             LogUnavailable, LogAccessDenied
-            LogError: it never will be.
+            LogError: it will never be applied.
         """
         if self._next[partition] < offset and (await self._ask(self._ends))[partition] < offset:
             message = f"{partition} ends before entries that checkpoints cover: it was cut short or made anew"
@@ -123,10 +123,10 @@ class Intake:
             raise LogUnavailable(message, partition=str(partition)) from None
 
     async def reached(self, offsets: Mapping[StreamPartition, int]) -> None:
-        """Return once everything below these offsets is applied.
+        """Return when everything below these offsets is applied.
 
         Raises:
-            LogError: it never will be.
+            LogError: it will never be applied.
         """
         while any(self._next[partition] < offset for partition, offset in offsets.items()):
             if self.failure is not None:
@@ -134,11 +134,11 @@ class Intake:
             await self._applied.wait()
 
     def next_apply(self) -> asyncio.Event:
-        """Set when something more has been applied, or nothing ever will be: look at ``failure`` then."""
+        """Set when something more has been applied, or nothing ever will be. Then look at ``failure``."""
         return self._applied
 
     def fail(self, error: CaseExchangeError) -> None:
-        """Read nothing any more, for a reason that an operator must see to, and tell everyone who waits for the log."""
+        """Stop reading, because of an error that an operator must repair. Everyone who waits for the log gets it."""
         if self.failure is None:
             self.failure = error
             self._report(error)
@@ -190,7 +190,7 @@ class Intake:
                 await self._thread.call(self._consumer.drop)
                 self._report(error)
                 await asyncio.sleep(_RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for the log must learn of it
+            except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait for the log
                 self.fail(translate(error))
 
     async def _apply(self, batch: _Batch) -> None:
@@ -212,7 +212,7 @@ class Intake:
         try:
             consumer = self._connect()
             polled = consumer.poll(_POLL_MS, max_records=_POLL_RECORDS)
-            # A position moves over gaps too, without a record.
+            # A position also moves over gaps, without a record.
             moved = {
                 partition: position
                 for topic, partition in self._topics.items()

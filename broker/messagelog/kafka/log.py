@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """What one process does with its cluster.
+    """How one process uses its cluster.
 
     Attributes:
-        connection: how to reach it.
-        topics: what the topics must be; None for an auditor, who takes them as they are: no topic is made, nothing can
-            be appended, and a beginning that is gone is no reason to stop.
-        tail_bytes: values of the newest entries kept in memory.
+        connection: how to reach the cluster.
+        topics: what the topics must be, or None for an auditor, who accepts them as they are. Then no topic is made,
+            nothing can be appended, and a missing beginning is no reason to stop.
+        tail_bytes: the limit for the values of the newest entries in memory.
     """
 
     connection: KafkaConnection
@@ -86,13 +86,13 @@ class KafkaLog:
         """Make or check the topics, and read what they hold.
 
         Args:
-            settings: see there.
-            index_path: the local index, which is rebuilt when it is missing; or None for one in memory.
-            signer: the checkpoint key that seals what is appended; None for a log that is only read.
+            settings: how this process uses its cluster.
+            index_path: the local index, which is rebuilt if it is missing, or None for an index in memory.
+            signer: the checkpoint key that seals appended entries, or None for a log that is only read.
             keys: the checkpoint keys that the directory lists.
             clock: gives the sealed time.
             entropy: gives append ids.
-            report: called with every error that is tried again.
+            report: called with every error after which the log tries again.
 
         Raises:
             LogSettingsRefused, LogAccessDenied, LogCorrupt, LogInUse, LogUnavailable, LogFull
@@ -147,12 +147,12 @@ class KafkaLog:
 
     @property
     def connection(self) -> KafkaConnection:
-        """How the log's cluster is reached."""
+        """How to reach the log's cluster."""
         return self._settings.connection
 
     @property
     def all_partitions(self) -> tuple[StreamPartition, ...]:
-        """Every partition of every stream, in the order in which they are numbered."""
+        """Every partition of every stream, in the order of their numbers."""
         return tuple(self._tail.ends)
 
     def partitions(self, stream: str) -> int:
@@ -181,7 +181,7 @@ class KafkaLog:
         appended = []
         for entry in entries:
             place = known.get(entry.record_id) or placed[entry.record_id]
-            # Another process may have come first; and of two in one call, the second is a duplicate of the first.
+            # Another process may have come first. Of two equal ids in one call, the second is a duplicate of the first.
             first = fresh.get(entry.record_id) is entry
             ours = first and own[entry.record_id] in {place.position.offset, OFFSET_UNKNOWN}
             appended.append(place._replace(duplicate=not ours))
@@ -190,7 +190,7 @@ class KafkaLog:
     async def _placed(
         self, record_ids: Sequence[bytes], offsets: Mapping[StreamPartition, int]
     ) -> dict[bytes, Appended]:
-        """Where records stand that were produced, once the intake has come to them."""
+        """The positions of produced records. Waits until the intake has read them."""
         try:
             async with asyncio.timeout(self._settings.connection.timeout_seconds):
                 await self._intake.reached(offsets)
@@ -213,7 +213,7 @@ class KafkaLog:
     async def read(
         self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool = True
     ) -> list[LogEntry]:
-        """See ``MessageLog``. A value that the topic has lost is empty; one that was rewritten is what stands there."""
+        """See ``MessageLog``. A value that the topic has lost is empty. A rewritten value is returned as it is now."""
         self._check_open()
         self._check_partition(partition)
         return await self._reader.read(partition, offset, max_records, max_bytes, values=values)
@@ -224,7 +224,7 @@ class KafkaLog:
         """What ``LogCursor.read`` promises, from ``offset`` on. The values are byte for byte what was accepted.
 
         Raises:
-            LogCorrupt: the topic has lost a value, or another one stands in its place.
+            LogCorrupt: the topic has lost a value, or has another in its place.
             LogUnavailable
         """
         self._check_open()
@@ -235,7 +235,7 @@ class KafkaLog:
         return self._tail.watch(interest)
 
     async def end_offset(self, partition: StreamPartition) -> int:
-        """See ``MessageLog``: of what this process has read, which is all that it has answered for."""
+        """See ``MessageLog``. The end of what this process has read: it has never answered for more."""
         self._check_open()
         return self._tail.ends[partition]
 
@@ -261,7 +261,7 @@ class KafkaLog:
         return await KafkaCursor.open(self._settings.connection, self, subscription, kinds)
 
     async def ping(self) -> None:
-        """See ``MessageLog``: the topics are those that were opened, whole, with leaders and enough in-sync copies."""
+        """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies."""
         self._check_open()
         try:
             await self._watch.check()

@@ -1,4 +1,4 @@
-"""Reading entries: the newest from memory, older ones from the index, with their values from Kafka."""
+"""Read entries: the newest from memory, older ones from the index, with their values from Kafka."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from broker.messagelog.tail import Tail
 
 _PAGE_RECORDS: Final = 1000
-"""Most entries fetched from Kafka at once, so that readers take turns."""
+"""The limit for the entries that are fetched from Kafka at once, so that readers take turns."""
 _GAP_RECORDS: Final = 100
-"""Records that are fetched in vain rather than ask Kafka for another place."""
+"""Between two wanted records, at most so many others are fetched. A request for another place costs more."""
 
 
 class EntryReader:
-    """What ``MessageLog.read`` promises, over a tail, an index and the topics. For one event loop."""
+    """Keeps the promise of ``MessageLog.read`` with a tail, an index and the topics. For one event loop."""
 
     def __init__(self, tail: Tail, index: KafkaIndex, values: ValueReaders) -> None:
         self._tail = tail
@@ -36,7 +36,7 @@ class EntryReader:
     async def read(
         self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool
     ) -> list[LogEntry]:
-        """Entries as they stand there now. A value that the topic has lost is empty.
+        """Entries as the topic has them now. A value that the topic has lost is empty.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -56,7 +56,7 @@ class EntryReader:
         """Wanted entries as they were accepted.
 
         Raises:
-            LogCorrupt: the topic has lost a value, or another one stands in its place.
+            LogCorrupt: the topic has lost a value, or has another in its place.
             LogUnavailable, LogAccessDenied
         """
         recent = self._tail.read_wanted(partition, offset, interest, max_records, max_bytes)
@@ -75,7 +75,7 @@ class EntryReader:
         return Page(entries, reached)
 
     async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts], max_bytes: int) -> list[LogEntry]:
-        """The first of these entries with their values: up to and including the one that reaches ``max_bytes``."""
+        """The first of these entries, with their values, up to and including the one that reaches ``max_bytes``."""
         if not facts:
             return []
         offsets = [fact.entry.position.offset for fact in facts]

@@ -1,4 +1,4 @@
-"""Whether a cluster is ready: what a node itself says of it, asked over the same TLS as everything else."""
+"""Whether a cluster is ready, as one of its nodes describes it, over the same TLS as every other request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ClusterState(NamedTuple):
     """A cluster as one node describes it.
 
     Attributes:
-        nodes: ids of the nodes that are registered and not fenced, so that clients may use them.
+        nodes: the ids of the nodes that are registered and not fenced. Clients may use these.
         controller: the id of the elected controller, or -1.
-        behind: how many copies of partitions are not in sync; of all topics that the asking principal may describe.
+        behind: how many copies of partitions are not in sync, of all topics that the asking principal may describe.
     """
 
     nodes: frozenset[int]
@@ -27,7 +27,7 @@ class ClusterState(NamedTuple):
 
 
 def cluster_state(connection: KafkaConnection) -> ClusterState:
-    """Ask for a cluster's state. Name one server in the connection to hear what that one says.
+    """Ask for a cluster's state. To ask one certain node, name only that server in the connection.
 
     Raises:
         LogUnavailable: no answer in the connection's time.

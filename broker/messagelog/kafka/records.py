@@ -1,8 +1,9 @@
-"""Entries as Kafka records, and the judgement of what stands in a topic.
+"""Entries as Kafka records, and the check of what a topic contains.
 
-The value is the envelope's exact bytes, the key the ordering key, the timestamp the sealed time; the headers carry
-record id, kind, recipients, the record's digest and the append seal (broker/core/seal.py). Whatever a broker of this
-exchange did not append itself, into this very partition, is a stray: it is kept as evidence and goes to nobody.
+The value is the envelope's exact bytes, the key is the ordering key, and the timestamp is the sealed time. The headers
+carry record id, kind, recipients, the record's digest and the append seal (broker/core/seal.py). Everything that a
+broker of this exchange did not itself append to this partition is a stray. It is kept as evidence and is never
+delivered.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ _HEADERS: Final = frozenset({RECORD_ID, KIND, RECIPIENTS, RECORD_SHA256, SEAL})
 NOT_SEALED: Final = "NOT_SEALED"
 """The reason of a stray that no broker of this exchange appended here."""
 REPLAYED: Final = "REPLAYED"
-"""The reason of a stray that is a copy of an entry, seal and all."""
+"""The reason of a stray that is a copy of an entry, with its seal."""
 _RECORD_ID_BYTES: Final = 16
 _DIGEST_BYTES: Final = 32
 _SEALS_REMEMBERED: Final = 4096
 
 
 class Sealed(NamedTuple):
-    """A Kafka record that a broker of this exchange appended: what it says, where it stands, and how it was sealed."""
+    """A Kafka record that a broker of this exchange appended: its content, its place and its seal."""
 
     entry: NewEntry
     offset: int
@@ -48,7 +49,7 @@ class Sealed(NamedTuple):
 
 
 def headers_of(entry: NewEntry, seal: Seal) -> list[tuple[str, bytes]]:
-    """The headers with which an entry is produced."""
+    """The headers of an entry's Kafka record."""
     return [
         (RECORD_ID, entry.record_id),
         (KIND, entry.kind.encode()),
@@ -59,7 +60,7 @@ def headers_of(entry: NewEntry, seal: Seal) -> list[tuple[str, bytes]]:
 
 
 class SealJudge:
-    """Tells entries from strays. For one thread.
+    """Separates entries from strays. For one thread.
 
     Args:
         log_ids: the topic id of each stream.
@@ -73,7 +74,7 @@ class SealJudge:
         self._is_signed = lru_cache(maxsize=_SEALS_REMEMBERED)(self._check)
 
     def judge(self, partition: StreamPartition, record: Any) -> Sealed | Stray:
-        """What a consumed Kafka record is."""
+        """Decide whether a consumed Kafka record is an entry or a stray."""
         try:
             return self._sealed(partition, record)
         except (ProofInvalid, KeyError, UnicodeDecodeError, ValueError):
@@ -82,7 +83,7 @@ class SealJudge:
     def _sealed(self, partition: StreamPartition, record: Any) -> Sealed:
         headers = dict(record.headers)
         value = record.value
-        # Of a Kafka record everything but the names of its headers may be null.
+        # Everything in a Kafka record may be null, except the names of its headers.
         null = None in (value, record.key, *headers.values())
         if headers.keys() != _HEADERS or len(record.headers) != len(_HEADERS) or null:
             message = "not the headers of an entry"

@@ -1,4 +1,4 @@
-"""A follower's seat: the right to publish one partition's checkpoints, as a producer that Kafka fences."""
+"""A follower's seat: the right to publish one partition's checkpoints. It is a producer that Kafka fences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FENCED: Final = (ProducerFencedError, InvalidProducerEpochError)
 _TRANSACTION_MS: Final = 10_000
-"""Kafka ends a transaction whose process has stopped after this time, so that readers wait no longer."""
+"""If a process has stopped, Kafka ends its transaction after this time. Then readers need not wait longer."""
 _LARGEST_BYTES: Final = 1 << 20
 
 
@@ -24,7 +24,7 @@ class Seat:
     """See the module. For one thread.
 
     Args:
-        connection: to the cluster.
+        connection: how to reach the cluster.
         number: the partition of the topic.
     """
 
@@ -34,7 +34,7 @@ class Seat:
         self._producer: KafkaProducer | None = None
 
     def take(self) -> None:
-        """Take the seat: from now on no earlier holder can publish anything.
+        """Take the seat. From now on no earlier holder can publish anything.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -53,7 +53,7 @@ class Seat:
         """Publish, all or nothing.
 
         Raises:
-            FollowerFenced: another process has taken the seat since. Nothing was published.
+            FollowerFenced: another process has taken the seat. Nothing was published.
             LogUnavailable: it is unknown whether it was published.
         """
         producer = self._producer
@@ -74,17 +74,17 @@ class Seat:
     def _commit(self, producer: KafkaProducer) -> None:
         """Commit within the connection's time.
 
-        The library's own ``commit_transaction`` waits for ever, even for a sender that has ended (kafka-python 3.0.12):
-        the follower would stand still for good, and its process could not end.
+        The library's ``commit_transaction`` waits for ever, even for a sender that has ended (kafka-python 3.0.12).
+        Then the follower would never go on, and its process could not end.
         """
-        result = producer._transaction_manager.begin_commit()  # noqa: SLF001 - there is no public way to wait less long
-        producer._sender.wakeup()  # noqa: SLF001 - likewise
+        result = producer._transaction_manager.begin_commit()  # noqa: SLF001 - no public method has a time limit
+        producer._sender.wakeup()  # noqa: SLF001 - the same
         if not result.wait(self._connection.timeout_seconds * 1000):
             message = "the transaction was not committed in time"
             raise KafkaTimeoutError(message)
 
     def close(self) -> None:
-        """Give the seat up. What is under way ends by itself, in the background. Idempotent."""
+        """Give up the seat. A transaction under way ends by itself, in the background. Idempotent."""
         producer, self._producer = self._producer, None
         if producer is not None:
             self._connection.retire(producer)

@@ -1,4 +1,4 @@
-"""A thread of its own for each blocking client, and its calls as coroutines."""
+"""A thread for each blocking client. Its calls are coroutines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _T = TypeVar("_T")
 
 
 class ClientThread:
-    """Runs one client's calls one after the other: the client library is not made to be shared by threads.
+    """Runs one client's calls one after the other, because threads cannot share a client of the library.
 
-    Whoever awaits a call is the queue's bound: nothing is fetched before what came before it has been taken in.
+    The callers bound the queue: each awaits its call. So a client fetches nothing before its last result was used.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,17 +24,17 @@ class ClientThread:
         self._ended = False
 
     async def call(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-        """Run a call in the thread. If the caller is cancelled the call still runs to its end, before the next one."""
+        """Run a call in the thread. If the caller is cancelled, the call still runs to its end, before the next one."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: work(*arguments, **named))
 
     async def end(self, last: Callable[[], object]) -> None:
-        """Run a last call, and let the thread end. Idempotent: nothing runs a second time."""
+        """Run a last call, then end the thread. Idempotent: nothing runs a second time."""
         if not self._ended:
             self._ended = True
             await self.call(last)
             self.close()
 
     def close(self) -> None:
-        """Let the thread end once it has done what it was given. Idempotent."""
+        """End the thread after the calls that it already has. Idempotent."""
         self._pool.shutdown(wait=False)

@@ -1,4 +1,4 @@
-"""The topics: made where they are missing, and refused where they could lose a record or its order."""
+"""Make missing topics, and refuse topics that could lose a record or its order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOREVER: Final = -1
 _DAY_MS: Final = 86_400_000
 _LEAST_OFFSETS_RETENTION_MINUTES: Final = 365 * 24 * 60
-"""A durable subscription keeps its place at least this long while its subscriber is away."""
+"""A durable subscription keeps its place for at least this time while its subscriber is away."""
 _OFFSETS_RETENTION: Final = "offsets.retention.minutes"
 
 
@@ -36,11 +36,12 @@ class TopicSettings:
     """What every topic of the exchange must be.
 
     Attributes:
-        partitions: of each stream. A record's partition follows from its case and this number, so it never changes.
+        partitions: the number of partitions of each stream. A record's partition follows from its case and this number,
+            so the number never changes.
         replication: copies of each partition.
         min_in_sync: copies that must have a record before it is acknowledged.
-        retention_days: how long records are kept; 0: for ever.
-        value_bytes: largest value that must fit.
+        retention_days: how long records are kept; 0 means for ever.
+        value_bytes: the size of the largest value that must fit.
     """
 
     partitions: Mapping[str, int]
@@ -51,24 +52,24 @@ class TopicSettings:
 
     @property
     def retention_ms(self) -> int:
-        """As Kafka has it."""
+        """The retention in milliseconds, as Kafka states it."""
         return self.retention_days * _DAY_MS if self.retention_days else FOREVER
 
     def of_topics(self) -> dict[str, int]:
-        """The partitions of each topic: those of the streams, and the checkpoints' with one for each of them."""
+        """The number of partitions of each topic. The checkpoints topic has one for each partition of the streams."""
         return {**self.partitions, CHECKPOINTS: sum(self.partitions.values())}
 
     def exact(self, name: str) -> dict[str, str]:
         """Configuration keys that must have exactly these values."""
         return {
-            # Records are never compacted away: the key is the case, and every record of it counts.
+            # Records are never compacted: the key is the case, and every record of it counts.
             "cleanup.policy": "delete",
-            # The checkpoints are the evidence of what was there, so they outlive it.
+            # The checkpoints are the evidence of what the log held. So they are kept longer than the log.
             "retention.ms": str(FOREVER if name == CHECKPOINTS else self.retention_ms),
             "retention.bytes": str(FOREVER),
-            # A copy that lacks acknowledged records must never lead.
+            # A copy without acknowledged records must never lead.
             "unclean.leader.election.enable": "false",
-            # The time that the accepting broker sealed, not the time of whichever node led.
+            # The time that the accepting broker sealed, not the time of the node that led.
             "message.timestamp.type": "CreateTime",
         }
 
@@ -82,7 +83,7 @@ class TopicSettings:
 
 
 class TopicState(NamedTuple):
-    """A topic as the cluster describes it: its id in text, and of each partition whether it can be appended to."""
+    """A topic as the cluster describes it: its id as text, and whether its partitions can be appended to."""
 
     topic_id: str
     partitions: int
@@ -92,7 +93,7 @@ class TopicState(NamedTuple):
 
 
 class Topics:
-    """Looks at the exchange's topics, through one administrative client. For one thread."""
+    """Looks at the exchange's topics through one administrative client. For one thread."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
@@ -109,7 +110,7 @@ class Topics:
         """The states of the streams' topics, by name without prefix. After an error the client is closed.
 
         Args:
-            settings: what topics and cluster must be; None to take them as they are.
+            settings: what topics and cluster must be, or None to accept them as they are.
 
         Raises:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
@@ -129,10 +130,10 @@ class Topics:
         return states
 
     def ensure(self, settings: TopicSettings) -> dict[str, TopicState]:
-        """Make the topics that are missing, check all of them, and return their states by name without prefix.
+        """Make missing topics, check all topics, and return their states by name without prefix.
 
         Raises:
-            LogSettingsRefused: names the topic, what it has and what it must have.
+            LogSettingsRefused: it names the topic, what it has and what it must have.
             LogUnavailable, LogAccessDenied
         """
         wanted = settings.of_topics()
@@ -149,7 +150,7 @@ class Topics:
         return found
 
     def look(self, names: list[str]) -> dict[str, TopicState]:
-        """The state of those of these topics that are there.
+        """The states of these topics. Topics that do not exist are left out.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -161,7 +162,7 @@ class Topics:
             raise translate(error) from error
 
     def first_offsets(self, partitions: Iterable[StreamPartition]) -> dict[StreamPartition, int]:
-        """Where each partition begins now: at 0, unless records have expired or were deleted.
+        """The first offset of each partition now. It is 0 unless records have expired or were deleted.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -175,7 +176,7 @@ class Topics:
         return {of[topic]: at.offset for topic, at in found.items()}
 
     def check_cluster(self) -> None:
-        """Refuse a cluster that forgets where a subscription stands while its subscriber is away.
+        """Refuse a cluster that forgets how far a subscription is while its subscriber is away.
 
         Raises:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
@@ -222,7 +223,7 @@ class Topics:
         try:
             self._client().create_topics(topics, wait_for_metadata=True)
         except kafka_errors.TopicAlreadyExistsError:
-            # Another process makes them at the same time. What it made is checked like any other.
+            # Another process makes them at the same time. What it made is checked in the same way.
             pass
         except kafka_errors.InvalidReplicationFactorError as error:
             message = f"the cluster has fewer nodes than the {settings.replication} copies that are configured"
@@ -251,7 +252,7 @@ class Topics:
         return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in described.items()}
 
     def _node_configuration(self) -> dict[str, str]:
-        """A node's settings. A node that is lost is listed for a while, or for ever as fenced, so others are asked."""
+        """A node's settings. A lost node stays listed for a while, or for ever as fenced, so others are asked."""
         nodes = [node for node in self._client().describe_cluster()["brokers"] if not node["is_fenced"]]
         failure: kafka_errors.KafkaError = kafka_errors.BrokerNotAvailableError()
         for name in [str(node["broker_id"]) for node in nodes]:
@@ -282,6 +283,6 @@ def _state(described: Any) -> TopicState:
 
 
 def topic_id_text(topic_id: UUID | str) -> str:
-    """A topic's id as Kafka's own tools print it: unpadded base64url of its 16 bytes."""
+    """A topic's id as Kafka's own tools print it: base64url of its 16 bytes, without padding."""
     data = bytes.fromhex(str(topic_id).replace("-", ""))
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,7 +1,7 @@
-"""Reading values that are no longer in memory: a few consumers that are sent to where somebody wants to read.
+"""Read values that are no longer in memory, with a few consumers that move between partitions.
 
-A consumer keeps its place, and what it has fetched ahead, in every partition that it was sent to: those that nobody
-reads just now are paused. So readers that go through several partitions in turn fetch each record once.
+In every partition that it has read, a consumer keeps its place and what it has fetched ahead. Partitions that nobody
+reads now are paused. So readers that go through several partitions in turn fetch each record once.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 _READERS: Final = 2
 _POLL_MS: Final = 500
 _POLL_RECORDS: Final = 100
-"""Few enough that large values stop soon after the limit."""
+"""Few enough that reading large values stops soon after the limit."""
 _FETCH_BYTES: Final = 2 << 20
-"""Fetched ahead of one partition; kept for each of them by each reader, so not more."""
+"""The limit for what is fetched ahead in one partition. Each reader keeps as much for each partition, so not more."""
 
 
 class Fetched(NamedTuple):
-    """Values by offset, and the offset up to which the topic was read: below it, what is not here is not there."""
+    """Values by offset, and the offset up to which the topic was read. Below it, the topic has no other values."""
 
     values: dict[int, bytes]
     end: int
 
 
 class ValueReaders:
-    """Fetches values by offset. For one event loop; calls may be concurrent, and take turns."""
+    """Fetches values by offset. For one event loop. Calls may be concurrent; they take turns."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._readers = [_Reader(connection, number) for number in range(_READERS)]
@@ -64,7 +64,7 @@ class ValueReaders:
                 self._idle.append(reader)
 
     def _best(self, partition: StreamPartition, first: int) -> _Reader:
-        """The one that stands there already has fetched ahead; failing that, one whose place is not somebody else's."""
+        """The reader that is at this offset: it has fetched ahead. Otherwise one with no place in the partition."""
         for reader in self._idle:
             if reader.places.get(partition) == first:
                 return reader
@@ -105,8 +105,8 @@ class _Reader:
         end = time.monotonic() + self._connection.timeout_seconds
         values: dict[int, bytes] = {}
         at, size = first, 0
-        # The client puts away what it has of the partition before, and sleeps, before it looks for what it has of this
-        # one (kafka-python 3.0.12, fetched_records): so it is asked once without leave to wait.
+        # The client puts away its data of the previous partition, and sleeps, before it looks at its data of this one
+        # (kafka-python 3.0.12, fetched_records). So the first poll may not wait.
         wait_ms = 0
         while at <= last and size < max_bytes:
             if time.monotonic() > end:
@@ -116,10 +116,10 @@ class _Reader:
             try:
                 polled = consumer.poll(wait_ms, max_records=min(last - at + 1, _POLL_RECORDS))
             except OffsetOutOfRangeError:
-                # What was deleted is at the beginning: go on with what is left of it.
+                # Records are deleted from the beginning. Go on with what is left.
                 begin = consumer.beginning_offsets([topic])[topic]
                 if begin <= at:
-                    # It ends before: what was there is gone.
+                    # The partition ends before this offset: what was there is gone.
                     at = last + 1
                     break
                 at = begin

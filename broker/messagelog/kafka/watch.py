@@ -1,4 +1,4 @@
-"""Looking after the topics while a broker runs: they are those that it opened, whole, and can be appended to."""
+"""Watch the topics while a broker runs: they must be those that it opened, whole, and open for appends."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from broker.messagelog.kafka.topics import Topics, TopicSettings, TopicState
 
 _ANSWER_SECONDS: Final = 3.0
-"""A cluster that has not described itself by then does not take records now."""
+"""A cluster that has not described itself in this time does not accept records now."""
 
 
 class TopicsWatch:
     """See the module. For one event loop.
 
     Args:
-        topics: to be looked at; closed with this.
-        log_ids: the topic id of each stream, as they were opened.
-        partitions: all of the log's.
-        wanted: what the topics must be; None where they are taken as they are.
+        topics: the topics to watch. Closed together with this.
+        log_ids: the topic id of each stream, as it was opened.
+        partitions: all partitions of the log.
+        wanted: what the topics must be, or None to accept them as they are.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class TopicsWatch:
         self._log_ids = log_ids
         self._partitions = partitions
         self._min_in_sync = 1 if wanted is None else wanted.min_in_sync
-        # Where records expire, beginnings go.
+        # Where records expire, a missing beginning is no fault.
         self._whole = wanted is not None and not wanted.retention_days
         self._thread = ClientThread("kafka-admin")
 
     async def check(self) -> None:
-        """Look at all of them.
+        """Look at all topics.
 
         Raises:
-            LogCorrupt: a topic is gone, was made anew, or has lost its beginning. It will not get better.
+            LogCorrupt: a topic is missing, was made again, or has lost its beginning. This needs an operator.
             LogUnavailable: Kafka does not answer in time, or has lost too many nodes for now.
         """
         try:

@@ -1,4 +1,4 @@
-"""The embedded log: SQLite files in one folder, owned by one broker process."""
+"""The embedded log: SQLite files in one folder. One broker process owns it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The board of a log that one process owns: it follows every partition, and nobody else publishes anything."""
+"""The checkpoint board of a log that one process owns. The process follows every partition."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class SoleFollower:
-    """A ``CheckpointBoard`` for the embedded log. The store alone keeps what is signed."""
+    """A ``CheckpointBoard`` for the embedded log. Signed checkpoints are only in the store."""
 
     def follows(self, partition: StreamPartition) -> bool:  # noqa: ARG002 - every one
         """See ``CheckpointBoard``."""
         return True
 
     async def publish(self, partition: StreamPartition, size: int, extension: TreeExtension) -> None:
-        """See ``CheckpointBoard``: there is nobody to publish it to."""
+        """See ``CheckpointBoard``. There is no other process to publish to."""
 
     async def published(self, partition: StreamPartition, size: int) -> TreeExtension | None:  # noqa: ARG002 - nothing
         """See ``CheckpointBoard``."""

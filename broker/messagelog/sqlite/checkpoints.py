@@ -1,7 +1,7 @@
-"""The follower's trees in SQLite, in tiles as C2SP tlog-tiles lays them out.
+"""The follower's trees in SQLite, in tiles as in C2SP tlog-tiles.
 
-A tile holds up to 256 hashes of one tree level that is a multiple of 8; what lies between two such levels is recomputed
-from the tile below. A full tile never changes again.
+A tile holds up to 256 hashes of one level of the tree. Only levels that are multiples of 8 are stored. The levels
+between them are computed from the tile below. A full tile never changes again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SqliteCheckpointStore:
     """A ``CheckpointStore`` in one SQLite file, or in memory."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open the store, creating it where there is none.
+        """Open the store. Create it if there is none.
 
         Raises:
             LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
@@ -194,7 +194,7 @@ def _leaves(connection: sqlite3.Connection, partition: int, first: int, end: int
 
 
 def _by_tile(first: int, items: Sequence[_T]) -> Iterator[tuple[int, int, Sequence[_T]]]:
-    """Cut consecutive items into (tile, place of the first in it, items)."""
+    """Cut consecutive items into (tile, index of the first item in it, items)."""
     done = 0
     while done < len(items):
         tile, at = divmod(first + done, TILE_WIDTH)
@@ -204,7 +204,7 @@ def _by_tile(first: int, items: Sequence[_T]) -> Iterator[tuple[int, int, Sequen
 
 
 def _node(connection: sqlite3.Connection, partition: int, level: int, index: int) -> bytes:
-    """The hash of a complete subtree, from the tile on its level or the next one below."""
+    """The hash of a complete subtree, from the tile on its level or on the next stored level below."""
     tile_level, above = divmod(level, TILE_HEIGHT)
     tile, at = divmod(index << above, TILE_WIDTH)
     hashes = _tile(connection, partition, tile_level, tile)
@@ -234,7 +234,7 @@ def _numbers(blob: bytes) -> tuple[int, ...]:
 
 
 def _number(partition: StreamPartition) -> int:
-    # STREAMS only ever grows at its end, so a stream's number never changes.
+    # STREAMS only grows at its end, so a stream's number never changes.
     return STREAMS.index(partition.stream) << _PARTITION_BITS | partition.partition
 
 

@@ -1,4 +1,4 @@
-"""A durable subscription's reader on the embedded log. One broker owns the file, so nothing is ever reassigned."""
+"""The reader of a durable subscription on the embedded log. One broker owns the file, so no partition moves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Log(Protocol):
-    """What a cursor needs of its log."""
+    """The part of the log that a cursor needs."""
 
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int

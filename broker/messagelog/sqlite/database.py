@@ -1,8 +1,8 @@
-"""One SQLite file behind threads of its own: group commit for writers, a second connection for readers.
+"""One SQLite file with its own threads: a writer with group commit, and a reader with a second connection.
 
-A writer takes the first waiting job, then every other that waits, runs them in one transaction and commits once: so
-concurrent publishers share one fsync, and the next group gathers while this one is being synced (the scheduling of
-X-Road's BatchSigner). ``synchronous=FULL`` in WAL mode makes each commit durable before its jobs are told.
+The writer takes every job that waits, runs them in one transaction and commits once. So concurrent publishers share one
+fsync. The next group gathers meanwhile. X-Road's BatchSigner schedules in the same way. In WAL mode with
+``synchronous=FULL``, each commit is durable before its jobs get their results.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _T = TypeVar("_T")
 _MAX_GROUP: Final = 256
 _BUSY_TIMEOUT_SECONDS: Final = 5.0
 _PRIMARY: Final = 0xFF
-"""SQLite's extended result codes carry the primary one in the low byte."""
+"""SQLite's extended result codes have the primary code in the low byte."""
 _WAL_PAGES: Final = 4000
-"""Pages in the write-ahead log before it is moved into the file: fewer, larger moves than the default 1000."""
+"""Pages in the write-ahead log before SQLite moves them into the file. The default is 1000: more and smaller moves."""
 
 
 def translate(error: sqlite3.Error) -> CaseExchangeError:
-    """The typed error for what SQLite says. Its own text can hold values, so only the code's name is kept."""
+    """The typed error for an error of SQLite. SQLite's text can contain values, so only the code's name is kept."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if code == sqlite3.SQLITE_FULL:
@@ -54,7 +54,7 @@ class _Job:
     error: CaseExchangeError | None = None
 
     def settle(self) -> None:
-        """In the event loop: tell what happened. ``committed`` runs even where nobody waits any more."""
+        """Set the result, in the event loop. ``committed`` runs even if nobody waits any more."""
         if self.error is None and self.committed is not None:
             self.committed(self.result)
         if self.future.done():
@@ -66,13 +66,13 @@ class _Job:
 
 
 class Database:
-    """A database file, or one in memory, with its threads. Methods belong to one event loop.
+    """A database in a file or in memory, with its threads. Methods belong to one event loop.
 
     Args:
-        path: the file, or None for a database in memory, which then has one connection for everything.
-        schema: what the file holds.
-        durable: whether a commit waits for the disk. Without it a power cut may take the newest commits back, whole
-            ones and in order; what holds nothing but a copy needs no more.
+        path: the file, or None for a database in memory. That has one connection for everything.
+        schema: the tables of the file.
+        durable: whether a commit waits for the disk. If not, a power cut may undo the newest commits: each as a whole,
+            and the newest first. That is enough for a file that holds only copies.
     """
 
     def __init__(self, path: Path | None, schema: Schema, *, durable: bool = True) -> None:
@@ -92,21 +92,22 @@ class Database:
             raise
 
     async def write(self, run: Callable[[sqlite3.Connection], _T], committed: Callable[[_T], None] | None = None) -> _T:
-        """Run a job in a transaction that other jobs may share, and return its result once that is durable.
+        """Run a job in a transaction that other jobs may share. Return its result when the result is durable.
 
         Args:
-            run: the job. It must not commit, and must be repeatable in effect: a failed group is rolled back whole.
-            committed: called in the event loop with the result, in the order of the commits, even where the caller was
-                cancelled meanwhile.
+            run: the job. It must not commit. It may run again: if one job of a group fails, the whole group is rolled
+                back.
+            committed: called in the event loop with the result, in the order of the commits, even if the caller was
+                cancelled.
 
         Raises:
-            LogFull, LogCorrupt, LogUnavailable: the whole group was rolled back; for LogUnavailable a crash of the
-                file system may yet have kept it.
+            LogFull, LogCorrupt, LogUnavailable: the whole group was rolled back. After LogUnavailable the file system
+                may still have kept it, if it crashed.
         """
         return await self._submit(self._writer, run, committed)
 
     async def read(self, run: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run a reading job.
+        """Run a job that only reads.
 
         Raises:
             LogCorrupt, LogUnavailable
@@ -145,7 +146,8 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
-        # Somebody may have put bytes into the file that are no text; one such name must not hide all the others.
+        # Another program may have put bytes into the file that are not text. One such name must not hide all the
+        # others.
         connection.text_factory = _text
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -165,8 +167,8 @@ class Database:
 class _Worker:
     """A thread with a connection.
 
-    After an error of the file it opens a new connection, if it ``reopens``: what an fsync that failed left in memory is
-    not trusted again. A database in memory would be lost by that.
+    If it ``reopens``, it opens a new connection after an error of the file: a failed fsync may leave pages in memory
+    that are not on the disk. A database in memory does not reopen, because it would be lost.
     """
 
     def __init__(
@@ -217,7 +219,7 @@ class _Worker:
             self._fail(group, translate(error))
         except CaseExchangeError as error:
             self._fail(group, error)
-        except Exception as error:  # noqa: BLE001 - a defect must reach those who wait; else this thread dies and they wait on
+        except Exception as error:  # noqa: BLE001 - a defect must reach the callers, or they wait for ever
             failure = Internal("a job of the message log failed")
             failure.__cause__ = error
             self._fail(group, failure)
@@ -225,7 +227,7 @@ class _Worker:
         for job in group:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
-            # A loop that is closed has nobody left to tell.
+            # A closed loop has no caller that waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, jobs)
 
@@ -256,7 +258,7 @@ def _settle(jobs: list[_Job]) -> None:
 
 
 def _lock(path: Path) -> int:
-    """Hold the file's owner lock: two processes on one embedded log would each give out the same offsets."""
+    """Take the file's owner lock. Two processes on one embedded log would give out the same offsets."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,7 +1,7 @@
 """The table of entries: appending to it, finding records in it, reading from it. All of it runs inside a transaction.
 
-An entry's row key is ``partition number << 40 | offset``, so a partition is one run of the table and its offsets are
-dense. Offsets and times are derived from the table inside the transaction that appends, so nothing can drift from it.
+An entry's row key is ``partition number << 40 | offset``. So a partition is one range of the table, and its offsets
+have no gaps. The transaction that appends computes offsets and times from the table, so they always agree with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from broker.core.entry import Interest
 
 OFFSET_BITS: Final = 40
-# SQLite keeps whatever type it is given, and somebody may have written to the file: what is read must have its type.
+# SQLite stores any type, and another program may have written to the file. So every value is read with its type.
 _COLUMNS: Final = (
     "position, CAST(record_id AS BLOB), kind, ordering_key, recipients, CAST(record_sha256 AS BLOB), "
     "CAST(accepted_at_ms AS INTEGER)"
@@ -30,9 +30,9 @@ _COLUMNS: Final = (
 _VALUE: Final = "CAST(value AS BLOB)"
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE: Final = 64
-"""Rows in one INSERT, or ids in one SELECT: each statement step hands the interpreter lock over and back once."""
+"""Rows in one INSERT, or ids in one SELECT. Each step of a statement releases and retakes the interpreter lock."""
 _PAGE_BYTES: Final = 1 << 20
-"""Most bytes of entries fetched in one job, so that readers take turns."""
+"""The limit for the bytes of entries that one job reads, so that readers take turns."""
 _WRITER_EPOCH: Final = 0
 
 

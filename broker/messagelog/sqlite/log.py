@@ -44,13 +44,13 @@ class SqliteLog:
         partitions: Mapping[str, int] = DEFAULT_PARTITIONS,
         tail_bytes: int = 32 << 20,
     ) -> SqliteLog:
-        """Open the log, creating it where there is none.
+        """Open the log. Create it if there is none.
 
         Args:
             path: the file, or None for a log in memory.
             clock: gives the accepted time.
-            partitions: of each stream, for a new log. An existing log keeps the numbers that it was made with.
-            tail_bytes: values of the newest entries kept in memory.
+            partitions: the number of partitions of each stream, for a new log. An existing log keeps its own numbers.
+            tail_bytes: the limit for the values of the newest entries in memory.
 
         Raises:
             LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
@@ -121,7 +121,7 @@ class SqliteLog:
         return self._tail.watch(interest)
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
-        """See ``MessageLog``. Nothing tells what this log's writer put into the file from what another did."""
+        """See ``MessageLog``. This log cannot tell an entry of its writer from one of another program in the file."""
         self._entries.number(partition)
         return []
 
@@ -151,7 +151,7 @@ class SqliteLog:
         return SqliteCursor(self, subscription, kinds, states)
 
     async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None:
-        """Remember where a subscription stands; what ``SqliteCursor.commit`` promises."""
+        """Store how far a subscription is, as ``SqliteCursor.commit`` promises."""
         rows = [(*subscription, self._entries.number(partition), state.encode()) for partition, state in states.items()]
         await self._database.write(
             lambda connection: connection.executemany("REPLACE INTO ack_states VALUES (?, ?, ?, ?)", rows)

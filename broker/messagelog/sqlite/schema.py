@@ -1,7 +1,7 @@
-"""The tables of the embedded log, and how older files are brought up to date.
+"""The tables of the embedded log, and the update of older files.
 
-A file says through ``PRAGMA application_id`` that it is ours and through ``PRAGMA user_version`` how many of the
-migrations below it has had. Migrations are only ever appended, and each runs in one transaction.
+``PRAGMA application_id`` says that a file is ours. ``PRAGMA user_version`` says how many of the migrations below were
+applied to it. New migrations are added only at the end. Each runs in one transaction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOG: Final = Schema(
     migrations=(
         (
             "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-            # The large value stands last, so that reading the other columns never touches its overflow pages.
+            # The large value is the last column, so that reading the other columns never touches its overflow pages.
             """CREATE TABLE entries (
                 position INTEGER PRIMARY KEY,
                 record_id BLOB NOT NULL UNIQUE,
@@ -62,7 +62,7 @@ CHECKPOINTS: Final = Schema(
                 note BLOB NOT NULL,
                 signed_at_ms INTEGER NOT NULL
             )""",
-            # Tiles as in C2SP tlog-tiles: 256 hashes of one level; the last one of a level may hold fewer.
+            # Tiles as in C2SP tlog-tiles: 256 hashes of one level. The last tile of a level may hold fewer.
             """CREATE TABLE tiles (
                 partition INTEGER NOT NULL,
                 level INTEGER NOT NULL,
@@ -70,7 +70,7 @@ CHECKPOINTS: Final = Schema(
                 hashes BLOB NOT NULL,
                 PRIMARY KEY (partition, level, tile)
             ) WITHOUT ROWID""",
-            # Beside each level-0 tile: the entry and time of each leaf, as big-endian 64-bit numbers.
+            # For each level-0 tile: the offset and the time of each leaf's entry, as big-endian 64-bit numbers.
             """CREATE TABLE leaves (
                 partition INTEGER NOT NULL,
                 tile INTEGER NOT NULL,
@@ -88,12 +88,12 @@ CHECKPOINTS: Final = Schema(
 
 
 def bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
-    """Create the tables of a new file, or run the migrations that an older one lacks.
+    """Create the tables of a new file, or run the migrations that an older file lacks.
 
     Raises:
         LogSchemaUnsupported: a newer version of the broker wrote the file.
         LogCorrupt: the file is another program's database.
-        sqlite3.Error: as it comes; the caller translates it.
+        sqlite3.Error: not translated; the caller does that.
     """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -109,7 +109,7 @@ def bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
         try:
             for statement in statements:
                 connection.execute(statement)
-            # PRAGMA takes no parameters; both numbers are our own constants.
+            # PRAGMA takes no parameters. Both numbers are our own constants.
             connection.execute(f"PRAGMA application_id = {schema.application_id}")
             connection.execute(f"PRAGMA user_version = {number}")
         except sqlite3.Error:

@@ -1,4 +1,4 @@
-"""Reading what followers publish: the checkpoints topic, kept until the local tree has grown past it."""
+"""Read the checkpoints that followers publish. Each extension is kept until the local tree has grown past it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.extensions import Published
+    from broker.messagelog.kafka.extensions import SizedExtension
     from broker.ports import LogKeys, TreeExtension
 
 _POLL_MS: Final = 200
 _RETRY_SECONDS: Final = 0.5
 
 
-class PublishedCheckpoints:
+class CheckpointReader:
     """See the module. For one event loop."""
 
     def __init__(
@@ -49,7 +49,7 @@ class PublishedCheckpoints:
         self._trust_domain = trust_domain
         self._keys = keys
         self._report = report
-        self._thread = ClientThread("kafka-published")
+        self._thread = ClientThread("kafka-checkpoints")
         self._consumer = AssignedConsumer(connection, isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
         self._next = dict.fromkeys(partitions, 0)
         self._kept: dict[StreamPartition, dict[int, TreeExtension]] = {partition: {} for partition in partitions}
@@ -57,17 +57,17 @@ class PublishedCheckpoints:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to read, and return once everything is read that was published before.
+        """Begin to read. Return when everything that was published before the call is read.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         ends = await self._ends(list(self._topics))
-        self._task = asyncio.create_task(self._run(), name="kafka published")
+        self._task = asyncio.create_task(self._run(), name="kafka checkpoints")
         await self._reached(ends)
 
     async def to_the_end(self, partition: StreamPartition) -> None:
-        """Return once everything is read that is published in a partition now.
+        """Return when everything that is now published in a partition is read.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -75,7 +75,7 @@ class PublishedCheckpoints:
         await self._reached(await self._ends([topic for topic, which in self._topics.items() if which == partition]))
 
     def after(self, partition: StreamPartition, size: int) -> TreeExtension | None:
-        """The first extension of the tree of ``size`` leaves. What lies before it is forgotten."""
+        """The first extension of the tree of ``size`` leaves. Extensions of smaller trees are dropped."""
         kept = self._kept[partition]
         for earlier in [before for before in list(kept) if before < size]:
             del kept[earlier]
@@ -108,7 +108,7 @@ class PublishedCheckpoints:
         while True:
             try:
                 await self._thread.call(self._poll)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is said and tried again
+            except Exception as error:  # noqa: BLE001 - any error is reported, and reading is tried again
                 await self._thread.call(self._consumer.drop)
                 self._report(translate(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -135,21 +135,21 @@ class PublishedCheckpoints:
         try:
             published = self._checked(partition, value)
         except CheckpointInvalid as error:
-            # Not ours: it is no evidence of anything but that somebody wrote there.
+            # Not ours. It only shows that somebody wrote there.
             self._report(error)
             return
         kept = self._kept[partition]
         before = kept.get(published.size)
-        # Of two that extend the same tree the first counts; the checkpoint of the empty tree gives way to a larger one.
+        # Of two extensions of one tree the first counts. The empty tree's checkpoint gives way to a larger tree's.
         if before is None or before.head.size == published.size:
             kept[published.size] = published.extension
 
-    def _checked(self, partition: StreamPartition, value: bytes) -> Published:
+    def _checked(self, partition: StreamPartition, value: bytes) -> SizedExtension:
         published = decode_extension(value)
         note = parse_note(published.extension.head.note)
         verify_note(note, self._keys.verifiers())
         checkpoint = Checkpoint.parse(note.text)
-        # Of which incarnation it may be is for the reader to judge: an auditor looks into what was signed before, too.
+        # The caller decides which incarnation it may be: an auditor also looks at checkpoints of earlier ones.
         incarnation_of(checkpoint.origin, self._trust_domain, partition)
         if checkpoint.size != published.extension.head.size:
             message = "a published checkpoint is of another size than its leaves"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PACKAGE: Final = "case-exchange"
-_DISTRIBUTIONS: Final = {"PIL": "pillow", "kafka": "kafka-python"}
+_DISTRIBUTIONS: Final = {"PIL": "pillow", "kafka": "kafka-python", "tomli_w": "tomli-w"}
 """Of modules that are not called like what brings them."""
 _EXTRA: Final = re.compile(r"([A-Za-z0-9._-]+).*; extra == [\"']([a-z]+)[\"']")
 _ALL: Final = "all"

@@ -7,6 +7,7 @@ docs/configuration.md is generated from the classes of broker.py and edge.py.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
@@ -19,6 +20,7 @@ from broker.core.errors import ConfigInvalid
 ENVIRONMENT_KEY: Final = "CASE_EXCHANGE_CONFIG"
 """Names the configuration file where no option does."""
 _T = TypeVar("_T")
+_FAULT: Final = re.compile(r"(?s)\A(.*?)(?: - at `\$([^`]*)`)?\Z")
 _WORDS: Final = {
     "array": "a list",
     "bool": "true or false",
@@ -101,19 +103,17 @@ def parse(kind: type[_T], tables: object, folder: Path, *section: str) -> _T:
     try:
         return msgspec.convert(tables, kind, dec_hook=path)
     except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at `$")
-        raise ConfigInvalid(_told(kind, said, section, tuple(place.rstrip("`").split(".")[1:]))) from error
+        raise ConfigInvalid(_told(kind, str(error), section)) from error
 
 
-def _told(kind: Any, said: str, section: tuple[str, ...], path: tuple[str, ...]) -> str:
-    """What msgspec says of the value at a path, in plain words and with the whole path."""
-    within = (*section, *path)
-    where = ".".join(within)
+def _told(kind: Any, error: str, section: tuple[str, ...]) -> str:
+    """What msgspec says, in plain words and with the whole path of the key."""
+    ((said, place),) = _FAULT.findall(error)
+    path = place.split(".")[1:]
+    where = ".".join((*section, *path))
     match said.split("`"):
-        case ["Object contains unknown field ", name, _]:
-            return f"there is no key {where}.{name}" if within else f"there is no section {name}"
-        case ["Object missing required field ", name, _]:
-            return f"the key {where}.{name} is missing" if within else f"the section {name} is missing"
+        case ["Object contains unknown field " | "Object missing required field " as fault, name, _]:
+            return f"{'.'.join((*section, *path, name))} is {'unknown' if 'unknown' in fault else 'missing'}"
         case ["Expected ", name, bound] if bound.startswith((" >= ", " <= ")):
             return f"{where} must be at {'least' if '>' in bound else 'most'} {bound[4:]}"
         case ["Expected ", name, *_]:

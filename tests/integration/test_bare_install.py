@@ -104,7 +104,7 @@ def test_a_broker_needs_an_extra_only_for_kafka(pki: SamplePki, tmp_path: Path) 
     ("arguments", "library", "extra"),
     [
         (["noticeboard", "--help"], "lxml", "case-exchange[board]"),
-        (["dna", "--help"], "lxml", "case-exchange[dna]"),
+        (["dna", "--help"], "tomli_w", "case-exchange[dna]"),
     ],
 )
 def test_a_command_whose_extra_is_missing_says_which_to_install(arguments: list[str], library: str, extra: str) -> None:

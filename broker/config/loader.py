@@ -21,6 +21,7 @@ ENVIRONMENT_KEY: Final = "CASE_EXCHANGE_CONFIG"
 """Names the configuration file where no option does."""
 _T = TypeVar("_T")
 _FAULT: Final = re.compile(r"(?s)\A(.*?)(?: - at `\$([^`]*)`)?\Z")
+"""What msgspec says, and where. It has no other form for this; tests hold every message that is told."""
 _WORDS: Final = {
     "array": "a list",
     "bool": "true or false",

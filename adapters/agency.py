@@ -186,7 +186,7 @@ class Agency:
         if not recipients or not purpose or stream not in streams:
             message = f"a {kind} needs recipients, a purpose and a stream, in the call or in [routes.{kind}]"
             raise InputRefused(message)
-        return Route(recipients, purpose, stream)
+        return Route(recipients=recipients, purpose=purpose, stream=stream)
 
     async def _outcomes(self, record_ids: Sequence[str]) -> list[Accepted | CaseExchangeError]:
         refusals = await self._sender.settled(record_ids)

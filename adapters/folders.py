@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from adapters.base import RECORD_TYPES
 from broker.files import read_file, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 _UNFINISHED: Final = (".", "~")
@@ -48,6 +49,26 @@ class DeliveredFile(NamedTuple):
     kind: str
     record_id: str
     suffix: str
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange knows about a delivered record, and what its file does not hold of it.
+
+    Attributes:
+        accepted_at_ms: when the exchange accepted it; 0 where an earlier release wrote the file.
+        withheld_sections: sections that this agency has no right to.
+        not_carried: codes of the issues with which the file was written.
+    """
+
+    record_id: str = ""
+    kind: str = ""
+    case_id: str
+    publisher: str
+    in_reply_to: str = ""
+    supersedes: str = ""
+    accepted_at_ms: int = 0
+    withheld_sections: tuple[str, ...] = ()
+    not_carried: tuple[str, ...] = ()
 
 
 def make(*folders: Path) -> None:
@@ -84,18 +105,18 @@ def is_outbox(folder: Path) -> bool:
     return any(folder.glob(f"*{_ABOUT}"))
 
 
-def write_about(outbox: Path, kind: str, record_id: str, facts: Mapping[str, object]) -> None:
+def write_about(outbox: Path, about: About) -> None:
     """Write what the exchange knows about a record, durably."""
-    replace_file(delivered_path(outbox, kind, record_id, _ABOUT), _json(facts))
+    replace_file(delivered_path(outbox, about.kind, about.record_id, _ABOUT), _json(msgspec.structs.asdict(about)))
 
 
-def read_about(outbox: Path, kind: str, record_id: str) -> dict[str, Any] | None:
+def read_about(outbox: Path, kind: str, record_id: str) -> About | None:
     """What the exchange knows about a record, or None if the file is missing or cannot be read."""
+    path = delivered_path(outbox, kind, record_id, _ABOUT)
     try:
-        facts = json.loads(read_file(delivered_path(outbox, kind, record_id, _ABOUT), _MAX_ABOUT))
+        return msgspec.json.decode(read_file(path, _MAX_ABOUT), type=About)
     except (OSError, ValueError, RecursionError):
         return None
-    return facts if isinstance(facts, dict) else None
 
 
 def write_reason(quarantine: Path, name: str, facts: object) -> None:

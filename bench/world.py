@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import tomli_w
 
 from broker.client.connection import open_channel
 from broker.trust.directory import DirectoryFile
@@ -57,31 +58,31 @@ class World:
         own, trust = self.pki.member("exchange"), self.pki.trust
         usual: dict[str, dict[str, Any]] = {
             "server": {"address": "localhost:0"},
-            "tls": {"certificate": own / "tls.pem", "key": own / "tls.key", "authorities": trust / "tls-ca.pem"},
+            "tls": {
+                "certificate": f"{own}/tls.pem",
+                "key": f"{own}/tls.key",
+                "authorities": f"{trust}/tls-ca.pem",
+            },
             "signing": {
-                "certificate": own / "signing.pem",
-                "key": own / "signing.key",
-                "checkpoint_key": self.pki.checkpoint_key,
+                "certificate": f"{own}/signing.pem",
+                "key": f"{own}/signing.key",
+                "checkpoint_key": str(self.pki.checkpoint_key),
                 "checkpoint_key_name": development.CHECKPOINT_KEY_NAME,
             },
             "trust": {
-                "governance_key": trust / "governance.pem",
-                "directory": self.pki.directory,
-                "signing_revocations": self.pki.revocation_list("signing"),
-                "tls_revocations": self.pki.revocation_list("tls"),
+                "governance_key": f"{trust}/governance.pem",
+                "directory": str(self.pki.directory),
+                "signing_revocations": str(self.pki.revocation_list("signing")),
+                "tls_revocations": str(self.pki.revocation_list("tls")),
             },
-            "log": {"folder": self.root / name},
+            "log": {"folder": str(self.root / name)},
             "checkpoints": {"interval_seconds": 1.0},
             "logging": {"level": "error"},
         }
-        lines: list[str] = []
-        for table in {**usual, **tables}:
-            lines.append(f"[{table}]")
-            # JSON's texts, numbers and lists are TOML's too.
-            keys = {**usual.get(table, {}), **tables.get(table, {})}
-            lines += [f"{key} = {json.dumps(value, default=str)}" for key, value in keys.items()]
+        for table, keys in tables.items():
+            usual[table] = {**usual.get(table, {}), **keys}
         config = self.root / f"{name}.toml"
-        config.write_text("\n".join(lines) + "\n")
+        config.write_text(tomli_w.dumps(usual))
         return self.start(str(COMMAND), "serve", "--config", str(config))
 
     def start(self, *command: str) -> str:

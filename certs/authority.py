@@ -5,9 +5,10 @@ Times are arguments and nothing is written: what runs it decides where its state
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,7 +19,7 @@ from certs import profiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from broker.core.identity import Principal
     from certs.profiles import Profile
@@ -35,12 +36,14 @@ REASONS: Final = {
 """Why a certificate can be revoked, by RFC 5280's names. None of them can be taken back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """What an authority remembers of a certificate. ``revoked_at`` is None while it is good."""
+_Hexadecimal = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]+$")]
 
-    serial: int
-    sha256: bytes
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """What an authority remembers of a certificate, as in its file. ``revoked_at`` is None while it is good."""
+
+    serial: _Hexadecimal
+    sha256: _Hexadecimal
     principal: str
     profile: str
     not_after: datetime
@@ -75,7 +78,7 @@ class Authority:
             raise KeyInvalid(message)
         self.key: Final = key
         self.certificate: Final = certificate
-        self._issued = {entry.serial: entry for entry in issued}
+        self._issued = {int(entry.serial, 16): entry for entry in issued}
         self._crl_number = crl_number
 
     @classmethod
@@ -110,8 +113,8 @@ class Authority:
             profiles.leaf(profile, principal, public_key, now, lifetime=lifetime, server_names=server_names)
         )
         self._issued[certificate.serial_number] = Issued(
-            serial=certificate.serial_number,
-            sha256=fingerprint(certificate),
+            serial=f"{certificate.serial_number:x}",
+            sha256=fingerprint(certificate).hex(),
             principal=principal.spiffe_id,
             profile=profile.name,
             not_after=certificate.not_valid_after_utc,
@@ -148,7 +151,7 @@ class Authority:
         if entry.revoked_at is not None:
             message = "the certificate is revoked already"
             raise CertificateInvalid(message, serial=f"{serial:x}")
-        self._issued[serial] = replace(entry, revoked_at=at, reason=REASONS[reason].value)
+        self._issued[serial] = msgspec.structs.replace(entry, revoked_at=at, reason=REASONS[reason].value)
         return self._issued[serial]
 
     def revocation_list(
@@ -181,7 +184,7 @@ class Authority:
 def _revoked(entry: Issued, revoked_at: datetime) -> x509.RevokedCertificate:
     return (
         x509.RevokedCertificateBuilder()
-        .serial_number(entry.serial)
+        .serial_number(int(entry.serial, 16))
         .revocation_date(revoked_at)
         .add_extension(x509.CRLReason(REASONS[entry.reason]), critical=False)
         .build()

@@ -132,7 +132,7 @@ def revoke(root: Path, *, certificate: Path, reason: str, since: datetime | None
         message = "a certificate cannot be revoked from a time in the future; revoke it at that time"
         raise CertificateInvalid(message)
     revoked = operations.revoke(PkiFolder(root), certificate, now, reason, since=since)
-    facts = {"revoked": f"{revoked.serial:x}", "principal": revoked.principal, "since": since.isoformat()}
+    facts = {"revoked": revoked.serial, "principal": revoked.principal, "since": since.isoformat()}
     _print(facts, as_json=as_json)
 
 

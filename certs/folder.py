@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
+import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import SetupInvalid
@@ -19,10 +18,17 @@ from certs.rights import EXCHANGE
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from pathlib import Path
 
 AUTHORITY_KINDS: Final[tuple[AuthorityKind, ...]] = get_args(AuthorityKind)
+
+
+class _State(msgspec.Struct):
+    """issued.json: what an authority remembers."""
+
+    crl_number: int
+    certificates: list[Issued]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +92,14 @@ class PkiFolder:
         """
         folder = self.authority(kind)
         try:
-            state = json.loads((folder / "issued.json").read_bytes())
-            issued = [_issued(entry) for entry in state["certificates"]]
-            crl_number = int(state["crl_number"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            state = msgspec.json.decode((folder / "issued.json").read_bytes(), type=_State)
+        except (OSError, ValueError) as error:
             message = (
                 f"there is no usable {kind} authority in this PKI folder; create one with case-exchange certs init"
             )
             raise SetupInvalid(message) from error
         key, certificate = load_signing_key(folder / "ca.key"), load_certificates(folder / "ca.pem")[0]
-        return Authority(key, certificate, issued=issued, crl_number=crl_number)
+        return Authority(key, certificate, issued=state.certificates, crl_number=state.crl_number)
 
     def save_new_authority(self, kind: AuthorityKind, authority: Authority) -> None:
         """Write a new authority's key and certificate, and its certificate among what everyone may have."""
@@ -108,11 +112,8 @@ class PkiFolder:
 
     def save_state(self, kind: AuthorityKind, authority: Authority) -> None:
         """Write what an authority remembers. To be done before anything that it issued is handed out."""
-        state = {
-            "crl_number": authority.crl_number,
-            "certificates": [_fields(entry) for entry in authority.issued.values()],
-        }
-        write_public(self.authority(kind) / "issued.json", json.dumps(state, indent=1).encode() + b"\n")
+        state = msgspec.json.encode(_State(authority.crl_number, list(authority.issued.values())))
+        write_public(self.authority(kind) / "issued.json", msgspec.json.format(state, indent=1) + b"\n")
 
     def publish_revocation_list(
         self, kind: AuthorityKind, authority: Authority, now: datetime, valid_for: timedelta
@@ -122,27 +123,3 @@ class PkiFolder:
         self.save_state(kind, authority)
         write_public(self.authority(kind) / "crl.pem", document)
         write_public(self.revocation_list(kind), document)
-
-
-def _fields(entry: Issued) -> dict[str, Any]:
-    return {
-        "serial": f"{entry.serial:x}",
-        "sha256": entry.sha256.hex(),
-        "principal": entry.principal,
-        "profile": entry.profile,
-        "not_after": entry.not_after.isoformat(),
-        "revoked_at": entry.revoked_at.isoformat() if entry.revoked_at else None,
-        "reason": entry.reason,
-    }
-
-
-def _issued(fields: dict[str, Any]) -> Issued:
-    return Issued(
-        serial=int(fields["serial"], 16),
-        sha256=bytes.fromhex(fields["sha256"]),
-        principal=fields["principal"],
-        profile=fields["profile"],
-        not_after=datetime.fromisoformat(fields["not_after"]),
-        revoked_at=datetime.fromisoformat(fields["revoked_at"]) if fields["revoked_at"] else None,
-        reason=fields["reason"],
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust  # noqa: TC001 - as above
-from broker.config.loader import LoggingConfig, Setting, parse, read_toml
+from msgspec.structs import replace
+
+from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
+from broker.config.loader import LoggingConfig, Section, parse, read_toml, setting
 from broker.core.errors import ConfigInvalid
 from broker.core.identity import is_agency_id
 from broker.core.streams import STREAMS_OF_KIND
@@ -15,49 +16,48 @@ from broker.core.streams import STREAMS_OF_KIND
 _Profile = TypeVar("_Profile")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GatewayConfig:
+class GatewayConfig(Section, frozen=True, kw_only=True):
     """[gateway]: folders and formats.
 
     Inside ``folder``: inbox (with attachments/), done, quarantine, outbox, and the spool.
     """
 
-    folder: Annotated[Path, Setting("folder of inbox, outbox, done, quarantine and spool; made if it does not exist")]
-    formats: Annotated[tuple[str, ...], Setting("adapters that read the inbox, in the order of trying")]
-    mapping: Annotated[Path, Setting("TOML file for the agency's own columns (docs/police-tables.md)")] = Path()
-    outbox_format: Annotated[str, Setting("adapter that writes the outbox; other kinds are written as record-json")]
-    subscription: Annotated[str, Setting("name of the durable subscription")] = "gateway"
-    subscribe: Annotated[tuple[str, ...], Setting("kinds of record to receive; none: the gateway only publishes")] = ()
-    poll_seconds: Annotated[float, Setting("how often the inbox is checked", least=0.05, most=3600)] = 1.0
-    lease_seconds: Annotated[float, Setting("lease of a delivery", least=1, most=600)] = 30.0
-    retry_seconds: Annotated[float, Setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
+    folder: Annotated[Path, setting("folder of inbox, outbox, done, quarantine and spool; made if it does not exist")]
+    formats: Annotated[tuple[str, ...], setting("adapters that read the inbox, in the order of trying")]
+    mapping: Annotated[Path, setting("TOML file for the agency's own columns (docs/police-tables.md)")] = Path()
+    outbox_format: Annotated[str, setting("adapter that writes the outbox; other kinds are written as record-json")]
+    subscription: Annotated[str, setting("name of the durable subscription")] = "gateway"
+    subscribe: Annotated[tuple[str, ...], setting("kinds of record to receive; none: the gateway only publishes")] = ()
+    poll_seconds: Annotated[float, setting("how often the inbox is checked", least=0.05, most=3600)] = 1.0
+    lease_seconds: Annotated[float, setting("lease of a delivery", least=1, most=600)] = 30.0
+    retry_seconds: Annotated[float, setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProgramConfig:
+class ProgramConfig(Section, frozen=True, kw_only=True):
     """[program]: an agency's own program. It is a separate system, with its own certificate and spool."""
 
-    folder: Annotated[Path, Setting("folder of its spool and quarantine; made if it does not exist")]
-    retry_seconds: Annotated[float, Setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
+    folder: Annotated[Path, setting("folder of its spool and quarantine; made if it does not exist")]
+    retry_seconds: Annotated[float, setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
 
 
-class Route(NamedTuple):
+class Route(Section, frozen=True, kw_only=True):
     """[routes.KIND]: the recipients, the purpose and the stream for records of a kind."""
 
-    recipients: tuple[str, ...]
-    purpose: str
-    stream: str
+    recipients: Annotated[tuple[str, ...], setting("ids of the agencies that get records of the kind")]
+    purpose: Annotated[str, setting("why they are sent: one of the codes of the signed directory")]
+    stream: Annotated[
+        str, setting("none: the kind's own; a Correction needs `cases`, `dna` or `notices`, as what it corrects")
+    ] = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GatewayProfile:
+class GatewayProfile(Section, frozen=True, kw_only=True):
     """The whole profile of a gateway."""
 
     broker: BrokerAddress
     agency: AgencyConfig
     trust: PinnedTrust
     gateway: GatewayConfig
-    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    logging: LoggingConfig = LoggingConfig()
 
     @property
     def folder(self) -> Path:
@@ -65,15 +65,14 @@ class GatewayProfile:
         return self.gateway.folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProgramProfile:
+class ProgramProfile(Section, frozen=True, kw_only=True):
     """The whole profile of an agency's own program."""
 
     broker: BrokerAddress
     agency: AgencyConfig
     trust: PinnedTrust
     program: ProgramConfig
-    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    logging: LoggingConfig = LoggingConfig()
 
     @property
     def folder(self) -> Path:
@@ -101,28 +100,22 @@ def load_program(path: Path) -> tuple[ProgramProfile, dict[str, Route]]:
 
 def _load(kind: type[_Profile], path: Path) -> tuple[_Profile, dict[str, Route]]:
     tables = read_toml(path)
-    routes = tables.pop("routes", {})
-    if not isinstance(routes, dict):
-        message = "[routes] must hold one section for each kind"
-        raise ConfigInvalid(message)
-    return parse(kind, tables, path.parent), {name: _route(name, table) for name, table in routes.items()}
+    routes = parse(dict[str, Any], tables.pop("routes", {}), path.parent, "routes")
+    return parse(kind, tables, path.parent), {name: _route(name, table, path.parent) for name, table in routes.items()}
 
 
-def _route(kind: str, table: Any) -> Route:
+def _route(kind: str, table: object, folder: Path) -> Route:
     streams = STREAMS_OF_KIND.get(kind)
     if streams is None:
-        message = f"[routes.{kind}]: there is no such kind of record"
+        message = f"routes.{kind}: there is no such kind of record"
         raise ConfigInvalid(message)
-    match table:
-        case {"recipients": [*recipients], "purpose": str(purpose), **rest} if all(map(_is_agency, recipients)):
-            stream = rest.pop("stream", next(iter(streams)) if len(streams) == 1 else None)
-            if rest or stream not in streams:
-                message = f"[routes.{kind}] has an unknown key, or needs a stream: one of {', '.join(sorted(streams))}"
-                raise ConfigInvalid(message)
-            return Route(tuple(recipients), purpose, stream)
-    message = f"[routes.{kind}] needs recipients (a list of agency ids) and a purpose"
-    raise ConfigInvalid(message)
-
-
-def _is_agency(value: object) -> bool:
-    return isinstance(value, str) and is_agency_id(value)
+    route = parse(Route, table, folder, "routes", kind)
+    if not all(map(is_agency_id, route.recipients)):
+        message = f"routes.{kind}.recipients must be ids of agencies"
+        raise ConfigInvalid(message)
+    if not route.stream and len(streams) == 1:
+        return replace(route, stream=next(iter(streams)))
+    if route.stream not in streams:
+        message = f"routes.{kind}.stream must be one of {', '.join(sorted(streams))}"
+        raise ConfigInvalid(message)
+    return route

@@ -82,18 +82,18 @@ class Inbound:
                 writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
             replace_file(self.folders.outbox / name, content)
-        facts = {
-            "record_id": body.record_id,
-            "kind": body.kind,
-            "case_id": body.case_id,
-            "publisher": body.publisher,
-            "in_reply_to": body.in_reply_to,
-            "supersedes": body.supersedes,
-            "accepted_at_ms": accepted_at_ms,
-            "withheld_sections": list(verified.withheld_sections),
-            "not_carried": codes,
-        }
-        folders.write_about(self.folders.outbox, body.kind, body.record_id, facts)
+        about = folders.About(
+            record_id=body.record_id,
+            kind=body.kind,
+            case_id=body.case_id,
+            publisher=body.publisher,
+            in_reply_to=body.in_reply_to,
+            supersedes=body.supersedes,
+            accepted_at_ms=accepted_at_ms,
+            withheld_sections=tuple(verified.withheld_sections),
+            not_carried=tuple(codes),
+        )
+        folders.write_about(self.folders.outbox, about)
         # Last: whoever sees this file finds everything else beside it.
         path = folders.delivered_path(self.folders.outbox, body.kind, body.record_id, writer.suffix)
         replace_file(path, encoded.content)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from broker.bootstrap.opened import OpenedLog, partitions
-from broker.core.errors import ConfigInvalid
 from broker.extras import needed
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
 from broker.trust.signing import Ed25519NoteSigner
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from broker.ports import Clock
 
 _log = structlog.get_logger("broker")
-EMBEDDED: Final = "embedded"
 KAFKA: Final = "kafka"
 
 
@@ -30,7 +28,7 @@ async def open_log(
     """Open the log that ``log.backend`` names. The stack closes it.
 
     Raises:
-        ConfigInvalid: there is no such backend, or a setting of [kafka] is missing.
+        ConfigInvalid: a setting of [kafka] is missing.
         ExtraMissing: Kafka's client is not installed.
         SetupInvalid: a file cannot be used.
         LogError, LogUnavailable, LogFull
@@ -40,9 +38,6 @@ async def open_log(
         with needed():
             from broker.bootstrap.kafkalog import open_kafka  # noqa: PLC0415 - only a broker on Kafka has the client
         return await open_kafka(config, trust, clock, signer, stack)
-    if config.log.backend != EMBEDDED:
-        message = f"log.backend must be {EMBEDDED} or {KAFKA}"
-        raise ConfigInvalid(message)
     folder = config.log.folder
     log = await SqliteLog.open(
         folder / "log.db", clock, partitions=partitions(config), tail_bytes=config.log.tail_bytes

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from broker.config.loader import Setting
+from broker.config.loader import Section, setting
 from broker.core.errors import ConfigInvalid
 
 _NOT_GIVEN: Final = Path()
 
 
-@dataclass(frozen=True, kw_only=True)
-class KafkaConfig:
+class KafkaConfig(Section, frozen=True, kw_only=True):
     """[kafka]: the cluster of a log with ``log.backend = "kafka"``, or the one that an auditor reads directly."""
 
-    servers: Annotated[tuple[str, ...], Setting("host:port of some of the cluster's nodes")] = ()
-    certificate: Annotated[Path, Setting("TLS client certificate for Kafka, with its chain")] = _NOT_GIVEN
-    key: Annotated[Path, Setting("its private key, mode 0600")] = _NOT_GIVEN
-    authorities: Annotated[Path, Setting("authorities whose Kafka nodes are accepted")] = _NOT_GIVEN
-    prefix: Annotated[str, Setting("first part of the names of topics, groups and transactional ids")] = "case-exchange"
-    timeout_seconds: Annotated[float, Setting("for one request with its repetitions", least=0.5, most=120)] = 10.0
-    replication: Annotated[int, Setting("copies of each partition", least=1, most=16)] = 3
+    servers: Annotated[tuple[str, ...], setting("host:port of some of the cluster's nodes")] = ()
+    certificate: Annotated[Path, setting("TLS client certificate for Kafka, with its chain")] = _NOT_GIVEN
+    key: Annotated[Path, setting("its private key, mode 0600")] = _NOT_GIVEN
+    authorities: Annotated[Path, setting("authorities whose Kafka nodes are accepted")] = _NOT_GIVEN
+    prefix: Annotated[str, setting("first part of the names of topics, groups and transactional ids")] = "case-exchange"
+    timeout_seconds: Annotated[
+        float, setting("how long one request may take, with its repetitions", least=0.5, most=120)
+    ] = 10.0
+    replication: Annotated[int, setting("copies of each partition", least=1, most=16)] = 3
     min_in_sync: Annotated[
-        int, Setting("copies that must have a record before it is acknowledged", least=1, most=16)
+        int, setting("copies that must have a record before it is acknowledged", least=1, most=16)
     ] = 2
-    retention_days: Annotated[int, Setting("how long records are kept; 0: for ever", least=0, most=36_500)] = 0
+    retention_days: Annotated[int, setting("how long records are kept; 0: for ever", least=0, most=36_500)] = 0
 
     def check(self) -> None:
         """See that everything is there that a connection needs.

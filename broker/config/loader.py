@@ -7,32 +7,45 @@ docs/configuration.md is generated from the classes of broker.py and edge.py.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from broker.core.errors import ConfigInvalid
 
 ENVIRONMENT_KEY: Final = "CASE_EXCHANGE_CONFIG"
 """Names the configuration file where no option does."""
 _T = TypeVar("_T")
-_NAMES: Final = {Path: "a path", str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_FAULT: Final = re.compile(r"(?s)\A(.*?)(?: - at `\$([^`]*)`)?\Z")
+"""What msgspec says, and where. It has no other form for this; tests hold every message that is told."""
+_WORDS: Final = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "a section",
+    "path": "a path",
+    "str": "text",
+}
 
 
-class Setting(NamedTuple):
+def setting(about: str, *, least: float | None = None, most: float | None = None) -> Meta:
     """What a key is for, and its bounds, inclusive."""
-
-    about: str
-    least: float | None = None
-    most: float | None = None
+    return Meta(description=about, ge=least, le=most)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoggingConfig:
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A section of a configuration file, or the file itself."""
+
+
+class LoggingConfig(Section, frozen=True, kw_only=True):
     """[logging]: JSON lines on standard error."""
 
-    level: Annotated[str, Setting("debug, info, warning or error")] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], setting("least level that is written")] = "info"
 
 
 def config_path(option: Path | None) -> Path:
@@ -75,64 +88,39 @@ def load(kind: type[_T], path: Path) -> _T:
     return parse(kind, read_toml(path), path.parent)
 
 
-def parse(kind: type[_T], tables: dict[str, Any], folder: Path) -> _T:
-    """Make a configuration from tables; paths are relative to ``folder``.
+def parse(kind: type[_T], tables: object, folder: Path, *section: str) -> _T:
+    """Make a configuration, or the section with this name, from tables; paths are relative to ``folder``.
 
     Raises:
-        ConfigInvalid: names the key.
+        ConfigInvalid: names the key, with the sections that it is in.
     """
-    values: dict[str, Any] = {}
-    hints = get_type_hints(kind)
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type] # every class here is a dataclass
-    for name in tables.keys() - known:
-        message = f"there is no section [{name}]"
-        raise ConfigInvalid(message)
-    for name in known:
-        table = tables.get(name, {})
-        if not isinstance(table, dict):
-            message = f"[{name}] must be a section"
-            raise ConfigInvalid(message)
-        values[name] = parse_section(hints[name], name, table, folder)
-    return kind(**values)
 
-
-def parse_section(kind: type[_T], section: str, table: dict[str, Any], folder: Path) -> _T:
-    """Make one section from its table.
-
-    Raises:
-        ConfigInvalid: names the key.
-    """
-    hints = get_type_hints(kind, include_extras=True)
-    for key in table.keys() - hints.keys():
-        message = f"there is no key {key} in [{section}]"
-        raise ConfigInvalid(message)
-    required = [item.name for item in fields(kind) if item.default is item.default_factory]  # type: ignore[arg-type] # every class here is a dataclass
-    missing = [key for key in required if key not in table]
-    if missing:
-        message = f"[{section}] lacks {', '.join(missing)}"
-        raise ConfigInvalid(message)
-    values = {key: _value(f"{section}.{key}", value, hints[key], folder) for key, value in table.items()}
-    return kind(**values)
-
-
-def _value(key: str, value: Any, hint: Any, folder: Path) -> Any:
-    kind, setting = get_args(hint)
-    if kind is Path and isinstance(value, str) and value:
+    def path(_: type, value: object) -> Path:
+        if not isinstance(value, str) or not value:
+            message = "Expected `path`"
+            raise ValueError(message)
         return folder / value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    if kind == tuple[str, ...]:
-        message = f"{key} must be a list of texts"
-        raise ConfigInvalid(message)
-    if kind is Path or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        message = f"{key} must be {_NAMES[kind]}"
-        raise ConfigInvalid(message)
-    if setting.least is not None and value < setting.least:
-        message = f"{key} must be at least {setting.least}"
-        raise ConfigInvalid(message)
-    if setting.most is not None and value > setting.most:
-        message = f"{key} must be at most {setting.most}"
-        raise ConfigInvalid(message)
-    return value
+
+    try:
+        return msgspec.convert(tables, kind, dec_hook=path)
+    except msgspec.ValidationError as error:
+        raise ConfigInvalid(_told(kind, str(error), section)) from error
+
+
+def _told(kind: Any, error: str, section: tuple[str, ...]) -> str:
+    """What msgspec says, in plain words and with the whole path of the key."""
+    ((said, place),) = _FAULT.findall(error)
+    path = place.split(".")[1:]
+    where = ".".join((*section, *path))
+    match said.split("`"):
+        case ["Object contains unknown field " | "Object missing required field " as fault, name, _]:
+            return f"{'.'.join((*section, *path, name))} is {'unknown' if 'unknown' in fault else 'missing'}"
+        case ["Expected ", name, bound] if bound.startswith((" >= ", " <= ")):
+            return f"{where} must be at {'least' if '>' in bound else 'most'} {bound[4:]}"
+        case ["Expected ", name, *_]:
+            return f"{where} must be {_WORDS.get(name, name)}"
+    if said.startswith("Invalid enum value"):
+        for name in path:
+            kind = get_type_hints(kind)[name]
+        return f"{where} must be one of {', '.join(get_args(kind))}"
+    return f"{where}: {said}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from world import AUDIT
 
@@ -33,7 +33,7 @@ class Stage(Protocol):
 
     def open(self, world: World) -> None: ...
 
-    def log_tables(self, world: World, broker: str) -> str: ...
+    def log_tables(self, world: World, broker: str) -> dict[str, Any]: ...
 
     def tamper(self, world: World) -> Tampered: ...
 
@@ -59,8 +59,8 @@ class EmbeddedStage:
     def open(self, world: World) -> None:
         """Nothing has to run beside the broker."""
 
-    def log_tables(self, world: World, broker: str) -> str:
-        return f'[log]\nfolder = "{world.root / f"{broker}-log"}"\n'
+    def log_tables(self, world: World, broker: str) -> dict[str, Any]:
+        return {"log": {"folder": str(world.root / f"{broker}-log")}}
 
     def tamper(self, world: World) -> Tampered:
         copy = world.root / "tampered-broker-log"
@@ -94,13 +94,12 @@ class KafkaStage:
         self._cluster.wait_ready()
         self._cluster.apply_access()
 
-    def log_tables(self, world: World, broker: str) -> str:
+    def log_tables(self, world: World, broker: str) -> dict[str, Any]:
         certificate, key = PkiFolder(world.pki).kafka.client(BROKER)
-        return (
-            f'[log]\nbackend = "kafka"\nfolder = "{world.root / f"{broker}-log"}"\n'
-            + self._table(world, certificate, key)
-            + "replication = 1\nmin_in_sync = 1\n"
-        )
+        return {
+            "log": {"backend": "kafka", "folder": str(world.root / f"{broker}-log")},
+            "kafka": {**self._table(world, certificate, key), "replication": 1, "min_in_sync": 1},
+        }
 
     def tamper(self, world: World) -> Tampered:
         cluster = self._running()
@@ -115,9 +114,8 @@ class KafkaStage:
         cluster.start()
         cluster.wait_ready()
         certificate, key = PkiFolder(world.pki).kafka.client(AUDITOR)
-        profile = world.edge_profile(AUDIT, "localhost:1", "kafka")
-        with profile.open("a") as file:
-            file.write(self._table(world, certificate, key))
+        kafka = {"kafka": self._table(world, certificate, key)}
+        profile = world.edge_profile(AUDIT, "localhost:1", "kafka", kafka)
         bundle = world.root / "tampered.bundle"
         world.run(
             "replay", "--from-kafka", "--profile", profile, "--purpose", "demo audit of the topics", "--out", bundle
@@ -128,12 +126,13 @@ class KafkaStage:
         if self._cluster is not None:
             self._cluster.stop()
 
-    def _table(self, world: World, certificate: Path, key: Path) -> str:
-        servers = ", ".join(f'"{server}"' for server in self._running().bootstrap.split(","))
-        return (
-            f'[kafka]\nservers = [{servers}]\ncertificate = "{certificate}"\nkey = "{key}"\n'
-            f'authorities = "{PkiFolder(world.pki).kafka.authority}"\n'
-        )
+    def _table(self, world: World, certificate: Path, key: Path) -> dict[str, Any]:
+        return {
+            "servers": self._running().bootstrap.split(","),
+            "certificate": str(certificate),
+            "key": str(key),
+            "authorities": str(PkiFolder(world.pki).kafka.authority),
+        }
 
     def _running(self) -> KafkaCluster:
         if self._cluster is None:

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import tomli_w
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,7 +114,7 @@ class World:
             raise DemoFailed(message)
         return line.strip()
 
-    def start_broker(self, name: str, log_tables: str) -> str:
+    def start_broker(self, name: str, log_tables: dict[str, Any]) -> str:
         """Start a broker with these tables for its log, and return its address."""
         return self.start(name, "serve", "--config", self.broker_config(name, log_tables)).split()[-1]
 
@@ -138,41 +140,77 @@ class World:
 
     # --- files ---
 
-    def broker_config(self, name: str, log_tables: str) -> Path:
+    def broker_config(self, name: str, log_tables: dict[str, Any]) -> Path:
         """Write a broker's configuration, with these tables for its log. It listens on a free port."""
         own, trust = self.pki / "broker", self.pki / "trust"
-        path = self.root / f"{name}.toml"
-        path.write_text(
-            '[server]\naddress = "localhost:0"\n'
-            f'[tls]\ncertificate = "{own}/tls.pem"\nkey = "{own}/tls.key"\nauthorities = "{trust}/tls-ca.pem"\n'
-            f'[signing]\ncertificate = "{own}/signing.pem"\nkey = "{own}/signing.key"\n'
-            f'checkpoint_key = "{own}/checkpoint.key"\ncheckpoint_key_name = "case-exchange.example/log"\n'
-            f'[trust]\ngovernance_key = "{trust}/governance.pem"\ndirectory = "{trust}/directory.json"\n'
-            f'signing_revocations = "{trust}/signing.crl"\ntls_revocations = "{trust}/tls.crl"\n'
-            f"{log_tables}[checkpoints]\ninterval_seconds = 0.2\n"
-        )
-        return path
+        tables = {
+            "server": {"address": "localhost:0"},
+            "tls": {
+                "certificate": f"{own}/tls.pem",
+                "key": f"{own}/tls.key",
+                "authorities": f"{trust}/tls-ca.pem",
+            },
+            "signing": {
+                "certificate": f"{own}/signing.pem",
+                "key": f"{own}/signing.key",
+                "checkpoint_key": f"{own}/checkpoint.key",
+                "checkpoint_key_name": "case-exchange.example/log",
+            },
+            "trust": {
+                "governance_key": f"{trust}/governance.pem",
+                "directory": f"{trust}/directory.json",
+                "signing_revocations": f"{trust}/signing.crl",
+                "tls_revocations": f"{trust}/tls.crl",
+            },
+            "checkpoints": {"interval_seconds": 0.2},
+        }
+        return self._write(name, tables | log_tables)
 
-    def edge_profile(self, agency: str, address: str, name: str = "", **routes: tuple[list[str], str]) -> Path:
-        """Write an agency's profile, with its gateway if it has one, and routes beside its own."""
+    def edge_profile(
+        self,
+        agency: str,
+        address: str,
+        name: str = "",
+        more: dict[str, Any] | None = None,
+        **routes: tuple[list[str], str],
+    ) -> Path:
+        """Write an agency's profile, with more tables, its gateway if it has one, and routes beside its own."""
         own, trust = self.pki / "agencies" / agency, self.pki / "trust"
-        text = (
-            f'[broker]\naddress = "{address}"\n'
-            f'[agency]\ncertificate = "{own}/tls.pem"\nkey = "{own}/tls.key"\nauthorities = "{trust}/tls-ca.pem"\n'
-            f'signing_certificate = "{own}/signing.pem"\nsigning_key = "{own}/signing.key"\n'
-            f'[trust]\ngovernance_key = "{trust}/governance.pem"\ndirectory = "{trust}/directory.json"\n'
-            f'signing_revocations = "{trust}/signing.crl"\n'
-        )
+        named = f"{agency}-{name}" if name else agency
+        tables: dict[str, Any] = {
+            "broker": {"address": address},
+            "agency": {
+                "certificate": f"{own}/tls.pem",
+                "key": f"{own}/tls.key",
+                "authorities": f"{trust}/tls-ca.pem",
+                "signing_certificate": f"{own}/signing.pem",
+                "signing_key": f"{own}/signing.key",
+            },
+            "trust": {
+                "governance_key": f"{trust}/governance.pem",
+                "directory": f"{trust}/directory.json",
+                "signing_revocations": f"{trust}/signing.crl",
+            },
+            **(more or {}),
+        }
         gateway = GATEWAYS.get(agency)
         if gateway is not None:
-            folder = self.root / (f"{agency}-{name}" if name else agency)
-            text += f'[gateway]\nfolder = "{folder}"\nformats = {json.dumps(gateway["formats"])}\npoll_seconds = 0.1\n'
-            text += f'outbox_format = "{gateway["outbox"]}"\nsubscribe = {json.dumps(gateway["subscribe"])}\n'
-            for kind, (recipients, purpose, *stream) in {**gateway["routes"], **routes}.items():
-                text += f'[routes.{kind}]\nrecipients = {json.dumps(recipients)}\npurpose = "{purpose}"\n'
-                text += f'stream = "{stream[0]}"\n' if stream else ""
-        path = self.root / f"{agency}{name and '-' + name}.toml"
-        path.write_text(text)
+            tables["gateway"] = {
+                "folder": str(self.root / named),
+                "formats": gateway["formats"],
+                "outbox_format": gateway["outbox"],
+                "subscribe": gateway["subscribe"],
+                "poll_seconds": 0.1,
+            }
+            keys = ("recipients", "purpose", "stream")
+            tables["routes"] = {
+                kind: dict(zip(keys, route, strict=False)) for kind, route in {**gateway["routes"], **routes}.items()
+            }
+        return self._write(named, tables)
+
+    def _write(self, name: str, tables: dict[str, Any]) -> Path:
+        path = self.root / f"{name}.toml"
+        path.write_text(tomli_w.dumps(tables))
         return path
 
     def drop(self, agency: str, *names: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+import tomli_w
 
 from broker.core.errors import CaseExchangeError
 from broker.messagelog.kafka import access
@@ -81,15 +81,15 @@ def start(nodes: str, port: int, pki_folder: Path) -> None:
 
 def _tables(cluster: KafkaCluster, keys: KafkaFiles) -> str:
     certificate, key = keys.client(BROKER)
-    # A list in JSON is one in TOML too.
-    return (
-        '[log]\nbackend = "kafka"\n\n[kafka]\n'
-        f"servers = {json.dumps(cluster.bootstrap.split(','))}\n"
-        f'certificate = "{certificate.absolute()}"\n'
-        f'key = "{key.absolute()}"\n'
-        f'authorities = "{keys.authority.absolute()}"\n'
-        + ("" if len(cluster.numbers) > 1 else "replication = 1\nmin_in_sync = 1\n")
-    )
+    table: dict[str, Any] = {
+        "servers": cluster.bootstrap.split(","),
+        "certificate": str(certificate.absolute()),
+        "key": str(key.absolute()),
+        "authorities": str(keys.authority.absolute()),
+    }
+    if len(cluster.numbers) == 1:
+        table |= {"replication": 1, "min_in_sync": 1}
+    return tomli_w.dumps({"log": {"backend": "kafka"}, "kafka": table})
 
 
 @kafka.command()

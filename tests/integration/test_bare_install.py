@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.pki import SamplePki
 
-MODULES = {"pillow": "PIL", "kafka-python": "kafka"}
+MODULES = {"pillow": "PIL", "kafka-python": "kafka", "tomli-w": "tomli_w"}
 RUN = """
 import sys
 class Missing:
@@ -48,7 +48,7 @@ def bare(*arguments: str, then: str = COMMAND) -> subprocess.CompletedProcess[st
 
 
 def test_the_extras_are_those_of_the_package() -> None:
-    assert extras() == {"kafka", "defusedxml", "lxml", "openpyxl", "PIL", "hypothesis", "pytest"}
+    assert extras() == {"kafka", "defusedxml", "lxml", "openpyxl", "PIL", "tomli_w", "hypothesis", "pytest"}
 
 
 def test_an_authority_needs_no_extra(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_broker_needs_an_extra_only_for_kafka(pki: SamplePki, tmp_path: Path) 
     ("arguments", "library", "extra"),
     [
         (["noticeboard", "--help"], "lxml", "case-exchange[board]"),
-        (["dna", "--help"], "lxml", "case-exchange[dna]"),
+        (["dna", "--help"], "tomli_w", "case-exchange[dna]"),
     ],
 )
 def test_a_command_whose_extra_is_missing_says_which_to_install(arguments: list[str], library: str, extra: str) -> None:

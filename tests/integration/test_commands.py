@@ -50,8 +50,10 @@ def gateway_of(folder: Path) -> dict[str, Any]:
             "formats": ["provincial-police-csv", "record-json"],
             "outbox_format": "provincial-police-csv",
         },
-        "routes.CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"},
-        "routes.SampleRequest": {"recipients": ["national-dna-database"], "purpose": "dna-matching"},
+        "routes": {
+            "CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"},
+            "SampleRequest": {"recipients": ["national-dna-database"], "purpose": "dna-matching"},
+        },
     }
 
 

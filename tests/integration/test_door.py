@@ -42,11 +42,10 @@ async def test_a_record_that_its_adapter_forgot_to_judge_is_refused_before_it_is
 ) -> None:
     tables = edge_tables(exchange.pki, "shanxi-police", exchange.target)
     tables["gateway"] = {"folder": str(tmp_path / "police"), "formats": ["record-json"], "outbox_format": "record-json"}
-    for kind, recipient, purpose in (
-        ("CaseRecord", "ministry", "child-rescue"),
-        ("SampleRequest", "national-dna-database", "dna-matching"),
-    ):
-        tables[f"routes.{kind}"] = {"recipients": [recipient], "purpose": purpose}
+    tables["routes"] = {
+        "CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"},
+        "SampleRequest": {"recipients": ["national-dna-database"], "purpose": "dna-matching"},
+    }
     profile, routes = load_profile(write_toml(tmp_path / "police.toml", tables))
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, Limits())

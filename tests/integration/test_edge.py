@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from adapters.base import Encoded, Limits, Record
@@ -67,8 +68,7 @@ def police_profile(exchange: Exchange, folder: Path, **routes: dict[str, Any]) -
         "formats": ["provincial-police-csv", "record-json"],
         "outbox_format": "provincial-police-csv",
     }
-    for kind, route in routes.items():
-        tables[f"routes.{kind}"] = route
+    tables["routes"] = routes
     return load_profile(write_toml(folder / "police.toml", tables))
 
 
@@ -193,8 +193,8 @@ async def test_a_result_with_a_time_that_is_none_is_kept_aside_and_the_next_is_d
         sections = [SectionDraft(name, section_type(kind), data) for name, data in split(record).items()]
         await publisher.publish(maker.make(kind, to=(police,), sections=sections))
     profile, _ = police_profile(exchange, tmp_path)
-    config = replace(profile.gateway, subscribe=(kind,), outbox_format=outbox_format)
-    async with receiving(replace(profile, gateway=config)) as (_, inbound):
+    config = structs.replace(profile.gateway, subscribe=(kind,), outbox_format=outbox_format)
+    async with receiving(structs.replace(profile, gateway=config)) as (_, inbound):
         await until(inbound.folders.outbox, f"{kind}-*.about.json")
         (reason,) = inbound.folders.quarantine.glob("*.reason.json")
         facts = json.loads(reason.read_text())
@@ -240,7 +240,7 @@ async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp
         async with asyncio.timeout(20):
             while not edge.spool.was_delivered(record_id):  # noqa: ASYNC110 - nor has the spool
                 await asyncio.sleep(0.02)
-    again = replace(profile, gateway=replace(profile.gateway, subscription="second"))
+    again = structs.replace(profile, gateway=structs.replace(profile.gateway, subscription="second"))
     async with receiving(again) as (_, inbound):
         await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
         found = await until(inbound.folders.outbox, "SampleRequest-????????-????-????-????-????????????.json")
@@ -251,7 +251,7 @@ async def test_a_record_that_the_agencys_format_cannot_hold_is_written_as_json(
     exchange: Exchange, tmp_path: Path
 ) -> None:
     profile = lab_profile(exchange, tmp_path)
-    profile = replace(profile, gateway=replace(profile.gateway, subscribe=("StrProfile",)))
+    profile = structs.replace(profile, gateway=structs.replace(profile.gateway, subscribe=("StrProfile",)))
     record = dna_pb2.StrProfile(barcode="SYN-" + "9" * 40, role=dna_pb2.SAMPLE_ROLE_CHILD)
     call = record.loci.add(locus="TH01")
     call.alleles.add(value="9.3", operator=dna_pb2.ALLELE_OPERATOR_EQUAL, reported="9.3")
@@ -282,10 +282,10 @@ async def test_two_systems_of_an_agency_number_their_records_each_for_itself(
 ) -> None:
     profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES)
     certificate, key = exchange.pki.credential(profiles.TLS_CLIENT, system="case-system").write(tmp_path, "tls")
-    program = replace(
+    program = structs.replace(
         profile,
-        agency=replace(profile.agency, certificate=certificate, key=key),
-        gateway=replace(profile.gateway, folder=tmp_path / "program"),
+        agency=structs.replace(profile.agency, certificate=certificate, key=key),
+        gateway=structs.replace(profile.gateway, folder=tmp_path / "program"),
     )
     for system, used in (("gateway", profile), ("case-system", program)):
         async with open_edge(used) as edge:
@@ -304,9 +304,11 @@ async def test_two_systems_of_an_agency_number_their_records_each_for_itself(
 async def test_an_edge_with_two_agencies_certificates_does_not_open(exchange: Exchange, tmp_path: Path) -> None:
     profile, _ = police_profile(exchange, tmp_path)
     own = exchange.pki.folder.member("hebei-police")
-    mixed = replace(
+    mixed = structs.replace(
         profile,
-        agency=replace(profile.agency, signing_certificate=own / "signing.pem", signing_key=own / "signing.key"),
+        agency=structs.replace(
+            profile.agency, signing_certificate=own / "signing.pem", signing_key=own / "signing.key"
+        ),
     )
     with pytest.raises(CertificateInvalid, match="different agencies"):
         async with open_edge(mixed):

@@ -39,8 +39,10 @@ def profile_of(exchange: Exchange, folder: Path, mapping: Path) -> tuple[Gateway
         "mapping": str(mapping),
         "outbox_format": FORMAT,
     }
-    tables["routes.CaseRecord"] = {"recipients": ["ministry"], "purpose": "child-rescue"}
-    tables["routes.SampleRequest"] = {"recipients": ["national-dna-database"], "purpose": "dna-matching"}
+    tables["routes"] = {
+        "CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"},
+        "SampleRequest": {"recipients": ["national-dna-database"], "purpose": "dna-matching"},
+    }
     return load_profile(write_toml(folder / "police.toml", tables))
 
 

@@ -79,7 +79,7 @@ async def test_a_child_appears_with_a_delivery_and_disappears_with_another(
     exchange: Exchange, tmp_path: Path, kind: str, end: Record
 ) -> None:
     routes = {"PublicNotice": ROUTE, "Closure": ROUTE, "Correction": {**ROUTE, "stream": "notices"}}
-    sender, ways = profile(exchange, tmp_path, MINISTRY, **{f"routes.{name}": way for name, way in routes.items()})
+    sender, ways = profile(exchange, tmp_path, MINISTRY, routes=routes)
     receiver, _ = profile(
         exchange, tmp_path, NGO, gateway={"subscribe": ["PublicNotice", "Closure", "Correction"], "retry_seconds": 0.1}
     )

@@ -73,9 +73,9 @@ def test_the_example_passes_the_contract_that_ships(environment: dict[str, str],
 async def test_a_file_that_is_refused_at_its_end_leaves_nothing_in_the_spool(
     exchange: Exchange, tmp_path: Path
 ) -> None:
-    routes = {"routes.CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"}}
+    routes = {"CaseRecord": {"recipients": ["ministry"], "purpose": "child-rescue"}}
     folder = {"folder": str(tmp_path / "police"), "formats": ["harbour-log"], "outbox_format": "harbour-log"}
-    tables = {**edge_tables(exchange.pki, "shanxi-police", exchange.target), "gateway": folder, **routes}
+    tables = {**edge_tables(exchange.pki, "shanxi-police", exchange.target), "gateway": folder, "routes": routes}
     profile, ways = load_profile(write_toml(tmp_path / "police.toml", tables))
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, ways, Limits())

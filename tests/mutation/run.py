@@ -21,7 +21,9 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import tomli_w
 
 _ROOT: Final = Path(__file__).parents[2]
 _WORK: Final = _ROOT / ".dev" / "mutants"
@@ -41,26 +43,6 @@ _KILLED: Final = {"killed", "timeout"}
 _REFUSED: Final = "caught by type check"
 
 TESTS: Final[dict[str, list[str]]] = tomllib.loads(Path(__file__).with_name("modules.toml").read_text())["tests"]
-
-_SETTINGS: Final = """
-[tool.mutmut]
-source_paths = ["broker"]
-only_mutate = ["broker/{module}.py"]
-also_copy = ["certs", "deploy", "protos", "tests"]
-pytest_add_cli_args_test_selection = [{tests}]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "tests.mutation.quick"]
-process_isolation = "forkserver" # some tests start threads and servers
-use_setproctitle = false
-use_git_change_detection = false
-track_dependencies = false
-timeout_multiplier = 10.0
-timeout_constant = 5.0
-do_not_mutate_patterns = ['^ *message = f?".*"$']
-# The copies of a method that assigns attributes define them again.
-type_check_command = ["mypy", "--config-file", "", "--strict", "--explicit-package-bases", "--ignore-missing-imports", \
-"--follow-imports", "silent", "--disable-error-code", "no-redef", "--disable-error-code", "unused-ignore", \
-"--output", "json", "broker/{module}.py"]
-"""
 
 
 class Change(NamedTuple):
@@ -144,10 +126,30 @@ def _prepare(module: str) -> Path:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / name)
-    tests = ", ".join(f'"tests/unit/broker/{name}"' for name in TESTS[module])
-    settings = _SETTINGS.format(module=module, tests=tests)
-    (folder / "pyproject.toml").write_text((_ROOT / "pyproject.toml").read_text() + settings)
+    settings = tomli_w.dumps({"tool": {"mutmut": _settings(module)}})
+    (folder / "pyproject.toml").write_text((_ROOT / "pyproject.toml").read_text() + "\n" + settings)
     return folder
+
+
+def _settings(module: str) -> dict[str, Any]:
+    ignored = ("no-redef", "unused-ignore")  # the copies of a method that assigns attributes define them again
+    mypy = ["mypy", "--config-file", "", "--strict", "--explicit-package-bases", "--ignore-missing-imports"]
+    codes = [word for code in ignored for word in ("--disable-error-code", code)]
+    return {
+        "source_paths": ["broker"],
+        "only_mutate": [f"broker/{module}.py"],
+        "also_copy": ["certs", "deploy", "protos", "tests"],
+        "pytest_add_cli_args_test_selection": [f"tests/unit/broker/{name}" for name in TESTS[module]],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "tests.mutation.quick"],
+        "process_isolation": "forkserver",  # some tests start threads and servers
+        "use_setproctitle": False,
+        "use_git_change_detection": False,
+        "track_dependencies": False,
+        "timeout_multiplier": 10.0,
+        "timeout_constant": 5.0,
+        "do_not_mutate_patterns": ['^ *message = f?".*"$'],
+        "type_check_command": [*mypy, "--follow-imports", "silent", *codes, "--output", "json", f"broker/{module}.py"],
+    }
 
 
 def _outcome(module: str, folder: Path) -> Outcome:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from PIL import Image, ImageDraw
 
 from adapters.base import Limits, Record, kind_of
+from adapters.folders import About, delivered_path, write_about
 from adapters.public_notice.history import Filed
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
@@ -101,12 +101,14 @@ def file_into(outbox: Path, *items: Filed) -> None:
     """Write records as the gateway does (adapters/gateway/inbound.py)."""
     outbox.mkdir(exist_ok=True, parents=True)
     for item in items:
-        stem = f"{kind_of(item.record)}-{item.record_id}"
-        facts = {
-            "case_id": item.case_id,
-            "publisher": item.publisher,
-            "in_reply_to": item.in_reply_to,
-            "accepted_at_ms": item.accepted_at_ms,
-        }
-        (outbox / f"{stem}.about.json").write_text(json.dumps(facts))
-        (outbox / f"{stem}.json").write_bytes(RECORD_JSON.encode([item.record], Limits()).content)
+        about = About(
+            record_id=item.record_id,
+            kind=kind_of(item.record),
+            case_id=item.case_id,
+            publisher=item.publisher,
+            in_reply_to=item.in_reply_to,
+            accepted_at_ms=item.accepted_at_ms,
+        )
+        write_about(outbox, about)
+        path = delivered_path(outbox, about.kind, about.record_id, ".json")
+        path.write_bytes(RECORD_JSON.encode([item.record], Limits()).content)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import tomli_w
 
 from tests.support.exchange import broker_tables
 
@@ -17,12 +18,7 @@ COMMAND = Path(sys.executable).with_name("case-exchange")
 
 
 def write_toml(path: Path, tables: dict[str, Any]) -> Path:
-    lines: list[str] = []
-    for section, keys in tables.items():
-        lines.append(f"[{section}]")
-        # JSON's texts, numbers and lists are TOML's too.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(tomli_w.dumps(tables), encoding="utf-8")
     return path
 
 

@@ -31,5 +31,5 @@ def program(pki: SamplePki, folder: Path, agency: str, system: str, target: str,
     paths = write_credential(key, certificate, home / "tls.pem")
     tables["agency"]["certificate"], tables["agency"]["key"] = map(str, paths)
     tables["program"] = {"folder": str(home), "retry_seconds": 0.5}
-    tables |= {f"routes.{kind}": route for kind, route in routes.items()}
+    tables["routes"] = routes
     return write_toml(home / "profile.toml", tables)

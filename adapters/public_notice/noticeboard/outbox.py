@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters import folders
 from adapters.base import IssueList, Limits, Source, kind_of
+from adapters.folders import About
 from adapters.public_notice.history import Filed
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import SetupInvalid
@@ -52,18 +53,12 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
         if found is None:
             doubtful |= {routing.case_id} - {""}
         else:
-            filed.append(Filed(found, file.record_id, *routing))
+            about = (routing.case_id, routing.publisher, routing.in_reply_to, routing.accepted_at_ms)
+            filed.append(Filed(found, file.record_id, *about))
     if not filed and not issues.items and not folders.is_outbox(folder):
         message = f"{folder} is no gateway's outbox: there is no file *.about.json in it"
         raise SetupInvalid(message)
     return Outbox(tuple(filed), frozenset(doubtful), tuple(issues.items))
-
-
-class _Routing(NamedTuple):
-    case_id: str
-    publisher: str
-    in_reply_to: str
-    accepted_at_ms: int
 
 
 def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | None:
@@ -87,13 +82,9 @@ def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | No
     return records[0]
 
 
-def _routing(folder: Path, file: DeliveredFile, issues: IssueList) -> _Routing:
+def _routing(folder: Path, file: DeliveredFile, issues: IssueList) -> About:
     """Without them a record still counts; only what names its case cannot reach it."""
-    facts = folders.read_about(folder, file.kind, file.record_id)
-    if facts is None:
+    known = folders.read_about(folder, file.kind, file.record_id)
+    if known is None:
         issues.warn("ROUTING_UNKNOWN", file.record_id, "the file beside it that names its case is missing or broken")
-    known = facts or {}
-    names = ("case_id", "publisher", "in_reply_to")
-    case_id, publisher, in_reply_to = (value if isinstance(value := known.get(name), str) else "" for name in names)
-    accepted = known.get("accepted_at_ms")
-    return _Routing(case_id, publisher, in_reply_to, accepted if isinstance(accepted, int) else 0)
+    return known or About(case_id="", publisher="")

@@ -39,7 +39,7 @@ def test_a_new_certificate_is_written_with_its_key_beside_it(own: SamplePki) -> 
     issued = operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now, folder=folder)
     assert (issued.certificate_path, issued.key_path) == (folder / "tls.pem", folder / "tls.key")
     EcdsaSigner.load(issued.key_path, issued.certificate_path)
-    assert fingerprint(issued.certificate) in {entry.sha256 for entry in own.authority("tls").issued.values()}
+    assert fingerprint(issued.certificate).hex() in {entry.sha256 for entry in own.authority("tls").issued.values()}
 
 
 def test_issuing_never_replaces_what_is_there(own: SamplePki) -> None:

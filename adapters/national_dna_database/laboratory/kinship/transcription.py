@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import tomli_w
 
 from adapters.base import IssueList, Limits
 from adapters.national_dna_database.laboratory.kinship.frequencies import AUTOSOMAL, LEAST_INDIVIDUALS, SUM_TOLERANCE
@@ -104,21 +105,14 @@ def transcribe(content: bytes, *, population: str, individuals: int) -> Transcri
 def table_file(found: Transcription, name: str, source: str) -> bytes:
     """The file that ``parse_table`` reads."""
     usual = max(found.individuals.values())
-    lines = [f"name = {json.dumps(name, ensure_ascii=False)}", f"source = {json.dumps(source, ensure_ascii=False)}"]
-    lines.append(f"individuals = {usual}")
-    others = {locus: people for locus, people in found.individuals.items() if people != usual}
-    if others:
-        lines += [
-            "",
-            "[individuals_by_locus]",
-            *(f"{json.dumps(locus)} = {people}" for locus, people in others.items()),
-        ]
-    for locus, shares in found.loci.items():
-        lines += ["", f"[loci.{json.dumps(locus)}]"]
-        lines += [
-            f'"{allele}" = {share!r}' for allele, share in sorted(shares.items(), key=lambda item: float(item[0]))
-        ]
-    return ("\n".join(lines) + "\n").encode()
+    table = {
+        "name": name,
+        "source": source,
+        "individuals": usual,
+        "individuals_by_locus": {locus: people for locus, people in found.individuals.items() if people != usual},
+        "loci": {locus: dict(sorted(of.items(), key=lambda item: float(item[0]))) for locus, of in found.loci.items()},
+    }
+    return tomli_w.dumps(table).encode()
 
 
 def _figures(content: bytes) -> Iterator[Figure]:

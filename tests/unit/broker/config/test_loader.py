@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.edge.profile import load_profile
+from adapters.edge.profile import Route, load_profile
 from broker.config.broker import BrokerConfig
 from broker.config.edge import load_edge
 from broker.config.loader import ENVIRONMENT_KEY, config_path, load, parse, read_toml
@@ -42,27 +42,43 @@ def test_the_example_profile_is_one_and_asks_for_no_more_than_the_development_di
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
-        ({"server": {"adress": "x"}}, "adress"),
-        ({"sever": {}}, "sever"),
-        ({"server": {"drain_seconds": "soon"}}, "server.drain_seconds"),
-        ({"server": {"drain_seconds": -1}}, "server.drain_seconds"),
-        ({"server": {"concurrent_calls": True}}, "server.concurrent_calls"),
-        ({"subscriptions": {"max_attempts": 128}}, "subscriptions.max_attempts"),
-        ({"tls": {"key": ""}}, "tls.key"),
+        ({"server": {"adress": "x"}}, "server.adress is unknown"),
+        ({"sever": {}}, "sever is unknown"),
+        ({"server": {"address": 7443}}, "server.address must be text"),
+        ({"server": {"drain_seconds": "soon"}}, "server.drain_seconds must be a number"),
+        ({"server": {"drain_seconds": -1}}, "server.drain_seconds must be at least 0.0"),
+        ({"server": {"drain_seconds": 10**400}}, "server.drain_seconds: Number out of range"),
+        ({"server": {"concurrent_calls": True}}, "server.concurrent_calls must be a whole number"),
+        ({"server": {"signature_process": 1}}, "server.signature_process must be true or false"),
+        ({"subscriptions": {"max_attempts": 128}}, "subscriptions.max_attempts must be at most 127"),
+        ({"kafka": {"servers": "localhost:9092"}}, "kafka.servers must be a list"),
+        ({"kafka": {"servers": ["localhost:9092", 1]}}, "kafka.servers[1] must be text"),
+        ({"log": {"backend": "memory"}}, "log.backend must be one of embedded, kafka"),
+        ({"logging": {"level": "a - at `$.b` c"}}, "logging.level must be one of debug, info, warning, error"),
+        ({"server": {"a`b": 1}}, "server: Object contains unknown field `a`b`"),
+        ({"logging": {"level": "loud"}}, "logging.level must be one of debug, info, warning, error"),
+        ({"tls": {"key": ""}}, "tls.key must be a path"),
+        ({"tls": {"key": 1}}, "tls.key must be a path"),
     ],
 )
-def test_a_wrong_key_is_refused_by_name(changes: dict[str, dict[str, Any]], named: str) -> None:
-    with pytest.raises(ConfigInvalid, match=named):
+def test_a_wrong_key_is_refused_with_its_whole_path(changes: dict[str, dict[str, Any]], message: str) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
         parse(BrokerConfig, tables(**changes), Path())
+    assert refused.value.message == message
 
 
-def test_a_missing_key_is_refused_by_name() -> None:
+def test_what_is_missing_is_named() -> None:
     found = tables()
     del found["signing"]["key"]
-    with pytest.raises(ConfigInvalid, match=r"signing.* lacks key"):
+    with pytest.raises(ConfigInvalid, match=r"^signing\.key is missing$"):
         parse(BrokerConfig, found, Path())
+    del found["signing"]
+    with pytest.raises(ConfigInvalid, match=r"^signing is missing$"):
+        parse(BrokerConfig, found, Path())
+    with pytest.raises(ConfigInvalid, match=r"^signing must be a section$"):
+        parse(BrokerConfig, found | {"signing": "key"}, Path())
 
 
 def test_a_whole_number_will_do_where_a_number_is_wanted() -> None:
@@ -115,23 +131,37 @@ def test_routes_are_read_by_kind(tmp_path: Path) -> None:
     text = '[routes.Tip]\nrecipients = ["ministry"]\npurpose = "child-rescue"\n'
     loaded, routes = load_profile(profile(tmp_path, text))
     assert loaded.gateway.formats == ("pfif",)
-    assert routes["Tip"] == (("ministry",), "child-rescue", "cases")
+    assert routes["Tip"] == Route(recipients=("ministry",), purpose="child-rescue", stream="cases")
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "message"),
     [
-        "[routes]\nTip = 1\n",
-        '[routes.Gossip]\nrecipients = []\npurpose = "x"\n',
-        '[routes.Tip]\nrecipients = ["Ministry of X"]\npurpose = "x"\n',
-        '[routes.Tip]\nrecipients = ["ministry"]\npurpose = "x"\nextra = 1\n',
-        '[routes.Correction]\nrecipients = ["ministry"]\npurpose = "x"\n',
-        '[routes.Tip]\nrecipients = ["ministry"]\n',
+        ("routes = 1\n", "routes must be a section"),
+        ("[routes]\nTip = 1\n", "routes.Tip must be a section"),
+        ('[routes.Gossip]\nrecipients = []\npurpose = "x"\n', "routes.Gossip: there is no such kind of record"),
+        (
+            '[routes.Tip]\nrecipients = ["Ministry of X"]\npurpose = "x"\n',
+            "routes.Tip.recipients must be ids of agencies",
+        ),
+        ('[routes.Tip]\nrecipients = ["ministry", 1]\npurpose = "x"\n', "routes.Tip.recipients[1] must be text"),
+        (
+            '[routes.Tip]\nrecipients = ["ministry"]\npurpose = "x"\nextra = 1\n',
+            "routes.Tip.extra is unknown",
+        ),
+        (
+            '[routes.Correction]\nrecipients = ["ministry"]\npurpose = "x"\n',
+            "routes.Correction.stream must be one of cases, dna, notices",
+        ),
+        ('[routes.Tip]\nrecipients = ["ministry"]\n', "routes.Tip.purpose is missing"),
     ],
 )
-def test_a_wrong_route_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigInvalid):
-        load_profile(profile(tmp_path, text))
+def test_a_wrong_route_is_refused_with_its_whole_path(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "profile.toml"
+    path.write_text(text + PROFILE if text.startswith("routes") else PROFILE + text)
+    with pytest.raises(ConfigInvalid) as refused:
+        load_profile(path)
+    assert refused.value.message == message
 
 
 def test_a_gateways_profile_serves_the_commands_of_an_edge_too(tmp_path: Path) -> None:

@@ -82,5 +82,7 @@ def test_a_record_whose_routing_is_lost_still_counts(folder: Path, about: bytes 
     path.unlink()
     if about is not None:
         path.write_bytes(about)
-    (item,) = read_outbox(folder, LIMITS).filed
+    found = read_outbox(folder, LIMITS)
+    (item,) = found.filed
     assert item[1:] == (record_id(0), "", "", "", 0)
+    assert codes(found) == {"ROUTING_UNKNOWN"}

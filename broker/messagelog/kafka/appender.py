@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka.errors import KafkaError
 
-from broker.core.errors import LogUnavailable
+from broker.core.errors import LogUnavailable, RecordTooLarge
 from broker.core.seal import APPEND_ID_BYTES, Sealing, append_statement, prepare_seals, value_digest
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.records import headers_of
@@ -31,19 +31,10 @@ if TYPE_CHECKING:
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.ports import Clock, Entropy, NoteSigner
 
-OFFSET_UNKNOWN: Final = -1
-"""Kafka's answer if it knows that it has answered the request before, but no longer knows the offset."""
 _BATCH_BYTES: Final = 256 << 10
 _PATIENCE: Final = 1.5
 """An append may take this many times as long as a request."""
 _RETRY_SECONDS: Final = 1.0
-
-
-class Produced(NamedTuple):
-    """All in-sync replicas have the entry at this offset of its partition. The offset may be ``OFFSET_UNKNOWN``."""
-
-    entry: NewEntry
-    offset: int
 
 
 class Appender:
@@ -78,20 +69,34 @@ class Appender:
         self._producer: KafkaProducer | None = None
         self._failed_at = -_RETRY_SECONDS
 
-    async def append(self, entries: Sequence[NewEntry]) -> list[Produced]:
-        """Produce entries, each with its own seal, in order within a partition.
+    def check_size(self, entries: Sequence[NewEntry]) -> None:
+        """Refuse an entry that Kafka would refuse, before it can make others fail.
+
+        Raises:
+            RecordTooLarge
+        """
+        if any(len(entry.value) > self._value_bytes for entry in entries):
+            message = "the record is larger than its Kafka topic takes"
+            raise RecordTooLarge(message)
+
+    async def append(self, entries: Sequence[NewEntry]) -> bytes:
+        """Produce entries, each with its own seal, in order within a partition. All in-sync replicas have them then.
+
+        Returns:
+            The id of this append, which stands in the seals.
 
         Raises:
             LogUnavailable: it is unknown which of them were stored.
             LogAccessDenied, RecordTooLarge
         """
         answers = _Answers(len(entries), asyncio.get_running_loop())
+        append_id = self._entropy.token(APPEND_ID_BYTES)
         producer = self._producer
         try:
             # The producer itself stops after the request's time. The rest is for callers that wait for their turn.
             async with asyncio.timeout(_PATIENCE * self._connection.timeout_seconds):
-                producer = await self._thread.call(self._send, entries, answers)
-                offsets = await answers.all
+                producer = await self._thread.call(self._send, append_id, entries, answers)
+                await answers.all
         except TimeoutError:
             answers.abandoned = True
             self._give_up(producer)
@@ -100,7 +105,7 @@ class Appender:
         except KafkaError as error:
             self._give_up(producer)
             raise translate(error) from error
-        return [Produced(entry, offset) for entry, offset in zip(entries, offsets, strict=True)]
+        return append_id
 
     async def close(self) -> None:
         """Let the records under way finish, within the time limit, and close. Idempotent."""
@@ -109,11 +114,12 @@ class Appender:
 
     # --- in the thread ---
 
-    def _send(self, entries: Sequence[NewEntry], answers: _Answers) -> KafkaProducer | None:
+    def _send(self, append_id: bytes, entries: Sequence[NewEntry], answers: _Answers) -> KafkaProducer | None:
         if answers.abandoned:
             # The caller has already been answered that the outcome is unknown. Nothing may be sent after that.
             return None
-        seals, at_ms = self._seal(entries)
+        sealing = Sealing(append_id, self._clock.now_ms())
+        seals = self._seal(entries, sealing)
         try:
             if self._producer is None:
                 self._wait_for_kafka()
@@ -121,16 +127,16 @@ class Appender:
                     batch_size=_BATCH_BYTES, max_request_size=self._value_bytes + _BATCH_BYTES
                 )
             producer = self._producer
-            for index, (entry, seal) in enumerate(zip(entries, seals, strict=True)):
+            for entry, seal in zip(entries, seals, strict=True):
                 sent = producer.send(
                     self._connection.topic(entry.partition.stream),
                     partition=entry.partition.partition,
                     key=entry.ordering_key.encode(),
                     value=entry.value,
                     headers=headers_of(entry, seal),
-                    timestamp_ms=at_ms,
+                    timestamp_ms=sealing.at_ms,
                 )
-                answers.expect(index, sent)
+                answers.expect(sent)
         except KafkaError as error:
             self._failed_at = time.monotonic()
             self._give_up(self._producer)
@@ -143,8 +149,7 @@ class Appender:
             message = "Kafka could not be reached a moment ago"
             raise LogUnavailable(message)
 
-    def _seal(self, entries: Sequence[NewEntry]) -> tuple[list[Seal], int]:
-        sealing = Sealing(self._entropy.token(APPEND_ID_BYTES), self._clock.now_ms())
+    def _seal(self, entries: Sequence[NewEntry], sealing: Sealing) -> list[Seal]:
         unsigned = prepare_seals(
             [
                 append_statement(entry, self._log_ids[entry.partition.stream], sealing, value_digest(entry.value))
@@ -152,7 +157,7 @@ class Appender:
             ]
         )
         signature = self._signer.sign(unsigned.text)
-        return unsigned.signed(self._signer.key_id, sealing.append_id, signature), sealing.at_ms
+        return unsigned.signed(self._signer.key_id, sealing.append_id, signature)
 
     def _give_up(self, producer: KafkaProducer | None) -> None:
         """Stop using this producer. Other callers may have records under way in it, so it closes in the background."""
@@ -162,24 +167,22 @@ class Appender:
 
 
 class _Answers:
-    """Collects the acknowledgements of one append: the offsets in order, or the first failure."""
+    """Collects the acknowledgements of one append: all of them, or the first failure."""
 
     def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.all: asyncio.Future[list[int]] = loop.create_future()
+        self.all: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._offsets = [OFFSET_UNKNOWN] * count
         self._missing = count
         self._lock = threading.Lock()
         self.abandoned = False
         """Whether the caller has stopped waiting."""
 
-    def expect(self, index: int, sent: Any) -> None:
-        sent.add_callback(lambda metadata: self._done(index, metadata.offset))
+    def expect(self, sent: Any) -> None:
+        sent.add_callback(self._done)
         sent.add_errback(self._notify)
 
-    def _done(self, index: int, offset: int) -> None:
+    def _done(self, _: Any) -> None:
         with self._lock:
-            self._offsets[index] = offset
             self._missing -= 1
             last = self._missing == 0
         if last:
@@ -194,6 +197,6 @@ class _Answers:
         if self.all.done():
             return
         if error is None:
-            self.all.set_result(self._offsets)
+            self.all.set_result(None)
         else:
             self.all.set_exception(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.entry import LogEntry, Stray
+from broker.core.entry import LogEntry, NewEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position
 from broker.messagelog.kafka.records import REPLAYED, Sealed
@@ -38,6 +38,20 @@ class _First(NamedTuple):
     append_id: bytes
 
 
+class Placed(NamedTuple):
+    """An entry that counts, and the append that put it there."""
+
+    entry: LogEntry
+    append_id: bytes
+
+
+class Applied(NamedTuple):
+    """What came of some items: the entries that count, in order, and the records that their partition had already."""
+
+    placed: list[Placed]
+    repeated: list[NewEntry]
+
+
 class Applying:
     """One call of ``KafkaIndex.apply``, within its transaction.
 
@@ -62,26 +76,28 @@ class Applying:
         self._firsts: dict[tuple[int, bytes], _First] = {}
         self._rows: list[tuple[object, ...]] = []
 
-    def take(self, judged: Sequence[Sealed | Stray]) -> list[LogEntry]:
-        """Apply all items in order, and return the entries that count.
+    def take(self, judged: Sequence[Sealed | Stray]) -> Applied:
+        """Apply all items in order.
 
         Raises:
             LogCorrupt: see ``KafkaIndex.apply``.
         """
         self._find_firsts([item.entry.record_id for item in judged if isinstance(item, Sealed)])
-        accepted: list[LogEntry] = []
+        applied = Applied([], [])
         for item in judged:
             if isinstance(item, Stray):
                 self._keep(item)
             elif (entry := self._take(item)) is not None:
-                accepted.append(entry)
+                applied.placed.append(Placed(entry, item.sealing.append_id))
+            else:
+                applied.repeated.append(item.entry)
         for at in range(0, len(self._rows), _ROWS_AT_ONCE):
             chunk = self._rows[at : at + _ROWS_AT_ONCE]
             rows = ", ".join([_ROW] * len(chunk))
             values = [value for row in chunk for value in row]
             self._connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
-        insert_routes(self._connection, [(self._key(entry.position), entry) for entry in accepted])
-        return accepted
+        insert_routes(self._connection, [(self._key(entry.position), entry) for entry, _ in applied.placed])
+        return applied
 
     def _find_firsts(self, record_ids: Sequence[bytes]) -> None:
         """Look up together which of the records the index already has."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position, StreamPartition
-from broker.messagelog.kafka.applying import OFFSET_BITS, Applying, Known
+from broker.messagelog.kafka.applying import OFFSET_BITS, Applied, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.routes import wanted
@@ -74,10 +74,8 @@ class KafkaIndex:
         """Release the file. Idempotent."""
         await self._database.close()
 
-    async def apply(
-        self, judged: Sequence[Sealed | Stray], next_offsets: Mapping[StreamPartition, int]
-    ) -> list[LogEntry]:
-        """Apply what follows in some partitions, and return its entries, with their values.
+    async def apply(self, judged: Sequence[Sealed | Stray], next_offsets: Mapping[StreamPartition, int]) -> Applied:
+        """Apply what follows in some partitions. The entries that are returned have their values.
 
         Args:
             judged: in order of offset within each partition.
@@ -167,14 +165,14 @@ class KafkaIndex:
         connection: sqlite3.Connection,
         judged: Sequence[Sealed | Stray],
         next_offsets: Mapping[StreamPartition, int],
-    ) -> list[LogEntry]:
+    ) -> Applied:
         known = {partition: self._known(connection, partition) for partition in next_offsets}
         applying = Applying(connection, known, self._numbers, self._log_ids)
-        accepted = applying.take(judged)
+        applied = applying.take(judged)
         for partition, next_offset in next_offsets.items():
             row = (self._numbers[partition], next_offset, known[partition].accepted_at_ms, known[partition].epoch)
             connection.execute("REPLACE INTO progress VALUES (?, ?, ?, ?)", row)
-        return accepted
+        return applied
 
     def _find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         found: dict[bytes, Appended] = {}

@@ -16,6 +16,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from broker.core.errors import LogCorrupt, LogUnavailable
+from broker.messagelog.kafka.arrivals import Arrival, Arrivals, arrival_of, key_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.thread import ClientThread
@@ -89,6 +90,8 @@ class Intake:
             fetch_max_wait_ms=_POLL_MS,
         )
         self._applied = asyncio.Event()
+        self.arrivals: Final = Arrivals()
+        """Records that this process appends, to be read back."""
         self._task: asyncio.Task[None] | None = None
         self.failure: CaseExchangeError | None = None
         """Why nothing is read any more, or None while the intake runs."""
@@ -133,16 +136,13 @@ class Intake:
                 raise self.failure
             await self._applied.wait()
 
-    def next_apply(self) -> asyncio.Event:
-        """Set when something more has been applied, or nothing ever will be. Then look at ``failure``."""
-        return self._applied
-
     def fail(self, error: CaseExchangeError) -> None:
         """Stop reading, because of an error that an operator must repair. Everyone who waits for the log gets it."""
         if self.failure is None:
             self.failure = error
             self._report(error)
             self._tail.fail(error)
+            self.arrivals.fail(error)
             self._wake()
 
     async def close(self) -> None:
@@ -194,9 +194,17 @@ class Intake:
                 self.fail(translate(error))
 
     async def _apply(self, batch: _Batch) -> None:
-        entries = await self._index.apply(batch.judged, batch.next_offsets)
+        applied = await self._index.apply(batch.judged, batch.next_offsets)
         self._next.update(batch.next_offsets)
-        self._tail.extend(entries)
+        self._tail.extend(placed.entry for placed in applied.placed)
+        waits_for = self.arrivals.waits_for
+        self.arrivals.arrived(
+            arrival for arrival in (arrival_of(*placed) for placed in applied.placed) if waits_for(arrival[0])
+        )
+        if again := [key for key in map(key_of, applied.repeated) if waits_for(key)]:
+            # Another append put these records there before. This is rare, so the index is asked once more.
+            places = await self._index.find([record_id for _, record_id in again])
+            self.arrivals.arrived((key, Arrival(places[key[1]], b"")) for key in again)
         self._wake()
 
     def _wake(self) -> None:

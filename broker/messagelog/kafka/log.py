@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
-from broker.messagelog.kafka.appender import OFFSET_UNKNOWN, Appender
+from broker.messagelog.kafka.appender import Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
+from broker.messagelog.kafka.groupcommit import GroupCommit
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.reader import EntryReader
@@ -67,6 +68,8 @@ class KafkaLog:
         self._tail = tail
         self._intake = intake
         self._appender = appender
+        timeout = settings.connection.timeout_seconds
+        self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
         self._reader = EntryReader(tail, index, self._values)
         self._closed = False
@@ -161,49 +164,13 @@ class KafkaLog:
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
         """See ``MessageLog``."""
-        appender = self._appender
         self._check_open()
-        if appender is None:
+        if self._appends is None:
             message = "this process only reads the log"
             raise LogUnavailable(message)
         for entry in entries:
             self._check_partition(entry.partition)
-        known = await self._index.find([entry.record_id for entry in entries])
-        fresh = {entry.record_id: entry for entry in reversed(entries) if entry.record_id not in known}
-        if not fresh:
-            return [known[entry.record_id] for entry in entries]
-        produced = await appender.append([entry for entry in entries if fresh.get(entry.record_id) is entry])
-        offsets: dict[StreamPartition, int] = {}
-        for entry, offset in produced:
-            offsets[entry.partition] = max(offsets.get(entry.partition, 0), offset + 1)
-        placed = await self._placed(list(fresh), offsets)
-        own = {entry.record_id: offset for entry, offset in produced}
-        appended = []
-        for entry in entries:
-            place = known.get(entry.record_id) or placed[entry.record_id]
-            # Another process may have come first. Of two equal ids in one call, the second is a duplicate of the first.
-            first = fresh.get(entry.record_id) is entry
-            ours = first and own[entry.record_id] in {place.position.offset, OFFSET_UNKNOWN}
-            appended.append(place._replace(duplicate=not ours))
-        return appended
-
-    async def _placed(
-        self, record_ids: Sequence[bytes], offsets: Mapping[StreamPartition, int]
-    ) -> dict[bytes, Appended]:
-        """The positions of produced records. Waits until the intake has read them."""
-        try:
-            async with asyncio.timeout(self._settings.connection.timeout_seconds):
-                await self._intake.reached(offsets)
-                while True:
-                    applied = self._intake.next_apply()
-                    placed = await self._index.find(record_ids)
-                    if len(placed) == len(record_ids):
-                        return placed
-                    self._check_open()
-                    await applied.wait()
-        except TimeoutError:
-            message = "records were acknowledged but could not be read back in time"
-            raise LogUnavailable(message) from None
+        return await self._appends.append(entries)
 
     async def lookup(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         """See ``MessageLog``."""
@@ -274,7 +241,8 @@ class KafkaLog:
         if self._closed:
             return
         self._closed = True
-        if self._appender is not None:
+        if self._appender is not None and self._appends is not None:
+            await self._appends.close()
             await self._appender.close()
         await self._intake.close()
         await self._values.close()

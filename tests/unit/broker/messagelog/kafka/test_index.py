@@ -79,9 +79,9 @@ async def applied(batches: list[Batch]) -> tuple[State, list[LogEntry]]:
     """What an index says after these batches, and what it returned from them."""
     index = KafkaIndex(None, PARTITIONS, LOG_IDS)
     await index.open()
-    returned = []
+    returned: list[LogEntry] = []
     for judged, next_offsets in batches:
-        returned += await index.apply(judged, next_offsets)
+        returned += [placed.entry for placed in (await index.apply(judged, next_offsets)).placed]
     state = await state_of(index)
     await index.close()
     return state, sorted(returned, key=lambda entry: entry.position)

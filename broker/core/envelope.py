@@ -60,6 +60,11 @@ class Envelope:
         """The pre-authentication encoding that every signature covers."""
         return pae(self.body_type, self.body)
 
+    @property
+    def content_bytes(self) -> int:
+        """The bytes of the body and of all sections together."""
+        return len(self.body) + sum(len(section.content) for section in self.sections)
+
     @cached_property
     def record_sha256(self) -> bytes:
         """SHA-256 of the signed bytes: the record's identity. It leaves out the signature, which others could vary."""

@@ -57,6 +57,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _CHECKED_AT_ONCE: Final = 2
 """While one batch waits for its signatures to be checked, another is parsed."""
+_INLINE_RECORDS: Final = 2
+_INLINE_BYTES: Final = 64 << 10
+"""A batch within both limits is checked at once, in about 0.2 ms."""
 _ENVELOPE_OVERHEAD: Final = 64
 """Bytes of framing that are counted for each signature and each section, besides the content."""
 
@@ -132,7 +135,8 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. It is safe to
                 publish it again: a record that the log already has keeps its position and gets the same statement.
         """
-        return await self.accept(principal, await self.check(principal, envelopes))
+        (outcome,) = await self.accept(principal, [await self.check(principal, envelopes)])
+        return outcome
 
     async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
         """The first half: checks (1) to (6). A stream's next batch may be checked while the previous one is appended.
@@ -141,20 +145,33 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable
         """
         self._evidence.check()
+        if len(envelopes) <= _INLINE_RECORDS and sum(each.content_bytes for each in envelopes) <= _INLINE_BYTES:
+            # To hand it to a thread would take longer.
+            return tuple(self._check_all(principal, envelopes))
         # In threads, so that the log and other streams go on meanwhile. There are only a few (docs/adr/0008).
         async with self._checking:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
-    async def accept(self, principal: Principal, checked: CheckedBatch) -> PublishOutcome:
-        """The second half: (7) to (9). Batches are appended in the order of these calls.
+    async def accept(self, principal: Principal, batches: Sequence[CheckedBatch]) -> list[PublishOutcome]:
+        """The second half: (7) to (9). All batches of one call are appended together, in their order.
 
         Raises:
             LogFull, LogUnavailable
         """
-        results: list[Result] = [item if isinstance(item, CaseExchangeError) else Accepted(-1) for item in checked]
+        places = iter(await self._append([item for checked in batches for item in checked]))
+        outcomes = [self._outcome([next(places) for _ in checked]) for checked in batches]
+        await self._audit_refusals(principal, [result for outcome in outcomes for result in outcome.results])
+        return outcomes
+
+    def _outcome(self, answers: Sequence[bytes | CaseExchangeError]) -> PublishOutcome:
+        results: list[Result] = []
         statements: list[bytes] = []
-        await self._append(checked, results, statements)
-        await self._audit_refusals(principal, results)
+        for answer in answers:
+            if isinstance(answer, CaseExchangeError):
+                results.append(answer)
+            else:
+                results.append(Accepted(len(statements)))
+                statements.append(answer)
         if not statements:
             return PublishOutcome(tuple(results), None)
         # (9) One signature covers the batch.
@@ -195,8 +212,8 @@ class PublishService:
         return _Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
     def _check_size(self, envelope: Envelope) -> None:
-        parts = [len(envelope.body), *(len(section.content) for section in envelope.sections)]
-        if sum(parts) + _ENVELOPE_OVERHEAD * (len(parts) + len(envelope.signatures)) > self._limits.record_bytes:
+        parts = 1 + len(envelope.sections) + len(envelope.signatures)
+        if envelope.content_bytes + _ENVELOPE_OVERHEAD * parts > self._limits.record_bytes:
             message = f"the record is larger than {self._limits.record_bytes} bytes"
             raise RecordTooLarge(message)
 
@@ -218,29 +235,26 @@ class PublishService:
             self._codec.encode_envelope(envelope),
         )
 
-    async def _append(
-        self, checked: Sequence[_Checked | CaseExchangeError], results: list[Result], statements: list[bytes]
-    ) -> None:
-        good = [(index, item) for index, item in enumerate(checked) if isinstance(item, _Checked)]
-        known: dict[bytes, Appended] = {}
-        late = [item.entry.record_id for _, item in good if item.late is not None]
-        if late:
-            known = await self._log.lookup(late)
-            for index, item in good:
-                if item.late is not None and item.entry.record_id not in known:
-                    results[index] = item.late
-            good = [(index, item) for index, item in good if item.late is None or item.entry.record_id in known]
-        if not good:
-            return
+    async def _append(self, checked: Sequence[_Checked | CaseExchangeError]) -> list[bytes | CaseExchangeError]:
+        """Append what passed the checks. Returns, in order, each record's receipt statement or its refusal."""
+        late = [item.entry.record_id for item in checked if isinstance(item, _Checked) and item.late is not None]
+        known = await self._log.lookup(late) if late else {}
+        judged = [
+            item.late
+            if isinstance(item, _Checked) and item.late is not None and item.entry.record_id not in known
+            else item
+            for item in checked
+        ]
+        good = [item for item in judged if isinstance(item, _Checked)]
         # (7) and (8): the log leaves out what it already has, in the same transaction that appends the others.
-        appended = await self._log.append([item.entry for _, item in good])
-        for (index, item), place in zip(good, appended, strict=True):
-            if place.record_sha256 != item.entry.record_sha256:
-                message = "the log already has this record id, with another body"
-                results[index] = RecordIdConflict(message, record_id=item.body.record_id)
-                continue
-            results[index] = Accepted(len(statements))
-            statements.append(self._statement(item.body, place))
+        appended = iter(await self._log.append([item.entry for item in good]) if good else ())
+        return [self._answer(item, next(appended)) if isinstance(item, _Checked) else item for item in judged]
+
+    def _answer(self, item: _Checked, place: Appended) -> bytes | CaseExchangeError:
+        if place.record_sha256 != item.entry.record_sha256:
+            message = "the log already has this record id, with another body"
+            return RecordIdConflict(message, record_id=item.body.record_id)
+        return self._statement(item.body, place)
 
     def _statement(self, body: Body, place: Appended) -> bytes:
         statement = ReceiptStatement(

@@ -131,7 +131,7 @@ class SqliteLog:
         return await self._database.read(run)
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
-        """See ``MessageLog``. This log cannot tell an entry of its writer from one of another program in the file."""
+        """See ``MessageLog``. This log cannot see which program wrote an entry into its file, so it reports none."""
         self._number(partition)
         return []
 

@@ -17,7 +17,16 @@ from broker.core.bundle import (
     StrayRecord,
 )
 from broker.core.checkpoint import VerifierKey
-from broker.core.findings import MAX_FINDINGS, BatchReport, Delivery, EntryFacts, EntryLeaf, Finding, Severity, error
+from broker.core.findings import (
+    MAX_FINDINGS,
+    BatchReport,
+    EntryFacts,
+    EntryLeaf,
+    Finding,
+    RecordedDelivery,
+    Severity,
+    error,
+)
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.trust.signing import note_verifier
@@ -94,7 +103,7 @@ def facts(
     return EntryFacts(position, at_ms, log_id, 0, record_id, *sent, withheld)
 
 
-def batch(*entries: EntryFacts, deliveries: tuple[Delivery, ...] = (), findings: int = 0) -> BatchReport:
+def batch(*entries: EntryFacts, deliveries: tuple[RecordedDelivery, ...] = (), findings: int = 0) -> BatchReport:
     wrong = [error("RECEIPT_INVALID", "wrong", position=Position(*DNA_0, 500 + n)) for n in range(findings)]
     return BatchReport([], list(entries), list(deliveries), wrong)
 
@@ -109,7 +118,7 @@ def codes(report: AuditReport) -> list[str]:
 
 def test_reports_without_a_finding_are_clean_and_counted(pki: SamplePki) -> None:
     auditing = Auditing(pki)
-    delivery = Delivery("lab", Position(*DNA_0, 0), Position("audit", 0, 0))
+    delivery = RecordedDelivery("lab", Position(*DNA_0, 0), Position("audit", 0, 0))
     auditing.partition(
         batch(facts(0, ("lab", 1), withheld=1), deliveries=(delivery,)), batch(facts(1, ("lab", 2), withheld=2))
     )
@@ -329,11 +338,15 @@ def test_of_a_period_the_edges_cannot_be_told(pki: SamplePki, period: tuple[int 
 
 
 def test_a_delivery_is_judged_by_the_record_if_that_is_here(pki: SamplePki) -> None:
-    here, elsewhere, told_at = Position(*DNA_0, 0), Position("cases", 0, 0), Position("audit", 0, 9)
+    here, elsewhere, event_at = Position(*DNA_0, 0), Position("cases", 0, 0), Position("audit", 0, 9)
     auditing = Auditing(pki)
-    deliveries = (Delivery("ngo", elsewhere, told_at), Delivery("ngo", here, told_at), Delivery("lab", here, told_at))
+    deliveries = (
+        RecordedDelivery("ngo", elsewhere, event_at),
+        RecordedDelivery("ngo", here, event_at),
+        RecordedDelivery("lab", here, event_at),
+    )
     auditing.partition(batch(facts(0, ("lab", 1)), deliveries=deliveries))
     report = auditing.finish()
     message = "the record at dna/0/0 was delivered to ngo, not addressed by it"
-    assert report.findings == (error("DELIVERY_ASTRAY", message, position=told_at),)
+    assert report.findings == (error("DELIVERY_ASTRAY", message, position=event_at),)
     assert report.deliveries == 3

@@ -11,7 +11,7 @@ from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, SignatureInvalid
 from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade
-from broker.core.findings import BatchReport, Delivery, EntryFacts, EntryLeaf, Severity
+from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, RecordedDelivery, Severity
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.merkle import leaf_hash
@@ -271,7 +271,7 @@ async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: 
     entry = await told_by_audit_stream(pki, clock, made, confirmed, made)
     report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
     assert report.findings == []
-    assert report.deliveries == [Delivery("national-dna-database", position, entry.position)] * 2
+    assert report.deliveries == [RecordedDelivery("national-dna-database", position, entry.position)] * 2
 
 
 async def test_an_audit_record_without_its_section_tells_no_delivery(pki: SamplePki, clock: ManualClock) -> None:

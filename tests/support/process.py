@@ -1,4 +1,4 @@
-"""A broker as a process of its own, to be killed."""
+"""A broker in its own process, which tests kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_toml(path: Path, tables: dict[str, Any]) -> Path:
     lines: list[str] = []
     for section, keys in tables.items():
         lines.append(f"[{section}]")
-        # JSON's texts, numbers and lists are TOML's too.
+        # JSON's texts, numbers and lists are also valid TOML.
         lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -47,7 +47,7 @@ def edge_tables(pki: SamplePki, agency: str, target: str) -> dict[str, Any]:
 
 
 class BrokerProcess:
-    """``case-exchange serve`` on one log folder. The port is a new one at each start."""
+    """``case-exchange serve`` on one log folder. Every start uses a new port."""
 
     def __init__(self, pki: SamplePki, folder: Path, **sections: dict[str, Any]) -> None:
         self._config = write_toml(folder / "broker.toml", broker_tables(pki, folder / "log", **sections))
@@ -72,7 +72,7 @@ class BrokerProcess:
         return self._process.pid
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nobody is told."""
+        """SIGKILL: nothing is flushed, and no peer gets a message."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -80,12 +80,12 @@ class BrokerProcess:
         self._close()
 
     def end(self) -> None:
-        """Leave nothing running, whatever state it is in."""
+        """End the process in any state."""
         if self._process is not None:
             self.kill()
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM, and return the exit code."""
         assert self._process is not None
         self._process.terminate()
         code = self._process.wait(30)

@@ -1,4 +1,4 @@
-"""The judgement of the whole, from the reports on batches: what no batch and no partition can tell by itself."""
+"""The judgement of the whole, from the reports on batches: what no batch and no partition can show alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 
 
 class Auditing:
-    """An audit of partitions without a leaf, so that only what the reports say is judged."""
+    """An audit of partitions without a leaf, so that only the reports are judged."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ def facts(
     offset: int | None = None,
     withheld: int = 0,
 ) -> EntryFacts:
-    """Of the record of this number, at the offset of this number."""
+    """The facts of the record of this number, at the offset of this number."""
     position = Position(*DNA_0, number if offset is None else offset)
     record_id = f"01990000-0000-7000-8000-{number:012d}"
     log_id, sent = "f" * 32, (publisher, "gateway", "SampleRequest", recipients)
@@ -162,7 +162,7 @@ def test_findings_beyond_the_bound_are_counted_and_the_report_is_not_clean(
     assert report.clean is (left_out == 0)
 
 
-def test_however_many_were_found_before_the_first_of_each_partition_is_told(pki: SamplePki) -> None:
+def test_however_many_were_found_before_the_first_of_each_partition_is_reported(pki: SamplePki) -> None:
     auditing = Auditing(pki)
     for _ in range(MAX_FINDINGS):
         auditing.audit.add(error("BUNDLE_INVALID", "before"))
@@ -218,7 +218,7 @@ def test_a_partition_stands_in_a_bundle_once(pki: SamplePki) -> None:
     ],
     ids=["leaves", "records", "stray", "end"],
 )
-def test_what_stands_outside_of_a_partition_is_told_and_not_judged(
+def test_what_stands_outside_of_a_partition_is_reported_and_not_judged(
     pki: SamplePki, outside: Callable[[BundleAudit], None]
 ) -> None:
     auditing = Auditing(pki)
@@ -289,7 +289,7 @@ def test_a_record_that_stands_twice_is_named_the_second_time(pki: SamplePki) -> 
 @pytest.mark.parametrize(
     ("early_ms", "missing"), [(CHANGE_OF_DIRECTORY_MS, []), (CHANGE_OF_DIRECTORY_MS + 1, ["DIRECTORY_MISSING"])]
 )
-def test_a_record_from_before_the_first_directory_is_told_but_for_a_moment(
+def test_a_record_from_before_the_first_directory_is_reported_but_for_a_moment(
     pki: SamplePki, early_ms: int, missing: list[str]
 ) -> None:
     auditing = Auditing(pki, directories_from_ms=NOW)
@@ -329,7 +329,7 @@ def test_a_period_may_begin_with_any_number(pki: SamplePki) -> None:
 
 
 @pytest.mark.parametrize("period", [(0, None), (None, NOW + 1), (0, NOW + 1)])
-def test_of_a_period_the_edges_cannot_be_told(pki: SamplePki, period: tuple[int | None, int | None]) -> None:
+def test_of_a_period_the_edges_cannot_be_known(pki: SamplePki, period: tuple[int | None, int | None]) -> None:
     auditing = Auditing(pki, period=period)
     auditing.partition()
     report = auditing.finish()

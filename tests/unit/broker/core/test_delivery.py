@@ -28,7 +28,7 @@ def a_delivery(state: State) -> Delivery:
 
 
 def documented() -> dict[tuple[State, Event], State]:
-    """The table in the module's docstring, so that it and the code cannot drift apart."""
+    """The table in the module's docstring, so that it and the code stay equal."""
     table = {}
     for state, event, following in re.findall(r"^(\w+) +([A-Z]+) +([A-Z]+) +\w", module.__doc__ or "", re.MULTILINE):
         for each in UNDONE if state == "undone" else {State[state]}:

@@ -30,7 +30,7 @@ SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
 
 
 class HeldVerifier(InlineVerifier):
-    """Checks signatures; the first batch's only when it is let go. ``second`` says that another batch was checked."""
+    """Checks signatures, those of the first batch only when allowed. ``second`` says that another batch was checked."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -132,7 +132,7 @@ async def test_a_stream_is_not_read_much_further_than_it_is_answered(exchange: E
     async for outcome in exchange.publish(hasty()):
         answered += sizes([outcome])
     assert len(answered) == 12
-    # Two are checked ahead of the one whose turn it is, and one more waits to be checked.
+    # Two batches are checked before their turn, and one more waits to be checked.
     assert max(read) == 3
 
 

@@ -256,7 +256,7 @@ def test_an_agencys_signature_is_not_the_exchanges(pki: SamplePki) -> None:
         judge_of(pki).check_exchange(b"message", signature)
 
 
-# --- what the audit stream tells ---
+# --- what the audit stream says ---
 
 
 async def told_by_audit_stream(pki: SamplePki, clock: ManualClock, *events: AuditEvent) -> BundleEntry:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[StringValue, StringValue]
 SHANXI = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
-SECRET = "the child's name"  # noqa: S105 - what must not be told
+SECRET = "the child's name"  # noqa: S105 - must never leave the broker
 
 
 def fail() -> None:

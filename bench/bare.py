@@ -1,6 +1,6 @@
-"""The Kafka client library alone, with the settings that the exchange gives it: the floor of a log on Kafka.
+"""The Kafka client library alone, with the settings of the exchange: the floor of a log on Kafka.
 
-What is produced is acknowledged by all in-sync replicas, idempotent and over mutual TLS, like everything of ours.
+All in-sync replicas acknowledge what is produced. It is idempotent and goes over mutual TLS, as in the exchange.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from broker.messagelog.kafka.connection import KafkaConnection
 
 PARTITIONS = 4
-"""As many as the stream has that the exchange is measured on."""
+"""The same number as in the stream that the exchange is measured with."""
 FETCH_BYTES = 16 << 20
 BATCH_BYTES = 256 << 10
 
 
 class Bare(NamedTuple):
-    """What one record is on the topic."""
+    """One record as it is on the topic."""
 
     partition: int
     key: bytes
@@ -33,8 +33,8 @@ class Bare(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What a measurement came to. The processor time is this process's, all threads together, so load by others hardly
-    moves it."""
+    """The result of a measurement. The processor time is that of all threads of this process, so the load of other
+    processes hardly changes it."""
 
     per_second: float
     cpu_microseconds: float
@@ -50,7 +50,7 @@ class Stopwatch:
 
 
 def bare_records(count: int, value_bytes: int, header_bytes: Sequence[int] = ()) -> list[Bare]:
-    """Records that no compression helps with, over all partitions."""
+    """Records that compression does not shrink, over all partitions."""
     return [
         Bare(
             number % PARTITIONS,
@@ -63,7 +63,7 @@ def bare_records(count: int, value_bytes: int, header_bytes: Sequence[int] = ())
 
 
 def make_topic(connection: KafkaConnection, name: str, replication: int) -> str:
-    """A topic of the bare client's own."""
+    """Make a topic for the bare client alone."""
     topic = connection.topic(name)
     wanted = {
         "num_partitions": PARTITIONS,
@@ -76,7 +76,7 @@ def make_topic(connection: KafkaConnection, name: str, replication: int) -> str:
 
 
 def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
-    """Batches of this size, of which so many wait for their acknowledgement at once."""
+    """Produce batches of this size. ``under_way`` batches wait for their acknowledgement at the same time."""
     producer = connection.producer(batch_size=BATCH_BYTES)
     try:
         producer.partitions_for(topic)
@@ -100,7 +100,7 @@ def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], ba
 
 
 def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
-    """Everything in a topic, once, from the beginning."""
+    """Consume everything in a topic, once, from the beginning."""
     consumer = connection.consumer(
         fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=500
     )

@@ -1,8 +1,8 @@
-"""Measure publish, subscribe, replay and verify against what the same machine does at best in the same run.
+"""Measure publish, subscribe, replay and verify, and the best that the same machine does in the same run.
 
 Figures are records per second. Ratios are to floors of the same run, so they can be compared between machines. `make
-bench` prints a table and writes it to bench/results.json. Where Java and Maven are there, the same is measured with the
-log on Kafka (bench/onkafka.py).
+bench` prints a table and writes it to bench/results.json. If Java and Maven are installed, it also measures the log on
+Kafka (bench/onkafka.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which Kafka client: kafka-python, which the log uses, beside confluent-kafka (librdkafka), on one cluster in one run.
+"""Compare two Kafka clients on one cluster in one run: kafka-python, which the log uses, and confluent-kafka.
 
-Both do the same: mutual TLS, acks=all, idempotence, no lingering, checksums checked, records with headers as ours. The
-processor time a record counts more than the rate, for the client shares its process with everything a broker does.
+Both do the same: mutual TLS, acks=all, idempotence, no lingering, checksums checked, records with headers like ours.
+The processor time of a record matters more than the rate, because the client shares its process with the broker's other
+work.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ HEADER_BYTES = (16, 13, 21, 32, 350)
 """Record id, kind, recipients, digest and the seal of one in a batch of 100."""
 UNDER_WAY = 16
 RDKAFKA_IN_FLIGHT = 1
-"""Requests that librdkafka has under way: with its default of five it spins while all are, at eight times the cost."""
+"""Requests that librdkafka has under way. With its default of five it spins while all are, at eight times the cost."""
 CLIENTS = ("kafka-python", "confluent-kafka")
 
 
 def settings(connection: KafkaConnection) -> dict[str, Any]:
-    """librdkafka's words for what a ``KafkaConnection`` says."""
+    """The settings of librdkafka for a ``KafkaConnection``."""
     assert connection.tls is not None
     return {
         "bootstrap.servers": ",".join(connection.servers),
@@ -79,14 +80,14 @@ def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], ba
         left = [len(part)]
         waiting.append(left)
 
-        def told(error: Any, _: Any, left: list[int] = left) -> None:
+        def acknowledged(error: Any, _: Any, left: list[int] = left) -> None:
             left[0] -= 1
             if error is not None:
                 failures.append(error)
 
         for each in part:
             producer.produce(
-                topic, each.value, each.key, partition=each.partition, headers=each.headers, on_delivery=told
+                topic, each.value, each.key, partition=each.partition, headers=each.headers, on_delivery=acknowledged
             )
         producer.poll(0)
     while waiting:
@@ -115,7 +116,7 @@ def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
     while taken < count:
         for message in consumer.consume(2000, 0.5):
             assert message.error() is None, message.error()
-            # What the other client has decoded already by now.
+            # The other client has already decoded these.
             taken += bool(message.headers() and message.key() and message.value())
     spent = watch.spent(taken)
     consumer.close()
@@ -123,7 +124,7 @@ def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
 
 
 def measure(connection: KafkaConnection, records: Sequence[Bare], rounds: int) -> dict[tuple[str, str], list[Spent]]:
-    """Both clients by turns, so that whatever else the machine does is the same for both."""
+    """Measure both clients in turn, so that other load on the machine is the same for both."""
     found: dict[tuple[str, str], list[Spent]] = {}
     produces = dict(zip(CLIENTS, (bare.produce, produce), strict=True))
     consumes = dict(zip(CLIENTS, (bare.consume, consume), strict=True))
@@ -135,7 +136,7 @@ def measure(connection: KafkaConnection, records: Sequence[Bare], rounds: int) -
                 spent = produces[client](connection, topic, part, batch, UNDER_WAY)
                 found.setdefault((f"produce, batches of {batch}", client), []).append(spent)
         for client in CLIENTS:
-            # What the other one produced.
+            # What the other client produced.
             other = next(each for each in CLIENTS if each != client)
             topic = connection.topic(f"clients-{other}-{BATCHES[-1]}-{number}")
             found.setdefault(("consume", client), []).append(consumes[client](connection, topic, len(records)))
@@ -143,7 +144,7 @@ def measure(connection: KafkaConnection, records: Sequence[Bare], rounds: int) -
 
 
 def table(found: dict[tuple[str, str], list[Spent]]) -> None:
-    """Medians over the rounds."""
+    """Print the medians over the rounds."""
     print(f"{'':24} {'kafka-python':>22} {'confluent-kafka':>22} {'ratio':>14}")
     for name in dict.fromkeys(name for name, _ in found):
         ours, other = (

@@ -2,8 +2,8 @@
 
     python bench/dna.py [--parents 100000] [--loci 23] [--frequencies table.toml] [--seed 1]
 
-Prints the figures of docs/dna-search.md. What a simulation says of recall and false matches holds for the table that it
-was drawn from; the synthetic one is of no population.
+Prints the figures of docs/dna-search.md. The simulated recall and false matches are true only for the table that the
+population was drawn from. The synthetic table is not of a real population.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ KITS = {
     20: CODIS_20,
     23: (*CODIS_20, "D6S1043", "Penta D", "Penta E"),
 }
-"""Loci of GA 469-2004, of CODIS, and with those that Chinese kits add."""
+"""Loci of GA 469-2004, of CODIS, and of both with those that Chinese kits add."""
 
 
 def recall(table: FrequencyTable, seed: int) -> None:
@@ -103,7 +103,7 @@ def speed(table: FrequencyTable, loci: Collection[str], parents: int, seed: int)
 
 
 def index(table: FrequencyTable, loci: Collection[str], parents: int, seed: int) -> None:
-    """The index alone, which is all that grows with the profiles that do not fit."""
+    """Measure only the index, which alone grows with the profiles that do not fit."""
     random = Random(seed)  # noqa: S311 - synthetic
     made, built = KinshipIndex(), 0.0
     print(f"\n{parents} profiles, {len(loci)} loci, the index alone")

@@ -1,4 +1,4 @@
-"""One broker and its clients, measured over its real interface, and the floors that it is measured against."""
+"""Measure one broker and its clients over its real interface, and the floors to compare with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 RECORD_BYTES = 1024
 CASES = 500
 IN_FLIGHT = 4
-"""Batches under way at once on one stream."""
+"""Batches under way at the same time on one stream."""
 
 
 class Bench:
@@ -58,11 +58,11 @@ class Bench:
         )
 
     def count(self, batch: int) -> int:
-        """How many records are measured with batches of this size."""
+        """The number of records that are measured with batches of this size."""
         return self.records if batch > 1 else self.records // 10
 
     def records_signed(self, count: int) -> list[Envelope]:
-        """Distinct records, signed before any clock starts."""
+        """Different records, signed before the measurement starts."""
         envelopes = []
         for number in range(count):
             self._sequence += 1
@@ -141,7 +141,7 @@ class Bench:
                     seen.update(item.position for item in delivered)
                     if len(seen) >= count:
                         break
-                # On a machine that is far too busy a lease may end, or a partition be given away: it comes again then.
+                # On a very busy machine a lease may end, or a partition may move. Then the record is delivered again.
                 failed = [each for each in await asyncio.gather(*acks, return_exceptions=True) if each is not None]
             lost = [each for each in failed if isinstance(each, LeaseLost)]
             assert len(lost) == len(failed), failed[:3]
@@ -192,7 +192,7 @@ class Bench:
         self.ratios()
 
     def exchange(self, target: str, where: str) -> int:
-        """Everything that a broker does, over its real interface. Returns how many records the bundle has."""
+        """Measure all that a broker does, over its real interface. Return the number of records in its bundle."""
         total = 0
         for batch in (1, 10, 100):
             for streams in (1, 4):
@@ -203,7 +203,7 @@ class Bench:
         total += 2 * self.records
         self.row(f"publish, batches of 100, 4 streams, best of 2 more{where}", best)
         self.row(f"subscribe and acknowledge{where}", asyncio.run(self.subscribe(target, total)))
-        time.sleep(2)  # the follower's interval: the replay is to cover everything
+        time.sleep(2)  # the follower's interval: checkpoints must cover everything before the replay
         records, replayed = asyncio.run(self.replay(target, self.root / "bundle"))
         assert records >= total
         self.row(f"replay{where}", replayed)
@@ -221,7 +221,7 @@ class Bench:
                     "signatures": signatures,
                     "store": rows["store alone, batches of 100"],
                 }
-                # All three share the same cores, one after the other: what is left of their sum is the floor.
+                # All three share the same cores, one after the other. So the floor is what is left of their sum.
                 together = 1 / sum(1 / floor for floor in floors.values())
                 parts = ", ".join(f"{rate / floor:.0%} of {name}" for name, floor in floors.items())
                 print(f"  publish {batch:3} x {streams}: {parts}; {rate / together:.0%} of the three together")

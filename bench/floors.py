@@ -1,4 +1,4 @@
-"""What cannot be beaten on this machine: the same transport with no checks, signatures alone, the store alone."""
+"""The best that this machine can do: the same transport without checks, only signatures, only the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Nothing(publisher_pb2_grpc.PublisherServiceServicer):
-    """Takes batches and says so. The same messages, the same connection, no work."""
+    """Accepts batches and acknowledges them. The same messages, the same connection, no work."""
 
     async def PublishStream(  # noqa: N802
         self,

@@ -1,7 +1,7 @@
-"""Decoding on one core, and what memory a file of a gigabyte takes: ``python bench/formats.py [--gigabyte]``.
+"""Measure decoding on one core, and the memory for a file of a gigabyte: ``python bench/formats.py [--gigabyte]``.
 
-Synthetic files are written to a scratch folder, one at a time, inspected by the real command, and deleted. Without the
-option they have 10 and 50 MB, with it 10 MB and 1 GB.
+Synthetic files are written to a temporary folder, one at a time, inspected by the real command, and deleted. Without
+the option they have 10 and 50 MB, with it 10 MB and 1 GB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-c", "from broker.cli.main import main; main()", "in
 
 
 class Measured(NamedTuple):
-    """What inspecting a file took."""
+    """The result of inspecting one file."""
 
     records: int
     cpu_seconds: float
@@ -34,7 +34,7 @@ class Measured(NamedTuple):
 
 
 def cmf(size: int) -> Iterator[bytes]:
-    """CODIS CMF: specimens of 21 loci with two alleles each, laid out as programs lay them out, 6 KB a specimen."""
+    """CODIS CMF: specimens of 21 loci with two alleles each, in the layout of real programs, 6 KB for each specimen."""
     header = "<HEADERVERSION>3.2</HEADERVERSION><MESSAGETYPE>Import</MESSAGETYPE><SOURCELAB>SYN</SOURCELAB>"
     yield b"<?xml version='1.0' encoding='UTF-8'?>\n"
     yield f'<CODISImportFile xmlns="urn:CODISImportFile-schema">{header}\n'.encode()
@@ -61,7 +61,7 @@ def cmf(size: int) -> Iterator[bytes]:
 
 
 class Case(NamedTuple):
-    """A format, what its files are like, and a file of about so many bytes, in pieces."""
+    """A format, a description of its files, and a function that writes a file of about a given size, in pieces."""
 
     adapter: str
     about: str

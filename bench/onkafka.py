@@ -1,4 +1,4 @@
-"""The exchange with its log on a real Kafka (mutual TLS, access rules) against the bare client on that cluster."""
+"""Measure the exchange with its log on a real Kafka (mutual TLS, access rules), and the bare client on that cluster."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ STREAMS = (1, 4)
 
 
 def missing() -> str:
-    """What a Kafka node needs and this machine lacks, if anything."""
+    """What a Kafka node needs and this machine does not have, or an empty text."""
     return " and ".join(name for program, name in (("java", "Java"), ("mvn", "Maven")) if shutil.which(program) is None)
 
 
 def where(nodes: int) -> str:
-    """How rows of a cluster end."""
+    """The end of the names of a cluster's rows."""
     return f", Kafka x {nodes}"
 
 
 class OnKafka:
-    """One cluster of one or three nodes; of three, two must have a record before it is acknowledged."""
+    """One cluster of one or three nodes. With three, two must have a record before it is acknowledged."""
 
     def __init__(self, bench: Bench, nodes: int, *, in_flight: int) -> None:
         self._bench = bench
@@ -58,7 +58,7 @@ class OnKafka:
         self._ratios()
 
     def tables(self) -> dict[str, dict]:
-        """What a broker's configuration says of this cluster."""
+        """The tables of a broker's configuration for this cluster."""
         certificate, key = self._keys.client(BROKER)
         return {
             "log": {"backend": "kafka"},

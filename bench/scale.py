@@ -1,4 +1,4 @@
-"""What many idle subscriptions cost a broker, and how long a log of a million records takes to open."""
+"""Measure what many idle subscriptions cost a broker, and how long a log of a million records takes to open."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def idle(world: World) -> None:
     before = resident_mb(world.newest_pid)
     async with contextlib.AsyncExitStack() as stack:
         for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
-            # Channels with the same arguments share a connection, so each gets a setting of its own.
+            # Channels with the same arguments share a connection. So each has its own setting.
             settings = ConnectionSettings(target, keepalive_seconds=100 + connection)
             channel = await stack.enter_async_context(world.channel(settings, "national-dna-database"))
             for number in range(PER_CONNECTION):

@@ -1,4 +1,4 @@
-"""Where it is measured: a development PKI, broker processes over it, and what agencies connect with."""
+"""The place of a measurement: a development PKI, broker processes with it, and the agencies' connections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMAND = Path(sys.executable).with_name("case-exchange")
 
 
 class World:
-    """``stop`` leaves no process behind."""
+    """All processes of a measurement. ``stop`` ends every one of them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,7 +54,7 @@ class World:
         return open_channel(settings, self.tls(member).read())
 
     def start_broker(self, name: str, **tables: dict[str, Any]) -> str:
-        """Start a broker of this name, with these tables beside or over the usual ones. Returns where it listens."""
+        """Start a broker of this name. These tables extend or replace the usual ones. Return its address."""
         own, trust = self.pki.member("exchange"), self.pki.trust
         usual: dict[str, dict[str, Any]] = {
             "server": {"address": "localhost:0"},
@@ -86,7 +86,7 @@ class World:
         return self.start(str(COMMAND), "serve", "--config", str(config))
 
     def start(self, *command: str) -> str:
-        """Start a process. Returns the last word of its first line: where it listens."""
+        """Start a process. Return the last word of its first line: its address."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self._processes.append(process)
@@ -95,7 +95,7 @@ class World:
 
     @property
     def newest_pid(self) -> int:
-        """Of the process started last."""
+        """The id of the process that was started last."""
         return self._processes[-1].pid
 
     def stop(self) -> None:

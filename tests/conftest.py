@@ -1,4 +1,4 @@
-"""What every kind of test may ask for: a real Kafka, started when the first test asks and stopped with the session."""
+"""Fixtures for all tests: a real Kafka. The first test that needs it starts it, and the session's end stops it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WITH_KAFKA = pytest.StashKey[bool]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Last, when those that will not run are gone: a session without Kafka lets no leak pass.
+    # Last, when tests that will not run are removed: a session without Kafka accepts no leak.
     on_kafka = [item for item in items if item.get_closest_marker("kafka") is not None]
     for item in on_kafka:
         item.add_marker(pytest.mark.filterwarnings(f"ignore:{_LEAK}:ResourceWarning"))
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
-    # What the last tests left is collected after them, where a test's own filters no longer hold: until the report ...
+    # Leaks of the last tests are collected after them, when a test's own filters no longer apply: until the report ...
     if session.config.stash.get(_WITH_KAFKA, False):
         session.config.addinivalue_line("filterwarnings", f"ignore:{_LEAK}:ResourceWarning")
     return (yield)
@@ -40,7 +40,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    # ... and at the very end, where pytest looks once more.
+    # ... and at the very end, where pytest checks once more.
     if config.stash.get(_WITH_KAFKA, False):
         warnings.filterwarnings("ignore", _LEAK, ResourceWarning)
 
@@ -53,7 +53,7 @@ def kafka_keys(tmp_path_factory: pytest.TempPathFactory) -> PkiFolder:
 
 @pytest.fixture(scope="session")
 def kafka_cluster(tmp_path_factory: pytest.TempPathFactory, kafka_keys: PkiFolder) -> Iterator[KafkaCluster]:
-    """One node, shared by the whole session: not to be killed or paused. Use topics of your own."""
+    """One node for the whole session. Do not kill or pause it. Use your own topics."""
     with running_cluster(tmp_path_factory.mktemp("kafka-one"), kafka_keys, nodes=1) as cluster:
         yield cluster
 
@@ -66,7 +66,7 @@ def _three_kafka_nodes(tmp_path_factory: pytest.TempPathFactory, kafka_keys: Pki
 
 @pytest.fixture
 def three_kafka_nodes(_three_kafka_nodes: KafkaCluster) -> Iterator[KafkaCluster]:
-    """Three nodes, all running and in sync, to be killed and paused: afterwards they are healed for the next test."""
+    """Three nodes, all running and in sync. A test may kill and pause them; afterwards they are started again."""
     _three_kafka_nodes.heal()
     yield _three_kafka_nodes
     _three_kafka_nodes.heal()

@@ -31,8 +31,8 @@ def reporter(what: str) -> Callable[[CaseExchangeError], None]:
     """Return a function that logs errors. An error after which nothing is tried again is critical."""
 
     def report(error: CaseExchangeError) -> None:
-        tell = _log.critical if isinstance(error, LogError) else _log.error
-        tell(f"{what} failed", reason=error.reason, cause=error.message, remedy=error.remedy)
+        write = _log.critical if isinstance(error, LogError) else _log.error
+        write(f"{what} failed", reason=error.reason, cause=error.message, remedy=error.remedy)
 
     return report
 

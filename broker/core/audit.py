@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 
 from broker.core.findings import (
     MAX_FINDINGS,
-    Delivery,
     Finding,
+    RecordedDelivery,
     Severity,
     error,
     warning,
@@ -97,7 +97,7 @@ class BundleAudit:
         self._record_ids: set[bytes] = set()
         self._addressed: dict[Position, tuple[str, ...]] = {}
         self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-        self._deliveries: list[Delivery] = []
+        self._deliveries: list[RecordedDelivery] = []
         self._records = 0
         self._withheld = 0
         # (1) Which exchange.

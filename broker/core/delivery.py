@@ -81,7 +81,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 
 
 @dataclass(slots=True, eq=False)
-class Consumer:
+class ConsumerAccount:
     """The flow control of one consumer: its limits, and what it has outstanding."""
 
     name: str
@@ -119,7 +119,7 @@ class Delivery:
     timer: int = 0
     due: float = 0.0
     granted_at: float = 0.0
-    consumer: Consumer | None = None
+    consumer: ConsumerAccount | None = None
 
     @property
     def position(self) -> Position:

@@ -82,7 +82,7 @@ class Reader(BodyReader, Protocol):
         """Read an audit record's section, or raise EnvelopeMalformed."""
 
 
-class Delivery(NamedTuple):
+class RecordedDelivery(NamedTuple):
     """A copy that left the broker, as the audit stream records it."""
 
     agency: str
@@ -119,7 +119,7 @@ class BatchReport:
 
     leaves: list[EntryLeaf]
     facts: list[EntryFacts]
-    deliveries: list[Delivery]
+    deliveries: list[RecordedDelivery]
     findings: list[Finding]
 
 

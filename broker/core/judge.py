@@ -24,7 +24,7 @@ from broker.core.authorship import check_proved, check_signature, claim, read_bo
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
 from broker.core.events import DeliveryMade
-from broker.core.findings import BatchReport, Delivery, EntryFacts, EntryLeaf, Reader, error
+from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, Reader, RecordedDelivery, error
 from broker.core.inforce import by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
@@ -174,7 +174,7 @@ class BatchJudge:
                     if isinstance(event.event, DeliveryMade):
                         # spiffe://<trust domain>/agency/<agency>/<system>
                         agency = event.principal.split("/")[-2]
-                        report.deliveries.append(Delivery(agency, event.event.position, entry.position))
+                        report.deliveries.append(RecordedDelivery(agency, event.event.position, entry.position))
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))

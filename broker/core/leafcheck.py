@@ -68,7 +68,7 @@ class LeafCheck:
                 self._well_formed = False
             self._last_offset = leaf.offset
 
-    def meet(self, entry: EntryLeaf) -> None:
+    def compare(self, entry: EntryLeaf) -> None:
         """Compare an entry of the bundle. Ignore one of another partition: the judge of its batch reports it."""
         if entry.position.stream_partition == self._partition:
             leaf = self._expected.get(entry.position.offset)
@@ -80,8 +80,8 @@ class LeafCheck:
                 message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree"
                 self.findings.add(error("RECORD_CHANGED", message, entry.record_id, entry.position))
 
-    def meet_stray(self, stray: StrayRecord) -> None:
-        """Note a stray in this partition."""
+    def compare_stray(self, stray: StrayRecord) -> None:
+        """Compare a stray of this partition."""
         self.first_stray = self.first_stray or stray.position
         leaf = self._expected.get(stray.position.offset)
         self._met.add(stray.position.offset)

@@ -30,7 +30,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Final
 
 from broker.core.backlog import Backlog
-from broker.core.delivery import Consumer, Delivery, Event, State
+from broker.core.delivery import ConsumerAccount, Delivery, Event, State
 from broker.core.errors import InputRefused, Internal, LeaseLost, SubscriptionInvalid
 from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings
 
@@ -68,7 +68,7 @@ class LeaseBook(Backlog):
         first_delivery_id: int = 1,
     ) -> None:
         super().__init__(settings, committed)
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: dict[str, ConsumerAccount] = {}
         self._leases: dict[int, Delivery] = {}
         # (when, timer id, delivery). Stale if the delivery has another timer; early if the lease was extended.
         self._timers: list[tuple[float, int, Delivery]] = []
@@ -103,7 +103,7 @@ class LeaseBook(Backlog):
         if consumer in self._consumers:
             message = "the consumer was added already"
             raise ValueError(message)
-        self._consumers[consumer] = Consumer(consumer, max_outstanding_records, max_outstanding_bytes)
+        self._consumers[consumer] = ConsumerAccount(consumer, max_outstanding_records, max_outstanding_bytes)
 
     def consumer_gone(self, consumer: str, *, clean: bool) -> None:
         """Remove a consumer. It is granted nothing more. O(n) in the leases.
@@ -240,7 +240,7 @@ class LeaseBook(Backlog):
             raise LeaseLost(message, delivery_id=str(delivery_id))
         return delivery
 
-    def _grant(self, delivery: Delivery, account: Consumer, now: float) -> Lease:
+    def _grant(self, delivery: Delivery, account: ConsumerAccount, now: float) -> Lease:
         delivery.on(Event.GRANTED)
         delivery.attempt += 1
         delivery.granted_at = now
@@ -251,7 +251,7 @@ class LeaseBook(Backlog):
         self._leases[delivery.timer] = delivery
         return Lease(delivery.timer, delivery.position, delivery.attempt, delivery.due)
 
-    def _end_lease(self, delivery: Delivery) -> Consumer:
+    def _end_lease(self, delivery: Delivery) -> ConsumerAccount:
         """Remove the record from its consumer's account. The caller sets the next state."""
         del self._leases[delivery.timer]
         account, delivery.consumer = delivery.consumer, None

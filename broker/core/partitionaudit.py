@@ -77,7 +77,7 @@ class PartitionAudit:
             self._follow(facts)
         if self._leaves is not None:
             for leaf in report.leaves:
-                self._leaves.meet(leaf)
+                self._leaves.compare(leaf)
 
     def add_stray(self, stray: StrayRecord) -> None:
         """Take a stray."""
@@ -87,7 +87,7 @@ class PartitionAudit:
         if len(stray.value) == stray.value_size and sha256(stray.value).digest() != stray.value_sha256:
             self.add(error("BUNDLE_INVALID", "a stray's bytes are not those of its digest", position=stray.position))
         if self._leaves is not None:
-            self._leaves.meet_stray(stray)
+            self._leaves.compare_stray(stray)
 
     def end(self, end: PartitionEnd) -> PartitionReport | None:
         """Take the last frame: check (3). Without a valid checkpoint there is no report."""

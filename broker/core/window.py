@@ -15,7 +15,7 @@ if no other record is tracked, the binary form stays within ``committed_bytes_bo
 4. When a record is finished, the next record gets the sum of two gaps. v is subadditive, so the total of 3 only
    decreases.
 5. What a resumed state says of offsets that are not read again yet costs what it cost then, except the first range and
-   the first failed offset. Their distances are counted anew. These, the version, the floor, both counts and the range
+   the first failed offset. Their distances are counted again. These, the version, the floor, both counts and the range
    after the last undone record are ``_FIXED_BYTES``.
 """
 

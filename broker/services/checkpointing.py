@@ -49,7 +49,7 @@ _BATCH: Final = 4096
 _NO_BOUND: Final = 1 << 62
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
 _FIRST_PASS_SECONDS: Final = 0.05
-"""Before serving, this process looks this often at what another process signs."""
+"""The pause between two looks at what another process signs, before this process serves."""
 
 
 @dataclass(frozen=True, slots=True)

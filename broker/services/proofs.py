@@ -58,7 +58,7 @@ class ProofService:
         """Prove that the entry at a position is in the tree of the newest checkpoint.
 
         Raises:
-            PositionUnknown: no entry stands there, or no checkpoint covers it yet.
+            PositionUnknown: there is no entry, or no checkpoint covers it yet.
         """
         partition = position.stream_partition
         head = await self._head(partition)

@@ -1,4 +1,4 @@
-"""The broker is blind by construction: nothing under broker/ knows what a section holds, or can."""
+"""No module under broker/ knows what a section holds, or can know it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def imported(tree: ast.AST) -> set[str]:
 def test_no_module_of_the_broker_imports_record_messages_or_adapters(module: Path) -> None:
     tree = ast.parse(module.read_text())
     assert not {name for name in imported(tree) if name.startswith(("caseexchange.records", "adapters"))}
-    # Nor by name, as importlib would.
+    # Nor by name, as importlib would import it.
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, ast.Module)}
     assert not {text for text in texts - docstrings if "caseexchange.records" in text}
@@ -36,9 +36,9 @@ def test_no_module_of_the_broker_imports_record_messages_or_adapters(module: Pat
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(BROKER)))
 def test_no_module_between_publisher_and_subscriber_takes_the_salt_off_a_section(module: Path) -> None:
-    """``unsalted`` is how contents are reached; only the audit stream's own records, and a recipient, use it."""
+    """``unsalted`` gives the content. Only a recipient may use it, and the code for the audit stream's own records."""
     allowed = {"core/sections.py", "core/judge.py", "client/records.py", "services/versions.py"}
-    # By whatever way: imported under another name, or as a part of its module.
+    # In every way: imported under another name, or as a part of its module.
     names = {
         name
         for node in ast.walk(ast.parse(module.read_text()))

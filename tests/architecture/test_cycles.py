@@ -1,4 +1,4 @@
-"""No modules import each other in a circle, not even for types alone."""
+"""No modules import each other in a circle, not even only for types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module is read in one sitting: at most 300 lines. The exceptions are listed, each with its reason."""
+"""A module can be read at once: it has at most 300 lines. The exceptions are listed, each with its reason."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Served(NamedTuple):
-    """A site, and where it is served."""
+    """A site, and its address."""
 
     address: str
     folder: Path
@@ -49,7 +49,7 @@ class Served(NamedTuple):
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Sends the policy that docs/noticeboard.md asks of a web server."""
+    """Sends the security policy that docs/noticeboard.md demands of a web server."""
 
     def end_headers(self) -> None:
         self.send_header("Content-Security-Policy", HEADER_POLICY)
@@ -85,7 +85,7 @@ def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(_browser: Browser) -> Browser:
-    """The session's browser, light and wide, with nothing on its mind."""
+    """The session's browser, reset: light, wide, and without earlier messages."""
     _browser.forbid_scripts(forbidden=False)
     _browser.look()
     _browser.open("about:blank")
@@ -95,6 +95,6 @@ def browser(_browser: Browser) -> Browser:
 
 @pytest.fixture(scope="session")
 def screenshots() -> Path:
-    """Where the pictures of the pages go, for eyes."""
+    """The folder for pictures of the pages, for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     return SCREENSHOTS

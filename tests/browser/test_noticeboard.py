@@ -1,4 +1,4 @@
-"""The notice board as its visitors have it: with eyes, by keyboard alone, by the rules of screen readers."""
+"""The notice board as its visitors use it: on a screen, only with a keyboard, and by the rules of screen readers."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_nothing_that_found_its_way_into_a_page_would_run_or_load(browser: Brows
         return [window.ran === undefined, outcomes];"""
     )
     assert ran[0] is True
-    # What was refused is in the console, by the directive that refused it.
+    # The console names what was refused, and the directive that refused it.
     refused = " ".join(browser.complaints())
     assert "Content Security Policy" in refused
     assert "img-src" in refused

@@ -1,4 +1,4 @@
-"""What every adapter promises (adapters/base.py), whichever format it speaks; a third party's too."""
+"""What every adapter promises (adapters/base.py), for every format, and for an adapter of a third party too."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ async def test_what_is_published_is_all_that_anybody_is_ever_given(board: Checkp
     for size, extension in ((0, empty), (0, three), (3, five)):
         await board.publish(DNA_0, size, extension)
     await board.publish(DNA_1, 0, signed_extension(SIGNER, DNA_1, 0, 1))
-    # Visible to every process, this one among them; where there is no other, nobody has to be told.
+    # Visible to every process, also this one. Without another process, nothing needs to be published.
     if not isinstance(board, SoleFollower):
         async with asyncio.timeout(20):
             while await board.published(DNA_0, 3) is None:  # noqa: ASYNC110 - the port has no event for it
                 await asyncio.sleep(0.02)
-        # The checkpoint of the empty tree has given way to the larger one, and what lies behind is forgotten.
+        # The checkpoint of the empty tree has given way to the larger one, and earlier ones are dropped.
         assert await board.published(DNA_0, 3) == five._replace(nodes=())
     assert await board.published(DNA_0, 5) is None
 

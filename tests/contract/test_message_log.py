@@ -52,7 +52,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(params=["file", "memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Callable[[], Awaitable[MessageLog]]:
-    """Opens a log of each backend, with hardly any of it kept in memory."""
+    """Opens a log of each backend, with almost nothing of it in memory."""
     if request.param == "kafka":
         signer = Ed25519NoteSigner("case-exchange.example/log", Ed25519PrivateKey.generate())
         on_kafka = LogOnKafka(request.getfixturevalue("kafka_cluster"), signer, clock)
@@ -69,7 +69,7 @@ async def log(open_log: Callable[[], Awaitable[MessageLog]]) -> AsyncIterator[Me
 
 
 async def assigned(cursor: LogCursor, partition: StreamPartition) -> AckState:
-    """Where a cursor begins to read a partition, once it is assigned."""
+    """Wait until a partition is assigned. Return where the cursor begins to read it."""
     async with asyncio.timeout(30):
         while True:
             for change in cursor.assignment_changes():

@@ -1,4 +1,4 @@
-"""An agency's own program against a real broker: what it may rely on, call by call."""
+"""An agency's own program against a real broker: the promises that it can rely on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def running(exchange: Exchange, folder: Path, agency: str, system: str) ->
 
 
 async def first(agency: Agency, name: str, kind: str) -> tuple[Delivery, object]:
-    """The first delivery, and its subscription, which has to be kept."""
+    """The first delivery, and its subscription, which the caller must keep."""
     deliveries = agency.subscribe(name, kinds=[kind])
     return await anext(deliveries), deliveries
 

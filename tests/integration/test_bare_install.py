@@ -1,4 +1,4 @@
-"""The bare package serves a client, an auditor and an authority; what a role needs beyond it is said by name."""
+"""The bare package is enough for a client, an auditor and an authority. An error names what another role needs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ COMMAND = "from broker.cli.main import main; main()"
 
 
 def extras() -> set[str]:
-    """The modules that only extras bring."""
+    """The modules that only extras provide."""
     lines = [line for line in requires("case-exchange") or () if "extra ==" in line and not line.startswith("case-")]
     names = {line.split(">")[0].split("~")[0].split("[")[0].split(";")[0].strip() for line in lines}
     return {MODULES.get(name, name) for name in names}
 
 
 def bare(*arguments: str, then: str = COMMAND) -> subprocess.CompletedProcess[str]:
-    """A command, as where no extra is installed."""
+    """Run a command as if no extra was installed."""
     program = RUN.format(modules=sorted(extras()), then=then)
     command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Our checkpoints and proofs, checked by programs that this project did not write: Go's x/mod and OpenSSL."""
+"""Our checkpoints and proofs, checked by other projects' programs: Go's x/mod and OpenSSL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GO_PACKAGES = Path("/usr/share/gocode")
-"""Where Debian's golang-golang-x-mod-dev puts its sources, so that no module proxy is asked."""
+"""The sources from Debian's golang-golang-x-mod-dev, so that no module proxy is needed."""
 PROGRAM = Path(__file__).parents[1] / "interop" / "checkpoint"
 PARTITION = StreamPartition("cases", 0)
 ORIGIN = checkpoint_origin("case-exchange.example", PARTITION, "sample-log")
@@ -42,7 +42,7 @@ def sample_leaf(index: int) -> bytes:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the Go program is handed, file by file."""
+    """The input files of the Go program."""
 
     note: bytes
     vkey: bytes
@@ -87,7 +87,7 @@ def evidence(tree: GrownTree, index: int, size: int, old_size: int) -> Evidence:
 
 
 def ask_go(program: Path, folder: Path, evidence: Evidence) -> str:
-    """What the program says: ``ok <size>``, or the first part that does not hold."""
+    """The output of the program: ``ok <size>``, or the first part that does not hold."""
     names = ("note", "vkey", "inclusion", "consistency")
     for name in names:
         (folder / name).write_bytes(getattr(evidence, name))
@@ -112,7 +112,7 @@ SHAPES = [
     (299, 300, 299),
     (0, 300, 300),
 ]
-"""Leaf index, tree size, older tree size: around the powers of two, where trees change their shape."""
+"""Leaf index, tree size, older tree size: near the powers of two, where trees change their shape."""
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -130,7 +130,7 @@ def test_go_accepts_a_note_that_a_stranger_signed_as_well(go_program: Path, tmp_
 
 
 def flipped_bytes(data: bytes) -> list[bytes]:
-    """One copy for each of some twenty places, with the lowest bit of the byte there flipped."""
+    """Copies of the data. Each has the lowest bit of another byte flipped, at about twenty places."""
     places = range(0, len(data) - 1, max(1, len(data) // 20))
     return [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in places]
 

@@ -223,7 +223,7 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
         ]
 
     first, second, third = pki.signer().certificate, pki.credential().certificate, pki.credential().certificate
-    # Another is listed in its place, and then a third: the first keeps its end.
+    # Another is listed in its place, and then a third. The first keeps its end.
     shanxi["signing_certificates"] = [encode_base64(der(second))]
     assert f"shanxi-police: the certificate {fingerprint(first).hex()} is retired" in sign()
     assert retired() == [(der(first), True)]
@@ -239,12 +239,12 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
         "1 signing certificates in use and 2 retired"
         in run("directory", "show", out, "--root", pki.folder.trust / "governance.pem", expect=0).stdout
     )
-    # One is dropped by its fingerprint. What nobody listed cannot be.
+    # One is dropped by its fingerprint. A certificate that nobody listed cannot be dropped.
     assert "CERTIFICATES_UNLISTED" in sign("--drop", "0" * 64, expect=2)
     assert "CERTIFICATES_UNLISTED" in sign("--drop", fingerprint(third).hex(), expect=2)
     sign("--drop", fingerprint(first).hex())
     assert retired() == [(der(second), True)]
-    # An agency that leaves takes its certificates along only where that is asked for.
+    # The certificates of an agency that leaves are dropped only if this is asked for.
     del payload["agencies"]["hebei-police"]
     for agency in payload["agencies"].values():
         for right in (*agency["publish"].values(), *agency["receive"].values()):
@@ -253,12 +253,12 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
     assert "hebei-police is left out" in sign(expect=2)
     sign("--drop", "hebei-police", "--drop", "shanxi-police")
     assert retired() == []
-    # One that comes back into use is retired no longer.
+    # One that comes back into use is no longer retired.
     payload["agencies"]["hebei-police"] = hebei
     shanxi["signing_certificates"] = [encode_base64(der(first)), encode_base64(der(third))]
     sign()
     assert retired() == []
-    # Only a version that governance signed says what was listed before.
+    # Only a version that governance signed shows what was listed before.
     out.write_text("{}")
     assert "DIRECTORY_INVALID" in sign(expect=2)
 

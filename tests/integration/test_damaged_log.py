@@ -35,7 +35,7 @@ CASE_IDS = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in rang
 
 
 class Rows(NamedTuple):
-    """The open file of a log, and where the entries of one partition stand in it."""
+    """The open file of a log, and the places of one partition's entries in it."""
 
     file: sqlite3.Connection
     stream: str
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 
 def rows(file: sqlite3.Connection, stream: str) -> Rows:
-    """The first partition of a stream that holds enough records."""
+    """The first partition of a stream with enough records."""
     (streams,) = file.execute("SELECT value FROM facts WHERE name = 'streams'").fetchone()
     names = [
         (name, number) for name, count in (item.split(":") for item in streams.split()) for number in range(int(count))
@@ -79,7 +79,7 @@ def rows(file: sqlite3.Connection, stream: str) -> Rows:
 
 @pytest.fixture(scope="module")
 def sound(pki: SamplePki, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a log that a broker has written and covered, and left in good order."""
+    """The folder of a log that a broker has written, covered with checkpoints, and closed in good order."""
     folder = tmp_path_factory.mktemp("damaged") / "log"
 
     async def make() -> None:
@@ -113,7 +113,7 @@ async def from_broker(pki: SamplePki, folder: Path, path: Path) -> Bundle:
 
 
 async def from_log(pki: SamplePki, folder: Path, path: Path) -> Bundle:
-    """As an auditor does who reads the log directly: no broker, no signer."""
+    """Read the log as an auditor does: no broker, no signer."""
     log, store = (
         await SqliteLog.open(folder / "log.db", SystemClock()),
         SqliteCheckpointStore(folder / "checkpoints.db"),
@@ -186,7 +186,7 @@ async def test_what_was_done_to_a_record_is_named_at_exactly_its_position(
     named = bundle.named()
     assert [position for found, position in named if found == code] == positions
     assert named[0][1] == positions[0]
-    # Around a time that was changed the next entry is out of order too; nothing else is blamed.
+    # Near a changed time the next entry is out of order too. Nothing else is blamed.
     assert {position for found, position in named if found != "OUT_OF_ORDER"} == set(positions)
 
 
@@ -223,7 +223,7 @@ async def test_a_log_deleted_whole_is_named_from_its_first_position(
 @pytest.mark.parametrize("read", [from_broker, from_log])
 async def test_a_record_put_between_others_is_named(pki: SamplePki, damaged: Path, tmp_path: Path, read: Read) -> None:
     def add(found: Rows) -> list[Position]:
-        # The record is genuine, only its place is not: a copy of another under an id of its own.
+        # The record is genuine, but in the wrong place: a copy of another with its own id.
         found.file.execute(
             "INSERT INTO entries SELECT ?, randomblob(16), kind, ordering_key, recipients, record_sha256, "
             "accepted_at_ms, value FROM entries WHERE position = ?",
@@ -238,7 +238,7 @@ async def test_a_record_put_between_others_is_named(pki: SamplePki, damaged: Pat
         await replayed(exchange, tmp_path / "before.bundle")
         (added,) = damage(damaged, add)
         partitions = exchange.broker.log.partitions(DNA)
-        # The next record of that partition comes to stand after it; the checkpoints follow what the broker appended.
+        # The next record of that partition comes after it. The checkpoints follow what the broker appended.
         await publisher.publish(
             maker.make(case=next(case for case in CASE_IDS if partition_of(case, partitions) == added.partition))
         )
@@ -246,7 +246,7 @@ async def test_a_record_put_between_others_is_named(pki: SamplePki, damaged: Pat
     bundle = await read(pki, damaged, tmp_path / "damaged.bundle")
     assert bundle.named() == [("RECORD_INSERTED", added)]
     (stray,) = (frame for frame in bundle.frames() if isinstance(frame, StrayRecord))
-    # The broker's auditor may not have every section, so what cannot be redacted is only named by its digest.
+    # The broker's auditor may not have every section. So only the digest names what cannot be redacted.
     assert bool(stray.value) == (read is from_log)
     assert stray.value_size > 100
 

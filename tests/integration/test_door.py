@@ -1,4 +1,4 @@
-"""Nothing is signed that was not judged, whichever adapter brings it."""
+"""No record is signed that was not judged, whichever adapter brings it."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ async def test_a_record_that_its_adapter_forgot_to_judge_is_refused_before_it_is
         assert "FIELD_MISSING at local_id" in reason["issues"][1]["message"]
         (sent,) = edge.spool.outgoing(10)
         body = edge.codec.parse_body(edge.codec.decode_envelope(sent.envelope).body)
-        # What was refused used up no number, not even the good record's recipient's.
+        # The refused records used no number, not even of the good record's recipient.
         assert [(body.kind, *body.recipients)] == [("SampleRequest", ("national-dna-database", 1))]

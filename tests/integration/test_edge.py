@@ -1,4 +1,4 @@
-"""An agency's edge against a real broker: what passes is waited for, what does not is kept aside, nothing is lost."""
+"""An agency's edge against a real broker. It waits out passing faults, keeps refused records, and loses nothing."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ def sample_section(barcode: str = "SYN-1") -> SectionDraft:
 
 
 async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange: Exchange, tmp_path: Path) -> None:
-    # Governance signed two directories of one version, so what the broker tells cannot be used here.
+    # Governance signed two directories of one version. So the broker's answer cannot be used here.
     old = tmp_path / "directory.json"
     old.write_bytes(exchange.pki.sign(exchange.pki.directory_with("shanxi-police", [])))
     profile = lab_profile(exchange, tmp_path, directory=str(old))
     await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
     async with receiving(profile) as (edge, inbound):
         log = exchange.broker.log
-        # Given back at least once: the audit stream tells of a second attempt.
+        # Given back at least once: the audit stream has a second attempt.
         async with asyncio.timeout(20):
             while await log.end_offset(("audit", 0)) < 3:  # type: ignore[arg-type] # equal to a StreamPartition
                 await log.wait_beyond({("audit", 0): await log.end_offset(("audit", 0))})  # type: ignore[arg-type, dict-item]
@@ -202,7 +202,7 @@ async def test_a_result_with_a_time_that_is_none_is_kept_aside_and_the_next_is_d
 
 
 class _DefectiveFormat(RecordJson):
-    """A format whose writer fails on one record; there is none known on which one of ours does."""
+    """A format with a writer that fails on one record. No record is known on which one of ours fails."""
 
     def __init__(self, defect: Exception) -> None:
         self._defect = defect
@@ -350,7 +350,7 @@ async def test_of_a_file_that_comes_again_after_the_profile_was_mended_what_was_
             published += [item for item in await outbound.publish_spooled() if isinstance(item, Published)]
             assert len(list(outbound.folders.quarantine.glob("*.reason.json"))) == reasons
             if wrong and reasons:
-                # In order to be refused by the broker, a record takes a number; by ourselves, none.
+                # A record that the broker refuses has taken a number. A record that the gateway refuses has not.
                 assert len(published) == 1
             for path in outbound.folders.quarantine.glob("????????-*.reason.json"):
                 path.unlink()
@@ -401,7 +401,7 @@ async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: 
 
 
 class _DefectiveAdapter:
-    """An adapter with a defect; there is no file known on which one of ours fails."""
+    """An adapter with a defect. No file is known on which one of ours fails."""
 
     name = "defective"
 
@@ -457,7 +457,7 @@ async def test_a_gateway_outlives_a_disk_that_cannot_be_written_to(exchange: Exc
         outbound = Outbound(edge, profile.gateway, routes, Limits())
         quarantine = outbound.folders.quarantine
         outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
-        # Why the broker refused a record cannot be kept where this stands.
+        # With a file in the place of this folder, the reason of the broker's refusal cannot be kept.
         quarantine.rmdir()
         quarantine.touch()
         with capture_logs() as logs:
@@ -476,7 +476,7 @@ async def test_a_gateway_outlives_a_disk_that_cannot_be_written_to(exchange: Exc
 
 
 class TellingSpool(Spool):
-    """Tells of each record that goes in."""
+    """Reports each record that goes in."""
 
     told: Callable[[], object]
 

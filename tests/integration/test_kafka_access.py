@@ -49,7 +49,7 @@ SOON = 10.0
 
 @pytest.fixture(scope="module")
 def topic(kafka_cluster: KafkaCluster) -> str:
-    """A topic of the broker's with three records."""
+    """A topic of the broker with three records."""
     name = create_topic(kafka_cluster)
     write(kafka_cluster, name, b"one", b"two", b"three")
     return name
@@ -122,7 +122,7 @@ def alter_settings(admin: Any, topic: str) -> None:
 
 
 class Standing(NamedTuple):
-    """How a topic stands."""
+    """The state of a topic."""
 
     partitions: int = 1
     first_offset: int = 0
@@ -135,11 +135,11 @@ ALTERATIONS: dict[Callable[[Any, str], None], Standing | None] = {
     add_partitions: Standing(partitions=2),
     alter_settings: Standing(retention="1000"),
 }
-"""What each makes of a topic."""
+"""The state of a topic after each alteration."""
 
 
 def standing(cluster: KafkaCluster, topic: str) -> Standing | None:
-    """How a topic stands now; None where there is none."""
+    """The state of a topic now, or None if there is none."""
     with cluster.connection(BROKER).admin() as admin:
         if topic not in admin.list_topics():
             return None
@@ -171,7 +171,7 @@ def test_the_break_glass_client_does_what_the_others_may_not(
     assert standing(kafka_cluster, name) == Standing()
     with kafka_cluster.connection(BREAK_GLASS).admin() as admin:
         alter(admin, name)
-    # The controller has decided; the node that is asked hears of it a moment later.
+    # The controller has decided. The node that is asked learns of it a moment later.
     deadline = time.monotonic() + SOON
     while (found := standing(kafka_cluster, name)) != made and time.monotonic() < deadline:
         continue
@@ -220,7 +220,7 @@ def test_the_auditor_makes_no_topics_joins_no_groups_and_does_not_see_the_cluste
 
 @pytest.fixture
 def foreign_rules(kafka_cluster: KafkaCluster) -> Iterator[tuple[ACL, ACL]]:
-    """A right that the table does not give, and a denial for somebody whose key was stolen."""
+    """A right that the rules do not give, and a denial for somebody with a stolen key."""
     where = ResourcePattern(ResourceType.TOPIC, f"{PREFIX}.", ACLResourcePatternType.PREFIXED)
     given = ACL("User:exchange/broker", "*", ACLOperation.DELETE, ACLPermissionType.ALLOW, where)
     denied = ACL("User:exchange/stolen", "*", ACLOperation.ALL, ACLPermissionType.DENY, where)

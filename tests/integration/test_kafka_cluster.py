@@ -1,4 +1,4 @@
-"""The cluster itself: that it is set as the settings say, and what losing its nodes does."""
+"""The cluster itself: its settings, and what happens when it loses nodes."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_with_two_of_three_lost_nothing_is_acknowledged_and_nothing_is_lost(thre
         with pytest.raises(kafka_errors.KafkaError):
             producer.send(topic, partition=0, value=b"not acknowledged").get(BOUND)
     finally:
-        # Without a bound, closing would wait for the others to come back.
+        # Without a time limit, closing would wait for the other nodes to come back.
         with contextlib.suppress(kafka_errors.KafkaTimeoutError):
             producer.close(timeout=1)
     cluster.heal()
@@ -142,7 +142,7 @@ def test_a_paused_node_is_not_ready_and_holds_up_nobody_who_asks_it(three_kafka_
     with pytest.raises(LogUnavailable):
         cluster_state(cluster.connection(BREAK_GLASS, nodes=[2], timeout=2))
     assert time.monotonic() - begun < HANDSHAKE_SECONDS + BOUND
-    # A client that may ask any of them may be unlucky, and says so; then it asks again.
+    # A client that may ask any node may ask a lost one, and reports that. Then it asks again.
     deadline = time.monotonic() + 3 * BOUND
     state = None
     while state is None:

@@ -1,4 +1,4 @@
-"""Brokers that share a log on a real Kafka: what one accepts the others deliver, and outages pass."""
+"""Brokers that share a log on a real Kafka. What one accepts, the others deliver. Outages pass."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_what_one_broker_accepts_another_delivers_and_knows_again(kafka: O
 
 
 class Shared:
-    """One subscription, read through several brokers by subscribers who acknowledge everything."""
+    """One subscription, read through several brokers by subscribers that acknowledge everything."""
 
     def __init__(self) -> None:
         self.published: dict[str, list[Position]] = {case: [] for case in CASES}
@@ -92,7 +92,7 @@ class Shared:
             self.published[case].append(exchange.receipts().verify(receipt).position)
 
     async def read(self, exchange: Exchange, name: str, leave: asyncio.Event) -> None:
-        """Take part until told to leave, in good order."""
+        """Take part until ``leave`` is set, and end in good order."""
         async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
             leaving = asyncio.create_task(leave.wait())
             reading = asyncio.create_task(self._read(stream, name))
@@ -108,7 +108,7 @@ class Shared:
                 await self._moved.wait()
 
     async def rounds_until(self, exchange: Exchange, done: Callable[[], bool]) -> None:
-        """Publish a record of every case, and wait until all are acknowledged, until the group has settled so."""
+        """Publish a record of every case until all are acknowledged and the group has settled."""
         async with asyncio.timeout(BOUND):
             while not done():
                 self.by.clear()
@@ -116,7 +116,7 @@ class Shared:
                 await self.all_acked()
 
     def shares(self) -> dict[str, set[int]]:
-        """Whose deliveries of the last round came from which partitions."""
+        """Which subscriber got deliveries of the last round from which partitions."""
         return {name: {position.partition for position in had} for name, had in self.by.items()}
 
     async def _read(self, stream: SubscriptionStream, name: str) -> None:
@@ -147,7 +147,7 @@ async def test_a_subscription_moves_between_brokers_without_losing_order_or_repe
         leave["one"].set()
         await shared.rounds_until(one, lambda: shared.shares() == {"two": {0, 1}})
         leave["two"].set()
-    # Each list is in the order in which the records were accepted, and holds each of them once.
+    # Each list is in the order in which the records were accepted, and has each of them once.
     assert shared.acked == shared.published
     assert shared.twice == []
 
@@ -161,14 +161,14 @@ async def test_failed_attempts_and_scattered_acknowledgements_move_with_the_part
         async with (await one.subscriber()).subscribe(SAMPLES) as stream:
             failed, *taken = await first(stream, 1 + len(others))
             assert [delivered.attempt for delivered in (failed, *taken)] == [1] * (1 + len(others))
-            # Longer than this test: whoever has the partition next begins without that delay.
+            # Longer than this test. Whoever gets the partition next begins without that delay.
             await stream.nack(failed.delivery_id, 600)
-            # Not the first of them, so that there is an unacknowledged one on either side of what is done.
+            # Not the first of them, so that there is an unacknowledged one on both sides of what is done.
             await stream.ack([delivered.delivery_id for delivered in taken[1:]])
         async with (await two.subscriber()).subscribe(SAMPLES) as stream:
             again, returned = await first(stream, 2)
             assert (again.position, again.attempt) == (failed.position, 2)
-            # It was given back, which is no failure.
+            # It was given back, which is not a failed attempt.
             assert (returned.position, returned.attempt) == (taken[0].position, 1)
             await stream.ack([again.delivery_id, returned.delivery_id])
             (last,) = await first(stream, 1)
@@ -181,7 +181,7 @@ async def test_failed_attempts_and_scattered_acknowledgements_move_with_the_part
 
 
 async def refused_for_now(publisher: Publisher, envelope: Envelope) -> None:
-    """Publishing fails in bounded time, with an error that says: try again."""
+    """Publishing fails within a time limit, with an error that says: try again."""
     begun = time.monotonic()
     with pytest.raises(LogUnavailable) as refused:
         await publisher.publish(envelope)
@@ -202,11 +202,11 @@ async def refused_at_the_start(kafka: OnKafka, name: str) -> None:
 async def test_an_outage_of_kafka_passes_without_anybody_s_doing(
     caplog: pytest.LogCaptureFixture, kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path
 ) -> None:
-    # Lines that are kept of its log would keep the library's refused connections from the collector.
+    # The garbage collector frees the library's refused connections. Kept lines of its log would prevent this.
     caplog.set_level(logging.CRITICAL, "kafka")
     with running_cluster(tmp_path / "kafka", kafka_keys, nodes=1) as cluster:
         kafka = OnKafka(cluster, kafka_keys, pki, tmp_path)
-        # On a busy machine this outage may take longer than checkpoints may; that bound has tests of its own.
+        # On a busy machine this outage may last longer than checkpoints may. That limit has its own tests.
         sections = {**kafka.sections(timeout=4), "checkpoints": {"evidence_bound_seconds": 300.0}}
         async with kafka.broker("one", **sections) as exchange:
             publisher, maker = await exchange.publisher(), exchange.maker()
@@ -222,7 +222,7 @@ async def test_an_outage_of_kafka_passes_without_anybody_s_doing(
             await health_becomes(exchange, SERVING)
             await publisher.publish(kept)
             kept = maker.make()
-            # It is gone, and comes back as another process.
+            # It is stopped, and comes back as another process.
             await asyncio.to_thread(cluster.stop)
             await refused_for_now(publisher, kept)
             await health_becomes(exchange, NOT_SERVING)
@@ -234,7 +234,7 @@ async def test_an_outage_of_kafka_passes_without_anybody_s_doing(
                 for _ in range(3):
                     (delivered,) = await first(stream, 1)
                     await stream.ack([delivered.delivery_id])
-        # What was refused and is published again stands there once.
+        # What was refused and is published again is in the log once.
         assert await kafka.audited() == []
 
 

@@ -1,4 +1,4 @@
-"""One partition, one follower: whoever was away too long can sign nothing more, and nobody believes a stranger."""
+"""One partition, one follower. One that was away too long cannot publish, and a stranger's checkpoint is ignored."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_of_two_processes_exactly_one_follows_each_partition_and_the_other
     with pytest.raises(FollowerFenced):
         await one.publish(DNA_0, 3, signed_extension(SIGNER, DNA_0, 3, 4, lie=b"one"))
     await followed(two, *every)
-    # Since it follows, it knows the last word of its predecessor.
+    # It follows, so it has everything that earlier followers published.
     assert await two.published(DNA_0, 0) == signed_extension(SIGNER, DNA_0, 0, 3)
     assert await two.published(DNA_0, 3) is None
     await two.publish(DNA_0, 3, signed_extension(SIGNER, DNA_0, 3, 4))
@@ -78,7 +78,7 @@ async def test_a_seat_that_another_has_taken_since_publishes_nothing(on_kafka: L
         await asyncio.to_thread(paused.publish, encode_extension(3, signed_extension(SIGNER, DNA_0, 3, 4, lie=b"old")))
     honest = signed_extension(SIGNER, DNA_0, 3, 4)
     await asyncio.to_thread(later.publish, encode_extension(3, honest))
-    # Its client is of no use any more, whatever it is asked.
+    # Its client is fenced: every request fails.
     with pytest.raises((FollowerFenced, LogUnavailable)):
         await asyncio.to_thread(paused.publish, encode_extension(4, signed_extension(SIGNER, DNA_0, 4, 5, lie=b"old")))
     await reader.open(follow=False)
@@ -91,7 +91,7 @@ async def test_a_seat_that_another_has_taken_since_publishes_nothing(on_kafka: L
 
 
 async def roots(kafka: OnKafka) -> dict[StreamPartition, list[tuple[int, bytes]]]:
-    """Size and root of every checkpoint that was committed, in the order in which they stand."""
+    """Size and root of every committed checkpoint, in the order of the topic."""
     found: dict[StreamPartition, list[tuple[int, bytes]]] = {}
     admin = Administrator(kafka)
     for number in range(sum(kafka.partitions.values())):
@@ -156,7 +156,7 @@ async def test_garbage_and_strangers_checkpoints_are_passed_over(
         position = one.receipts().verify(await publisher.publish(maker.make())).position
         async with asyncio.timeout(30):
             await one.broker.follower.covered({position.stream_partition: position.offset + 1})
-    # One that starts anew reads all of it.
+    # A new process reads all of it.
     async with kafka.broker("two") as two:
         await (await two.publisher()).publish(maker.make())
     assert await kafka.audited() == []

@@ -34,7 +34,7 @@ def listener(request: pytest.FixtureRequest, kafka_cluster: KafkaCluster) -> End
 
 
 def certified(pki: PkiFolder, folder: Path, subject: str) -> ssl.SSLContext:
-    """A client with a good certificate of Kafka's own authority, but for its name."""
+    """A client with a good certificate of Kafka's own authority, but with a wrong name."""
     authority = pki.load_authority("kafka")
     key = ec.generate_private_key(ec.SECP256R1())
     good = authority.certificate

@@ -1,4 +1,4 @@
-"""Starting and stopping a cluster: that nothing is left behind, and that what does not start says why."""
+"""Start and stop a cluster: nothing is left behind, and an error says why it did not start."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOUND = 30.0
 
 
 def ends(pid: int) -> bool:
-    """Whether a process that is not our child is gone within the bound."""
+    """Whether a process that is not our child ends within the time limit."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

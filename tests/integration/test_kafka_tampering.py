@@ -1,4 +1,4 @@
-"""Somebody with Kafka's break-glass key changes the topics: nobody is handed a lie, and the first position is named."""
+"""Somebody with Kafka's break-glass key changes the topics. No false record is delivered, and the position is named."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def kafka(kafka_cluster: KafkaCluster, kafka_keys: PkiFolder, pki: SamplePki, tm
 
 
 class Honest:
-    """Publishes records of one case, which therefore stand in one partition in this order."""
+    """Publishes records of one case, so that they are in one partition, in this order."""
 
     def __init__(self, exchange: Exchange, publisher: Publisher) -> None:
         self._exchange = exchange
@@ -73,7 +73,7 @@ class Honest:
             self.digests.append(envelope.record_sha256)
 
     async def sealed_by_a_stranger(self) -> Raw:
-        """The next record of the case, right in every point but one: a key seals it that is not the exchange's."""
+        """The next record of the case, right in every point but one: the key of its seal is not the exchange's."""
         envelope, signer = self._maker.make(), self._exchange.pki.note_signer
         body = CODEC.parse_body(envelope.body)
         entry = NewEntry(
@@ -94,7 +94,7 @@ class Honest:
 
 
 async def taken(stream: SubscriptionStream, count: int) -> list[Delivered]:
-    """The next deliveries, each acknowledged: a case's next record comes after that."""
+    """The next deliveries, each acknowledged, because a case's next record comes only after that."""
     found: list[Delivered] = []
     async with asyncio.timeout(30):
         async for batch in stream:
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 
 
 async def unsealed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
-    """Garbage; an envelope without a seal; a new one that an agency did sign, but for its seal like any other."""
+    """Garbage; an envelope without a seal; and a new one that an agency signed, right except for its seal."""
     without = [(name, value) for name, value in stand[0].headers if name != SEAL]
     return await admin.put(
         honest.partition,
@@ -134,7 +134,7 @@ async def copies_elsewhere(admin: Administrator, honest: Honest, stand: Sequence
 
 
 async def transactions(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
-    """Their markers take offsets that no record ever has."""
+    """The markers of transactions take offsets that no record ever has."""
     first = await admin.transaction(honest.partition, stand[0], Raw(b"garbage"), commit=False)
     return first + await admin.transaction(honest.partition, Raw(b"garbage"), stand[-1], commit=True)
 
@@ -166,13 +166,13 @@ async def test_what_is_inserted_reaches_nobody_and_is_named_while_everything_goe
 
 
 async def covered(exchange: Exchange, honest: Honest) -> None:
-    """Return once checkpoints cover every honest record."""
+    """Return when checkpoints cover every honest record."""
     async with asyncio.timeout(30):
         await exchange.broker.follower.covered({honest.partition: honest.positions[-1].offset + 1})
 
 
 async def refused_while_running(exchange: Exchange, honest: Honest, stream: SubscriptionStream) -> None:
-    """A running broker stops for good: it says so to probes, publishers and subscribers, and delivers nothing more."""
+    """A running broker stops for good. Probes, publishers and subscribers see this, and nothing more is delivered."""
     await health_becomes(exchange, NOT_SERVING)
     with pytest.raises((LogCorrupt, EvidenceUnavailable)) as refused:
         await honest.publish(1)
@@ -185,7 +185,7 @@ async def refused_while_running(exchange: Exchange, honest: Honest, stream: Subs
 
 
 async def refused_at_the_start(kafka: OnKafka, *names: str) -> None:
-    """No broker starts on it, whether it kept its folder or has none, and each says why in one line."""
+    """No broker starts on it, with its folder or without one, and each reports why in one line."""
     for name in names:
         ended = await kafka.serve(name)
         assert ended.code == 1, ended
@@ -242,17 +242,17 @@ async def test_a_record_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_ha
             stood = (await Administrator(kafka).records(honest.partition))[-1].value
         assert stood
         await asyncio.to_thread(cluster.stop)
-        # In the middle of the signature, whose bytes stand nowhere else.
+        # In the middle of the signature. These bytes are nowhere else.
         at = stood.index(b"ecdsa-p256-sha256") + 60
         old, new = stood[at : at + 24], stood[at : at + 23] + bytes([stood[at + 23] ^ 1])
         rewrite(cluster.data(1) / f"{kafka.prefix}.dna-{honest.partition.partition}", old, new)
         cluster.start()
         await asyncio.to_thread(cluster.wait_ready)
         assert (await Administrator(kafka).records(honest.partition))[-1].value == stood.replace(old, new)
-        # Whoever had read it before knows it again by its digest.
+        # A broker that had read it before notices the change by the digest.
         async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
             with pytest.raises(LogCorrupt):
                 await taken(stream, 2)
-        # Whoever reads it now for the first time finds the leaf that was signed over another.
+        # A broker that reads it for the first time finds that the signed leaf is another.
         await refused_at_the_start(kafka, "new")
         assert await kafka.audited() == [("RECORD_CHANGED", str(honest.positions[-1]))]

@@ -1,4 +1,4 @@
-"""The embedded log on a disk that fails: nothing is lost that was acknowledged, and the error says what to do."""
+"""The embedded log on a disk that fails: no acknowledged record is lost, and the error says what to do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def entry(number: int, size: int = 1000) -> NewEntry:
 async def test_a_full_disk_refuses_whole_batches_and_the_log_goes_on_when_there_is_room(tmp_path: Path) -> None:
     log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
     await log.append([entry(0)])
-    # SQLite answers a file that may not grow as it answers a full disk: SQLITE_FULL.
+    # For a file that may not grow, SQLite has the same error as for a full disk: SQLITE_FULL.
     await log._database.write(lambda connection: connection.execute("PRAGMA max_page_count = 40"))
     with pytest.raises(LogFull):
         await log.append([entry(number, 50_000) for number in range(1, 20)])
@@ -42,7 +42,7 @@ async def test_a_full_disk_refuses_whole_batches_and_the_log_goes_on_when_there_
     await log.close()
 
 
-async def test_every_commit_is_synced_before_it_is_told(tmp_path: Path) -> None:
+async def test_every_commit_is_synced_before_it_is_reported(tmp_path: Path) -> None:
     log = await SqliteLog.open(tmp_path / "log.db", SystemClock())
     rows = await log._database.write(
         lambda connection: [connection.execute(f"PRAGMA {name}").fetchone() for name in ("synchronous", "journal_mode")]
@@ -145,7 +145,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_once(tmp_path: Path) -> No
         while acknowledged < goal:
             acknowledged = int(process.stdout.readline()) + 1
         process.send_signal(signal.SIGKILL)
-        # What it said before it died counts too.
+        # What it reported before it died counts too.
         for line in process.stdout:
             acknowledged = int(line) + 1
         process.wait()

@@ -1,4 +1,4 @@
-"""A broker's log opens while one of the cluster's nodes is gone, whichever it is."""
+"""A broker's log opens while any one of the cluster's nodes is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def opened(on_kafka: LogOnKafka) -> KafkaLog:
-    """As a supervisor does it: again and again, until it succeeds."""
+    """Try again and again until it succeeds, as a supervisor does."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -38,5 +38,5 @@ async def test_a_log_opens_while_a_node_is_gone(three_kafka_nodes: KafkaCluster,
     await (await on_kafka.open()).close()
     three_kafka_nodes.kill(number)
     await (await opened(on_kafka)).close()
-    # The sockets of refused connections, while this test's marks excuse them.
+    # Collect the sockets of refused connections while this test's marks allow them.
     gc.collect()

@@ -1,4 +1,4 @@
-"""A broker that answers wrongly, with its own good keys: its clients do not believe it."""
+"""A broker that answers falsely, with its own good keys: its clients do not believe it."""
 
 from __future__ import annotations
 
@@ -240,5 +240,5 @@ async def test_whoever_is_stopped_while_a_broker_does_not_end_its_stream_stops(
         await broker.heard_all.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    # A program that did not learn of it would go on with the next thing.
+    # A program that did not notice would go on.
     assert task.cancelled()

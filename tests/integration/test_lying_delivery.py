@@ -1,4 +1,4 @@
-"""A broker that delivers what it may not, with its own good keys, over real gRPC: the edge takes none of it."""
+"""A broker that delivers what it may not, with its own good keys, over real gRPC: the edge accepts none of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class LyingBroker(subscriber_pb2_grpc.SubscriberServiceServicer, directory_pb2_grpc.DirectoryServiceServicer):
-    """Delivers what it is told to, whoever asks, again and again until it is acknowledged."""
+    """Delivers what the test sets, to everyone, again and again until it is acknowledged."""
 
     def __init__(self, pki: SamplePki) -> None:
         self.pki = pki

@@ -1,4 +1,4 @@
-"""A province's own columns through the command line and through the gateway: a mapping file, no Python."""
+"""A province's own columns, on the command line and through the gateway: a mapping file, no Python."""
 
 from __future__ import annotations
 

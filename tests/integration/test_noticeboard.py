@@ -1,4 +1,4 @@
-"""The notice board at the end of the real way: an agency's file, a broker, a gateway's outbox, a site."""
+"""The notice board at the end of the whole way: an agency's file, a broker, a gateway's outbox, a site."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pictures(folder: Path) -> int:
 
 
 async def until(folder: Path, count: int) -> None:
-    """Wait for so many records in an outbox; what lies beside one is written before it."""
+    """Wait for this many records in an outbox. The other files of a record are written before it."""
     async with asyncio.timeout(20):
         while delivered(folder) < count:  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
@@ -62,7 +62,7 @@ async def until(folder: Path, count: int) -> None:
 def board(outbox: Path, site: Path) -> str:
     result = CliRunner().invoke(noticeboard, ["--from", str(outbox), "--to", str(site)])
     assert (result.exit_code, result.stderr) == (0, "")
-    # The gateway of this process logs into the same output.
+    # The gateway of this process logs to the same output.
     return result.stdout.splitlines()[-1]
 
 

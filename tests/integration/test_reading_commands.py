@@ -45,7 +45,7 @@ def cmf(path: Path, specimens: Iterable[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that is larger than any that is read whole."""
+    """A file that is too large to be read as a whole."""
     path = cmf(tmp_path_factory.mktemp("large") / "large.xml", (COMMENT + LOCUS for _ in range(5_000)))
     assert path.stat().st_size > Limits().bytes
     return path

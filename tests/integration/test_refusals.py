@@ -1,4 +1,4 @@
-"""Whoever and whatever is not welcome: each refused by its own typed error, none stored, none a crash."""
+"""Unwelcome peers and input: each gets its own typed error. Nothing is stored and nothing crashes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HANDSHAKE = (errors.HandshakeRefused, errors.ConnectionFailed)
 
 
 async def stored(exchange: Exchange, stream: str = "dna") -> int:
-    """How many records the log holds."""
+    """The number of records in the log."""
     log = exchange.broker.log
     ends = [await log.end_offset(StreamPartition(stream, number)) for number in range(log.partitions(stream))]
     return sum(ends)
@@ -213,7 +213,7 @@ async def test_the_open_stream_of_a_peer_that_is_revoked_ends(tmp_path: Path) ->
         async with asyncio.timeout(20):
             with pytest.raises(errors.PeerRevoked):
                 await listen()
-        # Others are not touched.
+        # Other peers are not affected.
         await (await exchange.publisher()).publish(exchange.maker().make())
 
 
@@ -224,7 +224,7 @@ async def test_a_renewed_broker_certificate_is_used_without_a_restart(tmp_path: 
         renewed = pki.credential(profiles.TLS_PEER, agency="exchange", system="broker", lifetime=timedelta(days=3))
         renewed.write(pki.folder.member("exchange"), "tls")
         async with asyncio.timeout(20):
-            # Seen from outside the reload has no event, so it is asked for again and again.
+            # The reload has no event that can be seen from outside, so it is asked for repeatedly.
             while await served_certificate(exchange) != renewed.der:
                 pass
         await (await exchange.publisher("hebei-police")).publish(exchange.maker("hebei-police").make())

@@ -103,7 +103,7 @@ async def test_a_withheld_section_has_no_byte_in_the_copy_and_the_copy_verifies(
 
 
 async def test_what_reaches_the_ngo_holds_no_byte_of_a_withheld_section(exchange: Exchange) -> None:
-    """The canary is looked for in every message as it came off the connection, before anything reads it."""
+    """The canary is searched in every message as it comes off the connection, before anything reads it."""
     canary = b"planted canary 7c1f"
     sections = (SectionDraft("case", "T", b"open part"), SectionDraft("identity", "T", canary))
     record = exchange.maker().make(

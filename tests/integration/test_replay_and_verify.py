@@ -1,4 +1,4 @@
-"""Replay over the wire, verify offline: through the commands themselves."""
+"""Replay over the network and verify offline, through the commands."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_report_says_as_json_what_it_covers(bundle: Bundle) -> None:
     assert report["clean"] is True
     assert report["findings"] == []
     assert report["deliveries"] == len(CASES)
-    # An auditor needs no child's record: both sections of every record were withheld.
+    # An auditor does not need a child's record: both sections of every record were withheld.
     assert report["withheld_sections"] == 3 * len(CASES)
     assert {item["partition"].split("/")[0] for item in report["partitions"]} == set(STREAMS)
 
@@ -182,7 +182,7 @@ def test_tampering_is_named_with_its_record(
     altered = bundle.altered(tmp_path, frames)
     report = verify_bundle(altered.path, altered.root, lambda _: None)
     assert code in {finding.code for finding in report.findings}
-    # The first finding names the very record or its place.
+    # The first finding names the record itself or its place.
     assert report.findings[0].position in {frame.entries[0].position, frame.entries[1].position}
     exit_code, text = run(altered)
     assert exit_code == 1
@@ -197,7 +197,7 @@ def test_a_dropped_frame_and_a_cut_are_findings(bundle: Bundle, tmp_path: Path) 
     assert "BUNDLE_INVALID" in bundle.altered(tmp_path, [*frames, frames[-1]]).codes()
 
 
-def test_a_directory_version_that_proves_nothing_is_told_and_the_rest_is_judged_all_the_same(
+def test_a_directory_version_that_proves_nothing_is_reported_and_the_rest_is_judged_all_the_same(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     frames = bundle.frames()
@@ -215,7 +215,7 @@ def test_a_directory_version_that_proves_nothing_is_told_and_the_rest_is_judged_
         alone.report()
 
 
-def test_records_that_cannot_be_read_are_told_and_named_one_by_one(bundle: Bundle, tmp_path: Path) -> None:
+def test_records_that_cannot_be_read_are_reported_and_named_one_by_one(bundle: Bundle, tmp_path: Path) -> None:
     frames = bundle.frames()
     place, batch = first_records(frames)
     path = tmp_path / "unreadable.bundle"
@@ -223,7 +223,7 @@ def test_records_that_cannot_be_read_are_told_and_named_one_by_one(bundle: Bundl
         file.write(MAGIC)
         for at, frame in enumerate(frames):
             data = frame_to(frame).SerializeToString(deterministic=True)
-            # A frame of records by its first byte, and nothing that can be read after that.
+            # A frame of records by its first byte, with nothing readable after it.
             write_frame(file, b"\x32\xff" if at == place else data)
     found = Bundle(path, bundle.pki)
     assert found.named() == [("RECORD_MISSING", entry.position) for entry in batch.entries]
@@ -234,7 +234,7 @@ def test_records_that_cannot_be_read_are_told_and_named_one_by_one(bundle: Bundl
 def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Path) -> None:
     data = bundle.path.read_bytes()
     path = tmp_path / "flipped.bundle"
-    # Every 37th byte: a prime, so that all kinds of fields are met in all their places.
+    # Every 37th byte. This is a prime, so that all kinds of fields are hit in all their places.
     for at in range(0, len(data), 37):
         path.write_bytes(flip(data, at))
         try:
@@ -247,7 +247,7 @@ def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Pat
 async def test_every_byte_that_the_broker_made_reaches_the_bundle_however_it_wrote_them(
     pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Another release of protobuf, or another program, may write the same messages as other bytes. They are signed.
+    # Another release of protobuf, or another program, may write the same messages as other bytes. These are signed too.
     made: list[bytes] = []
 
     def encode_frame(_: ProtobufCodec, frame: Frame) -> bytes:

@@ -1,4 +1,4 @@
-"""Our signatures, checked by programs that this project did not write."""
+"""Our signatures, checked by programs of other projects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""See ``run.py``; this is its command line."""
+"""The command line of ``run.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pytest plugin for the tests of a mutant: hypothesis draws the same examples every time, and shrinks none."""
+"""A pytest plugin for the tests of a mutant: hypothesis draws the same examples every time, and does not shrink."""
 
 from __future__ import annotations
 

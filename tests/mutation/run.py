@@ -1,14 +1,14 @@
-"""Mutation tests: change the modules that trust rests on, a little at a time, and see whether their tests notice.
+"""Mutation tests: change the modules that trust rests on in small ways, and see whether their tests notice.
 
-mutmut makes the mutants and runs the tests (modules.toml) on each, in a copy of the tree under .dev/mutants. What is
-counted:
+mutmut makes the mutants and runs the tests (modules.toml) on each, in a copy of the tree under .dev/mutants. They are
+counted like this:
 
 - A mutant is killed if a test fails on it, or runs for ever.
-- One that mypy refuses is not counted: it could not be committed.
-- One that changes only the words of a message for people is not counted: no test pins those.
-- One that nobody could tell from the original is listed in equivalent.toml, with the reason, and not counted.
+- If mypy refuses it, it is not counted: nobody could commit it.
+- If it changes only the words of a message for people, it is not counted: no test checks those.
+- If it cannot be distinguished from the original, equivalent.toml lists it with the reason, and it is not counted.
 
-The score is the killed in a hundred of the rest. docs/mutants.md has the last one.
+The score is how many of a hundred counted mutants were killed. docs/mutants.md has the last one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TESTS: Final[dict[str, list[str]]] = tomllib.loads(Path(__file__).with_name("mod
 
 
 class Change(NamedTuple):
-    """What a mutant makes of some lines of a module."""
+    """A mutant's change of some lines of a module."""
 
     module: str
     was: str
@@ -54,7 +54,7 @@ class Change(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a module's mutants."""
+    """The results of a module's mutants."""
 
     module: str
     killed: int
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The killed in a hundred of what is counted."""
+        """How many of a hundred counted mutants were killed."""
         return _score(self.killed, len(self.survived))
 
 
@@ -86,7 +86,7 @@ def mutate(module: str) -> Outcome:
 
 
 def report(outcomes: list[Outcome]) -> int:
-    """Print what survived and the score of all. Returns the exit code: 0 from 95 in a hundred on."""
+    """Print the mutants that survived and the total score. Return the exit code: 0 if the score is at least 95."""
     for module in outcomes:
         for name, change in module.survived:
             print(f"\n{name}\n  was:     {change.was}\n  becomes: {change.becomes}")
@@ -116,7 +116,7 @@ def _line(outcome: Outcome) -> str:
 
 
 def _prepare(module: str) -> Path:
-    """A copy of what the tests of a module need, with the settings of its run."""
+    """Copy what the tests of a module need, with the settings of its run."""
     folder = _WORK / module.replace("/", ".")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -186,7 +186,7 @@ def _change(module: str, diff: str) -> Change:
 
 
 def _is_wording(change: Change) -> bool:
-    """Whether both say the same but for texts with a blank in them, which are for people."""
+    """Whether both are equal except for texts that contain a blank. Those are for people."""
 
     def shape(line: str) -> str | None:
         for frame in ("{}", "{} ...", "if x: ...\n{} ...", "def f():\n {}", "[{}", "[{}]", "f({})", "({}"):

@@ -1,4 +1,4 @@
-"""What of mutants is counted."""
+"""Which mutants are counted."""
 
 from __future__ import annotations
 

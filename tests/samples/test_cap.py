@@ -1,4 +1,4 @@
-"""The published CAP schema and the alerts of others beside the project, where they are present."""
+"""The published CAP schema, and other projects' alerts, if they are beside the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever profile is written as CMF is valid by the XSDs that were published, or is refused, or loses loci by name."""
+"""A profile that is written as CMF is valid by the published XSDs, or is refused, or its lost loci are named."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def put_allele(draw: st.DrawFn, call: dna_pb2.LocusCall) -> None:
 
 @st.composite
 def any_profiles(draw: st.DrawFn, loci: tuple[str, ...] = ALL_LOCI) -> dna_pb2.StrProfile:
-    """Valid profiles, most of which CMF can carry a part of only."""
+    """Valid profiles. For most of them, CMF can carry only a part."""
     profile = dna_pb2.StrProfile(
         barcode=draw(st.one_of(st.from_regex(r"SYN-[A-Z0-9]{1,20}", fullmatch=True), st.text(min_size=1, max_size=30))),
         role=draw(st.sampled_from(dna_pb2.SampleRole.values())),

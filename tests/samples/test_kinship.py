@@ -1,4 +1,4 @@
-"""The likelihood ratios of an independent engine, where its table is present: all of them, to nine digits."""
+"""The likelihood ratios of an independent program, if its table is present: all of them, to nine digits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not REFERENCE.is_file(), reason="the third-party
 
 
 def published_table() -> FrequencyTable:
-    """The published frequencies, transcribed as a laboratory would; SE33's do not add up to 1."""
+    """The published frequencies, transcribed as a laboratory would do it. Those of SE33 do not add up to 1."""
     found = transcribe(PUBLISHED.read_bytes(), population="", individuals=10_000)
     assert dict(found.left_out)["SE33"] == "has frequencies that add up to 0.954"
     return parse_table(table_file(found, "third-party sample", "beside the project"))

@@ -1,4 +1,4 @@
-"""The real third-party files beside the project, where they are present: each has the outcome that is stated here."""
+"""The real third-party files beside the project, if they are present. Each has the outcome that is stated here."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ TABLES = (
     ("niem", "niem-missing-person", NIEM_XML),
     ("niem", "niem-json", NIEM_JSON),
 )
-"""Folder, adapter, and the outcome of each file: how many records are read, and by which codes something is refused."""
+"""Folder, adapter, and the outcome of each file: how many records are read, and the codes of what is refused."""
 FILES = [(folder, format_name, name) for folder, format_name, table in TABLES for name in table]
 EXPECTED = {(folder, name): outcome for folder, _, table in TABLES for name, outcome in table.items()}
 READ_ONLY = {"interpol-reply", "nist-type18"}

@@ -1,4 +1,4 @@
-"""docs/samples.md says of every real sample file what becomes of it."""
+"""docs/samples.md states the outcome of every real sample file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""deploy/example_agency as its reader runs it: through a broker that is killed with records under way both ways."""
+"""deploy/example_agency as its reader runs it, through a broker that is killed with records under way."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def publish_samples(police: Agency, numbers: range) -> list[str]:
 
 
 async def receive(archive: Agency, wanted: int, arrived: asyncio.Event) -> dict[str, str]:
-    """Barcode to the request that was answered, until there are as many."""
+    """The requests that were answered, by barcode, when there are this many."""
     found: dict[str, str] = {}
     async with contextlib.aclosing(archive.subscribe("archive", kinds=["StrProfile"])) as deliveries:
         async for delivery in deliveries:
@@ -75,7 +75,7 @@ async def receive(archive: Agency, wanted: int, arrived: asyncio.Event) -> dict[
 
 
 def replayed(pki: SamplePki, folder: Path, target: str) -> dict[str, Any]:
-    """What an auditor finds."""
+    """The auditor's findings."""
     profile = write_toml(folder / "auditor.toml", edge_tables(pki, AUDITOR, target))
     bundle = folder / "whole.bundle"
     root = pki.folder.governance_public_key
@@ -106,7 +106,7 @@ async def test_every_request_is_answered_once_through_a_killed_broker(
             receiving = asyncio.create_task(receive(archive, SAMPLES, arrived))
             record_ids = await publish_samples(police, range(SAMPLES // 2))
             await arrived.wait()
-            # Profiles are on their way back; the second half of the requests is published while nobody answers.
+            # Profiles are on their way back. The second half of the requests is published while no broker runs.
             broker.kill()
             publishing = asyncio.create_task(publish_samples(police, range(SAMPLES // 2, SAMPLES)))
             assert (await police.status()).serving is False

@@ -1,4 +1,4 @@
-"""The broker is killed again and again while records are published: what has a receipt is there, once."""
+"""The broker is killed again and again while records are published. Every record with a receipt is in the log, once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ IN_FLIGHT = 4
 
 
 class Publishing:
-    """Publishes records until all have receipts, over brokers that die."""
+    """Publishes records until all have receipts, while brokers are killed."""
 
     def __init__(self, pki: SamplePki, broker: BrokerProcess, envelopes: dict[str, Envelope]) -> None:
         self._pki = pki
@@ -56,7 +56,7 @@ class Publishing:
         return open_channel(ConnectionSettings(self._broker.target), files.read())
 
     async def until(self, receipts: int) -> None:
-        """Publish what has no receipt, and kill the broker once there are so many more."""
+        """Publish what has no receipt, and kill the broker after this many more."""
         goal = len(self.statements) + receipts
         killed = asyncio.Event()
         room = asyncio.Semaphore(IN_FLIGHT)
@@ -84,7 +84,7 @@ class Publishing:
         await self.until(RECORDS * 2)
 
     def _note(self, statement: ReceiptStatement) -> None:
-        # A record that was published again keeps the statement that it was given first.
+        # A record that was published again keeps its first statement.
         assert self.statements.setdefault(statement.record_id, statement) == statement
 
 

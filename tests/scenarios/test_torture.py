@@ -1,4 +1,4 @@
-"""Kafka nodes and brokers are killed, paused and restarted while agencies publish and subscribe. A short run of it."""
+"""A short run: Kafka nodes and brokers are killed, paused and restarted while agencies publish and subscribe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 1
-"""One whose few faults are of every kind, and strike two nodes at once."""
+"""With this seed the few faults are of every kind, and hit two nodes at once."""
 SECONDS = 25
 
 

@@ -1,4 +1,4 @@
-"""Adapters that break one promise each, for the test that the contract notices."""
+"""Adapters that break one promise each, to test that the contract notices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Good:
-    """Breaks none; the others are this one but for a line."""
+    """Breaks no promise. Each of the others differs from it in a line."""
 
     name = "good"
     media_type: ClassVar = "text/csv"
@@ -128,7 +128,7 @@ ADAPTERS: dict[str, Good] = {
 
 
 def __getattr__(name: str) -> Good:
-    """Entry points name attributes: each adapter's own name."""
+    """Give each adapter by its own name: entry points name attributes."""
     try:
         return ADAPTERS[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over W3C WebDriver: only what the browser tests need, so that no driver library is."""
+"""Headless Chromium over W3C WebDriver: only what the browser tests need, so no driver library is needed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Browser:
         return str(self._call("GET", f"{self._session}/url"))
 
     def look(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Set the size of the page and whether the visitor prefers the dark."""
+        """Set the size of the page, and whether the visitor prefers dark colours."""
         self._devtools(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
@@ -65,7 +65,7 @@ class Browser:
         self._devtools("Emulation.setEmulatedMedia", features=[feature])
 
     def forbid_scripts(self, *, forbidden: bool = True) -> None:
-        """Let pages run no scripts; what a test runs, runs all the same."""
+        """Forbid the scripts of pages. The scripts of the test still run."""
         self._devtools("Emulation.setScriptExecutionDisabled", value=forbidden)
 
     def screenshot(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class Browser:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """The value that a function's body returns; a promise is waited for."""
+        """Return the value of a function's body. Wait for a promise."""
         return self._post("/execute/sync", script=script, args=list(arguments))
 
     def tab(self) -> None:
@@ -84,7 +84,7 @@ class Browser:
         self._press(_ENTER)
 
     def focused(self) -> dict[str, Any]:
-        """What has the focus: its name, text, address, and whether one can see that it has it."""
+        """The element with the focus: its name, text and address, and whether the focus is visible."""
         found: dict[str, Any] = self.run(
             """const item = document.activeElement, box = item.getBoundingClientRect();
             const styles = [getComputedStyle(item), getComputedStyle(item, '::after')];
@@ -95,7 +95,7 @@ class Browser:
         return found
 
     def complaints(self) -> list[str]:
-        """What the page has told the console since it was last asked."""
+        """The page's messages on the console since the last call."""
         return [str(entry["message"]) for entry in self._post("/se/log", type="browser")]
 
     def _press(self, key: str) -> None:
@@ -123,7 +123,7 @@ class Browser:
 
 @contextmanager
 def running_browser(folder: Path, port: int) -> Iterator[Browser]:
-    """A browser with a profile of its own, and its driver, both ended afterwards."""
+    """A browser with its own profile, and its driver. Both end with the block."""
     with (folder / "driver.log").open("wb") as log:
         driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=log, stderr=log)
     try:

@@ -1,4 +1,4 @@
-"""Bundles made by an exchange that may lie: it holds every key of its own, and none of an agency's."""
+"""Bundles made by an exchange that may lie. It holds all of its own keys, and none of an agency's."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ LOG_ID = "f" * 32
 
 
 def manifest(entry: BundleEntry) -> bytes:
-    """What the tree hashes of an entry."""
+    """The bytes that the tree hashes for an entry."""
     record_id = CODEC.parse_body(entry.envelope.body).record_id
     sha256 = entry.envelope.record_sha256
     return Leaf(entry.position, entry.log_id, entry.epoch, record_id, sha256, entry.accepted_at_ms).marshal()
 
 
 class LyingExchange:
-    """Signs what it likes over records that agencies signed, and has it audited."""
+    """Signs anything over records that agencies signed, and has it audited."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class LyingExchange:
         gap: int = 1,
         period: tuple[int, int] | None = None,
     ) -> list[BundleEntry]:
-        """A partition that holds these records, ``gap`` offsets apart; of which the bundle holds a period only."""
+        """Add a partition with these records, ``gap`` offsets apart. The bundle may hold only a period of it."""
         entries = [
             BundleEntry(Position(*partition, place * gap), accepted_at_ms, LOG_ID, 0, envelope)
             for place, envelope in enumerate(envelopes)
@@ -120,7 +120,7 @@ class LyingExchange:
 
     @property
     def frames(self) -> list[Frame]:
-        """The frames between the trust material and the last one, to be altered."""
+        """The frames between the trust material and the last one. A test may change them."""
         return self._frames
 
     def replace(self, old: Frame, *new: Frame) -> None:
@@ -132,7 +132,7 @@ class LyingExchange:
         return next(frame for frame in self._frames if isinstance(frame, PartitionRecords))
 
     def hold(self, *entries: BundleEntry) -> None:
-        """Have the first batch hold these entries, under the receipts that it has."""
+        """Put these entries into the first batch, and keep its receipts."""
         batch = self.records()
         self.replace(batch, dataclasses.replace(batch, entries=entries))
 
@@ -150,12 +150,12 @@ class LyingExchange:
         )
 
     def beginning(self) -> BundleBeginning:
-        """What stands before the partitions."""
+        """Everything before the partitions."""
         document = DirectoryDocument(self._directory.document, self._from_ms)
         return BundleBeginning(self.header(), (document,), self._directory.signing_authorities, ())
 
     def serialized(self) -> list[bytes]:
-        """The frames of the partitions, and the last one with the exchange's signature, if it made the bundle."""
+        """The frames of the partitions, and the last one, with the exchange's signature if it made the bundle."""
         frames = [CODEC.encode_frame(frame) for frame in self._frames]
         digest = BundleDigest()
         for data in frames:
@@ -167,7 +167,7 @@ class LyingExchange:
         return [*frames, CODEC.encode_frame(BundleEnd(len(frames), records, signed))]
 
     def audit(self, frames: Iterable[bytes] | None = None, beginning: BundleBeginning | None = None) -> AuditReport:
-        """What an auditor finds out about the bundle, or about these frames of it."""
+        """The auditor's report on the bundle, or on these frames of it."""
         keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
         verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
@@ -189,7 +189,7 @@ class LyingExchange:
         return marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
 
     def receipts(self, entries: Sequence[BundleEntry]) -> SignedReceipts | None:
-        """The exchange's receipts for these, where it made the bundle."""
+        """The exchange's receipts for these entries, if it made the bundle."""
         if self.source is BundleSource.MESSAGE_LOG:
             return None
         statements = []
@@ -211,7 +211,7 @@ class LyingExchange:
 
 
 async def audit_record(pki: SamplePki, clock: Clock, events: Sequence[AuditEvent]) -> Envelope:
-    """A record of the audit stream that tells these events, as the exchange's own writer makes it."""
+    """A record of the audit stream with these events, as the exchange's own writer makes it."""
     log = await SqliteLog.open(None, clock)
     trail = AuditTrailService(
         directory=FixedDirectory(pki.directory),

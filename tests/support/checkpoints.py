@@ -1,4 +1,4 @@
-"""Checkpoints for tests of boards: signed over trees whose leaves are made up."""
+"""Checkpoints for tests of boards, over trees with invented leaves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def signed_extension(
     log_id: str = "a-log",
     lie: bytes = b"",
 ) -> TreeExtension:
-    """What extends the tree of ``begin`` leaves to ``end``; with a ``lie`` its leaves are others."""
+    """Extend the tree of ``begin`` leaves to ``end`` leaves. With a ``lie`` the leaves are others."""
     leaves = [LeafRow(at, 1000 + at, sha256(b"leaf %d" % at + lie).digest()) for at in range(end)]
     tree = CompactRange()
     for leaf in leaves:
@@ -38,7 +38,7 @@ def signed_extension(
 
 
 async def followed(board: CheckpointBoard, *partitions: StreamPartition) -> None:
-    """Return once this process follows all of these."""
+    """Return when this process follows all of these."""
     async with asyncio.timeout(30):
         while not all(map(board.follows, partitions)):  # noqa: ASYNC110 - the port has no event for it
             await asyncio.sleep(0.02)

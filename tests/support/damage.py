@@ -1,4 +1,4 @@
-"""A message log to which somebody did something: what it gives back is not what was appended."""
+"""A message log that somebody has changed: it returns something else than what was appended."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def rewritten(entry: LogEntry, **changes: Any) -> LogEntry:
 
 
 def without_value(entry: LogEntry) -> LogEntry:
-    """As a log gives an entry of which it lost the bytes."""
+    """The entry as a log returns it after it has lost the bytes."""
     return entry._replace(value=b"")
 
 
 class DamagedLog:
-    """A ``MessageLog`` over another. ``change`` makes of every entry what is read instead, or nothing at all."""
+    """A ``MessageLog`` over another. ``change`` replaces or removes every entry that is read."""
 
     def __init__(self, log: MessageLog, change: Change = lambda entry: entry, strays: Sequence[Stray] = ()) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""A whole board of invented children, for a browser and for eyes."""
+"""A whole notice board of invented children, for a browser test and for people to look at."""
 
 from __future__ import annotations
 

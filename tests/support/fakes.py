@@ -24,7 +24,7 @@ class ListedAudit:
 
 
 class SwitchedEvidence:
-    """Evidence that a test switches off."""
+    """Evidence that a test can switch off."""
 
     def __init__(self) -> None:
         self.available = True

@@ -1,4 +1,4 @@
-"""Real Kafka clusters for tests. One that does not start fails its tests; it never skips them."""
+"""Real Kafka clusters for tests. If a cluster does not start, its tests fail. They are never skipped."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SILENCE_MS = 30_000
 
 
 def kafka_pki(root: Path) -> PkiFolder:
-    """A PKI of the cluster's own, issued now."""
+    """A new PKI for the cluster alone."""
     return development.create(root, datetime.now(UTC).replace(microsecond=0))
 
 
 @contextlib.contextmanager
 def running_cluster(root: Path, pki: PkiFolder, *, nodes: int) -> Iterator[KafkaCluster]:
-    """A cluster that is ready and has the exchange's access rules, until the block ends. None of it is left running."""
+    """A cluster that is ready and has the exchange's access rules. At the end of the block all of it is stopped."""
     cluster = KafkaCluster(root, pki.kafka, nodes=nodes)
     try:
         cluster.start()
@@ -47,7 +47,7 @@ def new_topic() -> str:
 
 
 def create_topic(cluster: KafkaCluster, name: str | None = None) -> str:
-    """A topic of one partition, with as many copies as the cluster's own default says; made by the broker."""
+    """A topic of one partition, made by the broker, with the cluster's default number of copies."""
     name = new_topic() if name is None else name
     with cluster.connection(BROKER).admin() as admin:
         admin.create_topics({name: {"num_partitions": 1}}, wait_for_metadata=True)
@@ -55,7 +55,7 @@ def create_topic(cluster: KafkaCluster, name: str | None = None) -> str:
 
 
 def read_values(cluster: KafkaCluster, topic: str, count: int, *, by: Principal = BROKER) -> list[bytes]:
-    """The first values of a topic's one partition: at least ``count``."""
+    """The first values of a topic with one partition: at least ``count``."""
     partition = TopicPartition(topic, 0)
     with cluster.connection(by).consumer() as consumer:
         consumer.assign([partition])

@@ -1,4 +1,4 @@
-"""Real brokers on a real Kafka, with topics of their own, and an auditor who reads those past every broker."""
+"""Real brokers on a real Kafka, with their own topics, and an auditor who reads these without a broker."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Ended(NamedTuple):
     errors: str
 
     def lines(self) -> list[str]:
-        """What it said to whoever called it; the broker's own log lines are JSON."""
+        """The lines that it printed for its caller. The broker's own log lines are JSON."""
         return [line for line in self.errors.splitlines() if not line.startswith("{")]
 
 
 class OnKafka:
-    """An exchange's topics on a cluster, to be served by as many brokers as a test has, and audited."""
+    """An exchange's topics on a cluster. A test starts brokers on them, and audits them."""
 
     def __init__(self, cluster: KafkaCluster, keys: PkiFolder, pki: SamplePki, root: Path) -> None:
         self.cluster = cluster
@@ -55,24 +55,24 @@ class OnKafka:
         self._root = root
 
     def sections(self, *, client: Principal = BROKER, timeout: float = 10.0, **kafka: Any) -> dict[str, dict[str, Any]]:
-        """What a broker's configuration says of the log."""
+        """The log sections of a broker's configuration."""
         return {"log": {"backend": "kafka", **PARTITIONS}, "kafka": {**self._table(client, timeout), **kafka}}
 
     def folder(self, name: str = "one") -> Path:
         return self._root / name
 
     def broker(self, name: str = "one", **sections: dict[str, Any]) -> AbstractAsyncContextManager[Exchange]:
-        """A broker with a folder of its own, in this process."""
+        """A broker with its own folder, in this process."""
         return running_exchange(self._pki, self.folder(name), **{**self.sections(), **sections})
 
     async def serve(self, name: str, **sections: dict[str, Any]) -> Ended:
-        """``case-exchange serve`` on that folder, which is expected to end by itself."""
+        """Run ``case-exchange serve`` on that folder, until it ends by itself."""
         tables = broker_tables(self._pki, self.folder(name), **{**self.sections(), **sections})
         path = write_toml(self._root / f"{uuid.uuid4().hex}.toml", tables)
         return await run("serve", "--config", path)
 
     async def audited(self) -> list[tuple[str, str]]:
-        """The errors that an auditor finds who asks no broker: codes and positions, in order, by the real commands."""
+        """The errors that an auditor finds without a broker: codes and positions, in order, by the real commands."""
         tables = edge_tables(self._pki, "national-audit", "localhost:1") | {"kafka": self._table(AUDITOR, 10.0)}
         bundle = self._root / f"{uuid.uuid4().hex}.bundle"
         profile = write_toml(bundle.with_suffix(".toml"), tables)
@@ -101,7 +101,7 @@ class OnKafka:
 
 
 async def run(*arguments: Any) -> Ended:
-    """A command of this project, to its end."""
+    """Run a command of this project to its end."""
 
     def to_its_end() -> Ended:
         command: list[str | Path] = [COMMAND, *map(str, arguments)]
@@ -112,9 +112,9 @@ async def run(*arguments: Any) -> Ended:
 
 
 async def health_becomes(exchange: Exchange, status: int, within: float = 30) -> None:
-    """Return once the broker's health is this."""
+    """Return when the broker's health has this value."""
     stub = health_pb2_grpc.HealthStub(await exchange.channel("shanxi-police"))
-    # A busy machine may take longer to connect than the client's first patience.
+    # On a busy machine, to connect may take longer than the client's first time limit.
     call = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
     try:
         async with asyncio.timeout(within):

@@ -1,4 +1,4 @@
-"""Logs and boards on a real Kafka, with topics of their own for each test."""
+"""Logs and boards on a real Kafka, with separate topics for each test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTITIONS = {"cases": 4, "dna": 4, "notices": 1, "audit": 1}
 
 
 class ListedKeys:
-    """The port LogKeys, of these signers."""
+    """The port LogKeys, with the keys of these signers."""
 
     def __init__(self, *signers: Ed25519NoteSigner) -> None:
         self._signers = signers
@@ -41,7 +41,7 @@ class ListedKeys:
 
 
 class LogOnKafka:
-    """One log on a cluster, to be opened as often as a test has processes."""
+    """One log on a cluster. A test opens it once for each of its processes."""
 
     def __init__(self, cluster: KafkaCluster, signer: Ed25519NoteSigner, clock: Clock, *, copies: int = 1) -> None:
         self.signer = signer

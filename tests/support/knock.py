@@ -1,4 +1,4 @@
-"""Knock at a listener of Kafka's with any certificate, without a Kafka client's retries and interpretations."""
+"""Connect to a Kafka listener with any certificate, without the retries and the interpretation of a Kafka client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 10
 _API_VERSIONS = struct.pack(">hhih", 18, 0, 7, -1)
-"""The one request that any peer may make: key 18, version 0, correlation id 7, no client id."""
+"""The only request that any peer may send: key 18, version 0, correlation id 7, no client id."""
 
 
 def client_context(authority: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
@@ -25,7 +25,7 @@ def client_context(authority: Path, certificate: Path | None = None, key: Path |
 
 
 def is_answered(endpoint: Endpoint, context: ssl.SSLContext | None) -> bool:
-    """Whether a node answers a request over TLS with this context, or over no TLS at all without one.
+    """Whether a node answers a request, over TLS with this context, or without TLS if there is none.
 
     Raises:
         ssl.SSLError: the node refused the certificate in the handshake.

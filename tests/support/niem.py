@@ -1,4 +1,4 @@
-"""NIEM documents for tests, put together of elements. All data are synthetic."""
+"""NIEM documents for tests, built from elements. All data are synthetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic notices, drawn pictures, and an outbox as a gateway writes one."""
+"""Synthetic notices, drawn pictures, and an outbox in the form that a gateway writes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 EPOCH_SECONDS = 1_750_000_000
 """June 2025: when the first synthetic record was issued."""
 EXPIRY_SECONDS = EPOCH_SECONDS + 3_000_000_000
-"""Far off, because the command has a clock of its own."""
+"""Far in the future, because the command has its own clock."""
 MINISTRY = "cn-ministry"
 
 
 def record_id(number: int) -> str:
-    """A UUIDv7, of a record that was issued so many minutes after the first."""
+    """A UUIDv7 of a record that was issued this many minutes after the first."""
     milliseconds = (EPOCH_SECONDS + 60 * number) * 1000
     return str(UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | number))
 
 
 def drawing(coat: str = "firebrick", hair: str = "#2d2420", ground: str = "#cfd8cf") -> bytes:
-    """A child as a child would draw one: plainly nobody."""
+    """A drawing like a child's. It clearly shows no real person."""
     image = Image.new("RGB", (480, 600), ground)
     draw = ImageDraw.Draw(image)
     draw.ellipse([40, 400, 440, 900], fill=coat)
@@ -54,7 +54,7 @@ def photo(content: bytes, media_type: str = "image/jpeg") -> common_pb2.Photo:
 
 
 def notice(number: int = 1, action: str = "PUBLISH", **fields: Any) -> notice_pb2.PublicNotice:
-    """A notice of an invented girl. ``fields`` replace what it says."""
+    """A notice of an invented girl. ``fields`` replace its fields."""
     found = notice_pb2.PublicNotice(
         notice_id=f"notices.example/SYN-{number:04}",
         action=notice_pb2.NoticeAction.Value(f"NOTICE_ACTION_{action}"),

@@ -1,4 +1,4 @@
-"""Protobuf messages as bytes that are valid, and that protobuf's own serialiser would never write."""
+"""Valid protobuf messages in bytes that protobuf's own serialiser would never write."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _UNKNOWN: Final = b"\xc0\x3e\x01"
-"""Field 1000, which no message of this project has: the number 1."""
+"""Field 1000, which no message of this project has, with the number 1."""
 _LENGTH_DELIMITED: Final = 2
 
 
 def oddly_serialized(message: Message) -> bytes:
-    """Fields in falling order of their numbers, after one that nobody knows; so too in every message inside."""
+    """Fields in falling order of their numbers, after an unknown field. Messages inside are written in the same way."""
     parts = [_UNKNOWN]
     for field, value in reversed(message.ListFields()):
         if field.message_type is None:

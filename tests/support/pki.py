@@ -1,4 +1,4 @@
-"""A development PKI for tests, with every wrong certificate that a test may want to see refused."""
+"""A development PKI for tests, with every kind of wrong certificate that must be refused."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Credential:
         return EcdsaSigner(self.key, self.certificate)
 
     def write(self, folder: Path, stem: str) -> tuple[Path, Path]:
-        """Write both into an existing folder; returns the paths of certificate and key."""
+        """Write both into an existing folder. Return the paths of certificate and key."""
         return write_credential(self.key, self.certificate, folder / f"{stem}.pem")
 
 
 class SamplePki:
-    """What ``certs init`` writes, plus wrong variants made on demand. Nothing here changes the files after ``build``.
+    """What ``certs init`` writes, and wrong variants on demand. Nothing here changes the files after ``build``.
 
     ``revoked`` names, for each authority, a certificate of hebei-police that its published list revokes.
     """
@@ -84,7 +84,7 @@ class SamplePki:
 
     @classmethod
     def build(cls, root: Path, *, now: datetime | None = None) -> SamplePki:
-        """Write a PKI into an empty folder. Takes some 50 ms; share it in a session where nothing is revoked."""
+        """Write a PKI into an empty folder. It takes about 50 ms. Sessions without revocations can share it."""
         now = datetime.now(UTC).replace(microsecond=0) if now is None else now
         folder = development.create(root, now)
         revoked: dict[AuthorityKind, Credential] = {}
@@ -119,7 +119,7 @@ class SamplePki:
         return Ed25519NoteSigner.load(development.CHECKPOINT_KEY_NAME, self.folder.checkpoint_key)
 
     def authority(self, kind: AuthorityKind) -> Authority:
-        """A fresh copy of the authority, so that a test may revoke without being seen by others."""
+        """A new copy of the authority, so that a test can revoke without an effect on other tests."""
         return self.folder.load_authority(kind)
 
     def tls_paths(self, agency: str) -> tuple[Path, Path]:
@@ -145,17 +145,17 @@ class SamplePki:
         return DirectoryKeyring(directory or self.directory, revocations or self.revocation_lists())
 
     def version(self, directory: Directory | None = None, *, in_force_from_ms: int = 0) -> DirectoryVersion:
-        """A directory as what records are judged by."""
+        """A directory as a version to judge records by."""
         directory = directory or self.directory
         return DirectoryVersion(in_force_from_ms, directory, self.keyring(directory))
 
     def in_force(self, directory: Directory | None = None) -> InForce:
-        """One directory to judge a record received by, at its acceptance and at its delivery."""
+        """One directory to judge a received record by, at its acceptance and at its delivery."""
         version = self.version(directory)
         return InForce([version], [version])
 
     def keyring_with(self, *credentials: Credential, agency: str = SHANXI) -> DirectoryKeyring:
-        """A keyring whose directory lists these certificates for an agency, and no others of it."""
+        """A keyring of a directory that lists only these certificates for an agency."""
         return self.keyring(self.directory_with(agency, [credential.der for credential in credentials]))
 
     def directory_with(self, agency: str, signing_certificates: Sequence[bytes]) -> Directory:
@@ -180,7 +180,7 @@ class SamplePki:
         lifetime: timedelta | None = None,
         key: ec.EllipticCurvePrivateKey | None = None,
     ) -> Credential:
-        """A fresh certificate; every argument makes it differ from a good one in that point."""
+        """A new certificate. Every argument makes it differ from a good one in that point."""
         key = ec.generate_private_key(ec.SECP256R1()) if key is None else key
         builder = profiles.leaf(
             profile,
@@ -192,7 +192,7 @@ class SamplePki:
         return Credential(key, (authority or self.authority(profile.authority)).sign(builder))
 
     def of_another_authority(self, profile: Profile = profiles.SIGNING, *, agency: str = SHANXI) -> Credential:
-        """Right in every point, but issued by an authority of the same name that nobody trusts."""
+        """Right in every point, but from an untrusted authority of the same name."""
         name = f"case-exchange development {profile.authority} authority"
         return self.credential(profile, agency=agency, authority=Authority.create(name, self.now))
 

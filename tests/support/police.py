@@ -1,4 +1,4 @@
-"""Small police exports, and what an adapter makes of them."""
+"""Small police exports, and the result of an adapter for them."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def only_case(content: bytes) -> case_pb2.CaseRecord:
 
 
 def issue_codes(found: Decoded, *severities: Severity) -> set[str]:
-    """The codes of a file's issues, of these severities or of any."""
+    """The codes of a file's issues, of these severities or of all."""
     return {issue.code for issue in found.issues if not severities or issue.severity in severities}

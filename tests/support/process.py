@@ -1,4 +1,4 @@
-"""A broker as a process of its own, to be killed."""
+"""A broker in its own process, which tests kill."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def edge_tables(pki: SamplePki, agency: str, target: str) -> dict[str, Any]:
 
 
 class BrokerProcess:
-    """``case-exchange serve`` on one log folder. The port is a new one at each start."""
+    """``case-exchange serve`` on one log folder. Every start uses a new port."""
 
     def __init__(self, pki: SamplePki, folder: Path, **sections: dict[str, Any]) -> None:
         self._config = write_toml(folder / "broker.toml", broker_tables(pki, folder / "log", **sections))
@@ -68,7 +68,7 @@ class BrokerProcess:
         return self._process.pid
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nobody is told."""
+        """SIGKILL: nothing is flushed, and no peer gets a message."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -76,12 +76,12 @@ class BrokerProcess:
         self._close()
 
     def end(self) -> None:
-        """Leave nothing running, whatever state it is in."""
+        """End the process in any state."""
         if self._process is not None:
             self.kill()
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM, and return the exit code."""
         assert self._process is not None
         self._process.terminate()
         code = self._process.wait(30)

@@ -1,4 +1,4 @@
-"""An agency's own programs: each a system with a certificate and a folder of its own."""
+"""An agency's own programs. Each is a system with its own certificate and folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def program(pki: SamplePki, folder: Path, agency: str, system: str, target: str, **routes: Any) -> Path:
-    """The profile of a system of an agency, with a certificate of its own."""
+    """The profile of a system of an agency, with its own certificate."""
     home = folder / system
     home.mkdir()
     key = ec.generate_private_key(ec.SECP256R1())

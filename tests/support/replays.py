@@ -1,4 +1,4 @@
-"""Bundle files: made by a running broker, made by an auditor who reads the log, altered afterwards."""
+"""Bundle files: from a running broker, from an auditor who reads the log, and changed afterwards."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Bundle(NamedTuple):
 
 
 async def covered(exchange: Exchange) -> None:
-    """Return once a running broker's checkpoints cover all that it has accepted."""
+    """Return when a running broker's checkpoints cover everything that it has accepted."""
     log = exchange.broker.log
     ends = {}
     for stream in STREAMS:
@@ -76,7 +76,7 @@ async def covered(exchange: Exchange) -> None:
 
 
 async def replayed(exchange: Exchange, path: Path, **asked: Any) -> Bundle:
-    """What a running broker hands over, once its checkpoints cover all that it has accepted."""
+    """The bundle from a running broker, made when its checkpoints cover everything that it has accepted."""
     await covered(exchange)
     return await _written((await exchange.auditor()).replay("a test of the replay", **asked), path, exchange.pki)
 
@@ -124,7 +124,7 @@ def order(
 
 
 async def made(maker: BundleMaker, asked: BundleOrder, path: Path, pki: SamplePki) -> Bundle:
-    """What a maker makes of a log."""
+    """The bundle that a maker makes from a log."""
     return await _written(maker.make(asked), path, pki)
 
 

@@ -1,4 +1,4 @@
-"""What somebody with Kafka's break-glass key does to the topics of an exchange."""
+"""What somebody with Kafka's break-glass key can do to the topics of an exchange."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Raw(NamedTuple):
-    """A Kafka record, as it stands in a topic or is put there."""
+    """A Kafka record, as it is in a topic or is put there."""
 
     value: bytes | None
     key: bytes | None = None
@@ -30,17 +30,17 @@ class Raw(NamedTuple):
 
 
 class Administrator:
-    """Writes and deletes past every broker. Each call returns when it is done."""
+    """Writes and deletes without a broker. Each call returns when it is done."""
 
     def __init__(self, kafka: OnKafka) -> None:
         self._connection = replace(kafka.cluster.connection(BREAK_GLASS), prefix=kafka.prefix)
 
     async def records(self, partition: StreamPartition, *, committed: bool = False) -> list[Raw]:
-        """Everything that stands in a partition; or what of it was not aborted."""
+        """Everything in a partition, or only what was not aborted."""
         return await asyncio.to_thread(self._records, partition, committed=committed)
 
     async def put(self, partition: StreamPartition, *records: Raw) -> list[Position]:
-        """Write records, and say where they came to stand."""
+        """Write records, and return their positions."""
         return await asyncio.to_thread(self._put, partition, records)
 
     async def transaction(self, partition: StreamPartition, *records: Raw, commit: bool) -> list[Position]:
@@ -48,7 +48,7 @@ class Administrator:
         return await asyncio.to_thread(self._transaction, partition, records, commit=commit)
 
     async def delete_below(self, position: Position) -> None:
-        """Delete the head of a partition."""
+        """Delete the beginning of a partition."""
         with self._connection.admin() as admin:
             await asyncio.to_thread(admin.delete_records, {self._topic(position.stream_partition): position.offset})
 

@@ -11,7 +11,7 @@ SAMPLE = EXAMPLE / "sample.log"
 
 
 def install_example(folder: Path) -> Path:
-    """Build the distribution and install it into a folder of its own, without a network."""
+    """Build the distribution and install it into a separate folder, without a network."""
     target = folder / "installed"
     options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", target, EXAMPLE], check=True)

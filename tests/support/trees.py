@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class GrownTree:
-    """A tree with every root that it ever had; ``roots[n]`` is that of its first ``n`` leaves."""
+    """A tree with all of its earlier roots. ``roots[n]`` is the root of its first ``n`` leaves."""
 
     def __init__(self, leaves: Iterable[bytes]) -> None:
         self.leaves: list[bytes] = []

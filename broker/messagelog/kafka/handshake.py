@@ -2,7 +2,7 @@
 
 kafka-python (3.0.12) sets no limit for a handshake, whatever its timeouts are. A node can stop while its machine goes
 on: paused, swapped out, or behind a network that drops packets. It still accepts connections, and never answers. A
-client that asks such a node first would wait for as long as it stands still, and so would the client's caller.
+client that asks such a node first would wait for as long as the node is stopped, and so would the client's caller.
 """
 
 from __future__ import annotations

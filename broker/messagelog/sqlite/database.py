@@ -95,8 +95,8 @@ class Database:
         """Run a job in a transaction that other jobs may share. Return its result when the result is durable.
 
         Args:
-            run: the job. It must not commit. It may run again: if one job of a group fails, the whole group is rolled
-                back.
+            run: the job. It must not commit, and must be safe to run again: if one job of a group fails, the whole
+                group is rolled back.
             committed: called in the event loop with the result, in the order of the commits, even if the caller was
                 cancelled.
 

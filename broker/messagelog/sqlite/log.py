@@ -121,7 +121,7 @@ class SqliteLog:
         return self._tail.watch(interest)
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
-        """See ``MessageLog``. This log cannot tell an entry of its writer from one of another program in the file."""
+        """See ``MessageLog``. This log cannot see which program wrote an entry into its file, so it reports none."""
         self._entries.number(partition)
         return []
 

@@ -1,4 +1,4 @@
-"""``make torture``: a long run. Prints every fault, the numbers and the verdict, and keeps a failure's evidence."""
+"""``make torture``: a long run. It prints every fault, the numbers and the result, and keeps evidence of a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.pki import SamplePki
 
 
 def main() -> int:
-    """Run with the arguments of the command line. 0: every guarantee held, 1: one did not."""
+    """Run with the arguments of the command line. Return 0: every guarantee held, 1: one did not."""
     parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=None)

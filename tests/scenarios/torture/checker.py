@@ -1,6 +1,6 @@
-"""Whether what clients saw agrees with what the exchange guarantees. Pure: a history and the bundles in, faults out.
+"""Check what clients saw against what the exchange guarantees. Pure: it takes a history and bundles, and gives faults.
 
-The analyses are those of Jepsen's test of Kafka (lost writes, duplicates, reordered and inconsistent reads), applied to
+The analyses are those of Jepsen's test of Kafka (lost writes, duplicates, reordered and inconsistent reads), for
 receipts, deliveries and checkpoints.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.scenarios.torture.history import Ack, Delivery, History, Received, Root, Sent
 
 _SHOWN = 5
-"""Examples of one kind of violation."""
+"""The limit for examples of one kind of violation."""
 
 
 class Violation(NamedTuple):
@@ -63,7 +63,7 @@ def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, 
 
 
 def disagreeing(received: Sequence[Received]) -> Iterator[str]:
-    """Records about which two receipts say different things."""
+    """Records with two receipts that differ."""
     first: dict[str, ReceiptStatement] = {}
     for receipt in received:
         statement = receipt.statement
@@ -74,7 +74,7 @@ def disagreeing(received: Sequence[Received]) -> Iterator[str]:
 
 
 def out_of_real_order(sent: Mapping[str, Sent], received: Sequence[Received]) -> Iterator[str]:
-    """Records that stand before others whose receipts were there before they were even sent."""
+    """Records that come before others that had a receipt before the first were even sent."""
     known = {receipt.statement.record_id: receipt for receipt in reversed(received)}
     by_partition: dict[StreamPartition, list[Received]] = defaultdict(list)
     for receipt in known.values():
@@ -91,18 +91,18 @@ def out_of_real_order(sent: Mapping[str, Sent], received: Sequence[Received]) ->
 
 
 def unclean(bundle: Bundle) -> Iterator[str]:
-    """What ``verify`` found wrong."""
+    """The findings of ``verify``."""
     if bundle.exit_code != 0:
         yield f"exit code {bundle.exit_code}"
     for finding in bundle.findings:
-        # Every record got its receipt in the end, so not even a gap in the publishers' numbers is to be there.
+        # Every record got its receipt in the end, so there must not even be a gap in the publishers' numbers.
         yield f"{finding['severity']} {finding['code']} {finding.get('position', '')} {finding['message']}"
 
 
 def not_there(
     receipted: Mapping[str, ReceiptStatement], sent: Mapping[str, Sent], records: Sequence[InLog]
 ) -> Iterator[str]:
-    """Receipted records that are missing, elsewhere, altered, or there more than once; and records that nobody sent."""
+    """Receipted records that are missing, elsewhere, changed, or there more than once; and records that nobody sent."""
     places: dict[str, list[InLog]] = defaultdict(list)
     for record in records:
         places[record.record_id].append(record)
@@ -121,7 +121,7 @@ def not_there(
 
 
 def differing(bundles: Sequence[Bundle]) -> Iterator[str]:
-    """Bundles that are no prefixes of the last one."""
+    """Bundles that are not a prefix of the last one."""
     last = bundles[-1]
     for bundle in bundles[:-1]:
         for partition, leaves in bundle.leaves.items():
@@ -136,7 +136,7 @@ def undelivered(receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[
 
 
 def unacknowledged(receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack]) -> Iterator[str]:
-    """Receipted records of which every acknowledgement failed for sure, and which were not delivered again."""
+    """Receipted records that were not delivered again though every acknowledgement of them surely failed."""
     done = {ack.delivery.record_id for ack in acks if ack.outcome != LEASE_LOST}
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in done)
 
@@ -144,7 +144,7 @@ def unacknowledged(receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack
 def altered(
     sent: Mapping[str, Sent], receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[Delivery]
 ) -> Iterator[str]:
-    """Deliveries of something else than was sent, or from somewhere else than the receipt says."""
+    """Deliveries that differ from what was sent, or from the place in the receipt."""
     for delivery in deliveries:
         original = sent.get(delivery.record_id)
         statement = receipted.get(delivery.record_id)
@@ -173,10 +173,10 @@ def disordered(deliveries: Sequence[Delivery]) -> Iterator[str]:
 
 
 def confirmed_twice(confirmed: Sequence[Ack]) -> Iterator[str]:
-    """Records of which two deliveries were acknowledged, and both acknowledgements confirmed.
+    """Records with two acknowledged deliveries, if both acknowledgements were confirmed.
 
-    An acknowledgement is confirmed once it is committed. Whoever reads the partition next begins with what was
-    committed, and whoever read it before can commit no more. So a second confirmation means that the first was undone.
+    An acknowledgement is confirmed after it is committed. The next reader of the partition begins with what was
+    committed, and the previous reader can commit no more. So a second confirmation means that the first was undone.
     """
     first: dict[str, Ack] = {}
     for item in confirmed:
@@ -194,7 +194,7 @@ def _told(item: Ack) -> str:
 
 
 def forked(roots: Sequence[Root]) -> Iterator[str]:
-    """Sizes for which two roots were signed, wherever they were seen."""
+    """Sizes for which two roots were signed, no matter where they were seen."""
     known: dict[tuple[StreamPartition, int], Root] = {}
     for root in roots:
         other = known.setdefault((root.partition, root.size), root)
@@ -203,7 +203,7 @@ def forked(roots: Sequence[Root]) -> Iterator[str]:
 
 
 def inconsistent(roots: Sequence[Root], leaves: Mapping[StreamPartition, Sequence[bytes]]) -> Iterator[str]:
-    """Signed roots that are not those of the first leaves of the final tree."""
+    """Signed roots that differ from those of the first leaves of the final tree."""
     signed: dict[StreamPartition, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
     for root in roots:
         signed[root.partition][root.size].add(root.root)
@@ -218,7 +218,7 @@ def inconsistent(roots: Sequence[Root], leaves: Mapping[StreamPartition, Sequenc
 
 
 def shrinking(roots: Sequence[Root]) -> Iterator[str]:
-    """Checkpoints that a broker gave after larger ones, though it never lost what it had."""
+    """Checkpoints that a broker gave after larger ones, though it never lost its folder."""
     largest: dict[tuple[str, StreamPartition], Root] = {}
     for root in roots:
         if root.source.startswith("topic"):

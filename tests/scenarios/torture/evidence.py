@@ -1,4 +1,4 @@
-"""What auditors take home after a run: bundles from each broker and from Kafka itself, judged by ``verify``."""
+"""What auditors have after a run: bundles from each broker and from Kafka itself, judged by ``verify``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InLog(NamedTuple):
 
 @dataclass
 class Bundle:
-    """A bundle, and what ``verify`` said of it."""
+    """A bundle, and the report of ``verify`` on it."""
 
     source: str
     exit_code: int
@@ -45,7 +45,7 @@ class Bundle:
 
 
 async def bundles(stage: Stage) -> list[Bundle]:
-    """One through each broker, then one without them. The last is made last, so it covers all that was signed."""
+    """One bundle through each broker, then one without them. The last is made last, so it covers everything signed."""
     return [await _bundle(stage, broker) for broker in (*stage.brokers, None)]
 
 

@@ -1,4 +1,4 @@
-"""What clients saw during a run: only facts, noted the moment they are known. Times are seconds since the run began."""
+"""What clients saw in a run: only facts, noted when they become known. Times are seconds since the run began."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Received(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """An answer to a good record by which it is not to be sent again unchanged. There should be none."""
+    """An answer to a good record that forbids to send it again unchanged. There should be none."""
 
     record_id: str
     reason: str
@@ -58,7 +58,7 @@ class Delivery(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """What came of an acknowledgement: ``CONFIRMED``, ``LEASE_LOST``, or why nobody can tell."""
+    """The outcome of an acknowledgement: ``CONFIRMED``, ``LEASE_LOST``, or why it is unknown."""
 
     delivery: Delivery
     outcome: str
@@ -67,7 +67,7 @@ class Ack(NamedTuple):
 
 
 class Root(NamedTuple):
-    """A checkpoint that somebody signed, and where it was seen."""
+    """A signed checkpoint, and where it was seen."""
 
     partition: StreamPartition
     size: int
@@ -77,7 +77,7 @@ class Root(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something that was done to a process, or that it did by itself."""
+    """A fault that hit a process, or something that the process did by itself."""
 
     what: str
     at: float
@@ -85,7 +85,7 @@ class Fault(NamedTuple):
 
 @dataclass
 class History:
-    """Everything that one run noted."""
+    """All facts of one run."""
 
     began: float = field(default_factory=time.monotonic)
     sent: dict[str, Sent] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class History:
         return time.monotonic() - self.began
 
     def fault(self, what: str) -> None:
-        """Note what was done, and say it."""
+        """Note what was done, and print it."""
         self.faults.append(Fault(what, self.now))
         self.say(what)
 
@@ -113,16 +113,16 @@ class History:
         return [ack for ack in self.acks if ack.outcome == CONFIRMED]
 
     def say(self, what: str) -> None:
-        """Tell whoever watches the run."""
+        """Print a line for whoever watches the run."""
         click.echo(f"{self.now:7.1f} s  {what}")
 
     def failed(self, call: str, reason: str) -> None:
-        """Count a call that failed, as calls may while processes are killed."""
+        """Count a failed call. Calls may fail while processes are killed."""
         key = f"{call} {reason}"
         self.failures[key] = self.failures.get(key, 0) + 1
 
     def dump(self, path: Path) -> None:
-        """Write all of it down, one fact a line, so that a violation can be looked into afterwards."""
+        """Write all facts, one in each line, so that a violation can be examined afterwards."""
         facts = [self.sent.values(), self.received, self.refused, self.deliveries, self.acks, self.roots, self.faults]
         path.write_text("".join(f"{fact}\n" for kind in facts for fact in kind))
 

@@ -1,4 +1,4 @@
-"""The nemesis: faults drawn from a seed, and done at their times. The same seed and length give the same plan."""
+"""The nemesis: faults drawn from a seed, done at their times. The same seed and length give the same plan."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 Kind = Literal["kill", "pause", "restart"]
 _LONGEST_PAUSE: Final = 15.0
 _BOTH_SECONDS: Final = 7.0
-"""The most for which two of three nodes, or both brokers, are taken away at once."""
+"""The longest time for which two of three nodes, or both brokers, are away together."""
 
 
 class PlannedFault(NamedTuple):
-    """What happens to which process when, and for how long."""
+    """What happens to which process, when, and for how long."""
 
     at: float
     kind: Kind
     target: str
     seconds: float
     wipe: bool = False
-    """Whether a broker loses its folder before it starts again: it must be able to."""
+    """Whether a broker loses its folder before it starts again. It must be able to."""
 
     def __str__(self) -> str:
-        """As it is told while it happens."""
+        """The text that is printed when it happens."""
         if self.kind == "restart":
             return f"restart {self.target} in good order"
         what = f"{self.kind} {self.target} for {self.seconds:.1f} s"
@@ -36,10 +36,10 @@ class PlannedFault(NamedTuple):
 
 
 def plan(seed: int, seconds: float, nodes: Sequence[str], brokers: Sequence[str]) -> list[PlannedFault]:
-    """Two series of faults that know nothing of each other, so that they overlap as chance has it.
+    """Two independent series of faults, so that they overlap by chance.
 
-    One is of Kafka nodes, the other of brokers. Within a series one fault follows another, sometimes before the last
-    has been recovered from, and now and then two targets are struck at once.
+    One is for Kafka nodes, the other for brokers. In a series one fault follows another, sometimes before the last has
+    ended. Sometimes two targets are hit together.
     """
     faults = [
         *_series(random.Random(f"{seed} nodes"), seconds, nodes, kinds=("kill", "pause", "restart"), both=0.2),  # noqa: S311 - chance that can be repeated
@@ -72,7 +72,7 @@ def _fault(chance: random.Random, at: float, target: str, kind: Kind, *, alone: 
 
 
 async def strike(faults: Sequence[PlannedFault], stage: Stage) -> None:
-    """Do all of it, each fault at its time from now. Whatever is taken away is given back in the end."""
+    """Do each fault at its time from now. In the end everything runs again."""
     begin = stage.history.now
     async with asyncio.TaskGroup() as group:
         for fault in faults:

@@ -1,4 +1,4 @@
-"""Publishers that do not give up: a record is sent again, the same bytes, until there is a receipt for it."""
+"""Publishers that do not give up. They send the same bytes of a record again until it has a receipt."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ CASES: Final = 40
 _PUBLISHERS: Final = 10
 _CALL_SECONDS: Final = 12.0
 _PAUSE_SECONDS: Final = 0.3
-"""Between two attempts that failed."""
+"""The pause after a failed attempt."""
 _RECORD_SECONDS: Final = 0.12
-"""Between two records of one publisher, on average: the machine is to be busy with faults, not with records."""
+"""The average time between two records of one publisher. The machine must be busy with faults, not with records."""
 _RACE: Final = 0.06
 _AGAIN: Final = 0.04
 
 
 class Publishing:
-    """Several publishers over both brokers. Each has cases of its own, and sends one record at a time."""
+    """Several publishers over both brokers. Each has its own cases, and sends one record at a time."""
 
     def __init__(self, stage: Stage, chance: random.Random) -> None:
         self._stage = stage
@@ -47,7 +47,7 @@ class Publishing:
         self.stopping = False
 
     async def run(self) -> None:
-        """Publish until ``stopping``; return when no record is left without an answer."""
+        """Publish until ``stopping``. Return when every record has an answer."""
         async with contextlib.AsyncExitStack() as stack:
             for broker in self._stage.brokers:
                 channel = await stack.enter_async_context(self._stage.channel(broker, AGENCY))
@@ -76,7 +76,7 @@ class Publishing:
             await asyncio.sleep(self._chance.expovariate(1 / _RECORD_SECONDS))
 
     async def _until_answered(self, envelope: Envelope, record_id: str, broker: str) -> str:
-        """Send a record, to one broker and the other in turn, until it is answered. Returns who answered."""
+        """Send a record to one broker and the other in turn, until it is answered. Return who answered."""
         while True:
             try:
                 receipt = await self._publishers[broker].publish(envelope, timeout_seconds=_CALL_SECONDS)

@@ -1,4 +1,4 @@
-"""One run: fault after fault over working clients, then everything is healed, drained and judged."""
+"""One run: fault after fault over working clients. Then everything is repaired, drained and judged."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 _FIRST_SECONDS: Final = 90.0
 _RECOVERED_SECONDS: Final = 90.0
-"""After everything is healed, each publisher must have an answer within this time."""
+"""After everything is repaired, each publisher must have an answer within this time."""
 _DRAIN_SECONDS: Final = 90.0
 _QUIET_SECONDS: Final = 5.0
-"""Longer than a lease: what is to be delivered again has been by then."""
+"""Longer than a lease. After it, everything that must be delivered again has been."""
 
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The results of a run."""
 
     seed: int
     facts: dict[str, Any]
@@ -43,7 +43,7 @@ class Outcome:
 
 
 async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: int, seconds: float) -> Outcome:
-    """Run, and judge. The cluster is ready; everything that is evidence is left in ``root``."""
+    """Run, and judge. The cluster is ready. All evidence is left in ``root``."""
     history = History()
     stage = Stage(root, pki, cluster, history)
     run = _Run(stage, seed, seconds)
@@ -76,7 +76,7 @@ class _Run:
         self._recovered_at: dict[str, float] = {}
 
     async def play(self) -> None:
-        """Everything but starting and stopping."""
+        """Everything except starting and stopping."""
         clients = [
             asyncio.create_task(self._subscribing.run(), name="subscribing"),
             asyncio.create_task(self._watching.run(), name="watching"),
@@ -183,7 +183,7 @@ class _Run:
         }
 
     def _rate(self, broker: str, begin: float, end: float) -> list[int]:
-        """How many receipts a broker gave in each five seconds."""
+        """The number of receipts from a broker in each five seconds."""
         counts = [0] * (int((end - begin) / 5) + 1)
         for item in self._history.received:
             if item.broker == broker and begin <= item.at < end:
@@ -192,7 +192,7 @@ class _Run:
 
 
 def told(outcome: Outcome) -> str:
-    """A run's outcome as text."""
+    """The results of a run as text."""
     facts = json.dumps(outcome.facts, indent=2)
     verdict = "\n".join(f"VIOLATION: {item.guarantee}: {item.what}" for item in outcome.violations)
     return f"seed {outcome.seed}\n{facts}\n{verdict or 'every guarantee held'}"

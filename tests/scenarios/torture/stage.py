@@ -1,4 +1,4 @@
-"""What a run is played on: three Kafka nodes and two broker processes that can be killed, paused and started again."""
+"""The processes of a run: three Kafka nodes and two broker processes that can be killed, paused and started again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SERVING_SECONDS: Final = 60.0
 
 
 class Target(Protocol):
-    """A process that the nemesis may strike."""
+    """A process that the nemesis may hit."""
 
     turn: asyncio.Lock
 
@@ -54,7 +54,7 @@ class NodeTarget:
         self.turn = asyncio.Lock()
         self._cluster = cluster
         self._number = number
-        # The cluster is for one thread at a time; what may take long is done in another than the event loop's.
+        # Only one thread at a time may use the cluster. Slow work is done in another thread than the event loop's.
         self._thread = thread
 
     async def kill(self) -> None:
@@ -75,11 +75,11 @@ class NodeTarget:
         self._cluster.resume(self._number)
 
     def wipe(self) -> None:
-        """A node's disk is not lost: with two copies in sync, losing one of them may be losing a record's last."""
+        """Do nothing: a node keeps its disk. With two copies in sync, it may have a record's last copy."""
 
 
 class BrokerTarget:
-    """A broker process on a port of its own, started again whenever it ends by itself, as a supervisor would."""
+    """A broker process on its own port. It is started again if it ends by itself, as a supervisor would do."""
 
     def __init__(self, name: str, config: Path, folder: Path, port: int, history: History) -> None:
         self.turn = asyncio.Lock()
@@ -109,7 +109,7 @@ class BrokerTarget:
         await self.start()
 
     async def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM, and return the exit code."""
         self._wanted = False
         if self._keeper is not None:
             self._keeper.cancel()
@@ -164,7 +164,7 @@ class BrokerTarget:
 
 
 class Stage:
-    """The cluster, the brokers over it, and the ways for clients to reach them."""
+    """The cluster, its brokers, and the ways for clients to reach them."""
 
     def __init__(self, root: Path, pki: SamplePki, cluster: KafkaCluster, history: History) -> None:
         self.root = root
@@ -184,7 +184,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def channel(self, broker: str, agency: str) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel of an agency's to one of the brokers."""
+        """An agency's channel to one of the brokers."""
         certificate, key = self.pki.tls_paths(agency)
         files = TlsFiles(certificate, key, self.pki.folder.trust / "tls-ca.pem")
         settings = ConnectionSettings(self.brokers[broker].address, reconnect_seconds=1.0)
@@ -192,7 +192,7 @@ class Stage:
             yield channel
 
     def audit_profile(self, broker: str | None) -> Path:
-        """The auditor's profile: to ask a broker, or (None) to read Kafka without one."""
+        """The auditor's profile, to ask a broker, or (None) to read Kafka without one."""
         address = "localhost:1" if broker is None else self.brokers[broker].address
         tables = {**edge_tables(self.pki, AUDIT_AGENCY, address), "kafka": self._kafka(AUDITOR)}
         return write_toml(self.root / f"audit-{broker or 'kafka'}.toml", tables)
@@ -202,7 +202,7 @@ class Stage:
         await asyncio.gather(*(broker.start() for broker in self.brokers.values()))
 
     async def heal(self) -> None:
-        """Give everything back, and wait until no copy of a partition is behind."""
+        """Let everything run again, and wait until no copy of a partition is behind."""
         for broker in self.brokers.values():
             broker.resume()
         await asyncio.to_thread(self.cluster.heal)

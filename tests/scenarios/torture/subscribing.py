@@ -1,4 +1,4 @@
-"""Subscribers of one subscription, one at each broker: they ack most, nack some, and now and then just go away."""
+"""Subscribers of one subscription, one at each broker. They ack most, nack some, and sometimes just go away."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ AGENCY: Final = "national-dna-database"
 _OPTIONS: Final = SubscribeOptions("torture", frozenset({"SampleRequest"}), lease_seconds=4.0)
 _NACK: Final = 0.04
 _FORGET: Final = 0.02
-"""Deliveries that are not answered at all, so that their leases expire."""
+"""The share of deliveries that are not answered, so that their leases expire."""
 _LEAVE: Final = 0.01
-"""Batches after which the connection is dropped, leases and all."""
+"""The share of batches after which the connection is dropped, with its leases."""
 _LATE: Final = 0.03
 _LONGEST_DELAY_SECONDS: Final = 3.0
 _PAUSE_SECONDS: Final = 0.3
 
 
 class _Left(Exception):
-    """The subscriber goes away without a word."""
+    """The subscriber goes away without a message."""
 
 
 class Subscribing:
-    """Two streams that are opened again whenever they end."""
+    """Two streams that are opened again after they end."""
 
     def __init__(self, stage: Stage, chance: random.Random) -> None:
         self._stage = stage

@@ -1,4 +1,4 @@
-"""A checker that finds nothing proves nothing: each analysis is shown what it must find."""
+"""A checker that finds nothing proves nothing. So each analysis is shown what it must find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A witness that asks both brokers for every partition's checkpoint, all the time, and keeps all that it is told."""
+"""A witness that asks both brokers all the time for every partition's checkpoint, and keeps all answers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Watching:
 
 
 def published(pki: SamplePki, connection: KafkaConnection, history: History) -> None:
-    """Add every note in the topic of the checkpoints, also of transactions that were never committed: it was signed."""
+    """Add every note in the checkpoints topic, also of transactions that were never committed: it was signed."""
     for isolation in ("read_committed", "read_uncommitted"):
         for number, value in _values(connection, isolation):
             note = decode_extension(value).extension.head.note

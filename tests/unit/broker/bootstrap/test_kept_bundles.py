@@ -1,4 +1,4 @@
-"""Bundles written long ago, maybe under another release of protobuf, still prove what they proved then."""
+"""Bundles from an earlier time, and perhaps from another release of protobuf, still prove what they proved then."""
 
 from __future__ import annotations
 

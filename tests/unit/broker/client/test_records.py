@@ -1,4 +1,4 @@
-"""What a recipient makes of a record when the directory changes between its acceptance and its delivery."""
+"""How a recipient judges a record when the directory changes between its acceptance and its delivery."""
 
 from __future__ import annotations
 

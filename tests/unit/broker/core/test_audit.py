@@ -1,4 +1,4 @@
-"""An exchange that lies with its own keys: trees and receipts fit, and the auditor still finds it out."""
+"""An exchange that lies with its own keys. Trees and receipts match, and the auditor still finds out."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_delivery_to_an_agency_that_was_not_addressed_is_named(
     assert report.findings[0].position == Position("audit", 0, 0)
 
 
-def test_a_number_that_was_left_out_is_told_and_one_used_twice_is_an_error(
+def test_a_number_that_was_left_out_is_reported_and_one_used_twice_is_an_error(
     pki: SamplePki, clock: ManualClock, maker: RecordMaker
 ) -> None:
     records = [maker.make() for _ in range(5)]
@@ -139,7 +139,7 @@ def add_other_streams(exchange: LyingExchange, clock: ManualClock) -> None:
 
 
 def late(pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int) -> LyingExchange:
-    """A whole log, in which the publisher's first numbers are left out."""
+    """A whole log without the publisher's first numbers."""
     exchange = LyingExchange(pki)
     records = [maker.make(case=OTHER_CASE) for _ in range(left_out + 2)]
     exchange.add(DNA_0, records[left_out:], clock.value_ms)
@@ -148,7 +148,7 @@ def late(pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int) 
 
 
 @pytest.mark.parametrize(("left_out", "named"), [(1, "number 1 of"), (3, "numbers 1 to 3 of")])
-def test_in_a_full_replay_the_first_numbers_that_are_not_there_are_told(
+def test_in_a_full_replay_the_first_numbers_that_are_not_there_are_reported(
     pki: SamplePki, clock: ManualClock, maker: RecordMaker, left_out: int, named: str
 ) -> None:
     report = late(pki, clock, maker, left_out).audit()

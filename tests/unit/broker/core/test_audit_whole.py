@@ -1,4 +1,4 @@
-"""The judgement of the whole, from the reports on batches: what no batch and no partition can tell by itself."""
+"""The judgement of the whole, from the reports on batches: what no batch and no partition can show alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from broker.core.bundle import (
     StrayRecord,
 )
 from broker.core.checkpoint import VerifierKey
-from broker.core.findings import MAX_FINDINGS, BatchReport, Delivery, EntryFacts, EntryLeaf, Finding, Severity, error
+from broker.core.findings import (
+    MAX_FINDINGS,
+    BatchReport,
+    EntryFacts,
+    EntryLeaf,
+    Finding,
+    RecordedDelivery,
+    Severity,
+    error,
+)
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.trust.signing import note_verifier
@@ -41,7 +50,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 
 
 class Auditing:
-    """An audit of partitions without a leaf, so that only what the reports say is judged."""
+    """An audit of partitions without a leaf, so that only the reports are judged."""
 
     def __init__(
         self,
@@ -87,14 +96,14 @@ def facts(
     offset: int | None = None,
     withheld: int = 0,
 ) -> EntryFacts:
-    """Of the record of this number, at the offset of this number."""
+    """The facts of the record of this number, at the offset of this number."""
     position = Position(*DNA_0, number if offset is None else offset)
     record_id = f"01990000-0000-7000-8000-{number:012d}"
     log_id, sent = "f" * 32, (publisher, "gateway", "SampleRequest", recipients)
     return EntryFacts(position, at_ms, log_id, 0, record_id, *sent, withheld)
 
 
-def batch(*entries: EntryFacts, deliveries: tuple[Delivery, ...] = (), findings: int = 0) -> BatchReport:
+def batch(*entries: EntryFacts, deliveries: tuple[RecordedDelivery, ...] = (), findings: int = 0) -> BatchReport:
     wrong = [error("RECEIPT_INVALID", "wrong", position=Position(*DNA_0, 500 + n)) for n in range(findings)]
     return BatchReport([], list(entries), list(deliveries), wrong)
 
@@ -109,7 +118,7 @@ def codes(report: AuditReport) -> list[str]:
 
 def test_reports_without_a_finding_are_clean_and_counted(pki: SamplePki) -> None:
     auditing = Auditing(pki)
-    delivery = Delivery("lab", Position(*DNA_0, 0), Position("audit", 0, 0))
+    delivery = RecordedDelivery("lab", Position(*DNA_0, 0), Position("audit", 0, 0))
     auditing.partition(
         batch(facts(0, ("lab", 1), withheld=1), deliveries=(delivery,)), batch(facts(1, ("lab", 2), withheld=2))
     )
@@ -153,7 +162,7 @@ def test_findings_beyond_the_bound_are_counted_and_the_report_is_not_clean(
     assert report.clean is (left_out == 0)
 
 
-def test_however_many_were_found_before_the_first_of_each_partition_is_told(pki: SamplePki) -> None:
+def test_however_many_were_found_before_the_first_of_each_partition_is_reported(pki: SamplePki) -> None:
     auditing = Auditing(pki)
     for _ in range(MAX_FINDINGS):
         auditing.audit.add(error("BUNDLE_INVALID", "before"))
@@ -209,7 +218,7 @@ def test_a_partition_stands_in_a_bundle_once(pki: SamplePki) -> None:
     ],
     ids=["leaves", "records", "stray", "end"],
 )
-def test_what_stands_outside_of_a_partition_is_told_and_not_judged(
+def test_what_stands_outside_of_a_partition_is_reported_and_not_judged(
     pki: SamplePki, outside: Callable[[BundleAudit], None]
 ) -> None:
     auditing = Auditing(pki)
@@ -280,7 +289,7 @@ def test_a_record_that_stands_twice_is_named_the_second_time(pki: SamplePki) -> 
 @pytest.mark.parametrize(
     ("early_ms", "missing"), [(CHANGE_OF_DIRECTORY_MS, []), (CHANGE_OF_DIRECTORY_MS + 1, ["DIRECTORY_MISSING"])]
 )
-def test_a_record_from_before_the_first_directory_is_told_but_for_a_moment(
+def test_a_record_from_before_the_first_directory_is_reported_but_for_a_moment(
     pki: SamplePki, early_ms: int, missing: list[str]
 ) -> None:
     auditing = Auditing(pki, directories_from_ms=NOW)
@@ -320,7 +329,7 @@ def test_a_period_may_begin_with_any_number(pki: SamplePki) -> None:
 
 
 @pytest.mark.parametrize("period", [(0, None), (None, NOW + 1), (0, NOW + 1)])
-def test_of_a_period_the_edges_cannot_be_told(pki: SamplePki, period: tuple[int | None, int | None]) -> None:
+def test_of_a_period_the_edges_cannot_be_known(pki: SamplePki, period: tuple[int | None, int | None]) -> None:
     auditing = Auditing(pki, period=period)
     auditing.partition()
     report = auditing.finish()
@@ -329,11 +338,15 @@ def test_of_a_period_the_edges_cannot_be_told(pki: SamplePki, period: tuple[int 
 
 
 def test_a_delivery_is_judged_by_the_record_if_that_is_here(pki: SamplePki) -> None:
-    here, elsewhere, told_at = Position(*DNA_0, 0), Position("cases", 0, 0), Position("audit", 0, 9)
+    here, elsewhere, event_at = Position(*DNA_0, 0), Position("cases", 0, 0), Position("audit", 0, 9)
     auditing = Auditing(pki)
-    deliveries = (Delivery("ngo", elsewhere, told_at), Delivery("ngo", here, told_at), Delivery("lab", here, told_at))
+    deliveries = (
+        RecordedDelivery("ngo", elsewhere, event_at),
+        RecordedDelivery("ngo", here, event_at),
+        RecordedDelivery("lab", here, event_at),
+    )
     auditing.partition(batch(facts(0, ("lab", 1)), deliveries=deliveries))
     report = auditing.finish()
     message = "the record at dna/0/0 was delivered to ngo, not addressed by it"
-    assert report.findings == (error("DELIVERY_ASTRAY", message, position=told_at),)
+    assert report.findings == (error("DELIVERY_ASTRAY", message, position=event_at),)
     assert report.deliveries == 3

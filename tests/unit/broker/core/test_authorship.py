@@ -1,8 +1,8 @@
-"""Who signed this: one set of bad records through the broker, the recipient and the auditor, with the code of each.
+"""One set of bad records for the broker, the recipient and the auditor, with the code that each gives.
 
-``FAULTS`` stand in the order in which all three look for them, with the code that each gives. Any two of them are put
-into one record too: the one that is looked for first gives the code. Who does not look for a fault says "" and takes
-the record.
+``FAULTS`` are in the order in which all three check them, with the code that each gives. Any two of them are also put
+into one record: the one that is checked first gives the code. If one of the three does not check a fault, its code is
+"" and it accepts the record.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ ANOTHER: Final = Section("identity", salted(bytes(16), b"synthetic"))
 
 
 class World(NamedTuple):
-    """One exchange, whose directory lists for hebei-police a good certificate, an expired one and a revoked one.
+    """One exchange. For hebei-police, its directory lists a good, an expired and a revoked certificate.
 
-    The laboratory may have of a SampleRequest the section "case" only.
+    Of a SampleRequest, the laboratory may have only the section "case".
     """
 
     pki: SamplePki
@@ -59,7 +59,7 @@ class World(NamedTuple):
 
 @dataclass
 class Record:
-    """A record in the making. Each fault changes one thing in it."""
+    """A record that is being made. Each fault changes one thing in it."""
 
     world: World
     body: Body
@@ -67,7 +67,7 @@ class Record:
     body_type: str = BODY_TYPE
     data: bytes | None = None
     named: bytes | None = None
-    """The certificate that the signature names, where it is not the signer's."""
+    """The certificate that the signature names, if it is not the signer's."""
     copies: int = 1
     altered: bool = False
     sections: tuple[Section, ...] = (SECTION,)
@@ -77,7 +77,7 @@ class Record:
         self.name(certificate_sha256=signer.certificate_sha256)
 
     def name(self, **fields: object) -> None:
-        """Change what the body says of its first signer."""
+        """Change the body's entry of its first signer."""
         signer, *others = self.body.signers
         self.change(signers=(signer._replace(**fields), *others))  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ class Record:
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong, the part of a record that it stands in, and the code that each walk gives it."""
+    """One fault, the part of the record that has it, and the code that each check gives."""
 
     name: str
     part: str
@@ -257,7 +257,7 @@ def audit(world: World, envelope: Envelope) -> str:
 
 
 def first(walk: str, one: Fault, other: Fault) -> str:
-    """The code that the walk gives a record with both faults, ``one`` being looked for before ``other``."""
+    """The code for a record with both faults. ``one`` is checked before ``other``."""
     return str(getattr(one, walk) or getattr(other, walk))
 
 
@@ -291,7 +291,7 @@ async def test_of_two_faults_the_first_gives_the_code(world: World) -> None:
 
 
 def claimed(world: World, *, exchange: str = "", **fields: object) -> Claim[Certificate]:
-    """The claim of a record of the exchange's own certificate, with these fields instead of an audit record's."""
+    """The claim of a record with the exchange's own certificate. These fields replace those of an audit record."""
     record = Record(world, CODEC.parse_body(make(world).body), world.pki.signer(EXCHANGE))
     record.sign(record.signer)
     record.change(**{"publisher": EXCHANGE, "kind": "AuditEvents", "stream": "audit", **fields})

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from broker.core import delivery as module
-from broker.core.delivery import TRANSITIONS, Consumer, Delivery, Event, State
+from broker.core.delivery import TRANSITIONS, ConsumerAccount, Delivery, Event, State
 from broker.core.errors import Internal
 from broker.core.streams import StreamPartition
 
@@ -28,7 +28,7 @@ def a_delivery(state: State) -> Delivery:
 
 
 def documented() -> dict[tuple[State, Event], State]:
-    """The table in the module's docstring, so that it and the code cannot drift apart."""
+    """The table in the module's docstring, so that it and the code stay equal."""
     table = {}
     for state, event, following in re.findall(r"^(\w+) +([A-Z]+) +([A-Z]+) +\w", module.__doc__ or "", re.MULTILINE):
         for each in UNDONE if state == "undone" else {State[state]}:
@@ -93,6 +93,6 @@ def test_a_record_fits_within_both_limits_or_when_nothing_is_outstanding(
     size_bytes: int,
     fits: bool,  # noqa: FBT001 - a column of the table above
 ) -> None:
-    consumer = Consumer("lab-1", max_records=2, max_bytes=100, records=records, bytes=50 * records)
+    consumer = ConsumerAccount("lab-1", max_records=2, max_bytes=100, records=records, bytes=50 * records)
 
     assert consumer.has_room_for(size_bytes) is fits

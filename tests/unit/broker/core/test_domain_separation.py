@@ -1,7 +1,7 @@
-"""What one key signs, or one tree hashes, can never be taken for another kind of statement.
+"""What one key signs, or one tree hashes, can never pass as another kind of statement.
 
-The forms: DSSE's pre-authentication encoding (records, receipts, the directory), a checkpoint's text, a leaf manifest,
-and what an append seal signs and hashes. Their first bytes keep them apart, whatever the rest holds.
+The forms are: DSSE's pre-authentication encoding (records, receipts, the directory), a checkpoint's text, a leaf's
+manifest, and what an append seal signs and hashes. Their first bytes differ, whatever follows.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ seal_texts = st.lists(st.one_of(payloads, statements), min_size=1, max_size=9).m
 
 
 def is_pae(data: bytes) -> bool:
-    """Whether DSSE's protocol, read backwards, takes these bytes apart into a type and a payload."""
+    """Whether these bytes can be read as DSSE's encoding of a type and a payload."""
     head = re.match(rb"DSSEv1 (0|[1-9][0-9]{0,18}) ", data)
     if head is None:
         return False

@@ -1,4 +1,4 @@
-"""Which directory version a record is judged by, and when two will do."""
+"""Which directory version a record is judged by, and when two are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of one batch: of every entry its facts and its leaf, and of a wrong one where and why."""
+"""The report on one batch: the facts and the leaf of every entry, and the place and reason of a wrong one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, SignatureInvalid
 from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade
-from broker.core.findings import BatchReport, Delivery, EntryFacts, EntryLeaf, Severity
+from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, RecordedDelivery, Severity
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.merkle import leaf_hash
@@ -91,7 +91,7 @@ def told(report: BatchReport) -> list[tuple[str, str, Position | None]]:
 # --- what is known of an entry ---
 
 
-def test_of_a_good_entry_its_facts_and_its_leaf_are_told(pki: SamplePki, entries: list[BundleEntry]) -> None:
+def test_of_a_good_entry_its_facts_and_its_leaf_are_reported(pki: SamplePki, entries: list[BundleEntry]) -> None:
     entry = entries[1]
     recipients = (("national-dna-database", 2),)
     assert judged(pki, [entry]) == BatchReport(
@@ -132,7 +132,7 @@ def test_of_an_entry_whose_body_cannot_be_read_there_is_a_leaf_and_no_fact(
     assert [item.position for item in report.facts] == [entries[1].position]
 
 
-def test_a_refused_entry_is_named_and_its_facts_are_told_all_the_same(
+def test_a_refused_entry_is_named_and_its_facts_are_reported_all_the_same(
     pki: SamplePki, entries: list[BundleEntry]
 ) -> None:
     directory = without_right(pki.directory, "shanxi-police", "SampleRequest")
@@ -181,7 +181,7 @@ def test_a_broker_gives_receipts_and_the_log_has_none(pki: SamplePki, entries: l
 
 
 @pytest.mark.parametrize("agency", ["shanxi-police", "nobody that is listed"])
-def test_receipts_that_the_exchange_did_not_sign_are_told_once_for_the_batch(
+def test_receipts_that_the_exchange_did_not_sign_are_reported_once_for_the_batch(
     pki: SamplePki, entries: list[BundleEntry], agency: str
 ) -> None:
     given = receipts(pki, *entries)
@@ -218,7 +218,7 @@ def test_a_receipt_that_cannot_be_read_leaves_its_record_without_one(
 
 
 @pytest.mark.parametrize("lie", [{"record_sha256": bytes(32)}, {"accepted_at_ms": 1}], ids=["digest", "time"])
-def test_a_receipt_that_says_something_else_is_told(
+def test_a_receipt_that_says_something_else_is_reported(
     pki: SamplePki, entries: list[BundleEntry], lie: dict[str, object]
 ) -> None:
     lying = replace(statement(entries[0]), **lie)  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ def test_an_agencys_signature_is_not_the_exchanges(pki: SamplePki) -> None:
         judge_of(pki).check_exchange(b"message", signature)
 
 
-# --- what the audit stream tells ---
+# --- what the audit stream says ---
 
 
 async def told_by_audit_stream(pki: SamplePki, clock: ManualClock, *events: AuditEvent) -> BundleEntry:
@@ -271,10 +271,10 @@ async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: 
     entry = await told_by_audit_stream(pki, clock, made, confirmed, made)
     report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
     assert report.findings == []
-    assert report.deliveries == [Delivery("national-dna-database", position, entry.position)] * 2
+    assert report.deliveries == [RecordedDelivery("national-dna-database", position, entry.position)] * 2
 
 
-async def test_an_audit_record_without_its_section_tells_no_delivery(pki: SamplePki, clock: ManualClock) -> None:
+async def test_an_audit_record_without_its_section_names_no_delivery(pki: SamplePki, clock: ManualClock) -> None:
     made = AuditEvent(clock.value_ms, LAB_GATEWAY, DeliveryMade(Position(*DNA_0, 7), "samples", 1, ()))
     entry = await told_by_audit_stream(pki, clock, made)
     without = entry._replace(envelope=replace(entry.envelope, sections=()))

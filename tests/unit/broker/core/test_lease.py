@@ -19,7 +19,7 @@ SETTINGS = LeaseSettings(
 
 
 def a_book(*cases: str, settings: LeaseSettings = SETTINGS, size_bytes: int = 10, consumers: int = 1) -> LeaseBook:
-    """A book over one partition, in which the record at offset n belongs to the n-th case given."""
+    """A book over one partition. The record at offset n belongs to the n-th given case."""
     book = LeaseBook(settings, {CASES: AckState()}, first_delivery_id=1000)
     for offset, case in enumerate(cases):
         assert book.offer(CASES, offset, case, size_bytes)
@@ -145,7 +145,7 @@ def test_a_delay_out_of_bounds_is_refused_and_leaves_the_lease(delay: float) -> 
     book.ack(lease.delivery_id)
 
 
-def test_expired_a_record_is_ready_again_and_its_consumer_is_told() -> None:
+def test_expired_a_record_is_ready_again_and_its_consumer_is_informed() -> None:
     book = a_book("a")
     lease = one_lease(book, 0)
 
@@ -177,7 +177,7 @@ def test_exhausted_by_a_nack_a_record_is_dead_and_its_successor_is_freed() -> No
     assert book.ack_state(CASES) == AckState(1)
 
 
-def test_exhausted_by_an_expiry_a_record_is_dead_after_its_consumer_was_told() -> None:
+def test_exhausted_by_an_expiry_a_record_is_dead_after_its_consumer_was_informed() -> None:
     book = a_book("a", settings=LeaseSettings(10, 60, max_attempts=1, window_records=9, window_bytes=9))
     lease = one_lease(book, 0)
 
@@ -337,7 +337,7 @@ def _release(book: LeaseBook, lease: Lease) -> None:
 
 
 @pytest.mark.parametrize("end", [_ack, _nack, _expire, _close, _release])
-def test_a_latecomer_is_told_so_and_changes_nothing(end: object) -> None:
+def test_a_late_answer_is_refused_and_changes_nothing(end: object) -> None:
     book = a_book("a", "a", consumers=2)
     lease = one_lease(book, 0)
     assert callable(end)
@@ -591,7 +591,7 @@ def test_the_window_bounds_what_is_read_over_all_partitions() -> None:
     assert book.undone_in_window == Room(3, 150)
 
 
-def test_a_window_is_never_larger_than_an_offset_commit_can_tell() -> None:
+def test_a_window_is_never_larger_than_an_offset_commit_can_hold() -> None:
     book = LeaseBook(LeaseSettings(10, 60, 3, window_records=10**6, window_bytes=10**9), {CASES: AckState()})
     offset = 0
     while book.room(CASES).records:

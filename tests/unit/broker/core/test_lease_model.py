@@ -1,7 +1,7 @@
-"""The lease book against a naive model: lists that are searched from end to end, and no cleverness.
+"""The lease book against a simple model: lists that are searched from end to end.
 
 The model predicts every grant, every expiry and every dead letter exactly. The promises of broker/core/lease.py are
-asserted beside that, so that a mistake which both share would still be seen.
+asserted too, so that a mistake in both would still be seen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Record(NamedTuple):
 
 @dataclass(eq=False)
 class Party:
-    """One connection of a consumer; a later one of the same name is another."""
+    """One connection of a consumer. A later one of the same name is another."""
 
     name: str
     max_records: int
@@ -58,7 +58,7 @@ class Timer:
 
 @dataclass
 class Committed:
-    """What one offset commit says, and what the model then knew to be done and failed."""
+    """The content of one offset commit, and what the model knew then to be done and failed."""
 
     text: str
     done: set[int] = field(default_factory=set)
@@ -325,7 +325,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
             assert dict(state.failed_attempts) == self.failed[partition]
 
     def teardown(self) -> None:
-        """However the run went, every record still ends: acked, or as a dead letter."""
+        """After any run, every record still ends: acked, or as a dead letter."""
         self.a_consumer_comes("last", 100, 10**6)
         for _ in range(2 * sum(map(len, self.log.values())) + 2 * BOUNDS.max_attempts):
             for partition in PARTITIONS:

@@ -1,4 +1,4 @@
-"""A log that lost, changed or gained something: the audit names the first bad position, whoever made the bundle."""
+"""A log that lost, changed or gained something: an audit names the first bad position, for any maker of the bundle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
 
 DNA_0 = StreamPartition("dna", 0)
-# Offsets of the ten records: gaps, as transactions of Kafka leave them.
+# The offsets of the ten records have gaps, as with Kafka's transactions.
 GAP = 3
 RECORDS = 10
 BROKER_SAYS_SO_TOO = {"RECEIPT_INVALID"}
@@ -63,7 +63,7 @@ def envelopes(maker: RecordMaker) -> list[Envelope]:
 
 @pytest.fixture(params=list(BundleSource))
 def exchange(request: pytest.FixtureRequest, pki: SamplePki) -> LyingExchange:
-    """Everything below holds for a bundle that a broker made, and for one that the auditor read from the log."""
+    """Every test here runs for a broker's bundle, and for one that the auditor read from the log."""
     return LyingExchange(pki, source=request.param)
 
 
@@ -73,7 +73,7 @@ def entries(exchange: LyingExchange, envelopes: list[Envelope], clock: ManualClo
 
 
 def found(report: AuditReport) -> list[tuple[str, int]]:
-    """Errors with a position, in order, without those that only a broker's receipts tell."""
+    """Errors with a position, in order, without those that only a broker's receipts show."""
     assert all(finding.position is None or finding.position[:2] == DNA_0 for finding in report.findings)
     return [
         (finding.code, finding.position.offset)
@@ -174,7 +174,7 @@ def test_a_changed_fact_of_an_entry_is_named_at_its_record(
     if field == "log_id":
         assert ("LOG_CHANGED", 15) in found(report)
     if field == "epoch":
-        # The entry itself may have had a newer leader; the next one cannot have an older.
+        # The entry itself may have had a newer leader. The next one cannot have an older one.
         assert ("LOG_CHANGED", 18) in found(report)
 
 
@@ -261,7 +261,7 @@ def test_a_stray_in_a_partition_without_a_record_is_named(exchange: LyingExchang
     assert found(exchange.audit()) == [("RECORD_INSERTED", 0)]
 
 
-def test_a_stray_whose_bytes_are_not_those_of_its_digest_is_told(
+def test_a_stray_whose_bytes_are_not_those_of_its_digest_is_reported(
     exchange: LyingExchange, entries: list[BundleEntry]
 ) -> None:
     assert entries
@@ -276,7 +276,7 @@ def test_a_stray_of_another_partition_is_out_of_place(exchange: LyingExchange, e
     assert (finding.code, finding.position) == ("MISPLACED", Position("dna", 1, 100))
 
 
-def test_what_is_wrong_is_told_in_order_of_position(
+def test_what_is_wrong_is_reported_in_order_of_position(
     exchange: LyingExchange, envelopes: list[Envelope], clock: ManualClock, maker: RecordMaker
 ) -> None:
     # In several stretches: 0 to 9, 12 to 21, 24 to 27.
@@ -332,7 +332,7 @@ def test_a_list_of_leaves_that_is_not_the_signed_trees_proves_no_position(
     report = exchange.audit()
     assert "TREE_MISMATCH" in unplaced(report)
     codes = {code for code, _ in found(report)}
-    # The receipts of a broker still name what is missing; nothing is said by a list that proves nothing.
+    # A broker's receipts still name what is missing. A list that proves nothing adds no finding.
     assert codes == ({"RECORD_MISSING"} if exchange.source is BundleSource.BROKER else set())
     (mismatch,) = (finding for finding in report.findings if finding.code == "TREE_MISMATCH")
     assert "dna/0: the leaves listed are not those of the signed checkpoint" in mismatch.message
@@ -371,7 +371,7 @@ def unsigned(start: PartitionStart) -> PartitionStart:
 
 
 def signed_by_a_stranger(start: PartitionStart) -> PartitionStart:
-    """Under the listed key's name and id, which anybody can write."""
+    """Under the name and id of the listed key, which anyone can write."""
     note = parse_note(start.note)
     (listed,) = note.signatures
     key = Ed25519PrivateKey.generate()
@@ -387,7 +387,7 @@ WRONG_STARTS = [
 
 
 @pytest.mark.parametrize(("alter", "code"), WRONG_STARTS)
-def test_a_partition_without_a_checkpoint_that_holds_is_told_and_nothing_is_proved_by_it(
+def test_a_partition_without_a_checkpoint_that_holds_is_reported_and_nothing_is_proved_by_it(
     exchange: LyingExchange, entries: list[BundleEntry], alter: Callable[[PartitionStart], PartitionStart], code: str
 ) -> None:
     assert entries
@@ -475,7 +475,7 @@ def test_an_entry_lies_within_the_period_that_the_header_says(
     until_ms: int | None,
     codes: list[str],
 ) -> None:
-    """From the first millisecond on, and before the last; both are told here by their distance from the entry."""
+    """From the first millisecond on, and before the last. Here both are given as distances from the entry."""
     exchange.accepted_from_ms = None if from_ms is None else clock.value_ms + from_ms
     exchange.accepted_until_ms = None if until_ms is None else clock.value_ms + until_ms
     (entry,) = exchange.add(DNA_0, envelopes[:1], clock.value_ms)
@@ -510,7 +510,7 @@ def test_an_entry_stands_behind_the_one_before_it(exchange: LyingExchange, offse
 
 
 def followed(exchange: LyingExchange, *facts: EntryFacts) -> list[tuple[str, Position | None]]:
-    """What is told of entries that follow each other."""
+    """The findings for entries that follow each other."""
     start = PartitionStart(DNA_0, exchange.note(DNA_0, GrownTree([])), 0, ())
     audit = PartitionAudit(start, exchange.header(), "case-exchange.example", {})
     audit.add_batch(BatchReport([], list(facts), [], []))
@@ -569,7 +569,7 @@ def test_receipts_in_a_bundle_that_was_read_from_the_log_are_checked_all_the_sam
     ]
 
 
-def test_a_lost_directory_version_is_told_once_and_casts_no_doubt_on_records(
+def test_a_lost_directory_version_is_reported_once_and_casts_no_doubt_on_records(
     pki: SamplePki, envelopes: list[Envelope], clock: ManualClock
 ) -> None:
     exchange = LyingExchange(pki, directories_from_ms=clock.value_ms + 60_000)

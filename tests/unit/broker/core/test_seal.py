@@ -1,4 +1,4 @@
-"""The append seal: one signature over the statements of one append, and nothing that it did not state passes."""
+"""The append seal: one signature over the statements of one append. Nothing else that they do not state passes."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def statement(entry: NewEntry, log_id: str = LOG_ID, sealing: Sealing = SEALING)
 
 
 def sealed(entries: Sequence[NewEntry], signer: Ed25519NoteSigner = SIGNER) -> list[bytes]:
-    """The seals of one append, as they stand in the log."""
+    """The seals of one append, as the log has them."""
     unsigned = prepare_seals([statement(entry) for entry in entries])
     seals = unsigned.signed(signer.key_id, SEALING.append_id, signer.sign(unsigned.text))
     return [seal.encode() for seal in seals]
 
 
 def holds(seal: bytes, entry: NewEntry = ENTRY, *, log_id: str = LOG_ID, at_ms: int = SEALING.at_ms) -> bool:
-    """What a reader of the log does: nothing is taken from anywhere but the seal and what stands beside it."""
+    """What a reader of the log does. It uses only the seal and what the log has beside it."""
     try:
         read = Seal.decode(seal)
         text = read.signed_text(statement(entry, log_id, Sealing(read.append_id, at_ms)))
@@ -133,7 +133,7 @@ def _flipped(data: bytes, at: int) -> bytes:
 
 
 def _variants(field: str) -> list[Any]:
-    """The field's value with each of its bytes flipped, and what else might be said instead."""
+    """The field's value with each of its bytes flipped, and some other false values."""
     value = getattr(ENTRY, field)
     if isinstance(value, bytes):
         return [_flipped(value, at) for at in range(len(value))]
@@ -199,7 +199,7 @@ def test_what_is_said_with_line_breaks_in_it_is_never_what_was_sealed_without(
     assert (statement(other) == STATEMENT) is same
 
 
-# Bytes at random are hardly ever a seal; those of the right length behind the version are.
+# Random bytes are almost never a seal. Bytes of the right length after the version are.
 _FIXED = len(bytes.fromhex(SEAL))
 _SEALS = st.integers(0, 3).flatmap(
     lambda path: st.binary(min_size=_FIXED - 1 + 32 * path, max_size=_FIXED - 1 + 32 * path)

@@ -1,4 +1,4 @@
-"""The argument of a verification around the records: how a bundle begins, its order, and who signed the whole."""
+"""The verification around the records: how a bundle begins, its order, and who signed the whole."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def test_where_no_directory_counts_nothing_can_be_checked(read: Callable[[bytes]
 # --- (3) to (5) ---
 
 
-def test_an_authority_that_no_directory_names_is_told_first(exchange: LyingExchange) -> None:
+def test_an_authority_that_no_directory_names_is_reported_first(exchange: LyingExchange) -> None:
     begun = exchange.beginning()
     foreign = begun._replace(authorities=(*begun.authorities, b"foreign"))
     assert codes(exchange.audit(beginning=foreign)) == ["CERTIFICATE_INVALID"]
     assert exchange.audit(beginning=begun._replace(authorities=())).clean
 
 
-def test_frames_out_of_place_are_told_in_the_order_of_the_bundle(exchange: LyingExchange) -> None:
+def test_frames_out_of_place_are_reported_in_the_order_of_the_bundle(exchange: LyingExchange) -> None:
     frames = exchange.frames
     (_, leaves, records), end = frames[:3], frames[-1]
     frames[:] = [end, records, leaves, DirectoryDocument(b"d", 1), *frames]
@@ -161,7 +161,7 @@ def test_a_frame_that_cannot_be_read_ends_the_bundle_after_what_came_before_it(e
     ]
 
 
-def test_records_that_cannot_be_read_are_told_and_the_rest_is_judged(exchange: LyingExchange) -> None:
+def test_records_that_cannot_be_read_are_reported_and_the_rest_is_judged(exchange: LyingExchange) -> None:
     frames = exchange.serialized()
     at = next(place for place, data in enumerate(frames) if FRAMES.holds_records(data))
     report = exchange.audit([*frames[:at], b"\x32\xff", *frames[at + 1 :]])

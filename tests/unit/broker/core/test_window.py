@@ -166,7 +166,7 @@ def test_a_new_window_has_nothing_to_commit() -> None:
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_a_window_that_resumes_from_any_state_of_another_tracks_exactly_the_undone_records(data: st.DataObject) -> None:
-    """Against a naive model: a dict of every offset of the log, with whether it is wanted and whether it is done."""
+    """Against a simple model: a dict of every offset of the log, with whether it is wanted and whether it is done."""
     log = sorted(data.draw(st.sets(st.integers(0, 60), min_size=1, max_size=40)))
     wanted = {offset: data.draw(yes_or_no, label=f"wanted {offset}") for offset in log}
     failed: dict[int, int] = {}
@@ -212,7 +212,7 @@ def _finish_or_fail_one(
 
 
 _FIXED = 1 + 4 * 9 + 2 * 2
-"""What is not of a record: see the argument at the head of the module."""
+"""The fixed part: see the argument at the head of the module."""
 
 
 def test_the_bound_counts_each_part_as_the_argument_says() -> None:

@@ -1,4 +1,4 @@
-"""Membership of a consumer group, over a client that the test tells what the group decided."""
+"""Membership of a consumer group, with a client for which the test decides what the group does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FakeCoordinator:
 
 
 class FakeConsumer:
-    """Of a KafkaConsumer what a member uses. ``next_poll`` is what the group does within the next poll."""
+    """The part of a KafkaConsumer that a member uses. ``next_poll`` is what the group does in the next poll."""
 
     def __init__(self) -> None:
         self.member_id = "a"
@@ -120,14 +120,14 @@ def test_what_the_group_assigns_to_a_member_that_it_had_forgotten_is_assigned_an
     consumer.member_id = "b"
     assert member.look() == []
     consumer.coordinator.joining = False
-    # Another member had the partition meanwhile, and went on with it.
+    # Another member had the partition meanwhile, and moved it on.
     consumer.committed_offset = 7
     consumer.next_poll = lambda: consumer.assign(FIRST, SECOND)
     assert set(member.look()) == {moved(SECOND, 7), Move(FIRST, assigned=False), moved(FIRST, 7)}
     assert member.look() == []
 
 
-def test_what_moved_and_was_not_told_yet_is_known(member: GroupMember, consumer: FakeConsumer) -> None:
+def test_what_moved_and_was_not_returned_yet_is_known(member: GroupMember, consumer: FakeConsumer) -> None:
     known = [member.moving]
     consumer.assign()
     known.append(member.moving)

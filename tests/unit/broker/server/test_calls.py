@@ -1,4 +1,4 @@
-"""The guard in front of a small service of its own, over real gRPC with mutual TLS."""
+"""The guard in front of a small test service, over real gRPC with mutual TLS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[StringValue, StringValue]
 SHANXI = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
-SECRET = "the child's name"  # noqa: S105 - what must not be told
+SECRET = "the child's name"  # noqa: S105 - must never leave the broker
 
 
 def fail() -> None:
@@ -48,7 +48,7 @@ FAILS_AT = fail.__code__.co_firstlineno + 1
 
 
 class SwitchedPeers(TlsPeers):
-    """Peers of a directory, some of whom are revoked while they are connected."""
+    """Peers of a directory. Some of them are revoked while they are connected."""
 
     revoked: frozenset[str] = frozenset()
     asked = 0
@@ -68,7 +68,7 @@ class NoRevocation:
 
 
 class Service:
-    """Every kind of method. What a method is asked says what it does."""
+    """Every kind of method. The request says what the method does."""
 
     def __init__(self) -> None:
         self.under_way = asyncio.Event()
@@ -134,7 +134,7 @@ class Service:
 
 
 class Caller:
-    """One connection, on which the methods are called with words, or with bytes that are no message."""
+    """One connection. A test calls the methods on it with words, or with bytes that are not a message."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         how: dict[str, Any] = {
@@ -290,14 +290,14 @@ async def test_a_refusal_within_a_stream_ends_it(served: Served, method: str) ->
 @pytest.mark.parametrize(
     ("word", "message", "level", "cause"),
     [
-        # Where it arose, not where it was caught.
+        # The place where it began, not where it was caught.
         ("fail", "the broker failed; its log says more", "error", rf"ValueError at {__file__}:{FAILS_AT}"),
         ("fail inside", "broken", "error", ""),
         ("fail because", "broken", "error", r"ValueError at \?"),
         ("refuse because", "you may not", "info", ""),
     ],
 )
-async def test_a_defect_is_told_to_the_log_by_its_place_and_to_nobody_by_its_text(
+async def test_a_defect_is_logged_by_its_place_and_its_text_goes_to_nobody(
     served: Served, word: str, message: str, level: str, cause: str
 ) -> None:
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Bundles made of a log that somebody changed: everything that is left is in them, and the positions can be told."""
+"""Bundles of a log that somebody changed: they contain everything that is left, and the audit finds the positions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Parts(NamedTuple):
         until: int | None = None,
         sections: str = "*",
     ) -> Bundle:
-        """A bundle of the log after a change; ``begin`` and ``until`` are the places of records."""
+        """A bundle of the log after a change. ``begin`` and ``until`` are places of records."""
         maker = bundle_maker(
             self.pki,
             DamagedLog(self.log, change, strays or []),
@@ -140,7 +140,7 @@ def at(offset: int, change: Change) -> Change:
 
 
 def no_more(entry: LogEntry) -> None:
-    """As a log gives an entry that was deleted from it."""
+    """The entry as a log returns it after it was deleted."""
     assert entry
 
 
@@ -214,7 +214,7 @@ async def test_a_log_that_lost_everything_makes_a_bundle_that_names_everything(p
         *(("RECORD_MISSING", Position(*DNA_0, offset)) for offset in range(RECORDS)),
         ("RECORD_MISSING", Position(AUDIT, 0, 0)),
     ]
-    # Even the directory was lost: the one in force stands in, and the audit says so where it matters.
+    # Even the directory was lost. The one in force replaces it, and the audit says so where it matters.
     (document,) = (frame for frame in bundle.frames() if isinstance(frame, DirectoryDocument))
     assert document.document == parts.pki.directory.document
 
@@ -222,7 +222,7 @@ async def test_a_log_that_lost_everything_makes_a_bundle_that_names_everything(p
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("offset", [3, RECORDS, RECORDS + 70])
 async def test_a_stray_is_named_where_it_stands(parts: Parts, *, signed: bool, offset: int) -> None:
-    # In a record's place the log gives no entry.
+    # In a record's place the log returns no entry.
     bundle = await parts.bundle(at(3, no_more) if offset == 3 else at(99, no_more), [stray(offset)], signed=signed)
     code = "RECORD_CHANGED" if offset == 3 else "RECORD_INSERTED"
     assert bundle.named() == [(code, Position(*DNA_0, offset))]
@@ -262,7 +262,7 @@ def _places(offsets: set[int]) -> set[Position]:
 
 
 async def test_a_period_has_the_strays_up_to_its_neighbours_and_no_others(parts: Parts) -> None:
-    # Records 4 to 6 are the period. What stands where 3 or 7 do belongs to others; between there is only the period.
+    # Records 4 to 6 are the period. Strays at 3 or 7 belong to others. Only the period is between them.
     planted = [stray(offset) for offset in range(RECORDS + 3)]
     bundle = await parts.bundle(at(99, no_more), planted, begin=4, until=7)
     assert [item.position.offset for item in strays_of(bundle.frames())] == [4, 5, 6]
@@ -273,7 +273,7 @@ async def test_a_period_has_the_strays_up_to_its_neighbours_and_no_others(parts:
 
 
 async def test_what_no_leaf_stands_for_between_two_periods_is_in_both(parts: Parts) -> None:
-    # The tree is that of every record but two: as if those had been put between the others later.
+    # The tree is that of every record except two, as if those two had been put between the others later.
     store = SqliteCheckpointStore(None)
     follower = CheckpointFollower(
         log=DamagedLog(parts.log, lambda entry: None if entry.position in _places({4, 8}) else entry),
@@ -307,7 +307,7 @@ async def test_a_receipt_is_given_only_for_what_the_tree_stands_for(parts: Parts
         if batch.entries[0].position.stream == DNA
     ]
     assert given == [offset for offset in range(RECORDS) if offset != 4]
-    # Where no record of a batch is one, nothing is signed.
+    # If no record of a batch is a good one, nothing is signed.
     all_changed = await parts.bundle(
         lambda entry: other_body(entry) if entry.position.stream == DNA else entry, signed=True
     )
@@ -352,7 +352,7 @@ async def test_a_partition_ends_where_its_checkpoint_did_though_the_tree_grows_m
             report=lambda _: None,
         )
         with contextlib.suppress(LogCorrupt):
-            # The first one finds that its log ends too early, once it has covered what there is.
+            # The first pass finds that its log ends too early, after it has covered what there is.
             await follower.follow_once()
         for partition in (DNA_0, StreamPartition(AUDIT, 0)):
             heads.setdefault(partition, await store.head(partition))

@@ -1,4 +1,4 @@
-"""A partition goes to another process and comes back, while a stream of the subscription stays open."""
+"""A partition moves to another process and comes back, while a stream of the subscription stays open."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
 
 
 class MovingCursor:
-    """A cursor of one partition, whose assignment the test changes."""
+    """A cursor of one partition. The test changes its assignment."""
 
     def __init__(self, entries: Sequence[LogEntry]) -> None:
         self._entries = entries
@@ -68,7 +68,7 @@ class MovingCursor:
 
 
 class OneCursor:
-    """A log of which only a cursor is asked for."""
+    """A log that only has a cursor."""
 
     def __init__(self, cursor: MovingCursor) -> None:
         self._cursor = cursor
@@ -98,7 +98,7 @@ async def test_an_acknowledgement_is_not_confirmed_where_its_partition_went_away
 ) -> None:
     clock = ManualClock(pki.now_ms)
     maker = RecordMaker(pki, clock)
-    # The second is passed over, so that there is something to commit when the partition is back.
+    # The second is skipped, so that there is something to commit when the partition is back.
     cursor = MovingCursor([entry(maker, 0, "SampleRequest"), entry(maker, 1, "StrProfile")])
     service = SubscribeService(
         directory=FixedDirectory(pki.directory),

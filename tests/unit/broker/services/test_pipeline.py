@@ -33,7 +33,7 @@ SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
 
 
 class HeldVerifier(InlineVerifier):
-    """Checks signatures; the first batch's only when it is let go. ``second`` says that another batch was checked."""
+    """Checks signatures, those of the first batch only when allowed. ``second`` says that another batch was checked."""
 
     def __init__(self) -> None:
         self.go = threading.Event()

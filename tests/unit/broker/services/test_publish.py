@@ -120,7 +120,7 @@ async def test_an_accepted_record_is_stored_and_its_receipt_verifies(exchange: E
 async def test_the_same_record_again_gets_the_same_statement(exchange: Exchange) -> None:
     body = replace(exchange.body(), expires_at_ms=exchange.clock.now_ms() + 1000)
     first = await exchange.publish(exchange.sign(body))
-    exchange.clock.value_ms += 5000  # expired meanwhile, but accepted it was
+    exchange.clock.value_ms += 5000  # the record has expired meanwhile, but it was accepted before
     again = await exchange.publish(exchange.sign(body))
     assert first.receipts is not None
     assert again.receipts is not None
@@ -170,7 +170,7 @@ async def test_a_refused_record_is_typed_and_not_stored(
     assert len(exchange.audit.events) == error.security_event
 
 
-async def test_a_record_id_with_another_body_is_refused_and_told_to_auditors(exchange: Exchange) -> None:
+async def test_a_record_id_with_another_body_is_refused_and_reported_to_auditors(exchange: Exchange) -> None:
     body = exchange.body()
     await exchange.publish(exchange.sign(body))
     other = exchange.sign(replace(body, purpose="child-rescue"))
@@ -183,7 +183,7 @@ async def test_a_record_id_with_another_body_is_refused_and_told_to_auditors(exc
     assert await exchange.stored() == 2
 
 
-async def test_a_refusal_before_the_record_has_a_name_is_told_without_one(exchange: Exchange) -> None:
+async def test_a_refusal_before_the_record_has_a_name_is_reported_without_one(exchange: Exchange) -> None:
     await exchange.publish(exchange.sign_with(exchange.pki.credential().signer))
     assert [event.event for event in exchange.audit.events] == [RefusalMade("SIGNER_UNKNOWN", "")]
 

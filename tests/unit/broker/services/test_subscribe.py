@@ -155,7 +155,7 @@ async def test_a_confirmed_acknowledgement_holds_though_the_broker_dies_at_once(
     first, second = await delivered(stream, 2)
     stream.ack([first.delivery_id])
     assert await told(stream) == Acknowledged((first.delivery_id,))
-    # Nothing is drained: another broker finds only what was committed before the confirmation.
+    # Nothing is drained. So another broker finds only what was committed before the confirmation.
     service = subscribe_service(exchange.pki, exchange.log, exchange.audit, exchange.clock)
     (copy,) = await delivered(await service.open(LAB, request()))
     assert copy.position == second.position
@@ -229,14 +229,14 @@ async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_goe
     assert dead == [DeadLetterMade(position, "samples", LIMITS.max_attempts)]
 
 
-async def test_a_record_given_up_in_silence_is_told_with_who_had_it_last(exchange: Exchange) -> None:
+async def test_a_record_given_up_in_silence_is_reported_with_its_last_holder(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make(), exchange.maker.make())
     stream = await exchange.open()
     for attempt in range(LIMITS.max_attempts):
         (copy,) = await delivered(stream)
         assert copy.attempt == attempt + 1
         exchange.clock.value_ms += 31_000
-        stream.ack([])  # anything that wakes the subscription lets it look at the clock
+        stream.ack([])  # any event that wakes the subscription makes it look at the clock
     await delivered(stream)  # the next of the case
     (dead,) = [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
     assert dead.principal == LAB.spiffe_id
@@ -259,12 +259,12 @@ async def test_a_record_that_is_postponed_is_no_dead_letter_and_a_restart_knows_
     assert not [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
 
 
-async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_told_so(exchange: Exchange) -> None:
+async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_answered_as_lost(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make())
     stream = await exchange.open()
     (copy,) = await delivered(stream)
     exchange.clock.value_ms += 31_000
-    # Anything that wakes the subscription lets it look at the clock.
+    # Any event that wakes the subscription makes it look at the clock.
     await exchange.publish(exchange.maker.make(case=OTHER_CASE))
     again = await delivered(stream, 2)
     assert sorted(copy.attempt for copy in again) == [1, 2]

@@ -1,4 +1,4 @@
-"""The directory versions that the audit stream keeps, found by their time."""
+"""The directory versions in the audit stream, found by their time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOUR = 3_600_000
 
 
 class Kept(NamedTuple):
-    """Versions 1, 2 and 3, each in force for an hour, with other audit records between."""
+    """Versions 1, 2 and 3, each in force for an hour, with other audit records between them."""
 
     pki: SamplePki
     log: SqliteLog

@@ -228,7 +228,7 @@ def test_a_file_may_hold_a_chain_and_the_first_is_the_leaf(pki: SamplePki, tmp_p
 @pytest.mark.parametrize(
     ("part", "instead"),
     [
-        # The library reads these two only when it is asked for them.
+        # The library reads these two only when they are used.
         pytest.param(bytes.fromhex("0603551d11"), bytes.fromhex("0603551d0f"), id="an extension twice"),
         pytest.param(bytes.fromhex("03420004"), bytes.fromhex("03420005"), id="a key that is no point"),
     ],

@@ -259,7 +259,7 @@ def test_the_largest_version_is_read(pki: SamplePki) -> None:
 
 
 def test_governance_can_read_what_it_signs(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One key a line, letters as they are, whole seconds without a fraction, UTC wherever the machine stands."""
+    """One key in each line, letters unescaped, whole seconds without a fraction, UTC on every machine."""
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     try:

@@ -48,7 +48,7 @@ def test_what_an_agency_signs_verifies_with_its_listed_certificate(pki: SamplePk
 
 
 def test_a_certificate_that_the_directory_does_not_list_is_unknown(pki: SamplePki) -> None:
-    # Of one that is no fingerprint at all, no more is told than a fingerprint has.
+    # For bytes that are not a fingerprint, the error has no more of them than a fingerprint's length.
     for fingerprint in (pki.credential().signer.certificate_sha256, b"", bytes(32), bytes(40)):
         with pytest.raises(SignerUnknown) as caught:
             pki.keyring().signer(fingerprint)

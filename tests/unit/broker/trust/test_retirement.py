@@ -26,7 +26,7 @@ def fingerprint(certificate: bytes) -> str:
 def listing(
     pki: SamplePki, in_use: tuple[bytes, ...], retired: tuple[RetiredCertificate, ...] = (), agency: str = POLICE
 ) -> Directory:
-    """The directory with these certificates of an agency. What is no certificate will do: nobody reads them here."""
+    """The directory with these certificates of an agency. They need not be real: nothing reads them here."""
     member = replace(pki.directory.agencies[agency], signing_certificates=in_use, retired_certificates=retired)
     return replace(pki.directory, agencies={**pki.directory.agencies, agency: member})
 

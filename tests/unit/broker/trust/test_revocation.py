@@ -49,7 +49,7 @@ def test_a_list_of_which_any_bit_was_flipped_is_refused_by_name(pki: SamplePki) 
                 accepted += 1
             except RevocationListInvalid:
                 continue
-    # The signature's own encoding says how many of its last bits are unused: three bits that nothing covers.
+    # The signature's own encoding says how many of its last bits are unused. No check covers these three bits.
     assert accepted <= 3
 
 
@@ -184,7 +184,7 @@ def test_a_list_that_does_not_say_when_the_next_is_due_is_refused(pki: SamplePki
 
 
 def without_next_update(crl: x509.CertificateRevocationList, authority: Authority) -> bytes:
-    """The same list without its next update, signed again. The library makes none, so its DER is put together here."""
+    """The same list without its next update, signed again. The library makes none, so its DER is built here."""
     signed = parts_of(crl.tbs_certlist_bytes)
     # RFC 5280 section 5.1.2: version, signature, issuer, thisUpdate, nextUpdate, ...
     body = tagged(0x30, b"".join(signed[:4] + signed[5:]))
@@ -202,7 +202,7 @@ def parts_of(sequence: bytes) -> list[bytes]:
 
 
 def header_of(data: bytes) -> tuple[int, int]:
-    """How long the tag and the length of an element are, and how long its content."""
+    """The length of an element's tag and length field, and the length of its content."""
     if data[1] < 0x80:
         return 2, data[1]
     octets = data[1] & 0x7F
@@ -218,7 +218,7 @@ def tagged(tag: int, content: bytes) -> bytes:
 
 
 class Published:
-    """A published list of an authority of its own, in a file."""
+    """A published list of a separate authority, in a file."""
 
     def __init__(self, pki: SamplePki, folder: Path) -> None:
         self.pki = pki

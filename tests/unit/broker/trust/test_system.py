@@ -16,14 +16,14 @@ def test_a_record_id_is_a_uuid_of_version_7_that_begins_with_the_time() -> None:
     after = SystemClock().now_ms()
     assert all(is_uuid(text) and text[14] == "7" and text[19] in "89ab" for text in ids)
     assert all(before <= int(text.replace("-", "")[:12], 16) <= after for text in ids)
-    # Of the other bits each is random: seen as 0 and as 1.
+    # Each of the other bits is random: it is seen as 0 and as 1.
     numbers = [int(text.replace("-", ""), 16) & ((1 << 80) - 1) for text in ids]
     fixed = [bit for bit in range(80) if len({number >> bit & 1 for number in numbers}) == 1]
     assert fixed == [62, 63, 76, 77, 78, 79]
 
 
 def test_a_record_id_has_48_bits_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A time that needs 49 bits, as of the year 10889 on, so that what does not fit is seen to be left out.
+    # A time that needs 49 bits (after the year 10889) shows that the bits that do not fit are left out.
     monkeypatch.setattr(time, "time_ns", lambda: (1 << 48 | 0x0123456789AB) * 1_000_000 + 999_999)
     assert SystemEntropy().record_id().startswith("01234567-89ab-7")
 

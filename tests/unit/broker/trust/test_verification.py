@@ -104,7 +104,7 @@ def test_a_program_that_forgets_to_close_its_verifier_ends_all_the_same() -> Non
 
 
 class Asked:
-    """What the process does, done in this one: a thread asks, and goes away when it has its answers."""
+    """The process's work, done in this process. A thread asks, and ends when it has its answers."""
 
     def __init__(self, *requests: module._Request) -> None:
         self.answers: list[bytes] = []
@@ -141,7 +141,7 @@ def test_the_process_answers_in_order_until_its_broker_is_gone(pki: SamplePki, m
 
     asked = Asked(request(0, 1, 2), request(2), request(1, 0))
     assert asked.answers == [b"\1\0\1", b"\1", b"\0\1"]
-    # Of an interrupt on its terminal it takes no notice: the broker says when it ends.
+    # It ignores an interrupt on its terminal: the broker decides when it ends.
     assert asked.interrupt is signal.SIG_IGN
 
 
@@ -174,7 +174,7 @@ def test_the_process_ends_when_its_broker_is_killed() -> None:
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    # A process that stayed behind would keep this going until the whole run's time is up.
+    # A process that stays behind would keep this running until the whole run's time limit.
     while _runs(child):
         pass
     parent.stdout.close()

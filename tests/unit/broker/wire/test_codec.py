@@ -52,7 +52,7 @@ def test_a_body_is_read_back_as_it_was_written(body: Body) -> None:
 
 @st.composite
 def damaged_bodies(draw: st.DrawFn) -> bytes:
-    """The bytes of a body with some of them replaced: bytes at random are never a body."""
+    """The bytes of a body with some of them replaced. Random bytes alone are never a body."""
     data = bytearray(CODEC.encode_body(BODY))
     for at in draw(st.lists(st.integers(0, len(data) - 1), max_size=3)):
         data[at] = draw(st.integers(0, 255))

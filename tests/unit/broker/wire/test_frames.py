@@ -1,4 +1,4 @@
-"""The frames of a bundle come back as they were written, and what is none is refused."""
+"""The frames of a bundle are read as they were written, and anything else is refused."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def open_files() -> int:
 
 @pytest.fixture
 def nobody() -> str:
-    """An address at which nobody listens."""
+    """An address at which no server listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{bound.getsockname()[1]}"
@@ -30,7 +30,7 @@ def nobody() -> str:
 def test_a_client_that_does_not_reach_kafka_leaves_no_thread_and_no_socket(
     caplog: pytest.LogCaptureFixture, nobody: str, kind: str
 ) -> None:
-    # The sockets of refused connections are left to the collector, which lines kept of a log would keep from them.
+    # The garbage collector frees the sockets of refused connections. Kept lines of a log would prevent this.
     caplog.set_level(logging.CRITICAL, "kafka")
     # An outage makes very many of them, one after the other.
     connection = KafkaConnection([nobody], None, "exchange", timeout_seconds=1.2)

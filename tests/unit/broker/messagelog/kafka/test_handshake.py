@@ -18,7 +18,7 @@ BOUND = 30.0
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """A server of which nothing but the kernel answers."""
+    """A server at which only the kernel answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""The index depends on what stands in the topics and on nothing else: not on who reads when, and how much at once."""
+"""The index depends only on the content of the topics, not on who reads when, and how much at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def stray(offset: int, partition: StreamPartition = CASES_0) -> Stray:
 
 
 class State(NamedTuple):
-    """Everything that an index answers."""
+    """Every answer of an index."""
 
     known: dict[StreamPartition, Known]
     entries: list[LogEntry]
@@ -76,7 +76,7 @@ async def state_of(index: KafkaIndex) -> State:
 
 
 async def applied(batches: list[Batch]) -> tuple[State, list[LogEntry]]:
-    """What an index says after these batches, and what it returned from them."""
+    """The answers of an index after these batches, and what it returned for them."""
     index = KafkaIndex(None, PARTITIONS, LOG_IDS)
     await index.open()
     returned: list[LogEntry] = []
@@ -89,7 +89,7 @@ async def applied(batches: list[Batch]) -> tuple[State, list[LogEntry]]:
 
 @st.composite
 def logs(draw: st.DrawFn) -> dict[StreamPartition, list[Sealed | Stray]]:
-    """Partitions with strays, gaps, records that come again sealed anew, and copies of what stands there already."""
+    """Partitions with strays, gaps, records with a second seal, and copies of existing entries."""
     log: dict[StreamPartition, list[Sealed | Stray]] = {}
     for partition in PARTITIONS:
         offset, epoch = 0, 0
@@ -100,7 +100,7 @@ def logs(draw: st.DrawFn) -> dict[StreamPartition, list[Sealed | Stray]]:
             if draw(st.integers(0, 5)) == 0:
                 log[partition].append(stray(offset, partition))
                 continue
-            # Few records and appends, so that they often come again; the same append id with the same time.
+            # There are few records and appends, so that they often repeat. The same append id has the same time.
             record, append = draw(st.integers(0, 3)), draw(st.integers(0, 2))
             log[partition].append(
                 sealed(offset, record, append, partition=partition, at_ms=1000 - 7 * append, epoch=epoch)
@@ -110,7 +110,7 @@ def logs(draw: st.DrawFn) -> dict[StreamPartition, list[Sealed | Stray]]:
 
 @st.composite
 def readings(draw: st.DrawFn, log: dict[StreamPartition, list[Sealed | Stray]]) -> list[Batch]:
-    """One way to read all of a log: some of some partitions at a time, each in order."""
+    """One way to read all of a log: parts of some partitions at a time, each in order."""
     left = {partition: list(items) for partition, items in log.items()}
     batches: list[Batch] = []
     while any(left.values()):

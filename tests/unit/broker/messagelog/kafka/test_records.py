@@ -1,4 +1,4 @@
-"""Entry or stray: whatever stands in a topic is judged, and nothing that stands there ends the judging."""
+"""Entry or stray: every record in a topic is judged, and no record stops the judging."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ENTRY = NewEntry(CASES_2, b"r" * 16, "CaseRecord", "a-case", ("ministry", "hebei
 
 
 class Record(NamedTuple):
-    """What a consumer gives, as far as it is looked at."""
+    """The used part of what a consumer returns."""
 
     offset: int
     timestamp: int
@@ -48,7 +48,7 @@ class Record(NamedTuple):
 
 
 def produced(entry: NewEntry = ENTRY, signer: Ed25519NoteSigner = SIGNER, log_id: str = "cases-topic") -> Record:
-    """A broker's append of one entry, as it comes back out of the topic."""
+    """A broker's append of one entry, as it is read back from the topic."""
     unsigned = prepare_seals([append_statement(entry, log_id, SEALING, value_digest(entry.value))])
     (seal,) = unsigned.signed(signer.key_id, SEALING.append_id, signer.sign(unsigned.text))
     return Record(41, SEALING.at_ms, entry.ordering_key.encode(), entry.value, headers_of(entry, seal))

@@ -1,4 +1,4 @@
-"""Topics and cluster are compared with what they must be; whatever could lose a record or its order is named."""
+"""Topics and cluster are compared with what they must be. Everything that could lose a record or its order is named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ YEAR_MINUTES = 365 * 24 * 60
 
 
 class Cluster:
-    """Topics in memory: the connection and its administrative client in one, as far as they are used here."""
+    """Topics in memory. It replaces the connection and its administrative client, as far as the tests use them."""
 
     def __init__(self, settings: TopicSettings = SETTINGS) -> None:
         self.offsets_retention = YEAR_MINUTES
@@ -83,7 +83,7 @@ def topics_of(cluster: Cluster) -> Topics:
     return Topics(cast("KafkaConnection", cluster))
 
 
-def test_missing_topics_are_made_as_they_must_be_and_their_ids_told() -> None:
+def test_missing_topics_are_made_as_they_must_be_and_their_ids_returned() -> None:
     cluster = Cluster()
     del cluster.topics["exchange.cases"]
     states = topics_of(cluster).ensure(SETTINGS)

@@ -1,4 +1,4 @@
-"""Every word that the board itself says, in Chinese and in English."""
+"""All text of the notice board itself, in Chinese and in English."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _F: Final = common_pb2
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language's words. ``{}`` marks what is put in; the names say what it is."""
+    """The text in one language. ``{}`` marks a place for a value, and names it."""
 
     language: str
     language_name: str

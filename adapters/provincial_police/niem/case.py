@@ -170,14 +170,14 @@ def date_text(view: PersonView, node: Node) -> str:
 def _age(record: case_pb2.CaseRecord, view: PersonView) -> None:
     found = _measured_age(view)
     words = view.first("nc:PersonAgeDescriptionText")
-    told = read_age(words.text) if words is not None else None
-    if words is not None and told is None:
+    stated = read_age(words.text) if words is not None else None
+    if words is not None and stated is None:
         view.issues.warn("AGE_NOT_READ", words.where, "not an age in years or months; its text is kept")
-    if found is None and told is not None:
+    if found is None and stated is not None:
         # Months and other words of the text stay with the record. A plain number says no more than the age.
         if words is not None and words.text.isdecimal():
             view.text(words)
-        found = told
+        found = stated
     if found is None:
         return
     record.age.CopyFrom(found)
@@ -241,7 +241,7 @@ def _reading(view: PersonView, node: Node, parse: Callable[[str, str], Reading])
 
 
 def _event(record: case_pb2.CaseRecord, view: PersonView) -> None:
-    told: list[str] = []
+    texts: list[str] = []
     events: set[case_pb2.EventKind.ValueType] = set()
     nodes: list[Node] = []
     for node in view.all(*CIRCUMSTANCES, *CATEGORIES):
@@ -250,10 +250,10 @@ def _event(record: case_pb2.CaseRecord, view: PersonView) -> None:
             events.add(event)
             nodes.append(node)
         elif node.key == CIRCUMSTANCES[0]:
-            told.append(view.text(node))
+            texts.append(view.text(node))
         elif ncic_key(node.text) not in NCIC_KEYS:
             view.issues.warn("CIRCUMSTANCE_UNKNOWN", node.where, "a code or category that is not known here is kept")
-    record.narrative = "\n".join(told)
+    record.narrative = "\n".join(texts)
     if len(events) > 1:
         view.issues.warn("EVENT_CONTRADICTION", view.where, "two reports of what happened; neither is used")
         return

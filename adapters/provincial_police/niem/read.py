@@ -1,7 +1,7 @@
 """Turns a NIEM document into CaseRecords, one for each ``j:MissingPerson``, with what is beside the persons.
 
 In an AMBER alert the subject and the vehicle are beside the child. They become no field of the record, because a
-suspect must never be taken for the child. They are kept as unmapped, like everything else that has no place in a record.
+suspect must never be taken for the child. They are kept as unmapped, like all that has no place in a record.
 """
 
 from __future__ import annotations
@@ -156,12 +156,12 @@ class DocumentReader:
                 unread = ((path, node) for path, node in items if not view.was_read(node))
                 self._keep(record, unread, item.locator, issues)
 
-    def _find_beside(self, told: set[int]) -> None:
+    def _find_beside(self, used: set[int]) -> None:
         alerts = {id(alert.node): alert for alert in self._alerts}
         stack = [(self._document.root, "", self._around)]
         while stack:
             node, above, alert = stack.pop()
-            if id(node) in told:
+            if id(node) in used:
                 continue
             here = alerts.get(id(node), alert)
             if node.text or (node.reference and not node.children):

@@ -1,4 +1,4 @@
-"""The folder in which a PKI lives, and its authorities' memory."""
+"""The folder of a PKI, and the stored state of its authorities."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ AUTHORITY_KINDS: Final[tuple[AuthorityKind, ...]] = get_args(AuthorityKind)
 
 @dataclass(frozen=True, slots=True)
 class PkiFolder:
-    """Where things are: governance/, authorities/, agencies/, broker/, kafka/ with private keys; trust/ is public."""
+    """The paths in a PKI folder.
+
+    governance/, authorities/, agencies/, broker/ and kafka/ have private keys. trust/ is public.
+    """
 
     root: Path
 
@@ -63,7 +66,7 @@ class PkiFolder:
 
     @property
     def kafka(self) -> KafkaFiles:
-        """The keys with which Kafka and its clients know each other."""
+        """The keys for Kafka and its clients."""
         return KafkaFiles(self.root / "kafka", self.trust / "kafka-ca.pem")
 
     def authority(self, kind: AuthorityKind) -> Path:
@@ -71,15 +74,15 @@ class PkiFolder:
         return self.root / "authorities" / kind
 
     def member(self, agency: str) -> Path:
-        """The folder of an agency; the exchange's own is the broker's."""
+        """The folder of an agency. The folder of the exchange itself is the broker's."""
         return self.root / "broker" if agency == EXCHANGE else self.root / "agencies" / agency
 
     def revocation_list(self, kind: AuthorityKind) -> Path:
-        """The revocation list, where brokers and agencies look for it."""
+        """The revocation list, in the place where brokers and agencies look for it."""
         return self.trust / f"{kind}.crl"
 
     def load_authority(self, kind: AuthorityKind) -> Authority:
-        """Take up the work of an authority kept here.
+        """Continue the work of an authority in this folder.
 
         Raises:
             SetupInvalid: there is none, or its files contradict each other.
@@ -90,15 +93,13 @@ class PkiFolder:
             issued = [_issued(entry) for entry in state["certificates"]]
             crl_number = int(state["crl_number"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            message = (
-                f"there is no usable {kind} authority in this PKI folder; create one with case-exchange certs init"
-            )
+            message = f"this PKI folder has no usable {kind} authority; create one with case-exchange certs init"
             raise SetupInvalid(message) from error
         key, certificate = load_signing_key(folder / "ca.key"), load_certificates(folder / "ca.pem")[0]
         return Authority(key, certificate, issued=issued, crl_number=crl_number)
 
     def save_new_authority(self, kind: AuthorityKind, authority: Authority) -> None:
-        """Write a new authority's key and certificate, and its certificate among what everyone may have."""
+        """Write a new authority's key and certificate, and its certificate also into the public folder."""
         folder = make_folder(self.authority(kind))
         certificate = authority.certificate.public_bytes(Encoding.PEM)
         write_private(folder / "ca.key", private_key_pem(authority.key))
@@ -107,7 +108,7 @@ class PkiFolder:
         self.save_state(kind, authority)
 
     def save_state(self, kind: AuthorityKind, authority: Authority) -> None:
-        """Write what an authority remembers. To be done before anything that it issued is handed out."""
+        """Write an authority's state. Call it before anything that the authority issued is handed out."""
         state = {
             "crl_number": authority.crl_number,
             "certificates": [_fields(entry) for entry in authority.issued.values()],
@@ -117,7 +118,7 @@ class PkiFolder:
     def publish_revocation_list(
         self, kind: AuthorityKind, authority: Authority, now: datetime, valid_for: timedelta
     ) -> None:
-        """Issue the next revocation list and put it where brokers and agencies look for it."""
+        """Issue the next revocation list, and put it in the place where brokers and agencies look for it."""
         document = authority.revocation_list(now, valid_for).public_bytes(Encoding.PEM)
         self.save_state(kind, authority)
         write_public(self.authority(kind) / "crl.pem", document)

@@ -112,9 +112,9 @@ def _plain(text: str) -> tuple[str, bool]:
     """The text without brackets, blanks and full-width forms, and whether a time of day other than zero was removed."""
     plain = unicodedata.normalize("NFKC", text).translate(_TRADITIONAL)
     clock = _CLOCK.search(plain.strip())
-    told = clock is not None and bool(f"{clock[1]}{clock[2]}".strip("0"))
+    has_hour = clock is not None and bool(f"{clock[1]}{clock[2]}".strip("0"))
     plain = _DASHES.sub("-", _BRACKETS.sub("", _CLOCK.sub("", plain.strip())))
-    return "".join(plain.split()), told
+    return "".join(plain.split()), has_hour
 
 
 def _calendar(plain: str) -> common_pb2.Calendar.ValueType | None:

@@ -61,8 +61,8 @@ def _java() -> str:
     if program is None:
         message = f"Kafka needs Java {_LEAST_JAVA} or newer, and there is none: apt install openjdk-17-jre-headless"
         raise KafkaFailed(message)
-    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603 - java
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    printed = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603 - java
+    found = re.search(r'version "(?:1\.)?(\d+)', printed)
     if found is None or int(found[1]) < _LEAST_JAVA:
         message = (
             f"Kafka needs Java {_LEAST_JAVA} or newer, and {program} is {found[1] if found else 'something else'}: "

@@ -54,7 +54,7 @@ WITNESS: Final = "witness"
 _VICTIM: Final = "HumanTraffickingVictim"
 _ADULT: Final = 18
 _DATE_DOUBTS: Final = {
-    "DATE_AMBIGUOUS": "day and month cannot be told apart; the text is kept",
+    "DATE_AMBIGUOUS": "it is unclear which number is the month; the text is kept",
     "DATE_NOT_READ": "not a date, or an impossible one; the text is kept",
 }
 

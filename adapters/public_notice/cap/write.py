@@ -153,7 +153,7 @@ def _texts(info: etree._Element, notice: notice_pb2.PublicNotice, words: Words, 
     add(info, "headline", said.headline)
     lines = [facts.summary(notice, words), said.text, *(feature.text for feature in notice.features)]
     add(info, "description", "\n".join(filter(None, lines)))
-    add(info, "instruction", f"{words.tell} {words.care} {words.danger}")
+    add(info, "instruction", f"{words.contact_office} {words.care} {words.danger}")
 
 
 def _parameters(info: etree._Element, notice: notice_pb2.PublicNotice, said: facts.Appeal) -> None:

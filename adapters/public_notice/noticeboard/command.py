@@ -37,7 +37,7 @@ _PERSONS: Final = "pfif"
     "outbox",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The outbox of a gateway whose outbox_format is record-json.",
+    help="The outbox of a gateway with outbox_format record-json.",
 )
 @click.option(
     "--to", "site", required=True, type=click.Path(path_type=Path), help="The site's folder. It is made as a link."

@@ -223,7 +223,7 @@ def _report(words: Words, entry: Entry) -> Node:
     return tag(
         "section",
         tag("h2", words.know.format(who=facts.who(entry.notice, words)), id=heading),
-        tag("p", words.tell if reachable else words.no_contact),
+        tag("p", words.contact_office if reachable else words.no_contact),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows), class_="contact"),
         tag("p", words.danger, class_="danger"),
         tag("p", words.care, class_="care"),

@@ -78,8 +78,8 @@ def read_day(text: str, calendar: common_pb2.Calendar.ValueType, before: Day | N
     rest = text[found.end() :] if found else text
     if found is None or not found[0] or (rest and not _OVER.fullmatch(rest)):
         return Unread("DATE_CENTURY_UNSTATED" if _SHORT_YEAR.fullmatch(text) else NOT_READ)
-    day = _of_words(found, calendar, before)
-    return day._replace(code=PARTLY_READ) if isinstance(day, Day) and rest else day
+    read = _of_words(found, calendar, before)
+    return read._replace(code=PARTLY_READ) if isinstance(read, Day) and rest else read
 
 
 def _of_words(found: re.Match[str], calendar: common_pb2.Calendar.ValueType, before: Day | None) -> Day | Unread:

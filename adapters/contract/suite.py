@@ -175,7 +175,7 @@ class AdapterContract:
             server.setblocking(False)  # noqa: FBT003 - the library's own call
             for name, content in hostile_files(str(canary), server.getsockname()[1]):
                 (folder / name).write_bytes(content)
-                (folder / f"{name}, behind a prefix").write_bytes(subject.prefix + content)
+                (folder / f"{name}, after a prefix").write_bytes(subject.prefix + content)
             reports = self._reports(subject, folder)
             assert called(server) == 0
         for report in reports:

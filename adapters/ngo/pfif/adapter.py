@@ -50,7 +50,7 @@ class Pfif:
         if root is not None and version is not None:
             found = list(_elements(root))
             if not found:
-                issues.reject_file("NO_RECORDS", where(root), "the document holds neither persons nor notes")
+                issues.reject_file("NO_RECORDS", where(root), "the document has no persons and no notes")
             if len(found) > limits.records:
                 issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.records} records")
                 found = []

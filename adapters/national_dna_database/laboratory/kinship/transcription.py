@@ -88,7 +88,7 @@ def transcribe(content: bytes, *, population: str, individuals: int) -> Transcri
         if isinstance(read, str):
             left_out.append((published, read))
         elif people < LEAST_INDIVIDUALS:
-            left_out.append((published, f"states fewer than {LEAST_INDIVIDUALS} typed people, or no number"))
+            left_out.append((published, f"has fewer than {LEAST_INDIVIDUALS} typed people, or no stated number"))
         elif (name := canonical_locus(published) or "") in loci:
             left_out.append((published, "is there twice, in different spellings"))
         else:

@@ -84,8 +84,8 @@ def test_a_matrix_in_doubt_loses_the_locus_and_not_the_others(columns: str) -> N
     assert found.left_out == (("TH01", "has an invalid allele, or one allele twice"),)
 
 
-def test_a_table_that_does_not_say_of_how_many_people_it_is_needs_to_be_told() -> None:
-    with pytest.raises(InputRefused, match="fewer than 50 people"):
+def test_a_table_that_does_not_say_how_many_people_were_typed_is_refused() -> None:
+    with pytest.raises(InputRefused, match="fewer than 50 typed people"):
         transcribe(b"TH01:\n 6: 0.25\n 9.3: 0.75\n", population="", individuals=0)
 
 

@@ -1,6 +1,6 @@
-"""A certificate authority in memory: it issues, revokes, and lists what it revoked.
+"""A certificate authority in memory: it issues and revokes certificates, and lists the revoked ones.
 
-Times are arguments and nothing is written: what runs it decides where its state lives (certs/folder.py).
+Times are arguments, and nothing is written. The caller decides where its state is stored (certs/folder.py).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ REASONS: Final = {
         x509.ReasonFlags.cessation_of_operation,
     )
 }
-"""Why a certificate can be revoked, by RFC 5280's names. None of them can be taken back."""
+"""The reasons for a revocation, by RFC 5280's names. None of them can be undone."""
 
 
 _Hexadecimal = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]+$")]
 
 
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authority remembers of a certificate, as in its file. ``revoked_at`` is None while it is good."""
+    """What an authority stores about a certificate. ``revoked_at`` is None while the certificate is not revoked."""
 
     serial: _Hexadecimal
     sha256: _Hexadecimal
@@ -52,7 +52,7 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Authority:
-    """An authority of one kind of certificate. For one thread at a time."""
+    """An authority for one kind of certificate. For one thread at a time."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class Authority:
         issued: Iterable[Issued] = (),
         crl_number: int = 0,
     ) -> None:
-        """Take up an authority's work.
+        """Continue an authority's work.
 
         Args:
             key: its private key.
             certificate: its certificate.
-            issued: what it has issued so far.
+            issued: the certificates that it has issued so far.
             crl_number: the number of its last revocation list, 0 before the first.
 
         Raises:
-            KeyInvalid: the certificate is another key's.
+            KeyInvalid: the certificate belongs to another key.
         """
         if key.public_key() != p256_public_key(certificate):
             message = "the authority's private key does not belong to its certificate"
@@ -83,14 +83,14 @@ class Authority:
 
     @classmethod
     def create(cls, name: str, now: datetime) -> Authority:
-        """A new authority with a key and a self-signed certificate of its own."""
+        """A new authority with a key and a self-signed certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = profiles.authority(name, key.public_key(), now).issuer_name(profiles.common_name(name))
         return cls(key, builder.sign(key, hashes.SHA256()))
 
     @property
     def issued(self) -> Mapping[int, Issued]:
-        """What it has issued, by serial number."""
+        """The certificates that it has issued, by serial number."""
         return self._issued
 
     @property
@@ -108,7 +108,7 @@ class Authority:
         lifetime: timedelta | None = None,
         server_names: Sequence[str] = profiles.LOCAL_NAMES,
     ) -> x509.Certificate:
-        """Certify that this key is this principal's; see ``profiles.leaf`` for the arguments."""
+        """Certify that this key belongs to this principal. ``profiles.leaf`` explains the arguments."""
         certificate = self.sign(
             profiles.leaf(profile, principal, public_key, now, lifetime=lifetime, server_names=server_names)
         )
@@ -122,7 +122,7 @@ class Authority:
         return certificate
 
     def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
-        """Add issuer and authority key identifier, and sign whatever it is. ``issue`` is for certificates in use."""
+        """Add issuer and authority key identifier, and sign anything. Use ``issue`` for certificates in use."""
         own_identifier = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         return (
             builder.issuer_name(self.certificate.subject)
@@ -137,12 +137,12 @@ class Authority:
 
         Args:
             serial: its serial number.
-            at: since when it is not to be trusted, which may lie in the past.
+            at: from this time on, it must not be trusted. The time may be in the past.
             reason: one of ``REASONS``.
 
         Raises:
-            CertificateInvalid: it was not issued here, or is revoked already: the first date stands, because records
-                were judged by it.
+            CertificateInvalid: it was not issued here, or is already revoked. The first date stays, because it decided
+                about records.
         """
         entry = self._issued.get(serial)
         if entry is None:
@@ -157,14 +157,14 @@ class Authority:
     def revocation_list(
         self, now: datetime, valid_for: timedelta, *, number: int | None = None
     ) -> x509.CertificateRevocationList:
-        """List every certificate ever revoked, under the next number.
+        """List every certificate that was ever revoked, under the next number.
 
-        Expired certificates stay listed: records that they signed are verified for decades.
+        Expired certificates stay in the list, because the records that they signed are verified for decades.
 
         Args:
             now: when the list is issued.
-            valid_for: how long until the next update.
-            number: a number other than the next.
+            valid_for: the time until the next update.
+            number: a number to use instead of the next.
         """
         self._crl_number = self._crl_number + 1 if number is None else number
         builder = (

@@ -1,6 +1,6 @@
-"""A complete PKI for development and first runs: every key that a real exchange keeps apart, in one folder.
+"""A complete PKI for development and first runs. It has all keys in one folder; a real exchange keeps them apart.
 
-Whoever holds this folder is every agency at once. Real keys are made where they are used, and never leave there.
+A person with this folder can act as every agency. Real keys are made where they are used, and never leave that place.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
     """Make keys, certificates, revocation lists and a signed directory for every agency of the development exchange.
 
     Args:
-        root: the folder; made if it is not there.
+        root: the folder. It is made if it does not exist.
         now: when everything is issued, with a time zone.
-        force: throw away the PKI that is there, keys and all.
+        force: delete the existing PKI, with its keys.
 
     Raises:
-        SetupInvalid: the folder is in use and ``force`` was not given, or it holds something other than a PKI.
+        SetupInvalid: the folder is in use and ``force`` was not given, or it contains something else than a PKI.
     """
     _make_room(root, force=force)
     pki = PkiFolder(make_folder(root))
@@ -75,7 +75,7 @@ def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
         agencies=agencies,
         document=b"",
     )
-    # Last, because a PKI without its directory is seen to be unfinished.
+    # Last, because a PKI without a directory is visibly unfinished.
     write_public(pki.directory, sign_directory(directory_payload(directory), _write_governance_key(pki)))
     return pki
 
@@ -87,17 +87,17 @@ def _make_room(root: Path, *, force: bool) -> None:
         message = f"{root.name} cannot be used as a PKI folder: {error.strerror}"
         raise SetupInvalid(message) from error
     if present and not force:
-        message = f"{root.name} is not empty; --force throws away the PKI in it, keys and all"
+        message = f"{root.name} is not empty; --force deletes the PKI in it, with its keys"
         raise SetupInvalid(message)
     if not present.issubset(_PARTS):
-        message = f"{root.name} holds something other than a PKI, so nothing was removed"
+        message = f"{root.name} contains something else than a PKI, so nothing was removed"
         raise SetupInvalid(message)
     for name in present:
         shutil.rmtree(root / name)
 
 
 def _enrol(pki: PkiFolder, member: Member, authorities: Mapping[AuthorityKind, Authority], now: datetime) -> Agency:
-    """Give an agency its keys and certificates, and write down what the directory is to say of it."""
+    """Give an agency its keys and certificates. Returns its entry for the directory."""
     folder = make_folder(pki.member(member.agency))
     principal = Principal(TRUST_DOMAIN, member.agency, member.system)
     certificates = {}

@@ -1,4 +1,4 @@
-"""The folder in which a PKI lives, and its authorities' memory."""
+"""The folder of a PKI, and the stored state of its authorities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class _State(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class PkiFolder:
-    """Where things are: governance/, authorities/, agencies/, broker/, kafka/ with private keys; trust/ is public."""
+    """The paths in a PKI folder.
+
+    governance/, authorities/, agencies/, broker/ and kafka/ have private keys. trust/ is public.
+    """
 
     root: Path
 
@@ -69,7 +72,7 @@ class PkiFolder:
 
     @property
     def kafka(self) -> KafkaFiles:
-        """The keys with which Kafka and its clients know each other."""
+        """The keys for Kafka and its clients."""
         return KafkaFiles(self.root / "kafka", self.trust / "kafka-ca.pem")
 
     def authority(self, kind: AuthorityKind) -> Path:
@@ -77,15 +80,15 @@ class PkiFolder:
         return self.root / "authorities" / kind
 
     def member(self, agency: str) -> Path:
-        """The folder of an agency; the exchange's own is the broker's."""
+        """The folder of an agency. The folder of the exchange itself is the broker's."""
         return self.root / "broker" if agency == EXCHANGE else self.root / "agencies" / agency
 
     def revocation_list(self, kind: AuthorityKind) -> Path:
-        """The revocation list, where brokers and agencies look for it."""
+        """The revocation list, in the place where brokers and agencies look for it."""
         return self.trust / f"{kind}.crl"
 
     def load_authority(self, kind: AuthorityKind) -> Authority:
-        """Take up the work of an authority kept here.
+        """Continue the work of an authority in this folder.
 
         Raises:
             SetupInvalid: there is none, or its files contradict each other.
@@ -102,7 +105,7 @@ class PkiFolder:
         return Authority(key, certificate, issued=state.certificates, crl_number=state.crl_number)
 
     def save_new_authority(self, kind: AuthorityKind, authority: Authority) -> None:
-        """Write a new authority's key and certificate, and its certificate among what everyone may have."""
+        """Write a new authority's key and certificate, and its certificate also into the public folder."""
         folder = make_folder(self.authority(kind))
         certificate = authority.certificate.public_bytes(Encoding.PEM)
         write_private(folder / "ca.key", private_key_pem(authority.key))
@@ -118,7 +121,7 @@ class PkiFolder:
     def publish_revocation_list(
         self, kind: AuthorityKind, authority: Authority, now: datetime, valid_for: timedelta
     ) -> None:
-        """Issue the next revocation list and put it where brokers and agencies look for it."""
+        """Issue the next revocation list, and put it in the place where brokers and agencies look for it."""
         document = authority.revocation_list(now, valid_for).public_bytes(Encoding.PEM)
         self.save_state(kind, authority)
         write_public(self.authority(kind) / "crl.pem", document)

@@ -1,4 +1,4 @@
-"""The keys with which Kafka's nodes and clients know each other: who there is, and where their files are."""
+"""The keys of Kafka's nodes and clients: whose they are, and where their files are."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from certs.profiles import Profile
 
 NODES: Final = (1, 2, 3)
-"""The node ids for which a development PKI has keys."""
+"""The node ids that a development PKI has keys for."""
 
 BROKER: Final = Principal(TRUST_DOMAIN, EXCHANGE, "broker")
-"""The exchange's brokers: they append and read, and create the topics they need."""
+"""The exchange's brokers. They append and read, and create the topics that they need."""
 AUDITOR: Final = Principal(TRUST_DOMAIN, AUDIT_OFFICE, "auditor")
-"""May read the log from Kafka itself, past the brokers, and nothing else."""
+"""May read the log directly from Kafka, without the brokers, and nothing else."""
 BREAK_GLASS: Final = Principal(TRUST_DOMAIN, EXCHANGE, "break-glass")
-"""The one client that may alter and delete. Its key belongs in a safe."""
+"""The only client that may alter and delete. Its key belongs in a safe."""
 CLIENTS: Final = (BROKER, AUDITOR, BREAK_GLASS)
 
 
 def node_names(number: int) -> tuple[str, ...]:
-    """Where a node is reached: on this machine, or by its name in a network of containers."""
+    """The host names of a node: on this machine, or in a network of containers."""
     return (*LOCAL_NAMES, f"kafka-{number}")
 
 
@@ -40,7 +40,7 @@ def node(number: int) -> Principal:
 
 
 class Credential(NamedTuple):
-    """A certificate: its file, what it is for, whose it is, and under which names a server is reached."""
+    """A certificate: its file, its purpose, its principal, and the host names of a server."""
 
     certificate: Path
     profile: Profile
@@ -60,7 +60,7 @@ class KafkaFiles:
         return self.folder / f"node-{number}.pem"
 
     def keystore(self, number: int) -> Path:
-        """A node's key and certificate in one file, as Kafka wants them."""
+        """A node's key and certificate in one file, as Kafka needs them."""
         return keystore_of(self.node(number))
 
     def client(self, client: Principal) -> tuple[Path, Path]:
@@ -69,18 +69,18 @@ class KafkaFiles:
         return certificate, certificate.with_suffix(".key")
 
     def credentials(self) -> tuple[Credential, ...]:
-        """Every certificate that belongs here."""
+        """Every certificate that belongs in this folder."""
         return (
             *(Credential(self.node(number), KAFKA_NODE, node(number), node_names(number)) for number in NODES),
             *(Credential(self.client(client)[0], KAFKA_CLIENT, client, ()) for client in CLIENTS),
         )
 
     def check(self, now: datetime) -> None:
-        """See that Kafka could be started with these files.
+        """Check that Kafka can start with these files.
 
         Raises:
-            SetupInvalid: they are not there, as in a PKI that was made before it had any.
-            CertificateInvalid: a certificate is over.
+            SetupInvalid: they are missing, because an earlier version made this PKI.
+            CertificateInvalid: a certificate has expired.
         """
         keystores = [self.keystore(number) for number in NODES]
         paths = [path for path, *_ in self.credentials()]
@@ -92,12 +92,12 @@ class KafkaFiles:
             raise SetupInvalid(message)
         if over := [path.name for path in paths if load_certificates(path)[0].not_valid_after_utc <= now]:
             message = (
-                f"in {self.folder.name}/ of this PKI these certificates are over: {', '.join(over)}; replace each with "
-                "case-exchange certs renew, or a whole development PKI with case-exchange certs init --force"
+                f"in {self.folder.name}/ of this PKI these certificates have expired: {', '.join(over)}; replace "
+                "each with case-exchange certs renew, or a whole development PKI with case-exchange certs init --force"
             )
             raise CertificateInvalid(message)
 
 
 def keystore_of(certificate: Path) -> Path:
-    """Where the keystore of a node's certificate is."""
+    """The keystore that belongs to a node's certificate."""
     return certificate.with_suffix(".keystore.pem")

@@ -1,4 +1,4 @@
-"""The work of an authority's operator: issue, renew, revoke, and publish revocation lists."""
+"""The tasks of an authority's operator: issue, renew, revoke, and publish revocation lists."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from certs.profiles import AuthorityKind, Profile
 
 LIST_LIFETIME: Final = timedelta(days=7)
-"""How long a revocation list is good for, unless the operator says otherwise."""
+"""The lifetime of a revocation list, unless the operator chooses another."""
 
 DIRECTORY_LIFETIME: Final = timedelta(days=365)
 
 
 class Credential(NamedTuple):
-    """A certificate with the files in which it and its key are, and whether the directory lists it already."""
+    """A certificate with its file and its key's file, and whether the directory lists it already."""
 
     certificate: x509.Certificate
     certificate_path: Path
@@ -57,30 +57,30 @@ def issue(
 ) -> Credential:
     """Make a key, certify it, and write both into the agency's folder, or into ``folder``.
 
-    A signing certificate is listed in the directory at once where the governance key is in the PKI folder, as in
-    development; elsewhere governance lists it.
+    A signing certificate is listed in the directory at once if the governance key is in the PKI folder, as in
+    development. Otherwise governance lists it.
 
     Raises:
-        CertificateInvalid: there is a key or certificate already, which a renewal would replace and this must not.
-        PeerUnknown: a signing certificate for an agency that the directory does not list.
+        CertificateInvalid: there is already a key or certificate. Only a renewal may replace it.
+        PeerUnknown: it is a signing certificate for an agency that the directory does not list.
     """
     target = make_folder(pki.member(principal.agency) if folder is None else folder)
     key_path, certificate_path = target / f"{profile.file_stem}.key", target / f"{profile.file_stem}.pem"
     for path in (key_path, certificate_path):
         if path.exists():
-            message = f"{path.name} is there already; replace it with case-exchange certs renew"
+            message = f"{path.name} exists already; replace it with case-exchange certs renew"
             raise CertificateInvalid(message)
     return _certify(pki, profile, principal, now, certificate_path=certificate_path, server_names=server_names)
 
 
 def renew(pki: PkiFolder, certificate_path: Path, now: datetime) -> Credential:
-    """Replace a certificate and its key by new ones for the same principal, profile and names.
+    """Replace a certificate and its key with new ones for the same principal, profile and names.
 
-    The old certificate is not revoked: TLS connections and spooled records that use it stay good, and the directory
-    goes on listing an old signing certificate, so that what it signed can be verified as long as it is kept.
+    The old certificate is not revoked, so TLS connections and spooled records that use it stay valid. The directory
+    still lists an old signing certificate, so that what it signed can be verified as long as it is kept.
 
     Raises:
-        CertificateInvalid: the certificate follows no profile, or was not issued by this PKI.
+        CertificateInvalid: the certificate has no profile of this exchange, or was not issued by this PKI.
     """
     old = load_certificates(certificate_path)[0]
     profile = profile_of(old)
@@ -92,17 +92,17 @@ def renew(pki: PkiFolder, certificate_path: Path, now: datetime) -> Credential:
 
 
 def revoke(pki: PkiFolder, certificate_path: Path, now: datetime, reason: str, *, since: datetime) -> Issued:
-    """Revoke a certificate and publish the list that says so.
+    """Revoke a certificate and publish the revocation list with it.
 
     Args:
-        pki: where its authority is.
+        pki: the PKI of its authority.
         certificate_path: the certificate.
         now: the time.
         reason: one of ``certs.authority.REASONS``.
-        since: from when on it is not to be trusted.
+        since: from this time on, it must not be trusted.
 
     Raises:
-        CertificateInvalid: no authority here issued it, or it is revoked already.
+        CertificateInvalid: no authority here issued it, or it is already revoked.
     """
     certificate = load_certificates(certificate_path)[0]
     for kind in AUTHORITY_KINDS:
@@ -118,7 +118,7 @@ def revoke(pki: PkiFolder, certificate_path: Path, now: datetime, reason: str, *
 def publish_lists(
     pki: PkiFolder, kinds: Sequence[AuthorityKind], now: datetime, valid_for: timedelta = LIST_LIFETIME
 ) -> dict[AuthorityKind, Authority]:
-    """Publish fresh revocation lists, as must be done before the last ones' next update. Returns the authorities."""
+    """Publish new revocation lists. Do this before the next update of the last lists. Returns the authorities."""
     authorities = {kind: pki.load_authority(kind) for kind in kinds}
     for kind, authority in authorities.items():
         pki.publish_revocation_list(kind, authority, now, valid_for)
@@ -128,7 +128,7 @@ def publish_lists(
 def write_credential(
     key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, certificate_path: Path
 ) -> tuple[Path, Path]:
-    """Write a certificate and its key beside it, and for a Kafka node its keystore. Returns the first two paths."""
+    """Write a certificate, its key beside it, and for a Kafka node its keystore. Returns the first two paths."""
     key_path = certificate_path.with_suffix(".key")
     key_pem, certificate_pem = private_key_pem(key), certificate.public_bytes(Encoding.PEM)
     write_private(key_path, key_pem)
@@ -155,7 +155,7 @@ def _certify(
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = authority.issue(profile, principal, key.public_key(), now, server_names=server_names)
     pki.save_state(profile.authority, authority)
-    # Listed before the key is put in use: a record signed with an unlisted certificate would be refused.
+    # It is listed before the key is used, because a record signed with an unlisted certificate would be refused.
     if directory is not None:
         _list_signer(pki, directory, principal.agency, certificate, now)
     certificate_path, key_path = write_credential(key, certificate, certificate_path)

@@ -1,11 +1,11 @@
 """Certificate profiles: what each kind of certificate may be used for, and for how long.
 
-TLS and signing certificates come from separate authorities and have usages that exclude each other, so that a stolen
-TLS key signs no record, and a stolen signing key opens no connection. Every leaf names its principal by exactly one
-``spiffe://`` URI (SPIFFE X509-SVID section 2); common names are for people.
+TLS and signing certificates come from separate authorities, and their usages exclude each other. So a stolen TLS key
+cannot sign a record, and a stolen signing key cannot open a connection. Every leaf names its principal by exactly one
+``spiffe://`` URI (SPIFFE X509-SVID section 2). Common names are for people.
 
-Kafka is the exception: it knows a peer by its distinguished name alone. Certificates for Kafka therefore come from an
-authority of their own, which nothing else trusts and which trusts nothing else, and their common names are exact:
+Kafka is the exception, because it identifies a peer only by its distinguished name. So certificates for Kafka come from
+an authority of their own. Nothing else trusts it, and it trusts nothing else. Their common names are exact:
 ``<agency>/<system> <profile>``.
 """
 
@@ -35,18 +35,18 @@ TLS_LIFETIME: Final = timedelta(days=7)
 SIGNING_LIFETIME: Final = timedelta(days=2 * 365)
 AUTHORITY_LIFETIME: Final = timedelta(days=10 * 365)
 BACKDATING: Final = timedelta(minutes=5)
-"""Certificates begin this long before they are issued, for peers whose clocks are slow."""
+"""Certificates begin this long before they are issued, because some peers' clocks are slow."""
 
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1")
-"""Names of a TLS server that is reached on the machine it runs on."""
+"""The names of a TLS server that is used only from its own machine."""
 
 _COMMON_NAME_LENGTH: Final = 64
-"""X.520's bound."""
+"""The limit in X.520."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A kind of leaf certificate: its usages, how long it lives, and which authority issues it."""
+    """A kind of leaf certificate: its usages, its lifetime, and the authority that issues it."""
 
     name: str
     authority: AuthorityKind
@@ -55,12 +55,12 @@ class Profile:
 
     @property
     def is_server(self) -> bool:
-        """Whether TLS clients will compare the certificate's DNS names and addresses with where they connected."""
+        """Whether TLS clients compare the certificate's DNS names and addresses with the one that they called."""
         return ExtendedKeyUsageOID.SERVER_AUTH in self.usages
 
     @property
     def file_stem(self) -> str:
-        """The name, without suffix, of its key and certificate files."""
+        """The name of its key and certificate files, without suffix."""
         return self.authority
 
 
@@ -69,47 +69,47 @@ TLS_CLIENT: Final = Profile("tls-client", "tls", TLS_LIFETIME, (ExtendedKeyUsage
 TLS_PEER: Final = Profile(
     "tls-peer", "tls", TLS_LIFETIME, (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 )
-"""For a broker, which serves and also asks other brokers for their status."""
+"""For a broker. It is a server, and also a client that asks other brokers for their status."""
 SIGNING: Final = Profile("signing", "signing", SIGNING_LIFETIME, (DOCUMENT_SIGNING,))
 KAFKA_NODE: Final = Profile(
     "kafka-node", "kafka", TLS_LIFETIME, (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 )
-"""For a Kafka node, which serves clients and calls the other nodes."""
+"""For a Kafka node. It is a server, and also a client of the other nodes."""
 KAFKA_CLIENT: Final = Profile("kafka-client", "kafka", TLS_LIFETIME, (ExtendedKeyUsageOID.CLIENT_AUTH,))
-"""Short-lived because Kafka reads no revocation lists: a stolen key is of use until its certificate ends."""
+"""Its lifetime is short because Kafka reads no revocation lists: a stolen key works until its certificate expires."""
 PROFILES: Final = {
     profile.name: profile for profile in (TLS_SERVER, TLS_CLIENT, TLS_PEER, SIGNING, KAFKA_NODE, KAFKA_CLIENT)
 }
 
 KAFKA_NODE_PREFIX: Final = "kafka-node-"
-"""In the name of a system, these letters say that it is a Kafka node. Only a node's certificate may say so."""
+"""The beginning of the system name of a Kafka node. Only a node's certificate may have it."""
 
 KAFKA_PRINCIPAL_RULES: Final = ",".join(
     (
-        # Without spaces and equals signs: one attribute of one name, and no more.
+        # Without spaces and equals signs, so that it is exactly one attribute of one name.
         f"RULE:^CN=([^ =]+{KAFKA_NODE_PREFIX}[0-9]+) {KAFKA_NODE.name}$/$1/",
         f"RULE:^CN=(?![^ =]+{KAFKA_NODE_PREFIX})([^ =]+) {KAFKA_CLIENT.name}$/$1/",
     )
 )
-"""Kafka's ``ssl.principal.mapping.rules``: a certificate's common name to ``<agency>/<system>``.
+"""Kafka's ``ssl.principal.mapping.rules``: they turn a certificate's common name into ``<agency>/<system>``.
 
-There is no DEFAULT among them: a certificate of any other name has no principal, and Kafka closes its connection. A
-client's certificate is never a node's, whatever it is called, because Kafka lets nodes do everything.
+There is no DEFAULT rule. A certificate with any other name has no principal, and Kafka closes its connection. A
+client's certificate never counts as a node's, with any name, because Kafka allows nodes everything.
 """
 
 
 def kafka_name(principal: Principal) -> str:
-    """What Kafka calls a principal, after ``User:``. Neither part can contain the slash."""
+    """Kafka's name for a principal, after ``User:``. Neither part can contain the slash."""
     return f"{principal.agency}/{principal.system}"
 
 
 def profile_of(certificate: x509.Certificate) -> Profile | None:
-    """The profile that a leaf certificate follows, or None: by its extended key usage, and for Kafka by its name."""
+    """The profile of a leaf certificate, or None. It is known by its extended key usage, and for Kafka by its name."""
     try:
         usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         return None
-    # A slash is in no other profile's common name, because it is in no agency's or system's.
+    # Only Kafka's common names contain a slash: names of agencies and systems have none.
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     for_kafka = any("/" in str(name.value) for name in names)
     return next(
@@ -131,18 +131,18 @@ def leaf(
     lifetime: timedelta | None = None,
     server_names: Sequence[str] = LOCAL_NAMES,
 ) -> x509.CertificateBuilder:
-    """A leaf certificate, yet without issuer and authority key identifier, which ``Authority.sign`` adds.
+    """A leaf certificate without issuer and authority key identifier. ``Authority.sign`` adds these.
 
     Args:
         profile: its usages.
-        principal: whom it names.
+        principal: the principal that it names.
         public_key: the key that it certifies.
         now: when it is issued, with a time zone.
-        lifetime: how long it is valid, if not as long as the profile says.
-        server_names: DNS names and addresses; only a server's certificate takes them.
+        lifetime: its lifetime, if it differs from the profile's.
+        server_names: DNS names and addresses; only for a server's certificate.
 
     Raises:
-        CertificateInvalid: Kafka would not know the principal by such a certificate, or would take it for another.
+        CertificateInvalid: Kafka would not know the principal by such a certificate, or would take it for another one.
     """
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(principal.spiffe_id)]
     if profile.is_server:
@@ -160,7 +160,7 @@ def leaf(
 
 
 def authority(name: str, public_key: ec.EllipticCurvePublicKey, now: datetime) -> x509.CertificateBuilder:
-    """An authority's own certificate, yet without issuer and authority key identifier. It issues leaves only."""
+    """An authority's own certificate without issuer and authority key identifier. It may issue only leaves."""
     return (
         _certificate(name, public_key)
         .not_valid_before(now - BACKDATING)
@@ -171,18 +171,18 @@ def authority(name: str, public_key: ec.EllipticCurvePublicKey, now: datetime) -
 
 
 def common_name(text: str) -> x509.Name:
-    """A distinguished name of one common name, cut to the 64 characters that X.520 allows."""
+    """A distinguished name with one common name, cut to the 64 characters that X.520 allows."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_COMMON_NAME_LENGTH].rstrip())])
 
 
 def _kafka_subject(profile: Profile, principal: Principal) -> str:
     subject = f"{kafka_name(principal)} {profile.name}"
     if len(subject) > _COMMON_NAME_LENGTH:
-        # Cut, it could be another principal's.
+        # If it were cut, it could be another principal's name.
         message = f"the names of agency and system are too long for a {profile.name} certificate"
         raise CertificateInvalid(message)
     if (KAFKA_NODE_PREFIX in principal.system) != (profile is KAFKA_NODE):
-        message = f"a Kafka node is a system called {KAFKA_NODE_PREFIX}1 or so, and nothing else is called so"
+        message = f"a Kafka node, and nothing else, must be called {KAFKA_NODE_PREFIX}1 or similar"
         raise CertificateInvalid(message)
     return subject
 

@@ -1,4 +1,4 @@
-"""The development directory's rights: who may say, hear and replay what. Whatever is not here is denied."""
+"""The rights in the development directory: who may publish, receive and replay what. Everything else is denied."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUDIT_OFFICE: Final = "national-audit"
 
 _WHOLE: Final = frozenset({ANY})
 _WITHOUT_IDENTITY: Final = frozenset({"case", "description", "photos"})
-"""What a non-governmental organisation may have of a case: nothing that says who the child is."""
+"""The sections of a case that a non-governmental organisation may have. None of them says who the child is."""
 _POLICE: Final = (SHANXI, HEBEI)
 
 
@@ -100,7 +100,7 @@ def _ministry() -> Member:
         "Ministry (sample)",
         "gateway",
         publish={
-            # Its own notices, and what ends them, come back to it: the notice board is made from what was delivered.
+            # It also receives its own notices, and the records that end them: the notice board is made from these.
             "PublicNotice": _to(*_POLICE, NGO, MINISTRY),
             "Closure": _to(*_POLICE, LAB, NGO, MINISTRY),
             "Correction": _to(*_POLICE, LAB, NGO, MINISTRY),
@@ -131,7 +131,7 @@ def _ngo() -> Member:
             "CaseRecord": ReceiveRight(frozenset(_POLICE), _WITHOUT_IDENTITY),
             "PublicNotice": _from(MINISTRY),
             "Closure": _from(*_POLICE, MINISTRY),
-            # A correction repeats what it corrects, so it is held to the same sections.
+            # A correction repeats fields of the corrected record, so the same sections apply.
             "Correction": ReceiveRight(frozenset({*_POLICE, MINISTRY}), _WITHOUT_IDENTITY | {"correction"}),
         },
         replay={},
@@ -139,7 +139,7 @@ def _ngo() -> Member:
 
 
 def _auditor_replay() -> dict[str, ReplayRight]:
-    # Signed bytes, digests and proofs are enough to verify; an auditor needs no child's record to do it.
+    # Signed bytes, digests and proofs are enough to verify. An auditor does not need a child's record.
     evidence_only = ReplayRight(frozenset())
     return {CASES: evidence_only, DNA: evidence_only, NOTICES: evidence_only, AUDIT: ReplayRight(_WHOLE)}
 

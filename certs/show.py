@@ -1,4 +1,4 @@
-"""Say in words what a trust file holds. Of a private key, only whose it is."""
+"""Describes the content of a trust file. For a private key, only which public key it belongs to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
 
 def describe(path: Path) -> list[Facts]:
-    """What is in a file of certificates, a revocation list or a key, one item for each object in it.
+    """Describe a file of certificates, a revocation list or a key: one item for each object in it.
 
     Raises:
         SetupInvalid: it is none of these.
@@ -54,7 +54,7 @@ def _certificate(certificate: x509.Certificate) -> Facts:
         "type": "certificate",
         "subject": certificate.subject.rfc4514_string(),
         "issuer": certificate.issuer.rfc4514_string(),
-        "profile": profile.name if profile else "none of this exchange's leaf profiles",
+        "profile": profile.name if profile else "not a leaf profile of this exchange",
         "serial": f"{certificate.serial_number:x}",
         "not_before": certificate.not_valid_before_utc.isoformat(),
         "not_after": certificate.not_valid_after_utc.isoformat(),

@@ -1,4 +1,4 @@
-"""Files of the authority: written whole or not at all, and private where they must be."""
+"""Writes the authority's files: whole or not at all, and private if they must be."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PRIVATE_FOLDER: Final = 0o700
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read; see ``write_public``."""
+    """Write a file that only its owner can read. See ``write_public``."""
     _write(path, data, PRIVATE_FILE)
 
 
 def write_public(path: Path, data: bytes) -> None:
-    """Put a file in place atomically and durably: readers see the old bytes or the new, also after a power cut.
+    """Replace a file atomically and durably: readers see the old bytes or the new bytes, also after a power cut.
 
     Raises:
         SetupInvalid: it cannot be written.
@@ -28,7 +28,7 @@ def write_public(path: Path, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder, and those above it, that only the owner can look into. One that exists is left as it is.
+    """Make a folder that only its owner can open, and the folders above it. An existing folder is not changed.
 
     Raises:
         SetupInvalid: it cannot be made.
@@ -37,7 +37,7 @@ def make_folder(path: Path) -> Path:
         for folder in (*reversed(path.parents), path):
             folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     except OSError as error:
-        message = f"{path.name} cannot be made a folder: {error.strerror}"
+        message = f"the folder {path.name} cannot be made: {error.strerror}"
         raise SetupInvalid(message) from error
     return path
 

@@ -1,1 +1,1 @@
-"""Synthetic data of agencies that do not exist, the same every time, for tests and measurements alike."""
+"""Synthetic data of agencies that do not exist, for tests and measurements. They are the same every time."""

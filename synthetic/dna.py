@@ -33,7 +33,7 @@ def str_profile(
     family: str = "",
     partial: bool = False,
 ) -> dna_pb2.StrProfile:
-    """A profile; a homozygote is written as laboratories do, once."""
+    """A profile. A homozygote is written once, as laboratories do."""
     profile = dna_pb2.StrProfile(barcode=barcode, role=role, case_number=family, partial=partial)
     for locus, alleles in loci.items():
         call = profile.loci.add(locus=locus)
@@ -55,7 +55,7 @@ class Population:
         self._shares = {name: tuple(locus.relative.values()) for name, locus in table.loci.items()}
 
     def stranger(self) -> Genotypes:
-        """Somebody."""
+        """A random person."""
         return {name: self._sorted(*self._drawn(name, 2)) for name in self.table.loci}
 
     def child(self, father: Genotypes, mother: Genotypes) -> Genotypes:

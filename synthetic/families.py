@@ -1,8 +1,8 @@
-"""A simulated population with known families, searched: how many true parents are found, and who else is.
+"""Simulates a population with known families, searches it, and counts the true parents and the others that it finds.
 
-Families are equally often in the laboratory with both parents under one case number, with the father alone and with the
-mother alone. Beside them are strangers' parents, brothers of fathers (each seeking a child of their own), and children
-whose parents are not there. A share of the children has a partial profile, in which an allele has dropped out at
+A third of the families is in the laboratory with both parents under one case number, a third with only the father, a
+third with only the mother. There are also strangers' parents, brothers of fathers (each searches for an own child), and
+children without parents in the laboratory. A share of the children has a partial profile: an allele has dropped out at
 several heterozygous loci.
 """
 
@@ -36,7 +36,7 @@ _SITUATIONS = ("couple", "father", "mother")
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a simulation is. ``partial`` is the share of children with drop-outs."""
+    """The size of a simulation. ``partial`` is the share of children with drop-outs."""
 
     families: int
     strangers: int
@@ -47,7 +47,7 @@ class Sizes:
 
 @dataclass(slots=True)
 class Tally:
-    """Of children searched, in one situation: was the whole truth supported, was anybody supported falsely."""
+    """The results for the children in one situation: was the whole truth supported, was anybody falsely supported."""
 
     children: int = 0
     found: int = 0
@@ -58,7 +58,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came out. ``pairs`` is how many children and unrelated parents were compared."""
+    """The result of a simulation. ``pairs`` is how many children and unrelated parents were compared."""
 
     profiles: int = 0
     pairs: int = 0
@@ -67,7 +67,7 @@ class Outcome:
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
-        """As a table."""
+        """The result as a table."""
         yield f"{self.profiles} profiles of parents, {self.mutations} mutations, {self.screened} left over by the index"
         yield "situation        children   found  partly  stranger supported  father's brother supported"
         for name, tally in self.tallies.items():
@@ -128,7 +128,7 @@ class _Simulation:
         for number in range(self.sizes.orphans):
             self.child(f"O{number}", self.people.stranger(), "nobody there", set())
 
-    def judge(self, name: str, truth: set[str], result: SearchResult) -> None:
+    def count(self, name: str, truth: set[str], result: SearchResult) -> None:
         tally = self.outcome.tallies.setdefault(name, Tally())
         named = {barcode for item in result.supported for barcode in (item.father, item.mother)} - {""}
         tally.children += 1
@@ -141,7 +141,7 @@ class _Simulation:
 
 
 def simulate(table: FrequencyTable, loci: Collection[str], sizes: Sizes, seed: int) -> Outcome:
-    """Make the population, keep the parents, then add each child and search with it."""
+    """Make the population, store the parents, then add each child and search with it."""
     simulation = _Simulation(table, loci, sizes, seed)
     simulation.populate()
     with (
@@ -151,7 +151,7 @@ def simulate(table: FrequencyTable, loci: Collection[str], sizes: Sizes, seed: i
         laboratory = Laboratory(store, LocusRatios(table, MutationModel()), SearchRules())
         laboratory.add([*simulation.parents, *(profile for profile, _, _ in simulation.children)], _NOW)
         for profile, name, truth in simulation.children:
-            simulation.judge(name, truth, laboratory.search(profile.barcode))
+            simulation.count(name, truth, laboratory.search(profile.barcode))
     outcome = simulation.outcome
     outcome.profiles, outcome.mutations = len(simulation.parents), simulation.people.mutations
     outcome.tallies = dict(sorted(outcome.tallies.items()))

@@ -1,4 +1,4 @@
-"""Synthetic police exports. Nobody in them exists: names say so, and identity numbers have an impossible division."""
+"""Synthetic police exports. The people are invented: their names say so, and identity numbers have no real division."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CHUNK: Final = 500
 
 
 def resident_id(area: str, born: str, number: int) -> str:
-    """A number with a right check digit."""
+    """An identity number with a correct check digit."""
     digits = f"{area}{born}{number % 1000:03}"
     total = sum(int(digit) * weight for digit, weight in zip(digits, _WEIGHTS, strict=True))
     return digits + "10X98765432"[total % 11]
 
 
 def police_row(number: int, random: Random) -> list[str]:
-    """A realistic row: every one of 25 columns filled, codes and dates that come again, texts that do not."""
+    """A realistic row: all 25 columns have a value. Codes and dates repeat, texts do not."""
     born = f"{random.randint(2010, 2022)}{random.randint(1, 12):02}{random.randint(1, 28):02}"
     area = random.choice(_DIVISIONS)
     sex = random.choice("12")
@@ -62,7 +62,7 @@ def police_row(number: int, random: Random) -> list[str]:
 
 
 def police_csv(size: int, *, encoding: str = "gb18030", samples: bool = False) -> Iterator[bytes]:
-    """A file of about so many bytes, in pieces; the same every time."""
+    """A file of about this many bytes, in pieces. It is the same every time."""
     random = Random(1)  # noqa: S311 - synthetic
     header, number, written = [*COLUMNS, *(_SAMPLE if samples else ())], 0, 0
     rows: list[list[str]] = [header]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapters.base import Adapter, Encoded
 
 _RECORD: Final = re.compile(r"records\[([0-9]+)\]")
-"""The locator of an issue with one record to be written."""
+"""The locator of an encoder's issue about one record."""
 
 
 @click.command()
@@ -69,7 +69,7 @@ class _Read(NamedTuple):
 
 
 def _read(items: Iterable[DecodedRecord | Issue], target: Adapter, limits: Limits, log: IssueLog) -> _Read:
-    """The records of kinds that the target can hold, as many as may be in memory at once."""
+    """The records of the kinds that the target can hold, up to the limits of one file."""
     records: list[Record] = []
     size = left_out = 0
     for item in items:
@@ -88,14 +88,14 @@ def _read(items: Iterable[DecodedRecord | Issue], target: Adapter, limits: Limit
 
 
 def _refused(issues: Iterable[Issue]) -> set[str]:
-    """The records that an encoder refused, by their place in the list."""
+    """The records that an encoder refused, by their number in the list."""
     found = (_RECORD.match(issue.locator) for issue in issues if issue.severity is Severity.REJECT_RECORD)
     return {match[1] for match in found if match is not None}
 
 
 def _write(out: Path, encoded: Encoded) -> None:
     if not all(is_file_name(name) and name != out.name for name in encoded.attachments):
-        message = "an attachment has a name that leads out of the folder, or to the file itself"
+        message = "an attachment has a name that leads out of the folder, or the name of the file itself"
         raise InputRefused(message)
     try:
         replace_file(out, encoded.content)

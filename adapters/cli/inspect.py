@@ -40,7 +40,8 @@ def inspect(file: Path, *, format_name: str | None, mapping: Path | None, as_jso
         source = SourceFile(opened, limits)
         found = mapped(adapter(format_name), mapping) if format_name else source.detect(map(adapter, adapter_names()))
         if found is None:
-            message = f"FORMAT_UNKNOWN, none of {', '.join(adapter_names())}; nothing is unpacked"
+            names = ", ".join(adapter_names())
+            message = f"FORMAT_UNKNOWN: the file has none of the formats {names}; archives are not unpacked"
             raise InputRefused(message)
         for item in source.items(found, Attachments(file.parent, limits.bytes)):
             if isinstance(item, DecodedRecord):

@@ -11,7 +11,7 @@ import click
 from adapters.base import Limits
 from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
-from adapters.gateway.outbound import Outbound, Taken
+from adapters.gateway.outbound import Outbound, TakenIn
 from adapters.reading import Attachments, open_source
 from adapters.terminal import (
     FILE,
@@ -65,13 +65,13 @@ async def _publish(
     routes: Mapping[str, Route],
     files: Sequence[Path],
     report: Callable[[dict[str, str]], None] | None,
-) -> tuple[list[Taken], int]:
-    """Take the files in and publish them. With ``report``, call it for each accepted or refused record; else print.
+) -> tuple[list[TakenIn], int]:
+    """Take the files in and publish them. ``report`` is called for each accepted or refused record; None: print it.
 
     Returns:
-        What was taken in, and how many records were refused.
+        The result of taking in each file, and the number of records that the broker refused.
     """
-    limits, taken, refused = Limits(), list[Taken](), 0
+    limits, taken, refused = Limits(), list[TakenIn](), 0
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, limits)
         for path in files:

@@ -1,7 +1,7 @@
-"""What every adapter has to hold, as tests that anybody can run on an adapter of their own.
+"""The rules for every adapter, as tests that anybody can run on an adapter of their own.
 
-Needs pytest and Hypothesis, which the exchange itself does not. A subclass of ``AdapterContract`` in a test module is
-all that it takes (docs/adapters.md).
+Needs pytest and Hypothesis, which the exchange itself does not need. Write a subclass of ``AdapterContract`` in a test
+module (docs/adapters.md).
 """
 
 from __future__ import annotations

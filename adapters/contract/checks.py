@@ -1,4 +1,4 @@
-"""What the tests of the contract look at."""
+"""What the contract's tests check with."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _OWN_WORDS: Final = {"Provenance", "Code"}
-"""Messages whose texts are the exchange's and the standards', not a case's."""
+"""Messages with texts that come from the exchange or from standards, not from a case."""
 _LONG_ENOUGH: Final = 6
-"""Characters of a text that would not stand in an issue by chance."""
+"""A text with this many characters is not in an issue by chance."""
 
 
 def refused(issues: Iterable[Issue]) -> bool:
@@ -26,10 +26,10 @@ def refused(issues: Iterable[Issue]) -> bool:
 
 
 def check_issue(issue: Issue) -> None:
-    """An issue has a stable code, a place and words, each of one line.
+    """Check that an issue has a stable code, a place and a message, each on one line.
 
     Raises:
-        AssertionError: it has not.
+        AssertionError: it does not.
     """
     if not (_CODE.fullmatch(issue.code) and issue.locator.isprintable() and issue.message.isprintable()):
         raise AssertionError(issue)
@@ -38,7 +38,7 @@ def check_issue(issue: Issue) -> None:
 
 
 def texts_of(message: Message) -> Iterator[str]:
-    """The texts in a record that are a person's or a case's, of some length."""
+    """The texts in a record that belong to a person or a case, and are not short."""
     for field, value in message.ListFields():
         for item in value if field.is_repeated else (value,):
             if field.message_type is not None:
@@ -49,7 +49,7 @@ def texts_of(message: Message) -> Iterator[str]:
 
 
 def called(server: socket.socket) -> int:
-    """How many have called a socket that listens and does not block."""
+    """How many connections a listening, non-blocking socket has received."""
     calls = 0
     while True:
         try:

@@ -1,8 +1,8 @@
-"""The program that reads hostile files: a process of its own, under limits, in which nobody may reach out.
+"""The program that reads hostile files: a process with limits, which records every attempt to reach out.
 
-Started as ``python -m adapters.contract.child NAME FOLDER SECONDS BYTES``. It reads every file of the folder as the
-commands do, and prints a line of JSON before and after each. A file that takes more CPU time than the seconds, or more
-memory than the bytes and as much again, ends the process, and the last line names it.
+Start it as ``python -m adapters.contract.child NAME FOLDER SECONDS BYTES``. It reads every file in the folder as the
+commands do, and prints a line of JSON before and after each. The process ends at a file that takes more CPU time than
+SECONDS, or more memory than twice BYTES. The last line then names this file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CODE: Final = (".py", ".pyc", ".so", ".pth")
 
 
 class Watch:
-    """What the interpreter was asked to do that an adapter may not: files, sockets, processes."""
+    """Records what the interpreter does that an adapter may not do: open files and sockets, start processes."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -36,7 +36,7 @@ class Watch:
             return
         if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "os.system", "os.fork")):
             self.seen.append(event)
-        # Modules may be imported late.
+        # Late imports are allowed.
         if event == "open" and not str(arguments[0]).endswith(_CODE):
             self.seen.append(event)
 
@@ -45,12 +45,12 @@ def main(name: str, folder: Path, seconds: int, most: int) -> None:
     """Read every file of a folder and report."""
     found, limits, watch = adapter(name), Limits(), Watch()
     attachments = Attachments(folder / "attachments", limits.bytes)
-    # What is made once is not a file's.
+    # What is made only once must not count for the first file.
     list(map(found.sniff, (b"", b"a")))
     mapped = _status("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (mapped + 2 * most, mapped + 2 * most))
     for path in sorted(item for item in folder.iterdir() if item.is_file()):
-        _tell({"file": path.name})
+        _report({"file": path.name})
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + seconds + 1
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
@@ -69,7 +69,7 @@ def main(name: str, folder: Path, seconds: int, most: int) -> None:
                     log.add(item)
                     leaked |= CANARY.decode() in item.message + item.locator
             watch.watching = False
-        _tell(
+        _report(
             {
                 "file": path.name,
                 "records": records,
@@ -81,7 +81,7 @@ def main(name: str, folder: Path, seconds: int, most: int) -> None:
         )
 
 
-def _tell(facts: dict[str, Any]) -> None:
+def _report(facts: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
@@ -91,7 +91,7 @@ def _status(name: str) -> int:
 
 
 def _reset_peak() -> None:
-    """Let the peak of memory begin anew (proc(5), clear_refs)."""
+    """Reset the peak of memory (proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,7 +1,7 @@
-"""Files made to do harm, for every adapter: none may be read for long, take much memory, or reach anything outside.
+"""Files made to do harm, for every adapter. None may take long or much memory to read, or reach anything outside.
 
-They are small, and would be large, deep or elsewhere if somebody followed them. Each is read as it is, and behind a
-prefix with which a file of the format begins, so that it reaches the reader and not only the check before it.
+The files are small. They expand, nest or refer to something outside if a reader follows them. Each is read as it is,
+and after a prefix with which a file of the format begins, so that it gets past the first check to the reader itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 MEGABYTE: Final = 1 << 20
 CANARY: Final = b"CANARY-THAT-NO-FORMAT-REFERS-TO"
-"""What the file holds that some of these files refer to: it must never be seen."""
+"""The content of the file that some of these files refer to. No reader may ever show it."""
 _BOMB: Final = 0x10203040
-"""Bytes that a sheet would unpack to: 258 MiB, a number that stands nowhere else in an archive."""
+"""The bytes that a sheet states it unpacks to: 258 MiB, a number that occurs nowhere else in an archive."""
 _SHEET: Final = "xl/worksheets/sheet1.xml"
 _NAMES: Final = (
     b"../canary",
@@ -37,11 +37,11 @@ _NAMES: Final = (
 
 
 def hostile_files(canary: str, port: int) -> Iterator[tuple[str, bytes]]:
-    """Names and contents.
+    """Yield names and contents.
 
     Args:
-        canary: path of a file that holds ``CANARY``.
-        port: of this machine, on which somebody listens who must not be called.
+        canary: path of a file that contains ``CANARY``.
+        port: a port on this machine with a listener that must get no connection.
     """
     yield from _of_markup(canary, port)
     yield from _of_text()
@@ -123,7 +123,7 @@ def _of_archives() -> tuple[tuple[str, bytes], ...]:
 
 
 def _workbook(sheet: bytes | int) -> bytes:
-    """A workbook with these bytes for its sheet, or so many of them."""
+    """A workbook with these bytes as its sheet, or with this many bytes."""
     parts: dict[str, bytes | int] = {}
     with zipfile.ZipFile(io.BytesIO(write_sheet("a", [["1"]]))) as archive:
         for name in archive.namelist():
@@ -147,7 +147,7 @@ def _zeros(size: int) -> Iterator[bytes]:
 
 
 def _repeated(times: int) -> bytes:
-    """An archive whose directory names one part of 16 MiB many times."""
+    """An archive with a directory that names one part of 16 MiB many times."""
     one = _archive({_SHEET: 16 * MEGABYTE})
     end = one.rindex(b"PK\5\6")
     directory = one.index(b"PK\1\2")

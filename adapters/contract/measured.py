@@ -1,4 +1,4 @@
-"""A command of ``case-exchange`` in a process of its own, and how much memory that took."""
+"""Runs a command of ``case-exchange`` in a process of its own, and measures its peak of memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
-# The process reads its own peak: what wait4 tells begins at the size of the process that started it (Linux keeps
-# ru_maxrss over exec), and whoever runs many tests is large.
+# The process reads its own peak. The peak from wait4 begins at the size of the parent process (Linux keeps ru_maxrss
+# over exec), and a process that runs many tests is large.
 _PROGRAM: Final = """
 import sys
 from pathlib import Path
@@ -40,7 +40,7 @@ def run_measured(*arguments: object) -> Measured:
 
 
 def figure(status: str, name: str) -> int:
-    """A figure of /proc/self/status in bytes, or zero."""
+    """A figure of /proc/self/status in bytes, or zero if it is not there."""
     for line in status.splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

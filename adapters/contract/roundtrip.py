@@ -1,4 +1,4 @@
-"""Whether what an adapter writes reads back equal, on what the format carries."""
+"""Tests whether an adapter reads back what it wrote, in all fields that the format carries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _OWN: Final = "provenance"
 
 
 class RoundTrip(NamedTuple):
-    """A record and what became of it.
+    """The result of writing and reading a record.
 
     Attributes:
-        lost: the paths of fields that came back otherwise, or not at all, though no issue says so.
-        read: what was read back; None where it was refused in writing or reading.
+        lost: the paths of fields that came back different, or not at all, without an issue about it.
+        read: the record that was read back. None if it was refused in writing or reading.
         issues: of writing and reading.
     """
 
@@ -37,15 +37,15 @@ class RoundTrip(NamedTuple):
 
 
 def round_trip(adapter: Adapter, record: Record, *, lossy: Collection[str] = ()) -> RoundTrip:
-    """Write one record, read it back, and say what was lost in silence.
+    """Write one record, read it back, and find what was lost without an issue.
 
-    Provenance is left out: it says where a record comes from, and what was read back comes from what was written. A
-    field that was empty may come back filled, with what the format takes for granted.
+    Provenance is not compared: it names the file that a record comes from, and this is another file. An empty field
+    may come back with the format's default value.
 
     Args:
         adapter: writes and reads records of this kind.
-        record: stays as it is.
-        lossy: codes that say, as ``FIELD_NOT_CARRIED`` does, that the field at their locator may come back otherwise.
+        record: it is not changed.
+        lossy: codes that, like ``FIELD_NOT_CARRIED``, say that the field at their locator may come back different.
     """
     encoded = adapter.encode([record], Limits())
     decoded = adapter.decode(Source(encoded.content, encoded.attachments), Limits())
@@ -61,7 +61,7 @@ def round_trip(adapter: Adapter, record: Record, *, lossy: Collection[str] = ())
 
 
 def not_carried(issues: Sequence[Issue], lossy: Collection[str] = ()) -> set[tuple[str, ...]]:
-    """The paths of the fields that an encoder says the format does not carry, without the places in lists."""
+    """The paths of the fields that the format does not carry, from an encoder's issues; without numbers in lists."""
     paths = set()
     for issue in issues:
         if issue.code == "FIELD_NOT_CARRIED" or issue.code in lossy:
@@ -73,7 +73,7 @@ def not_carried(issues: Sequence[Issue], lossy: Collection[str] = ()) -> set[tup
 
 @st.composite
 def thinned(draw: st.DrawFn, record: Record) -> Record:
-    """A record without some of the fields that it holds."""
+    """A record without some of its fields."""
     made = copy.deepcopy(record)
     names = sorted(descriptor.name for descriptor, _ in record.ListFields())
     for name in draw(st.sets(st.sampled_from(names))):
@@ -97,7 +97,7 @@ def _lost(before: Message, after: Message, prefix: str) -> Iterator[str]:
 
 
 def _clear(message: Message, path: tuple[str, ...]) -> None:
-    """Clear a field by its path, in every message of a list on the way."""
+    """Clear a field by its path. If there is a list on the way, clear it in every message of the list."""
     name, rest = path[0], path[1:]
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 _GIGABYTE: Final = 1 << 30
 _FILE_NAME: Final = "测试儿童乙 SYN-0001.dat"
-"""A file's name can be a person's."""
-# Subclasses share the tests, and each is run by one of them at a time.
+"""A file's name can be a person's name."""
+# Subclasses share the tests. Each test runs in one of them at a time.
 _SETTINGS: Final = settings(deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 _found = lru_cache(adapter)
-"""A look-up reads what is installed, and takes longer than reading a few bytes of an example."""
+"""A look-up reads what is installed. That takes longer than reading an example of a few bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Subject:
     """An adapter to be tested.
 
     Attributes:
-        name: under which it is installed.
-        prefix: how a file of the format begins; hostile content is put behind it.
+        name: the name under which it is installed.
+        prefix: the beginning of a file of this format. Hostile content is put after it.
         sample: a good file.
-        lossy: codes, but for FIELD_NOT_CARRIED, that say of a field that it may come back otherwise.
-        round_trips: whether what is written reads back equal, record by record.
+        lossy: codes, besides FIELD_NOT_CARRIED, that say that a field may come back different.
+        round_trips: whether it reads back every record that it wrote, unchanged.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Subject:
 
     @property
     def adapter(self) -> Adapter:
-        """The adapter itself, as it is installed."""
+        """The installed adapter."""
         return _found(self.name)
 
     def read(self, content: bytes | None = None) -> Decoded:
-        """Decode a content, or the sample, with no other files at hand."""
+        """Decode a content, or the sample, without attachments."""
         return self.adapter.decode(Source(self.sample.read_bytes() if content is None else content), Limits())
 
 
@@ -73,10 +73,10 @@ class AdapterContract:
     """Subclass it in a test module, as ``TestSomething``, and list the subjects.
 
     Attributes:
-        subjects: what is tested.
-        cpu_seconds: that a hostile file may take, of one core.
-        memory_bytes: by which the process may grow while it reads one.
-        gigabyte_bytes: of memory that the whole command may take to inspect a file of a gigabyte.
+        subjects: the adapters to be tested.
+        cpu_seconds: the most CPU time for a hostile file.
+        memory_bytes: the most memory that the process may grow by while it reads a hostile file.
+        gigabyte_bytes: the most memory of the whole command when it inspects a file of a gigabyte.
     """
 
     subjects: ClassVar[Sequence[Subject]] = ()
@@ -90,13 +90,13 @@ class AdapterContract:
             metafunc.parametrize("subject", self.subjects, ids=[subject.name for subject in self.subjects])
 
     def test_it_speaks_of_known_kinds_only(self, subject: Subject) -> None:
-        """Kinds are names of record messages, and the name is that under which it is installed."""
+        """Kinds are names of record messages. The adapter has the name under which it is installed."""
         assert subject.adapter.name == subject.name
         assert subject.adapter.decodes | subject.adapter.encodes <= set(RECORD_TYPES)
         assert subject.adapter.suffix.startswith(".")
 
     def test_its_sample_is_read(self, subject: Subject) -> None:
-        """Every record is valid, of a kind that it reads, and knows its source."""
+        """Every record is valid, has a kind that the adapter reads, and names its source."""
         content = subject.sample.read_bytes()
         found = subject.read(content)
         assert found.records
@@ -108,13 +108,13 @@ class AdapterContract:
             assert item.record.provenance.source_format
 
     def test_its_sample_is_taken_for_its_own_and_by_no_other(self, subject: Subject) -> None:
-        """Detection has one answer."""
+        """Only its own adapter takes the sample for its format."""
         with subject.sample.open("rb") as file:
             head = SourceFile(file, Limits()).head
         assert [name for name in adapter_names() if _found(name).sniff(head)] == [subject.name]
 
     def test_no_issue_quotes_what_a_field_holds(self, subject: Subject) -> None:
-        """Issues have stable codes, a place, and words; none of a record's texts is among them."""
+        """An issue has a stable code, a place and a message. None of a record's texts is in them."""
         content = subject.sample.read_bytes()
         texts = {text for item in subject.read(content).records for text in texts_of(item.record)}
         for cut in range(0, len(content), max(1, len(content) // 50)):
@@ -125,7 +125,7 @@ class AdapterContract:
     @_SETTINGS
     @given(content=st.binary(max_size=200))
     def test_no_bytes_make_it_raise_and_what_it_reads_is_valid(self, subject: Subject, content: bytes) -> None:
-        """Nothing raises, and whatever is accepted is valid."""
+        """Nothing raises, and every accepted record is valid."""
         for prefix in (b"", subject.prefix):
             for item in subject.read(prefix + content).records:
                 assert kind_of(item.record) in subject.adapter.decodes
@@ -144,7 +144,7 @@ class AdapterContract:
         assert not (found.rejected and found.records)
 
     def test_a_file_over_the_limits_is_refused(self, subject: Subject) -> None:
-        """Too many bytes refuse the file as a whole, and so do more records than are read, if it can hold many."""
+        """A file with too many bytes is refused. So is one with too many records, if the format can hold many."""
         content = subject.sample.read_bytes()
         small = subject.adapter.decode(Source(content), Limits(bytes=len(content) - 1))
         assert small.rejected
@@ -152,8 +152,8 @@ class AdapterContract:
         few = subject.adapter.decode(Source(content), Limits(records=1))
         assert few.rejected or len(few.records) <= 1
 
-    def test_a_stream_tells_what_decode_tells(self, subject: Subject) -> None:
-        """For a ``StreamingAdapter``; of any other, what the commands read is what ``decode`` tells."""
+    def test_a_stream_yields_what_decode_returns(self, subject: Subject) -> None:
+        """For a ``StreamingAdapter``. For any other adapter, the commands read what ``decode`` returns."""
         whole = subject.read()
         with subject.sample.open("rb") as file:
             items = list(SourceFile(file, Limits()).items(subject.adapter, {}))
@@ -166,7 +166,7 @@ class AdapterContract:
             assert last.severity is Severity.REJECT_FILE
 
     def test_hostile_files_end_in_a_code_within_bounded_time_and_memory(self, subject: Subject, tmp_path: Path) -> None:
-        """In a process under limits, in which no socket, process or other file may be opened."""
+        """In a process with limits, in which no socket, process or other file may be opened."""
         canary, folder = tmp_path / "canary", tmp_path / "files"
         canary.write_bytes(CANARY)
         folder.mkdir()
@@ -175,7 +175,7 @@ class AdapterContract:
             server.setblocking(False)  # noqa: FBT003 - the library's own call
             for name, content in hostile_files(str(canary), server.getsockname()[1]):
                 (folder / name).write_bytes(content)
-                (folder / f"{name}, behind a prefix").write_bytes(subject.prefix + content)
+                (folder / f"{name}, after a prefix").write_bytes(subject.prefix + content)
             reports = self._reports(subject, folder)
             assert called(server) == 0
         for report in reports:
@@ -187,7 +187,7 @@ class AdapterContract:
             assert report["grown"] <= self.memory_bytes, report
 
     def test_a_file_of_a_gigabyte_is_inspected_in_little_memory(self, subject: Subject, tmp_path: Path) -> None:
-        """And is refused by a code; neither its name nor a trace of the program is shown."""
+        """It is refused by a code. Neither its name nor a traceback is shown."""
         path = tmp_path / _FILE_NAME
         with path.open("wb") as file:
             file.truncate(_GIGABYTE)
@@ -199,27 +199,27 @@ class AdapterContract:
         assert done.peak <= self.gigabyte_bytes
 
     def test_a_kind_that_is_not_carried_is_refused_by_a_code(self, subject: Subject) -> None:
-        """Of an adapter that writes nothing, these are all kinds."""
+        """For an adapter that writes nothing, these are all kinds."""
         for kind in set(RECORD_TYPES) - subject.adapter.encodes:
             assert refused(subject.adapter.encode([RECORD_TYPES[kind]()], Limits()).issues)
 
     def test_one_that_only_reads_refuses_to_write_even_what_it_read(self, subject: Subject) -> None:
-        """For an adapter that encodes nothing: nobody takes an empty file for a written one."""
+        """For an adapter that encodes nothing: an empty result must not look like a written file."""
         if not subject.adapter.encodes:
             for records in ([item.record for item in subject.read().records], []):
                 written = subject.adapter.encode(records, Limits())
                 assert [issue.severity for issue in written.issues] == [Severity.REJECT_FILE]
                 assert (written.content, dict(written.attachments)) == (b"", {})
 
-    def test_what_it_refuses_to_write_is_told_by_its_place(self, subject: Subject) -> None:
-        """So that whoever counts what was written counts right."""
+    def test_what_it_refuses_to_write_is_reported_by_its_place(self, subject: Subject) -> None:
+        """A caller counts the refused records by their places."""
         for kind in subject.adapter.encodes:
             for issue in subject.adapter.encode([RECORD_TYPES[kind]()], Limits()).issues:
                 check_issue(issue)
                 assert issue.severity is not Severity.REJECT_RECORD or issue.locator.startswith("records[0]")
 
     def test_what_it_writes_it_takes_for_its_own(self, subject: Subject) -> None:
-        """And reads as many records from it."""
+        """It detects what it wrote as its own format, and reads the same number of records from it."""
         records = [item.record for item in subject.read().records if kind_of(item.record) in subject.adapter.encodes]
         if records:
             written = subject.adapter.encode(records, Limits())
@@ -231,7 +231,7 @@ class AdapterContract:
     @_SETTINGS
     @given(data=st.data())
     def test_a_record_reads_back_equal_on_what_the_format_carries(self, subject: Subject, data: st.DataObject) -> None:
-        """Whole or without some of its fields; what is lost is named, and what was read back once stays as it is."""
+        """Whole or without some fields. Every lost field is named. What was read back once does not change again."""
         records = [item.record for item in subject.read().records if kind_of(item.record) in subject.adapter.encodes]
         if records and subject.round_trips:
             record = data.draw(st.sampled_from(records).flatmap(thinned))
@@ -243,7 +243,7 @@ class AdapterContract:
                 assert (again.lost, again.read is None) == ((), False)
 
     def test_no_cell_of_a_table_is_a_formula(self, subject: Subject) -> None:
-        """Whatever the fields of a record hold. For formats that spreadsheet programs open."""
+        """For formats that spreadsheet programs open, whatever the fields of a record contain."""
         if not is_table(subject.adapter.media_type):
             return
         records = [item.record for item in subject.read().records if kind_of(item.record) in subject.adapter.encodes]
@@ -252,7 +252,7 @@ class AdapterContract:
             assert not list(formulas(content, subject.adapter.media_type))
 
     def _reports(self, subject: Subject, folder: Path) -> list[dict[str, Any]]:
-        """The last that the child told of each file."""
+        """The child's last report on each file."""
         arguments = [subject.name, str(folder), str(self.cpu_seconds), str(self.memory_bytes)]
         command = [sys.executable, "-m", "adapters.contract.child", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this program

@@ -1,4 +1,4 @@
-"""What a spreadsheet program would see in a table: cells, and which of them it would compute."""
+"""What a spreadsheet program sees in a table: cells, and which of them it would compute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMULA: Final = '=HYPERLINK("http://synthetic.invalid/","x")'
 _TEXT: Final = ("text/csv", "text/tab-separated-values")
 _STARTS: Final = tuple("=+-@\t\r＝＋－＠")
-"""What makes a cell of a text table a formula, in full width too (OWASP, CSV injection)."""
+"""A cell of a text table that begins like this is a formula, also in full width (OWASP, CSV injection)."""
 
 
 def is_table(media_type: str) -> bool:
@@ -30,7 +30,7 @@ def is_table(media_type: str) -> bool:
 
 
 def formulas(content: bytes, media_type: str) -> Iterator[str]:
-    """The cells that a spreadsheet program would take for formulas, as a text table's every delimiter cuts it."""
+    """The cells that a spreadsheet program would take for formulas, when it splits a text table at its delimiters."""
     if media_type == MEDIA_TYPE:
         book = load_workbook(io.BytesIO(content))
         for sheet in book:
@@ -47,7 +47,7 @@ def formulas(content: bytes, media_type: str) -> Iterator[str]:
 
 
 def injected(record: Record) -> Iterator[Record]:
-    """A record with a formula for every text in it, and with one for every text of one of its fields alone."""
+    """Copies of a record with formulas: one in all its texts; then for each field, one in the texts of that field."""
     whole = copy.deepcopy(record)
     _inject(whole)
     yield whole

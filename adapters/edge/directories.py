@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.directories")
 
 
-class DirectoriesSeen:
+class SeenDirectories:
     """The versions seen, stored in the spool, so that a restart forgets none. Safe to call from any thread."""
 
     def __init__(
@@ -84,7 +84,7 @@ class DirectoriesSeen:
         self._unsaved[directory.version] = document
         return version
 
-    def seen(self, accepted_at_ms: int) -> InForce:
+    def from_seen(self, accepted_at_ms: int) -> InForce:
         """The versions from what this edge has seen: step 1.
 
         Raises:
@@ -93,7 +93,7 @@ class DirectoriesSeen:
         self._save()
         return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()))
 
-    async def told(self, accepted_at_ms: int) -> InForce:
+    async def from_broker(self, accepted_at_ms: int) -> InForce:
         """The versions from the broker's answer: step 2.
 
         Raises:
@@ -105,9 +105,9 @@ class DirectoriesSeen:
         except CaseExchangeError as error:
             message = f"the broker did not answer which directory was in force: {error.message}"
             raise DirectoryVersionMissing(message) from error
-        return await asyncio.to_thread(self._told, accepted_at_ms, then, now)
+        return await asyncio.to_thread(self._from_answers, accepted_at_ms, then, now)
 
-    def _told(self, accepted_at_ms: int, then: list[bytes], now: list[bytes]) -> InForce:
+    def _from_answers(self, accepted_at_ms: int, then: list[bytes], now: list[bytes]) -> InForce:
         in_force = InForce(self._usable(then, accepted_at_ms), self._usable(now, self._clock.now_ms()))
         self._save()
         return in_force

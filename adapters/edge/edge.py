@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from adapters.edge.directories import DirectoriesSeen
+from adapters.edge.directories import SeenDirectories
 from adapters.edge.spool import Spool
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.directories import directories_in_force
@@ -71,7 +71,7 @@ class Edge(NamedTuple):
     codec: ProtobufCodec
     clock: SystemClock
     directory: DirectoryFile
-    directories: DirectoriesSeen
+    directories: SeenDirectories
     revocations: RevocationFiles
     channel: grpc.aio.Channel
 
@@ -95,15 +95,15 @@ class Edge(NamedTuple):
             SpoolUnavailable: a directory version could not be stored. The record has to wait too.
         """
 
-        def judge(in_force: InForce) -> VerifiedRecord:
+        def verify_with(in_force: InForce) -> VerifiedRecord:
             return self.verifier.verify(delivered.envelope, delivered.accepted_at_ms, in_force)
 
         # In a thread: a signature check takes time, and reading a new directory takes more.
         try:
-            return await asyncio.to_thread(lambda: judge(self.directories.seen(delivered.accepted_at_ms)))
+            return await asyncio.to_thread(lambda: verify_with(self.directories.from_seen(delivered.accepted_at_ms)))
         except _BY_ANOTHER_DIRECTORY:
-            told = await self.directories.told(delivered.accepted_at_ms)
-        return await asyncio.to_thread(judge, told)
+            answered = await self.directories.from_broker(delivered.accepted_at_ms)
+        return await asyncio.to_thread(verify_with, answered)
 
 
 @contextlib.asynccontextmanager
@@ -138,7 +138,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         async with open_channel(settings, tls) as channel:
             read = functools.partial(open_directory, governance_key=governance_key)
             ask = functools.partial(directories_in_force, channel)
-            directories = DirectoriesSeen(spool, read, revocations, clock, ask)
+            directories = SeenDirectories(spool, read, revocations, clock, ask)
             directories.note(directory.latest.document)
             yield Edge(
                 principal.agency,

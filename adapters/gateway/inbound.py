@@ -1,9 +1,9 @@
 """From a subscription to an agency's files: verify, join, validate, encode, write durably, acknowledge.
 
-Nothing is acknowledged before its file is durable in outbox/. A record that cannot be used (a signature that does not
-hold, contents that are not what their kind says) is kept in quarantine/ as it came, with the reason, and acknowledged:
-it will be no better the next time. What may be better then is given back, to be delivered again: a full disk, a
-revocation list that is too old, a directory version that is not here.
+No delivery is acknowledged before its file is durable in outbox/. A record that can never be used (its signature does
+not hold, or its content breaks the rules of its kind) is kept unchanged in quarantine/, with the reason, and
+acknowledged. A record that may be used later is given back, to be delivered again: the disk is full, a revocation list
+is too old, or a directory version is missing here.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Inbound:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
-        # An adapter uses no files and no network, so none of its faults passes by itself.
+        # An adapter uses no files and no network, so its faults do not pass by themselves.
         with contained():
             writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
             encoded = writer.encode([record], self._limits)
@@ -94,7 +94,7 @@ class Inbound:
             not_carried=tuple(codes),
         )
         folders.write_about(self.folders.outbox, about)
-        # Last: whoever sees this file finds everything else beside it.
+        # Last: when a reader sees this file, everything else is already beside it.
         path = folders.delivered_path(self.folders.outbox, body.kind, body.record_id, writer.suffix)
         replace_file(path, encoded.content)
         with spool.transaction():

@@ -1,8 +1,8 @@
 """From an agency's files to receipts: inbox, decode, validate, sign, spool, publish.
 
-A source file is moved to done/ only after all of its records are durable in the spool, and its records leave the spool
-only with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. Each record of
-the same bytes is taken in once: of a file that comes again, after a profile was mended, only what was refused before.
+A source file is moved to done/ only after all of its records are durable in the spool. Its records leave the spool only
+with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. Each record of a
+file is taken in once. If the same bytes come again, after a profile was mended, only the refused records are taken in.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _log = structlog.get_logger("adapters.gateway.outbound")
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
-class Taken(NamedTuple):
+class TakenIn(NamedTuple):
     """The result of taking in a source file.
 
     Attributes:
-        records: that were spooled.
-        issues: what is to be known; of a long list the beginning (``IssueLog``).
-        refused: whether the file or a record of it was.
-        further: how many issues of each sort are not among ``issues``.
+        records: how many records were spooled.
+        issues: the first issues (``IssueLog``).
+        refused: whether the file or one of its records was refused.
+        further: the counts of the issues that are not in ``issues``.
     """
 
     records: int
@@ -99,19 +99,19 @@ class Outbound:
                 _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
         return taken
 
-    def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> Taken:
-        """Decode a file and spool its records, signed; all of them or none.
+    def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> TakenIn:
+        """Decode a file, and sign and spool its records: all of them or none.
 
         Memory does not grow with a file that is read as a stream. From its first record to its last, nothing else can
         use the spool.
 
         Args:
-            file: open, seekable, and as it is until this returns; or its content.
+            file: open, seekable, and unchanged until this returns; or the file's content.
             attachments: the files that it may refer to, by name.
 
         Raises:
-            SpoolUnavailable: nothing of it was spooled.
-            OSError: it cannot be read. Nothing of it was spooled.
+            SpoolUnavailable: nothing of the file was spooled.
+            OSError: the file cannot be read. Nothing of it was spooled.
         """
         return self._take(SourceFile(io.BytesIO(file) if isinstance(file, bytes) else file, self._limits), attachments)
 
@@ -123,7 +123,7 @@ class Outbound:
         """Publish the records in the spool, oldest first, until none is left.
 
         Yields:
-            What became of each record: a receipt, or a refusal for good.
+            The result of each record: a receipt, or a refusal for good.
 
         Raises:
             CaseExchangeError: the broker cannot be reached, or cannot accept now. What has no receipt stays spooled.
@@ -131,11 +131,11 @@ class Outbound:
         async for settled in send_spooled(self._edge, self._set_aside):
             yield settled.result
 
-    def _take(self, source: SourceFile, attachments: Mapping[str, bytes]) -> Taken:
+    def _take(self, source: SourceFile, attachments: Mapping[str, bytes]) -> TakenIn:
         log = IssueLog()
         if source.sha256 is not None and self._edge.spool.seen_source(source.sha256):
             log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", "the same bytes were taken in before"))
-            return Taken(0, tuple(log.kept), refused=False)
+            return TakenIn(0, tuple(log.kept), refused=False)
         count = 0
         try:
             count = self._spool_file(source, attachments, log)
@@ -147,7 +147,7 @@ class Outbound:
             _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
             message = "the adapter failed on the file: report this defect with the file's digest"
             log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
-        return Taken(count, tuple(log.kept), log.refused, log.further)
+        return TakenIn(count, tuple(log.kept), log.refused, log.further)
 
     def _spool_file(self, source: SourceFile, attachments: Mapping[str, bytes], log: IssueLog) -> int:
         found = source.detect(self._formats)
@@ -227,7 +227,7 @@ def _suffix(path: Path) -> str:
     return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
 
 
-def _codes(taken: Taken) -> list[str]:
+def _codes(taken: TakenIn) -> list[str]:
     return sorted({item.code for item in taken.issues} | {item.code for item in taken.further})
 
 

@@ -84,8 +84,8 @@ async def _again(work: Callable[[], Coroutine[None, None, None]], longest_second
         except CaseExchangeError as error:
             if not error.retriable:
                 raise
-            tell = _log.info if isinstance(error, Unavailable) else _log.error
-            tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
+            log = _log.info if isinstance(error, Unavailable) else _log.error
+            log("waiting for the broker", reason=error.reason, remedy=error.remedy)
         except OSError as error:
             # It is about one of the gateway's folders. The path is not logged: a file's name may be a person's name.
             _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))

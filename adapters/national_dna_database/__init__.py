@@ -1,4 +1,4 @@
-"""The national DNA database: STR profiles as CODIS CMF, as tables of GeneMapper and databases, and as NIEM has them.
+"""The national DNA database: STR profiles in CODIS CMF, in tables of GeneMapper and of databases, and in NIEM.
 
-Of ANSI/NIST-ITL packages it reads DNA records and INTERPOL's replies.
+It also reads DNA records and INTERPOL's replies in ANSI/NIST-ITL packages.
 """

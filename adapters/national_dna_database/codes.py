@@ -10,12 +10,12 @@ from caseexchange.records.v1 import dna_pb2
 
 NAMESPACE: Final = "urn:CODISImportFile-schema"
 SYSTEM: Final = "CODIS CMF 3.2"
-"""The table of codes that a category is of."""
+"""The code table of a category."""
 MAX_ALLELES: Final = 8
 CONTROL: Final = re.compile(
     r"(?<![a-z])(allelic ladder|ladder|(negative|positive) control|reagent blank|proficiency)(?![a-z])", re.IGNORECASE
 )
-"""Ids and categories of what is run beside samples. Whole words: there are bladder samples too."""
+"""Ids and categories of what is run beside samples. Whole words only, because there are bladder samples too."""
 
 _CHILD: Final = "Biological Child"
 _OTHER: Final = "Other"
@@ -65,7 +65,7 @@ CATEGORIES: Final = frozenset(ROLE_OF_CATEGORY) | {
     "Volunteer",
 }
 _NOT_OF_2017: Final = frozenset({"Deduced Victim Known"})
-"""A category of the list of 3.2 that the list of 2017 dropped: read, not written."""
+"""A category of 3.2 that is no longer in the list of 2017. It is read, but not written."""
 KITS: Final = frozenset(
     {
         "AmpFLSTR NGM",
@@ -112,13 +112,13 @@ KITS: Final = frozenset(
 _SPELLED: Final = {"DYS389I": "DYS389 I", "DYS389II": "DYS389 II", "Y GATA H4": "YGATAH4"}
 _LOCI: Final = frozenset(CODIS_20) | frozenset(Y_LOCI) | {AMELOGENIN, "Penta D", "Penta E", "SE33", "Yindel"}
 _SPELLINGS: Final = frozenset({"AMEL", "THO1", "TP0X"})
-"""Other spellings that the lists themselves have."""
+"""Other spellings that are in the lists too."""
 
 
 def cmf_locus(locus: str, reported: str) -> str | None:
-    """How CMF writes a locus, or None where its lists do not have it (D6S1043, for one).
+    """The name of a locus in CMF, or None if its lists do not have the locus (such as D6S1043).
 
-    The source's own spelling is kept where the lists have it too.
+    The source's own spelling is kept if the lists have it too.
     """
     if reported in _SPELLINGS and canonical_locus(reported) == locus:
         return reported
@@ -126,7 +126,7 @@ def cmf_locus(locus: str, reported: str) -> str | None:
 
 
 def cmf_category(category: str, role: dna_pb2.SampleRole.ValueType) -> str:
-    """How CMF writes a category: the source's own where the list has it, or else the one that says the role."""
+    """A category in CMF: the source's own if the list has it, or else the category that states the role."""
     if category in CATEGORIES - _NOT_OF_2017:
         return category
     return _CATEGORY_OF_ROLE.get(role, _OTHER)

@@ -1,4 +1,4 @@
-"""What the laboratory's formats are given to write: profiles, each with its place for an issue."""
+"""The input of the laboratory formats' writers: profiles, each with its place for an issue."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def profiles_of(records: Sequence[Record], limits: Limits, issues: IssueList) ->
         if isinstance(record, dna_pb2.StrProfile):
             profiles.append((place, record))
         else:
-            issues.reject_record("KIND_NOT_CARRIED", place, "the format carries profiles only")
+            issues.reject_record("KIND_NOT_CARRIED", place, "the format carries only profiles")
     return profiles

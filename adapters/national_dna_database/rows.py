@@ -1,4 +1,4 @@
-"""The lines of a text file, and the cells of a table, one at a time: never the whole file as text or as cells."""
+"""Yields the lines of a text file, or the rows of a table, one at a time: the whole file is never text or cells."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from adapters.base import IssueList, Limits
 
 MAX_LINE: Final = 1 << 18
-"""Characters of a line. A full GeneMapper export has about two thousand."""
+"""The most characters of a line. A full GeneMapper export has about two thousand."""
 _CHUNK: Final = 1 << 16
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DELIMITERS: Final = "\t;,"
-"""In the order in which they are tried: a cell of a tab-separated table may hold commas."""
+"""In the order in which they are tried: a cell of a tab-separated table may contain commas."""
 
 
 class Row(NamedTuple):
     """A line's cells, without the blanks around them.
 
     Attributes:
-        cells: empty where the line is not delimited text.
+        cells: empty if the line is not delimited text.
         line: its number.
-        ended: whether a line break ended it; without one, the file may have been cut off within it.
+        ended: whether the line has a line break. Without one, the file may have been cut off in this line.
     """
 
     cells: list[str]
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 def lines(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Line]:
-    """The lines of a file; one that cannot be read ends them with an issue.
+    """Yield the lines of a file. At a line that cannot be read, they end with an issue.
 
     Codes: FILE_TOO_LARGE, ENCODING_UNSUPPORTED, ENCODING_UNKNOWN, NUL_BYTE, LINE_TOO_LONG.
     """
@@ -60,7 +60,7 @@ def lines(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Line]:
 
 
 def rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Row]:
-    """The rows of a table that are not empty, the header first. Codes: see ``lines``."""
+    """Yield the rows of a table that are not empty, the header first. Codes: see ``lines``."""
     delimiter = ""
     for line, number in lines(content, limits, issues):
         if line.strip().strip(_DELIMITERS):
@@ -69,7 +69,7 @@ def rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Row]:
 
 
 def header_of(head: bytes) -> list[str]:
-    """The cells of the first line that is not empty, of a file that begins like this; the last one may be cut off."""
+    """The cells of the first line that is not empty, from the beginning of a file. The last cell may be cut off."""
     for line in head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").splitlines():
         if line.strip().strip(_DELIMITERS):
             return split(line, delimiter_of(line))
@@ -77,12 +77,12 @@ def header_of(head: bytes) -> list[str]:
 
 
 def delimiter_of(line: str) -> str:
-    """What separates the cells of a header, whatever the file's name says."""
+    """The character that separates the cells of a header. The file's name does not matter."""
     return next((mark for mark in _DELIMITERS if mark in line), ",")
 
 
 def split(line: str, delimiter: str) -> list[str]:
-    """A line's cells without the blanks around them, or none where its quotation marks do not match."""
+    """A line's cells without the blanks around them. Empty if its quotation marks do not match."""
     try:
         found = next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error:
@@ -98,11 +98,11 @@ def _encoding(content: bytes, limits: Limits, issues: IssueList) -> str | None:
     elif b"\0" in content:
         issues.reject_file("NUL_BYTE", "file", "not text")
     else:
-        # In a strict order, never guessed: UTF-8 throughout, or else GB18030 throughout.
+        # In this order, without guessing: the whole file is UTF-8, or else the whole file is GB18030.
         for encoding in ("utf-8-sig", "gb18030"):
             if _decodes(content, encoding):
                 return encoding
-        issues.reject_file("ENCODING_UNKNOWN", "file", "neither UTF-8 nor GB18030 throughout")
+        issues.reject_file("ENCODING_UNKNOWN", "file", "not UTF-8 or GB18030 in every byte")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Reading elements by their path, with an account of what was read, so that the rest can be kept as unmapped."""
+"""Reads elements by their path, and remembers what was read, so that the rest can be kept as unmapped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BINARIES: Final = ("BinaryObject", "BinaryBase64Object", "Base64Object")
 
 
 class Fields:
-    """An element whose fields are taken one by one. Paths are of local names: namespaces differ by version."""
+    """An element with fields that are read one by one. Paths have local names, because namespaces differ by version."""
 
     def __init__(self, element: etree._Element) -> None:
         self.element = element
         self.repeated = False
-        """Whether a field that was taken as the only one stands twice: two readers could read two things."""
+        """Whether a field that was read as the only one is there twice: two readers could read different things."""
         self._taken: set[etree._Element] = set()
 
     def elements(self, *path: str, within: etree._Element | None = None) -> list[etree._Element]:
@@ -33,22 +33,22 @@ class Fields:
         return found
 
     def text(self, *path: str, within: etree._Element | None = None) -> str:
-        """The text of the one element at a path, empty where there is none."""
+        """The text of the one element at a path, "" if there is none."""
         found = self.elements(*path, within=within)
         self.repeated |= len(found) > 1
         return self.take(found[0]) if found else ""
 
     def take(self, element: etree._Element) -> str:
-        """An element's own text, which counts as read."""
+        """An element's own text. It then counts as read."""
         self._taken.add(element)
         return text_of(element)
 
     def leave(self, element: etree._Element) -> None:
-        """Count an element as read with all that is in it."""
+        """Count an element and everything in it as read."""
         self._taken.update(element.iter())
 
     def rest(self) -> Iterator[tuple[str, str]]:
-        """The path and value of each text and attribute that nobody took."""
+        """The path and value of each text and attribute that was not read."""
         for element in self.element.iter():
             if element in self._taken:
                 continue
@@ -71,10 +71,10 @@ class Fields:
 
 
 def drop_binaries(root: etree._Element, issues: IssueList) -> None:
-    """Take files in base64 (traces, electropherograms, pictures) out of a document, with a code for each."""
+    """Remove files in base64 (traces, electropherograms, pictures) from a document, with a code for each."""
     found = [element for element in root.iter() if local_name(element).endswith(_BINARIES)]
     for element in found:
-        issues.info("BINARY_NOT_CARRIED", where(element), "a file within the document is not part of a profile")
+        issues.info("BINARY_NOT_CARRIED", where(element), "a file in the document is not part of a profile")
         parent = element.getparent()
         if parent is not None:
             parent.remove(element)

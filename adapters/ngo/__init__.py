@@ -1,1 +1,1 @@
-"""Non-governmental organisations: missing persons as PFIF and NamUs's JSON; workbooks of searches for kin."""
+"""Non-governmental organisations: missing persons in PFIF and NamUs's JSON; workbooks of searches for family."""

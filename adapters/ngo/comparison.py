@@ -1,4 +1,4 @@
-"""What a format did not carry: a record beside the one that is read from what was written of it."""
+"""Finds what a format did not carry: compares a record with what is read back after writing it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TEXTED: Final = ("birth", "event_date", "found_date", "height", "weight")
 
 
 def lost_paths(record: case_pb2.CaseRecord, again: case_pb2.CaseRecord) -> list[str]:
-    """Paths of the fields that were lost or come back as something else, in order; provenance is not looked at.
+    """Paths of the fields that were lost or came back different, in order. Provenance is not compared.
 
-    Numbers that come back with a text, where the record has none, are not lost.
+    A number that comes back with a text is not lost, if the record has no text.
     """
     found = case_pb2.CaseRecord()
     found.CopyFrom(again)
@@ -23,14 +23,14 @@ def lost_paths(record: case_pb2.CaseRecord, again: case_pb2.CaseRecord) -> list[
     paths = {path for path in populated(record) - populated(found) if not path.startswith("provenance")}
     for descriptor in record.DESCRIPTOR.fields:
         name = descriptor.name
-        told = any(path.split(".")[0] == name for path in paths)
-        if name != "provenance" and not told and getattr(record, name) != getattr(found, name):
+        reported = any(path.split(".")[0] == name for path in paths)
+        if name != "provenance" and not reported and getattr(record, name) != getattr(found, name):
             paths.add(f"{name}.original_text" if name in _TEXTED and _same_numbers(record, found, name) else name)
     return sorted(paths)
 
 
 def _same_numbers(record: case_pb2.CaseRecord, found: case_pb2.CaseRecord, name: str) -> bool:
-    """Whether only the text of a date or measure is another."""
+    """Whether only the text of a date or measure differs."""
     copy = type(getattr(record, name))()
     copy.CopyFrom(getattr(record, name))
     copy.original_text = getattr(found, name).original_text

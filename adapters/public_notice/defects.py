@@ -1,4 +1,4 @@
-"""To go on without what a program fails on: one notice with a defect must not keep the others from the public."""
+"""Continue without the items on which the program fails. A defect in one notice must not stop the others."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Made = TypeVar("Made")
 def without_failing(
     items: Sequence[Item], make: Callable[[Sequence[Item]], Made], failed: Callable[[Item, Exception], None]
 ) -> Made:
-    """What ``make`` makes of the items, or where it raises, of those of which it does not raise alone.
+    """Make the result of all items. If ``make`` raises, leave out each item on which it raises alone.
 
     Args:
         items: in their order.
-        make: without effects of its own, for it is called again.
-        failed: told of each item that is left out, and of what was raised.
+        make: must have no effects of its own, because it is called again.
+        failed: called with each item that is left out, and its exception.
 
     Raises:
-        Exception: ``make`` fails without the failing items too.
+        Exception: ``make`` also fails without these items.
     """
     try:
         return make(items)

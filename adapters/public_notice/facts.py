@@ -1,4 +1,4 @@
-"""What a notice says, in words for the public, and what must not be among them."""
+"""The facts of a notice, in words for the public, and the check for what must not be in its text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from caseexchange.records.v1 import notice_pb2
 
 ZONE: Final = timezone(timedelta(hours=8))
-"""China Standard Time; there is no summer time."""
+"""China Standard Time. It has no summer time."""
 LANGUAGES: Final = ("zh-CN", "en")
 _ADULT: Final = 18
 _IDENTITY_NUMBER: Final = re.compile(r"(?<![0-9])(?:[0-9]{17}[0-9Xx]|[0-9]{15})(?![0-9])")
@@ -28,8 +28,8 @@ _BETWEEN_DIGITS: Final = re.compile(r"(?<=[0-9])[ \u00a0-](?=[0-9Xx])")
 _EASTERN: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
-class Told(NamedTuple):
-    """A headline and text, and the language that the text is in."""
+class Appeal(NamedTuple):
+    """A headline and a text, and the language of the text."""
 
     headline: str
     text: str
@@ -37,9 +37,9 @@ class Told(NamedTuple):
 
 
 def must_not_be_public(notice: notice_pb2.PublicNotice) -> str | None:
-    """The code of what in a notice's own words may not be published, if there is such a thing.
+    """The code of something in a notice's own text that must not be published, or None.
 
-    Codes: IDENTITY_NUMBER, LOCUS. No program can tell a name from other words: that is the publisher's to answer for.
+    Codes: IDENTITY_NUMBER, LOCUS. A program cannot find names among other words, so the publisher must do this.
     """
     for text in _words_of(notice):
         plain = unicodedata.normalize("NFKC", text)
@@ -57,8 +57,8 @@ def _words_of(notice: notice_pb2.PublicNotice) -> Iterator[str]:
         yield from (text.headline, text.text)
 
 
-def told(notice: notice_pb2.PublicNotice, language: str) -> Told:
-    """The appeal in a language; where it has none, a headline made of the facts, and the text that there is."""
+def appeal(notice: notice_pb2.PublicNotice, language: str) -> Appeal:
+    """The appeal in a language. If it has none, a headline made of the facts, and the text in another language."""
     stem = language.partition("-")[0]
     texts = [text for text in notice.texts if text.text or text.headline]
     own = next((text for text in texts if text.language.lower().partition("-")[0] == stem), None)
@@ -68,9 +68,9 @@ def told(notice: notice_pb2.PublicNotice, language: str) -> Told:
         else fallback_headline(notice, WORDS.get(language, WORDS["en"]))
     )
     if own is not None and own.text:
-        return Told(headline, own.text, language)
+        return Appeal(headline, own.text, language)
     other = next((text for text in texts if text.text), None)
-    return Told(headline, other.text if other else "", language_of(other.text) if other else language)
+    return Appeal(headline, other.text if other else "", language_of(other.text) if other else language)
 
 
 def fallback_headline(notice: notice_pb2.PublicNotice, words: Words) -> str:
@@ -79,14 +79,14 @@ def fallback_headline(notice: notice_pb2.PublicNotice, words: Words) -> str:
 
 
 def who(notice: notice_pb2.PublicNotice, words: Words) -> str:
-    """``girl``, ``woman``, ``child`` …: never more than sex and age say."""
+    """``girl``, ``woman``, ``child`` …: only what sex and age say."""
     grown = notice.HasField("age") and notice.age.least >= _ADULT
     table = words.adults if grown else words.children
     return table.get(notice.sex, table[common_pb2.SEX_UNSPECIFIED])
 
 
 def age(notice: notice_pb2.PublicNotice, words: Words) -> str:
-    """The age band; empty where it is not stated."""
+    """The age band; "" if it is not stated."""
     if not notice.HasField("age"):
         return ""
     band = notice.age
@@ -95,12 +95,12 @@ def age(notice: notice_pb2.PublicNotice, words: Words) -> str:
 
 
 def place(notice: notice_pb2.PublicNotice) -> str:
-    """The place in the publisher's words, or by the name of its division."""
+    """The place in the publisher's words, or the name of its division."""
     return notice.place.text or notice.place.division.display
 
 
 def summary(notice: notice_pb2.PublicNotice, words: Words) -> str:
-    """Who, how old and where, on one line."""
+    """The person, the age and the place, on one line."""
     return words.separator.join(filter(None, (who(notice, words), age(notice, words), place(notice))))
 
 
@@ -111,5 +111,5 @@ def day(time: datetime, words: Words) -> str:
 
 
 def language_of(text: str) -> str:
-    """For screen readers, of words that say no language: Chinese where there is any of its writing, else English."""
+    """The language of a text, for screen readers: Chinese if it has any Chinese character, else English."""
     return "zh-CN" if _EASTERN.search(text) else "en"

@@ -1,13 +1,13 @@
-"""Which notices stand now, told from everything that was ever delivered: a pure function of the records and the time.
+"""The notices in force, from all records that were ever delivered: a pure function of the records and the time.
 
-The board forgets nothing and remembers nothing: every run folds all records again, so what a withdrawal names cannot
-come back through something that an earlier run left behind. The newest word about a notice counts. What strikes a
-notice does so wherever it stands in the order, because the clocks of two agencies may disagree:
+Nothing is stored between runs: every run computes the result from all records. So nothing that was withdrawn can come
+back from an earlier run. The newest message about a notice counts. The following ends a notice, in any order of the
+records, because the clocks of two agencies may differ:
 
 - the notice's own withdrawal, or its expiry;
-- a Correction of any kind that names one of the notice's records (what it should say instead comes as an update);
+- a Correction of any kind that names one of the notice's records (the corrected text comes as an update);
 - a Correction that withdraws or erases the record that the notice answers;
-- the Closure of the notice's case, unless a Correction has withdrawn the Closure itself.
+- the Closure of the notice's case, unless a Correction has withdrawn the Closure.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SHOWING: Final = frozenset({notice_pb2.NOTICE_ACTION_PUBLISH, notice_pb2.NOTICE
 _UUID_VERSION: Final = 7
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _LATEST: Final = datetime(9999, 12, 31, tzinfo=UTC)
-"""Later times count as this one: the calendar ends here, in every zone. An id or a field can hold what it likes."""
+"""Later times count as this one, because the calendar ends here, in every zone. An id or a field can state any time."""
 _LATEST_MS: Final = int(_LATEST.timestamp() * 1000)
 
 
 class Filed(NamedTuple):
-    """A record that was delivered, with the routing fields that matter here."""
+    """A delivered record, with the routing fields that are needed here."""
 
     record: Record
     record_id: str
@@ -46,11 +46,11 @@ class Filed(NamedTuple):
     publisher: str = ""
     in_reply_to: str = ""
     accepted_at_ms: int = 0
-    """When the exchange accepted it. 0 where that was not kept: by an earlier release, so it came before the others."""
+    """When the exchange accepted it. 0 if an earlier release did not store it; then it came before the others."""
 
 
 class Version(NamedTuple):
-    """One message of a notice that was shown, or is."""
+    """One message of a notice that was or is shown."""
 
     notice: notice_pb2.PublicNotice
     record_id: str
@@ -58,7 +58,7 @@ class Version(NamedTuple):
 
 
 class End(NamedTuple):
-    """What ended a notice: a record, or for want of one its expiry."""
+    """The end of a notice: the record that ended it, or else its expiry."""
 
     record_id: str
     when: datetime
@@ -66,7 +66,7 @@ class End(NamedTuple):
 
 @dataclass(slots=True)
 class Standing:
-    """One notice: its messages since it was last published, oldest first, and its end, if it has come."""
+    """One notice: its messages since it was last published, oldest first, and its end, if it has ended."""
 
     notice_id: str
     publisher: str
@@ -80,20 +80,20 @@ class Standing:
         return self.versions[-1]
 
 
-class Board(NamedTuple):
-    """What is shown, newest first; what was shown and is gone; and what somebody should look at."""
+class NoticeBoard(NamedTuple):
+    """The notices that are shown, newest first; those that are gone; and issues that somebody should look at."""
 
     shown: tuple[Standing, ...]
     gone: tuple[Standing, ...]
     issues: tuple[Issue, ...]
 
 
-def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] = frozenset()) -> Board:
-    """The board at a time. Notices of a doubtful case (a record of it cannot be read) are not shown.
+def fold(filed: Iterable[Filed], now: datetime, unreadable_cases: frozenset[str] = frozenset()) -> NoticeBoard:
+    """The notice board at a time. If a record of a case cannot be read, its notices are not shown.
 
-    A record on which this program fails makes its case doubtful, and nothing is shown under its notice's number.
+    If this program fails on a record, the same is true for its case. Nothing is then shown under its notice's number.
     """
-    issues, cases, numbers = IssueList(), set(doubtful_cases), set[str]()
+    issues, cases, numbers = IssueList(), set(unreadable_cases), set[str]()
 
     def failed(item: Filed, defect: Exception) -> None:
         message = f"the program failed on this record: {type(defect).__name__}"
@@ -101,9 +101,9 @@ def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] =
         cases.update({item.case_id} - {""})
         numbers.update({item.record.notice_id} if isinstance(item.record, notice_pb2.PublicNotice) else ())
 
-    def make(items: Iterable[Filed]) -> Board:
+    def make(items: Iterable[Filed]) -> NoticeBoard:
         for item in items:
-            # Of every record, so that one whose time cannot be told fails alone too, and not only beside another.
+            # For every record, so that a record with an invalid id also fails alone.
             sent_at(item.record_id)
         left = [item for item in items if getattr(item.record, "notice_id", None) not in numbers]
         return _fold(left, now, frozenset(cases))
@@ -112,7 +112,7 @@ def fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str] =
     return found._replace(issues=(*issues.items, *found.issues))
 
 
-def _fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str]) -> Board:
+def _fold(filed: Iterable[Filed], now: datetime, unreadable_cases: frozenset[str]) -> NoticeBoard:
     ordered = sorted(filed, key=lambda item: item.record_id)
     issues = IssueList()
     notices: dict[str, Standing] = {}
@@ -122,7 +122,7 @@ def _fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str])
             continue
         if owners.get(item.record.notice_id, item.publisher) != item.publisher:
             issues.reject_record(
-                "NOTICE_OF_ANOTHER", item.record_id, "another agency published a notice of this number"
+                "NOTICE_OF_ANOTHER", item.record_id, "another agency published a notice with this number"
             )
         else:
             _take(item, item.record, notices, struck, issues)
@@ -133,15 +133,15 @@ def _fold(filed: Iterable[Filed], now: datetime, doubtful_cases: frozenset[str])
         _settle(standing, now)
         if standing.end is not None:
             gone.append(standing)
-        elif standing.versions and standing.cases & doubtful_cases:
+        elif standing.versions and standing.cases & unreadable_cases:
             issues.warn("NOTICE_IN_DOUBT", standing.current.record_id, "a record of its case cannot be read")
         elif standing.versions:
             shown.append(standing)
-    return Board(_newest_first(shown), _newest_first(gone), tuple(issues.items))
+    return NoticeBoard(_newest_first(shown), _newest_first(gone), tuple(issues.items))
 
 
 def sent_at(record_id: str) -> datetime:
-    """When a record was issued, by its id (UUIDv7, RFC 9562 section 5.7)."""
+    """When a record was issued, from its id (UUIDv7, RFC 9562 section 5.7)."""
     number = UUID(record_id)
     if number.version != _UUID_VERSION:
         return _EPOCH
@@ -149,7 +149,7 @@ def sent_at(record_id: str) -> datetime:
 
 
 def moment(time: Timestamp) -> datetime | None:
-    """A time of a record, or None where it holds none, or an impossible one."""
+    """A time of a record, or None if it is missing or impossible."""
     if not time.seconds and not time.nanos:
         return None
     try:
@@ -159,7 +159,7 @@ def moment(time: Timestamp) -> datetime | None:
 
 
 def _struck(ordered: Iterable[Filed]) -> Mapping[str, tuple[End, bool]]:
-    """By record id: what struck it, and whether all that answers it is struck too."""
+    """By record id: what ended a record, and whether all answers to it end too."""
     found: dict[str, tuple[End, bool]] = {}
     for item in ordered:
         if isinstance(item.record, case_pb2.Correction) and item.record.target_record_id:
@@ -170,9 +170,9 @@ def _struck(ordered: Iterable[Filed]) -> Mapping[str, tuple[End, bool]]:
 
 
 def _owners(ordered: Iterable[Filed]) -> Mapping[str, str]:
-    """By notice number: the agency whose notice of it the exchange accepted first.
+    """By notice number: the agency whose notice with this number the exchange accepted first.
 
-    Not by record ids: whoever makes one can put any time into it.
+    The order of record ids is not used, because an agency can put any time into its ids.
     """
     found: dict[str, str] = {}
     for item in sorted(ordered, key=lambda item: item.accepted_at_ms):
@@ -195,13 +195,13 @@ def _take(
             known.end = End(item.record_id, sent_at(item.record_id))
         return
     if notice.action not in _SHOWING:
-        # What is not known to be for the public is not shown to it.
-        issues.reject_record("ACTION_UNKNOWN", item.record_id, "a notice is published, updated or withdrawn")
+        # The public sees only what is known to be for the public.
+        issues.reject_record("ACTION_UNKNOWN", item.record_id, "a notice must be published, updated or withdrawn")
         return
     if known is not None and known.end is not None:
         if notice.action == notice_pb2.NOTICE_ACTION_UPDATE:
             issues.warn(
-                "UPDATE_AFTER_END", item.record_id, "the notice was withdrawn; only publishing it shows it again"
+                "UPDATE_AFTER_END", item.record_id, "the notice was withdrawn; only a new publication shows it again"
             )
             return
         known.end = None

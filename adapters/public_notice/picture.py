@@ -1,7 +1,7 @@
-"""Pictures for the public: decoded, checked, and encoded anew from their pixels, so that nothing else comes along.
+"""Pictures for the public: decoded, checked, and encoded again from their pixels, so that nothing else is in the file.
 
-A photograph's file says more than the photograph: where it was taken, by whose telephone, sometimes a whole second
-picture (the Exif thumbnail shows what was cut away). Nothing is filtered out here; only pixels are carried over.
+A photo's file says more than the photo: where it was taken, with which telephone. Sometimes it has a whole second
+picture (the Exif thumbnail shows what was cut away). Nothing is filtered; only pixels are copied.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from adapters.values.pictures import media_type_of
 
 MEDIA_TYPE: Final = "image/jpeg"
 MAX_PIXELS: Final = 25_000_000
-"""Of a picture that is decoded: a small file can hold a very large one."""
+"""The limit for a picture that is decoded, because a small file can contain a very large picture."""
 MAX_SIDE: Final = 1080
-"""Of a picture that is written."""
+"""The limit for a picture that is written."""
 _QUALITY: Final = 85
 _PAPER: Final = (238, 236, 231)
-"""What shows through a transparent picture."""
+"""The colour behind a transparent picture."""
 _OPAQUE: Final = frozenset({"RGB", "L", "CMYK"})
 _SCALED_AS_THEY_ARE: Final = _OPAQUE | {"RGBA"}
-"""Palettes and single bits are made colours first: there is nothing between two entries of a palette."""
+"""Palettes and single bits become colours before scaling, because there is nothing between two palette entries."""
 _FORMATS: Final = ("JPEG", "PNG")
 
 
@@ -38,9 +38,9 @@ class Picture(NamedTuple):
 
 
 def clean_picture(content: bytes) -> Picture | str:
-    """A picture's pixels, upright and bounded, as a new JPEG; or the code of why it is refused.
+    """A picture's pixels, upright and within the limits, as a new JPEG; or the code of why it is refused.
 
-    Codes: PICTURE_TOO_LARGE (bytes or pixels), PICTURE_TYPE (neither JPEG nor PNG), PICTURE_BROKEN.
+    Codes: PICTURE_TOO_LARGE (bytes or pixels), PICTURE_TYPE (not JPEG or PNG), PICTURE_BROKEN.
     """
     if len(content) > MAX_PHOTO_BYTES:
         return "PICTURE_TOO_LARGE"
@@ -59,17 +59,17 @@ def clean_picture(content: bytes) -> Picture | str:
 
 def _decode(content: bytes) -> Picture | str:
     with Image.open(io.BytesIO(content), formats=_FORMATS) as source:
-        # The size stands in the header: this is known before a single pixel is.
+        # The header states the size, so it is known before any pixel is decoded.
         if source.width * source.height > MAX_PIXELS:
             return "PICTURE_TOO_LARGE"
         return _encode(_flat(source))
 
 
 def _flat(source: Image.Image) -> Image.Image:
-    """A new image, with pixels and nothing else: the library hands metadata from copy to copy."""
+    """A new image with only the pixels, because the library copies metadata from image to image."""
     if source.mode not in _SCALED_AS_THEY_ARE:
         source = source.convert("RGBA")
-    # Of the file itself, because a JPEG's decoder can leave out at once what is too fine.
+    # On the file itself, because a JPEG's decoder can leave out at once what is too fine.
     source.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     upright = ImageOps.exif_transpose(source)
     flat = Image.new("RGB", upright.size, _PAPER)

@@ -1,4 +1,4 @@
-"""Every word that the board itself says, in Chinese and in English."""
+"""All text of the notice board itself, in Chinese and in English."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _F: Final = common_pb2
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language's words. ``{}`` marks what is put in; the names say what it is."""
+    """The text in one language. ``{}`` marks a place for a value, and names it."""
 
     language: str
     language_name: str
@@ -53,7 +53,7 @@ class Words:
     photo_number: str
     no_photo: str
     know: str
-    tell: str
+    contact_office: str
     danger: str
     office: str
     telephone: str
@@ -128,7 +128,7 @@ ZH: Final = Words(
     photo_number="照片{number}：{summary}",
     no_photo="没有照片",
     know="如果您认识这个{who}",
-    tell="请联系下面的单位，并说出启事编号。没有把握也请告诉他们：核实是他们的工作。",
+    contact_office="请联系下面的单位，并说出启事编号。没有把握也请告诉他们：核实是他们的工作。",
     danger="如果孩子正处于危险之中，请立即拨打110报警。",
     office="单位",
     telephone="电话",
@@ -214,8 +214,8 @@ EN: Final = Words(
     photo_number="Photograph {number}: {summary}",
     no_photo="No photograph",
     know="If you know this {who}",
-    tell="Please contact the office below and quote the notice number. Do so even if you are not sure: checking is "
-    "their work.",
+    contact_office="Please contact the office below and quote the notice number. Do so even if you are not sure: "
+    "checking is their work.",
     danger="If a child is in danger now, call the police at once: 110 in China.",
     office="Office",
     telephone="Telephone",

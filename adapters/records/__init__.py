@@ -1,1 +1,1 @@
-"""What stands between an adapter and the exchange: judging records, cutting them into sections, joining them."""
+"""The steps between an adapter and the exchange: check records, cut them into sections, join the sections."""

@@ -1,4 +1,4 @@
-"""What of a notice the public may have, whichever format shows it: the board's pages, CAP, PFIF."""
+"""The part of a notice that the public may see, in every format that shows it: the board's pages, CAP, PFIF."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _NOT_PUBLIC: Final = frozenset({common_pb2.FEATURE_KIND_MENTAL})
 
 
 def for_the_public(notice: notice_pb2.PublicNotice, where: str, issues: IssueList) -> notice_pb2.PublicNotice:
-    """A copy of the notice without the features that are not for the public; each is a warning, FEATURE_NOT_PUBLIC.
+    """A copy of the notice without the features that are not for the public. Each is a warning, FEATURE_NOT_PUBLIC.
 
-    A history of mental illness is none of theirs: nobody is recognised by it, it is sensitive personal information
-    (PIPL, article 28), and what stood on a public page follows a child for life. What whoever finds the person must
-    know, such as a medicine, is a feature of health.
+    A history of mental illness is never shown. It does not help to recognise a person. It is sensitive personal
+    information (PIPL, article 28), and what was on a public page follows a child for life. What a finder of the
+    person must know, such as a medicine, is a feature of health.
     """
     found = notice_pb2.PublicNotice()
     found.CopyFrom(notice)
     found.ClearField("features")
     for number, feature in enumerate(notice.features):
         if feature.kind in _NOT_PUBLIC:
-            message = "a history of mental illness is not for the public: it is left out"
+            message = "a history of mental illness is not for the public, so it is left out"
             issues.warn("FEATURE_NOT_PUBLIC", f"{where}, features[{number}]", message)
         else:
             found.features.append(feature)

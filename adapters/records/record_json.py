@@ -1,7 +1,7 @@
-"""Records of every kind as JSON: for agencies whose own system speaks it, for tests and for reading by eye.
+"""Records of every kind as JSON: for agencies that use JSON themselves, for tests, and for people to read.
 
-One document: ``{"records": [{"kind": "Closure", "caseReference": "...", "record": {...}}]}``, where ``record`` is
-protobuf's JSON mapping of the message of that kind.
+One document: ``{"records": [{"kind": "Closure", "caseReference": "...", "record": {...}}]}``. ``record`` is protobuf's
+JSON mapping of the message of that kind.
 """
 
 from __future__ import annotations
@@ -88,16 +88,16 @@ def _items(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
 def _record(item: Any, locator: str, limits: Limits, issues: IssueList) -> DecodedRecord | None:
     kind = item.get("kind") if isinstance(item, dict) else None
     if not isinstance(kind, str) or item.keys() - _KEYS or kind not in _KINDS:
-        issues.reject_record("KIND_UNKNOWN", locator, "not an object of a known kind, caseReference and record")
+        issues.reject_record("KIND_UNKNOWN", locator, "not an object with a known kind, a caseReference and a record")
         return None
     record = RECORD_TYPES[kind]()
     reference = item.get("caseReference", "")
     try:
-        # The library fails in ways of its own on halves of characters.
+        # The library raises errors of other types for lone surrogates.
         json.dumps(item, ensure_ascii=False, allow_nan=False).encode()
         json_format.ParseDict(item.get("record", {}), record, max_recursion_depth=limits.depth)
     except (json_format.ParseError, TypeError, ValueError, RecursionError):
-        # The library's message may quote the value that it choked on.
+        # The library's message may quote the bad value.
         issues.reject_record("RECORD_MALFORMED", locator, f"the record is not protobuf JSON of a {kind}")
         return None
     if not isinstance(reference, str):

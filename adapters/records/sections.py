@@ -1,7 +1,7 @@
-"""How a record is cut into sections, each of which can be withheld from a recipient on its own.
+"""How a record is cut into sections. Each section can be withheld from a recipient separately.
 
-A section is a partial message of the record's type; merged together they are the record again. Every field belongs to
-exactly one section. The directory's rights speak of the sections by the names given here.
+A section is a partial message of the record's type. All sections merged are the record again. Every field belongs to
+exactly one section. The directory's rights use the names of the sections that are given here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CASE: Final = {
         "handling_organ",
     ),
     "description": ("sex", "age", "height", "weight", "blood_group", "features"),
-    # What is told in words may tell names.
+    # Free text may contain names.
     "identity": ("narrative", "names", "birth", "documents", "ethnicity", "household", "profile_urls", "residence"),
     "contact": ("contacts",),
     "photos": ("photos",),
@@ -55,7 +55,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
         },
         "Correction": {
             "correction": ("target_record_id", "kind", "reason"),
-            # What replaces a case is held to the sections of a case.
+            # The replacement of a case has the sections of a case.
             **{
                 section: tuple(f"{_REPLACEMENT}.{name}" for name in names)
                 for section, names in _CASE.items()
@@ -125,11 +125,11 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
         },
     }
 )
-"""Kind, section, fields."""
+"""The fields by kind and section."""
 
 
 def section_type(kind: str) -> str:
-    """The type that a section's descriptor states."""
+    """The type in a section's descriptor."""
     return RECORD_TYPES[kind].DESCRIPTOR.full_name
 
 
@@ -150,11 +150,11 @@ def join(kind: str, sections: Mapping[str, bytes]) -> Record:
     """Put a record together from the sections that its recipient has.
 
     Raises:
-        EnvelopeMalformed: the kind is unknown, or a section is not of it, or holds what belongs into another.
+        EnvelopeMalformed: the kind is unknown, a section is not of this kind, or it has a field of another section.
     """
     table = SECTIONS.get(kind)
     if table is None:
-        message = "records of this kind are unknown here"
+        message = "this kind of record is not known here"
         raise EnvelopeMalformed(message)
     record = RECORD_TYPES[kind]()
     for section, data in sections.items():
@@ -164,9 +164,9 @@ def join(kind: str, sections: Mapping[str, bytes]) -> Record:
         except DecodeError as error:
             message = f"the section {section} is not a part of a {kind}"
             raise EnvelopeMalformed(message) from error
-        # A field outside of its section would slip past the rights that name sections.
+        # A field in another section would bypass the rights, which name sections.
         if section not in table or split(part).keys() - {section}:
-            message = f"the section {section} of a {kind} holds what belongs into another"
+            message = f"the section {section} of a {kind} has a field of another section"
             raise EnvelopeMalformed(message)
         record.MergeFrom(part)  # type: ignore[arg-type] # both are of the one type of this kind
     return record
@@ -180,7 +180,7 @@ def _copy(source: Record, target: Record, path: str) -> None:
         return
     descriptor = source.DESCRIPTOR.fields_by_name[path]
     value = getattr(source, path)
-    # To set even a default would make the message around it present.
+    # Setting a field, even to its default, would make the message around it present.
     if descriptor.is_repeated:
         if value:
             getattr(target, path).extend(value)

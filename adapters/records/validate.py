@@ -1,6 +1,6 @@
-"""What a record must be before it is signed, and is held to again after it was opened.
+"""The rules for a record. They are checked before it is signed, and again after it is opened.
 
-Formats differ in what they demand; this is what the exchange demands of all. Errors are issues, located by field path.
+Each format has its own rules; these are the exchange's rules for all of them. Faults are issues, located by field path.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ MAX_PHOTO_BYTES: Final = 1 << 20
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 _LAST_NANO: Final = 999_999_999
-"""The ends of what a Timestamp may say."""
+"""The limits of a Timestamp."""
 _DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
 _LR_TOLERANCE: Final = 0.01
-"""How far the text and the logarithm of one likelihood ratio may be apart, in powers of ten: texts are rounded."""
+"""The most by which the text and the logarithm of a likelihood ratio may differ, as a logarithm: texts are rounded."""
 _REQUIRED: Final = {
     "CaseRecord": ("kind", "local_id"),
     "Tip": ("text",),
@@ -50,14 +50,14 @@ _OF_A_FIGURE: Final = (*_FIGURE, "log10_likelihood_ratio", "loci_mismatched")
 
 
 def check_record(record: Record, place: str, issues: IssueList) -> bool:
-    """Validate a record that stands at a place of a file, and add what is found. Returns whether it can be used."""
+    """Validate a record from this place in a file, and add the issues. Returns whether it can be used."""
     found = validate(record)
     issues.add_within(place, found)
     return not any(issue.refuses for issue in found)
 
 
 def validate(record: Record) -> list[Issue]:
-    """The issues of a record; one of severity REJECT_RECORD says that it must not be signed, or not be used."""
+    """The issues of a record. With severity REJECT_RECORD it must not be signed or used."""
     issues = IssueList()
     for name in _REQUIRED[kind_of(record)]:
         if not getattr(record, name):
@@ -80,7 +80,7 @@ def validate(record: Record) -> list[Issue]:
 
 
 def _times(message: Message, prefix: str, issues: IssueList) -> None:
-    """Judge every time within a message, wherever it stands."""
+    """Check every time in a message, at any depth."""
     for field in _ways_to_times(message.DESCRIPTOR):
         value = getattr(message, field.name)
         if field.is_repeated:
@@ -96,12 +96,12 @@ def _times(message: Message, prefix: str, issues: IssueList) -> None:
 
 @functools.cache
 def _ways_to_times(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
-    """The fields of a message in which a time can stand, at any depth. Most have none, and are not walked."""
+    """The fields of a message that can hold a time, at any depth. Most messages have none, and are skipped."""
     return tuple(field for field in descriptor.fields if Timestamp.DESCRIPTOR in _within(field.message_type))
 
 
 def _within(descriptor: Descriptor | None) -> set[Descriptor]:
-    """The types of a message and of all that can be in it. One can be within itself."""
+    """The types of a message and of everything that can be in it. A type can contain itself."""
     found: set[Descriptor] = set()
     ahead = [descriptor]
     while ahead:
@@ -138,7 +138,7 @@ def _date(date: common_pb2.PartialDate, path: str, issues: IssueList) -> None:
     gap = any(day and not month for month, day in numbers)
     loose = any(part.month and not part.year for part in ends) and not date.original_text
     if not whole or gap or loose or date.end.HasField("end"):
-        issues.reject_record("DATE_INVALID", path, "not a date, a part of one, or a span of them")
+        issues.reject_record("DATE_INVALID", path, "not a date, a part of a date, or a span of dates")
 
 
 def _photos(photos: Iterable[common_pb2.Photo], path: str, issues: IssueList) -> None:
@@ -154,24 +154,24 @@ def _photos(photos: Iterable[common_pb2.Photo], path: str, issues: IssueList) ->
         if len(photo.content) > MAX_PHOTO_BYTES:
             issues.reject_record("PHOTO_TOO_LARGE", where, f"a photo has at most {MAX_PHOTO_BYTES} bytes")
         if photo.sha256 != hashlib.sha256(photo.content).digest():
-            issues.reject_record("PHOTO_DIGEST", where, "a photo's bytes are not those of its digest")
+            issues.reject_record("PHOTO_DIGEST", where, "the photo's bytes do not match its digest")
         if not photo.content.startswith(MEDIA_TYPES.get(photo.media_type, b"\0none")):
-            issues.reject_record("PHOTO_TYPE", where, "a photo is not of the media type that it states")
+            issues.reject_record("PHOTO_TYPE", where, "the photo does not have the media type that it states")
 
 
 def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
     seen: set[str] = set()
     for number, call in enumerate(record.loci):
         where = f"loci[{number}]"
-        # A locus of which the source knows the number only is kept under that number.
+        # If the source gives only a number for a locus, the locus is kept under that number.
         name = call.locus or call.reported_locus
         if not name or (call.locus != UNNAMED and canonical_locus(call.locus) != call.locus):
             issues.reject_record(
-                "LOCUS_UNKNOWN", where, "the locus is none that is known here, or not by its usual name"
+                "LOCUS_UNKNOWN", where, "the locus is not known here, or it does not have its usual name"
             )
             continue
         if name in seen:
-            issues.reject_record("LOCUS_REPEATED", where, "the locus stands twice")
+            issues.reject_record("LOCUS_REPEATED", where, "the locus is in the profile twice")
         seen.add(name)
         if not call.alleles:
             issues.reject_record("ALLELE_MISSING", where, "the locus has no allele")
@@ -179,9 +179,7 @@ def _profile(record: dna_pb2.StrProfile, issues: IssueList) -> None:
             if not is_canonical(call.locus, allele):
                 issues.reject_record("ALLELE_INVALID", f"{where}.alleles[{place}]", "not an allele of this locus")
             if allele.peak_height < 0:
-                issues.reject_record(
-                    "PEAK_HEIGHT_INVALID", f"{where}.alleles[{place}]", "a peak has no negative height"
-                )
+                issues.reject_record("PEAK_HEIGHT_INVALID", f"{where}.alleles[{place}]", "the peak height is negative")
 
 
 def _match(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
@@ -191,9 +189,9 @@ def _match(record: dna_pb2.MatchNotification, issues: IssueList) -> None:
                 issues.reject_record("FIELD_MISSING", name, f"a match needs {name}, or a hit reported without a figure")
         _likelihood_ratio(record, issues)
         return
-    # A figure beside a hit that was reported without one would have been invented.
+    # The source reported this hit without a figure, so a figure beside it is invented.
     if any(getattr(record, name) for name in _OF_A_FIGURE):
-        issues.reject_record("LR_CONTRADICTION", "reported_hit", "a hit reported without a figure has none")
+        issues.reject_record("LR_CONTRADICTION", "reported_hit", "a hit reported without a figure must not have one")
     if record.stage != dna_pb2.MATCH_STAGE_CANDIDATE:
         issues.reject_record("STAGE_INVALID", "stage", "a hit reported without a figure is a candidate")
 
@@ -207,4 +205,4 @@ def _likelihood_ratio(record: dna_pb2.MatchNotification, issues: IssueList) -> N
     number = float(mantissa)
     logarithm = math.log10(number) + int(exponent or 0) if number else -math.inf
     if not math.isclose(logarithm, record.log10_likelihood_ratio, abs_tol=_LR_TOLERANCE):
-        issues.reject_record("LR_CONTRADICTION", "log10_likelihood_ratio", "the logarithm is not that of the text")
+        issues.reject_record("LR_CONTRADICTION", "log10_likelihood_ratio", "the logarithm does not match the text")

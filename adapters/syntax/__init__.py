@@ -1,1 +1,1 @@
-"""Reading files that a stranger wrote, within bounds: XML, JSON and workbooks."""
+"""Reads files from strangers within limits: XML, JSON and workbooks."""

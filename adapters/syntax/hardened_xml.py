@@ -1,7 +1,7 @@
-"""XML from strangers: no DTD, no entities, no network, bounded in size, depth and number of elements.
+"""XML from strangers: no DTD, no entities, no network. Size, depth and number of elements are limited.
 
-A document type declaration is refused before the parser sees one, because internal entities alone can grow a file a
-millionfold; what is left to the parser is UTF-8 text without declarations of any kind.
+A document type declaration is refused before the parser sees it, because internal entities alone can make a file a
+million times larger. The parser gets only UTF-8 text without declarations.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _DECLARATION: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
 _ENCODING: Final = re.compile(rb"""^<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ENCODINGS: Final = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "gb18030", "gbk", "gb2312"})
-"""Python's names of what a declaration may state: its other codecs include escapes, and decoders of quadratic cost."""
+"""The encodings that a declaration may state, by Python's names. Other codecs include escapes, or are quadratic."""
 DTD: Final = re.compile(r"<!(?:DOCTYPE|ENTITY)")
-"""Refused wherever it stands: within a comment it would be harmless, and nobody writes one there."""
+"""Refused anywhere. In a comment it would be harmless, but nobody writes it there."""
 MAX_TAGS: Final = 4_000_000
-"""How often ``<`` and ``=`` may stand in a document: a tree takes about 200 bytes of memory an element or attribute."""
+"""The most ``<`` and ``=`` in a document. A tree takes about 200 bytes of memory for each element or attribute."""
 _CHUNK: Final = 1 << 16
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
 def parse_xml(content: bytes, limits: Limits, issues: IssueList) -> etree._Element | None:
-    """The root element of a document, or None, with the reason among the issues.
+    """The root element of a document. None if the file is refused; an issue then says why.
 
     Codes: FILE_TOO_LARGE, XML_ENCODING, XML_TOO_MANY_ELEMENTS, XML_DTD_REFUSED, XML_TOO_DEEP, XML_MALFORMED.
     """
@@ -41,7 +41,7 @@ def parse_xml(content: bytes, limits: Limits, issues: IssueList) -> etree._Eleme
         return None
     text = _text(content)
     if text is None:
-        issues.reject_file("XML_ENCODING", "line 1", "not text in the encoding that it states, or not one read here")
+        issues.reject_file("XML_ENCODING", "line 1", "not text in the stated encoding, or an encoding not read here")
         return None
     if text.count("<") + text.count("=") > MAX_TAGS:
         issues.reject_file("XML_TOO_MANY_ELEMENTS", "file", "more elements and attributes than a document may have")
@@ -60,12 +60,12 @@ def local_name(element: etree._Element) -> str:
 
 
 def namespace(element: etree._Element) -> str:
-    """An element's namespace, or an empty text."""
+    """An element's namespace, or "" if it has none."""
     return etree.QName(element).namespace or ""
 
 
 def unread(element: etree._Element, known: Container[str]) -> Iterator[tuple[str, str]]:
-    """The path and text of each attribute and child element that is not among ``known``, for what cannot be mapped."""
+    """The path and text of each attribute and child element that is not in ``known``: what the reader does not map."""
     for name, value in element.attrib.items():
         local = etree.QName(str(name)).localname
         if local not in known:
@@ -76,30 +76,30 @@ def unread(element: etree._Element, known: Container[str]) -> Iterator[tuple[str
 
 
 def longer_than(element: etree._Element, characters: int) -> bool:
-    """Whether a text or attribute within an element has more characters."""
-    # Most elements are shorter as a whole, markup and all.
+    """Whether a text or an attribute in an element has more characters than this."""
+    # Fast: the whole text of most elements, with markup, is shorter.
     return (
         len(etree.tostring(element, encoding="UTF-8", with_tail=False)) > characters and longest(element) > characters
     )
 
 
 def longest(element: etree._Element) -> int:
-    """Characters of the longest text or attribute within an element."""
+    """The length of the longest text or attribute in an element, in characters."""
     return max(max(len(item.text or ""), *(len(value) for value in item.attrib.values()), 0) for item in element.iter())
 
 
 def children(element: etree._Element, name: str) -> list[etree._Element]:
-    """The child elements of this local name, in order."""
+    """The child elements with this local name, in order."""
     return [child for child in element if local_name(child) == name]
 
 
 def child_text(element: etree._Element, name: str) -> str:
-    """The text of the first child of this local name, without the blanks around it; empty where there is none."""
+    """The text of the first child with this local name, without the blanks around it; "" if there is no such child."""
     return next((text_of(child) for child in children(element, name)), "")
 
 
 def by_name(element: etree._Element) -> dict[str, list[etree._Element]]:
-    """The child elements by local name, each name's in order: for readers of all of them, many times a second."""
+    """The child elements by local name, in order. Fast, for readers that need all of them."""
     found: dict[str, list[etree._Element]] = {}
     for child in element:
         name = child.tag.rpartition("}")[2]
@@ -116,21 +116,21 @@ def text_of(element: etree._Element) -> str:
 
 
 def where(element: etree._Element) -> str:
-    """Where an element stands, for an issue."""
+    """The place of an element, for an issue."""
     return f"line {element.sourceline}"
 
 
 def new_root(namespace: str, name: str) -> etree._Element:
-    """A root element whose namespace, if there is one, is the document's default."""
+    """A root element. Its namespace, if it has one, is the document's default."""
     if not namespace:
         return etree.Element(name)
-    # The stubs do not know that None stands for the default namespace.
+    # The stubs do not know that None means the default namespace.
     nsmap: dict[str, str] = {None: namespace}  # type: ignore[dict-item]
     return etree.Element(etree.QName(namespace, name), nsmap=nsmap)
 
 
 def add(parent: etree._Element, name: str, text: str = "") -> etree._Element:
-    """Append a child in the parent's namespace, with a ``writable`` text; without one it stays empty."""
+    """Append a child in the parent's namespace, with the ``writable`` part of the text. Without text it stays empty."""
     child = etree.SubElement(parent, etree.QName(namespace(parent) or None, name))
     child.text = writable(text) or None
     return child
@@ -142,18 +142,18 @@ def writable(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text, from a record perhaps, can name an element."""
+    """Whether a text can be the name of an element. It may come from a record."""
     return _NAME.fullmatch(text) is not None
 
 
 def serialise(root: etree._Element) -> bytes:
-    """A document: UTF-8, with its declaration, indented."""
+    """A document as UTF-8, with its declaration, indented."""
     etree.indent(root)
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n"
 
 
 def _tree(text: str, limits: Limits, issues: IssueList) -> etree._Element | None:
-    # A pull parser, so that a tower of elements is refused by its height, before a tree of it exists.
+    # A pull parser: a document that is too deep is refused before its whole tree exists.
     parser = pull_parser()
     document = without_declaration(text).encode()
     height = _Height(limits.depth)
@@ -165,21 +165,21 @@ def _tree(text: str, limits: Limits, issues: IssueList) -> etree._Element | None
                 return None
         root = parser.close()
     except etree.XMLSyntaxError as error:
-        # The library gives up at a height of its own, and its message may quote the text that it choked on.
+        # The library has a depth limit too. Its message is not used, because it may quote the document.
         if not height.exceeds(parser, issues):
             issues.reject_file("XML_MALFORMED", f"line {error.lineno or 1}", "not well-formed XML")
     return root
 
 
 class _Height:
-    """How deep the parser stands."""
+    """The parser's current depth."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._height = 0
 
     def exceeds(self, parser: etree.XMLPullParser, issues: IssueList) -> bool:
-        """Whether the parser has stood too deep since it was last asked; if so, that is an issue."""
+        """Whether the parser was too deep since the last call. If so, an issue is added."""
         with suppress(etree.XMLSyntaxError):
             for event, element in parser.read_events():
                 self._height += 1 if event == "start" else -1
@@ -191,7 +191,7 @@ class _Height:
 
 
 def pull_parser(tag: str | None = None) -> etree.XMLPullParser:
-    """The parser of all XML from strangers, which tells the start and the end of elements (of this tag only)."""
+    """The parser for all XML from strangers. It reports the start and the end of elements (only of this tag)."""
     return etree.XMLPullParser(
         ("start", "end"),
         tag=tag,
@@ -207,15 +207,15 @@ def pull_parser(tag: str | None = None) -> etree.XMLPullParser:
 
 
 def without_declaration(text: str) -> str:
-    """A document's beginning without its declaration, which spoke of bytes that are text by now.
+    """The beginning of a document without its declaration, which describes bytes that are already decoded.
 
-    Its line breaks stay, so that lines keep their numbers.
+    Line breaks stay, so that lines keep their numbers.
     """
     return _DECLARATION.sub(lambda found: "\n" * found[0].count("\n"), text, count=1)
 
 
 def encoding_of(head: bytes) -> tuple[str | None, int]:
-    """The encoding of a document that begins like this, None if it is not one read here, and the length of its mark."""
+    """The encoding of a document with this beginning (None if it is not read here), and the length of its BOM."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
             return encoding, len(bom)

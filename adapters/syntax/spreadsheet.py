@@ -1,9 +1,9 @@
-"""Workbooks from strangers (.xlsx, ECMA-376), read through openpyxl: bounded before anything of them is parsed.
+"""Workbooks from strangers (.xlsx, ECMA-376), read with openpyxl. Limits are checked before anything is parsed.
 
-A workbook is a zip archive of XML. openpyxl is given it only after every part was unpacked once, in pieces that are
-counted and thrown away: what an archive says of its sizes can be a lie. XML with entities is refused by defusedxml,
-which openpyxl uses where it is installed. No formula is computed; where a cell holds one, what counts is the value that
-the program which wrote the file has stored with it.
+A workbook is a zip archive of XML. The sizes that an archive states can be false. So every part is first unpacked in
+pieces, which are counted and thrown away; only then does openpyxl get the workbook. defusedxml refuses XML with
+entities; openpyxl uses it if it is installed. No formula is computed: a cell with a formula has the value that the
+program which wrote the file has stored with it.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 SUFFIX: Final = ".xlsx"
 MAX_UNPACKED_BYTES: Final = 128 * 1024 * 1024
-"""Of all parts of a workbook together."""
+"""The limit for all parts of a workbook together."""
 MAX_MARKUP: Final = 10_000_000
-"""How often ``<`` may stand in all parts together: four times for a cell, so that 80,000 rows of 30 cells pass."""
+"""The most ``<`` in all parts together. A cell has four, so 80,000 rows of 30 cells are allowed."""
 MAX_OTHER_MARKUP: Final = 500_000
-"""How much of that may be other than cells and their texts. openpyxl makes an object of each such element (a style, a
-merged area, a relation), which takes a kilobyte and ten microseconds."""
+"""The most of these that are not cells or texts of cells. For each such element (a style, a merged area, a relation)
+openpyxl makes an object, which takes a kilobyte and ten microseconds."""
 MAX_PARTS: Final = 2_000
 MAX_COLUMNS: Final = 256
 MAX_SHEETS: Final = 64
 EXACT: Final = 10**15
-"""From here on a spreadsheet's numbers are rounded: an identity number of 18 digits that became one is lost."""
+"""From here on spreadsheets round numbers. An identity number of 18 digits, stored as a number, loses digits."""
 
 Value: TypeAlias = str | int | float | bool | date | time | timedelta | None
-"""What a cell holds. A number that is formatted as a date is a ``datetime``, ``time`` or ``timedelta``."""
+"""The value of a cell. A number that is formatted as a date is a ``datetime``, ``time`` or ``timedelta``."""
 
 _MAGIC: Final = b"PK\x03\x04"
 _LOCAL: Final = struct.Struct("<4sHHHHHIIIHH")
-"""A part's local header (APPNOTE.TXT 4.3.7): its fourth field is the method, then come sizes and lengths of names."""
+"""A part's local header (APPNOTE.TXT 4.3.7). The fourth field is the method; sizes and lengths of names follow."""
 _OF_CELLS: Final = re.compile(rb"<(?:/|(?:\w{1,20}:)?(?:c|v|f|t|is|si|row|phoneticPr)[\s/>])")
 _SHEET: Final = re.compile(rb"<(?:[^\s<>/:]+:)?sheet[\s/>]")
 _TAG_BYTES: Final = 100
 _CELLS: Final = re.compile(r"/?xl/(?:worksheets/[^/]+|sharedStrings)\.xml")
-"""The parts that are read element by element."""
+"""The parts that openpyxl reads element by element."""
 _HEAD_BYTES: Final = 1 << 20
 _CHUNK: Final = 1 << 16
 _BLANK_ROWS: Final = 10_000
-"""So many rows without a value, one after the other, are the end of a sheet: a file can claim a row number at will."""
+"""After this many rows without a value the sheet ends, because a file can state any row number."""
 _EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001  a spreadsheet's dates have no zone
 _FIRST_SERIAL: Final = 61
-"""1 March 1900. The serial numbers before it are off by one: the first spreadsheets held 1900 for a leap year."""
+"""1 March 1900. Serial numbers before it are off by one, because the first spreadsheets took 1900 for a leap year."""
 _LAST_SERIAL: Final = 2_958_465
 """31 December 9999."""
 _BROKEN: Final = (
@@ -81,29 +81,29 @@ _BROKEN: Final = (
     RuntimeError,
     SyntaxError,
 )
-"""What openpyxl and zipfile raise on archives that are damaged, encrypted or no workbooks; they have no error of their
-own. ``ParseError`` of an XML part is a SyntaxError."""
+"""The errors of openpyxl and zipfile for archives that are damaged, encrypted or not workbooks. Neither has an error
+type of its own for this. ``ParseError`` of an XML part is a SyntaxError."""
 
 
 class Row(NamedTuple):
-    """A row of a sheet that holds something: its number, from 1, and its cells from column A on."""
+    """A row with a value: its number, from 1, and its cells from column A on."""
 
     number: int
     cells: tuple[Value, ...]
 
 
 class Sheet(NamedTuple):
-    """A sheet's name and its rows. They are read while they are asked for, once."""
+    """A sheet's name and its rows. The rows are read while the caller iterates, once."""
 
     name: str
     rows: Iterator[Row]
 
 
 def holds_any(content: bytes, words: Iterable[str]) -> bool:
-    """Whether a workbook that begins like this holds one of these words, as far as its beginning can be unpacked.
+    """Whether a workbook with this beginning contains one of these words in the part that can be unpacked.
 
-    Cheap and bounded, so that one agency's workbook is told from another's by a label of its columns. A workbook that
-    keeps its texts far behind (in xl/sharedStrings.xml) may not show them.
+    Fast and bounded, so that a column's label can show which agency a workbook is from. It may not find the texts of a
+    workbook that keeps them far from the beginning (in xl/sharedStrings.xml).
     """
     text = "".join(_head_parts(content[:_CHUNK]))
     return any(word in text for word in words)
@@ -123,14 +123,14 @@ def _head_parts(content: bytes) -> Iterator[str]:
         except zlib.error:
             return
         left -= len(piece)
-        # Characters may stand as numbers: &#32534;
+        # A character may be written as a number: &#32534;
         yield html.unescape(piece.decode(errors="replace"))
-        # Where a part is not yet at its end, there is no next one; a descriptor may stand between two.
+        # If a part does not end here, there is no next part. A descriptor may come between two parts.
         at = content.find(_MAGIC, len(content) - len(stream.unused_data)) if stream.eof else len(content)
 
 
 def read_sheets(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Sheet]:
-    """The visible sheets of a workbook, in order. Ends early with the reason among the issues; never raises.
+    """The visible sheets of a workbook, in order. If it is refused, the sheets end and an issue says why. Never raises.
 
     Codes: FILE_TOO_LARGE, XLSX_UNPACKS_TOO_LARGE, XLSX_MALFORMED, TOO_MANY_SHEETS, TOO_MANY_RECORDS, ROW_TOO_WIDE,
     FIELD_TOO_LONG.
@@ -158,7 +158,7 @@ def read_sheets(content: bytes, limits: Limits, issues: IssueList) -> Iterator[S
 
 
 def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
-    """A workbook of one sheet, every cell a text: no program that opens it takes one for a formula, number or date.
+    """A workbook of one sheet. Every cell is text, so no program takes a cell for a formula, number or date.
 
     The same rows give the same bytes.
     """
@@ -173,7 +173,7 @@ def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
         sheet.append(cells)
     written, content = io.BytesIO(), io.BytesIO()
     book.save(written)
-    # Under fixed times; openpyxl writes the clock's, into the archive and into this part.
+    # openpyxl writes the current time into the archive and into this part. Both get a fixed time instead.
     book.properties.created = book.properties.modified = _EPOCH
     properties = tostring(book.properties.to_tree())
     with zipfile.ZipFile(written) as archive, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as again:
@@ -184,7 +184,7 @@ def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def text_of(value: Value) -> str:
-    """A cell's value as text: a whole number without ``.0``, a date as 2026-11-10, with its time where it has one."""
+    """A cell's value as text: a whole number without ``.0``; a date as 2026-11-10, with its time if it has one."""
     match value:
         case None:
             return ""
@@ -202,14 +202,14 @@ def text_of(value: Value) -> str:
 
 
 def is_rounded(value: Value) -> bool:
-    """Whether a number has more digits than a spreadsheet keeps, so that its last ones are lost."""
+    """Whether a number has more digits than a spreadsheet keeps, so that its last digits are lost."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= EXACT
 
 
 def serial_date(number: float) -> date | None:
-    """The day that a spreadsheet's serial number stands for (the system of 1900), or None if it may be none.
+    """The day of a spreadsheet's serial number (the system of 1900), or None if the number cannot be a day.
 
-    Source: ECMA-376, part 1, 18.17.4.1. For a number in a column of dates whose cell is not formatted as one.
+    For a number in a column of dates, if its cell is not formatted as a date. Source: ECMA-376, part 1, 18.17.4.1.
     """
     if not _FIRST_SERIAL <= number <= _LAST_SERIAL:
         return None
@@ -233,7 +233,7 @@ def _unpacks(content: bytes, issues: IssueList) -> bool:
                         if min(left, markup, other, sheets) <= 0:
                             break
         if sheets <= 0:
-            issues.reject_file("TOO_MANY_SHEETS", "file", f"more than {MAX_SHEETS} sheets, hidden ones included")
+            issues.reject_file("TOO_MANY_SHEETS", "file", f"more than {MAX_SHEETS} sheets, with the hidden ones")
             return False
         if min(left, markup, other) <= 0 or len(parts) > MAX_PARTS:
             what = f"more than {MAX_PARTS} parts, or more than {MAX_UNPACKED_BYTES} bytes or {MAX_MARKUP} tags in them"
@@ -243,7 +243,7 @@ def _unpacks(content: bytes, issues: IssueList) -> bool:
 
 
 def _whole_tags(stream: IO[bytes]) -> Iterator[bytes]:
-    """A part in pieces that end between two tags; of a tag that is longer than a piece, something is left out."""
+    """A part in pieces that end between two tags. If a tag is longer than a piece, a part of it is left out."""
     begun = b""
     while piece := stream.read(_CHUNK):
         text = begun + piece
@@ -256,10 +256,10 @@ def _whole_tags(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _rows(sheet: ReadOnlyWorksheet, limits: Limits, issues: IssueList) -> Iterator[Row]:
-    sheet.reset_dimensions()  # what a file says of its size can be a lie too
+    sheet.reset_dimensions()  # the dimensions in the file can be false too
     found = blank = 0
     try:
-        # The stubs give it the type of a sheet that is read whole, whose cells can hold more than values.
+        # The stubs give the type of a sheet that is read whole. Its cells can hold more than values.
         rows: Iterator[tuple[Value, ...]] = sheet.iter_rows(values_only=True)  # type: ignore[misc,assignment]
         for number, cells in enumerate(rows, start=1):
             if all(cell is None or cell == "" for cell in cells):
@@ -286,6 +286,4 @@ def _rows(sheet: ReadOnlyWorksheet, limits: Limits, issues: IssueList) -> Iterat
 
 
 def _malformed(issues: IssueList) -> None:
-    issues.reject_file(
-        "XLSX_MALFORMED", "file", "no workbook in the format .xlsx, or a damaged, encrypted or empty one"
-    )
+    issues.reject_file("XLSX_MALFORMED", "file", "not a workbook in the format .xlsx, or damaged, encrypted or empty")

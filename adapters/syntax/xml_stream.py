@@ -1,9 +1,9 @@
-"""XML from strangers that is larger than memory: the children of the root, one after the other.
+"""XML from strangers that is larger than memory: yields the children of the root, one after the other.
 
-The guarantees are those of ``adapters/syntax/hardened_xml.py``: encodings, no DTD, no entities, no network,
-bounded depth.
-Bounded instead of the document is what memory would grow with: a child of the root, and how many different names there
-are, because the parser keeps every name that it has seen. Lines are exact up to 65,535; beyond, they may be one off.
+The guarantees are those of ``adapters/syntax/hardened_xml.py``: encodings, no DTD, no entities, no network, limited
+depth. The document's size is not limited to fit memory. Instead, two things are limited that memory grows with: the
+size of a child of the root, and the number of different names, because the parser keeps every name that it has seen.
+Line numbers are exact up to 65,535. Beyond, they may be one off.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
     from adapters.base import IssueList, Limits
 
 MAX_CHILD_CHARACTERS: Final = 8 * 1024 * 1024
-"""Of one child of the root with everything in it, give or take a piece."""
+"""The limit for one child of the root with everything in it. A child may exceed it by one piece."""
 MAX_CHILD_TAGS: Final = 100_000
-"""How often ``<`` may stand in one child of the root, give or take a piece."""
+"""The most ``<`` in one child of the root. A child may exceed it by one piece."""
 MAX_NAMES: Final = 10_000
-"""Different names of elements and attributes, prefixes and namespaces in a document."""
+"""The most different names in a document: of elements and attributes, prefixes and namespaces."""
 _PIECE: Final = 1 << 16
 _OVERLAP: Final = len("<!DOCTYPE") - 1
 _TAG: Final = re.compile(r"<([^\s/>!?]+)")
 _ATTRIBUTE: Final = re.compile(r"\s([^\s<>=\"'/]+)\s*=\s*[\"']")
 _NAMESPACE: Final = re.compile(r"xmlns[^=<>]{0,200}=\s*[\"']([^\"']*)")
 _DEPTH: Final = "Excessive depth"
-"""How the library begins to tell that it gave up at a height of its own."""
+"""The beginning of the library's message about its own depth limit."""
 
 
 class XmlStream:
-    """A document that is read once, from a file's beginning.
+    """A document that is read once, from the beginning of a file.
 
     Attributes:
-        root: the root element with its attributes, as soon as it was seen; its children come and go.
+        root: the root element with its attributes, once it was read. Its children come and go.
     """
 
     def __init__(self, file: BinaryIO, record: str, limits: Limits, issues: IssueList, *, again: bool = False) -> None:
         """Prepare to read.
 
         Args:
-            file: read from its beginning.
-            record: local name of the children of the root that a document may have any number of.
-            limits: of which ``streamed_bytes`` and ``depth`` count here.
-            issues: where the reason is told, if the document is refused.
-            again: the document was read through before, so its names are not counted once more.
+            file: it is read from its beginning.
+            record: the local name of those children of the root that may occur any number of times.
+            limits: ``streamed_bytes`` and ``depth`` apply here.
+            issues: if the document is refused, the issue is added here.
+            again: the document was read before, so its names are not counted again.
         """
         self.root: etree._Element | None = None
         self._file = file
@@ -59,20 +59,20 @@ class XmlStream:
         self._limits = limits
         self._issues = issues
         self._parser = pull_parser("{*}" + record)
-        # From a child of the root down to the first element that stands too deep.
+        # Matches a child of the root that contains an element below the greatest depth.
         self._too_deep = etree.XPath("boolean(" + "/".join("*" * max(limits.depth - 1, 1)) + ")")
         self._names: set[str] | None = None if again else set()
         self._line = 1
         self._refused = False
 
     def children(self, seen: Callable[[bytes], object] = len) -> Iterator[etree._Element]:
-        """The children of the root, in order; each is whole when it comes, until the next one is asked for.
+        """Yield the children of the root, in order. Each child is whole until the next one is taken.
 
-        A document that is refused ends them early, with the reason among the issues. Codes: FILE_TOO_LARGE,
-        XML_ENCODING, XML_DTD_REFUSED, XML_TOO_DEEP, XML_RECORD_TOO_LARGE, XML_TOO_MANY_NAMES, XML_MALFORMED.
+        If the document is refused, the children end and an issue says why. Codes: FILE_TOO_LARGE, XML_ENCODING,
+        XML_DTD_REFUSED, XML_TOO_DEEP, XML_RECORD_TOO_LARGE, XML_TOO_MANY_NAMES, XML_MALFORMED.
 
         Args:
-            seen: told every piece of the file as it is read, for a digest.
+            seen: called with every piece of the file as it is read, for a digest.
         """
         characters = tags = 0
         try:
@@ -84,7 +84,7 @@ class XmlStream:
                     yield from self._checked(child)
                 characters, tags = (0, 0) if ended else (characters + len(text), tags + text.count("<"))
                 if characters > MAX_CHILD_CHARACTERS or tags > MAX_CHILD_TAGS:
-                    self._refuse("XML_RECORD_TOO_LARGE", f"line {self._line}", "an element of the root is too large")
+                    self._refuse("XML_RECORD_TOO_LARGE", f"line {self._line}", "a child of the root is too large")
                 if self._refused:
                     return
                 self._line += text.count("\n")
@@ -96,14 +96,14 @@ class XmlStream:
             for child in self._others():
                 yield from self._checked(child)
         except etree.XMLSyntaxError as error:
-            # The library's own message may quote the text that it choked on.
+            # The library's own message may quote the document.
             if (error.msg or "").startswith(_DEPTH):
                 self._refuse("XML_TOO_DEEP", f"line {error.lineno or 1}", self._nested())
             else:
                 self._refuse("XML_MALFORMED", f"line {error.lineno or 1}", "not well-formed XML")
 
     def _ended(self) -> Iterator[etree._Element]:
-        """The children of the root up to the last record that has ended; each is emptied after it was told."""
+        """The children of the root up to the last record that has ended. Each is emptied after it was yielded."""
         for event, element in self._parser.read_events():
             parent: etree._Element | None = element.getparent()  # type: ignore[union-attr] # events of elements only
             if event == "start" or parent is None or parent.getparent() is not None:
@@ -115,11 +115,11 @@ class XmlStream:
                 if child.getparent() is parent:
                     parent.remove(child)
             yield element
-            # Emptied at once, so that the next one finds its memory warm; its tail stays, the parser may be writing it.
+            # Emptied at once, so that the next one reuses its memory. The tail stays: the parser may be writing it.
             element.clear(keep_tail=True)  # type: ignore[call-arg] # the stubs know it without
 
     def _others(self) -> list[etree._Element]:
-        """What stands behind the last record."""
+        """The children of the root after the last record."""
         return [] if self.root is None else [item for item in self.root if local_name(item) != self._record]
 
     def _checked(self, child: etree._Element) -> Iterator[etree._Element]:
@@ -134,7 +134,7 @@ class XmlStream:
         return f"nested deeper than {self._limits.depth} elements"
 
     def _pieces(self, seen: Callable[[bytes], object]) -> Iterator[str]:
-        """The document as text without its declaration; ends early where it is refused."""
+        """Yield the document as text without its declaration. If it is refused, the pieces end."""
         size = 0
         before = ""
         decoder: codecs.IncrementalDecoder | None = None
@@ -183,7 +183,7 @@ class XmlStream:
     def _too_many_names(self, text: str) -> bool:
         if self._names is None:
             return False
-        # A name that a piece cuts in two counts as two, which a document's few names bound.
+        # A name that is cut in two counts as two. That does not matter, because documents have few names.
         self._names.update(_TAG.findall(text), _ATTRIBUTE.findall(text))
         if "xmlns" in text:
             self._names.update(_NAMESPACE.findall(text))
@@ -193,7 +193,7 @@ class XmlStream:
         return True
 
     def _refuse_encoding(self) -> None:
-        self._refuse("XML_ENCODING", "line 1", "not text in the encoding that it states, or not one read here")
+        self._refuse("XML_ENCODING", "line 1", "not text in the stated encoding, or an encoding not read here")
 
     def _refuse(self, code: str, locator: str, message: str) -> None:
         self._refused = True

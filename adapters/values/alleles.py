@@ -1,9 +1,9 @@
-"""The grammar of alleles and the names of loci: one place for every format that carries STR profiles.
+"""The notation of alleles and the names of loci, for every format that carries STR profiles.
 
-An allele is text: ``9.3`` is a name. Sources write the same thing in several ways: CODIS and NIEM put the operator of
-an off-ladder allele before the number, GENis after it; NIEM spells it out beside the number. Alleles that were
-sequenced are counted strand by strand (``15_14_1_0``); they are names, never numbers, and only the readers that expect
-them take them.
+An allele is text: ``9.3`` is a name. Sources write the same allele in several ways. For an off-ladder allele, CODIS and
+NIEM write the operator before the number, and GENis writes it after the number; NIEM also has a word for it beside the
+number. Sequenced alleles are counted strand by strand (``15_14_1_0``). They are names, never numbers, and only the
+readers that expect them accept them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from caseexchange.records.v1 import dna_pb2
 
 _NUMBER: Final = re.compile(r"(\d{1,2})(?:[.,](?:([1-4])0?|00?))?")
-"""Exports of spreadsheets and of R fill up with zeros: 9.30 is 9.3, and 10.0 is 10."""
+"""Spreadsheets and R add zeros: 9.30 is 9.3, and 10.0 is 10."""
 _OPERATORS: Final = (
     (re.compile(r"<\s*(.+)"), dna_pb2.ALLELE_OPERATOR_BELOW),
     (re.compile(r">\s*(.+)"), dna_pb2.ALLELE_OPERATOR_ABOVE),
@@ -27,10 +27,10 @@ _OPERATORS: Final = (
 _SEX: Final = frozenset({"X", "Y"})
 _SEQUENCE: Final = re.compile(r"[0-9]{1,2}(\.[1-4])?(_[0-9]{1,2}(\.[1-4])?){1,12}")
 _LONGEST: Final = 64
-"""Characters of an allele: what is longer is none, and is not worth a pattern's time."""
+"""The most characters of an allele. A longer text is not an allele, and is not matched with a pattern."""
 AMELOGENIN: Final = "Amelogenin"
 UNNAMED: Final = ""
-"""A locus of which only a number is known. It may be any locus, so it may have any locus's alleles."""
+"""A locus that is known only by a number. It may be any locus, so it may have any locus's alleles."""
 _PENTANUCLEOTIDE: Final = frozenset({"Penta D", "Penta E", "CD4", UNNAMED})
 
 CODIS_20: Final = (
@@ -125,19 +125,19 @@ class ParsedAllele(NamedTuple):
 
 
 def canonical_locus(name: str) -> str | None:
-    """The usual name of a locus, whatever its spelling, or None where it is no locus known here."""
+    """The usual name of a locus in any spelling, or None if the locus is not known here."""
     if name in _USUAL:
         return name
     return _BY_SPELLING.get(re.sub(r"[\s_-]", "", name).upper())
 
 
 def parse_allele(locus: str, text: str) -> ParsedAllele | None:
-    """Read an allele as a source wrote it, or None where it is none of this locus."""
+    """Read an allele as a source wrote it. None if it is not an allele of this locus."""
     text = text.strip()
     return None if len(text) > _LONGEST else _parse(locus, text)
 
 
-# A file says the same few hundred things of its loci again and again.
+# The loci of a file have the same few hundred texts again and again.
 @lru_cache(maxsize=8192)
 def _parse(locus: str, text: str) -> ParsedAllele | None:
     if locus in {AMELOGENIN, UNNAMED} and text.upper() in _SEX:
@@ -156,7 +156,7 @@ def _parse(locus: str, text: str) -> ParsedAllele | None:
 
 
 def parse_range(locus: str, low: str, high: str) -> tuple[str, str] | None:
-    """The two ends of a range in canonical form, or None where they are no numbers, or not in order."""
+    """The two ends of a range in canonical form. None if they are not numbers, or not in order."""
     ends = [_canonical_number(locus, text) for text in (low, high) if len(text) <= _LONGEST]
     if len(ends) != len((low, high)) or ends[0] is None or ends[1] is None:
         return None
@@ -174,7 +174,7 @@ def allele_order(allele: dna_pb2.Allele) -> tuple[int, tuple[int, int], int, str
 
 
 def parse_sequenced_allele(locus: str, text: str) -> ParsedAllele | None:
-    """Read an allele of a source that may also write sequenced ones, which stay as they are written."""
+    """Read an allele from a source that may write sequenced alleles. These stay as they are written."""
     text = text.strip()
     if locus != AMELOGENIN and _SEQUENCE.fullmatch(text) is not None:
         return ParsedAllele(text, dna_pb2.ALLELE_OPERATOR_SEQUENCE)
@@ -182,7 +182,7 @@ def parse_sequenced_allele(locus: str, text: str) -> ParsedAllele | None:
 
 
 def is_canonical(locus: str, allele: dna_pb2.Allele) -> bool:
-    """Whether an allele's value and operator are such as the readers make."""
+    """Whether the readers could have made an allele with this value and operator."""
     if allele.operator == dna_pb2.ALLELE_OPERATOR_RANGE:
         return parse_range(locus, allele.value, allele.value_to) == (allele.value, allele.value_to)
     return not allele.value_to and _is_canonical_value(locus, allele)
@@ -204,9 +204,9 @@ def _is_canonical_value(locus: str, allele: dna_pb2.Allele) -> bool:
 
 
 def allele_text(allele: dna_pb2.Allele) -> str:
-    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``; a sequenced one as it is.
+    """An allele as CODIS writes it: ``9.3``, ``<6``, ``>15``, ``OL``, ``*``. A sequenced allele is not changed.
 
-    What CODIS has no way to write, for a reader's eyes: ``12.X``, ``12-14``.
+    CODIS has no notation for some alleles. They are written for people to read: ``12.X``, ``12-14``.
     """
     if allele.operator in _WORDS:
         return _WORDS[allele.operator]
@@ -215,7 +215,7 @@ def allele_text(allele: dna_pb2.Allele) -> str:
 
 
 def _number(value: str) -> tuple[int, int]:
-    """Whole repeats and bases of a canonical number, to compare by; zeros where it is none."""
+    """Whole repeats and bases of a canonical number, for comparison; zeros if it is not a number."""
     match = _NUMBER.fullmatch(value)
     return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
 
@@ -225,7 +225,7 @@ def _canonical_number(locus: str, text: str) -> str | None:
     if match is None:
         return None
     whole, part = match.groups()
-    # Four bases are a whole repeat, but for repeats of five. Zero stands for "none" in some exports; it is no allele.
+    # Four bases are a whole repeat, except where repeats have five bases. In some exports zero means "no allele".
     if (part == "4" and locus not in _PENTANUCLEOTIDE) or not int(whole):
         return None
     return f"{int(whole)}.{part}" if part else str(int(whole))

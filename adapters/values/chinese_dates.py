@@ -1,16 +1,16 @@
 """Dates as people write them in Chinese: 约1988年, 农历1988年正月初八, 1992年腊月, 一九八八年, 1988年1月到3月.
 
-The text is always kept. A number is set only where the text states it, in the calendar that the text states: a lunar
-date is never converted, a century never filled in, and of a span both ends are set, or none.
+The text is always kept. A number is set only if the text states it, in the calendar of the text. A lunar date is never
+converted, and a century is never added. A span has both ends, or no numbers.
 
-Calendars: what is written in digits without a word about it is Gregorian, which is the calendar of law and forms; month
-or day written as 腊月, 初八, 廿三 are lunar; other months and days in Chinese numerals, as 八月十五, may be either, and
+Calendars: a date in digits, without a word about its calendar, is Gregorian, the calendar of law and forms. A month or
+day such as 腊月, 初八, 廿三 is lunar. Other months and days in Chinese numerals, such as 八月十五, may be either, so
 their calendar stays unspecified.
 
-Codes, for a warning by the caller: DATE_NOT_READ (no date can be told), DATE_IMPOSSIBLE (the calendar has no such day,
-or a span ends before it begins), DATE_CALENDAR_MIXED (two calendars in one text), DATE_CENTURY_UNSTATED (88年): of
-these the text alone is kept. With DATE_PARTLY_READ (an hour, a season, a leap month has no place in a date) and
-DATE_CALENDAR_UNSTATED there are numbers.
+Codes, for a warning by the caller. With these, only the text is kept: DATE_NOT_READ (the text cannot be read as a
+date), DATE_IMPOSSIBLE (the calendar has no such day, or a span ends before it begins), DATE_CALENDAR_MIXED (two
+calendars in one text), DATE_CENTURY_UNSTATED (88年). With these, there are numbers: DATE_PARTLY_READ (an hour, a
+season, a leap month: a date cannot hold it), DATE_CALENDAR_UNSTATED.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from adapters.values.chinese_days import CALENDAR_UNSTATED, NOT_READ, PARTLY_REA
 from caseexchange.records.v1 import common_pb2
 
 MESSAGES: Final = {
-    NOT_READ: "no date can be told from the text, which is kept",
+    NOT_READ: "the text cannot be read as a date; it is kept",
     "DATE_IMPOSSIBLE": "not a possible date, or a span that ends before it begins; the text is kept",
-    "DATE_CALENDAR_MIXED": "the text speaks of two calendars; it is kept, without numbers",
+    "DATE_CALENDAR_MIXED": "the text names two calendars; it is kept, without numbers",
     "DATE_CENTURY_UNSTATED": "the year has two digits; the text is kept, without numbers",
-    PARTLY_READ: "a part of the text has no place in a date; the text is kept",
+    PARTLY_READ: "a date cannot hold a part of the text; the text is kept",
     CALENDAR_UNSTATED: "the text does not say in which calendar its month and day are",
 }
-"""The words of a warning, by its code."""
+"""The message of a warning, by its code."""
 
 _TRADITIONAL: Final = str.maketrans("農曆陰陽歷舊國臘閏號許約", "农历阴阳历旧国腊闰号许约")
 _LUNAR: Final = re.compile("农历|阴历|古历|旧历|夏历|老历")
@@ -53,21 +53,21 @@ _SPANS: Final = (
     (re.compile(r"([年月][0-9]{1,2})-(?=[0-9]{1,2}[月日号])"), r"\1~"),
     (re.compile(r"--+"), "~"),
 )
-"""What a hyphen between two dates looks like; between a year, a month and a day it is none."""
+"""A hyphen like this separates two dates. A hyphen between year, month and day does not."""
 _BETWEEN: Final = re.compile("或者是?|或是?|还是|到|至|~|、")
 _BARE: Final = re.compile("[0-9〇零一二三四五六七八九十]$")
 _UNIT: Final = re.compile("[年月日号]")
 
 
 class ReadDate(NamedTuple):
-    """A date, and the code of what is to be said about it, if anything."""
+    """A date, and the code of a warning about it, or ""."""
 
     date: common_pb2.PartialDate
     code: str
 
 
 def read_date(text: str) -> ReadDate:
-    """Read a date as well as it can be; see the module. Never raises."""
+    """Read a date, as much of it as possible; the module explains how. Never raises."""
     date = common_pb2.PartialDate(original_text=text)
     plain, clock = _plain(text)
     calendar = _calendar(plain)
@@ -75,7 +75,7 @@ def read_date(text: str) -> ReadDate:
     date.approximate = _APPROXIMATE.search(plain) is not None
     plain = _APPROXIMATE.sub("", plain).lstrip("是在于")
     if _NOTHING.fullmatch(plain):
-        # To say that a date is unknown is to say nothing that could be misread.
+        # The text says only that the date is unknown. That needs no warning.
         return ReadDate(date, "")
     if calendar is None:
         return ReadDate(date, "DATE_CALENDAR_MIXED")
@@ -91,7 +91,7 @@ def read_date(text: str) -> ReadDate:
 
 
 def date_words(date: common_pb2.PartialDate) -> str:
-    """A date's own text, or its numbers in words that ``read_date`` reads as the same."""
+    """A date's own text, or its numbers in words that ``read_date`` reads as the same date."""
     if date.original_text or not (date.year or date.month):
         return date.original_text
     mark = {common_pb2.CALENDAR_LUNAR: "农历", common_pb2.CALENDAR_GREGORIAN: "公历"}.get(date.calendar, "")
@@ -109,16 +109,16 @@ def _set(date: common_pb2.PartialDate, day: Day) -> None:
 
 
 def _plain(text: str) -> tuple[str, bool]:
-    """The text without brackets, blanks and full-width forms; and whether an hour was taken off its end."""
+    """The text without brackets, blanks and full-width forms, and whether a time of day other than zero was removed."""
     plain = unicodedata.normalize("NFKC", text).translate(_TRADITIONAL)
     clock = _CLOCK.search(plain.strip())
-    told = clock is not None and bool(f"{clock[1]}{clock[2]}".strip("0"))
+    has_hour = clock is not None and bool(f"{clock[1]}{clock[2]}".strip("0"))
     plain = _DASHES.sub("-", _BRACKETS.sub("", _CLOCK.sub("", plain.strip())))
-    return "".join(plain.split()), told
+    return "".join(plain.split()), has_hour
 
 
 def _calendar(plain: str) -> common_pb2.Calendar.ValueType | None:
-    """The calendar that the text names; unspecified where it names none, None where it names two."""
+    """The calendar that the text names. Unspecified if it names none, None if it names two."""
     lunar, gregorian = _LUNAR.search(plain), _GREGORIAN.search(plain)
     if lunar and gregorian:
         return None
@@ -133,7 +133,7 @@ def _days(plain: str, calendar: common_pb2.Calendar.ValueType) -> list[Day] | Un
     for pattern, replacement in _SPANS:
         plain = pattern.sub(replacement, plain)
     parts = _BETWEEN.split(plain)
-    # 1988或1989年, 1988年1、2月: the unit stands once, behind the last.
+    # 1988或1989年, 1988年1、2月: the unit is written once, after the last number.
     for place in range(len(parts) - 2, -1, -1):
         unit = _UNIT.search(parts[place + 1])
         if unit and _BARE.search(parts[place]) and not re.fullmatch("[0-9]{5,8}|.*[-./].*", parts[place]):
@@ -156,7 +156,7 @@ def _span(days: list[Day]) -> list[Day] | Unread:
 
 
 def _before(one: Day, other: Day) -> bool:
-    """Whether a day lies before another, as far as both are told to the same part."""
+    """Whether a day is before another. Compares only the parts that both have."""
     for mine, its in zip((one.year, one.month, one.day), (other.year, other.month, other.day), strict=True):
         if not mine or not its or mine != its:
             return 0 < mine < its

@@ -34,9 +34,10 @@ _OVER: Final = re.compile(
     r"|清?早上?|早晨|上午|中午|下午|晚上?|傍晚|夜里?|半夜|凌晨"
     r"|[0-9]{1,2}(?:时|点|:)(?:[0-9]{1,2}分?(?![0-9时点:]))?半?|钟|许|多|几)++"
 )
-"""What may stand behind a date, and has no place in one: parts of a year, a month, a day.
+"""What may follow a date but is not a part of it: parts of a year, a month, a day.
 
-Read one way only, without a second try: digits that may be of this hour or of the next would double the tries.
+The pattern reads it in one way only. If it could try digits both as this hour and as the next, the number of tries
+would double each time.
 """
 _YEARS: Final = (1900, 2100)
 _LEAP_YEAR: Final = 2000
@@ -45,7 +46,7 @@ _MONTHS: Final = 12
 
 
 class Day(NamedTuple):
-    """Year, month and day, 0 where the text does not state one; its calendar; the code of what is to be said of it."""
+    """Year, month and day, 0 if the text does not state it; the calendar; the code of a warning, or ""."""
 
     year: int
     month: int
@@ -55,7 +56,7 @@ class Day(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """Why a text is no date, by its code."""
+    """The code that says why a text is not a date."""
 
     code: str
 
@@ -65,8 +66,8 @@ def read_day(text: str, calendar: common_pb2.Calendar.ValueType, before: Day | N
 
     Args:
         text: without blanks.
-        calendar: that was named, or unspecified.
-        before: the date before it in a span, whose year and month it need not repeat.
+        calendar: the calendar that the text names, or unspecified.
+        before: the date before it in a span. If its year and month are the same, this one need not repeat them.
     """
     for pattern in _SEPARATED:
         match = pattern.fullmatch(text)
@@ -77,8 +78,8 @@ def read_day(text: str, calendar: common_pb2.Calendar.ValueType, before: Day | N
     rest = text[found.end() :] if found else text
     if found is None or not found[0] or (rest and not _OVER.fullmatch(rest)):
         return Unread("DATE_CENTURY_UNSTATED" if _SHORT_YEAR.fullmatch(text) else NOT_READ)
-    told = _of_words(found, calendar, before)
-    return told._replace(code=PARTLY_READ) if isinstance(told, Day) and rest else told
+    read = _of_words(found, calendar, before)
+    return read._replace(code=PARTLY_READ) if isinstance(read, Day) and rest else read
 
 
 def _of_words(found: re.Match[str], calendar: common_pb2.Calendar.ValueType, before: Day | None) -> Day | Unread:
@@ -90,7 +91,7 @@ def _of_words(found: re.Match[str], calendar: common_pb2.Calendar.ValueType, bef
     if before is not None and not year:
         year = before.year
         month = month or before.month
-        # 农历正月初八到十五: the words of the first hold for the second too.
+        # 农历正月初八到十五: the calendar of the first applies to the second too.
         named = named or before.calendar
     if not (year or month) or (day and not month):
         return Unread(NOT_READ)
@@ -98,7 +99,7 @@ def _of_words(found: re.Match[str], calendar: common_pb2.Calendar.ValueType, bef
     if isinstance(found_day, Unread):
         return found_day
     if found["leap"]:
-        # Its number is that of the month before it, which is another.
+        # A leap month has the number of the month before it, but it is another month.
         return found_day._replace(month=0, day=0, code=PARTLY_READ) if year else Unread(NOT_READ)
     return found_day._replace(code="" if found_day.calendar else CALENDAR_UNSTATED)
 

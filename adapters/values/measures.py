@@ -1,7 +1,7 @@
 """Heights and weights as people write them, in centimetres and kilograms: 3'0", 5 ft 2 in, 1.32m, 1米32, 28公斤, 62 lb.
 
-A measure is read only where its unit is known: from the text, or because the format states it beside the text. Nothing
-is guessed from a number's size. The source's own text is always kept, and what is doubtful has a code.
+A measure is read only if its unit is known, from the text or from the format. The size of a number is never used to
+guess its unit. The source's own text is always kept. What is not certain has a code.
 
 Sources: international yard and pound agreement of 1959 (1 in = 2.54 cm, 1 lb = 0.45359237 kg); 市制 since 1959 (1 斤 =
 0.5 kg); UN/ECE Recommendation 20 (unit codes such as INH and KGM); NCIC's field HGT (one digit of feet, two of inches).
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST: Final = 64
-"""Characters of a text that may be a measure."""
+"""The most characters of a measure."""
 _NUMBER: Final = r"[0-9]{1,5}(?:\.[0-9]{1,3}|,[0-9]{1,2})?"
 _UNIT: Final = r"""(?:[^\W\d_]+|["'])"""
 _SINGLE: Final = re.compile(rf"({_NUMBER})\s?({_UNIT})?\.?")
@@ -31,26 +31,26 @@ _APPROXIMATE: Final = re.compile(
 _QUOTES: Final = (("′′", '"'), ("''", '"'), ("’’", '"'), ("”", '"'), ("“", '"'), ("’", "'"), ("‘", "'"), ("′", "'"))
 _NCIC: Final = re.compile(r"([1-9])(0[0-9]|1[01])")
 _NCIC_LEAST_FEET: Final = 3
-"""A hundred to 211 may as well be centimetres that somebody did not call so; 300 cannot."""
+"""100 to 211 may also be centimetres without a unit. 300 cannot."""
 _CENTIMETRE: Final = Decimal("0.01")
 
 _MESSAGES: Final = {
     "NOT_READ": "not a number with a unit that is known here; the text is kept",
     "UNIT_MISSING": "a number without a unit; the text is kept and no unit is guessed",
-    "UNIT_CONTRADICTION": "the text has another unit than is stated beside it; the text is kept",
+    "UNIT_CONTRADICTION": "the unit in the text differs from the stated unit; the text is kept",
     "AMBIGUOUS": "three digits that may be feet and inches, or centimetres; the text is kept",
-    "IMPLAUSIBLE": "no person measures so much, or so little; the text is kept",
+    "IMPLAUSIBLE": "too large or too small for a person; the text is kept",
     "APPROXIMATE": "the text calls the measure approximate; it is read, and the text is kept",
-    "NCIC": "three digits without a unit are read in NCIC's way: one of feet, two of inches",
+    "NCIC": "three digits without a unit are read as NCIC writes them: one of feet, two of inches",
 }
 
 
 class Reading(NamedTuple):
-    """What was read. Without a value the measure has its text only.
+    """What was read. Without a value the measure has only its text.
 
-    ``code`` says what is doubtful, or is empty: HEIGHT_ or WEIGHT_, then NOT_READ, UNIT_MISSING, UNIT_CONTRADICTION,
-    AMBIGUOUS, IMPLAUSIBLE (in all of which there is no value), APPROXIMATE or NCIC (in which there is one). ``message``
-    is the code in fixed words, for an issue.
+    ``code`` names what is not certain, or is "": HEIGHT_ or WEIGHT_, then NOT_READ, UNIT_MISSING, UNIT_CONTRADICTION,
+    AMBIGUOUS or IMPLAUSIBLE (then there is no value), APPROXIMATE or NCIC (then there is a value). ``message`` explains
+    the code, for an issue.
     """
 
     measure: common_pb2.Measure
@@ -64,7 +64,7 @@ class Reading(NamedTuple):
 
 
 class _Unit(NamedTuple):
-    """A unit by its usual sign, in cm or kg. A metric measure is kept exactly; others are rounded to hundredths."""
+    """A unit by its usual sign, in cm or kg. A metric measure is exact; others are rounded to hundredths."""
 
     sign: str
     size: Decimal
@@ -78,7 +78,7 @@ class _Quantity(NamedTuple):
     greatest: Decimal
     units: Mapping[str, _Unit]
     pairs: Mapping[str, tuple[str, int]]
-    """What a second number after the first one's unit counts, and below what it must stay."""
+    """The unit of a second number after the first one's unit, and the limit that the number must stay below."""
 
 
 def _named(*units: tuple[_Unit, str]) -> dict[str, _Unit]:
@@ -120,7 +120,7 @@ def parse_height(text: str, unit: str = "", *, ncic: bool = False) -> Reading:
 
     Args:
         text: as the source wrote it, with or without a unit: ``3'0"``, ``5 ft 2 in``, ``1.32m``, ``132``, ``1米32``.
-        unit: what the format states beside the text or by its column, such as ``in`` or ``CMT``; empty: nothing.
+        unit: the unit that the format states beside the text or for its column, such as ``in`` or ``CMT``; "": none.
         ncic: whether three bare digits may be NCIC's feet and inches: ``400`` is 4'00".
     """
     if ncic and not unit and (digits := _NCIC.fullmatch(plain(text))):
@@ -143,7 +143,7 @@ def number_text(value: float) -> str:
 
 
 def measure_text(measure: common_pb2.Measure) -> str:
-    """A measure's own text, or else its number and unit; empty where it has neither."""
+    """A measure's own text, or else its number and unit; "" if it has neither."""
     if measure.original_text or not measure.unit:
         return measure.original_text
     return f"{number_text(measure.value)} {measure.unit}"
@@ -153,7 +153,7 @@ def plain(text: str) -> str:
     """A text without full-width characters, capitals, repeated blanks and the many forms of the quotation marks."""
     if len(text) > _LONGEST:
         return ""
-    # Of U+2033, the sign of inches, NFKC makes two of U+2032, the sign of feet.
+    # NFKC turns U+2033, the sign of inches, into two of U+2032, the sign of feet.
     text = unicodedata.normalize("NFKC", text).lower()
     for mark, usual in _QUOTES:
         text = text.replace(mark, usual)
@@ -173,13 +173,13 @@ def _parse(quantity: _Quantity, text: str, stated: str) -> Reading:
     single = _SINGLE.fullmatch(shown)
     if single is None:
         return _reading(quantity, text, None, "NOT_READ")
-    # The unit that stood beside the text belongs to what the source said.
+    # The unit that was stated beside the text is part of the source's statement.
     original = f"{text} {stated}" if unit and not single[2] else text
     return _reading(quantity, original, *_single(quantity, single, unit), approximate=bool(approximate))
 
 
 def _single(quantity: _Quantity, single: re.Match[str], stated: _Unit | None) -> tuple[Decimal | None, str]:
-    """The size of a number, or None and why."""
+    """The size of a number, or None and the reason."""
     own = quantity.units.get(single[2] or "")
     known = own or stated
     if single[2] and own is None:
@@ -193,14 +193,14 @@ def _single(quantity: _Quantity, single: re.Match[str], stated: _Unit | None) ->
 
 
 def _pair(quantity: _Quantity, pair: re.Match[str], stated: _Unit | None) -> tuple[Decimal | None, str]:
-    """The size of a number with another after it, or None and why."""
+    """The size of a number with a second number after it, or None and the reason."""
     first, second = quantity.units.get(pair[2]), quantity.units.get(pair[4] or "")
     if first is None or first.sign not in quantity.pairs or (pair[4] and second is None):
         return None, "NOT_READ"
     sign, below = quantity.pairs[first.sign]
     number = _decimal(pair[3])
     if first.metric and not pair[4]:
-        # Who says 1米3 means 1.3 m.
+        # 1米3 means 1.3 m.
         if not pair[3].isdigit() or len(pair[3]) > 2:  # noqa: PLR2004 - digits of centimetres
             return None, "NOT_READ"
         number = Decimal(pair[3].ljust(2, "0"))

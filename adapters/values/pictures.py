@@ -1,4 +1,7 @@
-"""Pictures: told by their first bytes, named by their digest. A file's own name may be a person's, and goes nowhere."""
+"""Pictures: their type is known by their first bytes, their name is their digest.
+
+A file's own name may be a person's name, so it is never used.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ import re
 from typing import Final
 
 MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
-"""Those that the exchange carries, and how their files begin."""
+"""The media types that the exchange carries, and the first bytes of their files."""
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 _DIGITS: Final = 32
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
-"""What browsers leave out of an address before they look at its scheme."""
+"""Browsers ignore these characters in an address before its scheme."""
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
 def media_type_of(content: bytes) -> str | None:
-    """The media type of a picture, or None where it is of no type that the exchange carries."""
+    """The media type of a picture, or None if the exchange does not carry its type."""
     return next((kind for kind, magic in MEDIA_TYPES.items() if content.startswith(magic)), None)
 
 
@@ -25,6 +28,6 @@ def photo_name(sha256: bytes, media_type: str) -> str:
 
 
 def is_safe_address(url: str) -> bool:
-    """Whether an address is of the web, or has no scheme: no program (javascript:), no file of its reader's (file:)."""
+    """Whether an address is for the web or has no scheme. Not safe: a program (javascript:), a local file (file:)."""
     found = _SCHEME.match(_BLANK.sub("", url))
     return found is None or found[1].lower() in {"http", "https"}

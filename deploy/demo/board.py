@@ -1,4 +1,4 @@
-"""Pictures of the notice board as a visitor's browser shows it, where there is a browser."""
+"""Pictures of the notice board in a visitor's browser, if a browser is installed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _SHORT: Final = "/tmp"  # noqa: S108 - the folder made in it has a name of its o
 
 
 def find_browser() -> str | None:
-    """The first browser that is installed and takes pictures by itself."""
+    """The first installed browser that can take pictures without a user."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def take_pictures(site: Path, folder: Path) -> list[Path]:
-    """Take a picture of the board and of each notice on it, into a folder. None without a browser.
+    """Take a picture of the notice board and of each notice on it, into a folder. Without a browser: none.
 
     Raises:
-        DemoFailed: there is a browser, and it took no picture.
+        DemoFailed: there is a browser, but it took no picture.
     """
     browser = find_browser()
     if browser is None:
@@ -47,9 +47,9 @@ def take_pictures(site: Path, folder: Path) -> list[Path]:
 
 
 def _take(browser: str, page: Path, picture: Path) -> Path:
-    # Chromium's own sandbox does not run as root; the pages are ours and hold no script.
+    # Chromium's own sandbox does not run as root. The pages are ours and contain no script.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    # In /tmp, whatever TMPDIR says: the path of the browser's socket has room for 107 bytes.
+    # In /tmp, whatever TMPDIR says: the path of the browser's socket may have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="case-exchange-browser-", dir=_SHORT) as profile:
         command = [browser, *_FLAGS, *sandbox, f"--user-data-dir={profile}", f"--window-size={_WIDE}"]
         try:

@@ -1,4 +1,4 @@
-"""The story that every release must be able to run, on synthetic files, through real processes. `make demo` runs it."""
+"""The story that every release must be able to run: synthetic files, real processes. `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = {"embedded": EmbeddedStage, "kafka": KafkaStage}
 PROFILES = "profiles.cmf.xml"
 FREQUENCIES = Path(__file__).parents[2] / "adapters/national_dna_database/samples/frequencies-synthetic.toml"
 NAME = "测试儿童甲𠮷"
-"""The synthetic child's name: what must not be where it is not allowed."""
+"""The synthetic child's name. It must not appear where it is not allowed."""
 
 
 def say(text: str) -> None:
@@ -36,7 +36,7 @@ def step(number: str, text: str) -> None:
 
 
 def check(text: str, holds: object) -> None:
-    """A statement that the demo rests on."""
+    """Check a statement of the demo, and print it."""
     if not holds:
         raise DemoFailed(f"this does not hold: {text}")
     say(f"   checked: {text}")
@@ -48,7 +48,7 @@ def holds_name(path: Path) -> bool:
 
 
 def record_in(path: Path) -> dict[str, Any]:
-    """The record that a file of the format record-json holds."""
+    """The record in a file of the format record-json."""
     record: dict[str, Any] = json.loads(path.read_text())["records"][0]["record"]
     return record
 
@@ -62,12 +62,12 @@ def rescue(world: World) -> None:
     world.drop(HEBEI, "seeking-parents.csv")
     cases = world.wait_for(MINISTRY, "CaseRecord", 3)
     check(
-        "the ministry holds both children and the mother, the name with its 4-byte character",
+        "the ministry has both children and the mother, the name with its 4-byte character",
         any(map(holds_name, cases)),
     )
     copies = world.wait_for(NGO, "CaseRecord", 2)
     withheld = world.about(copies[0])["withheld_sections"]
-    check(f"the NGO's copies verify without what it may not have ({', '.join(withheld)})", "identity" in withheld)
+    check(f"the NGO's copies verify without the withheld sections ({', '.join(withheld)})", "identity" in withheld)
     outbox = [path for path in (world.root / NGO / "outbox").iterdir() if path.is_file()]
     check("no file of the NGO holds a byte of the child's name", not any(map(holds_name, outbox)))
     check("the child's picture reached the NGO under an opaque name", any(path.suffix == ".png" for path in outbox))
@@ -76,16 +76,16 @@ def rescue(world: World) -> None:
 def type_samples(world: World) -> None:
     step("2", "The laboratory's gateway, subscribed to sample requests, receives them and acknowledges.")
     requests = world.wait_for(LAB, "SampleRequest", 3)
-    check("three requests lie in the laboratory's outbox", len(requests) == 3)
+    check("the laboratory's outbox has three requests", len(requests) == 3)
     check("none of them names a person", not any(map(holds_name, requests)))
     step(
         "3",
-        "The laboratory types the samples; its system exports CODIS CMF. Profiles stay in the laboratory's audience.",
+        "The laboratory types the samples; its system exports CODIS CMF. Only the laboratory receives the profiles.",
     )
     world.drop(LAB, PROFILES)
     profiles = world.wait_for(LAB, "StrProfile", 3)
     check(
-        "three profiles came back to the laboratory alone",
+        "only the laboratory received the three profiles",
         all(b"<LOCUSNAME>" in path.read_bytes() for path in profiles),
     )
     answered = world.about(profiles[0])["in_reply_to"]
@@ -114,13 +114,13 @@ def search(world: World) -> None:
     say(f"   found: a likelihood ratio of {found['likelihoodRatio']} over {found['lociCompared']} loci,")
     say(f"   by {found['search']['frequencyTable']}")
     check(
-        "both provinces were told of a CANDIDATE, by barcodes and the ratio, and of nobody's name",
+        "both provinces received a CANDIDATE with barcodes and the ratio, without a name",
         found["stage"] == "MATCH_STAGE_CANDIDATE" and not holds_name(candidate),
     )
     child, mother = found["barcodes"]
     who = "--child", child, "--mother", mother
-    told = world.run("dna", "check", INPUT / PROFILES, *basis, *who, "--match", candidate)
-    check("whoever is shown the two profiles computes the same figure", told.splitlines()[-1] == "as notified")
+    result = world.run("dna", "check", INPUT / PROFILES, *basis, *who, "--match", candidate)
+    check("a reader of the two profiles computes the same figure", result.splitlines()[-1] == "as notified")
 
 
 def confirm(world: World) -> None:
@@ -133,12 +133,12 @@ def confirm(world: World) -> None:
         both = world.wait_for(agency, "MatchNotification", 2)
         stages = [record_in(path)["stage"] for path in both]
         check(
-            f"{agency} was told CANDIDATE, then CONFIRMED, in that order",
+            f"{agency} received CANDIDATE, then CONFIRMED, in that order",
             stages == ["MATCH_STAGE_CANDIDATE", "MATCH_STAGE_CONFIRMED"],
         )
     world.drop(SHANXI, "closure.json")
-    told = [world.wait_for(agency, "Closure", 1) for agency in (HEBEI, MINISTRY, LAB, NGO)]
-    check("the closure reached Hebei, the ministry, the laboratory and the NGO", all(told))
+    closures = [world.wait_for(agency, "Closure", 1) for agency in (HEBEI, MINISTRY, LAB, NGO)]
+    check("the closure reached Hebei, the ministry, the laboratory and the NGO", all(closures))
 
 
 def appeal(world: World) -> None:
@@ -147,7 +147,7 @@ def appeal(world: World) -> None:
     )
     (nobody,) = world.wait_for(MINISTRY, "NoMatchResult", 1)
     world.wait_for(SHANXI, "NoMatchResult", 1)
-    check("the search goes on with every profile that comes", record_in(nobody)["standingSearch"])
+    check("the search continues with every new profile", record_in(nobody)["standingSearch"])
     world.drop(MINISTRY, "public-notice.json")
     (notice,) = world.wait_for(NGO, "PublicNotice", 1)
     text = notice.read_text()
@@ -155,7 +155,7 @@ def appeal(world: World) -> None:
         "the notice is PFIF 1.4 with a picture, sex, age and place",
         all(item in text for item in ("photo_url", "female", "5-7")),
     )
-    check("it holds no name, no identity number and no locus", "测试儿童" not in text and "LOCUS" not in text)
+    check("it has no name, no identity number and no locus", "测试儿童" not in text and "LOCUS" not in text)
     refused = world.run(
         "publish", "--profile", world.root / f"{SHANXI}-terminal.toml", INPUT / "public-notice.json", expect=1
     )
@@ -169,7 +169,7 @@ def report(world: World) -> None:
         world.wait_for(agency, "Tip", 1)
     cases = world.wait_for(SHANXI, "CaseRecord", 2)
     about = [world.about(path)["publisher"] for path in cases]
-    check("Shanxi holds the NGO's case as a CSV row of its own format", NGO in about and cases[0].suffix == ".csv")
+    check("Shanxi has the NGO's case as a CSV row of its own format", NGO in about and cases[0].suffix == ".csv")
 
 
 def correct(world: World) -> dict[str, str]:
@@ -179,7 +179,7 @@ def correct(world: World) -> dict[str, str]:
     for agency in (HEBEI, MINISTRY, NGO):
         (path,) = world.wait_for(agency, "Correction", 1)
         corrections[agency] = world.about(path)["supersedes"]
-    check("all three copies name the same record as the one they replace", len(set(corrections.values())) == 1)
+    check("all three copies name the same record as the one that they replace", len(set(corrections.values())) == 1)
     ngo = world.outbox(NGO, "Correction")[0]
     check("the NGO's copy of the correction still withholds the name", not holds_name(ngo))
     return corrections
@@ -196,17 +196,17 @@ def audit(world: World, address: str) -> None:
     )
     world.run("replay", "--profile", profile, "--purpose", "demo audit", "--out", bundle)
     found = json.loads(world.run("verify", bundle, "--root", root, "--json"))
-    check(f"{found['records']} records: every one present, unmodified, signed by whom it says", found["clean"])
+    check(f"{found['records']} records: each is present, unmodified, and signed by its publisher", found["clean"])
     check(
-        f"{found['deliveries']} deliveries went only to agencies that the records were addressed to",
+        f"{found['deliveries']} deliveries went only to the agencies that the records were addressed to",
         found["deliveries"] > 20,
     )
-    check("the auditor did it without one section of a child's record", found["withheld_sections"] > 20)
-    check("the bundle holds no byte of the child's name", not holds_name(bundle))
+    check("the auditor did this without any section of a child's record", found["withheld_sections"] > 20)
+    check("the bundle has no byte of the child's name", not holds_name(bundle))
 
 
 def tamper(world: World, stage: Stage) -> None:
-    step("8", "Somebody who has the disk flips one bit of one record. The auditor names the record.")
+    step("8", "Somebody with access to the disk flips one bit of one record. The auditor names the record.")
     tampered = stage.tamper(world)
     found = json.loads(
         world.run("verify", tampered.bundle, "--root", world.pki / "trust" / "governance.pem", "--json", expect=1)
@@ -214,31 +214,31 @@ def tamper(world: World, stage: Stage) -> None:
     first = next(item for item in found["findings"] if item["severity"] == "error")
     say(f"   verify says: {first['code']} at {first['position']}, record {first['record_id'] or '(unreadable)'}")
     named = {item["position"] for item in found["findings"] if item["severity"] == "error"}
-    check("verify ends with code 1 and names exactly that record's place", named == {tampered.position})
+    check("verify ends with code 1 and names exactly this record's position", named == {tampered.position})
 
 
 def show(world: World) -> None:
-    step("9", "The ministry's notice board, made from what was delivered to it: what the public sees.")
+    step("9", "The ministry's notice board, made from the records that were delivered to it: what the public sees.")
     site = world.root / "site"
     made = world.run("noticeboard", "--from", world.root / MINISTRY / "outbox", "--to", site, "--exercise")
     check("one notice is shown", "notices shown: 1, gone: 0" in made)
     pages = [path for path in site.rglob("*") if path.is_file()]
     (photo,) = [path for path in pages if path.suffix == ".jpg"]
-    check("the photograph is there, encoded anew without what else its file held", b"Exif" not in photo.read_bytes())
-    check("no page holds a byte of a child's name", not any(map(holds_name, pages)))
+    check("the photo is there, encoded again without anything else from its file", b"Exif" not in photo.read_bytes())
+    check("no page has a byte of a child's name", not any(map(holds_name, pages)))
     say(f"   open it: {(site / 'index.html').as_uri()}")
     for path in (pictures := take_pictures(site, world.root)):
         say(f"   picture: {path}")
     if not pictures:
-        say(f"   no picture of it, for that takes a browser: {', '.join(BROWSERS)}")
+        say(f"   no picture of it, because no browser is installed: {', '.join(BROWSERS)}")
 
 
-def tell(world: World, stage: Stage) -> None:
+def run_story(world: World, stage: Stage) -> None:
     world.pki.mkdir()
     world.run("certs", "init", "--pki", world.pki)
     stage.open(world)
     addresses = [world.start_broker(name, stage.log_tables(world, name)) for name in stage.brokers]
-    say(f"brokers on {', '.join(addresses)}; every agency a process of its own, in {world.root}")
+    say(f"brokers on {', '.join(addresses)}; every agency has its own process; files in {world.root}")
     for number, agency in enumerate((SHANXI, HEBEI, LAB, MINISTRY, NGO)):
         address = addresses[number % len(addresses)]
         world.start(agency, "gateway", "--profile", world.edge_profile(agency, address))
@@ -253,14 +253,14 @@ def tell(world: World, stage: Stage) -> None:
     for agency in (SHANXI, HEBEI, LAB, MINISTRY, NGO):
         world.stop(agency)
         refused = list((world.root / agency / "quarantine").iterdir())
-        check(f"{agency} refused nothing and stopped in good order", not refused)
+        check(f"{agency} refused nothing and stopped normally", not refused)
     world.stop("laboratory")
     check("the laboratory's search refused nothing", not list((world.root / LAB / "typed" / "quarantine").iterdir()))
     audit(world, addresses[-1])
     for name in stage.brokers:
         world.stop(name)
     logs = [path for path in world.root.glob("*.log") if holds_name(path) or re.search("SYN-BLD", path.read_text())]
-    check("no log line of any process holds the child's name or a barcode", not logs)
+    check("no process logged the child's name or a barcode", not logs)
     tamper(world, stage)
     show(world)
 
@@ -271,7 +271,7 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="case-exchange-demo-"))
     world, stage = World(root), STAGES[parser.parse_args().log]()
     try:
-        tell(world, stage)
+        run_story(world, stage)
     except (DemoFailed, KafkaFailed, OSError, ValueError) as failure:
         say(f"\ndemo: FAILED: {failure}")
         say(f"files: {root}")

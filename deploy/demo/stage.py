@@ -1,4 +1,4 @@
-"""Where the demo's log is kept: in SQLite files of one broker, or on a Kafka node with two brokers over it."""
+"""Where the demo's log is kept: in SQLite files of one broker, or on a Kafka node with two brokers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Tampered(NamedTuple):
-    """A bundle of a log in which one record was changed, and where that record stands."""
+    """A bundle of a log in which one record was changed, and the position of this record."""
 
     bundle: Path
     position: str
 
 
 class Stage(Protocol):
-    """What differs between the logs."""
+    """The differences between the logs."""
 
     brokers: tuple[str, ...]
 
@@ -47,7 +47,7 @@ def flipped(value: bytes) -> bytes:
 
 
 def _in_cases(key: int) -> str:
-    """The position of a row key: the cases' partitions are the first that are numbered."""
+    """The position of a row key: the partitions of ``cases`` have the first numbers."""
     return f"cases/{key >> 40}/{key & ((1 << 40) - 1)}"
 
 
@@ -57,7 +57,7 @@ class EmbeddedStage:
     brokers = ("broker",)
 
     def open(self, world: World) -> None:
-        """Nothing has to run beside the broker."""
+        """Nothing has to run besides the broker."""
 
     def log_tables(self, world: World, broker: str) -> dict[str, Any]:
         return {"log": {"folder": str(world.root / f"{broker}-log")}}
@@ -81,7 +81,7 @@ class EmbeddedStage:
 
 
 class KafkaStage:
-    """One Kafka node with mutual TLS and access rules, and two brokers that share what is on it."""
+    """One Kafka node with mutual TLS and access rules, and two brokers that share its log."""
 
     brokers = ("broker", "second-broker")
 

@@ -77,11 +77,11 @@ GATEWAYS: Final[dict[str, dict[str, Any]]] = {
 
 
 class DemoFailed(Exception):
-    """A step or a check did not hold."""
+    """A step or a check failed."""
 
 
 class World:
-    """Everything that runs, and where. ``close`` leaves no process behind."""
+    """All processes of the demo, and their folder. ``close`` leaves no process behind."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -105,7 +105,7 @@ class World:
         return done.stdout + done.stderr
 
     def start(self, name: str, *arguments: object) -> str:
-        """Start a process and return the line with which it says that it is ready."""
+        """Start a process and return the line that it prints when it is ready."""
         with (self.root / f"{name}.log").open("w") as log:
             process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=log, text=True)
         self._processes[name] = process
@@ -119,19 +119,19 @@ class World:
         return self.start(name, "serve", "--config", self.broker_config(name, log_tables)).split()[-1]
 
     def stop(self, name: str) -> None:
-        """Stop a process in good order.
+        """Stop a process normally.
 
         Raises:
-            DemoFailed: it did not stop, or not in good order.
+            DemoFailed: it did not stop, or not normally.
         """
         process = self._processes.pop(name)
         process.send_signal(signal.SIGTERM)
         if process.wait(timeout=BOUND_SECONDS) != 0:
-            message = f"{name} did not stop in good order: see {self.root / f'{name}.log'}"
+            message = f"{name} did not stop normally: see {self.root / f'{name}.log'}"
             raise DemoFailed(message)
 
     def close(self) -> None:
-        """Stop whatever still runs."""
+        """Stop all processes that still run."""
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -220,7 +220,7 @@ class World:
             self.put(inbox / "attachments" if name.endswith(".png") else inbox, name, (INPUT / name).read_bytes())
 
     def put(self, folder: Path, name: str, content: bytes) -> None:
-        """Put a file into a folder that somebody takes files from: whole, by renaming."""
+        """Put a whole file into a folder that another process reads, by renaming it."""
         partial = folder / f".{name}"
         partial.write_bytes(content)
         partial.rename(folder / name)
@@ -231,20 +231,20 @@ class World:
         return sorted((path for path in found if not path.name.endswith(".about.json")), key=os.path.getmtime)
 
     def about(self, path: Path) -> dict[str, Any]:
-        """What the gateway says of a record in its outbox."""
+        """What the gateway wrote about a record in its outbox."""
         about: dict[str, Any] = json.loads(path.with_suffix("").with_suffix(".about.json").read_text())
         return about
 
     def wait_for(self, agency: str, kind: str, count: int) -> list[Path]:
-        """The first ``count`` records of a kind in an agency's outbox, once they are there."""
+        """The first ``count`` records of a kind in an agency's outbox. Waits until they are there."""
         self.until(f"{count} {kind} at {agency}", lambda: len(self.outbox(agency, kind)) >= count)
         return self.outbox(agency, kind)[:count]
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
-        """Wait until something holds. Files have no event that could be waited on, so they are looked at.
+        """Wait until something is true. Files give no event to wait for, so it is checked again and again.
 
         Raises:
-            DemoFailed: it does not hold within the bound, or a process has died.
+            DemoFailed: it is not true within the limit, or a process has ended.
         """
         end = time.monotonic() + BOUND_SECONDS
         while not holds():

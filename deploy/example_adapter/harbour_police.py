@@ -1,7 +1,7 @@
-"""The adapter ``harbour-log``: the duty log of a harbour police that does not exist. An example to start from.
+"""The adapter ``harbour-log``: the duty log of an invented harbour police. An example to start from.
 
-A log is text in UTF-8: a line ``HARBOUR LOG 1``, a line for each case (number, what happened, name, sex, birth date,
-place, with ``|`` between), and ``END`` with the number of cases. One that lacks its end was cut off, and is refused.
+A log is UTF-8 text: a line ``HARBOUR LOG 1``, a line for each case (number, what happened, name, sex, birth date,
+place, with ``|`` between), and ``END`` with the number of cases. A log without its end was cut off, and is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _DATED: Final = {"birth.year", "birth.month", "birth.day", "birth.original_text"}
 _CARRIED: Final = {"kind", "local_id", "sex", "names", "event_place.text", *_DATED}
 _MAX_LINE: Final = 4096
-"""Bytes of a line."""
+"""The most bytes of a line."""
 
 
 class HarbourLog:
@@ -102,10 +102,10 @@ def _cases(file: BinaryIO, digest: bytes, limits: Limits, issues: IssueList) -> 
         except UnicodeDecodeError:
             text = "\0"
         if len(line) > _MAX_LINE or "\0" in text:
-            issues.reject_file("LINE_MALFORMED", f"line {number}", "not a line of text in UTF-8, or a very long one")
+            issues.reject_file("LINE_MALFORMED", f"line {number}", "the line is not UTF-8 text, or it is too long")
             return
         if number == 1 and text != _FIRST:
-            issues.reject_file("NOT_A_LOG", "line 1", "the first line is not that of a log")
+            issues.reject_file("NOT_A_LOG", "line 1", "this is not the first line of a log")
             return
         last = _LAST.fullmatch(text)
         if number == 1 or last is not None:
@@ -118,14 +118,14 @@ def _cases(file: BinaryIO, digest: bytes, limits: Limits, issues: IssueList) -> 
         yield from issues.taken()
         if record is not None:
             yield record
-    # After all records: whoever reads a stream undoes them.
+    # This issue comes after all records. A reader of the stream then undoes them.
     if last is None or int(last[1]) != found:
         issues.reject_file("LOG_CUT_OFF", f"line {number or 1}", "the log does not end with the number of its cases")
 
 
 def _case(fields: list[str], where: str, digest: bytes, issues: IssueList) -> DecodedRecord | None:
     if len(fields) != _FIELDS or fields[1] not in _KINDS:
-        issues.reject_record("LINE_MALFORMED", where, "not the fields of a case")
+        issues.reject_record("LINE_MALFORMED", where, "the line does not have the fields of a case")
         return None
     number, kind, name, sex, birth, place = fields
     record = case_pb2.CaseRecord(
@@ -134,8 +134,8 @@ def _case(fields: list[str], where: str, digest: bytes, issues: IssueList) -> De
     if name:
         record.names.add(full=name)
     if sex not in _SEXES:
-        # The message says what is wrong, never what stands there.
-        issues.warn("SEX_UNKNOWN", where, "the sex is neither F nor M, and is kept as unmapped")
+        # The message says what is wrong, and never quotes the value.
+        issues.warn("SEX_UNKNOWN", where, "the sex is not F or M, and is kept as unmapped")
         record.provenance.unmapped.add(path="sex", value=sex)
     record.sex = _SEXES.get(sex, common_pb2.SEX_UNSPECIFIED)
     if date := _DATE.fullmatch(birth):
@@ -152,7 +152,7 @@ def _case(fields: list[str], where: str, digest: bytes, issues: IssueList) -> De
 def _line(record: Record, where: str, issues: IssueList) -> str:
     kinds = {value: text for text, value in _KINDS.items()}
     if not isinstance(record, case_pb2.CaseRecord) or record.kind not in kinds:
-        issues.reject_record("KIND_NOT_CARRIED", where, "a log holds cases of missing and rescued children only")
+        issues.reject_record("KIND_NOT_CARRIED", where, "a log has only cases of missing and rescued children")
         return ""
     _list_losses(record, where, issues)
     fields = [
@@ -164,7 +164,7 @@ def _line(record: Record, where: str, issues: IssueList) -> str:
         record.event_place.text,
     ]
     if any(mark in field for field in fields for mark in "|\n\r\0") or len("|".join(fields).encode()) >= _MAX_LINE - 1:
-        issues.reject_record("VALUE_NOT_CARRIED", where, "a value holds what separates fields or lines, or is too long")
+        issues.reject_record("VALUE_NOT_CARRIED", where, "a value has a separator of fields or lines, or is too long")
         return ""
     return "|".join(fields)
 

@@ -1,4 +1,4 @@
-"""The log is held to what every adapter promises."""
+"""Tests the log against the contract of all adapters."""
 
 from __future__ import annotations
 

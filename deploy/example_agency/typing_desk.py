@@ -1,6 +1,6 @@
-"""A laboratory's own program: it types each sample that is asked for, and answers with the profile.
+"""A laboratory's own program: it types each requested sample, and answers with the profile.
 
-Start it with ``python typing_desk.py typing-desk.toml``. It goes on through restarts of the broker and its own.
+Start it with ``python typing_desk.py typing-desk.toml``. It continues after every restart of the broker or of itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from caseexchange.records.v1 import dna_pb2
 
 
 def type_sample(request: dna_pb2.SampleRequest) -> dna_pb2.StrProfile:
-    """What the laboratory's own instruments say. These alleles are invented."""
+    """The result of the laboratory's own instruments. These alleles are invented."""
     loci = [
         dna_pb2.LocusCall(locus=locus, alleles=[dna_pb2.Allele(value=value, operator="ALLELE_OPERATOR_EQUAL")])
         for locus, value in (("TH01", "9.3"), ("FGA", "22"))

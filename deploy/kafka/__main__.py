@@ -1,4 +1,4 @@
-"""``python -m deploy.kafka``: what ``make kafka`` and its relatives call."""
+"""``python -m deploy.kafka``: the commands behind ``make kafka`` and the related targets."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def kafka() -> None:
     type=click.IntRange(1024, 65000),
     default=_PORT,
     show_default=True,
-    help="Where clients find the first node; other nodes and listeners are on the next ones, and 100 and 200 above.",
+    help="Port of the first node for clients. Others use the next ports, and those 100 and 200 above.",
 )
 @pki_option
 def start(nodes: str, port: int, pki_folder: Path) -> None:
-    """Start the development cluster, or say that it runs already. It goes on when this command is done."""
+    """Start the development cluster, unless it runs already. It keeps running after this command."""
     count = int(nodes)
     ports = [port + _LISTENERS_APART * listener + index for index in range(count) for listener in range(3)]
     keys = PkiFolder(pki_folder).kafka
@@ -66,15 +66,15 @@ def start(nodes: str, port: int, pki_folder: Path) -> None:
         cluster.wait_ready()
         changes = cluster.apply_access()
     except KafkaFailed:
-        # A half-started cluster would hold the ports against the next attempt.
+        # A cluster that is only half started would block the ports for the next attempt.
         if not already:
             cluster.stop()
         raise
     click.echo(f"Kafka {distribution.version()} {'runs already' if already else 'runs'}: {cluster.bootstrap}")
     if any(changes):
-        click.echo(f"access rules: {changes.added} added, {changes.removed} taken away")
+        click.echo(f"access rules: {changes.added} added, {changes.removed} removed")
     click.echo(
-        f"for a broker's configuration (docs/kafka.md), beside the folder in its [log]:\n\n{_tables(cluster, keys)}"
+        f"for a broker's configuration (docs/kafka.md), besides the folder in its [log]:\n\n{_tables(cluster, keys)}"
     )
     click.echo(f"data and logs: {_ROOT}; stop it with make kafka-stop")
 
@@ -109,16 +109,16 @@ def stop(pki_folder: Path) -> None:
 @click.option("--servers", required=True, help="host:port of the cluster's nodes, with commas in between.")
 @pki_option
 def apply_access(servers: str, pki_folder: Path) -> None:
-    """Make the access rules of a cluster that something else runs those of the exchange."""
+    """Give a cluster that was started by other means the access rules of the exchange."""
     keys = PkiFolder(pki_folder).kafka
     tls = KafkaTls(*keys.client(BREAK_GLASS), keys.authority)
     changes = access.apply(KafkaConnection(servers.split(","), tls, PREFIX, _ANSWER_SECONDS), PRINCIPALS)
-    click.echo(f"access rules: {changes.added} added, {changes.removed} taken away")
+    click.echo(f"access rules: {changes.added} added, {changes.removed} removed")
 
 
 @kafka.command()
 def fetch() -> None:
-    """See that Java is there, and fetch Kafka if it is not."""
+    """Check that Java is installed, and fetch Kafka if it is missing."""
     distribution.java("kafka.Kafka")
     click.echo(f"Kafka {distribution.version()}: {distribution.libraries()}")
 
@@ -130,7 +130,7 @@ def write_compose() -> None:
 
 
 def main() -> None:
-    """Run the command; an error that was foreseen is one message, and exit code 1."""
+    """Run the command. A known error is printed as one message, with exit code 1."""
     try:
         kafka(prog_name="python -m deploy.kafka")
     except (CaseExchangeError, KafkaFailed) as error:

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from deploy.kafka.settings import Node
 
 PREFIX: Final = "case-exchange"
-"""Before the dot in the name of every topic, group and transactional id of the exchange."""
+"""The part before the dot in the name of every topic, group and transactional id of the exchange."""
 PRINCIPALS: Final[Mapping[access.Role, Sequence[str]]] = {
     "broker": (kafka_name(BROKER),),
     "auditor": (kafka_name(AUDITOR),),
 }
-"""Who has which role in a development PKI."""
+"""The roles in a development PKI."""
 READY_SECONDS: Final = 90.0
-"""Starting takes some 3 s a node on an idle core; this is for machines that have other things to do."""
+"""A node starts in about 3 s on an idle core. This limit is for busy machines."""
 _STOP_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
@@ -51,8 +51,8 @@ _STORAGE_TOOL: Final = "kafka.tools.StorageTool"
 class KafkaCluster:
     """Nodes on 127.0.0.1 with their data and logs in one folder. For one thread at a time.
 
-    What was written stays in the folder: a cluster that is made on it again has the same id, ports and records. One
-    that is not ``lasting`` ends with the process that started it, even if that is killed.
+    Data stays in the folder: a new cluster on it has the same id, ports and records. If the cluster is not ``lasting``,
+    it ends with the process that started it, even if that process is killed.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class KafkaCluster:
         ports: Sequence[int] = (),
         lasting: bool = False,
     ) -> None:
-        """Describe a cluster. Nothing is started, and nothing is written but the folder and what the cluster is.
+        """Describe a cluster. Nothing is started. Only the folder and the cluster's identity are written.
 
         Args:
-            root: the folder of its data, logs and settings; made if it is not there.
+            root: the folder of its data, logs and settings. It is made if it does not exist.
             keys: the PKI's keys for Kafka.
-            nodes: 1 or 3; None for as many as the folder's cluster has.
-            ports: three for each node (clients, brokers, controllers); without them those that it had, or free ones.
-            lasting: whether its nodes go on when this process ends. Those that an earlier one left are taken up.
+            nodes: 1 or 3; None: the number of nodes of the folder's cluster.
+            ports: three for each node (clients, brokers, controllers). Without them: the same as before, or free ports.
+            lasting: whether its nodes outlive this process. Running nodes of an earlier process are used.
 
         Raises:
-            KafkaFailed: the folder holds a cluster of another number of nodes, or no ports are free.
+            KafkaFailed: the folder has a cluster with another number of nodes, or no ports are free.
         """
         self._keys = keys
         self._folder = ClusterFolder(root.absolute())
@@ -82,7 +82,7 @@ class KafkaCluster:
         self._guard: Guard | None = None
         self._paused: set[int] = set()
         self._processes = self._folder.processes() if lasting else {}
-        # Nodes that run are where they are.
+        # Running nodes keep their ports.
         self._cluster_id, self._nodes = self._folder.identity(nodes, () if self._processes else ports)
 
     @property
@@ -97,12 +97,12 @@ class KafkaCluster:
 
     @property
     def bootstrap(self) -> str:
-        """Where clients find the cluster: every node's ``host:port``, with commas in between."""
+        """The cluster's address for clients: every node's ``host:port``, separated by commas."""
         return ",".join(node.client.advertised for node in self._nodes)
 
     @property
     def running(self) -> tuple[int, ...]:
-        """The nodes whose processes run; those that are paused count."""
+        """The nodes with a running process. Paused nodes count."""
         return tuple(number for number in self.numbers if self._runs(number))
 
     def pid(self, number: int) -> int:
@@ -110,7 +110,7 @@ class KafkaCluster:
         return self._processes[number].pid
 
     def log(self, number: int) -> Path:
-        """The file to which a node writes what it does."""
+        """The file of a node's log messages."""
         return self._folder.log(number)
 
     def data(self, number: int) -> Path:
@@ -118,19 +118,19 @@ class KafkaCluster:
         return self._folder.data(number)
 
     def connection(self, client: Principal, *, nodes: Collection[int] = (), timeout: float = 30.0) -> KafkaConnection:
-        """How a client of the development PKI reaches the cluster.
+        """The connection of a client of the development PKI to the cluster.
 
         Args:
             client: one of ``certs.kafka.CLIENTS``.
-            nodes: the nodes to name; all without it.
-            timeout: how many seconds a request may take.
+            nodes: the nodes to name. Without it: all.
+            timeout: the most seconds for a request.
         """
         certificate, key = self._keys.client(client)
         servers = [node.client.advertised for node in self._nodes if not nodes or node.number in nodes]
         return KafkaConnection(servers, KafkaTls(certificate, key, self._keys.authority), PREFIX, timeout)
 
     def start(self) -> None:
-        """Start every node that does not run, and return at once: ``wait_ready`` waits.
+        """Start every node that does not run, and return at once. ``wait_ready`` waits.
 
         Raises:
             KafkaFailed: Java or Kafka is missing, a port is in use, or the storage cannot be formatted.
@@ -146,36 +146,36 @@ class KafkaCluster:
                 self._start(number)
 
     def stop(self) -> None:
-        """End every node: in order if that takes no more than ten seconds, or else by force. None is left."""
+        """End every node: normally if this takes at most ten seconds, or else by force. No node is left."""
         self._end(self.numbers)
         if self._guard is not None:
             self._guard.close()
             self._guard = None
 
     def kill(self, number: int) -> None:
-        """SIGKILL: nothing is flushed, nobody is told."""
+        """SIGKILL: nothing is flushed, and no other node is informed."""
         process = self._processes[number]
         process.send(signal.SIGKILL)
         process.wait(_STOP_SECONDS)
         self._paused.discard(number)
 
     def pause(self, number: int) -> None:
-        """SIGSTOP: connections stay open, and nothing is answered."""
+        """SIGSTOP: connections stay open, but nothing is answered."""
         self._processes[number].send(signal.SIGSTOP)
         self._paused.add(number)
 
     def resume(self, number: int) -> None:
-        """SIGCONT: the node goes on as if no time had passed."""
+        """SIGCONT: the node continues as if no time had passed."""
         self._processes[number].send(signal.SIGCONT)
         self._paused.discard(number)
 
     def restart(self, number: int) -> None:
-        """Stop a node in order, if it runs, and start it again. Returns at once: ``wait_ready`` waits."""
+        """Stop a node normally, if it runs, and start it again. Returns at once. ``wait_ready`` waits."""
         self._end([number])
         self._start(number)
 
     def heal(self) -> None:
-        """Resume what is paused, start what does not run, and wait until no copy is behind.
+        """Resume paused nodes, start stopped nodes, and wait until no copy is behind.
 
         Raises:
             KafkaFailed: see ``wait_ready``.
@@ -186,16 +186,16 @@ class KafkaCluster:
         self.wait_ready(in_sync=True)
 
     def wait_ready(self, timeout: float = READY_SECONDS, *, in_sync: bool = False) -> None:
-        """Wait until every node that runs and is not paused says itself that the cluster is ready.
+        """Wait until every node that runs and is not paused reports that the cluster is ready.
 
-        That is: it answers over TLS, it knows an elected controller, and it sees all the others registered.
+        A ready node answers over TLS, knows an elected controller, and sees all other nodes registered.
 
         Args:
             timeout: the most seconds to wait.
             in_sync: wait also until no copy of a partition is behind, so that another node may be lost.
 
         Raises:
-            KafkaFailed: a node ended, or it took too long. Names the node and shows the end of its log.
+            KafkaFailed: a node ended, or it took too long. The message names the node and shows the end of its log.
         """
         deadline = time.monotonic() + timeout
         for number in self._awake():
@@ -207,7 +207,7 @@ class KafkaCluster:
                 time.sleep(_LOOK_SECONDS)
 
     def apply_access(self) -> Changes:
-        """Make the cluster's rules those of ``broker/messagelog/kafka/access.py``, as the break-glass client."""
+        """Give the cluster the access rules of ``broker/messagelog/kafka/access.py``, as the break-glass client."""
         return access.apply(self.connection(BREAK_GLASS, nodes=self._awake()), PRINCIPALS)
 
     def _end(self, numbers: Iterable[int]) -> None:
@@ -217,7 +217,7 @@ class KafkaCluster:
             process.send(signal.SIGCONT)
         deadline = time.monotonic() + _STOP_SECONDS
         for number, process in ending.items():
-            # The last ones have no majority left with whom to agree on their leaving, and would wait for minutes.
+            # The last nodes have no majority that could agree to their leaving. They would wait for minutes.
             if not process.wait(deadline - time.monotonic()):
                 process.send(signal.SIGKILL)
                 process.wait(_STOP_SECONDS)
@@ -237,7 +237,7 @@ class KafkaCluster:
     def _state(self, number: int) -> ClusterState | None:
         try:
             client = self._nodes[number - 1].client
-            # Cheaper than a Kafka client's own attempts, for as long as there is nobody to answer them.
+            # While no node answers, this costs less than a Kafka client's own attempts.
             socket.create_connection((client.host, client.port), _ANSWER_SECONDS).close()
             return cluster_state(self.connection(BREAK_GLASS, nodes=[number], timeout=_ANSWER_SECONDS))
         except (CaseExchangeError, OSError):
@@ -245,7 +245,7 @@ class KafkaCluster:
 
     def _fail(self, number: int, what: str) -> None:
         log = self.log(number)
-        message = f"Kafka node {number} {what}; {log} ends so:\n{log.read_text()[-_LOG_TAIL:]}"
+        message = f"Kafka node {number} {what}; the end of {log}:\n{log.read_text()[-_LOG_TAIL:]}"
         raise KafkaFailed(message)
 
     def _runs(self, number: int) -> bool:
@@ -268,13 +268,13 @@ class KafkaCluster:
             for endpoint in (node.client, node.peer, node.controller):
                 if not self._runs(node.number) and not is_free(endpoint.port):
                     message = (
-                        f"node {node.number} cannot listen on port {endpoint.port}: another process does "
-                        "(make kafka PORT=… chooses others)"
+                        f"node {node.number} cannot listen on port {endpoint.port}: another process uses it "
+                        "(make kafka PORT=… chooses other ports)"
                     )
                     raise KafkaFailed(message)
 
     def _format(self, numbers: Sequence[int]) -> None:
-        """Make the storage of nodes that have none, all at once: it takes a second of Java each."""
+        """Make the storage of nodes that have none. All at once, because each takes a second of Java."""
         tools = {}
         for number in numbers:
             arguments = ("format", "--cluster-id", self._cluster_id, "--config", self._folder.settings(number))

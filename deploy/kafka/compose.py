@@ -1,4 +1,4 @@
-"""The same cluster for whoever has Docker: deploy/compose.yaml, generated from the same settings."""
+"""The same cluster with Docker: deploy/compose.yaml, generated from the same settings."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _DATA: Final = "/var/lib/kafka/data"
 _KEYSTORE: Final = "/etc/kafka/secrets/keystore.pem"
 _TRUSTSTORE: Final = "/etc/kafka/secrets/ca.pem"
 _CLUSTER_ID: Final = "case-exchange-dev-AAAA"
-"""22 characters of URL-safe base64; any will do, as long as it stays."""
+"""22 characters of URL-safe base64. Any value works, but it must not change."""
 
 _HEADER: Final = """\
-# Apache Kafka with mutual TLS for whoever has Docker; the same as `make kafka NODES=3` without it. Generated: change
-# deploy/kafka/settings.py, which has the reasons, and run `make kafka-compose`.
+# Apache Kafka with mutual TLS in Docker. `make kafka NODES=3` starts the same cluster without Docker. This file is
+# generated: change deploy/kafka/settings.py, which has the reasons, and run `make kafka-compose`.
 #
 #   make certs
 #   docker compose -f deploy/compose.yaml up --detach
 #   .venv/bin/python -m deploy.kafka access --servers 127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094
 #
-# The image runs as user 1000, who must be able to read the keystores in .dev/pki/kafka.
+# The image runs as user 1000. This user must be able to read the keystores in .dev/pki/kafka.
 name: case-exchange
 services:
 """
 
 
 def environment(node: Node, *, data: str = _DATA) -> dict[str, str]:
-    """What the image's own start-up turns into the node's server.properties."""
+    """The environment that the image's start-up turns into the node's server.properties."""
     settings = node_settings(node, NODES, data=data, keystore=_KEYSTORE, truststore=_TRUSTSTORE)
     return {
         "CLUSTER_ID": _CLUSTER_ID,
@@ -48,7 +48,7 @@ def environment(node: Node, *, data: str = _DATA) -> dict[str, str]:
 
 
 def variable(key: str) -> str:
-    """The environment variable of a setting, by the image's rule: an underscore is doubled, a dot becomes one."""
+    """The environment variable of a setting, by the image's rule: a dot becomes ``_``, an underscore ``__``."""
     return "KAFKA_" + key.replace("_", "__").replace("-", "___").replace(".", "_").upper()
 
 
@@ -73,7 +73,7 @@ def _service(node: Node) -> str:
         f"      - {keystore}:{_KEYSTORE}:ro",
         f"      - ../.dev/pki/trust/kafka-ca.pem:{_TRUSTSTORE}:ro",
         "    environment:",
-        # A JSON text is a YAML text too. Compose takes a dollar sign for a variable unless there are two.
+        # A JSON text is also a YAML text. Compose takes a dollar sign for a variable unless there are two.
         *(f"      {key}: {json.dumps(value.replace('$', '$$'))}" for key, value in environment(node).items()),
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Where Kafka's jars come from: Maven, by the versions that pom.xml pins, once, into .dev/kafka/<version>/libs."""
+"""Fetches Kafka's jars once: from Maven, in the versions that pom.xml pins, into .dev/kafka/<version>/libs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HERE: Final = Path(__file__).parent
 _POM: Final = _HERE / "pom.xml"
 _LOGGING: Final = _HERE / "log4j2.properties"
 SCRATCH: Final = _HERE.parents[1] / ".dev" / "kafka"
-"""Everything that is not committed."""
+"""The folder for everything that is not committed."""
 _LEAST_JAVA: Final = 17
 _FETCH_SECONDS: Final = 600
 _SMALL_AND_QUICK: Final = ("-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-"""A node starts in two seconds and takes some 300 MB. Not for a cluster that must bear load."""
+"""With these, a node starts in two seconds and uses about 300 MB. Not for a cluster under load."""
 
 
 def version() -> str:
@@ -33,7 +33,7 @@ def version() -> str:
 
 
 def libraries() -> Path:
-    """The folder of Kafka's jars, fetched if it is not there yet.
+    """The folder of Kafka's jars. They are fetched if they are missing.
 
     Raises:
         KafkaFailed: Maven is missing, or could not fetch them.
@@ -50,7 +50,7 @@ def java(main_class: str, *arguments: str | Path) -> list[str]:
     Raises:
         KafkaFailed: Java is missing or too old, or Kafka cannot be fetched.
     """
-    # Java first: nobody without it should have to fetch Kafka to hear so.
+    # Java first: without Java, fetching Kafka would be useless.
     program = _java()
     flags = [*_SMALL_AND_QUICK, f"-Dlog4j2.configurationFile={_LOGGING}", "-cp", f"{libraries()}/*"]
     return [program, *flags, main_class, *map(str, arguments)]
@@ -61,8 +61,8 @@ def _java() -> str:
     if program is None:
         message = f"Kafka needs Java {_LEAST_JAVA} or newer, and there is none: apt install openjdk-17-jre-headless"
         raise KafkaFailed(message)
-    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603 - java
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    printed = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603 - java
+    found = re.search(r'version "(?:1\.)?(\d+)', printed)
     if found is None or int(found[1]) < _LEAST_JAVA:
         message = (
             f"Kafka needs Java {_LEAST_JAVA} or newer, and {program} is {found[1] if found else 'something else'}: "
@@ -75,10 +75,10 @@ def _java() -> str:
 def _fetch(folder: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        message = "Kafka is fetched by Maven, and there is none: apt install maven"
+        message = "Maven is needed to fetch Kafka, and there is none: apt install maven"
         raise KafkaFailed(message)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Into a folder of another name first, so that an interrupted fetch is not taken for a whole one.
+    # First into a folder with another name, so that an interrupted fetch does not look complete.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as fetching:
         output = Path(fetching) / "libs"
         goal = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={output}"]

@@ -1,4 +1,4 @@
-"""The folder of a cluster: what it is, where its files are."""
+"""The folder of a cluster: its identity, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _PORTS_A_NODE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ClusterFolder:
-    """Where a cluster on this machine lives. What was written stays when it is stopped."""
+    """The folder of a cluster on this machine. Its data stay when the cluster is stopped."""
 
     root: Path
 
     def identity(self, nodes: int | None, ports: Sequence[int]) -> tuple[str, tuple[Node, ...]]:
-        """The cluster's id and nodes, as chosen when the folder was made, which may be now; at ``ports``, if given.
+        """The cluster's id and nodes. Chosen when the folder is made. ``ports`` replaces the ports, if given.
 
         Raises:
-            KafkaFailed: it holds a cluster of another number of nodes, or no ports are free.
+            KafkaFailed: the folder has a cluster with another number of nodes, or no ports are free.
         """
         path = self.root / "cluster.json"
         if path.exists():
@@ -45,8 +45,8 @@ class ClusterFolder:
         count = len(known["ports"]) // _PORTS_A_NODE
         if nodes is not None and count != nodes:
             message = (
-                f"{self.root} holds a cluster of {count} nodes, not of {nodes}; "
-                "stop it and remove the folder, records and all, to make another"
+                f"{self.root} has a cluster of {count} nodes, not of {nodes}; "
+                "to make another one, stop it and remove the folder, with its records"
             )
             raise KafkaFailed(message)
         known["ports"] = list(ports) or known["ports"]
@@ -58,7 +58,7 @@ class ClusterFolder:
         )
 
     def processes(self) -> dict[int, NodeProcess]:
-        """The nodes that an earlier process started here and left running."""
+        """The running nodes that an earlier process started in this folder."""
         found = {}
         for number in NODES:
             if process := NodeProcess.find(self.pid_file(number), str(self.settings(number))):
@@ -66,7 +66,7 @@ class ClusterFolder:
         return found
 
     def write_settings(self, node: Node, nodes: Sequence[Node], keys: KafkaFiles) -> None:
-        """Write a node's server.properties, which its process reads once, when it starts."""
+        """Write a node's server.properties. Its process reads the file once, when it starts."""
         data = self.data(node.number)
         data.mkdir(parents=True, exist_ok=True)
         settings = node_settings(
@@ -79,11 +79,11 @@ class ClusterFolder:
         self.settings(node.number).write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
 
     def is_formatted(self, number: int) -> bool:
-        """Whether a node has its storage, with or without records."""
+        """Whether a node has formatted storage, with or without records."""
         return (self.data(number) / "meta.properties").exists()
 
     def data(self, number: int) -> Path:
-        """Where a node keeps its topics."""
+        """The folder of a node's topics."""
         return self._of(number) / "data"
 
     def settings(self, number: int) -> Path:
@@ -91,11 +91,11 @@ class ClusterFolder:
         return self._of(number) / "server.properties"
 
     def log(self, number: int) -> Path:
-        """What a node says of what it does."""
+        """The file of a node's log messages."""
         return self._of(number) / "node.log"
 
     def pid_file(self, number: int) -> Path:
-        """The process id of a node that runs, or ran when whoever started it was ended."""
+        """The file with the process id of a node. It stays if the process that started the node was killed."""
         return self._of(number) / "pid"
 
     def _of(self, number: int) -> Path:
@@ -103,5 +103,5 @@ class ClusterFolder:
 
 
 def new_cluster_id() -> str:
-    """An unpadded URL-safe UUID, as Kafka's own tool makes them, but never with a hyphen first, as of an option."""
+    """An unpadded URL-safe UUID, like Kafka's own tool makes. It never begins with a hyphen, like an option would."""
     return "c" + base64.urlsafe_b64encode(os.urandom(16)).decode()[1:22]

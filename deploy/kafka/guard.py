@@ -1,8 +1,8 @@
-"""Kills its process group as soon as whoever started it is gone, for whatever reason.
+"""Kills its process group as soon as the process that started it has ended, for any reason.
 
-A process of its own, because a cluster's nodes must not outlive a test run that was killed, and the kernel's own means
-(PR_SET_PDEATHSIG) is bound to the thread that started them. Its standard input is a pipe of which the starter alone has
-the other end: it ends when the starter does. The nodes are put in its group.
+It is a separate process, because a cluster's nodes must not outlive a killed test run. The kernel's own way
+(PR_SET_PDEATHSIG) depends on the thread that started them. The guard's standard input is a pipe. Only the starter has
+the other end, so the pipe ends when the starter ends. The nodes are put in the guard's group.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 
 
 def main() -> None:
-    """Wait for the end of standard input, then kill the group, this process included."""
-    # Whatever is meant for the group by its keyboard or its parent is not for the one that must be last.
+    """Wait for the end of standard input, then kill the group, with this process."""
+    # The keyboard or a parent may send signals to the group. The guard ignores them, because it must end last.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     sys.stdin.buffer.read()

@@ -10,15 +10,15 @@ from deploy.kafka.errors import KafkaFailed
 
 _FIRST: Final = 20_000
 _LAST: Final = 32_000
-"""Below the ports that Linux gives to outgoing connections: a node that was killed finds its ports free again."""
+"""Below the ports that Linux uses for outgoing connections, so a killed node finds its ports free again."""
 _ATTEMPTS: Final = 1000
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens now. Another process may take one at any time; then the node says so and ends.
+    """Ports on which nothing listens now. If another process takes one later, the node reports it and ends.
 
     Raises:
-        KafkaFailed: there are not as many.
+        KafkaFailed: there are not enough.
     """
     found: list[int] = []
     for port in random.sample(range(_FIRST, _LAST), _ATTEMPTS):
@@ -31,9 +31,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether a node could listen on a port of this machine's own address now."""
+    """Whether a node could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # As Java does: connections that are over, but not yet forgotten, are in nobody's way.
+        # Like Java: connections that have ended, but are not yet forgotten, do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

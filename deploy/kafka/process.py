@@ -1,4 +1,4 @@
-"""One process of a cluster, ours or one that an earlier command left running, and the guard that ends ours with us."""
+"""One process of a cluster, started here or left running by an earlier command, and the guard of our processes."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ _MILLISECONDS: Final = 1000
 
 
 class Guard:
-    """A process group that does not outlive this process, however this process ends."""
+    """A process group that does not outlive this process, in whatever way this process ends."""
 
     def __init__(self) -> None:
-        # Isolated and by path: it needs nothing of the project, and starts in 20 ms.
+        # Isolated, and started by path: it needs nothing of the project, and starts in 20 ms.
         command = [sys.executable, "-I", "-S", str(_GUARD)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)  # noqa: S603 - our own file
 
     @property
     def group(self) -> int:
-        """The process group to start processes in."""
+        """The process group for new processes."""
         return self._process.pid
 
     def close(self) -> None:
-        """Kill whatever is left in the group, and the guard."""
+        """Kill all processes that are left in the group, and the guard."""
         self._process.communicate()
 
 
 class NodeProcess:
-    """A running process, held by a descriptor of the kernel's, so that no other process can be taken for it."""
+    """A running process, held by a file descriptor, so that no other process can be taken for it."""
 
     def __init__(self, pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
-        """Take hold of a process.
+        """Get a descriptor for a process.
 
         Args:
             pid: its id.
-            child: it, if this process started it.
+            child: the process, if this process started it.
 
         Raises:
-            ProcessLookupError: there is none any more.
+            ProcessLookupError: it has ended.
         """
         self.pid: Final = pid
         self._child = child
@@ -55,13 +55,13 @@ class NodeProcess:
 
     @classmethod
     def start(cls, command: Sequence[str], log: Path, pid_file: Path, *, group: int | None) -> NodeProcess:
-        """Start a process and write down its id.
+        """Start a process and write its id into a file.
 
         Args:
-            command: what to run.
+            command: the command.
             log: the file to which its output is appended.
-            pid_file: where its id is written.
-            group: the process group that it joins; without one it gets a session of its own and outlives us.
+            pid_file: the file for its id.
+            group: the process group that it joins. None: it gets a session of its own and outlives this process.
         """
         with log.open("ab") as output:
             child = subprocess.Popen(  # noqa: S603 - the caller's command
@@ -77,12 +77,12 @@ class NodeProcess:
 
     @classmethod
     def find(cls, pid_file: Path, mark: str) -> NodeProcess | None:
-        """The process whose id was written down, if it still runs and ``mark`` is among its arguments."""
+        """The process with the id in this file, if it still runs and ``mark`` is among its arguments."""
         try:
             process = cls(int(pid_file.read_text()))
         except (OSError, ValueError):
             return None
-        # Looked at once it is held: an id that was given to another process meanwhile is seen to be another's.
+        # Checked after the descriptor exists, so that an id that now belongs to another process is recognised.
         with contextlib.suppress(OSError):
             if mark.encode() in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0"):
                 return process
@@ -90,7 +90,7 @@ class NodeProcess:
         return None
 
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it still runs."""
         return not self.wait(0)
 
     def send(self, number: signal.Signals) -> None:
@@ -99,7 +99,7 @@ class NodeProcess:
             signal.pidfd_send_signal(self._descriptor, number)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for it to end, and say whether it has."""
+        """Wait until it ends. Returns whether it has ended."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         ended = bool(poll.poll(max(seconds, 0) * _MILLISECONDS))
@@ -108,7 +108,7 @@ class NodeProcess:
         return ended
 
     def close(self) -> None:
-        """Let go of it. It runs on if it runs."""
+        """Close the descriptor. A running process keeps running."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,6 +1,6 @@
-"""What somebody who has a Kafka node's disk can do to a topic: change bytes and make the checksum fit.
+"""Changes bytes of a topic and corrects the checksum, as an attacker with a Kafka node's disk could.
 
-Kafka's checksums are not keyed, so they stop accidents and no attacker. The demo and the tests show what does.
+Kafka's checksums have no key, so they detect accidents, but not an attacker. The demo and the tests show what does.
 Format: https://kafka.apache.org/documentation/#recordbatch (magic 2).
 """
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LENGTH: Final = struct.Struct(">qi")
-"""Base offset, and the length of what follows these twelve bytes."""
+"""Base offset, and the length of the bytes after these twelve."""
 _CHECKSUM_AT: Final = 17
 _CHECKED_FROM: Final = 21
 
 
 def rewrite(partition: Path, old: bytes, new: bytes) -> None:
-    """Put ``new`` in the place of ``old`` in a partition's segments, and correct the checksum. The node must not run.
+    """Replace ``old`` by ``new`` in a partition's segments, and correct the checksum. The node must not run.
 
     Args:
         partition: the folder ``<topic>-<number>`` of a node.
-        old: bytes that stand there once.
-        new: as many others.
+        old: bytes that occur once in the partition.
+        new: the same number of other bytes.
 
     Raises:
-        ValueError: they have different lengths, or the old bytes do not stand there exactly once.
+        ValueError: the lengths differ, or the old bytes do not occur exactly once.
     """
     if len(old) != len(new):
-        message = "a segment's bytes are replaced by as many others"
+        message = "the new bytes must have the length of the old ones"
         raise ValueError(message)
     segments = {path: path.read_bytes() for path in sorted(partition.glob("*.log"))}
     if sum(content.count(old) for content in segments.values()) != 1:
-        message = "the bytes do not stand in the partition exactly once"
+        message = "the bytes do not occur exactly once in the partition"
         raise ValueError(message)
     path = next(path for path, content in segments.items() if old in content)
     data = bytearray(segments[path].replace(old, new))
@@ -47,12 +47,12 @@ def rewrite(partition: Path, old: bytes, new: bytes) -> None:
 
 
 def _batches(data: bytearray) -> Iterator[tuple[int, int]]:
-    """Where each record batch begins and ends."""
+    """The beginning and the end of each record batch."""
     begin = 0
     while begin + _LENGTH.size <= len(data):
         _, length = _LENGTH.unpack_from(data, begin)
         if length <= 0:
-            # What follows was only set aside for more batches.
+            # The rest is only reserved space for more batches.
             return
         yield begin, begin + _LENGTH.size + length
         begin += _LENGTH.size + length

@@ -1,4 +1,4 @@
-"""What every node of a Kafka cluster of the exchange is set to, and why. One function, for every way to run one."""
+"""The settings of every node of the exchange's Kafka clusters, with reasons. One function for all ways to run them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 _MEBIBYTE: Final = 1024 * 1024
 LARGEST_RECORD_BYTES: Final = 5 * _MEBIBYTE + 64 * 1024
-"""The largest envelope that a broker accepts (5 MiB), its seal, and what Kafka puts around a record."""
+"""The largest envelope that a broker accepts (5 MiB), its seal, and Kafka's own bytes around a record."""
 _NEVER: Final = -1
 _LONGEST_MINUTES: Final = 2**31 - 1
 
 _FIXED: Final[dict[str, str | int | bool]] = {
-    # --- who is let in, and what they may do ---
+    # --- who may connect, and what they may do ---
     # Every connection is TLS, and both ends have a certificate of Kafka's own authority.
     "listener.security.protocol.map": "CLIENT:SSL,NODE:SSL,CONTROLLER:SSL",
     "ssl.client.auth": "required",
@@ -26,48 +26,48 @@ _FIXED: Final[dict[str, str | int | bool]] = {
     "ssl.keystore.type": "PEM",
     "ssl.truststore.type": "PEM",
     "ssl.principal.mapping.rules": KAFKA_PRINCIPAL_RULES,
-    # What no rule of broker/messagelog/kafka/access.py allows is denied.
+    # Everything is denied that broker/messagelog/kafka/access.py does not allow.
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": False,
-    # A misspelt topic is an error, not a topic with settings that nobody chose.
+    # A misspelt topic is an error. Otherwise Kafka would make a topic with default settings.
     "auto.create.topics.enable": False,
     # --- what is kept ---
-    # Records are kept for decades. A topic's own settings may say less; nobody gets seven days by forgetting to say.
+    # Records are kept for decades. A topic's own settings may say less. Kafka's default would be seven days.
     "log.retention.ms": _NEVER,
     "log.retention.bytes": _NEVER,
-    # A copy that lacks acknowledged records never leads: rather no log for a while than one with a hole.
+    # A copy that lacks acknowledged records never leads. A log that is missing for a while is better than lost records.
     "unclean.leader.election.enable": False,
-    # A durable subscription keeps its place while its subscriber is away, for however long.
+    # A durable subscription keeps its place while its subscriber is away, for any time.
     "offsets.retention.minutes": _LONGEST_MINUTES,
-    # The part of a subscription's state that does not fit in one number travels in the commit's metadata.
+    # The commit's metadata carry the part of a subscription's state that does not fit in one number.
     "offset.metadata.max.bytes": 4096,
     "message.max.bytes": LARGEST_RECORD_BYTES,
-    # Or a follower could not copy the largest record in one piece with others.
+    # Otherwise a follower could not copy the largest record together with others.
     "replica.fetch.max.bytes": LARGEST_RECORD_BYTES,
     # --- how soon a lost node or client is noticed ---
-    # A node that is silent for this long leads nothing any more.
+    # A node that is silent for this long stops being a leader.
     "broker.session.timeout.ms": 6000,
-    # A copy that lags this long holds up no acknowledgement any more, while enough others have the record.
+    # After this lag, acknowledgements no longer wait for the copy, if enough others have the record.
     "replica.lag.time.max.ms": 5000,
-    # Subscribers choose how soon they are given up; tests and quick hand-overs need less than Kafka's six seconds.
+    # Subscribers choose when they count as lost. Tests and quick hand-overs need less than Kafka's six seconds.
     "group.min.session.timeout.ms": 1000,
     # A group's first member need not wait for others.
     "group.initial.rebalance.delay.ms": 0,
-    # --- what makes it small and quick to start; a large cluster leaves these out ---
+    # --- for a small cluster that starts quickly; leave these out in a large one ---
     "offsets.topic.num.partitions": 8,
     "transaction.state.log.num.partitions": 8,
     "num.network.threads": 2,
     "num.io.threads": 4,
     "num.recovery.threads.per.data.dir": 1,
     "background.threads": 2,
-    # The default is half of the heap that a node gets here.
+    # The default is half of the heap of a node here.
     "log.cleaner.dedupe.buffer.size": 8 * _MEBIBYTE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a listener is reached, and the address that it is bound to."""
+    """The address of a listener for others, and the address that it listens on."""
 
     host: str
     port: int
@@ -75,18 +75,18 @@ class Endpoint:
 
     @property
     def advertised(self) -> str:
-        """Where it is reached."""
+        """The address for others."""
         return f"{self.host}:{self.port}"
 
     @property
     def bound(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         return f"{self.bind}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node, broker and controller in one process, and how clients, other brokers and other controllers reach it."""
+    """A node, broker and controller in one process, with its addresses for clients, other brokers and controllers."""
 
     number: int
     client: Endpoint
@@ -95,7 +95,7 @@ class Node:
 
 
 def node_settings(own: Node, nodes: Sequence[Node], *, data: str, keystore: str, truststore: str) -> dict[str, str]:
-    """The whole of a node's server.properties.
+    """All of a node's server.properties.
 
     Args:
         own: the node.
@@ -104,9 +104,9 @@ def node_settings(own: Node, nodes: Sequence[Node], *, data: str, keystore: str,
         keystore: the PEM file of its key and certificate.
         truststore: the PEM file of Kafka's authority.
     """
-    # With three nodes one may be lost, and still no acknowledged record is on fewer than two disks.
+    # With three nodes one may be lost, and every acknowledged record is still on at least two disks.
     copies, in_sync = (3, 2) if len(nodes) >= 3 else (1, 1)  # noqa: PLR2004 - the sentence above
-    # Nodes copy and register, which no rule can narrow down; the break-glass client is for what the rules forbid.
+    # Nodes must copy and register; no rule can limit this. The break-glass client does what the rules forbid.
     super_users = [*(node(each.number) for each in nodes), BREAK_GLASS]
     settings = _FIXED | {
         "process.roles": "broker,controller",

@@ -133,7 +133,7 @@ async def test_a_record_is_judged_by_the_directory_of_its_acceptance_that_the_br
     await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
     async with receiving(profile) as (edge, inbound):
         await until(inbound.folders.outbox, "SampleRequest-*.json")
-        assert [known.directory.version for known in edge.directories.seen(edge.clock.now_ms()).accepted] == [2]
+        assert [known.directory.version for known in edge.directories.from_seen(edge.clock.now_ms()).accepted] == [2]
         assert len(edge.spool.directories()) == 2
 
 

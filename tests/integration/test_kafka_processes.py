@@ -137,7 +137,7 @@ def test_a_node_that_ends_is_named_with_the_end_of_its_log(tmp_path: Path, kafka
     (cluster.data(1) / "meta.properties").write_text("version=1\nnode.id=2\ncluster.id=another\n")
     cluster.start()
     try:
-        with pytest.raises(KafkaFailed, match=r"(?s)node 1 ended; .*node\.log ends so:.*node id"):
+        with pytest.raises(KafkaFailed, match=r"(?s)node 1 ended; the end of .*node\.log:.*node id"):
             cluster.wait_ready()
     finally:
         cluster.stop()

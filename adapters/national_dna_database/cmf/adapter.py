@@ -4,9 +4,9 @@
 - Rapid Import, in XML with other headers (rapid.py).
 - 1.0, in lines of text (lines.py).
 
-Read leniently, because real files break the XSD in harmless ways (kits written otherwise, laboratory codes too long,
-a byte order mark): rejected is only what leaves the profile in doubt. Written strictly, in the XSD's order and within
-its limits.
+Reading is lenient, because real files break the XSD in harmless ways (other spellings of kits, long laboratory codes, a
+byte order mark). Only faults that make the profile uncertain are refused. Writing is strict: in the XSD's order and
+within its limits.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ROOT: Final = "CODISImportFile"
 _HEAD: Final = 4096
 MAX_HEADER_FIELDS: Final = 1_000
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""Of the header as it goes into every record."""
+"""The largest header. It goes into every record."""
 
 
 class CodisCmf:
@@ -68,26 +68,26 @@ class CodisCmf:
         attachments: Mapping[str, bytes],  # noqa: ARG002 - the format refers to no other file
         limits: Limits,
     ) -> Iterator[DecodedRecord | Issue]:
-        """See ``StreamingAdapter``. XML is read twice: the whole file is judged before its first record is told.
+        """See ``StreamingAdapter``. XML is read twice: the whole file is checked before its first record is yielded.
 
-        Memory grows by about 100 bytes for each specimen that is accepted, for its id must not stand twice. A file of
-        1.0 is read whole, within ``limits.bytes``.
+        Memory grows by about 100 bytes for each accepted specimen, because no id may occur twice. A file of version 1.0
+        is read whole, within ``limits.bytes``.
         """
         file.seek(0)
         if is_cmf_text(file.read(_HEAD)):
             yield from _text(file, limits)
             return
         issues = IssueList()
-        judged = _judge(file, limits, issues)
+        checked = _check(file, limits, issues)
         yield from issues.taken()
-        if judged is None:
+        if checked is None:
             return
         seen: set[bytes] = set()
-        reader = SpecimenReader(judged.header, limits, issues)
+        reader = SpecimenReader(checked.header, limits, issues)
         for specimen in XmlStream(file, "SPECIMEN", limits, issues, again=True).children():
             if local_name(specimen) != "SPECIMEN":
                 continue
-            if judged.rapid:
+            if checked.rapid:
                 reshape_specimen(specimen)
             record = reader.read(specimen, seen)
             yield from issues.taken()
@@ -102,8 +102,8 @@ class CodisCmf:
         return issues.encoded(write_file(profiles, issues), {})
 
 
-class _Judged(NamedTuple):
-    """What is known of a file once it was read through: that it can be used, and what holds for every specimen."""
+class _Checked(NamedTuple):
+    """What is known after a file was read once and can be used: what is true for every specimen."""
 
     header: dna_pb2.StrProfile
     rapid: bool
@@ -119,8 +119,8 @@ def _text(file: BinaryIO, limits: Limits) -> Iterator[DecodedRecord | Issue]:
     yield from records
 
 
-def _judge(file: BinaryIO, limits: Limits, issues: IssueList) -> _Judged | None:
-    """Read the whole document once, and keep what is not a specimen; None, with the reason, where it is refused."""
+def _check(file: BinaryIO, limits: Limits, issues: IssueList) -> _Checked | None:
+    """Read the whole document once, and keep everything but the specimens. None if it is refused; an issue says why."""
     digest = hashlib.sha256()
     document = XmlStream(file, "SPECIMEN", limits, issues)
     header: etree._Element | None = None
@@ -148,7 +148,7 @@ def _judge(file: BinaryIO, limits: Limits, issues: IssueList) -> _Judged | None:
     if profile.ByteSize() > MAX_HEADER_BYTES:
         issues.reject_file("HEADER_TOO_LARGE", where(header), f"the header has more than {MAX_HEADER_BYTES} bytes")
         return None
-    return _Judged(profile, rapid)
+    return _Checked(profile, rapid)
 
 
 def _without_children(root: etree._Element | None) -> etree._Element:
@@ -165,7 +165,7 @@ def _without_children(root: etree._Element | None) -> etree._Element:
 def _is_cmf(root: etree._Element, limits: Limits, issues: IssueList) -> bool:
     name = local_name(root)
     if name not in {_ROOT, RAPID_ROOT}:
-        issues.reject_file("NOT_CMF", where(root), "the document is neither a CODISImportFile nor a Rapid one")
+        issues.reject_file("NOT_CMF", where(root), "the document is not a CODISImportFile or a Rapid one")
         return False
     if any(longer_than(child, limits.field_characters) for child in root):
         issues.reject_file("FIELD_TOO_LONG", where(root), f"a field has more than {limits.field_characters} characters")
@@ -180,11 +180,11 @@ def _is_cmf(root: etree._Element, limits: Limits, issues: IssueList) -> bool:
 def _has_specimens(root: etree._Element, specimens: int, limits: Limits, issues: IssueList) -> bool:
     before = len(issues.items)
     if child_text(root, "MESSAGETYPE") not in {"", "Import"}:
-        issues.reject_file("NOT_IMPORT", where(root), "the message is of another type than Import")
+        issues.reject_file("NOT_IMPORT", where(root), "the message is not of the type Import")
     if repeated_field(_ROOT, by_name(root)):
-        issues.reject_file("FIELD_REPEATED", where(root), "a field of the header stands twice")
+        issues.reject_file("FIELD_REPEATED", where(root), "a field of the header is there twice")
     if not specimens:
-        issues.reject_file("NO_SPECIMEN", where(root), "the file holds no specimen")
+        issues.reject_file("NO_SPECIMEN", where(root), "the file has no specimen")
     if specimens > limits.streamed_records:
         issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.streamed_records} specimens")
     return len(issues.items) == before

@@ -1,7 +1,7 @@
-"""CODIS CMF 1.0: a file of lines without names, in which counts say how many specimens, loci and alleles follow.
+"""CODIS CMF 1.0: a file of lines without names. Counts in it say how many specimens, loci and alleles follow.
 
-Nothing but its place says what a line is. So a specimen is used only where every count holds; after one where one does
-not, reading goes on at the next line that begins a specimen. Source: the example in appendix F of the CODIS CMF 3.2
+Only its place says what a line means. So a specimen is used only if every count is right. After a specimen with a wrong
+count, reading goes on at the next line that begins a specimen. Source: the example in appendix F of the CODIS CMF 3.2
 Interface Specification. Read only.
 """
 
@@ -39,11 +39,11 @@ _MAX_LOCI: Final = 64
 
 
 class _MisplacedError(Exception):
-    """A line is not what stands in its place."""
+    """A line is not what it should be at its place."""
 
 
 class _Lines:
-    """The lines, with the one that was read last at hand."""
+    """The lines, and the line that was read last."""
 
     def __init__(self, found: Iterator[Line], limits: Limits) -> None:
         self._found = found
@@ -53,7 +53,7 @@ class _Lines:
         self.number = 1
 
     def seek_specimen(self) -> bool:
-        """Go on to where the next specimen begins, whatever stands before it."""
+        """Skip to the beginning of the next specimen."""
         while True:
             text = self._read()
             if text in {None, _SPECIMEN}:
@@ -75,7 +75,7 @@ class _Lines:
         return int(text)
 
     def at_end(self) -> bool:
-        """Whether nothing but another specimen, or the end of the file, follows."""
+        """Whether the file ends here, or another specimen begins."""
         text = self._read()
         while text == "":
             text = self._read()
@@ -95,7 +95,7 @@ class _Lines:
 
 
 def is_cmf_text(content: bytes) -> bool:
-    """Whether a file begins as CMF 1.0 does."""
+    """Whether a file has the beginning of CMF 1.0."""
     return _TEXT.match(content) is not None
 
 
@@ -108,7 +108,7 @@ def read_text(content: bytes, origin: common_pb2.Provenance, limits: Limits, iss
         stated = source.count(999_999)
     except _MisplacedError:
         if not issues.items:
-            issues.reject_file("CMF_HEADER", f"line {source.number}", "the header is not that of CMF 1.0")
+            issues.reject_file("CMF_HEADER", f"line {source.number}", "this is not the header of CMF 1.0")
         return records
     file = _file_header(header, origin)
     seen: set[str] = set()
@@ -122,9 +122,9 @@ def read_text(content: bytes, origin: common_pb2.Provenance, limits: Limits, iss
         if record is not None:
             records.append(record)
     if not found and not issues.items:
-        issues.reject_file("NO_SPECIMEN", "file", "the file holds no specimen")
+        issues.reject_file("NO_SPECIMEN", "file", "the file has no specimen")
     elif found != stated:
-        issues.warn("SPECIMEN_COUNT", "line 9", "the header states another number of specimens than there are")
+        issues.warn("SPECIMEN_COUNT", "line 9", "the number of specimens in the header is wrong")
     return records
 
 
@@ -152,12 +152,12 @@ def _specimen(source: _Lines, file: dna_pb2.StrProfile, seen: set[str], issues: 
         if not source.at_end():
             raise _MisplacedError  # noqa: TRY301 - as every other line out of place
     except _MisplacedError:
-        found.reject_record("TEXT_STRUCTURE", f"line {source.number}", "a line is not what its place says, or a count")
+        found.reject_record("TEXT_STRUCTURE", f"line {source.number}", "the line is not what it should be at its place")
     if CONTROL.search(profile.barcode) or CONTROL.search(profile.category.value):
-        issues.info("CONTROL_SKIPPED", where, "a ladder, control or proficiency test is nobody's profile")
+        issues.info("CONTROL_SKIPPED", where, "a ladder, control or proficiency test is skipped")
         return None
     if profile.barcode in seen:
-        found.reject_record("SPECIMEN_REPEATED", where, "the specimen id stands twice in the file")
+        found.reject_record("SPECIMEN_REPEATED", where, "the specimen id is in the file twice")
     if not found.refuses:
         check_record(profile, where, found)
     issues.items.extend(found.items)
@@ -183,13 +183,13 @@ def _locus(source: _Lines, profile: dna_pb2.StrProfile, issues: IssueList) -> No
     reported = source.next()
     where = f"line {source.number}"
     if source.count(1) != 1:
-        # More readings than one are allowed by the specification; no file that has them was ever seen.
+        # The specification allows several readings of a locus. No file with several was ever seen.
         raise _MisplacedError
     read_by, read_at = source.next(), f"{source.next()} {source.next()}"
     texts = [(source.next(), source.number) for _ in range(source.count(MAX_ALLELES))]
     locus = canonical_locus(reported)
     if locus is None:
-        issues.reject_record("LOCUS_UNKNOWN", where, "the locus is none that is known here")
+        issues.reject_record("LOCUS_UNKNOWN", where, "the locus is not known here")
         return
     if not texts:
         issues.info("LOCUS_EMPTY", where, "the locus has no allele, and is left out")
@@ -204,7 +204,7 @@ def _locus(source: _Lines, profile: dna_pb2.StrProfile, issues: IssueList) -> No
 
 
 def _time(text: str) -> str:
-    """A time as 2026-11-10T12:00:00, or as it is where it is none."""
+    """A time as 2026-11-10T12:00:00. If it is not a time, the text unchanged."""
     match = _DATE.fullmatch(text.upper())
     if match is None or match[2] not in _MONTHS:
         return text

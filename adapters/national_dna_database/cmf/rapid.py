@@ -1,8 +1,8 @@
-"""Rapid Import CMF, as instruments in booking stations write it, brought into the shape of CMF 3.2.
+"""Rapid Import CMF, as instruments in booking stations write it, changed into the form of CMF 3.2.
 
-Its header is an element of its own, with other names; kit and batch are elements of a locus; nobody read the loci.
+Its header is a separate element with other names. Kit and batch are elements of a locus. Nobody has read the loci.
 Its specimens are of arrestees and convicts, some of them juveniles. Source: CODIS Rapid Import CMF Interface
-Specification R16. Read only: a file of this kind is written by the instrument.
+Specification R16. Read only, because only the instrument writes such a file.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _HEADER: Final = {
     "MESSAGEDATETIME": "SUBMITDATETIME",
     "SOURCEORI": "SOURCELAB",
 }
-"""What the header's fields are called in 3.2; the others keep their names, and those of the device too."""
+"""The names of the header's fields in 3.2. The other fields keep their names, and so do those of the device."""
 _BLOCKS: Final = ("HEADER", "DEVICE")
 _OF_LOCUS: Final = ("KIT", "BATCHID")
 
 
 def reshape_header(root: etree._Element) -> str:
-    """Change the root of a Rapid document, with what is not a specimen, into one of 3.2; the version that it states.
+    """Change the root of a Rapid document, with everything but the specimens, to 3.2. Returns the stated version.
 
-    What stands twice is left as it is, so that it is refused as it would be in 3.2.
+    What is there twice is not changed, so that it is refused as in 3.2.
     """
     version = next((child_text(header, "MESSAGEVERSION") for header in children(root, "HEADER")), "")
     for name in _BLOCKS:

@@ -1,4 +1,4 @@
-"""Reading CODIS CMF in XML. Rejected is what leaves a profile in doubt; what has no place is kept as unmapped."""
+"""Reads CODIS CMF in XML. Faults that make a profile uncertain are refused. What has no place is kept as unmapped."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _KNOWN: Final = {
     "LOCUS": frozenset({"BATCHID", "KIT", "LOCUSNAME", "READINGBY", "READINGDATETIME", "ALLELE"}),
     "ALLELE": frozenset({"ALLELEREQUIRED", "ALLELEVALUE"}),
 }
-"""Attributes and child elements of each element; others are kept as unmapped."""
+"""The known attributes and child elements of each element. Others are kept as unmapped."""
 _ONCE: Final = {name: known - _MANY for name, known in _KNOWN.items()}
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def read_header(root: etree._Element, origin: common_pb2.Provenance, issues: IssueList) -> dna_pb2.StrProfile:
-    """What a file's header says of every specimen: a profile to start from."""
+    """The header of a file, as the beginning of every profile."""
     header = dna_pb2.StrProfile(provenance=origin)
     for element, field in HEADER:
         setattr(header, field, child_text(root, element))
@@ -59,17 +59,17 @@ class SpecimenReader:
         self._issues = issues
 
     def read(self, specimen: etree._Element, seen: set[bytes]) -> DecodedRecord | None:
-        """The profile of a specimen, if it can be accepted.
+        """The profile of a specimen, or None if it is not accepted.
 
         Args:
-            specimen: in the shape of 3.2.
-            seen: digests of the ids that were accepted before; the specimen's own is added.
+            specimen: in the form of 3.2.
+            seen: digests of the ids that were accepted before. This specimen's is added.
         """
         found = IssueList()
         profile = _specimen(specimen, self._header, self._limits, found)
         digest = b"" if profile is None else hashlib.blake2b(profile.barcode.encode(), digest_size=16).digest()
         if digest in seen:
-            found.reject_record("SPECIMEN_REPEATED", where(specimen), "the specimen id stands twice in the file")
+            found.reject_record("SPECIMEN_REPEATED", where(specimen), "the specimen id is in the file twice")
         self._issues.items.extend(found.items)
         if profile is None or found.refuses:
             return None
@@ -78,15 +78,15 @@ class SpecimenReader:
 
 
 def set_category(profile: dna_pb2.StrProfile, category: str, locator: str, issues: IssueList) -> None:
-    """Put a specimen's category into its profile, and the role that it says."""
+    """Put a specimen's category into its profile, and the role that it states."""
     profile.category.system, profile.category.value = SYSTEM, category
     profile.role = ROLE_OF_CATEGORY.get(category, dna_pb2.SAMPLE_ROLE_UNSPECIFIED)
     if category not in CATEGORIES:
-        issues.warn("CATEGORY_UNKNOWN", locator, "the category is not one of the lists of 3.2 and 2017")
+        issues.warn("CATEGORY_UNKNOWN", locator, "the category is not in the lists of 3.2 and 2017")
 
 
 def repeated_field(name: str, parts: Mapping[str, Sequence[etree._Element]]) -> bool:
-    """Whether a child of an element stands twice that may stand once: two readers could read two things."""
+    """Whether a child that may occur once occurs twice. Two readers could then read different things."""
     for child, found in parts.items():  # noqa: SIM110 - asked for every allele, and any() takes thrice the time
         if len(found) > 1 and child in _ONCE[name]:
             return True
@@ -100,13 +100,13 @@ def _specimen(
     barcode, category = _text(parts, "SPECIMENID"), _text(parts, "SPECIMENCATEGORY")
     locator = where(specimen)
     if CONTROL.search(barcode) or CONTROL.search(category):
-        issues.info("CONTROL_SKIPPED", locator, "a ladder, control or proficiency test is nobody's profile")
+        issues.info("CONTROL_SKIPPED", locator, "a ladder, control or proficiency test is skipped")
         return None
     if longer_than(specimen, limits.field_characters):
         issues.reject_record("FIELD_TOO_LONG", locator, f"a field has more than {limits.field_characters} characters")
         return None
     if repeated_field("SPECIMEN", parts):
-        issues.reject_record("FIELD_REPEATED", locator, "a field stands twice")
+        issues.reject_record("FIELD_REPEATED", locator, "a field is there twice")
     profile = dna_pb2.StrProfile(
         barcode=barcode,
         case_number=specimen.get("CASEID", "").strip(),
@@ -120,7 +120,7 @@ def _specimen(
     _keep_unread(specimen, "SPECIMEN", parts, profile, issues)
     for locus in parts.get("LOCUS", ()):
         _locus(locus, profile, issues)
-    # One locus in doubt leaves the whole profile in doubt, and what is left of it need not be judged.
+    # One bad locus makes the whole profile uncertain, so the others need not be checked.
     if not issues.refuses:
         check_record(profile, locator, issues)
     return profile
@@ -131,7 +131,7 @@ def _locus(locus: etree._Element, profile: dna_pb2.StrProfile, issues: IssueList
     reported = _text(parts, "LOCUSNAME")
     name = canonical_locus(reported)
     if name is None:
-        issues.reject_record("LOCUS_UNKNOWN", where(locus), "the locus is none that is known here")
+        issues.reject_record("LOCUS_UNKNOWN", where(locus), "the locus is not known here")
         return
     call = profile.loci.add(
         locus=name,
@@ -144,7 +144,7 @@ def _locus(locus: etree._Element, profile: dna_pb2.StrProfile, issues: IssueList
     alleles = [(allele, by_name(allele)) for allele in parts.get("ALLELE", ())]
     again = [inner for allele, inner in alleles if len(inner) < len(allele)]
     if repeated_field("LOCUS", parts) or any(repeated_field("ALLELE", inner) for inner in again):
-        issues.reject_record("FIELD_REPEATED", where(locus), "a field stands twice")
+        issues.reject_record("FIELD_REPEATED", where(locus), "a field is there twice")
     if len(alleles) > MAX_ALLELES:
         issues.reject_record("ALLELES_TOO_MANY", where(locus), f"a locus has at most {MAX_ALLELES} alleles")
         return
@@ -174,7 +174,7 @@ def _flag(element: etree._Element, name: str, issues: IssueList) -> bool:
         return False
     text = text.strip().lower()
     if text not in _FLAGS:
-        issues.warn("FLAG_NOT_READ", where(element), f"{name} is neither true nor false, and counts as false")
+        issues.warn("FLAG_NOT_READ", where(element), f"{name} is not true or false, and counts as false")
     return _FLAGS.get(text, False)
 
 
@@ -190,4 +190,4 @@ def _keep_unread(
         return
     for path, value in unread(element, known):
         profile.provenance.unmapped.add(path=path, value=value)
-        issues.info("FIELD_UNKNOWN", where(element), "a field without a place in a profile is kept as unmapped")
+        issues.info("FIELD_UNKNOWN", where(element), "a profile has no such field; it is kept as unmapped")

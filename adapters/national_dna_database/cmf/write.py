@@ -1,9 +1,9 @@
-"""Writing CODIS CMF 3.2: strictly in the XSD's order, within its limits and by the lists of 2017.
+"""Writes CODIS CMF 3.2: strictly in the XSD's order, within its limits and with the lists of 2017.
 
-A profile is written whole or refused: what would make it another one (a shorter specimen id, fewer alleles) is never
-written. Loci that CMF does not have are left out with a warning each, for a profile of fewer loci is still true.
+A profile is written whole or refused. What would change it (a shorter specimen id, fewer alleles) is never written.
+Loci that CMF does not have are left out, each with a warning, because a profile with fewer loci is still true.
 
-One file has one header. The first profile's counts where profiles differ, and each difference is a warning.
+A file has one header. If profiles differ, the first profile's header is written, and each difference is a warning.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import Severity, populated
+from adapters.national_dna_database.certainty import SINGLE_SOURCES, UNCERTAIN_LOCI
 from adapters.national_dna_database.codes import (
     KITS,
     MAX_ALLELES,
@@ -22,7 +23,6 @@ from adapters.national_dna_database.codes import (
     cmf_category,
     cmf_locus,
 )
-from adapters.national_dna_database.doubt import DOUBTED, SINGLE_SOURCES
 from adapters.records.validate import check_record
 from adapters.syntax.hardened_xml import add, new_root, serialise, writable
 from adapters.values.alleles import allele_text
@@ -70,7 +70,7 @@ def write_file(records: Sequence[tuple[str, dna_pb2.StrProfile]], issues: IssueL
     seen: set[str] = set()
     profiles = [item for item in records if _carried(*item, seen, issues)]
     if not profiles:
-        issues.reject_file("NO_SPECIMEN", "file", "a file holds at least one specimen")
+        issues.reject_file("NO_SPECIMEN", "file", "a file must have at least one specimen")
         return b""
     root = new_root(NAMESPACE, "CODISImportFile")
     locator, first = profiles[0]
@@ -89,7 +89,7 @@ def write_file(records: Sequence[tuple[str, dna_pb2.StrProfile]], issues: IssueL
     for where, profile in profiles:
         for field in _SHARED:
             if getattr(profile, field) != getattr(first, field):
-                out.not_carried(f"{where}.{field}", "the file has one header, that of its first profile")
+                out.not_carried(f"{where}.{field}", "a file has one header: that of its first profile")
         out.specimen(root, profile, where)
     return serialise(root)
 
@@ -104,7 +104,7 @@ def _carried(where: str, profile: dna_pb2.StrProfile, seen: set[str], issues: Is
     if any(len(call.alleles) > MAX_ALLELES for call in profile.loci):
         issues.reject_record("ALLELES_TOO_MANY", where, f"a locus has at most {MAX_ALLELES} alleles")
     if profile.source not in _SOURCES:
-        issues.reject_record("SOURCE_NOT_CARRIED", where, "CMF cannot say that a profile may not be one person's")
+        issues.reject_record("SOURCE_NOT_CARRIED", where, "CMF cannot state that a profile may be several people's")
     if not any(map(_locus_name, profile.loci)):
         issues.reject_record("NO_LOCUS_CARRIED", where, "CMF has none of the profile's loci")
     carried = all(issue.severity is not Severity.REJECT_RECORD for issue in issues.items[before:])
@@ -123,7 +123,7 @@ class _Writer:
         if profile.source_id in _SOURCE_IDS:
             element.set("SOURCEID", profile.source_id)
         elif profile.source_id:
-            self.not_carried(f"{where}.source_id", "the format has Yes, No and N/A only")
+            self.not_carried(f"{where}.source_id", "the format has only Yes, No and N/A")
         case_number = self.number(profile.case_number, _MAX_CASE, f"{where}.case_number")
         if case_number:
             element.set("CASEID", case_number)
@@ -140,12 +140,12 @@ class _Writer:
 
     def _losses(self, profile: dna_pb2.StrProfile, where: str) -> None:
         if profile.source:
-            self.not_carried(f"{where}.source", "the format says it of mixtures only, by a category")
+            self.not_carried(f"{where}.source", "the format can state only a mixture, by a category")
         for field in sorted({"other_numbers", "provenance.unmapped"} & populated(profile)):
             self.not_carried(f"{where}.{field}", "the format has no place for it")
         for field in sorted({"batch", "kit"} - self._shared):
             if getattr(profile, field):
-                self.not_carried(f"{where}.{field}", "profiles of one file differ in it: it is written at each locus")
+                self.not_carried(f"{where}.{field}", "it differs between profiles, so it is written at each locus")
 
     def _category(self, profile: dna_pb2.StrProfile, where: str) -> str:
         category = cmf_category(profile.category.value, profile.role)
@@ -156,9 +156,9 @@ class _Writer:
         elif category != profile.category.value:
             self.not_carried(f"{where}.category", "the format's list has no such category")
         if profile.category.display or profile.category.system not in {"", SYSTEM}:
-            self.not_carried(f"{where}.category", "the format has the code only")
+            self.not_carried(f"{where}.category", "the format has only the code")
         if ROLE_OF_CATEGORY.get(category, dna_pb2.SAMPLE_ROLE_UNSPECIFIED) != profile.role:
-            self.not_carried(f"{where}.role", "the category does not say this role")
+            self.not_carried(f"{where}.role", "the category does not state this role")
         return category
 
     def _locus(
@@ -166,7 +166,7 @@ class _Writer:
     ) -> None:
         name = _locus_name(call)
         if name is None:
-            self._issues.warn("LOCUS_NOT_CARRIED", where, "CMF has no such locus, no such alleles, or no such doubt")
+            self._issues.warn("LOCUS_NOT_CARRIED", where, "CMF cannot state this locus, its alleles, or its quality")
             return
         if any(allele.peak_height for allele in call.alleles):
             self.not_carried(f"{where}.alleles.peak_height", "the format has no place for it")
@@ -206,16 +206,16 @@ class _Writer:
         return kit in KITS
 
     def number(self, text: str, limit: int, where: str) -> str:
-        """An identifier, or nothing: a part of one would be another one."""
+        """The identifier, or "" if it is too long: a part of it would be another identifier."""
         if len(text) > limit or writable(text).strip() != text:
-            self.not_carried(where, f"the format holds {limit} characters, and a part of a number is another number")
+            self.not_carried(where, f"at most {limit} characters, and a part of a number is another number")
             return ""
         return text
 
     def text(self, text: str, limit: int, where: str) -> str:
         kept = writable(text)[:limit].strip()
         if kept != text:
-            self._issues.warn("VALUE_CUT", where, f"the format holds {limit} characters, and not every character")
+            self._issues.warn("VALUE_CUT", where, f"at most {limit} characters, and not every character")
         return kept
 
     def demanded(self, text: str, limit: int, where: str) -> str:
@@ -228,16 +228,16 @@ class _Writer:
         if _DATETIME.fullmatch(text) and _EARLIEST < text < _LATEST and _exists(text):
             return text
         if text:
-            self.not_carried(where, "not a time without zone between 1900 and 2079")
+            self.not_carried(where, "not a time between 1900 and 2079 without a zone")
         self._default(where)
         return _UNKNOWN_TIME
 
     def _default(self, where: str) -> None:
-        self._issues.warn("DEFAULT_WRITTEN", where, "the format demands this field, and the record has none for it")
+        self._issues.warn("DEFAULT_WRITTEN", where, "the format needs this field, and the record does not have it")
 
 
 def _locus_name(call: dna_pb2.LocusCall) -> str | None:
-    if call.quality in DOUBTED or any(allele.operator in _NOT_OF_CMF for allele in call.alleles):
+    if call.quality in UNCERTAIN_LOCI or any(allele.operator in _NOT_OF_CMF for allele in call.alleles):
         return None
     return cmf_locus(call.locus, call.reported_locus)
 

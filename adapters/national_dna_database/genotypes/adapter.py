@@ -1,7 +1,7 @@
 """The adapters of genotype tables: ``genemapper``, ``genotype-csv`` and ``codis-db-csv``.
 
-They share one reader and differ in what they take for their own and in what they write. Which layout a file has is told
-by its header, never by its name: files named .csv are separated by tabs as often as not.
+They share one reader. They differ in which files they take for their own, and in what they write. A file's header shows
+its layout. The file's name does not: files named .csv are often separated by tabs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.genotypes.write import Named
 
 _CODES: Final = {
-    "HEADER_UNKNOWN": "the first row names no sample and alleles as any known layout does",
+    "HEADER_UNKNOWN": "the first row has no column of samples or of alleles in a known layout",
     "HEADER_REPEATED": "the first row names a column twice",
     "HEADER_TOO_WIDE": "the first row has too many columns",
 }
 _JOINED: Final = "SampleName"
-"""How tables write it that are no instrument's: GeneMapper has a blank or a dot in it."""
+"""How tables of other programs than GeneMapper write it. GeneMapper has a blank or a dot in it."""
 
 
 class GenotypeTable:
@@ -38,8 +38,8 @@ class GenotypeTable:
         media_type: of the files.
         suffix: of the files.
         families: layouts that it reads.
-        owns: whether a file with this header, in this layout, is its own rather than another adapter's.
-        write: how profiles become a file.
+        owns: whether a file with this header, in this layout, belongs to this adapter and not to another one.
+        write: turns profiles into a file.
     """
 
     decodes: Final = frozenset({"StrProfile"})
@@ -97,7 +97,7 @@ class GenotypeTable:
 def _list_columns(layout: Layout, issues: IssueList) -> None:
     if layout.kept:
         where = f"columns {_spans(list(layout.kept))}"
-        issues.info("COLUMN_UNMAPPED", where, "columns without a place in a profile are kept as they are")
+        issues.info("COLUMN_UNMAPPED", where, "a profile has no place for these columns; they are kept as unmapped")
     if layout.unread:
         where = f"columns {_spans(list(layout.unread))}"
         issues.info("COLUMN_NOT_READ", where, "columns that describe peaks or markers are left out")

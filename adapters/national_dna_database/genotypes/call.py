@@ -1,4 +1,4 @@
-"""Reading the alleles of one locus, and the heights of their peaks, from the cells of a row."""
+"""Reads the alleles of one locus, and the heights of their peaks, from the cells of a row."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.rows import Row
 
 EMPTY: Final = frozenset({"", "NULL", "NA"})
-"""What stands for nothing, in capitals: blank cells, a database's and R's."""
+"""Texts that mean nothing, in capitals: of blank cells, of a database, and of R."""
 _MAX_ALLELES: Final = 32
-"""Of a locus. Tables of mixtures have up to twenty."""
+"""For one locus. Tables of mixtures have up to twenty."""
 _MAX_HEIGHT: Final = 2**31 - 1
 _HEIGHT: Final = re.compile(r"([0-9]{1,10})([.,][0-9]{1,6})?")
 
@@ -26,7 +26,7 @@ _HEIGHT: Final = re.compile(r"([0-9]{1,10})([.,][0-9]{1,6})?")
 def read_alleles(
     locus: str, row: Row, columns: LocusColumns, family: Family, issues: IssueList
 ) -> list[dna_pb2.Allele]:
-    """The alleles in the order in which they stand, a homozygote once or twice as the source has it."""
+    """The alleles in their order. A homozygote has its allele once or twice, as in the source."""
     found: list[dna_pb2.Allele] = []
     for place, (column, text, height) in enumerate(_cells(row, columns, family)):
         where = f"line {row.line}, column {column + 1}"
@@ -34,7 +34,7 @@ def read_alleles(
             issues.reject_record("ALLELES_TOO_MANY", where, f"a locus has at most {_MAX_ALLELES} alleles")
             break
         if locus == AMELOGENIN and text.upper() == "OL":
-            issues.warn("ALLELE_OFF_LADDER", where, "a peak off the ladder says nothing of the sex, and is left out")
+            issues.warn("ALLELE_OFF_LADDER", where, "a peak off the ladder does not show the sex, and is left out")
             continue
         parsed = parse_sequenced_allele(locus, text)
         if parsed is None:
@@ -64,7 +64,7 @@ def _cells(row: Row, columns: LocusColumns, family: Family) -> Iterator[tuple[in
 
 
 def _height(text: str, where: str, issues: IssueList) -> int:
-    """A peak's height in whole units, or zero where there is none that can be read."""
+    """A peak's height in whole units, or zero if it cannot be read."""
     if text.upper() in EMPTY:
         return 0
     match = _HEIGHT.fullmatch(text)

@@ -1,7 +1,7 @@
-"""Which layout a genotype table has, found by its header alone.
+"""Finds the layout of a genotype table from its header alone.
 
 - LONG: a row is one marker of one sample (GeneMapper ID and ID-X, whole or reduced; ``SampleName,Marker,Allele1,...``).
-- CELLS: a row is one sample, and a locus is one cell with all its alleles (``11, 12, , ``); heights may stand beside.
+- CELLS: a row is one sample, and a locus is one cell with all its alleles (``11, 12, , ``). Heights may be beside it.
 - FIELDS: a row is one sample, and a locus is several columns (``D7S820_1,D7S820_2``): a database's export.
 
 Columns are known by their names without blanks, dots and case: Sample Name, Sample.Name, SampleName.
@@ -29,7 +29,7 @@ _OF_PEAK: Final = frozenset({"size", "peakarea", "datapoint", "mutation", "aerea
 _OF_MARKER: Final = frozenset(
     {"dye", "mec", "me", "os", "bin", "phr", "lph", "mph", "spk", "an", "bd", "cc", "ovl", "gq"}
 )
-"""Columns that say something of a peak or of a marker that no profile holds; all others say something of the sample."""
+"""Columns about a peak or a marker, which a profile has no place for. All other columns are about the sample."""
 _ROLES: Final = {
     "samplename": "sample",
     "specimenid": "sample",
@@ -53,9 +53,9 @@ class Family(Enum):
 
 
 class LocusColumns(NamedTuple):
-    """Columns of one locus; of whichever locus the row is, where ``reported`` is empty.
+    """Columns of one locus. If ``reported`` is "", the row says which locus it is.
 
-    Beside each column of an allele is that of its peak's height, or -1.
+    Beside each column of an allele is the column of its peak's height, or -1.
     """
 
     reported: str
@@ -65,15 +65,15 @@ class LocusColumns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A header that was understood.
+    """A header in a known layout.
 
     Attributes:
         family: see the module.
-        width: how many columns there are.
-        roles: the column of sample, marker, category, type, kit, overflow, comment and case, where there is one.
-        loci: the columns that hold alleles.
+        width: the number of columns.
+        roles: the columns of sample, marker, category, type, kit, overflow, comment and case, if there are any.
+        loci: the columns with alleles.
         kept: columns that have no place in a profile and are kept as unmapped, with their names.
-        unread: columns that say something of a peak or marker, and are left out.
+        unread: columns about a peak or a marker, which are left out.
     """
 
     family: Family
@@ -86,7 +86,7 @@ class Layout:
 
 @dataclass(slots=True)
 class _Columns:
-    """What the columns of a header are, while it is being read."""
+    """The meanings of a header's columns, while it is read."""
 
     roles: dict[str, int] = field(default_factory=dict)
     alleles: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
@@ -107,7 +107,7 @@ def plain(name: str) -> str:
 
 
 def find_layout(header: Iterable[str]) -> Layout | str:
-    """The layout of a header, or a code that says why it has none: HEADER_UNKNOWN, HEADER_REPEATED, HEADER_TOO_WIDE."""
+    """The layout of a header, or the code of the fault: HEADER_UNKNOWN, HEADER_REPEATED, HEADER_TOO_WIDE."""
     names = list(header)
     while names and not names[-1]:
         names.pop()
@@ -153,10 +153,10 @@ def _read_long(names: list[str], plains: list[str], columns: _Columns) -> None:
 
 
 def _read_user_defined(plains: list[str], columns: _Columns) -> None:
-    """UD1, UD2 ... mean what the laboratory says; two usages are known.
+    """The laboratory chooses the meaning of UD1, UD2 and so on. Two usages are known.
 
-    A table without a sample's name has sample and case in UD1 and UD2; one with it but without a panel has the kit in
-    UD2.
+    A table without a sample's name has sample and case in UD1 and UD2. A table with a sample's name but without a panel
+    has the kit in UD2.
     """
     wanted = {"sample": "ud1", "case": "ud2"} if "sample" not in columns.roles else {"kit": "ud2"}
     for role, name in wanted.items():

@@ -1,8 +1,8 @@
-"""Reading the rows of a genotype table into profiles, sample by sample.
+"""Reads the rows of a genotype table into profiles, sample by sample.
 
-Refused is what leaves a profile in doubt: an allele that is none, two rows that contradict each other, a row that is
-cut off. A locus that is not known here is left out with a warning, for a profile of fewer loci is still true. Memory
-is that of the profiles: a sample's rows need not stand together, because GeneMapper sorts by whatever it is asked to.
+Faults that make a profile uncertain are refused: an invalid allele, two rows that contradict each other, a row that is
+cut off. An unknown locus is left out with a warning, because a profile with fewer loci is still true. Memory grows with
+the profiles: a sample's rows need not be together, because GeneMapper can sort them in any way.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 MAX_ISSUES: Final = 100_000
 """A file in which every cell is wrong need not be described to its end."""
 CATEGORY_SYSTEM: Final = "GeneMapper"
-"""The table of codes of a category that CODIS does not have."""
+"""The code table of a category that CODIS does not have."""
 _NOT_A_SAMPLE: Final = frozenset({"allelicladder", "positivecontrol", "negativecontrol", "customcontrol", "blank"})
 _NO_REMARK: Final = EMPTY | {"NONE"}
 
 
 @dataclass(slots=True)
 class _Sample:
-    """A profile as far as it has been read."""
+    """The part of a profile that has been read so far."""
 
     profile: dna_pb2.StrProfile
     line: int
@@ -42,7 +42,7 @@ class _Sample:
 
 
 class TableReader:
-    """Takes the rows below a header; gives the profiles at the end."""
+    """Reads the rows below a header, then returns the profiles."""
 
     def __init__(self, layout: Layout, name: str, digest: bytes, limits: Limits, issues: IssueList) -> None:
         self._layout = layout
@@ -54,7 +54,7 @@ class TableReader:
         self._controls: set[str] = set()
 
     def row(self, row: Row) -> bool:
-        """Read a row. False where the file as a whole was refused, and no more rows are of use."""
+        """Read a row. False if the whole file was refused; further rows are then useless."""
         name = self._cell(row, "sample")
         if not self._well_formed(row, name):
             self._refuse(name)
@@ -96,10 +96,10 @@ class TableReader:
                 "FIELD_TOO_LONG", where, f"a cell has more than {self._limits.field_characters} characters"
             )
         elif len(row.cells) < width and not row.ended:
-            # Cut off between two alleles, a heterozygote would look like a homozygote.
+            # If a row is cut off between two alleles, a heterozygote would look like a homozygote.
             self._issues.reject_record("ROW_CUT_OFF", where, "the file ends within the row")
         elif not name:
-            self._issues.reject_record("SAMPLE_NAME_MISSING", where, "the row does not say of which sample it is")
+            self._issues.reject_record("SAMPLE_NAME_MISSING", where, "the row does not name its sample")
         else:
             return True
         return False
@@ -118,9 +118,7 @@ class TableReader:
             return False
         if name not in self._controls and len(self._controls) < self._limits.records:
             self._controls.add(name)
-            self._issues.info(
-                "CONTROL_SKIPPED", f"line {row.line}", "a ladder, control or proficiency test is nobody's profile"
-            )
+            self._issues.info("CONTROL_SKIPPED", f"line {row.line}", "a ladder, control or proficiency test is skipped")
         return True
 
     def _sample(self, row: Row, name: str) -> _Sample | None:
@@ -135,8 +133,8 @@ class TableReader:
             sample = _Sample(dna_pb2.StrProfile(barcode=name, provenance=source), row.line)
             self._samples[name] = sample
         elif self._layout.family is not Family.LONG:
-            # Which of two runs of a sample counts is not for a reader to say.
-            self._issues.reject_record("SPECIMEN_REPEATED", f"line {row.line}", "the sample stands in two rows")
+            # A reader cannot decide which of two runs of a sample counts.
+            self._issues.reject_record("SPECIMEN_REPEATED", f"line {row.line}", "two rows have the same sample")
             sample.refused = True
             return None
         return sample
@@ -179,7 +177,7 @@ class TableReader:
             return
         locus = canonical_locus(reported)
         if locus is None:
-            self._issues.warn("LOCUS_UNKNOWN", where, "the marker is none that is known here, and is left out")
+            self._issues.warn("LOCUS_UNKNOWN", where, "the marker is not known here, and is left out")
             self._keep(sample, f"marker {reported}", ",".join(cell for _, cell in written if cell))
             return
         if overflow:
@@ -199,9 +197,9 @@ class TableReader:
         if known is call:
             return
         if _genotype(known) == _genotype(call):
-            self._issues.info("LOCUS_REPEATED", where, "the marker stands twice, with the same alleles")
+            self._issues.info("LOCUS_REPEATED", where, "the marker is there twice, with the same alleles")
         else:
-            self._issues.reject_record("LOCUS_CONTRADICTION", where, "the marker stands twice, with other alleles")
+            self._issues.reject_record("LOCUS_CONTRADICTION", where, "the marker is there twice, with other alleles")
             sample.refused = True
 
 

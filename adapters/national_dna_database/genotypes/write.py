@@ -1,7 +1,7 @@
-"""Writing genotype tables: GeneMapper's long table, ``SampleName,Marker,Allele1,...`` and a database's export.
+"""Writes genotype tables: GeneMapper's long table, ``SampleName,Marker,Allele1,...`` and a database's export.
 
-Written strictly: canonical alleles, at most eight of them, one spelling of each column. A profile is written whole or
-refused; a locus whose alleles a table has no way to write is left out with a warning, and so is every other field.
+Writing is strict: canonical alleles, at most eight of them, one spelling of each column. A profile is written whole or
+refused. A locus with alleles that a table cannot state is left out with a warning, and so is every other field.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from adapters.base import IssueList, Severity, populated
+from adapters.national_dna_database.certainty import SINGLE_SOURCES, UNCERTAIN_LOCI
 from adapters.national_dna_database.codes import CATEGORIES, MAX_ALLELES, ROLE_OF_CATEGORY, SYSTEM, cmf_category
-from adapters.national_dna_database.doubt import DOUBTED, SINGLE_SOURCES
 from adapters.records.validate import check_record
 from adapters.values.alleles import allele_text, canonical_locus
 from caseexchange.records.v1 import dna_pb2
@@ -26,17 +26,17 @@ Named: TypeAlias = tuple[str, dna_pb2.StrProfile]
 
 _CATEGORY_SYSTEM: Final = "GeneMapper"
 _FORMULA: Final = re.compile(r"(?!-[0-9]+\Z)[-=+@＝＋－＠]")
-"""What a spreadsheet computes. GeneMapper names samples -5649, which stays that number."""
+"""A cell that a spreadsheet computes. GeneMapper names samples -5649; this stays a number."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELDS: Final = (2, 3, 4, 6, 8)
-"""Columns that databases have for each locus."""
+"""The numbers of columns that databases have for each locus."""
 _FEWEST: Final = 2
 _NOT_OF_TABLES: Final = frozenset({dna_pb2.ALLELE_OPERATOR_WILDCARD, dna_pb2.ALLELE_OPERATOR_RANGE})
 _ALWAYS: Final = frozenset({"barcode", "loci", "provenance"})
 
 
 class _Carried(NamedTuple):
-    """What a table has columns for, beside samples, markers and alleles."""
+    """The fields that a table has columns for, besides samples, markers and alleles."""
 
     fields: frozenset[str] = frozenset()
     heights: bool = False
@@ -44,7 +44,7 @@ class _Carried(NamedTuple):
 
 
 def write_genemapper(records: Sequence[Named], issues: IssueList) -> bytes:
-    """GeneMapper ID-X's long table, reduced to what a profile holds; separated by tabs."""
+    """GeneMapper ID-X's long table, reduced to the columns of a profile, separated by tabs."""
     carried = _Carried(frozenset({"kit", "category.system", "category.value", "role"}), heights=True)
     numbers = range(1, MAX_ALLELES + 1)
     header = ["Sample Name", "Specimen Category", "Panel", "Marker"]
@@ -62,7 +62,7 @@ def write_genemapper(records: Sequence[Named], issues: IssueList) -> bytes:
 
 
 def write_long(records: Sequence[Named], issues: IssueList) -> bytes:
-    """One row for each marker, separated by commas; sequenced alleles as they are."""
+    """One row for each marker, separated by commas. Sequenced alleles are not changed."""
     carried = _Carried(sequences=True)
     profiles = _writable(records, carried, issues)
     calls = [(profile.barcode, call) for _, profile in profiles for call in _loci(profile, carried)]
@@ -75,7 +75,7 @@ def write_long(records: Sequence[Named], issues: IssueList) -> bytes:
 
 
 def write_database(records: Sequence[Named], issues: IssueList) -> bytes:
-    """One row for each sample, with the same number of columns for each locus and NULL for nothing."""
+    """One row for each sample, with the same number of columns for each locus. NULL means nothing."""
     carried = _Carried()
     profiles = _writable(records, carried, issues)
     spellings: dict[str, str] = {}
@@ -87,7 +87,7 @@ def write_database(records: Sequence[Named], issues: IssueList) -> bytes:
             most = max(most, len(call.alleles))
             column = _marker(call).replace(" ", "_")
             if spellings.setdefault(call.locus, column) != call.reported_locus != "":
-                _not_carried(f"{where}.loci.reported_locus", "a locus is spelled in one way in the whole file", issues)
+                _not_carried(f"{where}.loci.reported_locus", "a locus has one spelling in the whole file", issues)
     width = next(number for number in _FIELDS if number >= most)
     rows = [["specimenId", *(f"{spellings[locus]}_{number + 1}" for locus in order for number in range(width))]]
     for _, profile in profiles:
@@ -110,13 +110,13 @@ def _writable(records: Sequence[Named], carried: _Carried, issues: IssueList) ->
             issues.reject_record("SPECIMEN_REPEATED", where, "two records have the same specimen id")
         if _CONTROL.search(name) or name.strip() != name or _FORMULA.match(name):
             issues.reject_record(
-                "SPECIMEN_ID_NOT_CARRIED", where, "a specimen id that a table would change, or take for a formula"
+                "SPECIMEN_ID_NOT_CARRIED", where, "a table would change the specimen id, or take it for a formula"
             )
         if any(len(call.alleles) > MAX_ALLELES for call in profile.loci):
             issues.reject_record("ALLELES_TOO_MANY", where, f"a locus has at most {MAX_ALLELES} alleles")
         if profile.source not in SINGLE_SOURCES:
             issues.reject_record(
-                "SOURCE_NOT_CARRIED", where, "a table cannot say that a profile may be several people's"
+                "SOURCE_NOT_CARRIED", where, "a table cannot state that a profile may be several people's"
             )
         if not _loci(profile, carried):
             issues.reject_record("NO_LOCUS_CARRIED", where, "the table can hold none of the profile's loci")
@@ -125,7 +125,7 @@ def _writable(records: Sequence[Named], carried: _Carried, issues: IssueList) ->
             found.append((where, profile))
             _losses(profile, where, carried, issues)
     if not found:
-        issues.reject_file("NO_SPECIMEN", "file", "a file holds at least one specimen")
+        issues.reject_file("NO_SPECIMEN", "file", "a file must have at least one specimen")
     return found
 
 
@@ -138,7 +138,7 @@ def _losses(profile: dna_pb2.StrProfile, where: str, carried: _Carried, issues: 
     for number, call in enumerate(profile.loci):
         place = f"{where}.loci[{number}]"
         if not _holds(call, carried):
-            issues.warn("LOCUS_NOT_CARRIED", place, "the table has no way to write such an allele, or such a doubt")
+            issues.warn("LOCUS_NOT_CARRIED", place, "the table cannot state this locus, its alleles, or its quality")
             continue
         for name in sorted(_lost(call, carried)):
             _not_carried(f"{place}.{name}", "the table has no column for this field", issues)
@@ -161,7 +161,7 @@ def _holds(call: dna_pb2.LocusCall, carried: _Carried) -> bool:
     operators = {allele.operator for allele in call.alleles}
     if dna_pb2.ALLELE_OPERATOR_SEQUENCE in operators and not carried.sequences:
         return False
-    return bool(call.locus) and call.quality not in DOUBTED and not operators & _NOT_OF_TABLES
+    return bool(call.locus) and call.quality not in UNCERTAIN_LOCI and not operators & _NOT_OF_TABLES
 
 
 def _loci(profile: dna_pb2.StrProfile, carried: _Carried) -> list[dna_pb2.LocusCall]:
@@ -169,7 +169,7 @@ def _loci(profile: dna_pb2.StrProfile, carried: _Carried) -> list[dna_pb2.LocusC
 
 
 def _marker(call: dna_pb2.LocusCall) -> str:
-    """The source's spelling where it is one, so that it meets its own panel again."""
+    """The source's spelling if it is known, so that it matches its own panel again."""
     return call.reported_locus if canonical_locus(call.reported_locus) == call.locus else call.locus
 
 
@@ -177,22 +177,22 @@ def _category(profile: dna_pb2.StrProfile, where: str, issues: IssueList) -> str
     value = profile.category.value
     category = value or (cmf_category("", profile.role) if profile.role else "")
     if category != value or ROLE_OF_CATEGORY.get(category, dna_pb2.SAMPLE_ROLE_UNSPECIFIED) != profile.role:
-        _not_carried(f"{where}.role", "the table says a role by a category only", issues)
+        _not_carried(f"{where}.role", "the table states a role only by a category", issues)
     if profile.category.system not in {"", SYSTEM if value in CATEGORIES else _CATEGORY_SYSTEM}:
-        _not_carried(f"{where}.category.system", "the table does not say whose category it is", issues)
+        _not_carried(f"{where}.category.system", "the table does not name the code table of a category", issues)
     return _text(category, f"{where}.category.value", issues)
 
 
 def _text(text: str, where: str, issues: IssueList) -> str:
-    """A text that stays one cell and is no formula, or nothing."""
+    """The text if it stays one cell and is not a formula, or else an empty text."""
     if _CONTROL.search(text) or text.strip() != text or _FORMULA.match(text):
-        _not_carried(where, "a text that a table would change, or take for a formula", issues)
+        _not_carried(where, "a table would change the text, or take it for a formula", issues)
         return ""
     return text
 
 
 def _merge_order(order: list[str], loci: Iterable[str]) -> None:
-    """Bring loci into an order in which each profile's own is kept, as far as profiles agree."""
+    """Add loci to an order so that each profile's own order is kept, if the profiles agree."""
     place = 0
     for locus in loci:
         if locus not in order:

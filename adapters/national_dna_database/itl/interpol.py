@@ -1,10 +1,10 @@
 """The adapter ``interpol-reply``: INTERPOL's answers to a search, in an INT-I package. Read only.
 
-A hit is a MatchNotification for each candidate that is listed, without a figure, because INT-I has none; no hit is a
-NoMatchResult. An error is a NoMatchResult too, with the reason UNABLE_TO_PROCESS and the error's codes, and a warning:
-whoever asked must learn that nothing was searched, which a refusal in a gateway's log would not tell them.
+A hit is a MatchNotification for each candidate in the list, without a figure, because INT-I has none. No hit is a
+NoMatchResult. An error is a NoMatchResult too, with the reason UNABLE_TO_PROCESS, the error's codes and a warning. The
+agency that asked must learn that nothing was searched; a refusal in a gateway's log would not reach it.
 
-A reply may repeat who was searched for. A match names nobody, so that part of it is left in the source.
+A reply may repeat the person who was searched for. A match names nobody, so that part stays in the source.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _VERIFIED: Final = {
     "0": dna_pb2.MANUAL_VERIFICATION_NOT_DONE,
 }
 _MOST_DIGITS: Final = 9
-"""Of a count, so that it is one that a record holds."""
+"""The most digits of a count. More would not fit into a record."""
 
 
 class _Reply(NamedTuple):
@@ -92,10 +92,10 @@ def _read(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList
         identification(fields, *HEADER, "TransactionControlReferenceIdentification"),
     )
     if kind not in {_SEARCH_RESULT, _ERROR}:
-        issues.reject_file("NOT_A_REPLY", locator, "the transaction is neither a search result nor an error")
+        issues.reject_file("NOT_A_REPLY", locator, "the transaction is not a search result or an error")
         return
     if not reply.request:
-        issues.reject_file("REFERENCE_MISSING", locator, "the reply does not say which request it answers")
+        issues.reject_file("REFERENCE_MISSING", locator, "the reply does not name the request that it answers")
         return
     read = [*fields.elements(HEADER[0]), *fields.elements(*_DETAIL, _RESPONSE)]
     if any(longest(element) > limits.field_characters for element in read):
@@ -104,13 +104,13 @@ def _read(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList
     before = len(issues.items)
     found = _error(fields, reply, issues) if kind == _ERROR else list(_results(fields, reply, limits, issues))
     if not found and len(issues.items) == before:
-        issues.reject_file("RESULT_MISSING", locator, "the reply holds no result")
+        issues.reject_file("RESULT_MISSING", locator, "the reply has no result")
     _leave_people(root, fields, issues)
     if fields.repeated:
-        issues.reject_file("FIELD_REPEATED", locator, "a field stands twice that may stand once")
+        issues.reject_file("FIELD_REPEATED", locator, "a field is there twice that may be there once")
     for place, record in enumerate(found):
         record.provenance.CopyFrom(provenance(NAME, edition(root), reply.request, digest))
-        # What the reply says of itself is said once, with the first: with each it would grow with the square.
+        # Facts about the reply go into the first record only. In each record, they would grow with the square.
         for path, value in fields.rest() if not place else ():
             record.provenance.unmapped.add(path=path, value=value)
         if check_record(record, locator, issues):
@@ -118,7 +118,7 @@ def _read(root: etree._Element, digest: bytes, limits: Limits, issues: IssueList
 
 
 def _leave_people(root: etree._Element, fields: Fields, issues: IssueList) -> None:
-    """Leave all but the header and the response where it is: images of people, their names, whom to call."""
+    """Leave everything but the header and the response in the source: images of people, their names, contacts."""
     response = set(fields.elements(*_DETAIL, _RESPONSE))
     for record in root:
         if local_name(record) == HEADER[0]:
@@ -130,7 +130,7 @@ def _leave_people(root: etree._Element, fields: Fields, issues: IssueList) -> No
             if not within:
                 fields.take(element)
             if local_name(element) in _IDENTITY:
-                issues.info("IDENTITY_LEFT_OUT", where(element), "who was searched for stays in the source")
+                issues.info("IDENTITY_LEFT_OUT", where(element), "the person who was searched for stays in the source")
     for error in fields.elements(*_DETAIL, _RESPONSE, "ErrorMessage", "ErrorMessageText"):
         fields.leave(error)
 
@@ -154,14 +154,14 @@ def _results(fields: Fields, reply: _Reply, limits: Limits, issues: IssueList) -
         code = fields.text("TransactionSearchResultsCode", within=listed)
         stated = fields.text("TransactionCandidatesTotalQuantity", within=listed)
         candidates = children(listed, "TransactionCandidate")
-        # Without a count, those that are listed are all; a result without any may list an empty one.
+        # Without a count, the list is complete. A result without candidates may list an empty one.
         total = _count(stated, 0 if code == _NO_HIT else len(candidates))
         if len(candidates) > limits.records:
             issues.reject_file("TOO_MANY_RECORDS", locator, f"more than {limits.records} candidates")
         elif total is None:
-            issues.reject_record("COUNT_INVALID", locator, "the number of candidates is none")
+            issues.reject_record("COUNT_INVALID", locator, "the number of candidates is not a number")
         elif code not in {_HIT, _NO_HIT}:
-            issues.reject_record("RESULT_UNKNOWN", locator, "the result is neither a hit nor none")
+            issues.reject_record("RESULT_UNKNOWN", locator, "the result is not a hit or no hit")
         elif (code == _HIT) != (total > 0):
             issues.reject_record("RESULT_CONTRADICTION", locator, "the result and the number of candidates disagree")
         elif code == _HIT:
@@ -179,7 +179,7 @@ def _count(stated: str, default: int) -> int | None:
 def _no_hit(fields: Fields, reply: _Reply, listed: etree._Element, issues: IssueList) -> dna_pb2.NoMatchResult:
     for candidate in children(listed, "TransactionCandidate"):
         fields.leave(candidate)
-        issues.info("CANDIDATE_PLACEHOLDER", where(candidate), "a candidate in a result without any counts for nothing")
+        issues.info("CANDIDATE_PLACEHOLDER", where(candidate), "the result has no candidates, so this one is ignored")
     return dna_pb2.NoMatchResult(
         barcode=reply.request,
         reason=dna_pb2.NO_MATCH_REASON_NO_CANDIDATE,
@@ -193,12 +193,12 @@ def _hits(
     candidates = children(listed, "TransactionCandidate")
     category = fields.text("TransactionCategoryCode", within=listed)
     if total != len(candidates):
-        issues.warn("CANDIDATES_NOT_LISTED", where(listed), "the reply counts more or fewer candidates than it lists")
+        issues.warn("CANDIDATES_NOT_LISTED", where(listed), "the reply's count of candidates differs from its list")
     hits = [_candidate(fields, candidate, total, issues) for candidate in candidates]
     seen: set[str] = set()
     for hit in hits or [dna_pb2.ReportedHit(candidates=total)]:
         if hit.candidate in seen:
-            issues.reject_record("CANDIDATE_REPEATED", where(listed), "a candidate's number stands twice")
+            issues.reject_record("CANDIDATE_REPEATED", where(listed), "a candidate's number is there twice")
             continue
         seen.add(hit.candidate)
         yield dna_pb2.MatchNotification(
@@ -215,7 +215,7 @@ def _candidate(fields: Fields, candidate: etree._Element, total: int, issues: Is
     number = identification(fields, "CandidateSequenceID", within=candidate)
     verified = fields.text("TransactionCandidateManualVerificationIndicator", within=candidate).lower()
     if verified and verified not in _VERIFIED:
-        issues.warn("FLAG_NOT_READ", where(candidate), "whether a person looked at it is neither true nor false")
+        issues.warn("FLAG_NOT_READ", where(candidate), "the flag for a check by a person is not true or false")
     return dna_pb2.ReportedHit(
         candidate=number,
         candidates=total,

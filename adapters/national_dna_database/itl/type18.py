@@ -1,7 +1,7 @@
 """The adapter ``nist-type18``: DNA records (Type-18) of an ANSI/NIST-ITL 1-2011 package in XML. Read only.
 
-A record is a profile, and where it says what the search found, a result too. Sources: NIST Special Publication 500-290,
-Type-18, and the codes of the NIEM biometrics domain, which has the same ones. Records of other types are not read.
+A record is a profile. If it states what the search found, it is a result too. Sources: NIST Special Publication
+500-290, Type-18, and the codes of the NIEM biometrics domain, which are the same. Records of other types are not read.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class NistType18:
 def _has_records(root: etree._Element, limits: Limits, issues: IssueList) -> bool:
     found = children(root, _RECORD)
     if not found:
-        issues.reject_file("NO_RECORDS", where(root), "the package holds no Type-18 record")
+        issues.reject_file("NO_RECORDS", where(root), "the package has no Type-18 record")
     if len(found) > limits.records:
         issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.records} records")
     if any(local_name(child) not in {_RECORD, HEADER[0]} for child in root):
-        issues.info("OTHER_TYPES_NOT_READ", where(root), "the package holds records of other types")
+        issues.info("OTHER_TYPES_NOT_READ", where(root), "the package has records of other types")
     return 0 < len(found) <= limits.records
 
 
@@ -85,7 +85,7 @@ def _each_once(records: list[DecodedRecord], issues: IssueList) -> list[DecodedR
     for item in records:
         key = (item.record.DESCRIPTOR.name, item.case_reference)
         if key in seen:
-            issues.reject_record("SPECIMEN_REPEATED", item.locator, "the profile's number stands twice in the file")
+            issues.reject_record("SPECIMEN_REPEATED", item.locator, "the profile's number is in the file twice")
             continue
         seen.add(key)
         found.append(item)

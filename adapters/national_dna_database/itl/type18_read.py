@@ -1,8 +1,8 @@
-"""Reading a Type-18 record: a profile, and what its search found where the record says so.
+"""Reads a Type-18 record: a profile, and the result of its search if the record states one.
 
-A locus is a number there, of a table that the standard keeps outside of its text. The table could not be had, and a
-number that is guessed would make another locus of it: such loci keep their number (LOCUS_NUMBER_UNKNOWN), are compared
-with nothing, and wait for somebody who has the table. Field numbers are those of ANSI/NIST-ITL 1-2011.
+In this format a locus is a number from a table, which is not in the standard's text. The table was not available, and a
+guessed number would mean another locus. So such loci keep their number (LOCUS_NUMBER_UNKNOWN) and are not compared,
+until somebody has the table. Field numbers are those of ANSI/NIST-ITL 1-2011.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lxml import etree
 
 SYSTEM: Final = "ANSI/NIST-ITL 18.006 DSD"
-"""The table of codes that a donor's category is of."""
+"""The code table of a donor's category."""
 _SUBJECT: Final = "0"
 _DONORS: Final = {_SUBJECT: "subject", "1": "relative", "2": "unknown"}
 _ROLES: Final = {
@@ -39,7 +39,7 @@ _ROLES: Final = {
 }
 """Relationships of 18.007 and 18.008."""
 _SOURCES: Final = {"0": dna_pb2.PROFILE_SOURCE_PERSON, "1": dna_pb2.PROFILE_SOURCE_SINGLE_OR_MIXTURE}
-"""Kinds of profile of 18.015 PTP. A stain may be of several people, and nothing in the record says of how many."""
+"""Kinds of profile of 18.015 PTP. A stain may be of several people, and the record does not say of how many."""
 _TRUE: Final = frozenset({"true", "1"})
 _CALLS: Final = ("DNAAlleleCall1Text", "DNAAlleleCall2Text", "DNAAlleleCall3Text")
 
@@ -57,19 +57,19 @@ class Origin(NamedTuple):
 
 
 def read_record(element: etree._Element, origin: Origin, issues: IssueList) -> Iterator[DecodedRecord]:
-    """The profile and the result of a record, as far as it has them and they can be accepted."""
+    """The profile and the result of a record, if it has them and they can be accepted."""
     fields, locator = Fields(element), where(element)
     own = IssueList()
     profile = _profile(fields, own)
     number = identification(fields, "ImageReferenceIdentification")
     result = read_result(fields, profile, f"{origin.transaction or profile.barcode}/{number}", own)
     if fields.repeated:
-        own.reject_record("FIELD_REPEATED", locator, "a field stands twice that may stand once")
+        own.reject_record("FIELD_REPEATED", locator, "a field is there twice that may be there once")
     found: list[Record] = [] if result is None else [result]
     if profile.loci:
         found.insert(0, profile)
     elif result is not None:
-        own.warn("PROFILE_EMPTY", locator, "the record tells a result, and no allele at any locus")
+        own.warn("PROFILE_EMPTY", locator, "the record has a result, but no allele at any locus")
     elif not own.refuses:
         own.reject_record("PROFILE_EMPTY", locator, "no allele at any locus")
     _keep_rest(fields, profile.barcode, found, origin, own)
@@ -77,7 +77,7 @@ def read_record(element: etree._Element, origin: Origin, issues: IssueList) -> I
     if own.refuses:
         return
     if CONTROL.search(profile.barcode):
-        issues.info("CONTROL_SKIPPED", locator, "a ladder or control is nobody's profile")
+        issues.info("CONTROL_SKIPPED", locator, "a ladder or control is skipped")
         return
     for record in found:
         if check_record(record, locator, issues):
@@ -89,12 +89,12 @@ def _keep_rest(fields: Fields, barcode: str, found: list[Record], origin: Origin
     for record in found:
         record.provenance.CopyFrom(origin.file)
         record.provenance.source_record_id = barcode
-    # What describes the donor goes with the profile, which stays in the laboratory, and never with a result.
+    # What describes the donor goes with the profile, which stays in the laboratory. It never goes with a result.
     if found and isinstance(found[0], dna_pb2.StrProfile):
         for path, value in rest:
             found[0].provenance.unmapped.add(path=path, value=value)
     if rest:
-        issues.info("FIELD_UNMAPPED", where(fields.element), "fields without a place in a profile are left over")
+        issues.info("FIELD_UNMAPPED", where(fields.element), "a profile has no such fields; they are kept as unmapped")
 
 
 def _profile(fields: Fields, issues: IssueList) -> dna_pb2.StrProfile:
@@ -115,7 +115,7 @@ def _profile(fields: Fields, issues: IssueList) -> dna_pb2.StrProfile:
     for locus in fields.elements("DNASample", "DNASTRProfile"):
         numbered |= _locus(fields, locus, profile, issues)
     if numbered:
-        message = "loci are known by a number of which the table is not known here, and are compared with nothing"
+        message = "loci have only numbers of an unknown table, and are not compared"
         issues.warn("LOCUS_NUMBER_UNKNOWN", where(fields.element), message)
     return profile
 
@@ -127,16 +127,16 @@ def _donor(fields: Fields, profile: dna_pb2.StrProfile, issues: IssueList) -> No
         profile.category.system, profile.category.value = SYSTEM, donor
         profile.category.display = _DONORS.get(donor, "")
     if donor and donor not in _DONORS:
-        issues.warn("CATEGORY_UNKNOWN", locator, "the donor's category is none of the standard's")
+        issues.warn("CATEGORY_UNKNOWN", locator, "the standard does not have the donor's category")
     claimed, validated = (fields.text("DNASample", f"DNA{name}RelationshipCode") for name in ("Claimed", "Validated"))
     for code in (claimed, validated):
         if code and code not in _ROLES:
-            issues.warn("RELATIONSHIP_UNKNOWN", locator, "the relationship is none of the standard's")
+            issues.warn("RELATIONSHIP_UNKNOWN", locator, "the standard does not have this relationship")
     if claimed and validated and claimed != validated:
-        issues.warn("ROLE_CONTRADICTION", locator, "the validated relationship is not the claimed one, and counts")
+        issues.warn("ROLE_CONTRADICTION", locator, "the validated relationship is used; the claimed one differs")
     relationship = validated or claimed
     if relationship and donor == _SUBJECT:
-        issues.warn("DONOR_CONTRADICTION", locator, "the subject is nobody's relative: the relationship is left out")
+        issues.warn("DONOR_CONTRADICTION", locator, "the subject is not a relative, so the relationship is left out")
         return
     profile.role = _ROLES.get(relationship, dna_pb2.SAMPLE_ROLE_UNSPECIFIED)
 
@@ -145,9 +145,9 @@ def _source(fields: Fields, profile: dna_pb2.StrProfile, issues: IssueList) -> N
     kind = fields.text("DNASample", "DNAProfile", "DNAProfileCategoryCode")
     profile.source = _SOURCES.get(kind, dna_pb2.PROFILE_SOURCE_OTHER)
     if kind not in _SOURCES:
-        issues.warn("SOURCE_UNKNOWN", where(fields.element), "the kind of profile is none of the standard's")
+        issues.warn("SOURCE_UNKNOWN", where(fields.element), "the standard does not have this kind of profile")
     if fields.elements("DNASample", "DNAGenotypeAllelePair"):
-        # Weighted pairs (18.021) are what is computed from a mixture.
+        # Weighted pairs (18.021) are computed from a mixture.
         profile.source = dna_pb2.PROFILE_SOURCE_DECONVOLUTED
         message = (
             "pairs of alleles with weights are kept as unmapped, and the profile counts as computed from a mixture"
@@ -156,7 +156,7 @@ def _source(fields: Fields, profile: dna_pb2.StrProfile, issues: IssueList) -> N
 
 
 def _locus(fields: Fields, locus: etree._Element, profile: dna_pb2.StrProfile, issues: IssueList) -> bool:
-    """Read one locus; whether it is known by its number only."""
+    """Read one locus. Returns whether it is known only by its number."""
     locator = where(locus)
     kind = fields.text("DNASTRProfileCategoryCode", within=locus)
     number = identification(fields, "DNALocusIdentification", within=locus)
@@ -177,9 +177,9 @@ def _locus(fields: Fields, locus: etree._Element, profile: dna_pb2.StrProfile, i
         return False
     call = profile.loci.add(locus=name, reported_locus=reported, batch=batch, kit=kit)
     if not all(flags.values()):
-        # No allele indicated, not analysed or not precise: whatever the reason, nobody is sure of it.
+        # No allele indicated, not analysed or not precise: in all these cases the locus is uncertain.
         call.quality = dna_pb2.LOCUS_QUALITY_NOT_DEFINITIVE
-        issues.warn("LOCUS_DOUBTFUL", locator, "the record does not call the locus analysed, with precise alleles")
+        issues.warn("LOCUS_DOUBTFUL", locator, "the locus is not stated as analysed, with precise alleles")
     _alleles(texts, call, locator, issues)
     return not name
 
@@ -187,7 +187,7 @@ def _locus(fields: Fields, locus: etree._Element, profile: dna_pb2.StrProfile, i
 def _alleles(texts: list[str], call: dna_pb2.LocusCall, locator: str, issues: IssueList) -> None:
     present = [text for text in texts if text]
     if present != texts[: len(present)]:
-        issues.reject_record("ALLELE_INVALID", locator, "an allele stands behind one that is missing")
+        issues.reject_record("ALLELE_INVALID", locator, "an allele comes after one that is missing")
     for text in present:
         parsed = parse_allele(call.locus, text)
         if parsed is None:

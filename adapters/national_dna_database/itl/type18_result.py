@@ -1,4 +1,4 @@
-"""What the search with a Type-18 profile found, as field 18.015 RES says: a hit, none, or that nothing was searched."""
+"""The result of the search with a Type-18 profile, in field 18.015 RES: a hit, no hit, or nothing was searched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RELATIONSHIPS: Final = {
 
 
 def read_result(fields: Fields, profile: dna_pb2.StrProfile, match_id: str, issues: IssueList) -> Record | None:
-    """The result, or None where the record tells none, or one that has no meaning here."""
+    """The result, or None if the record states none, or one without a meaning here."""
     code = fields.text("DNASample", "DNAProfile", "DNAProfileResultCode")
     if code in _NOBODY:
         return dna_pb2.NoMatchResult(barcode=profile.barcode, reason=_NOBODY[code])
@@ -46,5 +46,5 @@ def read_result(fields: Fields, profile: dna_pb2.StrProfile, match_id: str, issu
             reported_hit=dna_pb2.ReportedHit(strength=_HITS[code]),
         )
     if code:
-        issues.warn("RESULT_UNKNOWN", where(fields.element), "a result of no meaning that the standard states")
+        issues.warn("RESULT_UNKNOWN", where(fields.element), "the standard gives this result no meaning")
     return None

@@ -1,4 +1,4 @@
-"""``case-exchange dna check``: what a police agency or a court needs to re-compute a laboratory's figure."""
+"""``case-exchange dna check``: a police agency or a court computes a laboratory's figure again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACES: Final = {
     dna_pb2.SAMPLE_ROLE_MOTHER: "mother",
 }
 _LOG10_TOLERANCE: Final = 0.001
-"""How far a notified figure may be from the one computed here, in powers of ten: its text has four digits."""
+"""The most by which a notified figure may differ from the computed one, as a logarithm. Its text has four digits."""
 
 
 @click.command()
@@ -54,7 +54,7 @@ def check(
     as_json: bool,
     **basis: Any,
 ) -> None:
-    """Re-compute a laboratory's figure from disclosed profiles. Offline; prints every locus with its ratio.
+    """Compute a laboratory's figure again from disclosed profiles. Works offline. Prints every locus with its ratio.
 
     Exit codes: 0 computed, and as notified; 1 refused, or not as notified; 2 wrong usage.
 
@@ -105,7 +105,7 @@ def _question(father: str, mother: str, undisputed: str | None) -> tuple[Questio
 def _typings(files: tuple[Path, ...], people: dict[str, str]) -> dict[str, Typing]:
     barcodes = [barcode for barcode in people.values() if barcode]
     if len(set(barcodes)) != len(barcodes):
-        message = "one sample is not two people"
+        message = "the samples of two people must be different"
         raise click.UsageError(message)
     records, _ = read_records(files, "StrProfile")
     profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
@@ -115,7 +115,7 @@ def _typings(files: tuple[Path, ...], people: dict[str, str]) -> dict[str, Typin
             continue
         found = [record for record in profiles if record.barcode == barcode]
         if len(found) != 1:
-            message = f"the files hold {len(found)} profiles of the barcode {barcode}, and one is needed"
+            message = f"the files have {len(found)} profiles with the barcode {barcode}, but exactly one is needed"
             raise InputRefused(message)
         if _PLACES.get(found[0].role, place) != place:
             message = f"the profile of the barcode {barcode} is a {_PLACES[found[0].role]}'s, not a {place}'s"
@@ -129,7 +129,7 @@ def _typings(files: tuple[Path, ...], people: dict[str, str]) -> dict[str, Typin
 
 
 def _differences(match_file: Path, barcodes: set[str], found: Comparison, ratios: LocusRatios) -> list[str]:
-    """In what a notification differs from what was computed; it must be of just these samples."""
+    """The differences between the notification of just these samples and the computed figure."""
     records, _ = read_records([match_file], "MatchNotification")
     notified = [
         item.record
@@ -137,7 +137,7 @@ def _differences(match_file: Path, barcodes: set[str], found: Comparison, ratios
         if isinstance(item.record, dna_pb2.MatchNotification) and set(item.record.barcodes) == barcodes
     ]
     if len(notified) != 1:
-        message = f"{match_file} holds {len(notified)} notifications of these samples, and one is needed"
+        message = f"{match_file} has {len(notified)} notifications of these samples, but exactly one is needed"
         raise InputRefused(message)
     match = notified[0]
     pairs = (

@@ -1,4 +1,4 @@
-"""``case-exchange dna``: the reference laboratory service, and a way for others to check its numbers."""
+"""``case-exchange dna``: the service of the reference laboratory, and a command for others to check its figures."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def add(
     for barcode, reason in added.refused:
         click.echo(f"refused: {barcode}: {reason}", err=True)
     click.echo(f"{len(added.new)} profiles are new, {len(added.refused)} refused", err=True)
-    _tell(results, out, as_json=as_json)
+    _report(results, out, as_json=as_json)
     sys.exit(1 if refused or added.refused else 0)
 
 
@@ -161,7 +161,7 @@ def search(
     _check_folder(out)
     with _laboratory(database, name, basis) as laboratory:
         result = laboratory.search(barcode, known_parent=known_parent)
-    _tell([result], out, as_json=as_json)
+    _report([result], out, as_json=as_json)
 
 
 @dna.command()
@@ -207,7 +207,7 @@ def withdraw(barcode: str, *, database: Path, name: str) -> None:
     """
     with contextlib.closing(ProfileStore(database, name)) as store:
         found = store.withdraw(barcode, datetime.now(UTC))
-    click.echo("erased" if found else "there was none")
+    click.echo("erased" if found else "the sample has no profile")
     sys.exit(0 if found else 1)
 
 
@@ -221,11 +221,11 @@ def _laboratory(database: Path, name: str, basis: dict[str, Any]) -> Iterator[La
 def _check_folder(out: Path | None) -> None:
     """Check that the folder for the results exists, before the database is changed."""
     if out is not None and not out.parent.is_dir():
-        message = f"{out} cannot be written: {out.parent} is no folder"
+        message = f"{out} cannot be written: {out.parent} is not a folder"
         raise SetupInvalid(message)
 
 
-def _tell(results: list[SearchResult], out: Path | None, *, as_json: bool) -> None:
+def _report(results: list[SearchResult], out: Path | None, *, as_json: bool) -> None:
     if out is not None and results:
         try:
             replace_file(out, records_file(results))

@@ -1,4 +1,4 @@
-"""Shared by the laboratory's commands: the table, the mutation model, and reading profiles from files."""
+"""What the laboratory's commands share: the frequency table, the mutation model, and reading profiles from files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _BASIS: Final = (
 
 
 def basis_options(command: _Command) -> _Command:
-    """Add the options for the table and the mutation model. ``ratios_of`` reads them."""
+    """Add the options for the frequency table and the mutation model. ``ratios_of`` reads them."""
     for option in reversed(_BASIS):
         command = option(command)
     return command
@@ -78,7 +78,7 @@ def basis_options(command: _Command) -> _Command:
 def ratios_of(
     frequencies: Path, mutation: str, paternal_rate: float, maternal_rate: float, class_rate: float
 ) -> LocusRatios:
-    """Read the table, and make the model that the options name.
+    """Read the frequency table, and make the mutation model from the options.
 
     Raises:
         InputRefused: the table cannot be used.
@@ -103,7 +103,7 @@ def read_records(files: Iterable[Path], kind: str) -> tuple[list[DecodedRecord],
         content = read_file(path, limits.bytes)
         adapter = detect(content)
         if adapter is None or kind not in adapter.decodes:
-            message = f"{path} has no format that can hold a {kind}"
+            message = f"{path} does not have a format that can hold a {kind}"
             raise InputRefused(message)
         decoded = adapter.decode(Source(content), limits)
         print_issues(decoded.issues)

@@ -1,10 +1,10 @@
 """The laboratory as a process: profiles come as files into one folder, results go as files into another.
 
-Beside a gateway, that other folder is its inbox; profiles come from the laboratory's own system, or from the outbox of
-a gateway of an agency without a laboratory. Files are put in by renaming them there.
+Beside a gateway, the folder of results is the gateway's inbox. The profiles come from the laboratory's own system, or
+from the outbox of a gateway. Put files in by renaming them.
 
-A file is moved only after its profiles are durable and its results are written. After a crash in between it is taken
-again: its profiles are kept once, and its results are written again, with the same numbers of matches.
+A file is moved only after its profiles are durable and its results are written. After a crash in between, it is read
+again: its profiles are kept once, and its results are written again, with the same match numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LaboratoryService:
 
     Raises (every method):
         OSError: a folder cannot be used.
-        SetupInvalid: the database cannot be used. The file that it happened with stays where it was.
+        SetupInvalid: the database cannot be used. The file that was being read stays where it was.
     """
 
     def __init__(self, laboratory: Laboratory, profiles: Path, results: Path, limits: Limits) -> None:
@@ -48,7 +48,7 @@ class LaboratoryService:
         folders.make(self._done, self._quarantine, results)
 
     def take_all(self, now: datetime) -> int:
-        """Take every file that lies in the folder now; how many."""
+        """Read every file that is in the folder now. Returns how many."""
         waiting = folders.waiting(self._profiles)
         for path in waiting:
             self._take(path, now)
@@ -70,7 +70,7 @@ class LaboratoryService:
         name = f"{path.stem}-{digest}{path.suffix}"
         if refused:
             folders.write_reason(self._quarantine, name, refused)
-        # With one refused profile in it the whole file is kept where somebody will look, whatever else was in it.
+        # With one refused profile, the whole file goes to quarantine/, where somebody will look at it.
         path.replace((self._quarantine if refused else self._done) / name)
 
     def _read(self, path: Path) -> tuple[bytes | None, list[dict[str, Any]]]:
@@ -83,7 +83,7 @@ class LaboratoryService:
 def _decoded(content: bytes, limits: Limits) -> tuple[list[dna_pb2.StrProfile], list[dict[str, Any]]]:
     adapter = detect(content)
     if adapter is None or "StrProfile" not in adapter.decodes:
-        return [], [{"code": "FORMAT_UNKNOWN", "where": "file", "message": "of no format that carries profiles"}]
+        return [], [{"code": "FORMAT_UNKNOWN", "where": "file", "message": "the format does not carry profiles"}]
     decoded = adapter.decode(Source(content), limits)
     refused = [issue for issue in decoded.issues if issue.refuses]
     profiles = [item.record for item in decoded.records if isinstance(item.record, dna_pb2.StrProfile)]

@@ -1,1 +1,1 @@
-"""DNA profiles as NIEM has them."""
+"""DNA profiles in NIEM."""

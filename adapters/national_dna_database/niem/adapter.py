@@ -63,11 +63,11 @@ class NiemDna:
 
 def _is_transaction(root: etree._Element, limits: Limits, issues: IssueList) -> bool:
     if local_name(root) != ROOT:
-        issues.reject_file("NOT_NIEM_DNA", where(root), "the document is no DNA data transaction")
+        issues.reject_file("NOT_NIEM_DNA", where(root), "the document is not a DNA data transaction")
         return False
     found = children(root, "DNARecord")
     if not found:
-        issues.reject_file("NO_RECORDS", where(root), "the transaction holds no DNA record")
+        issues.reject_file("NO_RECORDS", where(root), "the transaction has no DNA record")
     if len(found) > limits.records:
         issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.records} records")
     return 0 < len(found) <= limits.records
@@ -76,10 +76,10 @@ def _is_transaction(root: etree._Element, limits: Limits, issues: IssueList) -> 
 def _version(root: etree._Element, issues: IssueList) -> str:
     match = FAMILY.fullmatch(namespace(children(root, "DNARecord")[0]))
     if match is None:
-        issues.warn("NAMESPACE_UNKNOWN", where(root), "the records are not in the namespace of the biometrics domain")
+        issues.warn("NAMESPACE_UNKNOWN", where(root), "the records do not have the namespace of the biometrics domain")
         return ""
     if match[1] not in VERSIONS:
-        issues.warn("NIEM_VERSION", where(root), "a release of the biometrics domain that is not known here")
+        issues.warn("NIEM_VERSION", where(root), "this release of the biometrics domain is not known here")
     return match[1]
 
 

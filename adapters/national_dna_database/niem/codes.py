@@ -1,7 +1,7 @@
 """Names of the NIEM biometrics domain, DNA part.
 
-Facts from biom.xsd of the NIEM model (domains/biometrics 5.1 and 6.0) and from the transaction's own schema, which is
-the one of the sample messages that NIEM's biometrics community publishes.
+These are facts from biom.xsd of the NIEM model (domains/biometrics 5.1 and 6.0), and from the transaction's own schema,
+which the sample messages of NIEM's biometrics community use.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from adapters.values.alleles import AMELOGENIN
 from caseexchange.records.v1 import dna_pb2
 
 SYSTEM: Final = "NIEM DNACategoryCode"
-"""The table of codes that a category is of."""
+"""The code table of a category."""
 TEXT_SYSTEM: Final = "NIEM DNACategoryText"
-"""What a category is of that is told in words, as from 5.2 on it may be."""
+"""The code table of a category in words, which is allowed from 5.2 on."""
 ROOT: Final = "DNADataTransaction"
 TRANSACTION: Final = "http://www.sna-intl.com/DNA/Sample/NIEM/5.1/2021"
 BIOMETRICS: Final = "http://release.niem.gov/niem/domains/biometrics/5.1/"
 CORE: Final = "http://release.niem.gov/niem/niem-core/5.0/"
 STRUCTURES: Final = "http://release.niem.gov/niem/structures/5.0/"
-"""Namespaces that are written, all of one release: 5.1."""
+"""Namespaces that are written. All are of release 5.1."""
 FAMILY: Final = re.compile(
     r"(?:http://release\.niem\.gov/niem|https://docs\.oasis-open\.org/niemopen/ns/model)"
     r"/domains/biometrics/([0-9]+\.[0-9]+)/"
@@ -34,7 +34,7 @@ PROFILE: Final = "DNA Profile ID"
 SAMPLE: Final = "Sample ID"
 USER: Final = "User ID"
 CONTROLS: Final = frozenset({"Control", "Training"})
-"""Categories of samples that are nobody's case."""
+"""Categories of samples that belong to no case."""
 UNACCOMPANIED_MINOR: Final = "Unaccompanied Minor"
 CATEGORIES: Final = frozenset(
     {
@@ -66,7 +66,7 @@ CATEGORIES: Final = frozenset(
         "Volunteer",
     }
 )
-"""Categories of people and stains; the list has ``CONTROLS`` too."""
+"""Categories of people and stains. The list has ``CONTROLS`` too."""
 SOURCES: Final = {
     "Person": dna_pb2.PROFILE_SOURCE_PERSON,
     "Evidentiary, Single Source": dna_pb2.PROFILE_SOURCE_SINGLE,
@@ -91,9 +91,9 @@ OPERATORS: Final = {
     RANGE: dna_pb2.ALLELE_OPERATOR_RANGE,
 }
 KNOWN: Final = {"true": "Yes", "1": "Yes", "false": "No", "0": "No", "": ""}
-"""Whether the source is known, as the record has it."""
+"""Whether the source is known, as written in a record."""
 SEX_LOCI: Final = frozenset({AMELOGENIN, "Yindel"})
-"""Loci that say the sex. The published samples call Amelogenin autosomal, and the insertion a Y-STR."""
+"""Loci that show the sex. The published samples call Amelogenin autosomal, and the insertion a Y-STR."""
 AUTOSOMAL: Final = "Autosomal"
 Y_STR: Final = "Y-STR"
 OTHER: Final = "Other"

@@ -1,7 +1,7 @@
-"""Pedigrees that say the roles of profiles: one for each case number.
+"""Writes pedigrees that state the roles of profiles: one for each case number.
 
-The child is the search target where its sample is not among the profiles, and every child has two parents, known or
-unknown. So a reader who knows no roles, only parents, finds the same ones again.
+If the child's sample is not among the profiles, the child is the search target. Every child has two parents, known or
+unknown. So a reader that knows no roles, only parents, finds the same roles again.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ _Named = tuple[str, dna_pb2.StrProfile]
 
 
 def write_pedigrees(root: etree._Element, profiles: Sequence[_Named], issues: IssueList) -> None:
-    """Append a pedigree for each family, and name the roles that none can say."""
+    """Append a pedigree for each family. Roles that no pedigree can state are reported."""
     families: dict[str, list[_Named]] = {}
     for where, profile in profiles:
         if not profile.role and profile.category.value == names.UNACCOMPANIED_MINOR:
-            issues.warn("FIELD_NOT_CARRIED", f"{where}.role", "the category makes a child of it")
+            issues.warn("FIELD_NOT_CARRIED", f"{where}.role", "the category means that this is the child")
         if profile.role:
             families.setdefault(profile.case_number, []).append((where, profile))
     ids = (f"ID-{number}" for number in range(1, 2 * len(profiles) + 3 * len(families) + 1))
     for case_number, family in families.items():
-        told = _told(case_number, family)
-        places = {where for where, _ in told}
+        stated = _statable(case_number, family)
+        places = {where for where, _ in stated}
         for where, profile in family:
             if where not in places and not _by_category(profile):
-                issues.warn("FIELD_NOT_CARRIED", f"{where}.role", "no pedigree can say this role in this family")
-        if told and any(not _by_category(profile) for _, profile in told):
-            issues.warn("DEFAULT_WRITTEN", f"{told[0][0]}.role", "the format demands a status: Claimed is written")
-            _pedigree(root, case_number, told, ids)
+                issues.warn("FIELD_NOT_CARRIED", f"{where}.role", "a pedigree cannot state this role in this family")
+        if stated and any(not _by_category(profile) for _, profile in stated):
+            issues.warn("DEFAULT_WRITTEN", f"{stated[0][0]}.role", "the format needs a status: Claimed is written")
+            _pedigree(root, case_number, stated, ids)
 
 
 def _by_category(profile: dna_pb2.StrProfile) -> bool:
     return profile.role == _CHILD and profile.category.value == names.UNACCOMPANIED_MINOR
 
 
-def _told(case_number: str, family: list[_Named]) -> list[_Named]:
-    """Those whose roles one pedigree can say."""
+def _statable(case_number: str, family: list[_Named]) -> list[_Named]:
+    """The profiles with roles that one pedigree can state."""
     roles = [profile.role for _, profile in family]
     if not case_number or writable(case_number).strip() != case_number or any(roles.count(role) > 1 for role in _ONE):
         return []
-    # With the child's own sample there is no target by which a sibling could be told from the child.
+    # If the child's own sample is there, there is no search target. Then a sibling would look like the child.
     return [item for item in family if item[1].role in _ONE or _CHILD not in roles]
 
 
@@ -95,5 +95,5 @@ def _member(
     add(member, "PedigreeMemberStatusCode", untyped if profile is None else "K")
     for role, name in ((_FATHER, "PedigreeFatherIdentification"), (_MOTHER, "PedigreeMotherIdentification")):
         if parents:
-            # As the published sample refers to members.
+            # The published sample refers to members in this way.
             add(member, name).set(etree.QName(names.STRUCTURES, "metadata"), parents[role])

@@ -1,8 +1,8 @@
-"""Pedigrees of a NIEM DNA transaction: whose sample a profile is, in the family sought.
+"""Reads pedigrees of a NIEM DNA transaction: the role of each profile in the family that is searched for.
 
-A pedigree has one search target (status S), known members (K) and unknown ones (U). If the target has parents in it,
-the target is the child; if it is a parent, its children are. Without a target the child is the one member who has
-parents and is nobody's parent. Nothing else is concluded.
+A pedigree has one search target (status S), known members (K) and unknown members (U). If the target has parents in it,
+the target is the child. If it is a parent, its children are. Without a target, the child is the one member who has
+parents and is not a parent. Nothing else is concluded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FATHER: Final = "PedigreeFatherIdentification"
 _MOTHER: Final = "PedigreeMotherIdentification"
 _REFERENCES: Final = ("ref", "metadata", "uri", "relationshipMetadata")
-"""Attributes by which members are referred to. The published sample has ``metadata`` where one would expect ``ref``."""
+"""Attributes that refer to members. The published sample has ``metadata`` instead of ``ref``."""
 _NEGATED: Final = "Negated"
 _SEX_OF: Final = {dna_pb2.SAMPLE_ROLE_FATHER: "female", dna_pb2.SAMPLE_ROLE_MOTHER: "male"}
 """The sex that contradicts a parent's role."""
@@ -43,8 +43,8 @@ class _Member:
 
 
 def read_roles(root: etree._Element, profiles: Sequence[dna_pb2.StrProfile], issues: IssueList) -> None:
-    """Give each profile the role that the pedigrees say, and keep what else they say."""
-    told: dict[int, set[dna_pb2.SampleRole.ValueType]] = {}
+    """Give each profile the role that the pedigrees state, and keep what else they state."""
+    stated: dict[int, set[dna_pb2.SampleRole.ValueType]] = {}
     known = _by_number(profiles)
     for pedigree in children(root, "Pedigree"):
         fields, locator = Fields(pedigree), where(pedigree)
@@ -52,8 +52,8 @@ def read_roles(root: etree._Element, profiles: Sequence[dna_pb2.StrProfile], iss
         status = fields.text("PedigreeStatusCode")
         roles = {} if status == _NEGATED else _roles(members, locator, issues)
         if status == _NEGATED:
-            issues.warn("PEDIGREE_NEGATED", locator, "the pedigree was refuted, and gives nobody a role")
-        # What it says beside the roles is said once, of the first: of everybody it would grow with the square.
+            issues.warn("PEDIGREE_NEGATED", locator, "the pedigree was refuted, so it gives no roles")
+        # Its other facts go into the first profile only. In every profile, they would grow with the square.
         rest = deque(fields.rest())
         for key, member in members.items():
             found = {place for number in member.numbers for place in known.get(number, ())}
@@ -66,15 +66,15 @@ def read_roles(root: etree._Element, profiles: Sequence[dna_pb2.StrProfile], iss
                     path, value = rest.popleft()
                     unmapped.add(path=path, value=value)
                 if roles.get(key):
-                    told.setdefault(place, set()).add(roles[key])
-    for place, roles_told in told.items():
-        if len(roles_told) > 1:
-            issues.warn("ROLE_CONTRADICTION", where(root), "pedigrees give one profile two roles: it has none")
-        profiles[place].role = roles_told.pop() if len(roles_told) == 1 else dna_pb2.SAMPLE_ROLE_UNSPECIFIED
+                    stated.setdefault(place, set()).add(roles[key])
+    for place, stated_roles in stated.items():
+        if len(stated_roles) > 1:
+            issues.warn("ROLE_CONTRADICTION", where(root), "pedigrees give one profile two roles, so it gets none")
+        profiles[place].role = stated_roles.pop() if len(stated_roles) == 1 else dna_pb2.SAMPLE_ROLE_UNSPECIFIED
 
 
 def _by_number(profiles: Sequence[dna_pb2.StrProfile]) -> dict[tuple[str, str], list[int]]:
-    """Places of profiles by their numbers, each with what it is of and without."""
+    """Indexes of profiles by their numbers, each with and without its kind."""
     known: dict[tuple[str, str], list[int]] = {}
     for place, profile in enumerate(profiles):
         numbers = [(profile.barcode, names.SAMPLE), *((code.value, code.system) for code in profile.other_numbers)]
@@ -90,7 +90,7 @@ def _members(fields: Fields, issues: IssueList) -> dict[str, _Member]:
     ids = [_id(element) for element in elements]
     times = Counter(ids)
     for place, (element, own) in enumerate(zip(elements, ids, strict=True)):
-        # Who is meant by an id that two members have cannot be known: nobody is.
+        # If two members have the same id, it is not known who is meant. So it means nobody.
         key = own if own and times[own] == 1 else f"#{place}"
         sex = fields.text("PersonSexText", within=element) or fields.text("PersonSexCode", within=element)
         member = _Member(place, fields.text("PedigreeMemberStatusCode", within=element), sex.lower())
@@ -111,7 +111,7 @@ def _members(fields: Fields, issues: IssueList) -> dict[str, _Member]:
             issues.warn(
                 "PEDIGREE_REFERENCE",
                 where(fields.element),
-                "a parent is referred to who is not in it, or by an id of two",
+                "a link to a parent leads to no member, or to two",
             )
             del member.parents[role]
     return members
@@ -129,7 +129,7 @@ def _attributes(element: etree._Element) -> dict[str, str]:
 def _roles(members: dict[str, _Member], locator: str, issues: IssueList) -> dict[str, dna_pb2.SampleRole.ValueType]:
     sought = _children_sought(members)
     if not sought:
-        issues.warn("PEDIGREE_AMBIGUOUS", locator, "the pedigree does not say who the child is: no roles")
+        issues.warn("PEDIGREE_AMBIGUOUS", locator, "the pedigree does not show who is the child, so it gives no roles")
         return {}
     roles: dict[str, dna_pb2.SampleRole.ValueType] = dict.fromkeys(members, dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE)
     parents = {parent for child in sought for parent in members[child].parents.values()}
@@ -140,7 +140,7 @@ def _roles(members: dict[str, _Member], locator: str, issues: IssueList) -> dict
         for role, parent in members[child].parents.items():
             contradicted = members[parent].sex[:1] == _SEX_OF[role][:1]
             if contradicted:
-                issues.warn("PEDIGREE_SEX_CONTRADICTION", locator, "a parent is not of the sex that the reference says")
+                issues.warn("PEDIGREE_SEX_CONTRADICTION", locator, "the sex of a parent contradicts the link to it")
             roles[parent] = dna_pb2.SAMPLE_ROLE_UNSPECIFIED if contradicted else role
     return roles | dict.fromkeys(sought, dna_pb2.SAMPLE_ROLE_CHILD)
 

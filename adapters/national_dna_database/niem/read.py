@@ -1,6 +1,6 @@
-"""Reading a NIEM DNA transaction: a DNARecord is a profile.
+"""Reads a NIEM DNA transaction: a DNARecord is a profile.
 
-Read leniently: namespaces by their family, fields by their local names. Rejected is what leaves a profile in doubt.
+Reading is lenient: namespaces by family, fields by local names. Faults that make a profile uncertain are refused.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _CONTROLS: Final = frozenset(name.casefold() for name in names.CONTROLS)
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 _MAX_ENCODINGS: Final = 32
-"""Of a record. Each is read beside the others, so that the time grows with their square."""
+"""For one record. Each is compared with the others, so the time grows with the square."""
 _MAX_ALLELES: Final = 32
-"""Of a locus. Mixtures have many."""
+"""For one locus. Mixtures have many."""
 _MAX_HEIGHT: Final = 2**31 - 1
 _BEYOND: Final = frozenset({dna_pb2.ALLELE_OPERATOR_ABOVE, dna_pb2.ALLELE_OPERATOR_BELOW})
 _ORGANISATION: Final = (
@@ -41,7 +41,7 @@ _PERSON: Final = ("DNAAnalysisProcessingEntity", "EntityPerson", "PersonOtherIde
 def read_records(
     root: etree._Element, origin: common_pb2.Provenance, limits: Limits, issues: IssueList
 ) -> list[DecodedRecord]:
-    """The profile of each record that can be accepted, without the roles that pedigrees tell."""
+    """The profile of each record that can be accepted, without the roles from the pedigrees."""
     found: list[DecodedRecord] = []
     seen: set[str] = set()
     for element in children(root, "DNARecord"):
@@ -51,7 +51,7 @@ def read_records(
             continue
         for item in _profiles(element, origin, issues):
             if item.case_reference in seen:
-                issues.reject_record("SPECIMEN_REPEATED", item.locator, "the sample's number stands twice in the file")
+                issues.reject_record("SPECIMEN_REPEATED", item.locator, "the sample's number is in the file twice")
                 continue
             seen.add(item.case_reference)
             found.append(item)
@@ -88,19 +88,19 @@ def _profile(fields: Fields, encoding: etree._Element, issues: IssueList) -> dna
     _numbers(fields, encoding, profile)
     category = profile.category.value
     if category.casefold() in _CONTROLS or CONTROL.search(category) or CONTROL.search(profile.barcode):
-        issues.info("CONTROL_SKIPPED", locator, "a control or a training sample is nobody's profile")
+        issues.info("CONTROL_SKIPPED", locator, "a control or a training sample is skipped")
         return None
     _source(fields, encoding, profile, issues)
     _str_data(fields, encoding, profile, issues)
     if fields.repeated:
-        issues.reject_record("FIELD_REPEATED", locator, "a field stands twice that may stand once")
+        issues.reject_record("FIELD_REPEATED", locator, "a field is there twice that may be there once")
     for other in fields.elements("DNAEncoding"):
         if other is not encoding and children(other, "DNASTRData"):
             fields.leave(other)
     for path, value in fields.rest():
         profile.provenance.unmapped.add(path=path, value=value)
     if profile.provenance.unmapped:
-        issues.info("FIELD_UNMAPPED", locator, "fields without a place in a profile are kept as unmapped")
+        issues.info("FIELD_UNMAPPED", locator, "a profile has no such fields; they are kept as unmapped")
     if not issues.refuses:
         check_record(profile, locator, issues)
     return profile
@@ -115,11 +115,11 @@ def _category(fields: Fields, profile: dna_pb2.StrProfile, issues: IssueList) ->
     if category == names.UNACCOMPANIED_MINOR:
         profile.role = dna_pb2.SAMPLE_ROLE_CHILD
     if code and code not in names.CATEGORIES | names.CONTROLS:
-        issues.warn("CATEGORY_UNKNOWN", where(fields.element), "the category is not one of the domain's list")
+        issues.warn("CATEGORY_UNKNOWN", where(fields.element), "the domain's list does not have this category")
 
 
 def _numbers(fields: Fields, encoding: etree._Element, profile: dna_pb2.StrProfile) -> None:
-    """The sample's number is the barcode; without one it is the profile's."""
+    """The sample's number is the barcode. Without a sample's number, the profile's number is."""
     for element in fields.elements("DNADataIdentification"):
         number, kind = read_identification(fields, element)
         if kind.lower() == names.CASE.lower() and not profile.case_number:
@@ -137,7 +137,7 @@ def _numbers(fields: Fields, encoding: etree._Element, profile: dna_pb2.StrProfi
 
 
 def read_identification(fields: Fields, element: etree._Element) -> tuple[str, str]:
-    """A number and what it is of."""
+    """A number and its kind."""
     kinds = ("IdentificationCategoryDescriptionText", "IdentificationCategoryText")
     texts = [fields.text(kind, within=element) for kind in kinds]
     return fields.text("IdentificationID", within=element), next(filter(None, texts), "")
@@ -147,14 +147,14 @@ def _source(fields: Fields, encoding: etree._Element, profile: dna_pb2.StrProfil
     locator = where(encoding)
     source = fields.text("DNASource", "DNASourceCategoryCode", within=encoding)
     if source:
-        # A source that is not known here may be several people: it counts as one that is not.
+        # An unknown kind of source may be several people, so it counts as not one person's.
         profile.source = names.SOURCES.get(source, dna_pb2.PROFILE_SOURCE_OTHER)
     if source and source not in names.SOURCES:
-        issues.warn("SOURCE_UNKNOWN", locator, "the source is not one of the domain's list, and counts as Other")
+        issues.warn("SOURCE_UNKNOWN", locator, "the domain's list does not have this source; it counts as Other")
     known = fields.text("DNASource", "DNASourceKnownIndicator", within=encoding).lower()
     profile.source_id = names.KNOWN.get(known, "")
     if known not in names.KNOWN:
-        issues.warn("FLAG_NOT_READ", locator, "whether the source is known is neither true nor false")
+        issues.warn("FLAG_NOT_READ", locator, "the flag for a known source is not true or false")
     for process in ("DNAInstrumentProcess", "DNAAnalysisProcess"):
         organisations = fields.elements("DNAProcess", process, *_ORGANISATION, within=encoding)
         if organisations and not profile.laboratory:
@@ -182,12 +182,12 @@ def _locus(fields: Fields, locus: etree._Element, profile: dna_pb2.StrProfile, i
     reported, locator = fields.text("DNALocusName", within=locus), where(locus)
     name = canonical_locus(reported)
     if name is None:
-        issues.reject_record("LOCUS_UNKNOWN", locator, "the locus is none that is known here")
+        issues.reject_record("LOCUS_UNKNOWN", locator, "the locus is not known here")
         return
     category = fields.text("DNALocusCategoryCode", within=locus)
-    judged = name not in names.SEX_LOCI and category not in {"", names.OTHER}
-    if judged and (category == names.Y_STR) != (name in Y_LOCI):
-        issues.warn("LOCUS_CATEGORY_CONTRADICTION", locator, "the locus is not of the category that is stated")
+    compared = name not in names.SEX_LOCI and category not in {"", names.OTHER}
+    if compared and (category == names.Y_STR) != (name in Y_LOCI):
+        issues.warn("LOCUS_CATEGORY_CONTRADICTION", locator, "the locus does not belong to the stated category")
     time = fields.text("ProcessUTCDate", within=locus) or fields.text("ProcessUTCDate", "DateTime", within=locus)
     call = profile.loci.add(
         locus=name,
@@ -210,7 +210,7 @@ def _locus(fields: Fields, locus: etree._Element, profile: dna_pb2.StrProfile, i
 def _quality(fields: Fields, locus: etree._Element, issues: IssueList) -> dna_pb2.LocusQuality.ValueType:
     quality = fields.text("DNALocusQualityStatusCode", within=locus)
     if not quality:
-        issues.warn("QUALITY_MISSING", where(locus), "the locus does not say how sure it is")
+        issues.warn("QUALITY_MISSING", where(locus), "the locus does not state its quality")
         return dna_pb2.LOCUS_QUALITY_UNSPECIFIED
     if quality not in names.QUALITIES:
         issues.warn("QUALITY_UNKNOWN", where(locus), "a quality that is not known here counts as not definitive")
@@ -235,7 +235,7 @@ def _allele(fields: Fields, element: etree._Element, call: dna_pb2.LocusCall, is
 
 
 def parse_call(locus: str, operator: str, first: str, second: str) -> dna_pb2.Allele | None:
-    """An allele by NIEM's operator and its one or two calls, or None where they make none."""
+    """An allele from NIEM's operator and its one or two calls, or None if they are not an allele."""
     if operator == names.RANGE:
         ends = parse_range(locus, first, second)
         return ends and dna_pb2.Allele(
@@ -250,7 +250,7 @@ def parse_call(locus: str, operator: str, first: str, second: str) -> dna_pb2.Al
         if parsed.operator != dna_pb2.ALLELE_OPERATOR_EQUAL:
             return None
     elif operator and parsed.operator in _BEYOND:
-        # Who writes ">15" may leave the operator out, but cannot mean what equals it.
+        # A writer of ">15" may leave out the operator, but cannot mean an allele that equals 15.
         return None
     return dna_pb2.Allele(value=parsed.value, operator=meant, reported=first)
 
@@ -258,5 +258,5 @@ def parse_call(locus: str, operator: str, first: str, second: str) -> dna_pb2.Al
 def _flag(fields: Fields, name: str, within: etree._Element, issues: IssueList) -> bool:
     text = fields.text(name, within=within).lower()
     if text not in _FLAGS:
-        issues.warn("FLAG_NOT_READ", where(within), f"{name} is neither true nor false, and counts as false")
+        issues.warn("FLAG_NOT_READ", where(within), f"{name} is not true or false, and counts as false")
     return _FLAGS.get(text, False)

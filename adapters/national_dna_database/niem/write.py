@@ -1,7 +1,7 @@
-"""Writing a NIEM DNA transaction, release 5.1: in the schema's order, every profile whole or refused.
+"""Writes a NIEM DNA transaction, release 5.1: in the schema's order, every profile whole or refused.
 
-A locus that the format cannot tell (off the ladder, a wild card, an unknown microvariant) is left out with a warning.
-Roles are told by a pedigree for each case number.
+A locus that the format cannot state (off the ladder, a wild card, an unknown microvariant) is left out with a warning.
+A pedigree for each case number states the roles.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_transaction(records: Sequence[tuple[str, dna_pb2.StrProfile]], issues:
     seen: set[str] = set()
     profiles = [item for item in records if _is_carried(*item, seen, issues)]
     if not profiles:
-        issues.reject_file("NO_RECORDS", "file", "a transaction holds at least one record")
+        issues.reject_file("NO_RECORDS", "file", "a transaction must have at least one record")
         return b""
     spaces = {"smpl": names.TRANSACTION, "biom": names.BIOMETRICS, "nc": names.CORE, "structures": names.STRUCTURES}
     root = etree.Element(etree.QName(names.TRANSACTION, names.ROOT), nsmap=spaces)
@@ -56,9 +56,9 @@ def _is_carried(where: str, profile: dna_pb2.StrProfile, seen: set[str], issues:
     if profile.barcode in seen:
         issues.reject_record("SPECIMEN_REPEATED", where, "two records have the same specimen id")
     if writable(profile.barcode).strip() != profile.barcode:
-        issues.reject_record("SPECIMEN_ID_NOT_CARRIED", where, "a specimen id that the format would change")
+        issues.reject_record("SPECIMEN_ID_NOT_CARRIED", where, "the format would change the specimen id")
     if not any(map(_holds, profile.loci)):
-        issues.reject_record("NO_LOCUS_CARRIED", where, "the format can tell none of the profile's loci")
+        issues.reject_record("NO_LOCUS_CARRIED", where, "the format can state none of the profile's loci")
     carried = all(issue.severity is not Severity.REJECT_RECORD for issue in issues.items[before:])
     if carried:
         seen.add(profile.barcode)
@@ -94,7 +94,7 @@ class _Record:
         if comment:
             add(encoding, "DNACommentText", comment)
         for path in sorted(populated(profile) & set(_NOT_CARRIED)):
-            self._not_carried(path, "the format has no place for it, or demands more with it than the record has")
+            self._not_carried(path, "the format has no place for it, or needs more with it than the record has")
 
     def _category(self, record: etree._Element) -> None:
         category = self._profile.category
@@ -103,15 +103,15 @@ class _Record:
         elif category.value:
             self._not_carried("category.value", "the domain's list has no such category")
         if category.display or category.system not in {"", names.SYSTEM}:
-            self._not_carried("category", "the format has the code of its own list only")
+            self._not_carried("category", "the format has only the code of its own list")
 
     def _number(self, record: etree._Element, number: common_pb2.Code, path: str) -> None:
         value, system = self._text(number.value, path), self._text(number.system, path)
         if not value or not system or system.lower() in {names.CASE.lower(), names.SAMPLE.lower()}:
-            self._not_carried(path, "the format needs a number, and a kind that it can tell from case and sample")
+            self._not_carried(path, "the format needs a number, and a kind other than case and sample")
             return
         if number.display:
-            self._not_carried(f"{path}.display", "the format has the number only")
+            self._not_carried(f"{path}.display", "the format has only the number")
         add_identification(record, "DNADataIdentification", value, system)
 
     def _source(self, encoding: etree._Element) -> None:
@@ -123,7 +123,7 @@ class _Record:
         if profile.source_id in _KNOWN:
             add(source, "DNASourceKnownIndicator", _KNOWN[profile.source_id])
         elif profile.source_id:
-            self._not_carried("source_id", "the format has true and false only")
+            self._not_carried("source_id", "the format has only true and false")
 
     def _str_data(self, encoding: etree._Element) -> None:
         profile = self._profile
@@ -134,7 +134,7 @@ class _Record:
             if _holds(call):
                 self._locus(data, call, f"loci[{place}]")
             else:
-                message = "the format has no way to write such an allele, or such a locus"
+                message = "the format cannot state this allele or this locus"
                 self._issues.warn("LOCUS_NOT_CARRIED", f"{self._where}.loci[{place}]", message)
 
     def _kit(self, parent: etree._Element, kit: str, batch: str, path: str) -> None:
@@ -148,7 +148,7 @@ class _Record:
         locus = add(data, "DNALocus")
         spelled = canonical_locus(call.reported_locus) == call.locus
         if call.reported_locus and not spelled:
-            self._not_carried(f"{path}.reported_locus", "a name that is not this locus's")
+            self._not_carried(f"{path}.reported_locus", "the name is not one of this locus")
         add(locus, "DNALocusName", writable(call.reported_locus).strip() if spelled else call.locus)
         add(locus, "DNALocusCategoryCode", _locus_category(call.locus))
         self._kit(locus, call.kit, call.batch, f"{path}.")
@@ -161,7 +161,7 @@ class _Record:
             person = add(add(locus, "DNAAnalysisProcessingEntity"), "EntityPerson", space=names.CORE)
             add_identification(person, "PersonOtherIdentification", read_by, names.USER, described=False)
         if not call.quality:
-            message = "the format demands a quality, and the record has none: normal is written"
+            message = "the format needs a quality, and the record has none: normal is written"
             self._issues.warn("DEFAULT_WRITTEN", f"{self._where}.{path}.quality", message)
         add(locus, "DNALocusQualityStatusCode", _QUALITIES.get(call.quality, "Normal"))
         for place, allele in enumerate(call.alleles):
@@ -181,9 +181,9 @@ class _Record:
             self._not_carried(f"{path}.reported", "the allele is written in its canonical form")
 
     def _text(self, text: str, path: str) -> str:
-        """A text that comes back as it is, or nothing."""
+        """The text if it comes back unchanged, or else an empty text."""
         if writable(text).strip() != text:
-            self._not_carried(path, "a text that the format would change")
+            self._not_carried(path, "the format would change the text")
             return ""
         return text
 

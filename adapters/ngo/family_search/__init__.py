@@ -1,1 +1,1 @@
-"""Workbooks of searches for kin."""
+"""Workbooks of searches for family members."""

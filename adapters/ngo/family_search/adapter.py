@@ -1,7 +1,7 @@
-"""The adapter ``family-search-xlsx``: workbooks of searches for missing kin, with the columns of the 宝贝回家 site.
+"""The adapter ``family-search-xlsx``: workbooks of searches for missing family, with the columns of the 宝贝回家 site.
 
-A row is a CaseRecord. What a cell says beyond its record's field is kept with the record, by its column's label, so
-that nothing of a row is lost and a row is written again as it was.
+A row is a CaseRecord. If a cell says more than its field, the text is kept with the record under the column's label. So
+nothing of a row is lost, and a row is written again as it was.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class FamilySearchXlsx:
             record = _record(row, digest, issues)
             number = record.local_id
             if number and number in seen:
-                issues.reject_record("RECORD_REPEATED", row.locator, "the number stands on an earlier row too")
+                issues.reject_record("RECORD_REPEATED", row.locator, "an earlier row has the same number")
                 continue
             seen.add(number)
             if check_record(record, row.locator, issues):
@@ -72,11 +72,11 @@ class FamilySearchXlsx:
         seen: set[str] = set()
         for locator, record in placed(records, limits, issues):
             if not isinstance(record, case_pb2.CaseRecord) or record.kind == case_pb2.CASE_KIND_SEEKING_PARENT:
-                issues.reject_record("KIND_NOT_CARRIED", locator, "a row is about somebody who is missing or found")
+                issues.reject_record("KIND_NOT_CARRIED", locator, "a row must be about a missing or found person")
                 continue
             cells = _written(record, locator, issues)
             if not cells.get(NUMBER) or cells[NUMBER] in seen:
-                issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or that of another row")
+                issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or another row has the same")
             elif any(len(cell) > limits.field_characters for cell in cells.values()):
                 issues.reject_record("FIELD_TOO_LONG", locator, f"more than {limits.field_characters} characters")
             else:
@@ -118,12 +118,12 @@ def _written(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -> di
     kept = _kept(record, locator, issues)
     cells = {column.label: column.write(record) for column in COLUMNS}
     for column in COLUMNS:
-        # The source's own words, where they still say what the record says.
+        # The source's own words, if they still agree with the record.
         words = kept.pop(column.label, "")
         if words and _means(column.label, words) == cells[column.label]:
             cells[column.label] = words
         elif words:
-            issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "the record no longer says these words")
+            issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "the record no longer has these words")
     cells |= kept
     for label, text in cells.items():
         cells[label] = clean(text)
@@ -135,13 +135,13 @@ def _written(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -> di
 
 
 def _kept(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -> dict[str, str]:
-    """What was kept of a row of this format. What another format left over nobody has judged: it stays behind."""
+    """The unmapped texts of a row of this format. Those of other formats are not written: nobody checked them."""
     kept: dict[str, str] = {}
     for item in record.provenance.unmapped:
         if record.provenance.source_format == NAME and item.path not in kept:
             kept[item.path] = item.value
         else:
-            issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "left over of another source")
+            issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "unmapped fields of another source")
     return kept
 
 
@@ -152,7 +152,7 @@ def _means(label: str, words: str) -> str:
 
 
 def _compare(record: case_pb2.CaseRecord, cells: Mapping[str, str], locator: str, issues: IssueList) -> None:
-    """Warn of every field that would not be read from the row as it is in the record."""
+    """Warn of every field that would be read back different from the record."""
     again = case_pb2.CaseRecord()
     for column in COLUMNS:
         if cells[column.label]:

@@ -1,6 +1,6 @@
-"""The columns of family-search tables, by all of their labels, and the place of each in a record.
+"""The columns of family-search tables, with all of their labels, and the place of each in a record.
 
-Labels: those of the 宝贝回家 site's records as public programs export them, which name one thing in several ways.
+The labels are those in exports of the 宝贝回家 site's records by public programs. They use several names for one thing.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ STATION: Final = "站务"
 
 
 class Column(NamedTuple):
-    """One column: the label that is written, others that are read, and how a cell goes into a record and back.
+    """One column: the label that is written, other labels that are read, and how a cell goes into a record and back.
 
-    ``read`` returns a warning's code, or an empty text.
+    ``read`` returns a warning's code, or "".
     """
 
     label: str
@@ -164,20 +164,20 @@ COLUMNS: Final = (
     _contact("站务电话", (), STATION, "phone"),
 )
 REGISTERED: Final = "注册时间"
-"""When the search was registered: no field of a record, and kept as unmapped."""
+"""When the search was registered. A record has no field for it, so it is kept as unmapped."""
 HEADER: Final = (*(column.label for column in COLUMNS), REGISTERED)
 BY_LABEL: Final = {label: column for column in COLUMNS for label in (column.label, *column.variants)}
 WARNINGS: Final = {
     **MESSAGES,
-    "CATEGORY_NOT_STATED": "the row does not say who seeks whom; it is taken in as another search",
-    "CATEGORY_UNKNOWN": "not a category that is known here; it is taken in as another search, and the text is kept",
-    "EVENT_UNKNOWN": "not a kind of event that is known here; the text is kept",
-    "EVENT_CONTRADICTION": "the category names another kind of event, which is dropped",
-    "SEX_UNKNOWN": "neither 男 nor 女; the text is kept",
-    "BLOOD_NOT_READ": "whether a sample was taken cannot be told; the text is kept",
+    "CATEGORY_NOT_STATED": "the row does not say who searches for whom; it is read as another search",
+    "CATEGORY_UNKNOWN": "the category is not known here; it is read as another search, and the text is kept",
+    "EVENT_UNKNOWN": "the kind of event is not known here; the text is kept",
+    "EVENT_CONTRADICTION": "the category names another kind of event; that one is not used",
+    "SEX_UNKNOWN": "not 男 or 女; the text is kept",
+    "BLOOD_NOT_READ": "the text does not say whether a sample was taken; it is kept",
     "HEIGHT_APPROXIMATE": "the text calls the height approximate; it is read, and the text is kept",
-    "HEIGHT_IMPLAUSIBLE": "no person measures so much, or so little; the text is kept",
+    "HEIGHT_IMPLAUSIBLE": "too large or too small for a person; the text is kept",
     "HEIGHT_NOT_READ": "not a number with a unit that is known here; the text is kept",
     "HEIGHT_UNIT_MISSING": "a number without a unit; the text is kept and no unit is guessed",
 }
-"""The words of a warning, by its code."""
+"""The message of a warning, by its code."""

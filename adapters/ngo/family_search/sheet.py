@@ -1,6 +1,6 @@
-"""The tables of a family-search workbook: where each begins, what its columns are, and its cells as clean texts.
+"""The tables of a family-search workbook: where each begins, its columns, and its cells as clean texts.
 
-A table begins with the row that names its columns, below any title rows; each visible sheet may hold one.
+A table begins with the row that names its columns, below any title rows. Each visible sheet may have one table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SERIAL: Final = re.compile(r"([1-7][0-9]{4})(\.[0-9]+)?")
 
 
 class Cell(NamedTuple):
-    """A cell that holds something: the label above it, its text, and the number of its column from 1."""
+    """A cell with a value: the label above it, its text, and the number of its column from 1."""
 
     label: str
     text: str
@@ -35,14 +35,14 @@ class Cell(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """A row of a table, and where it stands."""
+    """A row of a table, and its place."""
 
     cells: tuple[Cell, ...]
     locator: str
 
 
 def read_tables(content: bytes, limits: Limits, issues: IssueList) -> Iterator[TableRow]:
-    """The rows of every table. Never raises; rejects the file where no sheet holds a table."""
+    """The rows of every table. Never raises. If no sheet has a table, the file is refused."""
     tables = 0
     for number, sheet in enumerate(read_sheets(content, limits, issues), start=1):
         found = False
@@ -64,7 +64,7 @@ def has_table(content: bytes) -> bool:
 
 
 def clean(text: str) -> str:
-    """A text without control characters and the blanks around it; its line breaks stay."""
+    """A text without control characters and without blanks around it. Line breaks stay."""
     text = _LINE_BREAKS.sub("\n", _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
     kept = (character for character in text if character in "\n\t" or unicodedata.category(character) != "Cc")
     return "".join(kept).strip()
@@ -83,7 +83,7 @@ def _rows(sheet: Sheet, where: str, issues: IssueList) -> Iterator[TableRow]:
             elif place >= _TITLE_ROWS:
                 return
         elif not _is_header(labels):
-            # A table that was printed page by page names its columns again.
+            # A table that was printed page by page repeats the names of its columns.
             cells = tuple(_cells(row, header, locator, issues))
             if cells:
                 yield TableRow(cells, locator)
@@ -104,7 +104,7 @@ def _unknown(header: Sequence[str], locator: str, issues: IssueList) -> None:
     for number, label in enumerate(header, start=1):
         column = BY_LABEL.get(label)
         if column is not None and column.label in seen:
-            issues.info("COLUMN_REPEATED", f"{locator}, column {number}", "the first that holds something counts")
+            issues.info("COLUMN_REPEATED", f"{locator}, column {number}", "the first one with a value counts")
         elif column is not None:
             seen.add(column.label)
         elif label and label != REGISTERED:
@@ -122,7 +122,7 @@ def _cells(row: Row, header: Sequence[str], locator: str, issues: IssueList) -> 
         column = BY_LABEL.get(label)
         if is_rounded(value):
             issues.warn("NUMBER_ROUNDED", where, "a spreadsheet has rounded the number: its last digits are lost")
-            # A row is known by its number, and by no other's.
+            # A row is identified by its number. A wrong number would be another row's.
             text = "" if column is not None and column.label == NUMBER else text
         if column is not None and column.is_date:
             text = _date_text(text, where, issues)
@@ -131,10 +131,10 @@ def _cells(row: Row, header: Sequence[str], locator: str, issues: IssueList) -> 
 
 
 def _date_text(text: str, where: str, issues: IssueList) -> str:
-    """The day instead of a spreadsheet's serial number for it."""
+    """The day, if the text is a spreadsheet's serial number for it."""
     match = _SERIAL.fullmatch(text)
     day = serial_date(float(text)) if match else None
     if day is None:
         return text
-    issues.warn("DATE_FROM_SERIAL", where, "a spreadsheet's number of a day is taken for that day")
+    issues.warn("DATE_FROM_SERIAL", where, "a spreadsheet's number of a day was read as the date")
     return day.isoformat()

@@ -1,6 +1,6 @@
 """The adapter ``namus-json``: missing and unidentified persons in JSON with the fields of NamUs (namus.gov).
 
-A file holds a list of cases, an object with such a list as ``results``, or one case. A case is a CaseRecord.
+A file is a list of cases, an object with such a list as ``results``, or one case. A case is a CaseRecord.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class NamusJson:
             locator = f"case {number}"
             record = _record(item, locator, limits, issues)
             if record is not None and record.local_id in seen:
-                issues.reject_record("RECORD_REPEATED", locator, "the number is that of an earlier case too")
+                issues.reject_record("RECORD_REPEATED", locator, "an earlier case has the same number")
             elif record is not None:
                 seen.add(record.local_id)
                 record.provenance.MergeFrom(provenance(NAME, _VERSION, record.local_id, digest))
@@ -63,9 +63,9 @@ class NamusJson:
         seen: set[str] = set()
         for locator, record in placed(records, limits, issues):
             if not isinstance(record, case_pb2.CaseRecord) or record.kind == case_pb2.CASE_KIND_SEEKING_PARENT:
-                issues.reject_record("KIND_NOT_CARRIED", locator, "a case is about somebody who is missing or found")
+                issues.reject_record("KIND_NOT_CARRIED", locator, "a case must be about a missing or found person")
             elif not record.local_id or record.local_id in seen:
-                issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or that of another")
+                issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or another case has the same")
             else:
                 seen.add(record.local_id)
                 cases.append(written_case(record, locator, issues, own=record.provenance.source_format == NAME))
@@ -80,7 +80,7 @@ def _cases(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
     if isinstance(document, dict):
         document = document.get("results", [document])
     if not isinstance(document, list) or not any(_is_case(item) for item in document):
-        issues.reject_file("NOT_NAMUS", "file", "neither a case, nor a list of cases, with idFormatted or id")
+        issues.reject_file("NOT_NAMUS", "file", "not a case or a list of cases, with idFormatted or id")
         return []
     if len(document) > limits.records:
         issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {limits.records} records")

@@ -1,4 +1,4 @@
-"""A case of NamUs's JSON as a record. What has no place in a record is kept by its JSON pointer."""
+"""Turns a case of NamUs's JSON into a record. What has no place in a record is kept by its JSON pointer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DESCRIPTION: Final = "subjectDescription"
 
 
 class Quantity(NamedTuple):
-    """A quantity that the format states as a range: its field here and there, the units, and the greatest possible."""
+    """A quantity that the format states as a range: the field in both formats, the units, and the greatest possible."""
 
     field: str
     first: str
@@ -45,7 +45,7 @@ QUANTITIES: Final = (
 
 
 def case_of(item: dict[str, Any], locator: str, issues: IssueList) -> case_pb2.CaseRecord:
-    """A case's record. The fields that are read are taken out of ``item``."""
+    """The record of a case. The fields that are read are removed from ``item``."""
     tree = Tree(item, locator, issues)
     record = case_pb2.CaseRecord()
     _number(record, tree, locator, issues)
@@ -62,25 +62,25 @@ def case_of(item: dict[str, Any], locator: str, issues: IssueList) -> case_pb2.C
     for pointer, value in rest:
         record.provenance.unmapped.add(path=pointer, value=value)
     if rest:
-        issues.info("FIELD_UNKNOWN", locator, "fields that have no place in a record are kept as they are")
+        issues.info("FIELD_UNKNOWN", locator, "a record has no place for some fields; they are kept as they are")
     return record
 
 
 def when_and_where(record: case_pb2.CaseRecord) -> tuple[common_pb2.PartialDate, common_pb2.Place]:
-    """Of a record's sighting: where somebody was last seen, or, of somebody who is not identified, found."""
+    """Date and place from a record: where a person was last seen, or where an unidentified person was found."""
     if record.kind == case_pb2.CASE_KIND_UNKNOWN_ORIGIN_CHILD:
         return record.found_date, record.found_place
     return record.event_date, record.event_place
 
 
 def number_parts(number: str) -> tuple[str, int] | None:
-    """MP or UP, and the number behind it."""
+    """MP or UP, and the number after it."""
     match = _NUMBER.fullmatch(number)
     return None if match is None else (match[1], int(match[2]))
 
 
 def quantity(measure: common_pb2.Measure, kind: Quantity, first: float, last: float | None) -> str:
-    """Set a measure from the numbers of a range; the code of why not, if so."""
+    """Set a measure from the numbers of a range. Returns the code of a fault, or ""."""
     if last is not None and last < first:
         return "RANGE_REVERSED"
     value, greatest = (round(number * kind.factor, 2) for number in (first, first if last is None else last))
@@ -98,9 +98,9 @@ def _number(record: case_pb2.CaseRecord, tree: Tree, locator: str, issues: Issue
     parts = number_parts(number)
     record.kind = KINDS[parts[0]] if parts else case_pb2.CASE_KIND_OTHER_SEARCH
     if parts is None:
-        issues.warn("NUMBER_FORM", locator, "a case has a number MP or UP; it is taken in as another search")
+        issues.warn("NUMBER_FORM", locator, "the case's number is not MP or UP; it is read as another search")
     elif plain and plain != str(parts[1]):
-        issues.warn("NUMBER_CONTRADICTION", locator, "id and idFormatted are not one number; the latter counts")
+        issues.warn("NUMBER_CONTRADICTION", locator, "id and idFormatted differ; idFormatted counts")
         record.provenance.unmapped.add(path="/id", value=json.dumps(plain))
 
 
@@ -109,7 +109,7 @@ def _identification(record: case_pb2.CaseRecord, tree: Tree, locator: str, issue
     if first or middle or last:
         record.names.add(kind=common_pb2.NAME_KIND_LEGAL, given=f"{first} {middle}".strip(), family=last)
     if middle:
-        # Where the given name ends and the middle name begins.
+        # This keeps where the given name ends and the middle name begins.
         record.provenance.unmapped.add(path=f"/{_IDENTIFICATION}/middleName", value=json.dumps(middle))
     for name in tree.items(_IDENTIFICATION, "nicknames"):
         text = Tree({"name": name}, locator, issues).text("name")
@@ -127,7 +127,7 @@ def _identification(record: case_pb2.CaseRecord, tree: Tree, locator: str, issue
     for name in names:
         tree.drop(_IDENTIFICATION, name)
     if least >= _ADULT:
-        issues.warn("AGE_OF_ADULT", f"{locator}, age", "taken in as a child's case, but the person is grown up")
+        issues.warn("AGE_OF_ADULT", f"{locator}, age", "read as a child's case, but the person is an adult")
 
 
 def _description(record: case_pb2.CaseRecord, tree: Tree, locator: str, issues: IssueList) -> None:
@@ -135,7 +135,7 @@ def _description(record: case_pb2.CaseRecord, tree: Tree, locator: str, issues: 
     if sex:
         record.sex = SEXES.get(sex.lower(), common_pb2.SEX_UNSPECIFIED)
         if not record.sex:
-            issues.warn("SEX_UNKNOWN", f"{locator}, sex", "none of Male, Female, Other; its text is kept")
+            issues.warn("SEX_UNKNOWN", f"{locator}, sex", "not Male, Female or Other; its text is kept")
             record.provenance.unmapped.add(path=f"/{_DESCRIPTION}/sex/name", value=json.dumps(sex))
     ethnicity = tree.named(_DESCRIPTION, "primaryEthnicity")
     if ethnicity:

@@ -1,6 +1,6 @@
-"""JSON from strangers, read field by field: what nobody asked for stays.
+"""JSON from strangers, read field by field. Fields that are not read stay.
 
-A number is a number or the text of one; ``null`` is nothing, wherever it stands, and so is an object that is not there.
+A number may be a number or its text. ``null`` means nothing in any place, and so does a missing object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def longest(value: Any) -> int:
-    """Characters of the longest text or name within a value."""
+    """The length of the longest text or name in a value, in characters."""
     most, left = 0, [value]
     while left:
         item = left.pop()
@@ -35,7 +35,7 @@ def longest(value: Any) -> int:
 
 
 class Tree:
-    """One object of a document, from which fields are taken. What has another type than asked for stays."""
+    """One object of a document. Fields are read and removed. A field of another type than expected stays."""
 
     def __init__(self, root: dict[str, Any], locator: str, issues: IssueList) -> None:
         self._root = root
@@ -43,7 +43,7 @@ class Tree:
         self._issues = issues
 
     def text(self, *path: str) -> str:
-        """A text without the blanks around it, or a number as one; empty where there is none."""
+        """A text without the blanks around it, or a number as text; "" if there is none."""
         value = self._at(path)
         if isinstance(value, dict | list | bool):
             self._doubt(path)
@@ -53,11 +53,11 @@ class Tree:
         whole = text.encode(errors="ignore").decode()
         if whole != text:
             where = f"{self._locator}, {'.'.join(path)}"
-            self._issues.warn("CHARACTER_HALVED", where, "halves of characters, which JSON can hold, are left out")
+            self._issues.warn("CHARACTER_HALVED", where, "half characters, which JSON can contain, are left out")
         return whole.strip()
 
     def named(self, *path: str) -> str:
-        """A text that stands as such, or as the name of an object."""
+        """A text that is there directly, or as the name of an object."""
         return self.text(*path, "name") if isinstance(self._at(path), dict) else self.text(*path)
 
     def number(self, *path: str) -> float | None:
@@ -95,11 +95,11 @@ class Tree:
         return list(value) if isinstance(value, dict) else []
 
     def drop(self, *path: str) -> None:
-        """Take a field without looking at it: it was read already."""
+        """Remove a field without reading it, because it was read already."""
         self._drop(path)
 
     def rest(self) -> Iterator[tuple[str, str]]:
-        """What was not taken and holds something: where it stands (a JSON pointer, RFC 6901), and its JSON."""
+        """What was not read and has a value: its place (a JSON pointer, RFC 6901), and its JSON."""
         yield from _rest(self._root, "")
 
     def _at(self, path: tuple[str, ...]) -> Any:
@@ -115,11 +115,11 @@ class Tree:
 
     def _doubt(self, path: tuple[str, ...]) -> None:
         where = f"{self._locator}, {'.'.join(path)}"
-        self._issues.warn("FIELD_NOT_READ", where, "not of the type that the field has; it is kept as it is")
+        self._issues.warn("FIELD_NOT_READ", where, "the field has another type; it is kept as it is")
 
 
 def put(root: dict[str, Any], pointer: str, text: str) -> bool:
-    """Put back what ``Tree.rest`` told; whether there was room. Never within a list: its items may be others."""
+    """Put back what ``Tree.rest`` returned. Returns whether there was room. Never in a list: it may have changed."""
     *parents, name = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]] or [""]
     try:
         value = json.loads(text, parse_constant=finite, parse_float=finite)

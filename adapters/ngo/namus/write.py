@@ -1,4 +1,4 @@
-"""A record as a case of NamUs's JSON. What the format has no place for is told by comparing with what is read again."""
+"""Turns a record into a case of NamUs's JSON. Reading it back shows what the format has no place for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def written_case(record: case_pb2.CaseRecord, locator: str, issues: IssueList, *
     _put_back(record, case, locator, issues, own=own)
     again = case_of(json.loads(json.dumps(case)), locator, IssueList())
     for path in lost_paths(record, again):
-        issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format has no place that holds this")
+        issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format has no place for this")
     return case
 
 
@@ -69,7 +69,7 @@ def _identification(record: case_pb2.CaseRecord, locator: str, issues: IssueList
     name = next((name for name in record.names if name.kind == common_pb2.NAME_KIND_LEGAL), common_pb2.PersonName())
     given = name.given
     if name.full and not name.given and not name.family:
-        issues.warn("NAME_NOT_DIVIDED", f"{locator}.names", "the format divides names: the whole name is the first one")
+        issues.warn("NAME_NOT_DIVIDED", f"{locator}.names", "the format has parts of names; all is in the first one")
         given = name.full
     middle = _middle(record) if own else ""
     if middle and given.endswith(middle):
@@ -113,7 +113,7 @@ def _quantities(record: case_pb2.CaseRecord) -> dict[str, float | None]:
 
 
 def _range(measure: common_pb2.Measure, kind: Quantity) -> tuple[float, float | None]:
-    """The numbers of the source's own text, where they are still those of the record; otherwise computed."""
+    """The numbers of the source's own text if the record still has them; otherwise they are computed."""
     match = _SPAN.fullmatch(measure.original_text)
     if match:
         first, last = _plain(float(match[1])), None if match[2] is None else _plain(float(match[2]))
@@ -138,8 +138,8 @@ def _date(date: common_pb2.PartialDate) -> str:
 
 
 def _put_back(record: case_pb2.CaseRecord, case: dict[str, Any], locator: str, issues: IssueList, *, own: bool) -> None:
-    """What was kept of a case of this format. What another format left over nobody has judged: it stays behind."""
+    """Put back the unmapped fields of this format. Those of other formats are not written: nobody has checked them."""
     for item in record.provenance.unmapped:
-        told = item.path == "/subjectIdentification/middleName" and case["subjectIdentification"]["middleName"]
-        if not (own and (told or put(case, item.path, item.value))):
-            issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "what was left over stays behind")
+        written = item.path == "/subjectIdentification/middleName" and case["subjectIdentification"]["middleName"]
+        if not (own and (written or put(case, item.path, item.value))):
+            issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "unmapped fields are not written")

@@ -1,7 +1,8 @@
-"""The adapter ``pfif``: People Finder Interchange Format 1.1 to 1.4 read, 1.4 written.
+"""The adapter ``pfif``: reads People Finder Interchange Format 1.1 to 1.4, and writes 1.4.
 
 A person is the CaseRecord of a missing child, a note is a Tip. ``photo_url`` is kept and never fetched. An expired
-person (only ids and dates are left, PFIF 1.3, "Data expiry") is a Correction that withdraws, and is written for one.
+person (only ids and dates are left, PFIF 1.3, "Data expiry") is a Correction that withdraws. Such a Correction is
+written as an expired person.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Pfif:
         if root is not None and version is not None:
             found = list(_elements(root))
             if not found:
-                issues.reject_file("NO_RECORDS", where(root), "the document holds neither persons nor notes")
+                issues.reject_file("NO_RECORDS", where(root), "the document has no persons and no notes")
             if len(found) > limits.records:
                 issues.reject_file("TOO_MANY_RECORDS", where(root), f"more than {limits.records} records")
                 found = []
@@ -107,7 +108,7 @@ class _Reader:
 
     def read(self, found: Sequence[_Element], issues: IssueList) -> list[DecodedRecord]:
         fields = [_fields(item.element, PERSON if item.is_person else NOTE, issues) for item in found]
-        # Notes may stand before their person, so who has expired is known first.
+        # A note may come before its person, so expired persons are found first.
         expired = {
             field.get("person_record_id", "")
             for item, field in zip(found, fields, strict=True)
@@ -123,7 +124,7 @@ class _Reader:
     ) -> DecodedRecord | None:
         locator = where(item.element)
         record_id = fields.get("person_record_id" if item.is_person else "note_record_id", "")
-        # A note of its own at top level states its person; one within a person need not.
+        # A note at top level names its person. A note in a person need not.
         stated = fields.get("person_record_id", "")
         person_id = stated or item.person_id
         refusal = self._refusal(item, record_id, person_id, seen)
@@ -134,7 +135,7 @@ class _Reader:
             return None
         seen.add(record_id)
         if not RECORD_ID.fullmatch(record_id):
-            issues.warn("RECORD_ID_FORM", locator, "a record id is a domain, a slash and a name")
+            issues.warn("RECORD_ID_FORM", locator, "the record id is not a domain, a slash and a name")
         record: case_pb2.CaseRecord | case_pb2.Tip | case_pb2.Correction
         if not item.is_person:
             record = tip_of(fields, person_id, locator, issues)
@@ -147,23 +148,23 @@ class _Reader:
         return DecodedRecord(record, person_id, locator) if check_record(record, locator, issues) else None
 
     def _refusal(self, item: _Element, record_id: str, person_id: str, seen: set[str]) -> tuple[str, str] | None:
-        """Code and message of why an element cannot be a record, if so."""
+        """Code and message if an element cannot be a record, or None."""
         if not record_id:
             return "RECORD_ID_MISSING", "the record has no id"
         if record_id in seen:
-            return "RECORD_REPEATED", "the record id stands twice in the file"
+            return "RECORD_REPEATED", "the record id is in the file twice"
         own = [child for child in item.element if local_name(child) != "note"]
         if any(longest(child) > self._limits.field_characters for child in own):
             return "FIELD_TOO_LONG", f"a field has more than {self._limits.field_characters} characters"
         if not person_id:
-            return "PERSON_UNKNOWN", "the note does not say which person it is about"
+            return "PERSON_UNKNOWN", "the note does not name its person"
         if item.person_id and person_id != item.person_id:
-            return "PERSON_CONTRADICTION", "the note is about another person than the one it stands in"
+            return "PERSON_CONTRADICTION", "the note is in one person, but names another"
         return None
 
 
 def _domains(found: Sequence[_Element], fields: Sequence[Mapping[str, str]], issues: IssueList) -> None:
-    """Warn of records that another domain made than most: a repository hands on what it did not make itself."""
+    """Warn of records from other domains than most. A repository also passes on records that it did not make."""
     ids = [
         field.get("person_record_id" if item.is_person else "note_record_id", "")
         for item, field in zip(found, fields, strict=True)
@@ -172,11 +173,11 @@ def _domains(found: Sequence[_Element], fields: Sequence[Mapping[str, str]], iss
     most = counted.most_common(1)[0][0] if counted else ""
     for item, record_id in zip(found, ids, strict=True):
         if "/" in record_id and record_id.partition("/")[0] != most:
-            issues.warn("DOMAIN_FOREIGN", where(item.element), "the id is of another domain than most in the file")
+            issues.warn("DOMAIN_FOREIGN", where(item.element), "the id has another domain than most in the file")
 
 
 def _fields(element: etree._Element, known: tuple[str, ...], issues: IssueList) -> dict[str, str]:
-    """The element's fields by the names of 1.4, without empty ones; ``?name`` holds those that are unknown."""
+    """The element's fields by the names of 1.4, without empty fields. Unknown fields have the key ``?name``."""
     fields: dict[str, str] = {}
     for child in element:
         raw = local_name(child)
@@ -186,7 +187,7 @@ def _fields(element: etree._Element, known: tuple[str, ...], issues: IssueList) 
         key = name if name in known else f"?{raw}"
         text = plain_other(text_of(child)) if raw == "other" else text_of(child)
         if key in fields:
-            issues.warn("FIELD_REPEATED", where(child), "the field stands twice; the first counts")
+            issues.warn("FIELD_REPEATED", where(child), "the field is there twice; the first counts")
         elif text:
             fields[key] = text
     return fields

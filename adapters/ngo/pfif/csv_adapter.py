@@ -1,10 +1,10 @@
-"""The adapter ``pfif-csv``: the table that Google Person Finder imports; one row a person and, maybe, a note.
+"""The adapter ``pfif-csv``: the table that Google Person Finder imports. A row is a person and perhaps a note.
 
-Read only: PFIF itself is what is written. The columns have PFIF's names, of any version; person and note share author
-and source date. More rows of one person are more notes. Source: google/personfinder, sample-import.csv.
+Read only, because PFIF itself is written. The columns have PFIF's names, of any version. Person and note share author
+and source date. Further rows of a person are further notes. Source: google/personfinder, sample-import.csv.
 
-That sample, after which others are made, names no column for the street, and has its cell in every row. Such a row is
-read with the column where PFIF has it, if only then its status is one of PFIF's.
+Other files copy that sample. Its header lacks the column for the street, but every row has its cell. Such a row is read
+with this column added where PFIF has it, if only then its status is one of PFIF's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _AFTER_STREET: Final = "home_neighborhood"
 _SHARED: Final = ("entry_date", "author_name", "author_email", "author_phone", "source_date")
 _OF_NOTE: Final = frozenset(NOTE) - frozenset(PERSON)
 MAX_ROW: Final = 1 << 20
-"""Characters of a row."""
+"""The most characters of a row."""
 
 
 class PfifCsv:
@@ -81,12 +81,12 @@ class PfifCsv:
         return issues.decoded(records, source.content)
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:  # noqa: ARG002
-        """Refuse: a reader of such tables reads PFIF too."""
+        """Refuse: programs that read such tables also read PFIF."""
         return not_written("the format is only read here; write PFIF")
 
 
 class _Row(NamedTuple):
-    """A row's cells by PFIF's names of 1.4, without empty ones; ``?name`` are columns that PFIF does not have."""
+    """A row's cells by PFIF's names of 1.4, without empty cells. Unknown columns have the key ``?name``."""
 
     fields: dict[str, str]
     locator: str
@@ -108,10 +108,10 @@ def _text(content: bytes, limits: Limits, issues: IssueList) -> str | None:
 
 
 class _Lines:
-    """The lines of a text, up to a row that is too long: its cells would take fifty times the room of their text.
+    """The lines of a text, up to a row that is too long: its cells would take fifty times the memory of its text.
 
     Attributes:
-        characters: since whoever reads rows set it to 0.
+        characters: since the reader of the rows last set it to 0.
     """
 
     def __init__(self, text: str) -> None:
@@ -136,7 +136,7 @@ def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
     first = [cell.strip().lower() for cell in next(reader, [])]
     header = [_name(cell) for cell in first]
     if _PERSON_ID not in header or len(set(header)) != len(header):
-        issues.reject_file("HEADER_MISSING", "row 1", f"the first row lacks {_PERSON_ID}, or names a column twice")
+        issues.reject_file("HEADER_MISSING", "row 1", f"the first row lacks {_PERSON_ID}, or has a column twice")
         return
     for number, cells in enumerate(reader, start=2):
         locator, lines.characters = f"row {number}", 0
@@ -144,7 +144,7 @@ def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
             continue
         names = _names_of(cells, header)
         if names is not header:
-            issues.warn("COLUMN_MISSING", locator, "the header lacks the street's column; the row is read with it")
+            issues.warn("COLUMN_MISSING", locator, "the header lacks the column for the street; it was added")
         if len(cells) != len(names):
             issues.reject_record("ROW_MALFORMED", locator, "more or fewer cells than the header")
         elif any(len(cell) > limits.field_characters for cell in cells):
@@ -160,7 +160,7 @@ def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
 
 
 def _names_of(cells: list[str], header: list[str]) -> list[str]:
-    """The header, or, for a row with one cell more, that with the street's column, if the row then makes sense."""
+    """The header. For a row with one cell more: with the column for the street, if the row then makes sense."""
     if len(cells) != len(header) + 1 or _STREET in header or not {_AFTER_STREET, "status"} <= {*header}:
         return header
     place = header.index(_AFTER_STREET)
@@ -175,7 +175,7 @@ def _name(plain: str) -> str:
 
 
 class _Reader:
-    """Reads rows, and remembers whom it has read."""
+    """Reads rows, and remembers the persons."""
 
     def __init__(self, digest: bytes, issues: IssueList) -> None:
         self._digest = digest
@@ -185,26 +185,24 @@ class _Reader:
         self._notes: set[str] = set()
 
     def read(self, row: _Row) -> list[DecodedRecord]:
-        """The person of a row, unless an earlier row had them, and its note, if it has one."""
+        """The person of a row, unless an earlier row had the same, and its note, if there is one."""
         person_id = row.fields.get(_PERSON_ID, "")
         if not person_id:
-            self._issues.reject_record(
-                "RECORD_ID_MISSING", row.locator, "the row does not say which person it is about"
-            )
+            self._issues.reject_record("RECORD_ID_MISSING", row.locator, "the row does not name its person")
             return []
         found = (self._person(person_id, row), self._note(person_id, row))
         return [record for record in found if record is not None]
 
     def _person(self, person_id: str, row: _Row) -> DecodedRecord | None:
         fields = {name: text for name, text in row.fields.items() if name not in _OF_NOTE}
-        told = {name: text for name, text in fields.items() if name not in {_PERSON_ID, *_SHARED}}
+        facts = {name: text for name, text in fields.items() if name not in {_PERSON_ID, *_SHARED}}
         if person_id in self._persons:
-            if told and told != self._persons[person_id]:
+            if facts and facts != self._persons[person_id]:
                 self._issues.reject_record(
-                    "RECORD_REPEATED", row.locator, "the person stands on an earlier row, differently"
+                    "RECORD_REPEATED", row.locator, "an earlier row has the same person with other data"
                 )
             return None
-        self._persons[person_id] = told
+        self._persons[person_id] = facts
         if has_expired(fields):
             self._expired.add(person_id)
             self._issues.info(
@@ -221,7 +219,7 @@ class _Reader:
         code = "RECORD_ID_MISSING" if not note_id else "RECORD_REPEATED" if note_id in self._notes else ""
         code = "PFIF_EXPIRED" if person_id in self._expired else code
         if code:
-            self._issues.reject_record(code, row.locator, "the note has no id, that of another, or an expired person")
+            self._issues.reject_record(code, row.locator, "the note has no id, another note's id, or an expired person")
             return None
         self._notes.add(note_id)
         fields |= {name: row.fields[name] for name in _SHARED if name in row.fields}
@@ -239,7 +237,7 @@ class _Reader:
         row: _Row,
     ) -> DecodedRecord | None:
         if not RECORD_ID.fullmatch(record_id):
-            self._issues.warn("RECORD_ID_FORM", row.locator, "a record id is a domain, a slash and a name")
+            self._issues.warn("RECORD_ID_FORM", row.locator, "the record id is not a domain, a slash and a name")
         record.provenance.MergeFrom(provenance(NAME, _VERSION, record_id, self._digest))
         usable = check_record(record, row.locator, self._issues)
         return DecodedRecord(record, person_id, row.locator) if usable else None

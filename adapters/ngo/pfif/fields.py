@@ -11,10 +11,10 @@ NAMESPACE_STEM: Final = "http://zesty.ca/pfif/"
 VERSIONS: Final = ("1.1", "1.2", "1.3", "1.4")
 WRITTEN: Final = "1.4"
 OWN_FORMATS: Final = frozenset({"pfif", "pfif-csv"})
-"""What was kept of a record of these formats may be written again."""
+"""If a record comes from one of these formats, its unmapped fields may be written again."""
 RECORD_ID: Final = re.compile(r"[^/\s]+/\S+")
 UNNAMED: Final = "未公开 (not public)"
-"""What is written where 1.3 and 1.4 demand a full name and the record holds none; read as no name."""
+"""Written if the record has no full name, because 1.3 and 1.4 need one. It is read as no name."""
 PERSON: Final = (
     "person_record_id",
     "entry_date",
@@ -66,7 +66,7 @@ RENAMED: Final = {
     "home_zip": "home_postal_code",
     "found": "author_made_contact",
 }
-"""Names of earlier versions, and what 1.4 calls the same."""
+"""Names of earlier versions, and the same in 1.4."""
 STATUSES: Final = frozenset(
     {"information_sought", "is_note_author", "believed_alive", "believed_missing", "believed_dead"}
 )
@@ -90,9 +90,9 @@ _TIME: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):
 
 
 def plain_other(text: str) -> str:
-    """The words of ``other``, which until 1.3 held fields of its own: a label and a colon, then indented lines.
+    """The text of ``other``. Until 1.3 it had fields of its own: a label and a colon, then indented lines.
 
-    The text below ``description:`` stands as it is, any other behind its label. What is not written so stays unchanged.
+    The text below ``description:`` is returned as it is, other texts after their labels. Anything else is not changed.
     """
     blocks: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
@@ -108,7 +108,7 @@ def plain_other(text: str) -> str:
 
 
 def date_numbers(text: str) -> tuple[int, int, int] | None:
-    """Year, month and day of a date that is possible, the latter two 0 where it does not say them; otherwise None."""
+    """Year, month and day of a possible date. Month and day are 0 if they are missing. None if it is not a date."""
     match = _DATE.fullmatch(text)
     if match is None:
         return None
@@ -121,5 +121,5 @@ def date_numbers(text: str) -> tuple[int, int, int] | None:
 
 
 def is_time(text: str) -> bool:
-    """Whether a text is a time as PFIF writes one, and a possible one."""
+    """Whether a text is a possible time in PFIF's form."""
     return _TIME.fullmatch(text) is not None and date_numbers(text[:10]) is not None

@@ -1,4 +1,4 @@
-"""A case's fields as a PFIF person. What a person cannot carry is a coded warning."""
+"""Turns a case's fields into a PFIF person. Each field that a person cannot carry is a warning with a code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from adapters.base import IssueList
 
 LONG_AGO: Final = "1970-01-01T00:00:00Z"
-"""PFIF demands times that a record need not have. A receiver overwrites the entry date, and any past expiry is past."""
+"""PFIF needs times that a record may not have. A receiver overwrites the entry date; any past expiry means expired."""
 SEX_TEXT: Final = {sex: text for text, sex in SEXES.items()}
 _CARRIED: Final = frozenset(
     [
@@ -57,7 +57,7 @@ _CARRIED: Final = frozenset(
     ]
 )
 _FIRST_EASTERN: Final = "\u2e80"
-"""From here on scripts put the family name first, without a blank."""
+"""From this character on, scripts put the family name first, without a blank."""
 
 
 def case_fields(
@@ -68,15 +68,13 @@ def case_fields(
         if not path.startswith("provenance"):
             not_carried(issues, f"{locator}.{path}", "the format has no field for this")
     if record.kind != case_pb2.CASE_KIND_MISSING_CHILD or record.status != case_pb2.CASE_STATUS_OPEN:
-        not_carried(issues, f"{locator}.kind", "every person of the format is one who is missing")
+        not_carried(issues, f"{locator}.kind", "in this format every person is missing")
     if not record.local_id:
-        issues.warn(
-            "RECORD_ID_MISSING", f"{locator}.local_id", "the person is written without the id that PFIF demands"
-        )
+        issues.warn("RECORD_ID_MISSING", f"{locator}.local_id", "the person is written without the id that PFIF needs")
     unmapped = kept_fields(record.provenance, UNMAPPED_PERSON, locator, issues)
     source_date = unmapped.get("source_date", "")
     if not is_time(source_date):
-        issues.warn("DEFAULT_WRITTEN", f"{locator}, source_date", "the format demands a time, and the record has none")
+        issues.warn("DEFAULT_WRITTEN", f"{locator}, source_date", "the format needs a time, and the record has none")
         source_date = LONG_AGO
     return {
         **unmapped,
@@ -95,14 +93,14 @@ def case_fields(
 
 
 def not_carried(issues: IssueList, where: str, message: str) -> None:
-    """Warn that a field stays behind."""
+    """Warn that a field is not written."""
     issues.warn("FIELD_NOT_CARRIED", where, message)
 
 
 def kept_fields(source: common_pb2.Provenance, names: Sequence[str], locator: str, issues: IssueList) -> dict[str, str]:
-    """What was kept as unmapped when the record was read from PFIF.
+    """The unmapped fields of a record that was read from PFIF.
 
-    What another format left over is not written: nobody has judged whether an NGO may see it.
+    Those of other formats are not written, because nobody has checked whether an NGO may see them.
     """
     fields: dict[str, str] = {}
     for item in source.unmapped:
@@ -111,39 +109,39 @@ def kept_fields(source: common_pb2.Provenance, names: Sequence[str], locator: st
             item.path == "status" and item.value not in STATUSES
         )
         if strange:
-            not_carried(issues, f"{locator}, {item.path}", "not what the format has in this field")
+            not_carried(issues, f"{locator}, {item.path}", "the format does not allow this in the field")
         elif source.source_format in OWN_FORMATS and own and item.path not in fields:
             fields[item.path] = item.value
         else:
-            not_carried(issues, f"{locator}.provenance.unmapped", "what was left over of another source stays behind")
+            not_carried(issues, f"{locator}.provenance.unmapped", "unmapped fields of another source are not written")
     return fields
 
 
 def sex_text(sex: common_pb2.Sex.ValueType, where: str, issues: IssueList) -> str:
     """A sex in PFIF's words."""
     if sex and sex not in SEX_TEXT:
-        not_carried(issues, where, "the format has female, male and other")
+        not_carried(issues, where, "the format has only female, male and other")
     return SEX_TEXT.get(sex, "")
 
 
 def age_text(age: common_pb2.AgeRange) -> str:
-    """Years, or a span of them. Zero is an age: of a baby."""
+    """Years, or a span of years. Zero is an age: a baby's."""
     return str(age.least) if age.least == age.greatest else f"{age.least}-{age.greatest}"
 
 
 def photo_url(
     photos: Sequence[common_pb2.Photo], locator: str, attachments: dict[str, bytes], issues: IssueList
 ) -> str:
-    """The name of the one picture that PFIF has place for; its bytes go into ``attachments``."""
+    """The name of the one picture that PFIF has room for. Its bytes go into ``attachments``."""
     if not photos:
         return ""
     first = photos[0]
     if len(photos) > 1 or first.content:
-        not_carried(issues, f"{locator}.photos", "the format names one picture, which lies beside the file")
+        not_carried(issues, f"{locator}.photos", "the format has room for one picture, in a file beside it")
     if not first.content:
         if is_safe_address(first.url):
             return first.url
-        not_carried(issues, f"{locator}.photos", "an address that is not of the web goes to no reader")
+        not_carried(issues, f"{locator}.photos", "an address that is not for the web is not written")
         return ""
     name = photo_name(first.sha256, first.media_type)
     attachments[name] = first.content
@@ -161,13 +159,11 @@ def _name_fields(record: case_pb2.CaseRecord, locator: str, issues: IssueList) -
         "family_name": first.family,
         "alternate_names": "\n".join(name.full for name in [*aliases, *rest]),
     }
-    # Whatever the reader would make of them: a name may have a line break or blanks around it, or be empty.
+    # Compare with what a reader gets: a name may be empty, or have a line break or blanks around it.
     if names_of(fields) != list(record.names):
         not_carried(issues, f"{locator}.names", "the format has full names, then other names, and no more")
     if not fields["full_name"] and (first.given or first.family):
-        issues.warn(
-            "NAME_COMPOSED", f"{locator}.names", "the format demands a full name: it is put together of its parts"
-        )
+        issues.warn("NAME_COMPOSED", f"{locator}.names", "the format needs a full name: it is made of the parts")
         fields["full_name"] = _composed(first)
     return {**fields, "full_name": fields["full_name"] or UNNAMED}
 
@@ -180,14 +176,14 @@ def _composed(name: common_pb2.PersonName) -> str:
 
 def _birth(date: common_pb2.PartialDate, where: str, issues: IssueList) -> str:
     numbers = (date.year, date.month, date.day)
-    # The beginning of a span written here would be read as the date. A lunar date would be read as another day.
+    # The beginning of a span would be read as the date. A lunar date would be read as another day.
     one_day = date.calendar == common_pb2.CALENDAR_GREGORIAN and not date.HasField("end")
     if one_day and date.original_text and date_numbers(date.original_text) == numbers:
         return date.original_text
     text = f"{date.year:04}" + (f"-{date.month:02}" if date.month else "") + (f"-{date.day:02}" if date.day else "")
     usable = one_day and date_numbers(text) == numbers
     if date.original_text or (date.year and not usable):
-        not_carried(issues, where, "the format has Gregorian years, months and days only, and no spans")
+        not_carried(issues, where, "the format has only Gregorian years, months and days, and no spans")
     return text if usable else ""
 
 
@@ -198,7 +194,7 @@ def _home_fields(
     if home.division.value and home.division.system == ISO_DIVISION:
         fields["home_state"] = home.division.value
     elif home.division.value:
-        not_carried(issues, f"{locator}.household.division", "the format has divisions of ISO 3166-2 only")
+        not_carried(issues, f"{locator}.household.division", "the format has only divisions of ISO 3166-2")
     if home.text != ", ".join(unmapped[name] for name in HOME if name in unmapped):
         fields |= {"home_street": home.text, "home_neighborhood": "", "home_city": ""}
     return fields

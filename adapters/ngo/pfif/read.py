@@ -1,4 +1,4 @@
-"""PFIF's fields to records. What has no place in a record is kept as unmapped, by the name of 1.4."""
+"""Turns PFIF's fields into records. What has no place in a record is kept as unmapped, by the name of 1.4."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def case_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_
 
 
 def tip_of(fields: Mapping[str, str], person_id: str, locator: str, issues: IssueList) -> case_pb2.Tip:
-    """A note's record. Which person it is about is kept with its provenance.
+    """A note's record. The person that it is about is kept in its provenance.
 
-    So is when it was written: that says nothing of when anybody was seen.
+    So is the time when it was written, because this is not the time when the person was seen.
     """
     tip = case_pb2.Tip(local_id=fields["note_record_id"], text=fields.get("text", ""))
     if fields.get("status", "information_sought") not in STATUSES:
-        issues.warn("STATUS_UNKNOWN", f"{locator}, status", "none of the statuses of PFIF; its text is kept")
+        issues.warn("STATUS_UNKNOWN", f"{locator}, status", "not a status of PFIF; its text is kept")
     if "linked_person_record_id" in fields:
-        message = "the note says that two records are about one person; both stay as they are"
+        message = "the note says that two records are about one person; both are kept unchanged"
         issues.warn("PERSONS_LINKED", f"{locator}, linked_person_record_id", message)
     if "last_known_location" in fields:
         tip.place.text = fields["last_known_location"]
@@ -86,9 +86,9 @@ def tip_of(fields: Mapping[str, str], person_id: str, locator: str, issues: Issu
 
 
 def withdrawal_of(fields: Mapping[str, str], locator: str, issues: IssueList) -> case_pb2.Correction:
-    """An expired person's record. The edge knows which record it withdraws, by the person's id.
+    """An expired person's record. From the person's id, the edge knows which record it withdraws.
 
-    It is withdrawn and not erased: that a page of the public expired must not delete what the police hold.
+    It withdraws and does not erase: if a public page expires, the records of the police must not be deleted.
     """
     record = case_pb2.Correction(kind=case_pb2.CORRECTION_KIND_WITHDRAW, reason="expired at its source")
     record.replacement.local_id = fields["person_record_id"]
@@ -97,9 +97,9 @@ def withdrawal_of(fields: Mapping[str, str], locator: str, issues: IssueList) ->
 
 
 def has_expired(fields: Mapping[str, str]) -> bool:
-    """Whether a person has expired by what its own fields say; there is no clock here.
+    """Whether a person's own fields say that it has expired. There is no clock here.
 
-    Only ids and dates are left, or data is left by mistake and the dates were already set to the expiry's or later.
+    Either only ids and dates are left, or the data were left by mistake and the dates are those of the expiry or later.
     """
     expiry = fields.get("expiry_date", "")
     if expiry and fields.keys() <= _PLACEHOLDER:
@@ -109,9 +109,9 @@ def has_expired(fields: Mapping[str, str]) -> bool:
 
 
 def names_of(fields: Mapping[str, str]) -> list[common_pb2.PersonName]:
-    """A person's names: the full ones, the first with its parts, then the others."""
+    """A person's names: the full names, the first one with its parts, then the other names."""
     given, family = fields.get("given_name", ""), fields.get("family_name", "")
-    # 1.1 and 1.2 have only the parts; nothing is put together that the source did not say.
+    # 1.1 and 1.2 have only the parts. A full name would be more than the source says.
     lines = [line for line in lines_of(fields.get("full_name", "")) if line != UNNAMED] or (
         [""] if given or family else []
     )
@@ -126,17 +126,17 @@ def _sex_and_age(record: case_pb2.CaseRecord, fields: Mapping[str, str], locator
     if "sex" in fields:
         record.sex = SEXES.get(fields["sex"].lower(), common_pb2.SEX_UNSPECIFIED)
         if not record.sex:
-            issues.warn("SEX_UNKNOWN", f"{locator}, sex", "none of female, male, other; its text is kept")
+            issues.warn("SEX_UNKNOWN", f"{locator}, sex", "not female, male or other; its text is kept")
             record.provenance.unmapped.add(path="sex", value=fields["sex"])
     if "age" in fields:
         match = _AGE.fullmatch(fields["age"])
         if match is None or not int(match[1]) <= int(match[2] or match[1]) <= _GREATEST_AGE:
-            issues.warn("AGE_NOT_READ", f"{locator}, age", "not an age in years, or a span of them; its text is kept")
+            issues.warn("AGE_NOT_READ", f"{locator}, age", "not an age in years, or a span of ages; its text is kept")
             record.provenance.unmapped.add(path="age", value=fields["age"])
             return
         record.age.least, record.age.greatest = int(match[1]), int(match[2] or match[1])
         if record.age.least >= _ADULT:
-            issues.warn("AGE_OF_ADULT", f"{locator}, age", "taken in as a child's case, but the person is grown up now")
+            issues.warn("AGE_OF_ADULT", f"{locator}, age", "read as a child's case, but the person is an adult now")
 
 
 def _date(text: str, locator: str, issues: IssueList) -> common_pb2.PartialDate:
@@ -162,7 +162,7 @@ def _keep(
             target.unmapped.add(path=name, value=fields[name])
     for name, value in fields.items():
         if name.startswith("?"):
-            issues.info("FIELD_UNKNOWN", locator, "a field that PFIF does not have is kept as it is")
+            issues.info("FIELD_UNKNOWN", locator, "PFIF does not have this field; it is kept as it is")
             target.unmapped.add(path=name.removeprefix("?"), value=value)
 
 

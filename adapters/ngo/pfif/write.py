@@ -1,4 +1,4 @@
-"""Records to PFIF 1.4. Public notices carry what the public may see; withdrawals leave only ids and dates."""
+"""Writes records as PFIF 1.4. Public notices carry what the public may see. Withdrawals leave only ids and dates."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _WITHDRAWN: Final = frozenset({case_pb2.CORRECTION_KIND_WITHDRAW, case_pb2.CORRE
 
 
 def write_file(records: Iterable[tuple[str, Record]], attachments: dict[str, bytes], issues: IssueList) -> bytes:
-    """Write records, each with its place, into one document; pictures go into ``attachments`` and are named in it."""
+    """Write records, each with its place, into one document. Pictures go into ``attachments``, and are named in it."""
     out = _Writer(attachments, issues)
     for locator, record in records:
         match record:
@@ -72,7 +72,7 @@ def write_file(records: Iterable[tuple[str, Record]], attachments: dict[str, byt
             case case_pb2.Closure():
                 out.closure(record, locator)
             case _:
-                issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no record of this kind")
+                issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no records of this kind")
     return serialise(out.root)
 
 
@@ -90,8 +90,8 @@ class _Writer:
             self.person(_placeholder(notice.notice_id), locator)
             return
         if notice.action not in _PUBLISHED:
-            # What is not known to be for the public is not shown to it.
-            self._issues.reject_record("ACTION_UNKNOWN", locator, "a notice is published, updated or withdrawn")
+            # The public sees only what is known to be for the public.
+            self._issues.reject_record("ACTION_UNKNOWN", locator, "a notice must be published, updated or withdrawn")
             return
         notice = for_the_public(notice, locator, self._issues)
         self._stay_behind(populated(notice) - _CARRIED_NOTICE, locator)
@@ -99,7 +99,7 @@ class _Writer:
             not_carried(self._issues, f"{locator}.texts", "the format has one description, without languages and kinds")
         person = self.person(self._notice_fields(notice, locator), locator)
         if notice.place.text:
-            # A person's own place is their home; where a child was found or lost stands in a note.
+            # A person's own place is the home. The place where a child was found or lost goes into a note.
             fields = {
                 "note_record_id": f"{notice.notice_id}.place",
                 "author_name": notice.report_to.organisation or notice.report_to.name,
@@ -118,13 +118,13 @@ class _Writer:
         elif record.kind in _WITHDRAWN:
             self.person(_placeholder(record.replacement.local_id or record.target_record_id), locator)
         else:
-            self._issues.reject_record("KIND_UNKNOWN", locator, "a correction amends, withdraws or erases")
+            self._issues.reject_record("KIND_UNKNOWN", locator, "a correction must amend, withdraw or erase")
 
     def tip(self, tip: case_pb2.Tip, locator: str) -> None:
         self._stay_behind(populated(tip) - _CARRIED_TIP, locator)
         kept = kept_fields(tip.provenance, UNMAPPED_NOTE, locator, self._issues)
         if not is_time(kept.get("source_date", "")):
-            self._issues.warn("DEFAULT_WRITTEN", f"{locator}, source_date", "the format demands a time")
+            self._issues.warn("DEFAULT_WRITTEN", f"{locator}, source_date", "the format needs a time")
             kept["source_date"] = LONG_AGO
         fields = {
             **kept,
@@ -139,7 +139,7 @@ class _Writer:
         self._note(fields, locator)
 
     def closure(self, closure: case_pb2.Closure, locator: str) -> None:
-        """A note that says whether the person lives, and no more: how a case ended is not for a public page."""
+        """A note that says whether the person lives, and no more: a public page does not show how a case ended."""
         self._stay_behind(populated(closure) - _CARRIED_CLOSURE, locator)
         fields = {
             "note_record_id": f"{closure.local_id}.closure",
@@ -160,7 +160,7 @@ class _Writer:
     def _notice_fields(self, notice: notice_pb2.PublicNotice, locator: str) -> dict[str, str]:
         texts = [f"{text.headline}\n{text.text}".strip() for text in notice.texts]
         if notice.report_to.organisation and notice.report_to.name:
-            not_carried(self._issues, f"{locator}.report_to.name", "the format has one author, here the organisation")
+            not_carried(self._issues, f"{locator}.report_to.name", "the format has one author; it is the organisation")
         return {
             "person_record_id": notice.notice_id,
             "expiry_date": self._time(notice.expires_at, f"{locator}.expires_at"),
@@ -204,7 +204,7 @@ class _Writer:
 
 
 def _placeholder(record_id: str) -> dict[str, str]:
-    """An expired person: who holds a copy removes the data (PFIF 1.3, "Data expiry")."""
+    """An expired person. Holders of a copy then remove the data (PFIF 1.3, "Data expiry")."""
     return {
         "person_record_id": record_id,
         "entry_date": LONG_AGO,

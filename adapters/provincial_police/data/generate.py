@@ -37,7 +37,7 @@ def revisions(archive: tarfile.TarFile) -> dict[str, dict[str, str]]:
 
 
 def spans(tables: dict[str, dict[str, str]]) -> list[tuple[str, str, str, str]]:
-    """Code, name, first and last revision; a name that comes back after another makes a line of its own."""
+    """Code, name, first and last revision. A name that comes back after another name gets a line of its own."""
     lines: list[tuple[str, str, str, str]] = []
     latest: dict[str, int] = {}
     for revision, names in tables.items():

@@ -1,1 +1,1 @@
-"""Missing persons as NIEM has them, in XML and in JSON."""
+"""Missing persons in NIEM, in XML and in JSON."""

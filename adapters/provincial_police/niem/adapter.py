@@ -1,6 +1,6 @@
 """The adapters ``niem-missing-person`` and ``niem-json``: NIEM missing persons and AMBER alerts, in XML and in JSON.
 
-Both read NIEM 2.0 to 6.0 and write 6.0. They share the mapping; only the syntax is each one's own.
+Both read NIEM 2.0 to 6.0 and write 6.0. They share the mapping. Each has its own syntax.
 """
 
 from __future__ import annotations
@@ -100,9 +100,11 @@ def _encode(write: Callable[[Node], bytes], records: Sequence[Record], limits: L
     seen: set[str] = set()
     for locator, record in placed(records, limits, issues):
         if not isinstance(record, case_pb2.CaseRecord):
-            issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no record of this kind")
+            issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no records of this kind")
         elif not record.local_id or record.local_id in seen:
-            issues.reject_record("RECORD_REPEATED", locator, "the case has no number, or that of another in the file")
+            issues.reject_record(
+                "RECORD_REPEATED", locator, "the case has no number, or the number of another case in the file"
+            )
         else:
             seen.add(record.local_id)
             write_case(root, record, _NAMES, locator, issues)

@@ -1,4 +1,4 @@
-"""A missing person of NIEM to a CaseRecord. What is not read here is kept with it as unmapped (niem_reader.py)."""
+"""Turns a missing person of NIEM into a CaseRecord. What is not read here is kept as unmapped (read.py)."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ WITNESS: Final = "witness"
 _VICTIM: Final = "HumanTraffickingVictim"
 _ADULT: Final = 18
 _DATE_DOUBTS: Final = {
-    "DATE_AMBIGUOUS": "the day and the month cannot be told apart; the text is kept",
+    "DATE_AMBIGUOUS": "it is unclear which number is the month; the text is kept",
     "DATE_NOT_READ": "not a date, or an impossible one; the text is kept",
 }
 
 
 def case_of(view: PersonView, attachments: Mapping[str, bytes]) -> case_pb2.CaseRecord:
-    """The record of a person, without its provenance. Its number is empty where the person has none."""
+    """The record of a person, without its provenance. Its number is empty if the person has none."""
     record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD)
     _numbers(record, view)
     _names(record, view)
@@ -128,9 +128,9 @@ def _sex(record: case_pb2.CaseRecord, view: PersonView) -> None:
     nodes = view.all("nc:PersonSexText", "nc:PersonSexCode", "j:PersonSexCode")
     known = {node.text.lower(): SEX_OF.get(node.text.lower()) for node in nodes}
     if None in known.values():
-        view.issues.warn("SEX_UNKNOWN", view.where, "a sex that is not known here; its text is kept")
+        view.issues.warn("SEX_UNKNOWN", view.where, "the sex is not known here; its text is kept")
     elif len(set(known.values())) > 1:
-        view.issues.warn("SEX_CONTRADICTION", view.where, "the person has two sexes; neither is taken, both are kept")
+        view.issues.warn("SEX_CONTRADICTION", view.where, "the person has two sexes; neither is used, both are kept")
     elif nodes:
         record.sex = known[nodes[0].text.lower()] or common_pb2.SEX_UNSPECIFIED
         if record.sex:
@@ -163,26 +163,26 @@ def _dates_and_places(record: case_pb2.CaseRecord, view: PersonView) -> None:
 
 
 def date_text(view: PersonView, node: Node) -> str:
-    """The text of an element of NIEM's DateType, or of a plain one."""
+    """The text of an element of NIEM's DateType, or of a plain element."""
     return view.text(next(iter(view.within(node, *DATES)), None)) or view.text(node)
 
 
 def _age(record: case_pb2.CaseRecord, view: PersonView) -> None:
     found = _measured_age(view)
     words = view.first("nc:PersonAgeDescriptionText")
-    told = read_age(words.text) if words is not None else None
-    if words is not None and told is None:
+    stated = read_age(words.text) if words is not None else None
+    if words is not None and stated is None:
         view.issues.warn("AGE_NOT_READ", words.where, "not an age in years or months; its text is kept")
-    if found is None and told is not None:
-        # Months, and what else the words may say, stay with the record; a plain number says no more than the age.
+    if found is None and stated is not None:
+        # Months and other words of the text stay with the record. A plain number says no more than the age.
         if words is not None and words.text.isdecimal():
             view.text(words)
-        found = told
+        found = stated
     if found is None:
         return
     record.age.CopyFrom(found)
     if found.least >= _ADULT:
-        view.issues.warn("AGE_OF_ADULT", view.where, "taken in as a child's case, but the person is grown up")
+        view.issues.warn("AGE_OF_ADULT", view.where, "read as a child's case, but the person is an adult")
 
 
 def _measured_age(view: PersonView) -> common_pb2.AgeRange | None:
@@ -241,7 +241,7 @@ def _reading(view: PersonView, node: Node, parse: Callable[[str, str], Reading])
 
 
 def _event(record: case_pb2.CaseRecord, view: PersonView) -> None:
-    told: list[str] = []
+    texts: list[str] = []
     events: set[case_pb2.EventKind.ValueType] = set()
     nodes: list[Node] = []
     for node in view.all(*CIRCUMSTANCES, *CATEGORIES):
@@ -250,12 +250,12 @@ def _event(record: case_pb2.CaseRecord, view: PersonView) -> None:
             events.add(event)
             nodes.append(node)
         elif node.key == CIRCUMSTANCES[0]:
-            told.append(view.text(node))
+            texts.append(view.text(node))
         elif ncic_key(node.text) not in NCIC_KEYS:
             view.issues.warn("CIRCUMSTANCE_UNKNOWN", node.where, "a code or category that is not known here is kept")
-    record.narrative = "\n".join(told)
+    record.narrative = "\n".join(texts)
     if len(events) > 1:
-        view.issues.warn("EVENT_CONTRADICTION", view.where, "two accounts of what happened; neither is taken")
+        view.issues.warn("EVENT_CONTRADICTION", view.where, "two reports of what happened; neither is used")
         return
     for node in nodes:
         view.text(node)
@@ -263,7 +263,7 @@ def _event(record: case_pb2.CaseRecord, view: PersonView) -> None:
 
 
 def _notes(view: PersonView) -> None:
-    """Say what is kept and has no place in a record, but should be looked at."""
+    """Report what has no place in a record but should be looked at."""
     for node in view.all("nlets:NCICMessageKeyUsedText"):
         if ncic_key(node.text) not in NCIC_KEYS:
             view.issues.warn("NCIC_KEY_UNKNOWN", node.where, "not a message key of a missing person; it is kept")
@@ -271,7 +271,7 @@ def _notes(view: PersonView) -> None:
         view.issues.info("CATEGORY_OF_CARE", view.where, "a category that needs care is kept as it is")
     for key, code, message in (
         ("j:AmberAlertIssuedIndicator", "AMBER_ALERT_ISSUED", "an AMBER alert was issued for the person"),
-        ("j:MissingPersonFoundIndicator", "PERSON_FOUND", "the person was found; no status is concluded from that"),
+        ("j:MissingPersonFoundIndicator", "PERSON_FOUND", "the person was found; the status is not set from that"),
     ):
         for node in view.all(key):
             if node.text.lower() in {"true", "1"}:
@@ -279,7 +279,7 @@ def _notes(view: PersonView) -> None:
 
 
 def ncic_key(text: str) -> str:
-    """A message key without its dash and what may stand behind it: ``EM-J`` and ``EMJ - Juvenile`` are EMJ."""
+    """A message key without its dash and without words after it: ``EM-J`` and ``EMJ - Juvenile`` are EMJ."""
     return text.upper().replace("EM-", "EM", 1).partition(" ")[0]
 
 
@@ -291,4 +291,4 @@ def _status(record: case_pb2.CaseRecord, view: PersonView) -> None:
         if record.status:
             view.text(words)
         else:
-            view.issues.warn("STATUS_UNKNOWN", words.where, "a status that is not known here; its text is kept")
+            view.issues.warn("STATUS_UNKNOWN", words.where, "the status is not known here; its text is kept")

@@ -1,4 +1,4 @@
-"""Places and contacts of NIEM, both ways: LocationType, AddressType, ContactInformationType."""
+"""Places and contacts of NIEM, read and written: LocationType, AddressType, ContactInformationType."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ALPHA2: Final = 2
 
 
 def place_of(view: PersonView, node: Node) -> common_pb2.Place:
-    """A location, or an address, as text. Coordinates have no place in a record."""
+    """A location or an address, as text. A record has no place for coordinates."""
     place = common_pb2.Place()
     texts = [view.text(node)]
     for address in [*view.within(node, *_ADDRESS), node]:
@@ -65,7 +65,7 @@ def _is_alpha2(text: str) -> bool:
 
 
 def contact_of(view: PersonView, node: Node) -> common_pb2.Contact:
-    """Somebody who can be reached: a person with contact information, or contact information alone."""
+    """A person who can be reached: a person with contact information, or contact information alone."""
     contact = common_pb2.Contact()
     persons = [node, *view.within(node, "nc:RoleOfPerson")]
     for person in persons:

@@ -1,4 +1,4 @@
-"""What a person can be recognised by, in NIEM and in a record, both ways."""
+"""The features by which a person can be recognised, read from NIEM and written to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COMPOSED: Final = (
     ("j:PersonClothing", _BELONGINGS, _CLOTHING),
     ("nlets:PersonJewelry", _BELONGINGS, ("nc:ItemDescriptionText",)),
 )
-"""Elements whose parts together are one feature."""
+"""Elements with parts that together are one feature."""
 
 
 def add_features(record: case_pb2.CaseRecord, view: PersonView) -> None:
@@ -61,7 +61,7 @@ def _composed(view: PersonView, key: str, parts: Sequence[str]) -> Iterator[str]
 
 
 def write_labelled(node: Node, features: Iterable[common_pb2.Feature], key: str) -> None:
-    """Write the features whose label is that of this element."""
+    """Write the features with the label of this element."""
     label = next(label for label, written, _ in LABELLED if written == key)
     for feature in features:
         if feature.kind == _BODY and feature.text.startswith(f"{label}: "):
@@ -71,7 +71,7 @@ def write_labelled(node: Node, features: Iterable[common_pb2.Feature], key: str)
 def write_described(
     node: Node, features: Iterable[common_pb2.Feature], kind: common_pb2.FeatureKind.ValueType, key: str
 ) -> None:
-    """Write the features of a kind that are a text of their own."""
+    """Write the features of a kind that need no label."""
     for feature in features:
         if feature.kind == kind:
             node.add_text(key, feature.text)

@@ -1,8 +1,8 @@
 """Namespaces of NIEM by family, and the tables of names that the police's NIEM formats read and write.
 
-NIEM gives every release new namespaces, and files mix them: an Nlets alert has niem-core 2.0 and 3.0 beside jxdm 5.0.
-So an element is known by its local name and the family of its namespace, never by a prefix or an exact version. A key
-here is ``family:Name``. Sources: niemopen/niem-model (NIEM 6.0: niem-core.xsd, justice.xsd, context.json); the NIEM
+Every release of NIEM has new namespaces, and files mix them: an Nlets alert has niem-core 2.0 and 3.0 beside jxdm 5.0.
+So an element is identified by its local name and the family of its namespace, never by a prefix or an exact version. A
+key here is ``family:Name``. Sources: niemopen/niem-model (NIEM 6.0: niem-core.xsd, justice.xsd, context.json); the NIEM
 releases' namespaces of 2.0 to 5.2; Nlets wiki, section 34 (AMBER alert).
 """
 
@@ -31,7 +31,7 @@ _FAMILIES: Final = (
     ("unece", "codes/unece_rec20"),
     ("iso", "codes/iso_3166-1"),
 )
-"""Family and how its namespaces go on after one of the bases; then come a version and perhaps a ``#`` (of JSON)."""
+"""Families, and their paths after one of the bases. A version follows, and in JSON perhaps a ``#``."""
 _NLETS: Final = re.compile(r"http://www\.nlets\.org/niem/(?:[a-z-]+/)?([0-9.]+)/?#?")
 _PATTERN: Final = re.compile(
     rf"(?:{'|'.join(_BASES)})/({'|'.join(path for _, path in _FAMILIES)})/([0-9]+(?:\.[0-9]+)*)/?#?"
@@ -48,26 +48,26 @@ WRITTEN: Final[Mapping[str, str]] = MappingProxyType(
         "j": f"{_MODEL}/domains/justice/6.0/",
     }
 )
-"""Prefix and namespace of what is written. The root is this project's: NIEM leaves a message's root to the exchange."""
+"""Prefix and namespace of what is written. The root is this project's own, because NIEM leaves it to the exchange."""
 CONVENTIONAL: Final = frozenset({"nc", "j", "hs", "structures"})
-"""Prefixes that mean their family where a JSON document has no context for them."""
+"""Prefixes that mean their family if a JSON document has no context for them."""
 
 MISSING_PERSON: Final = "j:MissingPerson"
 ALERT: Final = "AmberAlert"
 SUSPECTS: Final = frozenset({"Subject", "Suspect", "IncidentSubject", "ArrestSubject", "WarrantSubject"})
-"""Roles of a person whom the police look for because of what they did."""
+"""Roles of a person whom the police look for because of what the person did."""
 BASE64: Final = frozenset({"BinaryBase64Object", "Base64BinaryObject", "BinaryObject"})
 
 
 class Namespace(NamedTuple):
-    """The family of a namespace and its version; both empty where the namespace is of none."""
+    """The family of a namespace and its version. Both are empty if the namespace has no family here."""
 
     family: str
     version: str
 
 
 def namespace_of(uri: str) -> Namespace:
-    """The family that a namespace belongs to."""
+    """The family of a namespace."""
     if found := _PATTERN.fullmatch(uri):
         return Namespace(_OF_PATH[found[1]], found[2])
     if found := _NLETS.fullmatch(uri):
@@ -127,7 +127,7 @@ STATUS_OF: Final = {
     "believed missing": case_pb2.CASE_STATUS_BELIEVED_MISSING,
     "believed dead": case_pb2.CASE_STATUS_BELIEVED_DEAD,
 }
-"""Words of a status. Activate is an alert's. That an alert was cancelled does not close a case, and is not listed."""
+"""Words for a status. Activate is an alert's. A cancelled alert does not close a case, so that word is not here."""
 STATUS_TEXT: Final = {
     case_pb2.CASE_STATUS_OPEN: "Open",
     case_pb2.CASE_STATUS_CLOSED: "Closed",
@@ -160,7 +160,7 @@ LABELLED: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("Hair style", "nc:PersonHairStyleText", ("nc:PersonHairStyleCode",)),
     ("Skin tone", "nc:PersonSkinToneText", ("nc:PersonSkinToneCode", "j:PersonSkinToneCode")),
 )
-"""Features whose text means nothing without what it is of: the label, the element written, others that are read."""
+"""Features with a text that needs a label: the label, the element that is written, others that are read."""
 DESCRIPTIONS: Final = (
     (common_pb2.FEATURE_KIND_UNSPECIFIED, ("nc:PersonDescriptionText", "nc:PersonGeneralAppearanceDescriptionText")),
     (common_pb2.FEATURE_KIND_SPEECH, ("nc:PersonSpeechDescriptionText", "nc:PersonAccentText")),
@@ -176,7 +176,7 @@ DESCRIPTIONS: Final = (
     ),
     (common_pb2.FEATURE_KIND_BELONGINGS, ("nc:PersonJewelryDescriptionText",)),
 )
-"""Features that are a text of their own. The first element of each is written; belongings are written as clothing."""
+"""Features that need no label. The first element of each is written. Belongings are written as clothing."""
 
 IDENTIFICATIONS: Final = (
     "j:PersonNCICIdentification",
@@ -188,7 +188,7 @@ IDENTIFICATIONS: Final = (
     "nc:PersonSSNIdentification",
     "nc:PersonStateIdentification",
 )
-"""Numbers of a person that become documents, each of the type (NIEM, local name) or of the table that it states."""
+"""Numbers of a person that become documents, each with the type that it states (NIEM, local name) or the table's."""
 NIEM: Final = "NIEM"
 RESIDENT_ID: Final = "GB 11643"
 
@@ -198,4 +198,4 @@ KEPT: Final = {
     "MissingPerson/MissingPersonInterestIndicator": "j:MissingPersonInterestIndicator",
     "MissingPerson/PersonRaceText": "nc:PersonRaceText",
 }
-"""What has no place in a record, is kept as unmapped by this path, and is written again from there."""
+"""What has no place in a record: it is kept as unmapped with this path, and written again from there."""

@@ -1,4 +1,4 @@
-"""Pictures in NIEM: base64 within the file, a file beside it, or an address, which is never fetched."""
+"""Pictures in NIEM: base64 in the file, a file beside it, or an address, which is never fetched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IMAGES: Final = ("nc:PersonDigitalImage", "nc:PersonImage")
 _URIS: Final = ("nc:BinaryURI", "nc:BinaryLocationURI")
 _FORMATS: Final = ("nc:BinaryFormatText", "nc:BinaryFormatStandardName", "nc:BinaryFormatCode")
 _LONGEST: Final = MAX_PHOTO_BYTES * 2
-"""Characters of base64 that may be a picture of the greatest size, with its line breaks."""
+"""The most characters of base64 for a picture of the greatest size, with its line breaks."""
 _TOO_LARGE: Final = f"a photo has at most {MAX_PHOTO_BYTES} bytes; it is left out"
 
 
@@ -46,7 +46,7 @@ def add_photos(record: case_pb2.CaseRecord, view: PersonView, attachments: Mappi
 
 
 def write_photos(node: Node, photos: Iterable[common_pb2.Photo]) -> None:
-    """Write pictures as they are carried."""
+    """Write pictures in the form in which they are carried."""
     for photo in photos:
         image = node.add("nc:PersonDigitalImage")
         if photo.content:
@@ -56,7 +56,7 @@ def write_photos(node: Node, photos: Iterable[common_pb2.Photo]) -> None:
 
 
 def _content(view: PersonView, node: Node) -> bytes | None:
-    """The bytes that stand in the file, if any can be read."""
+    """The bytes in the file, if they can be read."""
     for item in view.within(node, *(f"nc:{name}" for name in BASE64)):
         text = view.text(item)
         if len(text) > _LONGEST:
@@ -70,7 +70,7 @@ def _content(view: PersonView, node: Node) -> bytes | None:
 
 
 def _add(record: case_pb2.CaseRecord, view: PersonView, node: Node, content: bytes) -> None:
-    # What a file says of a picture's type is not relied on.
+    # The picture's type in the file is not trusted.
     for item in view.within(node, *_FORMATS):
         view.text(item)
     media_type = media_type_of(content)

@@ -1,7 +1,7 @@
-"""A NIEM document to CaseRecords: each ``j:MissingPerson`` is one, and what stands beside the persons stays with them.
+"""Turns a NIEM document into CaseRecords, one for each ``j:MissingPerson``, with what is beside the persons.
 
-In an AMBER alert the subject and the vehicle stand beside the child. They become no field of the record: a suspect must
-never be taken for the child. They are kept as unmapped, as is all else that has no place.
+In an AMBER alert the subject and the vehicle are beside the child. They become no field of the record, because a
+suspect must never be taken for the child. They are kept as unmapped, like all that has no place in a record.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class _Alert:
     """An alert, or the document around all alerts, and what was found in it.
 
     Attributes:
-        node: the alert's element; None for what stands in no alert.
-        numbered: how many of its persons have the alert's number for want of one of their own.
-        beside: each text beside the persons, with the path of what it stands in.
+        node: the alert's element. None: the part of the document that is in no alert.
+        numbered: how many of its persons have no number of their own and got the alert's.
+        beside: each text beside the persons, with the path of its parent.
     """
 
     node: Node | None
@@ -70,9 +70,9 @@ class DocumentReader:
         """The records. Codes are listed in docs/niem.md."""
         persons = self._persons()
         if not any(node.family for node in self._document.root.below()):
-            issues.reject_file("NOT_NIEM", self._document.root.where, "no element is of a namespace of NIEM")
+            issues.reject_file("NOT_NIEM", self._document.root.where, "no element has a namespace of NIEM")
         elif not persons:
-            issues.reject_file("NO_RECORDS", self._document.root.where, "the document tells of no missing person")
+            issues.reject_file("NO_RECORDS", self._document.root.where, "the document has no missing person")
         if len(persons) > self._limits.records:
             issues.reject_file("TOO_MANY_RECORDS", "file", f"more than {self._limits.records} records")
             return []
@@ -119,10 +119,10 @@ class DocumentReader:
         if found.alert.node is not None:
             _add_alert(record, found.alert, view)
         self._keep(record, view.unread(), locator, issues)
-        # Once more: now it was followed where the links lead.
+        # Again, because the links have been followed now.
         refusal = self._refusal(view)
         if record.local_id and record.local_id in seen:
-            refusal = ("RECORD_REPEATED", "the number of the case stands twice in the file")
+            refusal = ("RECORD_REPEATED", "another case in the file has the same number")
         if refusal:
             issues.reject_record(refusal[0], locator, refusal[1])
             return None
@@ -134,9 +134,9 @@ class DocumentReader:
 
     def _refusal(self, view: PersonView) -> tuple[str, str] | None:
         if view.other_roles() & SUSPECTS:
-            return "PERSON_IN_TWO_ROLES", "the same person is a subject in this file: who is missing cannot be told"
+            return "PERSON_IN_TWO_ROLES", "the person is also a subject in this file: it is unclear who is missing"
         if self._document.budget.exhausted:
-            return "REFERENCES_TOO_LARGE", "the file refers to more than it may, many times its own size"
+            return "REFERENCES_TOO_LARGE", "the file's references repeat too much: many times its own size"
         if view.longest() > self._limits.field_characters:
             return "FIELD_TOO_LONG", f"a field has more than {self._limits.field_characters} characters"
         return None
@@ -147,7 +147,7 @@ class DocumentReader:
         views: Iterable[PersonView],
         issues: IssueList,
     ) -> None:
-        """Keep with each record what stands beside it."""
+        """Keep with each record what is beside it."""
         self._find_beside(set().union(*(view.entered() for view in views)))
         for found, view, item in records:
             record: case_pb2.CaseRecord = item.record  # type: ignore[assignment] # _record makes no others
@@ -156,12 +156,12 @@ class DocumentReader:
                 unread = ((path, node) for path, node in items if not view.was_read(node))
                 self._keep(record, unread, item.locator, issues)
 
-    def _find_beside(self, told: set[int]) -> None:
+    def _find_beside(self, used: set[int]) -> None:
         alerts = {id(alert.node): alert for alert in self._alerts}
         stack = [(self._document.root, "", self._around)]
         while stack:
             node, above, alert = stack.pop()
-            if id(node) in told:
+            if id(node) in used:
                 continue
             here = alerts.get(id(node), alert)
             if node.text or (node.reference and not node.children):
@@ -172,20 +172,20 @@ class DocumentReader:
     def _keep(
         self, record: case_pb2.CaseRecord, items: Iterable[tuple[str, Node]], locator: str, issues: IssueList
     ) -> None:
-        """Keep as unmapped what was left over, as far as the budget allows."""
+        """Keep what was not read as unmapped, up to the budget."""
         for path, node in items:
             value = node.text or node.reference
             if node.name in BASE64:
-                issues.warn("PICTURE_NOT_KEPT", node.where, "a picture that is not the missing person's is left out")
+                issues.warn("PICTURE_NOT_KEPT", node.where, "a picture of something else than the person is left out")
             elif len(value) <= self._limits.field_characters and self._budget.spend(1, len(path) + len(value)):
                 record.provenance.unmapped.add(path=path, value=value)
             else:
-                issues.warn("UNMAPPED_NOT_KEPT", locator, "what was left over is too much to be kept with every record")
+                issues.warn("UNMAPPED_NOT_KEPT", locator, "what was not read is too large to be kept with every record")
                 return
 
 
 def _add_alert(record: case_pb2.CaseRecord, alert: _Alert, view: PersonView) -> None:
-    """Take from an alert what is said of the child's case: its number, whether it runs, whom to tell."""
+    """Use what an alert says about the child's case: its number, whether it runs, and the contact for reports."""
     node = alert.node
     if node is None:
         return
@@ -193,14 +193,14 @@ def _add_alert(record: case_pb2.CaseRecord, alert: _Alert, view: PersonView) -> 
     if number is not None and number.text and not record.local_id:
         alert.numbered += 1
         record.local_id = number.text if alert.numbered == 1 else f"{number.text}#{alert.numbered}"
-        view.issues.info("ALERT_NUMBER_TAKEN", view.where, "the person has no number of its own: the alert's is taken")
+        view.issues.info("ALERT_NUMBER_TAKEN", view.where, "the person has no number; the alert's number is used")
     status = next((child for child in node.children if child.name == "AmberAlertStatusText"), None)
     if status is not None and not record.status:
         record.status = STATUS_OF.get(status.text.lower(), record.status)
         if record.status:
             view.text(status)
         else:
-            view.issues.warn("STATUS_UNKNOWN", status.where, "a status that is not known here; its text is kept")
+            view.issues.warn("STATUS_UNKNOWN", status.where, "the status is not known here; its text is kept")
     for information in view.within(node, "nc:ContactInformation"):
         contact = contact_of(view, information)
         if contact.ListFields():
@@ -208,9 +208,9 @@ def _add_alert(record: case_pb2.CaseRecord, alert: _Alert, view: PersonView) -> 
 
 
 def _compare_vehicle(alert: _Alert, issues: IssueList) -> None:
-    """Warn where a message calls the one vehicle of an alert by a colour that its fields do not have.
+    """Warn if a message gives the one vehicle of an alert a colour that differs from its fields.
 
-    Only the colour right before the vehicle's make counts: other things in a message have colours too.
+    Only the colour right before the vehicle's make counts, because other things in a message have colours too.
     """
     nodes = [] if alert.node is None else list(alert.node.below())
     vehicles = [node for node in nodes if node.key == "nc:Vehicle"]
@@ -227,5 +227,5 @@ def _compare_vehicle(alert: _Alert, issues: IssueList) -> None:
             issues.warn(
                 "VEHICLE_COLOR_CONTRADICTION",
                 message.where,
-                "the text has another colour than the field; both are kept",
+                "the colour in the text differs from the field; both are kept",
             )

@@ -1,8 +1,8 @@
-"""The neutral tree of a NIEM document: what its XML and its JSON both are read into and written from.
+"""The neutral tree of a NIEM document. XML and JSON are both read into it and written from it.
 
-A node is (family, local name, text, children). What stands once and is referred to (structures:ref, structures:uri,
-structures:metadata, @id) is looked up here, never copied, and only as far as a budget allows: a file of a few megabytes
-could otherwise name one large object many thousand times.
+A node is (family, local name, text, children). A document can contain something once and refer to it (structures:ref,
+structures:uri, structures:metadata, @id). References are looked up here; the targets are never copied. A budget limits
+the look-ups, because a file of a few megabytes could refer to one large object many thousand times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BUDGET: Final = 4
 """How many times the file's own size may be read again through references, or copied beside each record."""
 _NODE_COST: Final = 32
 _MOST_ROLES: Final = 16
-"""Roles of one person that are remembered; a subject's is always."""
+"""The most roles that are remembered for a person. The role of a subject is always remembered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,13 +29,13 @@ class Node:
     """One element. A plain value in JSON is an element with a text.
 
     Attributes:
-        family: of its namespace, or empty for a namespace that is not known here.
+        family: of its namespace; "" if the namespace is not known here.
         name: without a prefix.
         text: without the blanks around it.
-        where: for issues; it holds nothing of the content.
-        identity: by which others refer to it.
-        reference: the identity that it stands for, where it has no content of its own.
-        metadata: identities of what its metadata are.
+        where: its place, for issues. It contains nothing of the content.
+        identity: other elements refer to it with this.
+        reference: the identity that it refers to, if it has no content of its own.
+        metadata: the identities of its metadata.
     """
 
     family: str
@@ -53,19 +53,19 @@ class Node:
         return f"{self.family}:{self.name}"
 
     def add(self, key: str, text: str = "") -> Node:
-        """Append a child by its key, with what of the text can be written in XML and is no blank around it."""
+        """Append a child by its key, with the text: without blanks around it and without what XML cannot hold."""
         family, _, name = key.partition(":")
         child = Node(family, name, writable(text).strip())
         self.children.append(child)
         return child
 
     def add_text(self, key: str, text: str) -> None:
-        """Append a child that is a text, unless the text is empty."""
+        """Append a child with a text, unless the text is empty."""
         if text:
             self.add(key, text)
 
     def below(self) -> Iterator[Node]:
-        """The node and all that stand in it, without following references."""
+        """The node and everything in it, without following references."""
         stack = [self]
         while stack:
             node = stack.pop()
@@ -79,14 +79,14 @@ def new_message() -> Node:
 
 
 class Budget:
-    """How much more of a file's content may be told again, in characters."""
+    """How much of a file's content may still be repeated, in characters."""
 
     def __init__(self, size: int) -> None:
         self._left = max(_LEAST_BUDGET, _BUDGET * size)
         self.exhausted = False
 
     def spend(self, nodes: int, characters: int) -> bool:
-        """Whether so much may still be told; once something may not, nothing may."""
+        """Whether this much may still be repeated. After the first refusal, everything is refused."""
         self._left -= _NODE_COST * nodes + characters
         self.exhausted = self.exhausted or self._left < 0
         return not self.exhausted
@@ -97,10 +97,10 @@ class Document:
 
     Attributes:
         root: the root element.
-        versions: of niem-core, as the file's namespaces state them.
-        roles: in which roles the person of an identity stands, by the local names of the role elements.
+        versions: the versions of niem-core in the file's namespaces.
+        roles: the roles of each person by identity, as the local names of the role elements.
         size: of the file in bytes.
-        budget: for what is referred to; where it is exhausted, nothing further is followed.
+        budget: for references. When it is used up, no reference is followed.
     """
 
     def __init__(self, root: Node, size: int, versions: frozenset[str] = frozenset()) -> None:
@@ -125,15 +125,15 @@ class Document:
             index.setdefault(node.identity, []).append(node)
 
     def content(self, identity: str) -> Iterator[Node]:
-        """The nodes with content that have this identity, metadata aside, as far as the budget allows."""
+        """The nodes with content and this identity, without metadata, up to the budget."""
         return self._affordable(self._content.get(identity, []))
 
     def metadata(self, identity: str) -> Iterator[Node]:
-        """The metadata of this identity, as far as the budget allows."""
+        """The metadata with this identity, up to the budget."""
         return self._affordable(self._metadata.get(identity, []))
 
     def targets(self, node: Node) -> list[Node]:
-        """What a reference stands for: nodes with content, reached over any number of references; each once."""
+        """The targets of a reference: nodes with content, over any number of references, each once."""
         found: list[Node] = []
         seen: set[str] = set()
         wanted = [self._reference(node)]
@@ -154,7 +154,7 @@ class Document:
             yield node
 
     def afford(self, node: Node) -> bool:
-        """Whether a node may be read once more; it is charged to the budget."""
+        """Whether a node may be read once more. It is charged to the budget."""
         if id(node) not in self._sizes:
             texts = [len(item.text) for item in node.below()]
             self._sizes[id(node)] = len(texts), sum(texts)
@@ -163,10 +163,10 @@ class Document:
     def _reference(self, node: Node) -> str:
         if node.reference or node.text or node.children:
             return node.reference
-        # Some files link with structures:metadata to what is no metadata.
+        # Some files use structures:metadata to link to something that is not metadata.
         return next((link for link in node.metadata if link in self._content), "")
 
 
 def is_metadata(node: Node) -> bool:
-    """Whether a node says something about data rather than about a person."""
+    """Whether a node describes data, not a person."""
     return node.name.endswith(("Metadata", "MetadataAugmentation"))

@@ -1,6 +1,6 @@
-"""Values as NIEM files hold them: dates of mixed order, ages in words, names in NCIC's order.
+"""Values in NIEM files: dates in different orders, ages in words, names in NCIC's order.
 
-A date whose order cannot be told stays text. Sources: NIEM 6.0 niem-core (DateType, MeasureType), ISO 8601; NCIC names
+A date with an unclear order stays text. Sources: NIEM 6.0 niem-core (DateType, MeasureType), ISO 8601; NCIC names
 (surname, a comma, given names).
 """
 
@@ -36,18 +36,18 @@ _TIME_UNITS: Final = {"": 1, "ann": 1, "year": 1, "years": 1, "yr": 1, "yrs": 1,
 
 
 class DateReading(NamedTuple):
-    """A date and, where it is not read, why: DATE_AMBIGUOUS or DATE_NOT_READ."""
+    """A date. If it is not read, also the reason: DATE_AMBIGUOUS or DATE_NOT_READ."""
 
     date: common_pb2.PartialDate
     code: str
 
 
 def read_date(text: str) -> DateReading:
-    """A date as well as it can be read; its text is always kept.
+    """Read a date, as much of it as possible. Its text is always kept.
 
-    ISO dates and times, years and months alone, 20180102, 02-JAN-2018 and Jan 2, 2018 are read. So is 01/25/2018, in
-    which one number only can be the month; 01/02/2018 stays text. A time's date is the one that is written, in whatever
-    zone that is.
+    It reads ISO dates and times, years and months alone, 20180102, 02-JAN-2018 and Jan 2, 2018. It also reads
+    01/25/2018, because only one of the numbers can be the month; 01/02/2018 stays text. The date of a time is the
+    written date, in any time zone.
     """
     found = common_pb2.PartialDate(original_text=text)
     parts = _date_parts(_TIME.sub("", text.strip(), count=1).removesuffix("Z").lower())
@@ -61,7 +61,7 @@ def read_date(text: str) -> DateReading:
 
 
 def date_element(value: common_pb2.PartialDate) -> tuple[str, str] | None:
-    """The element of NIEM that holds a date, and its text; None where the date cannot be written as one."""
+    """The element of NIEM for a date, and its text. None if the date cannot be written as an element."""
     if not value.year or value.calendar == common_pb2.CALENDAR_LUNAR:
         return None
     own = value.original_text
@@ -86,7 +86,7 @@ def read_age(text: str) -> common_pb2.AgeRange | None:
 
 
 def age_range(least: str, greatest: str, unit: str) -> common_pb2.AgeRange | None:
-    """An age of numbers in a unit (years where none is stated), in completed years; None where it is none."""
+    """An age in completed years, from numbers in a unit (years if none is stated). None if it is not an age."""
     share = _TIME_UNITS.get(unit.strip().lower())
     if share is None or not (least.isdecimal() and greatest.isdecimal() and (least + greatest).isascii()):
         return None
@@ -97,7 +97,7 @@ def age_range(least: str, greatest: str, unit: str) -> common_pb2.AgeRange | Non
 
 
 def ncic_name(full: str) -> tuple[str, str]:
-    """Family and given names of a full name in NCIC's order: ``DOE,JOHN Q``. Both empty where it has another order."""
+    """Family and given names of a full name in NCIC's order: ``DOE,JOHN Q``. Both are empty if it has another order."""
     family, comma, given = full.partition(",")
     if not comma or "," in given or not family.strip() or not given.strip():
         return "", ""
@@ -105,7 +105,7 @@ def ncic_name(full: str) -> tuple[str, str]:
 
 
 def _date_parts(text: str) -> tuple[int, int, int] | None:
-    """Year, month and day, with zeros for what is not there or not read; None where their order cannot be told."""
+    """Year, month and day, with zeros for what is missing or not read. None if their order is unclear."""
     if found := _YEAR_FIRST.fullmatch(text):
         return _numbers(*(part for part in found.groups() if part))
     if found := _YEAR_LAST.fullmatch(text):
@@ -119,7 +119,7 @@ def _date_parts(text: str) -> tuple[int, int, int] | None:
 
 
 def _in_order(first: int, second: int, year: int) -> tuple[int, int, int] | None:
-    """A date whose year is last: told where one number only can be a month, or where both are the same."""
+    """A date with the year last. Its order is clear if only one number can be a month, or if both are the same."""
     if first != second and max(first, second) <= len(_MONTHS):
         return None
     return (year, second, first) if first > len(_MONTHS) else (year, first, second)

@@ -1,6 +1,6 @@
-"""A CaseRecord to a ``j:MissingPerson`` of NIEM 6.0: elements in the order of PersonType and MissingPersonType.
+"""Turns a CaseRecord into a ``j:MissingPerson`` of NIEM 6.0: elements in the order of PersonType and MissingPersonType.
 
-What was written is read again at once: every field that would come back otherwise is named by FIELD_NOT_CARRIED.
+The result is read back at once. Every field that would come back different is reported by FIELD_NOT_CARRIED.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{1,4})?")
 _UNORDERED: Final = frozenset({"features", "documents", "contacts"})
-"""Fields whose order means nothing: NIEM sorts them by element."""
+"""Fields with an order that means nothing, because NIEM sorts them by element."""
 
 
 def write_case(root: Node, record: case_pb2.CaseRecord, names: Iterable[str], locator: str, issues: IssueList) -> None:
-    """Append a record to a message. ``names`` are the formats whose unmapped fields are written again."""
+    """Append a record to a message. ``names``: the formats with unmapped fields that this format can write."""
     node = root.add("j:MissingPerson")
     kept = _kept(record, names, locator, issues)
     _write_body(node, record)
@@ -54,11 +54,11 @@ def write_case(root: Node, record: case_pb2.CaseRecord, names: Iterable[str], lo
     _write_missing(node, record, kept)
     view = PersonView(Document(node, 0), node, IssueList())
     for path in differences(record, case_of(view, {})):
-        issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format cannot carry the field as it is")
+        issues.warn("FIELD_NOT_CARRIED", f"{locator}.{path}", "the format cannot carry the field unchanged")
 
 
 def differences(record: case_pb2.CaseRecord, again: case_pb2.CaseRecord) -> list[str]:
-    """Paths of the fields in which a record and its copy differ; that a copy has a text for a bare number is none."""
+    """Paths of the fields in which a record and its copy differ. A text added to a bare number does not count."""
     paths = sorted(populated(record) | populated(again))
     return [
         path
@@ -79,14 +79,14 @@ def _value(record: Message, path: str) -> Any:
 
 
 def _kept(record: case_pb2.CaseRecord, names: Iterable[str], locator: str, issues: IssueList) -> dict[str, list[str]]:
-    """Unmapped fields that this format has elements for; what another format left over is not written."""
+    """The unmapped fields that this format has elements for. Those of other formats are not written."""
     kept: dict[str, list[str]] = {}
     unmapped = record.provenance.unmapped if record.provenance.source_format in names else ()
     for item in unmapped:
         if item.path in KEPT:
             kept.setdefault(KEPT[item.path], []).append(item.value)
     if len(record.provenance.unmapped) > sum(map(len, kept.values())):
-        issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "fields that were left over stay behind")
+        issues.warn("FIELD_NOT_CARRIED", f"{locator}.provenance.unmapped", "unmapped fields are not written")
     return kept
 
 
@@ -197,9 +197,9 @@ def _height(text: str, unit: str = "") -> Reading:
 
 
 def _write_measure(node: Node, key: str, measure: common_pb2.Measure, parse: Callable[..., Reading]) -> None:
-    """Write a measure by its own text where that says the same, or else by its number in the exchange's unit.
+    """Write a measure by its own text if that says the same, or else by its number in the exchange's unit.
 
-    The unit is a text: NIEM 6.0 has its codes of units in a namespace of another model.
+    The unit is a text, because in NIEM 6.0 the codes of units are in a namespace of another model.
     """
     own = measure_text(measure)
     number, _, unit = own.rpartition(" ")
@@ -216,7 +216,7 @@ def _write_measure(node: Node, key: str, measure: common_pb2.Measure, parse: Cal
 
 
 def _says(reading: Reading, measure: common_pb2.Measure) -> bool:
-    """Whether what would be read is the measure; where that has no text, any will do."""
+    """Whether reading gives this measure. If the measure has no text, any text will do."""
     found = reading.measure
     same = (found.value, found.unit) == (measure.value, measure.unit)
     return same and measure.original_text in {"", found.original_text}
@@ -231,7 +231,7 @@ def _write_name(node: Node, name: common_pb2.PersonName) -> None:
 
 
 def _write_documents(node: Node, record: case_pb2.CaseRecord, key: str) -> None:
-    """Write the documents that belong to one element."""
+    """Write the documents that this element is for."""
     for document in record.documents:
         if document_key(document.type) == key and document.number:
             element = node.add(key)

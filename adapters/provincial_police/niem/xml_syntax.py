@@ -1,4 +1,4 @@
-"""NIEM XML: bytes to the neutral tree, and back."""
+"""NIEM XML: from bytes to the neutral tree, and back."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from adapters.base import IssueList, Limits
 
 _NODES: Final = 2_000_000
-"""How many elements and attributes are read: a node takes three times the memory of the parser's own."""
+"""The most elements and attributes that are read. A node takes three times the memory of the parser's own node."""
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
 
 def read_xml(content: bytes, limits: Limits, issues: IssueList) -> Document | None:
-    """The tree of an XML document, or None with the reason among the issues (the codes of ``parse_xml``)."""
+    """The tree of an XML document. None if it is refused; an issue then says why (codes of ``parse_xml``)."""
     root = parse_xml(content, limits, issues)
     if root is None:
         return None
@@ -38,7 +38,7 @@ def write_xml(root: Node) -> bytes:
 
 
 def _node(element: etree._Element, versions: set[str]) -> Node:
-    """A node of an element. The parser has bounded the depth."""
+    """The node of an element. The parser has limited the depth."""
     family, version = namespace_of(namespace(element))
     if family == "nc":
         versions.add(version)
@@ -51,7 +51,7 @@ def _node(element: etree._Element, versions: set[str]) -> Node:
 
 
 def _attribute(node: Node, name: etree.QName, value: str, *, content: bool) -> None:
-    """Structures become links; any other attribute is kept as a child called ``@name``."""
+    """Structures become links. Any other attribute is kept as a child with the name ``@name``."""
     uri = name.namespace or ""
     if uri == _INSTANCE:
         return
@@ -62,7 +62,7 @@ def _attribute(node: Node, name: etree.QName, value: str, *, content: bool) -> N
         case "structures", "ref":
             node.reference = value
         case "structures", "uri":
-            # A uri that is a fragment names what has this id in the file.
+            # A uri that is a fragment refers to the element with this id in the file.
             node.identity = node.identity or value.removeprefix("#")
             if not content:
                 node.reference = node.reference or value.removeprefix("#")

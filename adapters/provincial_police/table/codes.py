@@ -1,4 +1,4 @@
-"""Code tables of police exports, and what can be doubtful about a cell.
+"""Code tables of police exports, and the type for a doubt about a cell.
 
 Sources: GB/T 2261.1-2003 (sex), GB/T 3304-1991 (ethnic groups). The numbers of AJLB, YBJS and SZYY are this exchange's
 own. GB/T 2260 and GA/T 380 are in divisions.py, GB 11643 in resident_id.py.
@@ -22,7 +22,7 @@ RESIDENT_CARD: Final = "111"
 
 
 class Doubt(NamedTuple):
-    """What is doubtful about a cell, in fixed words; ``unread``: no field took the cell, it is kept as unmapped."""
+    """A doubt about a cell. ``unread``: no field holds the cell, so it is kept as unmapped."""
 
     code: str
     message: str
@@ -45,7 +45,7 @@ KIND_OF: Final = {
     "5": case_pb2.CASE_KIND_SEEKING_PARENT,
     "9": case_pb2.CASE_KIND_OTHER_SEARCH,
 }
-"""The column AJLB: this exchange's own numbers for the classes that are to be sampled (MPS, 2009), and 9 for others."""
+"""The column AJLB: this exchange's own numbers for the cases with a duty to sample (MPS, 2009), and 9 for others."""
 KIND_NAMES: Final = {
     "1": "被解救儿童",
     "2": "失踪儿童",
@@ -98,12 +98,12 @@ TABLES: Final = {
     "SZYY": EVENT_NAMES,
     "YBJS": ROLE_NAMES,
 }
-"""Codes and their names, by the table that a mapping file names: the standard's number, or the column of our own."""
+"""Codes and names, by the name of the table in a mapping file: the number of the standard, or our own column."""
 _WORDS: Final = {"男": "1", "女": "2", "未知": "0", "未说明": "9"}
 
 
 def code_in(table: str, text: str) -> str:
-    """The code that a cell of this table means, by its number or its name; the text itself if it is neither."""
+    """The code of a cell of this table, by its number or its name. If it is neither, the text itself."""
     names = TABLES[table]
     if text in names:
         return text

@@ -1,7 +1,7 @@
-"""How one column's cells become a field of a CaseRecord, and how the field becomes a cell again.
+"""How the cells of one column become a field of a CaseRecord, and how the field becomes a cell again.
 
-``read`` is given a cell without blanks around it, never empty, and returns what is doubtful about it. ``write`` returns
-an empty text where the record has nothing for the column.
+``read`` gets a cell without blanks around it, never an empty one, and returns a doubt about it, or None. ``write``
+returns "" if the record has nothing for the column.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 DIVISION_UNKNOWN: Final = Doubt("DIVISION_UNKNOWN", "no revision of GB/T 2260 from 1980 to 2019 has this code")
 ORGAN_UNKNOWN: Final = Doubt("ORGAN_UNKNOWN", "not an organ's code of GA/T 380: 12 digits, the first 6 a division")
-NAME_DOT: Final = Doubt(
-    "NAME_DOT", "another dot stands in the name for U+00B7, and was replaced", severity=Severity.INFO
-)
+NAME_DOT: Final = Doubt("NAME_DOT", "the name had another dot than U+00B7; it was replaced", severity=Severity.INFO)
 _LIST_MARK: Final = "、"
 _REMEMBERED: Final = 4096
 _ORGAN_DIGITS: Final = 12
@@ -39,10 +37,10 @@ class Column(NamedTuple):
         name: pinyin initials, as police systems name columns (GA/T 543.1).
         label: the heading in Chinese.
         english: the heading in English.
-        also: other headings that are taken for it.
-        read: see the module; None for a column that is kept as unmapped under its name.
+        also: other accepted headings.
+        read: see the module. None for a column that is kept as unmapped under its name.
         write: see the module.
-        table: the code table of its cells, of ``codes.TABLES``.
+        table: the code table of its cells, a key of ``codes.TABLES``.
     """
 
     name: str
@@ -55,7 +53,7 @@ class Column(NamedTuple):
 
 
 def text(name: str, label: str, english: str, field: str, *also: str) -> Column:
-    """A column that is a field of text."""
+    """A column for a text field."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> None:
         setattr(record, field, cell)
@@ -64,7 +62,7 @@ def text(name: str, label: str, english: str, field: str, *also: str) -> Column:
 
 
 def kept(name: str, label: str, english: str, *also: str) -> Column:
-    """A column of the standard that no field takes: it is kept as unmapped, and written from there."""
+    """A column of the standard that has no field. It is kept as unmapped, and written from there."""
 
     def write(record: case_pb2.CaseRecord) -> str:
         return next((item.value for item in record.provenance.unmapped if item.path == name), "")
@@ -73,12 +71,12 @@ def kept(name: str, label: str, english: str, *also: str) -> Column:
 
 
 def outside(name: str, label: str, english: str, *also: str, table: str = "") -> Column:
-    """A column that is not of the case: of the sample, or the photos that are read from their own files."""
+    """A column that is not part of the case: it is about the sample, or about photos in files of their own."""
     return Column(name, label, english, also, None, lambda _: "", table)
 
 
 def date(name: str, label: str, english: str, field: str, *also: str) -> Column:
-    """A column that is a date."""
+    """A column with a date."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
         found = read_date(cell)
@@ -89,7 +87,7 @@ def date(name: str, label: str, english: str, field: str, *also: str) -> Column:
 
 
 def place(name: str, label: str, english: str, field: str, *also: str) -> Column:
-    """A column that is an address, or a description of a place."""
+    """A column with an address, or a description of a place."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> None:
         getattr(record, field).text = cell
@@ -98,7 +96,7 @@ def place(name: str, label: str, english: str, field: str, *also: str) -> Column
 
 
 def division(name: str, label: str, english: str, field: str, *also: str) -> Column:
-    """A column that is a code of GB/T 2260."""
+    """A column with a code of GB/T 2260."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
         code, doubt = _division(cell)
@@ -113,7 +111,7 @@ def division(name: str, label: str, english: str, field: str, *also: str) -> Col
 
 
 def named(name: str, label: str, english: str, kind: common_pb2.NameKind.ValueType, *also: str) -> Column:
-    """A column that is one name of a kind."""
+    """A column with one name of this kind."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
         item = record.names.add()
@@ -130,7 +128,7 @@ def named(name: str, label: str, english: str, kind: common_pb2.NameKind.ValueTy
 def names(
     name: str, label: str, english: str, kind: common_pb2.NameKind.ValueType, *also: str, written: bool
 ) -> Column:
-    """A column that lists names of a kind; of several that do, one is written."""
+    """A column with a list of names of this kind. If several columns have this kind, one is written."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
         full = one_dot(cell)
@@ -149,7 +147,7 @@ def names(
 def feature(
     name: str, label: str, english: str, kind: common_pb2.FeatureKind.ValueType, *also: str, number: int = 0
 ) -> Column:
-    """A column that is the first feature of a kind, or the one of this number."""
+    """A column with the first feature of this kind, or with the feature of this number."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> None:
         item = record.features.add()
@@ -166,7 +164,7 @@ def feature(
 def contact(
     name: str, label: str, english: str, role: common_pb2.ContactRole.ValueType, field: str, *also: str
 ) -> Column:
-    """A column that is a part of the contact who has this role."""
+    """A column with one part of the contact in this role."""
 
     def read(record: case_pb2.CaseRecord, cell: str) -> None:
         found = _contact(record, role)
@@ -207,6 +205,6 @@ def _division(cell: str) -> tuple[common_pb2.Code, Doubt | None]:
         return code, DIVISION_UNKNOWN
     code.display = found.name
     if found.abolished:
-        words = f"an abolished division, which GB/T 2260 has last in its revision of {found.last_revision}"
+        words = f"an abolished division; the last revision of GB/T 2260 that has it is {found.last_revision}"
         return code, Doubt("DIVISION_ABOLISHED", words, severity=Severity.INFO)
     return code, None

@@ -1,7 +1,7 @@
 """The columns of the export: the field list of the police's standard for reports of missing persons, and our own.
 
-Source: 《公安机关处置失踪警情工作标准》, article 13. Names are pinyin initials as in GA/T 543.1; a file may head its
-columns by these, by the Chinese or by the English heading. AJLB, SZYY and YBJS hold this exchange's own numbers.
+Source: 《公安机关处置失踪警情工作标准》, article 13. Names are pinyin initials as in GA/T 543.1. A file may use
+these, the Chinese or the English headings. AJLB, SZYY and YBJS have this exchange's own numbers.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ COLUMNS: Final = (
     feature("XDWP", "携带物品", "Belongings", _BELONGINGS, "随身物品", number=1),
     feature("KY", "口音", "Accent", common_pb2.FEATURE_KIND_SPEECH),
     feature("JKZK", "健康状况", "Health", common_pb2.FEATURE_KIND_HEALTH, "身体状况"),
-    # Nobody is found by it, and recipients of a description would have it: so it goes with what is kept.
+    # It does not help to find a person, and every recipient of a description would get it. So it is kept as unmapped.
     kept("JSBS", "精神病史", "Mental history", "精神状况"),
     feature("SHXG", "生活习惯", "Habits", common_pb2.FEATURE_KIND_HABIT, "行为习惯", "爱好习惯"),
     kept("SHGX", "社会关系", "Relations", "家庭及社会关系", "主要社会关系"),

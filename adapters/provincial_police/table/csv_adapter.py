@@ -1,6 +1,6 @@
 """The adapter ``provincial-police-csv``: the case system's export as comma-separated values, read as a stream.
 
-A file is read twice: once for its encoding and digest, once for its rows. Memory does not grow with it.
+A file is read twice: once for its encoding and digest, once for its rows. Memory does not grow with its size.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from adapters.provincial_police.table.header import (
     MAX_ROWS,
     Header,
     find_header,
-    tell_unknown,
+    report_unknown,
     texts,
 )
 from adapters.provincial_police.table.mapping import STANDARD, ColumnMapping, parse_mapping
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 MAX_ROW: Final = 1 << 20
-"""Characters of a row, over all its lines."""
+"""The most characters in a row, over all its lines."""
 _ENCODINGS: Final = {
-    "ENCODING_UNKNOWN": "neither UTF-8 nor GB18030 throughout",
+    "ENCODING_UNKNOWN": "not UTF-8 or GB18030 in every byte",
     "ENCODING_UNSUPPORTED": "UTF-16 is not read",
-    "NUL_BYTE": "a text has no NUL",
+    "NUL_BYTE": "the file has a NUL, so it is not text",
 }
 
 NAME: Final = "provincial-police-csv"
@@ -87,7 +87,7 @@ class PoliceCsv:
         yield from issues.taken()
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
-        """See ``Adapter``. Always GB18030, which holds every character, and under the columns' own names."""
+        """See ``Adapter``. Always in GB18030, which has every character. The headings are the columns' names."""
         issues = IssueList()
         table = TableWriter(lambda text: text.replace("\0", ""), issues)
         table.add(records, limits)
@@ -115,7 +115,7 @@ class PoliceCsv:
             if isinstance(header, str):
                 issues.reject_file(header, "row 1", HEADERS[header])
                 return
-            tell_unknown(header, "", issues)
+            report_unknown(header, "", issues)
             source, constants = source_of(self.name, encoding.sha256), self._mapping.constants
             reader = RowReader(
                 Table(header, constants, guarded=True, odd=encoding.odd, source=source, attachments=attachments), issues
@@ -132,14 +132,14 @@ class PoliceCsv:
 
 
 class _RowTooLong(Exception):
-    """A row goes on and on."""
+    """A row has too many characters."""
 
 
 class _Lines:
-    """The lines of a text, as long as a row does not take up more of them than it may.
+    """Yields the lines of a text. Raises ``_RowTooLong`` if the lines of one row have too many characters.
 
     Attributes:
-        held: characters since a row was finished; who reads the rows puts it back.
+        held: the characters since the last row was finished. The reader of the rows sets it to zero.
         number: of the last line.
     """
 

@@ -1,4 +1,4 @@
-"""Dates of police exports: as people write them in Chinese, and as spreadsheets do."""
+"""Dates of police exports: as people write them in Chinese, and as spreadsheets write them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from adapters.values.chinese_days import NOT_READ, PARTLY_READ
 from caseexchange.records.v1 import common_pb2
 
 _STAMP: Final = re.compile(r"([0-9]{8})[0-9]{4}(?:[0-9]{2})?")
-"""A date and a time without anything between."""
+"""A date and a time with nothing between them."""
 _SERIAL: Final = re.compile(r"([1-7][0-9]{4})(?:\.[0-9]+)?")
 _DOUBTS: Final = {code: Doubt(code, message) for code, message in chinese_dates.MESSAGES.items()}
 _SERIAL_READ: Final = Doubt("DATE_SERIAL", "a spreadsheet's number of a day was read as the date")
 _REMEMBERED: Final = 4096
-"""Dates that were read last: a file has few, and they come again."""
+"""The most dates that are remembered. A file has few different ones."""
 
 
 class ReadDate(NamedTuple):
-    """A date, and what is doubtful about it. Never changed: it may be given out again."""
+    """A date, and a doubt about it, if any. It must not be changed, because it may be returned again."""
 
     date: common_pb2.PartialDate
     doubt: Doubt | None
@@ -31,10 +31,10 @@ class ReadDate(NamedTuple):
 
 @lru_cache(_REMEMBERED)
 def read_date(text: str) -> ReadDate:
-    """A date as well as it can be read; its text is always kept. Lunar dates are never converted.
+    """Read a date, as much of it as possible. Its text is always kept. Lunar dates are never converted.
 
-    A number of five digits is the number of a day in a spreadsheet: no date is written so. The hour of a whole day is
-    left in the text, without a doubt: a column of times has one in every cell.
+    A number of five digits is the number of a day in a spreadsheet, because nobody writes a date so. If a date has a
+    time, the time stays in the text. That is no doubt: in a column of times, every cell has one.
     """
     plain = narrow(text)
     serial = _SERIAL.fullmatch(plain)
@@ -54,7 +54,7 @@ def read_date(text: str) -> ReadDate:
 
 
 def date_text(value: common_pb2.PartialDate) -> str:
-    """A date's own text, or its numbers where it has none; of a span, both ends."""
+    """A date's own text, or its numbers if it has no text. A span has both ends."""
     if value.original_text or not value.year:
         return value.original_text
     if value.HasField("end"):

@@ -1,7 +1,7 @@
-"""Administrative divisions of GB/T 2260, those that were abolished too, and organs of GA/T 380 within them.
+"""Administrative divisions of GB/T 2260, with the abolished ones, and organs of GA/T 380 in them.
 
-The table has every revision from 1980-12 to 2019-04 (data/gb2260.tsv says where it is from). It is read when it is
-first asked for, from the package itself. A division that was made since then is not in it: unknown is a warning.
+The table has every revision from 1980-12 to 2019-04 (data/gb2260.tsv names its source). It is read from the package at
+the first look-up. A newer division is not in it. That is why an unknown code is only a warning.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _IN_FORCE: Final = "201810"
-"""From this revision on a code counts as in force: the last one, of another authority, leaves out development zones and
-the entries that only gather the districts of a city."""
+"""A code that this revision or a later one has counts as in force. The last revision is of another authority. It leaves
+out development zones, and the entries that only group the districts of a city."""
 _DIVISION: Final = re.compile(r"[1-8][0-9]{5}([0-9]{6})?")
 _REMEMBERED: Final = 8192
 
 
 class Division(NamedTuple):
-    """A division: its own name, and the last revision that has it, as 199612."""
+    """A division: its own name, and the last revision that has it, such as 199612."""
 
     name: str
     last: str
@@ -34,7 +34,7 @@ class Division(NamedTuple):
 
     @property
     def last_revision(self) -> str:
-        """As 1996-12."""
+        """The last revision as 1996-12."""
         return f"{self.last[:4]}-{self.last[4:]}"
 
 
@@ -52,9 +52,9 @@ def _table() -> Mapping[str, Division]:
 
 @lru_cache(_REMEMBERED)
 def division_of(code: str) -> Division | None:
-    """The division of a code of 6 digits, or of the first 6 of 12; None: no revision has it.
+    """The division of a code of 6 digits, or of the first 6 of 12. None if no revision has it.
 
-    Its name is whole, with the province and the city that it belongs to.
+    Its name is complete: it begins with the province and the city.
     """
     if not _DIVISION.fullmatch(code):
         return None
@@ -70,9 +70,9 @@ def division_of(code: str) -> Division | None:
 
 
 _GATHERING: Final = ("市辖区", "县", "省直辖县级行政区划", "自治区直辖县级行政区划")
-"""Names of entries that are no division themselves."""
+"""Names of entries that are not divisions themselves."""
 
 
 def is_area(code: str) -> bool:
-    """Whether any revision has this code of 6 digits: for identity numbers, where a thousand codes come again."""
+    """Whether any revision has this code of 6 digits. For identity numbers: a file repeats about a thousand codes."""
     return code in _table()

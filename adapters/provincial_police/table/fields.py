@@ -1,6 +1,6 @@
-"""The columns that are more than a text: codes, ages, measures and documents, read and written.
+"""The columns that are not a plain text: codes, ages, measures and documents, read and written.
 
-See column.py for what reading and writing promise.
+column.py says what reading and writing guarantee.
 """
 
 from __future__ import annotations
@@ -32,16 +32,12 @@ if TYPE_CHECKING:
 SEX_TABLE: Final = "GB/T 2261.1"
 _AGE: Final = re.compile(r"([0-9]{1,3})(?:[-~至到]([0-9]{1,3}))?(?:周?岁)?")
 
-KIND_UNKNOWN: Final = Doubt(
-    "CASE_KIND_UNKNOWN", "the class of case is none of those listed for the column", unread=True
-)
+KIND_UNKNOWN: Final = Doubt("CASE_KIND_UNKNOWN", "the column has no such class of case", unread=True)
 SEX_UNKNOWN: Final = Doubt("SEX_UNKNOWN", "GB/T 2261.1 has no such code", unread=True)
-AGE_NOT_READ: Final = Doubt("AGE_NOT_READ", "not an age in years, nor a span of them", unread=True)
+AGE_NOT_READ: Final = Doubt("AGE_NOT_READ", "not an age in years, or a span of ages", unread=True)
 ETHNICITY_UNKNOWN: Final = Doubt("ETHNICITY_UNKNOWN", "GB/T 3304 has no such code or name")
-ZERO_LOST: Final = Doubt("LEADING_ZERO_LOST", "the code's first digit, a zero, was lost and is put back")
-EVENT_UNKNOWN: Final = Doubt(
-    "EVENT_KIND_UNKNOWN", "what happened is none of those listed for the column", unread=True, severity=Severity.INFO
-)
+ZERO_LOST: Final = Doubt("LEADING_ZERO_LOST", "the code had lost its first digit, a zero; it was put back")
+EVENT_UNKNOWN: Final = Doubt("EVENT_KIND_UNKNOWN", "the column has no such event", unread=True, severity=Severity.INFO)
 
 
 def read_kind(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
@@ -118,7 +114,7 @@ def read_ethnicity(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 
 def read_resident_id(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
-    """A resident identity number; one that a spreadsheet has rounded is none."""
+    """A resident identity number. If a spreadsheet has rounded it, it is not a document."""
     number = code_text(cell).upper()
     if is_rounded_id(number):
         return ROUNDED
@@ -129,7 +125,7 @@ def read_resident_id(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
 
 def _other_document(record: case_pb2.CaseRecord) -> common_pb2.IdDocument:
     for item in record.documents:
-        # A whole licence is that of the column JSZH; ZJLX may name one, too, and ZJHM then has its number.
+        # The column JSZH has complete licence numbers. ZJLX may state a licence too, and then ZJHM has its number.
         if item.type.system == DOCUMENT and not (item.type.value == DRIVING_LICENCE and item.number):
             return item
     return record.documents.add(type=common_pb2.Code(system=DOCUMENT))
@@ -151,7 +147,7 @@ def read_licence(record: case_pb2.CaseRecord, cell: str) -> None:
 
 
 def document_of(record: case_pb2.CaseRecord, system: str, *, licence: bool = False) -> common_pb2.IdDocument:
-    """The first document of a system, or an empty one."""
+    """The first document of this system, or an empty one."""
     found = (
         item
         for item in record.documents
@@ -161,20 +157,20 @@ def document_of(record: case_pb2.CaseRecord, system: str, *, licence: bool = Fal
 
 
 def read_height(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
-    """A height in any unit that the cell names; a bare number is in centimetres, or in metres."""
-    # The column is in centimetres, and nobody is 1.23 cm tall.
+    """A height in any unit that the cell names. A bare number is in centimetres, or in metres."""
+    # The column is in centimetres, but 1.23 cannot be a person's height in centimetres.
     return _measured(record.height, cell, parse_height, "cm", "m")
 
 
 def read_weight(record: case_pb2.CaseRecord, cell: str) -> Doubt | None:
-    """A weight in any unit that the cell names; a bare number is in kilograms."""
+    """A weight in any unit that the cell names. A bare number is in kilograms."""
     return _measured(record.weight, cell, parse_weight, "kg")
 
 
 def _measured(
     measure: common_pb2.Measure, cell: str, parse: Callable[[str, str], Reading], *units: str
 ) -> Doubt | None:
-    """Read a measure; where the cell names no unit, in the first of these in which a person can measure so much."""
+    """Read a measure. If the cell names no unit, use the first of these units that gives a possible measure."""
     reading = parse(cell, "")
     if reading.code.endswith("_UNIT_MISSING"):
         found = [parse(cell, unit) for unit in units]
@@ -185,6 +181,6 @@ def _measured(
 
 
 def measure_text(value: common_pb2.Measure) -> str:
-    """A measure's own text, or its number; both ends of a range, which is not read back as one."""
+    """A measure's own text, or its number. A range gets both ends; it is not read back as a range."""
     greatest = f"-{number_text(value.value_max)}" if value.value_max else ""
     return value.original_text or (f"{number_text(value.value)}{greatest}" if value.value else "")

@@ -1,7 +1,7 @@
-"""Where a table's columns are: the header among the first rows, under titles, in one row or in two.
+"""Finds the columns of a table: the header is in the first rows, perhaps below titles, in one row or in two.
 
-A header is found by the column of case numbers, which every file must have. Where cells are merged, a group's heading
-(报案人) stands above its columns (姓名, 电话): both together are looked up first, then the lower one alone.
+Every file must have a column of case numbers; this column shows which row is the header. If cells are merged, a group's
+heading (报案人) is above its columns (姓名, 电话). Both together are looked up first, then the lower heading alone.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from adapters.provincial_police.table.column import Column
 
 MAX_ROWS: Final = 10
-"""Rows from the top in which a header may begin."""
+"""A header must begin in one of so many rows at the top."""
 HEADERS: Final = {
-    "HEADER_MISSING": f"none of the first {MAX_ROWS} rows heads a column of case numbers",
-    "HEADER_REPEATED": "the header has two columns of one meaning",
+    "HEADER_MISSING": f"none of the first {MAX_ROWS} rows has a heading for case numbers",
+    "HEADER_REPEATED": "two columns of the header mean the same",
 }
 MALFORMED: Final = "more or fewer cells than the header, or one is too long"
 _AROUND: Final = "*:'"
 
 
 class Target(NamedTuple):
-    """What a heading stands for: a column, and for a mapped one the column's code of each of the file's own."""
+    """The meaning of a heading: a column. If it is mapped, also its code for each of the file's own codes."""
 
     column: str
     codes: Mapping[str, str] = {}
 
 
 class Place(NamedTuple):
-    """A column of a file: its place from 0, the path of what is kept of it, and its column if it is known."""
+    """A column of a file: its index from 0, the path under which its cells are kept, and its column if it is known."""
 
     at: int
     path: str
@@ -47,28 +47,28 @@ class Place(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A header that was found: its columns, and how many rows it and what is above it take up."""
+    """A header: its columns, and the number of rows down to its end."""
 
     places: tuple[Place, ...]
     rows: int
 
     def place(self, name: str) -> int | None:
-        """Where the column of this name is."""
+        """The index of the column with this name."""
         return next((item.at for item in self.places if item.column and item.column.name == name), None)
 
 
 def plain(label: str) -> str:
-    """A heading without what differs from file to file: blanks, width, case, marks around it."""
+    """A heading without what differs between files: blanks, width, case, marks around it."""
     return "".join(unicodedata.normalize("NFKC", label).split()).strip(_AROUND).upper()
 
 
 def texts(rows: Iterable[Sequence[str]]) -> list[list[str]]:
-    """Cells as ``find_header`` takes them."""
+    """Cells as ``find_header`` needs them."""
     return [[cleaned(cell)[0] for cell in row] for row in rows]
 
 
-def tell_unknown(header: Header, where: str, issues: IssueList) -> None:
-    """Tell of every column that has a heading and is not known: COLUMN_UNKNOWN."""
+def report_unknown(header: Header, where: str, issues: IssueList) -> None:
+    """Report every column that has a heading and is not known: COLUMN_UNKNOWN."""
     for place in header.places:
         if place.column is None:
             issues.info("COLUMN_UNKNOWN", f"{where}column {place.at + 1}", "the column is kept as it is")
@@ -76,7 +76,7 @@ def tell_unknown(header: Header, where: str, issues: IssueList) -> None:
 
 @cache
 def standard() -> Mapping[str, Target]:
-    """The headings that are known without a mapping, as ``plain`` has them."""
+    """The headings that are known without a mapping, as ``plain`` returns them."""
     found: dict[str, Target] = {}
     for column in COLUMNS:
         for label in (column.name, column.label, column.english, *column.also):
@@ -85,11 +85,11 @@ def standard() -> Mapping[str, Target]:
 
 
 def find_header(rows: Sequence[Sequence[str]], known: Mapping[str, Target]) -> Header | str:
-    """Find the header among a table's first rows, or say by a code why there is none that can be used.
+    """Find the header among a table's first rows. If none can be used, return the code of the reason.
 
     Args:
-        rows: the first ``MAX_ROWS`` and one, as texts, the empty ones too.
-        known: headings, as ``plain`` has them.
+        rows: the first ``MAX_ROWS`` and one more, as texts, with the empty ones.
+        known: headings, as ``plain`` returns them.
 
     Codes: HEADER_MISSING, HEADER_REPEATED.
     """
@@ -107,9 +107,9 @@ def find_header(rows: Sequence[Sequence[str]], known: Mapping[str, Target]) -> H
 
 
 def _lowered(row: Sequence[str], below: Sequence[str], known: Mapping[str, Target]) -> list[tuple[str, str]]:
-    """Group and heading of each column, if the row below is a second row of the header; or else none.
+    """Group and heading of each column, if the row below is a second row of the header; or else an empty list.
 
-    It is none if it has a case number: it would be the first case.
+    A row with a case number is not a second row of the header, but the first case.
     """
     number = next((place for place, cell in enumerate(row) if _is_number(cell, known)), None)
     if number is None or (number < len(below) and below[number]):
@@ -131,7 +131,7 @@ def _grouped(above: Sequence[str], row: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _target(group: str, label: str, known: Mapping[str, Target]) -> Target | None:
-    """What a heading stands for: with its group's first, and without a remark in brackets last (身高(厘米))."""
+    """The meaning of a heading. Looked up first with its group, last without a remark in brackets (身高(厘米))."""
     if not label:
         return None
     own = plain(unguard_formula(label))

@@ -1,6 +1,6 @@
-"""Resident identity numbers, GB 11643: 18 digits, or 15 in the old form without century and check digit.
+"""Resident identity numbers, GB 11643: 18 digits, or 15 in the old form, which has no century and no check digit.
 
-Whatever is doubtful about one is a warning: a rescued child's papers may be forged, and divisions are abolished.
+A doubt about a number is a warning: a rescued child's papers may be forged, and divisions are abolished.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _ID_15: Final = re.compile(r"[0-9]{15}")
 _FLOAT: Final = re.compile(r"[0-9](\.[0-9]+)?E\+1[0-9]")
 _LOST: Final = "000"
 
-OLD_FORM: Final = Doubt("RESIDENT_ID_OLD_FORM", "the identity number is of the old form with 15 digits")
+OLD_FORM: Final = Doubt("RESIDENT_ID_OLD_FORM", "the identity number has the old form with 15 digits")
 FORM: Final = Doubt("RESIDENT_ID_FORM", "the identity number has neither 18 nor 15 digits")
 CHECKSUM: Final = Doubt("RESIDENT_ID_CHECKSUM", "the identity number's check digit is wrong")
 AREA: Final = Doubt("RESIDENT_ID_AREA", "no revision of GB/T 2260 has the identity number's division")
-BIRTH_DATE: Final = Doubt("RESIDENT_ID_BIRTH_DATE", "the identity number's birth date is not the stated one")
-SEX: Final = Doubt("RESIDENT_ID_SEX", "the identity number's sex is not the stated one")
+BIRTH_DATE: Final = Doubt("RESIDENT_ID_BIRTH_DATE", "the identity number's birth date differs from the stated one")
+SEX: Final = Doubt("RESIDENT_ID_SEX", "the identity number's sex differs from the stated one")
 ROUNDED: Final = Doubt(
     "RESIDENT_ID_ROUNDED",
     "a spreadsheet has rounded the identity number: it is kept as text, not as a document",
@@ -39,14 +39,14 @@ ROUNDED: Final = Doubt(
 
 
 def is_rounded_id(number: str) -> bool:
-    """Whether a spreadsheet seems to have made a number of it: it keeps 15 digits, and 4.40308E+17 in a CSV."""
+    """Whether a spreadsheet probably stored it as a number: it keeps 15 digits, and writes 4.40308E+17 to a CSV."""
     if is_float(number):
         return True
     return number.endswith(_LOST) and _ID_18.fullmatch(number) is not None and not has_check_digit(number)
 
 
 def is_float(text: str) -> bool:
-    """Whether a text is how a spreadsheet writes a number of 11 to 20 digits: 4.40308E+17."""
+    """Whether a text looks like a number of 11 to 20 digits as a spreadsheet writes it: 4.40308E+17."""
     return not text.isalnum() and _FLOAT.fullmatch(narrow(text).upper()) is not None
 
 
@@ -57,7 +57,7 @@ def has_check_digit(number: str) -> bool:
 
 
 def resident_id_doubts(number: str, birth: common_pb2.PartialDate, sex: common_pb2.Sex.ValueType) -> Iterator[Doubt]:
-    """What is doubtful about a number. Nothing: it is plausible."""
+    """The doubts about a number. None: it is plausible."""
     if _ID_18.fullmatch(number):
         if not has_check_digit(number):
             yield CHECKSUM

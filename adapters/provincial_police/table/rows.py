@@ -1,7 +1,7 @@
-"""From a row's cells to records, whichever file the row stood in. What is the same for every row is found once.
+"""Turns a row's cells into records, for every file format. What all rows have in common is found once.
 
-Fast, because a province's export has millions: no work is done for a cell that is empty, codes and dates that come
-again are remembered, and only cells of files with strange characters are looked at character by character.
+It must be fast, because a province's export has millions of rows. An empty cell costs no work. Codes and dates that
+were read before are remembered. Cells are checked character by character only in files with unusual characters.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Table(NamedTuple):
 
     Attributes:
         header: of the table.
-        constants: cells of columns that the table does not have, by the column's name.
-        guarded: whether an apostrophe before what a spreadsheet would compute is not of the text.
-        odd: whether there are characters that have to be replaced.
-        source: the provenance that every record has, without its own number.
+        constants: values for columns that the table does not have, by the column's name.
+        guarded: whether cells have an apostrophe in front of a formula, which is not part of the text.
+        odd: whether some characters have to be replaced.
+        source: the provenance that all records share, without the record's own number.
         attachments: the photos, by name.
     """
 
@@ -66,7 +66,7 @@ class _Step(NamedTuple):
 
 
 class RowReader:
-    """Reads the rows of a table. What is found is written into the issues."""
+    """Reads the rows of a table, and adds issues."""
 
     def __init__(self, table: Table, issues: IssueList) -> None:
         self._table = table
@@ -83,12 +83,12 @@ class RowReader:
         self._number = table.header.place(CASE_NUMBER) or 0
 
     def read(self, cells: Sequence[str], locator: str, lost: frozenset[int] = frozenset()) -> list[DecodedRecord]:
-        """A row's records: the case and, where it has a sample's barcode, the request; none if it was refused.
+        """The records of a row: the case and, if the row has a sample's barcode, the request. Empty if it was refused.
 
         Args:
             cells: as many as the header has.
             locator: of the row.
-            lost: places of cells that were numbers which a spreadsheet has rounded.
+            lost: the indexes of cells with numbers that a spreadsheet has rounded.
         """
         number = self._text(cells[self._number], locator)
         if self._number in lost or is_float(number):
@@ -122,9 +122,9 @@ class RowReader:
         if self._table.odd:
             text, mapped, left = cleaned(text)
             if mapped:
-                self._issues.info("PRIVATE_CHARACTER_MAPPED", locator, "GB 18030's private character became standard")
+                self._issues.info("PRIVATE_CHARACTER_MAPPED", locator, "a private character of GB 18030 was replaced")
             if left:
-                self._issues.warn("PRIVATE_CHARACTER", locator, "a character of private use: what it means is not said")
+                self._issues.warn("PRIVATE_CHARACTER", locator, "a character of private use has no known meaning")
         return text
 
     def _keep(
@@ -192,7 +192,7 @@ class RowReader:
         for document in record.documents:
             kind = document.type
             if kind.system == DOCUMENT and kind.value == RESIDENT_CARD:
-                # The resident identity card's number is the resident identity number.
+                # The number on the resident identity card is the resident identity number.
                 kind.system, kind.value, document.number = RESIDENT_ID, "", narrow(document.number).upper()
             if kind.system == RESIDENT_ID:
                 for doubt in resident_id_doubts(document.number, record.birth, record.sex):
@@ -204,7 +204,7 @@ class RowReader:
         code = code_in(ROLE, code_text(outside.get(ROLE, "")))
         of_parent = record.kind == case_pb2.CASE_KIND_SEEKING_PARENT
         if code not in ROLE_OF and (code or of_parent):
-            self._issues.warn("SAMPLE_ROLE_UNKNOWN", f"{locator}, column {ROLE}", "whose sample it is cannot be told")
+            self._issues.warn("SAMPLE_ROLE_UNKNOWN", f"{locator}, column {ROLE}", "it is not known whose sample it is")
         child = not code and not of_parent
         role = ROLE_OF["1"] if child else ROLE_OF.get(code, dna_pb2.SAMPLE_ROLE_OTHER_RELATIVE)
         sample = dna_pb2.SampleRequest(barcode=barcode, role=role)
@@ -221,11 +221,11 @@ class RowReader:
         where = f"{locator}, column {PHOTO}"
         for name in parts_of(cell):
             if len(record.photos) > MAX_PHOTOS:
-                # The record is refused; a cell may name one photo ten thousand times.
+                # The record will be refused. Without this, a cell could name one photo ten thousand times.
                 return
             content = self._table.attachments.get(name)
             if content is None:
-                self._issues.warn("PHOTO_MISSING", where, "the photo did not come with the file")
+                self._issues.warn("PHOTO_MISSING", where, "the photo is not among the attachments")
                 continue
             media_type = media_type_of(content)
             if media_type is None:
@@ -235,16 +235,16 @@ class RowReader:
                 self._issues.warn("PHOTO_TOO_LARGE", where, f"a photo has at most {MAX_PHOTO_BYTES} bytes")
                 continue
             sha256 = hashlib.sha256(content).digest()
-            # The file's own name may be a person's.
+            # The file's own name may be a person's name.
             record.photos.add(
                 content=content, media_type=media_type, sha256=sha256, reference=photo_name(sha256, media_type)
             )
 
 
 _ROUNDED: Final = Doubt("NUMBER_ROUNDED", "a spreadsheet has rounded the number: it is kept as text")
-_CODE: Final = Doubt("CODE_NOT_MAPPED", "the mapping says nothing of this code: it is kept as text")
+_CODE: Final = Doubt("CODE_NOT_MAPPED", "the mapping does not have this code: it is kept as text")
 
 
 def source_of(adapter: str, sha256: bytes) -> common_pb2.Provenance:
-    """What the provenance of every record of a file has in common."""
+    """The provenance that all records of a file share."""
     return provenance(adapter, _VERSION, "", sha256)

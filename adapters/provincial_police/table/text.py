@@ -1,9 +1,9 @@
-"""What the cells of a police export may look like: full-width characters, blanks, private characters, formulas.
+"""The characters in the cells of a police export: full-width characters, blanks, private characters, formulas.
 
-Private characters: until its edition of 2022, GB 18030 mapped 24 characters to Unicode's private use area. For 18 of
-them (ten vertical punctuation marks, eight ideographs) that edition changed the mapping; for the six others it asks for
-the standard character as well. U+E7C7 is the one that the edition of 2005 had changed before. Codecs of every age are
-in use, Python's among them, so a file holds either.
+Private characters: before its edition of 2022, GB 18030 mapped 24 characters to Unicode's private use area. For 18 of
+them (ten vertical punctuation marks, eight ideographs) that edition changed the mapping. For the other six it asks for
+the standard character as well. The edition of 2005 had already changed U+E7C7. Old and new codecs are in use, Python's
+among them, so a file may have either.
 
 Sources: GB 18030-2005 and GB 18030-2022, table of characters mapped to the private use area; Unicode 15, blocks
 Vertical Forms, CJK Unified Ideographs (9FB4 to 9FBB) and Extension B.
@@ -36,10 +36,10 @@ PRIVATE: Final = {
     0xE855: 0x241FE,
     0xE7C7: 0x1E3F,
 }
-"""Private character: the standard character that it stood for."""
+"""Standard characters by the private characters that stood for them."""
 
 _INVISIBLE: Final = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-"""Blanks without any width, and marks of direction, at the edges of what was copied from a web page."""
+"""Blanks without width, and direction marks. Text that was copied from a web page may begin or end with them."""
 _ODD: Final = re.compile(f"[\ue000-\uf8ff{_INVISIBLE}]")
 _OF_PRIVATE_USE: Final = re.compile("[\ue000-\uf8ff]")
 _FORMULA: Final = "=+-@\t\r＝＋－＠"
@@ -49,15 +49,15 @@ _LIST: Final = re.compile("[;；、，,]")
 
 
 def is_odd(text: str) -> bool:
-    """Whether ``cleaned`` would change something in this text, or leave something strange in it."""
+    """Whether ``cleaned`` would change this text, or leave a private character in it."""
     return _ODD.search(text) is not None
 
 
 def cleaned(text: str) -> tuple[str, bool, bool]:
-    """A cell without invisible characters around it, and with standard characters for private ones.
+    """A cell without invisible characters around it, and with standard characters instead of private ones.
 
     Returns:
-        The text, whether a private character was known and mapped, and whether one is left.
+        The text, whether a private character was replaced, and whether one is left.
     """
     plain = text.strip().strip(_INVISIBLE).strip()
     if not _OF_PRIVATE_USE.search(plain):
@@ -67,14 +67,14 @@ def cleaned(text: str) -> tuple[str, bool, bool]:
 
 
 def narrow(text: str) -> str:
-    """Codes and numbers without full-width characters and blanks: １２３Ｘ is 123X."""
+    """A code or number without full-width characters and blanks: １２３Ｘ becomes 123X."""
     if text.isascii() and text.isalnum():
         return text
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def code_text(text: str) -> str:
-    """A code or whole number, narrow, and without the ``.0`` of a program that took it for a number with a fraction."""
+    """A code or whole number, ``narrow``, and without the ``.0`` of a program that took it for a decimal number."""
     if text.isascii() and text.isalnum():
         return text
     plain = narrow(text)
@@ -82,23 +82,23 @@ def code_text(text: str) -> str:
 
 
 def one_dot(name: str) -> str:
-    """A name with U+00B7 for whatever dot stands between two of its characters, as in names of minorities."""
+    """A name with U+00B7 instead of any other dot between two of its characters, as in names of minorities."""
 
     def dot(found: re.Match[str]) -> str:
         beside = name[found.start() - 1] + name[found.end()]
-        # Marks and blanks are no characters of a name: the dot in 甲、.乙 is not between two of them.
+        # Marks and blanks are not characters of a name: the dot in 甲、.乙 is not between two of them.
         return found[0] if any(unicodedata.category(character)[0] in "PSZ" for character in beside) else "·"
 
     return _DOTS.sub(dot, name)
 
 
 def parts_of(text: str) -> list[str]:
-    """The parts of a list in a cell, which semicolons or commas of any width separate."""
+    """The parts of a list in a cell. Semicolons or commas of any width separate them."""
     return [part for item in _LIST.split(text) if (part := item.strip())]
 
 
 def guard_formula(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; ``unguard_formula`` undoes it."""
+    """A cell that no spreadsheet takes for a formula. ``unguard_formula`` undoes it."""
     return f"'{text}" if text[:1] in _GUARDED else text
 
 

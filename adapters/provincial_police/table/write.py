@@ -1,4 +1,4 @@
-"""From records to the rows of a table, which CSV and workbooks share. A case and its sample make one row."""
+"""Turns records into the rows of a table, for CSV and workbooks. A case and its sample make one row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TableWriter:
     """Collects rows. Losses are issues: RECORD_REPEATED, KIND_NOT_CARRIED, FIELD_NOT_CARRIED.
 
     Args:
-        clean: what is left of a text that becomes a cell: the characters that the file can hold.
+        clean: removes from a text the characters that the file cannot hold.
     """
 
     def __init__(self, clean: Callable[[str], str], issues: IssueList) -> None:
@@ -45,25 +45,27 @@ class TableWriter:
         self._rows: dict[str, dict[str, str]] = {}
 
     def add(self, records: Sequence[Record], limits: Limits) -> None:
-        """Take in records, up to the limit."""
+        """Add records, up to the limit."""
         issues = self._issues
         sampled = {item.provenance.source_record_id for item in records if isinstance(item, dna_pb2.SampleRequest)}
         seen: set[str] = set()
         for locator, record in placed(records, limits, issues):
             if isinstance(record, case_pb2.CaseRecord) and (not record.local_id or record.local_id in seen):
                 issues.reject_record(
-                    "RECORD_REPEATED", locator, "the case has no number, or that of another in the file"
+                    "RECORD_REPEATED", locator, "the case has no number, or the number of another case in the file"
                 )
             elif isinstance(record, case_pb2.CaseRecord):
                 seen.add(record.local_id)
                 if record.blood_sampled and record.local_id not in sampled:
-                    issues.warn("FIELD_NOT_CARRIED", f"{locator}.blood_sampled", "a sample is told by its barcode only")
+                    issues.warn(
+                        "FIELD_NOT_CARRIED", f"{locator}.blood_sampled", "the format shows a sample only by its barcode"
+                    )
                 self._rows.setdefault(record.local_id, {}).update(self._case(record, locator))
             elif isinstance(record, dna_pb2.SampleRequest):
                 reference = record.provenance.source_record_id
                 self._rows.setdefault(reference, {}).update(self._sample(record, locator))
             else:
-                issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no record of this kind")
+                issues.reject_record("KIND_NOT_CARRIED", locator, "the format carries no records of this kind")
 
     def rows(self) -> list[list[str]]:
         """The header and the rows."""
@@ -90,11 +92,11 @@ class TableWriter:
             target = standard().get(plain(item.path))
             cell = self._cell(item.value)
             own = target is None or (target.column == item.path and item.path not in OUTSIDE_OF_CASE)
-            # A heading that stands for another column would take its place when the file is read.
+            # A heading with another meaning would be read as that other column.
             if own and cell == item.value and cells.get(item.path, "") in {"", cell} and plain(item.path):
                 cells[item.path] = cell
             else:
-                self._issues.warn("FIELD_NOT_CARRIED", where, "a field that was kept has no cell of its own")
+                self._issues.warn("FIELD_NOT_CARRIED", where, "an unmapped field has no cell of its own")
 
     def _photos(self, record: case_pb2.CaseRecord, where: str) -> str:
         names = []
@@ -103,7 +105,7 @@ class TableWriter:
                 names.append(photo_name(photo.sha256, photo.media_type))
                 self.attachments[names[-1]] = photo.content
             else:
-                self._issues.warn("FIELD_NOT_CARRIED", where, "a photo that is elsewhere has no column")
+                self._issues.warn("FIELD_NOT_CARRIED", where, "there is no column for a photo's address")
         return ";".join(names)
 
     def _sample(self, record: dna_pb2.SampleRequest, locator: str) -> Mapping[str, str]:
@@ -127,7 +129,7 @@ class TableWriter:
 
 
 def _same(one: Message, other: Message, path: str) -> bool:
-    """Whether a field is the same in both; the order of a repeated one is not told by columns."""
+    """Whether a field is the same in both. The order of a repeated field is ignored: columns do not keep it."""
     first, second = _value(one, path), _value(other, path)
     if hasattr(first, "add"):
         return sorted(map(str, first)) == sorted(map(str, second))

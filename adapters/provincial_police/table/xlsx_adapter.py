@@ -1,7 +1,7 @@
-"""The adapter ``provincial-police-xlsx``: the same table in a workbook, with what spreadsheets do to cells.
+"""The adapter ``provincial-police-xlsx``: the same table in a workbook. It handles what spreadsheets do to cells.
 
-A number with more than 15 digits has lost its last ones: it is kept as text, and is never a document's number. A day
-may be a number. A header may stand under titles, in two rows with merged cells, and on several sheets.
+A number with more than 15 digits has lost its last digits: it is kept as text, and is never a document's number. A day
+may be stored as a number. A header may be below titles, in two rows with merged cells, and on several sheets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from adapters.provincial_police.table.header import (
     MAX_ROWS,
     Header,
     find_header,
-    tell_unknown,
+    report_unknown,
     texts,
 )
 from adapters.provincial_police.table.mapping import STANDARD, ColumnMapping, parse_mapping
@@ -58,7 +58,7 @@ class PoliceXlsx:
         return PoliceXlsx(parse_mapping(text))
 
     def sniff(self, content: bytes) -> bool:
-        """See ``Adapter``. Only a whole workbook tells; one that is cut off may be of this format."""
+        """See ``Adapter``. Only a whole workbook shows its format. One that is cut off may have this format."""
         if not is_workbook(content):
             return False
         issues = IssueList()
@@ -83,7 +83,7 @@ class PoliceXlsx:
                 continue
             sheets += 1
             where = f"sheet {number}, "
-            tell_unknown(header, where, issues)
+            report_unknown(header, where, issues)
             origin, constants = source_of(self.name, digest), self._mapping.constants
             table = Table(header, constants, guarded=False, odd=True, source=origin, attachments=source.attachments)
             rows = chain(first[header.rows :], sheet.rows)
@@ -94,11 +94,13 @@ class PoliceXlsx:
         if not records and not issues.items:
             issues.info("NO_RECORDS", "file", "the file has a header and no rows")
         if sheets and _has_pictures(source.content):
-            issues.info("PICTURES_NOT_READ", "file", "pictures within a workbook are not read: send them beside it")
+            issues.info(
+                "PICTURES_NOT_READ", "file", "pictures in a workbook are not read: send them as files beside it"
+            )
         return issues.decoded(records, source.content)
 
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
-        """See ``Adapter``. Every cell is a text, so no program takes one for a formula, a number or a date."""
+        """See ``Adapter``. Every cell is text, so no program takes a cell for a formula, a number or a date."""
         issues = IssueList()
         table = TableWriter(lambda text: ILLEGAL_CHARACTERS_RE.sub("", text), issues)
         table.add(records, limits)

@@ -1,8 +1,8 @@
-"""The adapter ``cap``: Common Alerting Protocol 1.1 and 1.2 read, 1.2 written (OASIS CAP-V1.2, July 2010).
+"""The adapter ``cap``: reads Common Alerting Protocol 1.1 and 1.2, and writes 1.2 (OASIS CAP-V1.2, July 2010).
 
-A file is one alert: the newest message of one notice. An update or a cancellation must name what came before, so it is
-written from the whole history of the notice, oldest first; by itself it is refused, and a gateway keeps it as JSON.
-The notice board has that history, and writes these alerts too.
+A file is one alert: the newest message of one notice. An update or a cancellation must name the earlier messages. So it
+is written from the whole history of the notice, oldest first. Without the history it is refused, and a gateway keeps
+the record as JSON. The notice board has the history, and writes these alerts too.
 """
 
 from __future__ import annotations
@@ -76,11 +76,9 @@ class Cap:
         attachments: dict[str, bytes] = {}
         notices = [record for record in records[: limits.records] if isinstance(record, notice_pb2.PublicNotice)]
         if len(notices) != len(records):
-            issues.reject_file(
-                "KIND_NOT_CARRIED", "file", "the format carries public notices, and no more than a limit"
-            )
+            issues.reject_file("KIND_NOT_CARRIED", "file", "the format carries only public notices, up to the limit")
         elif len({notice.notice_id for notice in notices}) != 1:
-            issues.reject_file("ONE_NOTICE_A_FILE", "file", "a file is one alert: of one notice, with what came before")
+            issues.reject_file("ONE_NOTICE_A_FILE", "file", "a file is one alert: one notice with its earlier messages")
         message = None if issues.items else _message(notices, attachments, issues)
         return issues.encoded(b"" if message is None else cap_document(message), attachments)
 
@@ -113,7 +111,7 @@ def _read(
     usable = check_record(notice, locator, issues)
     code = must_not_be_public(notice)
     if code is not None:
-        issues.reject_record(code, locator, "the alert's words hold what may not be published")
+        issues.reject_record(code, locator, "the alert's text has something that must not be published")
     return DecodedRecord(notice, notice.notice_id, locator) if usable and code is None else None
 
 
@@ -130,7 +128,7 @@ def _message(
             earlier.clear()
         elif not earlier:
             issues.reject_record(
-                "REFERENCES_UNKNOWN", f"records[{number}]", "an update or a cancellation has to name what came before"
+                "REFERENCES_UNKNOWN", f"records[{number}]", "an update or a cancellation must name the earlier messages"
             )
             return None
         earlier.append(own)
@@ -139,10 +137,10 @@ def _message(
         return Message(earlier[-1], None, last.notice_id, tuple(earlier[:-1]))
     code = must_not_be_public(last)
     if code is not None:
-        issues.reject_record(code, f"records[{len(notices) - 1}]", "the notice's words hold what may not be published")
+        issues.reject_record(code, f"records[{len(notices) - 1}]", "the notice's text must not be published")
         return None
     if last.report_to.name or last.report_to.HasField("address"):
-        issues.warn("FIELD_NOT_CARRIED", "report_to", "an alert says which office to tell, not whom nor where they sit")
+        issues.warn("FIELD_NOT_CARRIED", "report_to", "an alert names only the office, without a person or an address")
     if reached_by(contact_text(last.report_to)) != (last.report_to.phone, last.report_to.email):
         issues.warn("FIELD_NOT_CARRIED", "report_to", "an alert has one text for numbers and an address, with commas")
     shown = for_the_public(last, f"records[{len(notices) - 1}]", issues)
@@ -152,11 +150,11 @@ def _message(
 def _reference(notice: notice_pb2.PublicNotice, where: str, issues: IssueList) -> Reference | None:
     sender, sent = sender_of(notice.notice_id), moment(notice.effective_at)
     if notice.action not in _ACTIONS:
-        issues.reject_record("ACTION_UNKNOWN", where, "a notice is published, updated or withdrawn")
+        issues.reject_record("ACTION_UNKNOWN", where, "a notice must be published, updated or withdrawn")
     elif not can_name(sender):
         issues.reject_record("CAP_SENDER", where, "the notice's number does not begin with its publisher's domain")
     elif sent is None:
-        issues.reject_record("SENT_UNKNOWN", where, "the format demands a time, and the notice does not say from when")
+        issues.reject_record("SENT_UNKNOWN", where, "the format needs a time, and the notice has no beginning")
     else:
         key = f"{NAMESPACE}:{notice.notice_id}:{notice.action}:{sent.isoformat()}"
         return Reference(sender, str(uuid5(NAMESPACE_URL, key)), sent)
@@ -166,7 +164,7 @@ def _reference(notice: notice_pb2.PublicNotice, where: str, issues: IssueList) -
 def _resources(
     notice: notice_pb2.PublicNotice, attachments: dict[str, bytes], issues: IssueList
 ) -> tuple[Resource, ...]:
-    """The pictures as the public may have them; they lie beside the file."""
+    """The pictures as the public may see them. They are files beside this one."""
     found: list[Resource] = []
     for number, photo in enumerate(notice.photos):
         picture = clean_picture(photo.content) if photo.content else "PICTURE_ELSEWHERE"

@@ -1,4 +1,4 @@
-"""CAP alerts to notices. Other people's alerts name victims in free text: such words are for somebody to read first."""
+"""Turns CAP alerts into notices. Other publishers' alerts name victims in free text, so a person must read it first."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ _SEXES: Final = {name: sex for sex, name in cap.SEXES.items()}
 
 
 def refusal(root: etree._Element) -> tuple[str, str] | None:
-    """Code and message of why an alert can be no notice, if so."""
+    """Code and message if an alert cannot be a notice, or None."""
     if child_text(root, "msgType") not in _ACTIONS:
-        return "CAP_MESSAGE", "an alert is published, updated or cancelled; this one does something else"
+        return "CAP_MESSAGE", "an alert must be published, updated or cancelled; this one is something else"
     if child_text(root, "scope") != "Public":
         return "NOT_PUBLIC", "the alert is not for the public"
     if child_text(root, "status") not in _STATUSES:
-        return "CAP_STATUS", "the alert is a draft, a test or a system's own"
+        return "CAP_STATUS", "the alert is a draft, a test, or for systems only"
     if not child_text(root, "identifier") or not child_text(root, "sender"):
         return "RECORD_ID_MISSING", "the alert has no identifier or no sender"
     if child_text(root, "msgType") != "Alert" and not _notice_id(root):
-        return "REFERENCES_UNKNOWN", "the alert does not say which one it updates or cancels"
+        return "REFERENCES_UNKNOWN", "the alert does not name the one that it updates or cancels"
     return None
 
 
@@ -82,18 +82,18 @@ def notice_of(
     if infos:
         _facts(notice, infos[0], attachments, issues)
         if not _is_ours(_parameters(infos[0])):
-            issues.warn("WORDS_NOT_JUDGED", where(infos[0]), "another's words may name a person: read them first")
+            issues.warn("WORDS_NOT_JUDGED", where(infos[0]), "the text may name a person: read it first")
     else:
         _time(notice.effective_at, child_text(root, "sent"), "sent", issues)
     if children(root, "Signature"):
-        issues.info("SIGNATURE_NOT_CHECKED", where(root), "the alert's own signature is neither checked nor kept")
+        issues.info("SIGNATURE_NOT_CHECKED", where(root), "the alert's own signature is not checked and not kept")
     for path, value in [*unread(root, _ALERT), *(item for info in infos for item in unread(info, _INFO))]:
         notice.provenance.unmapped.add(path=path, value=value)
     return notice, child_text(root, "identifier")
 
 
 def _notice_id(root: etree._Element) -> str:
-    """What names the notice in all of its messages."""
+    """The name of the notice in all of its messages."""
     incidents = child_text(root, "incidents").split()
     if len(incidents) == 1:
         return incidents[0]
@@ -137,7 +137,7 @@ def _facts(
 
 
 def reached_by(contact: str) -> tuple[str, str]:
-    """The telephone numbers and the one address of electronic mail in an alert's text of both."""
+    """The telephone numbers and the one e-mail address in an alert's text for both."""
     parts = [part.strip() for part in contact.split(",")]
     email = next((part for part in parts if "@" in part and " " not in part), "")
     return ", ".join(part for part in parts if part != email), email

@@ -1,7 +1,7 @@
-"""Notices as CAP 1.2 (OASIS, July 2010): one document a message, one info a language.
+"""Writes notices as CAP 1.2 (OASIS, July 2010): one document for each message, one info for each language.
 
-An update or a cancellation names every earlier message of its notice by sender, identifier and time, so a receiver
-that missed one in between still takes the right ones down.
+An update or a cancellation names every earlier message of its notice by sender, identifier and time. So a receiver
+that missed a message in between still removes the right ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_IN_A_TRIPLE: Final = re.compile(r"[\s,<&]")
 
 
 class Reference(NamedTuple):
-    """What names a message: the triple of section 3.2.1, ``references``."""
+    """The name of a message: the triple of section 3.2.1, ``references``."""
 
     sender: str
     identifier: str
@@ -49,7 +49,7 @@ class Reference(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """A picture that lies beside the message."""
+    """A picture in a file beside the message."""
 
     uri: str
     media_type: str
@@ -57,7 +57,7 @@ class Resource(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message. ``notice`` is None where nothing of it may be said any more: a cancellation."""
+    """One message. ``notice`` is None if nothing may be said about it any more: a cancellation."""
 
     own: Reference
     notice: notice_pb2.PublicNotice | None
@@ -69,7 +69,7 @@ class Message(NamedTuple):
 
 
 def stamp(time: datetime) -> str:
-    """A time as CAP has it: with its zone in numbers, never Z."""
+    """A time in CAP's form: with its zone in numbers, never Z."""
     return time.astimezone(facts.ZONE).strftime("%Y-%m-%dT%H:%M:%S+08:00")
 
 
@@ -79,7 +79,7 @@ def can_name(text: str) -> bool:
 
 
 def sender_of(notice_id: str, publisher: str = "") -> str:
-    """Who sends a notice: the domain that its number begins with, or else the agency that published it."""
+    """The sender of a notice: the domain at the beginning of its number, or else the agency that published it."""
     domain, slash, _ = notice_id.partition("/")
     return domain if slash and can_name(domain) else publisher
 
@@ -94,7 +94,7 @@ def cap_document(message: Message) -> bytes:
     add(root, "msgType", "Cancel" if message.notice is None else "Update" if message.earlier else "Alert")
     add(root, "scope", "Public")
     if message.exercise:
-        # Section 3.2.1, status: an exercise says in its note which one.
+        # Section 3.2.1, status: the note of an exercise says which exercise it is.
         add(root, "note", f"{WORDS['zh-CN'].exercise} {WORDS['en'].exercise}")
     if message.earlier:
         add(root, "references", " ".join(str(item) for item in message.earlier))
@@ -107,7 +107,7 @@ def cap_document(message: Message) -> bytes:
 
 
 def _languages(notice: notice_pb2.PublicNotice) -> list[str]:
-    """The board's two languages first, then whatever else the notice has a text in."""
+    """The two languages of the notice board, then the other languages of the notice's texts."""
     known = {language.partition("-")[0] for language in facts.LANGUAGES}
     others = (text.language for text in notice.texts if text.language.lower().partition("-")[0] not in known)
     return list(dict.fromkeys([*facts.LANGUAGES, *filter(_LANGUAGE.fullmatch, others)]))
@@ -118,13 +118,13 @@ _LANGUAGE: Final = re.compile(r"[a-zA-Z]{1,8}(-[a-zA-Z0-9]{1,8})*")
 
 def _info(root: etree._Element, message: Message, notice: notice_pb2.PublicNotice, language: str) -> None:
     words = WORDS.get(language, WORDS["en"])
-    said = facts.told(notice, language)
+    said = facts.appeal(notice, language)
     info = add(root, "info")
     add(info, "language", language)
     add(info, "category", "Rescue")
     add(info, "event", words.event)
     add(info, "responseType", "Monitor")
-    # What a record does not say is not made up here.
+    # Nothing is added that the record does not say.
     for name in ("urgency", "severity", "certainty"):
         add(info, name, "Unknown")
     for name, time in (("effective", moment(notice.effective_at)), ("expires", moment(notice.expires_at))):
@@ -143,21 +143,21 @@ def _info(root: etree._Element, message: Message, notice: notice_pb2.PublicNotic
 
 
 def contact_text(contact: common_pb2.Contact) -> str:
-    """By what an office is reached, in the one text that an alert has for it."""
+    """How to reach an office, in the one text that an alert has for it."""
     return ", ".join(filter(None, (contact.phone, contact.email)))
 
 
-def _texts(info: etree._Element, notice: notice_pb2.PublicNotice, words: Words, said: facts.Told) -> None:
+def _texts(info: etree._Element, notice: notice_pb2.PublicNotice, words: Words, said: facts.Appeal) -> None:
     if notice.report_to.organisation:
         add(info, "senderName", notice.report_to.organisation)
     add(info, "headline", said.headline)
     lines = [facts.summary(notice, words), said.text, *(feature.text for feature in notice.features)]
     add(info, "description", "\n".join(filter(None, lines)))
-    add(info, "instruction", f"{words.tell} {words.care} {words.danger}")
+    add(info, "instruction", f"{words.contact_office} {words.care} {words.danger}")
 
 
-def _parameters(info: etree._Element, notice: notice_pb2.PublicNotice, said: facts.Told) -> None:
-    """What the text says in words, again for programs (section 3.2.2, parameter)."""
+def _parameters(info: etree._Element, notice: notice_pb2.PublicNotice, said: facts.Appeal) -> None:
+    """The facts of the text again, for programs (section 3.2.2, parameter)."""
     values: list[tuple[str, str]] = [(TEXT, said.text)] if said.text else []
     if notice.sex in SEXES:
         values.append((SEX, SEXES[notice.sex]))
@@ -181,7 +181,7 @@ def _resource(info: etree._Element, resource: Resource, about: str) -> None:
     add(element, "mimeType", resource.media_type)
     add(element, "size", str(len(resource.content)))
     add(element, "uri", resource.uri)
-    # SHA-1 is what section 3.2.3 prescribes: it tells a damaged copy, and nobody relies on it for more.
+    # Section 3.2.3 prescribes SHA-1. It only detects a damaged copy, and nothing else relies on it.
     add(element, "digest", hashlib.sha1(resource.content, usedforsecurity=False).hexdigest())
 
 

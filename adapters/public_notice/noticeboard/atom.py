@@ -1,4 +1,4 @@
-"""Atom feeds (RFC 4287). What is gone leaves a tombstone (RFC 6721), so that a reader's own copy goes too."""
+"""Atom feeds (RFC 4287). An entry that is gone leaves a tombstone (RFC 6721), so that readers delete their copies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEDIA_TYPE: Final = "application/atom+xml"
 
 
 class Link(NamedTuple):
-    """A link of an entry: its relation, its media type and where it leads."""
+    """A link of an entry: its relation, its media type and its address."""
 
     relation: str
     media_type: str
@@ -27,7 +27,7 @@ class Link(NamedTuple):
 
 
 class FeedEntry(NamedTuple):
-    """One entry. ``key`` is what it is about, the same for every version."""
+    """One entry. ``key`` names its subject, and is the same for every version."""
 
     key: str
     title: str
@@ -38,7 +38,7 @@ class FeedEntry(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What a feed says of itself."""
+    """The facts about a feed."""
 
     key: str
     title: str
@@ -49,7 +49,7 @@ class Feed(NamedTuple):
 
 
 def atom_feed(feed: Feed, entries: Sequence[FeedEntry], gone: Sequence[tuple[str, datetime]]) -> bytes:
-    """A feed. ``gone`` names, by their keys, the entries that were here, and when they went."""
+    """A feed. ``gone``: the keys of the entries that were here, and when they were removed."""
     root = new_root(NAMESPACE, "feed")
     root.set("{http://www.w3.org/XML/1998/namespace}lang", feed.language)
     add(root, "id", entry_id(feed.key))
@@ -73,7 +73,7 @@ def atom_feed(feed: Feed, entries: Sequence[FeedEntry], gone: Sequence[tuple[str
 
 
 def entry_id(key: str) -> str:
-    """The id of an entry for good, wherever the feed lies."""
+    """The permanent id of an entry, at any address of the feed."""
     return uuid5(NAMESPACE_URL, f"case-exchange:{key}").urn
 
 

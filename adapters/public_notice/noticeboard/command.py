@@ -37,7 +37,7 @@ _PERSONS: Final = "pfif"
     "outbox",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The outbox of a gateway whose outbox_format is record-json.",
+    help="The outbox of a gateway with outbox_format record-json.",
 )
 @click.option(
     "--to", "site", required=True, type=click.Path(path_type=Path), help="The site's folder. It is made as a link."
@@ -61,7 +61,7 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
     now = datetime.now(UTC)
     try:
         found = read_outbox(outbox, Limits())
-        board = fold(found.filed, now, found.doubtful_cases)
+        board = fold(found.filed, now, found.unreadable_cases)
         made = make_site(board, Settings(url if not url or url.endswith("/") else f"{url}/", now, exercise))
         persons, refused = _persons(made.notices)
         replace_folder(site, {**made.files, f"{_PERSONS}.xml": persons})
@@ -83,5 +83,5 @@ def _persons(notices: Sequence[PublicNotice]) -> tuple[bytes, list[Issue]]:
         issues.reject_record("ADAPTER_FAILED", f"{_PERSONS}.xml, {slug(notice.notice_id)}", message)
 
     found = without_failing(notices, lambda some: adapter(_PERSONS).encode(some, Limits()), failed)
-    # A field without a place in this format is still on the pages. Only refusals need somebody to look.
+    # A field without a place in this format is still on the pages. Only refusals need attention.
     return found.content, [*issues.items, *(issue for issue in found.issues if issue.refuses)]

@@ -1,9 +1,9 @@
-"""The site's folder, replaced as a whole: who reads it sees all of the old site or all of the new one.
+"""Replaces the site's folder as a whole: a reader sees all of the old site or all of the new one.
 
-The folder's name is a link. A run writes a new folder beside it (``.NAME.board-…``), points the link there in one step,
-and then removes every other such folder, those that a run which was killed left behind included. So nothing of what is
-not in the site is left on the disk when a run ends well. The files are not forced to the disk one by one: after a power
-cut the next run makes them again.
+The folder's name is a link. A run writes a new folder beside it (``.NAME.board-…``), points the link to it in one step,
+and then removes every other such folder, also those of a run that was killed. So after a good run nothing is left on
+the disk that is not in the site. The files are not forced to the disk one by one: after a power cut, the next run makes
+them again.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PUBLIC_FOLDER: Final = 0o755
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder hold these files, by their paths in it, and no others.
+    """Make a folder that contains these files, by their paths in it, and no others.
 
     Raises:
-        SetupInvalid: what stands there is not a site of an earlier run, or another run is at work.
-        OSError: it cannot be written; what was there stays.
+        SetupInvalid: something is there that is not a site of an earlier run, or another run is active.
+        OSError: it cannot be written. The old content stays.
     """
-    # normpath, because resolve() would follow the very link that is to be replaced.
+    # normpath, because resolve() would follow the link that is to be replaced.
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - as said
     with _alone(folder):
         _check(folder)
@@ -55,27 +55,27 @@ def _prefix(folder: Path) -> str:
 
 
 def _is_ours(folder: Path, name: str) -> bool:
-    """Whether a run made a folder for this site; never one of a site whose name only begins the same."""
+    """Whether a run made a folder for this site, and not for a site with a name that only begins the same."""
     return re.fullmatch(rf"{re.escape(_prefix(folder))}[a-z0-9_]{{8}}", name) is not None
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a site's folder: two runs at once would remove what the other writes."""
+    """Hold the lock of a site's folder. Otherwise each of two runs would remove the other's files."""
     if not folder.parent.is_dir():
-        message = f"{folder.parent} is no folder"
+        message = f"{folder.parent} is not a folder"
         raise SetupInvalid(message)
     with (folder.parent / f".{folder.name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"another run writes {folder} now"
+            message = f"another run is writing {folder}"
             raise SetupInvalid(message) from error
         yield
 
 
 def _check(folder: Path) -> None:
-    """Replace nothing that somebody else put there."""
+    """Refuse to replace anything that was not made here."""
     if folder.is_symlink():
         target = Path(os.readlink(folder))  # noqa: PTH115 - as text: where it leads need not exist
         if not _is_ours(folder, str(target)):

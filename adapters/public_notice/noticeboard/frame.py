@@ -1,4 +1,4 @@
-"""What every page of the board has in common: its head, the way around, the other language, the foot."""
+"""What all pages of the notice board share: head, navigation, link to the other language, foot."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ META_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; "
     "require-trusted-types-for 'script'"
 )
-"""The pages' own content security policy: this site's style sheet and pictures, and nothing else."""
+"""The content security policy in the pages: only this site's style sheet and pictures are allowed."""
 HEADER_POLICY: Final = f"{META_POLICY}; frame-ancestors 'none'"
-"""What a web server should send as well; who may frame a page can be said there only (CSP 3, section 3.3)."""
+"""What a web server should send as well. Only a header can say who may frame a page (CSP 3, section 3.3)."""
 
 
 class Settings(NamedTuple):
-    """What a run says about the whole site.
+    """The settings of a run for the whole site.
 
     Attributes:
-        url: the site's address, ending in a slash, or empty where it is not known.
+        url: the site's address with a slash at its end; "" if it is not known.
         now: when the site is made.
         exercise: whether everything in it is invented.
     """
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
 
 def framed(settings: Settings, words: Words, path: str, title: str, *content: Child) -> bytes:
-    """A page: ``path`` is its own place below the language's folder, such as ``notice/1234.html``."""
+    """A page. ``path`` is its place below the language's folder, such as ``notice/1234.html``."""
     up = "../" * (path.count("/") + 1)
     head = tag(
         "head",
@@ -76,7 +76,7 @@ def welcome(settings: Settings, count: int) -> bytes:
 
 
 def lost(settings: Settings) -> bytes:
-    """What a web server should answer for a page that is gone. Its links need the site's address to work everywhere."""
+    """The page that a web server should send if a page is gone. Its links work everywhere if the address is known."""
     root = settings.url
     parts = [
         tag(
@@ -123,11 +123,11 @@ def _mark(up: str) -> Node:
 def _meta(up: str, title: str) -> list[Node]:
     return [
         tag("meta", charset="utf-8"),
-        # First, so that it holds for everything after it.
+        # First, so that it applies to everything after it.
         tag("meta", http_equiv="Content-Security-Policy", content=META_POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
-        # Search engines keep copies, and a copy outlives a withdrawal.
+        # Search engines keep copies, and a copy would outlive a withdrawal.
         tag("meta", name="robots", content="noarchive, noimageindex"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),

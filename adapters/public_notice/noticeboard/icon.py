@@ -13,7 +13,7 @@ _LIGHT: Final = (232, 163, 61)
 
 
 def icon() -> bytes:
-    """A PNG of 96 pixels, drawn larger so that its edges are smooth."""
+    """A PNG of 96 pixels, drawn larger first so that its edges are smooth."""
     image = Image.new("RGB", (384, 384), _GROUND)
     draw = ImageDraw.Draw(image)
     draw.polygon([(192, 64), (336, 192), (296, 192), (296, 320), (88, 320), (88, 192), (48, 192)], fill=_HOUSE)

@@ -1,6 +1,6 @@
-"""HTML as a tree that is escaped where it is written, once: no page is put together from pieces of text.
+"""HTML as a tree. It is escaped once, when it is written. No page is made of pieces of text.
 
-A tree cannot hold a script, a style or an event handler, so the policy that forbids them costs no page anything.
+A tree cannot contain a script, a style or an event handler, so the policy that forbids them does not affect the pages.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _ADDRESSES: Final = frozenset({"href", "src"})
 _SCHEMES: Final = ("tel:", "mailto:", "https://", "http://")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, and those that turn the direction of writing: a stranger's text must not reorder the page."""
+"""Control characters, and those that change the direction of writing: a stranger's text must not reorder the page."""
 
 Child: TypeAlias = "Node | str | None"
 
 
 class Node(NamedTuple):
-    """An element: only ``tag`` makes one."""
+    """An element. Only ``tag`` makes one."""
 
     name: str
     attributes: tuple[tuple[str, str], ...]
@@ -32,24 +32,24 @@ class Node(NamedTuple):
 
 
 def tag(name: str, /, *children: Child, **attributes: str | None) -> Node:
-    """An element. ``class_`` is class and ``aria_label`` is aria-label; an attribute of None is left out.
+    """An element. ``class_`` is class and ``aria_label`` is aria-label. An attribute of None is left out.
 
     Raises:
-        ValueError: the element or attribute is none that a page may hold; never for what a text says.
+        ValueError: a page may not contain this element or attribute. Never because of a text's content.
     """
     if not _TAG.fullmatch(name) or name in _FORBIDDEN:
-        message = f"no page holds a {name} element"
+        message = f"a page must not contain a {name} element"
         raise ValueError(message)
     kept: list[tuple[str, str]] = []
     for key, value in attributes.items():
         attribute = key.rstrip("_").replace("_", "-")
         if not _ATTRIBUTE.fullmatch(attribute) or attribute.startswith("on") or attribute == "style":
-            message = f"no page holds an attribute {attribute}"
+            message = f"a page must not contain an attribute {attribute}"
             raise ValueError(message)
         if value is None:
             continue
         if attribute in _ADDRESSES and _SCHEME.match(value.strip()) and not value.startswith(_SCHEMES):
-            message = "an address has a scheme that no page holds"
+            message = "a page must not contain an address with this scheme"
             raise ValueError(message)
         kept.append((attribute, value))
     return Node(name, tuple(kept), children)
@@ -61,7 +61,7 @@ def page(root: Node) -> bytes:
 
 
 def plain(text: str) -> str:
-    """A text without what only disturbs."""
+    """A text without characters that only disturb."""
     return _CONTROL.sub("", text)
 
 

@@ -1,7 +1,8 @@
-"""What a gateway has written into its outbox, as far as the notice board is concerned.
+"""Reads a gateway's outbox for the notice board.
 
-The gateway writes ``KIND-RECORD_ID.json`` (the adapter ``record-json``) after ``KIND-RECORD_ID.about.json``, both whole
-or not at all, and acknowledges only then. What cannot be read is an issue, and the notices of its case are in doubt.
+The gateway writes ``KIND-RECORD_ID.json`` (the adapter ``record-json``) after ``KIND-RECORD_ID.about.json``. It writes
+each whole or not at all, and only then acknowledges. A file that cannot be read is an issue, and the notices of its
+case are not shown.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _KINDS: Final = ("PublicNotice", "Correction", "Closure")
 
 
 class Outbox(NamedTuple):
-    """The records that were found, the cases of those that could not be read, and why."""
+    """The records, the cases of records that cannot be read, and the issues."""
 
     filed: tuple[Filed, ...]
-    doubtful_cases: frozenset[str]
+    unreadable_cases: frozenset[str]
     issues: tuple[Issue, ...]
 
 
@@ -37,12 +38,12 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
     """Read every notice, correction and closure in a gateway's outbox.
 
     Raises:
-        SetupInvalid: no gateway has written anything into the folder, so it is no outbox, or not yet.
+        SetupInvalid: no gateway has written anything into the folder, so it is not an outbox, or not yet.
         OSError: the folder itself cannot be read.
     """
     issues = IssueList()
     filed: list[Filed] = []
-    doubtful: set[str] = set()
+    unreadable: set[str] = set()
     for file in folders.delivered(folder):
         if file.kind not in _KINDS:
             continue
@@ -51,14 +52,14 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
         if file.suffix != RECORD_JSON.suffix:
             issues.reject_file("FORMAT_NOT_READ", file.record_id, "the gateway's outbox_format is not record-json")
         if found is None:
-            doubtful |= {routing.case_id} - {""}
+            unreadable |= {routing.case_id} - {""}
         else:
             about = (routing.case_id, routing.publisher, routing.in_reply_to, routing.accepted_at_ms)
             filed.append(Filed(found, file.record_id, *about))
     if not filed and not issues.items and not folders.is_outbox(folder):
-        message = f"{folder} is no gateway's outbox: there is no file *.about.json in it"
+        message = f"{folder} is not the outbox of a gateway: it has no file *.about.json"
         raise SetupInvalid(message)
-    return Outbox(tuple(filed), frozenset(doubtful), tuple(issues.items))
+    return Outbox(tuple(filed), frozenset(unreadable), tuple(issues.items))
 
 
 def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | None:
@@ -77,13 +78,13 @@ def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | No
     issues.add_within(file.record_id, decoded.issues)
     records = [item.record for item in decoded.records]
     if len(records) != 1 or kind_of(records[0]) != file.kind:
-        issues.reject_file("FILE_UNREADABLE", file.record_id, f"the file does not hold one {file.kind}")
+        issues.reject_file("FILE_UNREADABLE", file.record_id, f"the file does not contain exactly one {file.kind}")
         return None
     return records[0]
 
 
 def _routing(folder: Path, file: DeliveredFile, issues: IssueList) -> About:
-    """Without them a record still counts; only what names its case cannot reach it."""
+    """The routing fields. Without them a record still counts, but records that name its case cannot affect it."""
     known = folders.read_about(folder, file.kind, file.record_id)
     if known is None:
         issues.warn("ROUTING_UNKNOWN", file.record_id, "the file beside it that names its case is missing or broken")

@@ -1,4 +1,4 @@
-"""The board's pages: the list, one page a notice, and how to help."""
+"""The pages of the notice board: the list, one page for each notice, and how to help."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shot(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A notice on the board: what it says now, as the public may have it, and its pictures."""
+    """A notice on the board: its present content, as the public may see it, and its pictures."""
 
     standing: Standing
     notice: notice_pb2.PublicNotice
@@ -40,17 +40,17 @@ class Entry(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Of its page, below a language's folder."""
+        """The path of its page, below a language's folder."""
         return f"notice/{slug(self.standing.notice_id)}.html"
 
 
 def slug(notice_id: str) -> str:
-    """A name for a notice's page: the same for every version, and telling nothing."""
+    """A name for a notice's page: the same for every version, and without any meaning."""
     return hashlib.sha256(notice_id.encode()).hexdigest()[:_SLUG_DIGITS]
 
 
 def list_pages(settings: Settings, words: Words, entries: Sequence[Entry]) -> dict[str, bytes]:
-    """The list, by path below the language's folder, with so many notices a page."""
+    """The list, by path below the language's folder, with a limited number of notices on each page."""
     pages = max(1, -(-len(entries) // ON_A_PAGE))
     found: dict[str, bytes] = {}
     for number in range(pages):
@@ -78,7 +78,7 @@ def list_pages(settings: Settings, words: Words, entries: Sequence[Entry]) -> di
 def notice_page(settings: Settings, words: Words, entry: Entry) -> bytes:
     """One notice."""
     notice = entry.notice
-    said = facts.told(notice, words.language)
+    said = facts.appeal(notice, words.language)
     features = _features(words, notice.features)
     article = tag(
         "article",
@@ -89,7 +89,7 @@ def notice_page(settings: Settings, words: Words, entry: Entry) -> bytes:
             _facts(words, entry),
             tag("p", said.text, class_="text", lang=said.text_language) if said.text else None,
             *([tag("h2", words.recognise), features] if features else []),
-            class_="told",
+            class_="appeal",
         ),
         _report(words, entry),
         class_="notice",
@@ -134,16 +134,16 @@ def _pager(words: Words, number: int, pages: int) -> Node | None:
 
 def _card(words: Words, entry: Entry) -> Node:
     notice = entry.notice
-    said = facts.told(notice, words.language)
+    said = facts.appeal(notice, words.language)
     where = facts.place(notice)
-    # In spans, so that a line breaks between them rather than within an age.
+    # In spans, so that a line breaks between them and not in an age.
     parts = [part for part in (words.sexes.get(notice.sex, ""), facts.age(notice, words)) if part]
     who = [tag("span", part + (words.separator if part is not parts[-1] else "")) for part in parts]
     return tag(
         "li",
         tag(
             "article",
-            # The heading's link covers the card; the picture says nothing that the words beside it do not.
+            # The heading's link covers the card. The picture says no more than the words beside it.
             _image(entry.shots[0], "", "../photos/") if entry.shots else tag("div", words.no_photo, class_="blank"),
             tag(
                 "div",
@@ -223,7 +223,7 @@ def _report(words: Words, entry: Entry) -> Node:
     return tag(
         "section",
         tag("h2", words.know.format(who=facts.who(entry.notice, words)), id=heading),
-        tag("p", words.tell if reachable else words.no_contact),
+        tag("p", words.contact_office if reachable else words.no_contact),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows), class_="contact"),
         tag("p", words.danger, class_="danger"),
         tag("p", words.care, class_="care"),
@@ -233,7 +233,7 @@ def _report(words: Words, entry: Entry) -> Node:
 
 
 def _link(scheme: str, text: str, form: re.Pattern[str]) -> Node | str:
-    """A link to dial or write to, where the text is plainly what it should be; otherwise the text alone."""
+    """A link to call or write to, if the text surely has the right form; otherwise only the text."""
     if not form.fullmatch(text):
         return text
     target = re.sub(r"[ ()-]", "", text) if scheme == "tel:" else text.replace("%", "%25").replace("?", "%3F")

@@ -1,4 +1,4 @@
-"""The whole site as files in memory: a pure function of what is on the board. What is not on it has no file."""
+"""The whole site as files in memory: a pure function of the notice board. What is not on it has no file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from caseexchange.records.v1 import notice_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from adapters.public_notice.history import Board, Standing
+    from adapters.public_notice.history import NoticeBoard, Standing
 
 STYLE: Final = Path(__file__).parent / "style.css"
 
 
 class Site(NamedTuple):
-    """Files by path, how many notices they show, what somebody should look at, and the notices for other formats.
+    """Files by path, the number of notices in them, issues that somebody should look at, and notices for other formats.
 
-    ``notices`` are what the public may have of each, pictures by their address; of one that is gone, its withdrawal.
+    ``notices``: each as the public may see it, with pictures by their address. If a notice is gone: its withdrawal.
     """
 
     files: dict[str, bytes]
@@ -41,8 +41,8 @@ class Site(NamedTuple):
     notices: tuple[notice_pb2.PublicNotice, ...]
 
 
-def make_site(board: Board, settings: Settings) -> Site:
-    """The site of a board. A notice on which this program fails is left out, with an issue ADAPTER_FAILED."""
+def make_site(board: NoticeBoard, settings: Settings) -> Site:
+    """The site of a notice board. A notice on which this program fails is left out, with an issue ADAPTER_FAILED."""
     issues = IssueList()
 
     def failed(standing: Standing, defect: Exception) -> None:
@@ -72,16 +72,16 @@ class _Maker:
         self.files: dict[str, bytes] = {"style.css": STYLE.read_bytes(), "icon.png": icon()}
 
     def entry(self, standing: Standing) -> Entry | None:
-        """A notice with its pictures, or None where its own words must not be public."""
+        """A notice with its pictures, or None if its own text must not be public."""
         notice, where = standing.current.notice, standing.current.record_id
         code = facts.must_not_be_public(notice)
         if code is not None:
-            self.issues.reject_record(code, where, "the notice's words hold what may not be published")
+            self.issues.reject_record(code, where, "the notice's text has something that must not be published")
             return None
         shots: list[Shot] = []
         for number, photo in enumerate(notice.photos):
             if not photo.content:
-                self.issues.warn("PICTURE_ELSEWHERE", where, "a picture of which only the address is known is left out")
+                self.issues.warn("PICTURE_ELSEWHERE", where, "a picture that has only an address is left out")
                 continue
             picture = clean_picture(photo.content)
             if isinstance(picture, str):
@@ -104,11 +104,11 @@ class _Maker:
             self.files |= {f"{words.folder}/{path}": content for path, content in pages.items()}
 
     def write_alerts(self, entries: list[Entry], gone: Iterable[Standing]) -> None:
-        """The newest CAP message of each notice: of one that is gone, a cancellation that says nothing of it."""
+        """The newest CAP message of each notice. For a notice that is gone: a cancellation without its content."""
         for entry in entries:
             references = _references(entry.standing)
             if references is None:
-                self.issues.warn("CAP_SENDER", entry.standing.current.record_id, "no CAP sender can be told of it")
+                self.issues.warn("CAP_SENDER", entry.standing.current.record_id, "the notice has no CAP sender")
                 continue
             resources = [self._resource(shot) for shot in entry.shots]
             message = Message(
@@ -123,7 +123,7 @@ class _Maker:
             self.files[_alert_path(entry.standing.current.record_id)] = cap_document(message)
         for standing in gone:
             references = _references(standing)
-            # What expired says so itself.
+            # A notice that expired says so itself.
             if references is None or standing.end is None or not standing.end.record_id:
                 continue
             own = Reference(references[-1].sender, standing.end.record_id, standing.end.when)
@@ -131,10 +131,10 @@ class _Maker:
             self.files[_alert_path(f"{references[-1].identifier}.cancel")] = cap_document(message)
 
     def write_feeds(self, entries: list[Entry], gone: Iterable[Standing]) -> None:
-        """One Atom feed a language."""
+        """One Atom feed for each language."""
         ends = [(item.notice_id, item.end.when) for item in gone if item.end is not None]
         times = [*(entry.standing.current.sent for entry in entries), *(when for _, when in ends)]
-        # Of what is in it, not of the run: the same board makes the same feed.
+        # The time of the newest content, not of the run: the same board makes the same feed.
         updated = max(times, default=self._settings.now)
         for words in (WORDS[language] for language in facts.LANGUAGES):
             own = f"{self._settings.url}{words.folder}/atom.xml" if self._settings.url else "atom.xml"
@@ -150,7 +150,7 @@ class _Maker:
             self.files[f"{words.folder}/atom.xml"] = atom_feed(feed, found, ends)
 
     def public_copy(self, entry: Entry) -> notice_pb2.PublicNotice:
-        """What the public may have of a notice, for a feed in another agency's format."""
+        """A notice as the public may see it, for a feed in another agency's format."""
         notice = notice_pb2.PublicNotice()
         notice.CopyFrom(entry.notice)
         notice.report_to.ClearField("name")
@@ -173,7 +173,7 @@ class _Maker:
         links += [Link("enclosure", MEDIA_TYPE, f"{root}photos/{shot.name}") for shot in entry.shots]
         return FeedEntry(
             entry.standing.notice_id,
-            facts.told(entry.notice, language).headline,
+            facts.appeal(entry.notice, language).headline,
             facts.summary(entry.notice, words),
             entry.standing.versions[0].sent,
             entry.standing.current.sent,

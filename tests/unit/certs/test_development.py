@@ -57,7 +57,7 @@ def test_a_pki_is_not_overwritten_unless_told_to(pki: SamplePki, tmp_path: Path)
 def test_even_when_told_to_nothing_but_a_pki_is_removed(pki: SamplePki, tmp_path: Path) -> None:
     (tmp_path / "broker").mkdir()
     (tmp_path / "letters").mkdir()
-    with pytest.raises(SetupInvalid, match="something other than a PKI"):
+    with pytest.raises(SetupInvalid, match="something else than a PKI"):
         development.create(tmp_path, pki.now, force=True)
     assert {entry.name for entry in tmp_path.iterdir()} == {"broker", "letters"}
 
@@ -142,5 +142,5 @@ def test_a_pki_from_before_kafka_says_what_to_do(pki: SamplePki, tmp_path: Path)
 
 
 def test_kafka_s_keys_are_refused_once_a_certificate_is_over(pki: SamplePki) -> None:
-    with pytest.raises(CertificateInvalid, match=r"these certificates are over: node-1\.pem, .*certs renew"):
+    with pytest.raises(CertificateInvalid, match=r"these certificates have expired: node-1\.pem, .*certs renew"):
         pki.folder.kafka.check(pki.now + KAFKA_NODE.lifetime)

@@ -45,7 +45,7 @@ def test_a_new_certificate_is_written_with_its_key_beside_it(own: SamplePki) -> 
 def test_issuing_never_replaces_what_is_there(own: SamplePki) -> None:
     path = own.tls_paths("hebei-police")[0]
     before = path.read_bytes()
-    with pytest.raises(CertificateInvalid, match="is there already"):
+    with pytest.raises(CertificateInvalid, match="exists already"):
         operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now)
     assert path.read_bytes() == before
 

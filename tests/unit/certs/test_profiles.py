@@ -99,7 +99,7 @@ def test_a_long_agency_id_still_gives_a_certificate(pki: SamplePki) -> None:
 
 @pytest.mark.parametrize(("profile", "name"), [(KAFKA_CLIENT, "kafka-node-1"), (KAFKA_NODE, "gateway")])
 def test_nothing_but_a_kafka_node_is_certified_under_a_node_s_name(pki: SamplePki, profile: Profile, name: str) -> None:
-    with pytest.raises(CertificateInvalid, match="a Kafka node is a system called kafka-node-1"):
+    with pytest.raises(CertificateInvalid, match="a Kafka node, and nothing else, must be called kafka-node-1"):
         pki.credential(profile, system=name)
 
 

@@ -152,5 +152,5 @@ def test_the_folder_of_another_number_of_nodes_is_left_alone(tmp_path: Path) -> 
     assert len(cluster_id) == 22
     assert folder.identity(None, ()) == (cluster_id, nodes)
     assert [node.client.port for node in folder.identity(3, range(1, 10))[1]] == [1, 4, 7]
-    with pytest.raises(KafkaFailed, match="holds a cluster of 3 nodes, not of 1"):
+    with pytest.raises(KafkaFailed, match="has a cluster of 3 nodes, not of 1"):
         folder.identity(1, ())

@@ -1,9 +1,9 @@
-"""A child against one or two supposed parents: evidence locus by locus, the combined ratio, the verdict.
+"""Compares a child with one or two supposed parents: evidence locus by locus, the combined ratio, the verdict.
 
-Ratios of loci are multiplied by adding their logarithms: 40 loci of a true family would overflow nothing, but those of
-strangers go far below what a float can hold. The thresholds are those of SF/Z JD0105001-2016 and GB/T 37223-2018.
+The ratios of the loci are multiplied by adding their logarithms, because the ratios of strangers are far too small for
+a float. The thresholds are those of SF/Z JD0105001-2016 and GB/T 37223-2018.
 
-Loci are taken to be independent. For parent and child that holds for linked loci (vWA and D12S391) too, because the
+Loci are treated as independent. For parent and child this is true for linked loci (vWA and D12S391) too, because the
 phase of the parent's alleles is not known.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(Enum):
-    """What the figure says. The value is what reports say."""
+    """The meaning of the figure. The value is the text in reports."""
 
     SUPPORTED = "supported"
     EXCLUDED = "excluded"
@@ -34,13 +34,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a figure supports or excludes.
+    """When a figure supports or excludes a relationship.
 
     Attributes:
-        support: least combined ratio that supports.
-        exclude: greatest combined ratio that excludes, where loci are against it too.
-        exclude_mismatches: least loci against inheritance that exclude, where the ratio is against it too.
-        least_loci: to be compared at all; six, as for hits under the Prüm decisions (2008/616/JHA, annex I.1).
+        support: the least combined ratio that supports.
+        exclude: the greatest combined ratio that excludes, if enough loci are against inheritance too.
+        exclude_mismatches: the fewest loci against inheritance that exclude, if the ratio is low enough too.
+        least_loci: the fewest loci to compare; six, as for hits under the Prüm decisions (2008/616/JHA, annex I.1).
     """
 
     support: float = 10_000.0
@@ -50,14 +50,14 @@ class Thresholds:
 
     @property
     def label(self) -> str:
-        """How search results name them."""
+        """The thresholds as search results name them."""
         return (
             f"supported from {self.support:g} with fewer than {self.exclude_mismatches} loci against it, "
             f"excluded up to {self.exclude:g} with {self.exclude_mismatches} or more, {self.least_loci} loci at least"
         )
 
     def verdict(self, loci: int, mismatched: int, log10_ratio: float) -> Verdict:
-        """Judge a figure. A great ratio in spite of many mismatches is a contradiction, and supports nothing."""
+        """The verdict for a figure. A great ratio with many mismatches is a contradiction, and supports nothing."""
         if loci < self.least_loci:
             return Verdict.TOO_FEW_LOCI
         if mismatched >= self.exclude_mismatches:
@@ -67,15 +67,15 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class LocusEvidence:
-    """What one locus says.
+    """The evidence of one locus.
 
     Attributes:
         locus: its name.
-        typed: the genotypes, where it is computed with.
-        ratio: its likelihood ratio, where it is computed with.
+        typed: the genotypes, if the locus is used.
+        ratio: its likelihood ratio, if the locus is used.
         mismatched: it needs a mutation.
-        least_frequency: the child has an allele that counts with the least frequency.
-        unused: why it is not computed with.
+        least_frequency: the child has an allele for which the least frequency is used.
+        unused: why the locus is not used.
     """
 
     locus: str
@@ -88,7 +88,7 @@ class LocusEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What all loci say together. ``log10_ratio`` is minus infinity where a locus makes it impossible."""
+    """The evidence of all loci. ``log10_ratio`` is minus infinity if a locus makes the relationship impossible."""
 
     question: Question
     evidence: tuple[LocusEvidence, ...]
@@ -108,9 +108,9 @@ def compare(
     father: Typing | None = None,
     mother: Typing | None = None,
 ) -> Comparison:
-    """Compare. ``asked`` is the parent in question, of a couple either; a lone parent is given alone.
+    """Compare a child with its supposed parents. ``asked``: the parent in question; either parent of a couple.
 
-    Every locus that any of the profiles has is in the evidence, in the order of its name.
+    If there is only one parent, give only this one. Every locus of any profile is in the evidence, sorted by name.
     """
     people = [person for person in (child, father, mother) if person is not None]
     names = {locus for person in people for locus in (*person.genotypes, *person.unused)}
@@ -134,12 +134,12 @@ def compare(
 
 
 def log10_of(ratio: float) -> float:
-    """The logarithm of a ratio; minus infinity of zero."""
+    """The logarithm of a ratio. Of zero, minus infinity."""
     return math.log10(ratio) if ratio else -math.inf
 
 
 def ratio_text(log10_ratio: float) -> str:
-    """A combined ratio as decimal text with four significant digits, whatever its size: ``3.127e+9``."""
+    """A combined ratio of any size, as decimal text with four significant digits: ``3.127e+9``."""
     if log10_ratio == -math.inf:
         return "0"
     exponent = math.floor(log10_ratio)

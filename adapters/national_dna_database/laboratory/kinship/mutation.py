@@ -1,15 +1,15 @@
 """How an allele becomes another one between parent and child.
 
-A model gives, for each sex of the parent, a matrix M over the alleles of a locus: ``M(a, b)`` is the probability that
-a parent's allele a is passed on as b. Every row adds up to 1, whatever the alleles and rates.
+For each sex of the parent, a model gives a matrix M over the alleles of a locus: ``M(a, b)`` is the probability that
+a parent's allele a is passed on as b. Every row adds up to 1, for any alleles and rates.
 
-- *equal*: a mutation leads to each other allele alike, ``M(a, b) = rate / (n - 1)`` for n alleles.
-- *stepwise*: a step more is ten times rarer, ``M(a, b) = k * 0.1 ** (s - 1)`` for s whole repeats, with k such that the
-  row's mutations add up to the rate. An allele with a partial repeat (9.3) is of a class of its own (n.3); from class
-  to class leads a rate of its own, alike to each allele there (as in Familias' extended stepwise model).
+- *equal*: a mutation leads to every other allele with the same probability, ``M(a, b) = rate / (n - 1)`` for n alleles.
+- *stepwise*: each further step is ten times rarer, ``M(a, b) = k * 0.1 ** (s - 1)`` for s whole repeats. k is such that
+  the row's mutations add up to the rate. An allele with a partial repeat (9.3) is in a class of its own (n.3).
+  Mutations between classes have their own rate, the same for each allele (as in Familias' extended stepwise model).
 
-The defaults: 0.002 a meiosis on average and 3.5 times as often from the father as from the mother, as the parentage
-practice under GB/T 37223-2018 has it. What may be more apt is a laboratory's to state.
+The defaults are 0.002 for each meiosis on average, and 3.5 times as often from the father as from the mother, as in the
+parentage practice under GB/T 37223-2018. A laboratory may state other rates.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MEAN_RATE: Final = 0.002
-"""Mutations a meiosis and locus, mean of both sexes."""
+"""Mutations for each meiosis and locus, the mean of both sexes."""
 PATERNAL_TO_MATERNAL: Final = 3.5
 MATERNAL_RATE: Final = 2 * MEAN_RATE / (1 + PATERNAL_TO_MATERNAL)
 PATERNAL_RATE: Final = PATERNAL_TO_MATERNAL * MATERNAL_RATE
 CLASS_RATE: Final = 1e-6
-"""Mutations between whole and partial repeats: hardly ever, and never impossible."""
+"""Mutations between whole and partial repeats: very rare, but never impossible."""
 _STEP: Final = 0.1
 
 
 class Sex(Enum):
-    """Of a parent."""
+    """The sex of a parent."""
 
     FATHER = "father"
     MOTHER = "mother"
 
 
 class Kind(Enum):
-    """Of a mutation model."""
+    """The kind of a mutation model."""
 
     EQUAL = "equal"
     STEPWISE = "stepwise"
@@ -47,13 +47,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MutationModel:
-    """See the module. Rates are mutations a meiosis and locus, from 0 to less than 0.5.
+    """See the module. Rates are mutations for each meiosis and locus, from 0 to less than 0.5.
 
     Attributes:
         kind: equal or stepwise.
-        paternal: rate of fathers.
-        maternal: rate of mothers.
-        between_classes: rate of both between whole and partial repeats; in the stepwise model only.
+        paternal: the rate of fathers.
+        maternal: the rate of mothers.
+        between_classes: the rate of both between whole and partial repeats; only in the stepwise model.
     """
 
     kind: Kind = Kind.STEPWISE
@@ -63,21 +63,21 @@ class MutationModel:
 
     @property
     def label(self) -> str:
-        """How search results name it, with the correction for related populations that is not applied."""
+        """The model as search results name it. Theta 0: there is no correction for related populations."""
         rates = f"paternal {self.paternal:.4g}, maternal {self.maternal:.4g}"
         classes = f", between classes {self.between_classes:.4g}" if self.kind is Kind.STEPWISE else ""
         return f"{self.kind.value}, {rates}{classes}, theta 0"
 
     def passed_on(self, sex: Sex, genotype: tuple[str, str], allele: str, alleles: Sequence[str]) -> float:
-        """``T(g, c)``: the probability that a parent of this genotype passes this allele on.
+        """``T(g, c)``: the probability that a parent with this genotype passes on this allele.
 
-        ``alleles`` are all that the locus can have, each once, these among them.
+        ``alleles``: all alleles of the locus, each once, with these.
         """
         first, second = genotype
         return (self.becomes(sex, first, allele, alleles) + self.becomes(sex, second, allele, alleles)) / 2
 
     def becomes(self, sex: Sex, parental: str, passed: str, alleles: Sequence[str]) -> float:
-        """``M(a, b)``: the probability that this allele of a parent is passed on as that one."""
+        """``M(a, b)``: the probability that a parent's allele ``parental`` is passed on as ``passed``."""
         rate = self.paternal if sex is Sex.FATHER else self.maternal
         if self.kind is Kind.EQUAL:
             if len(alleles) == 1:

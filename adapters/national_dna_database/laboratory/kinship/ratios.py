@@ -1,16 +1,16 @@
-"""The likelihood ratio of a locus, and of the three questions that are asked of a family.
+"""The likelihood ratio of a locus, for the three questions about a family.
 
-For the child's alleles c1 and c2 with frequencies p, and what the father (Tf) and the mother (Tm) pass on:
+The child has alleles c1 and c2 with frequencies p. Tf and Tm are what the father and the mother pass on:
 
 - *parent* (duo): this is a parent, against a stranger:
-  ``[T(c1) p(c2) + T(c2) p(c1)] / [2 p(c1) p(c2)]``, or ``T(c) / p(c)`` where c1 = c2 = c.
-- *other parent* (trio): this is the other parent beside one who is undisputed, against a stranger:
+  ``[T(c1) p(c2) + T(c2) p(c1)] / [2 p(c1) p(c2)]``, or ``T(c) / p(c)`` if c1 = c2 = c.
+- *other parent* (trio): this is the other parent beside an undisputed one, against a stranger:
   ``[Tf(c1) Tm(c2) + Tf(c2) Tm(c1)] / [Tm(c1) p(c2) + Tm(c2) p(c1)]``, or ``Tf(c) / p(c)``, for a disputed father.
 - *couple*: these two are the parents, against two strangers:
   ``[Tf(c1) Tm(c2) + Tf(c2) Tm(c1)] / [2 p(c1) p(c2)]``, or ``Tf(c) Tm(c) / p(c)^2``.
 
-These are the general formulas of which 1/p, 1/2p, 1/(p+q) and so on are the cases without mutation (Brenner, Genetics
-145, 1997). Populations in Hardy-Weinberg proportions; no correction for common descent within a population.
+These are the general formulas. Without mutation they become 1/p, 1/2p, 1/(p+q) and so on (Brenner, Genetics 145, 1997).
+Populations are in Hardy-Weinberg proportions. There is no correction for common descent within a population.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel
 
 Genotype: TypeAlias = tuple[str, str]
-"""The two alleles of a locus, in canonical text; a homozygote has the same one twice."""
+"""The two alleles of a locus, in canonical text. A homozygote has the same allele twice."""
 _REMEMBERED: Final = 1 << 18
-"""Ratios that are kept: a search meets the same genotypes again and again. About 100 MB at the most."""
+"""The most ratios that are remembered: at most about 100 MB. A search meets the same genotypes again and again."""
 
 
 class Question(Enum):
-    """What is asked; see the module."""
+    """The question about a family; see the module."""
 
     PARENT = "parent"
     OTHER_PARENT = "other parent"
@@ -39,7 +39,7 @@ class Question(Enum):
 
 
 class Trio(NamedTuple):
-    """What was typed at a locus; of the parents at least one."""
+    """The genotypes at a locus: of the child and at least one parent."""
 
     child: Genotype
     father: Genotype | None
@@ -47,7 +47,7 @@ class Trio(NamedTuple):
 
 
 class LocusRatios:
-    """The ratios under one table and one mutation model. Remembers what it computed; for one thread."""
+    """The ratios for one frequency table and one mutation model. Remembers what it computed. For one thread."""
 
     def __init__(self, table: FrequencyTable, mutation: MutationModel) -> None:
         self.table = table
@@ -56,9 +56,9 @@ class LocusRatios:
         self._becoming: dict[tuple[str, bool, str, str, tuple[str, ...]], float] = {}
 
     def ratio(self, locus: str, question: Question, asked: Sex, typed: Trio) -> float | None:
-        """The likelihood ratio of a locus of the table, or None where the other parent could not be one at all.
+        """The likelihood ratio of a locus in the table. None if the other parent cannot be a parent.
 
-        ``asked`` is the sex of the parent in question; for a couple it says nothing.
+        ``asked`` is the sex of the parent in question. For a couple it has no meaning.
         """
         key = (locus, question, asked, typed)
         if key not in self._known:
@@ -86,9 +86,9 @@ class LocusRatios:
     def _passed(self, locus: str, sex: Sex, typed: Trio) -> tuple[float, float]:
         parent = typed.father if sex is Sex.FATHER else typed.mother
         if parent is None:
-            message = f"a {sex.value} is asked for and was not typed"
+            message = f"the {sex.value} in question was not typed"
             raise ValueError(message)
-        # An allele that the table does not have is one more that the locus can mutate to.
+        # The locus can also mutate to an allele that is not in the table.
         listed = self.table.loci[locus].relative
         seen = {*typed.child, *(typed.father or ()), *(typed.mother or ())}
         others = tuple(sorted(seen - listed.keys()))

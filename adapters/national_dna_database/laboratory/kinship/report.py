@@ -1,4 +1,4 @@
-"""A comparison in words and as JSON: every locus with what was typed, its ratio, or why it has none."""
+"""A comparison as text and as JSON: for every locus its genotypes and its ratio, or why it has none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def basis_facts(ratios: LocusRatios, thresholds: Thresholds) -> dict[str, str]:
-    """What every figure rests on."""
+    """The basis of every figure."""
     return {
         "frequency_table": ratios.table.label,
         "frequency_source": ratios.table.source,
@@ -25,7 +25,7 @@ def basis_facts(ratios: LocusRatios, thresholds: Thresholds) -> dict[str, str]:
 
 
 def comparison_facts(comparison: Comparison) -> dict[str, Any]:
-    """As JSON. An impossible relationship has the ratio 0 and no logarithm."""
+    """A comparison as JSON. An impossible relationship has the ratio 0 and no logarithm."""
     return {
         "question": comparison.question.value,
         "likelihood_ratio": ratio_text(comparison.log10_ratio),
@@ -38,7 +38,7 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:
-    """As text, a line a locus, the figure last."""
+    """A comparison as text: a line for each locus, then the figure."""
     for item in comparison.evidence:
         if item.unused is not None or item.typed is None or item.ratio is None:
             yield f"{item.locus:10} not used: {'' if item.unused is None else item.unused.value}"

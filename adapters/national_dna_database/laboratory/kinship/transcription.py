@@ -1,14 +1,14 @@
-"""Published tables of allele frequencies, transcribed into the file that this laboratory computes with.
+"""Turns a published table of allele frequencies into the file that this laboratory uses.
 
-Four layouts are read, because publications and programs use them:
+It reads the four layouts that publications and programs use:
 
-- a matrix: a row an allele, a column a locus, separated by commas, semicolons or tabs; with the columns ``Database``
-  and ``N`` it holds several populations;
+- a matrix: a row for each allele, a column for each locus, separated by commas, semicolons or tabs; with the columns
+  ``Database`` and ``N`` it has several populations;
 - blocks: a line with a locus, then lines with an allele and its frequency;
 - the same as nested keys: ``TH01:``, then ``9.3: 0.036``;
 - the XML that STRidER and STRBASE export: markers, populations ("origin") with their sizes, frequencies.
 
-The numbers stay as they are published. A locus that cannot be relied on is left out, with the reason.
+The numbers are not changed. A locus that is not reliable is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LINE: Final = re.compile(r"(?P<first>[^:]+?)(?:\s*:\s*|\s+)(?P<share>[0-9.,eE+-
 
 
 class Figure(NamedTuple):
-    """One published frequency. ``individuals`` is zero where the table does not say how many people were typed."""
+    """One published frequency. ``individuals`` is zero if the table does not say how many people were typed."""
 
     locus: str
     allele: str
@@ -51,7 +51,7 @@ class Figure(NamedTuple):
 
 
 class Transcription(NamedTuple):
-    """Frequencies by a locus's usual name, people typed for each, and what was left out with the reason."""
+    """Frequencies by a locus's usual name, people typed for each, and the loci that were left out, with the reason."""
 
     loci: dict[str, dict[str, float]]
     individuals: dict[str, int]
@@ -63,21 +63,21 @@ def transcribe(content: bytes, *, population: str, individuals: int) -> Transcri
 
     Args:
         content: the file, UTF-8.
-        population: which one, where the table has several; '' where it has one.
-        individuals: people typed, where the table does not say it; 0 if it does.
+        population: the population to use if the table has several; "" if it has one.
+        individuals: people typed, if the table does not state it; 0 if it does.
 
     Raises:
-        InputRefused: it is of none of the layouts, has several populations and not the one that is named, or does not
-            say how many people were typed.
+        InputRefused: it has none of the layouts, it has several populations but not this one, or it does not state how
+            many people were typed.
     """
     figures = list(_figures(content))
     if not figures:
-        message = "the file is no table of allele frequencies in a layout that is read here"
+        message = "the file is not a table of allele frequencies in a layout that is read here"
         raise InputRefused(message)
     populations = {figure.population for figure in figures}
     if populations != {population}:
         if population not in populations:
-            message = f"name one of the table's populations: {', '.join(sorted(populations))}"
+            message = f"the table has several populations; name one of them: {', '.join(sorted(populations))}"
             raise InputRefused(message)
         figures = [figure for figure in figures if figure.population == population]
     loci: dict[str, dict[str, float]] = {}
@@ -89,15 +89,13 @@ def transcribe(content: bytes, *, population: str, individuals: int) -> Transcri
         if isinstance(read, str):
             left_out.append((published, read))
         elif people < LEAST_INDIVIDUALS:
-            left_out.append(
-                (published, f"says of fewer than {LEAST_INDIVIDUALS} people that they were typed, or nothing")
-            )
+            left_out.append((published, f"has fewer than {LEAST_INDIVIDUALS} typed people, or no stated number"))
         elif (name := canonical_locus(published) or "") in loci:
-            left_out.append((published, "stands there twice under different spellings"))
+            left_out.append((published, "is there twice, in different spellings"))
         else:
             loci[name], typed[name] = read, people
     if not loci:
-        message = f"no locus of the table can be used; the first {left_out[0][1]}"
+        message = f"no locus of the table can be used; the first one {left_out[0][1]}"
         raise InputRefused(message)
     return Transcription(loci, typed, tuple(left_out))
 
@@ -154,7 +152,7 @@ def _of_matrix(text: str, separator: str) -> Iterator[Figure]:
     try:
         header = [cell.strip() for cell in next(rows)]
         for row in rows:
-            # Pair by pair, so that a locus which has two columns has its alleles twice, and is left out.
+            # Pair by pair: if a locus has two columns, its alleles are there twice, and it is left out.
             cells = [(name, cell.strip()) for name, cell in zip(header, row, strict=False)]
             apart = {name.casefold(): value for name, value in cells}
             people = apart.get(_COLUMN_INDIVIDUALS, "")
@@ -168,7 +166,7 @@ def _of_matrix(text: str, separator: str) -> Iterator[Figure]:
                         int(people) if people.isdecimal() else 0,
                     )
     except csv.Error as error:
-        message = "the table is no comma-separated text"
+        message = "the table is not comma-separated text"
         raise InputRefused(message) from error
 
 
@@ -192,21 +190,21 @@ def _by_locus(figures: Iterable[Figure]) -> dict[str, list[Figure]]:
 
 
 def _locus(published: str, figures: list[Figure]) -> dict[str, float] | str:
-    """The frequencies of a locus, or why it is left out."""
+    """The frequencies of a locus, or the reason why it is left out."""
     name = canonical_locus(published)
     if name not in AUTOSOMAL:
-        return "is no autosomal locus that is known here"
+        return "is not an autosomal locus that is known here"
     shares: dict[str, float] = {}
     for figure in figures:
         parsed = parse_allele(name, figure.allele)
         try:
             share = float(figure.share)
         except ValueError:
-            return "has a frequency that is no number"
+            return "has a frequency that is not a number"
         if share == 0:
             continue
         if parsed is None or parsed.operator != dna_pb2.ALLELE_OPERATOR_EQUAL or parsed.value in shares:
-            return "has an allele that is none, or one twice"
+            return "has an invalid allele, or one allele twice"
         if not 0 < share < 1:
             return "has a frequency that is not between 0 and 1"
         shares[parsed.value] = share

@@ -1,6 +1,7 @@
-"""Which loci of a profile can be computed with, and why the others cannot.
+"""Which loci of a profile can be used in a computation, and why the others cannot.
 
-The rules depend on one profile alone, never on what it is compared with: a locus is not left out for disagreeing.
+The rules depend only on the profile, never on the profile that it is compared with. So no locus is left out because it
+disagrees.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from adapters.national_dna_database.doubt import AMBIGUOUS, SINGLE_SOURCES
+from adapters.national_dna_database.certainty import SINGLE_SOURCES, UNCERTAIN_ALLELES
 from adapters.national_dna_database.laboratory.kinship.frequencies import AUTOSOMAL
 from adapters.values.alleles import allele_order
 from caseexchange.records.v1 import dna_pb2
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 _TWO: Final = 2
 _MOST_TRI_ALLELIC: Final = 1
-"""Loci with three alleles that one person may have; with more, the sample is taken for a mixture of two."""
+"""The most loci with three alleles that one person may have. With more, the sample counts as a mixture of two."""
 
 
 class Unused(Enum):
-    """Why a locus is not computed with. The value is what reports say."""
+    """Why a locus is not used. The value is the text in reports."""
 
     NOT_AUTOSOMAL = "a sex marker, a Y locus or an insertion: never part of the ratio"
     UNNAMED = "the source names the locus by a number only"
-    DOUBTFUL = "the source calls the locus not definitive, or one of its alleles silent"
+    UNCERTAIN = "the source calls the locus not definitive, or one of its alleles silent"
     NOT_NUMERIC = "an allele is off the ladder, beyond it, a range, a sequence, a wild card or not fully known"
     TRI_ALLELIC = "more than two alleles"
     POSSIBLE_DROP_OUT = "one allele in a partial profile, or a partial locus: another may have dropped out"
@@ -39,21 +40,21 @@ class Unused(Enum):
 
 
 class ProfileUnusable(Enum):
-    """Why a whole profile is not computed with."""
+    """Why a whole profile is not used."""
 
     MIXTURE = "more than one person's: a mixture's category, or more than one locus with more than two alleles"
-    SOURCE_UNCERTAIN = "not known to be one person's: a stain of one or more people, or a part of a mixture"
-    NO_LOCUS = "no locus that can be computed with"
+    SOURCE_UNCERTAIN = "perhaps not one person's: a stain of one or more people, or a part of a mixture"
+    NO_LOCUS = "no locus that can be used"
 
 
 @dataclass(frozen=True, slots=True)
 class Typing:
-    """A profile as the mathematics sees it.
+    """A profile, prepared for computation.
 
     Attributes:
         barcode: of the sample.
-        genotypes: of the loci that can be computed with.
-        unused: why the others cannot.
+        genotypes: of the loci that can be used.
+        unused: why the other loci cannot be used.
     """
 
     barcode: str
@@ -83,21 +84,21 @@ def read_profile(profile: dna_pb2.StrProfile) -> Typing | ProfileUnusable:
 def _read_locus(call: dna_pb2.LocusCall, *, partial: bool) -> Genotype | Unused:
     if call.locus not in AUTOSOMAL:
         return Unused.NOT_AUTOSOMAL if call.locus else Unused.UNNAMED
-    # First, because whoever doubts a third allele must not hide a mixture by saying so.
+    # First, so that calling a third allele uncertain does not hide a mixture.
     if _many(call):
         return Unused.TRI_ALLELIC
-    if call.quality in AMBIGUOUS:
-        return Unused.DOUBTFUL
+    if call.quality in UNCERTAIN_ALLELES:
+        return Unused.UNCERTAIN
     if any(allele.operator != dna_pb2.ALLELE_OPERATOR_EQUAL for allele in call.alleles):
         return Unused.NOT_NUMERIC
     values = list(dict.fromkeys(allele.value for allele in sorted(call.alleles, key=allele_order)))
-    # Written twice or once, the other peak may be missing: it is neither a homozygote's match nor its mismatch.
+    # The allele may be written once or twice. The other peak may be missing, so this is not a sure homozygote.
     if not values or call.quality == dna_pb2.LOCUS_QUALITY_PARTIAL or (len(values) == 1 and partial):
         return Unused.POSSIBLE_DROP_OUT if values else Unused.NOT_TYPED
     return values[0], values[-1]
 
 
 def _many(call: dna_pb2.LocusCall) -> bool:
-    """Whether a locus has more than two different alleles; a wild card may be any of the others."""
+    """Whether a locus has more than two different alleles. A wild card may be one of the others."""
     alleles = {(allele.operator, allele.value, allele.value_to) for allele in call.alleles}
     return sum(operator != dna_pb2.ALLELE_OPERATOR_WILDCARD for operator, _, _ in alleles) > _TWO

@@ -1,1 +1,1 @@
-"""The reference laboratory's search: profiles in SQLite, an index in memory, results that name what they rest on."""
+"""The reference laboratory's search: profiles in SQLite, an index in memory, results that state their basis."""

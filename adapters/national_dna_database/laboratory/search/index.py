@@ -1,27 +1,27 @@
-"""Who could be parent and child, among millions, without computing a single ratio.
+"""Finds possible parents and children among millions of profiles, without computing a ratio.
 
-**What is kept.** For each locus one bitmap of the profiles in which it can be computed with, and for each of its
-alleles one bitmap of the profiles that have it; a profile is one bit. At a locus, the profiles that would need a
-mutation are those with the locus that have neither of the query's two alleles: three operations on whole bitmaps.
-Counting, for each profile, loci like that up to a bound takes two more for each step of the bound.
+**What is stored.** For each locus there is one bitmap of the profiles in which the locus can be used. For each of its
+alleles there is one bitmap of the profiles that have the allele. A profile is one bit. At a locus, a profile needs a
+mutation if it has the locus but neither of the query's two alleles: three operations on whole bitmaps find these. To
+count such loci for each profile up to a bound takes two more operations for each step of the bound.
 
-**No true parent is lost.** Let m be the mutation bound. A parent passes on one of two alleles at each locus. Where the
-allele arrives unchanged, the child has an allele that the parent has, and the bit is not set. So a true parent has at
-most as many bits set as there were mutations on its way to the child, counted over the loci that both can be computed
-with; whoever needs more than m mutations is left out, and nobody else. The test is the same from child to parent and
-from parent to child. It is necessary for both parents of a couple, and for a second parent beside a known one, too: a
-locus at which a parent and the child share nothing is against inheritance whoever the other parent is. Loci with a
-possible drop-out, three alleles and so on are in no bitmap, hence against nobody. What a primer does not amplify (a
-null allele) counts as a mutation.
+**No true parent is lost.** Let m be the mutation bound. A parent passes on one of two alleles at each locus. If the
+allele arrives unchanged, the child has an allele of the parent, and the bit is not set. So a true parent has at most as
+many bits set as there were mutations, counted over the loci that can be used in both profiles. Only a profile that
+needs more than m mutations is left out. The test is the same from child to parent and from parent to child. It also
+applies to both parents of a couple, and to a second parent beside a known one: if a parent and the child share no
+allele at a locus, the locus is against inheritance, with any other parent. Loci with a possible drop-out, three alleles
+and so on are in no bitmap, so they count against nobody. An allele that a primer does not amplify (a null allele)
+counts as a mutation.
 
-With the defaults (m = 2, 20 loci, 0.0031 mutations a paternal meiosis) three or more mutations befall about 4 fathers
-in 100,000; of these many are hidden in shared alleles. With three loci against it the standard's thresholds support no
-relationship, so a greater m would find no more that a verdict could support.
+With the defaults (m = 2, 20 loci, 0.0031 mutations for each paternal meiosis), about 4 fathers in 100,000 have three or
+more mutations, and shared alleles hide many of these. With three loci against inheritance, the standard's thresholds
+support no relationship. So a greater m would find no more supported relationships.
 
-**Rare alleles** alone would lose nobody either: of m + 1 loci at least one has no mutation, so the carriers of the
-child's alleles at the m + 1 loci where these are rarest hold every true parent. But with m = 2 and the 20 loci of CODIS
-these carriers are six in ten of all profiles, and each has to be fetched. The bitmaps read all loci in less time, and
-an allele that nobody has in a segment costs nothing there.
+**Why not only rare alleles.** They would lose nobody either: of m + 1 loci at least one has no mutation. So take the
+m + 1 loci at which the child's alleles are rarest: their carriers include every true parent. But with m = 2 and the 20
+loci of CODIS these carriers are six in ten of all profiles, and each has to be fetched. The bitmaps read all loci in
+less time, and an allele that nobody in a segment has costs nothing there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.laboratory.kinship.ratios import Genotype
 
 SEGMENT: Final = 1 << 16
-"""Profiles to a segment: adding one copies 8 KiB at most for each bitmap that it is in."""
+"""The profiles of a segment. Adding a profile copies at most 8 KiB for each bitmap that it is in."""
 
 
 class _Segment:
@@ -61,7 +61,7 @@ class _Segment:
         self._numbers.pop(key, None)
 
     def number(self, key: tuple[str, str]) -> int:
-        """A bitmap as a number; 0 where nobody has it."""
+        """A bitmap as a number; 0 if no profile has this."""
         known = self._numbers.get(key)
         if known is None:
             known = self._numbers[key] = int.from_bytes(self._bytes.get(key, b""), "little")
@@ -73,7 +73,7 @@ _TYPED: Final = ""
 
 
 class KinshipIndex:
-    """Bitmaps of profiles, each at a position of its own that the caller chooses. See the module. For one thread."""
+    """Bitmaps of profiles. The caller chooses a position for each. See the module. For one thread."""
 
     def __init__(self) -> None:
         self._segments: dict[int, _Segment] = {}
@@ -83,7 +83,7 @@ class KinshipIndex:
         return self._count
 
     def add(self, position: int, genotypes: Mapping[str, Genotype]) -> None:
-        """Put a profile at a position that is not taken and was never taken before."""
+        """Put a profile at a position that was never used before."""
         segment = self._segments.setdefault(position // SEGMENT, _Segment())
         place = position % SEGMENT
         segment.put(_PRESENT, place)
@@ -94,19 +94,19 @@ class KinshipIndex:
         self._count += 1
 
     def remove(self, position: int) -> None:
-        """Leave a profile out from now on. Its other bits stay, and count for nothing."""
+        """Leave a profile out from now on. Its other bits stay, but have no effect."""
         self._segments[position // SEGMENT].clear(_PRESENT, position % SEGMENT)
         self._count -= 1
 
     def candidates(self, genotypes: Mapping[str, Genotype], loci: Collection[str], most: int) -> Iterator[int]:
-        """Positions of all that need at most so many mutations to be this profile's parent or child, over these loci.
+        """Positions of all profiles that need at most ``most`` mutations to be this one's parent or child.
 
-        The time is that of 2 * most + 5 operations on bitmaps of all profiles for each locus: about a millisecond for
-        100,000 profiles.
+        Only these loci count. The time is that of 2 * most + 5 operations on bitmaps of all profiles for each locus:
+        about a millisecond for 100,000 profiles.
         """
         compared = [(locus, genotypes[locus]) for locus in loci if locus in genotypes]
         for number, segment in sorted(self._segments.items()):
-            # at_least[k] has the profiles with more than k loci against them, as far as counted.
+            # at_least[k] has the profiles with more than k loci against inheritance, as counted so far.
             at_least = [0] * (most + 1)
             for locus, (first, second) in compared:
                 against = segment.number((locus, _TYPED)) & ~(
@@ -120,7 +120,7 @@ class KinshipIndex:
 
 
 def _places(bitmap: int) -> Iterator[int]:
-    """Where bits are set, ascending."""
+    """The places of the set bits, ascending."""
     for at, byte in enumerate(bitmap.to_bytes((bitmap.bit_length() + 7) // 8, "little")):
         if byte:
             yield from (at * 8 + bit for bit in range(8) if byte >> bit & 1)

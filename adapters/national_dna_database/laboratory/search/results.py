@@ -1,4 +1,4 @@
-"""What a search found, with all that the figures rest on, and the records that tell the exchange of it."""
+"""The result of a search with the basis of its figures, and the records that report it to the exchange."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RELATIONSHIPS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A relationship that was computed. Barcodes; '' for a parent who is not part of it."""
+    """A relationship that was computed. The people are barcodes; "" for a parent who is not part of it."""
 
     child: str
     father: str
@@ -39,24 +39,24 @@ class Candidate:
 
     @property
     def barcodes(self) -> tuple[str, ...]:
-        """Of the samples compared, the child's first."""
+        """The barcodes of the compared samples, the child's first."""
         return tuple(barcode for barcode in (self.child, self.father, self.mother) if barcode)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchBasis:
-    """What a result rests on, in words that another party can compare with its own.
+    """The basis of a result, in words that another party can compare with its own.
 
     Attributes:
         database: its name.
         snapshot: its state.
-        profiles_searched: compared with the query, by the index or by figures.
+        profiles_searched: profiles that were compared with the query, by the index or by figures.
         frequency_table: its name and digest.
         frequency_source: the publication.
         mutation_model: with its rates.
         thresholds: of the verdicts.
         support: the least combined ratio that supports.
-        most_mismatches: loci against inheritance up to which profiles were computed with.
+        most_mismatches: figures are computed for profiles with at most this many loci against inheritance.
     """
 
     database: str
@@ -72,16 +72,16 @@ class SearchBasis:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         barcode: of the sample that was searched with.
-        basis: what it rests on.
-        screened: profiles that the index left over to be computed with.
+        basis: the basis of the result.
+        screened: the profiles that passed the index. Figures were computed for these.
         supported: relationships that the figures support, greatest ratio first.
-        undecided: others with a ratio above 1: how many. They may be worth another locus or parent.
+        undecided: how many others have a ratio above 1. Another locus or parent may decide them.
         left_out: supported relationships beyond the limit.
-        too_few_loci: the sample has not enough to be searched with.
+        too_few_loci: the sample has too few loci for a search.
     """
 
     barcode: str
@@ -94,16 +94,16 @@ class SearchResult:
 
 
 def strangers_by_chance(result: SearchResult, candidate: Candidate) -> float:
-    """How many strangers among those searched would be expected to reach this ratio by chance, at the most.
+    """The greatest expected number of strangers among the searched profiles that reach this ratio by chance.
 
-    Under a right table a stranger reaches a ratio of x with a probability of at most 1/x (Markov's inequality: the
-    mean of the ratio among strangers is 1). A brother of a parent is no stranger.
+    If the frequency table is right, a stranger reaches a ratio of x with a probability of at most 1/x (Markov's
+    inequality: the mean of the ratio among strangers is 1). A brother of a parent is not a stranger.
     """
     return min(1.0, 10**-candidate.comparison.log10_ratio) * result.basis.profiles_searched
 
 
 def result_facts(result: SearchResult) -> dict[str, Any]:
-    """As JSON, with the evidence of every locus: for the laboratory, not for the exchange."""
+    """The result as JSON, with the evidence of every locus: for the laboratory, not for the exchange."""
     basis = result.basis
     return {
         "barcode": result.barcode,
@@ -134,7 +134,7 @@ def result_facts(result: SearchResult) -> dict[str, Any]:
 
 
 def result_lines(result: SearchResult) -> Iterator[str]:
-    """As text: what was searched and with what, then a line a relationship. No allele."""
+    """The result as text: the basis of the search, then a line for each relationship. It shows no alleles."""
     basis = result.basis
     yield f"{result.barcode}: {len(result.supported)} supported, {result.undecided} undecided"
     if result.too_few_loci:
@@ -155,9 +155,9 @@ def result_lines(result: SearchResult) -> Iterator[str]:
 
 
 def records_of(result: SearchResult) -> list[tuple[str, Record]]:
-    """A candidate for each relationship, or that there is none, each with the barcode that its case is known by.
+    """A candidate for each relationship, or the record that there is none. With each, the barcode of its case.
 
-    No name and no allele is in them.
+    The records contain no name and no allele.
     """
     if not result.supported:
         return [(result.barcode, _no_match(result))]
@@ -165,7 +165,7 @@ def records_of(result: SearchResult) -> list[tuple[str, Record]]:
 
 
 def records_file(results: Iterable[SearchResult]) -> bytes:
-    """The records of several results as a file of the format ``record-json``, each relationship once."""
+    """The records of several results as a file of the format ``record-json``. Each relationship is there once."""
     items: dict[bytes, dict[str, Any]] = {}
     for result in results:
         for reference, record in records_of(result):
@@ -180,7 +180,7 @@ def records_file(results: Iterable[SearchResult]) -> bytes:
 
 def _match(candidate: Candidate, basis: SearchBasis) -> dna_pb2.MatchNotification:
     comparison = candidate.comparison
-    # The same samples asked the same question have the same number, whichever of them came last.
+    # The same question about the same samples has the same number, in any order of the samples' arrival.
     seed = "\0".join((basis.database, comparison.question.value, *candidate.barcodes))
     match_id = hashlib.sha256(seed.encode()).hexdigest()[:24]
     return dna_pb2.MatchNotification(

@@ -1,6 +1,6 @@
-"""The combined ratio of many stored profiles with one query, fast: two microseconds a profile.
+"""The combined ratios of many stored profiles with one query. Fast: two microseconds for each profile.
 
-What a stored profile has at a locus is one short text; its logarithm is computed when the text is met first.
+A stored profile has one short text for each locus. Its logarithm is computed when the text first occurs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Scores(dict[str, float]):
-    """Logarithms of ratios, by what a stored profile has at a locus. For one query and one sex of the parent asked for.
+    """Logarithms of ratios, by a stored profile's text for a locus. For one query and one sex of the parent.
 
     Attributes:
         question: parent, or the other parent beside a known one; never a couple.
@@ -36,7 +36,7 @@ class Scores(dict[str, float]):
         self._asked = asked
 
     def of(self, stored: Stored) -> float:
-        """The sum over the loci of a stored profile: the very number that the evidence adds up to."""
+        """The sum over the loci of a stored profile. It is the same number that the evidence adds up to."""
         return math.fsum(map(self.__getitem__, stored.items))
 
     def __missing__(self, item: str) -> float:

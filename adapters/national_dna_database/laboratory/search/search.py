@@ -1,8 +1,8 @@
-"""The standing search: a child among all parents, a parent among all children, whichever comes last.
+"""The standing search: a child among all parents, a parent among all children, in any order of arrival.
 
-A search is two steps: the index leaves over whoever needs no more mutations than the bound (search/index.py says why no
-true parent is lost), and the ratios judge those. A father and a mother of one case number are judged as a couple too;
-where the couple is supported, it stands for both of them.
+A search has two steps. The index passes the profiles that need at most the bound of mutations (search/index.py explains
+why no true parent is lost). The ratios decide about those. A father and a mother of one case number are also compared
+as a couple. If the couple is supported, it is reported instead of the two.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class SearchRules:
 
     Attributes:
         thresholds: of the verdicts.
-        most_mismatches: the mutation bound of the index. Less than the thresholds exclude from, for more would be
-            computed with and then supported by nothing.
-        limit: relationships in a result.
+        most_mismatches: the mutation bound of the index. It must be less than the number of mismatches that excludes,
+            because with so many nothing is supported.
+        limit: the most relationships in a result.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -53,7 +53,7 @@ class SearchRules:
 
 
 class Added(NamedTuple):
-    """Barcodes that are kept, of these those that are new or typed again, and the refused with their reasons."""
+    """Barcodes that are kept; of these, those that are new or typed again; and the refused, with reasons."""
 
     kept: tuple[str, ...]
     new: tuple[str, ...]
@@ -62,7 +62,7 @@ class Added(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Pairing:
-    """Somebody to be judged: a child with one parent or both."""
+    """Samples to be compared: a child with one parent or both."""
 
     question: Question
     asked: Sex
@@ -73,7 +73,7 @@ class _Pairing:
 
 
 class Laboratory:
-    """See the module. Reads the whole store when it is made; for one process and one thread.
+    """See the module. It reads the whole store when it is made. For one process and one thread.
 
     Raises (every method):
         SetupInvalid: the store cannot be used.
@@ -91,7 +91,7 @@ class Laboratory:
         return sum(map(len, self._indexes.values()))
 
     def add(self, profiles: Iterable[dna_pb2.StrProfile], now: datetime) -> Added:
-        """Keep profiles, in one transaction. One that cannot be searched with does not hold back the others."""
+        """Keep profiles, in one transaction. One that cannot be searched with does not stop the others."""
         kept: list[str] = []
         new: list[Stored] = []
         old: list[Stored] = []
@@ -100,7 +100,7 @@ class Laboratory:
             for profile in profiles:
                 typing = read_profile(profile)
                 if isinstance(typing, ProfileUnusable) or profile.role not in SEARCHED:
-                    reason = typing.value if isinstance(typing, ProfileUnusable) else "neither a child nor a parent"
+                    reason = typing.value if isinstance(typing, ProfileUnusable) else "not of a child or a parent"
                     refused.append((profile.barcode, reason))
                     continue
                 kept.append(profile.barcode)
@@ -117,7 +117,7 @@ class Laboratory:
         return Added(tuple(dict.fromkeys(kept)), tuple(known), tuple(refused))
 
     def withdraw(self, barcode: str, now: datetime) -> bool:
-        """Erase a sample's profiles; whether there were any."""
+        """Erase a sample's profiles. Returns whether there were any."""
         stored = self._store.find(barcode)
         found = self._store.withdraw(barcode, now)
         if stored is not None:
@@ -125,18 +125,18 @@ class Laboratory:
         return found
 
     def search(self, barcode: str, *, known_parent: str = "") -> SearchResult:
-        """Search with a sample that is kept: a child among parents, a parent among children.
+        """Search with a stored sample: a child among parents, a parent among children.
 
-        With a known parent of a child, undisputed, the other one is searched for.
+        With ``known_parent``, an undisputed parent of the child, the other parent is searched for.
 
         Raises:
-            InputRefused: there is no such sample, or it is not of the role that is needed.
+            InputRefused: there is no such sample, or it does not have the role that is needed.
         """
         query = self._stored(barcode)
         loci = len(query.genotypes.keys() & self._ratios.table.loci)
         known = self._stored(known_parent) if known_parent else None
         if known is not None and (query.role != _CHILD or known.role == _CHILD):
-            message = "a known parent is a parent's sample, beside a child's"
+            message = "a known parent must be a parent's sample, and the other sample a child's"
             raise InputRefused(message)
         roles = [_CHILD] if query.role != _CHILD else [role for role in (_FATHER, _MOTHER) if not _is(known, role)]
         screened: list[Stored] = []
@@ -156,7 +156,7 @@ class Laboratory:
             raise InputRefused(message)
         return stored
 
-    # --- judging ---
+    # --- comparing ---
 
     def _pairings(self, query: Stored, screened: list[Stored], known: Stored | None) -> list[_Pairing]:
         query_is_child = query.role == _CHILD
@@ -195,7 +195,7 @@ class Laboratory:
         ]
 
     def _pairing(self, question: Question, child: Stored, parent: Stored, other: Stored | None) -> _Pairing:
-        """The figure alone, from what the store keeps; the evidence is computed for what is reported."""
+        """Only the figure, from what the store keeps. The evidence is computed later, for reported relationships."""
         asked = Sex.FATHER if parent.role == _FATHER else Sex.MOTHER
         father, mother = (parent, other) if asked is Sex.FATHER else (other, parent)
         logarithms: list[float] = []
@@ -228,16 +228,16 @@ class Laboratory:
         )
         couples = [pairing for pairing in strong if pairing.question is Question.COUPLE]
         covered = {(item.child.barcode, _barcode(parent)) for item in couples for parent in (item.father, item.mother)}
-        told = [
+        reported = [
             pairing
             for pairing in strong
             if pairing.question is not Question.PARENT
             or (pairing.child.barcode, _barcode(pairing.father or pairing.mother)) not in covered
         ]
-        judged = [self._candidate(pairing) for pairing in told[: self._rules.limit]]
-        supported = tuple(item for item in judged if item.comparison.verdict is Verdict.SUPPORTED)
-        undecided = len(pairings) - len(strong) + len(judged) - len(supported)
-        left_out = max(0, len(told) - self._rules.limit)
+        candidates = [self._candidate(pairing) for pairing in reported[: self._rules.limit]]
+        supported = tuple(item for item in candidates if item.comparison.verdict is Verdict.SUPPORTED)
+        undecided = len(pairings) - len(strong) + len(candidates) - len(supported)
+        left_out = max(0, len(reported) - self._rules.limit)
         basis = self._basis(roles)
         return SearchResult(query.barcode, basis, len(screened), supported, undecided, left_out, too_few)
 
@@ -257,7 +257,7 @@ class Laboratory:
     def _candidate(self, pairing: _Pairing) -> Candidate:
         child, father, mother = (self._typing(item) for item in (pairing.child, pairing.father, pairing.mother))
         if child is None:
-            message = "a pairing has a child"
+            message = "a pairing needs a child"
             raise ValueError(message)
         comparison = compare(
             self._ratios,

@@ -58,10 +58,10 @@ def test_an_adapter_that_writes_nothing_can_hold_the_contract(installed: Path, t
     contract.test_no_bytes_make_it_raise_and_what_it_reads_is_valid(good)
     contract.test_no_mangled_sample_makes_it_raise(good)
     contract.test_a_file_over_the_limits_is_refused(good)
-    contract.test_a_stream_tells_what_decode_tells(good)
+    contract.test_a_stream_yields_what_decode_returns(good)
     contract.test_hostile_files_end_in_a_code_within_bounded_time_and_memory(good, tmp_path)
     contract.test_a_kind_that_is_not_carried_is_refused_by_a_code(good)
-    contract.test_what_it_refuses_to_write_is_told_by_its_place(good)
+    contract.test_what_it_refuses_to_write_is_reported_by_its_place(good)
     contract.test_what_it_writes_it_takes_for_its_own(good)
     contract.test_a_record_reads_back_equal_on_what_the_format_carries(good)
     contract.test_no_cell_of_a_table_is_a_formula(good)
@@ -100,7 +100,7 @@ def test_an_adapter_that_writes_formulas_is_caught(installed: Path) -> None:
 
 def test_an_adapter_that_refuses_without_a_place_is_caught(installed: Path) -> None:
     with pytest.raises(AssertionError):
-        Contract().test_what_it_refuses_to_write_is_told_by_its_place(subject(installed, "unplaced"))
+        Contract().test_what_it_refuses_to_write_is_reported_by_its_place(subject(installed, "unplaced"))
 
 
 def test_the_fields_that_are_not_carried_are_paths_without_places() -> None:

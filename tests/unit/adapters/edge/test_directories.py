@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from adapters.edge.directories import DirectoriesSeen
+from adapters.edge.directories import SeenDirectories
 from adapters.edge.spool import Spool
 from broker.core.errors import ConnectionFailed, DirectoryInvalid, DirectoryVersionMissing, PeerRevoked
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
@@ -52,10 +52,10 @@ class Edge:
         self.spool = Spool(folder / "spool.db")
         self.seen = self.start()
 
-    def start(self) -> DirectoriesSeen:
+    def start(self) -> SeenDirectories:
         """As a restart does, on the same spool."""
         read = functools.partial(open_directory, governance_key=self.pki.governance_public_key)
-        return DirectoriesSeen(self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask)
+        return SeenDirectories(self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask)
 
     def issued(self, number: int) -> int:
         return self.pki.now_ms + number * DAY
@@ -86,29 +86,29 @@ def numbers(versions: Sequence[DirectoryVersion]) -> list[int]:
 def test_the_newest_version_that_was_issued_by_then_and_had_not_expired_is_tried(edge: Edge) -> None:
     for number in (3, 1, 2):
         edge.seen.note(edge.document(number))
-    found = {at: numbers(edge.seen.seen(edge.issued(at)).accepted) for at in (0, 1, 2, 3, 10, 11, 12, 13)}
+    found = {at: numbers(edge.seen.from_seen(edge.issued(at)).accepted) for at in (0, 1, 2, 3, 10, 11, 12, 13)}
     assert found == {0: [], 1: [1], 2: [2], 3: [3], 10: [3], 11: [3], 12: [3], 13: [3]}
     late = edge.issued(13) + CHANGE_OF_DIRECTORY_MS
-    assert numbers(edge.seen.seen(late).accepted) == []
-    assert numbers(edge.seen.seen(edge.issued(1)).delivered) == [3]
+    assert numbers(edge.seen.from_seen(late).accepted) == []
+    assert numbers(edge.seen.from_seen(edge.issued(1)).delivered) == [3]
 
 
 def test_a_restart_forgets_no_version(edge: Edge) -> None:
     for number in (1, 2):
         edge.seen.note(edge.document(number))
     # Durable once something was judged by them.
-    edge.seen.seen(edge.issued(1))
-    assert numbers(edge.start().seen(edge.issued(1)).accepted) == [1]
+    edge.seen.from_seen(edge.issued(1))
+    assert numbers(edge.start().from_seen(edge.issued(1)).accepted) == [1]
 
 
 async def test_what_the_broker_tells_decides_and_is_kept(edge: Edge) -> None:
     edge.seen.note(edge.document(1))
     at_ms = edge.issued(3)
     edge.broker.documents = {at_ms: [edge.document(2), edge.document(3)], None: [edge.document(4)]}
-    told = await edge.seen.told(at_ms)
-    assert (numbers(told.accepted), numbers(told.delivered)) == ([2, 3], [4])
+    answered = await edge.seen.from_broker(at_ms)
+    assert (numbers(answered.accepted), numbers(answered.delivered)) == ([2, 3], [4])
     assert edge.broker.asked == [at_ms, None]
-    assert numbers(edge.start().seen(edge.clock.now_ms()).accepted) == [4]
+    assert numbers(edge.start().from_seen(edge.clock.now_ms()).accepted) == [4]
 
 
 async def test_a_version_counts_only_if_governance_signed_it_issued_it_by_then_and_it_had_not_expired(
@@ -123,15 +123,15 @@ async def test_a_version_counts_only_if_governance_signed_it_issued_it_by_then_a
         (edge.issued(12) + CHANGE_OF_DIRECTORY_MS, [edge.document(2)]),
     ):
         edge.broker.documents = {at_ms: documents}
-        told = await edge.seen.told(at_ms)
-        assert (told.accepted, told.delivered) == ([], [])
+        answered = await edge.seen.from_broker(at_ms)
+        assert (answered.accepted, answered.delivered) == ([], [])
 
 
 @pytest.mark.parametrize("failure", [ConnectionFailed("nobody answers"), PeerRevoked("not welcome")], ids=repr)
 async def test_a_broker_that_does_not_tell_makes_the_record_wait(edge: Edge, failure: CaseExchangeError) -> None:
     edge.broker.failure = failure
     with pytest.raises(DirectoryVersionMissing):
-        await edge.seen.told(edge.issued(1))
+        await edge.seen.from_broker(edge.issued(1))
 
 
 async def test_of_two_directories_of_one_version_the_first_seen_stays(edge: Edge) -> None:
@@ -142,6 +142,6 @@ async def test_of_two_directories_of_one_version_the_first_seen_stays(edge: Edge
     with pytest.raises(DirectoryInvalid):
         edge.seen.note(edge.pki.sign(other))
     edge.broker.documents = {edge.issued(2): [edge.pki.sign(other)]}
-    assert (await edge.seen.told(edge.issued(2))).accepted == []
-    (kept,) = edge.start().seen(edge.issued(2)).accepted
+    assert (await edge.seen.from_broker(edge.issued(2))).accepted == []
+    (kept,) = edge.start().from_seen(edge.issued(2)).accepted
     assert kept.directory.agencies["shanxi-police"].signing_certificates

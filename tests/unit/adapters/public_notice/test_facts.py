@@ -76,7 +76,7 @@ def test_who_has_grown_up_is_not_called_a_child() -> None:
 
 def test_an_appeal_is_told_in_the_language_asked_for_or_else_as_it_is() -> None:
     only_chinese = notice(texts=[notice_pb2.LocalisedText(language="zh-Hans", headline="寻找家人", text="内容")])
-    assert facts.told(only_chinese, "zh-CN") == ("寻找家人", "内容", "zh-CN")
-    assert facts.told(only_chinese, "en") == ("Do you know this girl?", "内容", "zh-CN")
-    assert facts.told(notice(texts=[]), "en") == ("Do you know this girl?", "", "en")
-    assert facts.told(notice(), "en").headline == "Looking for her family"
+    assert facts.appeal(only_chinese, "zh-CN") == ("寻找家人", "内容", "zh-CN")
+    assert facts.appeal(only_chinese, "en") == ("Do you know this girl?", "内容", "zh-CN")
+    assert facts.appeal(notice(texts=[]), "en") == ("Do you know this girl?", "", "en")
+    assert facts.appeal(notice(), "en").headline == "Looking for her family"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters.public_notice.history import Board, Filed, fold, sent_at
+from adapters.public_notice.history import Filed, NoticeBoard, fold, sent_at
 from adapters.public_notice.noticeboard.frame import Settings
 from adapters.public_notice.noticeboard.site import make_site
 from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, MINISTRY, closure, correction, filed, notice, record_id
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NOW = datetime.fromtimestamp(EPOCH_SECONDS, UTC) + timedelta(days=1)
 
 
-def board(*items: Filed, now: datetime = NOW) -> Board:
+def board(*items: Filed, now: datetime = NOW) -> NoticeBoard:
     """The board, which must not depend on the order in which files are found."""
     first = fold(items, now)
     for order in itertools.permutations(items):
@@ -25,11 +25,11 @@ def board(*items: Filed, now: datetime = NOW) -> Board:
     return first
 
 
-def shown(found: Board) -> list[str]:
+def shown(found: NoticeBoard) -> list[str]:
     return [standing.current.record_id for standing in found.shown]
 
 
-def codes(found: Board) -> list[str]:
+def codes(found: NoticeBoard) -> list[str]:
     return [issue.code for issue in found.issues]
 
 

@@ -29,7 +29,7 @@ def test_the_format_is_read_as_a_stream() -> None:
     assert isinstance(ADAPTER, StreamingAdapter)
 
 
-def test_a_stream_tells_what_decode_tells_in_the_order_of_the_file() -> None:
+def test_a_stream_yields_what_decode_returns_in_the_order_of_the_file() -> None:
     content = file(
         specimen("SYN-1"), specimen("SYN-2", loci=locus("TH01", "9.9")), specimen("SYN-3"), specimen("SYN-1")
     )

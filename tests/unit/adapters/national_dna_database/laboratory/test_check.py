@@ -141,7 +141,7 @@ def test_a_notification_of_other_samples_is_not_compared_with(disclosed: Path, t
 
 
 def test_a_barcode_that_the_files_do_not_hold_is_refused(disclosed: Path) -> None:
-    with pytest.raises(InputRefused, match="0 profiles of the barcode SYN-X"):
+    with pytest.raises(InputRefused, match="0 profiles with the barcode SYN-X"):
         run("check", *TABLE, "--child", "SYN-C", "--father", "SYN-X", disclosed)
 
 
@@ -162,5 +162,5 @@ def test_a_question_that_makes_no_sense_is_wrong_usage(disclosed: Path, argument
 def test_a_file_without_profiles_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("nothing", encoding="utf-8")
-    with pytest.raises(InputRefused, match="no format that can hold a StrProfile"):
+    with pytest.raises(InputRefused, match="does not have a format that can hold a StrProfile"):
         run("check", *TABLE, "--child", "SYN-C", "--father", "SYN-F", path)

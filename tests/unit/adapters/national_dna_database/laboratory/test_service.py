@@ -96,7 +96,7 @@ def test_a_mistyped_database_is_refused_and_none_is_made(tmp_path: Path, command
 
 
 def test_results_without_a_folder_are_refused_before_the_database_changes(tmp_path: Path, child_file: Path) -> None:
-    with pytest.raises(SetupInvalid, match="no folder"):
+    with pytest.raises(SetupInvalid, match="is not a folder"):
         run("add", "--database", tmp_path / "lab.db", *TABLE, "--out", tmp_path / "missing" / "hits.json", child_file)
     assert not (tmp_path / "lab.db").exists()
 

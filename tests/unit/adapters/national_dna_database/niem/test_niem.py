@@ -124,7 +124,7 @@ def test_a_locus_that_is_not_definitive_is_in_the_profile_and_not_in_the_figures
     mother = profiles(decode(SAMPLE.read_bytes()))[0]
     typing = read_profile(mother)
     assert isinstance(typing, Typing)
-    assert typing.unused["CSF1PO"] is Unused.DOUBTFUL
+    assert typing.unused["CSF1PO"] is Unused.UNCERTAIN
     assert typing.unused["FGA"] is Unused.NOT_NUMERIC
     assert typing.genotypes["vWA"] == ("14", "14")
 

@@ -51,7 +51,7 @@ def test_the_adapters_keep_the_protocols() -> None:
     assert isinstance(XLSX, MappableAdapter)
 
 
-def test_a_stream_tells_what_decode_tells_in_the_files_order() -> None:
+def test_a_stream_yields_what_decode_returns_in_the_files_order() -> None:
     rows = [{"AJBH": f"SYN-{number}", "AJLB": kind} for number, kind in enumerate("12x31")]
     content = table(*rows)
     found, items = ADAPTER.decode(Source(content), Limits()), streamed(content)

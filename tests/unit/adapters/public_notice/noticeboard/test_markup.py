@@ -36,13 +36,13 @@ def test_whatever_a_text_holds_the_page_has_the_elements_it_was_given(text: str)
 
 @pytest.mark.parametrize("name", ["script", "style", "iframe", "object", "base", "svg", "p onload", "P", ""])
 def test_no_page_holds_an_element_that_could_run_or_load_something(name: str) -> None:
-    with pytest.raises(ValueError, match="no page holds"):
+    with pytest.raises(ValueError, match="a page must not contain"):
         tag(name)
 
 
 @pytest.mark.parametrize("name", ["onclick", "onload", "style", "x y", "data<"])
 def test_no_page_holds_an_attribute_that_could_run_something(name: str) -> None:
-    with pytest.raises(ValueError, match="no page holds"):
+    with pytest.raises(ValueError, match="a page must not contain"):
         tag("p", **{name: "x"})
 
 

@@ -57,7 +57,7 @@ def test_other_files_are_left_alone(folder: Path) -> None:
 def test_a_file_that_cannot_be_read_puts_its_case_in_doubt(folder: Path, content: bytes) -> None:
     (folder / f"{NAME}.json").write_bytes(content)
     found = read_outbox(folder, LIMITS)
-    assert (found.filed, found.doubtful_cases) == ((), frozenset({"case-1"}))
+    assert (found.filed, found.unreadable_cases) == ((), frozenset({"case-1"}))
     assert "FILE_UNREADABLE" in codes(found)
 
 
@@ -73,7 +73,7 @@ def test_a_file_over_the_limit_is_not_read(folder: Path) -> None:
 def test_an_outbox_of_another_format_is_named(folder: Path) -> None:
     (folder / f"{NAME}.json").rename(folder / f"{NAME}.xml")
     found = read_outbox(folder, LIMITS)
-    assert (codes(found), found.doubtful_cases) == ({"FORMAT_NOT_READ"}, frozenset({"case-1"}))
+    assert (codes(found), found.unreadable_cases) == ({"FORMAT_NOT_READ"}, frozenset({"case-1"}))
 
 
 @pytest.mark.parametrize("about", [None, b"", b"[]", b'{"case_id": 7, "publisher": null, "accepted_at_ms": "1"}'])

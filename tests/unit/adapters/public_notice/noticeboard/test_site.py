@@ -9,7 +9,7 @@ import pytest
 from lxml import etree, html
 from PIL import Image
 
-from adapters.public_notice.history import Board, End, Filed, Standing, Version, fold
+from adapters.public_notice.history import End, Filed, NoticeBoard, Standing, Version, fold
 from adapters.public_notice.noticeboard.atom import NAMESPACE as ATOM
 from adapters.public_notice.noticeboard.atom import TOMBSTONES, entry_id
 from adapters.public_notice.noticeboard.frame import HEADER_POLICY, META_POLICY, Settings
@@ -96,7 +96,7 @@ def test_a_notice_that_cannot_be_rendered_is_left_out_and_told_of_and_the_board_
     never = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
     bad = Standing("SYN-BAD", "cn-ministry", versions=[Version(notice(photos=[photo(drawing())]), record_id(9), never)])
     ended = Standing("SYN-END", "cn-ministry", versions=bad.versions, end=End(record_id(10), never))
-    found = make_site(Board((bad, *board.shown), (*board.gone, ended), ()), Settings(URL, NOW, exercise=False))
+    found = make_site(NoticeBoard((bad, *board.shown), (*board.gone, ended), ()), Settings(URL, NOW, exercise=False))
     alone = make_site(board, Settings(URL, NOW, exercise=False))
     assert found.files == alone.files
     assert (found.shown, found.notices) == (2, alone.notices)

@@ -109,8 +109,8 @@ def test_an_allele_that_is_no_number_leaves_its_locus_out(operator: dna_pb2.Alle
 @pytest.mark.parametrize(
     ("quality", "reason"),
     [
-        (dna_pb2.LOCUS_QUALITY_NOT_DEFINITIVE, Unused.DOUBTFUL),
-        (dna_pb2.LOCUS_QUALITY_SILENT_ALLELE, Unused.DOUBTFUL),
+        (dna_pb2.LOCUS_QUALITY_NOT_DEFINITIVE, Unused.UNCERTAIN),
+        (dna_pb2.LOCUS_QUALITY_SILENT_ALLELE, Unused.UNCERTAIN),
         (dna_pb2.LOCUS_QUALITY_PARTIAL, Unused.POSSIBLE_DROP_OUT),
         (dna_pb2.LOCUS_QUALITY_NORMAL, None),
     ],

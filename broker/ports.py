@@ -319,8 +319,10 @@ class MessageLog(Protocol):
         """Append records, each record id once. Return the position of each record, in order.
 
         When it returns, every record is durable as the backend defines it (SQLite: fsync; Kafka: acks=all). Records
-        of one call keep their order within a partition. Concurrent calls share the cost of becoming durable. If the log
-        already has a record id, that record is not appended again, even if its bytes differ.
+        of one call keep their order within a partition, and so do concurrent calls, in the order in which they began.
+        If one fails, those that began after it fail too, until its failure is known. Concurrent calls share the cost of
+        becoming durable. If the log already has a record id, that record is not appended again, even if its bytes
+        differ.
 
         Raises:
             LogFull: there is no space. None of the entries was appended.

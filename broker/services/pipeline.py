@@ -1,14 +1,14 @@
-"""Publish a stream of batches. The next batches are checked while others are appended. Answers keep the order.
+"""Publish a stream of batches. While some are appended, the next are checked. Answers keep the order.
 
-Batches that are already checked when their turn comes are appended together, so that many small batches cost no more
-than a large one.
+An append begins while earlier ones of its stream are under way; the log keeps their order. Batches that wait, checked,
+are appended together, so that many small batches cost no more than a large one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -17,61 +17,11 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
 
-_BATCHES_AHEAD: Final = 32
-_BYTES_AHEAD: Final = 4 << 20
-"""Batches of one stream that are read before their turn. The transport's flow control holds back any others."""
-
-
-class _Ahead:
-    """The batches of a stream that wait for their turn, in order. For one task that adds and one that takes."""
-
-    def __init__(self) -> None:
-        self._checks: deque[tuple[asyncio.Task[CheckedBatch], int]] = deque()
-        self._bytes = 0
-        self._changed = asyncio.Event()
-        self.ended = False
-
-    async def add(self, check: asyncio.Task[CheckedBatch], size: int) -> None:
-        """Add a batch, then wait until there is room for another."""
-        self._checks.append((check, size))
-        self._bytes += size
-        self._changed.set()
-        while len(self._checks) >= _BATCHES_AHEAD or self._bytes >= _BYTES_AHEAD:
-            await self._wait()
-
-    def end(self) -> None:
-        """No batch follows."""
-        self.ended = True
-        self._changed.set()
-
-    async def take(self) -> list[CheckedBatch]:
-        """The next batch, once it is checked, with all after it that are checked too. Empty after the last.
-
-        Raises:
-            What the check of the next batch raised.
-        """
-        while not self._checks:
-            if self.ended:
-                return []
-            await self._wait()
-        taken = [await self._checks[0][0]]
-        self._drop_first()
-        while self._checks and self._checks[0][0].done() and self._checks[0][0].exception() is None:
-            taken.append(self._checks[0][0].result())
-            self._drop_first()
-        self._changed.set()
-        return taken
-
-    def _drop_first(self) -> None:
-        self._bytes -= self._checks.popleft()[1]
-
-    async def _wait(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    def unfinished(self) -> list[asyncio.Task[CheckedBatch]]:
-        """The checks of batches that were not taken."""
-        return [check for check, _ in self._checks]
+_BATCHES: Final = 32
+_BYTES: Final = 8 << 20
+"""The limits for batches of one stream that are not answered yet. The transport's flow control holds back the rest."""
+_APPENDS: Final = 4
+"""The limit for appends of one stream that are under way. With more, it would crowd out the others."""
 
 
 async def publish_in_turn(
@@ -82,24 +32,117 @@ async def publish_in_turn(
     Raises:
         What ``PublishService.publish`` or ``batches`` raises, after the answers to the batches before it.
     """
-    ahead = _Ahead()
+    stream = _Stream(service, principal)
+    tasks = [asyncio.create_task(stream.check_all(batches)), asyncio.create_task(stream.append_all())]
+    try:
+        while append := await stream.next_append():
+            for outcome in await append:
+                yield outcome
+            stream.answered()
+        for task in reversed(tasks):
+            await task
+    finally:
+        unfinished = [*tasks, *stream.unfinished()]
+        for each in unfinished:
+            each.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def read() -> None:
+
+class _Batch(NamedTuple):
+    check: asyncio.Task[CheckedBatch]
+    size: int
+
+
+class _Append(NamedTuple):
+    outcomes: asyncio.Task[list[PublishOutcome]]
+    batches: int
+    size: int
+
+
+class _Stream:
+    """The batches of one stream that are not answered yet: first those in appends, then those that wait."""
+
+    def __init__(self, service: PublishService, principal: Principal) -> None:
+        self._service = service
+        self._principal = principal
+        self._waiting: deque[_Batch] = deque()
+        self._appends: deque[_Append] = deque()
+        self._unanswered_batches = 0
+        self._unanswered_bytes = 0
+        self._read_all = False
+        self._appended_all = False
+        self._changed = asyncio.Event()
+
+    async def check_all(self, batches: AsyncIterator[Sequence[Envelope]]) -> None:
+        """Begin to check every batch, as far as there is room."""
         try:
             async for batch in batches:
                 size = sum(envelope.content_bytes for envelope in batch)
-                await ahead.add(asyncio.create_task(service.check(principal, batch)), size)
+                self._unanswered_batches += 1
+                self._unanswered_bytes += size
+                self._waiting.append(_Batch(asyncio.create_task(self._service.check(self._principal, batch)), size))
+                self._notify()
+                while self._unanswered_batches >= _BATCHES or self._unanswered_bytes >= _BYTES:
+                    await self._change()
         finally:
-            ahead.end()
+            self._read_all = True
+            self._notify()
 
-    reading = asyncio.create_task(read())
-    try:
-        while taken := await ahead.take():
-            for outcome in await service.accept(principal, taken):
-                yield outcome
-        await reading
-    finally:
-        unfinished = [reading, *ahead.unfinished()]
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+    async def append_all(self) -> None:
+        """Append what is checked, in order, until a batch cannot be checked or appended."""
+        try:
+            while await self._turn() and not self._has_failed():
+                # Several at once, but only as far as their checks are done.
+                batches = [await self._waiting[0].check]
+                size = self._waiting.popleft().size
+                while self._waiting and _succeeded(self._waiting[0].check):
+                    batches.append(self._waiting[0].check.result())
+                    size += self._waiting.popleft().size
+                outcomes = await self._service.accept(self._principal, batches)
+                self._appends.append(_Append(outcomes, len(batches), size))
+                self._notify()
+        finally:
+            self._appended_all = True
+            self._notify()
+
+    async def _turn(self) -> bool:
+        """Wait for a batch, and until it may be appended. False: there is none."""
+        while not self._waiting or len(self._appends) >= _APPENDS:
+            if self._read_all and not self._waiting:
+                return False
+            await self._change()
+        return True
+
+    def _has_failed(self) -> bool:
+        """Whether an append has failed. The publisher sends again from there on, so nothing later may be appended."""
+        return any(append.outcomes.done() and not _succeeded(append.outcomes) for append in self._appends)
+
+    async def next_append(self) -> asyncio.Task[list[PublishOutcome]] | None:
+        """The oldest append. None: there is none, and none will follow."""
+        while not self._appends:
+            if self._appended_all:
+                return None
+            await self._change()
+        return self._appends[0].outcomes
+
+    def answered(self) -> None:
+        """The oldest append is answered."""
+        append = self._appends.popleft()
+        self._unanswered_batches -= append.batches
+        self._unanswered_bytes -= append.size
+        self._notify()
+
+    def unfinished(self) -> list[asyncio.Task[CheckedBatch] | asyncio.Task[list[PublishOutcome]]]:
+        """The tasks of batches that are not answered."""
+        return [*(batch.check for batch in self._waiting), *(append.outcomes for append in self._appends)]
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+
+
+def _succeeded(task: asyncio.Task[CheckedBatch] | asyncio.Task[list[PublishOutcome]]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None

@@ -135,7 +135,7 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. It is safe to
                 publish it again: a record that the log already has keeps its position and gets the same statement.
         """
-        (outcome,) = await self.accept(principal, [await self.check(principal, envelopes)])
+        (outcome,) = await (await self.accept(principal, [await self.check(principal, envelopes)]))
         return outcome
 
     async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
@@ -152,13 +152,22 @@ class PublishService:
         async with self._checking:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
-    async def accept(self, principal: Principal, batches: Sequence[CheckedBatch]) -> list[PublishOutcome]:
+    async def accept(self, principal: Principal, batches: Sequence[CheckedBatch]) -> asyncio.Task[list[PublishOutcome]]:
         """The second half: (7) to (9). All batches of one call are appended together, in their order.
 
+        Returns:
+            The append, begun. Calls begin in their order, and the log keeps it. The task raises what the log raises.
+
         Raises:
-            LogFull, LogUnavailable
+            LogUnavailable: nothing has begun.
         """
-        places = iter(await self._append([item for checked in batches for item in checked]))
+        judged = await self._judged([item for checked in batches for item in checked])
+        return asyncio.create_task(self._finish(principal, batches, judged))
+
+    async def _finish(
+        self, principal: Principal, batches: Sequence[CheckedBatch], judged: Sequence[_Checked | CaseExchangeError]
+    ) -> list[PublishOutcome]:
+        places = iter(await self._append(judged))
         outcomes = [self._outcome([next(places) for _ in checked]) for checked in batches]
         await self._audit_refusals(principal, [result for outcome in outcomes for result in outcome.results])
         return outcomes
@@ -235,16 +244,19 @@ class PublishService:
             self._codec.encode_envelope(envelope),
         )
 
-    async def _append(self, checked: Sequence[_Checked | CaseExchangeError]) -> list[bytes | CaseExchangeError]:
-        """Append what passed the checks. Returns, in order, each record's receipt statement or its refusal."""
+    async def _judged(self, checked: Sequence[_Checked | CaseExchangeError]) -> list[_Checked | CaseExchangeError]:
+        """Refuse what is too late, unless the log has it already."""
         late = [item.entry.record_id for item in checked if isinstance(item, _Checked) and item.late is not None]
         known = await self._log.lookup(late) if late else {}
-        judged = [
+        return [
             item.late
             if isinstance(item, _Checked) and item.late is not None and item.entry.record_id not in known
             else item
             for item in checked
         ]
+
+    async def _append(self, judged: Sequence[_Checked | CaseExchangeError]) -> list[bytes | CaseExchangeError]:
+        """Append what passed the checks. Returns, in order, each record's receipt statement or its refusal."""
         good = [item for item in judged if isinstance(item, _Checked)]
         # (7) and (8): the log leaves out what it already has, in the same transaction that appends the others.
         appended = iter(await self._log.append([item.entry for item in good]) if good else ())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.client.records import SectionDraft
-from broker.core.errors import EvidenceUnavailable, InputRefused
+from broker.core.errors import EvidenceUnavailable, InputRefused, LogUnavailable
 from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.pipeline import publish_in_turn
@@ -39,36 +39,65 @@ class HeldVerifier(InlineVerifier):
         self.go = threading.Event()
         self.go.set()
         self.second = threading.Event()
-        self.checked = threading.Semaphore(0)
-        self.records = 0
+        self._records = 0
+        self._checked = threading.Condition()
         self._batches = 0
+
+    async def checked(self, records: int) -> None:
+        """Wait until the signatures of so many records were checked."""
+
+        def wait() -> bool:
+            with self._checked:
+                return self._checked.wait_for(lambda: self._records >= records, 10)
+
+        assert await asyncio.to_thread(wait)
 
     def verify(self, signed: Sequence[Signed]) -> list[bool]:
         self._batches += 1
-        self.records += len(signed)
-        self.checked.release()
         if self._batches == 1:
             assert self.go.wait(10)
         else:
             self.second.set()
-        return super().verify(signed)
+        checked = super().verify(signed)
+        with self._checked:
+            self._records += len(signed)
+            self._checked.notify_all()
+        return checked
 
 
 class HeldLog(DamagedLog):
-    """A log whole as it is, which appends when it is let go. ``appends``: the records of each append."""
+    """A log that appends when it is let go. ``appends`` has the number of records of each append."""
 
     def __init__(self, log: SqliteLog) -> None:
         super().__init__(log)
-        self.go = asyncio.Event()
-        self.go.set()
-        self.begun = asyncio.Event()
         self.appends: list[int] = []
+        self.appended: list[Appended] = []
+        self.fails_from: int | None = None
+        self._go = asyncio.Event()
+        self._go.set()
+        self._changed = asyncio.Condition()
+
+    def hold(self) -> None:
+        self._go.clear()
+
+    def release(self) -> None:
+        self._go.set()
+
+    async def begun(self, appends: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.appends) >= appends)
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
+        number = len(self.appends)
         self.appends.append(len(entries))
-        self.begun.set()
-        await self.go.wait()
-        return await super().append(entries)
+        async with self._changed:
+            self._changed.notify_all()
+        await self._go.wait()
+        if self.fails_from is not None and number >= self.fails_from:
+            message = "as a full disk would"
+            raise LogUnavailable(message)
+        self.appended += (placed := await super().append(entries))
+        return placed
 
 
 class Exchange(NamedTuple):
@@ -134,34 +163,50 @@ async def test_a_batch_is_checked_before_its_turn_and_answered_in_its_turn(excha
 async def test_batches_that_were_checked_meanwhile_are_appended_together_and_answered_each_for_itself(
     exchange: Exchange,
 ) -> None:
-    exchange.log.go.clear()
-    rest_checked = asyncio.Event()
+    exchange.log.hold()
+    batches = [exchange.batch(records) for records in (1, 1, 1, 1, 2, 1, 3)]
 
     async def stream() -> AsyncIterator[Sequence[Envelope]]:
-        yield exchange.batch(1)
-        await exchange.log.begun.wait()
-        for records in (2, 1, 3):
-            yield exchange.batch(records)
-        rest_checked.set()
+        for number, batch in enumerate(batches):
+            yield batch
+            # One batch an append, until four appends are under way. The rest waits, and is checked meanwhile.
+            await exchange.log.begun(min(number + 1, 4))
 
     publishing = exchange.publish(stream())
     first = asyncio.ensure_future(anext(publishing))
-    await rest_checked.wait()
-    while exchange.verifier.records < 7:
-        await asyncio.to_thread(exchange.verifier.checked.acquire, timeout=10)
-    exchange.log.go.set()
+    await exchange.verifier.checked(10)
+    exchange.log.release()
     outcomes = [await first, *[outcome async for outcome in publishing]]
-    assert exchange.log.appends[0] == 1
-    assert len(exchange.log.appends) < 4
-    assert [[result.receipt_index for result in outcome.results] for outcome in outcomes] == [  # type: ignore[union-attr]
-        [0],
-        [0, 1],
-        [0],
-        [0, 1, 2],
-    ]
+    assert exchange.log.appends == [1, 1, 1, 1, 6]
+    indexes = [[getattr(result, "receipt_index", None) for result in outcome.results] for outcome in outcomes]
+    assert indexes == [[*range(len(batch))] for batch in batches]
     receipts = [outcome.receipts for outcome in outcomes if outcome.receipts is not None]
-    assert [len(each.statements) for each in receipts] == [1, 2, 1, 3]
-    assert len({each.signature.value for each in receipts}) == 4
+    assert len({each.signature.value for each in receipts}) == 7
+    positions = [place.position for place in exchange.log.appended]
+    assert positions == sorted(positions), "appends of one stream keep their order"
+
+
+async def test_nothing_is_appended_behind_a_batch_that_could_not_be(exchange: Exchange) -> None:
+    exchange.log.hold()
+    go_on = asyncio.Event()
+
+    async def stream() -> AsyncIterator[Sequence[Envelope]]:
+        yield exchange.batch()
+        await exchange.log.begun(1)
+        yield exchange.batch()
+        await go_on.wait()
+        yield exchange.batch()
+
+    publishing = exchange.publish(stream())
+    first = asyncio.ensure_future(anext(publishing))
+    await exchange.log.begun(2)
+    exchange.log.fails_from = 1
+    exchange.log.release()
+    assert sizes([await first]) == [1]
+    go_on.set()
+    with pytest.raises(LogUnavailable):
+        await anext(publishing)
+    assert exchange.log.appends == [1, 1]
 
 
 async def test_an_answer_does_not_wait_for_the_next_batch(exchange: Exchange) -> None:
@@ -190,8 +235,7 @@ async def test_a_stream_is_not_read_much_further_than_it_is_answered(exchange: E
     async for outcome in exchange.publish(hasty()):
         answered += sizes([outcome])
     assert len(answered) == 100
-    # Those that are appended together, and as many ahead.
-    assert 1 < max(read) <= 2 * 32
+    assert 1 < max(read) <= 32
 
 
 async def test_large_batches_are_not_read_ahead(exchange: Exchange) -> None:
@@ -207,7 +251,7 @@ async def test_large_batches_are_not_read_ahead(exchange: Exchange) -> None:
     async for outcome in exchange.publish(hasty()):
         answered += sizes([outcome])
     assert len(answered) == 8
-    assert max(read) <= 2 * 2
+    assert max(read) <= 3
 
 
 async def test_what_the_stream_raises_comes_after_the_answers_to_what_came_before(exchange: Exchange) -> None:

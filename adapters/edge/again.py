@@ -1,0 +1,49 @@
+"""Try again after a fault that can pass: a broker that is away, a full disk."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import structlog
+from tenacity import AsyncRetrying, wait_random_exponential
+
+from broker.core.errors import CaseExchangeError, Unavailable
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+_log = structlog.get_logger("adapters.edge.again")
+
+
+def attempts(longest_seconds: float) -> AsyncRetrying:
+    """Attempts without end, for one ``async for``; a fault that cannot pass ends them, and is raised.
+
+    Each wait is a random time between zero and a limit, so that a thousand edges do not return at once. The limit
+    doubles with every attempt. Whoever got on meanwhile begins with short waits again: he sets
+    ``attempt.retry_state.attempt_number`` to 1.
+
+    Args:
+        longest_seconds: the limit grows no longer than this.
+    """
+    wait = wait_random_exponential(multiplier=min(0.2, longest_seconds), max=longest_seconds)
+    return AsyncRetrying(wait=wait, retry=_can_pass, before_sleep=_tell)
+
+
+def _can_pass(attempt: RetryCallState) -> bool:
+    fault = _fault(attempt)
+    return fault is None or isinstance(fault, OSError) or (isinstance(fault, CaseExchangeError) and fault.retriable)
+
+
+def _tell(attempt: RetryCallState) -> None:
+    match _fault(attempt):
+        case CaseExchangeError() as error:
+            tell = _log.info if isinstance(error, Unavailable) else _log.error
+            tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
+        case OSError() as error:
+            # The path is not logged: a file's name may be a person's name.
+            _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))
+
+
+def _fault(attempt: RetryCallState) -> BaseException | None:
+    return attempt.outcome.exception() if attempt.outcome else None

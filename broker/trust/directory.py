@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from broker.core.envelope import DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.strict import encode_base64
 from broker.files import FileState, read_file
 from broker.trust.directory_payload import parse_payload
 from broker.trust.signing import ecdsa_verifies
-from broker.trust.strict import decode_base64, encode_base64, parse_json
+from broker.trust.strict import decode_base64, parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path

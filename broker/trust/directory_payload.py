@@ -16,8 +16,9 @@ from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentity
 from broker.core.identity import Principal, is_agency_id
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.streams import KINDS, STREAMS
+from broker.core.strict import encode_base64
 from broker.trust.keyring import listed_certificate, signing_authorities
-from broker.trust.strict import decode_base64, encode_base64, parse_json
+from broker.trust.strict import decode_base64, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

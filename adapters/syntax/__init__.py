@@ -1,1 +1,1 @@
-"""Reading files that a stranger wrote, within bounds: XML, JSON and workbooks."""
+"""Reading files that a stranger wrote, within bounds: text, XML, JSON and workbooks."""

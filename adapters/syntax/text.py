@@ -1,0 +1,153 @@
+"""Text from strangers: its encoding is found in a strict order over the whole file, in pieces, and never guessed.
+
+A byte order mark decides; without one it is UTF-8 if every byte of the file is, or else, where the format allows that,
+GB18030 if every byte is, which holds every character, those of four bytes included. GB18030 that could be read as UTF-8
+is written with its own mark.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import io
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import BinaryIO
+
+    from adapters.base import IssueList
+
+_PIECE: Final = 1 << 18
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_BOM_GB18030: Final = "\ufeff".encode("gb18030")
+_MARKS: Final = ((_BOM_GB18030, ("gb18030",)), (codecs.BOM_UTF8, ("utf-8",)), (b"", ("utf-8", "gb18030")))
+_ALL: Final = ("utf-8", "gb18030")
+_MESSAGES: Final = {
+    "ENCODING_UNSUPPORTED": "UTF-16 is not read",
+    "ENCODING_UNKNOWN": "in none of the encodings that are read, throughout",
+    "NUL_BYTE": "not text",
+}
+
+
+class Encoding(NamedTuple):
+    """What is known of a file after its first reading.
+
+    Attributes:
+        name: of the codec.
+        skipped: bytes of the mark.
+        sha256: of the whole file.
+        odd: whether ``odd`` said so of a piece of its text.
+    """
+
+    name: str
+    skipped: int
+    sha256: bytes
+    odd: bool
+
+
+class Text(NamedTuple):
+    """A file as text, from behind its mark.
+
+    Attributes:
+        stream: closes the file, where it is not detached.
+        encoding: what is known of the file.
+    """
+
+    stream: io.TextIOWrapper
+    encoding: Encoding
+
+
+def open_text(
+    file: BinaryIO,
+    most_bytes: int,
+    issues: IssueList,
+    *,
+    allowed: Sequence[str] = _ALL,
+    odd: Callable[[str], bool] = lambda _: False,
+    newline: str | None = "",
+) -> Text | None:
+    """A file as text, or None, with the reason among the issues.
+
+    Codes: FILE_TOO_LARGE and those of ``find_encoding``.
+
+    Args:
+        file: the file.
+        most_bytes: larger ones are refused.
+        issues: take the reason.
+        allowed: see ``find_encoding``.
+        odd: as well.
+        newline: as ``open`` takes it.
+    """
+    if file.seek(0, io.SEEK_END) > most_bytes:
+        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {most_bytes} bytes")
+        return None
+    found = find_encoding(file, allowed, odd)
+    if isinstance(found, str):
+        issues.reject_file(found, "file", _MESSAGES[found])
+        return None
+    file.seek(found.skipped)
+    return Text(io.TextIOWrapper(file, found.name, newline=newline), found)
+
+
+def find_encoding(
+    file: BinaryIO, allowed: Sequence[str] = _ALL, odd: Callable[[str], bool] = lambda _: False
+) -> Encoding | str:
+    """Read a file once, from its beginning, or say by a code why it is no text that is read here.
+
+    Codes: ENCODING_UNSUPPORTED, ENCODING_UNKNOWN, NUL_BYTE.
+
+    Args:
+        file: the file.
+        allowed: of UTF-8 and GB18030, what the format may be in.
+        odd: asked of every piece of the text.
+    """
+    file.seek(0)
+    head = file.read(max(len(mark) for mark, _ in _MARKS))
+    if head.startswith(_UTF16):
+        return "ENCODING_UNSUPPORTED"
+    mark, names = next(item for item in _MARKS if head.startswith(item[0]))
+    decoders = {name: codecs.getincrementaldecoder(name)() for name in names if name in allowed}
+    strange = dict.fromkeys(names, False)
+    sha256 = hashlib.sha256(mark)
+    file.seek(len(mark))
+    while decoders:
+        piece = file.read(_PIECE)
+        if b"\0" in piece:
+            return "NUL_BYTE"
+        sha256.update(piece)
+        for name, decoder in list(decoders.items()):
+            try:
+                text = decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError:
+                del decoders[name]
+            else:
+                strange[name] = strange[name] or odd(text)
+        if not piece:
+            break
+    for name in decoders:
+        return Encoding(name, len(mark), sha256.digest(), strange[name])
+    return "ENCODING_UNKNOWN"
+
+
+def head_text(head: bytes) -> str:
+    """The text of a file that begins like this; what cannot be read of it is left out."""
+    if head.startswith(_UTF16):
+        return ""
+    mark, names = next(item for item in _MARKS if head.startswith(item[0]))
+    for name in names:
+        try:
+            # The last character may be cut off.
+            return codecs.getincrementaldecoder(name)().decode(head[len(mark) :])
+        except UnicodeDecodeError:
+            continue
+    return ""
+
+
+def encode_text(text: str) -> bytes:
+    """A file's text in GB18030, which ``find_encoding`` tells from UTF-8."""
+    content = text.encode("gb18030")
+    try:
+        return content if content.decode("utf-8") == text else _BOM_GB18030 + content
+    except UnicodeDecodeError:
+        return content

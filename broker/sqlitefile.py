@@ -7,7 +7,6 @@ it has had. Migrations are only ever appended, and each runs in one transaction.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from enum import StrEnum
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_BUSY_TIMEOUT_SECONDS: Final = 5.0
+    from broker.core.errors import CaseExchangeError
+
 _PRIMARY: Final = 0xFF
 """SQLite's extended result codes carry the primary one in the low byte."""
 
@@ -58,25 +58,29 @@ _TROUBLES: Final = {
 
 
 class FileTrouble(sqlite3.Error):
-    """A file cannot be used; its text says why.
+    """A file cannot be used; its text says why."""
 
-    Attributes:
-        trouble: why, where that is known.
-        code: SQLite's or the system's name of it. The texts of SQLite can hold values, so they are not kept.
-    """
-
-    def __init__(self, trouble: Trouble, code: str = "", text: str | None = None) -> None:
-        super().__init__(text or trouble)
+    def __init__(self, trouble: Trouble, code: str) -> None:
+        super().__init__(f"{trouble} ({code})")
         self.trouble = trouble
-        self.code = code
 
     @classmethod
     def of(cls, error: sqlite3.Error) -> FileTrouble:
-        """What an error says of the file; what is one of these already stays as it is."""
+        """What an error says of the file. SQLite's own text can hold values, so only the code's name is kept."""
         if isinstance(error, FileTrouble):
             return error
         trouble = _TROUBLES.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY, Trouble.OTHER)
         return cls(trouble, getattr(error, "sqlite_errorname", type(error).__name__))
+
+
+@contextlib.contextmanager
+def trouble_as(kind: type[CaseExchangeError], what: str) -> Iterator[None]:
+    """Raise what SQLite says inside as an error of this kind. ``what`` names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = f"{what} cannot be used: {FileTrouble.of(error)}"
+        raise kind(message) from error
 
 
 def open_file(
@@ -97,29 +101,25 @@ def open_file(
     Raises:
         FileTrouble
     """
+    pragmas = ["journal_mode = WAL", f"synchronous = {'FULL' if durable else 'NORMAL'}", "trusted_schema = OFF"]
+    if exclusive:
+        pragmas.append("locking_mode = EXCLUSIVE")
     try:
         if path is not None:
             # The file gets its mode before anything is written into it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
-        connection = sqlite3.connect(
-            path or ":memory:", timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        with contextlib.ExitStack() as stack:
+            connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            stack.callback(connection.close)
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+            _bring_up_to_date(connection, schema)
+            stack.pop_all()
+            return connection
     except OSError as error:
-        raise FileTrouble(Trouble.OTHER, errno.errorcode.get(error.errno or 0, ""), error.strerror) from error
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        if exclusive:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _bring_up_to_date(connection, schema)
+        raise FileTrouble(Trouble.OTHER, error.strerror or type(error).__name__) from error
     except sqlite3.Error as error:
-        connection.close()
         raise FileTrouble.of(error) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != schema.application_id and (application_id or (tables and not schema.unmarked)):
-        raise FileTrouble(Trouble.FOREIGN)
+        raise FileTrouble(Trouble.FOREIGN, f"id {application_id}")
     if version > len(schema.migrations):
         raise FileTrouble(Trouble.NEWER, f"version {version}, known up to {len(schema.migrations)}")
     for number, statements in enumerate(schema.migrations[version:], start=version + 1):

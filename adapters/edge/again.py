@@ -27,23 +27,17 @@ def attempts(longest_seconds: float) -> AsyncRetrying:
         longest_seconds: the limit grows no longer than this.
     """
     wait = wait_random_exponential(multiplier=min(0.2, longest_seconds), max=longest_seconds)
-    return AsyncRetrying(wait=wait, retry=_can_pass, before_sleep=_tell)
+    return AsyncRetrying(wait=wait, retry=_can_pass)
 
 
 def _can_pass(attempt: RetryCallState) -> bool:
-    fault = _fault(attempt)
-    return fault is None or isinstance(fault, OSError) or (isinstance(fault, CaseExchangeError) and fault.retriable)
-
-
-def _tell(attempt: RetryCallState) -> None:
-    match _fault(attempt):
-        case CaseExchangeError() as error:
+    match attempt.outcome and attempt.outcome.exception():
+        case CaseExchangeError(retriable=True) as error:
             tell = _log.info if isinstance(error, Unavailable) else _log.error
             tell("waiting for the broker", reason=error.reason, remedy=error.remedy)
         case OSError() as error:
             # The path is not logged: a file's name may be a person's name.
             _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))
-
-
-def _fault(attempt: RetryCallState) -> BaseException | None:
-    return attempt.outcome.exception() if attempt.outcome else None
+        case fault:
+            return fault is None
+    return True

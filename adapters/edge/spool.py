@@ -13,13 +13,13 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-import sqlite3
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from broker.core.errors import SpoolUnavailable
-from broker.sqlitefile import FileTrouble, Schema, open_file, transaction
+from broker.sqlitefile import Schema, open_file, transaction, trouble_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,7 @@ _SCHEMA: Final = Schema(
     migrations=[_TABLES.split(";")],
     unmarked=True,  # as the first spools were
 )
+_translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
 _SECRET_BYTES: Final = 32
 _UUID_VERSION_8: Final = 0x8 << 76
 _UUID_VARIANT: Final = 0x2 << 62
@@ -274,13 +275,3 @@ class Spool:
         self._connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, make()))
         row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return bytes(row[0])
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        found = FileTrouble.of(error)
-        message = f"the spool cannot be used: {found}"
-        raise SpoolUnavailable(message, sqlite=found.code) from error

@@ -46,11 +46,11 @@ def lines(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Line]:
 
     Codes: FILE_TOO_LARGE, ENCODING_UNSUPPORTED, ENCODING_UNKNOWN, NUL_BYTE, LINE_TOO_LONG.
     """
-    text = open_text(io.BytesIO(content), limits.bytes, issues, newline=None)
-    if text is None:
+    opened = open_text(io.BytesIO(content), limits.bytes, issues, newline=None)
+    if opened is None:
         return
     number = 0
-    while line := text.stream.readline(MAX_LINE + 1):
+    while line := opened[0].readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
             issues.reject_file("LINE_TOO_LONG", f"line {number}", f"a line has more than {MAX_LINE} characters")

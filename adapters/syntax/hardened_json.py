@@ -6,7 +6,7 @@ import codecs
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.core.strict import NotStrict, NotUtf8, parse_json
+from broker.core.strict import Fault, NotStrict, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _VALUES: Final = 4_000_000
 """How many brackets and commas may stand in a document: an empty list takes twenty times the room of its text."""
-_CODES: Final[Mapping[type[NotStrict], str]] = {NotUtf8: "JSON_ENCODING"}
+_CODES: Final[Mapping[Fault, str]] = {Fault.ENCODING: "JSON_ENCODING"}
 
 
 def finite(text: str) -> float:
@@ -34,20 +34,14 @@ def read_json(
     values: int = _VALUES,
     whole: Callable[[str], Any] = int,
     decimal: Callable[[str], Any] = finite,
-    codes: Mapping[type[NotStrict], str] = _CODES,
+    codes: Mapping[Fault, str] = _CODES,
 ) -> Any:
     """A document's value, or None, with the reason among the issues.
 
     Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_MALFORMED, JSON_TOO_DEEP.
 
-    Args:
-        content: the document.
-        limits: its size and depth.
-        issues: take the reason.
-        values: how many brackets and commas may stand in it.
-        whole: makes a value of an integer's text.
-        decimal: makes one of the text of a number with a point or an exponent.
-        codes: of faults that are told apart from JSON_MALFORMED.
+    ``values`` says how many brackets and commas may stand in it, ``codes`` which faults are told from JSON_MALFORMED.
+    For ``whole`` and ``decimal`` see ``parse_json``.
     """
     if len(content) > limits.bytes:
         issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
@@ -58,7 +52,7 @@ def read_json(
     try:
         found = parse_json(content.removeprefix(codecs.BOM_UTF8), whole, decimal)
     except NotStrict as error:
-        issues.reject_file(codes.get(type(error), "JSON_MALFORMED"), "file", str(error))
+        issues.reject_file(codes.get(error.fault, "JSON_MALFORMED"), "file", str(error))
         return None
     if depth(found) > limits.depth:
         issues.reject_file("JSON_TOO_DEEP", "file", f"nested deeper than {limits.depth}")

@@ -46,18 +46,6 @@ class Encoding(NamedTuple):
     odd: bool
 
 
-class Text(NamedTuple):
-    """A file as text, from behind its mark.
-
-    Attributes:
-        stream: closes the file, where it is not detached.
-        encoding: what is known of the file.
-    """
-
-    stream: io.TextIOWrapper
-    encoding: Encoding
-
-
 def open_text(
     file: BinaryIO,
     most_bytes: int,
@@ -66,18 +54,12 @@ def open_text(
     allowed: Sequence[str] = _ALL,
     odd: Callable[[str], bool] = lambda _: False,
     newline: str | None = "",
-) -> Text | None:
-    """A file as text, or None, with the reason among the issues.
+) -> tuple[io.TextIOWrapper, Encoding] | None:
+    """A file as text, from behind its mark, and what is known of it; or None, with the reason among the issues.
 
     Codes: FILE_TOO_LARGE and those of ``find_encoding``.
 
-    Args:
-        file: the file.
-        most_bytes: larger ones are refused.
-        issues: take the reason.
-        allowed: see ``find_encoding``.
-        odd: as well.
-        newline: as ``open`` takes it.
+    ``newline`` is as ``open`` takes it; for ``allowed`` and ``odd`` see ``find_encoding``.
     """
     if file.seek(0, io.SEEK_END) > most_bytes:
         issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {most_bytes} bytes")
@@ -87,7 +69,7 @@ def open_text(
         issues.reject_file(found, "file", _MESSAGES[found])
         return None
     file.seek(found.skipped)
-    return Text(io.TextIOWrapper(file, found.name, newline=newline), found)
+    return io.TextIOWrapper(file, found.name, newline=newline), found
 
 
 def find_encoding(

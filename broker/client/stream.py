@@ -58,33 +58,29 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
             CaseExchangeError: why the stream has ended.
         """
         async with self._writing:
-            if self._broken is not None:
-                raise self._broken
-            turn()
-            try:
-                await self._call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The reader gets the reason.
-                await asyncio.gather(self._reader, return_exceptions=True)
-                raise self._reason() from None
-
-    def _reason(self) -> CaseExchangeError:
-        return self._broken or ConnectionFailed("the stream has ended")
+            if self._broken is None:
+                turn()
+                try:
+                    await self._call.write(request)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    # The reader gets the reason.
+                    await asyncio.gather(self._reader, return_exceptions=True)
+                else:
+                    return
+            raise self._broken or ConnectionFailed("the stream has ended")
 
     async def _read(self) -> None:
-        self._broken = await self._read_to_its_end()
-        self._ended(self._broken)
-
-    async def _read_to_its_end(self) -> CaseExchangeError:
+        reason: CaseExchangeError = ConnectionFailed("the broker ended the stream")
         try:
             # Not by iteration: gRPC allows no other read() on the same call then.
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 self._take(cast(_Response, response))
         except grpc.aio.AioRpcError as error:
-            return error_of(error)
+            reason = error_of(error)
         except CaseExchangeError as error:
             self._call.cancel()
-            return error
+            reason = error
         except asyncio.CancelledError:
-            return ConnectionFailed("the stream was closed")
-        return ConnectionFailed("the broker ended the stream")
+            reason = ConnectionFailed("the stream was closed")
+        self._broken = reason
+        self._ended(reason)

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+
+class Fault(StrEnum):
+    """Why bytes are refused."""
+
+    BASE64 = "not base64 in its canonical form"
+    DEEP = "not strict JSON: nested deeper than can be read"
+    ENCODING = "not UTF-8"
+    JSON = "not strict JSON"
+    REPEATED = "not strict JSON: a key stands twice in one object"
+
+
+_FAULTS: Final[Mapping[type[Exception], Fault]] = {UnicodeDecodeError: Fault.ENCODING, RecursionError: Fault.DEEP}
 
 
 class NotStrict(ValueError):
     """Bytes that mean nothing, or that readers would take differently."""
 
-
-class NotUtf8(NotStrict):
-    """The text is in another encoding."""
-
-
-class KeyRepeated(NotStrict):
-    """A key stands twice in one object."""
-
-
-class TooDeep(NotStrict):
-    """Nested deeper than can be read."""
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 def parse_json(data: bytes, whole: Callable[[str], Any] = int, decimal: Callable[[str], Any] = int) -> Any:
@@ -44,19 +50,12 @@ def parse_json(data: bytes, whole: Callable[[str], Any] = int, decimal: Callable
     """
     try:
         return json.loads(
-            data.decode(), object_pairs_hook=_unique, parse_int=whole, parse_float=decimal, parse_constant=_refuse
+            data.decode(), object_pairs_hook=_unique, parse_int=whole, parse_float=decimal, parse_constant=int
         )
     except NotStrict:
         raise
-    except UnicodeDecodeError as error:
-        message = "not UTF-8"
-        raise NotUtf8(message) from error
-    except RecursionError as error:
-        message = "nested deeper than can be read"
-        raise TooDeep(message) from error
-    except ValueError as error:
-        message = "not JSON"
-        raise NotStrict(message) from error
+    except (ValueError, RecursionError) as error:
+        raise NotStrict(_FAULTS.get(type(error), Fault.JSON)) from error
 
 
 def decode_base64(text: str) -> bytes:
@@ -68,12 +67,10 @@ def decode_base64(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError as error:
-        message = "something that is not base64"
-        raise NotStrict(message) from error
+        raise NotStrict(Fault.BASE64) from error
     # The decoder lets stray low bits pass; what does not come out the same again has a second spelling.
     if encode_base64(data) != text:
-        message = "base64 that is not canonical"
-        raise NotStrict(message)
+        raise NotStrict(Fault.BASE64)
     return data
 
 
@@ -85,10 +82,5 @@ def encode_base64(data: bytes) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        message = "a key stands twice in one object"
-        raise KeyRepeated(message)
+        raise NotStrict(Fault.REPEATED)
     return result
-
-
-def _refuse(_text: str) -> NoReturn:
-    raise ValueError

@@ -114,10 +114,10 @@ class _Lines:
 
 
 def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
-    text = open_text(io.BytesIO(content), limits.bytes, issues, allowed=["utf-8"])
-    if text is None:
+    opened = open_text(io.BytesIO(content), limits.bytes, issues, allowed=["utf-8"])
+    if opened is None:
         return
-    lines = _Lines(text.stream)
+    lines = _Lines(opened[0])
     reader = csv.reader(lines, strict=True)
     first = [cell.strip().lower() for cell in next(reader, [])]
     header = [_name(cell) for cell in first]

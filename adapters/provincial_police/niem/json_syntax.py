@@ -15,7 +15,7 @@ from adapters.provincial_police.niem.names import CONVENTIONAL, WRITTEN, namespa
 from adapters.provincial_police.niem.tree import Document, Node
 from adapters.syntax import hardened_json
 from adapters.syntax.hardened_xml import writable
-from broker.core.strict import KeyRepeated, NotUtf8, TooDeep
+from broker.core.strict import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _VALUES: Final = 2_000_000
 """How many brackets and commas may stand in a document: each value costs memory whatever its size."""
-_CODES: Final = {NotUtf8: "JSON_ENCODING", KeyRepeated: "JSON_KEY_REPEATED", TooDeep: "JSON_TOO_DEEP"}
+_CODES: Final = {Fault.ENCODING: "JSON_ENCODING", Fault.REPEATED: "JSON_KEY_REPEATED", Fault.DEEP: "JSON_TOO_DEEP"}
 _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
 
 

@@ -50,9 +50,7 @@ _ERRORS: Final[Mapping[Trouble, type[CaseExchangeError]]] = {
 def translate(error: sqlite3.Error) -> CaseExchangeError:
     """The typed error for what SQLite says."""
     found = FileTrouble.of(error)
-    return _ERRORS.get(found.trouble, LogUnavailable)(
-        f"the message log's file cannot be used: {found}", sqlite=found.code
-    )
+    return _ERRORS.get(found.trouble, LogUnavailable)(f"the message log's file cannot be used: {found}")
 
 
 @dataclass(slots=True)

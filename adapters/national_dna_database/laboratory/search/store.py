@@ -7,12 +7,12 @@ takes the next number: the state that a search ran on.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import SetupInvalid
-from broker.sqlitefile import FileTrouble, Schema, open_file, transaction
+from broker.sqlitefile import Schema, open_file, transaction, trouble_as
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _SCHEMA: Final = Schema(
     migrations=[_TABLES.split(";")],
     unmarked=True,  # as the first databases were
 )
+_translated: Final = partial(trouble_as, SetupInvalid, "the database")
 _COLUMNS: Final = "position, barcode, role, family, genotypes"
 _AT_ONCE: Final = 500
 
@@ -198,13 +199,3 @@ def _items(genotypes: Mapping[str, Genotype]) -> tuple[str, ...]:
 def _stored(row: tuple[int, str, int, str, str]) -> Stored:
     position, barcode, role, family, text = row
     return Stored(position, barcode, dna_pb2.SampleRole.ValueType(role), family, tuple(text.split(";")))
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        found = FileTrouble.of(error)
-        message = f"the database cannot be used: {found}"
-        raise SetupInvalid(message, sqlite=found.code) from error

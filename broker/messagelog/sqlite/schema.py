@@ -1,26 +1,10 @@
-"""The tables of the embedded log, and how older files are brought up to date.
-
-A file says through ``PRAGMA application_id`` that it is ours and through ``PRAGMA user_version`` how many of the
-migrations below it has had. Migrations are only ever appended, and each runs in one transaction.
-"""
+"""The tables of the embedded log."""
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
-from broker.core.errors import LogCorrupt, LogSchemaUnsupported
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class Schema(NamedTuple):
-    """One kind of database file: the id in its header, and its migrations in order."""
-
-    application_id: int
-    migrations: Sequence[Sequence[str]]
-
+from broker.sqlitefile import Schema
 
 LOG: Final = Schema(
     application_id=0x43584C47,  # "CXLG"
@@ -83,34 +67,3 @@ CHECKPOINTS: Final = Schema(
         ),
     ),
 )
-
-
-def bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
-    """Create the tables of a new file, or run the migrations that an older one lacks.
-
-    Raises:
-        LogSchemaUnsupported: a newer version of the broker wrote the file.
-        LogCorrupt: the file is another program's database.
-        sqlite3.Error: as it comes; the caller translates it.
-    """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != schema.application_id and (application_id or tables):
-        message = "the database file belongs to another program, or to another part of this one"
-        raise LogCorrupt(message)
-    if version > len(schema.migrations):
-        message = f"the file has schema version {version}; this broker knows up to {len(schema.migrations)}"
-        raise LogSchemaUnsupported(message)
-    for number, statements in enumerate(schema.migrations[version:], start=version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements:
-                connection.execute(statement)
-            # PRAGMA takes no parameters; both numbers are our own constants.
-            connection.execute(f"PRAGMA application_id = {schema.application_id}")
-            connection.execute(f"PRAGMA user_version = {number}")
-        except sqlite3.Error:
-            connection.rollback()
-            raise
-        connection.commit()

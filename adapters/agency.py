@@ -21,10 +21,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import structlog
-
 from adapters.base import DecodedRecord, kind_of
-from adapters.edge.backoff import Backoff
+from adapters.edge.again import attempts
 from adapters.edge.edge import Edge, open_edge
 from adapters.edge.profile import Route, load_program
 from adapters.edge.receiving import Delivery, Receiver
@@ -49,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Accepted", "Agency", "Delivery", "Status", "ToPublish", "open_agency"]
 
-_log = structlog.get_logger("adapters.agency")
 _RELOAD_SECONDS: Final = 2.0
 """How often the program checks for a new directory and revocation list."""
 
@@ -122,21 +119,15 @@ class Agency:
         options = SubscribeOptions(
             name, frozenset(kinds), max_outstanding_records=max_outstanding, lease_seconds=lease_seconds
         )
-        backoff = Backoff(self._retry_seconds)
-        while True:
-            try:
+        async for attempt in attempts(self._retry_seconds):
+            with attempt:
                 async with self._edge.subscriber.subscribe(options) as stream:
-                    backoff.reset()
+                    attempt.retry_state.attempt_number = 1
                     async for batch in stream:
                         for delivered in batch:
                             delivery = await self._open(stream, delivered)
                             if delivery is not None:
                                 yield delivery
-            except CaseExchangeError as error:
-                if not error.retriable:
-                    raise
-                _log.info("waiting for the broker", reason=error.reason, remedy=error.remedy)
-            await backoff.wait()
 
     def receipt(self, record_id: str) -> Receipt | None:
         """The receipt of a record that this program published, or None."""

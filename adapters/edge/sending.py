@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from adapters.edge.backoff import Backoff
+from adapters.edge.again import attempts
 from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, Internal
 from broker.wire.receipts import receipt_to
@@ -104,24 +104,16 @@ class Sender:
 
     async def run(self) -> None:
         """Send until cancelled. If the broker refuses this agency for good, it ends, and so does every wait."""
-        backoff = Backoff(self._retry_seconds)
         try:
-            while True:
-                self._spooled.clear()
-                try:
-                    async for settled in send_spooled(self._edge, self._refused):
-                        backoff.reset()
-                        refusal = settled.result if isinstance(settled.result, CaseExchangeError) else None
-                        self._settle(settled.record_id, refusal)
-                    await self._spooled.wait()
-                except CaseExchangeError as error:
-                    if not error.retriable:
-                        raise
-                    _log.info("waiting for the broker", reason=error.reason, remedy=error.remedy)
-                    await backoff.wait()
-                except OSError as error:
-                    _log.error("waiting for the disk", cause=type(error).__name__)
-                    await backoff.wait()
+            async for attempt in attempts(self._retry_seconds):
+                with attempt:
+                    while True:
+                        self._spooled.clear()
+                        async for settled in send_spooled(self._edge, self._refused):
+                            attempt.retry_state.attempt_number = 1
+                            refusal = settled.result if isinstance(settled.result, CaseExchangeError) else None
+                            self._settle(settled.record_id, refusal)
+                        await self._spooled.wait()
         except CaseExchangeError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a defect must not leave anybody waiting for a receipt

@@ -12,20 +12,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
-import sqlite3
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from broker.core.errors import SpoolUnavailable
+from broker.sqlitefile import Schema, open_file, transaction, trouble_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_SCHEMA: Final = """
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS source_records (
@@ -45,6 +45,12 @@ CREATE TABLE IF NOT EXISTS own_references (
 CREATE TABLE IF NOT EXISTS delivered (record_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BLOB NOT NULL);
 """
+_SCHEMA: Final = Schema(
+    application_id=0x43585350,  # "CXSP"
+    migrations=[_TABLES.split(";")],
+    unmarked=True,  # as the first spools were
+)
+_translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
 _SECRET_BYTES: Final = 32
 _UUID_VERSION_8: Final = 0x8 << 76
 _UUID_VARIANT: Final = 0x2 << 62
@@ -72,22 +78,16 @@ class Spool:
     """
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The file gets its mode before anything is written into it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._lock = threading.RLock()
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            with self._locked():
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
-                # One process for each spool: the lock is held while the connection is open.
-                self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self._connection.executescript(_SCHEMA)
-                self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
         except OSError as error:
             message = f"the spool cannot be used: {error.strerror}"
             raise SpoolUnavailable(message) from error
+        with self._locked():
+            # One process for each spool: the lock is held while the connection is open.
+            self._connection = open_file(path, _SCHEMA, exclusive=True)
+            self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 
     def close(self) -> None:
         """Release the file when no other thread is inside a transaction. Idempotent."""
@@ -103,15 +103,8 @@ class Spool:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Changes inside are durable when it ends. If it raises, they are undone."""
-        with self._locked():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._locked(), transaction(self._connection):
+            yield
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
@@ -282,14 +275,3 @@ class Spool:
         self._connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, make()))
         row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return bytes(row[0])
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        # SQLite's own text can hold values, so only the code's name is kept.
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        message = "another gateway or program uses the spool" if "BUSY" in name else "the spool cannot be used"
-        raise SpoolUnavailable(message, sqlite=name) from error

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from adapters.base import Limits
-from adapters.edge.backoff import Backoff
+from adapters.edge.again import attempts
 from adapters.edge.edge import open_edge
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
-from broker.core.errors import CaseExchangeError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile, Route
 
-_log = structlog.get_logger("adapters.gateway.process")
 _RELOAD_SECONDS: Final = 2.0
 """How often the gateway checks for a new directory and revocation list."""
 
@@ -75,20 +70,10 @@ async def _send(outbound: Outbound, poll_seconds: float) -> None:
 
 
 async def _again(work: Callable[[], Coroutine[None, None, None]], longest_seconds: float) -> None:
-    """Repeat after a fault that can pass: a broker that is away, a full disk. Any other fault ends the gateway."""
-    backoff = Backoff(longest_seconds)
-    while True:
+    """Repeat until there is a fault that cannot pass. That ends the gateway."""
+    async for attempt in attempts(longest_seconds):
         started = asyncio.get_running_loop().time()
-        try:
+        with attempt:
             await work()
-        except CaseExchangeError as error:
-            if not error.retriable:
-                raise
-            log = _log.info if isinstance(error, Unavailable) else _log.error
-            log("waiting for the broker", reason=error.reason, remedy=error.remedy)
-        except OSError as error:
-            # It is about one of the gateway's folders. The path is not logged: a file's name may be a person's name.
-            _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))
         if asyncio.get_running_loop().time() - started > longest_seconds:
-            backoff.reset()
-        await backoff.wait()
+            attempt.retry_state.attempt_number = 1

@@ -7,6 +7,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from adapters.syntax.text import open_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 MAX_LINE: Final = 1 << 18
 """The most characters of a line. A full GeneMapper export has about two thousand."""
-_CHUNK: Final = 1 << 16
-_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DELIMITERS: Final = "\t;,"
 """In the order in which they are tried: a cell of a tab-separated table may contain commas."""
 
@@ -46,12 +46,11 @@ def lines(content: bytes, limits: Limits, issues: IssueList) -> Iterator[Line]:
 
     Codes: FILE_TOO_LARGE, ENCODING_UNSUPPORTED, ENCODING_UNKNOWN, NUL_BYTE, LINE_TOO_LONG.
     """
-    encoding = _encoding(content, limits, issues)
-    if encoding is None:
+    opened = open_text(io.BytesIO(content), limits.bytes, issues, newline=None)
+    if opened is None:
         return
-    text = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline=None)
     number = 0
-    while line := text.readline(MAX_LINE + 1):
+    while line := opened[0].readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
             issues.reject_file("LINE_TOO_LONG", f"line {number}", f"a line has more than {MAX_LINE} characters")
@@ -88,30 +87,3 @@ def split(line: str, delimiter: str) -> list[str]:
     except csv.Error:
         return []
     return [cell.strip() for cell in found]
-
-
-def _encoding(content: bytes, limits: Limits, issues: IssueList) -> str | None:
-    if len(content) > limits.bytes:
-        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
-    elif content.startswith(_UTF16):
-        issues.reject_file("ENCODING_UNSUPPORTED", "file", "UTF-16 is not read")
-    elif b"\0" in content:
-        issues.reject_file("NUL_BYTE", "file", "not text")
-    else:
-        # In this order, without guessing: the whole file is UTF-8, or else the whole file is GB18030.
-        for encoding in ("utf-8-sig", "gb18030"):
-            if _decodes(content, encoding):
-                return encoding
-        issues.reject_file("ENCODING_UNKNOWN", "file", "not UTF-8 or GB18030 in every byte")
-    return None
-
-
-def _decodes(content: bytes, encoding: str) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        for start in range(0, len(content), _CHUNK):
-            decoder.decode(content[start : start + _CHUNK])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -26,7 +26,7 @@ from adapters.base import (
     placed,
 )
 from adapters.records.validate import check_record
-from adapters.syntax.hardened_json import parse_json
+from adapters.syntax.hardened_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ class RecordJson:
 
 
 def _items(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
-    document = parse_json(content, limits, issues)
+    document = read_json(content, limits, issues)
     if issues.items:
         return []
     items = document.get("records") if isinstance(document, dict) else None

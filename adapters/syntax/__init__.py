@@ -1,1 +1,1 @@
-"""Reads files from strangers within limits: XML, JSON and workbooks."""
+"""Reads files from strangers within limits: text, XML, JSON and workbooks."""

@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 import codecs
-import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.core.strict import Fault, NotStrict, parse_json
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from adapters.base import IssueList, Limits
 
 _VALUES: Final = 4_000_000
 """How many brackets and commas may stand in a document: an empty list takes twenty times the room of its text."""
+_CODES: Final[Mapping[Fault, str]] = {Fault.ENCODING: "JSON_ENCODING"}
 
 
-def parse_json(content: bytes, limits: Limits, issues: IssueList) -> Any:
+def finite(text: str) -> float:
+    """A number as JSON has them; raises ValueError on what is too large for one."""
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError
+    return found
+
+
+def read_json(
+    content: bytes,
+    limits: Limits,
+    issues: IssueList,
+    *,
+    values: int = _VALUES,
+    whole: Callable[[str], Any] = int,
+    decimal: Callable[[str], Any] = finite,
+    codes: Mapping[Fault, str] = _CODES,
+) -> Any:
     """A document's value, or None, with the reason among the issues.
 
     Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_MALFORMED, JSON_TOO_DEEP.
+
+    ``values`` says how many brackets and commas may stand in it, ``codes`` which faults are told from JSON_MALFORMED.
+    For ``whole`` and ``decimal`` see ``parse_json``.
     """
     if len(content) > limits.bytes:
         issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
         return None
-    try:
-        text = content.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError:
-        issues.reject_file("JSON_ENCODING", "file", "not UTF-8")
-        return None
-    if sum(map(text.count, "[{,")) > _VALUES:
-        issues.reject_file("JSON_TOO_MANY_VALUES", "file", f"more than {_VALUES} values")
+    if sum(map(content.count, (b"[", b"{", b","))) > values:
+        issues.reject_file("JSON_TOO_MANY_VALUES", "file", f"more than {values} values")
         return None
     try:
-        found = json.loads(text, object_pairs_hook=_object, parse_constant=finite, parse_float=finite)
-    except (ValueError, RecursionError):
-        issues.reject_file("JSON_MALFORMED", "file", "not JSON, or an object that names a field twice")
+        found = parse_json(content.removeprefix(codecs.BOM_UTF8), whole, decimal)
+    except NotStrict as error:
+        issues.reject_file(codes.get(error.fault, "JSON_MALFORMED"), "file", str(error))
         return None
     if depth(found) > limits.depth:
         issues.reject_file("JSON_TOO_DEEP", "file", f"nested deeper than {limits.depth}")
@@ -55,18 +74,3 @@ def children(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def finite(text: str) -> float:
-    """A number as JSON has them, for ``json.loads``; raises ValueError on NaN, and on what is too large for one."""
-    found = float(text)
-    if not math.isfinite(found):
-        raise ValueError
-    return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import grpc
-
-from broker.client.connection import error_of, typed_errors
+from broker.client.connection import typed_errors
 from broker.client.receipts import check_count, check_matches
-from broker.core.errors import CaseExchangeError, ConnectionFailed, ReceiptInvalid
+from broker.client.stream import CallStream
+from broker.core.errors import CaseExchangeError, ReceiptInvalid
 from broker.core.receipt import Receipt, ReceiptStatement, portable_receipt
 from broker.wire.envelopes import envelope_to
 from broker.wire.receipts import receipt_from, receipts_from
@@ -20,8 +18,9 @@ from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
     from typing import Self
+
+    import grpc
 
     from broker.client.receipts import ReceiptVerifier
     from broker.core.envelope import Envelope
@@ -71,7 +70,7 @@ class Publisher:
         return PublishStream(self._stub, self._codec, self._receipts)
 
 
-class PublishStream:
+class PublishStream(CallStream[publisher_pb2.PublishStreamRequest, publisher_pb2.PublishStreamResponse]):
     """A stream of batches. Several batches may be sent before the first is answered. Answers come in order."""
 
     def __init__(
@@ -80,30 +79,15 @@ class PublishStream:
         codec: RecordCodec,
         receipts: ReceiptVerifier,
     ) -> None:
+        super().__init__()
         self._stub = stub
         self._codec = codec
         self._receipts = receipts
-        self._writing = asyncio.Lock()
         self._expected: deque[asyncio.Future[publisher_pb2.PublishStreamResponse]] = deque()
-        self._broken: CaseExchangeError | None = None
 
     async def __aenter__(self) -> Self:
-        self._call = self._stub.PublishStream()
-        self._reader = asyncio.create_task(self._read())
+        self._begin(self._stub.PublishStream())
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and self._broken is None:
-            # The connection may be gone, or never have begun. No harm: every batch has its answer.
-            with contextlib.suppress(grpc.aio.InternalError):
-                await self._call.done_writing()
-            # With gather: the reader, awaited directly, would take our cancellation for the end of the stream.
-            await asyncio.gather(self._reader)
-        else:
-            self._call.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> list[Result]:
         """Publish a batch. Return the result of each record, in order. Records of one case keep their order.
@@ -113,15 +97,11 @@ class PublishStream:
         """
         request = publisher_pb2.PublishStreamRequest(envelopes=[envelope_to(envelope) for envelope in envelopes])
         answer: asyncio.Future[publisher_pb2.PublishStreamResponse] = asyncio.get_running_loop().create_future()
-        async with self._writing:
-            if self._broken is not None:
-                raise self._broken
-            self._expected.append(answer)
-            try:
-                await self._call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The reader gets the reason, and passes it to everyone who waits.
-                await asyncio.gather(self._reader, return_exceptions=True)
+        try:
+            await self._write(request, lambda: self._expected.append(answer))
+        except BaseException:
+            answer.cancel() or answer.exception()
+            raise
         return self._judge(envelopes, await answer)
 
     def _judge(self, envelopes: Sequence[Envelope], response: publisher_pb2.PublishStreamResponse) -> list[Result]:
@@ -141,20 +121,7 @@ class PublishStream:
             results.append(Published(statement, receipts, result.receipt_index))
         return results
 
-    async def _read(self) -> None:
-        try:
-            async for response in self._call:
-                self._answer(response)
-            self._fail(ConnectionFailed("the broker ended the stream"))
-        except grpc.aio.AioRpcError as error:
-            self._fail(error_of(error))
-        except ReceiptInvalid as error:
-            self._call.cancel()
-            self._fail(error)
-        except asyncio.CancelledError:
-            self._fail(ConnectionFailed("the stream was closed"))
-
-    def _answer(self, response: publisher_pb2.PublishStreamResponse) -> None:
+    def _take(self, response: publisher_pb2.PublishStreamResponse) -> None:
         if not self._expected:
             message = "the broker sent more answers than it got batches"
             raise ReceiptInvalid(message)
@@ -162,8 +129,7 @@ class PublishStream:
         if not answer.done():
             answer.set_result(response)
 
-    def _fail(self, error: CaseExchangeError) -> None:
-        self._broken = error
+    def _ended(self, error: CaseExchangeError) -> None:
         while self._expected:
             answer = self._expected.popleft()
             if not answer.done():

@@ -9,9 +9,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import grpc
-
-from broker.client.connection import error_of, typed_errors
+from broker.client.connection import typed_errors
+from broker.client.stream import CallStream
 from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import position_from
@@ -20,8 +19,9 @@ from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from types import TracebackType
     from typing import Self
+
+    import grpc
 
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
@@ -67,7 +67,7 @@ class Subscriber:
         return SubscriptionStream(self._stub, options)
 
 
-class SubscriptionStream:
+class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_pb2.SubscribeResponse]):
     """An open stream of a subscription. It yields batches of deliveries, in order within each case.
 
     When ``async with`` ends without an error, unacknowledged records are given back at once. If the connection breaks,
@@ -75,35 +75,25 @@ class SubscriptionStream:
     """
 
     def __init__(self, stub: subscriber_pb2_grpc.SubscriberServiceAsyncStub, options: SubscribeOptions) -> None:
+        super().__init__()
         self._stub = stub
         self._options = options
-        self._writing = asyncio.Lock()
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._batches: asyncio.Queue[tuple[Delivered, ...] | None] = asyncio.Queue()
-        self._broken: CaseExchangeError | None = None
         self.settings: subscriber_pb2.SubscriptionOpened
         """The settings in force, as the broker sent them when the stream opened."""
 
     async def __aenter__(self) -> Self:
-        self._call = self._stub.Subscribe()
+        call = self._stub.Subscribe()
         with typed_errors():
-            await self._call.write(_open_request(self._options))
-            first = await self._call.read()
+            await call.write(_open_request(self._options))
+            first = await call.read()
         if not isinstance(first, subscriber_pb2.SubscribeResponse):
             message = "the broker ended the stream before it opened"
             raise ConnectionFailed(message)
         self.settings = first.opened
-        self._reader = asyncio.create_task(self._read())
+        self._begin(call)
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and self._broken is None:
-            await self._call.done_writing()
-        else:
-            self._call.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
 
     async def __aiter__(self) -> AsyncIterator[tuple[Delivered, ...]]:
         """Yield batches of deliveries, until the stream ends.
@@ -154,38 +144,10 @@ class SubscriptionStream:
         set_duration(request.lease, seconds)
         await self._write(subscriber_pb2.SubscribeRequest(extend_lease=request))
 
-    async def _write(self, request: subscriber_pb2.SubscribeRequest) -> None:
-        async with self._writing:
-            if self._broken is not None:
-                raise self._broken
-            try:
-                await self._call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The reader gets the reason, and passes it to everyone who waits.
-                await asyncio.gather(self._reader, return_exceptions=True)
-                raise self._reason() from None
-
-    def _reason(self) -> CaseExchangeError:
-        return self._broken or ConnectionFailed("the stream has ended")
-
     def _confirmation(self, delivery_id: int) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unconfirmed[delivery_id] = future
         return future
-
-    async def _read(self) -> None:
-        try:
-            # gRPC does not allow both read(), used at the opening, and iteration on one call.
-            while isinstance(response := await self._call.read(), subscriber_pb2.SubscribeResponse):
-                self._take(response)
-            self._end(ConnectionFailed("the broker ended the stream"))
-        except grpc.aio.AioRpcError as error:
-            self._end(error_of(error))
-        except CaseExchangeError as error:
-            self._call.cancel()
-            self._end(error)
-        except asyncio.CancelledError:
-            self._end(ConnectionFailed("the stream was closed"))
 
     def _take(self, response: subscriber_pb2.SubscribeResponse) -> None:
         if response.HasField("deliveries"):
@@ -207,8 +169,7 @@ class SubscriptionStream:
             else:
                 future.set_exception(error)
 
-    def _end(self, error: CaseExchangeError) -> None:
-        self._broken = error
+    def _ended(self, error: CaseExchangeError) -> None:
         self._batches.put_nowait(None)
         for delivery_id in list(self._unconfirmed):
             self._confirm(delivery_id, error)

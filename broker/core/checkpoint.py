@@ -9,9 +9,8 @@ The core has no cryptography: the caller gives one callable for every key that i
 
 from __future__ import annotations
 
-import binascii
+import contextlib
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from broker.core.errors import CheckpointInvalid
 from broker.core.merkle import HASH_BYTES, MAX_SIZE
+from broker.core.strict import NotStrict, decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class Checkpoint:
 
     def marshal(self) -> bytes:
         """The note text that is signed, with its last newline (tlog-checkpoint, "Note text")."""
-        return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n".encode()
 
     @classmethod
     def parse(cls, text: bytes) -> Checkpoint:
@@ -126,7 +126,7 @@ def marshal_note(text: bytes, signatures: Sequence[NoteSignature]) -> bytes:
         if not _NAME.fullmatch(name) or len(key_id) != KEY_ID_BYTES or not value:
             message = "a note's signature has an unusable name, key id or value"
             raise CheckpointInvalid(message)
-        lines.append(f"{_DASH}{name} {b64encode(key_id + value).decode()}\n")
+        lines.append(f"{_DASH}{name} {encode_base64(key_id + value)}\n")
     note = text + b"\n" + "".join(lines).encode()
     _check_note(note, text, len(lines))
     return note
@@ -238,7 +238,7 @@ class VerifierKey:
         return ed25519_key_id(self.name, self.public_key)
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{b64encode(_ED25519 + self.public_key).decode()}"
+        return f"{self.name}+{self.key_id.hex()}+{encode_base64(_ED25519 + self.public_key)}"
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
@@ -270,12 +270,8 @@ def _decode(text: bytes) -> str:
 
 
 def _unbase64(text: str) -> bytes:
-    try:
-        decoded = b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        decoded = b""
-    # The decoder ignores unused low bits. Only a text that comes out the same again is the one valid spelling.
-    if not decoded or b64encode(decoded).decode() != text:
-        message = "a note holds something that is not canonical base64"
-        raise CheckpointInvalid(message)
-    return decoded
+    with contextlib.suppress(NotStrict):
+        if decoded := decode_base64(text):
+            return decoded
+    message = "a note holds something that is not canonical base64"
+    raise CheckpointInvalid(message)

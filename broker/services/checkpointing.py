@@ -23,6 +23,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tenacity import AsyncRetrying, retry_if_exception_type, retry_if_not_exception_type, wait_random_exponential
+
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import (
     CaseExchangeError,
@@ -132,21 +134,21 @@ class CheckpointFollower:
             LogError: the log or the store contradicts itself, or a second follower is at work. From then on ``check``
                 refuses.
         """
-        failures = 0
+        seconds = self._settings.interval_seconds
+        passing = retry_if_exception_type(CaseExchangeError) & retry_if_not_exception_type(LogError)
+        again = AsyncRetrying(retry=passing, wait=wait_random_exponential(2 * seconds, _LONGEST_BACKOFF_SECONDS))
         while True:
-            try:
-                while True:
-                    await self.follow_once()
-                    failures = 0
-                    await asyncio.sleep(self._settings.interval_seconds)
-            except LogError as error:
+            await again(self._follow_once_and_tell)
+            await asyncio.sleep(seconds)
+
+    async def _follow_once_and_tell(self) -> None:
+        try:
+            await self.follow_once()
+        except CaseExchangeError as error:
+            if isinstance(error, LogError):
                 self._failure = error
-                self._report(error)
-                raise
-            except CaseExchangeError as error:
-                self._report(error)
-                failures += 1
-                await asyncio.sleep(min(self._settings.interval_seconds * 2**failures, _LONGEST_BACKOFF_SECONDS))
+            self._report(error)
+            raise
 
     async def covered(self, ends: Mapping[StreamPartition, int]) -> None:
         """Return when checkpoints cover every entry below these offsets."""

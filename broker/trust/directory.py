@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from broker.core.envelope import DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.strict import decode_base64, encode_base64, parse_json
 from broker.files import FileState, read_file
-from broker.trust.directory_payload import parse_payload
+from broker.trust.directory_payload import parse_payload, strictly
 from broker.trust.signing import ecdsa_verifies
-from broker.trust.strict import decode_base64, encode_base64, parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,8 @@ def open_directory(document: bytes, governance_key: ec.EllipticCurvePublicKey) -
     if len(document) > MAX_DIRECTORY_BYTES:
         message = "the directory is too large"
         raise DirectoryInvalid(message)
-    payload, signatures = _unpack(parse_json(document))
+    with strictly():
+        payload, signatures = _unpack(parse_json(document))
     # (2) The pinned key signed it. The key id is ignored: nothing authenticates this hint (DSSE protocol.md).
     signed = pae(DIRECTORY_TYPE, payload)
     if not any(ecdsa_verifies(governance_key, signed, signature) for signature in signatures):

@@ -6,6 +6,7 @@ would not apply it. Some keys are reserved for later versions. They are refused 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from datetime import UTC, datetime
@@ -16,11 +17,11 @@ from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentity
 from broker.core.identity import Principal, is_agency_id
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.streams import KINDS, STREAMS
+from broker.core.strict import NotStrict, decode_base64, encode_base64, parse_json
 from broker.trust.keyring import listed_certificate, signing_authorities
-from broker.trust.strict import decode_base64, encode_base64, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Right = TypeVar("Right", PublishRight, ReceiveRight, ReplayRight)
 
@@ -38,6 +39,16 @@ _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
+@contextlib.contextmanager
+def strictly() -> Iterator[None]:
+    """Refuse a directory for what is not strict JSON or base64 in it."""
+    try:
+        yield
+    except NotStrict as error:
+        message = f"the directory holds something that is {error}"
+        raise DirectoryInvalid(message) from error
+
+
 def parse_payload(payload: bytes, document: bytes) -> Directory:
     """Read a payload with a verified signature.
 
@@ -48,23 +59,24 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
     Raises:
         DirectoryInvalid: it names the first wrong field.
     """
-    fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED)
-    _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
-    trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
-    members = _any_object(fields["agencies"], "agencies")
-    ids = frozenset(members)
-    directory = Directory(
-        version=_version(fields["version"]),
-        trust_domain=trust_domain,
-        issued_at_ms=_time(fields["issued_at"], "issued_at"),
-        expires_at_ms=_time(fields["expires_at"], "expires_at"),
-        exchange=_text(fields["exchange"], ids.__contains__, "exchange"),
-        signing_authorities=tuple(map(decode_base64, _texts(fields["signing_authorities"], "signing_authorities"))),
-        log_keys=_texts(fields["log_keys"], "log_keys"),
-        purposes=_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
-        agencies={agency: _agency(agency, value, ids) for agency, value in members.items()},
-        document=document,
-    )
+    with strictly():
+        fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED)
+        _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
+        trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
+        members = _any_object(fields["agencies"], "agencies")
+        ids = frozenset(members)
+        directory = Directory(
+            version=_version(fields["version"]),
+            trust_domain=trust_domain,
+            issued_at_ms=_time(fields["issued_at"], "issued_at"),
+            expires_at_ms=_time(fields["expires_at"], "expires_at"),
+            exchange=_text(fields["exchange"], ids.__contains__, "exchange"),
+            signing_authorities=tuple(map(decode_base64, _texts(fields["signing_authorities"], "signing_authorities"))),
+            log_keys=_texts(fields["log_keys"], "log_keys"),
+            purposes=_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
+            agencies={agency: _agency(agency, value, ids) for agency, value in members.items()},
+            document=document,
+        )
     _check(directory)
     return directory
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import shutil
-import socket
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from adapters.public_notice.noticeboard.folder import replace_folder
 from adapters.public_notice.noticeboard.frame import HEADER_POLICY, Settings
 from adapters.public_notice.noticeboard.pages import slug
 from adapters.public_notice.noticeboard.site import make_site
-from tests.support.browser import Browser, running_browser
+from tests.support.browser import Browser
 from tests.support.exhibits import exhibits
 from tests.support.notices import EPOCH_SECONDS
 
@@ -76,11 +75,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    with running_browser(tmp_path_factory.mktemp("browser"), port) as running:
-        yield running
+    running = Browser(tmp_path_factory.mktemp("browser"))
+    yield running
+    running.quit()
 
 
 @pytest.fixture
@@ -88,7 +85,7 @@ def browser(_browser: Browser) -> Browser:
     """The session's browser, reset: light, wide, and without earlier messages."""
     _browser.forbid_scripts(forbidden=False)
     _browser.look()
-    _browser.open("about:blank")
+    _browser.get("about:blank")
     _browser.complaints()
     return _browser
 

@@ -49,9 +49,9 @@ def test_every_page_fits_its_window_and_shows_its_pictures(
     browser: Browser, site: Served, screenshots: Path, name: str, look: str
 ) -> None:
     browser.look(**LOOKS[look])
-    browser.open(address(site, name))
-    browser.screenshot(screenshots / f"{name}-{look}.png")
-    facts = browser.run(
+    browser.get(address(site, name))
+    browser.picture(screenshots / f"{name}-{look}.png")
+    facts = browser.execute_script(
         """const images = [...document.images];
         await Promise.all(images.map(image => image.decode()));
         const ground = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number);
@@ -69,9 +69,9 @@ def test_axe_finds_nothing(browser: Browser, site: Served, name: str, look: str)
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-browser")
     browser.look(**LOOKS[look])
-    browser.open(address(site, name))
-    browser.run(AXE.read_text())
-    found = browser.run(
+    browser.get(address(site, name))
+    browser.execute_script(AXE.read_text())
+    found = browser.execute_script(
         """const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
         const result = await axe.run(document, {runOnly: tags});
         return {passes: result.passes.length, violations: result.violations.map(
@@ -82,10 +82,10 @@ def test_axe_finds_nothing(browser: Browser, site: Served, name: str, look: str)
 
 
 def test_a_walk_by_keyboard_alone_leads_to_whom_to_call(browser: Browser, site: Served) -> None:
-    browser.open(address(site, "welcome"))
+    browser.get(address(site, "welcome"))
     tab_to(browser, "Notices")
     browser.enter()
-    assert browser.address == address(site, "list-en")
+    assert browser.current_url == address(site, "list-en")
     browser.tab()
     first = browser.focused()
     assert (first["text"], first["inside"]) == ("Skip to the content", True)
@@ -95,10 +95,10 @@ def test_a_walk_by_keyboard_alone_leads_to_whom_to_call(browser: Browser, site: 
     assert browser.focused()["text"] == "A boy who went astray at a market"
     tab_to(browser, "He remembers a river")
     browser.enter()
-    assert browser.address == address(site, "notice-en")
+    assert browser.current_url == address(site, "notice-en")
     tab_to(browser, "中文")
     browser.enter()
-    assert browser.address == address(site, "notice-zh")
+    assert browser.current_url == address(site, "notice-zh")
     tab_to(browser, "000-0000-0009")
     assert browser.focused()["href"] == "tel:00000000009"
 
@@ -109,8 +109,8 @@ def test_wherever_the_focus_is_one_sees_it_and_it_goes_through_every_link_in_ord
     browser: Browser, site: Served, name: str, look: str
 ) -> None:
     browser.look(**LOOKS[look])
-    browser.open(address(site, name))
-    links = browser.run("return [...document.querySelectorAll('a')].map(link => link.getAttribute('href'))")
+    browser.get(address(site, name))
+    links = browser.execute_script("return [...document.querySelectorAll('a')].map(link => link.getAttribute('href'))")
     walked = []
     for _ in links:
         browser.tab()
@@ -122,16 +122,16 @@ def test_wherever_the_focus_is_one_sees_it_and_it_goes_through_every_link_in_ord
 
 def test_the_board_works_where_no_script_may_run(browser: Browser, site: Served) -> None:
     browser.forbid_scripts()
-    browser.open(address(site, "list-zh"))
+    browser.get(address(site, "list-zh"))
     tab_to(browser, "寻找她的家人")
     browser.enter()
-    assert browser.address == site.notice("zh", 1)
-    assert browser.run("return document.querySelector('h1').textContent") == "寻找她的家人"
+    assert browser.current_url == site.notice("zh", 1)
+    assert browser.execute_script("return document.querySelector('h1').textContent") == "寻找她的家人"
 
 
 def test_nothing_that_found_its_way_into_a_page_would_run_or_load(browser: Browser, site: Served) -> None:
-    browser.open(address(site, "notice-en"))
-    ran = browser.run(
+    browser.get(address(site, "notice-en"))
+    ran = browser.execute_script(
         """const outcomes = [];
         const attempt = act => { try { act(); } catch (error) { outcomes.push(error.name); } };
         attempt(() => document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="window.ran = 1">'));

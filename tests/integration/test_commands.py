@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.edge.spool import Spool
+from broker.core.strict import encode_base64
 from broker.trust.certificates import der, fingerprint
 from broker.trust.directory import open_directory
 from broker.trust.directory_payload import directory_payload
-from broker.trust.strict import encode_base64
 from synthetic.police import police_csv
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml

@@ -14,7 +14,7 @@ from adapters.ngo.namus.read import case_of
 from adapters.ngo.namus.tree import longest
 from adapters.ngo.namus.write import written_case
 from adapters.records.validate import check_record
-from adapters.syntax.hardened_json import parse_json
+from adapters.syntax.hardened_json import read_json
 from caseexchange.records.v1 import case_pb2
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class NamusJson:
 
 
 def _cases(content: bytes, limits: Limits, issues: IssueList) -> list[Any]:
-    document = parse_json(content, limits, issues)
+    document = read_json(content, limits, issues)
     if issues.refuses_file:
         return []
     if isinstance(document, dict):

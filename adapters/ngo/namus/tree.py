@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.syntax.hardened_json import children, depth, finite
+from broker.core.strict import NotStrict, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +123,8 @@ def put(root: dict[str, Any], pointer: str, text: str) -> bool:
     """Put back what ``Tree.rest`` returned. Returns whether there was room. Never in a list: it may have changed."""
     *parents, name = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]] or [""]
     try:
-        value = json.loads(text, parse_constant=finite, parse_float=finite)
-    except (ValueError, RecursionError):
+        value = parse_json(text.encode(), decimal=finite)
+    except NotStrict:
         return False
     if depth(value) > _DEEPEST or len(parents) > _DEEPEST:
         return False

@@ -20,6 +20,7 @@ from adapters.ngo.namus.read import (
     when_and_where,
 )
 from adapters.ngo.namus.tree import put
+from broker.core.strict import NotStrict, parse_json
 from caseexchange.records.v1 import case_pb2, common_pb2
 
 _SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:-([0-9]+(?:\.[0-9]+)?))? (?:in|lb)")
@@ -92,8 +93,8 @@ def _middle(record: case_pb2.CaseRecord) -> str:
     path = "/subjectIdentification/middleName"
     kept = next((item.value for item in record.provenance.unmapped if item.path == path), '""')
     try:
-        found = json.loads(kept)
-    except (ValueError, RecursionError):
+        found = parse_json(kept.encode())
+    except NotStrict:
         return ""
     return found if isinstance(found, str) else ""
 

@@ -29,6 +29,7 @@ from adapters.base import (
 from adapters.ngo.pfif.fields import NOTE, PERSON, RECORD_ID, RENAMED, STATUSES, plain_other
 from adapters.ngo.pfif.read import case_of, has_expired, tip_of, withdrawal_of
 from adapters.records.validate import check_record
+from adapters.syntax.text import open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,21 +93,6 @@ class _Row(NamedTuple):
     locator: str
 
 
-def _text(content: bytes, limits: Limits, issues: IssueList) -> str | None:
-    if len(content) > limits.bytes:
-        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
-        return None
-    try:
-        text = content.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError:
-        issues.reject_file("ENCODING_UNKNOWN", "file", "not UTF-8")
-        return None
-    if "\0" in text:
-        issues.reject_file("NUL_BYTE", "file", "not text")
-        return None
-    return text
-
-
 class _Lines:
     """The lines of a text, up to a row that is too long: its cells would take fifty times the memory of its text.
 
@@ -114,9 +100,9 @@ class _Lines:
         characters: since the reader of the rows last set it to 0.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: io.TextIOWrapper) -> None:
         self.characters = 0
-        self._lines = io.StringIO(text, newline="")
+        self._lines = text
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines:
@@ -128,10 +114,10 @@ class _Lines:
 
 
 def _rows(content: bytes, limits: Limits, issues: IssueList) -> Iterator[_Row]:
-    text = _text(content, limits, issues)
-    if text is None:
+    opened = open_text(io.BytesIO(content), limits.bytes, issues, allowed=["utf-8"])
+    if opened is None:
         return
-    lines = _Lines(text)
+    lines = _Lines(opened[0])
     reader = csv.reader(lines, strict=True)
     first = [cell.strip().lower() for cell in next(reader, [])]
     header = [_name(cell) for cell in first]

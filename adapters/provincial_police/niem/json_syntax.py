@@ -1,8 +1,8 @@
 """NIEM JSON: bytes to the neutral tree, and back.
 
 A key is ``prefix:Name``, resolved by ``@context``; an element is an object, a list of them, or a plain value; ``@id``
-is an identity where the object has content and a reference where it has none. A context is never fetched. Sources: NIEM
-JSON Specification 5.0; JSON-LD 1.1; RFC 8259.
+is an identity where the object has content and a reference where it has none. A number stays its text: 62.50 is no
+62.5. A context is never fetched. Sources: NIEM JSON Specification 5.0; JSON-LD 1.1; RFC 8259.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapters.provincial_police.niem.names import CONVENTIONAL, WRITTEN, namespace_of
 from adapters.provincial_police.niem.tree import Document, Node
+from adapters.syntax import hardened_json
 from adapters.syntax.hardened_xml import writable
+from broker.core.strict import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from adapters.base import IssueList, Limits
 
-_MARKS: Final = 2_000_000
-"""How often commas and brackets may open or part values in a document: each value costs memory whatever its size."""
+_VALUES: Final = 2_000_000
+"""How many brackets and commas may stand in a document: each value costs memory whatever its size."""
+_CODES: Final = {Fault.ENCODING: "JSON_ENCODING", Fault.REPEATED: "JSON_KEY_REPEATED", Fault.DEEP: "JSON_TOO_DEEP"}
 _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
 
 
@@ -31,20 +34,14 @@ def read_json(content: bytes, limits: Limits, issues: IssueList) -> Document | N
     Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_KEY_REPEATED, JSON_TOO_DEEP, JSON_MALFORMED. With a
     document: CONTEXT_MISSING, CHARACTER_NOT_READ.
     """
-    if len(content) > limits.bytes:
-        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.bytes} bytes")
+    value = hardened_json.read_json(content, limits, issues, values=_VALUES, whole=str, decimal=str, codes=_CODES)
+    if not isinstance(value, dict):
+        if not issues.refuses_file:
+            issues.reject_file("JSON_MALFORMED", "file", "not a JSON object")
         return None
-    if sum(content.count(mark) for mark in (b",", b"[", b"{")) > _MARKS:
-        issues.reject_file("JSON_TOO_MANY_VALUES", "file", "more values than a document may have")
-        return None
-    value = _parse(content, issues)
-    if value is None:
-        return None
-    builder = _Builder(limits.depth, issues)
+    builder = _Builder(issues)
     root = Node("", "", where="file")
-    if not builder.fill(root, value, {}, 0):
-        issues.reject_file("JSON_TOO_DEEP", "file", f"nested deeper than {limits.depth} values")
-        return None
+    builder.fill(root, value, {})
     return Document(root, len(content), frozenset(builder.versions))
 
 
@@ -55,85 +52,39 @@ def write_json(root: Node) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
-def _parse(content: bytes, issues: IssueList) -> dict[str, Any] | None:
-    """The outermost object. Numbers stay the text that they are: 62.50 is no 62.5."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        issues.reject_file("JSON_ENCODING", "file", "not UTF-8")
-        return None
-    try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=_refuse_constant
-        )
-    except _KeyRepeatedError:
-        issues.reject_file("JSON_KEY_REPEATED", "file", "a key stands twice in one object: readers would disagree")
-        return None
-    except RecursionError:
-        issues.reject_file("JSON_TOO_DEEP", "file", "nested deeper than can be read")
-        return None
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        issues.reject_file("JSON_MALFORMED", "file", "not a JSON object")
-        return None
-    return value
-
-
-class _KeyRepeatedError(Exception):
-    """A key stands twice."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _KeyRepeatedError
-    return found
-
-
-def _refuse_constant(_: str) -> None:
-    raise ValueError
-
-
 class _Builder:
     """Makes nodes of values."""
 
-    def __init__(self, depth: int, issues: IssueList) -> None:
+    def __init__(self, issues: IssueList) -> None:
         self.versions: set[str] = set()
-        self._depth = depth
         self._issues = issues
         self._warned: set[str] = set()
         self._number = 0
 
-    def fill(self, node: Node, value: Mapping[str, Any], outer: Mapping[str, str], depth: int) -> bool:
-        """Put an object's content into a node; False where it is nested too deep."""
-        if depth > self._depth:
-            return False
+    def fill(self, node: Node, value: Mapping[str, Any], outer: Mapping[str, str]) -> None:
+        """Put an object's content into a node."""
         context = {**outer, **_context(value.get("@context"))}
         for key, item in value.items():
             if key in {"@id", "@uri"} and isinstance(item, str):
                 node.identity = node.identity or item.strip().removeprefix("#")
             elif key in {"rdf:value", "@value"} and not isinstance(item, dict | list):
                 node.text = self._text(item)
-            elif key not in {"@context", "@type"} and not self._add(node, key, item, context, depth):
-                return False
+            elif key not in {"@context", "@type"}:
+                self._add(node, key, item, context)
         if node.identity and not node.text and not node.children:
             node.reference = node.identity
-        return True
 
-    def _add(self, node: Node, key: str, item: Any, context: Mapping[str, str], depth: int) -> bool:
+    def _add(self, node: Node, key: str, item: Any, context: Mapping[str, str]) -> None:
         family, name = self._name(key, context)
         for value in _flat(item):
             self._number += 1
             child = Node(family, name, where=f"element {self._number}")
             if isinstance(value, dict):
-                if not self.fill(child, value, context, depth + 1):
-                    return False
+                self.fill(child, value, context)
             else:
                 child.text = self._text(value)
             if not self._link(node, child):
                 node.children.append(child)
-        return True
 
     def _link(self, node: Node, child: Node) -> bool:
         """Whether a child is an attribute of the structures namespace; if so, the node has it now."""

@@ -14,7 +14,6 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import Decoded, DecodedRecord, Encoded, Issue, IssueList, Limits, Record, Source, collect
-from adapters.provincial_police.table.encoding import encode_text, find_encoding, head_text
 from adapters.provincial_police.table.header import (
     HEADERS,
     MALFORMED,
@@ -26,8 +25,9 @@ from adapters.provincial_police.table.header import (
 )
 from adapters.provincial_police.table.mapping import STANDARD, ColumnMapping, parse_mapping
 from adapters.provincial_police.table.rows import RowReader, Table, source_of
-from adapters.provincial_police.table.text import guard_formula
+from adapters.provincial_police.table.text import guard_formula, is_odd
 from adapters.provincial_police.table.write import TableWriter
+from adapters.syntax.text import encode_text, head_text, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 MAX_ROW: Final = 1 << 20
 """The most characters in a row, over all its lines."""
-_ENCODINGS: Final = {
-    "ENCODING_UNKNOWN": "not UTF-8 or GB18030 in every byte",
-    "ENCODING_UNSUPPORTED": "UTF-16 is not read",
-    "NUL_BYTE": "the file has a NUL, so it is not text",
-}
 
 NAME: Final = "provincial-police-csv"
 
@@ -98,15 +93,10 @@ class PoliceCsv:
     def _rows(
         self, file: BinaryIO, attachments: Mapping[str, bytes], limits: Limits, issues: IssueList
     ) -> Iterator[list[DecodedRecord]]:
-        if file.seek(0, io.SEEK_END) > limits.streamed_bytes:
-            issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {limits.streamed_bytes} bytes")
+        opened = open_text(file, limits.streamed_bytes, issues, odd=is_odd)
+        if opened is None:
             return
-        encoding = find_encoding(file)
-        if isinstance(encoding, str):
-            issues.reject_file(encoding, "file", _ENCODINGS[encoding])
-            return
-        file.seek(encoding.skipped)
-        text = io.TextIOWrapper(file, encoding.name, newline="")
+        text, encoding = opened
         lines = _Lines(text)
         try:
             table = csv.reader(lines, strict=True)

@@ -15,10 +15,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka.errors import KafkaError
+from tenacity import retry, retry_if_exception_type
 
 from broker.core.errors import CaseExchangeError, FollowerFenced, LogUnavailable
 from broker.messagelog.kafka.checkpointreader import CheckpointReader
-from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import encode_extension
 from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
 from broker.messagelog.kafka.seat import Seat
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from broker.ports import LogKeys, TreeExtension
 
 _GROUP: Final = "checkpoint-followers"
-_RETRY_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.1
 _TAKEN_AT_ONCE: Final = 16
+_PASSING: Final = (KafkaError, CaseExchangeError)
+_again: Final = retry(retry=retry_if_exception_type(_PASSING), wait=RETRY_WAIT)
 
 
 class _HeldSeat(NamedTuple):
@@ -75,6 +77,7 @@ class KafkaBoard:
         self._reader = CheckpointReader(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
         self._member = GroupMember(connection, _GROUP)
         self._member_thread = ClientThread("kafka-followers")
+        self._joined = False
         self._assigned: set[StreamPartition] = set()
         self._seats: dict[StreamPartition, _HeldSeat] = {}
         # One seat that cannot be taken, because its coordinator does not answer, must not hold up the others.
@@ -130,21 +133,22 @@ class KafkaBoard:
         await self._reader.close()
 
     async def _follow_group(self) -> None:
-        joined = False
         while True:
-            try:
-                if not joined:
-                    await self._member_thread.call(self._member.join, [self._connection.topic(CHECKPOINTS)])
-                    joined = True
-                moves = await self._member_thread.call(self._member.look)
-            except (KafkaError, CaseExchangeError) as error:
-                self._report(translate(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            for move in moves:
+            for move in await self._looked():
                 self._move(move)
             if self._member.settled:
                 await asyncio.sleep(LOOK_SECONDS)
+
+    @_again
+    async def _looked(self) -> list[Move]:
+        try:
+            if not self._joined:
+                await self._member_thread.call(self._member.join, [self._connection.topic(CHECKPOINTS)])
+                self._joined = True
+            return await self._member_thread.call(self._member.look)
+        except _PASSING as error:
+            self._report(translate(error))
+            raise
 
     def _move(self, move: Move) -> None:
         partition = self._partitions[move.topic.partition]
@@ -162,20 +166,22 @@ class KafkaBoard:
     async def _take_seats(self) -> None:
         """Take the seats of assigned partitions. Take a seat again after a failure."""
         while True:
+            self._taking = {partition: task for partition, task in self._taking.items() if not task.done()}
             for partition in self._assigned - self._seats.keys() - self._taking.keys():
                 task = asyncio.create_task(self._take_seat(partition), name=f"kafka seat {partition}")
                 self._taking[partition] = task
             await asyncio.sleep(_LOOK_SECONDS)
 
+    @_again
     async def _take_seat(self, partition: StreamPartition) -> None:
         try:
             async with self._at_once:
-                self._seats[partition] = await self._open_seat(partition)
-        except (KafkaError, CaseExchangeError) as error:
+                # By now the partition may be assigned to another process, which this seat would fence.
+                if partition in self._assigned:
+                    self._seats[partition] = await self._open_seat(partition)
+        except _PASSING as error:
             self._report(translate(error))
-            await asyncio.sleep(_RETRY_SECONDS)
-        finally:
-            del self._taking[partition]
+            raise
 
     async def _open_seat(self, partition: StreamPartition) -> _HeldSeat:
         number = self._partitions.index(partition)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
+from tenacity import retry
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid
 from broker.core.origin import incarnation_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
-from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import decode_extension
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from broker.ports import LogKeys, TreeExtension
 
 _POLL_MS: Final = 200
-_RETRY_SECONDS: Final = 0.5
 
 
 class CheckpointReader:
@@ -106,14 +106,18 @@ class CheckpointReader:
 
     async def _run(self) -> None:
         while True:
-            try:
-                await self._thread.call(self._poll)
-            except Exception as error:  # noqa: BLE001 - any error is reported, and reading is tried again
-                await self._thread.call(self._consumer.drop)
-                self._report(translate(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+            await self._take_in()
             moved, self._moved = self._moved, asyncio.Event()
             moved.set()
+
+    @retry(wait=RETRY_WAIT)
+    async def _take_in(self) -> None:
+        try:
+            await self._thread.call(self._poll)
+        except Exception as error:
+            await self._thread.call(self._consumer.drop)
+            self._report(translate(error))
+            raise
 
     # --- in the thread ---
 

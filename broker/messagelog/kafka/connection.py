@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
+from tenacity import wait_random
 
 from broker.core.errors import (
     CaseExchangeError,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS: Final = "checkpoints"
 """The topic on which the followers publish checkpoints."""
+RETRY_WAIT: Final = wait_random(0.25, 0.75)
+"""Seconds between a failure and the next attempt. They are random, so that processes do not return all at once."""
 _PATIENCE: Final = 1.5
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000

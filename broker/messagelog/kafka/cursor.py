@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
+from tenacity import retry, retry_if_exception_type
 
 from broker.core.ackstate import AckState
 from broker.core.entry import Interest, Page
 from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
-from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.connection import RETRY_WAIT, translate
 from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
 from broker.messagelog.kafka.thread import ClientThread
 from broker.ports import Assigned, Revoked
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from broker.ports import AssignmentChange, SubscriptionKey
 
 _SETTLE_SECONDS: Final = 0.05
-_RETRY_SECONDS: Final = 0.5
 _NO_EPOCH: Final = -1
 
 
@@ -177,11 +177,7 @@ class KafkaCursor:
     async def _follow_group(self) -> None:
         while True:
             try:
-                changes = await self._thread.call(self._look)
-            except LogUnavailable:
-                # The client goes on by itself when Kafka answers again.
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
+                changes = await self._looked()
             except CaseExchangeError as error:
                 self._failure = error
                 self._changed.set()
@@ -189,6 +185,11 @@ class KafkaCursor:
             self._take(changes)
             if self._member.settled:
                 await asyncio.sleep(LOOK_SECONDS)
+
+    # The client goes on by itself when Kafka answers again.
+    @retry(retry=retry_if_exception_type(LogUnavailable), wait=RETRY_WAIT)
+    async def _looked(self) -> list[_Change]:
+        return await self._thread.call(self._look)
 
     def _holds(self, partition: StreamPartition) -> bool:
         """Whether the assignment that the caller has seen is still in force."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker.messagelog.sqlite import routes
-from broker.messagelog.sqlite.schema import Schema
+from broker.sqlitefile import Schema
 
 INDEX: Final = Schema(
     application_id=0x43584B49,  # "CXKI"

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
+from tenacity import retry, retry_if_exception_type
 
 from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.messagelog.kafka.arrivals import Arrival, Arrivals, arrival_of, key_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
-from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.connection import RETRY_WAIT, translate
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _POLL_MS: Final = 500
 _POLL_RECORDS: Final = 2000
 _FETCH_BYTES: Final = 16 << 20
-_RETRY_SECONDS: Final = 0.5
 
 
 class _Batch(NamedTuple):
@@ -179,19 +179,24 @@ class Intake:
             consumer.seek(topic, first)
 
     async def _run(self) -> None:
-        while self.failure is None:
-            try:
-                batch = await self._thread.call(self._poll)
-                if batch.next_offsets:
-                    # A cancelled caller must not leave the tail behind the index.
-                    await asyncio.shield(self._apply(batch))
-            except LogUnavailable as error:
-                # What could not be applied is read again.
-                await self._thread.call(self._consumer.drop)
-                self._report(error)
-                await asyncio.sleep(_RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait for the log
-                self.fail(translate(error))
+        try:
+            while self.failure is None:
+                await self._take_in()
+        except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait for the log
+            self.fail(translate(error))
+
+    @retry(retry=retry_if_exception_type(LogUnavailable), wait=RETRY_WAIT)
+    async def _take_in(self) -> None:
+        try:
+            batch = await self._thread.call(self._poll)
+            if batch.next_offsets:
+                # A cancelled caller must not leave the tail behind the index.
+                await asyncio.shield(self._apply(batch))
+        except LogUnavailable as error:
+            # What could not be applied is read again.
+            await self._thread.call(self._consumer.drop)
+            self._report(error)
+            raise
 
     async def _apply(self, batch: _Batch) -> None:
         applied = await self._index.apply(batch.judged, batch.next_offsets)

@@ -17,31 +17,40 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from broker.core.errors import CaseExchangeError, Internal, LogCorrupt, LogError, LogFull, LogInUse, LogUnavailable
-from broker.messagelog.sqlite.schema import Schema, bring_up_to_date
+from broker.core.errors import (
+    CaseExchangeError,
+    Internal,
+    LogCorrupt,
+    LogError,
+    LogFull,
+    LogInUse,
+    LogSchemaUnsupported,
+    LogUnavailable,
+)
+from broker.sqlitefile import FileTrouble, Trouble, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from broker.sqlitefile import Schema
 
 _T = TypeVar("_T")
 _MAX_GROUP: Final = 256
-_BUSY_TIMEOUT_SECONDS: Final = 5.0
-_PRIMARY: Final = 0xFF
-"""SQLite's extended result codes have the primary code in the low byte."""
 _WAL_PAGES: Final = 4000
 """Pages in the write-ahead log before SQLite moves them into the file. The default is 1000: more and smaller moves."""
+_ERRORS: Final[Mapping[Trouble, type[CaseExchangeError]]] = {
+    Trouble.DAMAGED: LogCorrupt,
+    Trouble.FOREIGN: LogCorrupt,
+    Trouble.FULL: LogFull,
+    Trouble.NEWER: LogSchemaUnsupported,
+}
 
 
 def translate(error: sqlite3.Error) -> CaseExchangeError:
-    """The typed error for an error of SQLite. SQLite's text can contain values, so only the code's name is kept."""
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    if code == sqlite3.SQLITE_FULL:
-        return LogFull("the disk that holds the message log is full", sqlite=name)
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return LogCorrupt("the message log's file is damaged", sqlite=name)
-    return LogUnavailable("the message log's file cannot be used just now", sqlite=name)
+    """The typed error for an error of SQLite."""
+    found = FileTrouble.of(error)
+    return _ERRORS.get(found.trouble, LogUnavailable)(f"the message log's file cannot be used: {found}")
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class Database:
 
     def __init__(self, path: Path | None, schema: Schema, *, durable: bool = True) -> None:
         self._path = path
-        self._synchronous = "FULL" if durable else "NORMAL"
+        self._durable = durable
         self._schema = schema
         self._lock_file = _lock(path) if path is not None else None
         self._closed = False
@@ -140,27 +149,13 @@ class Database:
             self._lock_file = None
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            ":memory:" if self._path is None else self._path,
-            timeout=_BUSY_TIMEOUT_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        # Another program may have put bytes into the file that are not text. One such name must not hide all the
-        # others.
-        connection.text_factory = _text
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection = open_file(self._path, self._schema, durable=self._durable)
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            bring_up_to_date(connection, self._schema)
         except sqlite3.Error as error:
-            connection.close()
             raise translate(error) from error
-        except BaseException:
-            connection.close()
-            raise
+        # Another program may have put bytes into the file that are not text. One such name must not hide all others.
+        connection.text_factory = _text
         return connection
 
 

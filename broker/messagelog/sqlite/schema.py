@@ -1,27 +1,11 @@
-"""The tables of the embedded log, and the update of older files.
-
-``PRAGMA application_id`` says that a file is ours. ``PRAGMA user_version`` says how many of the migrations below were
-applied to it. New migrations are added only at the end. Each runs in one transaction.
-"""
+"""The tables of the embedded log."""
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
-from broker.core.errors import LogCorrupt, LogSchemaUnsupported
 from broker.messagelog.sqlite import routes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class Schema(NamedTuple):
-    """One kind of database file: the id in its header, and its migrations in order."""
-
-    application_id: int
-    migrations: Sequence[Sequence[str]]
-
+from broker.sqlitefile import Schema
 
 LOG: Final = Schema(
     application_id=0x43584C47,  # "CXLG"
@@ -85,34 +69,3 @@ CHECKPOINTS: Final = Schema(
         ),
     ),
 )
-
-
-def bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
-    """Create the tables of a new file, or run the migrations that an older file lacks.
-
-    Raises:
-        LogSchemaUnsupported: a newer version of the broker wrote the file.
-        LogCorrupt: the file is another program's database.
-        sqlite3.Error: not translated; the caller does that.
-    """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != schema.application_id and (application_id or tables):
-        message = "the database file belongs to another program, or to another part of this one"
-        raise LogCorrupt(message)
-    if version > len(schema.migrations):
-        message = f"the file has schema version {version}; this broker knows up to {len(schema.migrations)}"
-        raise LogSchemaUnsupported(message)
-    for number, statements in enumerate(schema.migrations[version:], start=version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements:
-                connection.execute(statement)
-            # PRAGMA takes no parameters. Both numbers are our own constants.
-            connection.execute(f"PRAGMA application_id = {schema.application_id}")
-            connection.execute(f"PRAGMA user_version = {number}")
-        except sqlite3.Error:
-            connection.rollback()
-            raise
-        connection.commit()

@@ -7,12 +7,12 @@ takes the next number: the state that a search ran on.
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import SetupInvalid
+from broker.sqlitefile import Schema, open_file, transaction, trouble_as
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.laboratory.kinship.ratios import Genotype
     from adapters.national_dna_database.laboratory.kinship.typings import Typing
 
-_SCHEMA: Final = """
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS profiles (
     position INTEGER PRIMARY KEY AUTOINCREMENT, barcode TEXT NOT NULL, role INTEGER NOT NULL, family TEXT NOT NULL,
@@ -31,6 +31,12 @@ CREATE TABLE IF NOT EXISTS profiles (
 CREATE UNIQUE INDEX IF NOT EXISTS current_barcodes ON profiles (barcode) WHERE is_current;
 CREATE INDEX IF NOT EXISTS families ON profiles (family) WHERE is_current AND family <> '';
 """
+_SCHEMA: Final = Schema(
+    application_id=0x43584450,  # "CXDP"
+    migrations=[_TABLES.split(";")],
+    unmarked=True,  # as the first databases were
+)
+_translated: Final = partial(trouble_as, SetupInvalid, "the database")
 _COLUMNS: Final = "position, barcode, role, family, genotypes"
 _AT_ONCE: Final = 500
 
@@ -69,18 +75,9 @@ class ProfileStore:
 
     def __init__(self, path: Path, name: str) -> None:
         """Open or make the file; ``name`` is the database's, as results state it, and is kept once it was given."""
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            message = f"{path} cannot be used: {error.strerror}"
-            raise SetupInvalid(message) from error
         with _translated():
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._connection = open_file(path, _SCHEMA, exclusive=True)
             self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.executescript(_SCHEMA)
             self._connection.execute("INSERT OR IGNORE INTO facts VALUES ('database', ?)", (name,))
         self.name = self._fact("database", name)
 
@@ -91,15 +88,8 @@ class ProfileStore:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """What is changed inside is durable when it is left, or undone when it raises."""
-        with _translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with _translated(), transaction(self._connection):
+            yield
 
     def put(self, profile: dna_pb2.StrProfile, typing: Typing, now: datetime) -> Stored | None:
         """Keep a profile as its sample's current one; None where just this is current already. In a transaction."""
@@ -209,14 +199,3 @@ def _items(genotypes: Mapping[str, Genotype]) -> tuple[str, ...]:
 def _stored(row: tuple[int, str, int, str, str]) -> Stored:
     position, barcode, role, family, text = row
     return Stored(position, barcode, dna_pb2.SampleRole.ValueType(role), family, tuple(text.split(";")))
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        # SQLite's own text can hold values, so only the code's name is kept.
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        message = "the database is in use" if "BUSY" in name else "the database cannot be used"
-        raise SetupInvalid(message, sqlite=name) from error

@@ -147,7 +147,7 @@ def test_a_delivery_is_remembered(spool: Spool) -> None:
 
 def test_a_second_gateway_is_refused(spool: Spool, path: Path) -> None:
     spool.add_delivered("id")
-    with pytest.raises(SpoolUnavailable):
+    with pytest.raises(SpoolUnavailable, match="another process"):
         Spool(path)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from adapters.base import Decoded, Encoded, Limits, Record, Severity, Source
 from adapters.ngo.pfif.adapter import ADAPTER
 from adapters.records.sections import split
+from adapters.values.pictures import is_safe_address
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
 SAMPLE = Path(__file__).parents[5] / "adapters" / "ngo" / "samples" / "missing-child.xml"
@@ -456,7 +457,7 @@ def carried_cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
         home.text, home.country, home.postal_code = draw(_WORDS), draw(_MAYBE), draw(_MAYBE)
         home.division.system, home.division.value = "ISO 3166-2", draw(_WORDS)
     if draw(st.booleans()):
-        record.photos.add(url=draw(_WORDS))
+        record.photos.add(url=draw(_WORDS.filter(is_safe_address)))
     if draw(st.booleans()):
         record.contacts.add(name=draw(_WORDS), email=draw(_MAYBE), phone=draw(_MAYBE), organisation=draw(_MAYBE))
     record.provenance.source_format = "pfif"

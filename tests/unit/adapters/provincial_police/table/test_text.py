@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from adapters.base import Limits, Severity, Source
 from adapters.provincial_police.table.csv_adapter import ADAPTER
-from adapters.provincial_police.table.encoding import encode_text, find_encoding, head_text
 from adapters.provincial_police.table.text import PRIVATE, cleaned, guard_formula, one_dot, parts_of, unguard_formula
+from adapters.syntax.text import encode_text, find_encoding, head_text
 from caseexchange.records.v1 import case_pb2, common_pb2
 from tests.support.police import issue_codes, only_case, table
 

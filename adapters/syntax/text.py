@@ -1,24 +1,33 @@
-"""The encoding of a police export: found in a strict order over the whole file, in pieces, and never guessed.
+"""Text from strangers: its encoding follows from the whole file, by fixed rules. Nothing is guessed.
 
-A byte order mark decides; without one it is UTF-8 if every byte of the file is, or else GB18030 if every byte is, which
-holds every character, those of four bytes included. GB18030 that could be read as UTF-8 is written with its own mark.
+A byte order mark decides. A file without one is UTF-8 if every byte fits. Otherwise it is GB18030 if every byte fits
+and the format allows it. GB18030 has every character, with up to four bytes for each. If a text in GB18030 could also
+be read as UTF-8, it is written with a mark of its own.
 """
 
 from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapters.provincial_police.table.text import is_odd
-
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
+
+    from adapters.base import IssueList
 
 _PIECE: Final = 1 << 18
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BOM_GB18030: Final = "\ufeff".encode("gb18030")
 _MARKS: Final = ((_BOM_GB18030, ("gb18030",)), (codecs.BOM_UTF8, ("utf-8",)), (b"", ("utf-8", "gb18030")))
+_ALL: Final = ("utf-8", "gb18030")
+_MESSAGES: Final = {
+    "ENCODING_UNSUPPORTED": "UTF-16 is not read",
+    "ENCODING_UNKNOWN": "in none of the encodings that are read, throughout",
+    "NUL_BYTE": "not text",
+}
 
 
 class Encoding(NamedTuple):
@@ -28,7 +37,7 @@ class Encoding(NamedTuple):
         name: of the codec.
         skipped: bytes of the mark.
         sha256: of the whole file.
-        odd: whether it holds characters that ``text.cleaned`` changes.
+        odd: whether ``odd`` said so of a piece of its text.
     """
 
     name: str
@@ -37,18 +46,51 @@ class Encoding(NamedTuple):
     odd: bool
 
 
-def find_encoding(file: BinaryIO) -> Encoding | str:
+def open_text(
+    file: BinaryIO,
+    most_bytes: int,
+    issues: IssueList,
+    *,
+    allowed: Sequence[str] = _ALL,
+    odd: Callable[[str], bool] = lambda _: False,
+    newline: str | None = "",
+) -> tuple[io.TextIOWrapper, Encoding] | None:
+    """A file as text, from behind its mark, and what is known of it; or None, with the reason among the issues.
+
+    Codes: FILE_TOO_LARGE and those of ``find_encoding``.
+
+    ``newline`` is as ``open`` takes it; for ``allowed`` and ``odd`` see ``find_encoding``.
+    """
+    if file.seek(0, io.SEEK_END) > most_bytes:
+        issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {most_bytes} bytes")
+        return None
+    found = find_encoding(file, allowed, odd)
+    if isinstance(found, str):
+        issues.reject_file(found, "file", _MESSAGES[found])
+        return None
+    file.seek(found.skipped)
+    return io.TextIOWrapper(file, found.name, newline=newline), found
+
+
+def find_encoding(
+    file: BinaryIO, allowed: Sequence[str] = _ALL, odd: Callable[[str], bool] = lambda _: False
+) -> Encoding | str:
     """Read a file once, from its beginning, or say by a code why it is no text that is read here.
 
     Codes: ENCODING_UNSUPPORTED, ENCODING_UNKNOWN, NUL_BYTE.
+
+    Args:
+        file: the file.
+        allowed: of UTF-8 and GB18030, what the format may be in.
+        odd: asked of every piece of the text.
     """
     file.seek(0)
     head = file.read(max(len(mark) for mark, _ in _MARKS))
     if head.startswith(_UTF16):
         return "ENCODING_UNSUPPORTED"
     mark, names = next(item for item in _MARKS if head.startswith(item[0]))
-    decoders = {name: codecs.getincrementaldecoder(name)() for name in names}
-    odd = dict.fromkeys(names, False)
+    decoders = {name: codecs.getincrementaldecoder(name)() for name in names if name in allowed}
+    strange = dict.fromkeys(names, False)
     sha256 = hashlib.sha256(mark)
     file.seek(len(mark))
     while decoders:
@@ -62,11 +104,11 @@ def find_encoding(file: BinaryIO) -> Encoding | str:
             except UnicodeDecodeError:
                 del decoders[name]
             else:
-                odd[name] = odd[name] or is_odd(text)
+                strange[name] = strange[name] or odd(text)
         if not piece:
             break
     for name in decoders:
-        return Encoding(name, len(mark), sha256.digest(), odd[name])
+        return Encoding(name, len(mark), sha256.digest(), strange[name])
     return "ENCODING_UNKNOWN"
 
 

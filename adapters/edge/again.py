@@ -1,0 +1,43 @@
+"""Try again after a fault that can pass: a broker that is away, a full disk."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import structlog
+from tenacity import AsyncRetrying, wait_random_exponential
+
+from broker.core.errors import CaseExchangeError, Unavailable
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+_log = structlog.get_logger("adapters.edge.again")
+
+
+def attempts(longest_seconds: float) -> AsyncRetrying:
+    """Attempts without end, for one ``async for``. A fault that cannot pass ends them, and is raised.
+
+    Each wait is a random time between zero and a limit, so that a thousand edges do not return at once. The limit
+    doubles with every attempt. A caller that got on meanwhile sets ``attempt.retry_state.attempt_number`` to 1, and so
+    begins with short waits again.
+
+    Args:
+        longest_seconds: the largest limit.
+    """
+    wait = wait_random_exponential(multiplier=min(0.2, longest_seconds), max=longest_seconds)
+    return AsyncRetrying(wait=wait, retry=_can_pass)
+
+
+def _can_pass(attempt: RetryCallState) -> bool:
+    match attempt.outcome and attempt.outcome.exception():
+        case CaseExchangeError(retriable=True) as error:
+            log = _log.info if isinstance(error, Unavailable) else _log.error
+            log("waiting for the broker", reason=error.reason, remedy=error.remedy)
+        case OSError() as error:
+            # The path is not logged: the name of a file can be the name of a person.
+            _log.error("waiting for the disk", cause=errno.errorcode.get(error.errno or 0, type(error).__name__))
+        case fault:
+            return fault is None
+    return True

@@ -1,0 +1,86 @@
+"""A call with a stream in each direction: one task reads, writers take turns, and all of them learn why it ended."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+import grpc
+
+from broker.client.connection import error_of
+from broker.core.errors import CaseExchangeError, ConnectionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class CallStream(abc.ABC, Generic[_Request, _Response]):
+    """The common part of both. ``__aenter__`` is the subclass's, and ends with ``_begin``. For one event loop."""
+
+    def __init__(self) -> None:
+        self._writing = asyncio.Lock()
+        self._broken: CaseExchangeError | None = None
+
+    def _begin(self, call: grpc.aio.StreamStreamCall[_Request, _Response]) -> None:
+        self._call = call
+        self._reader = asyncio.create_task(self._read())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._broken is None:
+            # The connection may be gone, or never have begun. No harm: whoever waits for an answer learns of it.
+            with contextlib.suppress(grpc.aio.InternalError):
+                await self._call.done_writing()
+        else:
+            self._call.cancel()
+        # With gather: the reader, awaited directly, would take our cancellation for the end of the stream.
+        await asyncio.gather(self._reader)
+
+    @abc.abstractmethod
+    def _take(self, response: _Response) -> None:
+        """Take in what the broker sent. A CaseExchangeError from it ends the stream."""
+
+    @abc.abstractmethod
+    def _ended(self, error: CaseExchangeError) -> None:
+        """Tell everyone who waits for an answer. Called once, when nothing more is read."""
+
+    async def _write(self, request: _Request, turn: Callable[[], None] = lambda: None) -> None:
+        """Send a request; ``turn`` is called just before it goes out.
+
+        Raises:
+            CaseExchangeError: why the stream has ended.
+        """
+        async with self._writing:
+            if self._broken is None:
+                turn()
+                try:
+                    await self._call.write(request)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    # The reader gets the reason.
+                    await asyncio.gather(self._reader, return_exceptions=True)
+                else:
+                    return
+            raise self._broken or ConnectionFailed("the stream has ended")
+
+    async def _read(self) -> None:
+        reason: CaseExchangeError = ConnectionFailed("the broker ended the stream")
+        try:
+            # Not by iteration: gRPC allows no other read() on the same call then.
+            while (response := await self._call.read()) is not grpc.aio.EOF:
+                self._take(cast(_Response, response))
+        except grpc.aio.AioRpcError as error:
+            reason = error_of(error)
+        except CaseExchangeError as error:
+            self._call.cancel()
+            reason = error
+        except asyncio.CancelledError:
+            reason = ConnectionFailed("the stream was closed")
+        self._broken = reason
+        self._ended(reason)

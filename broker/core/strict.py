@@ -1,0 +1,86 @@
+"""JSON and base64 read so that bytes have one meaning only.
+
+Python's reader takes the last of two equal keys, accepts NaN, and base64 accepts several spellings of the same bytes;
+two verifiers that differ in such a point can be played against each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Fault(StrEnum):
+    """Why bytes are refused."""
+
+    BASE64 = "not base64 in its canonical form"
+    DEEP = "not strict JSON: nested deeper than can be read"
+    ENCODING = "not UTF-8"
+    JSON = "not strict JSON"
+    REPEATED = "not strict JSON: a key stands twice in one object"
+
+
+_FAULTS: Final[Mapping[type[Exception], Fault]] = {UnicodeDecodeError: Fault.ENCODING, RecursionError: Fault.DEEP}
+
+
+class NotStrict(ValueError):
+    """Bytes that mean nothing, or that readers would take differently."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+def parse_json(data: bytes, whole: Callable[[str], Any] = int, decimal: Callable[[str], Any] = int) -> Any:
+    """Read one JSON text in UTF-8. How large it may be is the caller's to check.
+
+    Args:
+        data: the text, without a byte order mark.
+        whole: makes a value of an integer's text.
+        decimal: makes one of the text of a number with a point or an exponent. Without it these are refused.
+
+    Raises:
+        NotStrict: malformed, a key twice in one object, NaN or Infinity, a number that ``whole`` or ``decimal`` refuses
+            with a ValueError, too deep, or followed by more data.
+    """
+    try:
+        return json.loads(
+            data.decode(), object_pairs_hook=_unique, parse_int=whole, parse_float=decimal, parse_constant=int
+        )
+    except NotStrict:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise NotStrict(_FAULTS.get(type(error), Fault.JSON)) from error
+
+
+def decode_base64(text: str) -> bytes:
+    """Read standard base64 with padding, in its one canonical form.
+
+    Raises:
+        NotStrict: another form.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise NotStrict(Fault.BASE64) from error
+    # The decoder lets stray low bits pass; what does not come out the same again has a second spelling.
+    if encode_base64(data) != text:
+        raise NotStrict(Fault.BASE64)
+    return data
+
+
+def encode_base64(data: bytes) -> str:
+    """Write standard base64 with padding."""
+    return base64.b64encode(data).decode()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise NotStrict(Fault.REPEATED)
+    return result

@@ -1,0 +1,156 @@
+"""SQLite files whose commits stay: opened in one way for the broker's log, an edge's spool and a laboratory's profiles.
+
+A file says through ``PRAGMA application_id`` what it is and through ``PRAGMA user_version`` how many of its migrations
+it has had. Migrations are only ever appended, and each runs in one transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.files import PRIVATE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from broker.core.errors import CaseExchangeError
+
+_PRIMARY: Final = 0xFF
+"""SQLite's extended result codes carry the primary one in the low byte."""
+
+
+class Schema(NamedTuple):
+    """One kind of database file.
+
+    Attributes:
+        application_id: in its header.
+        migrations: in their order.
+        unmarked: whether a file with tables and without an id is one too. The first migration must leave what it has.
+    """
+
+    application_id: int
+    migrations: Sequence[Sequence[str]]
+    unmarked: bool = False
+
+
+class Trouble(StrEnum):
+    """Why a file cannot be used."""
+
+    DAMAGED = "it is damaged, or no database"
+    FOREIGN = "it belongs to another program, or to another part of this one"
+    FULL = "its disk is full"
+    IN_USE = "another process uses it"
+    NEWER = "a newer release wrote it"
+    OTHER = "it cannot be read or written"
+
+
+_TROUBLES: Final = {
+    sqlite3.SQLITE_BUSY: Trouble.IN_USE,
+    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
+    sqlite3.SQLITE_FULL: Trouble.FULL,
+    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+}
+
+
+class FileTrouble(sqlite3.Error):
+    """A file cannot be used; its text says why."""
+
+    def __init__(self, trouble: Trouble, code: str) -> None:
+        super().__init__(f"{trouble} ({code})")
+        self.trouble = trouble
+
+    @classmethod
+    def of(cls, error: sqlite3.Error) -> FileTrouble:
+        """What an error says of the file. SQLite's own text can hold values, so only the code's name is kept."""
+        if isinstance(error, FileTrouble):
+            return error
+        trouble = _TROUBLES.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY, Trouble.OTHER)
+        return cls(trouble, getattr(error, "sqlite_errorname", type(error).__name__))
+
+
+@contextlib.contextmanager
+def trouble_as(kind: type[CaseExchangeError], what: str) -> Iterator[None]:
+    """Raise what SQLite says inside as an error of this kind. ``what`` names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = f"{what} cannot be used: {FileTrouble.of(error)}"
+        raise kind(message) from error
+
+
+def open_file(
+    path: Path | None, schema: Schema, *, durable: bool = True, exclusive: bool = False
+) -> sqlite3.Connection:
+    """Open a file, which is its owner's alone (mode 0600), with the tables that the schema has now.
+
+    Args:
+        path: the file, which is made where there is none; None for a database in memory.
+        schema: what the file holds.
+        durable: whether a commit waits for the disk. Without it a power cut may take the newest commits back, whole
+            ones and in order.
+        exclusive: whether this connection keeps every other out while it is open.
+
+    Returns:
+        A connection without transactions of its own making, for any number of threads, one at a time.
+
+    Raises:
+        FileTrouble
+    """
+    pragmas = ["journal_mode = WAL", f"synchronous = {'FULL' if durable else 'NORMAL'}", "trusted_schema = OFF"]
+    if exclusive:
+        pragmas.append("locking_mode = EXCLUSIVE")
+    try:
+        if path is not None:
+            # The file gets its mode before anything is written into it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
+        with contextlib.ExitStack() as stack:
+            connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            stack.callback(connection.close)
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+            _bring_up_to_date(connection, schema)
+            stack.pop_all()
+            return connection
+    except OSError as error:
+        raise FileTrouble(Trouble.OTHER, error.strerror or type(error).__name__) from error
+    except sqlite3.Error as error:
+        raise FileTrouble.of(error) from error
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Changes inside are in the file when it ends. If it raises, they are undone.
+
+    Raises:
+        sqlite3.Error
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.application_id and (application_id or (tables and not schema.unmarked)):
+        raise FileTrouble(Trouble.FOREIGN, f"id {application_id}")
+    if version > len(schema.migrations):
+        raise FileTrouble(Trouble.NEWER, f"version {version}, known up to {len(schema.migrations)}")
+    for number, statements in enumerate(schema.migrations[version:], start=version + 1):
+        with transaction(connection):
+            for statement in statements:
+                connection.execute(statement)
+            # PRAGMA takes no parameters; both numbers are our own constants.
+            connection.execute(f"PRAGMA application_id = {schema.application_id}")
+            connection.execute(f"PRAGMA user_version = {number}")

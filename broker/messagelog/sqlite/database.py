@@ -54,11 +54,27 @@ def translate(error: sqlite3.Error) -> CaseExchangeError:
 
 
 @dataclass(slots=True)
+class _Failures:
+    """Keeps writes in order: those that were asked for before a failure was known fail with it.
+
+    A write has the generation ``known`` when it is asked for. ``known`` belongs to the event loop, the rest to the
+    thread.
+    """
+
+    known: int = 0
+    failed_through: int = -1
+    error: CaseExchangeError | None = None
+
+
+@dataclass(slots=True)
 class _Job:
     run: Callable[[sqlite3.Connection], Any]
     committed: Callable[[Any], None] | None
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    failures: _Failures | None
+    """Only of a write."""
+    generation: int
     result: Any = None
     error: CaseExchangeError | None = None
 
@@ -66,6 +82,8 @@ class _Job:
         """Set the result, in the event loop. ``committed`` runs even if nobody waits any more."""
         if self.error is None and self.committed is not None:
             self.committed(self.result)
+        if self.error is not None and self.failures is not None:
+            self.failures.known = max(self.failures.known, self.generation + 1)
         if self.future.done():
             return
         if self.error is None:
@@ -90,6 +108,7 @@ class Database:
         self._schema = schema
         self._lock_file = _lock(path) if path is not None else None
         self._closed = False
+        self._failures = _Failures()
         try:
             if path is None:
                 self._reader = self._writer = _Worker("memory", self._connect, transactions=True, reopens=False)
@@ -105,7 +124,8 @@ class Database:
 
         Args:
             run: the job. It must not commit, and must be safe to run again: if one job of a group fails, the whole
-                group is rolled back.
+                group is rolled back. Writes that were asked for before this was known fail too, so writes keep their
+                order.
             committed: called in the event loop with the result, in the order of the commits, even if the caller was
                 cancelled.
 
@@ -113,7 +133,7 @@ class Database:
             LogFull, LogCorrupt, LogUnavailable: the whole group was rolled back. After LogUnavailable the file system
                 may still have kept it, if it crashed.
         """
-        return await self._submit(self._writer, run, committed)
+        return await self._submit(self._writer, run, committed, self._failures)
 
     async def read(self, run: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a job that only reads.
@@ -121,16 +141,20 @@ class Database:
         Raises:
             LogCorrupt, LogUnavailable
         """
-        return await self._submit(self._reader, run, None)
+        return await self._submit(self._reader, run, None, None)
 
     async def _submit(
-        self, worker: _Worker, run: Callable[[sqlite3.Connection], _T], committed: Callable[[_T], None] | None
+        self,
+        worker: _Worker,
+        run: Callable[[sqlite3.Connection], _T],
+        committed: Callable[[_T], None] | None,
+        failures: _Failures | None,
     ) -> _T:
         if self._closed:
             message = "the message log is closed"
             raise LogUnavailable(message)
         loop = asyncio.get_running_loop()
-        job = _Job(run, committed, loop, loop.create_future())
+        job = _Job(run, committed, loop, loop.create_future(), failures, self._failures.known)
         worker.jobs.put(job)
         result: _T = await job.future
         return result
@@ -201,6 +225,19 @@ class _Worker:
             self._connection.close()
 
     def _run_group(self, group: list[_Job]) -> None:
+        late = [job for job in group if job.failures is not None and job.generation <= job.failures.failed_through]
+        for job in late:
+            job.error = job.failures.error if job.failures is not None else None
+        self._run_together([job for job in group if job.error is None])
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in group:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, jobs in by_loop.items():
+            # A closed loop has no caller that waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, jobs)
+
+    def _run_together(self, group: list[_Job]) -> None:
         try:
             if self._connection is None:
                 self._connection = self._connect()
@@ -218,17 +255,12 @@ class _Worker:
             failure = Internal("a job of the message log failed")
             failure.__cause__ = error
             self._fail(group, failure)
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
-        for job in group:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, jobs in by_loop.items():
-            # A closed loop has no caller that waits.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, jobs)
 
     def _fail(self, group: list[_Job], error: CaseExchangeError) -> None:
         for job in group:
             job.error = error
+            if job.failures is not None:
+                job.failures.failed_through, job.failures.error = job.generation, error
         connection = self._connection
         if connection is None:
             return

@@ -1,0 +1,59 @@
+"""Writes keep their order, also where one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.core.errors import LogFull
+from broker.messagelog.sqlite.database import Database
+from broker.sqlitefile import Schema
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+NUMBERS = Schema(0x54455354, (("CREATE TABLE numbers (number INTEGER)",),))
+
+
+@pytest.fixture(params=["file", "memory"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(tmp_path / "numbers.db" if request.param == "file" else None, NUMBERS)
+    yield opened
+    await opened.close()
+
+
+def insert(number: int) -> Callable[[sqlite3.Connection], sqlite3.Cursor]:
+    return lambda connection: connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+
+
+async def stored(database: Database) -> list[int]:
+    return [row[0] for row in await database.read(lambda each: each.execute("SELECT number FROM numbers").fetchall())]
+
+
+async def test_writes_that_were_asked_for_before_a_failure_was_known_fail_with_it(database: Database) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def fails(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert go.wait(10)
+        message = "as a full disk would"
+        raise LogFull(message)
+
+    first = asyncio.create_task(database.write(fails))
+    assert await asyncio.to_thread(begun.wait, 10)
+    # The thread is busy with the first. So these two are in another group, which nothing is wrong with.
+    later: list[asyncio.Task[object]] = [asyncio.create_task(database.write(insert(number))) for number in (1, 2)]
+    reading = asyncio.create_task(stored(database))
+    await asyncio.sleep(0)
+    go.set()
+    for write in (first, *later):
+        with pytest.raises(LogFull):
+            await write
+    assert await reading == []
+    await database.write(insert(3))
+    assert await stored(database) == [3]

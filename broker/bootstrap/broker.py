@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from broker.ports import Clock, SignatureVerifier
 
 _log = structlog.get_logger("broker")
+_COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
 HEALTH_SECONDS: Final = 1.0
 """How often health checks whether the log accepts records."""
 
@@ -233,8 +235,20 @@ async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with open_broker(config) as broker:
+        _collect_seldom()
         ready(broker.port)
         await stopping.wait()
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector run less often, and never look at what the start has made.
+
+    The newest entries of the log stay in memory for a while. With Python's defaults every few hundred of them start a
+    collection, which finds nothing: records form no cycles. It took a sixth of the processor time of a publish.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 def _verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> SignatureVerifier:

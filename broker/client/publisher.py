@@ -70,6 +70,13 @@ class Publisher:
         return PublishStream(self._stub, self._codec, self._receipts)
 
 
+class _Sent(NamedTuple):
+    """A batch under way."""
+
+    envelopes: Sequence[Envelope]
+    answer: asyncio.Future[list[Result]]
+
+
 class PublishStream(CallStream[publisher_pb2.PublishStreamRequest, publisher_pb2.PublishStreamResponse]):
     """A stream of batches. Several batches may be sent before the first is answered. Answers come in order."""
 
@@ -83,7 +90,7 @@ class PublishStream(CallStream[publisher_pb2.PublishStreamRequest, publisher_pb2
         self._stub = stub
         self._codec = codec
         self._receipts = receipts
-        self._expected: deque[asyncio.Future[publisher_pb2.PublishStreamResponse]] = deque()
+        self._expected: deque[_Sent] = deque()
 
     async def __aenter__(self) -> Self:
         self._begin(self._stub.PublishStream())
@@ -95,21 +102,22 @@ class PublishStream(CallStream[publisher_pb2.PublishStreamRequest, publisher_pb2
         Raises:
             CaseExchangeError: the whole batch failed. It is safe to publish it again over a new stream.
         """
+        if not envelopes:
+            return []
         request = publisher_pb2.PublishStreamRequest(envelopes=[envelope_to(envelope) for envelope in envelopes])
-        answer: asyncio.Future[publisher_pb2.PublishStreamResponse] = asyncio.get_running_loop().create_future()
+        sent = _Sent(envelopes, asyncio.get_running_loop().create_future())
         try:
-            await self._write(request, lambda: self._expected.append(answer))
+            await self._write(request, lambda: self._expected.append(sent))
         except BaseException:
-            answer.cancel() or answer.exception()
+            sent.answer.cancel() or sent.answer.exception()
             raise
-        return self._judge(envelopes, await answer)
+        return await sent.answer
 
-    def _judge(self, envelopes: Sequence[Envelope], response: publisher_pb2.PublishStreamResponse) -> list[Result]:
-        if len(response.results) != len(envelopes):
-            message = "the broker's answer to a batch has the wrong number of results"
-            raise ReceiptInvalid(message)
+    def _take(self, response: publisher_pb2.PublishStreamResponse) -> None:
+        batches = self._answered(len(response.results))
         receipts = receipts_from(response.receipts)
         statements = self._receipts.verify_batch(receipts) if receipts.statements else []
+        envelopes = (envelope for sent in batches for envelope in sent.envelopes)
         results: list[Result] = []
         for envelope, result in zip(envelopes, response.results, strict=True):
             if result.HasField("refusal"):
@@ -119,18 +127,27 @@ class PublishStream(CallStream[publisher_pb2.PublishStreamRequest, publisher_pb2
             statement = statements[result.receipt_index]
             check_matches(statement, envelope, statement.record_id)
             results.append(Published(statement, receipts, result.receipt_index))
-        return results
+        for sent in batches:
+            self._expected.popleft()
+            own, results = results[: len(sent.envelopes)], results[len(sent.envelopes) :]
+            if not sent.answer.done():
+                sent.answer.set_result(own)
 
-    def _take(self, response: publisher_pb2.PublishStreamResponse) -> None:
-        if not self._expected:
-            message = "the broker sent more answers than it got batches"
+    def _answered(self, results: int) -> list[_Sent]:
+        """The batches that have so many records together."""
+        batches: list[_Sent] = []
+        for sent in self._expected:
+            if results <= 0:
+                break
+            batches.append(sent)
+            results -= len(sent.envelopes)
+        if results or not batches:
+            message = "the broker's answer has the wrong number of results"
             raise ReceiptInvalid(message)
-        answer = self._expected.popleft()
-        if not answer.done():
-            answer.set_result(response)
+        return batches
 
     def _ended(self, error: CaseExchangeError) -> None:
         while self._expected:
-            answer = self._expected.popleft()
-            if not answer.done():
-                answer.set_exception(error)
+            sent = self._expected.popleft()
+            if not sent.answer.done():
+                sent.answer.set_exception(error)

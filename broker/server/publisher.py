@@ -51,7 +51,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
             publisher_pb2.PublishStreamRequest, publisher_pb2.PublishStreamResponse
         ],
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
-        """Accept batches, and answer them in their order."""
+        """Accept batches, and answer their records in order."""
         batches = ([envelope_from(envelope) for envelope in request.envelopes] async for request in request_iterator)
         async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches)) as outcomes:
             async for outcome in outcomes:

@@ -1,7 +1,7 @@
 """Publish a stream of batches. While some are appended, the next are checked. Answers keep the order.
 
 An append begins while earlier ones of its stream are under way; the log keeps their order. Batches that wait, checked,
-are appended together, so that many small batches cost no more than a large one.
+are appended and answered together, so that many small batches cost no more than a large one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _APPENDS: Final = 4
 async def publish_in_turn(
     service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]]
 ) -> AsyncGenerator[PublishOutcome]:
-    """Publish batches in their order. An answer never waits for the next batch.
+    """Publish batches in their order. One outcome answers one batch or several. No answer waits for the next batch.
 
     Raises:
         What ``PublishService.publish`` or ``batches`` raises, after the answers to the batches before it.
@@ -36,8 +36,7 @@ async def publish_in_turn(
     tasks = [asyncio.create_task(stream.check_all(batches)), asyncio.create_task(stream.append_all())]
     try:
         while append := await stream.next_append():
-            for outcome in await append:
-                yield outcome
+            yield await append
             stream.answered()
         for task in reversed(tasks):
             await task
@@ -54,7 +53,7 @@ class _Batch(NamedTuple):
 
 
 class _Append(NamedTuple):
-    outcomes: asyncio.Task[list[PublishOutcome]]
+    outcome: asyncio.Task[PublishOutcome]
     batches: int
     size: int
 
@@ -93,13 +92,13 @@ class _Stream:
         try:
             while await self._turn() and not self._has_failed():
                 # Several at once, but only as far as their checks are done.
-                batches = [await self._waiting[0].check]
-                size = self._waiting.popleft().size
+                checked = await self._waiting[0].check
+                batches, size = 1, self._waiting.popleft().size
                 while self._waiting and _succeeded(self._waiting[0].check):
-                    batches.append(self._waiting[0].check.result())
-                    size += self._waiting.popleft().size
-                outcomes = await self._service.accept(self._principal, batches)
-                self._appends.append(_Append(outcomes, len(batches), size))
+                    checked += self._waiting[0].check.result()
+                    batches, size = batches + 1, size + self._waiting.popleft().size
+                outcome = await self._service.accept(self._principal, checked)
+                self._appends.append(_Append(outcome, batches, size))
                 self._notify()
         finally:
             self._appended_all = True
@@ -115,15 +114,15 @@ class _Stream:
 
     def _has_failed(self) -> bool:
         """Whether an append has failed. The publisher sends again from there on, so nothing later may be appended."""
-        return any(append.outcomes.done() and not _succeeded(append.outcomes) for append in self._appends)
+        return any(append.outcome.done() and not _succeeded(append.outcome) for append in self._appends)
 
-    async def next_append(self) -> asyncio.Task[list[PublishOutcome]] | None:
+    async def next_append(self) -> asyncio.Task[PublishOutcome] | None:
         """The oldest append. None: there is none, and none will follow."""
         while not self._appends:
             if self._appended_all:
                 return None
             await self._change()
-        return self._appends[0].outcomes
+        return self._appends[0].outcome
 
     def answered(self) -> None:
         """The oldest append is answered."""
@@ -132,9 +131,9 @@ class _Stream:
         self._unanswered_bytes -= append.size
         self._notify()
 
-    def unfinished(self) -> list[asyncio.Task[CheckedBatch] | asyncio.Task[list[PublishOutcome]]]:
+    def unfinished(self) -> list[asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]]:
         """The tasks of batches that are not answered."""
-        return [*(batch.check for batch in self._waiting), *(append.outcomes for append in self._appends)]
+        return [*(batch.check for batch in self._waiting), *(append.outcome for append in self._appends)]
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -144,5 +143,5 @@ class _Stream:
         await self._changed.wait()
 
 
-def _succeeded(task: asyncio.Task[CheckedBatch] | asyncio.Task[list[PublishOutcome]]) -> bool:
+def _succeeded(task: asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None

@@ -135,8 +135,7 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. It is safe to
                 publish it again: a record that the log already has keeps its position and gets the same statement.
         """
-        (outcome,) = await (await self.accept(principal, [await self.check(principal, envelopes)]))
-        return outcome
+        return await (await self.accept(principal, await self.check(principal, envelopes)))
 
     async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
         """The first half: checks (1) to (6). A stream's next batch may be checked while the previous one is appended.
@@ -152,8 +151,8 @@ class PublishService:
         async with self._checking:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
-    async def accept(self, principal: Principal, batches: Sequence[CheckedBatch]) -> asyncio.Task[list[PublishOutcome]]:
-        """The second half: (7) to (9). All batches of one call are appended together, in their order.
+    async def accept(self, principal: Principal, checked: CheckedBatch) -> asyncio.Task[PublishOutcome]:
+        """The second half: (7) to (9).
 
         Returns:
             The append, begun. Calls begin in their order, and the log keeps it. The task raises what the log raises.
@@ -161,26 +160,19 @@ class PublishService:
         Raises:
             LogUnavailable: nothing has begun.
         """
-        judged = await self._judged([item for checked in batches for item in checked])
-        return asyncio.create_task(self._finish(principal, batches, judged))
+        judged = await self._judged(checked)
+        return asyncio.create_task(self._finish(principal, judged))
 
-    async def _finish(
-        self, principal: Principal, batches: Sequence[CheckedBatch], judged: Sequence[_Checked | CaseExchangeError]
-    ) -> list[PublishOutcome]:
-        places = iter(await self._append(judged))
-        outcomes = [self._outcome([next(places) for _ in checked]) for checked in batches]
-        await self._audit_refusals(principal, [result for outcome in outcomes for result in outcome.results])
-        return outcomes
-
-    def _outcome(self, answers: Sequence[bytes | CaseExchangeError]) -> PublishOutcome:
+    async def _finish(self, principal: Principal, judged: Sequence[_Checked | CaseExchangeError]) -> PublishOutcome:
         results: list[Result] = []
         statements: list[bytes] = []
-        for answer in answers:
+        for answer in await self._append(judged):
             if isinstance(answer, CaseExchangeError):
                 results.append(answer)
             else:
                 results.append(Accepted(len(statements)))
                 statements.append(answer)
+        await self._audit_refusals(principal, results)
         if not statements:
             return PublishOutcome(tuple(results), None)
         # (9) One signature covers the batch.

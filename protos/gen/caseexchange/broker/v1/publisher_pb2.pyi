@@ -94,7 +94,7 @@ Global___PublishStreamRequest: _TypeAlias = PublishStreamRequest  # noqa: Y015
 
 @_typing.final
 class PublishStreamResponse(_message.Message):
-    """PublishStreamResponse answers one batch."""
+    """PublishStreamResponse answers the next batch, or the next few."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -102,7 +102,7 @@ class PublishStreamResponse(_message.Message):
     RECEIPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishResult]:
-        """One result for each record of the batch, in its order."""
+        """One result for each record of these batches, in their order."""
 
     @_builtins.property
     def receipts(self) -> _receipt_pb2.SignedReceipts:

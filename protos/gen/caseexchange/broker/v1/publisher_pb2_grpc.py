@@ -61,7 +61,8 @@ class PublisherServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishStream(self, request_iterator, context):
-        """PublishStream accepts batches, each answered by one response in order. A refused record does not end the stream.
+        """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
+        batches, never of a part of one. A refused record does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

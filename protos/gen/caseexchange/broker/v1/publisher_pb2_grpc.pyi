@@ -38,7 +38,9 @@ class PublisherServiceStub:
     Publish: _grpc.UnaryUnaryMultiCallable[_publisher_pb2.PublishRequest, _publisher_pb2.PublishResponse]
     """Publish accepts one record. Errors carry google.rpc.ErrorInfo with a reason from docs/errors.md."""
     PublishStream: _grpc.StreamStreamMultiCallable[_publisher_pb2.PublishStreamRequest, _publisher_pb2.PublishStreamResponse]
-    """PublishStream accepts batches, each answered by one response in order. A refused record does not end the stream."""
+    """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
+    batches, never of a part of one. A refused record does not end the stream.
+    """
 
 @_typing.type_check_only
 class PublisherServiceAsyncStub(PublisherServiceStub):
@@ -50,7 +52,9 @@ class PublisherServiceAsyncStub(PublisherServiceStub):
     Publish: _aio.UnaryUnaryMultiCallable[_publisher_pb2.PublishRequest, _publisher_pb2.PublishResponse]  # type: ignore[assignment]
     """Publish accepts one record. Errors carry google.rpc.ErrorInfo with a reason from docs/errors.md."""
     PublishStream: _aio.StreamStreamMultiCallable[_publisher_pb2.PublishStreamRequest, _publisher_pb2.PublishStreamResponse]  # type: ignore[assignment]
-    """PublishStream accepts batches, each answered by one response in order. A refused record does not end the stream."""
+    """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
+    batches, never of a part of one. A refused record does not end the stream.
+    """
 
 class PublisherServiceServicer(metaclass=_abc_1.ABCMeta):
     """PublisherService accepts signed records. A record is accepted when its receipt has been received: it is durable then,
@@ -71,6 +75,8 @@ class PublisherServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_publisher_pb2.PublishStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_publisher_pb2.PublishStreamResponse], _abc.AsyncIterator[_publisher_pb2.PublishStreamResponse]]:
-        """PublishStream accepts batches, each answered by one response in order. A refused record does not end the stream."""
+        """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
+        batches, never of a part of one. A refused record does not end the stream.
+        """
 
 def add_PublisherServiceServicer_to_server(servicer: PublisherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

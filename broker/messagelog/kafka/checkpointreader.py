@@ -104,16 +104,13 @@ class CheckpointReader:
             await self._thread.call(self._consumer.drop)
             raise translate(error) from error
 
-    async def _run(self) -> None:
-        while True:
-            await self._take_in()
-            moved, self._moved = self._moved, asyncio.Event()
-            moved.set()
-
     @retry(wait=RETRY_WAIT)
-    async def _take_in(self) -> None:
+    async def _run(self) -> None:
         try:
-            await self._thread.call(self._poll)
+            while True:
+                await self._thread.call(self._poll)
+                moved, self._moved = self._moved, asyncio.Event()
+                moved.set()
         except Exception as error:
             await self._thread.call(self._consumer.drop)
             self._report(translate(error))

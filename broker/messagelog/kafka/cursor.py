@@ -175,21 +175,19 @@ class KafkaCursor:
             self._thread.close()
 
     async def _follow_group(self) -> None:
-        while True:
-            try:
-                changes = await self._looked()
-            except CaseExchangeError as error:
-                self._failure = error
-                self._changed.set()
-                return
-            self._take(changes)
-            if self._member.settled:
-                await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await self._look_for_ever()
+        except CaseExchangeError as error:
+            self._failure = error
+            self._changed.set()
 
     # The client goes on by itself when Kafka answers again.
     @retry(retry=retry_if_exception_type(LogUnavailable), wait=RETRY_WAIT)
-    async def _looked(self) -> list[_Change]:
-        return await self._thread.call(self._look)
+    async def _look_for_ever(self) -> None:
+        while True:
+            self._take(await self._thread.call(self._look))
+            if self._member.settled:
+                await asyncio.sleep(LOOK_SECONDS)
 
     def _holds(self, partition: StreamPartition) -> bool:
         """Whether the assignment that the caller has seen is still in force."""

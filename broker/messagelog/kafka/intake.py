@@ -180,18 +180,18 @@ class Intake:
 
     async def _run(self) -> None:
         try:
-            while self.failure is None:
-                await self._take_in()
+            await self._take_in_all()
         except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait for the log
             self.fail(translate(error))
 
     @retry(retry=retry_if_exception_type(LogUnavailable), wait=RETRY_WAIT)
-    async def _take_in(self) -> None:
+    async def _take_in_all(self) -> None:
         try:
-            batch = await self._thread.call(self._poll)
-            if batch.next_offsets:
-                # A cancelled caller must not leave the tail behind the index.
-                await asyncio.shield(self._apply(batch))
+            while self.failure is None:
+                batch = await self._thread.call(self._poll)
+                if batch.next_offsets:
+                    # A cancelled caller must not leave the tail behind the index.
+                    await asyncio.shield(self._apply(batch))
         except LogUnavailable as error:
             # What could not be applied is read again.
             await self._thread.call(self._consumer.drop)

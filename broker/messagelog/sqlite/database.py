@@ -225,17 +225,13 @@ class _Worker:
             self._connection.close()
 
     def _run_group(self, group: list[_Job]) -> None:
-        late = [job for job in group if job.failures is not None and job.generation <= job.failures.failed_through]
-        for job in late:
-            job.error = job.failures.error if job.failures is not None else None
-        self._run_together([job for job in group if job.error is None])
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         for job in group:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, jobs in by_loop.items():
-            # A closed loop has no caller that waits.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, jobs)
+            if job.failures is not None and job.generation <= job.failures.failed_through:
+                job.error = job.failures.error
+        self._run_together([job for job in group if job.error is None])
+        # Methods belong to one event loop. If it is closed, no caller waits.
+        with contextlib.suppress(RuntimeError):
+            group[0].loop.call_soon_threadsafe(_settle, group)
 
     def _run_together(self, group: list[_Job]) -> None:
         try:

@@ -9,6 +9,7 @@ import click
 
 from broker import telemetry
 from broker.bootstrap.broker import serve as run_broker
+from broker.bootstrap.loop import loop_factory
 from broker.config.broker import BrokerConfig
 from broker.config.loader import config_path, load
 
@@ -32,4 +33,5 @@ def serve(path: Path | None) -> None:
     config = load(BrokerConfig, config_path(path))
     telemetry.configure(config.logging.level)
     host = config.server.address.rpartition(":")[0]
-    asyncio.run(run_broker(config, lambda port: click.echo(f"serving on {host}:{port}")))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(run_broker(config, lambda port: click.echo(f"serving on {host}:{port}")))

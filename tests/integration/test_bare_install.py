@@ -48,7 +48,7 @@ def bare(*arguments: str, then: str = COMMAND) -> subprocess.CompletedProcess[st
 
 
 def test_the_extras_are_those_of_the_package() -> None:
-    assert extras() == {"kafka", "defusedxml", "lxml", "openpyxl", "PIL", "tomli_w", "hypothesis", "pytest"}
+    assert extras() == {"kafka", "defusedxml", "lxml", "openpyxl", "PIL", "tomli_w", "hypothesis", "pytest", "uvloop"}
 
 
 def test_an_authority_needs_no_extra(tmp_path: Path) -> None:

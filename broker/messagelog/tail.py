@@ -1,8 +1,8 @@
 """The newest entries of each partition, kept in memory, and the wake-up of readers that wait for more.
 
 Readers that keep up, which is nearly all of them nearly always, never touch a file or the network. A subscription finds
-what it wants by route (partition, agency, kind), and only an entry on one of its routes wakes it. So a subscription
-costs nothing while nothing concerns it.
+what it wants by destination (agency and kind), and only an entry for one of its destinations wakes it. So it costs
+nothing while nothing concerns it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
 
-_Route: TypeAlias = "tuple[StreamPartition, str, str]"
+_Destination: TypeAlias = "tuple[StreamPartition, str, str]"
 """Partition, agency, kind."""
 
 
@@ -42,7 +42,7 @@ def page_of(entries: Iterable[LogEntry], end: int, max_records: int, max_bytes: 
 
 
 class _Kept:
-    """The newest entries of a partition, or of a route in it. Removing the oldest is cheap on average."""
+    """The newest entries of a partition, or those of them for one destination. Removing the oldest is cheap."""
 
     __slots__ = ("_begin", "_entries")
 
@@ -108,7 +108,7 @@ class Tail:
         # Every entry at or beyond this offset is kept.
         self._complete_from = dict(ends)
         self._kept = {partition: _Kept() for partition in ends}
-        self._routes: dict[_Route, _Kept] = {}
+        self._destinations: dict[_Destination, _Kept] = {}
         self._order: deque[StreamPartition] = deque()
         self._waiting: dict[StreamPartition, set[asyncio.Event]] = {partition: set() for partition in ends}
         self._watches: dict[tuple[str, str], set[Watch]] = {}
@@ -124,7 +124,7 @@ class Tail:
             self.ends[partition] = entry.position.offset + 1
             self._kept[partition].append(entry)
             for agency in entry.recipients:
-                self._routes.setdefault((partition, agency, entry.kind), _Kept()).append(entry)
+                self._destinations.setdefault((partition, agency, entry.kind), _Kept()).append(entry)
                 for watch in self._watches.get((agency, entry.kind), ()):
                     watch.event.set()
             self._order.append(partition)
@@ -140,10 +140,10 @@ class Tail:
         self._complete_from[partition] = oldest.position.offset + 1
         self._bytes -= len(oldest.value)
         for agency in oldest.recipients:
-            route = (partition, agency, oldest.kind)
-            self._routes[route].drop_oldest()
-            if not self._routes[route]:
-                del self._routes[route]
+            destination = (partition, agency, oldest.kind)
+            self._destinations[destination].drop_oldest()
+            if not self._destinations[destination]:
+                del self._destinations[destination]
 
     def fail(self, error: CaseExchangeError) -> None:
         """Nothing will follow: wake every reader that waits. Each gets this error."""
@@ -177,8 +177,8 @@ class Tail:
             return Page([], offset)
         if not self._has(partition, offset):
             return None
-        routes = (self._routes.get((partition, interest.agency, kind)) for kind in interest.kinds)
-        runs = [route.since(offset) for route in routes if route is not None]
+        destinations = (self._destinations.get((partition, interest.agency, kind)) for kind in interest.kinds)
+        runs = [destination.since(offset) for destination in destinations if destination is not None]
         return page_of(runs[0] if len(runs) == 1 else merge(*runs, key=_offset), end, max_records, max_bytes)
 
     def _has(self, partition: StreamPartition, offset: int) -> bool:
@@ -196,11 +196,11 @@ class Tail:
         """End a watch. Idempotent."""
         self._everyone.discard(watch.event)
         for kind in watch.interest.kinds:
-            route = (watch.interest.agency, kind)
-            watches = self._watches.get(route, set())
+            destination = (watch.interest.agency, kind)
+            watches = self._watches.get(destination, set())
             watches.discard(watch)
             if not watches:
-                self._watches.pop(route, None)
+                self._watches.pop(destination, None)
 
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         """Return when one of the partitions ends beyond its given offset.

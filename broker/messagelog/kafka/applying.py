@@ -8,7 +8,7 @@ from broker.core.entry import LogEntry, NewEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position
 from broker.messagelog.kafka.records import REPLAYED, Sealed
-from broker.messagelog.sqlite.routes import insert_routes
+from broker.messagelog.sqlite.destinations import insert_destinations
 
 if TYPE_CHECKING:
     import sqlite3
@@ -96,7 +96,7 @@ class Applying:
             rows = ", ".join([_ROW] * len(chunk))
             values = [value for row in chunk for value in row]
             self._connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
-        insert_routes(self._connection, [(self._key(entry.position), entry) for entry, _ in applied.placed])
+        insert_destinations(self._connection, [(self._key(entry.position), entry) for entry, _ in applied.placed])
         return applied
 
     def _find_firsts(self, record_ids: Sequence[bytes]) -> None:

@@ -20,7 +20,7 @@ from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.applying import OFFSET_BITS, Applied, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.routes import wanted
+from broker.messagelog.sqlite.destinations import wanted
 
 if TYPE_CHECKING:
     import sqlite3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.messagelog.sqlite import routes
+from broker.messagelog.sqlite import destinations
 from broker.sqlitefile import Schema
 
 INDEX: Final = Schema(
@@ -25,7 +25,7 @@ INDEX: Final = Schema(
                 value_sha256 BLOB NOT NULL
             )""",
             "CREATE INDEX entries_by_record_id ON entries (record_id)",
-            routes.TABLE,
+            destinations.TABLE,
             """CREATE TABLE duplicates (
                 position INTEGER PRIMARY KEY,
                 first_position INTEGER NOT NULL,

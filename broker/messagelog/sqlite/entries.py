@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogFull, PositionUnknown
 from broker.core.streams import Position, StreamPartition
-from broker.messagelog.sqlite.routes import insert_routes, wanted
+from broker.messagelog.sqlite.destinations import insert_destinations, wanted
 from broker.messagelog.tail import page_of
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Entries:
                 values += (" ".join(entry.recipients), entry.record_sha256, entry.accepted_at_ms, entry.value)
             rows = ", ".join([_ROW] * len(chunk))
             connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
-        insert_routes(connection, [(self._key(entry.position), entry) for entry in entries])
+        insert_destinations(connection, [(self._key(entry.position), entry) for entry in entries])
 
     def _appended(self, position: Position, accepted_at_ms: int, record_sha256: bytes, *, duplicate: bool) -> Appended:
         return Appended(position, accepted_at_ms, record_sha256, self._log_id, _WRITER_EPOCH, duplicate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.messagelog.sqlite import routes
+from broker.messagelog.sqlite import destinations
 from broker.sqlitefile import Schema
 
 LOG: Final = Schema(
@@ -23,7 +23,7 @@ LOG: Final = Schema(
                 accepted_at_ms INTEGER NOT NULL,
                 value BLOB NOT NULL
             )""",
-            routes.TABLE,
+            destinations.TABLE,
             """CREATE TABLE ack_states (
                 agency TEXT NOT NULL,
                 subscription TEXT NOT NULL,

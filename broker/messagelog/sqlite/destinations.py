@@ -1,8 +1,8 @@
 """An index of entries by agency and kind, so that a subscription reads only what it wants.
 
-Both logs keep it in their database: one row for each recipient of an entry. A route is a digest of agency and kind in
-32 bits, so that a row is small (about 16 bytes). Two routes may share a digest. So the caller checks each entry that it
-reads.
+Both logs keep it in their database: one row for each recipient of an entry. A destination is stored as a digest of
+agency and kind in 32 bits, so that a row is small (about 16 bytes). Two destinations may share a digest, so the caller
+checks each entry that it reads.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from broker.core.entry import Interest, LogEntry
 
 TABLE: Final = (
-    "CREATE TABLE routes (route INTEGER NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (route, position)) "
-    "WITHOUT ROWID"
+    "CREATE TABLE destinations (destination INTEGER NOT NULL, position INTEGER NOT NULL, "
+    "PRIMARY KEY (destination, position)) WITHOUT ROWID"
 )
 _ROWS_AT_ONCE: Final = 64
 
@@ -31,13 +31,13 @@ class Selection(NamedTuple):
     parameters: tuple[int, ...]
 
 
-def insert_routes(connection: sqlite3.Connection, entries: Sequence[tuple[int, LogEntry]]) -> None:
+def insert_destinations(connection: sqlite3.Connection, entries: Sequence[tuple[int, LogEntry]]) -> None:
     """Add entries, each with its position: the key of its row in the table of entries."""
-    rows = [(_route(agency, entry.kind), key) for key, entry in entries for agency in set(entry.recipients)]
+    rows = [(_number(agency, entry.kind), key) for key, entry in entries for agency in set(entry.recipients)]
     for at in range(0, len(rows), _ROWS_AT_ONCE):
         chunk = rows[at : at + _ROWS_AT_ONCE]
         marks = ", ".join(["(?, ?)"] * len(chunk))
-        connection.execute(f"INSERT INTO routes VALUES {marks}", [value for row in chunk for value in row])  # noqa: S608 - placeholders only
+        connection.execute(f"INSERT INTO destinations VALUES {marks}", [value for row in chunk for value in row])  # noqa: S608 - placeholders only
 
 
 def wanted(interest: Interest, first: int, end: int, limit: int) -> Selection:
@@ -45,13 +45,13 @@ def wanted(interest: Interest, first: int, end: int, limit: int) -> Selection:
 
     SQLite merges one ordered run for each kind, so the time goes by what is wanted.
     """
-    run = "SELECT position FROM routes WHERE route = ? AND position >= ? AND position < ?"
+    run = "SELECT position FROM destinations WHERE destination = ? AND position >= ? AND position < ?"
     kinds = sorted(interest.kinds)
     sql = " UNION ".join([run] * len(kinds)) + " ORDER BY position LIMIT ?"
-    bounds = [number for kind in kinds for number in (_route(interest.agency, kind), first, end)]
+    bounds = [number for kind in kinds for number in (_number(interest.agency, kind), first, end)]
     return Selection(sql, (*bounds, limit))
 
 
 @lru_cache(maxsize=4096)
-def _route(agency: str, kind: str) -> int:
+def _number(agency: str, kind: str) -> int:
     return int.from_bytes(sha256(f"{agency} {kind}".encode()).digest()[:4], signed=True)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.errors import LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -90,14 +93,15 @@ class _Stream:
     async def append_all(self) -> None:
         """Append what is checked, in order, until a batch cannot be checked or appended."""
         try:
-            while await self._turn() and not self._has_failed():
+            while await self._turn():
                 # Several at once, but only as far as their checks are done.
                 checked = await self._waiting[0].check
                 batches, size = 1, self._waiting.popleft().size
                 while self._waiting and _succeeded(self._waiting[0].check):
                     checked += self._waiting[0].check.result()
                     batches, size = batches + 1, size + self._waiting.popleft().size
-                outcome = await self._service.accept(self._principal, checked)
+                earlier = [append.outcome for append in self._appends]
+                outcome = await self._service.accept(self._principal, checked, partial(_check_order, earlier))
                 self._appends.append(_Append(outcome, batches, size))
                 self._notify()
         finally:
@@ -111,10 +115,6 @@ class _Stream:
                 return False
             await self._change()
         return True
-
-    def _has_failed(self) -> bool:
-        """Whether an append has failed. The publisher sends again from there on, so nothing later may be appended."""
-        return any(append.outcome.done() and not _succeeded(append.outcome) for append in self._appends)
 
     async def next_append(self) -> asyncio.Task[PublishOutcome] | None:
         """The oldest append. None: there is none, and none will follow."""
@@ -145,3 +145,10 @@ class _Stream:
 
 def _succeeded(task: asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _check_order(earlier: Sequence[asyncio.Task[PublishOutcome]]) -> None:
+    """Refuse to append after a failure. The publisher sends again from there on, so nothing later may be in the log."""
+    if any(task.done() and not _succeeded(task) for task in earlier):
+        message = "an earlier batch of the stream could not be appended"
+        raise LogUnavailable(message)

@@ -135,7 +135,7 @@ class PublishService:
             EvidenceUnavailable, DirectoryUnavailable, LogFull, LogUnavailable: for the whole batch. It is safe to
                 publish it again: a record that the log already has keeps its position and gets the same statement.
         """
-        return await (await self.accept(principal, await self.check(principal, envelopes)))
+        return await (await self.accept(principal, await self.check(principal, envelopes), lambda: None))
 
     async def check(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch:
         """The first half: checks (1) to (6). A stream's next batch may be checked while the previous one is appended.
@@ -151,19 +151,24 @@ class PublishService:
         async with self._checking:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
 
-    async def accept(self, principal: Principal, checked: CheckedBatch) -> asyncio.Task[PublishOutcome]:
-        """The second half: (7) to (9).
+    async def accept(
+        self, principal: Principal, checked: CheckedBatch, check_order: Callable[[], None]
+    ) -> asyncio.Task[PublishOutcome]:
+        """The second half: (7) to (9). Returns the append, as a task that raises what the log raises.
 
-        Returns:
-            The append, begun. Calls begin in their order, and the log keeps it. The task raises what the log raises.
+        Appends begin in the order of these calls. Each calls ``check_order`` just before, which raises if it must not.
 
         Raises:
             LogUnavailable: nothing has begun.
         """
         judged = await self._judged(checked)
-        return asyncio.create_task(self._finish(principal, judged))
+        return asyncio.create_task(self._finish(principal, judged, check_order))
 
-    async def _finish(self, principal: Principal, judged: Sequence[_Checked | CaseExchangeError]) -> PublishOutcome:
+    async def _finish(
+        self, principal: Principal, judged: Sequence[_Checked | CaseExchangeError], check_order: Callable[[], None]
+    ) -> PublishOutcome:
+        # No await between this and the log's append.
+        check_order()
         results: list[Result] = []
         statements: list[bytes] = []
         for answer in await self._append(judged):

@@ -66,6 +66,8 @@ class GroupCommit:
         self._arrivals = arrivals
         self._timeout_seconds = timeout_seconds
         self._waiting: list[_Call] = []
+        self._failure: CaseExchangeError | None = None
+        """Why a group has failed, until its callers can know of it."""
         self._sending: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -76,6 +78,8 @@ class GroupCommit:
             LogUnavailable, LogAccessDenied, RecordTooLarge
         """
         self._appender.check_size(entries)
+        if self._failure is not None:
+            raise self._failure
         call = _Call(entries, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         if self._sending is None:
@@ -101,12 +105,17 @@ class GroupCommit:
                     arrived.cancel()
                 calls += self._waiting
                 self._waiting = []
-                _fail(calls, error)
+                self._failure = _fail(calls, error)
+                # Only after the tasks that wait have been woken. A caller that asks before cannot know of the failure.
+                asyncio.get_running_loop().call_soon(self._go_on)
             else:
                 answering = asyncio.create_task(self._answer(group, append_id, arrived))
                 self._answering.add(answering)
                 answering.add_done_callback(self._answering.discard)
         self._sending = None
+
+    def _go_on(self) -> None:
+        self._failure = None
 
     def _next_calls(self) -> list[_Call]:
         """The calls that wait, at least one, up to the limits of a group."""
@@ -155,7 +164,7 @@ def _appended(entry: NewEntry, group: _Group, append_id: bytes, arrivals: dict[R
     return arrival.place._replace(duplicate=not ours)
 
 
-def _fail(calls: Sequence[_Call], error: Exception) -> None:
+def _fail(calls: Sequence[_Call], error: Exception) -> CaseExchangeError:
     if not isinstance(error, CaseExchangeError):
         failure = Internal("an append failed")
         failure.__cause__ = error
@@ -163,3 +172,4 @@ def _fail(calls: Sequence[_Call], error: Exception) -> None:
     for call in calls:
         if not call.answer.done():
             call.answer.set_exception(error)
+    return error

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import queue
 import sqlite3
 import threading
@@ -23,10 +21,10 @@ from broker.core.errors import (
     LogCorrupt,
     LogError,
     LogFull,
-    LogInUse,
     LogSchemaUnsupported,
     LogUnavailable,
 )
+from broker.messagelog.sqlite.ownerlock import lock, unlock
 from broker.sqlitefile import FileTrouble, Trouble, open_file
 
 if TYPE_CHECKING:
@@ -82,8 +80,6 @@ class _Job:
         """Set the result, in the event loop. ``committed`` runs even if nobody waits any more."""
         if self.error is None and self.committed is not None:
             self.committed(self.result)
-        if self.error is not None and self.failures is not None:
-            self.failures.known = max(self.failures.known, self.generation + 1)
         if self.future.done():
             return
         if self.error is None:
@@ -106,7 +102,7 @@ class Database:
         self._path = path
         self._durable = durable
         self._schema = schema
-        self._lock_file = _lock(path) if path is not None else None
+        self._lock_file = lock(path) if path is not None else None
         self._closed = False
         self._failures = _Failures()
         try:
@@ -169,7 +165,7 @@ class Database:
 
     def _unlock(self) -> None:
         if self._lock_file is not None:
-            os.close(self._lock_file)
+            unlock(self._lock_file)
             self._lock_file = None
 
     def _connect(self) -> sqlite3.Connection:
@@ -278,20 +274,13 @@ def _text(data: bytes) -> str:
 def _settle(jobs: list[_Job]) -> None:
     for job in jobs:
         job.settle()
+    failed = [job for job in jobs if job.error is not None and job.failures is not None]
+    if failed:
+        # Only after the tasks that wait have been woken. A caller that asks before that cannot know of the failure.
+        jobs[0].loop.call_soon(_know, failed)
 
 
-def _lock(path: Path) -> int:
-    """Take the file's owner lock. Two processes on one embedded log would give out the same offsets."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        message = f"the folder of the message log cannot be used: {error.strerror}"
-        raise LogUnavailable(message, path=str(path.parent)) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        message = "another process uses this message log"
-        raise LogInUse(message, path=str(path)) from error
-    return handle
+def _know(failed: list[_Job]) -> None:
+    for job in failed:
+        if job.failures is not None:
+            job.failures.known = max(job.failures.known, job.generation + 1)

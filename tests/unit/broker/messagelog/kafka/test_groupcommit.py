@@ -196,3 +196,27 @@ async def test_a_log_that_has_failed_answers_every_append_at_once(world: World) 
     for each in (call, later):
         with pytest.raises(LogCorrupt):
             await each
+
+
+async def test_an_append_whose_caller_could_not_know_of_a_failure_fails_with_it(world: World) -> None:
+    """Whoever asks in the moment when a failure becomes known either knows of it or shares it."""
+    first = world.begin(entry(0))
+    await world.appender.begun(1)
+
+    async def later(number: int) -> bool:
+        """Whether the caller knew, and so appended nothing."""
+        if first.done():
+            return True
+        with pytest.raises(LogUnavailable):
+            await world.appends.append([entry(number)])
+        return False
+
+    callers: list[asyncio.Task[bool]] = []
+    world.appender.fail(LogUnavailable("unknown"))
+    while not first.done():
+        callers.append(asyncio.create_task(later(1 + len(callers))))
+        await asyncio.sleep(0)
+    await asyncio.wait(callers, timeout=5)
+    assert [task.done() for task in callers] == [True] * len(callers)
+    assert len(world.appender.groups) == 1
+    first.exception()

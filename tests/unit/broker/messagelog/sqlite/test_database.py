@@ -57,3 +57,34 @@ async def test_writes_that_were_asked_for_before_a_failure_was_known_fail_with_i
     assert await reading == []
     await database.write(insert(3))
     assert await stored(database) == [3]
+
+
+async def test_a_write_whose_caller_could_not_know_of_a_failure_fails_with_it(database: Database) -> None:
+    """Whoever asks in the moment when a failure becomes known either knows of it or shares it."""
+    for round_ in range(30):
+        go = threading.Event()
+
+        def fails(_: sqlite3.Connection, go: threading.Event = go) -> None:
+            assert go.wait(10)
+            message = "as a full disk would"
+            raise LogFull(message)
+
+        first = asyncio.create_task(database.write(fails))
+
+        async def later(first: asyncio.Task[None] = first, number: int = round_) -> bool:
+            """Whether a number was inserted by a caller that did not know."""
+            if first.done():
+                return False
+            try:
+                await database.write(insert(number))
+            except LogFull:
+                return False
+            return True
+
+        callers: list[asyncio.Task[bool]] = []
+        go.set()
+        while not first.done():
+            callers.append(asyncio.create_task(later()))
+            await asyncio.sleep(0)
+        assert isinstance(first.exception(), LogFull)
+        assert not any(await asyncio.gather(*callers))

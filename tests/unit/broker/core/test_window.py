@@ -108,6 +108,21 @@ def test_what_is_skipped_counts_as_done() -> None:
     assert window.ack_state() == AckState(6), "a gap holds no record that was delivered, so it needs no range"
 
 
+def test_a_window_says_whether_its_cursor_moved_and_never_moves_back() -> None:
+    window = a_window(AckState(5))
+    assert [window.pass_to(offset) for offset in (5, 4, 7, 7, 6)] == [False, False, True, False, False]
+    assert window.next_offset == 7
+    window.changed = False
+    window.pass_to(7)
+    assert not window.changed
+
+
+def test_the_floor_moves_over_a_resumed_range_that_it_reaches() -> None:
+    window = a_window(AckState(10, ((11, 14),)))
+    finish(window, tracked(window, 10))
+    assert window.ack_state() == AckState(15)
+
+
 def test_failed_attempts_of_undone_records_are_kept() -> None:
     window = a_window()
     first, second = tracked(window, 4), tracked(window, 7)

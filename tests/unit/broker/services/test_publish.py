@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from broker.client.records import SectionDraft
 from broker.core import errors
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
@@ -22,6 +24,7 @@ from broker.trust.verification import InlineVerifier
 from broker.wire.codec import ProtobufCodec
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import RecordMaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -102,6 +105,47 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
         limits=PublishLimits(record_bytes=10_000),
     )
     yield Exchange(pki, clock, log, audit, evidence, service)
+    await log.close()
+
+
+class WhereChecked(InlineVerifier):
+    """Knows in which thread it checked."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def verify(self, signed: Sequence[Signed]) -> list[bool]:
+        self.threads.append(threading.get_ident())
+        return super().verify(signed)
+
+
+@pytest.mark.parametrize(
+    ("records", "content_bytes", "inline"), [(1, 1, True), (2, 1, True), (3, 1, False), (1, 70_000, False)]
+)
+async def test_only_a_few_small_records_are_checked_in_the_event_loop(
+    pki: SamplePki, records: int, content_bytes: int, *, inline: bool
+) -> None:
+    clock = ManualClock(pki.now_ms + 1000)
+    log = await SqliteLog.open(None, clock)
+    verifier = WhereChecked()
+    service = PublishService(
+        directory=FixedDirectory(pki.directory),
+        keyring=pki.keyring(),
+        signatures=verifier,
+        codec=CODEC,
+        log=log,
+        signer=pki.signer("exchange"),
+        evidence=SwitchedEvidence(),
+        audit=ListedAudit(),
+        clock=clock,
+        limits=PublishLimits(),
+    )
+    section = SectionDraft("case", "synthetic", bytes(content_bytes))
+    maker = RecordMaker(pki, clock)
+    outcome = await service.publish(SHANXI, [maker.make(sections=(section,)) for _ in range(records)])
+    assert outcome.receipts is not None
+    assert len(outcome.receipts.statements) == records
+    assert [thread == threading.get_ident() for thread in verifier.threads] == [inline]
     await log.close()
 
 

@@ -12,6 +12,7 @@ import statistics
 import tempfile
 from collections import deque
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.messagelog.kafka.connection import KafkaConnection
+    from certs.kafka import KafkaFiles
 
 VALUE_BYTES = 1700
 """An envelope around 1 KiB of content."""
@@ -39,22 +41,22 @@ RDKAFKA_IN_FLIGHT = 1
 CLIENTS = ("kafka-python", "confluent-kafka")
 
 
-def settings(connection: KafkaConnection) -> dict[str, Any]:
-    """The settings of librdkafka for a ``KafkaConnection``."""
-    assert connection.tls is not None
+def settings(cluster: KafkaCluster, keys: KafkaFiles) -> dict[str, Any]:
+    """The settings of librdkafka for the connection of a broker."""
+    certificate, key = keys.client(BROKER)
     return {
-        "bootstrap.servers": ",".join(connection.servers),
+        "bootstrap.servers": cluster.bootstrap,
         "security.protocol": "ssl",
-        "ssl.ca.location": str(connection.tls.authorities),
-        "ssl.certificate.location": str(connection.tls.certificate),
-        "ssl.key.location": str(connection.tls.key),
+        "ssl.ca.location": str(keys.authority),
+        "ssl.certificate.location": str(certificate),
+        "ssl.key.location": str(key),
     }
 
 
-def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
+def produce(common: dict[str, Any], topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
     """As ``bare.produce``."""
     producer = confluent_kafka.Producer(
-        settings(connection)
+        common
         | {
             "acks": "all",
             "enable.idempotence": True,
@@ -97,10 +99,10 @@ def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], ba
     return spent
 
 
-def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
+def consume(common: dict[str, Any], topic: str, count: int) -> Spent:
     """As ``bare.consume``."""
     consumer = confluent_kafka.Consumer(
-        settings(connection)
+        common
         | {
             "group.id": topic,
             "enable.auto.commit": False,
@@ -123,23 +125,25 @@ def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
     return spent
 
 
-def measure(connection: KafkaConnection, records: Sequence[Bare], rounds: int) -> dict[tuple[str, str], list[Spent]]:
+def measure(
+    connection: KafkaConnection, common: dict[str, Any], records: Sequence[Bare], rounds: int
+) -> dict[tuple[str, str], list[Spent]]:
     """Measure both clients in turn, so that other load on the machine is the same for both."""
     found: dict[tuple[str, str], list[Spent]] = {}
-    produces = dict(zip(CLIENTS, (bare.produce, produce), strict=True))
-    consumes = dict(zip(CLIENTS, (bare.consume, consume), strict=True))
+    produces = dict(zip(CLIENTS, (partial(bare.produce, connection), partial(produce, common)), strict=True))
+    consumes = dict(zip(CLIENTS, (partial(bare.consume, connection), partial(consume, common)), strict=True))
     for number in range(rounds):
         for client in CLIENTS:
             for batch in BATCHES:
                 topic = make_topic(connection, f"clients-{client}-{batch}-{number}", 1)
                 part = records if batch > 1 else records[: len(records) // 10]
-                spent = produces[client](connection, topic, part, batch, UNDER_WAY)
+                spent = produces[client](topic, part, batch, UNDER_WAY)
                 found.setdefault((f"produce, batches of {batch}", client), []).append(spent)
         for client in CLIENTS:
             # What the other client produced.
             other = next(each for each in CLIENTS if each != client)
             topic = connection.topic(f"clients-{other}-{BATCHES[-1]}-{number}")
-            found.setdefault(("consume", client), []).append(consumes[client](connection, topic, len(records)))
+            found.setdefault(("consume", client), []).append(consumes[client](topic, len(records)))
     return found
 
 
@@ -172,7 +176,8 @@ def main() -> None:
             cluster.wait_ready()
             cluster.apply_access()
             records = bare_records(arguments.records, VALUE_BYTES, HEADER_BYTES)
-            table(measure(cluster.connection(BROKER), records, arguments.rounds))
+            common = settings(cluster, pki.kafka)
+            table(measure(cluster.connection(BROKER), common, records, arguments.rounds))
         finally:
             cluster.stop()
 

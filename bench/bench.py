@@ -1,8 +1,8 @@
 """Measure publish, subscribe, replay and verify, and the best that the same machine does in the same run.
 
-Figures are records per second. Ratios are to floors of the same run, so they can be compared between machines. `make
-bench` prints a table and writes it to bench/results.json. If Java and Maven are installed, it also measures the log on
-Kafka (bench/onkafka.py).
+Figures are records per second, and microseconds of processor time that each process spends on a record. Ratios are to
+floors of the same run, so they can be compared between machines. `make bench` prints a table and writes it to
+bench/results.json. If Java and Maven are installed, it also measures the log on Kafka (bench/onkafka.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ def main() -> None:
                     OnKafka(bench, nodes, in_flight=IN_FLIGHT).run()
         finally:
             bench.world.stop()
-    result = {"python": platform.python_version(), "cores": os.cpu_count(), "records_per_second": bench.rows}
+    result = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "records_per_second": bench.rows,
+        "cpu_microseconds_a_record": bench.cpu,
+    }
     Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=2) + "\n")
 
 

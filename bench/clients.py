@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import bare
 import confluent_kafka
-from bare import Bare, Spent, Stopwatch, bare_records, make_topic
+from bare import Bare, bare_records, make_topic
 from onkafka import BATCHES, missing
+from processes import Rate, Stopwatch
 
 from certs import development
 from certs.kafka import BROKER
@@ -53,7 +54,7 @@ def settings(cluster: KafkaCluster, keys: KafkaFiles) -> dict[str, Any]:
     }
 
 
-def produce(common: dict[str, Any], topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
+def produce(common: dict[str, Any], topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Rate:
     """As ``bare.produce``."""
     producer = confluent_kafka.Producer(
         common
@@ -94,12 +95,12 @@ def produce(common: dict[str, Any], topic: str, records: Sequence[Bare], batch: 
         producer.poll(0)
     while waiting:
         settle()
-    spent = watch.spent(len(records))
+    spent = watch.rate(len(records))
     assert not failures, failures[0]
     return spent
 
 
-def consume(common: dict[str, Any], topic: str, count: int) -> Spent:
+def consume(common: dict[str, Any], topic: str, count: int) -> Rate:
     """As ``bare.consume``."""
     consumer = confluent_kafka.Consumer(
         common
@@ -120,16 +121,16 @@ def consume(common: dict[str, Any], topic: str, count: int) -> Spent:
             assert message.error() is None, message.error()
             # The other client has already decoded these.
             taken += bool(message.headers() and message.key() and message.value())
-    spent = watch.spent(taken)
+    spent = watch.rate(taken)
     consumer.close()
     return spent
 
 
 def measure(
     connection: KafkaConnection, common: dict[str, Any], records: Sequence[Bare], rounds: int
-) -> dict[tuple[str, str], list[Spent]]:
+) -> dict[tuple[str, str], list[Rate]]:
     """Measure both clients in turn, so that other load on the machine is the same for both."""
-    found: dict[tuple[str, str], list[Spent]] = {}
+    found: dict[tuple[str, str], list[Rate]] = {}
     produces = dict(zip(CLIENTS, (partial(bare.produce, connection), partial(produce, common)), strict=True))
     consumes = dict(zip(CLIENTS, (partial(bare.consume, connection), partial(consume, common)), strict=True))
     for number in range(rounds):
@@ -147,16 +148,14 @@ def measure(
     return found
 
 
-def table(found: dict[tuple[str, str], list[Spent]]) -> None:
+def table(found: dict[tuple[str, str], list[Rate]]) -> None:
     """Print the medians over the rounds."""
     print(f"{'':24} {'kafka-python':>22} {'confluent-kafka':>22} {'ratio':>14}")
     for name in dict.fromkeys(name for name, _ in found):
-        ours, other = (
-            Spent(*(statistics.median(values) for values in zip(*found[name, client], strict=True)))
-            for client in CLIENTS
-        )
-        columns = "".join(f"{each.per_second:11,.0f}/s {each.cpu_microseconds:6.0f} us" for each in (ours, other))
-        rate, cpu = other.per_second / ours.per_second, ours.cpu_microseconds / other.cpu_microseconds
+        rates = [statistics.median(each.per_second for each in found[name, client]) for client in CLIENTS]
+        costs = [statistics.median(each.cpu["client"] for each in found[name, client]) for client in CLIENTS]
+        columns = "".join(f"{rate:11,.0f}/s {cost:6.0f} us" for rate, cost in zip(rates, costs, strict=True))
+        rate, cpu = rates[1] / rates[0], costs[0] / costs[1]
         print(f"{name:24} {columns}  {rate:4.1f}x {cpu:4.1f}x CPU")
 
 

@@ -16,7 +16,7 @@ from broker.client.connection import ConnectionSettings
 from broker.client.subscriber import SubscribeOptions, Subscriber
 
 if TYPE_CHECKING:
-    from broker.client.subscriber import SubscriberStream
+    from broker.client.subscriber import SubscriptionStream
 
 PER_CONNECTION = 100
 NONE = ("shanxi-police", frozenset({"MatchNotification"}))
@@ -24,7 +24,7 @@ NONE = ("shanxi-police", frozenset({"MatchNotification"}))
 ALL = ("national-dna-database", frozenset({"SampleRequest"}))
 
 
-async def idle(stream: SubscriberStream) -> None:
+async def idle(stream: SubscriptionStream) -> None:
     async for delivered in stream:
         await stream.ack([item.delivery_id for item in delivered])
 
@@ -52,9 +52,9 @@ async def cost(bench: Bench, target: str, pid: int, subscriptions: int, who: tup
         await asyncio.gather(*tasks, return_exceptions=True)
     microseconds = spent.cpu_microseconds / records
     label = "none" if who is NONE else "all"
-    bench.row(f"single x 4, {subscriptions} subscriptions that want {label}", rate)
+    bench.cost_row(f"single x 4, {subscriptions} subscriptions that want {label}", rate)
     switches, memory = spent.switches / records, resident_mb(pid)
-    print(f"    broker {microseconds:,.0f} us a record, {switches:.1f} switches, {memory:.0f} MB")
+    print(f"    broker {switches:.1f} switches a record, {memory:.0f} MB")
     return microseconds
 
 

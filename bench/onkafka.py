@@ -47,6 +47,7 @@ class OnKafka:
             self._cluster.start()
             self._cluster.wait_ready()
             self._cluster.apply_access()
+            self._bench.kafka = tuple(map(self._cluster.pid, self._cluster.numbers))
             print(f"bare client{self._where}")
             self._floors(self._cluster.connection(BROKER))
             print(f"exchange{self._where}")
@@ -54,6 +55,7 @@ class OnKafka:
             self._bench.exchange(target, self._where)
             self._bench.world.stop()
         finally:
+            self._bench.kafka = ()
             self._cluster.stop()
         self._ratios()
 
@@ -74,16 +76,16 @@ class OnKafka:
 
     def _floors(self, connection: KafkaConnection) -> None:
         records = bare_records(self._bench.records, self._bench.record_bytes)
-        taken = 0
+        nodes, taken = {"Kafka": self._bench.kafka}, 0
         for batch in BATCHES:
             topic = make_topic(connection, f"bare-{batch}", self._nodes)
             part = records[: self._bench.count(batch)]
             for streams in STREAMS:
-                spent = produce(connection, topic, part, batch, streams * self._in_flight)
+                spent = produce(connection, topic, part, batch, streams * self._in_flight, others=nodes)
                 name = f"produce, batches of {batch}, {streams} x {self._in_flight}{self._where}"
-                self._bench.row(name, spent.per_second)
+                self._bench.cost_row(name, spent)
                 taken += len(part) if batch == BATCHES[-1] else 0
-        self._bench.row(f"consume{self._where}", consume(connection, topic, taken).per_second)
+        self._bench.cost_row(f"consume{self._where}", consume(connection, topic, taken, others=nodes))
 
     def _ratios(self) -> None:
         rows = self._bench.rows

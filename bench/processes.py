@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _TICK_MICROSECONDS = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
@@ -60,3 +64,28 @@ class Meter:
 
     def spent(self) -> Usage:
         return usage(self.pid).since(self._begin)
+
+
+class Rate(NamedTuple):
+    """The result of a measurement: records per second, and microseconds of processor time a record by process."""
+
+    per_second: float
+    cpu: Mapping[str, float]
+
+    def text(self) -> str:
+        return ", ".join(f"{name} {microseconds:,.0f}" for name, microseconds in self.cpu.items())
+
+
+class Stopwatch:
+    """Measures the time from now on, and what processes spend in it: this one ("client"), and others by name."""
+
+    def __init__(self, others: Mapping[str, Sequence[int]] | None = None) -> None:
+        self._meters = {name: [Meter(pid) for pid in pids] for name, pids in (others or {}).items()}
+        self._started, self._cpu = time.perf_counter(), time.process_time()
+
+    def rate(self, records: int) -> Rate:
+        seconds = time.perf_counter() - self._started
+        spent = {"client": 1e6 * (time.process_time() - self._cpu)}
+        for name, meters in self._meters.items():
+            spent[name] = sum(meter.spent().cpu_microseconds for meter in meters)
+        return Rate(records / seconds, {name: microseconds / records for name, microseconds in spent.items()})

@@ -1,4 +1,4 @@
-"""Measure publish, subscribe, replay and verify, and the best that the same machine does in the same run.
+"""Measure publish, subscribe, replay, verify and latency, and the best that the same machine does in the same run.
 
 Figures are records per second, and microseconds of processor time that each process spends on a record. Ratios are to
 floors of the same run, so they can be compared between machines. `make bench` prints a table and writes it to
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from exchange import IN_FLIGHT, Bench
+from latency import latencies
 from onkafka import OnKafka, missing
 
 
@@ -27,6 +28,8 @@ def main() -> None:
         bench = Bench(Path(folder), arguments.records)
         try:
             bench.run()
+            latencies(bench, bench.world.start_broker("latency"), "")
+            bench.world.stop()
             if lacking := missing():
                 print(f"Kafka was not measured: {lacking} cannot be found")
             else:
@@ -39,6 +42,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "records_per_second": bench.rows,
         "cpu_microseconds_a_record": bench.cpu,
+        "latency_milliseconds": bench.latency,
     }
     Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=2) + "\n")
 

@@ -52,6 +52,7 @@ class Bench:
         self.world = World(root)
         self.rows: dict[str, float] = {}
         self.cpu: dict[str, dict[str, float]] = {}
+        self.latency: dict[str, dict[str, float]] = {}
         self.kafka: tuple[int, ...] = ()
         """The process ids of the Kafka nodes that are measured now."""
         self._sequence = 0

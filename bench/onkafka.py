@@ -6,9 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 from bare import bare_records, consume, make_topic, produce
+from latency import latencies
 
 from certs.kafka import BROKER
-from deploy.kafka.cluster import KafkaCluster
+from deploy.kafka.cluster import PREFIX, KafkaCluster
 
 if TYPE_CHECKING:
     from exchange import Bench
@@ -54,12 +55,22 @@ class OnKafka:
             target = self._bench.world.start_broker(f"broker-kafka-{self._nodes}", **self.tables())
             self._bench.exchange(target, self._where)
             self._bench.world.stop()
+            if self._nodes == 1:
+                self._latencies()
         finally:
             self._bench.kafka = ()
             self._cluster.stop()
         self._ratios()
 
-    def tables(self) -> dict[str, dict]:
+    def _latencies(self) -> None:
+        for idle in (0, 100):
+            # Topics of their own: a new subscription begins with the first record of a log.
+            prefix = f"{PREFIX}.latency-{idle}"
+            target = self._bench.world.start_broker(f"latency-kafka-{idle}", **self.tables(prefix=prefix))
+            latencies(self._bench, target, self._where, idle)
+            self._bench.world.stop()
+
+    def tables(self, **keys: str) -> dict[str, dict]:
         """The tables of a broker's configuration for this cluster."""
         certificate, key = self._keys.client(BROKER)
         return {
@@ -71,6 +82,7 @@ class OnKafka:
                 "authorities": str(self._keys.authority),
                 "replication": self._nodes,
                 "min_in_sync": max(1, self._nodes - 1),
+                **keys,
             },
         }
 

@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from processes import Rate, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.messagelog.kafka.connection import KafkaConnection
 
@@ -94,9 +94,14 @@ def produce(
 
 
 def consume(
-    connection: KafkaConnection, topic: str, count: int, *, others: Mapping[str, Sequence[int]] | None = None
+    connection: KafkaConnection,
+    topic: str,
+    count: int,
+    check: Callable[[bytes], None] | None = None,
+    *,
+    others: Mapping[str, Sequence[int]] | None = None,
 ) -> Rate:
-    """Consume everything in a topic, once, from the beginning."""
+    """Consume everything in a topic, once, from the beginning. ``check`` gets the value of each record."""
     consumer = connection.consumer(
         fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=500
     )
@@ -107,7 +112,11 @@ def consume(
             consumer.seek(each, offset)
         taken, watch = 0, Stopwatch(others)
         while taken < count:
-            taken += sum(map(len, consumer.poll(500, max_records=2000).values()))
+            for records in consumer.poll(500, max_records=2000).values():
+                taken += len(records)
+                if check is not None:
+                    for record in records:
+                        check(record.value)
         return watch.rate(taken)
     finally:
         consumer.close(autocommit=False)

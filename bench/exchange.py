@@ -30,7 +30,7 @@ from broker.wire.envelopes import envelope_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from processes import Rate
 
@@ -146,7 +146,7 @@ class Bench:
             assert answered == count
             return watch.rate(count)
 
-    async def subscribe(self, target: str, count: int) -> Rate:
+    async def subscribe(self, target: str, count: int, check: Callable[[Envelope], None] | None = None) -> Rate:
         options = SubscribeOptions("bench", frozenset({"SampleRequest"}), 1000, 32 << 20)
         async with self.world.channel(ConnectionSettings(target), "national-dna-database") as channel:
             watch = self.watch()
@@ -156,6 +156,9 @@ class Bench:
                 async for delivered in stream:
                     acks.add(asyncio.create_task(stream.ack([item.delivery_id for item in delivered])))
                     seen.update(item.position for item in delivered)
+                    if check is not None:
+                        for item in delivered:
+                            check(item.envelope)
                     if len(seen) >= count:
                         break
                 # On a very busy machine a lease may end, or a partition may move. Then the record is delivered again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from certs.kafka import BROKER
 from deploy.kafka.cluster import PREFIX, KafkaCluster
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from exchange import Bench
 
     from broker.messagelog.kafka.connection import KafkaConnection
@@ -42,13 +45,22 @@ class OnKafka:
         self._cluster = KafkaCluster(bench.root / f"kafka-{nodes}", keys, nodes=nodes)
         self._keys = keys
 
-    def run(self) -> None:
-        """Start the cluster, measure, stop it."""
+    @contextlib.contextmanager
+    def running(self) -> Iterator[KafkaCluster]:
+        """The cluster, ready and with its access rules. At the end it is stopped."""
         try:
             self._cluster.start()
             self._cluster.wait_ready()
             self._cluster.apply_access()
             self._bench.kafka = tuple(map(self._cluster.pid, self._cluster.numbers))
+            yield self._cluster
+        finally:
+            self._bench.kafka = ()
+            self._cluster.stop()
+
+    def run(self) -> None:
+        """Measure all of it."""
+        with self.running():
             print(f"bare client{self._where}")
             self._floors(self._cluster.connection(BROKER))
             print(f"exchange{self._where}")
@@ -57,9 +69,6 @@ class OnKafka:
             self._bench.world.stop()
             if self._nodes == 1:
                 self._latencies()
-        finally:
-            self._bench.kafka = ()
-            self._cluster.stop()
         self._ratios()
 
     def _latencies(self) -> None:

@@ -15,7 +15,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench bench-peers format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,8 +80,13 @@ mutants: $(STAMP) ## change the modules that trust rests on, one of them with MO
 
 bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py
+	PYTHONPATH=. $(RUN)/python bench/fanout.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
 	PYTHONPATH=. $(RUN)/python bench/formats.py
+
+bench-peers: $(STAMP) ## measure the exchange on Kafka beside a plain Kafka client whose user checks signatures himself
+	@$(RUN)/python -m deploy.kafka fetch
+	PYTHONPATH=. $(RUN)/python bench/peers.py
 
 arch: $(STAMP) ## check the import contracts alone
 	$(RUN)/lint-imports

@@ -6,14 +6,14 @@ All in-sync replicas acknowledge what is produced. It is idempotent and goes ove
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from kafka import TopicPartition
+from processes import Rate, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.messagelog.kafka.connection import KafkaConnection
 
@@ -30,23 +30,6 @@ class Bare(NamedTuple):
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
-
-
-class Spent(NamedTuple):
-    """The result of a measurement. The processor time is that of all threads of this process, so the load of other
-    processes hardly changes it."""
-
-    per_second: float
-    cpu_microseconds: float
-
-
-class Stopwatch:
-    def __init__(self) -> None:
-        self._started, self._cpu = time.perf_counter(), time.process_time()
-
-    def spent(self, records: int) -> Spent:
-        cpu = time.process_time() - self._cpu
-        return Spent(records / (time.perf_counter() - self._started), 1e6 * cpu / records)
 
 
 def bare_records(count: int, value_bytes: int, header_bytes: Sequence[int] = ()) -> list[Bare]:
@@ -75,13 +58,24 @@ def make_topic(connection: KafkaConnection, name: str, replication: int) -> str:
     return topic
 
 
-def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
-    """Produce batches of this size. ``under_way`` batches wait for their acknowledgement at the same time."""
+def produce(
+    connection: KafkaConnection,
+    topic: str,
+    records: Sequence[Bare],
+    batch: int,
+    under_way: int,
+    *,
+    others: Mapping[str, Sequence[int]] | None = None,
+) -> Rate:
+    """Produce batches of this size. ``under_way`` batches wait for their acknowledgement at the same time.
+
+    ``others`` are processes to measure too, by name.
+    """
     producer = connection.producer(batch_size=BATCH_BYTES)
     try:
         producer.partitions_for(topic)
         waiting: deque[list] = deque()
-        watch = Stopwatch()
+        watch = Stopwatch(others)
         for at in range(0, len(records), batch):
             if len(waiting) == under_way:
                 for sent in waiting.popleft():
@@ -94,13 +88,20 @@ def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], ba
             )
         for sent in [each for sents in waiting for each in sents]:
             sent.get(connection.timeout_seconds)
-        return watch.spent(len(records))
+        return watch.rate(len(records))
     finally:
         producer.close()
 
 
-def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
-    """Consume everything in a topic, once, from the beginning."""
+def consume(
+    connection: KafkaConnection,
+    topic: str,
+    count: int,
+    check: Callable[[bytes], None] | None = None,
+    *,
+    others: Mapping[str, Sequence[int]] | None = None,
+) -> Rate:
+    """Consume everything in a topic, once, from the beginning. ``check`` gets the value of each record."""
     consumer = connection.consumer(
         fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=500
     )
@@ -109,9 +110,13 @@ def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
         consumer.assign(topics)
         for each, offset in consumer.beginning_offsets(topics).items():
             consumer.seek(each, offset)
-        taken, watch = 0, Stopwatch()
+        taken, watch = 0, Stopwatch(others)
         while taken < count:
-            taken += sum(map(len, consumer.poll(500, max_records=2000).values()))
-        return watch.spent(taken)
+            for records in consumer.poll(500, max_records=2000).values():
+                taken += len(records)
+                if check is not None:
+                    for record in records:
+                        check(record.value)
+        return watch.rate(taken)
     finally:
         consumer.close(autocommit=False)

@@ -1,8 +1,8 @@
-"""Measure publish, subscribe, replay and verify, and the best that the same machine does in the same run.
+"""Measure publish, subscribe, replay, verify and latency, and the best that the same machine does in the same run.
 
-Figures are records per second. Ratios are to floors of the same run, so they can be compared between machines. `make
-bench` prints a table and writes it to bench/results.json. If Java and Maven are installed, it also measures the log on
-Kafka (bench/onkafka.py).
+Figures are records per second, and microseconds of processor time that each process spends on a record. Ratios are to
+floors of the same run, so they can be compared between machines. `make bench` prints a table and writes it to
+bench/results.json. If Java and Maven are installed, it also measures the log on Kafka (bench/onkafka.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from exchange import IN_FLIGHT, Bench
+from latency import latencies
 from onkafka import OnKafka, missing
 
 
@@ -27,6 +28,8 @@ def main() -> None:
         bench = Bench(Path(folder), arguments.records)
         try:
             bench.run()
+            latencies(bench, bench.world.start_broker("latency"), "")
+            bench.world.stop()
             if lacking := missing():
                 print(f"Kafka was not measured: {lacking} cannot be found")
             else:
@@ -34,7 +37,13 @@ def main() -> None:
                     OnKafka(bench, nodes, in_flight=IN_FLIGHT).run()
         finally:
             bench.world.stop()
-    result = {"python": platform.python_version(), "cores": os.cpu_count(), "records_per_second": bench.rows}
+    result = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "records_per_second": bench.rows,
+        "cpu_microseconds_a_record": bench.cpu,
+        "latency_milliseconds": bench.latency,
+    }
     Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -12,13 +12,15 @@ import statistics
 import tempfile
 from collections import deque
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bare
 import confluent_kafka
-from bare import Bare, Spent, Stopwatch, bare_records, make_topic
+from bare import Bare, bare_records, make_topic
 from onkafka import BATCHES, missing
+from processes import Rate, Stopwatch
 
 from certs import development
 from certs.kafka import BROKER
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.messagelog.kafka.connection import KafkaConnection
+    from certs.kafka import KafkaFiles
 
 VALUE_BYTES = 1700
 """An envelope around 1 KiB of content."""
@@ -39,22 +42,22 @@ RDKAFKA_IN_FLIGHT = 1
 CLIENTS = ("kafka-python", "confluent-kafka")
 
 
-def settings(connection: KafkaConnection) -> dict[str, Any]:
-    """The settings of librdkafka for a ``KafkaConnection``."""
-    assert connection.tls is not None
+def settings(cluster: KafkaCluster, keys: KafkaFiles) -> dict[str, Any]:
+    """The settings of librdkafka for the connection of a broker."""
+    certificate, key = keys.client(BROKER)
     return {
-        "bootstrap.servers": ",".join(connection.servers),
+        "bootstrap.servers": cluster.bootstrap,
         "security.protocol": "ssl",
-        "ssl.ca.location": str(connection.tls.authorities),
-        "ssl.certificate.location": str(connection.tls.certificate),
-        "ssl.key.location": str(connection.tls.key),
+        "ssl.ca.location": str(keys.authority),
+        "ssl.certificate.location": str(certificate),
+        "ssl.key.location": str(key),
     }
 
 
-def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Spent:
+def produce(common: dict[str, Any], topic: str, records: Sequence[Bare], batch: int, under_way: int) -> Rate:
     """As ``bare.produce``."""
     producer = confluent_kafka.Producer(
-        settings(connection)
+        common
         | {
             "acks": "all",
             "enable.idempotence": True,
@@ -92,15 +95,15 @@ def produce(connection: KafkaConnection, topic: str, records: Sequence[Bare], ba
         producer.poll(0)
     while waiting:
         settle()
-    spent = watch.spent(len(records))
+    spent = watch.rate(len(records))
     assert not failures, failures[0]
     return spent
 
 
-def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
+def consume(common: dict[str, Any], topic: str, count: int) -> Rate:
     """As ``bare.consume``."""
     consumer = confluent_kafka.Consumer(
-        settings(connection)
+        common
         | {
             "group.id": topic,
             "enable.auto.commit": False,
@@ -118,41 +121,41 @@ def consume(connection: KafkaConnection, topic: str, count: int) -> Spent:
             assert message.error() is None, message.error()
             # The other client has already decoded these.
             taken += bool(message.headers() and message.key() and message.value())
-    spent = watch.spent(taken)
+    spent = watch.rate(taken)
     consumer.close()
     return spent
 
 
-def measure(connection: KafkaConnection, records: Sequence[Bare], rounds: int) -> dict[tuple[str, str], list[Spent]]:
+def measure(
+    connection: KafkaConnection, common: dict[str, Any], records: Sequence[Bare], rounds: int
+) -> dict[tuple[str, str], list[Rate]]:
     """Measure both clients in turn, so that other load on the machine is the same for both."""
-    found: dict[tuple[str, str], list[Spent]] = {}
-    produces = dict(zip(CLIENTS, (bare.produce, produce), strict=True))
-    consumes = dict(zip(CLIENTS, (bare.consume, consume), strict=True))
+    found: dict[tuple[str, str], list[Rate]] = {}
+    produces = dict(zip(CLIENTS, (partial(bare.produce, connection), partial(produce, common)), strict=True))
+    consumes = dict(zip(CLIENTS, (partial(bare.consume, connection), partial(consume, common)), strict=True))
     for number in range(rounds):
         for client in CLIENTS:
             for batch in BATCHES:
                 topic = make_topic(connection, f"clients-{client}-{batch}-{number}", 1)
                 part = records if batch > 1 else records[: len(records) // 10]
-                spent = produces[client](connection, topic, part, batch, UNDER_WAY)
+                spent = produces[client](topic, part, batch, UNDER_WAY)
                 found.setdefault((f"produce, batches of {batch}", client), []).append(spent)
         for client in CLIENTS:
             # What the other client produced.
             other = next(each for each in CLIENTS if each != client)
             topic = connection.topic(f"clients-{other}-{BATCHES[-1]}-{number}")
-            found.setdefault(("consume", client), []).append(consumes[client](connection, topic, len(records)))
+            found.setdefault(("consume", client), []).append(consumes[client](topic, len(records)))
     return found
 
 
-def table(found: dict[tuple[str, str], list[Spent]]) -> None:
+def table(found: dict[tuple[str, str], list[Rate]]) -> None:
     """Print the medians over the rounds."""
     print(f"{'':24} {'kafka-python':>22} {'confluent-kafka':>22} {'ratio':>14}")
     for name in dict.fromkeys(name for name, _ in found):
-        ours, other = (
-            Spent(*(statistics.median(values) for values in zip(*found[name, client], strict=True)))
-            for client in CLIENTS
-        )
-        columns = "".join(f"{each.per_second:11,.0f}/s {each.cpu_microseconds:6.0f} us" for each in (ours, other))
-        rate, cpu = other.per_second / ours.per_second, ours.cpu_microseconds / other.cpu_microseconds
+        rates = [statistics.median(each.per_second for each in found[name, client]) for client in CLIENTS]
+        costs = [statistics.median(each.cpu["client"] for each in found[name, client]) for client in CLIENTS]
+        columns = "".join(f"{rate:11,.0f}/s {cost:6.0f} us" for rate, cost in zip(rates, costs, strict=True))
+        rate, cpu = rates[1] / rates[0], costs[0] / costs[1]
         print(f"{name:24} {columns}  {rate:4.1f}x {cpu:4.1f}x CPU")
 
 
@@ -172,7 +175,8 @@ def main() -> None:
             cluster.wait_ready()
             cluster.apply_access()
             records = bare_records(arguments.records, VALUE_BYTES, HEADER_BYTES)
-            table(measure(cluster.connection(BROKER), records, arguments.rounds))
+            common = settings(cluster, pki.kafka)
+            table(measure(cluster.connection(BROKER), common, records, arguments.rounds))
         finally:
             cluster.stop()
 

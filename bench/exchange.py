@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floors import appends_per_second, verifications_per_second
+from processes import Stopwatch
 from world import World
 
 from broker.bootstrap.verify import verify_bundle
@@ -29,7 +30,9 @@ from broker.wire.envelopes import envelope_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from processes import Rate
 
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
@@ -48,6 +51,10 @@ class Bench:
         self.records = records
         self.world = World(root)
         self.rows: dict[str, float] = {}
+        self.cpu: dict[str, dict[str, float]] = {}
+        self.latency: dict[str, dict[str, float]] = {}
+        self.kafka: tuple[int, ...] = ()
+        """The process ids of the Kafka nodes that are measured now."""
         self._sequence = 0
         self._composer = RecordComposer(
             Principal("case-exchange.example", "shanxi-police", "gateway"),
@@ -79,11 +86,21 @@ class Bench:
 
     def row(self, name: str, per_second: float) -> None:
         self.rows[name] = per_second
-        print(f"  {name:58} {per_second:10,.0f}/s", flush=True)
+        print(f"  {name:63} {per_second:10,.0f}/s", flush=True)
+
+    def cost_row(self, name: str, rate: Rate) -> None:
+        """A row that also says what each process spent on a record, in microseconds of processor time."""
+        self.rows[name], self.cpu[name] = rate.per_second, dict(rate.cpu)
+        print(f"  {name:63} {rate.per_second:10,.0f}/s   {rate.text()}", flush=True)
+
+    def watch(self) -> Stopwatch:
+        """Begin to measure: this process, the newest other one (a broker with its signature process), and Kafka."""
+        kafka = {"Kafka": self.kafka} if self.kafka else {}
+        return Stopwatch({"broker": (self.world.newest_pid,), **kafka})
 
     # --- what is measured ---
 
-    async def publish(self, target: str, batch: int, streams: int, count: int) -> float:
+    async def publish(self, target: str, batch: int, streams: int, count: int) -> Rate:
         envelopes = self.records_signed(count)
         from broker.client.receipts import ReceiptVerifier  # noqa: PLC0415 - beside its use
 
@@ -103,17 +120,17 @@ class Bench:
                     return sum(await asyncio.gather(*map(send, batches)))
 
             parts = [envelopes[start::streams] for start in range(streams)]
-            started = time.perf_counter()
+            watch = self.watch()
             accepted = sum(await asyncio.gather(*map(one, parts)))
-            seconds = time.perf_counter() - started
+            rate = watch.rate(count)
         assert accepted == count
-        return count / seconds
+        return rate
 
-    async def transport(self, target: str, batch: int, count: int) -> float:
+    async def transport(self, target: str, batch: int, count: int) -> Rate:
         envelopes = self.records_signed(count)
         async with self.world.channel(ConnectionSettings(target), "shanxi-police") as channel:
             call = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream()
-            started = time.perf_counter()
+            watch = self.watch()
 
             async def write() -> None:
                 for start in range(0, count, batch):
@@ -127,18 +144,21 @@ class Bench:
                 answered += len(response.results)
             await writing
             assert answered == count
-            return count / (time.perf_counter() - started)
+            return watch.rate(count)
 
-    async def subscribe(self, target: str, count: int) -> float:
+    async def subscribe(self, target: str, count: int, check: Callable[[Envelope], None] | None = None) -> Rate:
         options = SubscribeOptions("bench", frozenset({"SampleRequest"}), 1000, 32 << 20)
         async with self.world.channel(ConnectionSettings(target), "national-dna-database") as channel:
-            started = time.perf_counter()
+            watch = self.watch()
             seen: set[Position] = set()
             acks: set[asyncio.Task[None]] = set()
             async with Subscriber(channel).subscribe(options) as stream:
                 async for delivered in stream:
                     acks.add(asyncio.create_task(stream.ack([item.delivery_id for item in delivered])))
                     seen.update(item.position for item in delivered)
+                    if check is not None:
+                        for item in delivered:
+                            check(item.envelope)
                     if len(seen) >= count:
                         break
                 # On a very busy machine a lease may end, or a partition may move. Then the record is delivered again.
@@ -148,17 +168,17 @@ class Bench:
             if lost:
                 why = "a lease ended, or a partition moved"
                 print(f"  {len(lost)} acknowledgements did not hold ({why}): those records came again")
-            return len(seen) / (time.perf_counter() - started)
+            return watch.rate(len(seen))
 
-    async def replay(self, target: str, path: Path) -> tuple[int, float]:
+    async def replay(self, target: str, path: Path) -> tuple[int, Rate]:
         async with self.world.channel(ConnectionSettings(target), "national-audit") as channel:
-            started, records = time.perf_counter(), 0
+            watch, records = self.watch(), 0
             with path.open("wb") as file:
                 file.write(MAGIC)
                 async for frame in Auditor(channel).replay("bench", streams=("dna",)):
                     write_frame(file, frame.data)
                     records += frame.records
-            return records, records / (time.perf_counter() - started)
+            return records, watch.rate(records)
 
     def verify(self, path: Path, records: int) -> float:
         started = time.perf_counter()
@@ -167,7 +187,8 @@ class Bench:
         return records / (time.perf_counter() - started)
 
     def run(self) -> None:
-        print(f"{self.records} records of {RECORD_BYTES} bytes, {os.cpu_count()} cores, client and broker share them\n")
+        print(f"{self.records} records of {RECORD_BYTES} bytes, {os.cpu_count()} cores, client and broker share them")
+        print("at the end of a line: microseconds of processor time a record, by process\n")
         print("floors")
         sample = self.records_signed(min(self.records, 10_000))
         keyring = self.world.keyring
@@ -181,7 +202,7 @@ class Bench:
         )
         for batch in (1, 10, 100):
             rate = asyncio.run(self.transport(target, batch, self.count(batch)))
-            self.row(f"transport alone, batches of {batch}", rate)
+            self.cost_row(f"transport alone, batches of {batch}", rate)
         self.world.stop()
         print("exchange")
         records = self.exchange(self.world.start_broker("broker"), "")
@@ -198,15 +219,15 @@ class Bench:
             for streams in (1, 4):
                 total += self.count(batch)
                 rate = asyncio.run(self.publish(target, batch, streams, self.count(batch)))
-                self.row(f"publish, batches of {batch}, {streams} streams{where}", rate)
+                self.cost_row(f"publish, batches of {batch}, {streams} streams{where}", rate)
         best = max(asyncio.run(self.publish(target, 100, 4, self.records)) for _ in range(2))
         total += 2 * self.records
-        self.row(f"publish, batches of 100, 4 streams, best of 2 more{where}", best)
-        self.row(f"subscribe and acknowledge{where}", asyncio.run(self.subscribe(target, total)))
+        self.cost_row(f"publish, batches of 100, 4 streams, best of 2 more{where}", best)
+        self.cost_row(f"subscribe and acknowledge{where}", asyncio.run(self.subscribe(target, total)))
         time.sleep(2)  # the follower's interval: checkpoints must cover everything before the replay
         records, replayed = asyncio.run(self.replay(target, self.root / "bundle"))
         assert records >= total
-        self.row(f"replay{where}", replayed)
+        self.cost_row(f"replay{where}", replayed)
         return records
 
     def ratios(self) -> None:

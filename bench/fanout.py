@@ -16,7 +16,9 @@ from broker.client.connection import ConnectionSettings
 from broker.client.subscriber import SubscribeOptions, Subscriber
 
 if TYPE_CHECKING:
-    from broker.client.subscriber import SubscriberStream
+    from collections.abc import AsyncIterator
+
+    from broker.client.subscriber import SubscriptionStream
 
 PER_CONNECTION = 100
 NONE = ("shanxi-police", frozenset({"MatchNotification"}))
@@ -24,37 +26,46 @@ NONE = ("shanxi-police", frozenset({"MatchNotification"}))
 ALL = ("national-dna-database", frozenset({"SampleRequest"}))
 
 
-async def idle(stream: SubscriberStream) -> None:
+async def idle(stream: SubscriptionStream) -> None:
     async for delivered in stream:
         await stream.ack([item.delivery_id for item in delivered])
 
 
-async def cost(bench: Bench, target: str, pid: int, subscriptions: int, who: tuple[str, frozenset[str]]) -> float:
-    """Publish while so many subscriptions are open. Returns the broker's processor time a record (microseconds)."""
+@contextlib.asynccontextmanager
+async def subscriptions(bench: Bench, target: str, count: int, who: tuple[str, frozenset[str]]) -> AsyncIterator[None]:
+    """So many open subscriptions, whose subscriber acknowledges everything."""
     member, kinds = who
-    records = bench.records if who is NONE else max(100, bench.records // subscriptions)
     async with contextlib.AsyncExitStack() as stack:
         tasks = []
-        for connection in range((subscriptions + PER_CONNECTION - 1) // PER_CONNECTION):
+        for connection in range((count + PER_CONNECTION - 1) // PER_CONNECTION):
             # Channels with the same arguments share a connection, so each gets a setting of its own.
             settings = ConnectionSettings(target, keepalive_seconds=100 + connection)
             channel = await stack.enter_async_context(bench.world.channel(settings, member))
-            for number in range(min(PER_CONNECTION, subscriptions - connection * PER_CONNECTION)):
-                options = SubscribeOptions(f"fan-{subscriptions}-{connection}-{number}", kinds)
+            for number in range(min(PER_CONNECTION, count - connection * PER_CONNECTION)):
+                options = SubscribeOptions(f"fan-{count}-{connection}-{number}", kinds)
                 stream = await stack.enter_async_context(Subscriber(channel).subscribe(options))
                 tasks.append(asyncio.create_task(idle(stream)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def cost(bench: Bench, target: str, pid: int, count: int, who: tuple[str, frozenset[str]]) -> float:
+    """Publish while so many subscriptions are open. Returns the broker's processor time a record (microseconds)."""
+    records = bench.records if who is NONE else max(100, bench.records // count)
+    async with subscriptions(bench, target, count, who):
         await asyncio.sleep(1)  # what opening them costs is not to be counted
         meter = Meter(pid)
         rate = await bench.publish(target, 1, 4, records)
         spent = meter.spent()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
     microseconds = spent.cpu_microseconds / records
     label = "none" if who is NONE else "all"
-    bench.row(f"single x 4, {subscriptions} subscriptions that want {label}", rate)
+    bench.cost_row(f"single x 4, {count} subscriptions that want {label}", rate)
     switches, memory = spent.switches / records, resident_mb(pid)
-    print(f"    broker {microseconds:,.0f} us a record, {switches:.1f} switches, {memory:.0f} MB")
+    print(f"    broker {switches:.1f} switches a record, {memory:.0f} MB")
     return microseconds
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
 from bare import bare_records, consume, make_topic, produce
+from latency import latencies
 
 from certs.kafka import BROKER
-from deploy.kafka.cluster import KafkaCluster
+from deploy.kafka.cluster import PREFIX, KafkaCluster
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from exchange import Bench
 
     from broker.messagelog.kafka.connection import KafkaConnection
@@ -41,23 +45,41 @@ class OnKafka:
         self._cluster = KafkaCluster(bench.root / f"kafka-{nodes}", keys, nodes=nodes)
         self._keys = keys
 
-    def run(self) -> None:
-        """Start the cluster, measure, stop it."""
+    @contextlib.contextmanager
+    def running(self) -> Iterator[KafkaCluster]:
+        """The cluster, ready and with its access rules. At the end it is stopped."""
         try:
             self._cluster.start()
             self._cluster.wait_ready()
             self._cluster.apply_access()
+            self._bench.kafka = tuple(map(self._cluster.pid, self._cluster.numbers))
+            yield self._cluster
+        finally:
+            self._bench.kafka = ()
+            self._cluster.stop()
+
+    def run(self) -> None:
+        """Measure all of it."""
+        with self.running():
             print(f"bare client{self._where}")
             self._floors(self._cluster.connection(BROKER))
             print(f"exchange{self._where}")
             target = self._bench.world.start_broker(f"broker-kafka-{self._nodes}", **self.tables())
             self._bench.exchange(target, self._where)
             self._bench.world.stop()
-        finally:
-            self._cluster.stop()
+            if self._nodes == 1:
+                self._latencies()
         self._ratios()
 
-    def tables(self) -> dict[str, dict]:
+    def _latencies(self) -> None:
+        for idle in (0, 100):
+            # Topics of their own: a new subscription begins with the first record of a log.
+            prefix = f"{PREFIX}.latency-{idle}"
+            target = self._bench.world.start_broker(f"latency-kafka-{idle}", **self.tables(prefix=prefix))
+            latencies(self._bench, target, self._where, idle)
+            self._bench.world.stop()
+
+    def tables(self, **keys: str) -> dict[str, dict]:
         """The tables of a broker's configuration for this cluster."""
         certificate, key = self._keys.client(BROKER)
         return {
@@ -69,21 +91,22 @@ class OnKafka:
                 "authorities": str(self._keys.authority),
                 "replication": self._nodes,
                 "min_in_sync": max(1, self._nodes - 1),
+                **keys,
             },
         }
 
     def _floors(self, connection: KafkaConnection) -> None:
         records = bare_records(self._bench.records, self._bench.record_bytes)
-        taken = 0
+        nodes, taken = {"Kafka": self._bench.kafka}, 0
         for batch in BATCHES:
             topic = make_topic(connection, f"bare-{batch}", self._nodes)
             part = records[: self._bench.count(batch)]
             for streams in STREAMS:
-                spent = produce(connection, topic, part, batch, streams * self._in_flight)
+                spent = produce(connection, topic, part, batch, streams * self._in_flight, others=nodes)
                 name = f"produce, batches of {batch}, {streams} x {self._in_flight}{self._where}"
-                self._bench.row(name, spent.per_second)
+                self._bench.cost_row(name, spent)
                 taken += len(part) if batch == BATCHES[-1] else 0
-        self._bench.row(f"consume{self._where}", consume(connection, topic, taken).per_second)
+        self._bench.cost_row(f"consume{self._where}", consume(connection, topic, taken, others=nodes))
 
     def _ratios(self) -> None:
         rows = self._bench.rows

@@ -81,6 +81,7 @@ mutants: $(STAMP) ## change the modules that trust rests on, one of them with MO
 bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with Java 17+ and Maven
 	PYTHONPATH=. $(RUN)/python bench/bench.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
+	PYTHONPATH=. $(RUN)/python bench/growth.py
 	PYTHONPATH=. $(RUN)/python bench/formats.py
 
 arch: $(STAMP) ## check the import contracts alone

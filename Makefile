@@ -82,6 +82,7 @@ bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with
 	PYTHONPATH=. $(RUN)/python bench/bench.py
 	PYTHONPATH=. $(RUN)/python bench/fanout.py
 	PYTHONPATH=. $(RUN)/python bench/scale.py
+	PYTHONPATH=. $(RUN)/python bench/growth.py
 	PYTHONPATH=. $(RUN)/python bench/formats.py
 
 bench-peers: $(STAMP) ## measure the exchange on Kafka beside a plain Kafka client whose user checks signatures himself

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.bundle import Frame
     from broker.core.checkpoint import SignatureCheck
-    from broker.core.entry import Appended, LogEntry, NewEntry, Page, Stray
+    from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.core.identity import Principal
@@ -353,6 +353,16 @@ class MessageLog(Protocol):
 
         Raises:
             LogUnavailable, LogCorrupt
+        """
+
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page:
+        """The wanted entries from ``offset`` on, as ``LogCursor.read`` promises.
+
+        Raises:
+            LogCorrupt: a wanted entry is lost or changed. A log that cannot tell leaves a lost entry out.
+            LogUnavailable
         """
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:

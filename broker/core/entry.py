@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from broker.core.streams import Position, StreamPartition
+
+EXCHANGE: Final = ""
+"""Stands for the exchange itself as the reader of records without recipients. No agency has this id."""
 
 
 class NewEntry(NamedTuple):
@@ -71,16 +74,21 @@ class LogEntry(NamedTuple):
     log_id: str
     epoch: int
 
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Who looks for the entry by its kind: its recipients, or the exchange itself if there are none."""
+        return self.recipients or (EXCHANGE,)
+
 
 class Interest(NamedTuple):
-    """What a subscription wants: records of these kinds that are addressed to this agency."""
+    """What a reader wants: records of these kinds that are addressed to this agency, or to nobody if ``EXCHANGE``."""
 
     agency: str
     kinds: frozenset[str]
 
     def concerns(self, entry: LogEntry) -> bool:
-        """Whether the subscription wants this entry."""
-        return entry.kind in self.kinds and self.agency in entry.recipients
+        """Whether the reader wants this entry."""
+        return entry.kind in self.kinds and self.agency in entry.readers
 
 
 class Page(NamedTuple):

@@ -123,7 +123,7 @@ class Tail:
             touched.add(partition)
             self.ends[partition] = entry.position.offset + 1
             self._kept[partition].append(entry)
-            for agency in entry.recipients:
+            for agency in entry.readers:
                 self._destinations.setdefault((partition, agency, entry.kind), _Kept()).append(entry)
                 for watch in self._watches.get((agency, entry.kind), ()):
                     watch.event.set()
@@ -139,7 +139,7 @@ class Tail:
         oldest = self._kept[partition].drop_oldest()
         self._complete_from[partition] = oldest.position.offset + 1
         self._bytes -= len(oldest.value)
-        for agency in oldest.recipients:
+        for agency in oldest.readers:
             destination = (partition, agency, oldest.kind)
             self._destinations[destination].drop_oldest()
             if not self._destinations[destination]:

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import LAST_MS, DirectoryDocument
-from broker.core.errors import EnvelopeMalformed
+from broker.core.entry import EXCHANGE, Interest
+from broker.core.errors import EnvelopeMalformed, LogCorrupt
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DIRECTORY_VERSION, Position, StreamPartition
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.ports import MessageLog, RecordCodec
 
+_VERSIONS: Final = Interest(EXCHANGE, frozenset({DIRECTORY_VERSION}))
+_PAGE_RECORDS: Final = 100
+_PAGE_BYTES: Final = 1 << 20
 _SCAN_RECORDS: Final = 5000
 
 
@@ -26,7 +30,7 @@ class _Kept(NamedTuple):
 
 
 class DirectoryVersions:
-    """Finds directory versions by their time. It reads the audit stream once, and later only what is new.
+    """Finds directory versions by their time. Of the audit stream it reads only them, once, and later what is new.
 
     A version that the log has lost, or that cannot be read any more, is not found. ``verify`` names its position in the
     audit stream. Signatures are not checked here. For one event loop.
@@ -70,13 +74,21 @@ class DirectoryVersions:
         return found
 
     async def _look(self, partition: StreamPartition) -> None:
-        while entries := await self._log.read(partition, self._next[partition], _SCAN_RECORDS, 1 << 62, values=False):
+        while (offset := self._next[partition]) < await self._log.end_offset(partition):
+            try:
+                page = await self._log.read_wanted(partition, offset, _VERSIONS, _PAGE_RECORDS, _PAGE_BYTES)
+                entries, self._next[partition] = page.entries, page.next_offset
+            except LogCorrupt:
+                # One of them is lost or changed. The facts of the entries lead past it.
+                entries = await self._log.read(partition, offset, _SCAN_RECORDS, 1 << 62, values=False)
+                if not entries:
+                    return
+                self._next[partition] = entries[-1].position.offset + 1
             self._kept += [
                 _Kept(entry.position, entry.accepted_at_ms)
                 for entry in entries
                 if entry.kind == DIRECTORY_VERSION and 0 <= entry.accepted_at_ms <= LAST_MS
             ]
-            self._next[partition] = entries[-1].position.offset + 1
 
     async def _document(self, position: Position) -> bytes | None:
         whole = await self._log.read(position.stream_partition, position.offset, 1, 1)

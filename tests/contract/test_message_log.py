@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.ackstate import AckState
-from broker.core.entry import NewEntry, Page
+from broker.core.entry import EXCHANGE, Interest, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogInUse, LogUnavailable, PositionUnknown
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
@@ -230,6 +230,17 @@ async def test_a_cursor_keeps_its_limits_without_losing_an_entry(log: MessageLog
     assert offsets(rest) == [25, 30, 35, 40]
     assert await cursor.read(CASES_0, MANY, MANY) == Page([], 41)
     await cursor.close()
+
+
+async def test_what_is_addressed_to_nobody_is_for_the_exchange_itself(log: MessageLog) -> None:
+    await log.append([entry(0, to=()), entry(1), entry(2, kind="Tip", to=()), entry(3, to=())])
+    own = Interest(EXCHANGE, frozenset({"CaseRecord"}))
+    page = await log.read_wanted(CASES_0, 0, own, MANY, MANY)
+    assert (offsets(page), page.next_offset) == ([0, 3], 4)
+    # One that is still in memory.
+    await log.append([entry(4, to=())])
+    page = await log.read_wanted(CASES_0, 4, own, MANY, MANY)
+    assert (offsets(page), page.next_offset) == ([4], 5)
 
 
 async def test_wanted_entries_that_lie_far_apart_are_all_read(log: MessageLog) -> None:

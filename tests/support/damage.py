@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.ackstate import AckState
-    from broker.core.entry import Appended, LogEntry, NewEntry, Page, Stray
+    from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.streams import StreamPartition
     from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey
 
@@ -57,6 +57,12 @@ class DamagedLog:
                 return left
             offset = entries[-1].position.offset + 1
         return []
+
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page:
+        page = await self._log.read_wanted(partition, offset, interest, max_records, max_bytes)
+        return page._replace(entries=altered(page.entries, self._change))
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         return [stray for stray in self._strays if stray.position.stream_partition == partition]

@@ -1,8 +1,8 @@
 """An index of entries by agency and kind, so that a subscription reads only what it wants.
 
-Both logs keep it in their database: one row for each recipient of an entry. A destination is stored as a digest of
-agency and kind in 32 bits, so that a row is small (about 16 bytes). Two destinations may share a digest, so the caller
-checks each entry that it reads.
+Both logs keep it in their database: one row for each recipient of an entry, and one for an entry without recipients. A
+destination is stored as a digest of agency and kind in 32 bits, so that a row is small (about 17 bytes on the disk).
+Two destinations may share a digest, so the caller checks each entry that it reads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Selection(NamedTuple):
 
 def insert_destinations(connection: sqlite3.Connection, entries: Sequence[tuple[int, LogEntry]]) -> None:
     """Add entries, each with its position: the key of its row in the table of entries."""
-    rows = [(_number(agency, entry.kind), key) for key, entry in entries for agency in set(entry.recipients)]
+    rows = [(_number(agency, entry.kind), key) for key, entry in entries for agency in set(entry.readers)]
     for at in range(0, len(rows), _ROWS_AT_ONCE):
         chunk = rows[at : at + _ROWS_AT_ONCE]
         marks = ", ".join(["(?, ?)"] * len(chunk))

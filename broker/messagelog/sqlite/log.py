@@ -105,7 +105,7 @@ class SqliteLog:
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
     ) -> Page:
-        """What ``LogCursor.read`` promises, from ``offset`` on."""
+        """See ``MessageLog``."""
         recent = self._tail.read_wanted(partition, offset, interest, max_records, max_bytes)
         if recent is not None:
             return recent

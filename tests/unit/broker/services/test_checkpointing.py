@@ -27,11 +27,15 @@ from broker.ports import TreeExtension, TreeHead
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.proofs import ProofService
 from broker.trust.signing import note_verifier
+from tests.support.damage import DamagedLog
 from tests.support.pki import ManualClock, SamplePki
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from broker.core.entry import LogEntry
+    from broker.ports import MessageLog
 
 DNA_0 = StreamPartition("dna", 0)
 
@@ -43,7 +47,7 @@ class Parts(NamedTuple):
     store: SqliteCheckpointStore
     reported: list[CaseExchangeError]
 
-    def follower(self, log: SqliteLog | None = None) -> CheckpointFollower:
+    def follower(self, log: MessageLog | None = None) -> CheckpointFollower:
         return CheckpointFollower(
             log=log or self.log,
             store=self.store,
@@ -115,6 +119,20 @@ async def test_a_follower_that_starts_again_goes_on_with_the_same_tree(parts: Pa
     after = await parts.checkpoint()
     proof = await ProofService(parts.log, parts.store).prove_consistency(DNA_0, 5)
     verify_consistency(5, 300, before.root, after.root, proof.path)
+
+
+async def test_a_follower_that_starts_again_reads_only_what_has_no_checkpoint(parts: Parts) -> None:
+    await parts.append(*range(300))
+    await parts.follower().follow_once()
+    await parts.append(300, 301)
+    read: list[int] = []
+
+    def seen(entry: LogEntry) -> LogEntry:
+        read.append(entry.position.offset)
+        return entry
+
+    await parts.follower(DamagedLog(parts.log, seen)).first_pass()
+    assert read == [300, 301]
 
 
 async def test_what_is_not_covered_yet_has_no_proof(parts: Parts) -> None:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from broker.core.errors import LogCorrupt
 from broker.core.events import AuditEvent, RefusalMade
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
-from broker.core.streams import AUDIT
+from broker.core.streams import AUDIT, DIRECTORY_VERSION, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.services import versions as module
 from broker.services.audittrail import AuditTrailService
 from broker.services.versions import DirectoryVersions
 from broker.trust.directory import open_directory
 from broker.trust.system import SystemEntropy
-from tests.support.damage import DamagedLog
+from tests.support.damage import DamagedLog, without_value
 from tests.support.fakes import FixedDirectory
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.core.bundle import DirectoryDocument
-    from broker.core.entry import LogEntry
+    from broker.core.entry import Interest, LogEntry, Page
 
 NEAR = CHANGE_OF_DIRECTORY_MS
 HOUR = 3_600_000
@@ -65,6 +66,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 @pytest.fixture
 async def kept(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
     monkeypatch.setattr(module, "_SCAN_RECORDS", 2)
+    monkeypatch.setattr(module, "_PAGE_RECORDS", 2)
     clock = ManualClock(pki.now_ms)
     kept = Kept(pki, await SqliteLog.open(None, clock, partitions={AUDIT: 1}), clock, pki.now_ms)
     for number in (1, 2, 3):
@@ -110,3 +112,40 @@ async def test_a_version_that_the_log_has_lost_is_not_made_up(kept: Kept) -> Non
     versions = DirectoryVersions(DamagedLog(kept.log, lost, []), CODEC)
     assert await versions.in_force_at(kept.began_ms + HOUR // 2) == []
     assert kept.numbers(await versions.of_period(None, kept.began_ms + HOUR // 2)) == [2]
+
+
+async def test_of_the_audit_stream_nothing_is_read_but_the_versions(kept: Kept) -> None:
+    read: list[str] = []
+
+    def seen(entry: LogEntry) -> LogEntry:
+        read.append(entry.kind)
+        return entry
+
+    versions = DirectoryVersions(DamagedLog(kept.log, seen), CODEC)
+    assert kept.numbers(await versions.of_period(None, None)) == [1, 2, 3]
+    assert set(read) == {DIRECTORY_VERSION}
+
+
+class StrictLog(DamagedLog):
+    """As the log on Kafka: what is wanted has the value that was accepted, or nothing is returned."""
+
+    async def read_wanted(
+        self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
+    ) -> Page:
+        page = await super().read_wanted(partition, offset, interest, max_records, max_bytes)
+        if not all(entry.value for entry in page.entries):
+            message = "the log has lost an entry"
+            raise LogCorrupt(message)
+        return page
+
+
+async def test_a_log_that_has_lost_the_bytes_of_one_version_gives_the_others(kept: Kept) -> None:
+    end = await kept.log.end_offset(StreamPartition(AUDIT, 0))
+    stored = await kept.log.read(StreamPartition(AUDIT, 0), 0, end, 1 << 30)
+    second = [entry.position for entry in stored if entry.kind == DIRECTORY_VERSION][1]
+
+    def lost(entry: LogEntry) -> LogEntry:
+        return without_value(entry) if entry.position == second else entry
+
+    versions = DirectoryVersions(StrictLog(kept.log, lost), CODEC)
+    assert kept.numbers(await versions.of_period(None, None)) == [1, 3]

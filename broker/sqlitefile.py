@@ -1,7 +1,7 @@
-"""SQLite files whose commits stay: opened in one way for the broker's log, an edge's spool and a laboratory's profiles.
+"""Opens SQLite files in one way: the broker's log, an edge's spool, and a laboratory's profiles.
 
-A file says through ``PRAGMA application_id`` what it is and through ``PRAGMA user_version`` how many of its migrations
-it has had. Migrations are only ever appended, and each runs in one transaction.
+``PRAGMA application_id`` says what a file is. ``PRAGMA user_version`` says how many of its migrations were applied. New
+migrations are added only at the end. Each runs in one transaction.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from broker.core.errors import CaseExchangeError
 
 _PRIMARY: Final = 0xFF
-"""SQLite's extended result codes carry the primary one in the low byte."""
+"""SQLite's extended result codes have the primary code in the low byte."""
 
 
 class Schema(NamedTuple):
     """One kind of database file.
 
     Attributes:
-        application_id: in its header.
-        migrations: in their order.
-        unmarked: whether a file with tables and without an id is one too. The first migration must leave what it has.
+        application_id: the id in its header.
+        migrations: the statements of each migration, in order.
+        unmarked: whether a file with tables but no id is accepted. The first migration must then keep its tables.
     """
 
     application_id: int
@@ -58,7 +58,7 @@ _TROUBLES: Final = {
 
 
 class FileTrouble(sqlite3.Error):
-    """A file cannot be used; its text says why."""
+    """A file cannot be used. The text says why."""
 
     def __init__(self, trouble: Trouble, code: str) -> None:
         super().__init__(f"{trouble} ({code})")
@@ -66,7 +66,7 @@ class FileTrouble(sqlite3.Error):
 
     @classmethod
     def of(cls, error: sqlite3.Error) -> FileTrouble:
-        """What an error says of the file. SQLite's own text can hold values, so only the code's name is kept."""
+        """The trouble behind an error of SQLite. SQLite's text can contain values, so only the code's name is kept."""
         if isinstance(error, FileTrouble):
             return error
         trouble = _TROUBLES.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY, Trouble.OTHER)
@@ -75,7 +75,7 @@ class FileTrouble(sqlite3.Error):
 
 @contextlib.contextmanager
 def trouble_as(kind: type[CaseExchangeError], what: str) -> Iterator[None]:
-    """Raise what SQLite says inside as an error of this kind. ``what`` names the file."""
+    """Turn an error of SQLite inside the block into an error of this kind. ``what`` names the file."""
     try:
         yield
     except sqlite3.Error as error:
@@ -86,17 +86,17 @@ def trouble_as(kind: type[CaseExchangeError], what: str) -> Iterator[None]:
 def open_file(
     path: Path | None, schema: Schema, *, durable: bool = True, exclusive: bool = False
 ) -> sqlite3.Connection:
-    """Open a file, which is its owner's alone (mode 0600), with the tables that the schema has now.
+    """Open a file with mode 0600, and bring its tables up to date.
 
     Args:
-        path: the file, which is made where there is none; None for a database in memory.
-        schema: what the file holds.
-        durable: whether a commit waits for the disk. Without it a power cut may take the newest commits back, whole
-            ones and in order.
-        exclusive: whether this connection keeps every other out while it is open.
+        path: the file, which is made if it is missing. None: a database in memory.
+        schema: the kind of file.
+        durable: whether a commit waits for the disk. If not, a power cut may undo the newest commits: each as a whole,
+            and the newest first.
+        exclusive: whether no other connection can use the file while this one is open.
 
     Returns:
-        A connection without transactions of its own making, for any number of threads, one at a time.
+        A connection that begins no transaction by itself. Threads may share it, one at a time.
 
     Raises:
         FileTrouble
@@ -106,7 +106,7 @@ def open_file(
         pragmas.append("locking_mode = EXCLUSIVE")
     try:
         if path is not None:
-            # The file gets its mode before anything is written into it.
+            # The file has its mode before anything is written.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
         with contextlib.ExitStack() as stack:
             connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
@@ -124,7 +124,7 @@ def open_file(
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Changes inside are in the file when it ends. If it raises, they are undone.
+    """Commit the changes of the block at its end. If the block raises, undo them.
 
     Raises:
         sqlite3.Error
@@ -151,6 +151,6 @@ def _bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
         with transaction(connection):
             for statement in statements:
                 connection.execute(statement)
-            # PRAGMA takes no parameters; both numbers are our own constants.
+            # PRAGMA takes no parameters. Both numbers are our own constants.
             connection.execute(f"PRAGMA application_id = {schema.application_id}")
             connection.execute(f"PRAGMA user_version = {number}")

@@ -1,4 +1,4 @@
-"""JSON from strangers: bounded before it is parsed, and without what readers take differently."""
+"""JSON from strangers: limited before it is parsed, and refused if two readers could read it differently."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from adapters.base import IssueList, Limits
 
 _VALUES: Final = 4_000_000
-"""How many brackets and commas may stand in a document: an empty list takes twenty times the room of its text."""
+"""The limit for brackets and commas in a document. An empty list takes twenty times the memory of its text."""
 _CODES: Final[Mapping[Fault, str]] = {Fault.ENCODING: "JSON_ENCODING"}
 
 
 def finite(text: str) -> float:
-    """A number as JSON has them; raises ValueError on what is too large for one."""
+    """A JSON number. Raises ValueError if it is too large for a float."""
     found = float(text)
     if not math.isfinite(found):
         raise ValueError
@@ -36,11 +36,11 @@ def read_json(
     decimal: Callable[[str], Any] = finite,
     codes: Mapping[Fault, str] = _CODES,
 ) -> Any:
-    """A document's value, or None, with the reason among the issues.
+    """A document's value. None: the reason is among the issues.
 
     Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_MALFORMED, JSON_TOO_DEEP.
 
-    ``values`` says how many brackets and commas may stand in it, ``codes`` which faults are told from JSON_MALFORMED.
+    ``values`` is the limit for brackets and commas. ``codes`` has the faults with a code other than JSON_MALFORMED.
     For ``whole`` and ``decimal`` see ``parse_json``.
     """
     if len(content) > limits.bytes:
@@ -61,7 +61,7 @@ def read_json(
 
 
 def depth(value: Any) -> int:
-    """How deep lists and objects are nested."""
+    """How deeply lists and objects are nested."""
     deepest, level = 0, [value]
     while level := [item for item in level if isinstance(item, dict | list)]:
         deepest += 1
@@ -70,7 +70,7 @@ def depth(value: Any) -> int:
 
 
 def children(value: Any) -> list[Any]:
-    """What a list or an object holds."""
+    """The values in a list or an object."""
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []

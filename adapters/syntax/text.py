@@ -34,10 +34,10 @@ class Encoding(NamedTuple):
     """What is known of a file after its first reading.
 
     Attributes:
-        name: of the codec.
-        skipped: bytes of the mark.
-        sha256: of the whole file.
-        odd: whether ``odd`` said so of a piece of its text.
+        name: the codec's name.
+        skipped: the bytes of the mark.
+        sha256: the digest of the whole file.
+        odd: whether ``odd`` was true for a piece of the text.
     """
 
     name: str
@@ -55,11 +55,11 @@ def open_text(
     odd: Callable[[str], bool] = lambda _: False,
     newline: str | None = "",
 ) -> tuple[io.TextIOWrapper, Encoding] | None:
-    """A file as text, from behind its mark, and what is known of it; or None, with the reason among the issues.
+    """A file as text, without its mark, and its encoding. None: the reason is among the issues.
 
     Codes: FILE_TOO_LARGE and those of ``find_encoding``.
 
-    ``newline`` is as ``open`` takes it; for ``allowed`` and ``odd`` see ``find_encoding``.
+    ``newline`` is as for ``open``. For ``allowed`` and ``odd`` see ``find_encoding``.
     """
     if file.seek(0, io.SEEK_END) > most_bytes:
         issues.reject_file("FILE_TOO_LARGE", "file", f"larger than {most_bytes} bytes")
@@ -75,14 +75,14 @@ def open_text(
 def find_encoding(
     file: BinaryIO, allowed: Sequence[str] = _ALL, odd: Callable[[str], bool] = lambda _: False
 ) -> Encoding | str:
-    """Read a file once, from its beginning, or say by a code why it is no text that is read here.
+    """Read a file once, from its beginning, and return its encoding, or a code that says why it cannot be read.
 
     Codes: ENCODING_UNSUPPORTED, ENCODING_UNKNOWN, NUL_BYTE.
 
     Args:
         file: the file.
-        allowed: of UTF-8 and GB18030, what the format may be in.
-        odd: asked of every piece of the text.
+        allowed: which of UTF-8 and GB18030 the format may have.
+        odd: called with every piece of the text.
     """
     file.seek(0)
     head = file.read(max(len(mark) for mark, _ in _MARKS))
@@ -113,7 +113,7 @@ def find_encoding(
 
 
 def head_text(head: bytes) -> str:
-    """The text of a file that begins like this; what cannot be read of it is left out."""
+    """The text at the beginning of a file. What cannot be read is left out."""
     if head.startswith(_UTF16):
         return ""
     mark, names = next(item for item in _MARKS if head.startswith(item[0]))
@@ -127,7 +127,7 @@ def head_text(head: bytes) -> str:
 
 
 def encode_text(text: str) -> bytes:
-    """A file's text in GB18030, which ``find_encoding`` tells from UTF-8."""
+    """A file's text in GB18030, written so that ``find_encoding`` does not take it for UTF-8."""
     content = text.encode("gb18030")
     try:
         return content if content.decode("utf-8") == text else _BOM_GB18030 + content

@@ -1,4 +1,4 @@
-"""A call with a stream in each direction: one task reads, writers take turns, and all of them learn why it ended."""
+"""A call with a stream in each direction. One task reads, writers take turns, and all of them learn why it ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Response = TypeVar("_Response")
 
 
 class CallStream(abc.ABC, Generic[_Request, _Response]):
-    """The common part of both. ``__aenter__`` is the subclass's, and ends with ``_begin``. For one event loop."""
+    """The common part of both streams. A subclass has ``__aenter__``, which calls ``_begin``. For one event loop."""
 
     def __init__(self) -> None:
         self._writing = asyncio.Lock()
@@ -35,24 +35,24 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._broken is None:
-            # The connection may be gone, or never have begun. No harm: whoever waits for an answer learns of it.
+            # The connection may be gone, or may never have begun. The callers that wait for an answer learn of it.
             with contextlib.suppress(grpc.aio.InternalError):
                 await self._call.done_writing()
         else:
             self._call.cancel()
-        # With gather: the reader, awaited directly, would take our cancellation for the end of the stream.
+        # With gather, because our cancellation would reach a reader that is awaited directly.
         await asyncio.gather(self._reader)
 
     @abc.abstractmethod
     def _take(self, response: _Response) -> None:
-        """Take in what the broker sent. A CaseExchangeError from it ends the stream."""
+        """Handle a message of the broker. If it raises a CaseExchangeError, the stream ends."""
 
     @abc.abstractmethod
     def _ended(self, error: CaseExchangeError) -> None:
-        """Tell everyone who waits for an answer. Called once, when nothing more is read."""
+        """Give this error to every caller that waits for an answer. Called once, when nothing more is read."""
 
     async def _write(self, request: _Request, turn: Callable[[], None] = lambda: None) -> None:
-        """Send a request; ``turn`` is called just before it goes out.
+        """Send a request. ``turn`` is called just before.
 
         Raises:
             CaseExchangeError: why the stream has ended.
@@ -63,7 +63,7 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
                 try:
                     await self._call.write(request)
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    # The reader gets the reason.
+                    # The reader knows the reason.
                     await asyncio.gather(self._reader, return_exceptions=True)
                 else:
                     return
@@ -72,7 +72,7 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
     async def _read(self) -> None:
         reason: CaseExchangeError = ConnectionFailed("the broker ended the stream")
         try:
-            # Not by iteration: gRPC allows no other read() on the same call then.
+            # Not by iteration, because gRPC then allows no other read() on the same call.
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 self._take(cast(_Response, response))
         except grpc.aio.AioRpcError as error:

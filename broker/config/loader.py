@@ -1,7 +1,7 @@
 """TOML files to typed settings.
 
-Relative paths are relative to the file that names them. An unknown key is an error, lest a misspelt limit be none.
-docs/configuration.md is generated from the classes of broker.py and edge.py.
+Relative paths are relative to the file that names them. An unknown key is an error, because a misspelt limit would be
+no limit. docs/configuration.md is generated from the classes of broker.py and edge.py.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from msgspec import Meta
 from broker.core.errors import ConfigInvalid
 
 ENVIRONMENT_KEY: Final = "CASE_EXCHANGE_CONFIG"
-"""Names the configuration file where no option does."""
+"""Names the configuration file if no option does."""
 _T = TypeVar("_T")
 _FAULT: Final = re.compile(r"(?s)\A(.*?)(?: - at `\$([^`]*)`)?\Z")
-"""What msgspec says, and where. It has no other form for this; tests hold every message that is told."""
+"""The text of msgspec, and the place. It has no other form of this, so tests check every message."""
 _WORDS: Final = {
     "array": "a list",
     "bool": "true or false",
@@ -104,10 +104,10 @@ def parse(kind: type[_T], tables: object, folder: Path, *section: str) -> _T:
     try:
         return msgspec.convert(tables, kind, dec_hook=path)
     except msgspec.ValidationError as error:
-        raise ConfigInvalid(_told(kind, str(error), section)) from error
+        raise ConfigInvalid(_in_words(kind, str(error), section)) from error
 
 
-def _told(kind: Any, error: str, section: tuple[str, ...]) -> str:
+def _in_words(kind: Any, error: str, section: tuple[str, ...]) -> str:
     """What msgspec says, in plain words and with the whole path of the key."""
     ((said, place),) = _FAULT.findall(error)
     path = place.split(".")[1:]

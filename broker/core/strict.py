@@ -1,7 +1,7 @@
-"""JSON and base64 read so that bytes have one meaning only.
+"""Strict readers of JSON and base64: bytes have only one meaning.
 
-Python's reader takes the last of two equal keys, accepts NaN, and base64 accepts several spellings of the same bytes;
-two verifiers that differ in such a point can be played against each other.
+Python's JSON reader takes the last of two equal keys and accepts NaN. Its base64 reader accepts several spellings of
+the same bytes. If two verifiers differ in such a point, an attacker can make them disagree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FAULTS: Final[Mapping[type[Exception], Fault]] = {UnicodeDecodeError: Fault.ENC
 
 
 class NotStrict(ValueError):
-    """Bytes that mean nothing, or that readers would take differently."""
+    """These bytes have no meaning, or two readers could read them differently."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
@@ -37,12 +37,12 @@ class NotStrict(ValueError):
 
 
 def parse_json(data: bytes, whole: Callable[[str], Any] = int, decimal: Callable[[str], Any] = int) -> Any:
-    """Read one JSON text in UTF-8. How large it may be is the caller's to check.
+    """Read one JSON text in UTF-8. The caller checks its size first.
 
     Args:
         data: the text, without a byte order mark.
-        whole: makes a value of an integer's text.
-        decimal: makes one of the text of a number with a point or an exponent. Without it these are refused.
+        whole: turns the text of an integer into a value.
+        decimal: the same for a number with a point or an exponent. Without it these are refused.
 
     Raises:
         NotStrict: malformed, a key twice in one object, NaN or Infinity, a number that ``whole`` or ``decimal`` refuses
@@ -68,7 +68,7 @@ def decode_base64(text: str) -> bytes:
         data = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise NotStrict(Fault.BASE64) from error
-    # The decoder lets stray low bits pass; what does not come out the same again has a second spelling.
+    # The decoder ignores unused low bits. A text that does not come out the same again has a second spelling.
     if encode_base64(data) != text:
         raise NotStrict(Fault.BASE64)
     return data

@@ -1,8 +1,8 @@
 """NIEM JSON: bytes to the neutral tree, and back.
 
-A key is ``prefix:Name``, resolved by ``@context``; an element is an object, a list of them, or a plain value; ``@id``
-is an identity where the object has content and a reference where it has none. A number stays its text: 62.50 is no
-62.5. A context is never fetched. Sources: NIEM JSON Specification 5.0; JSON-LD 1.1; RFC 8259.
+A key is ``prefix:Name``, and ``@context`` says what the prefix means. An element is an object, a list of objects, or a
+plain value. If an object has content, ``@id`` is its identity; if not, it is a reference. A number stays text, so 62.50
+does not become 62.5. A context is never fetched. Sources: NIEM JSON Specification 5.0; JSON-LD 1.1; RFC 8259.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from adapters.base import IssueList, Limits
 
 _VALUES: Final = 2_000_000
-"""How many brackets and commas may stand in a document: each value costs memory whatever its size."""
+"""The limit for brackets and commas in a document. Each value costs memory, even a small one."""
 _CODES: Final = {Fault.ENCODING: "JSON_ENCODING", Fault.REPEATED: "JSON_KEY_REPEATED", Fault.DEEP: "JSON_TOO_DEEP"}
 _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
 
 
 def read_json(content: bytes, limits: Limits, issues: IssueList) -> Document | None:
-    """The tree of a JSON document, or None with the reason among the issues.
+    """The tree of a JSON document. None: the reason is among the issues.
 
     Codes: FILE_TOO_LARGE, JSON_ENCODING, JSON_TOO_MANY_VALUES, JSON_KEY_REPEATED, JSON_TOO_DEEP, JSON_MALFORMED. With a
     document: CONTEXT_MISSING, CHARACTER_NOT_READ.
@@ -53,7 +53,7 @@ def write_json(root: Node) -> bytes:
 
 
 class _Builder:
-    """Makes nodes of values."""
+    """Turns values into nodes."""
 
     def __init__(self, issues: IssueList) -> None:
         self.versions: set[str] = set()
@@ -87,7 +87,7 @@ class _Builder:
                 node.children.append(child)
 
     def _link(self, node: Node, child: Node) -> bool:
-        """Whether a child is an attribute of the structures namespace; if so, the node has it now."""
+        """Whether a child is an attribute of the structures namespace. If so, it is added to the node."""
         match child.family, child.name:
             case "structures", "id" | "uri":
                 node.identity = node.identity or child.text.removeprefix("#")
@@ -134,7 +134,7 @@ class _Builder:
 
 
 def _flat(item: Any) -> Iterator[Any]:
-    """The values of an element: one, several, or none where it is null. A list within a list is read too."""
+    """The values of an element: one, several, or none if it is null. A list within a list is read too."""
     stack = [item]
     while stack:
         value = stack.pop()
@@ -145,7 +145,7 @@ def _flat(item: Any) -> Iterator[Any]:
 
 
 def _context(value: Any) -> dict[str, str]:
-    """Prefixes and terms of a context; what is only an address of one says nothing here."""
+    """The prefixes and terms of a context. The address of a context says nothing here."""
     found: dict[str, str] = {}
     for part in value if isinstance(value, list) else [value]:
         if isinstance(part, dict):
@@ -173,7 +173,7 @@ def _value(node: Node) -> Any:
 
 
 def _plain(node: Node) -> bool | int | float | str:
-    """A text as the type that NIEM gives an element of this name, where the text comes back from it as it was."""
+    """A text as the type that NIEM gives this element, if the same text can be made from that value again."""
     if node.name.endswith("Indicator") and node.text in {"true", "false"}:
         return node.text == "true"
     if node.name.endswith("Value") and _DECIMAL.fullmatch(node.text):

@@ -1,4 +1,4 @@
-"""A province's own columns, declared in TOML: which heading is which column, what its codes mean, what is constant.
+"""A province's own columns, in a TOML file: which heading means which column, what its codes mean, what is constant.
 
     version = 1
     [columns]
@@ -10,7 +10,7 @@
     [constants]
     AJLB = "2"
 
-A mapping adds to the headings that are known anyway, and goes before them. Every fault of one is told with its line.
+A mapping adds to the known headings. If both know a heading, the mapping counts. Every fault is reported with its line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_CHARACTERS: Final = 200_000
 
 
 class ColumnMapping(NamedTuple):
-    """Headings, as ``header.plain`` has them, and cells of columns that the file does not have."""
+    """Headings, as ``header.plain`` writes them, and the constant cells of columns that the file does not have."""
 
     known: Mapping[str, Target]
     constants: Mapping[str, str]
@@ -70,7 +70,7 @@ def _invalid(faults: Iterable[tuple[int, str]]) -> MappingInvalid:
 
 
 class _Draft:
-    """What a mapping says, with lines, before the parts are held against each other."""
+    """The content of a mapping, with lines, before its parts are compared."""
 
     def __init__(self) -> None:
         self._faults: list[tuple[int, str]] = []
@@ -84,7 +84,7 @@ class _Draft:
         self._version: Any = None
 
     def take(self, path: tuple[str, ...], value: Any, line: int) -> None:
-        """Take in one value."""
+        """Add one value."""
         match path, value:
             case (("version",), _):
                 self._version = value

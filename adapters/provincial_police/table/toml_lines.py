@@ -1,7 +1,7 @@
-"""On which line a value of a TOML file stands: the standard library's parser keeps no places.
+"""The line of each value in a TOML file. The standard library's parser does not keep lines.
 
-A file is cut into statements (a header, or a key with its value), each the shortest run of lines that is TOML alone. So
-the parser judges everything, and what is said about a value can name the line on which its statement begins.
+A file is cut into statements: a header, or a key with its value. A statement is the shortest run of lines that is TOML
+by itself. So the parser still checks everything, and a fault can name the line on which its statement begins.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_LINE: Final = 2_000
-"""Characters. The library takes time by the square of a key's parts."""
+"""Characters. The library's time grows with the square of the number of parts in a key."""
 MAX_LINES: Final = 200
-"""Of one statement. To find its end, its lines are read again with each that is added."""
+"""The limit for one statement. To find its end, all its lines are parsed again with each line that is added."""
 _PLACE: Final = re.compile(r" ?\(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
 
 
 class Entry(NamedTuple):
-    """A value that is no table, the keys that lead to it, its line. A header's value is None, or [] where it has [[."""
+    """A value that is not a table, its keys, and its line. The value of [header] is None, of [[header]] []."""
 
     path: tuple[str, ...]
     value: Any
@@ -29,14 +29,14 @@ class Entry(NamedTuple):
 
 
 class SyntaxFault(NamedTuple):
-    """Why a text is no TOML, and on which line."""
+    """Why a text is not TOML, and on which line."""
 
     line: int
     message: str
 
 
 class _TooLongError(Exception):
-    """A statement has more lines than are read. ``line`` is its first."""
+    """A statement has too many lines. ``line`` is its first."""
 
     def __init__(self, line: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _TooLongError(Exception):
 
 
 def fault_of(text: str) -> SyntaxFault | None:
-    """What is wrong with a text as TOML, or is beyond the bounds of what is read here, or None."""
+    """Why a text is not TOML, or exceeds the limits here. None if nothing is wrong."""
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAX_LINE:
             return SyntaxFault(number, f"a line has at most {MAX_LINE} characters")
@@ -64,7 +64,7 @@ def fault_of(text: str) -> SyntaxFault | None:
 
 
 def entries(text: str) -> Iterator[Entry]:
-    """The values of a TOML text, in its order. The text has no fault."""
+    """The values of a TOML text, in order. ``fault_of`` must have found no fault."""
     table: tuple[str, ...] = ()
     for line, statement in _statements(text):
         parsed = tomllib.loads(statement)
@@ -94,7 +94,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _unfinished(text: str) -> int:
-    """The line of the statement that the end of the text cuts off."""
+    """The line of the statement that is not finished at the end of the text."""
     finished: list[tuple[int, int]] = []
     try:
         finished += ((line, statement.count("\n")) for line, statement in _statements(text))

@@ -1,8 +1,8 @@
-"""Allele frequencies of a population, as a file that the laboratory supplies and answers for.
+"""Allele frequencies of a population, in a file that the laboratory supplies. The laboratory is responsible for it.
 
 The file is TOML: ``name``, ``source`` (the publication that the numbers are from), ``individuals`` (people typed), and
 a table of frequencies for each locus, with every allele in quotes. ``[individuals_by_locus]`` may give a locus a sample
-of its own. This project ships no population's numbers: which table is right is for the laboratory to decide.
+of its own. This project brings no population's numbers. The laboratory decides which table is right.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 AUTOSOMAL: Final = frozenset((*CODIS_20, *CHINESE_KITS, *OTHERS, *OTHERS_2)) - {"Yindel"}
-"""Loci that follow Mendel's rules in both sexes: sex markers and Y loci are never counted."""
+"""Loci that follow Mendel's rules in both sexes. Sex markers and Y loci never count."""
 LEAST_OBSERVATIONS: Final = 5
-"""No frequency is taken to be less than that of an allele seen five times (NRC, The Evaluation of Forensic DNA
+"""The lowest frequency that is used is that of an allele seen five times (NRC, The Evaluation of Forensic DNA
 Evidence, 1996, recommendation 4.1: 5/(2N))."""
 SUM_TOLERANCE: Final = 0.01
-"""How far from 1 the published figures of a locus may add up: they are rounded. More than that is a wrong table."""
+"""How far from 1 the sum of a locus may be, because published figures are rounded. With a larger error it is wrong."""
 LEAST_INDIVIDUALS: Final = 50
-"""Fewer people typed make no table."""
+"""A table needs at least so many people."""
 _LOCI: Final = "loci"
 _KEYS: Final = frozenset({"name", "source", "individuals", "individuals_by_locus", _LOCI})
 
@@ -39,7 +39,7 @@ class LocusFrequencies:
     """The alleles of a locus in a sample of a population.
 
     Attributes:
-        relative: share of each allele that was seen; they add up to 1.
+        relative: the share of each allele that was seen. The shares add up to 1.
         individuals: people typed, each with two alleles.
     """
 
@@ -48,13 +48,13 @@ class LocusFrequencies:
 
     @property
     def least(self) -> float:
-        """The least frequency that is used, 5/(2N)."""
+        """The lowest frequency that is used, 5/(2N)."""
         return LEAST_OBSERVATIONS / (2 * self.individuals)
 
     def of(self, allele: str) -> float:
-        """The frequency to compute with: never less than 5/(2N), whether the allele was seen seldom or never.
+        """The frequency to compute with: at least 5/(2N), also for an allele that was seldom or never seen.
 
-        A rare allele that is shared weighs the less for it, so the floor favours nobody's claim to a child.
+        The lower the frequency, the more a shared allele weighs. So this limit favours no claim to a child.
         """
         return max(self.relative.get(allele, 0.0), self.least)
 
@@ -70,12 +70,12 @@ class FrequencyTable:
 
     @property
     def label(self) -> str:
-        """How search results name it."""
+        """Its name in search results."""
         return f"{self.name}, sha256 {self.sha256[:16]}"
 
 
 def parse_table(content: bytes) -> FrequencyTable:
-    """Read a table; a locus whose rounded figures do not add up to 1 is scaled so that they do.
+    """Read a table. If the rounded figures of a locus do not add up to 1, they are scaled.
 
     Raises:
         InputRefused: it is not such a file, cites no source, or a figure in it is impossible.

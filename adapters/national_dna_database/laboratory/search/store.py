@@ -1,7 +1,7 @@
 """The laboratory's profiles in one SQLite file, which stays on the laboratory's own machine with mode 0600.
 
-A sample has one current profile. Typed again, its older profile stays in the file and is searched no more. Every change
-takes the next number: the state that a search ran on.
+A sample has one current profile. If it is typed again, its older profile stays in the file, but is not searched. Every
+change has the next number, so that a search can name the state that it used.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _AT_ONCE: Final = 500
 
 
 class Stored(NamedTuple):
-    """A current profile. ``family`` is the laboratory's case number; '' stands for none.
+    """A current profile. ``family`` is the laboratory's case number, or ''.
 
-    ``items`` has a text for each locus that can be computed with, as ``TH01=7,9.3``.
+    ``items`` has a text for each locus that can be used, for example ``TH01=7,9.3``.
     """
 
     position: int
@@ -60,21 +60,21 @@ class Stored(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A state: the number of the last change and its time. Nothing was ever in an empty database (number 0)."""
+    """A state: the number of the last change, and its time. Number 0: nothing was ever added."""
 
     number: int
     at: datetime
 
 
 class ProfileStore:
-    """See the module. For one process and one thread; a change is durable when its transaction is left.
+    """See the module. For one process and one thread. A change is durable when its transaction ends.
 
     Raises (every method):
         SetupInvalid: the file cannot be used, or is in use. Nothing was changed.
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        """Open or make the file; ``name`` is the database's, as results state it, and is kept once it was given."""
+        """Open or make the file. ``name`` is the database's name in results. A file keeps its first name."""
         with _translated():
             self._connection = open_file(path, _SCHEMA, exclusive=True)
             self._connection.execute("PRAGMA secure_delete = ON")
@@ -87,12 +87,12 @@ class ProfileStore:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is changed inside is durable when it is left, or undone when it raises."""
+        """Make the changes of the block durable at its end. If the block raises, they are undone."""
         with _translated(), transaction(self._connection):
             yield
 
     def put(self, profile: dna_pb2.StrProfile, typing: Typing, now: datetime) -> Stored | None:
-        """Keep a profile as its sample's current one; None where just this is current already. In a transaction."""
+        """Make a profile its sample's current one. None if it is that already. In a transaction."""
         content = profile.SerializeToString(deterministic=True)
         row = self._connection.execute(
             "SELECT profile FROM profiles WHERE barcode = ? AND is_current", (profile.barcode,)
@@ -112,7 +112,7 @@ class ProfileStore:
         return Stored(position, profile.barcode, profile.role, profile.case_number, items)
 
     def withdraw(self, barcode: str, now: datetime) -> bool:
-        """Erase every profile of a sample from the file, freed pages and write-ahead log included; whether any was."""
+        """Erase every profile of a sample, also from freed pages and the write-ahead log. Return whether it had any."""
         with self.transaction():
             found = self._connection.execute("DELETE FROM profiles WHERE barcode = ?", (barcode,)).rowcount
             if found:
@@ -122,7 +122,7 @@ class ProfileStore:
         return bool(found)
 
     def current(self) -> Iterator[Stored]:
-        """Every current profile, in the order of its position."""
+        """Every current profile, in order of position."""
         with _translated():
             for row in self._connection.execute(
                 f"SELECT {_COLUMNS} FROM profiles WHERE is_current ORDER BY position"  # noqa: S608 - constant
@@ -134,7 +134,7 @@ class ProfileStore:
         return next(self._where("barcode = ?", (barcode,)), None)
 
     def family(self, family: str) -> list[Stored]:
-        """Current profiles of one case number; none of ''."""
+        """The current profiles of one case number. None for ''."""
         return list(self._where("family = ? AND family <> ''", (family,)))
 
     def at(self, positions: Iterable[int]) -> Iterator[Stored]:
@@ -149,7 +149,7 @@ class ProfileStore:
             yield from self._at(batch)
 
     def profile(self, barcode: str) -> dna_pb2.StrProfile | None:
-        """A sample's current profile as it came."""
+        """A sample's current profile, as it was received."""
         with _translated():
             row = self._connection.execute(
                 "SELECT profile FROM profiles WHERE barcode = ? AND is_current", (barcode,)

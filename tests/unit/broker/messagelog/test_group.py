@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
 from broker.messagelog.kafka.connection import KafkaConnection
@@ -39,6 +40,8 @@ class FakeConsumer:
         self.member_id = "a"
         self.next_poll: Callable[[], None] | None = None
         self.committed_offset = 0
+        self.polls = 0
+        self.fails = False
         self._coordinator = FakeCoordinator()
         self._assigned: set[TopicPartition] = set()
         self._listener: Any = None
@@ -60,6 +63,7 @@ class FakeConsumer:
 
     def poll(self, timeout_ms: int) -> None:
         assert timeout_ms > 0
+        self.polls += 1
         if self.next_poll is not None:
             self.next_poll()
             self.next_poll = None
@@ -75,6 +79,9 @@ class FakeConsumer:
 
     def committed(self, topic: TopicPartition, *, metadata: bool, timeout_ms: int) -> OffsetAndMetadata:
         assert topic in self._assigned
+        if self.fails:
+            self.fails = False
+            raise KafkaTimeoutError
         assert metadata
         assert timeout_ms > 0
         return OffsetAndMetadata(self.committed_offset, "", -1)
@@ -134,3 +141,42 @@ def test_what_moved_and_was_not_returned_yet_is_known(member: GroupMember, consu
     assert member.look() == [Move(FIRST, assigned=False)]
     known.append(member.moving)
     assert known == [False, True, False]
+
+
+def settle(member: GroupMember) -> None:
+    while not member.settled:
+        assert member.look() == []
+
+
+def test_a_settled_member_polls_only_when_the_group_moves(member: GroupMember, consumer: FakeConsumer) -> None:
+    settle(member)
+    polls = consumer.polls
+    assert [member.look() for _ in range(10)] == [[]] * 10
+    assert consumer.polls == polls
+    # A heartbeat was answered with a rebalance.
+    consumer.coordinator.joining = True
+    consumer.next_poll = lambda: consumer.assign(FIRST, SECOND)
+    assert member.look() == [moved(SECOND, 0)]
+    assert consumer.polls == polls + 1
+    assert not member.settled
+
+
+def test_a_settled_member_polls_now_and_then_or_it_would_be_put_out_of_the_group(consumer: FakeConsumer) -> None:
+    member = GroupMember(FakeConnection([], None, "case-exchange", 1.0), "a-group", poll_seconds=0)
+    member.join(["case-exchange.dna"])
+    settle(member)
+    polls = consumer.polls
+    member.look()
+    assert consumer.polls == polls + 1
+
+
+def test_a_move_that_could_not_be_looked_up_is_tried_again_at_once(member: GroupMember, consumer: FakeConsumer) -> None:
+    settle(member)
+    consumer.coordinator.joining = True
+    consumer.next_poll = lambda: consumer.assign(FIRST, SECOND)
+    consumer.fails = True
+    with pytest.raises(KafkaTimeoutError):
+        member.look()
+    consumer.coordinator.joining = False
+    assert member.settled
+    assert member.look() == [moved(SECOND, 0)]

@@ -84,7 +84,11 @@ class GroupCommit:
         self._waiting.append(call)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all(), name="kafka group commit")
-        return await call.answer
+        try:
+            return await call.answer
+        except CaseExchangeError as error:
+            self._know(error)
+            raise
 
     async def close(self) -> None:
         """Finish the appends that have begun. Idempotent."""
@@ -106,16 +110,18 @@ class GroupCommit:
                 calls += self._waiting
                 self._waiting = []
                 self._failure = _fail(calls, error)
-                # Only after the tasks that wait have been woken. A caller that asks before cannot know of the failure.
-                asyncio.get_running_loop().call_soon(self._go_on)
+                # The tasks that wait are woken first. A caller that asks before that cannot know of the failure.
+                asyncio.get_running_loop().call_soon(self._know, self._failure)
             else:
                 answering = asyncio.create_task(self._answer(group, append_id, arrived))
                 self._answering.add(answering)
                 answering.add_done_callback(self._answering.discard)
         self._sending = None
 
-    def _go_on(self) -> None:
-        self._failure = None
+    def _know(self, error: CaseExchangeError) -> None:
+        """The callers know now why their group failed, so later appends do not share the failure."""
+        if error is self._failure:
+            self._failure = None
 
     def _next_calls(self) -> list[_Call]:
         """The calls that wait, at least one, up to the limits of a group."""

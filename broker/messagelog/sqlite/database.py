@@ -76,6 +76,11 @@ class _Job:
     result: Any = None
     error: CaseExchangeError | None = None
 
+    def know(self) -> None:
+        """The caller knows now that it failed, so later writes do not share the failure."""
+        if self.failures is not None:
+            self.failures.known = max(self.failures.known, self.generation + 1)
+
     def settle(self) -> None:
         """Set the result, in the event loop. ``committed`` runs even if nobody waits any more."""
         if self.error is None and self.committed is not None:
@@ -152,7 +157,11 @@ class Database:
         loop = asyncio.get_running_loop()
         job = _Job(run, committed, loop, loop.create_future(), failures, self._failures.known)
         worker.jobs.put(job)
-        result: _T = await job.future
+        try:
+            result: _T = await job.future
+        except CaseExchangeError:
+            job.know()
+            raise
         return result
 
     async def close(self) -> None:
@@ -276,11 +285,10 @@ def _settle(jobs: list[_Job]) -> None:
         job.settle()
     failed = [job for job in jobs if job.error is not None and job.failures is not None]
     if failed:
-        # Only after the tasks that wait have been woken. A caller that asks before that cannot know of the failure.
+        # The tasks that wait are woken first. A caller that asks before that cannot know of the failure.
         jobs[0].loop.call_soon(_know, failed)
 
 
 def _know(failed: list[_Job]) -> None:
     for job in failed:
-        if job.failures is not None:
-            job.failures.known = max(job.failures.known, job.generation + 1)
+        job.know()

@@ -44,6 +44,7 @@ def test_a_retriable_error_never_travels_as_one_that_is_not() -> None:
         (grpc.StatusCode.UNAVAILABLE, "Handshake read failed (Socket closed)", errors.ConnectionFailed),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", errors.Unavailable),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", errors.Overloaded),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core", errors.ConnectionFailed),
         (grpc.StatusCode.UNIMPLEMENTED, "", errors.Internal),
     ],
 )

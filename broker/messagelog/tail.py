@@ -41,6 +41,11 @@ def page_of(entries: Iterable[LogEntry], end: int, max_records: int, max_bytes: 
     return Page(taken, end)
 
 
+def bounded(entries: Iterable[LogEntry], max_records: int, max_bytes: int) -> list[LogEntry]:
+    """The entries of such a page."""
+    return page_of(entries, 0, max_records, max_bytes).entries
+
+
 class _Kept:
     """The newest entries of a partition, or those of them for one destination. Removing the oldest is cheap."""
 
@@ -166,7 +171,7 @@ class Tail:
             return []
         if not self._has(partition, offset):
             return None
-        return page_of(self._kept[partition].since(offset), 0, max_records, max_bytes).entries
+        return bounded(self._kept[partition].since(offset), max_records, max_bytes)
 
     def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int

@@ -9,6 +9,7 @@ from broker.core.errors import LogCorrupt
 from broker.core.streams import Position
 from broker.messagelog.kafka.records import REPLAYED, Sealed
 from broker.messagelog.sqlite.destinations import insert_destinations
+from broker.messagelog.sqlite.rows import entries_with_ids, insert_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
 
 OFFSET_BITS: Final = 40
-_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ROWS_AT_ONCE: Final = 64
-"""Rows in one INSERT, or ids in one SELECT. Each step of a statement releases and retakes the interpreter lock."""
 
 
 class Known(NamedTuple):
@@ -91,22 +89,15 @@ class Applying:
                 applied.placed.append(Placed(entry, item.sealing.append_id))
             else:
                 applied.repeated.append(item.entry)
-        for at in range(0, len(self._rows), _ROWS_AT_ONCE):
-            chunk = self._rows[at : at + _ROWS_AT_ONCE]
-            rows = ", ".join([_ROW] * len(chunk))
-            values = [value for row in chunk for value in row]
-            self._connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
+        insert_rows(self._connection, "entries", self._rows)
         insert_destinations(self._connection, [(self._key(entry.position), entry) for entry, _ in applied.placed])
         return applied
 
     def _find_firsts(self, record_ids: Sequence[bytes]) -> None:
         """Look up together which of the records the index already has."""
-        for at in range(0, len(record_ids), _ROWS_AT_ONCE):
-            chunk = record_ids[at : at + _ROWS_AT_ONCE]
-            marks = ", ".join("?" * len(chunk))
-            query = f"SELECT position, record_id, append_id FROM entries WHERE record_id IN ({marks})"  # noqa: S608 - as above
-            for key, record_id, append_id in self._connection.execute(query, chunk):
-                self._firsts[key >> OFFSET_BITS, record_id] = _First(key, append_id)
+        rows = entries_with_ids(self._connection, "position, record_id, append_id", record_ids)
+        for key, record_id, append_id in rows:
+            self._firsts[key >> OFFSET_BITS, record_id] = _First(key, append_id)
 
     def _take(self, item: Sealed) -> LogEntry | None:
         """The entry, or None if its partition already has the record."""

@@ -21,6 +21,7 @@ from broker.messagelog.kafka.applying import OFFSET_BITS, Applied, Applying, Kno
 from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.destinations import wanted
+from broker.messagelog.sqlite.rows import entries_with_ids
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from broker.core.entry import Interest
     from broker.messagelog.kafka.records import Sealed
 
-_AT_ONCE: Final = 200
-"""Rows in one statement."""
 _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
 
 
@@ -176,17 +175,12 @@ class KafkaIndex:
 
     def _find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         found: dict[bytes, Appended] = {}
-        for at in range(0, len(record_ids), _AT_ONCE):
-            chunk = record_ids[at : at + _AT_ONCE]
-            query = (
-                "SELECT record_id, position, accepted_at_ms, record_sha256, epoch "  # noqa: S608 - placeholders
-                "FROM entries WHERE record_id IN "
-                f"({', '.join('?' * len(chunk))}) ORDER BY position DESC"
-            )
-            for record_id, key, accepted_at_ms, digest, epoch in connection.execute(query, chunk):
-                position = self._position(key)
-                log_id = self._log_ids[position.stream]
-                found[record_id] = Appended(position, accepted_at_ms, digest, log_id, epoch, duplicate=True)
+        rows = entries_with_ids(connection, "record_id, position, accepted_at_ms, record_sha256, epoch", record_ids)
+        for record_id, key, accepted_at_ms, digest, epoch in rows:
+            position = self._position(key)
+            log_id = self._log_ids[position.stream]
+            # The first position of an id comes last, and stays.
+            found[record_id] = Appended(position, accepted_at_ms, digest, log_id, epoch, duplicate=True)
         return found
 
     def _position(self, key: int) -> Position:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.entry import Page
 from broker.core.errors import LogCorrupt
 from broker.core.seal import value_digest
-from broker.messagelog.tail import page_of
+from broker.messagelog.tail import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ class EntryReader:
             for offset, fact in zip(offsets, facts, strict=True)
             if offset < end
         ]
-        return page_of(entries, 0, len(entries), max_bytes).entries
+        return bounded(entries, len(entries), max_bytes)
 
 
 def _close_together(facts: Sequence[Facts]) -> Sequence[Facts]:

@@ -11,6 +11,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.messagelog.sqlite.rows import insert_rows
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
@@ -21,7 +23,6 @@ TABLE: Final = (
     "CREATE TABLE destinations (destination INTEGER NOT NULL, position INTEGER NOT NULL, "
     "PRIMARY KEY (destination, position)) WITHOUT ROWID"
 )
-_ROWS_AT_ONCE: Final = 64
 
 
 class Selection(NamedTuple):
@@ -34,10 +35,7 @@ class Selection(NamedTuple):
 def insert_destinations(connection: sqlite3.Connection, entries: Sequence[tuple[int, LogEntry]]) -> None:
     """Add entries, each with its position: the key of its row in the table of entries."""
     rows = [(_number(agency, entry.kind), key) for key, entry in entries for agency in set(entry.readers)]
-    for at in range(0, len(rows), _ROWS_AT_ONCE):
-        chunk = rows[at : at + _ROWS_AT_ONCE]
-        marks = ", ".join(["(?, ?)"] * len(chunk))
-        connection.execute(f"INSERT INTO destinations VALUES {marks}", [value for row in chunk for value in row])  # noqa: S608 - placeholders only
+    insert_rows(connection, "destinations", rows)
 
 
 def wanted(interest: Interest, first: int, end: int, limit: int) -> Selection:

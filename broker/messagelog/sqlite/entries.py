@@ -13,7 +13,8 @@ from broker.core.entry import Appended, LogEntry, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogFull, PositionUnknown
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite.destinations import insert_destinations, wanted
-from broker.messagelog.tail import page_of
+from broker.messagelog.sqlite.rows import entries_with_ids, insert_rows
+from broker.messagelog.tail import bounded, page_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,9 +29,6 @@ _COLUMNS: Final = (
     "CAST(accepted_at_ms AS INTEGER)"
 )
 _VALUE: Final = "CAST(value AS BLOB)"
-_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_ROWS_AT_ONCE: Final = 64
-"""Rows in one INSERT, or ids in one SELECT. Each step of a statement releases and retakes the interpreter lock."""
 _PAGE_BYTES: Final = 1 << 20
 """The limit for the bytes of entries that one job reads, so that readers take turns."""
 _WRITER_EPOCH: Final = 0
@@ -100,16 +98,9 @@ class Entries:
     def find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         """The positions of the records that are there."""
         found: dict[bytes, Appended] = {}
-        for at in range(0, len(record_ids), _ROWS_AT_ONCE):
-            chunk = record_ids[at : at + _ROWS_AT_ONCE]
-            marks = ", ".join("?" * len(chunk))
-            query = (
-                "SELECT record_id, position, accepted_at_ms, record_sha256 FROM entries "  # noqa: S608 - placeholders
-                f"WHERE record_id IN ({marks})"
-            )
-            for record_id, key, accepted_at_ms, record_sha256 in connection.execute(query, chunk):
-                position = self._position(key)
-                found[record_id] = self._appended(position, accepted_at_ms, record_sha256, duplicate=True)
+        rows = entries_with_ids(connection, "record_id, position, accepted_at_ms, record_sha256", record_ids)
+        for record_id, key, accepted_at_ms, record_sha256 in rows:
+            found[record_id] = self._appended(self._position(key), accepted_at_ms, record_sha256, duplicate=True)
         return found
 
     def read(
@@ -130,7 +121,7 @@ class Entries:
             "WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"
         )
         rows = connection.execute(query, (first | offsets.start, first | offsets.stop, max_records))
-        return page_of(map(self._entry, rows), 0, max_records, min(max_bytes, _PAGE_BYTES)).entries
+        return bounded(map(self._entry, rows), max_records, min(max_bytes, _PAGE_BYTES))
 
     def read_wanted(
         self,
@@ -155,14 +146,20 @@ class Entries:
         return page_of(filter(interest.concerns, found), end, max_records, min(max_bytes, _PAGE_BYTES))
 
     def _insert(self, connection: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
-        for at in range(0, len(entries), _ROWS_AT_ONCE):
-            chunk = entries[at : at + _ROWS_AT_ONCE]
-            values: list[object] = []
-            for entry in chunk:
-                values += (self._key(entry.position), entry.record_id, entry.kind, entry.ordering_key)
-                values += (" ".join(entry.recipients), entry.record_sha256, entry.accepted_at_ms, entry.value)
-            rows = ", ".join([_ROW] * len(chunk))
-            connection.execute(f"INSERT INTO entries VALUES {rows}", values)  # noqa: S608 - placeholders only
+        rows = [
+            (
+                self._key(entry.position),
+                entry.record_id,
+                entry.kind,
+                entry.ordering_key,
+                " ".join(entry.recipients),
+                entry.record_sha256,
+                entry.accepted_at_ms,
+                entry.value,
+            )
+            for entry in entries
+        ]
+        insert_rows(connection, "entries", rows)
         insert_destinations(connection, [(self._key(entry.position), entry) for entry in entries])
 
     def _appended(self, position: Position, accepted_at_ms: int, record_sha256: bytes, *, duplicate: bool) -> Appended:

@@ -25,12 +25,11 @@ from broker.core.judge import BatchJudge
 from broker.core.sections import salted
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
-from broker.services.publish import PublishLimits, PublishService
-from broker.trust.verification import InlineVerifier
 from certs import profiles
 from certs.rights import EXCHANGE, HEBEI, LAB, MINISTRY, SHANXI, TRUST_DOMAIN
-from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.fakes import FixedDirectory
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.publishing import publish_service
 from tests.support.records import CASE, CODEC
 
 if TYPE_CHECKING:
@@ -219,17 +218,8 @@ def make(world: World, *faults: Fault) -> Envelope:
 async def publish(world: World, envelope: Envelope) -> str:
     clock = ManualClock(world.now_ms)
     log = await SqliteLog.open(None, clock)
-    service = PublishService(
-        directory=FixedDirectory(world.directory),
-        keyring=world.pki.keyring(world.directory),
-        signatures=InlineVerifier(),
-        codec=CODEC,
-        log=log,
-        signer=world.pki.signer("exchange"),
-        evidence=SwitchedEvidence(),
-        audit=ListedAudit(),
-        clock=clock,
-        limits=PublishLimits(),
+    service = publish_service(
+        world.pki, log, clock, directory=FixedDirectory(world.directory), keyring=world.pki.keyring(world.directory)
     )
     outcome = await service.publish(Principal(TRUST_DOMAIN, HEBEI, "gateway"), [envelope])
     await log.close()

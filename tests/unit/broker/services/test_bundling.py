@@ -24,12 +24,11 @@ from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, Sqlite
 from broker.services import bundling
 from broker.services.audittrail import AuditTrailService
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
-from broker.services.publish import PublishLimits, PublishService
 from broker.trust.system import SystemEntropy
-from broker.trust.verification import InlineVerifier
 from tests.support.damage import DamagedLog, rewritten, without_value
-from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.fakes import FixedDirectory
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.publishing import publish_service
 from tests.support.records import CODEC, RecordMaker
 from tests.support.replays import Bundle, bundle_maker, made, order
 from tests.unit.broker.services.test_subscribe import SHANXI
@@ -102,18 +101,7 @@ async def parts(pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         entropy=SystemEntropy(),
         clock=clock,
     ).directory_in_force()
-    publisher = PublishService(
-        directory=directory,
-        keyring=pki.keyring(),
-        signatures=InlineVerifier(),
-        codec=CODEC,
-        log=log,
-        signer=signer,
-        evidence=SwitchedEvidence(),
-        audit=ListedAudit(),
-        clock=clock,
-        limits=PublishLimits(),
-    )
+    publisher = publish_service(pki, log, clock, directory=directory, signer=signer)
     maker, times = RecordMaker(pki, clock), []
     for _ in range(RECORDS):
         clock.value_ms += 1000

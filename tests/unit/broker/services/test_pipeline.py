@@ -14,12 +14,13 @@ from broker.core.errors import EvidenceUnavailable, InputRefused, LogUnavailable
 from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.pipeline import publish_in_turn
-from broker.services.publish import Accepted, PublishLimits, PublishService
+from broker.services.publish import Accepted, PublishService
 from broker.trust.verification import InlineVerifier
 from tests.support.damage import DamagedLog
-from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.fakes import SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
-from tests.support.records import CODEC, RecordMaker
+from tests.support.publishing import publish_service
+from tests.support.records import RecordMaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -124,18 +125,7 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
     clock = ManualClock(pki.now_ms + 1000)
     verifier, evidence = HeldVerifier(), SwitchedEvidence()
     log = HeldLog(await SqliteLog.open(None, clock))
-    service = PublishService(
-        directory=FixedDirectory(pki.directory),
-        keyring=pki.keyring(),
-        signatures=verifier,
-        codec=CODEC,
-        log=log,
-        signer=pki.signer("exchange"),
-        evidence=evidence,
-        audit=ListedAudit(),
-        clock=clock,
-        limits=PublishLimits(),
-    )
+    service = publish_service(pki, log, clock, signatures=verifier, evidence=evidence)
     async with asyncio.timeout(20):
         yield Exchange(log, RecordMaker(pki, clock), verifier, evidence, service)
     await log.close()

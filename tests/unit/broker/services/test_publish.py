@@ -22,8 +22,9 @@ from broker.messagelog.sqlite import SqliteLog
 from broker.services.publish import Accepted, PublishLimits, PublishOutcome, PublishService
 from broker.trust.verification import InlineVerifier
 from broker.wire.codec import ProtobufCodec
-from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.fakes import ListedAudit, SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.publishing import publish_service
 from tests.support.records import RecordMaker
 
 if TYPE_CHECKING:
@@ -92,17 +93,8 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
     clock = ManualClock(pki.now_ms + 1000)
     log = await SqliteLog.open(None, clock)
     audit, evidence = ListedAudit(), SwitchedEvidence()
-    service = PublishService(
-        directory=FixedDirectory(pki.directory),
-        keyring=pki.keyring(),
-        signatures=InlineVerifier(),
-        codec=CODEC,
-        log=log,
-        signer=pki.signer("exchange"),
-        evidence=evidence,
-        audit=audit,
-        clock=clock,
-        limits=PublishLimits(record_bytes=10_000),
+    service = publish_service(
+        pki, log, clock, evidence=evidence, audit=audit, limits=PublishLimits(record_bytes=10_000)
     )
     yield Exchange(pki, clock, log, audit, evidence, service)
     await log.close()
@@ -128,18 +120,7 @@ async def test_only_a_few_small_records_are_checked_in_the_event_loop(
     clock = ManualClock(pki.now_ms + 1000)
     log = await SqliteLog.open(None, clock)
     verifier = WhereChecked()
-    service = PublishService(
-        directory=FixedDirectory(pki.directory),
-        keyring=pki.keyring(),
-        signatures=verifier,
-        codec=CODEC,
-        log=log,
-        signer=pki.signer("exchange"),
-        evidence=SwitchedEvidence(),
-        audit=ListedAudit(),
-        clock=clock,
-        limits=PublishLimits(),
-    )
+    service = publish_service(pki, log, clock, signatures=verifier)
     section = SectionDraft("case", "synthetic", bytes(content_bytes))
     maker = RecordMaker(pki, clock)
     outcome = await service.publish(SHANXI, [maker.make(sections=(section,)) for _ in range(records)])

@@ -21,13 +21,12 @@ from broker.services.deliveries import (
     Outgoing,
     SubscribeLimits,
 )
-from broker.services.publish import PublishLimits, PublishService
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
-from broker.trust.verification import InlineVerifier
 from tests.support.damage import DamagedLog, rewritten, without_value
-from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.fakes import FixedDirectory, ListedAudit
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.publishing import publish_service
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.ports import MessageLog
+    from broker.services.publish import PublishService
 
 SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
@@ -93,18 +93,7 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
     clock = ManualClock(pki.now_ms + 1000)
     log = await SqliteLog.open(None, clock)
     audit = ListedAudit()
-    publisher = PublishService(
-        directory=FixedDirectory(pki.directory),
-        keyring=pki.keyring(),
-        signatures=InlineVerifier(),
-        codec=CODEC,
-        log=log,
-        signer=pki.signer("exchange"),
-        evidence=SwitchedEvidence(),
-        audit=audit,
-        clock=clock,
-        limits=PublishLimits(),
-    )
+    publisher = publish_service(pki, log, clock, audit=audit)
     subscriber = subscribe_service(pki, log, audit, clock)
     yield Exchange(pki, clock, log, audit, RecordMaker(pki, clock), publisher, subscriber)
     await subscriber.drain()

@@ -26,6 +26,7 @@ from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import RETRY_WAIT, translate
 from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
+from broker.messagelog.kafka.positions import offset_of, position_of
 from broker.messagelog.kafka.thread import ClientThread
 from broker.ports import Assigned, Revoked
 
@@ -42,6 +43,8 @@ _NO_EPOCH: Final = -1
 
 class _Log(Protocol):
     """The part of the log that a cursor needs."""
+
+    def end(self, partition: StreamPartition) -> int: ...
 
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
@@ -236,7 +239,7 @@ class KafkaCursor:
         held = {partition: state for partition, (state, number) in states.items() if self._in(partition, number)}
         offsets = {
             TopicPartition(self._connection.topic(partition.stream), partition.partition): OffsetAndMetadata(
-                state.floor, state.encode(), _NO_EPOCH
+                self._offset(partition, state.floor), state.encode(), _NO_EPOCH
             )
             for partition, state in held.items()
         }
@@ -248,8 +251,15 @@ class KafkaCursor:
     def _in(self, partition: StreamPartition, number: int) -> bool:
         return self._in_force.get(partition) == number
 
+    def _offset(self, partition: StreamPartition, floor: int) -> int:
+        """The offset of Kafka to commit: of the pack that has the floor, or of the next one if nothing of it is left.
+
+        The true floor is in the metadata. Kafka's own tools show the lag by the offset.
+        """
+        return offset_of(floor - 1) + 1 if 0 < floor == self._log.end(partition) else offset_of(floor)
+
 
 def _state(committed: OffsetAndMetadata | None) -> AckState:
     if committed is None or committed.offset < 0:
         return AckState()
-    return AckState.decode(committed.metadata) if committed.metadata else AckState(committed.offset)
+    return AckState.decode(committed.metadata) if committed.metadata else AckState(position_of(committed.offset))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.entry import LogEntry, NewEntry, Stray
 from broker.core.errors import LogCorrupt
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.core.streams import StreamPartition
+
+_NUMBER_BYTES: Final = 2
 
 
 class Known(NamedTuple):
@@ -95,7 +97,7 @@ class Applying:
 
     def _look_up(self, packs: Sequence[SealedPack]) -> None:
         """Look up together which of the packs and records the index already has."""
-        self._packs.update(values_present(self._connection, "packs", "pack_id", [pack.pack_id for pack in packs]))
+        self._packs.update(values_present(self._connection, "packs", "pack", [self._pack_key(pack) for pack in packs]))
         record_ids = [sealed.packed.entry.record_id for pack in packs for sealed in pack.entries]
         for key, record_id in entries_with_ids(self._connection, "position, record_id", record_ids):
             self._present.add((key >> POSITION_BITS, record_id))
@@ -107,11 +109,12 @@ class Applying:
             message = "a partition goes on under an earlier leader than before: its topic was made anew"
             raise LogCorrupt(message, position=str(Position(*partition, position_of(pack.offset))))
         self._known[partition] = known._replace(epoch=pack.epoch)
-        if pack.pack_id in self._packs:
+        pack_key = self._pack_key(pack)
+        if pack_key in self._packs:
             self._keep(Stray(Position(*partition, position_of(pack.offset)), REPLAYED, pack.value))
             return
-        self._packs.add(pack.pack_id)
-        self._connection.execute("INSERT INTO packs VALUES (?)", (pack.pack_id,))
+        self._packs.add(pack_key)
+        self._connection.execute("INSERT INTO packs VALUES (?)", (pack_key,))
         for stray in pack.altered:
             self._keep(stray)
         number = self._numbers[partition]
@@ -150,6 +153,9 @@ class Applying:
                 value_sha256,
             )
         )
+
+    def _pack_key(self, pack: SealedPack) -> bytes:
+        return self._numbers[pack.partition].to_bytes(_NUMBER_BYTES) + pack.pack_id
 
     def _key(self, position: Position) -> int:
         return self._numbers[position.stream_partition] << POSITION_BITS | position.offset

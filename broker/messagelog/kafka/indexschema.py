@@ -25,7 +25,7 @@ INDEX: Final = Schema(
             )""",
             "CREATE INDEX entries_by_record_id ON entries (record_id)",
             destinations.TABLE,
-            "CREATE TABLE packs (pack_id BLOB PRIMARY KEY) WITHOUT ROWID",
+            "CREATE TABLE packs (pack BLOB PRIMARY KEY) WITHOUT ROWID",
             "CREATE TABLE strays (position INTEGER PRIMARY KEY, reason TEXT NOT NULL, value BLOB NOT NULL)",
             """CREATE TABLE progress (
                 partition INTEGER PRIMARY KEY,

@@ -20,6 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from broker.core.errors import CaseExchangeError, Draining, InputRefused, Internal, PeerIdentityMissing
+from broker.server.limits import bounded
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         # Requests come as bytes and are parsed here. gRPC itself would answer bytes that are no message with UNKNOWN,
         # and log them.
-        parse = handler.request_deserializer
+        parse = bounded(method, handler.request_deserializer)
         read = _each(parse) if handler.request_streaming else _one(parse)
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from broker.core.envelope import Envelope
     from broker.services.publish import PublishOutcome, PublishService
+    from broker.services.quotas import Quotas
 
 
 class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
     """See publisher.proto."""
 
-    def __init__(self, service: PublishService) -> None:
+    def __init__(self, service: PublishService, quotas: Quotas) -> None:
         self._service = service
+        self._quotas = quotas
 
     async def Publish(  # noqa: N802 - the generated stub's name
         self,
@@ -36,7 +38,10 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
     ) -> publisher_pb2.PublishResponse:
         """Accept one record."""
-        outcome = await self._service.publish(caller(), [envelope_from(request.envelope)])
+        envelope = envelope_from(request.envelope)
+        with self._quotas.publishing(caller().agency) as share:
+            share.take(1, envelope.content_bytes)
+            outcome = await self._service.publish(caller(), [envelope])
         (result,) = outcome.results
         if isinstance(result, CaseExchangeError):
             raise result
@@ -55,9 +60,10 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, and answer their records in order."""
         batches = (_envelopes(request) async for request in request_iterator)
-        async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches)) as outcomes:
-            async for outcome in outcomes:
-                yield _response(outcome)
+        with self._quotas.publishing(caller().agency) as share:
+            async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches, share)) as outcomes:
+                async for outcome in outcomes:
+                    yield _response(outcome)
 
 
 def _envelopes(request: publisher_pb2.PublishStreamRequest) -> list[Envelope]:

@@ -198,7 +198,7 @@ class Broker:
             self.follower.check()
             await self.log.ping()
         except CaseExchangeError as error:
-            _log.error("cannot accept records", reason=error.reason, remedy=error.remedy)
+            _log.error("cannot accept records", reason=error.reason, cause=error.message, remedy=error.remedy)
             await self._server.set_serving(serving=False)
         else:
             await self._server.set_serving(serving=True)

@@ -13,7 +13,7 @@ import pytest
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import LeaseLost, LogUnavailable
 from broker.core.streams import partition_of
-from broker.messagelog.kafka.topics import TopicSettings
+from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.wire.status import status_of
 from certs import profiles
 from certs.kafka import AUDITOR

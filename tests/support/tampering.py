@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.positions import offset_of, position_of
@@ -53,6 +54,12 @@ class Administrator:
         with self._connection.admin() as admin:
             below = {self._topic(position.stream_partition): offset_of(position.offset)}
             await asyncio.to_thread(admin.delete_records, below)
+
+    async def set_topic(self, stream: str, key: str, value: str) -> None:
+        """Change a setting of a topic."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, self._connection.topic(stream), {key: value})
+        with self._connection.admin() as admin:
+            await asyncio.to_thread(admin.alter_configs, [resource])
 
     async def delete_topic(self, stream: str) -> None:
         with self._connection.admin() as admin:

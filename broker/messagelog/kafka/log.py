@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.topics import TopicSettings
+    from broker.messagelog.kafka.topicsettings import TopicSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
 
 
@@ -168,6 +168,9 @@ class KafkaLog:
         self._check_open()
         if self._appends is None:
             message = "this process only reads the log"
+            raise LogUnavailable(message)
+        if self._watch.refusal is not None:
+            message = f"Kafka could lose what is appended: {self._watch.refusal.message}"
             raise LogUnavailable(message)
         for entry in entries:
             self._check_partition(entry.partition)

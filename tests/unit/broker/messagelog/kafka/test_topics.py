@@ -8,7 +8,8 @@ import pytest
 from kafka.errors import NoError, UnknownTopicOrPartitionError
 
 from broker.core.errors import LogSettingsRefused
-from broker.messagelog.kafka.topics import Topics, TopicSettings, topic_id_text
+from broker.messagelog.kafka.topics import Topics, topic_id_text
+from broker.messagelog.kafka.topicsettings import TopicSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -151,7 +151,12 @@ async def transactions(admin: Administrator, honest: Honest, stand: Sequence[Raw
     return first + await admin.transaction(honest.partition, Raw(b"garbage"), stand[-1], commit=True)
 
 
-INSERTS = [unsealed, copies, copies_elsewhere, transactions]
+async def compressed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
+    """An honest pack in a compressed batch, and a batch that is small only while it is compressed."""
+    return await admin.put_compressed(honest.partition, stand[0], Raw(bytes(32 << 20)), stand[-1])
+
+
+INSERTS = [unsealed, copies, copies_elsewhere, transactions, compressed]
 
 
 @pytest.mark.parametrize("insert", INSERTS)

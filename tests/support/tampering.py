@@ -45,6 +45,10 @@ class Administrator:
         """Write records, and return their positions."""
         return await asyncio.to_thread(self._put, partition, records)
 
+    async def put_compressed(self, partition: StreamPartition, *records: Raw) -> list[Position]:
+        """Write records, each in a compressed batch of its own, and return their positions."""
+        return await asyncio.to_thread(self._put_compressed, partition, records)
+
     async def transaction(self, partition: StreamPartition, *records: Raw, commit: bool) -> list[Position]:
         """Write records in a transaction that is committed or aborted."""
         return await asyncio.to_thread(self._transaction, partition, records, commit=commit)
@@ -97,6 +101,13 @@ class Administrator:
         producer = self._connection.producer()
         try:
             return self._sent(producer, partition, records)
+        finally:
+            producer.close()
+
+    def _put_compressed(self, partition: StreamPartition, records: Sequence[Raw]) -> list[Position]:
+        producer = self._connection.producer(compression_type="gzip", max_request_size=100 << 20)
+        try:
+            return [position for record in records for position in self._sent(producer, partition, [record])]
         finally:
             producer.close()
 

@@ -243,6 +243,9 @@ class KafkaLog:
         except LogCorrupt as error:
             self._intake.fail(error)
             raise
+        trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
+        if trouble is not None:
+            raise trouble
 
     async def close(self) -> None:
         """See ``MessageLog``."""

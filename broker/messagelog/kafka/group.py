@@ -14,7 +14,6 @@ import uuid
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kafka import TopicPartition
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     FencedMemberEpochError,
@@ -30,12 +29,13 @@ from broker.core.errors import LogUnavailable
 from broker.messagelog.kafka import offsets
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.groups import HEARTBEATS, LANES, pause
-from broker.messagelog.kafka.heartbeats import VERSION, Standing, heartbeat
+from broker.messagelog.kafka.heartbeats import VERSION, Standing, heartbeat, partitions_of
 from broker.messagelog.kafka.links import NUMBER_BYTES, framed, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from kafka import TopicPartition
     from kafka.structs import OffsetAndMetadata
 
     from broker.core.errors import CaseExchangeError
@@ -95,7 +95,6 @@ class GroupMember:
         self._joined: asyncio.Future[None] | None = None
         self._epoch = _JOINING
         self._asking: Any = None
-        self._connecting: asyncio.Task[None] | None = None
         # A heartbeat that says nothing new, as it goes onto the wire, and the answer that says nothing new.
         self._quiet: tuple[Any, bytes] | None = None
         self._no_news = b""
@@ -154,10 +153,10 @@ class GroupMember:
         if self._left:
             return
         self._left = True
+        self._owned.clear()
         self._groups.remove(self)
-        for task in (self._telling, self._connecting):
-            if task is not None:
-                task.cancel()
+        if self._telling is not None:
+            self._telling.cancel()
         if self.address is not None and (self._epoch != _JOINING or self._asking is not None):
             self._epoch = _LEAVING
             with contextlib.suppress(KafkaError, TimeoutError):
@@ -178,11 +177,7 @@ class GroupMember:
             self._quiet = None if self._whole else (self._asking, frame)
         else:
             self._asking, frame = self._quiet
-        link = self._groups.links.ready(self.address, lane)
-        if link is not None:
-            link.put(frame, self._heard)
-        else:
-            self._connecting = asyncio.create_task(self._beat_over_new_link(self.address, lane, frame))
+        self._groups.links.put(self.address, lane, frame, self._heard)
 
     def missed(self, error: KafkaError) -> None:
         """Kafka did not answer, or refused."""
@@ -208,21 +203,14 @@ class GroupMember:
 
     # --- heartbeats ---
 
-    async def _beat_over_new_link(self, address: Address, lane: int, frame: bytes) -> None:
-        try:
-            link = await self._groups.links.open(address, lane)
-        except KafkaError as error:
-            self._heard(error)
-        else:
-            link.put(frame, self._heard)
-
     def _heartbeat(self, *, whole: bool) -> Any:
-        if not whole:
-            return heartbeat(self.group, self._id, self._epoch)
-        return heartbeat(self.group, self._id, self._epoch, Standing(self.topics, self._owned, self._groups.topics))
+        standing = Standing(self.topics, self._owned, self._groups.topics) if whole else None
+        return heartbeat(self.group, self._id, self._epoch, standing)
 
     def _heard(self, answer: bytes | KafkaError) -> None:
         request, self._asking = self._asking, None
+        if self._left:
+            return
         try:
             if isinstance(answer, KafkaError):
                 raise answer
@@ -254,12 +242,11 @@ class GroupMember:
         if response.assignment is None:
             self._no_news = answer[NUMBER_BYTES:]
             return
-        names = self._groups.topics
-        found = [(names.get(each.topic_id), each.partitions) for each in response.assignment.topic_partitions]
-        if any(name is None for name, _ in found):
+        try:
+            self._own(partitions_of(response.assignment, self._groups.topics))
+        except UnknownTopicIdError:
             self._groups.topics_changed()
-            raise UnknownTopicIdError
-        self._own({TopicPartition(name, number) for name, numbers in found for number in numbers})
+            raise
 
     # --- partitions ---
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka import TopicPartition
+from kafka.errors import UnknownTopicIdError
 from kafka.protocol.api_message import ApiMessage
 
 from broker.messagelog.kafka.offsets import by_name
@@ -14,8 +16,6 @@ from broker.messagelog.kafka.offsets import by_name
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
-
-    from kafka import TopicPartition
 
 VERSION: Final = 1
 _REBALANCE_MS: Final = 10_000
@@ -70,3 +70,18 @@ def heartbeat(group: str, member: str, epoch: int, standing: Standing | None = N
         server_assignor=None,
         topic_partitions=owned,
     )
+
+
+def partitions_of(assignment: Any, names: Mapping[UUID, str]) -> set[TopicPartition]:
+    """The partitions of an assignment.
+
+    Raises:
+        kafka.errors.UnknownTopicIdError: a topic is not among these names.
+    """
+    if any(each.topic_id not in names for each in assignment.topic_partitions):
+        raise UnknownTopicIdError
+    return {
+        TopicPartition(names[each.topic_id], number)
+        for each in assignment.topic_partitions
+        for number in each.partitions
+    }

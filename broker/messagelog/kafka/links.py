@@ -142,32 +142,19 @@ class Links:
         self._seconds = connection.timeout_seconds / 2
         self._links: dict[tuple[Address, int], Link] = {}
         self._opening: dict[tuple[Address, int], asyncio.Task[Link]] = {}
+        self._putting: set[asyncio.Task[None]] = set()
         self._closed = False
         self._servers = deque(_address(server) for server in connection.servers)
 
-    def ready(self, address: Address, lane: int) -> Link | None:
-        """The open connection, or None."""
-        link = self._links.get((address, lane))
-        return link if link is not None and link.lost is None else None
-
-    async def open(self, address: Address, lane: int) -> Link:
-        """The connection. It is opened if necessary; callers share the attempt.
-
-        Raises:
-            kafka.errors.KafkaConnectionError
-        """
-        link = self.ready(address, lane)
+    def put(self, address: Address, lane: int, frame: bytes, answered: Answered) -> None:
+        """Send a frame, perhaps over a new connection. Never waits."""
+        link = self._ready(address, lane)
         if link is not None:
-            return link
-        if self._closed:
-            message = "closed"
-            raise KafkaConnectionError(message)
-        key = (address, lane)
-        task = self._opening.get(key)
-        if task is None:
-            task = self._opening[key] = asyncio.create_task(self._open(address), name="kafka link")
-            task.add_done_callback(lambda done: self._opened(key, done))
-        return await asyncio.shield(task)
+            link.put(frame, answered)
+            return
+        task = asyncio.create_task(self._put(address, lane, frame, answered), name="kafka request")
+        self._putting.add(task)
+        task.add_done_callback(self._putting.discard)
 
     async def ask(self, address: Address, lane: int, request: Any, version: int) -> Any:
         """Send a request and await its answer.
@@ -175,7 +162,6 @@ class Links:
         Raises:
             kafka.errors.KafkaError: it is unknown whether Kafka has done it.
         """
-        link = await self.open(address, lane)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def answered(what: bytes | KafkaError) -> None:
@@ -186,7 +172,7 @@ class Links:
             else:
                 answer.set_result(what)
 
-        link.put(framed(request, version), answered)
+        self.put(address, lane, framed(request, version), answered)
         return parsed(request, await answer)
 
     async def ask_any(self, lane: int, request: Any, version: int) -> Any:
@@ -214,12 +200,39 @@ class Links:
     async def close(self) -> None:
         """Close all connections. Idempotent."""
         self._closed = True
-        opening = list(self._opening.values())
-        for task in opening:
+        tasks = [*self._opening.values(), *self._putting]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for link in self._links.values():
             link.end(KafkaConnectionError("closed"))
+
+    def _ready(self, address: Address, lane: int) -> Link | None:
+        link = self._links.get((address, lane))
+        return link if link is not None and link.lost is None else None
+
+    async def _put(self, address: Address, lane: int, frame: bytes, answered: Answered) -> None:
+        try:
+            link = await self._link(address, lane)
+        except KafkaError as error:
+            answered(error)
+        else:
+            link.put(frame, answered)
+
+    async def _link(self, address: Address, lane: int) -> Link:
+        """The connection. Callers share the attempt to open it."""
+        link = self._ready(address, lane)
+        if link is not None:
+            return link
+        if self._closed:
+            message = "closed"
+            raise KafkaConnectionError(message)
+        key = (address, lane)
+        task = self._opening.get(key)
+        if task is None:
+            task = self._opening[key] = asyncio.create_task(self._open(address), name="kafka link")
+            task.add_done_callback(lambda done: self._opened(key, done))
+        return await asyncio.shield(task)
 
     def _opened(self, key: tuple[Address, int], task: asyncio.Task[Link]) -> None:
         del self._opening[key]

@@ -193,6 +193,8 @@ class GroupMember:
         self.due = time.monotonic() + pause()
         if isinstance(error, CoordinatorLoadInProgressError):
             return
+        if isinstance(error, UnknownTopicIdError):
+            self._groups.topics_changed()
         self.address = None
         if isinstance(error, RetriableError):
             return
@@ -220,9 +222,7 @@ class GroupMember:
             return
         if self._whole:
             # The coordinator waits to hear that this member has given up, or taken, its partitions.
-            self._pause = _QUICK_SECONDS
-            self.due = 0.0
-            self._groups.wake()
+            self._speak_now()
         else:
             self.due = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, self._interval)
@@ -241,12 +241,8 @@ class GroupMember:
             self._epoch, self._quiet = response.member_epoch, None
         if response.assignment is None:
             self._no_news = answer[NUMBER_BYTES:]
-            return
-        try:
+        else:
             self._own(partitions_of(response.assignment, self._groups.topics))
-        except UnknownTopicIdError:
-            self._groups.topics_changed()
-            raise
 
     # --- partitions ---
 
@@ -295,7 +291,10 @@ class GroupMember:
         """Ask the coordinator soon how things are, if a request shows that the member does not know it."""
         if not isinstance(error, _SOON):
             self._failed(translate(error))
-        elif self._asking is None:
-            self._pause = _QUICK_SECONDS
-            self.due = 0.0
-            self._groups.wake()
+        elif self._asking is None and self.address is not None:
+            self._speak_now()
+
+    def _speak_now(self) -> None:
+        self._pause = _QUICK_SECONDS
+        self.due = 0.0
+        self._groups.wake()

@@ -13,6 +13,7 @@ from broker.files import FileState
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
+from broker.messagelog.kafka.packs import PACK_BYTES
 from broker.messagelog.kafka.topics import TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.trust.logkeys import DirectoryLogKeys
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker")
 _HEADROOM_BYTES: Final = 256 << 10
-"""Room for headers and framing besides the largest record, and for an audit record."""
+"""Room for a pack's header, seal and framing besides the largest record, and for an audit record."""
 
 
 async def open_kafka(
@@ -115,5 +116,5 @@ def topic_settings(config: KafkaConfig, partitions: dict[str, int], record_bytes
         replication=config.replication,
         min_in_sync=config.min_in_sync,
         retention_days=config.retention_days,
-        value_bytes=record_bytes + _HEADROOM_BYTES,
+        value_bytes=max(record_bytes, PACK_BYTES) + _HEADROOM_BYTES,
     )

@@ -1,26 +1,24 @@
-r"""The append seal shows that a broker of this exchange appended an entry to a shared log.
+r"""The append seal shows that a broker of this exchange appended a pack of entries to a shared log.
 
 The administrators of a distributed log can write to it. So each broker seals what it appends with the checkpoint key.
-Readers of the log ignore an entry without a valid seal, and one with a seal that they have seen before. The seal of an
-entry covers a *statement*, eleven lines of UTF-8::
+Readers of the log ignore a pack without a valid seal, and one with a seal that they have seen before. The seal of a
+pack covers a *statement*, six lines of UTF-8::
 
-    case-exchange append v1\n
+    case-exchange pack v<version>\n
     <stream>/<partition>\n
     <log id>\n
     <append id, hexadecimal>\n
-    <record id, hexadecimal>\n
-    <kind>\n
-    <ordering key>\n
-    <recipients, one space between two>\n
-    <base64 of the record's SHA-256>\n
-    <base64 of the value's SHA-256>\n
+    <base64 of the SHA-256 of the pack's header>\n
     <milliseconds since the Unix epoch>\n
 
-The statements of one append are the leaves of an RFC 6962 tree, and one signature covers its size and root (as with
-receipts). The first line of the signed text contains a space, so it cannot pass as a checkpoint, and the reverse.
+The header says what each entry is, with the SHA-256 of its value (caseexchange/log/v1/pack.proto). So a changed value
+spoils only its own entry. The statements of one append, one for each pack, are the leaves of an RFC 6962 tree, and one
+signature covers its size and root (as with receipts). The first line of the signed text contains a space, so it cannot
+pass as a checkpoint, and the reverse.
 
 The position is not in it, because the log assigns it afterwards. The append id is in it, and is never used twice. So a
-copy of an entry, with its seal, differs from a record that two brokers appended at the same time.
+copy of a pack, with its seal, differs from a record that two brokers appended at the same time. All versions of the
+statement have these lines. So a reader can tell a pack of a newer broker from one that nobody sealed.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from broker.core.errors import ProofInvalid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.core.entry import NewEntry
+    from broker.core.streams import StreamPartition
 
 APPEND_ID_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
@@ -47,7 +45,7 @@ _FIXED_BYTES: Final = 1 + _KEY_ID_BYTES + APPEND_ID_BYTES + 2 * _COUNT_BYTES
 
 
 class Sealing(NamedTuple):
-    """What all entries of one append share: its id, and the stated time (epoch milliseconds)."""
+    """What all packs of one append share: its id, and the stated time (epoch milliseconds)."""
 
     append_id: bytes
     at_ms: int
@@ -55,7 +53,7 @@ class Sealing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """One entry's seal: its key, its append, which leaf it is of how many, the path to the root, the signature."""
+    """One pack's seal: its key, its append, which leaf it is of how many, the path to the root, the signature."""
 
     key_id: bytes
     append_id: bytes
@@ -65,7 +63,7 @@ class Seal:
     signature: bytes
 
     def encode(self) -> bytes:
-        """The bytes of the seal, which the log holds beside the entry."""
+        """The bytes of the seal, which are in the pack."""
         numbers = self.index.to_bytes(_COUNT_BYTES) + self.count.to_bytes(_COUNT_BYTES)
         fixed = bytes([_VERSION]) + self.key_id + self.append_id + numbers
         return fixed + b"".join(self.path) + self.signature
@@ -93,7 +91,7 @@ class Seal:
         )
 
     def signed_text(self, statement: bytes) -> bytes:
-        """The text that must be signed if this is the seal of the entry of this statement.
+        """The text that must be signed if this is the seal of the pack of this statement.
 
         Raises:
             ProofInvalid: the path does not have the shape that index and count demand.
@@ -101,26 +99,22 @@ class Seal:
         return _text(self.count, merkle.root_from_path(self.index, self.count, merkle.leaf_hash(statement), self.path))
 
 
-def append_statement(entry: NewEntry, log_id: str, sealing: Sealing, value_sha256: bytes) -> bytes:
-    """The statement of an entry that the seal covers.
+def pack_statement(version: int, partition: StreamPartition, log_id: str, sealing: Sealing, header: bytes) -> bytes:
+    """The statement of a pack that the seal covers.
 
     Args:
-        entry: the entry that was appended, or is said to have been.
+        version: the version of the pack.
+        partition: the partition that the pack was appended to, or is said to have been.
         log_id: the incarnation of the log.
         sealing: the id and the time of the append.
-        value_sha256: SHA-256 of the entry's value.
+        header: the pack's header.
     """
     lines = (
-        "case-exchange append v1",
-        str(entry.partition),
+        f"case-exchange pack v{version}",
+        str(partition),
         log_id,
         sealing.append_id.hex(),
-        entry.record_id.hex(),
-        entry.kind,
-        entry.ordering_key,
-        " ".join(entry.recipients),
-        b64encode(entry.record_sha256).decode(),
-        b64encode(value_sha256).decode(),
+        b64encode(sha256(header).digest()).decode(),
         str(sealing.at_ms),
         "",
     )

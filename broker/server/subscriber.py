@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from broker.core.errors import CaseExchangeError, SubscriptionInvalid
+from broker.core.errors import CaseExchangeError, InputRefused, SubscriptionInvalid
+from broker.core.streams import KINDS
 from broker.server.calls import caller
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
 from broker.services.subscribe import SubscriptionRequest
@@ -55,6 +56,9 @@ async def _open_request(requests: AsyncIterator[subscriber_pb2.SubscribeRequest]
         message = "the first request of a stream opens a subscription"
         raise SubscriptionInvalid(message)
     asked = first.open
+    if len(asked.kinds) > len(KINDS):
+        message = "the request names more kinds than there are"
+        raise SubscriptionInvalid(message)
     return SubscriptionRequest(
         asked.subscription,
         frozenset(asked.kinds),
@@ -76,6 +80,10 @@ async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_p
 def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) -> None:
     match request.WhichOneof("request"):
         case "acknowledge":
+            most = stream.terms.max_outstanding_records
+            if len(request.acknowledge.delivery_ids) > most:
+                message = f"an acknowledgement names at most {most} deliveries, as many as may be outstanding"
+                raise InputRefused(message)
             stream.ack(request.acknowledge.delivery_ids)
         case "negative_acknowledge":
             given_back = request.negative_acknowledge

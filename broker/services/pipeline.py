@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
     from broker.core.identity import Principal
     from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
+    from broker.services.quotas import Share
 
 _BATCHES: Final = 32
 _BYTES: Final = 8 << 20
@@ -28,14 +29,14 @@ _APPENDS: Final = 4
 
 
 async def publish_in_turn(
-    service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]]
+    service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]], share: Share
 ) -> AsyncGenerator[PublishOutcome]:
     """Publish batches in their order. One outcome answers one batch or several. No answer waits for the next batch.
 
     Raises:
-        What ``PublishService.publish`` or ``batches`` raises, after the answers to the batches before it.
+        What ``PublishService.publish``, ``batches`` or ``share`` raises, after the answers to the batches before it.
     """
-    stream = _Stream(service, principal)
+    stream = _Stream(service, principal, share)
     tasks = [asyncio.create_task(stream.check_all(batches)), asyncio.create_task(stream.append_all())]
     try:
         while append := await stream.next_append():
@@ -64,9 +65,10 @@ class _Append(NamedTuple):
 class _Stream:
     """The batches of one stream that are not answered yet: first those in appends, then those that wait."""
 
-    def __init__(self, service: PublishService, principal: Principal) -> None:
+    def __init__(self, service: PublishService, principal: Principal, share: Share) -> None:
         self._service = service
         self._principal = principal
+        self._share = share
         self._waiting: deque[_Batch] = deque()
         self._appends: deque[_Append] = deque()
         self._unanswered_batches = 0
@@ -80,6 +82,7 @@ class _Stream:
         try:
             async for batch in batches:
                 size = sum(envelope.content_bytes for envelope in batch)
+                self._share.take(len(batch), size)
                 self._unanswered_batches += 1
                 self._unanswered_bytes += size
                 self._waiting.append(_Batch(asyncio.create_task(self._service.check(self._principal, batch)), size))
@@ -129,6 +132,7 @@ class _Stream:
         append = self._appends.popleft()
         self._unanswered_batches -= append.batches
         self._unanswered_bytes -= append.size
+        self._share.give_back(append.size)
         self._notify()
 
     def unfinished(self) -> list[asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]]:

@@ -6,11 +6,20 @@ section stays opaque here and everywhere else in the broker.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
-from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
+from broker.core.body import (
+    MAX_RECIPIENTS,
+    MAX_SECTIONS,
+    MAX_SIGNERS,
+    Body,
+    NamedSigner,
+    Recipient,
+    SectionDescriptor,
+    check_body,
+)
 from broker.core.errors import EnvelopeMalformed
 from broker.wire.envelopes import envelope_from, envelope_to
 from broker.wire.events import event_from, fill_event
@@ -27,18 +36,31 @@ if TYPE_CHECKING:
     from broker.core.events import AuditEvent
     from broker.core.receipt import ReceiptStatement
 
+_MAX_BODY_BYTES: Final = 256 << 10
+_MOST_OF: Final = {"recipients": MAX_RECIPIENTS, "signers": MAX_SIGNERS, "sections": MAX_SECTIONS}
+
 
 class ProtobufCodec:
     """The ``RecordCodec`` of caseexchange.broker.v1."""
 
     def parse_body(self, body: bytes) -> Body:
         """See ``RecordCodec``."""
+        if len(body) > _MAX_BODY_BYTES:
+            text = f"the body is larger than {_MAX_BODY_BYTES} bytes; content belongs in sections"
+            raise EnvelopeMalformed(text)
         message = envelope_pb2.Body()
         try:
             message.ParseFromString(body)
         except DecodeError as error:
             text = "the body is not a caseexchange.broker.v1.Body"
             raise EnvelopeMalformed(text) from error
+        for name, most in _MOST_OF.items():
+            if len(getattr(message, name)) > most:
+                text = f"the body's {name} are more than {most}"
+                raise EnvelopeMalformed(text)
+        if any(len(section.audience) > MAX_RECIPIENTS for section in message.sections):
+            text = f"the body's sections have an audience of more than {MAX_RECIPIENTS}"
+            raise EnvelopeMalformed(text)
         if message.key_wraps or message.HasField("supplements"):
             text = "the body's key wraps, or what it supplements, are fields that this version does not accept"
             raise EnvelopeMalformed(text)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from broker.core.body import MAX_SECTIONS, MAX_SIGNERS
 from broker.core.envelope import Envelope, Section, Signature
 from caseexchange.broker.v1 import envelope_pb2
 
 
 def envelope_from(message: envelope_pb2.Envelope) -> Envelope:
-    """Read an envelope message."""
+    """Read an envelope message.
+
+    Of more parts than a body can name, only one too many is read. So the check against the body refuses the record.
+    """
     return Envelope(
         message.body_type,
         message.body,
-        tuple(Signature(item.certificate_sha256, item.value) for item in message.signatures),
-        tuple(Section(item.name, item.content) for item in message.sections),
+        tuple(Signature(item.certificate_sha256, item.value) for item in message.signatures[: MAX_SIGNERS + 1]),
+        tuple(Section(item.name, item.content) for item in message.sections[: MAX_SECTIONS + 1]),
     )
 
 

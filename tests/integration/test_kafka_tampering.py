@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from broker.client.publisher import Published
 from broker.client.subscriber import SubscribeOptions
 from broker.core.entry import NewEntry
 from broker.core.errors import EvidenceUnavailable, LogCorrupt
-from broker.core.seal import APPEND_ID_BYTES, Sealing, append_statement, prepare_seals, value_digest
-from broker.messagelog.kafka.records import SEAL, headers_of
+from broker.core.seal import APPEND_ID_BYTES, Sealing
 from broker.messagelog.kafka.topics import TopicSettings
+from broker.trust.signing import Ed25519NoteSigner
+from caseexchange.log.v1 import pack_pb2
 from deploy.kafka.segments import rewrite
 from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
+from tests.support.packs import packed
 from tests.support.records import CODEC
 from tests.support.replays import replayed
 from tests.support.tampering import Administrator, Raw
@@ -72,6 +75,15 @@ class Honest:
             self.positions.append(self._exchange.receipts().verify(receipt).position)
             self.digests.append(envelope.record_sha256)
 
+    async def publish_together(self, count: int) -> None:
+        """Publish records in one batch, so that they are one pack."""
+        envelopes = [self._maker.make() for _ in range(count)]
+        async with self._publisher.stream() as stream:
+            results = await stream.publish(envelopes)
+        for result in results:
+            assert isinstance(result, Published)
+            self.positions.append(result.statement.position)
+
     async def sealed_by_a_stranger(self) -> Raw:
         """The next record of the case, right in every point but one: the key of its seal is not the exchange's."""
         envelope, signer = self._maker.make(), self._exchange.pki.note_signer
@@ -87,10 +99,9 @@ class Honest:
         )
         (honest,) = await self._exchange.broker.log.read(self.partition, 0, 1, 1)
         sealing = Sealing(bytes(APPEND_ID_BYTES), self._exchange.clock.now_ms())
-        unsigned = prepare_seals([append_statement(entry, honest.log_id, sealing, value_digest(entry.value))])
-        signature = Ed25519PrivateKey.generate().sign(unsigned.text)
-        (seal,) = unsigned.signed(signer.key_id, sealing.append_id, signature)
-        return Raw(entry.value, entry.ordering_key.encode(), headers_of(entry, seal), sealing.at_ms)
+        stranger = Ed25519NoteSigner(signer.name, Ed25519PrivateKey.generate())
+        (value,) = packed([entry], stranger, sealing, honest.log_id, key_id=signer.key_id)
+        return Raw(value, timestamp=sealing.at_ms)
 
 
 async def taken(stream: SubscriptionStream, count: int) -> list[Delivered]:
@@ -112,14 +123,15 @@ if TYPE_CHECKING:
 
 
 async def unsealed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
-    """Garbage; an envelope without a seal; and a new one that an agency signed, right except for its seal."""
-    without = [(name, value) for name, value in stand[0].headers if name != SEAL]
+    """Garbage; an honest pack with a key or a header; and a new one, right except for its seal."""
     return await admin.put(
         honest.partition,
         Raw(b"\xff\x00 garbage"),
         Raw(None, b"a tombstone"),
         Raw(b"", b"", [("", b"")]),
-        stand[0]._replace(headers=without),
+        stand[0]._replace(key=b"a key"),
+        stand[0]._replace(headers=[("more", b"")]),
+        stand[0]._replace(timestamp=(stand[0].timestamp or 0) + 1),
         await honest.sealed_by_a_stranger(),
     )
 
@@ -229,30 +241,49 @@ async def test_a_topic_that_was_made_anew_is_served_by_no_broker_and_named_from_
 # --- what is rewritten ---
 
 
-async def test_a_record_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_had_it(
-    kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path
+def in_the_last_value(pack: bytes, positions: Sequence[Position]) -> tuple[int, list[tuple[str, str]]]:
+    """In the middle of a signature. Only the last record is not what was accepted."""
+    return pack.rindex(b"ecdsa-p256-sha256") + 60, [("RECORD_CHANGED", str(positions[-1]))]
+
+
+def in_the_header(pack: bytes, positions: Sequence[Position]) -> tuple[int, list[tuple[str, str]]]:
+    """In a record id. The seal is over the whole header, so nothing of the pack is what was accepted."""
+    record_id = pack_pb2.PackHeader.FromString(pack_pb2.Pack.FromString(pack).header).entries[1].record_id
+    codes = ["RECORD_CHANGED", "RECORD_MISSING", "RECORD_MISSING"]
+    return pack.index(record_id), [(code, str(position)) for code, position in zip(codes, positions, strict=True)]
+
+
+@pytest.mark.parametrize("place", [in_the_last_value, in_the_header])
+async def test_a_pack_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_had_it(
+    kafka_keys: PkiFolder,
+    pki: SamplePki,
+    tmp_path: Path,
+    place: Callable[[bytes, Sequence[Position]], tuple[int, list[tuple[str, str]]]],
 ) -> None:
     with running_cluster(tmp_path / "kafka", kafka_keys, nodes=1) as cluster:
         kafka = OnKafka(cluster, kafka_keys, pki, tmp_path)
         async with kafka.broker() as exchange:
-            honest = await Honest.begin(exchange, 3)
+            honest = await Honest.begin(exchange, 0)
+            await honest.publish_together(3)
             await covered(exchange, honest)
             async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
                 await taken(stream, 1)
-            stood = (await Administrator(kafka).records(honest.partition))[-1].value
-        assert stood
+            (pack,) = await Administrator(kafka).records(honest.partition)
+        assert pack.value
         await asyncio.to_thread(cluster.stop)
-        # In the middle of the signature. These bytes are nowhere else.
-        at = stood.index(b"ecdsa-p256-sha256") + 60
-        old, new = stood[at : at + 24], stood[at : at + 23] + bytes([stood[at + 23] ^ 1])
+        at, named = place(pack.value, honest.positions)
+        # These bytes are nowhere else.
+        old = pack.value[at : at + 16]
+        new = old[:-1] + bytes([old[-1] ^ 1])
         rewrite(cluster.data(1) / f"{kafka.prefix}.dna-{honest.partition.partition}", old, new)
         cluster.start()
         await asyncio.to_thread(cluster.wait_ready)
-        assert (await Administrator(kafka).records(honest.partition))[-1].value == stood.replace(old, new)
-        # A broker that had read it before notices the change by the digest.
-        async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
-            with pytest.raises(LogCorrupt):
-                await taken(stream, 2)
+        assert (await Administrator(kafka).records(honest.partition))[0].value == pack.value.replace(old, new)
+        if place is in_the_last_value:
+            # A broker that had read it before notices the change by the digest.
+            async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+                with pytest.raises(LogCorrupt):
+                    await taken(stream, 2)
         # A broker that reads it for the first time finds that the signed leaf is another.
         await refused_at_the_start(kafka, "new")
-        assert await kafka.audited() == [("RECORD_CHANGED", str(honest.positions[-1]))]
+        assert await kafka.audited() == named

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kafka import TopicPartition
 
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.positions import offset_of, position_of
 from certs.kafka import BREAK_GLASS
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ class Administrator:
         return await asyncio.to_thread(self._transaction, partition, records, commit=commit)
 
     async def delete_below(self, position: Position) -> None:
-        """Delete the beginning of a partition."""
+        """Delete the beginning of a partition, up to the pack of this position."""
         with self._connection.admin() as admin:
-            await asyncio.to_thread(admin.delete_records, {self._topic(position.stream_partition): position.offset})
+            below = {self._topic(position.stream_partition): offset_of(position.offset)}
+            await asyncio.to_thread(admin.delete_records, below)
 
     async def delete_topic(self, stream: str) -> None:
         with self._connection.admin() as admin:
@@ -118,4 +120,4 @@ class Administrator:
             )
             for record in records
         ]
-        return [Position(*partition, future.get(30).offset) for future in sent]
+        return [Position(*partition, position_of(future.get(30).offset)) for future in sent]

@@ -1,4 +1,4 @@
-"""Produce sealed entries: what one append sends, and its result.
+"""Produce sealed packs: what one append sends, and its result.
 
 The producer is idempotent: it repeats an interrupted request without storing anything twice, and keeps the order within
 a partition. An outcome that it does not learn in time is reported as unknown, never as done. After such a failure a new
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka.errors import KafkaError
 
 from broker.core.errors import LogUnavailable, RecordTooLarge
-from broker.core.seal import APPEND_ID_BYTES, Sealing, append_statement, prepare_seals, value_digest
+from broker.core.seal import APPEND_ID_BYTES, Sealing, pack_statement, prepare_seals
 from broker.messagelog.kafka.connection import translate
-from broker.messagelog.kafka.records import headers_of
+from broker.messagelog.kafka.packs import PACK_BYTES, VERSION, Draft, drafts_of, fits
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.ports import Clock, Entropy, NoteSigner
 
-_BATCH_BYTES: Final = 256 << 10
 _PATIENCE: Final = 1.5
 """An append may take this many times as long as a request."""
 _RETRY_SECONDS: Final = 1.0
@@ -46,7 +45,7 @@ class Appender:
         signer: the checkpoint key, which the directory lists.
         clock: gives the sealed time.
         entropy: gives append ids.
-        value_bytes: the size of the largest value.
+        value_bytes: the size of the largest Kafka record's value.
     """
 
     def __init__(
@@ -75,21 +74,21 @@ class Appender:
         Raises:
             RecordTooLarge
         """
-        if any(len(entry.value) > self._value_bytes for entry in entries):
+        if not all(fits(entry, self._value_bytes) for entry in entries):
             message = "the record is larger than its Kafka topic takes"
             raise RecordTooLarge(message)
 
     async def append(self, entries: Sequence[NewEntry]) -> bytes:
-        """Produce entries, each with its own seal, in order within a partition. All in-sync replicas have them then.
+        """Produce entries as sealed packs, in order within a partition. All in-sync replicas have them then.
 
         Returns:
-            The id of this append, which stands in the seals.
+            The id of this append, which is in the seals.
 
         Raises:
             LogUnavailable: it is unknown which of them were stored.
             LogAccessDenied, RecordTooLarge
         """
-        answers = _Answers(len(entries), asyncio.get_running_loop())
+        answers = _Answers(asyncio.get_running_loop())
         append_id = self._entropy.token(APPEND_ID_BYTES)
         producer = self._producer
         try:
@@ -119,21 +118,19 @@ class Appender:
             # The caller has already been answered that the outcome is unknown. Nothing may be sent after that.
             return None
         sealing = Sealing(append_id, self._clock.now_ms())
-        seals = self._seal(entries, sealing)
+        drafts = drafts_of(entries)
+        seals = self._seal(drafts, sealing)
         try:
             if self._producer is None:
                 self._wait_for_kafka()
-                self._producer = self._connection.producer(
-                    batch_size=_BATCH_BYTES, max_request_size=self._value_bytes + _BATCH_BYTES
-                )
+                self._producer = self._connection.producer(max_request_size=self._value_bytes + PACK_BYTES)
             producer = self._producer
-            for entry, seal in zip(entries, seals, strict=True):
+            answers.missing = len(drafts)
+            for draft, seal in zip(drafts, seals, strict=True):
                 sent = producer.send(
-                    self._connection.topic(entry.partition.stream),
-                    partition=entry.partition.partition,
-                    key=entry.ordering_key.encode(),
-                    value=entry.value,
-                    headers=headers_of(entry, seal),
+                    self._connection.topic(draft.partition.stream),
+                    partition=draft.partition.partition,
+                    value=draft.encode(seal),
                     timestamp_ms=sealing.at_ms,
                 )
                 answers.expect(sent)
@@ -149,11 +146,11 @@ class Appender:
             message = "Kafka could not be reached a moment ago"
             raise LogUnavailable(message)
 
-    def _seal(self, entries: Sequence[NewEntry], sealing: Sealing) -> list[Seal]:
+    def _seal(self, drafts: Sequence[Draft], sealing: Sealing) -> list[Seal]:
         unsigned = prepare_seals(
             [
-                append_statement(entry, self._log_ids[entry.partition.stream], sealing, value_digest(entry.value))
-                for entry in entries
+                pack_statement(VERSION, draft.partition, self._log_ids[draft.partition.stream], sealing, draft.header)
+                for draft in drafts
             ]
         )
         signature = self._signer.sign(unsigned.text)
@@ -169,10 +166,11 @@ class Appender:
 class _Answers:
     """Collects the acknowledgements of one append: all of them, or the first failure."""
 
-    def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.all: asyncio.Future[None] = loop.create_future()
+        self.missing = 0
+        """How many are still expected. Set before the first pack is sent."""
         self._loop = loop
-        self._missing = count
         self._lock = threading.Lock()
         self.abandoned = False
         """Whether the caller has stopped waiting."""
@@ -183,8 +181,8 @@ class _Answers:
 
     def _done(self, _: Any) -> None:
         with self._lock:
-            self._missing -= 1
-            last = self._missing == 0
+            self.missing -= 1
+            last = self.missing == 0
         if last:
             self._notify(None)
 

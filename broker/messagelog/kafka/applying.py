@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import LogEntry, NewEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position
-from broker.messagelog.kafka.records import REPLAYED, Sealed
+from broker.messagelog.kafka.judge import REPLAYED, SealedEntry, SealedPack
+from broker.messagelog.kafka.positions import POSITION_BITS, position_of
 from broker.messagelog.sqlite.destinations import insert_destinations
-from broker.messagelog.sqlite.rows import entries_with_ids, insert_rows
+from broker.messagelog.sqlite.rows import entries_with_ids, insert_rows, values_present
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,23 +18,23 @@ if TYPE_CHECKING:
 
     from broker.core.streams import StreamPartition
 
-OFFSET_BITS: Final = 40
+_NUMBER_BYTES: Final = 2
 
 
 class Known(NamedTuple):
-    """How far a partition was applied: the next offset, the last entry's offset plus one, and the last entry's time."""
+    """How far a partition was applied.
+
+    Attributes:
+        next_offset: Kafka's offset from which it is read next.
+        end: the last entry's position plus one.
+        accepted_at_ms: the last entry's time.
+        epoch: the leader epoch of the last pack.
+    """
 
     next_offset: int
     end: int
     accepted_at_ms: int
     epoch: int
-
-
-class _First(NamedTuple):
-    """The first entry of a record id in a partition: its row key, and the id of the append that stored it."""
-
-    key: int
-    append_id: bytes
 
 
 class Placed(NamedTuple):
@@ -71,71 +72,74 @@ class Applying:
         self._known = known
         self._numbers = numbers
         self._log_ids = log_ids
-        self._firsts: dict[tuple[int, bytes], _First] = {}
+        # The partition and the id of every record that the index has, as far as it is needed here.
+        self._present: set[tuple[int, bytes]] = set()
+        self._packs: set[bytes] = set()
         self._rows: list[tuple[object, ...]] = []
 
-    def take(self, judged: Sequence[Sealed | Stray]) -> Applied:
+    def take(self, judged: Sequence[SealedPack | Stray]) -> Applied:
         """Apply all items in order.
 
         Raises:
             LogCorrupt: see ``KafkaIndex.apply``.
         """
-        self._find_firsts([item.entry.record_id for item in judged if isinstance(item, Sealed)])
+        packs = [item for item in judged if isinstance(item, SealedPack)]
+        self._look_up(packs)
         applied = Applied([], [])
         for item in judged:
             if isinstance(item, Stray):
                 self._keep(item)
-            elif (entry := self._take(item)) is not None:
-                applied.placed.append(Placed(entry, item.sealing.append_id))
             else:
-                applied.repeated.append(item.entry)
+                self._take(item, applied)
         insert_rows(self._connection, "entries", self._rows)
         insert_destinations(self._connection, [(self._key(entry.position), entry) for entry, _ in applied.placed])
         return applied
 
-    def _find_firsts(self, record_ids: Sequence[bytes]) -> None:
-        """Look up together which of the records the index already has."""
-        rows = entries_with_ids(self._connection, "position, record_id, append_id", record_ids)
-        for key, record_id, append_id in rows:
-            self._firsts[key >> OFFSET_BITS, record_id] = _First(key, append_id)
+    def _look_up(self, packs: Sequence[SealedPack]) -> None:
+        """Look up together which of the packs and records the index already has."""
+        self._packs.update(values_present(self._connection, "packs", "pack", [self._pack_key(pack) for pack in packs]))
+        record_ids = [sealed.packed.entry.record_id for pack in packs for sealed in pack.entries]
+        for key, record_id in entries_with_ids(self._connection, "position, record_id", record_ids):
+            self._present.add((key >> POSITION_BITS, record_id))
 
-    def _take(self, item: Sealed) -> LogEntry | None:
-        """The entry, or None if its partition already has the record."""
-        partition = item.entry.partition
-        position = Position(*partition, item.offset)
+    def _take(self, pack: SealedPack, applied: Applied) -> None:
+        partition = pack.partition
         known = self._known[partition]
-        if item.epoch < known.epoch:
+        if pack.epoch < known.epoch:
             message = "a partition goes on under an earlier leader than before: its topic was made anew"
-            raise LogCorrupt(message, position=str(position))
+            raise LogCorrupt(message, position=str(Position(*partition, position_of(pack.offset))))
+        self._known[partition] = known._replace(epoch=pack.epoch)
+        pack_key = self._pack_key(pack)
+        if pack_key in self._packs:
+            self._keep(Stray(Position(*partition, position_of(pack.offset)), REPLAYED, pack.value))
+            return
+        self._packs.add(pack_key)
+        self._connection.execute("INSERT INTO packs VALUES (?)", (pack_key,))
+        for stray in pack.altered:
+            self._keep(stray)
         number = self._numbers[partition]
-        first = self._firsts.get((number, item.entry.record_id))
-        if first is not None:
-            self._repeat(item, position, first)
-            self._known[partition] = known._replace(epoch=item.epoch)
-            return None
-        accepted_at_ms = max(known.accepted_at_ms, item.sealing.at_ms)
-        entry = item.entry.placed(position, accepted_at_ms, self._log_ids[position.stream], item.epoch)
-        self._insert(entry, item)
-        self._firsts[number, entry.record_id] = _First(self._key(position), item.sealing.append_id)
-        self._known[partition] = Known(item.offset + 1, item.offset + 1, accepted_at_ms, item.epoch)
-        return entry
+        for sealed in pack.entries:
+            entry = sealed.packed.entry
+            if (number, entry.record_id) in self._present:
+                applied.repeated.append(entry)
+            else:
+                self._present.add((number, entry.record_id))
+                applied.placed.append(Placed(self._place(pack, sealed), pack.sealing.append_id))
 
-    def _repeat(self, item: Sealed, position: Position, first: _First) -> None:
-        """Handle a record that the partition already has. An honest second append has its own append id."""
-        seen = {first.append_id}
-        query = "SELECT append_id FROM duplicates WHERE first_position = ?"
-        seen.update(row[0] for row in self._connection.execute(query, (first.key,)))
-        if item.sealing.append_id in seen:
-            self._keep(Stray(position, REPLAYED, item.entry.value))
-        else:
-            row = (self._key(position), first.key, item.sealing.append_id)
-            self._connection.execute("REPLACE INTO duplicates VALUES (?, ?, ?)", row)
+    def _place(self, pack: SealedPack, sealed: SealedEntry) -> LogEntry:
+        known = self._known[pack.partition]
+        accepted_at_ms = max(known.accepted_at_ms, pack.sealing.at_ms)
+        position = Position(*pack.partition, sealed.position)
+        entry = sealed.packed.entry.placed(position, accepted_at_ms, self._log_ids[position.stream], pack.epoch)
+        self._known[pack.partition] = known._replace(end=sealed.position + 1, accepted_at_ms=accepted_at_ms)
+        self._insert(entry, sealed.packed.value_sha256)
+        return entry
 
     def _keep(self, stray: Stray) -> None:
         row = (self._key(stray.position), stray.reason, stray.value)
         self._connection.execute("REPLACE INTO strays VALUES (?, ?, ?)", row)
 
-    def _insert(self, entry: LogEntry, item: Sealed) -> None:
+    def _insert(self, entry: LogEntry, value_sha256: bytes) -> None:
         self._rows.append(
             (
                 self._key(entry.position),
@@ -146,10 +150,12 @@ class Applying:
                 entry.record_sha256,
                 entry.accepted_at_ms,
                 entry.epoch,
-                item.sealing.append_id,
-                item.value_sha256,
+                value_sha256,
             )
         )
 
+    def _pack_key(self, pack: SealedPack) -> bytes:
+        return self._numbers[pack.partition].to_bytes(_NUMBER_BYTES) + pack.pack_id
+
     def _key(self, position: Position) -> int:
-        return self._numbers[position.stream_partition] << OFFSET_BITS | position.offset
+        return self._numbers[position.stream_partition] << POSITION_BITS | position.offset

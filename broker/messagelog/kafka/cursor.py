@@ -24,6 +24,7 @@ from broker.core.errors import LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.group import GroupMember
+from broker.messagelog.kafka.positions import offset_of, position_of
 from broker.ports import Assigned, Revoked
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ _NO_EPOCH: Final = -1
 
 class _Log(Protocol):
     """The part of the log that a cursor needs."""
+
+    def end(self, partition: StreamPartition) -> int: ...
 
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
@@ -131,7 +134,7 @@ class KafkaCursor:
                 while True:
                     held = {self._topic(each): each for each in states if self._holds(each)}
                     committed = await self._member.commit(
-                        {topic: (self._held[each], _stored(states[each])) for topic, each in held.items()}
+                        {topic: (self._held[each], self._stored(each, states[each])) for topic, each in held.items()}
                     )
                     if committed is not None:
                         return frozenset(held[topic] for topic in committed)
@@ -176,13 +179,17 @@ class KafkaCursor:
             self._failure = error
             self._changed.set()
 
+    def _stored(self, partition: StreamPartition, state: AckState) -> OffsetAndMetadata:
+        """What Kafka stores of a state: the pack that has the floor, or the next one if nothing of it is left.
 
-def _stored(state: AckState) -> OffsetAndMetadata:
-    """What Kafka stores of a state. Its own tools show the offset."""
-    return OffsetAndMetadata(state.floor, state.encode(), _NO_EPOCH)
+        The true floor is in the metadata. Kafka's own tools show the lag by the offset.
+        """
+        floor = state.floor
+        offset = offset_of(floor - 1) + 1 if 0 < floor == self._log.end(partition) else offset_of(floor)
+        return OffsetAndMetadata(offset, state.encode(), _NO_EPOCH)
 
 
 def _state(stored: OffsetAndMetadata | None) -> AckState:
     if stored is None:
         return AckState()
-    return AckState.decode(stored.metadata) if stored.metadata else AckState(stored.offset)
+    return AckState.decode(stored.metadata) if stored.metadata else AckState(position_of(stored.offset))

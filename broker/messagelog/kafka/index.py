@@ -5,7 +5,7 @@ that have read equally far know the same, no matter which of them appended. Of e
 partition counts. A later entry is left out, for one of two reasons:
 
 - it is a duplicate: two brokers appended the record at once, or one repeated an append with an unknown outcome
-- it is a stray: a copy of an entry that the partition already has
+- its pack is a stray: a copy of a pack that the partition already has
 
 An entry's accepted time is the latest sealed time so far in its partition. So it never decreases.
 """
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import LogCorrupt
 from broker.core.streams import Position, StreamPartition
-from broker.messagelog.kafka.applying import OFFSET_BITS, Applied, Applying, Known
+from broker.messagelog.kafka.applying import Applied, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
+from broker.messagelog.kafka.positions import POSITION_BITS
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.destinations import wanted
 from broker.messagelog.sqlite.rows import entries_with_ids
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.entry import Interest
-    from broker.messagelog.kafka.records import Sealed
+    from broker.messagelog.kafka.judge import SealedPack
 
 _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
 
@@ -73,12 +74,12 @@ class KafkaIndex:
         """Release the file. Idempotent."""
         await self._database.close()
 
-    async def apply(self, judged: Sequence[Sealed | Stray], next_offsets: Mapping[StreamPartition, int]) -> Applied:
+    async def apply(self, judged: Sequence[SealedPack | Stray], next_offsets: Mapping[StreamPartition, int]) -> Applied:
         """Apply what follows in some partitions. The entries that are returned have their values.
 
         Args:
             judged: in order of offset within each partition.
-            next_offsets: the offset from which each partition that was read is read next.
+            next_offsets: Kafka's offset from which each partition that was read is read next.
 
         Raises:
             LogCorrupt: a partition continues under an earlier leader than before. The topic was made again.
@@ -92,12 +93,12 @@ class KafkaIndex:
 
     async def facts(self, partition: StreamPartition, offset: int, limit: int) -> list[Facts]:
         """Entries from ``offset`` on, in order, without values."""
-        first = self._numbers[partition] << OFFSET_BITS
+        first = self._numbers[partition] << POSITION_BITS
         query = (
             f"SELECT {_COLUMNS}, value_sha256 FROM entries WHERE position >= ? AND position < ? "  # noqa: S608 - constants
             "ORDER BY position LIMIT ?"
         )
-        bounds = (first + offset, first + (1 << OFFSET_BITS), limit)
+        bounds = (first + offset, first + (1 << POSITION_BITS), limit)
         rows = await self._database.read(lambda connection: connection.execute(query, bounds).fetchall())
         return [Facts(self._entry(row[:-1]), row[-1]) for row in rows]
 
@@ -109,7 +110,7 @@ class KafkaIndex:
         Returns:
             The entries, and how far the answer reaches: below this offset it is complete.
         """
-        first = self._numbers[partition] << OFFSET_BITS
+        first = self._numbers[partition] << POSITION_BITS
         positions = wanted(interest, first + offset, first + end, limit)
         query = (
             f"SELECT {_COLUMNS}, value_sha256 FROM entries WHERE position IN ({positions.sql}) "  # noqa: S608 - constants
@@ -122,9 +123,9 @@ class KafkaIndex:
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """Everything in a partition that is not an entry, in order."""
-        first = self._numbers[partition] << OFFSET_BITS
+        first = self._numbers[partition] << POSITION_BITS
         query = "SELECT position, reason, value FROM strays WHERE position >= ? AND position < ? ORDER BY position"
-        bounds = (first, first + (1 << OFFSET_BITS))
+        bounds = (first, first + (1 << POSITION_BITS))
         rows = await self._database.read(lambda connection: connection.execute(query, bounds).fetchall())
         return [Stray(self._position(row[0]), row[1], row[2]) for row in rows]
 
@@ -151,10 +152,10 @@ class KafkaIndex:
         row = connection.execute(
             "SELECT next_offset, accepted_at_ms, epoch FROM progress WHERE partition = ?", (number,)
         ).fetchone()
-        first = number << OFFSET_BITS
+        first = number << POSITION_BITS
         (last,) = connection.execute(
             "SELECT max(position) FROM entries WHERE position >= ? AND position < ?",
-            (first, first + (1 << OFFSET_BITS)),
+            (first, first + (1 << POSITION_BITS)),
         ).fetchone()
         next_offset, accepted_at_ms, epoch = row or (0, 0, -1)
         return Known(next_offset, 0 if last is None else last - first + 1, accepted_at_ms, epoch)
@@ -162,7 +163,7 @@ class KafkaIndex:
     def _apply(
         self,
         connection: sqlite3.Connection,
-        judged: Sequence[Sealed | Stray],
+        judged: Sequence[SealedPack | Stray],
         next_offsets: Mapping[StreamPartition, int],
     ) -> Applied:
         known = {partition: self._known(connection, partition) for partition in next_offsets}
@@ -184,7 +185,7 @@ class KafkaIndex:
         return found
 
     def _position(self, key: int) -> Position:
-        return Position(*self._partitions[key >> OFFSET_BITS], key & ((1 << OFFSET_BITS) - 1))
+        return Position(*self._partitions[key >> POSITION_BITS], key & ((1 << POSITION_BITS) - 1))
 
     def _entry(self, row: tuple[int, bytes, str, str, str, bytes, int, int]) -> LogEntry:
         key, record_id, kind, ordering_key, recipients, digest, accepted_at_ms, epoch = row

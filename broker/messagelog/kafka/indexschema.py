@@ -8,7 +8,7 @@ from broker.messagelog.sqlite import destinations
 from broker.sqlitefile import Schema
 
 INDEX: Final = Schema(
-    application_id=0x43584B49,  # "CXKI"
+    application_id=0x43584B50,  # "CXKP": an index of packs
     migrations=(
         (
             "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -21,17 +21,11 @@ INDEX: Final = Schema(
                 record_sha256 BLOB NOT NULL,
                 accepted_at_ms INTEGER NOT NULL,
                 epoch INTEGER NOT NULL,
-                append_id BLOB NOT NULL,
                 value_sha256 BLOB NOT NULL
             )""",
             "CREATE INDEX entries_by_record_id ON entries (record_id)",
             destinations.TABLE,
-            """CREATE TABLE duplicates (
-                position INTEGER PRIMARY KEY,
-                first_position INTEGER NOT NULL,
-                append_id BLOB NOT NULL
-            )""",
-            "CREATE INDEX duplicates_of ON duplicates (first_position)",
+            "CREATE TABLE packs (pack BLOB PRIMARY KEY) WITHOUT ROWID",
             "CREATE TABLE strays (position INTEGER PRIMARY KEY, reason TEXT NOT NULL, value BLOB NOT NULL)",
             """CREATE TABLE progress (
                 partition INTEGER PRIMARY KEY,

@@ -1,6 +1,6 @@
 """The intake reads every partition of every stream, in order, and puts what it finds into the index and the tail.
 
-Each broker process runs one intake. It decides nothing by itself: judging (records.py) and applying (index.py) depend
+Each broker process runs one intake. It decides nothing by itself: judging (judge.py) and applying (index.py) depend
 only on the topics. So all processes see one log.
 
 A gap in the offsets is no fault: transaction markers, aborted batches and compaction leave gaps. A missing beginning is
@@ -20,6 +20,7 @@ from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.messagelog.kafka.arrivals import Arrival, Arrivals, arrival_of, key_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import RETRY_WAIT, translate
+from broker.messagelog.kafka.positions import offset_of
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from broker.messagelog.kafka.applying import Known
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.index import KafkaIndex
-    from broker.messagelog.kafka.records import Sealed, SealJudge
+    from broker.messagelog.kafka.judge import PackJudge, SealedPack
     from broker.messagelog.tail import Tail
 
 _POLL_MS: Final = 500
@@ -42,7 +43,7 @@ _FETCH_BYTES: Final = 16 << 20
 
 
 class _Batch(NamedTuple):
-    judged: list[Sealed | Stray]
+    judged: list[SealedPack | Stray]
     next_offsets: dict[StreamPartition, int]
 
 
@@ -69,7 +70,7 @@ class Intake:
         known: Mapping[StreamPartition, Known],
         index: KafkaIndex,
         tail: Tail,
-        judge: SealJudge,
+        judge: PackJudge,
         holes: bool,
         report: Callable[[CaseExchangeError], None],
     ) -> None:
@@ -107,14 +108,15 @@ class Intake:
         self._task = asyncio.create_task(self._run(), name="kafka intake")
         await self.reached(ends)
 
-    async def catch_up(self, partition: StreamPartition, offset: int) -> None:
-        """Return when everything below an offset is applied. Some process has read a record at this offset.
+    async def catch_up(self, partition: StreamPartition, end: int) -> None:
+        """Return when everything below a position is applied. Some process has read the entry before it.
 
         Raises:
-            LogCorrupt: the partition ends before it. It was cut, or made again.
+            LogCorrupt: the partition ends before its pack. It was cut, or made again.
             LogUnavailable, LogAccessDenied
             LogError: it will never be applied.
         """
+        offset = offset_of(end - 1) + 1 if end else 0
         if self._next[partition] < offset and (await self._ask(self._ends))[partition] < offset:
             message = f"{partition} ends before entries that checkpoints cover: it was cut short or made anew"
             raise LogCorrupt(message, partition=str(partition))
@@ -126,7 +128,7 @@ class Intake:
             raise LogUnavailable(message, partition=str(partition)) from None
 
     async def reached(self, offsets: Mapping[StreamPartition, int]) -> None:
-        """Return when everything below these offsets is applied.
+        """Return when everything below these offsets of Kafka is applied.
 
         Raises:
             LogError: it will never be applied.
@@ -237,7 +239,7 @@ class Intake:
             raise LogCorrupt(message) from error
         except KafkaError as error:
             raise translate(error) from error
-        judged: list[Sealed | Stray] = []
+        judged: list[SealedPack | Stray] = []
         for topic, records in polled.items():
             partition = self._topics[topic]
             judged += [self._judge.judge(partition, record) for record in records]

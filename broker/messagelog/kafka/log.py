@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
+from broker.core.errors import ConfigInvalid, LogCorrupt, LogSchemaUnsupported, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
@@ -14,8 +14,8 @@ from broker.messagelog.kafka.groupcommit import GroupCommit
 from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
+from broker.messagelog.kafka.judge import BEFORE_PACKS, PackJudge
 from broker.messagelog.kafka.reader import EntryReader
-from broker.messagelog.kafka.records import SealJudge
 from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
 from broker.messagelog.kafka.watch import TopicsWatch
@@ -100,7 +100,7 @@ class KafkaLog:
             report: called with every error after which the log tries again.
 
         Raises:
-            LogSettingsRefused, LogAccessDenied, LogCorrupt, LogInUse, LogUnavailable, LogFull
+            LogSettingsRefused, LogAccessDenied, LogCorrupt, LogInUse, LogUnavailable, LogFull, LogSchemaUnsupported
             ConfigInvalid: the directory does not list the checkpoint key.
         """
         if signer is not None and keys.check(signer.key_id) is None:
@@ -120,7 +120,7 @@ class KafkaLog:
                 known=known,
                 index=index,
                 tail=tail,
-                judge=SealJudge(log_ids, keys),
+                judge=PackJudge(log_ids, keys),
                 holes=settings.topics is None or bool(settings.topics.retention_days),
                 report=report,
             )
@@ -141,6 +141,7 @@ class KafkaLog:
         log = cls(settings, topics=topics, log_ids=log_ids, index=index, tail=tail, intake=intake, appender=appender)
         try:
             await intake.open()
+            await log._refuse_the_format_before_packs()
         except BaseException:
             await log.close()
             raise
@@ -206,6 +207,10 @@ class KafkaLog:
     async def end_offset(self, partition: StreamPartition) -> int:
         """See ``MessageLog``. The end of what this process has read: it has never answered for more."""
         self._check_open()
+        return self.end(partition)
+
+    def end(self, partition: StreamPartition) -> int:
+        """The same end, also of a closed log."""
         return self._tail.ends[partition]
 
     async def catch_up(self, partition: StreamPartition, offset: int) -> None:
@@ -251,6 +256,18 @@ class KafkaLog:
         await self._values.close()
         await self._index.close()
         await self._watch.close()
+
+    async def _refuse_the_format_before_packs(self) -> None:
+        """An exchange that has entries cannot be stopped in this way: then a record in that format is only a stray."""
+        if any(self._tail.ends.values()):
+            return
+        for partition in self._tail.ends:
+            if any(stray.reason == BEFORE_PACKS for stray in await self._index.strays(partition)):
+                message = (
+                    f"the topics under the prefix {self.connection.prefix} are of a development version before packs: "
+                    "choose another prefix"
+                )
+                raise LogSchemaUnsupported(message, partition=str(partition))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.entry import Page
 from broker.core.errors import LogCorrupt
 from broker.core.seal import value_digest
-from broker.messagelog.tail import bounded
+from broker.messagelog.kafka.positions import offset_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _PAGE_RECORDS: Final = 1000
 """The limit for the entries that are fetched from Kafka at once, so that readers take turns."""
-_GAP_RECORDS: Final = 100
-"""Between two wanted records, at most so many others are fetched. A request for another place costs more."""
+_GAP_PACKS: Final = 16
+"""Between two wanted packs, at most so many others are fetched. A request for another place costs more."""
 
 
 class EntryReader:
@@ -76,21 +76,13 @@ class EntryReader:
 
     async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts], max_bytes: int) -> list[LogEntry]:
         """The first of these entries, with their values, up to and including the one that reaches ``max_bytes``."""
-        if not facts:
-            return []
-        offsets = [fact.entry.position.offset for fact in facts]
-        values, end = await self._values.read(partition, offsets[0], offsets[-1], max_bytes)
-        entries = [
-            fact.entry._replace(value=values.get(offset, b""))
-            for offset, fact in zip(offsets, facts, strict=True)
-            if offset < end
-        ]
-        return bounded(entries, len(entries), max_bytes)
+        values = await self._values.read(partition, [fact.entry.position.offset for fact in facts], max_bytes)
+        return [fact.entry._replace(value=value) for fact, value in zip(facts, values, strict=False)]
 
 
 def _close_together(facts: Sequence[Facts]) -> Sequence[Facts]:
-    """The first facts, up to a gap: the records between two that are read are fetched too."""
+    """The first facts, up to a gap: the packs between two that are read are fetched too."""
     for at, (before, fact) in enumerate(pairwise(facts), start=1):
-        if fact.entry.position.offset - before.entry.position.offset > _GAP_RECORDS:
+        if offset_of(fact.entry.position.offset) - offset_of(before.entry.position.offset) > _GAP_PACKS:
             return facts[:at]
     return facts

@@ -1,7 +1,8 @@
-"""Read values that are no longer in memory, with a few consumers that move between partitions.
+"""Read values that are no longer in memory, pack by pack, with a few consumers that move between partitions.
 
 In every partition that it has read, a consumer keeps its place and what it has fetched ahead. Partitions that nobody
-reads now are paused. So readers that go through several partitions in turn fetch each record once.
+reads now are paused. So readers that go through several partitions in turn fetch each pack once. The packs that were
+read last stay in memory: readers come back for the rest of a pack, and several subscriptions read the same packs.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from broker.core.errors import LogUnavailable
 from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.packs import parse_pack
+from broker.messagelog.kafka.positions import index_of, offset_of
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from kafka import KafkaConsumer
 
     from broker.core.streams import StreamPartition
@@ -26,42 +32,69 @@ if TYPE_CHECKING:
 
 _READERS: Final = 2
 _POLL_MS: Final = 500
-_POLL_RECORDS: Final = 100
-"""Few enough that reading large values stops soon after the limit."""
+_POLL_PACKS: Final = 16
+"""Few enough that reading large packs stops soon after the limit."""
 _FETCH_BYTES: Final = 2 << 20
 """The limit for what is fetched ahead in one partition. Each reader keeps as much for each partition, so not more."""
+_CACHE_BYTES: Final = 16 << 20
+
+_Values: TypeAlias = "tuple[bytes, ...]"
+"""The values of a pack, by index."""
 
 
 class Fetched(NamedTuple):
-    """Values by offset, and the offset up to which the topic was read. Below it, the topic has no other values."""
+    """Packs by offset in Kafka, and the offset up to which the topic was read. Below it, there are no other packs."""
 
-    values: dict[int, bytes]
+    packs: dict[int, _Values]
     end: int
 
 
 class ValueReaders:
-    """Fetches values by offset. For one event loop. Calls may be concurrent; they take turns."""
+    """Fetches values by position. For one event loop. Calls may be concurrent; they take turns."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._readers = [_Reader(connection, number) for number in range(_READERS)]
         self._idle = list(self._readers)
         self._turn = asyncio.Semaphore(_READERS)
+        self._cache = _Cache(_CACHE_BYTES)
 
-    async def read(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
-        """The values that the topic has from offset ``first`` to ``last``, both included.
+    async def read(self, partition: StreamPartition, positions: Sequence[int], max_bytes: int) -> list[bytes]:
+        """The values at these ascending positions. A value that the topic has lost is empty.
 
-        It stops after the value that reaches ``max_bytes``.
+        It stops after the value that reaches ``max_bytes``, so there may be fewer values than positions.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
+        found: list[bytes] = []
+        size = 0
+        packs: Mapping[int, _Values] = {}
+        end = 0
+        for position in positions:
+            offset = offset_of(position)
+            values = self._cache.get(partition, offset)
+            if values is None and offset >= end:
+                # Packs that were just read may be too large for the cache.
+                packs, end = await self._fetch(partition, offset, offset_of(positions[-1]), max_bytes - size)
+            if values is None:
+                values = packs.get(offset, ())
+            found += values[index_of(position) :][:1] or (b"",)
+            size += len(found[-1])
+            if size >= max_bytes:
+                break
+        return found
+
+    async def _fetch(self, partition: StreamPartition, first: int, last: int, max_bytes: int) -> Fetched:
         async with self._turn:
             reader = self._best(partition, first)
             self._idle.remove(reader)
             try:
-                return await asyncio.shield(reader.thread.call(reader.read, partition, first, last, max_bytes))
+                fetched = await asyncio.shield(reader.thread.call(reader.read, partition, first, last, max_bytes))
             finally:
                 self._idle.append(reader)
+        for offset, values in fetched.packs.items():
+            self._cache.put(partition, offset, values)
+        return fetched
 
     def _best(self, partition: StreamPartition, first: int) -> _Reader:
         """The reader that is at this offset: it has fetched ahead. Otherwise one with no place in the partition."""
@@ -74,6 +107,28 @@ class ValueReaders:
         """Close the consumers. Idempotent."""
         for reader in self._readers:
             await reader.thread.end(reader.close)
+
+
+class _Cache:
+    """The packs that were read last."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._packs: OrderedDict[tuple[StreamPartition, int], _Values] = OrderedDict()
+
+    def get(self, partition: StreamPartition, offset: int) -> _Values | None:
+        values = self._packs.get((partition, offset))
+        if values is not None:
+            self._packs.move_to_end((partition, offset))
+        return values
+
+    def put(self, partition: StreamPartition, offset: int, values: _Values) -> None:
+        self._bytes += sum(map(len, values)) - sum(map(len, self._packs.pop((partition, offset), ())))
+        self._packs[partition, offset] = values
+        while self._bytes > self._max_bytes:
+            _, oldest = self._packs.popitem(last=False)
+            self._bytes -= sum(map(len, oldest))
 
 
 class _Reader:
@@ -103,7 +158,7 @@ class _Reader:
         topic = TopicPartition(self._connection.topic(partition.stream), partition.partition)
         consumer = self._go(topic, partition, first)
         end = time.monotonic() + self._connection.timeout_seconds
-        values: dict[int, bytes] = {}
+        packs: dict[int, _Values] = {}
         at, size = first, 0
         # The client puts away its data of the previous partition, and sleeps, before it looks at its data of this one
         # (kafka-python 3.0.12, fetched_records). So the first poll may not wait.
@@ -114,7 +169,7 @@ class _Reader:
                 message = "Kafka did not return records in time"
                 raise LogUnavailable(message, partition=str(partition))
             try:
-                polled = consumer.poll(wait_ms, max_records=min(last - at + 1, _POLL_RECORDS))
+                polled = consumer.poll(wait_ms, max_records=min(last - at + 1, _POLL_PACKS))
             except OffsetOutOfRangeError:
                 # Records are deleted from the beginning. Go on with what is left.
                 begin = consumer.beginning_offsets([topic])[topic]
@@ -128,11 +183,12 @@ class _Reader:
             wait_ms = _POLL_MS
             for record in polled.get(topic, ()):
                 if record.offset <= last:
-                    values[record.offset] = record.value or b""
-                    size += len(values[record.offset])
+                    pack = parse_pack(record.value or b"")
+                    packs[record.offset] = tuple(pack.values) if pack is not None else ()
+                    size += len(record.value or b"")
             at = max(at, consumer.position(topic) or at)
         self.places[partition] = at
-        return Fetched(values, at)
+        return Fetched(packs, at)
 
     def _go(self, topic: TopicPartition, partition: StreamPartition, offset: int) -> KafkaConsumer:
         if self._consumer is None:

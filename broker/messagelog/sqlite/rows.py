@@ -32,3 +32,12 @@ def entries_with_ids(
         marks = ", ".join("?" * len(chunk))
         query = f"SELECT {columns} FROM entries WHERE record_id IN ({marks}) ORDER BY position DESC"  # noqa: S608 - constants and placeholders
         yield from connection.execute(query, chunk)
+
+
+def values_present(connection: sqlite3.Connection, table: str, column: str, values: Sequence[bytes]) -> Iterator[bytes]:
+    """Those of the values that the table has in a column. ``table`` and ``column`` are constants of the caller."""
+    for at in range(0, len(values), _AT_ONCE):
+        chunk = values[at : at + _AT_ONCE]
+        marks = ", ".join("?" * len(chunk))
+        query = f"SELECT {column} FROM {table} WHERE {column} IN ({marks})"  # noqa: S608 - constants and placeholders
+        yield from (value for (value,) in connection.execute(query, chunk))

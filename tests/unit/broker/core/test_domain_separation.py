@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
-from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, RECEIPTS_TYPE, pae
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash, node_hash
-from broker.core.seal import Sealing, append_statement, prepare_seals
+from broker.core.seal import Sealing, pack_statement, prepare_seals
 from broker.core.streams import Position, StreamPartition
 
 RECORD_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -48,17 +47,9 @@ leaves = st.builds(
 ).map(Leaf.marshal)
 texts = st.text(st.characters(codec="utf-8"))
 statements = st.builds(
-    append_statement,
-    st.builds(
-        NewEntry,
-        partition=st.builds(StreamPartition, texts, numbers),
-        record_id=st.binary(min_size=16, max_size=16),
-        kind=texts,
-        ordering_key=texts,
-        recipients=st.lists(texts).map(tuple),
-        record_sha256=digests,
-        value=st.just(b""),
-    ),
+    pack_statement,
+    numbers,
+    st.builds(StreamPartition, texts, numbers),
     texts,
     st.builds(Sealing, st.binary(min_size=16, max_size=16), numbers),
     digests,

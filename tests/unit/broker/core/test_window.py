@@ -255,7 +255,7 @@ def test_the_bound_counts_what_was_resumed_until_it_has_been_read_again() -> Non
     assert window.committed_bytes_bound == _FIXED + 2 * (2 + 2) + resumed - 3 * 2
 
 
-@pytest.mark.parametrize("widest_gap", [1, 300, 2**50])
+@pytest.mark.parametrize("widest_gap", [1, 300, 3 * 4096, 2**50])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_full_window_s_state_fits_into_an_offset_commit_whatever_is_done_or_fails(widest_gap: int, seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - a repeatable choice of cases, not a secret
@@ -290,6 +290,22 @@ def test_the_worst_state_of_a_full_window_fits() -> None:
         finish(window, delivery)
 
     assert len(window.undone) > 200
+    assert len(window.ack_state().encode()) <= MAX_TEXT_BYTES
+
+
+@pytest.mark.parametrize(("distance", "records"), [(1, 738), (4096, 493), (16 * 4096, 370)])
+def test_a_window_has_room_for_hundreds_of_records_each_in_a_pack_of_its_own(distance: int, records: int) -> None:
+    """On Kafka two packs are 4096 apart. The rest of the budget is what the next record may need at the most."""
+    window = a_window()
+    tracked_so_far = 0
+    while window.room:
+        tracked(window, tracked_so_far * distance).failed_attempts = 127
+        tracked_so_far += 1
+    assert tracked_so_far == records
+    if distance > 1:
+        # The worst case: something is done between any two.
+        for delivery in window.undone[1:]:
+            delivery.done_before = True
     assert len(window.ack_state().encode()) <= MAX_TEXT_BYTES
 
 

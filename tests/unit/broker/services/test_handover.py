@@ -13,6 +13,7 @@ from broker.core.identity import Principal
 from broker.core.streams import Position, StreamPartition
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from broker.services.deliveries import Deliveries, LeasesLost, SubscribeLimits
+from broker.services.quotas import QuotaLimits, Quotas
 from broker.services.subscribe import SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
 from tests.support.fakes import FixedDirectory, ListedAudit
@@ -108,6 +109,7 @@ async def test_an_acknowledgement_is_not_confirmed_where_its_partition_went_away
         entropy=SystemEntropy(),
         clock=clock,
         limits=SubscribeLimits(),
+        quotas=Quotas(QuotaLimits(), clock),
     )
     stream = await service.open(LAB, SubscriptionRequest("samples", frozenset({"SampleRequest"}), 10, 1 << 20, None))
     async with asyncio.timeout(10):

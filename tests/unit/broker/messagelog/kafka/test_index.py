@@ -16,36 +16,57 @@ from broker.core.seal import Sealing, value_digest
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.applying import Known
 from broker.messagelog.kafka.index import KafkaIndex
-from broker.messagelog.kafka.records import NOT_SEALED, REPLAYED, Sealed
+from broker.messagelog.kafka.judge import ALTERED, NOT_SEALED, REPLAYED, SealedEntry, SealedPack
+from broker.messagelog.kafka.packs import Packed
+from broker.messagelog.kafka.positions import offset_of, position_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    Batch = tuple[list[Sealed | Stray], dict[StreamPartition, int]]
+    Batch = tuple[list[SealedPack | Stray], dict[StreamPartition, int]]
 
 PARTITIONS = (StreamPartition("cases", 0), StreamPartition("cases", 1), StreamPartition("dna", 0))
 CASES_0, CASES_1, _ = PARTITIONS
+RECORDS_OF_APPEND = ([0, 1, 2], [3], [2, 4], [0], [5, 1, 6, 7])
 LOG_IDS = {"cases": "cases-topic", "dna": "dna-topic"}
 
 
 def sealed(
-    offset: int, record: int, append: int, *, partition: StreamPartition = CASES_0, at_ms: int = 1000, epoch: int = 0
-) -> Sealed:
-    value = b"value %d" % record
-    entry = NewEntry(
-        partition,
-        sha256(b"id %d" % record).digest()[:16],
-        "CaseRecord",
-        f"case-{record}",
-        ("ministry",),
-        sha256(value).digest(),
-        value,
-    )
-    return Sealed(entry, offset, epoch, Sealing(append.to_bytes(16), at_ms), value_digest(value))
+    offset: int,
+    records: Sequence[int],
+    append: int,
+    *,
+    partition: StreamPartition = CASES_0,
+    at_ms: int = 1000,
+    epoch: int = 0,
+    altered: int | None = None,
+) -> SealedPack:
+    """A pack of these records. The entry at the index ``altered``, if any, is no longer what was sealed."""
+    entries: list[SealedEntry] = []
+    strays: list[Stray] = []
+    for index, record in enumerate(records):
+        value = b"value %d" % record
+        entry = NewEntry(
+            partition,
+            sha256(b"id %d" % record).digest()[:16],
+            "CaseRecord",
+            f"case-{record}",
+            ("ministry",),
+            sha256(value).digest(),
+            value,
+        )
+        place = position_of(offset, index)
+        if index == altered:
+            strays.append(Stray(Position(*partition, place), ALTERED, value))
+        else:
+            entries.append(SealedEntry(place, Packed(entry, value_digest(value))))
+    sealing = Sealing(append.to_bytes(16), at_ms)
+    return SealedPack(partition, offset, epoch, sealing, append.to_bytes(20), entries, strays, b"pack %d" % append)
 
 
 def stray(offset: int, partition: StreamPartition = CASES_0) -> Stray:
-    return Stray(Position(*partition, offset), NOT_SEALED, b"rubbish %d" % offset)
+    return Stray(Position(*partition, position_of(offset)), NOT_SEALED, b"rubbish %d" % offset)
 
 
 class State(NamedTuple):
@@ -55,7 +76,6 @@ class State(NamedTuple):
     entries: list[LogEntry]
     strays: list[Stray]
     found: dict[bytes, Position]
-    duplicates: list[tuple[int, int, bytes]]
 
 
 async def state_of(index: KafkaIndex) -> State:
@@ -63,15 +83,11 @@ async def state_of(index: KafkaIndex) -> State:
     facts = [fact for partition in PARTITIONS for fact in await index.facts(partition, 0, 1000)]
     strays = [one for partition in PARTITIONS for one in await index.strays(partition)]
     found = await index.find([fact.entry.record_id for fact in facts])
-    duplicates = await index._database.read(
-        lambda connection: connection.execute("SELECT * FROM duplicates ORDER BY position").fetchall()
-    )
     return State(
         known,
         [fact.entry for fact in facts],
         strays,
         {key: place.position for key, place in found.items()},
-        duplicates,
     )
 
 
@@ -88,9 +104,9 @@ async def applied(batches: list[Batch]) -> tuple[State, list[LogEntry]]:
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> dict[StreamPartition, list[Sealed | Stray]]:
-    """Partitions with strays, gaps, records with a second seal, and copies of existing entries."""
-    log: dict[StreamPartition, list[Sealed | Stray]] = {}
+def logs(draw: st.DrawFn) -> dict[StreamPartition, list[SealedPack | Stray]]:
+    """Partitions with strays, gaps, records that were appended twice, altered entries, and copies of packs."""
+    log: dict[StreamPartition, list[SealedPack | Stray]] = {}
     for partition in PARTITIONS:
         offset, epoch = 0, 0
         log[partition] = []
@@ -100,21 +116,24 @@ def logs(draw: st.DrawFn) -> dict[StreamPartition, list[Sealed | Stray]]:
             if draw(st.integers(0, 5)) == 0:
                 log[partition].append(stray(offset, partition))
                 continue
-            # There are few records and appends, so that they often repeat. The same append id has the same time.
-            record, append = draw(st.integers(0, 3)), draw(st.integers(0, 2))
+            # There are few appends, so that they often repeat. The same append has the same time and records.
+            append = draw(st.integers(0, 4))
+            records, altered = RECORDS_OF_APPEND[append], draw(st.sampled_from([None, None, 0]))
             log[partition].append(
-                sealed(offset, record, append, partition=partition, at_ms=1000 - 7 * append, epoch=epoch)
+                sealed(
+                    offset, records, append, partition=partition, at_ms=1000 - 7 * append, epoch=epoch, altered=altered
+                )
             )
     return log
 
 
 @st.composite
-def readings(draw: st.DrawFn, log: dict[StreamPartition, list[Sealed | Stray]]) -> list[Batch]:
+def readings(draw: st.DrawFn, log: dict[StreamPartition, list[SealedPack | Stray]]) -> list[Batch]:
     """One way to read all of a log: parts of some partitions at a time, each in order."""
     left = {partition: list(items) for partition, items in log.items()}
     batches: list[Batch] = []
     while any(left.values()):
-        judged: list[Sealed | Stray] = []
+        judged: list[SealedPack | Stray] = []
         next_offsets = {}
         for partition in draw(st.permutations(PARTITIONS)):
             count = draw(st.integers(0, len(left[partition])))
@@ -126,8 +145,9 @@ def readings(draw: st.DrawFn, log: dict[StreamPartition, list[Sealed | Stray]]) 
     return batches
 
 
-def _offset(item: Sealed | Stray) -> int:
-    return item.position.offset if isinstance(item, Stray) else item.offset
+def _offset(item: SealedPack | Stray) -> int:
+    """Kafka's."""
+    return offset_of(item.position.offset) if isinstance(item, Stray) else item.offset
 
 
 @settings(max_examples=60, deadline=None)
@@ -146,25 +166,27 @@ def test_however_the_topics_are_read_the_index_comes_out_the_same(data: st.DataO
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_every_offset_is_the_first_of_its_record_or_a_duplicate_or_a_stray(data: st.DataObject) -> None:
+def test_every_position_is_the_first_of_its_record_or_a_duplicate_or_a_stray(data: st.DataObject) -> None:
     log = data.draw(logs())
     state, returned = asyncio.run(applied(data.draw(readings(log))))
     firsts: set[tuple[StreamPartition, bytes]] = set()
-    appends: set[tuple[StreamPartition, bytes, bytes]] = set()
+    packs: set[bytes] = set()
     entries, strays = [], []
-    for partition, items in log.items():
-        for item in items:
+    for partition in PARTITIONS:
+        packs.clear()
+        for item in log[partition]:
             if isinstance(item, Stray):
                 strays.append((item.position, NOT_SEALED))
-                continue
-            record = (partition, item.entry.record_id)
-            append = (*record, item.sealing.append_id)
-            if append in appends:
-                strays.append((Position(*partition, item.offset), REPLAYED))
-            elif record not in firsts:
-                entries.append(Position(*partition, item.offset))
-            firsts.add(record)
-            appends.add(append)
+            elif item.pack_id in packs:
+                strays.append((Position(*partition, position_of(item.offset)), REPLAYED))
+            else:
+                packs.add(item.pack_id)
+                strays += [(one.position, ALTERED) for one in item.altered]
+                for one in item.entries:
+                    record = (partition, one.packed.entry.record_id)
+                    if record not in firsts:
+                        firsts.add(record)
+                        entries.append(Position(*partition, one.position))
     assert [entry.position for entry in state.entries] == entries == [entry.position for entry in returned]
     assert [(one.position, one.reason) for one in state.strays] == strays
     for partition in PARTITIONS:
@@ -173,17 +195,18 @@ def test_every_offset_is_the_first_of_its_record_or_a_duplicate_or_a_stray(data:
 
 
 async def test_a_copy_of_a_copy_is_a_stray_too_and_an_honest_repetition_is_not() -> None:
-    (state, returned) = await applied(
-        [([sealed(0, 1, 1), sealed(1, 1, 2), sealed(2, 1, 1), sealed(3, 1, 2), sealed(4, 1, 3)], {CASES_0: 5})]
-    )
-    assert [entry.position.offset for entry in returned] == [0]
-    assert [(one.position.offset, one.reason) for one in state.strays] == [(2, REPLAYED), (3, REPLAYED)]
-    assert [position for position, _, _ in state.duplicates] == [1, 4]
+    packs = [sealed(0, [1, 2], 1), sealed(1, [1], 2), sealed(2, [1, 2], 1), sealed(3, [1], 2), sealed(4, [2, 3], 3)]
+    state, returned = await applied([([*packs], {CASES_0: 5})])
+    assert [entry.position.offset for entry in returned] == [0, 1, position_of(4, 1)]
+    assert [(one.position.offset, one.reason, one.value) for one in state.strays] == [
+        (position_of(2), REPLAYED, b"pack 1"),
+        (position_of(3), REPLAYED, b"pack 2"),
+    ]
 
 
 async def test_the_accepted_time_is_the_latest_sealed_so_far() -> None:
     times = [1000, 900, 1100, 1050]
-    items: list[Sealed | Stray] = [sealed(at, at, at, at_ms=ms) for at, ms in enumerate(times)]
+    items: list[SealedPack | Stray] = [sealed(at, [at], at, at_ms=ms) for at, ms in enumerate(times)]
     _, returned = await applied([(items, {CASES_0: 4})])
     assert [entry.accepted_at_ms for entry in returned] == [1000, 1000, 1100, 1100]
 
@@ -191,8 +214,8 @@ async def test_the_accepted_time_is_the_latest_sealed_so_far() -> None:
 async def test_a_partition_that_goes_on_under_an_earlier_leader_is_corrupt() -> None:
     index = KafkaIndex(None, PARTITIONS, LOG_IDS)
     await index.open()
-    await index.apply([sealed(0, 1, 1, epoch=3)], {CASES_0: 1})
-    for again in (sealed(1, 2, 2, epoch=2), sealed(1, 1, 2, epoch=2)):
+    await index.apply([sealed(0, [1], 1, epoch=3)], {CASES_0: 1})
+    for again in (sealed(1, [2], 2, epoch=2), sealed(1, [1], 2, epoch=2)):
         with pytest.raises(LogCorrupt, match="earlier leader"):
             await index.apply([again], {CASES_0: 2})
     # Nothing of it was kept.
@@ -212,9 +235,10 @@ async def test_an_index_of_other_topics_or_partitions_is_refused(tmp_path: Path)
 
 
 async def test_of_one_record_in_two_partitions_the_first_partition_s_is_found() -> None:
-    one, other = sealed(7, 1, 1), sealed(0, 1, 2, partition=CASES_1)
+    one, other = sealed(7, [1], 1), sealed(0, [1], 2, partition=CASES_1)
     apart: list[Batch] = [([one], {CASES_0: 8}), ([other], {CASES_1: 1})]
     together: list[Batch] = [([other, one], {CASES_0: 8, CASES_1: 1})]
     for batches in (apart, apart[::-1], together):
         state, _ = await applied(batches)
-        assert state.found == {one.entry.record_id: Position("cases", 0, 7)}
+        (found,) = state.found.values()
+        assert found == Position("cases", 0, position_of(7))

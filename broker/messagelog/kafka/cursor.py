@@ -12,7 +12,7 @@ its partitions cannot move the subscription back.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
@@ -74,7 +74,6 @@ class KafkaCursor:
         self._held: dict[StreamPartition, int] = {}
         self._seen: dict[StreamPartition, int] = {}
         self._changes: list[AssignmentChange] = []
-        self._changed = asyncio.Event()
         self._failure: CaseExchangeError | None = None
 
     @classmethod
@@ -95,24 +94,12 @@ class KafkaCursor:
     def assignment_changes(self) -> list[AssignmentChange]:
         """See ``LogCursor``."""
         changes, self._changes = self._changes, []
-        self._changed.clear()
         self._seen = dict(self._held)
         return changes
 
     async def wait(self) -> None:
         """See ``LogCursor``."""
-        # Wait even if nothing is assigned: a log that has failed ends every subscription.
-        waiting: tuple[asyncio.Future[Any], ...] = (
-            asyncio.ensure_future(self._changed.wait()),
-            asyncio.ensure_future(self._watch.wait()),
-        )
-        try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for future in done:
-                future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        await self._watch.wait()
         if self._failure is not None:
             raise self._failure
 
@@ -171,13 +158,13 @@ class KafkaCursor:
                 del self._held[partition]
                 del self._next[partition]
                 self._changes.append(Revoked(partition))
-        self._changed.set()
+        self._watch.event.set()
 
     def _fail(self, error: CaseExchangeError) -> None:
         # The member goes on by itself when Kafka answers again.
         if not isinstance(error, LogUnavailable):
             self._failure = error
-            self._changed.set()
+            self._watch.event.set()
 
     def _stored(self, partition: StreamPartition, state: AckState) -> OffsetAndMetadata:
         """What Kafka stores of a state: the pack that has the floor, or the next one if nothing of it is left.

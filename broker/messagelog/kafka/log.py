@@ -11,6 +11,7 @@ from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
 from broker.messagelog.kafka.groupcommit import GroupCommit
+from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.judge import BEFORE_PACKS, PackJudge
@@ -71,6 +72,7 @@ class KafkaLog:
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
+        self._groups = Groups(settings.connection)
         self._reader = EntryReader(tail, index, self._values)
         self._closed = False
 
@@ -233,7 +235,7 @@ class KafkaLog:
     async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> KafkaCursor:
         """See ``MessageLog``."""
         self._check_open()
-        return await KafkaCursor.open(self._settings.connection, self, subscription, kinds)
+        return await KafkaCursor.open(self._groups, self, subscription, kinds)
 
     async def ping(self) -> None:
         """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies."""
@@ -255,6 +257,7 @@ class KafkaLog:
         if self._appender is not None and self._appends is not None:
             await self._appends.close()
             await self._appender.close()
+        await self._groups.close()
         await self._intake.close()
         await self._values.close()
         await self._index.close()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LEAST_OFFSETS_RETENTION_MINUTES: Final = 365 * 24 * 60
 """A durable subscription keeps its place for at least this time while its subscriber is away."""
 _OFFSETS_RETENTION: Final = "offsets.retention.minutes"
+_GROUP_PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
 
 
 class TopicState(NamedTuple):
@@ -136,7 +137,7 @@ class Topics:
         return {of[topic]: at.offset for topic, at in found.items()}
 
     def check_cluster(self) -> None:
-        """Refuse a cluster that forgets how far a subscription is while its subscriber is away.
+        """Refuse a cluster without the protocol of our groups, or that forgets how far an absent subscription is.
 
         Raises:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
@@ -146,6 +147,9 @@ class Topics:
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
+        if "consumer" not in values.get(_GROUP_PROTOCOLS, ""):
+            message = f"subscriptions need Kafka 4.0 or newer, with consumer in {_GROUP_PROTOCOLS}"
+            raise LogSettingsRefused(message)
         if int(values[_OFFSETS_RETENTION]) < _LEAST_OFFSETS_RETENTION_MINUTES:
             message = (
                 f"the cluster has {_OFFSETS_RETENTION} = {values[_OFFSETS_RETENTION]}: a subscription whose subscriber "

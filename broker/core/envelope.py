@@ -6,7 +6,7 @@ The signature covers ``PAE(body_type, body)``. Bodies are verified, then parsed,
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -48,12 +48,21 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Envelope:
-    """One record as it travels: signed bytes, signatures, and the sections in this copy."""
+    """One record as it travels: signed bytes, signatures, and the sections in this copy.
+
+    ``serialised`` is what a codec writes for it, if it was read from bytes; otherwise it is empty.
+    """
 
     body_type: str
     body: bytes
     signatures: tuple[Signature, ...]
     sections: tuple[Section, ...]
+    serialised: bytes = field(default=b"", init=False, compare=False, repr=False)
+
+    def came_as(self, serialised: bytes) -> Envelope:
+        """Keep the bytes that a codec writes for this envelope, so that it need not write them again."""
+        object.__setattr__(self, "serialised", serialised)
+        return self
 
     @cached_property
     def signed_bytes(self) -> bytes:

@@ -9,7 +9,7 @@ from broker.core.errors import CaseExchangeError, Internal
 from broker.core.receipt import portable_receipt
 from broker.server.calls import caller
 from broker.services.pipeline import publish_in_turn
-from broker.wire.envelopes import envelope_from
+from broker.wire.envelopes import kept_from
 from broker.wire.receipts import receipt_to, receipts_to
 from broker.wire.status import refusal_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
@@ -34,7 +34,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
     ) -> publisher_pb2.PublishResponse:
         """Accept one record."""
-        outcome = await self._service.publish(caller(), [envelope_from(request.envelope)])
+        outcome = await self._service.publish(caller(), [kept_from(request.envelope)])
         (result,) = outcome.results
         if isinstance(result, CaseExchangeError):
             raise result
@@ -52,7 +52,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         ],
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, and answer their records in order."""
-        batches = ([envelope_from(envelope) for envelope in request.envelopes] async for request in request_iterator)
+        batches = ([kept_from(envelope) for envelope in request.envelopes] async for request in request_iterator)
         async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches)) as outcomes:
             async for outcome in outcomes:
                 yield _response(outcome)

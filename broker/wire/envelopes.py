@@ -11,9 +11,15 @@ def envelope_from(message: envelope_pb2.Envelope) -> Envelope:
     return Envelope(
         message.body_type,
         message.body,
-        tuple(Signature(item.certificate_sha256, item.value) for item in message.signatures),
-        tuple(Section(item.name, item.content) for item in message.sections),
+        tuple([Signature(item.certificate_sha256, item.value) for item in message.signatures]),
+        tuple([Section(item.name, item.content) for item in message.sections]),
     )
+
+
+def kept_from(message: envelope_pb2.Envelope) -> Envelope:
+    """Read an envelope message whose bytes are needed again. Fields that this version does not know are removed."""
+    message.DiscardUnknownFields()
+    return envelope_from(message).came_as(message.SerializeToString(deterministic=True))
 
 
 def envelope_to(envelope: Envelope) -> envelope_pb2.Envelope:
@@ -27,3 +33,16 @@ def envelope_to(envelope: Envelope) -> envelope_pb2.Envelope:
         ],
         sections=[envelope_pb2.Section(name=item.name, content=item.content) for item in envelope.sections],
     )
+
+
+def fill_envelope(message: envelope_pb2.Envelope, envelope: Envelope) -> None:
+    """Write an envelope into an empty message. Bytes that it came as are spliced in, which costs a tenth."""
+    if envelope.serialised:
+        message.MergeFromString(envelope.serialised)
+    else:
+        message.MergeFrom(envelope_to(envelope))
+
+
+def envelope_bytes(envelope: Envelope) -> bytes:
+    """Serialise an envelope, or return the bytes that it came as."""
+    return envelope.serialised or envelope_to(envelope).SerializeToString(deterministic=True)

@@ -22,6 +22,11 @@ def position_to(position: Position) -> position_pb2.Position:
     return position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
 
 
+def fill_position(message: position_pb2.Position, position: Position) -> None:
+    """Write a position into an empty message that is a part of another."""
+    message.stream, message.partition, message.offset = position
+
+
 def statement_from(data: bytes) -> ReceiptStatement:
     """Read a serialised statement.
 

@@ -6,12 +6,11 @@ section stays opaque here and everywhere else in the broker.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
-from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
+from broker.core.body import Body, NamedSigner, Recipient, Routing, SectionDescriptor, check_body
 from broker.core.errors import EnvelopeMalformed
 from broker.wire.envelopes import envelope_bytes, kept_from
 from broker.wire.events import event_from, fill_event
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from broker.core.receipt import ReceiptStatement
 
 
-_KEPT_BODIES: Final = 1024
-_KEPT_BODY_BYTES: Final = 2048
-"""The limits for the parsed bodies that are kept. A larger body is rare, and would need much memory."""
 _PLAIN: Final = envelope_pb2.SECTION_PROTECTION_PLAIN
 
 
@@ -40,7 +36,36 @@ class ProtobufCodec:
 
     def parse_body(self, body: bytes) -> Body:
         """See ``RecordCodec``."""
-        return _parsed(body) if len(body) <= _KEPT_BODY_BYTES else _parse(body)
+        message = _body(body)
+        if message.key_wraps or message.HasField("supplements"):
+            text = "the body's key wraps, or what it supplements, are fields that this version does not accept"
+            raise EnvelopeMalformed(text)
+        parsed = Body(
+            record_id=message.record_id,
+            kind=message.kind,
+            stream=message.stream,
+            case_id=message.case_id,
+            publisher=message.publisher,
+            system=message.system,
+            recipients=_recipients(message),
+            issued_at_ms=to_ms(message.issued_at),
+            expires_at_ms=to_ms(message.expires_at) if message.HasField("expires_at") else None,
+            in_reply_to=message.in_reply_to,
+            supersedes=message.supersedes,
+            purpose=message.purpose,
+            signers=tuple([NamedSigner(item.certificate_sha256, item.algorithm) for item in message.signers]),
+            sections=tuple([_descriptor(item) for item in message.sections]),
+        )
+        check_body(parsed)
+        return parsed
+
+    def read_routing(self, body: bytes) -> Routing:
+        """See ``RecordCodec``."""
+        message = _body(body)
+        sections = [
+            SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience)) for item in message.sections
+        ]
+        return Routing(message.record_id, message.kind, message.publisher, _recipients(message), tuple(sections))
 
     def encode_body(self, body: Body) -> bytes:
         """See ``RecordCodec``."""
@@ -127,37 +152,16 @@ class ProtobufCodec:
         return [event_from(item) for item in message.events]
 
 
-def _parse(body: bytes) -> Body:
+def _body(data: bytes) -> envelope_pb2.Body:
     try:
-        message = envelope_pb2.Body.FromString(body)
+        return envelope_pb2.Body.FromString(data)
     except DecodeError as error:
         text = "the body is not a caseexchange.broker.v1.Body"
         raise EnvelopeMalformed(text) from error
-    if message.key_wraps or message.HasField("supplements"):
-        text = "the body's key wraps, or what it supplements, are fields that this version does not accept"
-        raise EnvelopeMalformed(text)
-    parsed = Body(
-        record_id=message.record_id,
-        kind=message.kind,
-        stream=message.stream,
-        case_id=message.case_id,
-        publisher=message.publisher,
-        system=message.system,
-        recipients=tuple([Recipient(item.agency, item.sequence) for item in message.recipients]),
-        issued_at_ms=to_ms(message.issued_at),
-        expires_at_ms=to_ms(message.expires_at) if message.HasField("expires_at") else None,
-        in_reply_to=message.in_reply_to,
-        supersedes=message.supersedes,
-        purpose=message.purpose,
-        signers=tuple([NamedSigner(item.certificate_sha256, item.algorithm) for item in message.signers]),
-        sections=tuple([_descriptor(item) for item in message.sections]),
-    )
-    check_body(parsed)
-    return parsed
 
 
-# A record is parsed when it is published, and soon after for each subscription that wants it.
-_parsed = lru_cache(maxsize=_KEPT_BODIES)(_parse)
+def _recipients(message: envelope_pb2.Body) -> tuple[Recipient, ...]:
+    return tuple([Recipient(item.agency, item.sequence) for item in message.recipients])
 
 
 def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:

@@ -32,9 +32,11 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             message.delivery.subscription = made.subscription
             message.delivery.attempt = made.attempt
             message.delivery.withheld_sections.extend(made.withheld_sections)
+            message.delivery.more_offsets.extend(made.more_offsets)
         case DeliveryConfirmed() as confirmed:
             fill_position(message.confirmation.position, confirmed.position)
             message.confirmation.subscription = confirmed.subscription
+            message.confirmation.more_offsets.extend(confirmed.more_offsets)
         case DeadLetterMade() as dead:
             fill_position(message.dead_letter.position, dead.position)
             message.dead_letter.subscription = dead.subscription
@@ -62,10 +64,17 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
         case "delivery":
             made = message.delivery
             return DeliveryMade(
-                _position(made.position), made.subscription, made.attempt, tuple(made.withheld_sections)
+                _position(made.position),
+                made.subscription,
+                made.attempt,
+                tuple(made.withheld_sections),
+                tuple(made.more_offsets),
             )
         case "confirmation":
-            return DeliveryConfirmed(_position(message.confirmation.position), message.confirmation.subscription)
+            confirmed = message.confirmation
+            return DeliveryConfirmed(
+                _position(confirmed.position), confirmed.subscription, tuple(confirmed.more_offsets)
+            )
         case "dead_letter":
             dead = message.dead_letter
             return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts)

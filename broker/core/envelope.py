@@ -6,7 +6,7 @@ The signature covers ``PAE(body_type, body)``. Bodies are verified, then parsed,
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -81,6 +81,7 @@ class Envelope:
 
     def with_sections(self, names: frozenset[str]) -> Envelope:
         """This record with only the named sections. The signed bytes, and so the signatures, do not change."""
-        if all(section.name in names for section in self.sections):
+        sections = tuple([section for section in self.sections if section.name in names])
+        if len(sections) == len(self.sections):
             return self
-        return replace(self, sections=tuple(section for section in self.sections if section.name in names))
+        return Envelope(self.body_type, self.body, self.signatures, sections)

@@ -15,7 +15,7 @@ from broker.core.errors import EnvelopeMalformed
 from broker.wire.envelopes import envelope_bytes, kept_from
 from broker.wire.events import event_from, fill_event
 from broker.wire.frames import frame_to
-from broker.wire.receipts import position_to, statement_from
+from broker.wire.receipts import fill_position, statement_from
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
 
@@ -118,11 +118,11 @@ class ProtobufCodec:
         message = receipt_pb2.ReceiptStatement(
             record_id=statement.record_id,
             record_sha256=statement.record_sha256,
-            position=position_to(statement.position),
             log_id=statement.log_id,
             epoch=statement.epoch,
             publisher=statement.publisher,
         )
+        fill_position(message.position, statement.position)
         set_ms(message.accepted_at, statement.accepted_at_ms)
         return message.SerializeToString(deterministic=True)
 

@@ -24,23 +24,21 @@ def kept_from(message: envelope_pb2.Envelope) -> Envelope:
 
 def envelope_to(envelope: Envelope) -> envelope_pb2.Envelope:
     """Write an envelope message."""
-    return envelope_pb2.Envelope(
-        body_type=envelope.body_type,
-        body=envelope.body,
-        signatures=[
-            envelope_pb2.Signature(certificate_sha256=item.certificate_sha256, value=item.value)
-            for item in envelope.signatures
-        ],
-        sections=[envelope_pb2.Section(name=item.name, content=item.content) for item in envelope.sections],
-    )
+    message = envelope_pb2.Envelope()
+    fill_envelope(message, envelope)
+    return message
 
 
 def fill_envelope(message: envelope_pb2.Envelope, envelope: Envelope) -> None:
-    """Write an envelope into an empty message. Bytes that it came as are spliced in, which costs a tenth."""
+    """Write an envelope into an empty message. If it came as bytes, they are spliced in, which is faster."""
     if envelope.serialised:
         message.MergeFromString(envelope.serialised)
-    else:
-        message.MergeFrom(envelope_to(envelope))
+        return
+    message.body_type, message.body = envelope.body_type, envelope.body
+    for certificate_sha256, value in envelope.signatures:
+        message.signatures.add(certificate_sha256=certificate_sha256, value=value)
+    for name, content in envelope.sections:
+        message.sections.add(name=name, content=content)
 
 
 def envelope_bytes(envelope: Envelope) -> bytes:

@@ -64,7 +64,7 @@ class Envelope:
         object.__setattr__(self, "serialised", serialised)
         return self
 
-    @cached_property
+    @property
     def signed_bytes(self) -> bytes:
         """The pre-authentication encoding that every signature covers."""
         return pae(self.body_type, self.body)

@@ -10,7 +10,7 @@ from broker.core.receipt import portable_receipt
 from broker.server.calls import caller
 from broker.services.pipeline import publish_in_turn
 from broker.wire.envelopes import kept_from
-from broker.wire.receipts import receipt_to, receipts_to
+from broker.wire.receipts import fill_receipts, receipt_to
 from broker.wire.status import refusal_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
@@ -66,5 +66,5 @@ def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
         else:
             response.results.add(receipt_index=result.receipt_index)
     if outcome.receipts is not None:
-        response.receipts.CopyFrom(receipts_to(outcome.receipts))
+        fill_receipts(response.receipts, outcome.receipts)
     return response

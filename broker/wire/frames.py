@@ -25,7 +25,14 @@ from broker.core.bundle import (
 from broker.core.errors import BundleInvalid, EnvelopeMalformed
 from broker.core.streams import StreamPartition
 from broker.wire.envelopes import envelope_from, fill_envelope
-from broker.wire.receipts import fill_position, position_from, receipts_from, receipts_to, signature_from, signature_to
+from broker.wire.receipts import (
+    fill_position,
+    fill_receipts,
+    position_from,
+    receipts_from,
+    signature_from,
+    signature_to,
+)
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import auditor_pb2, checkpoint_pb2, position_pb2
 
@@ -104,7 +111,7 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
             for entry in frame.entries:
                 _fill_entry(add(log_id=entry.log_id, epoch=entry.epoch), entry)
             if frame.receipts is not None:
-                message.partition_records.receipts.CopyFrom(receipts_to(frame.receipts))
+                fill_receipts(message.partition_records.receipts, frame.receipts)
         case StrayRecord():
             stray = message.stray
             fill_position(stray.position, frame.position)

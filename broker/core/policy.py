@@ -126,7 +126,7 @@ def check_publish(directory: Directory, body: Body) -> None:
 
 def visible_sections(directory: Directory, agency: str, body: Body | Routing) -> frozenset[str] | None:
     """The names of the sections that ``agency`` may have of this record, or None if it may not have the record."""
-    if all(recipient.agency != agency for recipient in body.recipients):
+    if agency not in [recipient.agency for recipient in body.recipients]:
         return None
     right = _receive_right(directory, agency, body)
     if right is None:

@@ -221,7 +221,7 @@ def test_a_receipt_that_cannot_be_read_leaves_its_record_without_one(
 def test_a_receipt_that_says_something_else_is_reported(
     pki: SamplePki, entries: list[BundleEntry], lie: dict[str, object]
 ) -> None:
-    lying = replace(statement(entries[0]), **lie)  # type: ignore[arg-type]
+    lying = statement(entries[0])._replace(**lie)  # type: ignore[arg-type]
     report = judged(pki, entries[:1], signed(pki, [CODEC.encode_statement(lying)]))
     assert told(report) == [("RECEIPT_INVALID", record_id(entries[0]), entries[0].position)]
 

@@ -10,8 +10,8 @@ from broker.core.receipt import portable_receipt
 from broker.server.calls import caller
 from broker.services.pipeline import publish_in_turn
 from broker.wire.bounds import MAX_ENVELOPES
-from broker.wire.envelopes import envelope_from
-from broker.wire.receipts import receipt_to, receipts_to
+from broker.wire.envelopes import kept_from
+from broker.wire.receipts import fill_receipts, receipt_to
 from broker.wire.status import refusal_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
@@ -38,7 +38,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
     ) -> publisher_pb2.PublishResponse:
         """Accept one record."""
-        envelope = envelope_from(request.envelope)
+        envelope = kept_from(request.envelope)
         with self._quotas.publishing(caller().agency) as share:
             share.take(1, envelope.content_bytes)
             outcome = await self._service.publish(caller(), [envelope])
@@ -70,7 +70,7 @@ def _envelopes(request: publisher_pb2.PublishStreamRequest) -> list[Envelope]:
     if len(request.envelopes) > MAX_ENVELOPES:
         message = f"a message has at most {MAX_ENVELOPES} envelopes"
         raise InputRefused(message)
-    return [envelope_from(envelope) for envelope in request.envelopes]
+    return [kept_from(envelope) for envelope in request.envelopes]
 
 
 def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
@@ -81,5 +81,5 @@ def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
         else:
             response.results.add(receipt_index=result.receipt_index)
     if outcome.receipts is not None:
-        response.receipts.CopyFrom(receipts_to(outcome.receipts))
+        fill_receipts(response.receipts, outcome.receipts)
     return response

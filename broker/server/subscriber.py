@@ -10,7 +10,7 @@ from broker.core.streams import KINDS
 from broker.server.calls import caller
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
 from broker.services.subscribe import SubscriptionRequest
-from broker.wire.deliveries import acknowledged_to, deliveries_to, delivery_to, leases_lost_to, opened_to
+from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, leases_lost_to, opened_to
 from broker.wire.times import to_seconds
 from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from broker.services.deliveries import DeliveredCopy
     from broker.services.subscribe import SubscriberStream, SubscribeService
 
 
@@ -100,7 +99,8 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
     while True:
         match await stream.next():
             case Deliveries(copies):
-                yield deliveries_to([_delivery(copy) for copy in copies])
+                # The names of withheld sections go only to the audit trail. The recipient can see them from the body.
+                yield deliveries_to(WireDelivery(*copy[:5]) for copy in copies)
             case Acknowledged(delivery_ids):
                 yield acknowledged_to(delivery_ids)
             case LeasesLost(delivery_ids):
@@ -109,8 +109,3 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
                 if error is None:
                     return
                 raise error
-
-
-def _delivery(copy: DeliveredCopy) -> subscriber_pb2.Delivery:
-    # The names of withheld sections go only to the audit trail. The recipient can see them from the body.
-    return delivery_to(copy.delivery_id, copy.position, copy.accepted_at_ms, copy.attempt, copy.envelope)

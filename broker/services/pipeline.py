@@ -11,7 +11,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.errors import LogUnavailable
+from broker.core.errors import CaseExchangeError, LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -52,7 +52,7 @@ async def publish_in_turn(
 
 
 class _Batch(NamedTuple):
-    check: asyncio.Task[CheckedBatch]
+    check: asyncio.Future[CheckedBatch]
     size: int
 
 
@@ -85,13 +85,25 @@ class _Stream:
                 self._share.take(len(batch), size)
                 self._unanswered_batches += 1
                 self._unanswered_bytes += size
-                self._waiting.append(_Batch(asyncio.create_task(self._service.check(self._principal, batch)), size))
+                self._waiting.append(_Batch(self._check(batch), size))
                 self._notify()
                 while self._unanswered_batches >= _BATCHES or self._unanswered_bytes >= _BYTES:
                     await self._change()
         finally:
             self._read_all = True
             self._notify()
+
+    def _check(self, batch: Sequence[Envelope]) -> asyncio.Future[CheckedBatch]:
+        done: asyncio.Future[CheckedBatch] = asyncio.get_running_loop().create_future()
+        try:
+            checked = self._service.check_small(self._principal, batch)
+        except CaseExchangeError as error:
+            done.set_exception(error)
+            return done
+        if checked is None:
+            return asyncio.create_task(self._service.check(self._principal, batch))
+        done.set_result(checked)
+        return done
 
     async def append_all(self) -> None:
         """Append what is checked, in order, until a batch cannot be checked or appended."""
@@ -135,7 +147,7 @@ class _Stream:
         self._share.give_back(append.size)
         self._notify()
 
-    def unfinished(self) -> list[asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]]:
+    def unfinished(self) -> list[asyncio.Future[CheckedBatch] | asyncio.Task[PublishOutcome]]:
         """The tasks of batches that are not answered."""
         return [*(batch.check for batch in self._waiting), *(append.outcome for append in self._appends)]
 
@@ -147,7 +159,7 @@ class _Stream:
         await self._changed.wait()
 
 
-def _succeeded(task: asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
+def _succeeded(task: asyncio.Future[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 

@@ -77,7 +77,7 @@ def status_details(error: CaseExchangeError) -> bytes:
     """The serialised ``google.rpc.Status`` that describes this error to a caller."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.details)
     details: list[Message] = [info]
-    if isinstance(error, errors.QuotaExceeded):
+    if RETRY_AFTER_MS in error.details:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(int(error.details[RETRY_AFTER_MS]))
         details.append(retry)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
-from broker.core.errors import LogSchemaUnsupported
+from broker.core.errors import LogCorrupt, LogSchemaUnsupported
 from broker.core.seal import Sealing
 from broker.core.streams import StreamPartition
 from broker.messagelog.kafka.judge import BEFORE_PACKS
@@ -104,6 +105,32 @@ async def test_kafka_s_tools_see_no_lag_once_everything_is_done(on_kafka: LogOnK
             offsets = await asyncio.to_thread(admin.list_group_offsets, {group: None})
         assert offsets[group][topic(on_kafka, CASES_0)].offset == committed
     await cursor.close()
+    await log.close()
+
+
+async def test_a_stored_place_that_cannot_be_read_ends_its_subscription_by_name(on_kafka: LogOnKafka) -> None:
+    log = await on_kafka.open()
+    await log.append([entry(1)])
+    group = f"{on_kafka.connection.prefix}.{LAB.agency}.{LAB.name}"
+    before = await log.open_cursor(LAB, frozenset({"CaseRecord"}))
+    await before.close()
+    with on_kafka.connection.admin() as admin:
+        garbage = {topic(on_kafka, CASES_0): OffsetAndMetadata(0, "no ack state", -1)}
+        await asyncio.to_thread(admin.alter_group_offsets, group, garbage)
+    cursor = await log.open_cursor(LAB, frozenset({"CaseRecord"}))
+    async with asyncio.timeout(30):
+        with pytest.raises(LogCorrupt):
+            while True:
+                cursor.assignment_changes()
+                await cursor.wait()
+    await cursor.close()
+    # Another subscription is served.
+    other = await log.open_cursor(SubscriptionKey(LAB.agency, "others"), frozenset({"CaseRecord"}))
+    async with asyncio.timeout(30):
+        while not any(change.partition == CASES_0 for change in other.assignment_changes()):
+            await other.wait()
+    assert len((await other.read(CASES_0, MANY, MANY)).entries) == 1
+    await other.close()
     await log.close()
 
 

@@ -20,7 +20,7 @@ from kafka.structs import OffsetAndMetadata
 
 from broker.core.ackstate import AckState
 from broker.core.entry import Interest, Page
-from broker.core.errors import LogUnavailable
+from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.group import GroupMember
@@ -30,7 +30,6 @@ from broker.ports import Assigned, Revoked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.group import Move
     from broker.messagelog.kafka.groups import Groups
     from broker.messagelog.tail import Watch
@@ -150,13 +149,17 @@ class KafkaCursor:
         for move in moves:
             partition = StreamPartition(self._streams[move.topic.topic], move.topic.partition)
             if move.assigned:
-                state = _state(move.committed)
+                try:
+                    state = _state(move.committed)
+                except CaseExchangeError as error:
+                    self._fail(error)
+                    return
                 self._held[partition] = move.number
                 self._next[partition] = state.floor
                 self._changes.append(Assigned(partition, state))
             else:
-                del self._held[partition]
-                del self._next[partition]
+                self._held.pop(partition, None)
+                self._next.pop(partition, None)
                 self._changes.append(Revoked(partition))
         self._watch.event.set()
 

@@ -23,6 +23,8 @@ ENVELOPE: Final[Nested] = {3: {}, 4: {}}
 _SMALL_BYTES: Final = 256 << 10
 """A smaller message is parsed at once. Whatever is in it takes ten megabytes at most."""
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
+_GROUP = (3, 4)
+"""The tags around a group. No message of ours has one, but a parser reads on behind it."""
 _DIGIT: Final = 0x7F
 _VARINT_BYTES: Final = 10
 
@@ -61,8 +63,8 @@ def _count(data: bytes, at: int, end: int, nested: Nested, left: int) -> int:
             at += 8
         elif kind == _FIXED_32:
             at += 4
-        else:
-            # Groups, which no message of ours has, or damage.
+        elif kind not in _GROUP:
+            # Damage. The parser stops here too.
             return left
     return left
 

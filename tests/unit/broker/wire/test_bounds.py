@@ -43,6 +43,15 @@ def test_fields_are_counted_however_they_are_encoded(tag: bytes) -> None:
         check_fields(data, {1: ENVELOPE}, 1000)
 
 
+def test_a_group_hides_nothing_of_what_follows_or_is_in_it() -> None:
+    """No message of ours has groups, but a parser passes over them and reads on."""
+    group, envelopes = b"\x0b\x0c", b"\x0a\x00" * len(FILLING)
+    for data in (group + envelopes, b"\x0b" + envelopes + b"\x0c"):
+        with pytest.raises(InputRefused):
+            check_fields(data, {1: ENVELOPE}, 1000)
+    assert len(publisher_pb2.PublishStreamRequest.FromString(group + envelopes).envelopes) == len(FILLING)
+
+
 @given(data=st.binary(max_size=200), end=st.binary(max_size=20))
 def test_damage_is_left_to_the_parser(data: bytes, end: bytes) -> None:
     check_fields(data + b"\xff" * len(FILLING) + end, {1: {1: {}, 2: {}}}, 300)

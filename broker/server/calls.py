@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 
-from broker.core.errors import CaseExchangeError, Draining, InputRefused, Internal, PeerIdentityMissing
-from broker.server.limits import bounded
+from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing
+from broker.server.requests import read_each, read_one
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from broker.core.identity import Principal
     from broker.ports import PeerAuthentication
@@ -80,10 +79,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self._draining = True
 
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        # Requests come as bytes and are parsed here. gRPC itself would answer bytes that are no message with UNKNOWN,
-        # and log them.
-        parse = bounded(method, handler.request_deserializer)
-        read = _each(parse) if handler.request_streaming else _one(parse)
+        make_reader = read_each if handler.request_streaming else read_one
+        read: Any = make_reader(method, handler.request_deserializer)
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
@@ -145,27 +142,6 @@ class CallGuard(grpc.aio.ServerInterceptor):
         call = _Call(method, certificates[0], task)
         self._calls.add(call)
         return call
-
-
-def _one(parse: Any) -> Callable[[bytes], Any]:
-    def read(data: bytes) -> Any:
-        try:
-            return parse(data)
-        except DecodeError as error:
-            message = "the request is not the message that this method takes"
-            raise InputRefused(message) from error
-
-    return read
-
-
-def _each(parse: Any) -> Callable[[AsyncIterator[bytes]], AsyncIterator[Any]]:
-    read = _one(parse)
-
-    async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for data in requests:
-            yield read(data)
-
-    return read_all
 
 
 async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:

@@ -87,7 +87,12 @@ class Quotas:
         finally:
             share.give_back(share.held)
 
-    def _take(self, agency: str, records: int, size: int) -> None:
+    def take(self, agency: str, records: int, size: int) -> None:
+        """Count records that are to be published until ``give_back``.
+
+        Raises:
+            QuotaExceeded
+        """
         now = self._clock.monotonic()
         for buckets, rate, amount, what in (
             (self._records, self._limits.records_per_second, records, "records a second"),
@@ -101,7 +106,8 @@ class Quotas:
                 bucket.take(amount)
         _add(self._publishing, agency, size, self._limits.publishing_bytes, "bytes of records under way")
 
-    def _give_back(self, agency: str, size: int) -> None:
+    def give_back(self, agency: str, size: int) -> None:
+        """Counted records with so many bytes are answered."""
         _take_off(self._publishing, agency, size)
 
 
@@ -120,13 +126,13 @@ class Share:
         Raises:
             QuotaExceeded
         """
-        self._quotas._take(self._agency, records, size)  # noqa: SLF001 - two halves of one thing
+        self._quotas.take(self._agency, records, size)
         self.held += size
 
     def give_back(self, size: int) -> None:
         """Records with so many bytes are answered."""
         self.held -= size
-        self._quotas._give_back(self._agency, size)  # noqa: SLF001 - as above
+        self._quotas.give_back(self._agency, size)
 
 
 class _Bucket:

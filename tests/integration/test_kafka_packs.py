@@ -25,6 +25,7 @@ from tests.support.packs import packed
 from tests.support.pki import ManualClock
 
 if TYPE_CHECKING:
+    from broker.ports import LogCursor
     from deploy.kafka.cluster import KafkaCluster
 
 pytestmark = pytest.mark.kafka
@@ -68,6 +69,13 @@ def put(on_kafka: LogOnKafka, value: bytes, headers: list[tuple[str, bytes]], at
         producer.send(name, partition=number, value=value, headers=headers, timestamp_ms=at_ms).get(30)
     finally:
         producer.close()
+
+
+async def followed(cursor: LogCursor) -> None:
+    """Follow a subscription's partitions until it fails."""
+    while True:
+        cursor.assignment_changes()
+        await cursor.wait()
 
 
 async def test_an_append_is_one_kafka_record_for_each_partition(on_kafka: LogOnKafka) -> None:
@@ -120,9 +128,7 @@ async def test_a_stored_place_that_cannot_be_read_ends_its_subscription_by_name(
     cursor = await log.open_cursor(LAB, frozenset({"CaseRecord"}))
     async with asyncio.timeout(30):
         with pytest.raises(LogCorrupt):
-            while True:
-                cursor.assignment_changes()
-                await cursor.wait()
+            await followed(cursor)
     await cursor.close()
     # Another subscription is served.
     other = await log.open_cursor(SubscriptionKey(LAB.agency, "others"), frozenset({"CaseRecord"}))

@@ -7,21 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.client.publisher import Published
-from broker.client.subscriber import SubscribeOptions
-from broker.core.entry import NewEntry
-from broker.core.errors import EvidenceUnavailable, LogCorrupt, LogUnavailable
-from broker.core.seal import APPEND_ID_BYTES, Sealing
+from broker.core.errors import EvidenceUnavailable, LogCorrupt
 from broker.messagelog.kafka.topicsettings import TopicSettings
-from broker.trust.signing import Ed25519NoteSigner
 from caseexchange.log.v1 import pack_pb2
 from deploy.kafka.segments import rewrite
+from tests.support.honest import SAMPLES, Honest, taken
 from tests.support.kafka import running_cluster
-from tests.support.kafkaexchange import NOT_SERVING, SERVING, OnKafka, health_becomes
-from tests.support.packs import packed
-from tests.support.records import CODEC
+from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
 from tests.support.replays import replayed
 from tests.support.tampering import Administrator, Raw
 
@@ -29,91 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from broker.client.publisher import Publisher
-    from broker.client.subscriber import Delivered, SubscriptionStream
-    from broker.core.streams import Position, StreamPartition
+    from broker.client.subscriber import SubscriptionStream
+    from broker.core.streams import Position
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
     from tests.support.exchange import Exchange
     from tests.support.pki import SamplePki
-    from tests.support.records import RecordMaker
 
 pytestmark = pytest.mark.kafka
 TOPICS = TopicSettings({"dna": 2}, replication=1, min_in_sync=1, retention_days=0, value_bytes=5 << 20)
-SAMPLES = SubscribeOptions("samples", frozenset({"SampleRequest"}))
 
 
 @pytest.fixture
 def kafka(kafka_cluster: KafkaCluster, kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path) -> OnKafka:
     return OnKafka(kafka_cluster, kafka_keys, pki, tmp_path)
-
-
-class Honest:
-    """Publishes records of one case, so that they are in one partition, in this order."""
-
-    def __init__(self, exchange: Exchange, publisher: Publisher) -> None:
-        self._exchange = exchange
-        self._publisher = publisher
-        self._maker: RecordMaker = exchange.maker()
-        self.positions: list[Position] = []
-        self.digests: list[bytes] = []
-
-    @classmethod
-    async def begin(cls, exchange: Exchange, count: int) -> Honest:
-        honest = cls(exchange, await exchange.publisher())
-        await honest.publish(count)
-        return honest
-
-    @property
-    def partition(self) -> StreamPartition:
-        return self.positions[0].stream_partition
-
-    async def publish(self, count: int) -> None:
-        for _ in range(count):
-            envelope = self._maker.make()
-            receipt = await self._publisher.publish(envelope)
-            self.positions.append(self._exchange.receipts().verify(receipt).position)
-            self.digests.append(envelope.record_sha256)
-
-    async def publish_together(self, count: int) -> None:
-        """Publish records in one batch, so that they are one pack."""
-        envelopes = [self._maker.make() for _ in range(count)]
-        async with self._publisher.stream() as stream:
-            results = await stream.publish(envelopes)
-        for result in results:
-            assert isinstance(result, Published)
-            self.positions.append(result.statement.position)
-
-    async def sealed_by_a_stranger(self) -> Raw:
-        """The next record of the case, right in every point but one: the key of its seal is not the exchange's."""
-        envelope, signer = self._maker.make(), self._exchange.pki.note_signer
-        body = CODEC.parse_body(envelope.body)
-        entry = NewEntry(
-            self.partition,
-            body.record_id_bytes,
-            body.kind,
-            body.case_id,
-            tuple(recipient.agency for recipient in body.recipients),
-            envelope.record_sha256,
-            CODEC.encode_envelope(envelope),
-        )
-        (honest,) = await self._exchange.broker.log.read(self.partition, 0, 1, 1)
-        sealing = Sealing(bytes(APPEND_ID_BYTES), self._exchange.clock.now_ms())
-        stranger = Ed25519NoteSigner(signer.name, Ed25519PrivateKey.generate())
-        (value,) = packed([entry], stranger, sealing, honest.log_id, key_id=signer.key_id)
-        return Raw(value, timestamp=sealing.at_ms)
-
-
-async def taken(stream: SubscriptionStream, count: int) -> list[Delivered]:
-    """The next deliveries, each acknowledged, because a case's next record comes only after that."""
-    found: list[Delivered] = []
-    async with asyncio.timeout(30):
-        async for batch in stream:
-            await stream.ack([each.delivery_id for each in batch])
-            found += batch
-            if len(found) >= count:
-                break
-    return found
 
 
 # --- what is inserted ---
@@ -241,37 +163,6 @@ async def test_a_topic_that_was_made_anew_is_served_by_no_broker_and_named_from_
     await refused_at_the_start(kafka, "one", "new")
     code = "RECORD_CHANGED" if with_copies else "RECORD_MISSING"
     assert await kafka.audited() == [(code, str(position)) for position in honest.positions]
-
-
-# --- what is set ---
-
-
-@pytest.mark.parametrize(
-    ("key", "wrong", "right"),
-    [
-        ("retention.ms", "86400000", "-1"),
-        ("cleanup.policy", "compact", "delete"),
-        ("message.timestamp.type", "LogAppendTime", "CreateTime"),
-        ("compression.type", "zstd", "producer"),
-        ("max.message.bytes", "100000", str(TOPICS.value_bytes)),
-    ],
-)
-async def test_a_setting_that_could_lose_records_stops_publishing_until_it_is_right_again(
-    kafka: OnKafka, key: str, wrong: str, right: str
-) -> None:
-    admin = Administrator(kafka)
-    async with kafka.broker() as exchange:
-        honest = await Honest.begin(exchange, 1)
-        await admin.set_topic("dna", key, wrong)
-        await health_becomes(exchange, NOT_SERVING, within=60)
-        with pytest.raises(LogUnavailable, match=key):
-            await honest.publish(1)
-        await admin.set_topic("dna", key, right)
-        await health_becomes(exchange, SERVING, within=60)
-        await honest.publish(1)
-        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
-            assert [each.position for each in await taken(stream, 2)] == honest.positions
-    assert await kafka.audited() == []
 
 
 # --- what is rewritten ---

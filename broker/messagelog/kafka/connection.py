@@ -6,6 +6,7 @@ Every client is made here, so that all have the same servers, the same mutual TL
 from __future__ import annotations
 
 import contextlib
+import random
 import ssl
 import threading
 from dataclasses import dataclass
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
 CHECKPOINTS: Final = "checkpoints"
 """The topic on which the followers publish checkpoints."""
-RETRY_WAIT: Final = wait_random(0.25, 0.75)
-"""Seconds between a failure and the next attempt. They are random, so that processes do not return all at once."""
+_PAUSE_SECONDS: Final = (0.25, 0.75)
+"""Between a failure and the next attempt. A random time, so that processes and members do not return all at once."""
+RETRY_WAIT: Final = wait_random(*_PAUSE_SECONDS)
 _PATIENCE: Final = 1.5
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000
@@ -72,6 +74,11 @@ class KafkaTls:
         except (OSError, ssl.SSLError) as error:
             message = f"the TLS files for Kafka cannot be used: {self._certificate.name}, {self._authorities.name}"
             raise CertificateInvalid(message) from error
+
+
+def pause() -> float:
+    """Seconds until the next attempt after a failure, where nothing is retried as a whole."""
+    return random.uniform(*_PAUSE_SECONDS)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)

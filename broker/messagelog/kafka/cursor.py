@@ -24,6 +24,7 @@ from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.group import GroupMember
+from broker.messagelog.kafka.offsets import NO_EPOCH
 from broker.messagelog.kafka.positions import offset_of, position_of
 from broker.ports import Assigned, Revoked
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from broker.ports import AssignmentChange, SubscriptionKey
 
 _SETTLE_SECONDS: Final = 0.05
-_NO_EPOCH: Final = -1
 
 
 class _Log(Protocol):
@@ -176,7 +176,7 @@ class KafkaCursor:
         """
         floor = state.floor
         offset = offset_of(floor - 1) + 1 if 0 < floor == self._log.end(partition) else offset_of(floor)
-        return OffsetAndMetadata(offset, state.encode(), _NO_EPOCH)
+        return OffsetAndMetadata(offset, state.encode(), NO_EPOCH)
 
 
 def _state(stored: OffsetAndMetadata | None) -> AckState:

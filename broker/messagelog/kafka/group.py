@@ -27,8 +27,8 @@ from kafka.errors import (
 
 from broker.core.errors import LogUnavailable
 from broker.messagelog.kafka import offsets
-from broker.messagelog.kafka.connection import translate
-from broker.messagelog.kafka.groups import HEARTBEATS, LANES, pause
+from broker.messagelog.kafka.connection import pause, translate
+from broker.messagelog.kafka.groups import HEARTBEATS, LANES
 from broker.messagelog.kafka.heartbeats import VERSION, Standing, heartbeat, partitions_of
 from broker.messagelog.kafka.links import NUMBER_BYTES, framed, parsed
 

@@ -6,7 +6,6 @@ So a thousand idle members cost one task and a few connections.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -43,11 +42,6 @@ class _Member(Protocol):
 
     def missed(self, error: KafkaError) -> None:
         """Kafka did not answer, or refused."""
-
-
-def pause() -> float:
-    """Seconds until the next attempt after a failure. Random, so that members do not return all at once."""
-    return random.uniform(0.25, 0.75)  # noqa: S311 - no secret
 
 
 class Groups:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 9
 """Of both requests: the newest that names topics."""
-_NO_EPOCH: Final = -1
+NO_EPOCH: Final = -1
+"""Committed with every offset: Kafka must not compare leaders, because a broker does that when it reads."""
 
 
 def commit_request(group: str, member: str, epoch: int, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> Any:
@@ -28,7 +29,7 @@ def commit_request(group: str, member: str, epoch: int, offsets: Mapping[TopicPa
                 topic.OffsetCommitRequestPartition(
                     partition_index=each.partition,
                     committed_offset=offsets[each].offset,
-                    committed_leader_epoch=_NO_EPOCH,
+                    committed_leader_epoch=NO_EPOCH,
                     committed_metadata=offsets[each].metadata,
                 )
                 for each in named
@@ -75,7 +76,7 @@ def fetched(answer: Any) -> dict[TopicPartition, OffsetAndMetadata]:
     check(each.error_code for topic in group.topics for each in topic.partitions)
     return {
         TopicPartition(topic.name, each.partition_index): OffsetAndMetadata(
-            each.committed_offset, each.metadata, _NO_EPOCH
+            each.committed_offset, each.metadata, NO_EPOCH
         )
         for topic in group.topics
         for each in topic.partitions

@@ -53,6 +53,7 @@ POOL: Final = 2_000
 FEW: Final = 200
 """Records of a rare kind, spread over the whole log."""
 APPEND: Final = 500
+CATCH_UPS: Final = 5
 MEASURED: Final = 10_000
 """Records that a publisher sends, or a subscriber receives, in one turn."""
 HEBEI: Final = "hebei-police"
@@ -109,9 +110,7 @@ class GrownLog:
         await self._follow(log)
         await self._append(log, [*day[:-1], newest])
         print(f"  {self.entries:,} entries made in {time.perf_counter() - begun:.0f} s", flush=True)
-        begun = time.perf_counter()
-        await self._follow(log)
-        self.note("catch-up of 10,000 entries without a checkpoint, s", time.perf_counter() - begun)
+        await self._catch_up(log)
         await log.close()
         self._disk()
 
@@ -152,6 +151,18 @@ class GrownLog:
         await follower.first_pass()
         await store.close()
 
+    async def _catch_up(self, log: SqliteLog) -> None:
+        """Several times from the same checkpoints, because it takes less than a second."""
+        checkpoints, kept = self.folder / "checkpoints.db", self.folder / "kept.db"
+        shutil.copy(checkpoints, kept)
+        for _ in range(CATCH_UPS):
+            shutil.copy(kept, checkpoints)
+            begun, spent = time.perf_counter(), time.process_time()
+            await self._follow(log)
+            self.note(f"catch-up of {DAY:,} entries without a checkpoint, s", time.perf_counter() - begun)
+            self.note("catch-up, us a record", 1e6 * (time.process_time() - spent) / DAY)
+        kept.unlink()
+
     def _disk(self) -> None:
         connection = sqlite3.connect(self.folder / "log.db")
         tables = dict(connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall())
@@ -172,7 +183,7 @@ class GrownLog:
         begun = time.perf_counter()
         self.target = self.bench.world.start_broker(self.name)
         self.note("start, s", time.perf_counter() - begun)
-        self.pid = self.bench.world.newest_pid
+        self.pid = self.bench.world.pid(self.target)
         self.note("start, broker processor time, s", usage(self.pid).cpu_microseconds / 1e6)
         self.note("memory after the start, MB", resident_mb(self.pid))
 
@@ -189,10 +200,9 @@ class GrownLog:
         records = asyncio.run(self._replay())
         self.note("replay of a day, s", time.perf_counter() - begun)
         self.note("replay of a day, broker us a record", meter.spent().cpu_microseconds / records)
-        meter = Meter(self.pid)
         rate = asyncio.run(self.bench.publish(self.target, 100, 4, MEASURED))
-        self.note("publish 100 x 4, records/s", rate)
-        self.note("publish 100 x 4, broker us a record", meter.spent().cpu_microseconds / MEASURED)
+        self.note("publish 100 x 4, records/s", rate.per_second)
+        self.note("publish 100 x 4, broker us a record", rate.cpu["broker"])
         self.note("memory after all this, MB", resident_mb(self.pid))
 
     def _subscribe(self, member: str, wanted: tuple[str, str, tuple[str, ...]], count: int, turn: int) -> float:

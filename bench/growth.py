@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import platform
 import random
@@ -53,6 +54,8 @@ POOL: Final = 2_000
 FEW: Final = 200
 """Records of a rare kind, spread over the whole log."""
 APPEND: Final = 500
+FOLLOWED: Final = 200_000
+"""Entries between two checkpoints of a log that is made: few enough that the follower finds them in memory."""
 CATCH_UPS: Final = 5
 MEASURED: Final = 10_000
 """Records that a publisher sends, or a subscriber receives, in one turn."""
@@ -106,8 +109,9 @@ class GrownLog:
         log = await SqliteLog.open(self.folder / "log.db", PastClock(self.begin_ms))
         begun = time.perf_counter()
         repeated = self._repeated(pool, rare, self.entries - DAY)
-        await self._append(log, repeated)
-        await self._follow(log)
+        while part := list(itertools.islice(repeated, FOLLOWED)):
+            await self._append(log, part)
+            await self._follow(log)
         await self._append(log, [*day[:-1], newest])
         print(f"  {self.entries:,} entries made in {time.perf_counter() - begun:.0f} s", flush=True)
         await self._catch_up(log)
@@ -122,18 +126,10 @@ class GrownLog:
             # As in a UUIDv7 the time comes first, so the ids grow.
             yield entry._replace(record_id=(number << 80 | chance.getrandbits(80)).to_bytes(16))
 
-    async def _append(self, log: SqliteLog, entries: Iterator[NewEntry] | Sequence[NewEntry]) -> None:
-        batch: list[NewEntry] = []
-        appends = set()
-        for entry in entries:
-            batch.append(entry)
-            if len(batch) == APPEND:
-                appends.add(asyncio.create_task(log.append(batch)))
-                batch = []
-            if len(appends) == 20:
-                await asyncio.gather(*appends)
-                appends.clear()
-        await asyncio.gather(*appends, log.append(batch))
+    async def _append(self, log: SqliteLog, entries: Sequence[NewEntry]) -> None:
+        for begin in range(0, len(entries), 20 * APPEND):
+            part = entries[begin : begin + 20 * APPEND]
+            await asyncio.gather(*(log.append(part[at : at + APPEND]) for at in range(0, len(part), APPEND)))
 
     async def _follow(self, log: SqliteLog) -> None:
         world = self.bench.world

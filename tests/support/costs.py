@@ -40,10 +40,12 @@ class Cost(NamedTuple):
 
     Attributes:
         waits: context switches that its threads asked for, because they had to wait.
-        written: bytes that it wrote into files and pipes.
+        calls: reads and writes of files and pipes.
+        written: bytes that it wrote into them.
     """
 
     waits: float
+    calls: float
     written: float
 
 
@@ -90,4 +92,4 @@ class Load:
             before = usage(self._broker.pid)
             await asyncio.gather(*(one_by_one() for _ in range(under_way)))
             spent = usage(self._broker.pid).since(before)
-        return Cost(spent.waits / records, spent.written / records)
+        return Cost(spent.waits / records, spent.files.calls / records, spent.files.written / records)

@@ -13,6 +13,7 @@ NODES ?= 1
 PORT ?= 19092
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench bench-peers format arch protos docs certs clean
@@ -25,6 +26,10 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(RUN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(PEERS): $(STAMP) requirements/bench.txt
+	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
 demo: $(STAMP) ## run the whole story through real processes, on synthetic files
@@ -85,9 +90,9 @@ bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with
 	PYTHONPATH=. $(RUN)/python bench/growth.py
 	PYTHONPATH=. $(RUN)/python bench/formats.py
 
-bench-peers: $(STAMP) ## measure the exchange on Kafka beside a plain Kafka client whose user checks signatures himself
-	@$(RUN)/python -m deploy.kafka fetch
+bench-peers: $(PEERS) ## measure the exchange beside Kafka, nats-server and RabbitMQ whose users check signatures themselves
 	PYTHONPATH=. $(RUN)/python bench/peers.py
+	PYTHONPATH=. $(RUN)/python bench/clients.py
 
 arch: $(STAMP) ## check the import contracts alone
 	$(RUN)/lint-imports

@@ -93,10 +93,10 @@ class Bench:
         self.rows[name], self.cpu[name] = rate.per_second, dict(rate.cpu)
         print(f"  {name:63} {rate.per_second:10,.0f}/s   {rate.text()}", flush=True)
 
-    def watch(self) -> Stopwatch:
-        """Begin to measure: this process, the newest other one (a broker with its signature process), and Kafka."""
+    def watch(self, target: str) -> Stopwatch:
+        """Begin to measure: this process, the one at this address (a broker with its signature process), and Kafka."""
         kafka = {"Kafka": self.kafka} if self.kafka else {}
-        return Stopwatch({"broker": (self.world.newest_pid,), **kafka})
+        return Stopwatch({"broker": (self.world.pid(target),), **kafka})
 
     # --- what is measured ---
 
@@ -120,7 +120,7 @@ class Bench:
                     return sum(await asyncio.gather(*map(send, batches)))
 
             parts = [envelopes[start::streams] for start in range(streams)]
-            watch = self.watch()
+            watch = self.watch(target)
             accepted = sum(await asyncio.gather(*map(one, parts)))
             rate = watch.rate(count)
         assert accepted == count
@@ -130,7 +130,7 @@ class Bench:
         envelopes = self.records_signed(count)
         async with self.world.channel(ConnectionSettings(target), "shanxi-police") as channel:
             call = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream()
-            watch = self.watch()
+            watch = self.watch(target)
 
             async def write() -> None:
                 for start in range(0, count, batch):
@@ -149,7 +149,7 @@ class Bench:
     async def subscribe(self, target: str, count: int, check: Callable[[Envelope], None] | None = None) -> Rate:
         options = SubscribeOptions("bench", frozenset({"SampleRequest"}), 1000, 32 << 20)
         async with self.world.channel(ConnectionSettings(target), "national-dna-database") as channel:
-            watch = self.watch()
+            watch = self.watch(target)
             seen: set[Position] = set()
             acks: set[asyncio.Task[None]] = set()
             async with Subscriber(channel).subscribe(options) as stream:
@@ -172,7 +172,7 @@ class Bench:
 
     async def replay(self, target: str, path: Path) -> tuple[int, Rate]:
         async with self.world.channel(ConnectionSettings(target), "national-audit") as channel:
-            watch, records = self.watch(), 0
+            watch, records = self.watch(target), 0
             with path.open("wb") as file:
                 file.write(MAGIC)
                 async for frame in Auditor(channel).replay("bench", streams=("dna",)):

@@ -75,7 +75,7 @@ def measure(bench: Bench, counts: list[int]) -> None:
         for count in counts:
             # A new log each time: a new subscription begins with the first record of a log.
             target = bench.world.start_broker(f"broker-{count}-{who[0]}")
-            costs.append(asyncio.run(cost(bench, target, bench.world.newest_pid, count, who)))
+            costs.append(asyncio.run(cost(bench, target, bench.world.pid(target), count, who)))
             bench.world.stop()
         for count, each in zip(counts[1:], costs[1:], strict=True):
             print(f"    {count} cost {each / costs[0]:.2f} times what {counts[0]} costs")

@@ -14,27 +14,58 @@ if TYPE_CHECKING:
 _TICK_MICROSECONDS = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
 
+class FileUse(NamedTuple):
+    """What a process did with files and pipes since it began. Sockets do not count.
+
+    Attributes:
+        calls: reads and writes.
+        read: bytes that these took from the system.
+        written: bytes that they gave to it.
+    """
+
+    calls: int
+    read: int
+    written: int
+
+    @classmethod
+    def of(cls, pid: int) -> FileUse:
+        lines = _numbers(Path(f"/proc/{pid}/io"))
+        return cls(lines["syscr"] + lines["syscw"], lines["rchar"], lines["wchar"])
+
+    def since(self, before: FileUse) -> FileUse:
+        return FileUse(self.calls - before.calls, self.read - before.read, self.written - before.written)
+
+
 class Usage(NamedTuple):
     """What was spent since a process began: processor time (user and system), and what follows.
 
     Attributes:
-        switches: context switches, also those that other processes cause.
-        waits: those of them that a thread asked for, because it had to wait.
-        written: bytes that were given to the system for files and pipes. Sockets do not count.
+        threads: how often each thread had to wait, and how often another program interrupted it. A thread that has
+            ended no longer counts.
+        files: what it did with files and pipes.
     """
 
     cpu_microseconds: float
-    switches: int
-    waits: int
-    written: int
+    threads: Mapping[int, tuple[int, int]]
+    files: FileUse
+
+    @property
+    def waits(self) -> int:
+        """Context switches that a thread asked for, because it had to wait."""
+        return sum(waits for waits, _ in self.threads.values())
+
+    @property
+    def switches(self) -> int:
+        """All context switches."""
+        return sum(map(sum, self.threads.values()))
 
     def since(self, before: Usage) -> Usage:
-        return Usage(
-            self.cpu_microseconds - before.cpu_microseconds,
-            self.switches - before.switches,
-            self.waits - before.waits,
-            self.written - before.written,
-        )
+        threads = {}
+        for thread, (waits, interruptions) in self.threads.items():
+            then = before.threads.get(thread, (0, 0))
+            threads[thread] = (waits - then[0], interruptions - then[1])
+        cpu = self.cpu_microseconds - before.cpu_microseconds
+        return Usage(cpu, threads, self.files.since(before.files))
 
 
 def family(pid: int) -> list[int]:
@@ -48,16 +79,14 @@ def family(pid: int) -> list[int]:
 
 def usage(pid: int) -> Usage:
     """What a process and its children have spent, all threads together."""
-    cpu, switches, waits, written = 0.0, 0, 0, 0
-    for member in family(pid):
+    cpu, threads, members = 0.0, {}, family(pid)
+    for member in members:
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
         cpu += (int(fields[11]) + int(fields[12])) * _TICK_MICROSECONDS
         for status in Path(f"/proc/{member}/task").glob("*/status"):
             lines = _numbers(status)
-            waits += lines["voluntary_ctxt_switches"]
-            switches += lines["voluntary_ctxt_switches"] + lines["nonvoluntary_ctxt_switches"]
-        written += _numbers(Path(f"/proc/{member}/io"))["wchar"]
-    return Usage(cpu, switches, waits, written)
+            threads[lines["Pid"]] = (lines["voluntary_ctxt_switches"], lines["nonvoluntary_ctxt_switches"])
+    return Usage(cpu, threads, FileUse(*map(sum, zip(*map(FileUse.of, members), strict=True))))
 
 
 def _numbers(path: Path) -> dict[str, int]:

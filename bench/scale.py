@@ -19,7 +19,7 @@ PER_CONNECTION = 100
 
 async def idle(world: World) -> None:
     target = world.start_broker("broker")
-    before = resident_mb(world.newest_pid)
+    before = resident_mb(world.pid(target))
     async with contextlib.AsyncExitStack() as stack:
         for connection in range(SUBSCRIPTIONS // PER_CONNECTION):
             # Channels with the same arguments share a connection. So each has its own setting.
@@ -28,7 +28,7 @@ async def idle(world: World) -> None:
             for number in range(PER_CONNECTION):
                 options = SubscribeOptions(f"idle-{connection}-{number}", frozenset({"SampleRequest"}))
                 await stack.enter_async_context(Subscriber(channel).subscribe(options))
-        after = resident_mb(world.newest_pid)
+        after = resident_mb(world.pid(target))
         print(f"{SUBSCRIPTIONS} idle subscriptions: {before:.0f} MB before, {after:.0f} MB after")
 
 

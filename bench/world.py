@@ -40,7 +40,7 @@ class World:
         lists = [self.pki.revocation_list("signing")]
         revocations = RevocationFiles(lists, lambda: self.directory.latest.signing_authorities, grace_ms=0)
         self.keyring = LiveKeyring(self.directory, revocations)
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: dict[str, subprocess.Popen[str]] = {}
 
     def signer(self, member: str) -> EcdsaSigner:
         folder = self.pki.member(member)
@@ -89,17 +89,17 @@ class World:
         """Start a process. Return the last word of its first line: its address."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        self._processes.append(process)
         assert process.stdout is not None
-        return process.stdout.readline().split()[-1]
+        address = process.stdout.readline().split()[-1]
+        self._processes[address] = process
+        return address
 
-    @property
-    def newest_pid(self) -> int:
-        """The id of the process that was started last."""
-        return self._processes[-1].pid
+    def pid(self, target: str) -> int:
+        """The id of the process with this address."""
+        return self._processes[target].pid
 
     def stop(self) -> None:
-        for process in self._processes:
+        for process in self._processes.values():
             process.terminate()
             process.wait(30)
         self._processes.clear()

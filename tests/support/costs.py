@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.processes import usage
+from bench.processes import Usage, usage
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Published, Publisher
 from broker.client.receipts import ReceiptVerifier
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.support.process import BrokerProcess
 
 UNDER_WAY = 16
+PUBLISHER, RECIPIENT = "shanxi-police", "national-dna-database"
+WANTED = frozenset({"SampleRequest"})
 UNWANTED = frozenset({"MatchNotification"})
 CONNECTIONS = 2
 BOUND = 120
@@ -40,10 +42,12 @@ class Cost(NamedTuple):
 
     Attributes:
         waits: context switches that its threads asked for, because they had to wait.
-        written: bytes that it wrote into files and pipes.
+        calls: reads and writes of files and pipes.
+        written: bytes that it wrote into them.
     """
 
     waits: float
+    calls: float
     written: float
 
 
@@ -56,8 +60,8 @@ class Load:
         self._maker = RecordMaker(pki, SystemClock())
         self._receipts = ReceiptVerifier(FixedDirectory(pki.directory), pki.keyring())
 
-    def _channel(self, number: int = 0) -> grpc.aio.Channel:
-        certificate, key = self._pki.tls_paths("shanxi-police")
+    def _channel(self, number: int = 0, agency: str = PUBLISHER) -> grpc.aio.Channel:
+        certificate, key = self._pki.tls_paths(agency)
         files = TlsFiles(certificate, key, self._pki.folder.trust / "tls-ca.pem")
         # Channels with the same settings share a connection.
         return open_channel(ConnectionSettings(self._broker.target, keepalive_seconds=100 + number), files.read())
@@ -89,5 +93,24 @@ class Load:
 
             before = usage(self._broker.pid)
             await asyncio.gather(*(one_by_one() for _ in range(under_way)))
-            spent = usage(self._broker.pid).since(before)
-        return Cost(spent.waits / records, spent.written / records)
+            return self._cost(before, records)
+
+    async def delivery_cost(self, records: int) -> Cost:
+        """Take so many records, which were published before, with a new subscription, and acknowledge them."""
+        left = records
+        async with (
+            asyncio.timeout(BOUND),
+            self._channel(agency=RECIPIENT) as channel,
+            Subscriber(channel).subscribe(SubscribeOptions("all", WANTED)) as stream,
+        ):
+            before = usage(self._broker.pid)
+            async for delivered in stream:
+                await stream.ack([item.delivery_id for item in delivered])
+                left -= len(delivered)
+                if left == 0:
+                    break
+            return self._cost(before, records)
+
+    def _cost(self, before: Usage, records: int) -> Cost:
+        spent = usage(self._broker.pid).since(before)
+        return Cost(spent.waits / records, spent.files.calls / records, spent.files.written / records)

@@ -151,6 +151,12 @@ def check_receive(directory: Directory, agency: str, kinds: frozenset[str]) -> N
             raise RightDenied(message, agency=agency, kind=kind)
 
 
+def may_replay(directory: Directory, agency: str, stream: str) -> bool:
+    """Whether ``agency`` may replay ``stream``: whether it is an auditor of it."""
+    listed = directory.agencies.get(agency)
+    return listed is not None and stream in listed.replay
+
+
 def replay_sections(directory: Directory, agency: str, stream: str) -> frozenset[str]:
     """The section names, or ``ANY``, that ``agency`` may have when it replays ``stream``.
 

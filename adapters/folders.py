@@ -56,6 +56,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         accepted_at_ms: when the exchange accepted it; 0 where an earlier release wrote the file.
+        corrects_of_others: the kinds of other agencies' records for which a Correction or Closure of this publisher
+            counts, by the directory (``may_correct``). For records of its own publisher it always counts.
         withheld_sections: sections that this agency has no right to.
         not_carried: codes of the issues with which the file was written.
     """
@@ -67,8 +69,19 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     in_reply_to: str = ""
     supersedes: str = ""
     accepted_at_ms: int = 0
+    corrects_of_others: tuple[str, ...] = ()
     withheld_sections: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
+
+    def obeys(self, word: About) -> bool:
+        """Whether a Correction or Closure counts for this record.
+
+        If the agency's own file beside one of the two is lost, it counts: nobody else can remove such a file, and what
+        was withdrawn must not be shown.
+        """
+        return "" in {self.publisher, word.publisher} or (
+            word.publisher == self.publisher or self.kind in word.corrects_of_others
+        )
 
 
 def make(*folders: Path) -> None:

@@ -90,6 +90,7 @@ class Inbound:
             in_reply_to=body.in_reply_to,
             supersedes=body.supersedes,
             accepted_at_ms=accepted_at_ms,
+            corrects_of_others=tuple(sorted(verified.corrects_of_others)),
             withheld_sections=tuple(verified.withheld_sections),
             not_carried=tuple(codes),
         )

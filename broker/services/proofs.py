@@ -1,6 +1,6 @@
 """Checkpoints and proofs.
 
-A proof of inclusion shows the leaf: position, log, record id, digest, time. Only the record's publisher, its recipients,
+A proof of inclusion shows the leaf: position, log, record id, digest, time. Only the publisher, the recipients,
 and auditors that may replay the stream get it. For anyone else, there is no entry at the position. So an agency cannot
 learn the ids of others' records, or when they were accepted. Checkpoints and proofs of consistency name no record, so
 every member gets them.

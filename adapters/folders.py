@@ -58,6 +58,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         accepted_at_ms: when the exchange accepted it; 0 where an earlier release wrote the file.
         corrects_of_others: the kinds of other agencies' records for which a Correction or Closure of this publisher
             counts, by the directory (``may_correct``). For records of its own publisher it always counts.
+        not_obeyed: why this Correction or Closure does not count here, as a code; empty where it counts.
         withheld_sections: sections that this agency has no right to.
         not_carried: codes of the issues with which the file was written.
     """
@@ -70,6 +71,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     supersedes: str = ""
     accepted_at_ms: int = 0
     corrects_of_others: tuple[str, ...] = ()
+    not_obeyed: str = ""
     withheld_sections: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
 

@@ -134,6 +134,18 @@ def read_about(outbox: Path, kind: str, record_id: str) -> About | None:
         return None
 
 
+def sender_of(path: Path) -> str:
+    """The agency whose record a gateway wrote into this file. "" if no gateway wrote it.
+
+    If the file beside it is lost, it is ``unknown``.
+    """
+    name = _DELIVERED.fullmatch(path.name)
+    if name is None:
+        return ""
+    about = read_about(path.parent, name[1], name[2])
+    return about.publisher if about is not None else "unknown"
+
+
 def write_reason(quarantine: Path, name: str, facts: object) -> None:
     """Write why the file or record with this name was refused, durably."""
     replace_file(quarantine / f"{name}{_REASON}", _json(facts))

@@ -124,22 +124,23 @@ def learn_delivered(record: Record, body: Body, spool: Spool) -> bool:
 
 
 def not_obeyed(record: Record, verified: VerifiedRecord, spool: Spool) -> str:
-    """Why a Correction or Closure does not count here (docs/adr/0025), or "".
+    """Why a Correction, a Closure, or a record that supersedes another does not count here (docs/adr/0025), or "".
 
     Codes: ORIGINAL_UNKNOWN, NOT_NAMED, NUMBER_OF_ANOTHER_CASE. A Closure is judged by the record that began its case.
     """
-    body = verified.body
-    match record:
-        case case_pb2.Correction():
-            original, number = spool.numbers.original(record.target_record_id), record.replacement.local_id
-        case case_pb2.Closure():
-            original, number = spool.numbers.first_of_case(body.case_id), record.local_id
-        case _:
-            return ""
-    if original is None:
-        return "ORIGINAL_UNKNOWN"
-    if original.publisher != body.publisher and original.kind not in verified.corrects_of_others:
-        return "NOT_NAMED"
+    body, number = verified.body, ""
+    originals = [spool.numbers.original(body.supersedes)] if body.supersedes else []
+    if isinstance(record, case_pb2.Correction):
+        originals.append(spool.numbers.original(record.target_record_id))
+        number = record.replacement.local_id
+    elif isinstance(record, case_pb2.Closure):
+        originals.append(spool.numbers.first_of_case(body.case_id))
+        number = record.local_id
+    for original in originals:
+        if original is None:
+            return "ORIGINAL_UNKNOWN"
+        if original.publisher != body.publisher and original.kind not in verified.corrects_of_others:
+            return "NOT_NAMED"
     # A format without record ids would take it for a word about the other case.
     return "" if not number or _names_only(number, body.case_id, spool) else "NUMBER_OF_ANOTHER_CASE"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -243,6 +244,15 @@ def test_a_correction_counts_from_the_publisher_of_the_original_or_from_whom_the
     assert heard(word, OTHERS, spool) == "NOT_NAMED"
     assert heard(word, OTHERS, spool, named=frozenset({"PublicNotice"})) == "NOT_NAMED"
     assert heard(word, OTHERS, spool, named=frozenset({"CaseRecord"})) == ""
+
+
+@pytest.mark.parametrize("record", [CASE, case_pb2.Correction(target_record_id="own-record")], ids=kind_of)
+def test_a_record_that_supersedes_the_record_of_another_does_not_count(record: Record, spool: Spool) -> None:
+    spool.numbers.add_original("their-record", "CaseRecord", "case", THEM)
+    spool.numbers.add_original("own-record", "CaseRecord", "case", OTHERS)
+    for superseded, expected in (("their-record", "NOT_NAMED"), ("own-record", ""), ("", "")):
+        said = replace(body(record, "case", "word", OTHERS), supersedes=superseded)
+        assert not_obeyed(record, VerifiedRecord(said, b"", {}, (), frozenset()), spool) == expected
 
 
 def test_a_closure_counts_from_who_began_the_case_whoever_else_wrote_a_record_into_it(spool: Spool) -> None:

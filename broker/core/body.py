@@ -97,10 +97,10 @@ def check_body(body: Body) -> None:
 
 
 def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rule
-    # Two versions, so that no agency can take an id that the exchange will use. The exchange alone writes to AUDIT.
-    version = "8" if body.stream == AUDIT else "7"
-    if not is_uuid(body.record_id) or body.record_id[_VERSION_AT] != version:
-        return f"record_id is not a UUIDv{version} in canonical form"
+    # Its own records have UUIDv8, so that no agency can take an id that the exchange will use. Older ones have UUIDv7.
+    versions = "78" if body.stream == AUDIT else "7"
+    if not is_uuid(body.record_id) or body.record_id[_VERSION_AT] not in versions:
+        return "record_id is not a UUIDv7 in canonical form"
     if not is_uuid(body.case_id):
         return "case_id is not a UUID in canonical form"
     if body.in_reply_to and not is_uuid(body.in_reply_to):

@@ -50,7 +50,7 @@ All are in `gateway.folder`.
 | `inbox/` | files to publish. Rename complete files into it. Names that begin with `.` or `~` are ignored |
 | `inbox/attachments/` | pictures and other files that those files name. Put them in first |
 | `outbox/KIND-RECORD_ID.…` | a delivered and verified record, with the suffix of its format |
-| `outbox/KIND-RECORD_ID.about.json` | its case and publisher, what was withheld or not carried, `not_obeyed`. Written first |
+| `outbox/KIND-RECORD_ID.about.json` | case, publisher, what was withheld or not carried, `not_obeyed`. Written first |
 | `done/` | files that were taken in completely: all of their records are signed and in the spool |
 | `quarantine/` | files that were refused, whole or in part; deliveries that were refused (`.envelope`) |
 | `quarantine/….reason.json` | the reason. A record that the broker refused has only this file, named by record id |

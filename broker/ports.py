@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.core.ackstate import AckState
-    from broker.core.body import Body
+    from broker.core.body import Body, Routing
     from broker.core.bundle import Frame
     from broker.core.checkpoint import SignatureCheck
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
@@ -200,6 +200,13 @@ class RecordCodec(Protocol):
 
         Raises:
             EnvelopeMalformed: this is no body, or it breaks the rules of ``check_body``.
+        """
+
+    def read_routing(self, body: bytes) -> Routing:
+        """Read a part of a body that was accepted: the caller compares its digest, so its form needs no second check.
+
+        Raises:
+            EnvelopeMalformed: this is no body.
         """
 
     def encode_body(self, body: Body) -> bytes:

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from tenacity import AsyncRetrying, wait_random_exponential
+from tenacity.wait import wait_base
 
-from broker.core.errors import CaseExchangeError, Unavailable
+from broker.core.errors import CaseExchangeError, QuotaExceeded, Unavailable
+from broker.wire.status import RETRY_AFTER_MS
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 _log = structlog.get_logger("adapters.edge.again")
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+_LONGEST_ASKED_SECONDS: Final = 60.0
+"""The limit for the time that a broker can make an edge wait."""
 
 
 def attempts(longest_seconds: float) -> AsyncRetrying:
     """Attempts without end, for one ``async for``. A fault that cannot pass ends them, and is raised.
 
     Each wait is a random time between zero and a limit, so that a thousand edges do not return at once. The limit
-    doubles with every attempt. A caller that got on meanwhile sets ``attempt.retry_state.attempt_number`` to 1, and so
-    begins with short waits again.
+    doubles with every attempt. If the broker says when to try again, no attempt comes before that. A caller that got on
+    meanwhile sets ``attempt.retry_state.attempt_number`` to 1, and so begins with short waits again.
 
     Args:
         longest_seconds: the largest limit.
     """
-    wait = wait_random_exponential(multiplier=min(0.2, longest_seconds), max=longest_seconds)
+    wait = _asked_for + wait_random_exponential(multiplier=min(0.2, longest_seconds), max=longest_seconds)
     return AsyncRetrying(wait=wait, retry=_can_pass)
+
+
+class _AskedFor(wait_base):
+    """The time that the broker asks for, if any."""
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        match retry_state.outcome and retry_state.outcome.exception():
+            case QuotaExceeded(details=details) if _NUMBER.fullmatch(details.get(RETRY_AFTER_MS, "")):
+                return min(int(details[RETRY_AFTER_MS]) / 1000, _LONGEST_ASKED_SECONDS)
+            case _:
+                return 0.0
+
+
+_asked_for: Final = _AskedFor()
 
 
 def _can_pass(attempt: RetryCallState) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limits
 from broker.bootstrap.log import open_log
 from broker.bootstrap.opened import reporter
 from broker.bootstrap.trust import BrokerTrust
@@ -21,16 +22,15 @@ from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
 from broker.server.directory import DirectoryServicer
-from broker.server.limits import ServerLimits
 from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
 from broker.server.subscriber import SubscriberServicer
 from broker.services.audittrail import AuditTrailService
 from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
-from broker.services.deliveries import SubscribeLimits
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
+from broker.services.quotas import Quotas
 from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
 from broker.services.versions import DirectoryVersions
@@ -104,6 +104,7 @@ class Broker:
             clock=clock,
             limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
         )
+        quotas = Quotas(quota_limits(config), clock)
         self._subscribe = SubscribeService(
             directory=directory,
             codec=codec,
@@ -111,7 +112,8 @@ class Broker:
             audit=self._audit,
             entropy=entropy,
             clock=clock,
-            limits=_subscribe_limits(config),
+            limits=subscribe_limits(config),
+            quotas=quotas,
         )
         bundles = BundleMaker(
             log=log,
@@ -125,15 +127,16 @@ class Broker:
         replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
-                PublisherServicer(self._publish),
+                PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, ProofService(log, store, directory, codec)),
                 DirectoryServicer(directory, DirectoryVersions(log, codec)),
             ),
             trust.peers,
+            quotas,
             address=config.server.address,
             credentials=server_credentials(trust.tls.initial, trust.tls.newest),
-            limits=_server_limits(config),
+            limits=server_limits(config),
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -195,7 +198,7 @@ class Broker:
             self.follower.check()
             await self.log.ping()
         except CaseExchangeError as error:
-            _log.error("cannot accept records", reason=error.reason, remedy=error.remedy)
+            _log.error("cannot accept records", reason=error.reason, cause=error.message, remedy=error.remedy)
             await self._server.set_serving(serving=False)
         else:
             await self._server.set_serving(serving=True)
@@ -264,33 +267,3 @@ async def _logged(work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except CaseExchangeError as error:
         _log.error("could not write to the audit stream", reason=error.reason, remedy=error.remedy)
-
-
-def _subscribe_limits(config: BrokerConfig) -> SubscribeLimits:
-    given = config.subscriptions
-    return SubscribeLimits(
-        lease_seconds=given.lease_seconds,
-        max_lease_seconds=given.max_lease_seconds,
-        max_attempts=given.max_attempts,
-        max_outstanding_records=given.max_outstanding_records,
-        max_outstanding_bytes=given.max_outstanding_bytes,
-        window_records=given.window_records,
-        window_bytes=given.window_bytes,
-        subscriptions=given.max_open,
-    )
-
-
-def _server_limits(config: BrokerConfig) -> ServerLimits:
-    given = config.server
-    return ServerLimits(
-        message_bytes=given.message_bytes,
-        metadata_bytes=given.metadata_bytes,
-        streams_per_connection=given.streams_per_connection,
-        concurrent_calls=given.concurrent_calls,
-        connection_age_seconds=given.connection_age_seconds,
-        connection_age_grace_seconds=given.connection_age_grace_seconds,
-        keepalive_seconds=given.keepalive_seconds,
-        keepalive_timeout_seconds=given.keepalive_timeout_seconds,
-        min_ping_seconds=given.min_ping_seconds,
-        handshake_seconds=given.handshake_seconds,
-    )

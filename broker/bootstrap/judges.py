@@ -63,9 +63,14 @@ def judges(own: BatchJudge, trust: Trust, size: int) -> Iterator[Judge]:
     if size <= _ONE_PROCESS_BYTES:
         yield lambda partition, data: functools.partial(judge_frame, own, FRAMES, partition, data)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(mp_context=context, initializer=_start_judge, initargs=(trust,)) as pool:
+    with judging_processes(trust) as pool:
         yield lambda partition, data: pool.submit(_judge_there, partition, data).result
+
+
+def judging_processes(trust: Trust) -> ProcessPoolExecutor:
+    """Processes that each have a judge. They import this module and what it needs, and the program that was started."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(mp_context=context, initializer=_start_judge, initargs=(trust,))
 
 
 _own_judge: BatchJudge

@@ -14,7 +14,7 @@ from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
 from broker.messagelog.kafka.packs import PACK_BYTES
-from broker.messagelog.kafka.topics import TopicSettings
+from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.system import SystemEntropy

@@ -117,6 +117,18 @@ class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     max_open: Annotated[int, setting("subscriptions open at once in this process", least=1, most=100_000)] = 2000
 
 
+class QuotasConfig(Section, frozen=True, kw_only=True):
+    """[quotas]: how much of this process one agency may use. They hold for each process of the exchange."""
+
+    calls: Annotated[int, setting("calls at once of one agency; a stream is a call", least=1, most=100_000)] = 2000
+    subscriptions: Annotated[int, setting("open at once, of one agency", least=1, most=100_000)] = 1000
+    publishing_bytes: Annotated[int, setting("content that is not answered yet, of one agency", least=1 << 20)] = (
+        64 << 20
+    )
+    records_per_second: Annotated[float, setting("published, of one agency; 0 is no limit", least=0)] = 0.0
+    bytes_per_second: Annotated[float, setting("content published, of one agency; 0 is no limit", least=0)] = 0.0
+
+
 class BrokerConfig(Section, frozen=True, kw_only=True):
     """A broker's whole configuration."""
 
@@ -128,5 +140,6 @@ class BrokerConfig(Section, frozen=True, kw_only=True):
     records: RecordsConfig = RecordsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     subscriptions: SubscriptionsConfig = SubscriptionsConfig()
+    quotas: QuotasConfig = QuotasConfig()
     kafka: KafkaConfig = KafkaConfig()
     logging: LoggingConfig = LoggingConfig()

@@ -70,7 +70,7 @@ class Backlog:
             ValueError: there is no room for another record. Nothing is changed. Ask ``room`` before reading.
         """
         window = self._windows[partition]
-        if self.room(partition).records == 0:
+        if self._undone_records >= self._settings.window_records or window.room == 0:
             message = f"the window of {partition} is full"
             raise ValueError(message)
         delivery = window.track(offset, ordering_key, size_bytes)

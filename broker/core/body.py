@@ -77,6 +77,16 @@ class Body:
         return bytes.fromhex(self.record_id.replace("-", ""))
 
 
+class Routing(NamedTuple):
+    """The part of a body that says which record it is and who may have what of it."""
+
+    record_id: str
+    kind: str
+    publisher: str
+    recipients: tuple[Recipient, ...]
+    sections: tuple[SectionDescriptor, ...]
+
+
 def is_uuid(text: str) -> bool:
     """Whether ``text`` is an RFC 9562 UUID in canonical lower-case form."""
     return _UUID.fullmatch(text) is not None

@@ -6,7 +6,7 @@ The signature covers ``PAE(body_type, body)``. Bodies are verified, then parsed,
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -48,14 +48,23 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Envelope:
-    """One record as it travels: signed bytes, signatures, and the sections in this copy."""
+    """One record as it travels: signed bytes, signatures, and the sections in this copy.
+
+    ``serialised`` is what a codec writes for it, if it was read from bytes; otherwise it is empty.
+    """
 
     body_type: str
     body: bytes
     signatures: tuple[Signature, ...]
     sections: tuple[Section, ...]
+    serialised: bytes = field(default=b"", init=False, compare=False, repr=False)
 
-    @cached_property
+    def came_as(self, serialised: bytes) -> Envelope:
+        """Keep the bytes that a codec writes for this envelope, so that it need not write them again."""
+        object.__setattr__(self, "serialised", serialised)
+        return self
+
+    @property
     def signed_bytes(self) -> bytes:
         """The pre-authentication encoding that every signature covers."""
         return pae(self.body_type, self.body)
@@ -72,6 +81,7 @@ class Envelope:
 
     def with_sections(self, names: frozenset[str]) -> Envelope:
         """This record with only the named sections. The signed bytes, and so the signatures, do not change."""
-        if all(section.name in names for section in self.sections):
+        sections = tuple([section for section in self.sections if section.name in names])
+        if len(sections) == len(self.sections):
             return self
-        return replace(self, sections=tuple(section for section in self.sections if section.name in names))
+        return Envelope(self.body_type, self.body, self.signatures, sections)

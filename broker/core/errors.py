@@ -296,6 +296,13 @@ class Overloaded(Unavailable):
     reason = "OVERLOADED"
 
 
+class QuotaExceeded(Overloaded):
+    """The agency uses as much of this broker as one agency may."""
+
+    reason = "QUOTA_EXCEEDED"
+    remedy = "Wait for the time that the answer names, and try again. Ask the operator if the quota is too small."
+
+
 class ConnectionFailed(Unavailable):
     """No broker answered at the address, or the connection broke."""
 

@@ -6,25 +6,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from broker.core.streams import Position
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryMade:
-    """A copy of the record was handed to the principal, with these sections withheld from it."""
+    """Copies of records were handed to the principal, with these sections withheld from each.
+
+    The records are in one partition: the first at ``position``, the others at ``more_offsets``.
+    """
 
     position: Position
     subscription: str
     attempt: int
     withheld_sections: tuple[str, ...]
+    more_offsets: tuple[int, ...] = ()
+
+    def positions(self) -> Iterator[Position]:
+        """Where the records are."""
+        yield self.position
+        for offset in self.more_offsets:
+            yield self.position._replace(offset=offset)
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryConfirmed:
-    """The principal acknowledged the record: it has it safely."""
+    """The principal acknowledged records: it has them safely. They are where ``DeliveryMade`` says."""
 
     position: Position
     subscription: str
+    more_offsets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

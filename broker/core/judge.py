@@ -174,7 +174,9 @@ class BatchJudge:
                     if isinstance(event.event, DeliveryMade):
                         # spiffe://<trust domain>/agency/<agency>/<system>
                         agency = event.principal.split("/")[-2]
-                        report.deliveries.append(RecordedDelivery(agency, event.event.position, entry.position))
+                        report.deliveries.extend(
+                            RecordedDelivery(agency, position, entry.position) for position in event.event.positions()
+                        )
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))

@@ -18,8 +18,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import ProofInvalid
 from broker.core.streams import Position
@@ -39,8 +38,7 @@ _MANIFEST: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One accepted record, as its log's tree commits to it.
 
     The attributes are not checked here: the follower makes a leaf of every record that the message log returns.

@@ -14,7 +14,7 @@ from broker.core.errors import PeerUnknown, RightDenied
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.core.body import Body
+    from broker.core.body import Body, Routing
 
 ANY: Final = "*"
 """In a right: every agency, or every section."""
@@ -126,9 +126,9 @@ def check_publish(directory: Directory, body: Body) -> None:
             _deny(body, "a section's audience goes beyond the recipients of the record", section=section.name)
 
 
-def visible_sections(directory: Directory, agency: str, body: Body) -> frozenset[str] | None:
+def visible_sections(directory: Directory, agency: str, body: Body | Routing) -> frozenset[str] | None:
     """The names of the sections that ``agency`` may have of this record, or None if it may not have the record."""
-    if all(recipient.agency != agency for recipient in body.recipients):
+    if agency not in [recipient.agency for recipient in body.recipients]:
         return None
     right = _receive_right(directory, agency, body)
     if right is None:
@@ -177,7 +177,7 @@ def replay_sections(directory: Directory, agency: str, stream: str) -> frozenset
     return right.sections
 
 
-def _receive_right(directory: Directory, agency: str, body: Body) -> ReceiveRight | None:
+def _receive_right(directory: Directory, agency: str, body: Body | Routing) -> ReceiveRight | None:
     right = directory.agency(agency).receive.get(body.kind)
     return right if right is not None and _granted(right.publishers, body.publisher) else None
 

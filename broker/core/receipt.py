@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core import merkle
 from broker.core.envelope import RECEIPTS_TYPE, Signature, pae
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptStatement:
+class ReceiptStatement(NamedTuple):
     """The statement about one record: everything that its leaf says, and its publisher.
 
     ``accepted_at_ms`` is milliseconds since the Unix epoch, UTC. ``log_id`` and ``epoch`` are those of ``LogEntry``.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.errors import SectionMismatch
 
 if TYPE_CHECKING:
-    from broker.core.body import Body
+    from broker.core.body import Body, Routing
     from broker.core.envelope import Section
 
 SALT_BYTES: Final = 16
@@ -36,11 +36,11 @@ def unsalted(section: Section) -> bytes:
     return section.content[SALT_BYTES:]
 
 
-def check_sections(body: Body, sections: tuple[Section, ...], *, complete: bool) -> tuple[str, ...]:
+def check_sections(body: Body | Routing, sections: tuple[Section, ...], *, complete: bool) -> tuple[str, ...]:
     """Check that these sections are those that the body commits to. Return the names of the withheld ones.
 
     Args:
-        body: a verified body.
+        body: a verified body, or the routing of one.
         sections: the sections in this copy.
         complete: whether every section must be present, as at publishing.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.errors import PositionUnknown
-from broker.core.streams import StreamPartition
+from broker.core.errors import InputRefused, PositionUnknown
+from broker.core.streams import STREAMS, StreamPartition
 from broker.server.calls import caller
 from broker.services.replay import ReplayRequest
 from broker.wire.receipts import position_from
@@ -34,6 +34,9 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         context: grpc.aio.ServicerContext[auditor_pb2.ReplayRequest, auditor_pb2.ReplayResponse],  # noqa: ARG002
     ) -> AsyncIterator[auditor_pb2.ReplayResponse]:
         """Send the frames of a bundle."""
+        if len(request.streams) > len(STREAMS) or not set(request.streams) <= set(STREAMS):
+            message = "the request names a stream that does not exist, or one twice"
+            raise InputRefused(message)
         asked = ReplayRequest(
             request.purpose,
             tuple(dict.fromkeys(request.streams)),

@@ -1,7 +1,7 @@
 """The guard that every call passes first: who calls, whether they still may, and how an error is answered.
 
 1. the peer's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
-   PeerRevoked, RevocationUnavailable
+   PeerRevoked, RevocationUnavailable. The agency has not too many calls: QuotaExceeded
 2. the servicer does its work. Running calls are listed, so that they can end at once if their peer is revoked
 3. an error is answered by its row of the status table. Anything outside the error tree is answered as INTERNAL, and
    only the log has more details
@@ -20,6 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from broker.core.errors import CaseExchangeError, Draining, InputRefused, Internal, PeerIdentityMissing
+from broker.server.limits import bounded
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from broker.core.identity import Principal
     from broker.ports import PeerAuthentication
+    from broker.services.quotas import Quotas
 
 _log = structlog.get_logger("broker.server")
 _principal: ContextVar[Principal] = ContextVar("principal")
@@ -49,8 +51,9 @@ class _Call:
 class CallGuard(grpc.aio.ServerInterceptor):
     """The interceptor in front of every servicer. For one event loop."""
 
-    def __init__(self, peers: PeerAuthentication) -> None:
+    def __init__(self, peers: PeerAuthentication, quotas: Quotas) -> None:
         self._peers = peers
+        self._quotas = quotas
         self._calls: set[_Call] = set()
         self._draining = False
 
@@ -79,7 +82,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         # Requests come as bytes and are parsed here. gRPC itself would answer bytes that are no message with UNKNOWN,
         # and log them.
-        parse = handler.request_deserializer
+        parse = bounded(method, handler.request_deserializer)
         read = _each(parse) if handler.request_streaming else _one(parse)
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
@@ -109,7 +112,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
         call: _Call | None = None
         try:
             call = self._admit(method, context)
-            return await work()
+            with self._quotas.call(caller().agency):
+                return await work()
         except CaseExchangeError as error:
             await _refuse(context, method, error)
         except asyncio.CancelledError:

@@ -1,8 +1,41 @@
-"""The limits of the transport, with their units."""
+"""The limits of the transport and of one request, with their units."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.core.errors import InputRefused
+from broker.wire.bounds import ENVELOPE, check_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.wire.bounds import Nested
+
+_REQUEST_BYTES: Final = 1 << 20
+"""The largest request of a method that takes no records."""
+_REQUEST_FIELDS: Final = 20_000
+_WITH_RECORDS: Final[dict[str, Nested]] = {"Publish": {1: ENVELOPE}, "PublishStream": {1: ENVELOPE}}
+"""The methods that take records, and where in their requests an envelope is."""
+
+
+def bounded(method: str, parse: Any) -> Callable[[bytes], Any]:
+    """A method's parser that refuses what would become too much.
+
+    The parser raises InputRefused: the request is too large for its method, or has too many parts.
+    """
+    nested = _WITH_RECORDS.get(method.rpartition("/")[2])
+
+    def read(data: bytes) -> Any:
+        if nested is not None:
+            check_fields(data, nested, _REQUEST_FIELDS)
+        elif len(data) > _REQUEST_BYTES:
+            message = f"a request of this method has at most {_REQUEST_BYTES} bytes"
+            raise InputRefused(message)
+        return parse(data)
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +82,8 @@ class ServerLimits:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", _ms(self.min_ping_seconds)),
             ("grpc.server_handshake_timeout_ms", _ms(self.handshake_seconds)),
+            # Only messages as they are. A compressed one could become far larger than the limit.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
             # Two brokers on one port would each get half of the peers.
             ("grpc.so_reuseport", 0),
         ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from broker.core.errors import CaseExchangeError, Internal
+from broker.core.errors import CaseExchangeError, InputRefused, Internal
 from broker.core.receipt import portable_receipt
 from broker.server.calls import caller
 from broker.services.pipeline import publish_in_turn
-from broker.wire.envelopes import envelope_from
-from broker.wire.receipts import receipt_to, receipts_to
+from broker.wire.bounds import MAX_ENVELOPES
+from broker.wire.envelopes import kept_from
+from broker.wire.receipts import fill_receipts, receipt_to
 from broker.wire.status import refusal_to
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from broker.core.envelope import Envelope
     from broker.services.publish import PublishOutcome, PublishService
+    from broker.services.quotas import Quotas
 
 
 class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
     """See publisher.proto."""
 
-    def __init__(self, service: PublishService) -> None:
+    def __init__(self, service: PublishService, quotas: Quotas) -> None:
         self._service = service
+        self._quotas = quotas
 
     async def Publish(  # noqa: N802 - the generated stub's name
         self,
@@ -34,7 +38,10 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
     ) -> publisher_pb2.PublishResponse:
         """Accept one record."""
-        outcome = await self._service.publish(caller(), [envelope_from(request.envelope)])
+        envelope = kept_from(request.envelope)
+        with self._quotas.publishing(caller().agency) as share:
+            share.take(1, envelope.content_bytes)
+            outcome = await self._service.publish(caller(), [envelope])
         (result,) = outcome.results
         if isinstance(result, CaseExchangeError):
             raise result
@@ -52,10 +59,18 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         ],
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, and answer their records in order."""
-        batches = ([envelope_from(envelope) for envelope in request.envelopes] async for request in request_iterator)
-        async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches)) as outcomes:
-            async for outcome in outcomes:
-                yield _response(outcome)
+        batches = (_envelopes(request) async for request in request_iterator)
+        with self._quotas.publishing(caller().agency) as share:
+            async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches, share)) as outcomes:
+                async for outcome in outcomes:
+                    yield _response(outcome)
+
+
+def _envelopes(request: publisher_pb2.PublishStreamRequest) -> list[Envelope]:
+    if len(request.envelopes) > MAX_ENVELOPES:
+        message = f"a message has at most {MAX_ENVELOPES} envelopes"
+        raise InputRefused(message)
+    return [kept_from(envelope) for envelope in request.envelopes]
 
 
 def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
@@ -66,5 +81,5 @@ def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
         else:
             response.results.add(receipt_index=result.receipt_index)
     if outcome.receipts is not None:
-        response.receipts.CopyFrom(receipts_to(outcome.receipts))
+        fill_receipts(response.receipts, outcome.receipts)
     return response

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from broker.server.limits import ServerLimits
     from broker.server.publisher import PublisherServicer
     from broker.server.subscriber import SubscriberServicer
+    from broker.services.quotas import Quotas
 
 SERVICES: Final = tuple(
     f"caseexchange.broker.v1.{name}"
@@ -49,6 +50,7 @@ class BrokerServer:
         self,
         servicers: Servicers,
         peers: PeerAuthentication,
+        quotas: Quotas,
         *,
         address: str,
         credentials: grpc.ServerCredentials,
@@ -59,7 +61,7 @@ class BrokerServer:
         Raises:
             SetupInvalid: the address cannot be bound.
         """
-        self._guard = CallGuard(peers)
+        self._guard = CallGuard(peers, quotas)
         self._server = grpc.aio.server(
             interceptors=[self._guard],
             options=limits.channel_options(),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from broker.core.errors import CaseExchangeError, SubscriptionInvalid
+from broker.core.errors import CaseExchangeError, InputRefused, SubscriptionInvalid
+from broker.core.streams import KINDS
 from broker.server.calls import caller
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
 from broker.services.subscribe import SubscriptionRequest
-from broker.wire.deliveries import acknowledged_to, deliveries_to, delivery_to, leases_lost_to, opened_to
+from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, leases_lost_to, opened_to
 from broker.wire.times import to_seconds
 from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from broker.services.deliveries import DeliveredCopy
     from broker.services.subscribe import SubscriberStream, SubscribeService
 
 
@@ -55,6 +55,9 @@ async def _open_request(requests: AsyncIterator[subscriber_pb2.SubscribeRequest]
         message = "the first request of a stream opens a subscription"
         raise SubscriptionInvalid(message)
     asked = first.open
+    if len(asked.kinds) > len(KINDS):
+        message = "the request names more kinds than there are"
+        raise SubscriptionInvalid(message)
     return SubscriptionRequest(
         asked.subscription,
         frozenset(asked.kinds),
@@ -76,6 +79,10 @@ async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_p
 def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) -> None:
     match request.WhichOneof("request"):
         case "acknowledge":
+            most = stream.terms.max_outstanding_records
+            if len(request.acknowledge.delivery_ids) > most:
+                message = f"an acknowledgement names at most {most} deliveries, as many as may be outstanding"
+                raise InputRefused(message)
             stream.ack(request.acknowledge.delivery_ids)
         case "negative_acknowledge":
             given_back = request.negative_acknowledge
@@ -92,7 +99,8 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
     while True:
         match await stream.next():
             case Deliveries(copies):
-                yield deliveries_to([_delivery(copy) for copy in copies])
+                # The names of withheld sections go only to the audit trail. The recipient can see them from the body.
+                yield deliveries_to(WireDelivery(*copy[:5]) for copy in copies)
             case Acknowledged(delivery_ids):
                 yield acknowledged_to(delivery_ids)
             case LeasesLost(delivery_ids):
@@ -101,8 +109,3 @@ async def _responses(stream: SubscriberStream) -> AsyncIterator[subscriber_pb2.S
                 if error is None:
                     return
                 raise error
-
-
-def _delivery(copy: DeliveredCopy) -> subscriber_pb2.Delivery:
-    # The names of withheld sections go only to the audit trail. The recipient can see them from the body.
-    return delivery_to(copy.delivery_id, copy.position, copy.accepted_at_ms, copy.attempt, copy.envelope)

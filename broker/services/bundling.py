@@ -241,9 +241,15 @@ class BundleMaker:
             return None
         try:
             envelope = self._codec.decode_envelope(entry.value)
-            body = self._codec.parse_body(envelope.body)
+            routing = self._codec.read_routing(envelope.body)
+            sha256 = envelope.record_sha256
+            leaf = Leaf(entry.position, entry.log_id, entry.epoch, routing.record_id, sha256, entry.accepted_at_ms)
+            matches = leaf_hash(leaf.marshal()) == expected
+            if not matches:
+                # What the tree stands for was accepted, so its form was checked. Anything else may be no record.
+                self._codec.parse_body(envelope.body)
             # Without this check, an auditor who may not see all sections could not know whether the log still has them.
-            check_sections(body, envelope.sections, complete=True)
+            check_sections(routing, envelope.sections, complete=True)
         except EnvelopeMalformed:
             return _stray(entry.position, "unreadable", entry.value, stretch.visible)
         except SectionMismatch:
@@ -252,18 +258,16 @@ class BundleMaker:
             return _stray(entry.position, "no time", entry.value, stretch.visible)
         copy = envelope if ANY in stretch.visible else envelope.with_sections(stretch.visible)
         batch.entries.append(BundleEntry(entry.position, entry.accepted_at_ms, entry.log_id, entry.epoch, copy))
-        sha256 = envelope.record_sha256
-        leaf = Leaf(entry.position, entry.log_id, entry.epoch, body.record_id, sha256, entry.accepted_at_ms)
         # A receipt is given only for an entry that matches its leaf, never for what the log now has in its place.
-        if self._signer is not None and leaf_hash(leaf.marshal()) == expected:
+        if self._signer is not None and matches:
             statement = ReceiptStatement(
-                body.record_id,
+                routing.record_id,
                 sha256,
                 entry.position,
                 entry.log_id,
                 entry.epoch,
                 entry.accepted_at_ms,
-                body.publisher,
+                routing.publisher,
             )
             batch.statements.append(self._codec.encode_statement(statement))
         return None

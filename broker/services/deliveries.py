@@ -12,7 +12,7 @@ from broker.core.sections import check_sections
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from broker.core.body import Body
+    from broker.core.body import Routing
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.errors import CaseExchangeError
@@ -108,16 +108,16 @@ def copy_for(
         LogCorrupt: the entry is not what was accepted. A record that was rewritten in the log is not delivered, even
             if its publisher's signature would still show the change.
     """
-    envelope, body = _accepted(entry, codec)
-    visible = visible_sections(directory, agency, body)
+    envelope, routing = _accepted(entry, codec)
+    visible = visible_sections(directory, agency, routing)
     if visible is None:
         return None
-    withheld = tuple(section.name for section in body.sections if section.name not in visible)
+    withheld = tuple([section.name for section in routing.sections if section.name not in visible])
     copy = envelope.with_sections(visible)
     return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)
 
 
-def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Body]:
+def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
     # (1) The log still has it.
     if not entry.value:
         message = "an entry is lost: the log has its place and not its bytes"
@@ -125,9 +125,9 @@ def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Body]:
     try:
         # (2) It is a record,
         envelope = codec.decode_envelope(entry.value)
-        body = codec.parse_body(envelope.body)
+        routing = codec.read_routing(envelope.body)
         # (3) with exactly the sections that were signed.
-        check_sections(body, envelope.sections, complete=True)
+        check_sections(routing, envelope.sections, complete=True)
     except (EnvelopeMalformed, SectionMismatch) as error:
         message = "an entry of the log is not a record that was accepted"
         raise LogCorrupt(message, position=str(entry.position)) from error
@@ -135,7 +135,7 @@ def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Body]:
     if envelope.record_sha256 != entry.record_sha256:
         message = "an entry of the log holds another record than the one that was accepted"
         raise LogCorrupt(message, position=str(entry.position))
-    return envelope, body
+    return envelope, routing
 
 
 def messages(

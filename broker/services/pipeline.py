@@ -11,7 +11,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.errors import LogUnavailable
+from broker.core.errors import CaseExchangeError, LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
     from broker.core.identity import Principal
     from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
+    from broker.services.quotas import Share
 
 _BATCHES: Final = 32
 _BYTES: Final = 8 << 20
@@ -28,14 +29,14 @@ _APPENDS: Final = 4
 
 
 async def publish_in_turn(
-    service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]]
+    service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]], share: Share
 ) -> AsyncGenerator[PublishOutcome]:
     """Publish batches in their order. One outcome answers one batch or several. No answer waits for the next batch.
 
     Raises:
-        What ``PublishService.publish`` or ``batches`` raises, after the answers to the batches before it.
+        What ``PublishService.publish``, ``batches`` or ``share`` raises, after the answers to the batches before it.
     """
-    stream = _Stream(service, principal)
+    stream = _Stream(service, principal, share)
     tasks = [asyncio.create_task(stream.check_all(batches)), asyncio.create_task(stream.append_all())]
     try:
         while append := await stream.next_append():
@@ -51,7 +52,7 @@ async def publish_in_turn(
 
 
 class _Batch(NamedTuple):
-    check: asyncio.Task[CheckedBatch]
+    check: asyncio.Future[CheckedBatch]
     size: int
 
 
@@ -64,9 +65,10 @@ class _Append(NamedTuple):
 class _Stream:
     """The batches of one stream that are not answered yet: first those in appends, then those that wait."""
 
-    def __init__(self, service: PublishService, principal: Principal) -> None:
+    def __init__(self, service: PublishService, principal: Principal, share: Share) -> None:
         self._service = service
         self._principal = principal
+        self._share = share
         self._waiting: deque[_Batch] = deque()
         self._appends: deque[_Append] = deque()
         self._unanswered_batches = 0
@@ -80,15 +82,28 @@ class _Stream:
         try:
             async for batch in batches:
                 size = sum(envelope.content_bytes for envelope in batch)
+                self._share.take(len(batch), size)
                 self._unanswered_batches += 1
                 self._unanswered_bytes += size
-                self._waiting.append(_Batch(asyncio.create_task(self._service.check(self._principal, batch)), size))
+                self._waiting.append(_Batch(self._check(batch), size))
                 self._notify()
                 while self._unanswered_batches >= _BATCHES or self._unanswered_bytes >= _BYTES:
                     await self._change()
         finally:
             self._read_all = True
             self._notify()
+
+    def _check(self, batch: Sequence[Envelope]) -> asyncio.Future[CheckedBatch]:
+        done: asyncio.Future[CheckedBatch] = asyncio.get_running_loop().create_future()
+        try:
+            checked = self._service.check_small(self._principal, batch)
+        except CaseExchangeError as error:
+            done.set_exception(error)
+            return done
+        if checked is None:
+            return asyncio.create_task(self._service.check(self._principal, batch))
+        done.set_result(checked)
+        return done
 
     async def append_all(self) -> None:
         """Append what is checked, in order, until a batch cannot be checked or appended."""
@@ -129,9 +144,10 @@ class _Stream:
         append = self._appends.popleft()
         self._unanswered_batches -= append.batches
         self._unanswered_bytes -= append.size
+        self._share.give_back(append.size)
         self._notify()
 
-    def unfinished(self) -> list[asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]]:
+    def unfinished(self) -> list[asyncio.Future[CheckedBatch] | asyncio.Task[PublishOutcome]]:
         """The tasks of batches that are not answered."""
         return [*(batch.check for batch in self._waiting), *(append.outcome for append in self._appends)]
 
@@ -143,7 +159,7 @@ class _Stream:
         await self._changed.wait()
 
 
-def _succeeded(task: asyncio.Task[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
+def _succeeded(task: asyncio.Future[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 

@@ -143,13 +143,19 @@ class PublishService:
         Raises:
             EvidenceUnavailable, DirectoryUnavailable
         """
-        self._evidence.check()
-        if len(envelopes) <= _INLINE_RECORDS and sum(each.content_bytes for each in envelopes) <= _INLINE_BYTES:
-            # To hand it to a thread would take longer.
-            return tuple(self._check_all(principal, envelopes))
+        checked = self.check_small(principal, envelopes)
+        if checked is not None:
+            return checked
         # In threads, so that the log and other streams go on meanwhile. There are only a few (docs/adr/0008).
         async with self._checking:
             return tuple(await asyncio.to_thread(self._check_all, principal, envelopes))
+
+    def check_small(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch | None:
+        """As ``check``, but at once, because to hand a small batch to a thread would take longer. None: it is large."""
+        self._evidence.check()
+        if len(envelopes) > _INLINE_RECORDS or sum([each.content_bytes for each in envelopes]) > _INLINE_BYTES:
+            return None
+        return tuple(self._check_all(principal, envelopes))
 
     async def accept(
         self, principal: Principal, checked: CheckedBatch, check_order: Callable[[], None]
@@ -197,7 +203,10 @@ class PublishService:
 
     def _check_claim(self, principal: Principal, envelope: Envelope) -> Claim[SignerCertificate]:
         # (1) Size.
-        self._check_size(envelope)
+        parts = 1 + len(envelope.sections) + len(envelope.signatures)
+        if envelope.content_bytes + _ENVELOPE_OVERHEAD * parts > self._limits.record_bytes:
+            message = f"the record is larger than {self._limits.record_bytes} bytes"
+            raise RecordTooLarge(message)
         # (2) The signer that the record names.
         body = read_body(envelope, self._codec)
         claimed = claim(envelope, body, self._keyring)
@@ -216,12 +225,6 @@ class PublishService:
         check_publish(self._directory.current(), body)
         # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
         return _Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
-
-    def _check_size(self, envelope: Envelope) -> None:
-        parts = 1 + len(envelope.sections) + len(envelope.signatures)
-        if envelope.content_bytes + _ENVELOPE_OVERHEAD * parts > self._limits.record_bytes:
-            message = f"the record is larger than {self._limits.record_bytes} bytes"
-            raise RecordTooLarge(message)
 
     def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
         if body.issued_at_ms > now_ms + self._limits.clock_skew_ms:
@@ -263,17 +266,14 @@ class PublishService:
         if place.record_sha256 != item.entry.record_sha256:
             message = "the log already has this record id, with another body"
             return RecordIdConflict(message, record_id=item.body.record_id)
-        return self._statement(item.body, place)
-
-    def _statement(self, body: Body, place: Appended) -> bytes:
         statement = ReceiptStatement(
-            body.record_id,
+            item.body.record_id,
             place.record_sha256,
             place.position,
             place.log_id,
             place.epoch,
             place.accepted_at_ms,
-            body.publisher,
+            item.body.publisher,
         )
         return self._codec.encode_statement(statement)
 

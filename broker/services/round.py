@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.streams import Position
+from broker.services.deliveries import LeasesLost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from broker.core.entry import LogEntry
     from broker.core.identity import Principal
     from broker.core.lease_terms import DeadLetter
-    from broker.core.streams import Position, StreamPartition
+    from broker.core.streams import StreamPartition
     from broker.services.deliveries import DeliveredCopy, Outgoing
+
+_EVENT_RECORDS: Final = 100
+"""The limit for the records that share an event, so that an audit record of many events stays small."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,26 +48,43 @@ class Round:
     acked: list[tuple[Consumer, int, Position]] = field(default_factory=list)
     dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
 
-    def withdraw(self, partition: StreamPartition) -> list[tuple[Consumer, int]]:
-        """Remove and return the acknowledgements in a partition that another process now reads. They do not hold."""
-        lost = [(consumer, delivery_id) for consumer, delivery_id, at in self.acked if at.stream_partition == partition]
+    def withdraw(self, partition: StreamPartition) -> None:
+        """Another process now reads a partition: remove its acknowledgements, and tell that they do not hold.
+
+        The partition may come back. Its next commit would not include them.
+        """
+        for consumer, delivery_id, at in self.acked:
+            if at.stream_partition == partition:
+                consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
         self.acked = [item for item in self.acked if item[2].stream_partition != partition]
         self.dead = [item for item in self.dead if item[1].position.stream_partition != partition]
-        return lost
 
     def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
-        """What auditors must know about the round."""
+        """What auditors must know about the round. Records that differ only in their offset share an event."""
+        handed: dict[tuple[Consumer, str, int, int, tuple[str, ...]], list[int]] = {}
+        for consumer, copy in self.deliveries:
+            stream, partition, offset = copy.position
+            handed.setdefault((consumer, stream, partition, copy.attempt, copy.withheld_sections), []).append(offset)
         made = [
             AuditEvent(
                 now_ms,
                 consumer.principal.spiffe_id,
-                DeliveryMade(copy.position, subscription, copy.attempt, copy.withheld_sections),
+                DeliveryMade(Position(stream, partition, first), subscription, attempt, withheld, more),
             )
-            for consumer, copy in self.deliveries
+            for (consumer, stream, partition, attempt, withheld), offsets in handed.items()
+            for first, more in _portions(offsets)
         ]
+        safe: dict[tuple[Consumer, str, int], list[int]] = {}
+        for consumer, _, (stream, partition, offset) in self.acked:
+            safe.setdefault((consumer, stream, partition), []).append(offset)
         confirmed = [
-            AuditEvent(now_ms, consumer.principal.spiffe_id, DeliveryConfirmed(position, subscription))
-            for consumer, _, position in self.acked
+            AuditEvent(
+                now_ms,
+                consumer.principal.spiffe_id,
+                DeliveryConfirmed(Position(stream, partition, first), subscription, more),
+            )
+            for (consumer, stream, partition), offsets in safe.items()
+            for first, more in _portions(offsets)
         ]
         dead = [
             AuditEvent(
@@ -79,3 +103,9 @@ class Round:
             hold = position.stream_partition in committed
             by_stream.setdefault((consumer, hold), []).append(delivery_id)
         return [(consumer, tuple(delivery_ids), hold) for (consumer, hold), delivery_ids in by_stream.items()]
+
+
+def _portions(offsets: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The offsets of each event: its first one, and the others."""
+    for at in range(0, len(offsets), _EVENT_RECORDS):
+        yield offsets[at], tuple(offsets[at + 1 : at + _EVENT_RECORDS])

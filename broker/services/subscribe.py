@@ -2,7 +2,7 @@
 
 1. the request is well formed, the kinds exist: SubscriptionInvalid, KindUnknown
 2. the directory in force lets the agency receive every kind: RightDenied, PeerUnknown
-3. there is room for another subscription: Overloaded
+3. there is room for another subscription, in this process and in the agency's quota: Overloaded, QuotaExceeded
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deliveries import Outgoing, SubscribeLimits
+    from broker.services.quotas import Quotas
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DELIVERY_ID_BYTES: Final = 7
@@ -99,6 +100,7 @@ class SubscribeService:
         entropy: Entropy,
         clock: Clock,
         limits: SubscribeLimits,
+        quotas: Quotas,
     ) -> None:
         self._directory = directory
         self._codec = codec
@@ -107,6 +109,7 @@ class SubscribeService:
         self._entropy = entropy
         self._clock = clock
         self._limits = limits
+        self._quotas = quotas
         self._subscriptions: dict[SubscriptionKey, Subscription] = {}
         self._pumps: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
@@ -120,8 +123,8 @@ class SubscribeService:
         share the lease that the first of them asked for.
 
         Raises:
-            SubscriptionInvalid, KindUnknown, RightDenied, PeerUnknown, DirectoryUnavailable, Overloaded, Draining,
-            LogUnavailable
+            SubscriptionInvalid, KindUnknown, RightDenied, PeerUnknown, DirectoryUnavailable, Overloaded,
+            QuotaExceeded, Draining, LogUnavailable
         """
         self._check(principal, request)
         key = SubscriptionKey(principal.agency, request.name)
@@ -186,7 +189,12 @@ class SubscribeService:
         if len(self._subscriptions) >= self._limits.subscriptions:
             message = "the broker has as many subscriptions open as it is configured for"
             raise Overloaded(message)
-        cursor = await self._log.open_cursor(key, request.kinds)
+        self._quotas.open_subscription(key.agency)
+        try:
+            cursor = await self._log.open_cursor(key, request.kinds)
+        except BaseException:
+            self._quotas.close_subscription(key.agency)
+            raise
         settings = self._lease_settings(request.lease_seconds)
         first = int.from_bytes(self._entropy.token(_DELIVERY_ID_BYTES)) + 1
         subscription = Subscription(
@@ -208,6 +216,7 @@ class SubscribeService:
 
     def _ended(self, subscription: Subscription, pump: asyncio.Task[None]) -> None:
         self._pumps.discard(pump)
+        self._quotas.close_subscription(subscription.key.agency)
         if self._subscriptions.get(subscription.key) is subscription:
             del self._subscriptions[subscription.key]
 

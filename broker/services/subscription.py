@@ -6,9 +6,12 @@ A round of the loop, in this order:
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
 3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
 4. hand over the deliveries
-5. commit durably how far the subscription is, then confirm the acknowledgements. Failed attempts are committed too, so
-   that their count does not start again at every restart. If a partition moved to another process meanwhile, its
-   acknowledgements do not hold
+5. begin to commit how far the subscription is. Failed attempts are committed too, so that their count does not start
+   again at every restart
+
+The next round does not wait for the commit, but its own commit does. When a commit is durable, its acknowledgements are
+confirmed. If a partition moved to another process meanwhile, its acknowledgements do not hold. A change of assignment
+is followed only while no commit is under way, so that no state is committed under a later assignment than its own.
 
 So nothing leaves without evidence (design decision 9), and a crash cannot undo a confirmed acknowledgement. If the log
 fails, every stream ends with the error. What was not confirmed is delivered again.
@@ -23,11 +26,12 @@ from typing import TYPE_CHECKING, Final
 from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
 from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
-from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost, copy_for, messages
+from broker.services.commits import Commits
+from broker.services.deliveries import Deliveries, Ended, LeasesLost, copy_for, messages
 from broker.services.round import Held, Round
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from broker.core.ackstate import AckState
     from broker.core.lease import LeaseBook
@@ -73,6 +77,8 @@ class Subscription:
         self._round = Round()
         self._wake = asyncio.Event()
         self._waiting: asyncio.Task[None] | None = None
+        self._commits = Commits(cursor, self._wake.set)
+        self._in_vain = False
         self._commit_at: float | None = None
         self._attempt_failed = False
         self._draining = False
@@ -153,12 +159,17 @@ class Subscription:
         try:
             while not self._finished():
                 self._wake.clear()
-                self._follow_assignment()
+                if not self._commits.under_way:
+                    await self._commits.ended()
+                    self._follow_assignment()
                 more = await self._fill()
                 self._lease()
                 busy = await self._settle()
-                if not (more or busy):
+                if more or busy:
+                    self._in_vain = False
+                else:
                     await self._wait()
+            await self._commits.ended()
             if states := self._take_states():
                 await self._cursor.commit(states)
         except CaseExchangeError as failure:
@@ -170,6 +181,7 @@ class Subscription:
             self.ending = True
             if self._waiting is not None:
                 self._waiting.cancel()
+            await self._commits.close()
             for consumer in self._consumers.values():
                 consumer.outgoing.put_nowait(Ended(error))
             await self._cursor.close()
@@ -182,19 +194,20 @@ class Subscription:
         self.ending = idle and (self._draining or abandoned)
         return self.ending
 
-    def _follow_assignment(self) -> None:
+    def _follow_assignment(self) -> list[StreamPartition]:
+        """Return the partitions that this process does not read any more, or not under the same assignment."""
+        gone = []
         for change in self._cursor.assignment_changes():
             if isinstance(change, Assigned):
                 self._book.assign_partition(change.partition, change.state)
                 self._partitions.append(change.partition)
                 continue
+            gone.append(change.partition)
             self._book.release_partition(change.partition)
             self._partitions.remove(change.partition)
             self._held = {at: held for at, held in self._held.items() if at.stream_partition != change.partition}
-            # The partition may come back with the next change. Its next commit would not include these
-            # acknowledgements.
-            for consumer, delivery_id in self._round.withdraw(change.partition):
-                consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
+            self._round.withdraw(change.partition)
+        return gone
 
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Return whether there may be more."""
@@ -224,6 +237,7 @@ class Subscription:
             return
         directory = self._directory.current()
         for consumer in list(self._consumers.values()):
+            principal = consumer.principal.spiffe_id
             for lease in self._book.lease(now, consumer.name):
                 held = self._held[lease.position]
                 copied = copy_for(self.key.agency, lease, held.entry, directory, self._codec)
@@ -232,7 +246,7 @@ class Subscription:
                     self._book.ack(lease.delivery_id)
                     del self._held[lease.position]
                     continue
-                held.holder = consumer.principal.spiffe_id
+                held.holder = principal
                 self._round.deliveries.append((consumer, copied))
         # Another stream is first next time, so that all share a slow log fairly.
         if len(self._consumers) > 1:
@@ -254,12 +268,15 @@ class Subscription:
             await self._audit.record(events)
         for consumer, copies in messages(done.deliveries):
             consumer.outgoing.put_nowait(Deliveries(copies))
-        committed = await self._cursor.commit(states) if states else frozenset()
-        for consumer, delivery_ids, hold in done.confirmations(committed):
-            consumer.outgoing.put_nowait(Acknowledged(delivery_ids) if hold else LeasesLost(delivery_ids))
+        if states:
+            await self._commits.ended()
+            for gone in self._follow_assignment():
+                states.pop(gone, None)
+                done.withdraw(gone)
+            self._commits.begin(done, states)
         return bool(events)
 
-    def _take_states(self) -> Mapping[StreamPartition, AckState]:
+    def _take_states(self) -> dict[StreamPartition, AckState]:
         self._commit_at = None
         self._attempt_failed = False
         return self._book.take_commits()
@@ -270,7 +287,9 @@ class Subscription:
             # A failure of the log is raised here.
             self._waiting.result()
             self._waiting = None
-        if self._waiting is None:
+        # News that gave nothing to do is a change of assignment, which is followed after the commit.
+        if self._waiting is None and not (self._in_vain and self._commits.under_way):
+            self._in_vain = True
             self._waiting = asyncio.create_task(self._cursor.wait())
             self._waiting.add_done_callback(lambda _: self._wake.set())
         due = [at for at in (self._book.next_deadline(), self._commit_at) if at is not None]

@@ -6,16 +6,26 @@ section stays opaque here and everywhere else in the broker.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
-from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
+from broker.core.body import (
+    MAX_RECIPIENTS,
+    MAX_SECTIONS,
+    MAX_SIGNERS,
+    Body,
+    NamedSigner,
+    Recipient,
+    Routing,
+    SectionDescriptor,
+    check_body,
+)
 from broker.core.errors import EnvelopeMalformed
-from broker.wire.envelopes import envelope_from, envelope_to
+from broker.wire.envelopes import envelope_bytes, kept_from
 from broker.wire.events import event_from, fill_event
 from broker.wire.frames import frame_to
-from broker.wire.receipts import position_to, statement_from
+from broker.wire.receipts import fill_position, statement_from
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
 
@@ -27,18 +37,21 @@ if TYPE_CHECKING:
     from broker.core.events import AuditEvent
     from broker.core.receipt import ReceiptStatement
 
+_MAX_BODY_BYTES: Final = 256 << 10
+_MOST_OF: Final = {"recipients": MAX_RECIPIENTS, "signers": MAX_SIGNERS, "sections": MAX_SECTIONS}
+_PLAIN: Final = envelope_pb2.SECTION_PROTECTION_PLAIN
+
 
 class ProtobufCodec:
     """The ``RecordCodec`` of caseexchange.broker.v1."""
 
     def parse_body(self, body: bytes) -> Body:
         """See ``RecordCodec``."""
-        message = envelope_pb2.Body()
-        try:
-            message.ParseFromString(body)
-        except DecodeError as error:
-            text = "the body is not a caseexchange.broker.v1.Body"
-            raise EnvelopeMalformed(text) from error
+        if len(body) > _MAX_BODY_BYTES:
+            text = f"the body is larger than {_MAX_BODY_BYTES} bytes; content belongs in sections"
+            raise EnvelopeMalformed(text)
+        message = _body(body)
+        _check_counts(message)
         if message.key_wraps or message.HasField("supplements"):
             text = "the body's key wraps, or what it supplements, are fields that this version does not accept"
             raise EnvelopeMalformed(text)
@@ -49,17 +62,25 @@ class ProtobufCodec:
             case_id=message.case_id,
             publisher=message.publisher,
             system=message.system,
-            recipients=tuple(Recipient(item.agency, item.sequence) for item in message.recipients),
+            recipients=_recipients(message),
             issued_at_ms=to_ms(message.issued_at),
             expires_at_ms=to_ms(message.expires_at) if message.HasField("expires_at") else None,
             in_reply_to=message.in_reply_to,
             supersedes=message.supersedes,
             purpose=message.purpose,
-            signers=tuple(NamedSigner(item.certificate_sha256, item.algorithm) for item in message.signers),
-            sections=tuple(map(_descriptor, message.sections)),
+            signers=tuple([NamedSigner(item.certificate_sha256, item.algorithm) for item in message.signers]),
+            sections=tuple([_descriptor(item) for item in message.sections]),
         )
         check_body(parsed)
         return parsed
+
+    def read_routing(self, body: bytes) -> Routing:
+        """See ``RecordCodec``."""
+        message = _body(body)
+        sections = [
+            SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience)) for item in message.sections
+        ]
+        return Routing(message.record_id, message.kind, message.publisher, _recipients(message), tuple(sections))
 
     def encode_body(self, body: Body) -> bytes:
         """See ``RecordCodec``."""
@@ -96,28 +117,27 @@ class ProtobufCodec:
 
     def decode_envelope(self, data: bytes) -> Envelope:
         """See ``RecordCodec``."""
-        message = envelope_pb2.Envelope()
         try:
-            message.ParseFromString(data)
+            message = envelope_pb2.Envelope.FromString(data)
         except DecodeError as error:
             text = "not a caseexchange.broker.v1.Envelope"
             raise EnvelopeMalformed(text) from error
-        return envelope_from(message)
+        return kept_from(message)
 
     def encode_envelope(self, envelope: Envelope) -> bytes:
         """See ``RecordCodec``."""
-        return envelope_to(envelope).SerializeToString(deterministic=True)
+        return envelope_bytes(envelope)
 
     def encode_statement(self, statement: ReceiptStatement) -> bytes:
         """See ``RecordCodec``."""
         message = receipt_pb2.ReceiptStatement(
             record_id=statement.record_id,
             record_sha256=statement.record_sha256,
-            position=position_to(statement.position),
             log_id=statement.log_id,
             epoch=statement.epoch,
             publisher=statement.publisher,
         )
+        fill_position(message.position, statement.position)
         set_ms(message.accepted_at, statement.accepted_at_ms)
         return message.SerializeToString(deterministic=True)
 
@@ -147,8 +167,31 @@ class ProtobufCodec:
         return [event_from(item) for item in message.events]
 
 
+def _body(data: bytes) -> envelope_pb2.Body:
+    try:
+        return envelope_pb2.Body.FromString(data)
+    except DecodeError as error:
+        text = "the body is not a caseexchange.broker.v1.Body"
+        raise EnvelopeMalformed(text) from error
+
+
+def _check_counts(message: envelope_pb2.Body) -> None:
+    """Refuse a body of very many parts before they are made into objects."""
+    for name, most in _MOST_OF.items():
+        if len(getattr(message, name)) > most:
+            text = f"the body's {name} are more than {most}"
+            raise EnvelopeMalformed(text)
+    if any(len(section.audience) > MAX_RECIPIENTS for section in message.sections):
+        text = f"the body's sections have an audience of more than {MAX_RECIPIENTS}"
+        raise EnvelopeMalformed(text)
+
+
+def _recipients(message: envelope_pb2.Body) -> tuple[Recipient, ...]:
+    return tuple([Recipient(item.agency, item.sequence) for item in message.recipients])
+
+
 def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:
-    if item.protection != envelope_pb2.SECTION_PROTECTION_PLAIN or item.key_commitment:
+    if item.protection != _PLAIN or item.key_commitment:
         message = "the body's sections are of a protection that this version does not accept"
         raise EnvelopeMalformed(message)
     return SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience))

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from broker.wire.envelopes import envelope_to
-from broker.wire.receipts import position_to
+from broker.wire.envelopes import fill_envelope
+from broker.wire.receipts import fill_position
 from broker.wire.times import set_duration, set_ms
 from caseexchange.broker.v1 import subscriber_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
+
+
+class WireDelivery(NamedTuple):
+    """What one delivery says. ``accepted_at_ms`` is in milliseconds since the Unix epoch, UTC."""
+
+    delivery_id: int
+    position: Position
+    accepted_at_ms: int
+    attempt: int
+    envelope: Envelope
 
 
 def opened_to(
@@ -29,20 +39,17 @@ def opened_to(
     return subscriber_pb2.SubscribeResponse(opened=opened)
 
 
-def delivery_to(
-    delivery_id: int, position: Position, accepted_at_ms: int, attempt: int, envelope: Envelope
-) -> subscriber_pb2.Delivery:
-    """Write one delivery."""
-    message = subscriber_pb2.Delivery(
-        delivery_id=delivery_id, position=position_to(position), attempt=attempt, envelope=envelope_to(envelope)
-    )
-    set_ms(message.accepted_at, accepted_at_ms)
-    return message
-
-
-def deliveries_to(deliveries: Sequence[subscriber_pb2.Delivery]) -> subscriber_pb2.SubscribeResponse:
-    """Write deliveries that go in one message."""
-    return subscriber_pb2.SubscribeResponse(deliveries=subscriber_pb2.Deliveries(deliveries=deliveries))
+def deliveries_to(deliveries: Iterable[WireDelivery]) -> subscriber_pb2.SubscribeResponse:
+    """Write deliveries that go in one message. Each is written where it stays: to copy messages would cost more."""
+    response = subscriber_pb2.SubscribeResponse()
+    response.deliveries.SetInParent()
+    add = response.deliveries.deliveries.add
+    for delivery_id, position, accepted_at_ms, attempt, envelope in deliveries:
+        message = add(delivery_id=delivery_id, attempt=attempt)
+        fill_position(message.position, position)
+        set_ms(message.accepted_at, accepted_at_ms)
+        fill_envelope(message.envelope, envelope)
+    return response
 
 
 def acknowledged_to(delivery_ids: Sequence[int]) -> subscriber_pb2.SubscribeResponse:

@@ -14,6 +14,7 @@ from broker.core.events import (
     ReplayMade,
 )
 from broker.core.streams import Position
+from broker.wire.receipts import fill_position
 from broker.wire.times import set_ms, to_ms
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
     message.principal = event.principal
     match event.event:
         case DeliveryMade() as made:
-            _fill_position(message.delivery.position, made.position)
+            fill_position(message.delivery.position, made.position)
             message.delivery.subscription = made.subscription
             message.delivery.attempt = made.attempt
             message.delivery.withheld_sections.extend(made.withheld_sections)
+            message.delivery.more_offsets.extend(made.more_offsets)
         case DeliveryConfirmed() as confirmed:
-            _fill_position(message.confirmation.position, confirmed.position)
+            fill_position(message.confirmation.position, confirmed.position)
             message.confirmation.subscription = confirmed.subscription
+            message.confirmation.more_offsets.extend(confirmed.more_offsets)
         case DeadLetterMade() as dead:
-            _fill_position(message.dead_letter.position, dead.position)
+            fill_position(message.dead_letter.position, dead.position)
             message.dead_letter.subscription = dead.subscription
             message.dead_letter.attempts = dead.attempts
         case ReplayMade() as replay:
@@ -61,10 +64,17 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
         case "delivery":
             made = message.delivery
             return DeliveryMade(
-                _position(made.position), made.subscription, made.attempt, tuple(made.withheld_sections)
+                _position(made.position),
+                made.subscription,
+                made.attempt,
+                tuple(made.withheld_sections),
+                tuple(made.more_offsets),
             )
         case "confirmation":
-            return DeliveryConfirmed(_position(message.confirmation.position), message.confirmation.subscription)
+            confirmed = message.confirmation
+            return DeliveryConfirmed(
+                _position(confirmed.position), confirmed.subscription, tuple(confirmed.more_offsets)
+            )
         case "dead_letter":
             dead = message.dead_letter
             return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts)
@@ -92,12 +102,6 @@ def _replay(message: audit_pb2.ReplayMade) -> ReplayMade:
         to_ms(message.accepted_from) if message.HasField("accepted_from") else None,
         to_ms(message.accepted_until) if message.HasField("accepted_until") else None,
     )
-
-
-def _fill_position(message: position_pb2.Position, position: Position) -> None:
-    message.stream = position.stream
-    message.partition = position.partition
-    message.offset = position.offset
 
 
 def _position(message: position_pb2.Position) -> Position:

@@ -24,8 +24,15 @@ from broker.core.bundle import (
 )
 from broker.core.errors import BundleInvalid, EnvelopeMalformed
 from broker.core.streams import StreamPartition
-from broker.wire.envelopes import envelope_from, envelope_to
-from broker.wire.receipts import position_from, position_to, receipts_from, receipts_to, signature_from, signature_to
+from broker.wire.envelopes import envelope_from, fill_envelope
+from broker.wire.receipts import (
+    fill_position,
+    fill_receipts,
+    position_from,
+    receipts_from,
+    signature_from,
+    signature_to,
+)
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import auditor_pb2, checkpoint_pb2, position_pb2
 
@@ -99,12 +106,15 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
             for leaf in frame.leaves:
                 message.partition_leaves.leaves.add(offset=leaf.offset, hash=leaf.hash)
         case PartitionRecords():
-            message.partition_records.entries.extend(map(_entry_to, frame.entries))
+            message.partition_records.SetInParent()
+            add = message.partition_records.entries.add
+            for entry in frame.entries:
+                _fill_entry(add(log_id=entry.log_id, epoch=entry.epoch), entry)
             if frame.receipts is not None:
-                message.partition_records.receipts.CopyFrom(receipts_to(frame.receipts))
+                fill_receipts(message.partition_records.receipts, frame.receipts)
         case StrayRecord():
             stray = message.stray
-            stray.position.CopyFrom(position_to(frame.position))
+            fill_position(stray.position, frame.position)
             stray.reason, stray.value = frame.reason, frame.value
             stray.value_size, stray.value_sha256 = frame.value_size, frame.value_sha256
         case PartitionEnd():
@@ -123,15 +133,10 @@ def _fill_header(message: auditor_pb2.BundleHeader, header: BundleHeader) -> Non
     message.source = _SOURCE_NUMBERS[header.source]
 
 
-def _entry_to(entry: BundleEntry) -> position_pb2.LogEntry:
-    message = position_pb2.LogEntry(
-        position=position_to(entry.position),
-        log_id=entry.log_id,
-        epoch=entry.epoch,
-        envelope=envelope_to(entry.envelope),
-    )
+def _fill_entry(message: position_pb2.LogEntry, entry: BundleEntry) -> None:
+    fill_position(message.position, entry.position)
     set_ms(message.accepted_at, entry.accepted_at_ms)
-    return message
+    fill_envelope(message.envelope, entry.envelope)
 
 
 def _frame(message: auditor_pb2.BundleFrame) -> Frame:

@@ -17,9 +17,9 @@ def position_from(message: position_pb2.Position) -> Position:
     return Position(message.stream, message.partition, message.offset)
 
 
-def position_to(position: Position) -> position_pb2.Position:
-    """Write a position message."""
-    return position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
+def fill_position(message: position_pb2.Position, position: Position) -> None:
+    """Write a position into an empty message that is a part of another."""
+    message.stream, message.partition, message.offset = position
 
 
 def statement_from(data: bytes) -> ReceiptStatement:
@@ -46,9 +46,10 @@ def statement_from(data: bytes) -> ReceiptStatement:
     )
 
 
-def receipts_to(receipts: SignedReceipts) -> receipt_pb2.SignedReceipts:
-    """Write the receipts of a batch."""
-    return receipt_pb2.SignedReceipts(statements=receipts.statements, signature=signature_to(receipts.signature))
+def fill_receipts(message: receipt_pb2.SignedReceipts, receipts: SignedReceipts) -> None:
+    """Write the receipts of a batch into an empty message."""
+    message.statements.extend(receipts.statements)
+    message.signature.certificate_sha256, message.signature.value = receipts.signature
 
 
 def receipts_from(message: receipt_pb2.SignedReceipts) -> SignedReceipts:

@@ -1,7 +1,8 @@
 """The table between the error tree and gRPC, for both directions.
 
 A refused call ends with a status. Its details contain ``google.rpc.ErrorInfo``: ``reason`` names the class, and
-``metadata`` has its details. A refused record of a batch has the same facts in a ``Refusal``.
+``metadata`` has its details. An exceeded quota adds ``google.rpc.RetryInfo``. A refused record of a batch has the same
+facts in a ``Refusal``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -20,8 +20,12 @@ from caseexchange.broker.v1 import publisher_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from google.protobuf.message import Message
+
 ERROR_DOMAIN: Final = "case-exchange"
 DETAILS_KEY: Final = "grpc-status-details-bin"
+RETRY_AFTER_MS: Final = "retry_after_ms"
+"""The detail of an error that says when to try again. It is also sent as ``google.rpc.RetryInfo``."""
 MAX_DETAIL_CHARACTERS: Final = 300
 """The limit for a peer's text in an error, because it goes to logs and terminals."""
 
@@ -72,11 +76,16 @@ def status_of(error: type[CaseExchangeError]) -> grpc.StatusCode:
 def status_details(error: CaseExchangeError) -> bytes:
     """The serialised ``google.rpc.Status`` that describes this error to a caller."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.details)
-    packed = AnyMessage()
-    packed.Pack(info)
+    details: list[Message] = [info]
+    if RETRY_AFTER_MS in error.details:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(int(error.details[RETRY_AFTER_MS]))
+        details.append(retry)
     # grpc.StatusCode's values are pairs of number and name.
     number = status_of(type(error)).value[0]
-    status = status_pb2.Status(code=number, message=error.message, details=[packed])
+    status = status_pb2.Status(code=number, message=error.message)
+    for detail in details:
+        status.details.add().Pack(detail)
     serialised: bytes = status.SerializeToString()
     return serialised
 

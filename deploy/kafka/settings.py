@@ -49,10 +49,14 @@ _FIXED: Final[dict[str, str | int | bool]] = {
     "broker.session.timeout.ms": 6000,
     # After this lag, acknowledgements no longer wait for the copy, if enough others have the record.
     "replica.lag.time.max.ms": 5000,
-    # Subscribers choose when they count as lost. Tests and quick hand-overs need less than Kafka's six seconds.
-    "group.min.session.timeout.ms": 1000,
-    # A group's first member need not wait for others.
-    "group.initial.rebalance.delay.ms": 0,
+    # A broker that is silent for this long loses its partitions to the others. Kafka's default is 45 seconds.
+    "group.consumer.min.session.timeout.ms": 6000,
+    "group.consumer.session.timeout.ms": 6000,
+    # A third of it. A broker notices with a heartbeat that it must give up a partition.
+    "group.consumer.min.heartbeat.interval.ms": 2000,
+    "group.consumer.heartbeat.interval.ms": 2000,
+    # A group shares out its partitions as soon as a member comes or goes.
+    "group.consumer.assignment.interval.ms": 0,
     # --- for a small cluster that starts quickly; leave these out in a large one ---
     "offsets.topic.num.partitions": 8,
     "transaction.state.log.num.partitions": 8,

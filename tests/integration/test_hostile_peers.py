@@ -127,6 +127,61 @@ async def test_a_subscriber_that_breaks_the_rules_hurts_itself_only(
     await still_serves(exchange)
 
 
+MANY = 2_000_000
+"""Of the smallest parts, that is a message of four megabytes."""
+TOO_MANY = {
+    "envelopes": ("PublisherService/PublishStream", b"\x0a\x00" * MANY),
+    "envelopes of a small message": ("PublisherService/PublishStream", b"\x0a\x00" * 1001),
+    "sections of an envelope": ("PublisherService/PublishStream", b"\x0a\x80\x92\xf4\x01" + b"\x22\x00" * MANY),
+    "sections of the only envelope": ("PublisherService/Publish", b"\x0a\x80\x92\xf4\x01" + b"\x22\x00" * MANY),
+    "streams to replay": ("AuditorService/Replay", b"\x0a\x01p" + b"\x12\x00" * MANY),
+    "streams of a small request": ("AuditorService/Replay", b"\x0a\x01p" + b"\x12\x00" * 1000),
+    "kinds": ("SubscriberService/Subscribe", b"\x0a\x80\x92\xf4\x01" + b"\x12\x00" * MANY),
+    "kinds of a small request": ("SubscriberService/Subscribe", b"\x0a\xd0\x0f" + b"\x12\x00" * 1000),
+    "a long name": ("AuditorService/GetCheckpoint", b"\x0a\x80\x92\xf4\x01" + b"x" * 2 * MANY),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MANY)
+async def test_a_request_of_very_many_parts_is_refused_before_it_costs_anything(exchange: Exchange, what: str) -> None:
+    method, data = TOO_MANY[what]
+    channel = await exchange.channel("national-audit")
+    call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(SERVICE + method)
+    stream = call(timeout=60)
+    await stream.write(data)
+    await stream.done_writing()
+    # A thousand of the records would be refused one by one: an answer with as many results.
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stream.read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await still_serves(exchange)
+
+
+async def test_an_acknowledgement_of_more_than_can_be_outstanding_ends_its_stream_only(exchange: Exchange) -> None:
+    channel = await exchange.channel("national-dna-database")
+    call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(SERVICE + "SubscriberService/Subscribe")()
+    opening = subscriber_pb2.OpenSubscription(
+        subscription="s", kinds=["SampleRequest"], max_outstanding_records=100, max_outstanding_bytes=1 << 20
+    )
+    await call.write(subscriber_pb2.SubscribeRequest(open=opening).SerializeToString())
+    ids = subscriber_pb2.Acknowledge(delivery_ids=range(101))
+    async with asyncio.timeout(20):
+        await call.read()
+        await call.write(subscriber_pb2.SubscribeRequest(acknowledge=ids).SerializeToString())
+        assert await code_of(call.read()) is grpc.StatusCode.INVALID_ARGUMENT
+    await still_serves(exchange)
+
+
+async def test_compressed_messages_are_refused(exchange: Exchange) -> None:
+    """They could become far larger than any limit for what is sent."""
+    channel = await exchange.channel("shanxi-police")
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + "PublisherService/Publish")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(b"\x0a\x00" * 1000, timeout=10, compression=grpc.Compression.Gzip)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await still_serves(exchange)
+
+
 async def test_positions_far_outside_are_unknown(exchange: Exchange) -> None:
     channel = await exchange.channel("shanxi-police")
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + "AuditorService/GetCheckpoint")

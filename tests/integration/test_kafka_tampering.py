@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from broker.client.publisher import Published
 from broker.client.subscriber import SubscribeOptions
 from broker.core.entry import NewEntry
-from broker.core.errors import EvidenceUnavailable, LogCorrupt
+from broker.core.errors import EvidenceUnavailable, LogCorrupt, LogUnavailable
 from broker.core.seal import APPEND_ID_BYTES, Sealing
-from broker.messagelog.kafka.topics import TopicSettings
+from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.trust.signing import Ed25519NoteSigner
 from caseexchange.log.v1 import pack_pb2
 from deploy.kafka.segments import rewrite
 from tests.support.kafka import running_cluster
-from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
+from tests.support.kafkaexchange import NOT_SERVING, SERVING, OnKafka, health_becomes
 from tests.support.packs import packed
 from tests.support.records import CODEC
 from tests.support.replays import replayed
@@ -151,7 +151,12 @@ async def transactions(admin: Administrator, honest: Honest, stand: Sequence[Raw
     return first + await admin.transaction(honest.partition, Raw(b"garbage"), stand[-1], commit=True)
 
 
-INSERTS = [unsealed, copies, copies_elsewhere, transactions]
+async def compressed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -> list[Position]:
+    """An honest pack in a compressed batch, and a batch that is small only while it is compressed."""
+    return await admin.put_compressed(honest.partition, stand[0], Raw(bytes(32 << 20)), stand[-1])
+
+
+INSERTS = [unsealed, copies, copies_elsewhere, transactions, compressed]
 
 
 @pytest.mark.parametrize("insert", INSERTS)
@@ -236,6 +241,37 @@ async def test_a_topic_that_was_made_anew_is_served_by_no_broker_and_named_from_
     await refused_at_the_start(kafka, "one", "new")
     code = "RECORD_CHANGED" if with_copies else "RECORD_MISSING"
     assert await kafka.audited() == [(code, str(position)) for position in honest.positions]
+
+
+# --- what is set ---
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("retention.ms", "86400000", "-1"),
+        ("cleanup.policy", "compact", "delete"),
+        ("message.timestamp.type", "LogAppendTime", "CreateTime"),
+        ("compression.type", "zstd", "producer"),
+        ("max.message.bytes", "100000", str(TOPICS.value_bytes)),
+    ],
+)
+async def test_a_setting_that_could_lose_records_stops_publishing_until_it_is_right_again(
+    kafka: OnKafka, key: str, wrong: str, right: str
+) -> None:
+    admin = Administrator(kafka)
+    async with kafka.broker() as exchange:
+        honest = await Honest.begin(exchange, 1)
+        await admin.set_topic("dna", key, wrong)
+        await health_becomes(exchange, NOT_SERVING, within=60)
+        with pytest.raises(LogUnavailable, match=key):
+            await honest.publish(1)
+        await admin.set_topic("dna", key, right)
+        await health_becomes(exchange, SERVING, within=60)
+        await honest.publish(1)
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            assert [each.position for each in await taken(stream, 2)] == honest.positions
+    assert await kafka.audited() == []
 
 
 # --- what is rewritten ---

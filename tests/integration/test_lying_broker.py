@@ -20,7 +20,7 @@ from broker.core.streams import Position
 from broker.server.auditor import AuditorServicer
 from broker.trust.system import SystemClock
 from broker.wire.envelopes import envelope_from
-from broker.wire.receipts import receipt_to, receipts_to
+from broker.wire.receipts import fill_receipts, receipt_to
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, publisher_pb2, publisher_pb2_grpc
 from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC, RecordMaker
@@ -73,9 +73,9 @@ class LyingBroker(publisher_pb2_grpc.PublisherServiceServicer):
         async for request in request_iterator:
             envelopes = [envelope_from(item) for item in request.envelopes]
             results = [publisher_pb2.PublishResult(receipt_index=n) for n in range(len(envelopes) + self.extra)]
-            yield publisher_pb2.PublishStreamResponse(
-                results=results, receipts=receipts_to(self.receipts(self.lie(envelopes)))
-            )
+            response = publisher_pb2.PublishStreamResponse(results=results)
+            fill_receipts(response.receipts, self.receipts(self.lie(envelopes)))
+            yield response
         self.heard_all.set()
         await self.may_end.wait()
 

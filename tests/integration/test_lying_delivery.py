@@ -18,7 +18,7 @@ from adapters.gateway.inbound import Inbound
 from broker.client.records import SectionDraft
 from broker.core.streams import Position
 from broker.trust.system import SystemClock
-from broker.wire.deliveries import acknowledged_to, deliveries_to, delivery_to, opened_to
+from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, opened_to
 from broker.wire.tls import TlsFiles, server_credentials
 from caseexchange.broker.v1 import directory_pb2, directory_pb2_grpc, subscriber_pb2_grpc
 from certs.rights import HEBEI, LAB, NGO, SHANXI
@@ -56,7 +56,7 @@ class LyingBroker(subscriber_pb2_grpc.SubscriberServiceServicer, directory_pb2_g
         now_ms, waiting = SystemClock().now_ms(), dict(enumerate(self.envelopes))
 
         def deliver(number: int) -> subscriber_pb2.SubscribeResponse:
-            return deliveries_to([delivery_to(number, Position("dna", 0, number), now_ms, 1, waiting[number])])
+            return deliveries_to([WireDelivery(number, Position("dna", 0, number), now_ms, 1, waiting[number])])
 
         for number in waiting:
             yield deliver(number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
-from broker.messagelog.kafka.topics import TopicSettings
+from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.trust.signing import Ed25519NoteSigner, note_verifier
 from broker.trust.system import SystemEntropy
 from certs.kafka import BROKER

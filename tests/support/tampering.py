@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.positions import offset_of, position_of
@@ -44,6 +45,10 @@ class Administrator:
         """Write records, and return their positions."""
         return await asyncio.to_thread(self._put, partition, records)
 
+    async def put_compressed(self, partition: StreamPartition, *records: Raw) -> list[Position]:
+        """Write records, each in a compressed batch of its own, and return their positions."""
+        return await asyncio.to_thread(self._put_compressed, partition, records)
+
     async def transaction(self, partition: StreamPartition, *records: Raw, commit: bool) -> list[Position]:
         """Write records in a transaction that is committed or aborted."""
         return await asyncio.to_thread(self._transaction, partition, records, commit=commit)
@@ -53,6 +58,12 @@ class Administrator:
         with self._connection.admin() as admin:
             below = {self._topic(position.stream_partition): offset_of(position.offset)}
             await asyncio.to_thread(admin.delete_records, below)
+
+    async def set_topic(self, stream: str, key: str, value: str) -> None:
+        """Change a setting of a topic."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, self._connection.topic(stream), {key: value})
+        with self._connection.admin() as admin:
+            await asyncio.to_thread(admin.alter_configs, [resource])
 
     async def delete_topic(self, stream: str) -> None:
         with self._connection.admin() as admin:
@@ -90,6 +101,13 @@ class Administrator:
         producer = self._connection.producer()
         try:
             return self._sent(producer, partition, records)
+        finally:
+            producer.close()
+
+    def _put_compressed(self, partition: StreamPartition, records: Sequence[Raw]) -> list[Position]:
+        producer = self._connection.producer(compression_type="gzip", max_request_size=100 << 20)
+        try:
+            return [position for record in records for position in self._sent(producer, partition, [record])]
         finally:
             producer.close()
 

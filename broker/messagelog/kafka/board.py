@@ -21,7 +21,8 @@ from broker.core.errors import CaseExchangeError, FollowerFenced, LogUnavailable
 from broker.messagelog.kafka.checkpointreader import CheckpointReader
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import encode_extension
-from broker.messagelog.kafka.group import LOOK_SECONDS, GroupMember
+from broker.messagelog.kafka.group import GroupMember
+from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.seat import Seat
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -75,9 +76,10 @@ class KafkaBoard:
         self._partitions = tuple(partitions)
         self._report = report
         self._reader = CheckpointReader(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
-        self._member = GroupMember(connection, _GROUP)
-        self._member_thread = ClientThread("kafka-followers")
-        self._joined = False
+        self._groups = Groups(connection)
+        self._member = GroupMember(
+            self._groups, _GROUP, [connection.topic(CHECKPOINTS)], moved=self._move, failed=report
+        )
         self._assigned: set[StreamPartition] = set()
         self._seats: dict[StreamPartition, _HeldSeat] = {}
         # One seat that cannot be taken, because its coordinator does not answer, must not hold up the others.
@@ -96,7 +98,7 @@ class KafkaBoard:
         """
         await self._reader.open()
         if follow:
-            self._tasks.append(asyncio.create_task(self._follow_group(), name="kafka followers"))
+            self._tasks.append(asyncio.create_task(self._join(), name="kafka followers"))
             self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
 
     def follows(self, partition: StreamPartition) -> bool:
@@ -129,34 +131,26 @@ class KafkaBoard:
         self._tasks.clear()
         for partition in list(self._seats):
             self._leave(partition)
-        await self._member_thread.end(self._member.leave)
+        await self._member.leave()
+        await self._groups.close()
         await self._reader.close()
 
-    async def _follow_group(self) -> None:
-        while True:
-            for move in await self._looked():
-                self._move(move)
-            if self._member.settled:
-                await asyncio.sleep(LOOK_SECONDS)
-
     @_again
-    async def _looked(self) -> list[Move]:
+    async def _join(self) -> None:
         try:
-            if not self._joined:
-                await self._member_thread.call(self._member.join, [self._connection.topic(CHECKPOINTS)])
-                self._joined = True
-            return await self._member_thread.call(self._member.look)
-        except _PASSING as error:
-            self._report(translate(error))
+            await self._member.join()
+        except CaseExchangeError as error:
+            self._report(error)
             raise
 
-    def _move(self, move: Move) -> None:
-        partition = self._partitions[move.topic.partition]
-        if move.assigned:
-            self._assigned.add(partition)
-        else:
-            self._assigned.discard(partition)
-            self._leave(partition)
+    def _move(self, moves: Sequence[Move]) -> None:
+        for move in moves:
+            partition = self._partitions[move.topic.partition]
+            if move.assigned:
+                self._assigned.add(partition)
+            else:
+                self._assigned.discard(partition)
+                self._leave(partition)
 
     def _leave(self, partition: StreamPartition) -> None:
         held = self._seats.pop(partition, None)

@@ -26,6 +26,7 @@ from broker.core.errors import (
     RecordTooLarge,
 )
 from broker.messagelog.kafka.handshake import BoundedContext
+from broker.messagelog.kafka.lenient import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +106,7 @@ class KafkaConnection:
             "receive_message_max_bytes": _FRAME_BYTES,
             **settings,
         }
+        install()
         return _whole(KafkaConsumer, {**self._common(), **chosen})
 
     def producer(self, **settings: Any) -> KafkaProducer:

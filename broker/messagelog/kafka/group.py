@@ -1,206 +1,300 @@
-"""Membership of a consumer group. The group says who has which partition, and stores small texts for it."""
+"""Membership of a consumer group. The group says who has which partition, and stores small texts for it.
+
+The member speaks Kafka 4's group protocol (KIP-848). The coordinator assigns, and takes a partition away from one
+member before it gives it to another. No answer waits for other members, so many members share a connection. The older
+protocol holds an answer back until every member of the group has joined. Then a connection for each member is needed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+import uuid
+import zlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kafka import ConsumerRebalanceListener
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    FencedMemberEpochError,
+    KafkaError,
+    NodeNotReadyError,
+    RetriableError,
+    StaleMemberEpochError,
+    UnknownMemberIdError,
+    UnknownTopicIdError,
+)
 
 from broker.core.errors import LogUnavailable
+from broker.messagelog.kafka import offsets
+from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.groups import HEARTBEATS, LANES, pause
+from broker.messagelog.kafka.heartbeats import VERSION, Standing, heartbeat, partitions_of
+from broker.messagelog.kafka.links import NUMBER_BYTES, framed, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
     from kafka.structs import OffsetAndMetadata
 
-    from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.core.errors import CaseExchangeError
+    from broker.messagelog.kafka.groups import Groups
+    from broker.messagelog.kafka.links import Address
 
-SESSION_MS: Final = 6_000
-"""A process that is silent for longer loses its partitions to the others."""
-_HEARTBEAT_MS: Final = 1000
-"""A member notices a rebalance with a heartbeat. A rebalance takes two or three of them."""
-_LONGEST_POLL_GAP_MS: Final = 30_000
-_JOINING_MS: Final = 200
-_JOINED_MS: Final = 10
-_JOINING_LOOKS: Final = 20
-"""A member counts as settled after this many calls of ``look`` without news."""
-LOOK_SECONDS: Final = 0.25
-"""How often a settled member calls ``look``."""
-_POLL_SECONDS: Final = 5.0
-"""How often a settled member polls if nothing calls for it. Well below the longest gap, after which it is out."""
+_JOINING: Final = 0
+_LEAVING: Final = -1
+_QUICK_SECONDS: Final = 0.05
+"""After news a member asks again soon, then less and less often."""
+_LEAVE_SECONDS: Final = 1.0
+_OUT: Final = (FencedMemberEpochError, UnknownMemberIdError)
+_SOON: Final = (*_OUT, StaleMemberEpochError, RetriableError)
 
 
 class Move(NamedTuple):
-    """A partition was assigned (with what was committed for it, if anything) or, if not ``assigned``, taken away."""
+    """A partition was assigned (with what was committed for it, if anything) or, if not ``assigned``, taken away.
+
+    ``number`` is that of the assignment that begins or ends. A member never uses a number again.
+    """
 
     topic: TopicPartition
     assigned: bool
+    number: int
     committed: OffsetAndMetadata | None = None
 
 
-class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc] # the library has no types
-    """One member. All in one thread. The client calls the listener's methods, which only take notes.
-
-    Nothing is fetched through a member: its partitions are paused.
+class GroupMember:
+    """One member. For one event loop.
 
     Args:
-        connection: how to reach the cluster.
+        groups: what the members of the process share.
         group: the group's name, without the exchange's prefix.
-        poll_seconds: how often a settled member polls, even if nothing calls for it.
+        topics: the topics whose partitions the group shares out.
+        moved: called with what moved, in order.
+        failed: called with every refusal that will not pass by itself. The member goes on trying.
     """
 
-    def __init__(self, connection: KafkaConnection, group: str, *, poll_seconds: float = _POLL_SECONDS) -> None:
-        self._connection = connection
-        self._group = f"{connection.prefix}.{group}"
-        self._consumer: KafkaConsumer | None = None
-        self._moves: deque[Move] = deque()
-        # The assigned partitions, and the member id that each was assigned to.
-        self._owned: dict[TopicPartition, str] = {}
-        self._quiet = 0
-        self._poll_seconds = poll_seconds
-        self._next_poll = 0.0
+    def __init__(
+        self,
+        groups: Groups,
+        group: str,
+        topics: Sequence[str],
+        *,
+        moved: Callable[[Sequence[Move]], None],
+        failed: Callable[[CaseExchangeError], None],
+    ) -> None:
+        self.group = f"{groups.connection.prefix}.{group}"
+        self.topics = tuple(topics)
+        self.address: Address | None = None
+        self.due = 0.0
+        self._groups = groups
+        self._moved = moved
+        self._failed = failed
+        self._id = str(uuid.uuid4())
+        self._lane = 1 + zlib.crc32(self.group.encode()) % LANES
+        self._joined: asyncio.Future[None] | None = None
+        self._epoch = _JOINING
+        self._asking: Any = None
+        # A heartbeat that says nothing new, as it goes onto the wire, and the answer that says nothing new.
+        self._quiet: tuple[Any, bytes] | None = None
+        self._no_news = b""
+        # Whether the next heartbeat says everything that the coordinator must know.
+        self._whole = True
+        self._pause = self._interval = _QUICK_SECONDS
+        self._numbers = 0
+        self._owned: dict[TopicPartition, int] = {}
+        self._told: set[TopicPartition] = set()
+        self._telling: asyncio.Task[None] | None = None
+        self._left = False
 
-    def join(self, topics: Sequence[str]) -> None:
-        """Ask to become a member. ``look`` returns the assignments later.
-
-        Raises:
-            kafka.errors.KafkaError
-        """
-        self._consumer = self._connection.consumer(
-            group_id=self._group,
-            auto_offset_reset="earliest",
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=_HEARTBEAT_MS,
-            max_poll_interval_ms=_LONGEST_POLL_GAP_MS,
-            partition_assignment_strategy=[CooperativeStickyAssignor],
-        )
-        self._consumer.subscribe(list(topics), listener=self)
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing has moved for a while. Then the next ``look`` can wait."""
-        return self._quiet >= _JOINING_LOOKS
-
-    @property
-    def moving(self) -> bool:
-        """Whether something moved that ``look`` has not returned yet."""
-        return bool(self._moves)
-
-    def look(self) -> list[Move]:
-        """Take part in the group, and return what moved, in order.
+    async def join(self) -> None:
+        """Become a member. The partitions are assigned later.
 
         Raises:
-            kafka.errors.KafkaError: no move is lost. Call again.
-            LogUnavailable: the member has left.
+            LogUnavailable, LogAccessDenied
         """
-        consumer = self._joined()
-        joining = self._joining(consumer)
-        if self.settled and not joining and not self._moves and time.monotonic() < self._next_poll:
-            # The client sends heartbeats by itself, and an answer that needs a poll makes it join again. A poll costs a
-            # millisecond, and a thousand subscriptions are a thousand members.
-            return []
-        consumer.poll(_JOINING_MS if joining else _JOINED_MS)
-        self._next_poll = time.monotonic() + self._poll_seconds
-        self._give_back_what_was_lost(consumer)
-        found: list[Move] = []
-        while self._moves:
-            try:
-                move = self._looked_up(consumer, self._moves[0])
-            except KafkaError:
-                # This move stays first in the queue.
-                if found:
-                    break
-                raise
-            self._moves.popleft()
-            if move is not None:
-                found.append(move)
-        self._quiet = 0 if found or self._joining(consumer) else self._quiet + 1
-        return found
-
-    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Whether these are committed. If not, the group must settle first, and the partitions may be lost.
-
-        Raises:
-            kafka.errors.KafkaError: it is unknown whether they are committed.
-        """
-        if not offsets:
-            return True
+        self._joined = asyncio.get_running_loop().create_future()
+        self._groups.add(self)
         try:
-            self._joined().commit(dict(offsets), timeout_ms=int(self._connection.timeout_seconds * 1000))
-        except (CommitFailedError, RebalanceInProgressError):
-            return False
-        return True
+            async with asyncio.timeout(self._groups.connection.timeout_seconds):
+                await self._joined
+        except TimeoutError:
+            message = "Kafka did not take this process into the consumer group in time"
+            raise LogUnavailable(message) from None
+        except KafkaError as error:
+            raise translate(error) from error
+        finally:
+            self._joined = None
 
-    def leave(self) -> None:
-        """Give up every partition and leave the group. Idempotent."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with contextlib.suppress(KafkaError):
-                consumer.close(autocommit=False, timeout_ms=1000)
+    async def commit(
+        self, states: Mapping[TopicPartition, tuple[int, OffsetAndMetadata]]
+    ) -> set[TopicPartition] | None:
+        """Commit for partitions, each under the number of its assignment.
 
-    # --- called by the client's own thread, within a poll ---
+        Returns:
+            What was committed. An assignment that has ended is left out. None if the member must hear from the
+            coordinator first; then call again, because it is unknown whether it was committed.
 
-    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """See ``ConsumerRebalanceListener``."""
-        if self._consumer is not None:
-            self._consumer.pause(*assigned)
-            self._owned |= dict.fromkeys(assigned, self._consumer.group_metadata().member_id)
-        self._moves.extend(Move(topic, assigned=True) for topic in assigned)
-
-    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        """See ``ConsumerRebalanceListener``."""
-        self._give_up(revoked)
-
-    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
-        """See ``ConsumerRebalanceListener``."""
-        self._give_up(lost)
-
-    def _give_up(self, topics: Sequence[TopicPartition]) -> None:
-        for topic in topics:
-            self._owned.pop(topic, None)
-        self._moves.extend(Move(topic, assigned=False) for topic in topics)
-
-    def _give_back_what_was_lost(self, consumer: KafkaConsumer) -> None:
-        """If the group had forgotten this member and took it in as another, note its partitions as assigned again.
-
-        A member that is forgotten while it joins keeps its partitions in the library (kafka-python 3.0.12,
-        join_group_async). But others may have had them meanwhile, and may have committed for them.
+        Raises:
+            kafka.errors.KafkaError: Kafka refuses.
         """
-        if self._joining(consumer):
-            return
-        member = consumer.group_metadata().member_id
-        for topic in [topic for topic, owner in self._owned.items() if owner != member]:
-            self._owned[topic] = member
-            self._moves += [Move(topic, assigned=False), Move(topic, assigned=True)]
-
-    def _joined(self) -> KafkaConsumer:
-        if self._consumer is None:
-            message = "the consumer group was left"
-            raise LogUnavailable(message)
-        return self._consumer
-
-    def _joining(self, consumer: KafkaConsumer) -> bool:
-        """Whether the member is joining the group, perhaps again. The library has no public method for this.
-
-        The library drops an answer that comes while nobody polls (kafka-python 3.0.12, join_group_async). So polling
-        must not pause. If a change of metadata made the member join, the library does not even ask again.
-        """
-        coordinator = consumer._coordinator  # noqa: SLF001
-        if coordinator.rejoining and not coordinator.need_rejoin():
-            coordinator.request_rejoin()
-        return bool(coordinator.need_rejoin())
-
-    def _looked_up(self, consumer: KafkaConsumer, move: Move) -> Move | None:
-        if not move.assigned:
-            return move
-        if move.topic not in consumer.assignment():
-            # It was taken away again before the caller saw it.
+        held = {topic: stored for topic, (number, stored) in states.items() if self._owned.get(topic) == number}
+        if not held:
+            return set()
+        try:
+            offsets.check_committed(await self._ask(offsets.commit_request(self.group, self._id, self._epoch, held)))
+        except _SOON as error:
+            self._hear(error)
             return None
-        timeout_ms = int(self._connection.timeout_seconds * 1000)
-        return move._replace(committed=consumer.committed(move.topic, metadata=True, timeout_ms=timeout_ms))
+        return set(held)
+
+    async def leave(self) -> None:
+        """Give up every partition and leave the group. Idempotent."""
+        if self._left:
+            return
+        self._left = True
+        self._owned.clear()
+        self._groups.remove(self)
+        if self._telling is not None:
+            self._telling.cancel()
+        if self.address is not None and (self._epoch != _JOINING or self._asking is not None):
+            self._epoch = _LEAVING
+            with contextlib.suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    await self._groups.links.ask(self.address, self._lane, self._heartbeat(whole=False), VERSION)
+
+    # --- called by ``Groups`` ---
+
+    def beat(self) -> None:
+        """Say to the coordinator that the member is there."""
+        if self.address is None or self._asking is not None:
+            return
+        # A request to join waits until the coordinator has stored it.
+        lane = self._lane if self._epoch == _JOINING else HEARTBEATS
+        if self._whole or self._quiet is None:
+            self._asking = self._heartbeat(whole=self._whole)
+            frame = framed(self._asking, VERSION)
+            self._quiet = None if self._whole else (self._asking, frame)
+        else:
+            self._asking, frame = self._quiet
+        self._groups.links.put(self.address, lane, frame, self._heard)
+
+    def missed(self, error: KafkaError) -> None:
+        """Kafka did not answer, or refused."""
+        if self._left:
+            return
+        self._whole = True
+        if isinstance(error, _OUT):
+            # Others may have the partitions by now.
+            self._epoch = _JOINING
+            self._own(set())
+            self.due = time.monotonic() + _QUICK_SECONDS
+            return
+        self.due = time.monotonic() + pause()
+        if isinstance(error, CoordinatorLoadInProgressError):
+            return
+        if isinstance(error, UnknownTopicIdError):
+            self._groups.topics_changed()
+        self.address = None
+        if isinstance(error, RetriableError):
+            return
+        if self._joined is not None and not self._joined.done():
+            self._joined.set_exception(error)
+        elif self._joined is None:
+            self._failed(translate(error))
+
+    # --- heartbeats ---
+
+    def _heartbeat(self, *, whole: bool) -> Any:
+        standing = Standing(self.topics, self._owned, self._groups.topics) if whole else None
+        return heartbeat(self.group, self._id, self._epoch, standing)
+
+    def _heard(self, answer: bytes | KafkaError) -> None:
+        request, self._asking = self._asking, None
+        if self._left:
+            return
+        try:
+            if isinstance(answer, KafkaError):
+                raise answer
+            self._take_in(request, answer)
+        except KafkaError as error:
+            self.missed(error)
+            return
+        if self._whole:
+            # The coordinator waits to hear that this member has given up, or taken, its partitions.
+            self._speak_now()
+        else:
+            self.due = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, self._interval)
+        if self._joined is not None and not self._joined.done():
+            self._joined.set_result(None)
+
+    def _take_in(self, request: Any, answer: bytes) -> None:
+        quiet = self._quiet is not None and request is self._quiet[0]
+        if quiet and answer[NUMBER_BYTES:] == self._no_news:
+            return
+        response = parsed(request, answer)
+        offsets.check([response.error_code])
+        self._whole = False
+        self._interval = response.heartbeat_interval_ms / 1000
+        if self._epoch != response.member_epoch:
+            self._epoch, self._quiet = response.member_epoch, None
+        if response.assignment is None:
+            self._no_news = answer[NUMBER_BYTES:]
+        else:
+            self._own(partitions_of(response.assignment, self._groups.topics))
+
+    # --- partitions ---
+
+    def _own(self, assigned: set[TopicPartition]) -> None:
+        lost = {topic: number for topic, number in self._owned.items() if topic not in assigned}
+        new = assigned - self._owned.keys()
+        if not lost and not new:
+            return
+        self._whole = True
+        for topic in lost:
+            del self._owned[topic]
+        for topic in sorted(new):
+            self._numbers += 1
+            self._owned[topic] = self._numbers
+        # What the caller has not been told yet is not taken away from it either.
+        ended = [Move(topic, assigned=False, number=lost[topic]) for topic in sorted(lost) if topic in self._told]
+        self._told -= lost.keys()
+        if ended:
+            self._moved(ended)
+        if new and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._tell(), name=f"kafka offsets {self.group}")
+
+    async def _tell(self) -> None:
+        """Tell the caller what was assigned, as soon as it is known what was committed for it."""
+        while wanted := {topic: number for topic, number in self._owned.items() if topic not in self._told}:
+            try:
+                committed = offsets.fetched(await self._ask(offsets.fetch_request(self.group, wanted)))
+            except KafkaError as error:
+                self._hear(error)
+                await asyncio.sleep(pause())
+                continue
+            begun = [
+                Move(topic, assigned=True, number=number, committed=committed.get(topic))
+                for topic, number in wanted.items()
+                if self._owned.get(topic) == number
+            ]
+            self._told |= {move.topic for move in begun}
+            self._moved(begun)
+
+    async def _ask(self, request: Any) -> Any:
+        if self.address is None:
+            raise NodeNotReadyError
+        return await self._groups.links.ask(self.address, self._lane, request, offsets.VERSION)
+
+    def _hear(self, error: KafkaError) -> None:
+        """Ask the coordinator soon how things are, if a request shows that the member does not know it."""
+        if not isinstance(error, _SOON):
+            self._failed(translate(error))
+        elif self._asking is None and self.address is not None:
+            self._speak_now()
+
+    def _speak_now(self) -> None:
+        self._pause = _QUICK_SECONDS
+        self.due = 0.0
+        self._groups.wake()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _GROUP_RECORDS: Final = 2000
 _GROUP_BYTES: Final = 8 << 20
+_TROUBLE_SECONDS: Final = 30.0
+"""After a trouble, callers may look elsewhere, so that no append shows that it is over. Then it is forgotten."""
 
 
 class _Appender(Protocol):
@@ -68,6 +70,8 @@ class GroupCommit:
         self._waiting: list[_Call] = []
         self._failure: CaseExchangeError | None = None
         """Why a group has failed, until its callers can know of it."""
+        self._unread: tuple[CaseExchangeError, float] | None = None
+        """Why the newest group could not be read back, and when this was."""
         self._sending: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -89,6 +93,13 @@ class GroupCommit:
         except CaseExchangeError as error:
             self._know(error)
             raise
+
+    @property
+    def trouble(self) -> CaseExchangeError | None:
+        """Why what was appended in the last half minute could not be read back, or None if it was."""
+        if self._unread is None or asyncio.get_running_loop().time() > self._unread[1] + _TROUBLE_SECONDS:
+            return None
+        return self._unread[0]
 
     async def close(self) -> None:
         """Finish the appends that have begun. Idempotent."""
@@ -150,11 +161,13 @@ class GroupCommit:
             async with asyncio.timeout(self._timeout_seconds):
                 arrivals = await arrived
         except TimeoutError:
-            _fail(group.calls, LogUnavailable("records were acknowledged but could not be read back in time"))
+            error = _fail(group.calls, LogUnavailable("records were acknowledged but not read back in time"))
+            self._unread = error, asyncio.get_running_loop().time()
             return
         except CaseExchangeError as error:
             _fail(group.calls, error)
             return
+        self._unread = None
         for call in group.calls:
             if not call.answer.done():
                 call.answer.set_result([_appended(entry, group, append_id, arrivals) for entry in call.entries])

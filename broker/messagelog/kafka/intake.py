@@ -96,6 +96,8 @@ class Intake:
         self._task: asyncio.Task[None] | None = None
         self.failure: CaseExchangeError | None = None
         """Why nothing is read any more, or None while the intake runs."""
+        self.trouble: CaseExchangeError | None = None
+        """Why the last attempt to read failed, or None if it did not. The next attempt is under way."""
 
     async def open(self) -> None:
         """Begin to read. Return when everything is applied that the topics held at the call.
@@ -191,11 +193,13 @@ class Intake:
         try:
             while self.failure is None:
                 batch = await self._thread.call(self._poll)
+                self.trouble = None
                 if batch.next_offsets:
                     # A cancelled caller must not leave the tail behind the index.
                     await asyncio.shield(self._apply(batch))
         except LogUnavailable as error:
             # What could not be applied is read again.
+            self.trouble = error
             await self._thread.call(self._consumer.drop)
             self._report(error)
             raise

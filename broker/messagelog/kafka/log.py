@@ -11,6 +11,7 @@ from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import Appender
 from broker.messagelog.kafka.cursor import KafkaCursor
 from broker.messagelog.kafka.groupcommit import GroupCommit
+from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.judge import BEFORE_PACKS, PackJudge
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.topics import TopicSettings
+    from broker.messagelog.kafka.topicsettings import TopicSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
 
 
@@ -71,6 +72,7 @@ class KafkaLog:
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
+        self._groups = Groups(settings.connection)
         self._reader = EntryReader(tail, index, self._values)
         self._closed = False
 
@@ -169,6 +171,9 @@ class KafkaLog:
         if self._appends is None:
             message = "this process only reads the log"
             raise LogUnavailable(message)
+        if self._watch.refusal is not None:
+            message = f"Kafka could lose what is appended: {self._watch.refusal.message}"
+            raise LogUnavailable(message)
         for entry in entries:
             self._check_partition(entry.partition)
         return await self._appends.append(entries)
@@ -230,7 +235,7 @@ class KafkaLog:
     async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> KafkaCursor:
         """See ``MessageLog``."""
         self._check_open()
-        return await KafkaCursor.open(self._settings.connection, self, subscription, kinds)
+        return await KafkaCursor.open(self._groups, self, subscription, kinds)
 
     async def ping(self) -> None:
         """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies."""
@@ -240,6 +245,9 @@ class KafkaLog:
         except LogCorrupt as error:
             self._intake.fail(error)
             raise
+        trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
+        if trouble is not None:
+            raise trouble
 
     async def close(self) -> None:
         """See ``MessageLog``."""
@@ -249,6 +257,7 @@ class KafkaLog:
         if self._appender is not None and self._appends is not None:
             await self._appends.close()
             await self._appender.close()
+        await self._groups.close()
         await self._intake.close()
         await self._values.close()
         await self._index.close()

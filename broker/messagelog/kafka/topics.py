@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka import TopicPartition
@@ -13,7 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from broker.core.errors import CaseExchangeError, LogSettingsRefused, LogUnavailable
 from broker.core.streams import STREAMS
-from broker.messagelog.kafka.connection import CHECKPOINTS, translate
+from broker.messagelog.kafka.connection import translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,63 +22,12 @@ if TYPE_CHECKING:
 
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.kafka.topicsettings import TopicSettings
 
-FOREVER: Final = -1
-_DAY_MS: Final = 86_400_000
 _LEAST_OFFSETS_RETENTION_MINUTES: Final = 365 * 24 * 60
 """A durable subscription keeps its place for at least this time while its subscriber is away."""
 _OFFSETS_RETENTION: Final = "offsets.retention.minutes"
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSettings:
-    """What every topic of the exchange must be.
-
-    Attributes:
-        partitions: the number of partitions of each stream. A record's partition follows from its case and this number,
-            so the number never changes.
-        replication: copies of each partition.
-        min_in_sync: copies that must have a record before it is acknowledged.
-        retention_days: how long records are kept; 0 means for ever.
-        value_bytes: the size of the largest value that must fit.
-    """
-
-    partitions: Mapping[str, int]
-    replication: int
-    min_in_sync: int
-    retention_days: int
-    value_bytes: int
-
-    @property
-    def retention_ms(self) -> int:
-        """The retention in milliseconds, as Kafka states it."""
-        return self.retention_days * _DAY_MS if self.retention_days else FOREVER
-
-    def of_topics(self) -> dict[str, int]:
-        """The number of partitions of each topic. The checkpoints topic has one for each partition of the streams."""
-        return {**self.partitions, CHECKPOINTS: sum(self.partitions.values())}
-
-    def exact(self, name: str) -> dict[str, str]:
-        """Configuration keys that must have exactly these values."""
-        return {
-            # Records are never compacted: the key is the case, and every record of it counts.
-            "cleanup.policy": "delete",
-            # The checkpoints are the evidence of what the log held. So they are kept longer than the log.
-            "retention.ms": str(FOREVER if name == CHECKPOINTS else self.retention_ms),
-            "retention.bytes": str(FOREVER),
-            # A copy without acknowledged records must never lead.
-            "unclean.leader.election.enable": "false",
-            # The time that the accepting broker sealed, not the time of the node that led.
-            "message.timestamp.type": "CreateTime",
-        }
-
-    def at_least(self) -> dict[str, int]:
-        """Configuration keys that must have at least these values."""
-        return {"min.insync.replicas": self.min_in_sync, "max.message.bytes": self.value_bytes}
-
-    def configuration(self, name: str) -> dict[str, str]:
-        """The configuration of a new topic."""
-        return {**self.exact(name), **{key: str(value) for key, value in self.at_least().items()}}
+_GROUP_PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
 
 
 class TopicState(NamedTuple):
@@ -143,11 +91,24 @@ class Topics:
             if missing:
                 self._create(missing, settings)
                 found = self._describe(list(wanted))
-            self._check(found, settings)
+            self._compare_all(found, settings)
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
         return found
+
+    def check(self, settings: TopicSettings) -> None:
+        """Refuse topics and a cluster that are no longer what they must be. Nothing is made.
+
+        Raises:
+            LogSettingsRefused, LogUnavailable, LogAccessDenied
+        """
+        try:
+            self._compare_all(self._describe(list(settings.of_topics())), settings)
+        except kafka_errors.KafkaError as error:
+            self.close()
+            raise translate(error) from error
+        self.check_cluster()
 
     def look(self, names: list[str]) -> dict[str, TopicState]:
         """The states of these topics. Topics that do not exist are left out.
@@ -176,7 +137,7 @@ class Topics:
         return {of[topic]: at.offset for topic, at in found.items()}
 
     def check_cluster(self) -> None:
-        """Refuse a cluster that forgets how far a subscription is while its subscriber is away.
+        """Refuse a cluster without the protocol of our groups, or that forgets how far an absent subscription is.
 
         Raises:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
@@ -186,6 +147,9 @@ class Topics:
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
+        if "consumer" not in values.get(_GROUP_PROTOCOLS, ""):
+            message = f"subscriptions need Kafka 4.0 or newer, with consumer in {_GROUP_PROTOCOLS}"
+            raise LogSettingsRefused(message)
         if int(values[_OFFSETS_RETENTION]) < _LEAST_OFFSETS_RETENTION_MINUTES:
             message = (
                 f"the cluster has {_OFFSETS_RETENTION} = {values[_OFFSETS_RETENTION]}: a subscription whose subscriber "
@@ -229,7 +193,7 @@ class Topics:
             message = f"the cluster has fewer nodes than the {settings.replication} copies that are configured"
             raise LogSettingsRefused(message) from error
 
-    def _check(self, found: Mapping[str, TopicState], settings: TopicSettings) -> None:
+    def _compare_all(self, found: Mapping[str, TopicState], settings: TopicSettings) -> None:
         for name, partitions in settings.of_topics().items():
             state = found.get(name)
             if state is None:

@@ -12,8 +12,9 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from broker.core.errors import (
     CaseExchangeError,
@@ -24,15 +25,17 @@ from broker.core.errors import (
     LogSchemaUnsupported,
     LogUnavailable,
 )
+from broker.messagelog.sqlite.jobs import Failures, Job, settle
 from broker.messagelog.sqlite.ownerlock import lock, unlock
 from broker.sqlitefile import FileTrouble, Trouble, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from broker.sqlitefile import Schema
 
+_P = TypeVar("_P")
 _T = TypeVar("_T")
 _MAX_GROUP: Final = 256
 _WAL_PAGES: Final = 4000
@@ -51,48 +54,6 @@ def translate(error: sqlite3.Error) -> CaseExchangeError:
     return _ERRORS.get(found.trouble, LogUnavailable)(f"the message log's file cannot be used: {found}")
 
 
-@dataclass(slots=True)
-class _Failures:
-    """Keeps writes in order: those that were asked for before a failure was known fail with it.
-
-    A write has the generation ``known`` when it is asked for. ``known`` belongs to the event loop, the rest to the
-    thread.
-    """
-
-    known: int = 0
-    failed_through: int = -1
-    error: CaseExchangeError | None = None
-
-
-@dataclass(slots=True)
-class _Job:
-    run: Callable[[sqlite3.Connection], Any]
-    committed: Callable[[Any], None] | None
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    failures: _Failures | None
-    """Only of a write."""
-    generation: int
-    result: Any = None
-    error: CaseExchangeError | None = None
-
-    def know(self) -> None:
-        """The caller knows now that it failed, so later writes do not share the failure."""
-        if self.failures is not None:
-            self.failures.known = max(self.failures.known, self.generation + 1)
-
-    def settle(self) -> None:
-        """Set the result, in the event loop. ``committed`` runs even if nobody waits any more."""
-        if self.error is None and self.committed is not None:
-            self.committed(self.result)
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-
-
 class Database:
     """A database in a file or in memory, with its threads. Methods belong to one event loop.
 
@@ -109,7 +70,7 @@ class Database:
         self._schema = schema
         self._lock_file = lock(path) if path is not None else None
         self._closed = False
-        self._failures = _Failures()
+        self._failures = Failures()
         try:
             if path is None:
                 self._reader = self._writer = _Worker("memory", self._connect, transactions=True, reopens=False)
@@ -134,7 +95,27 @@ class Database:
             LogFull, LogCorrupt, LogUnavailable: the whole group was rolled back. After LogUnavailable the file system
                 may still have kept it, if it crashed.
         """
-        return await self._submit(self._writer, run, committed, self._failures)
+        return await self._submit(
+            self._writer, lambda connection, _: [run(connection)], None, committed, self._failures
+        )
+
+    async def write_together(
+        self,
+        run: Callable[[sqlite3.Connection, Sequence[_P]], Sequence[_T]],
+        part: _P,
+        committed: Callable[[_T], None] | None = None,
+    ) -> _T:
+        """As ``write``, but jobs with the same ``run`` that follow each other in a group run in one call.
+
+        Args:
+            run: the job. It gets the part of each caller, in order, and returns the result of each.
+            part: what this caller wants done.
+            committed: as for ``write``.
+
+        Raises:
+            As ``write``.
+        """
+        return await self._submit(self._writer, run, part, committed, self._failures)
 
     async def read(self, run: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a job that only reads.
@@ -142,20 +123,21 @@ class Database:
         Raises:
             LogCorrupt, LogUnavailable
         """
-        return await self._submit(self._reader, run, None, None)
+        return await self._submit(self._reader, lambda connection, _: [run(connection)], None, None, None)
 
     async def _submit(
         self,
         worker: _Worker,
-        run: Callable[[sqlite3.Connection], _T],
+        run: Callable[[sqlite3.Connection, Sequence[_P]], Sequence[_T]],
+        part: _P,
         committed: Callable[[_T], None] | None,
-        failures: _Failures | None,
+        failures: Failures | None,
     ) -> _T:
         if self._closed:
             message = "the message log is closed"
             raise LogUnavailable(message)
         loop = asyncio.get_running_loop()
-        job = _Job(run, committed, loop, loop.create_future(), failures, self._failures.known)
+        job = Job(run, part, committed, loop, loop.create_future(), failures, self._failures.known)
         worker.jobs.put(job)
         try:
             result: _T = await job.future
@@ -198,7 +180,7 @@ class _Worker:
     def __init__(
         self, name: str, connect: Callable[[], sqlite3.Connection], *, transactions: bool, reopens: bool
     ) -> None:
-        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._connect = connect
         self._transactions = transactions
         self._reopens = reopens
@@ -213,7 +195,7 @@ class _Worker:
     def _work(self) -> None:
         stopping = False
         while not stopping:
-            group: list[_Job] = []
+            group: list[Job] = []
             job = self.jobs.get()
             while job is not None:
                 group.append(job)
@@ -229,23 +211,25 @@ class _Worker:
         if self._connection is not None:
             self._connection.close()
 
-    def _run_group(self, group: list[_Job]) -> None:
+    def _run_group(self, group: list[Job]) -> None:
         for job in group:
             if job.failures is not None and job.generation <= job.failures.failed_through:
                 job.error = job.failures.error
         self._run_together([job for job in group if job.error is None])
         # Methods belong to one event loop. If it is closed, no caller waits.
         with contextlib.suppress(RuntimeError):
-            group[0].loop.call_soon_threadsafe(_settle, group)
+            group[0].loop.call_soon_threadsafe(settle, group)
 
-    def _run_together(self, group: list[_Job]) -> None:
+    def _run_together(self, group: list[Job]) -> None:
         try:
             if self._connection is None:
                 self._connection = self._connect()
             if self._transactions:
                 self._connection.execute("BEGIN IMMEDIATE")
-            for job in group:
-                job.result = job.run(self._connection)
+            for run, together in groupby(group, key=attrgetter("run")):
+                jobs = list(together)
+                for job, result in zip(jobs, run(self._connection, [job.part for job in jobs]), strict=True):
+                    job.result = result
             if self._transactions:
                 self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -257,7 +241,7 @@ class _Worker:
             failure.__cause__ = error
             self._fail(group, failure)
 
-    def _fail(self, group: list[_Job], error: CaseExchangeError) -> None:
+    def _fail(self, group: list[Job], error: CaseExchangeError) -> None:
         for job in group:
             job.error = error
             if job.failures is not None:
@@ -278,17 +262,3 @@ class _Worker:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
-
-
-def _settle(jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.settle()
-    failed = [job for job in jobs if job.error is not None and job.failures is not None]
-    if failed:
-        # The tasks that wait are woken first. A caller that asks before that cannot know of the failure.
-        jobs[0].loop.call_soon(_know, failed)
-
-
-def _know(failed: list[_Job]) -> None:
-    for job in failed:
-        job.know()

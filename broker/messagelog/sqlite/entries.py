@@ -42,6 +42,20 @@ class Facts(NamedTuple):
     ends: dict[StreamPartition, int]
 
 
+class Batch(NamedTuple):
+    """Records to append in one call, and the time of the call."""
+
+    entries: Sequence[NewEntry]
+    now_ms: int
+
+
+class Placed(NamedTuple):
+    """Where each entry of a batch stands, in order, and what was inserted."""
+
+    appended: list[Appended]
+    fresh: list[LogEntry]
+
+
 class Entries:
     """See the module.
 
@@ -67,33 +81,37 @@ class Entries:
             raise PositionUnknown(message)
         return number
 
-    def append(
-        self, connection: sqlite3.Connection, entries: Sequence[NewEntry], now_ms: int
-    ) -> tuple[list[Appended], list[LogEntry]]:
-        """Leave out what is there, number the rest, and insert it.
-
-        Returns:
-            Where each of ``entries`` stands, in order, and what was inserted.
-        """
-        known = self.find(connection, [entry.record_id for entry in entries])
+    def append(self, connection: sqlite3.Connection, batches: Sequence[Batch]) -> list[Placed]:
+        """Leave out what is there, number the rest, and insert it: all batches in a few statements."""
+        known = self.find(connection, [entry.record_id for batch in batches for entry in batch.entries])
         ends: dict[StreamPartition, tuple[int, int]] = {}
+        placed = [self._place(connection, batch, known, ends) for batch in batches]
+        self._insert(connection, [entry for each in placed for entry in each.fresh])
+        return placed
+
+    def _place(
+        self,
+        connection: sqlite3.Connection,
+        batch: Batch,
+        known: dict[bytes, Appended],
+        ends: dict[StreamPartition, tuple[int, int]],
+    ) -> Placed:
         appended: list[Appended] = []
         fresh: list[LogEntry] = []
-        for entry in entries:
+        for entry in batch.entries:
             before = known.get(entry.record_id)
             if before is None:
                 end = ends.get(entry.partition)
                 offset, last_ms = self._end(connection, entry.partition) if end is None else end
-                accepted_at_ms = max(now_ms, last_ms)
+                accepted_at_ms = max(batch.now_ms, last_ms)
                 ends[entry.partition] = (offset + 1, accepted_at_ms)
                 position = Position(*entry.partition, offset)
                 before = self._appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
-                # A record that stands twice in one call is a duplicate of itself.
+                # A record that stands twice in these batches is a duplicate of itself.
                 known[entry.record_id] = before._replace(duplicate=True)
                 fresh.append(entry.placed(position, accepted_at_ms, self._log_id, _WRITER_EPOCH))
             appended.append(before)
-        self._insert(connection, fresh)
-        return appended, fresh
+        return Placed(appended, fresh)
 
     def find(self, connection: sqlite3.Connection, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         """The positions of the records that are there."""

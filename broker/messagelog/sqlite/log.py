@@ -9,12 +9,11 @@ from broker.core.errors import LogCorrupt
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES, StreamPartition, streams_of
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.entries import Entries, Facts, open_facts
+from broker.messagelog.sqlite.entries import Batch, Entries, Facts, open_facts
 from broker.messagelog.sqlite.schema import LOG
 from broker.messagelog.tail import Tail, Watch
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -77,11 +76,10 @@ class SqliteLog:
         for entry in entries:
             self._entries.number(entry.partition)
 
-        def run(connection: sqlite3.Connection) -> tuple[list[Appended], list[LogEntry]]:
-            return self._entries.append(connection, entries, now_ms)
-
-        appended, _ = await self._database.write(run, lambda result: self._tail.extend(result[1]))
-        return appended
+        placed = await self._database.write_together(
+            self._entries.append, Batch(entries, now_ms), lambda placed: self._tail.extend(placed.fresh)
+        )
+        return placed.appended
 
     async def lookup(self, record_ids: Sequence[bytes]) -> dict[bytes, Appended]:
         """See ``MessageLog``."""

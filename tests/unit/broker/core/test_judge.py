@@ -221,7 +221,7 @@ def test_a_receipt_that_cannot_be_read_leaves_its_record_without_one(
 def test_a_receipt_that_says_something_else_is_reported(
     pki: SamplePki, entries: list[BundleEntry], lie: dict[str, object]
 ) -> None:
-    lying = replace(statement(entries[0]), **lie)  # type: ignore[arg-type]
+    lying = statement(entries[0])._replace(**lie)  # type: ignore[arg-type]
     report = judged(pki, entries[:1], signed(pki, [CODEC.encode_statement(lying)]))
     assert told(report) == [("RECEIPT_INVALID", record_id(entries[0]), entries[0].position)]
 
@@ -266,12 +266,13 @@ async def told_by_audit_stream(pki: SamplePki, clock: ManualClock, *events: Audi
 
 async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: ManualClock) -> None:
     position = Position(*DNA_0, 7)
-    made = AuditEvent(clock.value_ms, LAB_GATEWAY, DeliveryMade(position, "samples", 1, ()))
+    made = AuditEvent(clock.value_ms, LAB_GATEWAY, DeliveryMade(position, "samples", 1, (), (9, 8)))
     confirmed = AuditEvent(clock.value_ms, LAB_GATEWAY, DeliveryConfirmed(position, "samples"))
     entry = await told_by_audit_stream(pki, clock, made, confirmed, made)
     report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
     assert report.findings == []
-    assert report.deliveries == [RecordedDelivery("national-dna-database", position, entry.position)] * 2
+    positions = [Position(*DNA_0, offset) for offset in (7, 9, 8)]
+    assert report.deliveries == [RecordedDelivery("national-dna-database", at, entry.position) for at in positions] * 2
 
 
 async def test_an_audit_record_without_its_section_names_no_delivery(pki: SamplePki, clock: ManualClock) -> None:

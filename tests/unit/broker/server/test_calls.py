@@ -22,12 +22,13 @@ from broker.core.errors import (
     RightDenied,
 )
 from broker.server.calls import CallGuard, caller
+from broker.services.quotas import QuotaLimits, Quotas
 from broker.trust.peers import TlsPeers
 from broker.wire.status import error_from_call
 from broker.wire.tls import TlsFiles, client_credentials, server_credentials
 from certs import profiles
 from tests.support.fakes import FixedDirectory
-from tests.support.pki import SamplePki
+from tests.support.pki import ManualClock, SamplePki
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -169,7 +170,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 async def served(pki: SamplePki) -> AsyncIterator[Served]:
     service = Service()
     peers = SwitchedPeers(FixedDirectory(pki.directory), NoRevocation())
-    guard = CallGuard(peers)
+    guard = CallGuard(peers, Quotas(QuotaLimits(), ManualClock(0)))
     server = grpc.aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((service.handler(),))
     authorities = pki.folder.trust / "tls-ca.pem"

@@ -15,6 +15,7 @@ from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.pipeline import publish_in_turn
 from broker.services.publish import Accepted, PublishService
+from broker.services.quotas import QuotaLimits, Quotas, Share
 from broker.trust.verification import InlineVerifier
 from tests.support.damage import DamagedLog
 from tests.support.fakes import SwitchedEvidence
@@ -109,7 +110,8 @@ class Exchange(NamedTuple):
     service: PublishService
 
     def publish(self, batches: AsyncIterator[Sequence[Envelope]]) -> AsyncGenerator[PublishOutcome]:
-        return publish_in_turn(self.service, SHANXI, batches)
+        quotas = Quotas(QuotaLimits(), ManualClock(0))
+        return publish_in_turn(self.service, SHANXI, batches, Share(quotas, SHANXI.agency))
 
     def batch(self, records: int = 1) -> list[Envelope]:
         return [self.maker.make() for _ in range(records)]

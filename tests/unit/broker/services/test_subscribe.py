@@ -21,6 +21,7 @@ from broker.services.deliveries import (
     Outgoing,
     SubscribeLimits,
 )
+from broker.services.quotas import QuotaLimits, Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
@@ -80,6 +81,7 @@ def subscribe_service(pki: SamplePki, log: MessageLog, audit: ListedAudit, clock
         entropy=SystemEntropy(),
         clock=clock,
         limits=LIMITS,
+        quotas=Quotas(QuotaLimits(), clock),
     )
 
 

@@ -7,13 +7,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
+from broker.core.body import Body, NamedSigner, Recipient, Routing, SectionDescriptor
+from broker.core.bundle import BundleEntry, PartitionRecords
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
-from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
+from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade, RefusalMade
 from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position
 from broker.wire.codec import ProtobufCodec
+from broker.wire.deliveries import WireDelivery, deliveries_to
+from broker.wire.envelopes import kept_from
+from broker.wire.frames import frame_from
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
 
 if TYPE_CHECKING:
@@ -131,6 +135,42 @@ def test_an_envelope_carries_body_and_sections_byte_for_byte(body: bytes, conten
     assert CODEC.decode_envelope(CODEC.encode_envelope(envelope)) == envelope
 
 
+def test_an_envelope_that_came_as_bytes_is_written_as_one_that_was_made() -> None:
+    made = Envelope(BODY_TYPE, b"body", (Signature(b"c" * 32, b"s"),), (Section("a", b"1" * 16), Section("b", b"")))
+    came = CODEC.decode_envelope(CODEC.encode_envelope(made))
+    assert came.serialised == CODEC.encode_envelope(made)
+    for names in (frozenset({"a", "b"}), frozenset({"a"}), frozenset[str]()):
+        assert CODEC.encode_envelope(came.with_sections(names)) == CODEC.encode_envelope(made.with_sections(names))
+        copies = [envelope.with_sections(names) for envelope in (came, made)]
+        deliveries = [WireDelivery(1 << 62, Position("dna", 0, 1), 1_790_000_000_123, 1, copy) for copy in copies]
+        first, second = (deliveries_to([delivery]) for delivery in deliveries)
+        assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+        entries = [BundleEntry(Position("dna", 0, 0), 0, "a-log", 0, copy) for copy in copies]
+        frames = [CODEC.encode_frame(PartitionRecords((item,), None)) for item in entries]
+        assert frames[0] == frames[1]
+        assert frame_from(frames[0]) == PartitionRecords((entries[1],), None)
+
+
+@pytest.mark.parametrize("place", ["envelope", "signature", "section"])
+def test_a_field_that_this_version_does_not_know_is_not_passed_on(place: str) -> None:
+    envelope = Envelope(BODY_TYPE, b"body", (Signature(b"c" * 32, b"s"),), (Section("a", b"1" * 16),))
+    data = CODEC.encode_envelope(envelope)
+    message = envelope_pb2.Envelope.FromString(data)
+    part = {"envelope": message, "signature": message.signatures[0], "section": message.sections[0]}[place]
+    part.MergeFromString(b"\xfa\x07\x0eunknown-canary")
+    longer = message.SerializeToString()
+    assert b"unknown-canary" in longer
+    assert CODEC.encode_envelope(CODEC.decode_envelope(longer)) == data
+    assert CODEC.encode_envelope(kept_from(message)) == data
+
+
+def test_the_routing_of_a_body_is_what_the_body_says() -> None:
+    routing = CODEC.read_routing(CODEC.encode_body(BODY))
+    assert routing == Routing(BODY.record_id, BODY.kind, BODY.publisher, BODY.recipients, BODY.sections)
+    with pytest.raises(EnvelopeMalformed):
+        CODEC.read_routing(b"\xff")
+
+
 def test_a_statement_says_what_it_was_given() -> None:
     position = Position("dna", 1, 42)
     statement = ReceiptStatement(BODY.record_id, bytes(32), position, "a-log", 7, 1_790_000_000_123, "shanxi-police")
@@ -144,9 +184,14 @@ def test_a_statement_says_what_it_was_given() -> None:
 
 def test_audit_events_keep_their_order_and_kind() -> None:
     events = (
-        AuditEvent(1000, "spiffe://x/agency/a/b", DeliveryMade(Position("dna", 0, 1), "samples", 2, ("identity",))),
+        AuditEvent(
+            1000, "spiffe://x/agency/a/b", DeliveryMade(Position("dna", 0, 1), "samples", 2, ("identity",), (3, 2))
+        ),
+        AuditEvent(1500, "spiffe://x/agency/a/b", DeliveryConfirmed(Position("dna", 0, 1), "samples", (3, 2))),
         AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id)),
     )
     message = audit_pb2.AuditEvents.FromString(CODEC.encode_audit_events(events))
-    assert [event.WhichOneof("event") for event in message.events] == ["delivery", "refusal"]
+    assert [event.WhichOneof("event") for event in message.events] == ["delivery", "confirmation", "refusal"]
+    assert list(message.events[0].delivery.more_offsets) == [3, 2]
+    assert list(message.events[1].confirmation.more_offsets) == [3, 2]
     assert list(message.events[0].delivery.withheld_sections) == ["identity"]

@@ -106,7 +106,7 @@ Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
 
 @_typing.final
 class DeliveryMade(_message.Message):
-    """DeliveryMade records that a copy left the broker."""
+    """DeliveryMade records that copies left the broker: of one record, or of several for which everything else is the same."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,17 +114,22 @@ class DeliveryMade(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     WITHHELD_SECTIONS_FIELD_NUMBER: _builtins.int
+    MORE_OFFSETS_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     attempt: _builtins.int
     """Which delivery of it this was."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
-        """Where the record stands."""
+        """Where the first record stands."""
 
     @_builtins.property
     def withheld_sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The sections that were withheld."""
+
+    @_builtins.property
+    def more_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The offsets of the other records, which stand in the same partition."""
 
     def __init__(
         self,
@@ -133,10 +138,11 @@ class DeliveryMade(_message.Message):
         subscription: _builtins.str = ...,
         attempt: _builtins.int = ...,
         withheld_sections: _abc.Iterable[_builtins.str] | None = ...,
+        more_offsets: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "position", b"position", "subscription", b"subscription", "withheld_sections", b"withheld_sections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription", "withheld_sections", b"withheld_sections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,27 +150,33 @@ Global___DeliveryMade: _TypeAlias = DeliveryMade  # noqa: Y015
 
 @_typing.final
 class DeliveryConfirmed(_message.Message):
-    """DeliveryConfirmed records that a subscriber has a record safely."""
+    """DeliveryConfirmed records that a subscriber has one record or several safely."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    MORE_OFFSETS_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
-        """Where the record stands."""
+        """Where the first record stands."""
+
+    @_builtins.property
+    def more_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The offsets of the other records, which stand in the same partition."""
 
     def __init__(
         self,
         *,
         position: _position_pb2.Position | None = ...,
         subscription: _builtins.str = ...,
+        more_offsets: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -185,6 +185,24 @@ async def test_records_that_are_never_read_back_are_unknown_and_then_forgotten(i
     assert not world.arrivals.waits_for(key_of(entry(1)))
 
 
+async def test_what_could_not_be_read_back_is_a_trouble_until_something_is(index: KafkaIndex) -> None:
+    world = World(index, timeout_seconds=0.5)
+    troubles = [world.appends.trouble]
+    lost = world.begin(entry(1))
+    await world.appender.begun(1)
+    world.appender.acknowledge(b"id")
+    with pytest.raises(LogUnavailable):
+        await lost
+    troubles.append(world.appends.trouble)
+    found = world.begin(entry(2))
+    await world.appender.begun(2)
+    world.appender.acknowledge(b"id")
+    world.read_back(b"id", entry(2))
+    await found
+    troubles.append(world.appends.trouble)
+    assert [each and each.reason for each in troubles] == [None, "LOG_UNAVAILABLE", None]
+
+
 async def test_a_log_that_has_failed_answers_every_append_at_once(world: World) -> None:
     call = world.begin(entry(1))
     await world.appender.begun(1)

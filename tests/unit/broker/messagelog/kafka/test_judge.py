@@ -228,5 +228,6 @@ def test_a_flipped_bit_anywhere_changes_no_entry(data: st.DataObject) -> None:
     if isinstance(found, Stray):
         assert found == Stray(HERE, NOT_SEALED, flipped.value or b"")
     else:
-        assert found.altered
-        assert set(listed(found)) < {(0, ENTRY), (1, OTHER), (2, THIRD)}
+        # The bit may be in the tag of the empty value, which is the same as no value.
+        assert set(listed(found)) <= {(0, ENTRY), (1, OTHER), (2, THIRD)}
+        assert len(found.entries) + len(found.altered) >= 3

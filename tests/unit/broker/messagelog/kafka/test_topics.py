@@ -8,7 +8,8 @@ import pytest
 from kafka.errors import NoError, UnknownTopicOrPartitionError
 
 from broker.core.errors import LogSettingsRefused
-from broker.messagelog.kafka.topics import Topics, TopicSettings, topic_id_text
+from broker.messagelog.kafka.topics import Topics, topic_id_text
+from broker.messagelog.kafka.topicsettings import TopicSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ class Cluster:
 
     def __init__(self, settings: TopicSettings = SETTINGS) -> None:
         self.offsets_retention = YEAR_MINUTES
+        self.group_protocols = {"group.coordinator.rebalance.protocols": "classic,consumer,streams"}
         self.topics: dict[str, dict[str, Any]] = {}
         self.create_topics(
             {
@@ -76,7 +78,7 @@ class Cluster:
         }
 
     def _node(self) -> dict[str, str]:
-        return {"offsets.retention.minutes": str(self.offsets_retention)}
+        return {"offsets.retention.minutes": str(self.offsets_retention), **self.group_protocols}
 
 
 def topics_of(cluster: Cluster) -> Topics:
@@ -148,6 +150,14 @@ def test_records_may_expire_where_that_is_configured_but_checkpoints_never() -> 
     assert settings.configuration("cases")["retention.ms"] == str(3650 * 86_400_000)
     assert settings.configuration("checkpoints")["retention.ms"] == "-1"
     topics_of(Cluster(settings)).ensure(settings)
+
+
+@pytest.mark.parametrize("protocols", [{}, {"group.coordinator.rebalance.protocols": "classic"}])
+def test_a_cluster_without_the_protocol_of_our_groups_is_refused(protocols: dict[str, str]) -> None:
+    cluster = Cluster()
+    cluster.group_protocols = protocols
+    with pytest.raises(LogSettingsRefused, match=r"Kafka 4\.0.*consumer in group\.coordinator\.rebalance\.protocols"):
+        topics_of(cluster).check_cluster()
 
 
 def test_a_cluster_that_forgets_subscriptions_is_refused() -> None:

@@ -14,7 +14,7 @@ from broker.sqlitefile import Schema
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
 NUMBERS = Schema(0x54455354, (("CREATE TABLE numbers (number INTEGER)",),))
@@ -88,3 +88,35 @@ async def test_a_write_whose_caller_could_not_know_of_a_failure_fails_with_it(da
             await asyncio.sleep(0)
         assert isinstance(first.exception(), LogFull)
         assert not any(await asyncio.gather(*callers))
+
+
+async def test_jobs_that_follow_each_other_run_in_one_call_and_keep_their_places(database: Database) -> None:
+    begun, go = threading.Event(), threading.Event()
+    calls: list[list[int]] = []
+    told: list[int] = []
+
+    def waits(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert go.wait(10)
+
+    def insert_all(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+        calls.append(list(numbers))
+        connection.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in numbers])
+        return [10 * number for number in numbers]
+
+    first = asyncio.create_task(database.write(waits))
+    assert await asyncio.to_thread(begun.wait, 10)
+    # The thread is busy with the first. So these are in one group.
+    tasks: list[asyncio.Task[int]] = [
+        asyncio.create_task(database.write_together(insert_all, number, told.append)) for number in (1, 2)
+    ]
+    between = asyncio.create_task(database.write(insert(3)))
+    tasks += [asyncio.create_task(database.write_together(insert_all, 4, told.append))]
+    await asyncio.sleep(0)
+    go.set()
+    await first
+    assert await asyncio.gather(*tasks) == [10, 20, 40]
+    await between
+    assert calls == [[1, 2], [4]]
+    assert told == [10, 20, 40]
+    assert await stored(database) == [1, 2, 3, 4]

@@ -1,0 +1,90 @@
+"""One agency that uses everything that it may stops no other. Over real gRPC and mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from broker.client.publisher import Published
+from broker.client.subscriber import SubscribeOptions
+from broker.core.errors import QuotaExceeded
+from broker.wire.status import DETAILS_KEY
+from tests.support.exchange import running_exchange
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.pki import SamplePki
+
+KINDS = frozenset({"SampleRequest"})
+
+
+async def test_calls_of_one_agency_do_not_use_up_those_of_the_others(pki: SamplePki, tmp_path: Path) -> None:
+    async with running_exchange(pki, tmp_path / "log", quotas={"calls": 10}) as exchange, asyncio.timeout(60):
+        channel = await exchange.channel("shanxi-police")
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            "/caseexchange.broker.v1.PublisherService/PublishStream"
+        )
+        idle = [method() for _ in range(10)]
+        for call in idle:
+            # An answer shows that the call runs.
+            await call.write(b"")
+            await call.read()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await method().read()
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        details = dict(refused.value.trailing_metadata())[DETAILS_KEY]
+        assert isinstance(details, bytes)
+        retry = error_details_pb2.RetryInfo()
+        assert any(each.Unpack(retry) for each in status_pb2.Status.FromString(details).details)
+        assert retry.retry_delay.ToMilliseconds() > 0
+        other = await exchange.publisher("hebei-police")
+        await other.publish(exchange.maker("hebei-police").make())
+        for call in idle:
+            call.cancel()
+        # As soon as the calls have ended, the agency may call again.
+        while True:
+            try:
+                await (await exchange.publisher()).publish(exchange.maker().make())
+            except QuotaExceeded:
+                await asyncio.sleep(0)
+            else:
+                break
+
+
+async def test_open_subscriptions_of_one_agency_are_limited(pki: SamplePki, tmp_path: Path) -> None:
+    async with (
+        running_exchange(pki, tmp_path / "log", quotas={"subscriptions": 3}) as exchange,
+        AsyncExitStack() as stack,
+        asyncio.timeout(60),
+    ):
+        subscriber = await exchange.subscriber("national-dna-database")
+        for number in range(3):
+            await stack.enter_async_context(subscriber.subscribe(SubscribeOptions(f"number-{number}", KINDS)))
+        # A second stream of an open subscription is no other subscription.
+        await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-0", KINDS)))
+        with pytest.raises(QuotaExceeded):
+            await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-3", KINDS)))
+
+
+async def test_over_a_rate_the_rest_is_refused_and_can_be_published_again(pki: SamplePki, tmp_path: Path) -> None:
+    limits = {"records_per_second": 20}
+    async with running_exchange(pki, tmp_path / "log", quotas=limits) as exchange, asyncio.timeout(60):
+        publisher, maker = await exchange.publisher(), exchange.maker()
+        batches = [[maker.make() for _ in range(10)] for _ in range(10)]
+        refusals, left = 0, list(batches)
+        while left:
+            try:
+                async with publisher.stream() as stream:
+                    while left:
+                        assert all(isinstance(each, Published) for each in await stream.publish(left[0]))
+                        del left[0]
+            except QuotaExceeded as refused:
+                refusals += 1
+                await asyncio.sleep(int(refused.details["retry_after_ms"]) / 1000)
+        assert 0 < refusals <= len(batches)

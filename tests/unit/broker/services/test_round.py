@@ -1,0 +1,49 @@
+"""What a round tells the auditors."""
+
+from __future__ import annotations
+
+from broker.core.envelope import BODY_TYPE, Envelope
+from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.identity import Principal
+from broker.core.lease_terms import DeadLetter
+from broker.core.streams import Position
+from broker.services.deliveries import DeliveredCopy
+from broker.services.round import Consumer, Round
+
+LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
+ENVELOPE = Envelope(BODY_TYPE, b"", (), ())
+
+
+def copy(partition: int, offset: int, attempt: int = 1, withheld: tuple[str, ...] = ()) -> DeliveredCopy:
+    return DeliveredCopy(offset, Position("dna", partition, offset), 0, attempt, ENVELOPE, withheld)
+
+
+def test_what_differs_only_in_its_offset_shares_an_event() -> None:
+    one, other = Consumer("1", LAB), Consumer("2", LAB)
+    copies = [copy(0, 5), copy(0, 3), copy(1, 4), copy(0, 6, attempt=2), copy(0, 7, withheld=("identity",)), copy(0, 9)]
+    done = Round(
+        deliveries=[*((one, each) for each in copies), (other, copy(0, 8))],
+        acked=[(one, 1, Position("dna", 0, 2)), (one, 2, Position("dna", 1, 2)), (one, 3, Position("dna", 0, 1))],
+        dead=[("nobody", DeadLetter(Position("dna", 0, 0), 3))],
+    )
+    events = done.events(1000, "samples")
+    assert {(event.at_ms, event.principal) for event in events} == {(1000, LAB.spiffe_id), (1000, "nobody")}
+    assert [event.event for event in events] == [
+        DeliveryMade(Position("dna", 0, 5), "samples", 1, (), (3, 9)),
+        DeliveryMade(Position("dna", 1, 4), "samples", 1, ()),
+        DeliveryMade(Position("dna", 0, 6), "samples", 2, ()),
+        DeliveryMade(Position("dna", 0, 7), "samples", 1, ("identity",)),
+        DeliveryMade(Position("dna", 0, 8), "samples", 1, ()),
+        DeliveryConfirmed(Position("dna", 0, 2), "samples", (1,)),
+        DeliveryConfirmed(Position("dna", 1, 2), "samples"),
+        DeadLetterMade(Position("dna", 0, 0), "samples", 3),
+    ]
+
+
+def test_an_event_is_of_at_most_a_hundred_records() -> None:
+    consumer = Consumer("1", LAB)
+    events = Round(deliveries=[(consumer, copy(0, offset)) for offset in range(201)]).events(1000, "samples")
+    parts = [list(event.event.positions()) for event in events if isinstance(event.event, DeliveryMade)]
+    assert [len(part) for part in parts] == [100, 100, 1]
+    assert [at.offset for part in parts for at in part] == list(range(201))
+    assert events[2] == AuditEvent(1000, LAB.spiffe_id, DeliveryMade(Position("dna", 0, 200), "samples", 1, ()))

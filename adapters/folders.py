@@ -56,6 +56,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         accepted_at_ms: when the exchange accepted it; 0 where an earlier release wrote the file.
+        corrects_of_others: the kinds of other agencies' records for which a Correction or Closure of this publisher
+            counts, by the directory (``may_correct``). For records of its own publisher it always counts.
+        not_obeyed: why this Correction or Closure does not count here, as a code; empty where it counts.
         withheld_sections: sections that this agency has no right to.
         not_carried: codes of the issues with which the file was written.
     """
@@ -67,8 +70,20 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     in_reply_to: str = ""
     supersedes: str = ""
     accepted_at_ms: int = 0
+    corrects_of_others: tuple[str, ...] = ()
+    not_obeyed: str = ""
     withheld_sections: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
+
+    def obeys(self, word: About) -> bool:
+        """Whether a Correction or Closure counts for this record.
+
+        If the agency's own file beside one of the two is lost, it counts: nobody else can remove such a file, and what
+        was withdrawn must not be shown.
+        """
+        return "" in {self.publisher, word.publisher} or (
+            word.publisher == self.publisher or self.kind in word.corrects_of_others
+        )
 
 
 def make(*folders: Path) -> None:
@@ -117,6 +132,18 @@ def read_about(outbox: Path, kind: str, record_id: str) -> About | None:
         return msgspec.json.decode(read_file(path, _MAX_ABOUT), type=About)
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def sender_of(path: Path) -> str:
+    """The agency whose record a gateway wrote into this file. "" if no gateway wrote it.
+
+    If the file beside it is lost, it is ``unknown``.
+    """
+    name = _DELIVERED.fullmatch(path.name)
+    if name is None:
+        return ""
+    about = read_about(path.parent, name[1], name[2])
+    return about.publisher if about is not None else "unknown"
 
 
 def write_reason(quarantine: Path, name: str, facts: object) -> None:

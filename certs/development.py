@@ -22,7 +22,7 @@ from certs.authority import Authority
 from certs.folder import AUTHORITY_KINDS, PkiFolder
 from certs.operations import DIRECTORY_LIFETIME, LIST_LIFETIME, write_credential
 from certs.profiles import SIGNING, TLS_CLIENT, TLS_PEER
-from certs.rights import EXCHANGE, PURPOSES, TRUST_DOMAIN, members
+from certs.rights import EXCHANGE, MAY_CORRECT, PURPOSES, TRUST_DOMAIN, members
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
         purposes=PURPOSES,
         agencies=agencies,
         document=b"",
+        may_correct=MAY_CORRECT,
     )
     # Last, because a PKI without a directory is visibly unfinished.
     write_public(pki.directory, sign_directory(directory_payload(directory), _write_governance_key(pki)))

@@ -23,6 +23,13 @@ _WITHOUT_IDENTITY: Final = frozenset({"case", "description", "photos"})
 """The sections of a case that a non-governmental organisation may have. None of them says who the child is."""
 _POLICE: Final = (SHANXI, HEBEI)
 
+MAY_CORRECT: Final = {
+    "CaseRecord": frozenset({MINISTRY}),
+    "Closure": frozenset({MINISTRY}),
+    "PublicNotice": frozenset(_POLICE),
+}
+"""Whose Corrections and Closures count for other agencies' records: the police find the child whom a notice shows."""
+
 
 class Member(NamedTuple):
     """An agency of the development exchange."""

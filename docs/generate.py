@@ -50,11 +50,19 @@ All are in `gateway.folder`.
 | `inbox/` | files to publish. Rename complete files into it. Names that begin with `.` or `~` are ignored |
 | `inbox/attachments/` | pictures and other files that those files name. Put them in first |
 | `outbox/KIND-RECORD_ID.…` | a delivered and verified record, with the suffix of its format |
-| `outbox/KIND-RECORD_ID.about.json` | its case, its publisher, and what was withheld or not carried. Written first |
+| `outbox/KIND-RECORD_ID.about.json` | case, publisher, what was withheld or not carried, `not_obeyed`. Written first |
 | `done/` | files that were taken in completely: all of their records are signed and in the spool |
 | `quarantine/` | files that were refused, whole or in part; deliveries that were refused (`.envelope`) |
 | `quarantine/….reason.json` | the reason. A record that the broker refused has only this file, named by record id |
 | `spool.db` | the spool: outgoing records, receipts, numbers, what was taken in and delivered, directory versions |
+
+A Correction or Closure that does not count here ([whose word counts](directory.md)) is written as record-json, and
+`not_obeyed` says why: `NOT_NAMED`, `ORIGINAL_UNKNOWN` (the record was never received here), `NUMBER_OF_ANOTHER_CASE`.
+Do not act on it.
+
+A case number or a barcode belongs to the agency that gave it. If two agencies gave the same one to different cases, an
+answer that names only the number is refused. Write `AGENCY/NUMBER`: as the case, or as the barcode of a profile or a
+result.
 
 In `done` and `quarantine` a file is named by its digest, because its own name may contain a person's name.
 

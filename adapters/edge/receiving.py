@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import structlog
 
 from adapters import folders
+from adapters.edge.routing import not_obeyed
 from adapters.edge.signing import ToPublish
 from adapters.records.sections import join
 from adapters.records.validate import validate
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from adapters.base import Record
     from adapters.edge.edge import Edge
     from adapters.edge.sending import Accepted
+    from adapters.edge.spool import Spool
     from broker.client.records import VerifiedRecord
     from broker.client.subscriber import Delivered, SubscriptionStream
     from broker.core.body import Body
@@ -35,10 +37,11 @@ _Used = TypeVar("_Used")
 
 
 class Opened(NamedTuple):
-    """A delivered record with a valid signature, and its message."""
+    """A delivered record with a valid signature, and its message. ``not_obeyed``: see ``Delivery``."""
 
     verified: VerifiedRecord
     record: Record
+    not_obeyed: str
 
 
 class Delivery:
@@ -58,6 +61,8 @@ class Delivery:
         """The message. The fields of withheld sections are missing."""
         self.body: Final[Body] = opened.verified.body
         """The body that the publisher signed: record id, kind, case id, publisher, recipients, purpose, times."""
+        self.not_obeyed: Final = opened.not_obeyed
+        """Why this Correction or Closure does not count here, as a code. Empty: it counts, or it is another record."""
         self.withheld_sections: Final = opened.verified.withheld_sections
         self.position: Final = delivered.position
         self.attempt: Final = delivered.attempt
@@ -157,7 +162,7 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
     """
     with contained(OSError):
         verified = await edge.verify(delivered)
-        return Opened(verified, await asyncio.to_thread(_record, verified))
+        return await asyncio.to_thread(_opened, verified, edge.spool)
 
 
 async def acknowledge(stream: SubscriptionStream, delivered: Delivered) -> None:
@@ -200,6 +205,15 @@ async def answered(answer: Awaitable[None]) -> bool:
         _log.info("an answer was lost, so the record comes again", reason=error.reason)
         return False
     return True
+
+
+def _opened(verified: VerifiedRecord, spool: Spool) -> Opened:
+    body, record = verified.body, _record(verified)
+    found = not_obeyed(record, verified, spool)
+    spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
+    if found:
+        _log.warning("a correction or closure is not obeyed", record_id=body.record_id, reason=found)
+    return Opened(verified, record, found)
 
 
 def _record(verified: VerifiedRecord) -> Record:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from adapters.base import DecodedRecord, Record
+    from adapters.edge.numbers import CaseReference
     from adapters.edge.profile import Route
     from adapters.edge.spool import Spool
+    from broker.client.records import VerifiedRecord
     from broker.core.body import Body
 
 _ANSWERS: Final = frozenset({"StrProfile", "MatchNotification", "NoMatchResult", "Closure", "Tip", "PublicNotice"})
@@ -39,9 +41,18 @@ def draft_of(item: DecodedRecord, routes: Mapping[str, Route], spool: Spool) -> 
         raise InputRefused(message)
     # A case number belongs to one agency. The same number from another agency is another case.
     of_us = isinstance(item.record, case_pb2.CaseRecord)
-    known = spool.own_reference(item.case_reference) if of_us else spool.reference(item.case_reference)
+    known = spool.numbers.own_reference(item.case_reference) if of_us else spool.numbers.reference(item.case_reference)
+    _name_as_its_sender_does(item, spool)
     in_reply_to = known.record_id if known is not None and kind in _ANSWERS else ""
     return _draft(item.record, route, spool.case_id(item.case_reference, known), in_reply_to, spool)
+
+
+def _name_as_its_sender_does(item: DecodedRecord, spool: Spool) -> None:
+    """Write a barcode AGENCY/NUMBER in our answer as the agency itself writes it."""
+    record = item.record
+    if isinstance(record, dna_pb2.StrProfile | dna_pb2.NoMatchResult) and record.barcode == item.case_reference:
+        known = _qualified(record.barcode, spool)
+        record.barcode = record.barcode if known is None else record.barcode.partition("/")[2]
 
 
 def reply_draft(record: Record, route: Route, to: Body, spool: Spool) -> Draft:
@@ -68,36 +79,81 @@ def _draft(record: Record, route: Route, case_id: str, in_reply_to: str, spool: 
 
 
 def supersede(item: DecodedRecord, spool: Spool) -> None:
-    """Make a correction name the record that it corrects: the newest record of its case, our own first.
+    """Make a correction without a record id name the newest record that has its number, our own first.
+
+    A record that only belongs to the same case, such as its Closure, is never meant.
 
     Raises:
-        InputRefused: no record of that case is known here.
+        InputRefused: no record with that number is known here, or several agencies gave it.
     """
     record = item.record
     if isinstance(record, case_pb2.Correction) and not record.target_record_id:
-        known = spool.own_reference(item.case_reference) or spool.reference(item.case_reference)
+        known = spool.numbers.own_reference(item.case_reference) or spool.numbers.reference(item.case_reference)
         if known is None:
             message = "the correction names no record, and none of its case is known here"
             raise InputRefused(message)
         record.target_record_id = known.record_id
 
 
-def learn(record: Record, own_reference: str, case_id: str, record_id: str, spool: Spool) -> None:
-    """Store the numbers that will name the case of our own record: our case number, and the numbers in the record."""
+def learn(record: Record, own_reference: str, body: Body, spool: Spool) -> None:
+    """Store whose record it is, and the numbers that will name the case of our own record."""
+    spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
     if isinstance(record, case_pb2.Correction):
         return
-    # A reply comes without a number of ours.
-    for reference in {own_reference, *references_of(record)} - {""}:
-        spool.add_own_reference(reference, case_id, record_id)
+    answers = isinstance(record, dna_pb2.StrProfile | dna_pb2.NoMatchResult)
+    for number in set(references_of(record)) - {""}:
+        given = any(row.case_id == body.case_id for row in spool.numbers.references(number))
+        spool.numbers.add_own_reference(number, body.case_id, body.record_id, is_answer=answers and given)
+    # Our own number of the case means the newest record of one kind: its Closure does not take the number over.
+    known = spool.numbers.own_reference(own_reference)
+    before = spool.numbers.original(known.record_id) if known is not None else None
+    if own_reference and _qualified(own_reference, spool) is None and (before is None or before.kind == body.kind):
+        spool.numbers.add_own_reference(own_reference, body.case_id, body.record_id, is_answer=answers)
 
 
-def learn_delivered(record: Record, case_id: str, record_id: str, spool: Spool) -> bool:
-    """Store the numbers in another agency's record. A number that already names a case keeps that case.
+def learn_delivered(record: Record, body: Body, spool: Spool) -> bool:
+    """Store the numbers in another agency's record. A number belongs to the agency that gave it.
 
     Returns:
-        Whether all of the numbers name this case.
+        Whether each of the numbers names only this case.
     """
-    return all(spool.add_reference(item, case_id, record_id) for item in references_of(record) if item)
+    numbers = [number for number in references_of(record) if number]
+    for number in numbers:
+        spool.numbers.add_reference(number, body.publisher, body.case_id, body.record_id)
+    return all(_names_only(number, body.case_id, spool) for number in numbers)
+
+
+def not_obeyed(record: Record, verified: VerifiedRecord, spool: Spool) -> str:
+    """Why a Correction, a Closure, or a record that supersedes another does not count here (docs/adr/0025), or "".
+
+    Codes: ORIGINAL_UNKNOWN, NOT_NAMED, NUMBER_OF_ANOTHER_CASE. A Closure is judged by the record that began its case.
+    """
+    body, number = verified.body, ""
+    originals = [spool.numbers.original(body.supersedes)] if body.supersedes else []
+    if isinstance(record, case_pb2.Correction):
+        originals.append(spool.numbers.original(record.target_record_id))
+        number = record.replacement.local_id
+    elif isinstance(record, case_pb2.Closure):
+        originals.append(spool.numbers.first_of_case(body.case_id))
+        number = record.local_id
+    for original in originals:
+        if original is None:
+            return "ORIGINAL_UNKNOWN"
+        if original.publisher != body.publisher and original.kind not in verified.corrects_of_others:
+            return "NOT_NAMED"
+    # A format without record ids would take it for a word about the other case.
+    return "" if not number or _names_only(number, body.case_id, spool) else "NUMBER_OF_ANOTHER_CASE"
+
+
+def _names_only(number: str, case_id: str, spool: Spool) -> bool:
+    own = spool.numbers.own_reference(number)
+    return all(row.case_id == case_id for row in [*spool.numbers.references(number), *([own] if own else [])])
+
+
+def _qualified(reference: str, spool: Spool) -> CaseReference | None:
+    """The case of AGENCY/NUMBER, or None if it is not such a number."""
+    agency, slash, number = reference.partition("/")
+    return spool.numbers.reference_of(agency, number) if slash else None
 
 
 def references_of(record: Record) -> tuple[str, ...]:

@@ -74,5 +74,5 @@ def _sign_and_spool(record: Record, reference: str, draft: Callable[[], Draft], 
     with edge.spool.attempt():
         body, envelope = edge.composer.compose(draft())
     edge.spool.add_outgoing(body.record_id, edge.codec.encode_envelope(envelope))
-    learn(record, reference, body.case_id, body.record_id, edge.spool)
+    learn(record, reference, body, edge.spool)
     return body

@@ -18,12 +18,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
+from adapters.edge.numbers import NUMBERS_TABLES, Numbers
 from broker.core.errors import SpoolUnavailable
 from broker.sqlitefile import Schema, open_file, transaction, trouble_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from adapters.edge.numbers import CaseReference
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -47,7 +50,7 @@ CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BL
 """
 _SCHEMA: Final = Schema(
     application_id=0x43585350,  # "CXSP"
-    migrations=[_TABLES.split(";")],
+    migrations=[_TABLES.split(";"), NUMBERS_TABLES.split(";")],
     unmarked=True,  # as the first spools were
 )
 _translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
@@ -61,13 +64,6 @@ class Outgoing(NamedTuple):
 
     record_id: str
     envelope: bytes
-
-
-class CaseReference(NamedTuple):
-    """The meaning of a number in the exchange: a case, and the record that gave this number."""
-
-    case_id: str
-    record_id: str
 
 
 class Spool:
@@ -87,6 +83,7 @@ class Spool:
         with self._locked():
             # One process for each spool: the lock is held while the connection is open.
             self._connection = open_file(path, _SCHEMA, exclusive=True)
+            self.numbers: Final = Numbers(self._connection, self._locked)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 
     def close(self) -> None:
@@ -199,8 +196,6 @@ class Spool:
         row = self._one("SELECT receipt FROM receipts WHERE record_id = ?", record_id)
         return None if row is None else bytes(row[0])
 
-    # --- cases ---
-
     def case_id(self, reference: str, known: CaseReference | None) -> str:
         """The case of a number: the ``known`` one, or a new id.
 
@@ -212,37 +207,6 @@ class Spool:
         digest = hmac.digest(self._secret, reference.encode(), hashlib.sha256)
         number = int.from_bytes(digest[:16]) & ~(0xF << 76) & ~(0x3 << 62) | _UUID_VERSION_8 | _UUID_VARIANT
         return str(UUID(int=number))
-
-    def reference(self, reference: str) -> CaseReference | None:
-        """The case of a number, with the newest record of any agency that has this number. None if there is none."""
-        row = self._one("SELECT case_id, record_id FROM case_references WHERE reference = ?", reference)
-        return None if row is None else CaseReference(*row)
-
-    def own_reference(self, reference: str) -> CaseReference | None:
-        """The case of a number, with the newest of our own records that has this number. None if there is none."""
-        row = self._one("SELECT case_id, record_id FROM own_references WHERE reference = ?", reference)
-        return None if row is None else CaseReference(*row)
-
-    def add_own_reference(self, reference: str, case_id: str, record_id: str) -> None:
-        """Store the case of a number from our own record. It replaces an older one."""
-        with self._locked():
-            row = (reference, case_id, record_id)
-            self._connection.execute("REPLACE INTO own_references VALUES (?, ?, ?)", row)
-            self._connection.execute("REPLACE INTO case_references VALUES (?, ?, ?)", row)
-
-    def add_reference(self, reference: str, case_id: str, record_id: str) -> bool:
-        """Store the case of a number from another agency's record. A number that already names a case keeps it.
-
-        Returns:
-            Whether the number names this case now.
-        """
-        with self._locked():
-            changed = self._connection.execute(
-                "INSERT INTO case_references VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET record_id = excluded.record_id"
-                " WHERE case_id = excluded.case_id",
-                (reference, case_id, record_id),
-            ).rowcount
-        return changed == 1
 
     # --- from the exchange to the agency ---
 

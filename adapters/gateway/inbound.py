@@ -67,13 +67,15 @@ class Inbound:
         await asyncio.to_thread(self._store, *opened, delivered.accepted_at_ms)
         return True
 
-    def _store(self, verified: VerifiedRecord, record: Record, accepted_at_ms: int) -> None:
+    def _store(self, verified: VerifiedRecord, record: Record, not_obeyed: str, accepted_at_ms: int) -> None:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
         # An adapter uses no files and no network, so its faults do not pass by themselves.
         with contained():
-            writer: Adapter = self._format if body.kind in self._format.encodes else RECORD_JSON
+            # What does not count must not look, in the agency's own format, as if it did.
+            own = body.kind in self._format.encodes and not not_obeyed
+            writer: Adapter = self._format if own else RECORD_JSON
             encoded = writer.encode([record], self._limits)
             codes = sorted({issue.code for issue in encoded.issues})
             unsafe = not all(map(is_file_name, encoded.attachments))
@@ -90,6 +92,8 @@ class Inbound:
             in_reply_to=body.in_reply_to,
             supersedes=body.supersedes,
             accepted_at_ms=accepted_at_ms,
+            corrects_of_others=tuple(sorted(verified.corrects_of_others)),
+            not_obeyed=not_obeyed,
             withheld_sections=tuple(verified.withheld_sections),
             not_carried=tuple(codes),
         )
@@ -99,7 +103,7 @@ class Inbound:
         replace_file(path, encoded.content)
         with spool.transaction():
             spool.add_delivered(body.record_id)
-            learned = learn_delivered(record, body.case_id, body.record_id, spool)
+            learned = learn_delivered(record, body, spool)
         if not learned:
             _log.warning("a number in the record already names another case here", record_id=body.record_id)
         _log.info("delivered", record_id=body.record_id, count=1)

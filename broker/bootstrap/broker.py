@@ -129,7 +129,7 @@ class Broker:
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
-                AuditorServicer(replay, ProofService(log, store)),
+                AuditorServicer(replay, ProofService(log, store, directory, codec)),
                 DirectoryServicer(directory, DirectoryVersions(log, codec)),
             ),
             trust.peers,

@@ -101,6 +101,8 @@ def _print(opened: Directory) -> None:
     until = datetime.fromtimestamp(opened.expires_at_ms / 1000, UTC).date()
     click.echo(f"{opened.trust_domain}: version {opened.version}, in force until {until}")
     click.echo(f"purposes: {', '.join(sorted(opened.purposes))}")
+    for kind, agencies in sorted(opened.may_correct.items()):
+        click.echo(f"may correct others' {kind}: {', '.join(sorted(agencies))}")
     for agency in sorted(opened.agencies.values(), key=lambda item: item.id):
         in_use, retired = len(agency.signing_certificates), len(agency.retired_certificates)
         former = f" and {retired} retired" if retired else ""

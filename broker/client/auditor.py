@@ -112,7 +112,10 @@ class Auditor:
         return response.checkpoint.note
 
     async def prove_inclusion(self, position: Position) -> InclusionEvidence:
-        """Get the proof that the entry at a position is in the newest checkpoint's tree."""
+        """Get the proof that the entry at a position is in the newest checkpoint's tree.
+
+        Only the record's publisher, its recipients and auditors of the stream get it: PositionUnknown.
+        """
         target = checkpoint_pb2.ProofTarget(
             position=position_pb2.Position(stream=position.stream, partition=position.partition, offset=position.offset)
         )

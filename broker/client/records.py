@@ -22,7 +22,7 @@ from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, ch
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
 from broker.core.errors import NotAddressed, SectionNotAllowed
 from broker.core.inforce import by_any
-from broker.core.policy import check_publish, visible_sections
+from broker.core.policy import check_publish, corrects_of_others, visible_sections
 from broker.core.sections import SALT_BYTES, salted, unsalted
 from broker.core.streams import check_kind
 
@@ -116,12 +116,17 @@ class RecordComposer:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRecord:
-    """A record with a valid signature: its body, the contents of its sections, and the names of withheld sections."""
+    """A record with a valid signature: its body, the contents of its sections, and the names of withheld sections.
+
+    ``corrects_of_others``: the kinds of other agencies' records for which a Correction or Closure of this publisher
+    counts, by the directory of the acceptance.
+    """
 
     body: Body
     record_sha256: bytes
     sections: Mapping[str, bytes]
     withheld_sections: tuple[str, ...]
+    corrects_of_others: frozenset[str]
 
 
 class InForce(NamedTuple):
@@ -181,4 +186,5 @@ class RecordVerifier:
                 message = "the record has a section that this agency may not have"
                 raise SectionNotAllowed(message, record_id=body.record_id, section=section.name)
         contents = {section.name: unsalted(section) for section in envelope.sections}
-        return VerifiedRecord(body, envelope.record_sha256, contents, withheld)
+        named = corrects_of_others(version.directory, body.publisher)
+        return VerifiedRecord(body, envelope.record_sha256, contents, withheld, named)

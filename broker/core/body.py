@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from broker.core.errors import EnvelopeMalformed
 from broker.core.identity import is_agency_id, is_system_name
+from broker.core.streams import AUDIT
 
 SHA256_BYTES: Final = 32
 MAX_SECTIONS: Final = 32
@@ -20,7 +21,7 @@ MAX_TEXT: Final = 200
 """The limit for the characters of a section type or an algorithm: enough for a code or a message name, and no more."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_VERSION_AT: Final = 14
 _SECTION_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -106,9 +107,11 @@ def check_body(body: Body) -> None:
 
 
 def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rule
-    if not _UUID7.fullmatch(body.record_id):
+    # Its own records have UUIDv8, so that no agency can take an id that the exchange will use. Older ones have UUIDv7.
+    versions = "78" if body.stream == AUDIT else "7"
+    if not is_uuid(body.record_id) or body.record_id[_VERSION_AT] not in versions:
         return "record_id is not a UUIDv7 in canonical form"
-    if not _UUID.fullmatch(body.case_id):
+    if not is_uuid(body.case_id):
         return "case_id is not a UUID in canonical form"
     if body.in_reply_to and not is_uuid(body.in_reply_to):
         return "in_reply_to is neither empty nor a canonical UUID"

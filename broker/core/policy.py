@@ -6,7 +6,7 @@ content, and decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from broker.core.errors import PeerUnknown, RightDenied
@@ -68,7 +68,8 @@ class Directory:
     """One directory version. Times are milliseconds since the Unix epoch, UTC.
 
     ``document`` is the signed document, byte for byte. ``log_keys`` are the C2SP verifier keys of the exchange's
-    checkpoints. ``exchange`` is the agency id under which the broker itself signs.
+    checkpoints. ``exchange`` is the agency id under which the broker itself signs. ``may_correct`` has, by kind, the
+    agencies whose Corrections and Closures count for other agencies' records of this kind.
     """
 
     version: int
@@ -81,6 +82,7 @@ class Directory:
     purposes: frozenset[str]
     agencies: Mapping[str, Agency]
     document: bytes
+    may_correct: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def agency(self, agency: str) -> Agency:
         """The agency of this id.
@@ -149,6 +151,17 @@ def check_receive(directory: Directory, agency: str, kinds: frozenset[str]) -> N
         if kind not in rights:
             message = f"{agency} may not receive {kind}"
             raise RightDenied(message, agency=agency, kind=kind)
+
+
+def corrects_of_others(directory: Directory, agency: str) -> frozenset[str]:
+    """The kinds of other agencies' records for which a Correction or Closure of this agency counts."""
+    return frozenset(kind for kind, agencies in directory.may_correct.items() if agency in agencies)
+
+
+def may_replay(directory: Directory, agency: str, stream: str) -> bool:
+    """Whether ``agency`` may replay ``stream``: whether it is an auditor of it."""
+    listed = directory.agencies.get(agency)
+    return listed is not None and stream in listed.replay
 
 
 def replay_sections(directory: Directory, agency: str, stream: str) -> frozenset[str]:

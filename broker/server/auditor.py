@@ -73,7 +73,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
 
     async def _inclusion(self, target: checkpoint_pb2.ProofTarget) -> auditor_pb2.GetProofResponse:
         position = position_from(target.position)
-        proof = await self._proofs.prove_inclusion(position)
+        proof = await self._proofs.prove_inclusion(caller().agency, position)
         return auditor_pb2.GetProofResponse(
             inclusion=checkpoint_pb2.InclusionProof(
                 leaf=proof.leaf, leaf_index=proof.leaf_index, tree_size=proof.tree_size, path=proof.path

@@ -38,6 +38,7 @@ class AuditSection(NamedTuple):
 
 EVENTS_SECTION: Final = AuditSection("events", "caseexchange.broker.v1.AuditEvents")
 DIRECTORY_SECTION: Final = AuditSection("directory", DIRECTORY_TYPE)
+_ID_BYTES: Final = 16
 _MAX_EVENTS: Final = 1000
 """The limit for the events in one record: about 200 KiB."""
 
@@ -107,13 +108,12 @@ class AuditTrailService:
         """
         directory = self._directory.current()
         # The same version always has the same record id, in every process and at every call.
-        digest = hashlib.sha256(directory.document).digest()
-        record_id = record_id_of(directory.issued_at_ms, digest)
+        record_id = _own_id(hashlib.sha256(directory.document).digest())
         await self._log.append([self._entry(DIRECTORY_VERSION, record_id, DIRECTORY_SECTION, directory.document)])
 
     def _events_entry(self, events: Sequence[AuditEvent]) -> NewEntry:
         content = self._codec.encode_audit_events(events)
-        return self._entry(AUDIT_EVENTS, self._entropy.record_id(), EVENTS_SECTION, content)
+        return self._entry(AUDIT_EVENTS, _own_id(self._entropy.token(_ID_BYTES)), EVENTS_SECTION, content)
 
     def _entry(self, kind: str, record_id: str, section: AuditSection, plain: bytes) -> NewEntry:
         content = salted(self._entropy.token(SALT_BYTES), plain)
@@ -147,7 +147,7 @@ class AuditTrailService:
         )
 
 
-def record_id_of(at_ms: int, digest: bytes) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7) that has bits of a digest as its random bits. Equal input gives an equal id."""
-    number = int.from_bytes(digest[:10]) & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
-    return str(UUID(int=(at_ms & (1 << 48) - 1) << 80 | number))
+def _own_id(content: bytes) -> str:
+    """A UUIDv8 (RFC 9562 section 5.8) of 122 of these bits. An agency's record cannot have it (``check_body``)."""
+    number = int.from_bytes(content[:_ID_BYTES]) & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62
+    return str(UUID(int=number))

@@ -1,23 +1,27 @@
-"""Checkpoints and proofs, for every member of the exchange.
+"""Checkpoints and proofs.
 
-A proof shows the leaf: position, log, record id, digest, time. Every receipt says the same. A publisher or a recipient
-knows all of it, and it names no person. So a member needs no other right.
+A proof of inclusion shows the leaf: position, log, record id, digest, time. Only the publisher, the recipients,
+and auditors that may replay the stream get it. For anyone else, there is no entry at the position. So an agency cannot
+learn the ids of others' records, or when they were accepted. Checkpoints and proofs of consistency name no record, so
+every member gets them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.errors import PositionUnknown
+from broker.core.errors import EnvelopeMalformed, LogCorrupt, PositionUnknown
 from broker.core.leaf import leaf_of
 from broker.core.merkle import consistency_proof, inclusion_proof
+from broker.core.policy import may_replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from broker.core.entry import LogEntry
     from broker.core.merkle import Coordinate
     from broker.core.streams import Position, StreamPartition
-    from broker.ports import CheckpointStore, MessageLog, TreeHead
+    from broker.ports import CheckpointStore, DirectoryInForce, MessageLog, RecordCodec, TreeHead
 
 
 class InclusionProof(NamedTuple):
@@ -42,9 +46,13 @@ class ConsistencyProof(NamedTuple):
 class ProofService:
     """Answers from the checkpoint store. Calls may be concurrent."""
 
-    def __init__(self, log: MessageLog, store: CheckpointStore) -> None:
+    def __init__(
+        self, log: MessageLog, store: CheckpointStore, directory: DirectoryInForce, codec: RecordCodec
+    ) -> None:
         self._log = log
         self._store = store
+        self._directory = directory
+        self._codec = codec
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note.
@@ -54,17 +62,20 @@ class ProofService:
         """
         return (await self._head(partition)).note
 
-    async def prove_inclusion(self, position: Position) -> InclusionProof:
-        """Prove that the entry at a position is in the tree of the newest checkpoint.
+    async def prove_inclusion(self, agency: str, position: Position) -> InclusionProof:
+        """Prove to a party or an auditor that the entry at a position is in the tree of the newest checkpoint.
 
         Raises:
-            PositionUnknown: there is no entry, or no checkpoint covers it yet.
+            PositionUnknown: there is no entry, or no checkpoint covers it yet, or it is not for this agency. The caller
+                cannot tell which.
+            DirectoryUnavailable
         """
         partition = position.stream_partition
         head = await self._head(partition)
         index = await self._store.leaf_index(partition, position.offset)
         entries = await self._log.read(partition, position.offset, 1, 1, values=False)
-        if index is None or index >= head.size or not entries or entries[0].position != position:
+        there = index is not None and index < head.size and bool(entries) and entries[0].position == position
+        if index is None or not there or not await self._concerns(agency, entries[0]):
             message = "no checkpoint covers an entry at this position"
             raise PositionUnknown(message, position=str(position))
         path = await self._path(partition, lambda node: inclusion_proof(index, head.size, node))
@@ -79,6 +90,16 @@ class ProofService:
         head = await self._head(partition)
         path = await self._path(partition, lambda node: consistency_proof(old_size, head.size, node))
         return ConsistencyProof(old_size, head.size, path, head.note)
+
+    async def _concerns(self, agency: str, entry: LogEntry) -> bool:
+        if agency in entry.recipients or may_replay(self._directory.current(), agency, entry.position.stream):
+            return True
+        try:
+            (whole,) = await self._log.read(entry.position.stream_partition, entry.position.offset, 1, 1)
+            return self._codec.parse_body(self._codec.decode_envelope(whole.value).body).publisher == agency
+        except (LogCorrupt, EnvelopeMalformed, ValueError):
+            # Nobody can say any more who published it.
+            return False
 
     async def _head(self, partition: StreamPartition) -> TreeHead:
         if not 0 <= partition.partition < self._log.partitions(partition.stream):

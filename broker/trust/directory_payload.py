@@ -30,10 +30,11 @@ _DIRECTORY_KEYS: Final = frozenset(
     {"version", "trust_domain", "issued_at", "expires_at", "exchange"}
     | {"signing_authorities", "log_keys", "purposes", "agencies"}
 )
-_DIRECTORY_RESERVED: Final = frozenset({"witnesses", "witness_policy", "may_correct", "responsible", "signatures"})
+_DIRECTORY_RESERVED: Final = frozenset({"witnesses", "witness_policy", "responsible", "signatures"})
 _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "receive", "replay"})
 _AGENCY_RESERVED: Final = frozenset({"encryption_keys", "limits"})
 _RETIRED: Final = "retired_certificates"
+_MAY_CORRECT: Final = "may_correct"
 _RFC3339_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -60,7 +61,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
         DirectoryInvalid: it names the first wrong field.
     """
     with strictly():
-        fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED)
+        fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED | {_MAY_CORRECT})
         _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
         trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
         members = _any_object(fields["agencies"], "agencies")
@@ -76,6 +77,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
             purposes=_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
             agencies={agency: _agency(agency, value, ids) for agency, value in members.items()},
             document=document,
+            may_correct=_may_correct(fields.get(_MAY_CORRECT, {}), ids),
         )
     _check(directory)
     return directory
@@ -83,6 +85,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
 
 def directory_payload(directory: Directory) -> bytes:
     """Write a directory as the JSON text to be signed. ``document`` is not used."""
+    correctors = directory.may_correct
     fields = {
         "version": directory.version,
         "trust_domain": directory.trust_domain,
@@ -92,6 +95,7 @@ def directory_payload(directory: Directory) -> bytes:
         "signing_authorities": [encode_base64(authority) for authority in directory.signing_authorities],
         "log_keys": list(directory.log_keys),
         "purposes": sorted(directory.purposes),
+        **({_MAY_CORRECT: {kind: sorted(who) for kind, who in correctors.items()}} if correctors else {}),
         "agencies": {agency.id: _agency_fields(agency) for agency in directory.agencies.values()},
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -135,6 +139,14 @@ def _retired(value: Any, where: str) -> tuple[RetiredCertificate, ...]:
         certificate = _text(fields["certificate"], bool, where)
         retired.append(RetiredCertificate(decode_base64(certificate), _time(fields["retired_at"], where)))
     return tuple(retired)
+
+
+def _may_correct(value: Any, ids: frozenset[str]) -> dict[str, frozenset[str]]:
+    found = _any_object(value, _MAY_CORRECT)
+    if not KINDS.issuperset(found):
+        _refuse(f"{_MAY_CORRECT} names a kind that this version does not know")
+    # Each agency by its name: "everybody" would be a mistake.
+    return {kind: _names(who, ids.__contains__, f"{_MAY_CORRECT}.{kind}") for kind, who in found.items()}
 
 
 def _rights(value: Any, known: frozenset[str], read: Callable[[Any, str], Right], where: str) -> dict[str, Right]:

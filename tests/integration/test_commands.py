@@ -184,7 +184,8 @@ def test_replay_and_verify_a_bundle(pki: SamplePki, tmp_path: Path) -> None:
 
 def test_directory_show_and_sign(pki: SamplePki, tmp_path: Path) -> None:
     root = pki.folder.trust / "governance.pem"
-    assert "shanxi-police" in run("directory", "show", pki.folder.directory, "--root", root, expect=0).stdout
+    shown = run("directory", "show", pki.folder.directory, "--root", root, expect=0).stdout
+    assert "may correct others' PublicNotice: hebei-police, shanxi-police\n" in shown
     payload = json.loads(run("directory", "show", pki.folder.directory, "--root", root, "--json", expect=0).stdout)
     payload["version"] += 1
     (tmp_path / "payload.json").write_text(json.dumps(payload))
@@ -250,6 +251,8 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
         for right in (*agency["publish"].values(), *agency["receive"].values()):
             for names in right.values():
                 names[:] = [name for name in names if name != "hebei-police"]
+    for names in payload["may_correct"].values():
+        names[:] = [name for name in names if name != "hebei-police"]
     assert "hebei-police is left out" in sign(expect=2)
     sign("--drop", "hebei-police", "--drop", "shanxi-police")
     assert retired() == []

@@ -16,7 +16,9 @@ from adapters.edge.profile import load_profile
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from adapters.public_notice.noticeboard.command import noticeboard
+from adapters.records.sections import section_type, split
 from broker.client.publisher import Published
+from broker.client.records import SectionDraft
 from caseexchange.records.v1 import case_pb2
 from tests.support.notices import closure, drawing, notice, photo
 from tests.support.process import edge_tables, write_toml
@@ -100,3 +102,37 @@ async def test_a_child_appears_with_a_delivery_and_disappears_with_another(
         await asyncio.gather(task, return_exceptions=True)
     assert board(inbound.folders.outbox, site).startswith("notices shown: 0, gone: 1")
     assert pictures(tmp_path) == 0
+
+
+async def test_one_correction_of_an_ngo_takes_no_child_off_the_ministrys_board_and_one_of_the_police_does(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    ways = {"PublicNotice": {**ROUTE, "recipients": [MINISTRY, NGO]}}
+    own = {"subscribe": ["PublicNotice", "Correction"], "retry_seconds": 0.1}
+    profiled, routes = profile(exchange, tmp_path, MINISTRY, routes=ways, gateway=own)
+    site = tmp_path / "site"
+    async with open_edge(profiled) as ministry:
+        outbound, inbound = (
+            Outbound(ministry, profiled.gateway, routes, Limits()),
+            Inbound(ministry, profiled.gateway, Limits()),
+        )
+        task = asyncio.create_task(inbound.receive())
+        outbound.take(file_of("PublicNotice", notice()), {})
+        await outbound.publish_spooled()
+        await until(inbound.folders.outbox, 1)
+        (shown,) = (path.name for path in inbound.folders.outbox.glob("PublicNotice-*[0-9a-f].json"))
+        target = shown.removeprefix("PublicNotice-").removesuffix(".json")
+        for number, (agency, expected) in enumerate([(NGO, "shown: 1"), ("shanxi-police", "shown: 0")], 2):
+            record = case_pb2.Correction(kind=case_pb2.CORRECTION_KIND_WITHDRAW, target_record_id=target)
+            sections = [SectionDraft(name, section_type("Correction"), part) for name, part in split(record).items()]
+            envelope = exchange.maker(agency).make(
+                "Correction", "notices", to=(MINISTRY,), purpose="correction", sections=sections
+            )
+            await (await exchange.publisher(agency)).publish(envelope)
+            await until(inbound.folders.outbox, number)
+            arguments = ["--from", str(inbound.folders.outbox), "--to", str(site)]
+            result = CliRunner().invoke(noticeboard, arguments)
+            assert f"notices {expected}" in result.stdout
+            assert "NOT_OBEYED" in result.stderr
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

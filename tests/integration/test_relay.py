@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.errors import PositionUnknown
 from broker.core.streams import StreamPartition
 from broker.trust.signing import note_verifier
 from caseexchange.broker.v1 import subscriber_pb2
@@ -143,6 +146,21 @@ async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exch
     log_id = exchange.broker.log.log_id(partition.stream)
     assert checkpoint.origin == f"case-exchange.example/{partition}/{log_id}"
     proof.check(checkpoint.size, checkpoint.root)
+
+
+async def test_only_a_records_parties_and_auditors_get_the_proof_that_it_is_in_the_log(exchange: Exchange) -> None:
+    receipt = await (await exchange.publisher()).publish(exchange.maker().make())
+    position = exchange.receipts().verify(receipt).position
+    async with asyncio.timeout(20):
+        await exchange.broker.follower.covered({position.stream_partition: position.offset + 1})
+    for party in ("shanxi-police", "national-dna-database", "national-audit"):
+        assert (await (await exchange.auditor(party)).prove_inclusion(position)).leaf
+    for other in ("hebei-police", "child-aid-ngo", "ministry"):
+        with pytest.raises(PositionUnknown) as refused:
+            await (await exchange.auditor(other)).prove_inclusion(position)
+        with pytest.raises(PositionUnknown) as nothing:
+            await (await exchange.auditor(other)).prove_inclusion(position._replace(offset=position.offset + 999))
+        assert refused.value.message == nothing.value.message
 
 
 async def test_a_later_checkpoint_is_proved_to_extend_an_earlier_one(exchange: Exchange) -> None:

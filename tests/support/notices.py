@@ -94,21 +94,18 @@ def closure() -> case_pb2.Closure:
 
 
 def filed(record: Record, number: int, case_id: str = "case-1", **routing: Any) -> Filed:
-    return Filed(record, record_id(number), case_id, **{"publisher": MINISTRY, **routing})
+    return Filed(record, record_id(number), about(record, record_id(number), case_id, **routing))
+
+
+def about(record: Record, name: str, case_id: str = "case-1", **routing: Any) -> About:
+    """What a gateway writes beside a record. Without ``publisher`` it is the ministry's."""
+    return About(record_id=name, kind=kind_of(record), case_id=case_id, **{"publisher": MINISTRY, **routing})
 
 
 def file_into(outbox: Path, *items: Filed) -> None:
     """Write records as the gateway does (adapters/gateway/inbound.py)."""
     outbox.mkdir(exist_ok=True, parents=True)
     for item in items:
-        about = About(
-            record_id=item.record_id,
-            kind=kind_of(item.record),
-            case_id=item.case_id,
-            publisher=item.publisher,
-            in_reply_to=item.in_reply_to,
-            accepted_at_ms=item.accepted_at_ms,
-        )
-        write_about(outbox, about)
-        path = delivered_path(outbox, about.kind, about.record_id, ".json")
+        write_about(outbox, item.about)
+        path = delivered_path(outbox, item.about.kind, item.record_id, ".json")
         path.write_bytes(RECORD_JSON.encode([item.record], Limits()).content)

@@ -25,7 +25,7 @@ from adapters.national_dna_database.laboratory.search.results import (
 )
 from adapters.national_dna_database.laboratory.search.search import Laboratory, SearchRules
 from adapters.national_dna_database.laboratory.search.store import ProfileStore
-from adapters.national_dna_database.laboratory.service import LaboratoryService
+from adapters.national_dna_database.laboratory.service import LaboratoryService, of_sender
 from adapters.terminal import FILE, json_option, print_json, read_file
 from broker.core.errors import SetupInvalid
 from broker.files import replace_file
@@ -45,6 +45,9 @@ kept_option: Final = click.option(
 )
 name_option: Final = click.option(
     "--name", default="reference laboratory", show_default=True, help="The name of the database, if a new one is made."
+)
+agency_option: Final = click.option(
+    "--agency", default="", help="Our agency id. In a gateway's files, barcodes of others become AGENCY/BARCODE."
 )
 out_option: Final = click.option(
     "--out",
@@ -68,6 +71,7 @@ dna.add_command(check)
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @database_option
 @name_option
+@agency_option
 @click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only store them.")
 @out_option
 @basis_options
@@ -77,6 +81,7 @@ def add(
     *,
     database: Path,
     name: str,
+    agency: str,
     searches: bool,
     out: Path | None,
     as_json: bool,
@@ -89,8 +94,13 @@ def add(
     Example:  case-exchange dna add --database lab.db --frequencies table.toml --out inbox/hits.json profiles.xml
     """
     _check_folder(out)
-    records, refused = read_records(files, "StrProfile")
-    profiles = [item.record for item in records if isinstance(item.record, dna_pb2.StrProfile)]
+    profiles: list[dna_pb2.StrProfile] = []
+    refused = False
+    for path in files:
+        records, some = read_records([path], "StrProfile")
+        refused |= some
+        found = (item.record for item in records if isinstance(item.record, dna_pb2.StrProfile))
+        profiles += [of_sender(profile, path, agency) for profile in found]
     with _laboratory(database, name, basis) as laboratory:
         added = laboratory.add(profiles, datetime.now(UTC))
         results = [laboratory.search(barcode) for barcode in added.kept] if searches else []
@@ -111,10 +121,13 @@ def add(
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder for the results, as records (record-json): the inbox of a gateway.",
 )
+@agency_option
 @click.option("--every", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between checks.")
 @click.option("--once", is_flag=True, help="Take the files that are there now, and end.")
 @basis_options
-def watch(folder: Path, *, database: Path, name: str, results: Path, every: float, once: bool, **basis: Any) -> None:
+def watch(
+    folder: Path, *, database: Path, name: str, results: Path, agency: str, every: float, once: bool, **basis: Any
+) -> None:
     """Take profiles from a folder, and search with each, until SIGTERM.
 
     Write a file in another folder first, then rename it into this one. The command moves it to done/ in the folder,
@@ -130,7 +143,7 @@ def watch(folder: Path, *, database: Path, name: str, results: Path, every: floa
             signal.signal(number, lambda *_: stopping.set())
     with _laboratory(database, name, basis) as laboratory:
         try:
-            service = LaboratoryService(laboratory, folder, results, Limits())
+            service = LaboratoryService(laboratory, folder, results, Limits(), agency)
             click.echo(f"laboratory on {folder}, {len(laboratory)} profiles")
             while not stopping.is_set():
                 service.take_all(datetime.now(UTC))

@@ -38,11 +38,13 @@ class LaboratoryService:
         SetupInvalid: the database cannot be used. The file that was being read stays where it was.
     """
 
-    def __init__(self, laboratory: Laboratory, profiles: Path, results: Path, limits: Limits) -> None:
+    def __init__(self, laboratory: Laboratory, profiles: Path, results: Path, limits: Limits, agency: str = "") -> None:
+        """Make the folders. ``agency``: see ``of_sender``."""
         self._laboratory = laboratory
         self._profiles = profiles
         self._results = results
         self._limits = limits
+        self._agency = agency
         self._done = profiles / "done"
         self._quarantine = profiles / "quarantine"
         folders.make(self._done, self._quarantine, results)
@@ -60,7 +62,7 @@ class LaboratoryService:
         if content is not None:
             found, issues = _decoded(content, self._limits)
             refused += issues
-            profiles = found
+            profiles = [of_sender(profile, path, self._agency) for profile in found]
         added = self._laboratory.add(profiles, now)
         refused += [{"code": "PROFILE_UNUSABLE", "where": barcode, "message": why} for barcode, why in added.refused]
         digest = hashlib.sha256(content or b"").hexdigest()[:_DIGEST_CHARACTERS]
@@ -78,6 +80,23 @@ class LaboratoryService:
             return read_file(path, self._limits.bytes), []
         except OSError as error:
             return None, [{"code": "FILE_UNREADABLE", "where": "file", "message": error.strerror or ""}]
+
+
+def of_sender(profile: dna_pb2.StrProfile, path: Path, agency: str) -> dna_pb2.StrProfile:
+    """The profile, with its barcode and case number as AGENCY/NUMBER if a gateway received it from another agency.
+
+    So no agency can replace another's profile, or put a sample into another's family. Returns the same message.
+
+    Args:
+        profile: is changed.
+        path: the file that it comes from.
+        agency: our own id. Our own numbers stay as they are.
+    """
+    sender = folders.sender_of(path)
+    if sender not in {"", agency}:
+        profile.barcode = f"{sender}/{profile.barcode}"
+        profile.case_number = f"{sender}/{profile.case_number}" if profile.case_number else ""
+    return profile
 
 
 def _decoded(content: bytes, limits: Limits) -> tuple[list[dna_pb2.StrProfile], list[dict[str, Any]]]:

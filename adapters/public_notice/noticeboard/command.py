@@ -61,7 +61,7 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
     now = datetime.now(UTC)
     try:
         found = read_outbox(outbox, Limits())
-        board = fold(found.filed, now, found.unreadable_cases)
+        board = fold(found.filed, now, found.unreadable, found.others)
         made = make_site(board, Settings(url if not url or url.endswith("/") else f"{url}/", now, exercise))
         persons, refused = _persons(made.notices)
         replace_folder(site, {**made.files, f"{_PERSONS}.xml": persons})

@@ -18,6 +18,7 @@ from broker.core.errors import SetupInvalid
 from broker.files import read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from adapters.base import Issue, Record
@@ -27,10 +28,11 @@ _KINDS: Final = ("PublicNotice", "Correction", "Closure")
 
 
 class Outbox(NamedTuple):
-    """The records, the cases of records that cannot be read, and the issues."""
+    """The records, what is known of records that cannot be read, and of records that notices answer; and issues."""
 
     filed: tuple[Filed, ...]
-    unreadable_cases: frozenset[str]
+    unreadable: tuple[About, ...]
+    others: Mapping[str, About]
     issues: tuple[Issue, ...]
 
 
@@ -43,23 +45,26 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
     """
     issues = IssueList()
     filed: list[Filed] = []
-    unreadable: set[str] = set()
+    unreadable: list[About] = []
+    others: dict[str, DeliveredFile] = {}
     for file in folders.delivered(folder):
         if file.kind not in _KINDS:
+            others[file.record_id] = file
             continue
-        routing = _routing(folder, file, issues)
+        about = _about(folder, file, issues)
         found = _read(file, limits, issues) if file.suffix == RECORD_JSON.suffix else None
         if file.suffix != RECORD_JSON.suffix:
             issues.reject_file("FORMAT_NOT_READ", file.record_id, "the gateway's outbox_format is not record-json")
         if found is None:
-            unreadable |= {routing.case_id} - {""}
+            unreadable.append(about)
         else:
-            about = (routing.case_id, routing.publisher, routing.in_reply_to, routing.accepted_at_ms)
-            filed.append(Filed(found, file.record_id, *about))
+            filed.append(Filed(found, file.record_id, about))
     if not filed and not issues.items and not folders.is_outbox(folder):
         message = f"{folder} is not the outbox of a gateway: it has no file *.about.json"
         raise SetupInvalid(message)
-    return Outbox(tuple(filed), frozenset(unreadable), tuple(issues.items))
+    answered = (others[item.about.in_reply_to] for item in filed if item.about.in_reply_to in others)
+    found_others = {file.record_id: _about(folder, file, issues) for file in answered}
+    return Outbox(tuple(filed), tuple(unreadable), found_others, tuple(issues.items))
 
 
 def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | None:
@@ -83,9 +88,9 @@ def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | No
     return records[0]
 
 
-def _routing(folder: Path, file: DeliveredFile, issues: IssueList) -> About:
+def _about(folder: Path, file: DeliveredFile, issues: IssueList) -> About:
     """The routing fields. Without them a record still counts, but records that name its case cannot affect it."""
     known = folders.read_about(folder, file.kind, file.record_id)
     if known is None:
         issues.warn("ROUTING_UNKNOWN", file.record_id, "the file beside it that names its case is missing or broken")
-    return known or About(case_id="", publisher="")
+    return known or About(record_id=file.record_id, kind=file.kind, case_id="", publisher="")

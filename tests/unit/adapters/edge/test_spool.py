@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters.edge.spool import CaseReference, Outgoing, Spool
+from adapters.edge.numbers import CaseReference
+from adapters.edge.spool import Outgoing, Spool
 from broker.core.body import is_uuid
 from broker.core.errors import SpoolUnavailable
 
@@ -132,10 +133,10 @@ def test_a_case_id_is_the_same_in_every_release(path: Path) -> None:
 
 
 def test_a_number_that_a_record_told_of_stands_for_its_case(spool: Spool) -> None:
-    spool.add_reference("SYN-BLD-1", "case", "record")
-    assert spool.reference("SYN-BLD-1") == CaseReference("case", "record")
-    assert spool.case_id("SYN-BLD-1", spool.reference("SYN-BLD-1")) == "case"
-    assert spool.reference("unknown") is None
+    spool.numbers.add_reference("SYN-BLD-1", "shanxi-police", "case", "record")
+    assert spool.numbers.reference("SYN-BLD-1") == CaseReference("case", "record")
+    assert spool.case_id("SYN-BLD-1", spool.numbers.reference("SYN-BLD-1")) == "case"
+    assert spool.numbers.reference("unknown") is None
 
 
 def test_a_delivery_is_remembered(spool: Spool) -> None:

@@ -9,7 +9,18 @@ import pytest
 from adapters.public_notice.history import Filed, NoticeBoard, fold, sent_at
 from adapters.public_notice.noticeboard.frame import Settings
 from adapters.public_notice.noticeboard.site import make_site
-from tests.support.notices import EPOCH_SECONDS, EXPIRY_SECONDS, MINISTRY, closure, correction, filed, notice, record_id
+from caseexchange.records.v1 import case_pb2
+from tests.support.notices import (
+    EPOCH_SECONDS,
+    EXPIRY_SECONDS,
+    MINISTRY,
+    about,
+    closure,
+    correction,
+    filed,
+    notice,
+    record_id,
+)
 
 if TYPE_CHECKING:
     from adapters.base import Record
@@ -53,14 +64,17 @@ def test_an_update_is_shown_in_place_of_the_earlier_one() -> None:
     ids=["notice", "withdrawal", "correction", "closure"],
 )
 def test_of_a_record_that_cannot_be_judged_the_notice_is_left_out_and_the_others_are_shown(bad: Record) -> None:
-    found = fold([PUBLISHED, filed(notice(2), 1, "case-2"), Filed(bad, "no record id", "case-1", MINISTRY)], NOW)
+    found = fold(
+        [PUBLISHED, filed(notice(2), 1, "case-2"), Filed(bad, "no record id", about(bad, "no record id"))], NOW
+    )
     assert shown(found) == [record_id(1)]
     assert "ADAPTER_FAILED" in codes(found)
     assert any(issue.refuses for issue in found.issues)
 
 
 def test_a_withdrawal_that_cannot_be_judged_counts_even_where_its_case_is_unknown() -> None:
-    found = fold([PUBLISHED, Filed(notice(action="WITHDRAW"), "no record id", "", MINISTRY)], NOW)
+    bad = notice(action="WITHDRAW")
+    found = fold([PUBLISHED, Filed(bad, "no record id", about(bad, "no record id", ""))], NOW)
     assert (shown(found), codes(found)) == ([], ["ADAPTER_FAILED"])
 
 
@@ -110,6 +124,59 @@ def test_the_end_of_one_notice_leaves_the_others() -> None:
     other = filed(notice(2), 1, "case-2")
     for end in (filed(closure(), 2), filed(correction(record_id(0)), 2), filed(notice(action="WITHDRAW"), 2)):
         assert shown(board(PUBLISHED, other, end)) == [record_id(1)]
+
+
+NGO, POLICE = "child-aid-ngo", "shanxi-police"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        filed(correction(record_id(0)), 2, publisher=NGO),
+        filed(correction(record_id(1), "ERASE"), 2, publisher=NGO),
+        filed(correction(record_id(1), "AMEND"), 2, publisher=NGO, corrects_of_others=("CaseRecord", "Closure")),
+        filed(closure(), 2, publisher=NGO),
+        filed(closure(), 2, "another-case", in_reply_to=record_id(1), publisher=NGO),
+    ],
+    ids=["withdrawn", "erased", "amended", "closed", "closure answers it"],
+)
+def test_an_agency_that_neither_published_a_notice_nor_is_named_takes_it_off_no_board(end: Filed) -> None:
+    found = board(PUBLISHED, UPDATED, end)
+    assert (shown(found), codes(found)) == ([record_id(1)], ["NOT_OBEYED"])
+    assert any(issue.refuses for issue in found.issues)
+
+
+@pytest.mark.parametrize("end", [correction(record_id(0)), closure()], ids=["correction", "closure"])
+def test_an_agency_that_the_directory_names_for_notices_ends_one_of_another(end: Record) -> None:
+    found = board(PUBLISHED, filed(end, 2, publisher=POLICE, corrects_of_others=("PublicNotice",)))
+    assert (shown(found), codes(found)) == ([], [])
+
+
+@pytest.mark.parametrize("end", [correction(record_id(0), "ERASE"), closure()], ids=["erased", "closed"])
+def test_who_published_the_record_that_a_notice_answers_ends_the_notice(end: Record) -> None:
+    answering = filed(notice(), 1, in_reply_to=record_id(0))
+    answered = about(case_pb2.CaseRecord(), record_id(0), publisher=POLICE)
+    for publisher, expected in ((POLICE, ([], [])), (NGO, ([record_id(1)], ["NOT_OBEYED"]))):
+        found = fold([answering, filed(end, 2, publisher=publisher)], NOW, others={record_id(0): answered})
+        assert (shown(found), codes(found)) == expected
+
+
+def test_no_agency_can_withdraw_the_closure_of_another() -> None:
+    end = filed(closure(), 1)
+    found = board(PUBLISHED, end, filed(correction(record_id(1)), 2, publisher=NGO))
+    assert (shown(found), codes(found)) == ([], ["NOT_OBEYED"])
+    named = filed(correction(record_id(1)), 2, publisher=POLICE, corrects_of_others=("Closure",))
+    assert shown(board(PUBLISHED, end, named)) == [record_id(0)]
+
+
+def test_a_record_that_cannot_be_read_hides_only_a_notice_that_its_publisher_could_end() -> None:
+    for publisher, expected in ((NGO, [record_id(0)]), (MINISTRY, []), ("", [])):
+        unreadable = about(closure(), record_id(9), publisher=publisher)
+        assert shown(fold([PUBLISHED], NOW, [unreadable])) == expected
+
+
+def test_a_correction_of_which_our_own_file_is_lost_counts() -> None:
+    assert shown(board(PUBLISHED, filed(correction(record_id(0)), 2, "", publisher=""))) == []
 
 
 def test_a_closure_that_was_itself_withdrawn_ends_nothing() -> None:
@@ -163,7 +230,7 @@ def test_a_notice_that_does_not_say_that_it_is_public_is_not() -> None:
 
 
 def test_a_notice_of_a_case_with_a_record_that_cannot_be_read_is_not_shown() -> None:
-    found = fold([PUBLISHED, filed(notice(2), 1, "case-2")], NOW, frozenset({"case-1"}))
+    found = fold([PUBLISHED, filed(notice(2), 1, "case-2")], NOW, [about(closure(), record_id(9))])
     assert shown(found) == [record_id(1)]
     assert codes(found) == ["NOTICE_IN_DOUBT"]
 
@@ -184,7 +251,8 @@ def test_an_id_or_a_time_at_the_end_of_the_calendar_breaks_nothing() -> None:
     assert sent_at("ffffffff-ffff-7fff-bfff-ffffffffffff").year == 9999
     lasting = notice()
     lasting.expires_at.FromJsonString("9999-12-31T23:59:59Z")
-    late = Filed(lasting, "ffffffff-ffff-7fff-bfff-ffffffffffff", "case-1", "someone")
+    last = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    late = Filed(lasting, last, about(lasting, last))
     (standing,) = board(late).shown
     assert make_site(board(late), Settings("https://notices.example/", NOW, exercise=False)).shown == 1
     assert standing.current.sent.year == 9999
@@ -193,5 +261,5 @@ def test_an_id_or_a_time_at_the_end_of_the_calendar_breaks_nothing() -> None:
 def test_a_notice_to_come_of_a_case_in_doubt_is_not_shown() -> None:
     late = notice()
     late.effective_at.seconds += 10 * 86400
-    found = fold([filed(late, 0)], NOW, frozenset({"case-1"}))
+    found = fold([filed(late, 0)], NOW, [about(closure(), record_id(9))])
     assert (found.shown, found.gone) == ((), ())

@@ -119,16 +119,23 @@ def another_section(record: Record) -> None:
     record.sections += (ANOTHER,)
 
 
+ID_OF_THE_EXCHANGE: Final = "01990000-0000-8000-8000-000000000001"
 FAULTS: Final = (
     Fault("body type", "type", lambda r: setattr(r, "body_type", "text/plain"), *["BODY_TYPE_UNSUPPORTED"] * 3),
     Fault("no body", "body", lambda r: setattr(r, "data", b"\xff"), *["ENVELOPE_MALFORMED"] * 3),
     Fault("body form", "body", lambda r: r.change(case_id="a name"), *["ENVELOPE_MALFORMED"] * 3),
+    Fault("id of the exchange", "kind", lambda r: r.change(record_id=ID_OF_THE_EXCHANGE), *["ENVELOPE_MALFORMED"] * 3),
     Fault("no signature", "count", lambda r: setattr(r, "copies", 0), *["ENVELOPE_MALFORMED"] * 3),
     Fault("two signatures", "count", lambda r: setattr(r, "copies", 2), *["ENVELOPE_MALFORMED"] * 3),
     Fault("two signers", "count", second_signer, *["ENVELOPE_MALFORMED"] * 3),
     Fault("algorithm", "algorithm", lambda r: r.name(algorithm="none"), *["ENVELOPE_MALFORMED"] * 3),
     Fault("unknown kind", "kind", lambda r: r.change(kind="Gossip"), *["KIND_UNKNOWN"] * 3),
-    Fault("kind of the broker", "kind", lambda r: r.change(kind="AuditEvents", stream="audit"), *["KIND_UNKNOWN"] * 3),
+    Fault(
+        "kind of the broker",
+        "kind",
+        lambda r: r.change(kind="AuditEvents", stream="audit", record_id=ID_OF_THE_EXCHANGE),
+        *["KIND_UNKNOWN"] * 3,
+    ),
     Fault("kind on another stream", "kind", lambda r: r.change(stream="notices"), *["KIND_UNKNOWN"] * 3),
     Fault(
         "signature of another name",

@@ -28,7 +28,9 @@ from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.proofs import ProofService
 from broker.trust.signing import note_verifier
 from tests.support.damage import DamagedLog
+from tests.support.fakes import FixedDirectory
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import CODEC
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,6 +60,9 @@ class Parts(NamedTuple):
             settings=CheckpointSettings(interval_seconds=0.001, evidence_bound_seconds=30),
             report=self.reported.append,
         )
+
+    def proofs(self) -> ProofService:
+        return ProofService(self.log, self.store, FixedDirectory(self.pki.directory), CODEC)
 
     @property
     def origin(self) -> str:
@@ -103,9 +108,9 @@ async def test_what_was_appended_is_under_the_next_checkpoint_and_provable(parts
     await parts.follower().follow_once()
     checkpoint = await parts.checkpoint()
     assert checkpoint.size == 10
-    proofs = ProofService(parts.log, parts.store)
+    proofs = parts.proofs()
     for offset in range(10):
-        proof = await proofs.prove_inclusion(Position("dna", 0, offset))
+        proof = await proofs.prove_inclusion("lab", Position("dna", 0, offset))
         verify_inclusion(proof.leaf_index, 10, leaf_hash(proof.leaf), proof.path, checkpoint.root)
         assert Leaf.parse(proof.leaf).position.offset == offset
 
@@ -117,7 +122,7 @@ async def test_a_follower_that_starts_again_goes_on_with_the_same_tree(parts: Pa
     await parts.append(*range(5, 300))
     await parts.follower().follow_once()
     after = await parts.checkpoint()
-    proof = await ProofService(parts.log, parts.store).prove_consistency(DNA_0, 5)
+    proof = await parts.proofs().prove_consistency(DNA_0, 5)
     verify_consistency(5, 300, before.root, after.root, proof.path)
 
 
@@ -139,12 +144,20 @@ async def test_what_is_not_covered_yet_has_no_proof(parts: Parts) -> None:
     await parts.append(1)
     await parts.follower().follow_once()
     await parts.append(2)
-    proofs = ProofService(parts.log, parts.store)
+    proofs = parts.proofs()
     for position in (Position("dna", 0, 1), Position("dna", 0, 99), Position("dna", 9, 0), Position("none", 0, 0)):
         with pytest.raises(PositionUnknown):
-            await proofs.prove_inclusion(position)
+            await proofs.prove_inclusion("lab", position)
     with pytest.raises(PositionUnknown):
         await proofs.prove_consistency(DNA_0, 2)
+
+
+async def test_of_a_record_that_cannot_be_read_any_more_its_recipients_still_get_the_proof(parts: Parts) -> None:
+    await parts.append(1)
+    await parts.follower().follow_once()
+    assert (await parts.proofs().prove_inclusion("lab", Position("dna", 0, 0))).leaf
+    with pytest.raises(PositionUnknown):
+        await parts.proofs().prove_inclusion("shanxi-police", Position("dna", 0, 0))
 
 
 async def test_a_second_follower_ends_the_first_and_publishing_stops(parts: Parts) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
-from broker.core.policy import RetiredCertificate
+from broker.core.policy import RetiredCertificate, corrects_of_others
 from broker.trust.directory import MAX_DIRECTORY_BYTES, DirectoryFile, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_payload import MAX_NAME, directory_payload
 from certs.storage import write_public
@@ -286,7 +286,6 @@ def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
 RESERVED = [
     "witnesses",
     "witness_policy",
-    "may_correct",
     "responsible",
     "signatures",
     f"{SHANXI}/encryption_keys",
@@ -304,6 +303,33 @@ def test_a_reserved_key_is_refused_by_its_name_when_it_is_filled(pki: SamplePki,
         assert opened == replace(pki.directory, document=opened.document)
     for value in something:
         assert f"does not apply {name}" in refused(pki, seal(pki, changed(pki, path, value)))
+
+
+def test_who_may_correct_the_records_of_others_is_read_back_as_it_was_written(pki: SamplePki) -> None:
+    may_correct = {"PublicNotice": frozenset({"shanxi-police", "ministry"}), "Tip": frozenset[str]()}
+    opened = open_directory(pki.sign(replace(pki.directory, may_correct=may_correct)), pki.governance_public_key)
+    assert opened.may_correct == may_correct
+    assert corrects_of_others(opened, "ministry") == {"PublicNotice"}
+    assert corrects_of_others(opened, "child-aid-ngo") == set()
+    nobody = open_directory(json.dumps(seal(pki, changed(pki, "may_correct", {}))).encode(), pki.governance_public_key)
+    assert nobody.may_correct == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Gossip": ["ministry"]},
+        {"AuditEvents": ["ministry"]},
+        {"Tip": ["*"]},
+        {"Tip": ["nobody"]},
+        {"Tip": "ministry"},
+        {"Tip": ["ministry", "ministry"]},
+        ["ministry"],
+    ],
+    ids=str,
+)
+def test_a_right_to_correct_that_is_not_well_formed_is_refused(pki: SamplePki, wrong: object) -> None:
+    assert "may_correct" in refused(pki, seal(pki, changed(pki, "may_correct", wrong)))
 
 
 def test_retired_certificates_are_read_back_as_they_were_written(pki: SamplePki) -> None:

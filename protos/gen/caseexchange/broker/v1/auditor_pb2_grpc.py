@@ -71,7 +71,8 @@ class AuditorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProof(self, request, context):
-        """GetProof proves that an entry is in the log, or that a later tree extends an earlier one.
+        """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
+        publisher, its recipients and auditors of the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class AuditorServiceStub:
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.GetCheckpointRequest, _auditor_pb2.GetCheckpointResponse]
     """GetCheckpoint returns the latest signed checkpoint of a partition."""
     GetProof: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.GetProofRequest, _auditor_pb2.GetProofResponse]
-    """GetProof proves that an entry is in the log, or that a later tree extends an earlier one."""
+    """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
+    publisher, its recipients and auditors of the stream.
+    """
 
 @_typing.type_check_only
 class AuditorServiceAsyncStub(AuditorServiceStub):
@@ -50,7 +52,9 @@ class AuditorServiceAsyncStub(AuditorServiceStub):
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_auditor_pb2.GetCheckpointRequest, _auditor_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """GetCheckpoint returns the latest signed checkpoint of a partition."""
     GetProof: _aio.UnaryUnaryMultiCallable[_auditor_pb2.GetProofRequest, _auditor_pb2.GetProofResponse]  # type: ignore[assignment]
-    """GetProof proves that an entry is in the log, or that a later tree extends an earlier one."""
+    """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
+    publisher, its recipients and auditors of the stream.
+    """
 
 class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuditorService hands over what an auditor needs to check the exchange without trusting it."""
@@ -77,6 +81,8 @@ class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auditor_pb2.GetProofRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auditor_pb2.GetProofResponse, _abc.Awaitable[_auditor_pb2.GetProofResponse]]:
-        """GetProof proves that an entry is in the log, or that a later tree extends an earlier one."""
+        """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
+        publisher, its recipients and auditors of the stream.
+        """
 
 def add_AuditorServiceServicer_to_server(servicer: AuditorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

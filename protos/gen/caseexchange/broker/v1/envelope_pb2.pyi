@@ -164,7 +164,9 @@ class Body(_message.Message):
     KEY_WRAPS_FIELD_NUMBER: _builtins.int
     SUPPLEMENTS_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
-    """UUIDv7 in canonical text, chosen by the publisher. Publishing is idempotent by it."""
+    """UUIDv7 in canonical text, chosen by the publisher. Publishing is idempotent by it. The exchange's own records, on the
+    stream audit, have UUIDv8. So no agency can take an id that the exchange will use.
+    """
     kind: _builtins.str
     """The kind of record, for example SampleRequest."""
     stream: _builtins.str

@@ -11,12 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adapters.base import Limits, Source
+from adapters.folders import sender_of, write_about
 from adapters.national_dna_database.laboratory.commands import dna
 from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import InputRefused, SetupInvalid
 from caseexchange.records.v1 import dna_pb2
 from synthetic.dna import TABLE_FILE, Population, str_profile, synthetic_table
+from tests.support.notices import about, record_id
 
 TABLE = ("--frequencies", str(TABLE_FILE))
 
@@ -140,6 +142,38 @@ def test_files_that_are_put_into_a_folder_are_taken_and_their_results_written(
     assert sorted(kinds) == ["MatchNotification", "NoMatchResult"]
     assert sorted(path.name[:2] for path in (folder / "done").iterdir()) == ["a-", "b-"]
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [".unfinished.json", "a.about.json"]
+
+
+def test_no_agency_replaces_the_profile_of_another_with_the_same_barcode(tmp_path: Path) -> None:
+    child, father, mother = family()
+    people = Population(synthetic_table(), MutationModel(), Random(2))  # noqa: S311 - synthetic
+    forged = str_profile("SYN-F", people.stranger(), role=dna_pb2.SAMPLE_ROLE_FATHER, family="SYN-1")
+    outbox, results = tmp_path / "outbox", tmp_path / "inbox"
+    outbox.mkdir()
+    senders = ((child, "lab"), (father, "shanxi-police"), (mother, "shanxi-police"), (forged, "hebei-police"))
+    for number, (profile, publisher) in enumerate(senders):
+        path = written(outbox / f"StrProfile-{record_id(number)}.json", profile)
+        known = about(profile, record_id(number), publisher=publisher)
+        write_about(outbox, known)
+        assert sender_of(path) == publisher
+    assert watch(outbox, results, "--once", "--agency", "lab").exit_code == 0
+    (found,) = json.loads(run("search", "--database", tmp_path / "lab.db", *TABLE, "--json", "SYN-C").output)
+    (couple,) = found["supported"]
+    assert (couple["child"], couple["father"], couple["mother"]) == (
+        "SYN-C",
+        "shanxi-police/SYN-F",
+        "shanxi-police/SYN-M",
+    )
+    # Results that the gateway can route: by the number as its sender gave it.
+    decoded = [RECORD_JSON.decode(Source(path.read_bytes()), Limits()) for path in results.iterdir()]
+    references = {item.case_reference for file in decoded for item in file.records}
+    assert references >= {"SYN-C", "hebei-police/SYN-F"}
+
+
+def test_a_profile_of_which_the_gateways_own_file_is_lost_is_nobodys(tmp_path: Path) -> None:
+    path = written(tmp_path / f"StrProfile-{record_id(1)}.json", family()[0])
+    assert sender_of(path) == "unknown"
+    assert sender_of(tmp_path / "typed.json") == ""
 
 
 def test_a_file_taken_again_after_a_crash_is_kept_once_and_told_of_again_by_the_same_number(

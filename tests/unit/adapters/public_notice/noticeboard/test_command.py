@@ -6,8 +6,10 @@ import pytest
 from click.testing import CliRunner
 from lxml import etree
 
+from adapters.public_notice import facts
 from adapters.public_notice.noticeboard.command import noticeboard
 from broker.core.errors import SetupInvalid
+from caseexchange.records.v1 import notice_pb2
 from tests.support.exhibits import exhibits
 from tests.support.notices import closure, correction, drawing, file_into, filed, notice, photo, record_id
 
@@ -83,6 +85,28 @@ def test_what_is_left_out_is_named_and_ends_with_1(folder: Path) -> None:
     assert result.exit_code == 1
     assert "PICTURE_BROKEN" in result.stderr
     assert "寻找" not in result.output
+
+
+def test_a_withdrawn_child_comes_off_though_another_notice_cannot_be_rendered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails: a text in a third language without a headline once did (KeyError)."""
+    run(folder)
+    third = [notice_pb2.LocalisedText(language="ug", text="SYN-THIRD")]
+    file_into(folder / "outbox", filed(notice(8, texts=third), 8), filed(notice(1, "WITHDRAW"), 9, "case-0"))
+    assert run(folder).stdout.startswith("notices shown: 6, gone: 1")
+    appeal = facts.appeal
+
+    def fails(item: notice_pb2.PublicNotice, language: str) -> facts.Appeal:
+        if any(text.text == "SYN-THIRD" for text in item.texts):
+            raise KeyError(language)
+        return appeal(item, language)
+
+    monkeypatch.setattr(facts, "appeal", fails)
+    file_into(folder / "outbox", filed(notice(2, "WITHDRAW"), 10, "case-1"))
+    result = run(folder)
+    assert (result.exit_code, result.stdout.partition(";")[0]) == (1, "notices shown: 4, gone: 2")
+    assert "ADAPTER_FAILED" in result.stderr
 
 
 def test_a_folder_that_is_not_the_commands_own_is_left_alone(folder: Path) -> None:

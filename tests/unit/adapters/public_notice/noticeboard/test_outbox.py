@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.base import Limits
+from adapters.folders import About
 from adapters.public_notice.noticeboard.outbox import Outbox, read_outbox
+from caseexchange.records.v1 import case_pb2
 from tests.support.notices import closure, correction, file_into, filed, notice, record_id
 
 if TYPE_CHECKING:
@@ -34,11 +36,16 @@ def test_notices_corrections_and_closures_are_read_with_their_routing(folder: Pa
     found = read_outbox(folder, LIMITS)
     assert not found.issues
     assert {item.record_id for item in found.filed} == {record_id(number) for number in range(3)}
-    assert {item[2:] for item in found.filed} == {
-        ("case-1", "cn-ministry", record_id(9), 0),
-        ("case-1", "cn-ministry", "", 0),
-        ("case-2", "cn-shanxi-police", "", 7_000),
-    }
+    facts = {(item.about.case_id, item.about.publisher, item.about.accepted_at_ms) for item in found.filed}
+    assert facts == {("case-1", "cn-ministry", 0), ("case-2", "cn-shanxi-police", 7_000)}
+
+
+def test_of_the_record_that_a_notice_answers_its_publisher_is_known_if_the_gateway_receives_it(folder: Path) -> None:
+    assert read_outbox(folder, LIMITS).others == {}
+    case = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1")
+    file_into(folder, filed(case, 9, publisher="shanxi-police"), filed(case, 8, publisher="hebei-police"))
+    (known,) = read_outbox(folder, LIMITS).others.items()
+    assert (known[0], known[1].kind, known[1].publisher) == (record_id(9), "CaseRecord", "shanxi-police")
 
 
 def test_other_files_are_left_alone(folder: Path) -> None:
@@ -57,7 +64,7 @@ def test_other_files_are_left_alone(folder: Path) -> None:
 def test_a_file_that_cannot_be_read_puts_its_case_in_doubt(folder: Path, content: bytes) -> None:
     (folder / f"{NAME}.json").write_bytes(content)
     found = read_outbox(folder, LIMITS)
-    assert (found.filed, found.unreadable_cases) == ((), frozenset({"case-1"}))
+    assert (found.filed, [about.case_id for about in found.unreadable]) == ((), ["case-1"])
     assert "FILE_UNREADABLE" in codes(found)
 
 
@@ -73,7 +80,7 @@ def test_a_file_over_the_limit_is_not_read(folder: Path) -> None:
 def test_an_outbox_of_another_format_is_named(folder: Path) -> None:
     (folder / f"{NAME}.json").rename(folder / f"{NAME}.xml")
     found = read_outbox(folder, LIMITS)
-    assert (codes(found), found.unreadable_cases) == ({"FORMAT_NOT_READ"}, frozenset({"case-1"}))
+    assert (codes(found), [about.case_id for about in found.unreadable]) == ({"FORMAT_NOT_READ"}, ["case-1"])
 
 
 @pytest.mark.parametrize("about", [None, b"", b"[]", b'{"case_id": 7, "publisher": null, "accepted_at_ms": "1"}'])
@@ -84,5 +91,5 @@ def test_a_record_whose_routing_is_lost_still_counts(folder: Path, about: bytes 
         path.write_bytes(about)
     found = read_outbox(folder, LIMITS)
     (item,) = found.filed
-    assert item[1:] == (record_id(0), "", "", "", 0)
+    assert item[1:] == (record_id(0), About(record_id=record_id(0), kind="PublicNotice", case_id="", publisher=""))
     assert codes(found) == {"ROUTING_UNKNOWN"}

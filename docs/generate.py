@@ -38,7 +38,8 @@ of a kind without a route is refused.
 KEYS
 
 `case-exchange directory show DIRECTORY --root GOVERNANCE.pem` lists the purposes, and what each agency may publish
-and to whom. The start does not check a route against these rights: the broker refuses the record (`RIGHT_DENIED`).
+and to whom. A route to an agency or with a purpose that the directory does not list is logged at the start, and its
+records are refused with the nearest name that it lists. Rights are checked by the broker (`RIGHT_DENIED`).
 """
 FOLDERS = """\
 ## The gateway's folders

@@ -51,14 +51,14 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except CaseExchangeError as error:
-        _fail(error_line(error), setup=isinstance(error, SetupInvalid))
+        _fail(error.line, setup=isinstance(error, SetupInvalid))
     except click.ClickException as error:
         error.show()
         sys.exit(COULD_NOT_CHECK)
     except click.Abort:
         _fail("interrupted", setup=True)
     except Exception as error:  # noqa: BLE001 - one line for a defect too; its text may quote a record
-        _fail(error_line(Internal(f"a defect: {type(error).__name__} at {_origin(error)}")), setup=False)
+        _fail(Internal(f"a defect: {type(error).__name__} at {_origin(error)}").line, setup=False)
 
 
 def _origin(error: Exception) -> str:
@@ -68,14 +68,9 @@ def _origin(error: Exception) -> str:
     return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def error_line(error: CaseExchangeError) -> str:
-    """What is wrong, then what to do next."""
-    return f"{error.reason}: {error.message}. {error.remedy}"
-
-
 def could_not(error: CaseExchangeError) -> NoReturn:
     """End with exit code 2: nothing could be attempted. The class of the error does not matter."""
-    _fail(error_line(error), setup=True)
+    _fail(error.line, setup=True)
 
 
 def _fail(line: str, *, setup: bool) -> NoReturn:

@@ -277,6 +277,50 @@ async def test_a_record_without_a_route_is_refused_and_the_others_go_out(exchang
         assert [type(result) for result in results] == [Published] * 2
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({**CASES, "recipients": ["minstry"]}, "the directory lists no agency minstry; did you mean ministry?"),
+        (
+            {**CASES, "purpose": "child-rescues"},
+            "the directory lists no purpose child-rescues; did you mean child-rescue?",
+        ),
+    ],
+)
+async def test_a_misspelt_recipient_or_purpose_is_named_with_the_right_one_and_takes_no_number(
+    exchange: Exchange, tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=wrong, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        taken = outbound.take((INPUT / "seeking-parents.csv").read_bytes(), {})
+        assert said in {issue.message for issue in taken.issues}
+        assert taken.records == 1
+        assert edge.spool.next_sequence("minstry" if "minstry" in wrong["recipients"] else "ministry") == 1
+
+
+class _DefectiveSpool(Spool):
+    """Fails on records of one kind. No record is known on which ours fails."""
+
+    def add_own_reference(self, reference: str, case_id: str, record_id: str) -> None:
+        if reference.startswith("SYN-BLD"):
+            raise ZeroDivisionError(reference)
+        super().add_own_reference(reference, case_id, record_id)
+
+
+async def test_a_record_on_which_the_edge_fails_is_refused_alone_and_nothing_of_it_is_sent(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        spool = _DefectiveSpool(tmp_path / "defective.db")
+        outbound = Outbound(edge._replace(spool=spool), profile.gateway, routes, Limits())
+        taken = outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
+        assert [issue.code for issue in taken.issues].count("ADAPTER_FAILED") == 2
+        assert (taken.records, len(spool.outgoing(10))) == (2, 2)
+        spool.close()
+
+
 async def test_two_systems_of_an_agency_number_their_records_each_for_itself(
     exchange: Exchange, tmp_path: Path
 ) -> None:

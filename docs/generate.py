@@ -55,6 +55,7 @@ All are in `gateway.folder`.
 | `done/` | files that were taken in completely: all of their records are signed and in the spool |
 | `quarantine/` | files that were refused, whole or in part; deliveries that were refused (`.envelope`) |
 | `quarantine/….reason.json` | the reason. A record that the broker refused has only this file, named by record id |
+| `trust/` | copies of the newest directory and revocation list, so that no restart goes back to older ones |
 | `spool.db` | the spool: outgoing records, receipts, numbers, what was taken in and delivered, directory versions |
 
 In `done` and `quarantine` a file is named by its digest, because its own name may contain a person's name.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from tenacity import AsyncRetrying, wait_random_exponential
 
-from broker.core.errors import CaseExchangeError, Internal, LogError, Unavailable
+from broker.core.errors import CaseExchangeError, Internal, LogError, PeerRevoked, Unavailable
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 _log = structlog.get_logger("adapters.edge.again")
-_OF_THE_BROKER: Final = (Internal, LogError)
-"""Faults that somebody has to mend at the broker. The edge waits for that, and goes on."""
+_MENDED: Final = (Internal, LogError, PeerRevoked)
+"""Faults that somebody has to mend: at the broker, or with a renewed TLS certificate. The edge waits for that."""
 
 
 def attempts(longest_seconds: float) -> AsyncRetrying:
@@ -34,7 +34,7 @@ def attempts(longest_seconds: float) -> AsyncRetrying:
 
 def _can_pass(attempt: RetryCallState) -> bool:
     match attempt.outcome and attempt.outcome.exception():
-        case CaseExchangeError() as error if error.retriable or isinstance(error, _OF_THE_BROKER):
+        case CaseExchangeError() as error if error.retriable or isinstance(error, _MENDED):
             log = _log.info if isinstance(error, Unavailable) else _log.error
             log("waiting for the broker", reason=error.reason, remedy=error.remedy)
         case OSError() as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,12 +17,9 @@ from adapters.gateway.outbound import Outbound
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile, Route
 
 _log = structlog.get_logger("adapters.gateway")
-_RELOAD_SECONDS: Final = 2.0
-"""How often the gateway checks for a new directory and revocation list."""
 
 
 async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], ready: Callable[[], None]) -> None:
@@ -38,7 +35,7 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             for fault in faults_of(route.recipients, route.purpose, edge.directory.latest):
                 _log.error("a route leads nowhere: its records will be refused", kind=kind, cause=fault)
         outbound = Outbound(edge, config, routes, Limits())
-        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds), _watch(edge)]
+        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds)]
         if config.subscribe:
             inbound = Inbound(edge, config, Limits())
             work.append(_again(inbound.receive, config.retry_seconds))
@@ -51,12 +48,6 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _watch(edge: Edge) -> None:
-    while True:
-        await asyncio.sleep(_RELOAD_SECONDS)
-        await asyncio.to_thread(edge.reload_trust)
 
 
 async def _send(outbound: Outbound, poll_seconds: float) -> None:

@@ -122,13 +122,14 @@ class Broker:
             clock=clock,
             signer=signer,
         )
+        self._versions = DirectoryVersions(log, codec)
         replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish),
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, ProofService(log, store)),
-                DirectoryServicer(directory, DirectoryVersions(log, codec)),
+                DirectoryServicer(directory, self._versions),
             ),
             trust.peers,
             address=config.server.address,
@@ -148,6 +149,7 @@ class Broker:
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
+        self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):

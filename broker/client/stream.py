@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import grpc
 
-from broker.client.connection import error_of
+from broker.client.connection import ENDED, caller_is_cancelled, error_of
 from broker.core.errors import CaseExchangeError, ConnectionFailed, InputRefused
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
                 turn()
                 try:
                     await self._call.write(request)
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                except (grpc.aio.AioRpcError, *ENDED, asyncio.CancelledError):
+                    if caller_is_cancelled():
+                        raise
                     # The reader knows the reason.
                     await asyncio.gather(self._reader, return_exceptions=True)
                 else:

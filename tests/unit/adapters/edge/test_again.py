@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from adapters.edge.again import attempts
-from broker.core.errors import Internal, LogCorrupt, RightDenied, Unavailable
+from broker.core.errors import Internal, LogCorrupt, PeerRevoked, RightDenied, Unavailable
 
 LONGEST = 0.01
 
 
 async def test_faults_that_can_pass_are_waited_out_and_the_first_that_cannot_is_raised() -> None:
-    of_the_broker = [LogCorrupt("damaged"), Internal("a defect")]
+    of_the_broker = [LogCorrupt("damaged"), Internal("a defect"), PeerRevoked("renew it")]
     faults = [Unavailable("away"), OSError("full"), *of_the_broker, Unavailable("still"), None, RightDenied("not you")]
     waits = []
 

@@ -222,24 +222,26 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
         yield broker
 
 
-async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
+async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> int:
     """Serve until SIGTERM or SIGINT. If the log cannot be followed any more, health says so and publishing stops.
 
     Args:
         config: the configuration.
         ready: called with the port when calls are answered.
 
+    Returns:
+        The signal.
+
     Raises:
         As ``open_broker``.
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stopping = asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
     async with open_broker(config) as broker:
         _collect_seldom()
         ready(broker.port)
-        await stopping.wait()
+        return await stopping.get()
 
 
 def _collect_seldom() -> None:

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapters.base import DecodedRecord, kind_of
 from adapters.edge.again import attempts
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from broker.core.receipt import Receipt
 
 __all__ = ["Accepted", "Agency", "Delivery", "Status", "ToPublish", "open_agency"]
-
-_RELOAD_SECONDS: Final = 2.0
-"""How often the program checks for a new directory and revocation list."""
 
 
 class Status(NamedTuple):
@@ -201,16 +198,6 @@ class Agency:
 
         return await self._receiver.take(stream, delivered, use)
 
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._sender.run())
-            tasks.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_RELOAD_SECONDS)
-            self._edge.reload_trust()
-
 
 @contextlib.asynccontextmanager
 async def open_agency(profile: str | Path) -> AsyncIterator[Agency]:
@@ -224,7 +211,7 @@ async def open_agency(profile: str | Path) -> AsyncIterator[Agency]:
     settings, routes = load_program(Path(profile))
     async with open_edge(settings) as edge:
         agency = Agency(edge, routes, settings.program.folder, settings.program.retry_seconds)
-        running = asyncio.create_task(agency._run())  # noqa: SLF001 - the other half of this module
+        running = asyncio.create_task(agency._sender.run())  # noqa: SLF001 - the other half of this module
         try:
             yield agency
         finally:

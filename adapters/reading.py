@@ -102,13 +102,23 @@ class SourceFile:
     def items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Generator[DecodedRecord | Issue, None, None]:
         """Yield an adapter's records and issues, in order. After a REJECT_FILE issue nothing follows or counts.
 
+        Issue: ADAPTER_FAILED, if the adapter raises an exception.
+
         Raises:
             OSError: the file cannot be read.
         """
-        for item in self._items(found, attachments):
-            yield item
-            if isinstance(item, Issue) and item.severity is Severity.REJECT_FILE:
-                return
+        try:
+            for item in self._items(found, attachments):
+                yield item
+                if isinstance(item, Issue) and item.severity is Severity.REJECT_FILE:
+                    return
+        except OSError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - an adapter's defect must not hold back other files
+            # The exception's text may quote the file.
+            message = f"the adapter failed ({type(defect).__name__}): report this defect with the file's digest"
+            yield Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message)
+            return
         if _stamp(self._file) != self._stamp:
             yield Issue(Severity.REJECT_FILE, "FILE_CHANGED", "file", "the file changed while it was read")
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 PRIVATE_FILE: Final = 0o600
 PUBLIC_FILE: Final = 0o644
+PRIVATE_FOLDER: Final = 0o700
 
 
 class FileState(NamedTuple):
@@ -59,6 +60,18 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and each folder above it that does not exist. Only their owner can open them.
+
+    Raises:
+        OSError
+    """
+    # mkdir gives its mode only to the last folder.
+    for missing in (*reversed(folder.parents), folder):
+        if not missing.exists():
+            missing.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

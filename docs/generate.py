@@ -38,7 +38,8 @@ of a kind without a route is refused.
 KEYS
 
 `case-exchange directory show DIRECTORY --root GOVERNANCE.pem` lists the purposes, and what each agency may publish
-and to whom. The start does not check a route against these rights: the broker refuses the record (`RIGHT_DENIED`).
+and to whom. A route to an agency or with a purpose that the directory does not list is logged at the start, and its
+records are refused with the nearest name that it lists. Rights are checked by the broker (`RIGHT_DENIED`).
 """
 FOLDERS = """\
 ## The gateway's folders
@@ -54,6 +55,7 @@ All are in `gateway.folder`.
 | `done/` | files that were taken in completely: all of their records are signed and in the spool |
 | `quarantine/` | files that were refused, whole or in part; deliveries that were refused (`.envelope`) |
 | `quarantine/….reason.json` | the reason. A record that the broker refused has only this file, named by record id |
+| `trust/` | copies of the newest directory and revocation list, so that no restart goes back to older ones |
 | `spool.db` | the spool: outgoing records, receipts, numbers, what was taken in and delivered, directory versions |
 
 A Correction or Closure that does not count here ([whose word counts](directory.md)) is written as record-json, and

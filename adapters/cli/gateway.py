@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
+from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
 from adapters.gateway.process import run_gateway
 from adapters.terminal import profile_option
@@ -24,10 +24,14 @@ def gateway(profile_path: Path) -> None:
     Write a file in another folder first, then rename it into the inbox. Put its pictures into inbox/attachments
     before that.
 
-    Exit codes: 0 stopped normally, 1 the broker refuses this agency for good, 2 wrong settings.
+    Exit codes: 0 stopped normally, 1 the broker refuses this agency for good, 2 wrong settings, 130 Ctrl-C.
 
     Example:  case-exchange gateway --profile shanxi.toml
     """
     profile, routes = load_profile(profile_path)
     telemetry.configure(profile.logging.level)
-    asyncio.run(run_gateway(profile, routes, lambda: click.echo(f"gateway on {profile.gateway.folder}")))
+
+    def ready() -> None:
+        click.echo(f"gateway on {profile.gateway.folder}")
+
+    run_until_asked(lambda: run_gateway(profile, routes, ready), profile.gateway.drain_seconds, stopped=0)

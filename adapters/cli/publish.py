@@ -10,6 +10,7 @@ import click
 
 from adapters.base import Limits
 from adapters.edge.edge import open_edge
+from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
 from adapters.gateway.outbound import Outbound, TakenIn
 from adapters.reading import Attachments, open_source
@@ -43,7 +44,8 @@ def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> No
     Every record is in the profile's spool before it is sent. After a failure, run the command again or start the
     gateway.
 
-    Exit codes: 0 every record has its receipt, 1 something was refused or the broker did not answer, 2 wrong settings.
+    Exit codes: 0 every record has its receipt, 1 something was refused or the broker did not answer, 2 wrong settings,
+    130 Ctrl-C.
 
     Example:  case-exchange publish --profile shanxi.toml rescued-children.csv
     """
@@ -51,7 +53,7 @@ def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> No
     telemetry.configure("error")
     published: list[dict[str, str]] = []
     report = published.append if as_json else None
-    taken, refused = asyncio.run(_publish(profile, routes, files, report))
+    taken, refused = run_until_asked(lambda: _publish(profile, routes, files, report), profile.gateway.drain_seconds)
     if as_json:
         issues = [issue for item in taken for issue in item.issues]
         further = [more for item in taken for more in item.further]
@@ -74,11 +76,13 @@ async def _publish(
     limits, taken, refused = Limits(), list[TakenIn](), 0
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, limits)
-        for path in files:
-            with open_source(path) as file:
-                taken.append(outbound.take(file, Attachments(path.parent, limits.bytes)))
-            if report is None:
-                print_issues(taken[-1].issues, taken[-1].further)
+        try:
+            for path in files:
+                taken.append(await asyncio.to_thread(_take, outbound, path, limits))
+                if report is None:
+                    print_issues(taken[-1].issues, taken[-1].further)
+        finally:
+            outbound.stop()
         async for result in outbound.publishing():
             refused += not isinstance(result, Published)
             if report is None:
@@ -86,6 +90,11 @@ async def _publish(
             else:
                 report(_facts(result))
     return taken, refused
+
+
+def _take(outbound: Outbound, path: Path, limits: Limits) -> TakenIn:
+    with open_source(path) as file:
+        return outbound.take(file, Attachments(path.parent, limits.bytes))
 
 
 def _line(result: Published | CaseExchangeError) -> str:

@@ -11,6 +11,7 @@ import click
 from google.protobuf import json_format
 
 from adapters.edge.edge import open_edge
+from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
 from adapters.edge.receiving import contained
 from adapters.records.sections import join
@@ -46,7 +47,8 @@ def subscribe(profile_path: Path, *, kinds: tuple[str, ...], name: str, count: i
     profile, _ = load_profile(profile_path)
     telemetry.configure("error")
     options = SubscribeOptions(name, frozenset(kinds), max_outstanding_records=count or 100)
-    sys.exit(0 if asyncio.run(_print_all(profile, options, count, idle)) else 1)
+    good = run_until_asked(lambda: _print_all(profile, options, count, idle), profile.gateway.drain_seconds)
+    sys.exit(0 if good else 1)
 
 
 async def _print_all(profile: GatewayProfile, options: SubscribeOptions, count: int | None, idle: float | None) -> bool:

@@ -10,13 +10,15 @@ import structlog
 from tenacity import AsyncRetrying, wait_random_exponential
 from tenacity.wait import wait_base
 
-from broker.core.errors import CaseExchangeError, QuotaExceeded, Unavailable
+from broker.core.errors import CaseExchangeError, Internal, LogError, PeerRevoked, QuotaExceeded, Unavailable
 from broker.wire.status import RETRY_AFTER_MS
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 _log = structlog.get_logger("adapters.edge.again")
+_MENDED: Final = (Internal, LogError, PeerRevoked)
+"""Faults that somebody has to mend: at the broker, or with a renewed TLS certificate. The edge waits for that."""
 _NUMBER: Final = re.compile("[0-9]{1,9}")
 _LONGEST_ASKED_SECONDS: Final = 60.0
 """The limit for the time that a broker can make an edge wait."""
@@ -52,7 +54,7 @@ _asked_for: Final = _AskedFor()
 
 def _can_pass(attempt: RetryCallState) -> bool:
     match attempt.outcome and attempt.outcome.exception():
-        case CaseExchangeError(retriable=True) as error:
+        case CaseExchangeError() as error if error.retriable or isinstance(error, _MENDED):
             log = _log.info if isinstance(error, Unavailable) else _log.error
             log("waiting for the broker", reason=error.reason, remedy=error.remedy)
         case OSError() as error:

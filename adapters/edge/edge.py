@@ -11,7 +11,7 @@ import structlog
 
 from adapters.edge.directories import SeenDirectories
 from adapters.edge.spool import Spool
-from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.connection import ConnectionSettings, RenewableChannel
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
@@ -27,14 +27,14 @@ from broker.core.errors import (
     SignerCertificateInvalid,
     SignerUnknown,
 )
-from broker.trust.certificates import load_certificates, principal_of
+from broker.trust.certificates import principal_of
 from broker.trust.directory import DirectoryFile, open_directory
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
-from broker.trust.tls import check_tls_files
+from broker.trust.tls import WatchedTls
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
 
@@ -74,18 +74,24 @@ class Edge(NamedTuple):
     directories: SeenDirectories
     revocations: RevocationFiles
     channel: grpc.aio.Channel
+    tls: WatchedTls
 
     def reload_trust(self) -> None:
-        """Read again what governance publishes. If a file cannot be used, this is logged, and the old content stays."""
+        """Read again what governance publishes, and the TLS files.
+
+        If a file cannot be used, this is logged, and the old content stays.
+        """
 
         def note_newest() -> None:
             self.directories.note(self.directory.latest.document)
 
-        for reload in (self.directory.reload, self.revocations.reload, note_newest):
+        for reload in (self.directory.reload, self.revocations.reload, note_newest, self.tls.reload):
             try:
                 reload()
             except CaseExchangeError as error:
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
+            except Exception as defect:  # noqa: BLE001 - whatever it is, the files are looked at again
+                _log.error("a file of trust cannot be used", cause=type(defect).__name__)
 
     async def verify(self, delivered: Delivered) -> VerifiedRecord:
         """Check a received record with the directories seen here; if that is not enough, with those of the broker.
@@ -116,31 +122,33 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         SpoolUnavailable: another gateway or program uses the spool.
     """
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
-    check_tls_files(config.certificate, config.key, clock.now_ms())
+    tls = WatchedTls(TlsFiles(config.certificate, config.key, config.authorities), clock)
     signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
     # The system comes from the connection's certificate: the broker accepts no records of another system.
-    principal = principal_of(load_certificates(config.certificate)[0])
+    principal = tls.principal
     if principal_of(signer.certificate).agency != principal.agency:
         message = "the signing certificate and the TLS certificate belong to different agencies"
         raise CertificateInvalid(message)
     governance_key = load_verification_key(profile.trust.governance_key)
-    directory = DirectoryFile(profile.trust.directory, governance_key, clock)
+    # What was in force stays in force, also if an older file comes back and the program is restarted.
+    kept = profile.folder / "trust"
+    directory = DirectoryFile(profile.trust.directory, governance_key, clock, kept / "directory.json")
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
         lambda: directory.latest.signing_authorities,
         grace_ms=int(profile.trust.revocation_grace_seconds * 1000),
+        kept=kept / "signing-revocations.pem",
     )
     keyring = LiveKeyring(directory, revocations)
     spool = Spool(profile.folder / "spool.db")
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
-    tls = TlsFiles(config.certificate, config.key, config.authorities).read()
     try:
-        async with open_channel(settings, tls) as channel:
+        async with RenewableChannel(settings, tls.initial) as channel:
             read = functools.partial(open_directory, governance_key=governance_key)
             ask = functools.partial(directories_in_force, channel)
             directories = SeenDirectories(spool, read, revocations, clock, ask)
             directories.note(directory.latest.document)
-            yield Edge(
+            edge = Edge(
                 principal.agency,
                 spool,
                 RecordComposer(principal, signer, codec, SystemEntropy(), clock),
@@ -153,6 +161,23 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 directories,
                 revocations,
                 channel,
+                tls,
             )
+            watching = asyncio.create_task(_watch(edge, channel, profile.trust.reload_seconds))
+            try:
+                yield edge
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
     finally:
         spool.close()
+
+
+async def _watch(edge: Edge, channel: RenewableChannel, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(edge.reload_trust)
+        renewed = edge.tls.newest()
+        if renewed is not None:
+            _log.info("the TLS files were renewed")
+            channel.renew(renewed)

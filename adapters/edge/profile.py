@@ -11,7 +11,8 @@ from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
 from broker.config.loader import LoggingConfig, Section, parse, read_toml, setting
 from broker.core.errors import ConfigInvalid
 from broker.core.identity import is_agency_id
-from broker.core.streams import STREAMS_OF_KIND
+from broker.core.streams import KINDS, STREAMS_OF_KIND
+from broker.core.strict import unknown
 
 _Profile = TypeVar("_Profile")
 
@@ -31,6 +32,7 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     poll_seconds: Annotated[float, setting("how often the inbox is checked", least=0.05, most=3600)] = 1.0
     lease_seconds: Annotated[float, setting("lease of a delivery", least=1, most=600)] = 30.0
     retry_seconds: Annotated[float, setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
+    drain_seconds: Annotated[float, setting("how long work may go on after SIGTERM", least=0, most=3600)] = 10.0
 
 
 class ProgramConfig(Section, frozen=True, kw_only=True):
@@ -86,7 +88,10 @@ def load_profile(path: Path) -> tuple[GatewayProfile, dict[str, Route]]:
     Raises:
         ConfigInvalid: the message names the key.
     """
-    return _load(GatewayProfile, path)
+    profile, routes = _load(GatewayProfile, path)
+    for kind in profile.gateway.subscribe:
+        _check_kind(kind, "gateway.subscribe")
+    return profile, routes
 
 
 def load_program(path: Path) -> tuple[ProgramProfile, dict[str, Route]]:
@@ -105,10 +110,8 @@ def _load(kind: type[_Profile], path: Path) -> tuple[_Profile, dict[str, Route]]
 
 
 def _route(kind: str, table: object, folder: Path) -> Route:
-    streams = STREAMS_OF_KIND.get(kind)
-    if streams is None:
-        message = f"routes.{kind}: there is no such kind of record"
-        raise ConfigInvalid(message)
+    _check_kind(kind, f"routes.{kind}")
+    streams = STREAMS_OF_KIND[kind]
     route = parse(Route, table, folder, "routes", kind)
     if not all(map(is_agency_id, route.recipients)):
         message = f"routes.{kind}.recipients must be ids of agencies"
@@ -119,3 +122,9 @@ def _route(kind: str, table: object, folder: Path) -> Route:
         message = f"routes.{kind}.stream must be one of {', '.join(sorted(streams))}"
         raise ConfigInvalid(message)
     return route
+
+
+def _check_kind(kind: str, place: str) -> None:
+    if kind not in KINDS:
+        message = f"{place}: there is no kind of record {unknown(kind, KINDS)}"
+        raise ConfigInvalid(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import structlog
@@ -33,6 +34,8 @@ _PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
 """Faults that may pass and are not the record's: the record has to wait."""
 _BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
 """Issues of validation that a missing section causes."""
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
+_MOST_OF_A_NAME: Final = 100
 _Used = TypeVar("_Used")
 
 
@@ -146,7 +149,8 @@ class Receiver:
         return None
 
     def _set_aside(self, delivered: Delivered, error: CaseExchangeError) -> None:
-        stem = f"delivery-{str(delivered.position).replace('/', '-')}"
+        # The broker chose the name of the stream.
+        stem = f"delivery-{_NOT_IN_A_NAME.sub('-', str(delivered.position))[:_MOST_OF_A_NAME]}"
         replace_file(self._quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
         facts = {"reason": error.reason, "message": error.message, "position": str(delivered.position)}
         folders.write_reason(self._quarantine, stem, facts)
@@ -161,6 +165,8 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
         CaseExchangeError: it can never be used.
     """
     with contained(OSError):
+        if delivered.fault is not None:
+            raise delivered.fault
         verified = await edge.verify(delivered)
         return await asyncio.to_thread(_opened, verified, edge.spool)
 

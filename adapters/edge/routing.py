@@ -9,10 +9,11 @@ from adapters.records.sections import section_type, split
 from broker.client.records import Draft, SectionDraft
 from broker.core.body import Recipient
 from broker.core.errors import InputRefused
+from broker.core.strict import unknown
 from caseexchange.records.v1 import case_pb2, dna_pb2, notice_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from adapters.base import DecodedRecord, Record
     from adapters.edge.numbers import CaseReference
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from adapters.edge.spool import Spool
     from broker.client.records import VerifiedRecord
     from broker.core.body import Body
+    from broker.core.policy import Directory
 
 _ANSWERS: Final = frozenset({"StrProfile", "MatchNotification", "NoMatchResult", "Closure", "Tip", "PublicNotice"})
 
@@ -76,6 +78,18 @@ def _draft(record: Record, route: Route, case_id: str, in_reply_to: str, spool: 
         in_reply_to=in_reply_to,
         supersedes=record.target_record_id if isinstance(record, case_pb2.Correction) else "",
     )
+
+
+def faults_of(recipients: Iterable[str], purpose: str, directory: Directory) -> list[str]:
+    """The names that the directory does not list, each as a text with the nearest name that it lists."""
+    faults = [
+        f"the directory lists no agency {unknown(agency, directory.agencies)}"
+        for agency in recipients
+        if agency not in directory.agencies
+    ]
+    if purpose not in directory.purposes:
+        faults.append(f"the directory lists no purpose {unknown(purpose, directory.purposes)}")
+    return faults
 
 
 def supersede(item: DecodedRecord, spool: Spool) -> None:

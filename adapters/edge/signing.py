@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from adapters.edge.routing import draft_of, learn, reply_draft, supersede
+from adapters.edge.routing import draft_of, faults_of, learn, reply_draft, supersede
 from adapters.records.validate import validate
-from broker.core.errors import RecordInvalid
+from broker.core.errors import InputRefused, RecordInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,8 @@ def sign_and_spool(item: DecodedRecord, routes: Mapping[str, Route], edge: Edge)
 
     Raises:
         RecordInvalid: it breaks the rules of its kind. The message names each fault with code and path.
-        InputRefused: it has no route, or names no case. Nothing of it is stored, and it uses up no sequence numbers.
+        InputRefused: it has no route, names no case, or is for an agency or a purpose that the directory does not list.
+            Nothing of it is stored, and it uses up no sequence numbers.
         SpoolUnavailable
     """
 
@@ -72,7 +73,11 @@ def _sign_and_spool(record: Record, reference: str, draft: Callable[[], Draft], 
         message = "; ".join(faults)
         raise RecordInvalid(message)
     with edge.spool.attempt():
-        body, envelope = edge.composer.compose(draft())
+        made = draft()
+        faults = faults_of([item.agency for item in made.recipients], made.purpose, edge.directory.latest)
+        if faults:
+            raise InputRefused("; ".join(faults))
+        body, envelope = edge.composer.compose(made)
     edge.spool.add_outgoing(body.record_id, edge.codec.encode_envelope(envelope))
     learn(record, reference, body, edge.spool)
     return body

@@ -21,6 +21,7 @@ import structlog
 
 from adapters import folders
 from adapters.base import DecodedRecord, Issue, Severity, kind_of
+from adapters.edge.receiving import contained
 from adapters.edge.sending import send_spooled
 from adapters.edge.signing import sign_and_spool
 from adapters.folders import Folders
@@ -208,7 +209,8 @@ class Outbound:
 
     def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
         try:
-            body = sign_and_spool(item, self._routes, self._edge)
+            with contained():
+                body = sign_and_spool(item, self._routes, self._edge)
         except SpoolUnavailable:
             raise
         except CaseExchangeError as error:

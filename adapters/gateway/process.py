@@ -3,61 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+import structlog
 
 from adapters.base import Limits
 from adapters.edge.again import attempts
 from adapters.edge.edge import open_edge
+from adapters.edge.routing import faults_of
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile, Route
 
-_RELOAD_SECONDS: Final = 2.0
-"""How often the gateway checks for a new directory and revocation list."""
+_log = structlog.get_logger("adapters.gateway")
 
 
 async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], ready: Callable[[], None]) -> None:
-    """Run until SIGTERM or SIGINT.
+    """Run until cancelled.
 
     Raises:
         SetupInvalid, SpoolUnavailable: the gateway cannot start.
         CaseExchangeError: the broker refuses this agency for good (its identity, a right).
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     config = profile.gateway
     async with open_edge(profile) as edge:
+        for kind, route in routes.items():
+            for fault in faults_of(route.recipients, route.purpose, edge.directory.latest):
+                _log.error("a route leads nowhere: its records will be refused", kind=kind, cause=fault)
         outbound = Outbound(edge, config, routes, Limits())
-        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds), _watch(edge)]
+        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds)]
         if config.subscribe:
             inbound = Inbound(edge, config, Limits())
             work.append(_again(inbound.receive, config.retry_seconds))
         ready()
         tasks = [asyncio.create_task(item) for item in work]
-        stopped = asyncio.create_task(stopping.wait())
         try:
-            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopped}:
-                task.result()
+            await asyncio.gather(*tasks)
         finally:
             outbound.stop()
-            for task in (*tasks, stopped):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, stopped, return_exceptions=True)
-
-
-async def _watch(edge: Edge) -> None:
-    while True:
-        await asyncio.sleep(_RELOAD_SECONDS)
-        await asyncio.to_thread(edge.reload_trust)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _send(outbound: Outbound, poll_seconds: float) -> None:

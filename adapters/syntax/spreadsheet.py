@@ -20,7 +20,6 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from defusedxml.common import DefusedXmlException
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell import WriteOnlyCell
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.xml.constants import ARC_CORE
 from openpyxl.xml.functions import tostring
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 SUFFIX: Final = ".xlsx"
+_NOT_XML: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 MAX_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 """The limit for all parts of a workbook together."""
 MAX_MARKUP: Final = 10_000_000
@@ -167,7 +167,7 @@ def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
     for row in rows:
         cells = []
         for text in row:
-            cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", text))
+            cell = WriteOnlyCell(sheet, holdable(text))
             cell.data_type = "s"
             cells.append(cell)
         sheet.append(cells)
@@ -181,6 +181,11 @@ def write_sheet(title: str, rows: Iterable[Sequence[str]]) -> bytes:
             content_of = properties if part == ARC_CORE else archive.read(part)
             again.writestr(zipfile.ZipInfo(part), content_of, zipfile.ZIP_DEFLATED)
     return content.getvalue()
+
+
+def holdable(text: str) -> str:
+    """The text without the characters that no XML file can hold, and so no workbook."""
+    return _NOT_XML.sub("", text)
 
 
 def text_of(value: Value) -> str:

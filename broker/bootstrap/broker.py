@@ -124,13 +124,14 @@ class Broker:
             clock=clock,
             signer=signer,
         )
+        self._versions = DirectoryVersions(log, codec)
         replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, ProofService(log, store, directory, codec)),
-                DirectoryServicer(directory, DirectoryVersions(log, codec)),
+                DirectoryServicer(directory, self._versions),
             ),
             trust.peers,
             quotas,
@@ -151,6 +152,7 @@ class Broker:
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
+        self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):
@@ -223,24 +225,26 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
         yield broker
 
 
-async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> None:
+async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> int:
     """Serve until SIGTERM or SIGINT. If the log cannot be followed any more, health says so and publishing stops.
 
     Args:
         config: the configuration.
         ready: called with the port when calls are answered.
 
+    Returns:
+        The signal.
+
     Raises:
         As ``open_broker``.
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stopping = asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
     async with open_broker(config) as broker:
         _collect_seldom()
         ready(broker.port)
-        await stopping.wait()
+        return await stopping.get()
 
 
 def _collect_seldom() -> None:

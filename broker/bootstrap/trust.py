@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.core.errors import CaseExchangeError
-from broker.files import FileState
+from broker.core.errors import CaseExchangeError, DirectoryInvalid
 from broker.trust.certificates import der, load_certificates
 from broker.trust.directory import DirectoryFile
 from broker.trust.keyring import LiveKeyring
@@ -17,13 +17,14 @@ from broker.trust.material import PublishedTrust
 from broker.trust.peers import TlsPeers
 from broker.trust.revocation import PeerRevocation
 from broker.trust.revocation_files import RevocationFiles
-from broker.trust.tls import check_tls_files
-from broker.wire.tls import TlsFiles, TlsMaterial
+from broker.trust.tls import WatchedTls
+from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from broker.config.broker import BrokerConfig
+    from broker.core.bundle import DirectoryDocument
     from broker.ports import Clock
 
 _log = structlog.get_logger("broker.trust")
@@ -50,15 +51,24 @@ class BrokerTrust:
             DirectoryUnavailable: the directory has expired.
         """
         governance_key = load_verification_key(config.trust.governance_key)
-        directory = DirectoryFile(config.trust.directory, governance_key, clock)
+        # What was in force stays in force, also if an older file comes back and the broker is restarted.
+        kept = config.log.folder / "trust"
+        directory = DirectoryFile(config.trust.directory, governance_key, clock, kept / "directory.json")
         grace_ms = int(config.trust.revocation_grace_seconds * 1000)
         signing = RevocationFiles(
-            [config.trust.signing_revocations], lambda: directory.latest.signing_authorities, grace_ms=grace_ms
+            [config.trust.signing_revocations],
+            lambda: directory.latest.signing_authorities,
+            grace_ms=grace_ms,
+            kept=kept / "signing-revocations.pem",
         )
         tls_authorities = [der(certificate) for certificate in load_certificates(config.tls.authorities)]
-        tls = RevocationFiles([config.trust.tls_revocations], lambda: tls_authorities, grace_ms=grace_ms)
+        tls = RevocationFiles(
+            [config.trust.tls_revocations],
+            lambda: tls_authorities,
+            grace_ms=grace_ms,
+            kept=kept / "tls-revocations.pem",
+        )
         files = TlsFiles(config.tls.certificate, config.tls.key, config.tls.authorities)
-        check_tls_files(files.certificate, files.key, clock.now_ms())
         return cls(
             directory=directory,
             keyring=LiveKeyring(directory, signing),
@@ -81,6 +91,14 @@ class BrokerTrust:
         self._try(self.tls.reload)
         return newer, newer or revoked
 
+    def learn(self, documents: Iterable[DirectoryDocument]) -> None:
+        """Put the versions of the audit stream into force that are newer than the file's."""
+        for found in documents:
+            # Most are older. What governance did not sign is for an auditor.
+            with contextlib.suppress(DirectoryInvalid):
+                if self.directory.offer(found.document):
+                    _log.error("the log has a newer directory than the file", version=self.directory.latest.version)
+
     @staticmethod
     def _try(reload: Callable[[], bool]) -> bool:
         try:
@@ -88,37 +106,3 @@ class BrokerTrust:
         except CaseExchangeError as error:
             _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy, cause=error.message)
             return False
-
-
-class WatchedTls:
-    """The broker's TLS files. A renewed certificate is used from the next handshake on."""
-
-    def __init__(self, files: TlsFiles, clock: Clock) -> None:
-        self._files = files
-        self._clock = clock
-        self._seen = self._state()
-        self.initial = files.read()
-        self._renewed: TlsMaterial | None = None
-
-    def newest(self) -> TlsMaterial | None:
-        """The changed material since the last call, or None. Called from gRPC's threads."""
-        renewed, self._renewed = self._renewed, None
-        return renewed
-
-    def reload(self) -> bool:
-        """Use changed files when they match. Return whether they are used.
-
-        Raises:
-            CertificateInvalid, KeyInvalid: they do not match. The earlier ones stay in use.
-        """
-        state = self._state()
-        if state == self._seen:
-            return False
-        # Certificate and key are replaced one after the other. Until they match, this raises and is tried again.
-        check_tls_files(self._files.certificate, self._files.key, self._clock.now_ms())
-        self._renewed = self._files.read()
-        self._seen = state
-        return True
-
-    def _state(self) -> tuple[FileState, ...]:
-        return tuple(FileState.of(path) for path in (self._files.certificate, self._files.key, self._files.authorities))

@@ -1,14 +1,18 @@
 """The one command, assembled from the entry points of the group ``case_exchange.commands``.
 
 Every failure prints one line on standard error: what is wrong, then what to do next. Exit codes: 0 done, 1 refused, or
-findings, 2 not attempted (wrong usage, or files that cannot be used).
+findings, 2 not attempted (wrong usage, or files or an output that cannot be used), 130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import os
 import sys
 from importlib.metadata import entry_points, version
-from typing import NoReturn
+from io import TextIOWrapper
+from typing import Any, Final, NoReturn, TextIO
 
 import click
 
@@ -18,6 +22,9 @@ from broker.extras import needed
 GROUP = "case_exchange.commands"
 REFUSED = 1
 COULD_NOT_CHECK = 2
+INTERRUPTED: Final = 130
+_PRIVATE: Final = 0o077
+_ESCAPED: Final = "case-exchange-escaped"
 
 
 class AssembledGroup(click.Group):
@@ -36,6 +43,15 @@ class AssembledGroup(click.Group):
                 return command
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A file or an output that cannot be used is no defect."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # The file's name may be a person's name.
+            message = f"a file or the output cannot be used: {error.strerror or type(error).__name__}"
+            raise SetupInvalid(message) from error
+
 
 @click.group(cls=AssembledGroup, no_args_is_help=True)
 @click.version_option(version("case-exchange"))
@@ -48,17 +64,22 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command and exit."""
+    # What a command writes is for its user alone, if it does not say otherwise.
+    os.umask(_PRIVATE)
+    codecs.register_error(_ESCAPED, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        _write_everything(stream)
     try:
         cli(standalone_mode=False)
     except CaseExchangeError as error:
-        _fail(error_line(error), setup=isinstance(error, SetupInvalid))
+        _fail(error.line, setup=isinstance(error, SetupInvalid))
     except click.ClickException as error:
         error.show()
         sys.exit(COULD_NOT_CHECK)
-    except click.Abort:
-        _fail("interrupted", setup=True)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - one line for a defect too; its text may quote a record
-        _fail(error_line(Internal(f"a defect: {type(error).__name__} at {_origin(error)}")), setup=False)
+        _fail(Internal(f"a defect: {type(error).__name__} at {_origin(error)}").line, setup=False)
 
 
 def _origin(error: Exception) -> str:
@@ -68,16 +89,37 @@ def _origin(error: Exception) -> str:
     return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def error_line(error: CaseExchangeError) -> str:
-    """What is wrong, then what to do next."""
-    return f"{error.reason}: {error.message}. {error.remedy}"
-
-
 def could_not(error: CaseExchangeError) -> NoReturn:
     """End with exit code 2: nothing could be attempted. The class of the error does not matter."""
-    _fail(error_line(error), setup=True)
+    _fail(error.line, setup=True)
 
 
 def _fail(line: str, *, setup: bool) -> NoReturn:
-    click.echo(f"case-exchange: {line}", err=True)
+    with contextlib.suppress(OSError):
+        click.echo(f"case-exchange: {line}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        _drop_unwritten(stream)
     sys.exit(COULD_NOT_CHECK if setup else REFUSED)
+
+
+def _write_everything(stream: TextIO | None) -> None:
+    """Let a stream escape what its encoding does not have, in a way that is right in JSON too."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)), error.end
+
+
+def _drop_unwritten(stream: TextIO | None) -> None:
+    """If a stream cannot be written to the end, drop the rest. Otherwise Python complains at its own end."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

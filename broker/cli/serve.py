@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ import click
 from broker import telemetry
 from broker.bootstrap.broker import serve as run_broker
 from broker.bootstrap.loop import loop_factory
+from broker.cli.main import INTERRUPTED
 from broker.config.broker import BrokerConfig
 from broker.config.loader import config_path, load
 
@@ -26,7 +29,7 @@ def serve(path: Path | None) -> None:
 
     When the broker is ready, it prints one line with its address. It logs JSON lines on standard error.
 
-    Exit codes: 0 stopped normally, 1 the log failed, 2 the configuration or a file in it cannot be used.
+    Exit codes: 0 stopped normally, 1 the log failed, 2 the configuration or a file in it cannot be used, 130 Ctrl-C.
 
     Example:  case-exchange serve --config deploy/broker.toml
     """
@@ -34,4 +37,5 @@ def serve(path: Path | None) -> None:
     telemetry.configure(config.logging.level)
     host = config.server.address.rpartition(":")[0]
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(run_broker(config, lambda port: click.echo(f"serving on {host}:{port}")))
+        ended_by = runner.run(run_broker(config, lambda port: click.echo(f"serving on {host}:{port}")))
+    sys.exit(INTERRUPTED if ended_by == signal.SIGINT else 0)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import grpc
 
-from broker.client.connection import error_of
-from broker.core.errors import CaseExchangeError, ConnectionFailed
+from broker.client.connection import ENDED, caller_is_cancelled, error_of
+from broker.core.errors import CaseExchangeError, ConnectionFailed, InputRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,9 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
                 turn()
                 try:
                     await self._call.write(request)
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                except (grpc.aio.AioRpcError, *ENDED, asyncio.CancelledError):
+                    if caller_is_cancelled():
+                        raise
                     # The reader knows the reason.
                     await asyncio.gather(self._reader, return_exceptions=True)
                 else:
@@ -77,10 +79,12 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
                 self._take(cast(_Response, response))
         except grpc.aio.AioRpcError as error:
             reason = error_of(error)
-        except CaseExchangeError as error:
-            self._call.cancel()
-            reason = error
         except asyncio.CancelledError:
             reason = ConnectionFailed("the stream was closed")
+        except Exception as error:  # noqa: BLE001 - those who wait for an answer must learn that none will come
+            self._call.cancel()
+            reason = ConnectionFailed(f"the broker's message cannot be read: {type(error).__name__}")
+            if isinstance(error, CaseExchangeError) and not isinstance(error, InputRefused):
+                reason = error
         self._broken = reason
         self._ended(reason)

@@ -47,13 +47,17 @@ class SubscribeOptions:
 
 
 class Delivered(NamedTuple):
-    """One record leased to this stream. Nothing in it has been verified yet; broker/client/records.py does that."""
+    """One record leased to this stream. Nothing in it has been verified yet; broker/client/records.py does that.
+
+    If a field beside the envelope cannot be read, ``fault`` is the error, and ``accepted_at_ms`` means nothing.
+    """
 
     delivery_id: int
     position: Position
     accepted_at_ms: int
     attempt: int
     envelope: Envelope
+    fault: CaseExchangeError | None = None
 
 
 class Subscriber:
@@ -188,10 +192,12 @@ def _open_request(options: SubscribeOptions) -> subscriber_pb2.SubscribeRequest:
 
 
 def _delivered(message: subscriber_pb2.Delivery) -> Delivered:
+    accepted_at_ms, fault = 0, None
+    try:
+        accepted_at_ms = to_ms(message.accepted_at)
+    except CaseExchangeError as error:
+        fault = error
+    envelope = envelope_from(message.envelope)
     return Delivered(
-        message.delivery_id,
-        position_from(message.position),
-        to_ms(message.accepted_at),
-        message.attempt,
-        envelope_from(message.envelope),
+        message.delivery_id, position_from(message.position), accepted_at_ms, message.attempt, envelope, fault
     )

@@ -38,6 +38,9 @@ class PinnedTrust(Section, frozen=True, kw_only=True):
     revocation_grace_seconds: Annotated[float, setting("how long after its next update a list is used", least=0)] = (
         3600.0
     )
+    reload_seconds: Annotated[
+        float, setting("how often these files and the TLS files are looked at", least=0.1, most=3600)
+    ] = 2.0
 
 
 class EdgeConfig(Section, frozen=True, kw_only=True):

@@ -32,6 +32,11 @@ class CaseExchangeError(Exception):
         self.message = message
         self.details = details
 
+    @property
+    def line(self) -> str:
+        """For a person: what is wrong, then what to do next."""
+        return f"{self.reason}: {self.message}. {self.remedy}"
+
 
 class Internal(CaseExchangeError):
     """A failure that no other class names. The caller gets no details."""

@@ -1,4 +1,4 @@
-"""Strict readers of JSON and base64: bytes have only one meaning.
+"""Strict readers of JSON and base64: bytes have only one meaning. And the known name that a wrong one may mean.
 
 Python's JSON reader takes the last of two equal keys and accepts NaN. Its base64 reader accepts several spellings of
 the same bytes. If two verifiers differ in such a point, an attacker can make them disagree.
@@ -7,12 +7,13 @@ the same bytes. If two verifiers differ in such a point, an attacker can make th
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Fault(StrEnum):
@@ -77,6 +78,12 @@ def decode_base64(text: str) -> bytes:
 def encode_base64(data: bytes) -> str:
     """Write standard base64 with padding."""
     return base64.b64encode(data).decode()
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """For a message about a name that is not known: the name, and the nearest known one, if one is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"{name}; did you mean {near[0]}?" if near else name
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import structlog
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -20,6 +21,7 @@ from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.strict import decode_base64, encode_base64, parse_json
 from broker.files import FileState, read_file
 from broker.trust.directory_payload import parse_payload, strictly
+from broker.trust.kept import Kept
 from broker.trust.signing import ecdsa_verifies
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from broker.core.policy import Directory
     from broker.ports import Clock
 
+_log = structlog.get_logger("broker.trust")
 MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
 MAX_SIGNATURES: Final = 16
 
@@ -73,16 +76,13 @@ def sign_directory(payload: bytes, governance_key: ec.EllipticCurvePrivateKey) -
 class PinnedDirectory:
     """The newest directory that was offered (the port DirectoryInForce). Safe to call from any thread."""
 
-    def __init__(
-        self, document: bytes, governance_key: ec.EllipticCurvePublicKey, clock: Clock, *, minimum_version: int = 0
-    ) -> None:
+    def __init__(self, document: bytes, governance_key: ec.EllipticCurvePublicKey, clock: Clock) -> None:
         """Begin with a document.
 
         Args:
             document: the signed document.
             governance_key: the pinned key.
             clock: shows when a directory has expired.
-            minimum_version: the lowest version to accept, as an earlier process saw it.
 
         Raises:
             DirectoryInvalid
@@ -91,8 +91,6 @@ class PinnedDirectory:
         self._clock = clock
         self._lock = threading.Lock()
         self._latest = open_directory(document, governance_key)
-        if self._latest.version < minimum_version:
-            _refuse_older(self._latest.version, minimum_version)
 
     @property
     def latest(self) -> Directory:
@@ -133,19 +131,51 @@ class PinnedDirectory:
 
 
 class DirectoryFile(PinnedDirectory):
-    """The newest directory seen in a file that governance's process replaces."""
+    """The newest directory seen in a file that governance's process replaces, also before a restart."""
 
     def __init__(
-        self, path: Path, governance_key: ec.EllipticCurvePublicKey, clock: Clock, *, minimum_version: int = 0
+        self, path: Path, governance_key: ec.EllipticCurvePublicKey, clock: Clock, kept: Path | None = None
     ) -> None:
-        """Read the file.
+        """Read the file. An older version than the copy holds, or another of the same number, does not come into force.
+
+        Args:
+            path: the file.
+            governance_key: the pinned key.
+            clock: shows when a directory has expired.
+            kept: where the copy of the newest version is. None: a restart forgets what was in force.
 
         Raises:
             DirectoryInvalid: the file is unreadable, or holds no directory that the pinned key signed.
         """
         self._path = path
         self._seen = _state(path)
-        super().__init__(_read(path), governance_key, clock, minimum_version=minimum_version)
+        self._kept = None if kept is None else Kept(kept, MAX_DIRECTORY_BYTES)
+        super().__init__(_read(path), governance_key, clock)
+        if self._kept is not None:
+            self._go_on(self._kept)
+
+    def offer(self, document: bytes) -> bool:
+        """See ``PinnedDirectory``. A newer version is copied."""
+        newer = super().offer(document)
+        if newer and self._kept is not None:
+            self._kept.write(document)
+        return newer
+
+    def _go_on(self, kept: Kept) -> None:
+        """Begin with what was in force before the restart, unless the file has a newer version."""
+        in_file, former = self._latest, None
+        if copy := kept.read():
+            try:
+                former = open_directory(copy, self._governance_key)
+            except DirectoryInvalid as error:
+                # As after a change of the pinned key.
+                _log.error("the copy of the directory cannot be used", reason=error.reason, cause=error.message)
+        if former is None or former.version < in_file.version:
+            kept.write(in_file.document)
+        elif former.document != in_file.document:
+            self._latest = former
+            text = "the directory file is older than what was in force, or differs from it: it is not used"
+            _log.error(text, reason=DirectoryInvalid.reason, version=in_file.version, seen=former.version)
 
     def reload(self) -> bool:
         """Read the file again if it changed. Return whether there is a newer version now. For one task at a time.

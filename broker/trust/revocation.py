@@ -163,12 +163,22 @@ class PeerRevocation:
         return found
 
 
+def split_pem(document: bytes) -> list[bytes]:
+    """The lists of a PEM document, one by one."""
+    return [_PEM_BEGIN + block for block in document.split(_PEM_BEGIN)[1:]]
+
+
+def pem_of(list_der: bytes) -> bytes:
+    """A list as PEM."""
+    return x509.load_der_x509_crl(list_der).public_bytes(Encoding.PEM)
+
+
 def _parse(document: bytes) -> list[x509.CertificateRevocationList]:
-    head, *rest = document.split(_PEM_BEGIN)
+    blocks = split_pem(document)
     try:
-        if rest:
-            return [x509.load_pem_x509_crl(_PEM_BEGIN + block) for block in rest]
-        return [x509.load_der_x509_crl(head)]
+        if blocks:
+            return [x509.load_pem_x509_crl(block) for block in blocks]
+        return [x509.load_der_x509_crl(document)]
     except (ValueError, TypeError, x509.InvalidVersion) as error:
         message = "a revocation list cannot be read"
         raise RevocationListInvalid(message) from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from broker.core.errors import RevocationListInvalid
 from broker.files import FileState, read_file
-from broker.trust.revocation import RevocationLists
+from broker.trust.kept import Kept
+from broker.trust.revocation import RevocationLists, pem_of, split_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,19 +20,30 @@ if TYPE_CHECKING:
 
     from broker.trust.revocation import RevocationList
 
+_log = structlog.get_logger("broker.trust")
+_SEEN: Final = "seen"
+"""The detail of an error about a list that is older than one that was seen."""
 MAX_LIST_FILE_BYTES: Final = 64 * 1024 * 1024
 
 
 class RevocationFiles:
     """The lists in the given files. Any thread may ask; ``reload`` is for one task at a time."""
 
-    def __init__(self, paths: Sequence[Path], authorities: Callable[[], Sequence[bytes]], *, grace_ms: int) -> None:
-        """Read the files.
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        authorities: Callable[[], Sequence[bytes]],
+        *,
+        grace_ms: int,
+        kept: Path | None = None,
+    ) -> None:
+        """Read the files. If they are older than the copy, the lists of the copy stay in force, and this is logged.
 
         Args:
             paths: files with CRLs, DER or PEM.
             authorities: gives the certificates (DER) of the trusted authorities, which may change with the directory.
             grace_ms: how long a list is still used after its next update.
+            kept: where the copy of the newest lists is. None: a restart forgets them.
 
         Raises:
             RevocationListInvalid, CertificateInvalid
@@ -39,7 +54,15 @@ class RevocationFiles:
         self._seen: tuple[tuple[FileState, ...], tuple[bytes, ...]] | None = None
         self._newest: dict[bytes, RevocationList] = {}
         self._lists = RevocationLists((), (), grace_ms=grace_ms)
-        self.reload()
+        self._kept = None if kept is None else Kept(kept, MAX_LIST_FILE_BYTES)
+        if self._kept is not None:
+            self._go_on(self._kept)
+        try:
+            self.reload()
+        except RevocationListInvalid as error:
+            if _SEEN not in error.details or not self._lists.documents():
+                raise
+            _log.error("a revocation list is not used", reason=error.reason, cause=error.message, **error.details)
 
     def listing(self, authority: x509.Certificate) -> RevocationList | None:
         """The list of this authority, or None if there is none."""
@@ -73,6 +96,8 @@ class RevocationFiles:
             self._check_not_older(authority, listed)
         changed = lists.documents() != self._lists.documents()
         self._newest |= lists.by_authority()
+        if self._kept is not None and changed:
+            self._kept.write(b"".join(map(pem_of, lists.documents())))
         self._lists, self._seen = lists, (state, authorities)
         return changed
 
@@ -81,4 +106,16 @@ class RevocationFiles:
         if newest is None or listed.number > newest.number or listed.der == newest.der:
             return
         message = "a revocation list is older than one already seen, or differs from it under the same number"
-        raise RevocationListInvalid(message, crl_number=str(listed.number), seen=str(newest.number))
+        raise RevocationListInvalid(message, crl_number=str(listed.number), **{_SEEN: str(newest.number)})
+
+    def _go_on(self, kept: Kept) -> None:
+        """Begin with the lists that were in force before the restart, as far as their authorities are still trusted."""
+        authorities, documents = tuple(self._authorities()), list[bytes]()
+        for document in split_pem(kept.read()):
+            try:
+                documents += RevocationLists([document], authorities, grace_ms=self._grace_ms).documents()
+            except RevocationListInvalid as error:
+                _log.error("the copy of a revocation list cannot be used", reason=error.reason, cause=error.message)
+        with contextlib.suppress(RevocationListInvalid):
+            self._lists = RevocationLists(documents, authorities, grace_ms=self._grace_ms)
+        self._newest |= self._lists.by_authority()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CertificateInvalid, KeyInvalid
-from broker.trust.certificates import load_certificates, validity
+from broker.files import FileState
+from broker.trust.certificates import load_certificates, principal_of, validity
 from broker.trust.keys import load_signing_key
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from broker.ports import Clock
+    from broker.wire.tls import TlsFiles, TlsMaterial
 
 
 def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
@@ -28,3 +32,52 @@ def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
         state = "has expired" if now_ms > period.last_ms else "is not valid yet"
         message = f"{certificate.name} {state}"
         raise CertificateInvalid(message)
+
+
+class WatchedTls:
+    """TLS files that are renewed while a program runs."""
+
+    def __init__(self, files: TlsFiles, clock: Clock) -> None:
+        """Read the files.
+
+        Raises:
+            CertificateInvalid, KeyInvalid
+        """
+        self._files = files
+        self._clock = clock
+        check_tls_files(files.certificate, files.key, clock.now_ms())
+        self.principal: Final = principal_of(load_certificates(files.certificate)[0])
+        self._seen = self._state()
+        self.initial = files.read()
+        self._renewed: TlsMaterial | None = None
+
+    def newest(self) -> TlsMaterial | None:
+        """The changed material since the last call, or None. Called from gRPC's threads."""
+        renewed, self._renewed = self._renewed, None
+        return renewed
+
+    def reload(self) -> bool:
+        """Use changed files when they match. Return whether they are used.
+
+        Raises:
+            CertificateInvalid, KeyInvalid: they do not match, or belong to somebody else. The earlier ones stay in use.
+        """
+        state = self._state()
+        if state == self._seen:
+            return False
+        # Certificate and key are replaced one after the other. Until they match, this raises and is tried again.
+        check_tls_files(self._files.certificate, self._files.key, self._clock.now_ms())
+        if principal_of(load_certificates(self._files.certificate)[0]) != self.principal:
+            message = f"{self._files.certificate.name} is now of another agency or system"
+            raise CertificateInvalid(message)
+        self._renewed = self._files.read()
+        self._seen = state
+        return True
+
+    def _state(self) -> tuple[FileState, ...]:
+        paths = (self._files.certificate, self._files.key, self._files.authorities)
+        try:
+            return tuple(map(FileState.of, paths))
+        except OSError as error:
+            message = f"a TLS file cannot be read: {error.strerror}"
+            raise CertificateInvalid(message) from error

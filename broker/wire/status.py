@@ -60,8 +60,9 @@ _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[CaseExchangeError]]] = {
     _Code.RESOURCE_EXHAUSTED: errors.Overloaded,
     _Code.UNAVAILABLE: errors.ConnectionFailed,
     _Code.CANCELLED: errors.ConnectionFailed,
-    # A broker always states a reason. Without one it is gRPC's own word for a connection that broke in the middle.
+    # A broker always states a reason. Without one they are gRPC's own words for a connection that broke in the middle.
     _Code.INTERNAL: errors.ConnectionFailed,
+    _Code.UNKNOWN: errors.ConnectionFailed,
     _Code.DEADLINE_EXCEEDED: errors.Unavailable,
 }
 _HANDSHAKE: Final = ("ssl", "tls", "certificate")

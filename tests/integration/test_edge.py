@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from adapters.base import Encoded, Limits, Record
 from adapters.edge.edge import Edge, open_edge
+from adapters.edge.numbers import Numbers
 from adapters.edge.profile import load_profile
 from adapters.edge.spool import Spool
 from adapters.gateway.inbound import Inbound
@@ -275,6 +276,56 @@ async def test_a_record_without_a_route_is_refused_and_the_others_go_out(exchang
         assert [issue.code for issue in taken.issues].count("INPUT_REFUSED") == 2
         results = await outbound.publish_spooled()
         assert [type(result) for result in results] == [Published] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({**CASES, "recipients": ["minstry"]}, "the directory lists no agency minstry; did you mean ministry?"),
+        (
+            {**CASES, "purpose": "child-rescues"},
+            "the directory lists no purpose child-rescues; did you mean child-rescue?",
+        ),
+    ],
+)
+async def test_a_misspelt_recipient_or_purpose_is_named_with_the_right_one_and_takes_no_number(
+    exchange: Exchange, tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=wrong, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        taken = outbound.take((INPUT / "seeking-parents.csv").read_bytes(), {})
+        assert said in {issue.message for issue in taken.issues}
+        assert taken.records == 1
+        assert edge.spool.next_sequence("minstry" if "minstry" in wrong["recipients"] else "ministry") == 1
+
+
+class _DefectiveNumbers(Numbers):
+    """Fails on records of one kind. No record is known on which ours fails."""
+
+    def add_own_reference(self, reference: str, case_id: str, record_id: str, *, is_answer: bool = False) -> None:
+        if reference.startswith("SYN-BLD"):
+            raise ZeroDivisionError(reference)
+        super().add_own_reference(reference, case_id, record_id, is_answer=is_answer)
+
+
+class _DefectiveSpool(Spool):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.numbers = _DefectiveNumbers(self._connection, self._locked)  # type: ignore[misc]
+
+
+async def test_a_record_on_which_the_edge_fails_is_refused_alone_and_nothing_of_it_is_sent(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        spool = _DefectiveSpool(tmp_path / "defective.db")
+        outbound = Outbound(edge._replace(spool=spool), profile.gateway, routes, Limits())
+        taken = outbound.take((INPUT / "rescued-children.csv").read_bytes(), {})
+        assert [issue.code for issue in taken.issues].count("ADAPTER_FAILED") == 2
+        assert (taken.records, len(spool.outgoing(10))) == (2, 2)
+        spool.close()
 
 
 async def test_two_systems_of_an_agency_number_their_records_each_for_itself(

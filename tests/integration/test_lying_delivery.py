@@ -28,7 +28,7 @@ from tests.support.process import edge_tables, write_toml
 from tests.support.records import RecordMaker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from broker.core.envelope import Envelope
@@ -45,6 +45,7 @@ class LyingBroker(subscriber_pb2_grpc.SubscriberServiceServicer, directory_pb2_g
         self.documents: list[bytes] = [pki.directory.document]
         self.given_back = asyncio.Event()
         self.port = 0
+        self.disguise: Callable[[subscriber_pb2.Delivery], object] = lambda _: None
 
     async def Subscribe(  # noqa: N802
         self,
@@ -56,7 +57,9 @@ class LyingBroker(subscriber_pb2_grpc.SubscriberServiceServicer, directory_pb2_g
         now_ms, waiting = SystemClock().now_ms(), dict(enumerate(self.envelopes))
 
         def deliver(number: int) -> subscriber_pb2.SubscribeResponse:
-            return deliveries_to([WireDelivery(number, Position("dna", 0, number), now_ms, 1, waiting[number])])
+            made = deliveries_to([WireDelivery(number, Position("dna", 0, number), now_ms, 1, waiting[number])])
+            self.disguise(made.deliveries.deliveries[0])
+            return made
 
         for number in waiting:
             yield deliver(number)
@@ -168,3 +171,27 @@ async def test_a_record_whose_directory_is_not_here_waits_and_is_taken_once_it_i
         lying.documents = [pki.sign(replace(then, version=3))]
         await until(inbound.folders.outbox, "SampleRequest-*.about.json")
         assert not list(inbound.folders.quarantine.iterdir())
+
+
+def _of_no_year(delivery: subscriber_pb2.Delivery) -> None:
+    if delivery.delivery_id == 0:
+        delivery.accepted_at.seconds = 10**15
+
+
+def _of_a_stream_that_is_no_file_name(delivery: subscriber_pb2.Delivery) -> None:
+    if delivery.delivery_id == 0:
+        delivery.accepted_at.nanos = 1
+        delivery.position.stream = "../\0" * 100
+
+
+@pytest.mark.parametrize("disguise", [_of_no_year, _of_a_stream_that_is_no_file_name])
+async def test_a_delivery_with_a_field_that_cannot_be_read_is_kept_aside_and_the_next_is_taken(
+    lying: LyingBroker, tmp_path: Path, disguise: Callable[[subscriber_pb2.Delivery], object]
+) -> None:
+    lying.disguise = disguise
+    lying.envelopes = [sample_request(lying.pki), sample_request(lying.pki)]
+    async with receiving(lying, tmp_path, LAB, "SampleRequest") as inbound:
+        await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+        (reason,) = await until(inbound.folders.quarantine, "*.reason.json")
+        assert json.loads(reason.read_text())["reason"] == "ENVELOPE_MALFORMED"
+        assert len(list(inbound.folders.quarantine.glob("*.envelope"))) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import threading
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from adapters.base import Limits
+from adapters.edge.ending import ending
 from adapters.national_dna_database.laboratory.check import check
 from adapters.national_dna_database.laboratory.kinship.frequencies import parse_table
 from adapters.national_dna_database.laboratory.kinship.transcription import table_file, transcribe
@@ -33,6 +33,9 @@ from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_DRAIN_SECONDS: Final = 10.0
+"""How long a search may go on after SIGTERM. A file that it was made for is read again at the next start."""
 
 database_option: Final = click.option(
     "--database",
@@ -133,20 +136,17 @@ def watch(
     Write a file in another folder first, then rename it into this one. The command moves it to done/ in the folder,
     or to quarantine/ with a file that gives the reason.
 
-    Exit codes: 0 stopped normally, 2 the folders or the database cannot be used.
+    Exit codes: 0 stopped normally, 2 the folders or the database cannot be used, 130 Ctrl-C.
 
     Example:  case-exchange dna watch --database lab.db --frequencies table.toml --results lab/inbox lab/typed
     """
     stopping = threading.Event()
-    if not once:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
-    with _laboratory(database, name, basis) as laboratory:
+    with ending(_DRAIN_SECONDS, stopping.set), _laboratory(database, name, basis) as laboratory:
         try:
             service = LaboratoryService(laboratory, folder, results, Limits(), agency)
             click.echo(f"laboratory on {folder}, {len(laboratory)} profiles")
             while not stopping.is_set():
-                service.take_all(datetime.now(UTC))
+                service.take_all(datetime.now(UTC), stopping.is_set)
                 if once or stopping.wait(every):
                     break
         except OSError as error:

@@ -10,6 +10,7 @@ again: its profiles are kept once, and its results are written again, with the s
 from __future__ import annotations
 
 import hashlib
+import uuid
 from typing import TYPE_CHECKING, Final
 
 from adapters import folders
@@ -17,10 +18,12 @@ from adapters.base import Limits, Source
 from adapters.national_dna_database.laboratory.search.results import records_file
 from adapters.registry import detect
 from adapters.terminal import issue_facts
+from broker.core.errors import SetupInvalid
 from broker.files import read_file, replace_file
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
     from typing import Any
@@ -49,11 +52,22 @@ class LaboratoryService:
         self._quarantine = profiles / "quarantine"
         folders.make(self._done, self._quarantine, results)
 
-    def take_all(self, now: datetime) -> int:
-        """Read every file that is in the folder now. Returns how many."""
+    def take_all(self, now: datetime, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Read every file that is in the folder now, until stopped. Returns how many were there."""
         waiting = folders.waiting(self._profiles)
         for path in waiting:
-            self._take(path, now)
+            if stopped():
+                break
+            try:
+                self._take(path, now)
+            except (OSError, SetupInvalid):
+                raise
+            except Exception as defect:  # noqa: BLE001 - whatever it is, the other files must be taken
+                name = f"{uuid.uuid4().hex}{path.suffix}"
+                why = f"the program failed on this file: {type(defect).__name__}"
+                refused = [{"code": "ADAPTER_FAILED", "where": "file", "message": why}]
+                folders.write_reason(self._quarantine, name, refused)
+                path.replace(self._quarantine / name)
         return len(waiting)
 
     def _take(self, path: Path, now: datetime) -> None:

@@ -12,8 +12,6 @@ import zipfile
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
 from adapters.base import Decoded, DecodedRecord, Encoded, IssueList, Limits, Record, Source
 from adapters.provincial_police.table.header import (
     HEADERS,
@@ -28,7 +26,7 @@ from adapters.provincial_police.table.mapping import STANDARD, ColumnMapping, pa
 from adapters.provincial_police.table.rows import RowReader, Table, source_of
 from adapters.provincial_police.table.write import TableWriter
 from adapters.registry import is_workbook
-from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, is_rounded, read_sheets, text_of, write_sheet
+from adapters.syntax.spreadsheet import MEDIA_TYPE, SUFFIX, holdable, is_rounded, read_sheets, text_of, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +100,7 @@ class PoliceXlsx:
     def encode(self, records: Sequence[Record], limits: Limits) -> Encoded:
         """See ``Adapter``. Every cell is text, so no program takes a cell for a formula, a number or a date."""
         issues = IssueList()
-        table = TableWriter(lambda text: ILLEGAL_CHARACTERS_RE.sub("", text), issues)
+        table = TableWriter(holdable, issues)
         table.add(records, limits)
         return issues.encoded(write_sheet(_TITLE, table.rows()), table.attachments)
 

@@ -4,13 +4,14 @@ import pytest
 from tenacity import RetryCallState
 
 from adapters.edge.again import attempts
-from broker.core.errors import QuotaExceeded, RightDenied, Unavailable
+from broker.core.errors import Internal, LogCorrupt, PeerRevoked, QuotaExceeded, RightDenied, Unavailable
 
 LONGEST = 0.01
 
 
 async def test_faults_that_can_pass_are_waited_out_and_the_first_that_cannot_is_raised() -> None:
-    faults = [Unavailable("away"), OSError("full"), Unavailable("still"), None, RightDenied("not you")]
+    of_the_broker = [LogCorrupt("damaged"), Internal("a defect"), PeerRevoked("renew it")]
+    faults = [Unavailable("away"), OSError("full"), *of_the_broker, Unavailable("still"), None, RightDenied("not you")]
     waits = []
 
     async def try_each() -> None:

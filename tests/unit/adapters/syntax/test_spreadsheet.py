@@ -53,6 +53,11 @@ def test_what_is_written_is_read_again_as_the_same_texts_and_the_same_rows_give_
     assert content == write_sheet("案件", rows)
 
 
+@pytest.mark.parametrize("mark", ["\ufffe", "\uffff", "\0", "\x1f", "\ud800"])
+def test_characters_that_no_workbook_can_hold_are_left_out(mark: str) -> None:
+    assert rows_of(write_sheet("a", [[f"a{mark}b\t\u2028𠮷"]])) == ([[(1, ("ab\t\u2028𠮷",))]], [])
+
+
 def test_a_text_that_looks_like_a_formula_is_written_as_a_text() -> None:
     with zipfile.ZipFile(io.BytesIO(write_sheet("a", [["=HYPERLINK(1)"]]))) as archive:
         assert b"<f>" not in archive.read(SHEET)

@@ -139,7 +139,7 @@ def test_routes_are_read_by_kind(tmp_path: Path) -> None:
     [
         ("routes = 1\n", "routes must be a section"),
         ("[routes]\nTip = 1\n", "routes.Tip must be a section"),
-        ('[routes.Gossip]\nrecipients = []\npurpose = "x"\n', "routes.Gossip: there is no such kind of record"),
+        ('[routes.Gossip]\nrecipients = []\npurpose = "x"\n', "routes.Gossip: there is no kind of record Gossip"),
         (
             '[routes.Tip]\nrecipients = ["Ministry of X"]\npurpose = "x"\n',
             "routes.Tip.recipients must be ids of agencies",

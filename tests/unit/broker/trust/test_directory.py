@@ -434,8 +434,57 @@ def test_a_broken_or_missing_file_leaves_the_version_in_force(file: DirectoryFil
     assert file.current().version == 5
 
 
-def test_a_process_that_knows_a_newer_version_does_not_start_with_an_older(file: DirectoryFile, pki: SamplePki) -> None:
-    again = DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=5)
-    assert again.current().version == 5
-    with pytest.raises(DirectoryInvalid, match="older"):
-        DirectoryFile(file._path, pki.governance_public_key, ManualClock(pki.now_ms), minimum_version=6)
+@pytest.fixture
+def restart(pki: SamplePki, tmp_path: Path) -> Callable[[int], DirectoryFile]:
+    """Restarts a program with this version in the file."""
+    path = tmp_path / "directory.json"
+
+    def again(version: int) -> DirectoryFile:
+        write_public(path, pki.sign(replace(pki.directory, version=version)))
+        clock = ManualClock(pki.now_ms)
+        return DirectoryFile(path, pki.governance_public_key, clock, tmp_path / "state" / "directory.json")
+
+    return again
+
+
+def test_no_restart_goes_back_to_an_older_version_or_another_of_the_same_number(
+    restart: Callable[[int], DirectoryFile], pki: SamplePki
+) -> None:
+    first = restart(5)
+    write_public(first._path, pki.sign(replace(pki.directory, version=6)))
+    assert first.reload()
+    in_force = first.current().document
+    for version in (5, 6, 1):
+        again = restart(version)
+        assert again.current().document == in_force
+        write_public(again._path, pki.sign(replace(pki.directory, version=5, purposes=frozenset())))
+        with pytest.raises(DirectoryInvalid, match="older"):
+            again.reload()
+    assert restart(7).current().version == 7
+    assert restart(6).current().version == 7
+
+
+@pytest.mark.parametrize("copy", [b"{", b"", None])
+def test_a_copy_that_cannot_be_used_or_written_stops_no_start(
+    restart: Callable[[int], DirectoryFile], tmp_path: Path, copy: bytes | None
+) -> None:
+    kept = tmp_path / "state" / "directory.json"
+    kept.parent.mkdir()
+    if copy is None:
+        kept.mkdir()
+    else:
+        kept.write_bytes(copy)
+    assert restart(5).current().version == 5
+    assert copy is None or restart(4).current().version == 5
+
+
+def test_the_copy_of_another_governance_does_not_count(
+    restart: Callable[[int], DirectoryFile], pki: SamplePki, tmp_path: Path
+) -> None:
+    restart(9)
+    other = ec.generate_private_key(ec.SECP256R1())
+    path = tmp_path / "other.json"
+    path.write_bytes(sign_directory(directory_payload(pki.directory), other))
+    kept = tmp_path / "state" / "directory.json"
+    again = DirectoryFile(path, other.public_key(), ManualClock(pki.now_ms), kept)
+    assert again.current().version == pki.directory.version

@@ -290,6 +290,42 @@ def test_a_list_that_disappears_and_comes_back_older_is_refused(published: Publi
     assert not published.files.reload()
 
 
+def test_no_restart_goes_back_to_an_older_list(published: Published, tmp_path: Path) -> None:
+    trusted, kept = [der(published.authority.certificate)], tmp_path / "state" / "lists.pem"
+
+    def restarted() -> RevocationFiles:
+        return RevocationFiles([published.path], lambda: list(trusted), grace_ms=0, kept=kept)
+
+    def number(files: RevocationFiles) -> int | None:
+        listed = files.listing(published.authority.certificate)
+        return None if listed is None else listed.number
+
+    published.publish(number=7)
+    assert number(restarted()) == 7
+    published.publish(number=6)
+    again = restarted()
+    assert number(again) == 7
+    with pytest.raises(RevocationListInvalid, match="older"):
+        again.reload()
+    published.publish(number=8)
+    assert again.reload()
+    published.publish(number=7)
+    assert number(restarted()) == 8
+    # A copy that is gone, damaged, or of an authority that is no longer trusted stops no start.
+    for copy in (b"", b"-----BEGIN X509 CRL-----\ndamaged\n", b"\xff"):
+        kept.write_bytes(copy)
+        assert number(restarted()) == 7
+    published.path.write_bytes(b"")
+    other = published.pki.authority("signing")
+    trusted[:] = [der(other.certificate)]
+    write_public(published.path, pem(other.revocation_list(published.pki.now, WEEK)))
+    assert restarted().listing(other.certificate) is not None
+    # A file that cannot be read is the operator's to mend, as at the first start.
+    published.path.unlink()
+    with pytest.raises(RevocationListInvalid, match="cannot be read"):
+        restarted()
+
+
 def test_when_the_authorities_change_the_lists_are_judged_again(published: Published) -> None:
     trusted = [der(published.authority.certificate)]
     files = RevocationFiles([published.path], lambda: list(trusted), grace_ms=0)

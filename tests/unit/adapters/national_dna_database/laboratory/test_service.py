@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,8 @@ from adapters.base import Limits, Source
 from adapters.folders import sender_of, write_about
 from adapters.national_dna_database.laboratory.commands import dna
 from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel
+from adapters.national_dna_database.laboratory.search.search import Added
+from adapters.national_dna_database.laboratory.service import LaboratoryService
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import InputRefused, SetupInvalid
 from caseexchange.records.v1 import dna_pb2
@@ -231,3 +234,28 @@ def test_the_laboratory_runs_until_it_is_told_to_stop(tmp_path: Path, child_file
         process.terminate()
         assert process.wait(30) == 0
     assert len(list(results.iterdir())) == 1
+
+
+class _DefectiveLaboratory:
+    """Fails on its first file. No profile is known on which ours fails."""
+
+    def __init__(self) -> None:
+        self.added: list[dna_pb2.StrProfile] = []
+
+    def add(self, profiles: list[dna_pb2.StrProfile], _: datetime) -> Added:
+        if not self.added:
+            self.added += profiles
+            raise ZeroDivisionError(profiles[0].barcode)
+        return Added((), (), ())
+
+
+def test_a_file_on_which_the_program_fails_is_kept_aside_and_the_next_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "typed"
+    service = LaboratoryService(_DefectiveLaboratory(), folder, tmp_path / "results", Limits())  # type: ignore[arg-type]
+    for number, profile in enumerate(family()[:2]):
+        written(folder / f"{number}.json", profile)
+    assert service.take_all(datetime.now(UTC)) == 2
+    (reason,) = (folder / "quarantine").glob("*.reason.json")
+    assert json.loads(reason.read_text())[0]["code"] == "ADAPTER_FAILED"
+    assert "SYN-" not in reason.read_text() + reason.name
+    assert len(list((folder / "done").iterdir())) == 1

@@ -1,0 +1,202 @@
+"""What is renewed is taken up while programs run, and what was replaced never comes back, whatever is restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from structlog.testing import capture_logs
+
+from adapters.agency import open_agency
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
+from adapters.gateway.process import run_gateway
+from broker.client.directories import directories_in_force
+from broker.core.errors import PeerRevoked
+from broker.trust.directory import open_directory
+from broker.wire.tls import TlsFiles
+from certs import profiles
+from certs.operations import LIST_LIFETIME
+from certs.storage import write_public
+from tests.integration.test_edge import sample_section, until
+from tests.support.exchange import running_exchange
+from tests.support.process import edge_tables, write_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from tests.support.exchange import Exchange
+    from tests.support.pki import SamplePki
+
+LAB = "national-dna-database"
+
+
+class TlsList:
+    """The TLS authority's revocation list, in a file of its own."""
+
+    def __init__(self, pki: SamplePki, folder: Path) -> None:
+        self._pki = pki
+        self._authority = pki.authority("tls")
+        self.path = folder / "tls.crl"
+        self.before = pki.folder.revocation_list("tls").read_bytes()
+        write_public(self.path, self.before)
+
+    def revoke(self, certificate: x509.Certificate) -> None:
+        self._authority.revoke(certificate.serial_number, self._pki.now, "superseded")
+        listed = self._authority.revocation_list(self._pki.now, LIST_LIFETIME)
+        write_public(self.path, listed.public_bytes(Encoding.PEM))
+
+
+def own_tls(pki: SamplePki, folder: Path) -> tuple[Path, Path]:
+    """Copies of the laboratory's TLS files, which a test renews."""
+    certificate, key = (folder / path.name for path in pki.tls_paths(LAB))
+    for found, copy in zip(pki.tls_paths(LAB), (certificate, key), strict=True):
+        shutil.copy(found, copy)
+    return certificate, key
+
+
+def renew(pki: SamplePki, folder: Path, certificate: Path, key: Path) -> None:
+    """Replace certificate and key, one after the other, as an operator does."""
+    new_certificate, new_key = pki.credential(profiles.TLS_CLIENT, agency=LAB).write(folder, "new")
+    new_key.replace(key)
+    new_certificate.replace(certificate)
+
+
+def tables_of(pki: SamplePki, target: str, certificate: Path, key: Path) -> dict[str, Any]:
+    tables = edge_tables(pki, LAB, target)
+    tables["agency"] |= {"certificate": str(certificate), "key": str(key)}
+    tables["trust"]["reload_seconds"] = 0.1
+    return tables
+
+
+async def until_logged(logs: list[Any], event: str) -> None:
+    async with asyncio.timeout(20):
+        while event not in [line["event"] for line in logs]:  # noqa: ASYNC110 - a log has no event to wait on
+            await asyncio.sleep(0.02)
+
+
+async def send(exchange: Exchange) -> None:
+    await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
+
+
+async def test_a_gateway_takes_up_a_renewed_certificate_and_outlives_the_revocation_of_the_old_one(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    listed = TlsList(pki, tmp_path)
+    certificate, key = own_tls(pki, tmp_path)
+    async with running_exchange(pki, tmp_path / "log", trust={"tls_revocations": str(listed.path)}) as exchange:
+        tables = tables_of(pki, exchange.target, certificate, key)
+        tables["gateway"] = {
+            "folder": str(tmp_path / "lab"),
+            "formats": ["record-json"],
+            "outbox_format": "record-json",
+            "subscribe": ["SampleRequest"],
+            "retry_seconds": 0.1,
+        }
+        profile, routes = load_profile(write_toml(tmp_path / "lab.toml", tables))
+        with capture_logs() as logs:
+            gateway = asyncio.create_task(run_gateway(profile, routes, lambda: None))
+            await send(exchange)
+            (first,) = await until(tmp_path / "lab" / "outbox", "*.about.json")
+            renew(pki, tmp_path, certificate, key)
+            await until_logged(logs, "the TLS files were renewed")
+            listed.revoke(pki.tls_certificate(LAB))
+            await send(exchange)
+            first.unlink()
+            await until(tmp_path / "lab" / "outbox", "*.about.json")
+            assert not gateway.done()
+            gateway.cancel()
+            await asyncio.gather(gateway, return_exceptions=True)
+
+
+async def test_a_program_whose_certificate_is_revoked_goes_on_when_it_is_renewed(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    listed = TlsList(pki, tmp_path)
+    certificate, key = own_tls(pki, tmp_path)
+    async with running_exchange(pki, tmp_path / "log", trust={"tls_revocations": str(listed.path)}) as exchange:
+        tables = tables_of(pki, exchange.target, certificate, key)
+        tables["program"] = {"folder": str(tmp_path / "lab"), "retry_seconds": 0.1}
+        async with open_agency(write_toml(tmp_path / "lab.toml", tables)) as agency:
+            with capture_logs() as logs:
+                listed.revoke(pki.tls_certificate(LAB))
+                deliveries = agency.subscribe("renewed", kinds=["SampleRequest"])
+                await send(exchange)
+                waiting = asyncio.ensure_future(anext(deliveries))
+                await until_logged(logs, "waiting for the broker")
+                renew(pki, tmp_path, certificate, key)
+                async with asyncio.timeout(20):
+                    delivery = await waiting
+                assert await delivery.ack()
+                await deliveries.aclose()
+
+
+async def test_files_of_another_system_are_not_taken_up(pki: SamplePki, tmp_path: Path) -> None:
+    certificate, key = own_tls(pki, tmp_path)
+    tables = tables_of(pki, "localhost:1", certificate, key)
+    tables["program"] = {"folder": str(tmp_path / "lab")}
+    other_certificate, other_key = pki.credential(profiles.TLS_CLIENT, agency=LAB, system="other").write(tmp_path, "o")
+    with capture_logs() as logs:
+        async with open_agency(write_toml(tmp_path / "lab.toml", tables)):
+            other_key.replace(key)
+            other_certificate.replace(certificate)
+            await until_logged(logs, "a file of trust cannot be used")
+        assert "the TLS files were renewed" not in [line["event"] for line in logs]
+
+
+@pytest.mark.parametrize("kept", ["in the copy", "in the log"])
+async def test_a_broker_that_is_restarted_with_an_older_directory_goes_on_with_the_newer(
+    pki: SamplePki, tmp_path: Path, kept: str
+) -> None:
+    path = tmp_path / "directory.json"
+    trust = {"directory": str(path)}
+    for version, in_force in ((2, 2), (1, 2)):
+        path.write_bytes(pki.sign(replace(pki.directory, version=version)))
+        async with running_exchange(pki, tmp_path / "log", trust=trust) as exchange:
+            (document,) = await directories_in_force(await exchange.channel(LAB))
+            assert open_directory(document, pki.governance_public_key).version == in_force
+        if kept == "in the log":
+            shutil.rmtree(tmp_path / "log" / "trust")
+
+
+async def test_a_revoked_tls_key_stays_revoked_when_an_older_list_comes_back_and_the_broker_is_restarted(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    listed = TlsList(pki, tmp_path)
+    certificate, key = pki.tls_paths(LAB)
+    files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem")
+    for revoke in (True, False):
+        if revoke:
+            listed.revoke(pki.tls_certificate(LAB))
+        else:
+            write_public(listed.path, listed.before)
+        async with running_exchange(pki, tmp_path / "log", trust={"tls_revocations": str(listed.path)}) as exchange:
+            with pytest.raises(PeerRevoked):
+                await directories_in_force(await exchange.channel(files=files))
+
+
+async def test_an_edge_that_is_restarted_with_an_older_directory_or_list_goes_on_with_the_newer(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    directory, lists = tmp_path / "directory.json", tmp_path / "signing.crl"
+    before = pki.folder.revocation_list("signing").read_bytes()
+    authority = pki.authority("signing")
+    newer = authority.revocation_list(pki.now, LIST_LIFETIME, number=authority.crl_number + 5)
+    tables = tables_of(pki, "localhost:1", *pki.tls_paths(LAB))
+    tables["trust"] |= {"directory": str(directory), "signing_revocations": str(lists)}
+    tables["gateway"] = {"folder": str(tmp_path / "lab"), "formats": [], "outbox_format": "record-json"}
+    profile, _ = load_profile(write_toml(tmp_path / "lab.toml", tables))
+    for version, listed in ((2, newer.public_bytes(Encoding.DER)), (1, before)):
+        directory.write_bytes(pki.sign(replace(pki.directory, version=version)))
+        lists.write_bytes(listed)
+        async with open_edge(profile) as edge:
+            assert edge.directory.current().version == 2
+            found = edge.revocations.listing(authority.certificate)
+            assert found is not None
+            assert found.number == authority.crl_number

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from broker.client.connection import open_channel
-from broker.trust.directory import DirectoryFile
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles

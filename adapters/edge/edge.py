@@ -28,7 +28,8 @@ from broker.core.errors import (
     SignerUnknown,
 )
 from broker.trust.certificates import principal_of
-from broker.trust.directory import DirectoryFile, open_directory
+from broker.trust.directory import open_directory
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles

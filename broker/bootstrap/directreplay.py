@@ -21,7 +21,7 @@ from broker.services.bundling import BundleMaker, BundleOrder
 from broker.services.mirroring import CheckpointMirror
 from broker.services.replay import ReplayRequest, replay_rights
 from broker.trust.certificates import load_certificates, principal_of
-from broker.trust.directory import DirectoryFile
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.keys import load_verification_key
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.material import PublishedTrust

@@ -10,7 +10,7 @@ import structlog
 
 from broker.core.errors import CaseExchangeError, DirectoryInvalid
 from broker.trust.certificates import der, load_certificates
-from broker.trust.directory import DirectoryFile
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.keyring import LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.material import PublishedTrust

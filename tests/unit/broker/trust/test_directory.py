@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate, corrects_of_others
-from broker.trust.directory import MAX_DIRECTORY_BYTES, DirectoryFile, PinnedDirectory, open_directory, sign_directory
+from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory, sign_directory
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.directory_payload import MAX_NAME, directory_payload
 from certs.storage import write_public
 from tests.support.pki import ManualClock

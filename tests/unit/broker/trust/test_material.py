@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.trust.directory import DirectoryFile
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.keyring import DirectoryKeyring, LiveKeyring
 from broker.trust.material import PublishedTrust
 from broker.trust.revocation import PeerRevocation, RevocationLists

@@ -1,0 +1,101 @@
+"""The directory in a file that governance's process replaces, with a copy of the newest version seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+
+from broker.core.errors import DirectoryInvalid
+from broker.files import FileState, read_file
+from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory
+from broker.trust.kept import Kept
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from broker.ports import Clock
+
+_log = structlog.get_logger("broker.trust")
+
+
+class DirectoryFile(PinnedDirectory):
+    """The newest directory seen in a file that governance's process replaces, also before a restart."""
+
+    def __init__(
+        self, path: Path, governance_key: ec.EllipticCurvePublicKey, clock: Clock, kept: Path | None = None
+    ) -> None:
+        """Read the file. An older version than the copy holds, or another of the same number, does not come into force.
+
+        Args:
+            path: the file.
+            governance_key: the pinned key.
+            clock: shows when a directory has expired.
+            kept: where the copy of the newest version is. None: a restart forgets what was in force.
+
+        Raises:
+            DirectoryInvalid: the file is unreadable, or holds no directory that the pinned key signed.
+        """
+        self._path = path
+        self._seen = _state(path)
+        self._kept = None if kept is None else Kept(kept, MAX_DIRECTORY_BYTES)
+        super().__init__(_read(path), governance_key, clock)
+        if self._kept is not None:
+            self._go_on(self._kept)
+
+    def offer(self, document: bytes) -> bool:
+        """See ``PinnedDirectory``. A newer version is copied."""
+        newer = super().offer(document)
+        if newer and self._kept is not None:
+            self._kept.write(document)
+        return newer
+
+    def _go_on(self, kept: Kept) -> None:
+        """Begin with what was in force before the restart, unless the file has a newer version."""
+        in_file, former = self._latest, None
+        if copy := kept.read():
+            try:
+                former = open_directory(copy, self._governance_key)
+            except DirectoryInvalid as error:
+                # As after a change of the pinned key.
+                _log.error("the copy of the directory cannot be used", reason=error.reason, cause=error.message)
+        if former is None or former.version < in_file.version:
+            kept.write(in_file.document)
+        elif former.document != in_file.document:
+            self._latest = former
+            text = "the directory file is older than what was in force, or differs from it: it is not used"
+            _log.error(text, reason=DirectoryInvalid.reason, version=in_file.version, seen=former.version)
+
+    def reload(self) -> bool:
+        """Read the file again if it changed. Return whether there is a newer version now. For one task at a time.
+
+        Raises:
+            DirectoryInvalid: as ``offer``, or the file is unreadable. The version in force stays.
+        """
+        state = _state(self._path)
+        if state == self._seen:
+            return False
+        newer = self.offer(_read(self._path))
+        self._seen = state
+        return newer
+
+
+def _state(path: Path) -> FileState:
+    try:
+        return FileState.of(path)
+    except OSError as error:
+        _refuse_unreadable(path, error)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_file(path, MAX_DIRECTORY_BYTES)
+    except OSError as error:
+        _refuse_unreadable(path, error)
+
+
+def _refuse_unreadable(path: Path, error: OSError) -> NoReturn:
+    message = f"{path.name} cannot be read as a directory: {error.strerror}"
+    raise DirectoryInvalid(message) from error

@@ -7,11 +7,8 @@ producer is made, so that the old one's state cannot affect later records.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from kafka.errors import KafkaError
 
@@ -34,10 +31,12 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 1.5
 """An append may take this many times as long as a request."""
 _RETRY_SECONDS: Final = 1.0
+_LINGER_MS: Final = 50
+"""The producer's own time to wait for more records. An append never waits so long: it sends what it has together."""
 
 
 class Appender:
-    """Seals and produces entries. For one event loop; calls may be concurrent.
+    """Seals and produces entries, one append after the other. For one event loop.
 
     Args:
         connection: how to reach the cluster.
@@ -88,57 +87,44 @@ class Appender:
             LogUnavailable: it is unknown which of them were stored.
             LogAccessDenied, RecordTooLarge
         """
-        answers = _Answers(asyncio.get_running_loop())
         append_id = self._entropy.token(APPEND_ID_BYTES)
-        producer = self._producer
-        try:
-            # The producer itself stops after the request's time. The rest is for callers that wait for their turn.
-            async with asyncio.timeout(_PATIENCE * self._connection.timeout_seconds):
-                producer = await self._thread.call(self._send, append_id, entries, answers)
-                await answers.all
-        except TimeoutError:
-            answers.abandoned = True
-            self._give_up(producer)
-            message = "Kafka did not acknowledge records in time"
-            raise LogUnavailable(message) from None
-        except KafkaError as error:
-            self._give_up(producer)
-            raise translate(error) from error
+        await self._thread.call(self._send, append_id, entries)
         return append_id
 
     async def close(self) -> None:
         """Let the records under way finish, within the time limit, and close. Idempotent."""
-        self._give_up(self._producer)
-        self._thread.close()
+        await self._thread.end(self._give_up)
 
     # --- in the thread ---
 
-    def _send(self, append_id: bytes, entries: Sequence[NewEntry], answers: _Answers) -> KafkaProducer | None:
-        if answers.abandoned:
-            # The caller has already been answered that the outcome is unknown. Nothing may be sent after that.
-            return None
+    def _send(self, append_id: bytes, entries: Sequence[NewEntry]) -> None:
         sealing = Sealing(append_id, self._clock.now_ms())
         drafts = drafts_of(entries)
         seals = self._seal(drafts, sealing)
+        producer = self._producer
         try:
-            if self._producer is None:
+            if producer is None:
                 self._wait_for_kafka()
-                self._producer = self._connection.producer(max_request_size=self._value_bytes + PACK_BYTES)
-            producer = self._producer
-            answers.missing = len(drafts)
-            for draft, seal in zip(drafts, seals, strict=True):
-                sent = producer.send(
+                producer = self._producer = self._connection.producer(
+                    linger_ms=_LINGER_MS, max_request_size=self._value_bytes + PACK_BYTES
+                )
+            sent = [
+                producer.send(
                     self._connection.topic(draft.partition.stream),
                     partition=draft.partition.partition,
                     value=draft.encode(seal),
                     timestamp_ms=sealing.at_ms,
                 )
-                answers.expect(sent)
+                for draft, seal in zip(drafts, seals, strict=True)
+            ]
+            # All packs in one request to each node. The producer gives up by itself after the connection's time.
+            producer.flush(_PATIENCE * self._connection.timeout_seconds)
+            for each in sent:
+                each.get(0)
         except KafkaError as error:
             self._failed_at = time.monotonic()
-            self._give_up(self._producer)
+            self._give_up()
             raise translate(error) from error
-        return producer
 
     def _wait_for_kafka(self) -> None:
         """Refuse at once if the last attempt to reach Kafka failed a moment ago: each attempt takes its full time."""
@@ -156,45 +142,8 @@ class Appender:
         signature = self._signer.sign(unsigned.text)
         return unsigned.signed(self._signer.key_id, sealing.append_id, signature)
 
-    def _give_up(self, producer: KafkaProducer | None) -> None:
-        """Stop using this producer. Other callers may have records under way in it, so it closes in the background."""
-        if producer is not None and producer is self._producer:
-            self._producer = None
+    def _give_up(self) -> None:
+        """Stop using this producer. It closes in the background."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
             self._connection.retire(producer)
-
-
-class _Answers:
-    """Collects the acknowledgements of one append: all of them, or the first failure."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.all: asyncio.Future[None] = loop.create_future()
-        self.missing = 0
-        """How many are still expected. Set before the first pack is sent."""
-        self._loop = loop
-        self._lock = threading.Lock()
-        self.abandoned = False
-        """Whether the caller has stopped waiting."""
-
-    def expect(self, sent: Any) -> None:
-        sent.add_callback(self._done)
-        sent.add_errback(self._notify)
-
-    def _done(self, _: Any) -> None:
-        with self._lock:
-            self.missing -= 1
-            last = self.missing == 0
-        if last:
-            self._notify(None)
-
-    def _notify(self, error: Exception | None) -> None:
-        # A closed loop has no caller that waits.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._settle, error)
-
-    def _settle(self, error: Exception | None) -> None:
-        if self.all.done():
-            return
-        if error is None:
-            self.all.set_result(None)
-        else:
-            self.all.set_exception(error)

@@ -41,6 +41,16 @@ class DeliveryConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryRefused:
+    """The principal cannot use records and keeps them in quarantine. They are where ``DeliveryMade`` says."""
+
+    position: Position
+    subscription: str
+    code: str
+    more_offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterMade:
     """The subscription gave the record up after this many failed deliveries."""
 
@@ -67,7 +77,7 @@ class RefusalMade:
     record_id: str
 
 
-Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeadLetterMade | ReplayMade | RefusalMade
+Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterMade | ReplayMade | RefusalMade
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A pure state machine. broker/core/delivery.py has the states of one delivery and
 broker/core/backlog.py has what was read and is not finished. The book finds out what happened and keeps these rules:
 
 1. At least once: only an ack finishes a record, or its end as a dead letter. Any other end of a lease makes it READY
-   again.
+   again. A refused record is acked too: its consumer keeps it in quarantine, and nothing has to wait behind it.
 2. Ordered per case: of the records of one ordering key in one stream partition at most one is READY, LEASED or DELAYED:
    the first undone one. The others are HELD. So a record that always fails holds back only its own case.
 3. Fair across cases: READY records are granted in the order in which they became READY. So new records go out in offset
@@ -133,7 +133,7 @@ class LeaseBook(Backlog):
         return leases
 
     def ack(self, delivery_id: int) -> Position:
-        """The consumer has the record safely.
+        """The consumer has the record safely: processed, or refused and in quarantine.
 
         Returns:
             The record's position.

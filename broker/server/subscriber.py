@@ -83,7 +83,9 @@ def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) ->
             if len(request.acknowledge.delivery_ids) > most:
                 message = f"an acknowledgement names at most {most} deliveries, as many as may be outstanding"
                 raise InputRefused(message)
-            stream.ack(request.acknowledge.delivery_ids)
+            # Refused twice, the last code counts.
+            refused = {refusal.delivery_id: refusal.code for refusal in request.acknowledge.refusals}
+            stream.ack(request.acknowledge.delivery_ids, refused)
         case "negative_acknowledge":
             given_back = request.negative_acknowledge
             transient = given_back.reason == subscriber_pb2.NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT

@@ -4,7 +4,7 @@ A round of the loop, in this order:
 
 1. follow changes of assignment, then read what the subscription wants, as far as there is room
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
-3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
+3. write to the audit trail what is about to be delivered, what was processed, refused or given up: durably
 4. hand over the deliveries
 5. begin to commit how far the subscription is. Failed attempts are committed too, so that their count does not start
    again at every restart
@@ -28,10 +28,10 @@ from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
 from broker.services.deliveries import Deliveries, Ended, LeasesLost, copy_for, messages
-from broker.services.round import Held, Round
+from broker.services.round import Acked, Held, Round
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from broker.core.ackstate import AckState
     from broker.core.lease import LeaseBook
@@ -104,8 +104,8 @@ class Subscription:
             self._round.deliveries = [made for made in self._round.deliveries if made[0] is not consumer]
         self._wake.set()
 
-    def ack(self, consumer: Consumer, delivery_ids: Sequence[int]) -> None:
-        """A stream has these records safely. Later it learns which of these acknowledgements are valid."""
+    def ack(self, consumer: Consumer, delivery_ids: Sequence[int], refused: Mapping[int, str]) -> None:
+        """A stream has these records safely (``refused``: codes). Later it learns which of these answers are valid."""
         lost = []
         for delivery_id in delivery_ids:
             try:
@@ -114,7 +114,7 @@ class Subscription:
                 lost.append(delivery_id)
                 continue
             del self._held[position]
-            self._round.acked.append((consumer, delivery_id, position))
+            self._round.acked.append(Acked(consumer, delivery_id, position, refused.get(delivery_id, "")))
         if lost:
             consumer.outgoing.put_nowait(LeasesLost(tuple(lost)))
         self._wake.set()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.core import errors
-from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.deliveries import (
@@ -193,6 +193,49 @@ async def test_records_of_one_case_come_one_after_the_other_and_other_cases_mean
     assert {copy.envelope.body for copy in copies} == {records[0].body, records[2].body}
     stream.ack([copy.delivery_id for copy in copies])
     assert isinstance(await told(stream), Acknowledged | Deliveries)
+
+
+async def test_a_refused_record_is_finished_and_audited_with_its_code_and_nothing_waits_behind_it(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(*(exchange.maker.make() for _ in range(3)))
+    stream = await exchange.open(records=1)
+    (poison,) = await delivered(stream)
+    stream.ack([poison.delivery_id], {poison.delivery_id: "RECORD_INVALID"})
+    (successor,) = await delivered(stream)
+    assert successor.position.offset == poison.position.offset + 1
+    assert await told(stream) == Acknowledged((poison.delivery_id,))
+    stream.close(clean=True)
+    restarted = await exchange.restart()
+    (again,) = await delivered(await restarted.open(LAB, request(records=1)))
+    assert again.position == successor.position
+    answers = [event for event in exchange.audit.events if not isinstance(event.event, DeliveryMade)]
+    assert [(event.principal, event.event) for event in answers] == [
+        (LAB.spiffe_id, DeliveryRefused(poison.position, "samples", "RECORD_INVALID"))
+    ]
+
+
+@pytest.mark.parametrize("code", ["", "record_invalid", "RECORD INVALID", "1", "_A", "A\n", "Ä", "A" * 65])
+async def test_a_refusal_without_a_proper_code_acknowledges_nothing(exchange: Exchange, code: str) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    with pytest.raises(errors.InputRefused, match="code"):
+        stream.ack([copy.delivery_id], {copy.delivery_id: code})
+    stream.ack([copy.delivery_id], {copy.delivery_id: "A" * 64})
+    assert await told(stream) == Acknowledged((copy.delivery_id,))
+
+
+async def test_a_refusal_of_a_delivery_that_the_acknowledgement_does_not_name_acknowledges_nothing(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    with pytest.raises(errors.InputRefused, match="does not name"):
+        stream.ack([copy.delivery_id], {copy.delivery_id + 1: "RECORD_INVALID"})
+    stream.ack([copy.delivery_id])
+    assert await told(stream) == Acknowledged((copy.delivery_id,))
 
 
 async def test_a_record_given_back_comes_again_with_the_next_attempt_number(exchange: Exchange) -> None:

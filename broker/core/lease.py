@@ -58,7 +58,7 @@ class LeaseBook(Backlog):
     Methods that name a partition or consumer raise KeyError if the book does not have it.
     """
 
-    __slots__ = ("_consumers", "_leases", "_next_id", "_timers")
+    __slots__ = ("_consumers", "_leases", "_next_id", "_postponed", "_timers")
 
     def __init__(
         self,
@@ -72,6 +72,8 @@ class LeaseBook(Backlog):
         self._leases: dict[int, Delivery] = {}
         # (when, timer id, delivery). Stale if the delivery has another timer; early if the lease was extended.
         self._timers: list[tuple[float, int, Delivery]] = []
+        # The undone records that were postponed, and when first: the oldest is first.
+        self._postponed: dict[Delivery, float] = {}
         self._next_id = first_delivery_id
 
     def release_partition(self, partition: StreamPartition) -> AckState:
@@ -170,6 +172,8 @@ class LeaseBook(Backlog):
         dead_letter = None if transient else self._count_failure(delivery)
         if dead_letter is None:
             delivery.on(Event.POSTPONED if transient else Event.NACKED)
+            if transient:
+                self._postponed.setdefault(delivery, now)
             self._start_timer(delivery, now + delay)
         return dead_letter
 
@@ -196,6 +200,12 @@ class LeaseBook(Backlog):
     def leased_records(self) -> int:
         """The number of leased records, including those of lost consumers."""
         return len(self._leases)
+
+    def longest_postponed(self) -> tuple[Position, float] | None:
+        """Of the undone records that had a transient nack, the one that had its first such nack first, and when."""
+        for delivery, since in self._postponed.items():
+            return delivery.position, since
+        return None
 
     # --- time ---
 
@@ -232,6 +242,10 @@ class LeaseBook(Backlog):
         return events
 
     # --- steps that several events share ---
+
+    def _forget(self, delivery: Delivery) -> None:
+        super()._forget(delivery)
+        self._postponed.pop(delivery, None)
 
     def _leased(self, delivery_id: int) -> Delivery:
         delivery = self._leases.get(delivery_id)

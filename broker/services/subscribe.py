@@ -222,7 +222,7 @@ class SubscribeService:
             codec=self._codec,
             audit=self._audit,
             clock=self._clock,
-            skip_commit_seconds=self._limits.skip_commit_seconds,
+            limits=self._limits,
         )
         self._subscriptions[key] = subscription
         pump = asyncio.create_task(subscription.run(), name=f"subscription {key.agency}/{key.name}")

@@ -27,7 +27,8 @@ from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
 from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
-from broker.services.deliveries import Deliveries, Ended, LeasesLost, copy_for, messages
+from broker.services.deliveries import Deliveries, Ended, LeasesLost, SubscribeLimits, copy_for, messages
+from broker.services.overdue import Overdue
 from broker.services.round import Acked, Held, Round
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Subscription:
         codec: RecordCodec,
         audit: AuditTrail,
         clock: Clock,
-        skip_commit_seconds: float,
+        limits: SubscribeLimits,
     ) -> None:
         self.key = key
         self.kinds = kinds
@@ -70,9 +71,9 @@ class Subscription:
         self._codec = codec
         self._audit = audit
         self._clock = clock
-        self._skip_commit_seconds = skip_commit_seconds
+        self._limits = limits
+        self._overdue = Overdue(key, book, clock, limits.transient_alarm_seconds)
         self._consumers: dict[str, Consumer] = {}
-        self._partitions: list[StreamPartition] = []
         self._held: dict[Position, Held] = {}
         self._round = Round()
         self._wake = asyncio.Event()
@@ -130,6 +131,7 @@ class Subscription:
         except LeaseLost:
             consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
             return
+        self._overdue.look()
         self._attempt_failed |= not transient
         if dead is not None:
             self._give_up(dead, consumer.principal.spiffe_id)
@@ -200,11 +202,9 @@ class Subscription:
         for change in self._cursor.assignment_changes():
             if isinstance(change, Assigned):
                 self._book.assign_partition(change.partition, change.state)
-                self._partitions.append(change.partition)
                 continue
             gone.append(change.partition)
             self._book.release_partition(change.partition)
-            self._partitions.remove(change.partition)
             self._held = {at: held for at, held in self._held.items() if at.stream_partition != change.partition}
             self._round.withdraw(change.partition)
         return gone
@@ -212,7 +212,7 @@ class Subscription:
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Return whether there may be more."""
         more = False
-        for partition in list(self._partitions):
+        for partition in self._book.partitions:
             room = self._book.room(partition)
             if room.records < 1 or room.bytes < 1:
                 continue
@@ -222,7 +222,7 @@ class Subscription:
                     self._held[entry.position] = Held(entry)
             passed = self._book.pass_to(partition, page.next_offset)
             if (passed or page.entries) and self._commit_at is None:
-                self._commit_at = self._clock.monotonic() + self._skip_commit_seconds
+                self._commit_at = self._clock.monotonic() + self._limits.skip_commit_seconds
             more = more or bool(page.entries)
         return more
 

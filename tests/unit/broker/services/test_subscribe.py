@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.core import errors
 from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
@@ -291,6 +292,26 @@ async def test_a_record_that_is_postponed_is_no_dead_letter_and_a_restart_knows_
     (copy,) = await delivered(await restarted.open(LAB, request()))
     assert copy.attempt == 1
     assert not [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+
+
+async def test_a_record_that_is_postponed_for_long_is_an_error_in_the_log_once_an_hour(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    alarmed = []
+    for minutes in range(0, 7 * 60, 10):
+        with capture_logs() as logs:
+            (copy,) = await delivered(stream)
+            stream.nack(copy.delivery_id, 0, transient=True)
+        alarmed += [(minutes, line["log_level"], line["hours"]) for line in logs if "position" in line]
+        exchange.clock.value_ms += 600_000
+    assert alarmed == [(240, "error", 4.0), (300, "error", 5.0), (360, "error", 6.0)]
+    # What was finished is forgotten, and what another subscriber has to wait for is no news of this one.
+    await exchange.publish(exchange.maker.make(case=OTHER_CASE))
+    copies = await delivered(stream, 2)
+    with capture_logs() as logs:
+        stream.ack([copies[0].delivery_id])
+        stream.nack(copies[1].delivery_id, 0, transient=True)
+    assert logs == []
 
 
 async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_answered_as_lost(exchange: Exchange) -> None:

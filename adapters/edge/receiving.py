@@ -182,7 +182,7 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
     """Verify a delivery and put its record together.
 
     Raises:
-        Unavailable, SpoolUnavailable: it has to wait.
+        Unavailable, SpoolUnavailable, SetupInvalid, OSError: it has to wait.
         CaseExchangeError: it can never be used.
     """
     with contained(OSError):

@@ -14,7 +14,15 @@ from adapters.edge.routing import not_obeyed
 from adapters.edge.signing import ToPublish
 from adapters.records.sections import join
 from adapters.records.validate import validate
-from broker.core.errors import AdapterFailed, CaseExchangeError, LeaseLost, RecordInvalid, SpoolUnavailable, Unavailable
+from broker.core.errors import (
+    AdapterFailed,
+    CaseExchangeError,
+    LeaseLost,
+    RecordInvalid,
+    SetupInvalid,
+    SpoolUnavailable,
+    Unavailable,
+)
 from broker.files import replace_file
 
 if TYPE_CHECKING:
@@ -30,8 +38,8 @@ if TYPE_CHECKING:
     from broker.core.body import Body
 
 _log = structlog.get_logger("adapters.edge.receiving")
-_PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
-"""Faults that may pass and are not the record's: the record has to wait."""
+_PASSING: Final = (Unavailable, SpoolUnavailable, SetupInvalid, OSError)
+"""Faults of this side: its disk, its spool, its files of trust and settings. The record has to wait."""
 _BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
 """Issues of validation that a missing section causes."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
@@ -98,6 +106,17 @@ class Delivery:
         """Report that the record is safe here. Returns whether the broker stored this; if not, it comes again."""
         return await answered(self._stream.ack([self._delivered.delivery_id]))
 
+    async def refuse(self, code: str) -> bool:
+        """Report that the record cannot be used, and that it is safe here. It does not come again. Returns as ``ack``.
+
+        The audit stream keeps the code. It is a capital letter, then at most 63 capital letters, digits and
+        underscores. Never put a value of the record into it.
+
+        Raises:
+            InputRefused: the code is none.
+        """
+        return await answered(self._stream.refuse(self._delivered.delivery_id, code))
+
     async def nack(self, delay_seconds: float = 0.0, *, transient: bool = False) -> None:
         """Give the record back, to be delivered again after this delay (0 to 600 s).
 
@@ -124,8 +143,9 @@ class Receiver:
     ) -> _Used | None:
         """Verify a delivery, put its record together, and use it.
 
-        A delivery that can never be used is kept unchanged in quarantine/, with the reason, and acknowledged. A
-        delivery that has to wait until a fault passes is given back. That does not count as a failed attempt.
+        A delivery that can never be used is kept unchanged in quarantine/, and then refused with the code of the
+        reason. A delivery that has to wait until a fault of this side passes is given back. That does not count as a
+        failed attempt.
 
         Returns:
             What ``use`` returned, if it was used. The caller then has to acknowledge the delivery.
@@ -141,11 +161,12 @@ class Receiver:
                 raise
             except CaseExchangeError as error:
                 await asyncio.to_thread(self._set_aside, delivered, error)
+                reason = error.reason
         except _PASSING as error:
             _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
             await stream.nack(delivered.delivery_id, self._retry_seconds, transient=True)
             return None
-        await acknowledge(stream, delivered)
+        await finish(delivered, stream.refuse(delivered.delivery_id, reason))
         return None
 
     def _set_aside(self, delivered: Delivered, error: CaseExchangeError) -> None:
@@ -161,7 +182,7 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
     """Verify a delivery and put its record together.
 
     Raises:
-        Unavailable, SpoolUnavailable: it has to wait.
+        Unavailable, SpoolUnavailable, SetupInvalid, OSError: it has to wait.
         CaseExchangeError: it can never be used.
     """
     with contained(OSError):
@@ -171,14 +192,14 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
         return await asyncio.to_thread(_opened, verified, edge.spool)
 
 
-async def acknowledge(stream: SubscriptionStream, delivered: Delivered) -> None:
-    """Acknowledge a delivery. If its lease had ended, it comes again.
+async def finish(delivered: Delivered, answer: Awaitable[None]) -> None:
+    """Answer that a delivery was processed or refused. If its lease had ended, it comes again.
 
     Raises:
         CaseExchangeError: the stream broke.
     """
     try:
-        await stream.ack([delivered.delivery_id])
+        await answer
     except LeaseLost:
         _log.info("took longer than the lease", position=str(delivered.position))
 

@@ -1,9 +1,9 @@
 """From a subscription to an agency's files: verify, join, validate, encode, write durably, acknowledge.
 
 No delivery is acknowledged before its file is durable in outbox/. A record that can never be used (its signature does
-not hold, or its content breaks the rules of its kind) is kept unchanged in quarantine/, with the reason, and
-acknowledged. A record that may be used later is given back, to be delivered again: the disk is full, a revocation list
-is too old, or a directory version is missing here.
+not hold, or its content breaks the rules of its kind) is kept unchanged in quarantine/, with the reason, and then
+refused with the reason's code. A record that may be used later is given back, to be delivered again, as often as it
+takes: the disk is full, a revocation list is too old, or a directory version is missing here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapters import folders
-from adapters.edge.receiving import Receiver, acknowledge, contained
+from adapters.edge.receiving import Receiver, contained, finish
 from adapters.edge.routing import learn_delivered
 from adapters.folders import Folders
 from adapters.reading import is_file_name
@@ -60,7 +60,7 @@ class Inbound:
             async for batch in stream:
                 for delivered in batch:
                     if await self._receiver.take(stream, delivered, functools.partial(self._use, delivered)):
-                        await acknowledge(stream, delivered)
+                        await finish(delivered, stream.ack([delivered.delivery_id]))
 
     async def _use(self, delivered: Delivered, opened: Opened) -> bool:
         # In a thread: it waits while a file is taken in. The connection and the reload of trust must not wait.

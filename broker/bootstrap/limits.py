@@ -24,6 +24,7 @@ def subscribe_limits(config: BrokerConfig) -> SubscribeLimits:
         window_records=given.window_records,
         window_bytes=given.window_bytes,
         subscriptions=given.max_open,
+        transient_alarm_seconds=given.transient_alarm_hours * 3600,
     )
 
 

@@ -24,6 +24,8 @@ _SOURCES: Final = {
     BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
 }
 
+_MOST_UNPROCESSED: Final = 20
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -63,6 +65,11 @@ def _print(report: AuditReport) -> None:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
+    for ended in report.unprocessed[:_MOST_UNPROCESSED]:
+        fate = f"refused as {ended.refused}" if ended.refused else "given up as a dead letter"
+        _say(f"  not processed: {ended.position} was {fate} by {ended.agency} ({ended.subscription})")
+    if len(report.unprocessed) > _MOST_UNPROCESSED:
+        _say(f"  and {len(report.unprocessed) - _MOST_UNPROCESSED} more that were not processed; --json lists all")
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:
@@ -98,6 +105,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "records": report.records,
         "withheld_sections": report.withheld_sections,
         "deliveries": report.deliveries,
+        "unprocessed": [{**item._asdict(), "position": str(item.position)} for item in report.unprocessed],
         "partitions": [
             {
                 "partition": str(item.partition),

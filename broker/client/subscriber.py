@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.client.connection import typed_errors
 from broker.client.stream import CallStream
 from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
+from broker.core.lease_terms import check_refusal_code
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import position_from
 from broker.wire.times import set_duration, to_ms
@@ -117,8 +118,25 @@ class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_
             LeaseLost: a lease had ended, so that record is delivered again. The other acks are valid.
             CaseExchangeError: the stream broke, so it is unknown which acks are valid.
         """
-        confirmations = {delivery_id: self._confirmation(delivery_id) for delivery_id in delivery_ids}
-        request = subscriber_pb2.Acknowledge(delivery_ids=confirmations)
+        await self._acknowledge(subscriber_pb2.Acknowledge(delivery_ids=dict.fromkeys(delivery_ids)))
+
+    async def refuse(self, delivery_id: int, code: str) -> None:
+        """Report that this record cannot be used, and is durable in quarantine here. It does not come again.
+
+        Args:
+            delivery_id: its delivery.
+            code: why, for auditors: a capital letter, then at most 63 capital letters, digits and underscores.
+
+        Raises:
+            InputRefused: the code is none.
+            LeaseLost, CaseExchangeError: as ``ack``.
+        """
+        check_refusal_code(code)
+        refusal = subscriber_pb2.DeliveryRefusal(delivery_id=delivery_id, code=code)
+        await self._acknowledge(subscriber_pb2.Acknowledge(delivery_ids=[delivery_id], refusals=[refusal]))
+
+    async def _acknowledge(self, request: subscriber_pb2.Acknowledge) -> None:
+        confirmations = {delivery_id: self._confirmation(delivery_id) for delivery_id in request.delivery_ids}
         try:
             await self._write(subscriber_pb2.SubscribeRequest(acknowledge=request))
         except BaseException:

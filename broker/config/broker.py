@@ -110,6 +110,12 @@ class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     max_attempts: Annotated[
         int, setting("failed deliveries after which a record is a dead letter", least=1, most=127)
     ] = 10
+    transient_alarm_hours: Annotated[
+        float,
+        setting(
+            "a record that its subscriber gives back as transient for this long is an error in the log", least=0.01
+        ),
+    ] = 4.0
     max_outstanding_records: Annotated[int, setting("unacknowledged, of one stream", least=1, most=100_000)] = 1000
     max_outstanding_bytes: Annotated[int, setting("unacknowledged, of one stream", least=1 << 10)] = 32 << 20
     window_records: Annotated[int, setting("read and not finished, of one subscription", least=1, most=100_000)] = 2000

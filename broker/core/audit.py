@@ -33,6 +33,7 @@ from broker.core.findings import (
     Finding,
     RecordedDelivery,
     Severity,
+    Unprocessed,
     error,
     warning,
 )
@@ -57,6 +58,7 @@ class AuditReport:
     records: int
     withheld_sections: int
     deliveries: int
+    unprocessed: tuple[Unprocessed, ...]
     findings: tuple[Finding, ...]
     findings_left_out: int
 
@@ -98,6 +100,7 @@ class BundleAudit:
         self._addressed: dict[Position, tuple[str, ...]] = {}
         self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._deliveries: list[RecordedDelivery] = []
+        self._unprocessed: list[Unprocessed] = []
         self._records = 0
         self._withheld = 0
         # (1) Which exchange.
@@ -136,6 +139,7 @@ class BundleAudit:
             self._take(partition, facts)
         self._records += len(report.leaves)
         self._deliveries += report.deliveries
+        self._unprocessed += report.unprocessed
 
     def add_stray(self, stray: StrayRecord) -> None:
         """Take a stray of the current partition."""
@@ -182,6 +186,7 @@ class BundleAudit:
             self._records,
             self._withheld,
             len(self._deliveries),
+            tuple(self._unprocessed),
             tuple(self._findings),
             self._left_out,
         )

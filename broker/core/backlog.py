@@ -53,6 +53,11 @@ class Backlog:
             raise ValueError(message)
         self._windows[partition] = PartitionWindow(partition, state)
 
+    @property
+    def partitions(self) -> tuple[StreamPartition, ...]:
+        """The assigned partitions, in the order of their assignment."""
+        return tuple(self._windows)
+
     def room(self, partition: StreamPartition) -> Room:
         """How much more may be read of a partition, within the window and within the size of an offset commit."""
         return Room(

@@ -8,7 +8,7 @@ state    event      next     when
 HELD     FREED      READY    every earlier record of its case is DONE or DEAD
 READY    GRANTED    LEASED   a consumer with room took it: attempt number + 1
 LEASED   EXTENDED   LEASED   the consumer asked for more time, within the bound
-LEASED   ACKED      DONE     the consumer has it safely
+LEASED   ACKED      DONE     the consumer has it safely: processed, or refused and in quarantine
 LEASED   NACKED     DELAYED  the consumer could not take it: failed attempts + 1
 LEASED   POSTPONED  DELAYED  a passing fault of the consumer's own: not a failed attempt
 LEASED   EXPIRED    READY    the deadline passed in silence: failed attempts + 1

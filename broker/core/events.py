@@ -11,18 +11,12 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryMade:
-    """Copies of records were handed to the principal, with these sections withheld from each.
+class _OfRecords:
+    """Records in one partition: the first at ``position``, the others at ``more_offsets``."""
 
-    The records are in one partition: the first at ``position``, the others at ``more_offsets``.
-    """
-
+    __slots__ = ()
     position: Position
-    subscription: str
-    attempt: int
-    withheld_sections: tuple[str, ...]
-    more_offsets: tuple[int, ...] = ()
+    more_offsets: tuple[int, ...]
 
     def positions(self) -> Iterator[Position]:
         """Where the records are."""
@@ -32,11 +26,32 @@ class DeliveryMade:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryConfirmed:
-    """The principal acknowledged records: it has them safely. They are where ``DeliveryMade`` says."""
+class DeliveryMade(_OfRecords):
+    """Copies of records were handed to the principal, with these sections withheld from each."""
 
     position: Position
     subscription: str
+    attempt: int
+    withheld_sections: tuple[str, ...]
+    more_offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryConfirmed(_OfRecords):
+    """The principal acknowledged records: it has processed them."""
+
+    position: Position
+    subscription: str
+    more_offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRefused(_OfRecords):
+    """The principal cannot use records, for the reason of this code. It keeps them in quarantine."""
+
+    position: Position
+    subscription: str
+    code: str
     more_offsets: tuple[int, ...] = ()
 
 
@@ -67,7 +82,7 @@ class RefusalMade:
     record_id: str
 
 
-Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeadLetterMade | ReplayMade | RefusalMade
+Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterMade | ReplayMade | RefusalMade
 
 
 @dataclass(frozen=True, slots=True)

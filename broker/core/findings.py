@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -90,6 +90,18 @@ class RecordedDelivery(NamedTuple):
     told_at: Position
 
 
+class Unprocessed(NamedTuple):
+    """A record that a subscription of an agency finished without processing it, as the audit stream records it.
+
+    ``refused`` is the code of the agency's refusal. It is empty for a dead letter.
+    """
+
+    agency: str
+    subscription: str
+    position: Position
+    refused: str
+
+
 class EntryFacts(NamedTuple):
     """What the judgement of the whole bundle needs to know about one entry."""
 
@@ -121,6 +133,7 @@ class BatchReport:
     facts: list[EntryFacts]
     deliveries: list[RecordedDelivery]
     findings: list[Finding]
+    unprocessed: list[Unprocessed] = field(default_factory=list)
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

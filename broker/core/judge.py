@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
-from broker.core.events import DeliveryMade
-from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, Reader, RecordedDelivery, error
+from broker.core.events import DeadLetterMade, DeliveryMade, DeliveryRefused
+from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, Reader, RecordedDelivery, Unprocessed, error
 from broker.core.inforce import by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry, PartitionRecords
     from broker.core.envelope import Signature
+    from broker.core.events import AuditEvent
     from broker.core.inforce import DirectoryVersion
     from broker.core.streams import Position
 
@@ -123,7 +124,7 @@ class BatchJudge:
                 )
             )
             if body.kind == AUDIT_EVENTS and not withheld:
-                self._read_deliveries(entry, report)
+                self._read_events(entry, report)
         return body
 
     def _check_at_the_time(self, entry: BundleEntry, body: Body) -> tuple[str, ...]:
@@ -167,19 +168,31 @@ class BatchJudge:
             statements[statement.position] = statement
         return statements
 
-    def _read_deliveries(self, entry: BundleEntry, report: BatchReport) -> None:
+    def _read_events(self, entry: BundleEntry, report: BatchReport) -> None:
         try:
             for section in entry.envelope.sections:
                 for event in self._reader.decode_audit_events(unsalted(section)):
-                    if isinstance(event.event, DeliveryMade):
-                        # spiffe://<trust domain>/agency/<agency>/<system>
-                        agency = event.principal.split("/")[-2]
-                        report.deliveries.extend(
-                            RecordedDelivery(agency, position, entry.position) for position in event.event.positions()
-                        )
+                    _note(event, entry.position, report)
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))
+
+
+def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
+    match told.event:
+        case DeliveryMade() as made:
+            agency = _agency(told)
+            report.deliveries.extend(RecordedDelivery(agency, at, told_at) for at in made.positions())
+        case DeliveryRefused(subscription=subscription, code=code) as refused:
+            agency = _agency(told)
+            report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
+        case DeadLetterMade(position, subscription):
+            report.unprocessed.append(Unprocessed(_agency(told), subscription, position, ""))
+
+
+def _agency(told: AuditEvent) -> str:
+    # spiffe://<trust domain>/agency/<agency>/<system>
+    return told.principal.split("/")[-2]
 
 
 def _compare_receipt(

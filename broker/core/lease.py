@@ -4,7 +4,7 @@ A pure state machine. broker/core/delivery.py has the states of one delivery and
 broker/core/backlog.py has what was read and is not finished. The book finds out what happened and keeps these rules:
 
 1. At least once: only an ack finishes a record, or its end as a dead letter. Any other end of a lease makes it READY
-   again.
+   again. A refused record is acked too: its consumer keeps it in quarantine, and nothing has to wait behind it.
 2. Ordered per case: of the records of one ordering key in one stream partition at most one is READY, LEASED or DELAYED:
    the first undone one. The others are HELD. So a record that always fails holds back only its own case.
 3. Fair across cases: READY records are granted in the order in which they became READY. So new records go out in offset
@@ -58,7 +58,7 @@ class LeaseBook(Backlog):
     Methods that name a partition or consumer raise KeyError if the book does not have it.
     """
 
-    __slots__ = ("_consumers", "_leases", "_next_id", "_timers")
+    __slots__ = ("_consumers", "_leases", "_next_id", "_postponed", "_timers")
 
     def __init__(
         self,
@@ -72,6 +72,8 @@ class LeaseBook(Backlog):
         self._leases: dict[int, Delivery] = {}
         # (when, timer id, delivery). Stale if the delivery has another timer; early if the lease was extended.
         self._timers: list[tuple[float, int, Delivery]] = []
+        # The undone records that were postponed, and when first: the oldest is first.
+        self._postponed: dict[Delivery, float] = {}
         self._next_id = first_delivery_id
 
     def release_partition(self, partition: StreamPartition) -> AckState:
@@ -133,7 +135,7 @@ class LeaseBook(Backlog):
         return leases
 
     def ack(self, delivery_id: int) -> Position:
-        """The consumer has the record safely.
+        """The consumer has the record safely: processed, or refused and in quarantine.
 
         Returns:
             The record's position.
@@ -170,6 +172,8 @@ class LeaseBook(Backlog):
         dead_letter = None if transient else self._count_failure(delivery)
         if dead_letter is None:
             delivery.on(Event.POSTPONED if transient else Event.NACKED)
+            if transient:
+                self._postponed.setdefault(delivery, now)
             self._start_timer(delivery, now + delay)
         return dead_letter
 
@@ -196,6 +200,12 @@ class LeaseBook(Backlog):
     def leased_records(self) -> int:
         """The number of leased records, including those of lost consumers."""
         return len(self._leases)
+
+    def longest_postponed(self) -> tuple[Position, float] | None:
+        """Of the undone records that had a transient nack, the one that had its first such nack first, and when."""
+        for delivery, since in self._postponed.items():
+            return delivery.position, since
+        return None
 
     # --- time ---
 
@@ -232,6 +242,10 @@ class LeaseBook(Backlog):
         return events
 
     # --- steps that several events share ---
+
+    def _forget(self, delivery: Delivery) -> None:
+        super()._forget(delivery)
+        self._postponed.pop(delivery, None)
 
     def _leased(self, delivery_id: int) -> Delivery:
         delivery = self._leases.get(delivery_id)

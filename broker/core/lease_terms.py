@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.ackstate import MAX_FAILED_ATTEMPTS
+from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
     from broker.core.streams import Position
+
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +77,14 @@ class DeadLetter(NamedTuple):
 
     position: Position
     failed_attempts: int
+
+
+def check_refusal_code(code: str) -> None:
+    """Check the code with which a consumer refuses a record. It goes into the audit stream.
+
+    Raises:
+        InputRefused: it is not a capital letter and then at most 63 capital letters, digits and underscores.
+    """
+    if not _CODE.fullmatch(code):
+        message = "a refusal has a code: a capital letter, then at most 63 capital letters, digits and underscores"
+        raise InputRefused(message)

@@ -80,10 +80,11 @@ def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) ->
     match request.WhichOneof("request"):
         case "acknowledge":
             most = stream.terms.max_outstanding_records
-            if len(request.acknowledge.delivery_ids) > most:
+            given = request.acknowledge
+            if max(len(given.delivery_ids), len(given.refusals)) > most:
                 message = f"an acknowledgement names at most {most} deliveries, as many as may be outstanding"
                 raise InputRefused(message)
-            stream.ack(request.acknowledge.delivery_ids)
+            stream.ack(given.delivery_ids, {refusal.delivery_id: refusal.code for refusal in given.refusals})
         case "negative_acknowledge":
             given_back = request.negative_acknowledge
             transient = given_back.reason == subscriber_pb2.NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT

@@ -39,6 +39,7 @@ class SubscribeLimits:
         window_bytes: the limit for their size.
         subscriptions: the limit for subscriptions that are open in this process.
         skip_commit_seconds: a subscription that only skipped records may wait this long before it commits.
+        transient_alarm_seconds: after this long, a record that its subscriber gives back as transient is an alarm.
     """
 
     lease_seconds: float = 30.0
@@ -50,6 +51,7 @@ class SubscribeLimits:
     window_bytes: int = 8 * 1024 * 1024
     subscriptions: int = 2000
     skip_commit_seconds: float = 10.0
+    transient_alarm_seconds: float = 4 * 3600.0
 
 
 class SubscriptionTerms(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.streams import Position
 from broker.services.deliveries import LeasesLost
 
@@ -40,12 +40,21 @@ class Held:
     holder: str = ""
 
 
+class Acked(NamedTuple):
+    """An acknowledgement. ``refused`` is the code with which the record was refused; empty if it was processed."""
+
+    consumer: Consumer
+    delivery_id: int
+    position: Position
+    refused: str = ""
+
+
 @dataclass(slots=True)
 class Round:
     """Deliveries to be made, acknowledgements to be confirmed, and dead letters with the last holder of each."""
 
     deliveries: list[tuple[Consumer, DeliveredCopy]] = field(default_factory=list)
-    acked: list[tuple[Consumer, int, Position]] = field(default_factory=list)
+    acked: list[Acked] = field(default_factory=list)
     dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
 
     def withdraw(self, partition: StreamPartition) -> None:
@@ -53,10 +62,10 @@ class Round:
 
         The partition may come back. Its next commit would not include them.
         """
-        for consumer, delivery_id, at in self.acked:
-            if at.stream_partition == partition:
-                consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
-        self.acked = [item for item in self.acked if item[2].stream_partition != partition]
+        for item in self.acked:
+            if item.position.stream_partition == partition:
+                item.consumer.outgoing.put_nowait(LeasesLost((item.delivery_id,)))
+        self.acked = [item for item in self.acked if item.position.stream_partition != partition]
         self.dead = [item for item in self.dead if item[1].position.stream_partition != partition]
 
     def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
@@ -74,16 +83,18 @@ class Round:
             for (consumer, stream, partition, attempt, withheld), offsets in handed.items()
             for first, more in _portions(offsets)
         ]
-        safe: dict[tuple[Consumer, str, int], list[int]] = {}
-        for consumer, _, (stream, partition, offset) in self.acked:
-            safe.setdefault((consumer, stream, partition), []).append(offset)
-        confirmed = [
+        safe: dict[tuple[Consumer, str, int, str], list[int]] = {}
+        for consumer, _, (stream, partition, offset), refused in self.acked:
+            safe.setdefault((consumer, stream, partition, refused), []).append(offset)
+        finished = [
             AuditEvent(
                 now_ms,
                 consumer.principal.spiffe_id,
-                DeliveryConfirmed(Position(stream, partition, first), subscription, more),
+                DeliveryRefused(Position(stream, partition, first), subscription, refused, more)
+                if refused
+                else DeliveryConfirmed(Position(stream, partition, first), subscription, more),
             )
-            for (consumer, stream, partition), offsets in safe.items()
+            for (consumer, stream, partition, refused), offsets in safe.items()
             for first, more in _portions(offsets)
         ]
         dead = [
@@ -94,12 +105,12 @@ class Round:
             )
             for principal, letter in self.dead
         ]
-        return made + confirmed + dead
+        return made + finished + dead
 
     def confirmations(self, committed: frozenset[StreamPartition]) -> list[tuple[Consumer, tuple[int, ...], bool]]:
         """The acknowledged deliveries of each stream, and whether they hold: whether the state was committed."""
         by_stream: dict[tuple[Consumer, bool], list[int]] = {}
-        for consumer, delivery_id, position in self.acked:
+        for consumer, delivery_id, position, _ in self.acked:
             hold = position.stream_partition in committed
             by_stream.setdefault((consumer, hold), []).append(delivery_id)
         return [(consumer, tuple(delivery_ids), hold) for (consumer, hold), delivery_ids in by_stream.items()]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.errors import Draining, KindUnknown, Overloaded, SubscriptionInvalid
+from broker.core.errors import Draining, InputRefused, KindUnknown, Overloaded, SubscriptionInvalid
 from broker.core.lease import LeaseBook
-from broker.core.lease_terms import LeaseSettings
+from broker.core.lease_terms import LeaseSettings, check_refusal_code
 from broker.core.policy import check_receive
 from broker.core.streams import KINDS
 from broker.ports import SubscriptionKey
@@ -22,7 +23,7 @@ from broker.services.round import Consumer
 from broker.services.subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from broker.core.errors import CaseExchangeError
     from broker.core.identity import Principal
@@ -34,6 +35,7 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DELIVERY_ID_BYTES: Final = 7
 """Random bytes in a book's first delivery id. So an ack from before a restart does not fit a delivery by accident."""
 _MIN_LEASE_SECONDS: Final = 1.0
+_NONE_REFUSED: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 class SubscriptionRequest(NamedTuple):
@@ -58,9 +60,22 @@ class SubscriberStream:
         """The next message to send. After ``Ended`` nothing follows."""
         return await self._consumer.outgoing.get()
 
-    def ack(self, delivery_ids: Sequence[int]) -> None:
-        """The subscriber has these records safely."""
-        self._subscription.ack(self._consumer, delivery_ids)
+    def ack(self, delivery_ids: Sequence[int], refused: Mapping[int, str] = _NONE_REFUSED) -> None:
+        """The subscriber has these records safely: processed, or in quarantine.
+
+        Args:
+            delivery_ids: their deliveries.
+            refused: the codes of those that it refused, by delivery.
+
+        Raises:
+            InputRefused: a code is not well formed, or it is for another delivery. Nothing was acknowledged.
+        """
+        for code in refused.values():
+            check_refusal_code(code)
+        if refused and not refused.keys() <= set(delivery_ids):
+            message = "an acknowledgement refuses a delivery that it does not name"
+            raise InputRefused(message)
+        self._subscription.ack(self._consumer, delivery_ids, refused)
 
     def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> None:
         """The subscriber could not take a record. If ``transient``, this is not a failed attempt.
@@ -207,7 +222,7 @@ class SubscribeService:
             codec=self._codec,
             audit=self._audit,
             clock=self._clock,
-            skip_commit_seconds=self._limits.skip_commit_seconds,
+            limits=self._limits,
         )
         self._subscriptions[key] = subscription
         pump = asyncio.create_task(subscription.run(), name=f"subscription {key.agency}/{key.name}")

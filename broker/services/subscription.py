@@ -4,7 +4,7 @@ A round of the loop, in this order:
 
 1. follow changes of assignment, then read what the subscription wants, as far as there is room
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
-3. write to the audit trail what is about to be delivered, what was acknowledged, and what was given up: durably
+3. write to the audit trail what is about to be delivered, what was processed, refused or given up: durably
 4. hand over the deliveries
 5. begin to commit how far the subscription is. Failed attempts are committed too, so that their count does not start
    again at every restart
@@ -27,11 +27,12 @@ from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
 from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
-from broker.services.deliveries import Deliveries, Ended, LeasesLost, copy_for, messages
-from broker.services.round import Held, Round
+from broker.services.deliveries import Deliveries, Ended, LeasesLost, SubscribeLimits, copy_for, messages
+from broker.services.overdue import Overdue
+from broker.services.round import Acked, Held, Round
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from broker.core.ackstate import AckState
     from broker.core.lease import LeaseBook
@@ -57,7 +58,7 @@ class Subscription:
         codec: RecordCodec,
         audit: AuditTrail,
         clock: Clock,
-        skip_commit_seconds: float,
+        limits: SubscribeLimits,
     ) -> None:
         self.key = key
         self.kinds = kinds
@@ -70,9 +71,9 @@ class Subscription:
         self._codec = codec
         self._audit = audit
         self._clock = clock
-        self._skip_commit_seconds = skip_commit_seconds
+        self._limits = limits
+        self._overdue = Overdue(key, book, clock, limits.transient_alarm_seconds)
         self._consumers: dict[str, Consumer] = {}
-        self._partitions: list[StreamPartition] = []
         self._held: dict[Position, Held] = {}
         self._round = Round()
         self._wake = asyncio.Event()
@@ -104,8 +105,8 @@ class Subscription:
             self._round.deliveries = [made for made in self._round.deliveries if made[0] is not consumer]
         self._wake.set()
 
-    def ack(self, consumer: Consumer, delivery_ids: Sequence[int]) -> None:
-        """A stream has these records safely. Later it learns which of these acknowledgements are valid."""
+    def ack(self, consumer: Consumer, delivery_ids: Sequence[int], refused: Mapping[int, str]) -> None:
+        """A stream has these records safely (``refused``: codes). Later it learns which of these answers are valid."""
         lost = []
         for delivery_id in delivery_ids:
             try:
@@ -114,7 +115,7 @@ class Subscription:
                 lost.append(delivery_id)
                 continue
             del self._held[position]
-            self._round.acked.append((consumer, delivery_id, position))
+            self._round.acked.append(Acked(consumer, delivery_id, position, refused.get(delivery_id, "")))
         if lost:
             consumer.outgoing.put_nowait(LeasesLost(tuple(lost)))
         self._wake.set()
@@ -130,6 +131,7 @@ class Subscription:
         except LeaseLost:
             consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
             return
+        self._overdue.look()
         self._attempt_failed |= not transient
         if dead is not None:
             self._give_up(dead, consumer.principal.spiffe_id)
@@ -200,11 +202,9 @@ class Subscription:
         for change in self._cursor.assignment_changes():
             if isinstance(change, Assigned):
                 self._book.assign_partition(change.partition, change.state)
-                self._partitions.append(change.partition)
                 continue
             gone.append(change.partition)
             self._book.release_partition(change.partition)
-            self._partitions.remove(change.partition)
             self._held = {at: held for at, held in self._held.items() if at.stream_partition != change.partition}
             self._round.withdraw(change.partition)
         return gone
@@ -212,7 +212,7 @@ class Subscription:
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Return whether there may be more."""
         more = False
-        for partition in list(self._partitions):
+        for partition in self._book.partitions:
             room = self._book.room(partition)
             if room.records < 1 or room.bytes < 1:
                 continue
@@ -222,7 +222,7 @@ class Subscription:
                     self._held[entry.position] = Held(entry)
             passed = self._book.pass_to(partition, page.next_offset)
             if (passed or page.entries) and self._commit_at is None:
-                self._commit_at = self._clock.monotonic() + self._skip_commit_seconds
+                self._commit_at = self._clock.monotonic() + self._limits.skip_commit_seconds
             more = more or bool(page.entries)
         return more
 

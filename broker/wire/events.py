@@ -10,6 +10,7 @@ from broker.core.events import (
     DeadLetterMade,
     DeliveryConfirmed,
     DeliveryMade,
+    DeliveryRefused,
     RefusalMade,
     ReplayMade,
 )
@@ -37,6 +38,11 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             fill_position(message.confirmation.position, confirmed.position)
             message.confirmation.subscription = confirmed.subscription
             message.confirmation.more_offsets.extend(confirmed.more_offsets)
+        case DeliveryRefused() as refused:
+            fill_position(message.delivery_refused.position, refused.position)
+            message.delivery_refused.subscription = refused.subscription
+            message.delivery_refused.code = refused.code
+            message.delivery_refused.more_offsets.extend(refused.more_offsets)
         case DeadLetterMade() as dead:
             fill_position(message.dead_letter.position, dead.position)
             message.dead_letter.subscription = dead.subscription
@@ -74,6 +80,11 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
             confirmed = message.confirmation
             return DeliveryConfirmed(
                 _position(confirmed.position), confirmed.subscription, tuple(confirmed.more_offsets)
+            )
+        case "delivery_refused":
+            refused = message.delivery_refused
+            return DeliveryRefused(
+                _position(refused.position), refused.subscription, refused.code, tuple(refused.more_offsets)
             )
         case "dead_letter":
             dead = message.dead_letter

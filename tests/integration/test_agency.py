@@ -11,8 +11,10 @@ import pytest
 
 from adapters.agency import Accepted, Agency, Delivery, ToPublish, open_agency
 from broker.core.errors import ConfigInvalid, InputRefused, RecordInvalid, RightDenied
+from broker.core.findings import Unprocessed
 from caseexchange.records.v1 import case_pb2, dna_pb2
 from tests.support.programs import program
+from tests.support.replays import replayed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,6 +107,27 @@ async def test_what_is_given_back_comes_again(exchange: Exchange, tmp_path: Path
             await delivery.extend(20)
             await delivery.nack(transient=True)
         assert await (await anext(deliveries)).ack()
+
+
+async def test_what_a_program_refuses_does_not_come_again_and_the_next_of_its_case_comes(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with (
+        running(exchange, tmp_path, POLICE, "samples") as police,
+        running(exchange, tmp_path, LAB, "typing") as lab,
+    ):
+        first_sent = await police.publish(request(1), case="SYN-1")
+        second_sent = await police.publish(request(2), case="SYN-1")
+        deliveries = lab.subscribe("typing", kinds=["SampleRequest"])
+        delivery = await anext(deliveries)
+        assert delivery.position == first_sent.position
+        with pytest.raises(InputRefused, match="code"):
+            await delivery.refuse("kit is not known")
+        assert await delivery.refuse("KIT_UNKNOWN")
+        assert (await anext(deliveries)).position == second_sent.position
+        assert not await delivery.refuse("KIT_UNKNOWN")
+    report = (await replayed(exchange, tmp_path / "whole.bundle")).report()
+    assert report.unprocessed == (Unprocessed(LAB, "typing", first_sent.position, "KIT_UNKNOWN"),)
 
 
 async def test_many_are_accepted_in_order_and_a_restart_goes_on_with_what_is_spooled(

@@ -7,10 +7,13 @@ import contextlib
 import copy
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import structs
 from structlog.testing import capture_logs
@@ -26,11 +29,14 @@ from adapters.gateway.process import _again, _send
 from adapters.reading import Attachments
 from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
+from broker.cli.verify import verify
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.bundle import PartitionRecords
-from broker.core.errors import CertificateInvalid, DirectoryInvalid, IssuedInFuture, RightDenied
+from broker.core.errors import CertificateInvalid, DirectoryInvalid, ExtraMissing, IssuedInFuture, RightDenied
+from broker.core.findings import Unprocessed
 from broker.core.streams import StreamPartition
+from broker.wire.receipts import statement_from
 from caseexchange.records.v1 import dna_pb2
 from certs import profiles
 from tests.support.exchange import running_exchange
@@ -40,7 +46,7 @@ from tests.support.records import CODEC
 from tests.support.replays import replayed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
@@ -93,9 +99,9 @@ def _found(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
-async def until(folder: Path, pattern: str) -> list[Path]:
+async def until(folder: Path, pattern: str, count: int = 1) -> list[Path]:
     async with asyncio.timeout(20):
-        while not (found := _found(folder, pattern)):  # noqa: ASYNC110 - a folder has no event to wait on
+        while len(found := _found(folder, pattern)) < count:  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
     return found
 
@@ -138,22 +144,75 @@ async def test_a_record_is_judged_by_the_directory_of_its_acceptance_that_the_br
         assert len(edge.spool.directories()) == 2
 
 
-async def test_a_record_that_waits_for_a_fault_of_the_edge_never_becomes_a_dead_letter(
-    pki: SamplePki, tmp_path: Path
+@contextlib.contextmanager
+def _no_disk(edge: Edge, inbound: Inbound, lists: Path) -> Iterator[None]:
+    del edge
+    away = lists.with_name("away")
+    inbound.folders.outbox.rename(away)
+    yield
+    away.rename(inbound.folders.outbox)
+
+
+@contextlib.contextmanager
+def _stale_revocation_list(edge: Edge, inbound: Inbound, lists: Path, *, pki: SamplePki) -> Iterator[None]:
+    del inbound
+    authority, long_ago = pki.authority("signing"), pki.now - timedelta(days=300)
+    for issued in (long_ago, pki.now):
+        listed = authority.revocation_list(issued, timedelta(days=2), number=authority.crl_number + 1)
+        lists.write_bytes(listed.public_bytes(Encoding.PEM))
+        edge.reload_trust()
+        if issued is long_ago:
+            yield
+
+
+@contextlib.contextmanager
+def _missing_library(edge: Edge, inbound: Inbound, lists: Path) -> Iterator[None]:
+    del edge, lists
+    usual, inbound._format = inbound._format, _DefectiveFormat(ExtraMissing("the format needs a library"))
+    yield
+    inbound._format = usual
+
+
+@pytest.mark.parametrize("fault", [_no_disk, _stale_revocation_list, _missing_library])
+async def test_no_record_is_lost_by_a_fault_of_the_edge_however_long_it_lasts(
+    pki: SamplePki, tmp_path: Path, fault: Any
 ) -> None:
     async with running_exchange(pki, tmp_path / "log", subscriptions={"max_attempts": 2}) as exchange:
-        await (await exchange.publisher()).publish(exchange.maker().make(sections=[sample_section()]))
-        profile = lab_profile(exchange, tmp_path)
-        audit, away = StreamPartition("audit", 0), tmp_path / "away"
-        async with receiving(profile) as (_, inbound):
-            # As on a disk that has failed.
-            inbound.folders.outbox.rename(away)
-            async with asyncio.timeout(20):
-                # Each attempt is an entry of the audit stream.
-                while (end := await exchange.broker.log.end_offset(audit)) < 4:
-                    await exchange.broker.log.wait_beyond({audit: end})
-            away.rename(inbound.folders.outbox)
-            await until(inbound.folders.outbox, "SampleRequest-*.json")
+        publisher, maker = await exchange.publisher(), exchange.maker()
+        for _ in range(3):
+            await publisher.publish(maker.make(sections=[sample_section()]))
+        lists, audit = tmp_path / "signing.crl", StreamPartition("audit", 0)
+        lists.write_bytes(pki.folder.revocation_list("signing").read_bytes())
+        more = {"pki": pki} if fault is _stale_revocation_list else {}
+        async with receiving(lab_profile(exchange, tmp_path, signing_revocations=str(lists))) as (edge, inbound):
+            with fault(edge, inbound, lists, **more):
+                async with asyncio.timeout(20):
+                    # Each attempt is an entry of the audit stream.
+                    while (end := await exchange.broker.log.end_offset(audit)) < 6:
+                        await exchange.broker.log.wait_beyond({audit: end})
+            await until(inbound.folders.outbox, "SampleRequest-*.about.json", 3)
+            assert not list(inbound.folders.quarantine.iterdir())
+        assert (await replayed(exchange, tmp_path / "whole.bundle")).report().unprocessed == ()
+
+
+async def test_a_record_in_quarantine_is_refused_with_the_code_and_its_case_and_the_auditors_go_on(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    publisher, maker = await exchange.publisher(), exchange.maker()
+    poison = await publisher.publish(maker.make(sections=[sample_section("SYN-1")]))
+    await publisher.publish(maker.make(sections=[sample_section("SYN-2")]))
+    async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
+        inbound._format = _DefectiveFormat(ZeroDivisionError())
+        await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+        assert len(list(inbound.folders.quarantine.glob("*.reason.json"))) == 1
+    bundle = await replayed(exchange, tmp_path / "whole.bundle")
+    report = bundle.report()
+    assert report.clean
+    at = statement_from(poison.statement).position
+    assert report.unprocessed == (Unprocessed("national-dna-database", "gateway", at, "ADAPTER_FAILED"),)
+    printed = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root)])
+    said = f"not processed: {at} was refused as ADAPTER_FAILED by national-dna-database (gateway)"
+    assert (printed.exit_code, said in printed.stdout) == (0, True)
 
 
 async def test_contents_that_are_not_what_their_kind_says_are_kept_aside_and_not_delivered_again(

@@ -107,8 +107,18 @@ async def test_malformed_records_are_refused_by_name(
         subscriber_pb2.SubscribeRequest(open=subscriber_pb2.OpenSubscription(subscription="again")),
         subscriber_pb2.SubscribeRequest(acknowledge=subscriber_pb2.Acknowledge(delivery_ids=[0, 1, 2**64 - 1])),
         subscriber_pb2.SubscribeRequest(negative_acknowledge=subscriber_pb2.NegativeAcknowledge(delivery_id=5)),
+        subscriber_pb2.SubscribeRequest(
+            acknowledge=subscriber_pb2.Acknowledge(
+                delivery_ids=[1], refusals=[subscriber_pb2.DeliveryRefusal(delivery_id=1, code="\x1b[2J")]
+            )
+        ),
+        subscriber_pb2.SubscribeRequest(
+            acknowledge=subscriber_pb2.Acknowledge(
+                refusals=[subscriber_pb2.DeliveryRefusal(delivery_id=n, code="A") for n in range(5000)]
+            )
+        ),
     ],
-    ids=["empty", "open again", "ack of nothing", "nack of nothing"],
+    ids=["empty", "open again", "ack of nothing", "nack of nothing", "refused without a code", "refusals of nothing"],
 )
 async def test_a_subscriber_that_breaks_the_rules_hurts_itself_only(
     exchange: Exchange, later: subscriber_pb2.SubscribeRequest

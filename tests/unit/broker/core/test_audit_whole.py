@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,7 @@ from broker.core.findings import (
     Finding,
     RecordedDelivery,
     Severity,
+    Unprocessed,
     error,
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
@@ -119,13 +121,16 @@ def codes(report: AuditReport) -> list[str]:
 def test_reports_without_a_finding_are_clean_and_counted(pki: SamplePki) -> None:
     auditing = Auditing(pki)
     delivery = RecordedDelivery("lab", Position(*DNA_0, 0), Position("audit", 0, 0))
+    refused = Unprocessed("lab", "samples", Position(*DNA_0, 0), "RECORD_INVALID")
     auditing.partition(
-        batch(facts(0, ("lab", 1), withheld=1), deliveries=(delivery,)), batch(facts(1, ("lab", 2), withheld=2))
+        batch(facts(0, ("lab", 1), withheld=1), deliveries=(delivery,)),
+        replace(batch(facts(1, ("lab", 2), withheld=2)), unprocessed=[refused]),
     )
     report = auditing.finish()
     assert report.clean
     assert report.findings == ()
     assert (report.withheld_sections, report.deliveries, report.findings_left_out) == (3, 1, 0)
+    assert report.unprocessed == (refused,)
     assert [item.partition for item in report.partitions] == [DNA_0]
 
 

@@ -10,8 +10,8 @@ import pytest
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, SignatureInvalid
-from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade
-from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, RecordedDelivery, Severity
+from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
+from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, RecordedDelivery, Severity, Unprocessed
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.merkle import leaf_hash
@@ -273,6 +273,20 @@ async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: 
     assert report.findings == []
     positions = [Position(*DNA_0, offset) for offset in (7, 9, 8)]
     assert report.deliveries == [RecordedDelivery("national-dna-database", at, entry.position) for at in positions] * 2
+
+
+async def test_what_was_refused_or_given_up_is_read_from_the_audit_stream(pki: SamplePki, clock: ManualClock) -> None:
+    position, lab = Position(*DNA_0, 7), "national-dna-database"
+    refused = AuditEvent(clock.value_ms, LAB_GATEWAY, DeliveryRefused(position, "samples", "RECORD_INVALID", (9,)))
+    dead = AuditEvent(clock.value_ms, LAB_GATEWAY, DeadLetterMade(position, "others", 10))
+    entry = await told_by_audit_stream(pki, clock, refused, dead)
+    report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
+    assert (report.findings, report.deliveries) == ([], [])
+    assert report.unprocessed == [
+        Unprocessed(lab, "samples", position, "RECORD_INVALID"),
+        Unprocessed(lab, "samples", Position(*DNA_0, 9), "RECORD_INVALID"),
+        Unprocessed(lab, "others", position, ""),
+    ]
 
 
 async def test_an_audit_record_without_its_section_names_no_delivery(pki: SamplePki, clock: ManualClock) -> None:

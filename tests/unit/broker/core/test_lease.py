@@ -8,7 +8,7 @@ import pytest
 from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused, LeaseLost, SubscriptionInvalid
 from broker.core.lease import MAX_NACK_DELAY_SECONDS, LeaseBook
-from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings, Room
+from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings, Room, check_refusal_code
 from broker.core.streams import Position, StreamPartition
 
 CASES = StreamPartition("cases", 0)
@@ -123,6 +123,37 @@ def test_postponed_a_record_comes_again_more_often_than_it_may_fail_and_nothing_
     assert one_lease(book, 100).attempt == SETTINGS.max_attempts + 1
     assert book.take_commits() == {}
     assert book.ack_state(CASES) == AckState(0)
+
+
+@pytest.mark.parametrize("code", ["A", "Z9_", "A" * 64])
+def test_a_code_of_a_refusal_is_a_short_upper_case_identifier(code: str) -> None:
+    check_refusal_code(code)
+
+
+@pytest.mark.parametrize("code", ["", "record_invalid", "RECORD INVALID", "1", "_A", "A\n", "Ä", "A" * 65])
+def test_what_is_no_code_of_a_refusal_is_refused(code: str) -> None:
+    with pytest.raises(InputRefused, match="code"):
+        check_refusal_code(code)
+
+
+def test_a_book_knows_which_undone_record_was_postponed_first_and_when() -> None:
+    book = a_book("a", "b")
+    first, second = book.lease(0, "lab-1")
+    assert book.longest_postponed() is None
+    book.nack(second.delivery_id, 3, 0, transient=True)
+    book.nack(first.delivery_id, 5, 0, transient=True)
+    for now in (6, 7):
+        book.tick(now)
+        for lease in book.lease(now, "lab-1"):
+            assert book.longest_postponed() == (second.position, 3)
+            book.nack(lease.delivery_id, now, 0, transient=True)
+    book.tick(8)
+    for lease in book.lease(8, "lab-1"):
+        if lease.position == second.position:
+            book.ack(lease.delivery_id)
+    assert book.longest_postponed() == (first.position, 5)
+    book.release_partition(CASES)
+    assert book.longest_postponed() is None
 
 
 def test_a_postponed_record_keeps_the_failures_that_it_had() -> None:

@@ -86,6 +86,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
         self.ready: list[Record] = []
         self.timers: dict[int, Timer] = {}
         self.parties: dict[str, Party] = {}
+        self.postponed: dict[Record, float] = {}
         states = {}
         for partition, commit in self.commits.items():
             states[partition] = AckState.decode(commit.text)
@@ -107,6 +108,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
 
     def finish(self, record: Record) -> None:
         self.undone.remove(record)
+        self.postponed.pop(record, None)
         self.done[record.partition].add(record.offset)
         self.failed[record.partition].pop(record.offset, None)
         for other in self.undone:
@@ -218,6 +220,8 @@ class LeaseBookMachine(RuleBasedStateMachine):
         record = self.timers.pop(delivery_id).record
         dead_letter = None if transient else self.fail(record)
         assert self.book.nack(delivery_id, self.now, delay, transient=transient) == dead_letter
+        if transient:
+            self.postponed.setdefault(record, self.now)
         if dead_letter is None:
             self.timers[self.next_id] = Timer(record, self.now + delay, self.now, None)
             self.next_id += 1
@@ -287,6 +291,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
         state = AckState.decode(self.book.release_partition(partition).encode())
         self.undone = [record for record in self.undone if record.partition != partition]
         self.ready = [record for record in self.ready if record.partition != partition]
+        self.postponed = {record: at for record, at in self.postponed.items() if record.partition != partition}
         self.timers = {at: timer for at, timer in self.timers.items() if timer.record.partition != partition}
         self.commits[partition] = Committed(state.encode(), set(self.done[partition]), dict(self.failed[partition]))
         self.resume(partition, state)
@@ -299,6 +304,14 @@ class LeaseBookMachine(RuleBasedStateMachine):
         assert self.book.undone_in_window == (len(self.undone), sum(record.size_bytes for record in self.undone))
         assert self.book.ready_records == len(self.ready)
         assert self.book.next_deadline() == min((timer.due for timer in self.timers.values()), default=None)
+
+    @invariant()
+    def the_record_that_was_postponed_first_is_known_until_it_is_finished(self) -> None:
+        found, first = self.book.longest_postponed(), min(self.postponed.values(), default=None)
+        assert (found and found[1]) == first
+        assert found is None or found[0] in {
+            Position(*record.partition, record.offset) for record, at in self.postponed.items() if at == first
+        }
 
     @invariant()
     def of_one_case_at_most_one_record_is_on_its_way_and_it_is_the_first(self) -> None:

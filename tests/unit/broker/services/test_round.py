@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from broker.core.envelope import BODY_TYPE, Envelope
-from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
 from broker.core.lease_terms import DeadLetter
 from broker.core.streams import Position
 from broker.services.deliveries import DeliveredCopy
-from broker.services.round import Consumer, Round
+from broker.services.round import Acked, Consumer, Round
 
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
 ENVELOPE = Envelope(BODY_TYPE, b"", (), ())
@@ -23,7 +23,14 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
     copies = [copy(0, 5), copy(0, 3), copy(1, 4), copy(0, 6, attempt=2), copy(0, 7, withheld=("identity",)), copy(0, 9)]
     done = Round(
         deliveries=[*((one, each) for each in copies), (other, copy(0, 8))],
-        acked=[(one, 1, Position("dna", 0, 2)), (one, 2, Position("dna", 1, 2)), (one, 3, Position("dna", 0, 1))],
+        acked=[
+            Acked(one, 1, Position("dna", 0, 2)),
+            Acked(one, 2, Position("dna", 1, 2)),
+            Acked(one, 4, Position("dna", 0, 4), "SIGNATURE_INVALID"),
+            Acked(one, 3, Position("dna", 0, 1)),
+            Acked(one, 5, Position("dna", 0, 6), "TIME_INVALID"),
+            Acked(one, 6, Position("dna", 0, 3), "SIGNATURE_INVALID"),
+        ],
         dead=[("nobody", DeadLetter(Position("dna", 0, 0), 3))],
     )
     events = done.events(1000, "samples")
@@ -36,6 +43,8 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
         DeliveryMade(Position("dna", 0, 8), "samples", 1, ()),
         DeliveryConfirmed(Position("dna", 0, 2), "samples", (1,)),
         DeliveryConfirmed(Position("dna", 1, 2), "samples"),
+        DeliveryRefused(Position("dna", 0, 4), "samples", "SIGNATURE_INVALID", (3,)),
+        DeliveryRefused(Position("dna", 0, 6), "samples", "TIME_INVALID"),
         DeadLetterMade(Position("dna", 0, 0), "samples", 3),
     ]
 

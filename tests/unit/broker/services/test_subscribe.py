@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.core import errors
-from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade
+from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.deliveries import (
@@ -195,6 +196,49 @@ async def test_records_of_one_case_come_one_after_the_other_and_other_cases_mean
     assert isinstance(await told(stream), Acknowledged | Deliveries)
 
 
+async def test_a_refused_record_is_finished_and_audited_with_its_code_and_nothing_waits_behind_it(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(*(exchange.maker.make() for _ in range(3)))
+    stream = await exchange.open(records=1)
+    (poison,) = await delivered(stream)
+    stream.ack([poison.delivery_id], {poison.delivery_id: "RECORD_INVALID"})
+    (successor,) = await delivered(stream)
+    assert successor.position.offset == poison.position.offset + 1
+    assert await told(stream) == Acknowledged((poison.delivery_id,))
+    stream.close(clean=True)
+    restarted = await exchange.restart()
+    (again,) = await delivered(await restarted.open(LAB, request(records=1)))
+    assert again.position == successor.position
+    answers = [event for event in exchange.audit.events if not isinstance(event.event, DeliveryMade)]
+    assert [(event.principal, event.event) for event in answers] == [
+        (LAB.spiffe_id, DeliveryRefused(poison.position, "samples", "RECORD_INVALID"))
+    ]
+
+
+@pytest.mark.parametrize("code", ["", "a code"])
+async def test_a_refusal_without_a_proper_code_acknowledges_nothing(exchange: Exchange, code: str) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    with pytest.raises(errors.InputRefused, match="code"):
+        stream.ack([copy.delivery_id], {copy.delivery_id: code})
+    stream.ack([copy.delivery_id], {copy.delivery_id: "A" * 64})
+    assert await told(stream) == Acknowledged((copy.delivery_id,))
+
+
+async def test_a_refusal_of_a_delivery_that_the_acknowledgement_does_not_name_acknowledges_nothing(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    (copy,) = await delivered(stream)
+    with pytest.raises(errors.InputRefused, match="does not name"):
+        stream.ack([copy.delivery_id], {copy.delivery_id + 1: "RECORD_INVALID"})
+    stream.ack([copy.delivery_id])
+    assert await told(stream) == Acknowledged((copy.delivery_id,))
+
+
 async def test_a_record_given_back_comes_again_with_the_next_attempt_number(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make())
     stream = await exchange.open()
@@ -248,6 +292,26 @@ async def test_a_record_that_is_postponed_is_no_dead_letter_and_a_restart_knows_
     (copy,) = await delivered(await restarted.open(LAB, request()))
     assert copy.attempt == 1
     assert not [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+
+
+async def test_a_record_that_is_postponed_for_long_is_an_error_in_the_log_once_an_hour(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    stream = await exchange.open()
+    alarmed = []
+    for minutes in range(0, 7 * 60, 10):
+        with capture_logs() as logs:
+            (copy,) = await delivered(stream)
+            stream.nack(copy.delivery_id, 0, transient=True)
+        alarmed += [(minutes, line["log_level"], line["hours"]) for line in logs if "position" in line]
+        exchange.clock.value_ms += 600_000
+    assert alarmed == [(240, "error", 4.0), (300, "error", 5.0), (360, "error", 6.0)]
+    # What was finished is forgotten, and what another subscriber has to wait for is no news of this one.
+    await exchange.publish(exchange.maker.make(case=OTHER_CASE))
+    copies = await delivered(stream, 2)
+    with capture_logs() as logs:
+        stream.ack([copies[0].delivery_id])
+        stream.nack(copies[1].delivery_id, 0, transient=True)
+    assert logs == []
 
 
 async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_answered_as_lost(exchange: Exchange) -> None:

@@ -11,7 +11,7 @@ from broker.core.body import Body, NamedSigner, Recipient, Routing, SectionDescr
 from broker.core.bundle import BundleEntry, PartitionRecords
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
-from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade, RefusalMade
+from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade, DeliveryRefused, RefusalMade
 from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position
 from broker.wire.codec import ProtobufCodec
@@ -188,10 +188,16 @@ def test_audit_events_keep_their_order_and_kind() -> None:
             1000, "spiffe://x/agency/a/b", DeliveryMade(Position("dna", 0, 1), "samples", 2, ("identity",), (3, 2))
         ),
         AuditEvent(1500, "spiffe://x/agency/a/b", DeliveryConfirmed(Position("dna", 0, 1), "samples", (3, 2))),
+        AuditEvent(
+            1600, "spiffe://x/agency/a/b", DeliveryRefused(Position("dna", 1, 4), "samples", "TIME_INVALID", (5,))
+        ),
         AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id)),
     )
     message = audit_pb2.AuditEvents.FromString(CODEC.encode_audit_events(events))
-    assert [event.WhichOneof("event") for event in message.events] == ["delivery", "confirmation", "refusal"]
+    kinds = ["delivery", "confirmation", "delivery_refused", "refusal"]
+    assert [event.WhichOneof("event") for event in message.events] == kinds
     assert list(message.events[0].delivery.more_offsets) == [3, 2]
     assert list(message.events[1].confirmation.more_offsets) == [3, 2]
+    assert list(message.events[2].delivery_refused.more_offsets) == [5]
+    assert message.events[2].delivery_refused.code == "TIME_INVALID"
     assert list(message.events[0].delivery.withheld_sections) == ["identity"]

@@ -57,6 +57,7 @@ class AuditEvent(_message.Message):
     REPLAY_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     CONFIRMATION_FIELD_NUMBER: _builtins.int
+    DELIVERY_REFUSED_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
     @_builtins.property
@@ -83,6 +84,10 @@ class AuditEvent(_message.Message):
     def confirmation(self) -> Global___DeliveryConfirmed:
         """A subscriber acknowledged a record."""
 
+    @_builtins.property
+    def delivery_refused(self) -> Global___DeliveryRefused:
+        """A subscriber refused a record."""
+
     def __init__(
         self,
         *,
@@ -93,12 +98,13 @@ class AuditEvent(_message.Message):
         replay: Global___ReplayMade | None = ...,
         refusal: Global___RefusalMade | None = ...,
         confirmation: Global___DeliveryConfirmed | None = ...,
+        delivery_refused: Global___DeliveryRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "event", b"event", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -181,6 +187,44 @@ class DeliveryConfirmed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeliveryConfirmed: _TypeAlias = DeliveryConfirmed  # noqa: Y015
+
+@_typing.final
+class DeliveryRefused(_message.Message):
+    """DeliveryRefused records that a subscriber cannot use one record or several, and keeps them in quarantine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MORE_OFFSETS_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    code: _builtins.str
+    """Why, as the subscriber's code."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the first record stands."""
+
+    @_builtins.property
+    def more_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The offsets of the other records, which stand in the same partition."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        subscription: _builtins.str = ...,
+        code: _builtins.str = ...,
+        more_offsets: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryRefused: _TypeAlias = DeliveryRefused  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):

@@ -63,7 +63,7 @@ class SubscribeRequest(_message.Message):
 
     @_builtins.property
     def acknowledge(self) -> Global___Acknowledge:
-        """Acknowledges deliveries."""
+        """Finishes deliveries: processed or refused."""
 
     @_builtins.property
     def negative_acknowledge(self) -> Global___NegativeAcknowledge:
@@ -135,27 +135,59 @@ Global___OpenSubscription: _TypeAlias = OpenSubscription  # noqa: Y015
 
 @_typing.final
 class Acknowledge(_message.Message):
-    """Acknowledge says that deliveries took effect and need not be delivered again."""
+    """Acknowledge says that deliveries are finished and need not be delivered again: each was processed, or refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERY_IDS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delivery_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Deliveries of this stream."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryRefusal]:
+        """Those of them that were refused. A broker that does not know this field takes them for processed."""
 
     def __init__(
         self,
         *,
         delivery_ids: _abc.Iterable[_builtins.int] | None = ...,
+        refusals: _abc.Iterable[Global___DeliveryRefusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_ids", b"delivery_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_ids", b"delivery_ids", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Acknowledge: _TypeAlias = Acknowledge  # noqa: Y015
+
+@_typing.final
+class DeliveryRefusal(_message.Message):
+    """DeliveryRefusal says that the subscriber cannot use a record, and keeps it durably in quarantine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.int
+    """One of the deliveries of the acknowledgement."""
+    code: _builtins.str
+    """Why, as a code: a capital letter, then at most 63 capital letters, digits and underscores. Never a value of the record."""
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.int = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "delivery_id", b"delivery_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryRefusal: _TypeAlias = DeliveryRefusal  # noqa: Y015
 
 @_typing.final
 class NegativeAcknowledge(_message.Message):

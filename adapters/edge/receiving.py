@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.receiving")
 _PASSING: Final = (Unavailable, SpoolUnavailable, OSError)
 """Faults that may pass and are not the record's: the record has to wait."""
-_BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
-"""Issues of validation that a missing section causes."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
 _MOST_OF_A_NAME: Final = 100
 _Used = TypeVar("_Used")
@@ -224,9 +222,8 @@ def _opened(verified: VerifiedRecord, spool: Spool) -> Opened:
 
 def _record(verified: VerifiedRecord) -> Record:
     record = join(verified.body.kind, verified.sections)
-    codes = [issue.code for issue in validate(record) if issue.refuses]
-    # The fields of withheld sections may be missing.
-    if set(codes) - (_BY_ABSENCE if verified.withheld_sections else set()):
+    codes = [issue.code for issue in validate(record, verified.withheld_sections) if issue.refuses]
+    if codes:
         message = ",".join(codes)
         raise RecordInvalid(message)
     return record

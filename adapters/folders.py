@@ -1,7 +1,7 @@
 """The folders through which an agency's programs exchange files, and the names of these files.
 
 - ``inbox``: files to be taken in. The files that they refer to are under ``attachments``. Put a file in by renaming it.
-  A name that begins with ``.`` or ``~`` means: not finished.
+  Names that programs give to partial uploads mean: not finished. Such a file waits until it is renamed.
 - ``outbox``: delivered records, as ``KIND-RECORD_ID`` with the format's suffix. Before each, a file
   ``KIND-RECORD_ID.about.json`` is written: what the exchange knows about the record.
 - ``done``: files that were taken in.
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from adapters.base import RECORD_TYPES
-from broker.files import read_file, replace_file
+from broker.files import FileState, make_private, read_file, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_UNFINISHED: Final = (".", "~")
+_UNFINISHED: Final = re.compile(r"[.~].*|.*(?:~|\.(?:crdownload|filepart|part|tmp))", re.DOTALL | re.IGNORECASE)
 _ABOUT: Final = ".about.json"
 _REASON: Final = ".reason.json"
 _MAX_ABOUT: Final = 1 << 20
@@ -89,19 +90,35 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 def make(*folders: Path) -> None:
     """Make the folders that do not exist. Only their owner can open them."""
     for folder in folders:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
 
 
-def waiting(folder: Path) -> list[Path]:
-    """The files in a folder that can be taken in now, sorted by name: finished, no links, and no ``.about.json``."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(_UNFINISHED)
-        and not path.name.endswith(_ABOUT)
-        and not path.is_symlink()
-        and path.is_file()
-    ]
+def waiting(folder: Path) -> dict[Path, FileState]:
+    """The files in a folder that may be taken in, sorted by name: finished, no links, and no ``.about.json``."""
+    found: dict[Path, FileState] = {}
+    for path in sorted(folder.iterdir()):
+        if not _UNFINISHED.fullmatch(path.name) and not path.name.endswith(_ABOUT):
+            # Its writer may remove it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if not path.is_symlink() and path.is_file():
+                    found[path] = FileState.of(path)
+    return found
+
+
+class Inbox:
+    """A folder into which other programs put files. For one task at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[Path, FileState] = {}
+
+    def look(self) -> list[Path]:
+        """The files that can be taken in: ``waiting``, and unchanged since the last look.
+
+        Between two looks, leave the writer of a file time to go on.
+        """
+        former, self._seen = self._seen, waiting(self._folder)
+        return [path for path, state in self._seen.items() if former.get(path) == state]
 
 
 def delivered_path(outbox: Path, kind: str, record_id: str, suffix: str) -> Path:

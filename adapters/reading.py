@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from adapters.base import Adapter, Limits
 
+FILE_CHANGED: Final = "FILE_CHANGED"
 MAX_ISSUES: Final = 1_000
 """How many issues of one file are kept in full. The others are only counted by code."""
 _PIECE: Final = 1 << 20
@@ -120,7 +121,7 @@ class SourceFile:
             yield Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message)
             return
         if _stamp(self._file) != self._stamp:
-            yield Issue(Severity.REJECT_FILE, "FILE_CHANGED", "file", "the file changed while it was read")
+            yield Issue(Severity.REJECT_FILE, FILE_CHANGED, "file", "the file changed while it was read")
 
     def _items(self, found: Adapter, attachments: Mapping[str, bytes]) -> Iterator[DecodedRecord | Issue]:
         most = self._limits.streamed_bytes if isinstance(found, StreamingAdapter) else self._limits.bytes

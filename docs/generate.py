@@ -48,7 +48,7 @@ All are in `gateway.folder`.
 
 | Name | Content |
 |---|---|
-| `inbox/` | files to publish. Rename complete files into it. Names that begin with `.` or `~` are ignored |
+| `inbox/` | files to publish. Rename complete files into it |
 | `inbox/attachments/` | pictures and other files that those files name. Put them in first |
 | `outbox/KIND-RECORD_ID.…` | a delivered and verified record, with the suffix of its format |
 | `outbox/KIND-RECORD_ID.about.json` | case, publisher, what was withheld or not carried, `not_obeyed`. Written first |
@@ -57,6 +57,10 @@ All are in `gateway.folder`.
 | `quarantine/….reason.json` | the reason. A record that the broker refused has only this file, named by record id |
 | `trust/` | copies of the newest directory and revocation list, so that no restart goes back to older ones |
 | `spool.db` | the spool: outgoing records, receipts, numbers, what was taken in and delivered, directory versions |
+
+A file in the inbox waits while it still grows: it is taken in if it has not changed for `poll_seconds`, and not while
+its name is that of a partial upload: with `.` or `~` at the beginning, or `~`, `.filepart`, `.part`, `.tmp` or
+`.crdownload` at the end. No other user can open what the gateway and the broker write, or the folders that they make.
 
 A Correction or Closure that does not count here ([whose word counts](directory.md)) is written as record-json, and
 `not_obeyed` says why: `NOT_NAMED`, `ORIGINAL_UNKNOWN` (the record was never received here), `NUMBER_OF_ANOTHER_CASE`.

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.receiving")
 _PASSING: Final = (Unavailable, SpoolUnavailable, SetupInvalid, OSError)
 """Faults of this side: its disk, its spool, its files of trust and settings. The record has to wait."""
-_BY_ABSENCE: Final = frozenset({"FIELD_MISSING", "LR_INVALID"})
-"""Issues of validation that a missing section causes."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
 _MOST_OF_A_NAME: Final = 100
 _Used = TypeVar("_Used")
@@ -245,9 +243,8 @@ def _opened(verified: VerifiedRecord, spool: Spool) -> Opened:
 
 def _record(verified: VerifiedRecord) -> Record:
     record = join(verified.body.kind, verified.sections)
-    codes = [issue.code for issue in validate(record) if issue.refuses]
-    # The fields of withheld sections may be missing.
-    if set(codes) - (_BY_ABSENCE if verified.withheld_sections else set()):
+    codes = [issue.code for issue in validate(record, verified.withheld_sections) if issue.refuses]
+    if codes:
         message = ",".join(codes)
         raise RecordInvalid(message)
     return record

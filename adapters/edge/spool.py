@@ -20,6 +20,7 @@ from uuid import UUID
 
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
 from broker.core.errors import SpoolUnavailable
+from broker.files import make_private
 from broker.sqlitefile import Schema, open_file, transaction, trouble_as
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
         except OSError as error:
             message = f"the spool cannot be used: {error.strerror}"
             raise SpoolUnavailable(message) from error

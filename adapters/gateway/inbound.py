@@ -21,6 +21,7 @@ from adapters.folders import Folders
 from adapters.reading import is_file_name
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from adapters.registry import adapter
+from adapters.values.pictures import digest_name
 from broker.client.subscriber import SubscribeOptions
 from broker.files import replace_file
 
@@ -78,8 +79,10 @@ class Inbound:
             writer: Adapter = self._format if own else RECORD_JSON
             encoded = writer.encode([record], self._limits)
             codes = sorted({issue.code for issue in encoded.issues})
-            unsafe = not all(map(is_file_name, encoded.attachments))
-            if unsafe or any(issue.refuses for issue in encoded.issues):
+            files = encoded.attachments.items()
+            # A name that is not the digest of the file could be that of another agency's photo.
+            safe = all(is_file_name(name) and name.startswith(digest_name(data)) for name, data in files)
+            if not safe or any(issue.refuses for issue in encoded.issues):
                 # The agency's own format cannot hold this record. Another format does, so that nothing is lost.
                 writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():

@@ -25,7 +25,7 @@ from adapters.edge.receiving import contained
 from adapters.edge.sending import send_spooled
 from adapters.edge.signing import sign_and_spool
 from adapters.folders import Folders
-from adapters.reading import Attachments, Further, IssueLog, SourceFile, open_source
+from adapters.reading import FILE_CHANGED, Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
 from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
 
@@ -77,22 +77,24 @@ class Outbound:
         self._stopped = threading.Event()
         self._formats = adapters_of(config.formats, config.mapping)
         self.folders: Final = Folders(config.folder)
+        self._inbox = folders.Inbox(self.folders.inbox)
 
     def stop(self) -> None:
         """Take in nothing more. Any thread may call it. A file in progress is undone at its next record, and stays."""
         self._stopped.set()
 
     def take_inbox(self) -> int:
-        """Take in every file that is in the inbox now. Returns how many. A file that cannot be read stays there.
+        """Take in every file of the inbox that has not changed since the last call. Returns how many.
+
+        A file that cannot be read stays there.
 
         Raises:
             SpoolUnavailable
         """
         taken = 0
-        for path in folders.waiting(self.folders.inbox):
+        for path in self._inbox.look():
             try:
-                self._take_and_move(path)
-                taken += 1
+                taken += self._take_and_move(path)
             except _StoppedError:
                 break
             except (OSError, InputRefused) as error:
@@ -188,10 +190,13 @@ class Outbound:
             self._edge.spool.add_source(source.sha256)
         return count
 
-    def _take_and_move(self, path: Path) -> None:
+    def _take_and_move(self, path: Path) -> bool:
         with open_source(path, follow=False) as file:
             source = SourceFile(file, self._limits)
             taken = self._take(source, Attachments(self.folders.attachments, self._limits.bytes))
+            if FILE_CHANGED in _codes(taken):
+                _log.info("a file changed while it was read, so it waits")
+                return False
             # The file's name may be a person's name: it is not logged, and a refused file is kept without it.
             name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
             if not taken.refused:
@@ -206,6 +211,7 @@ class Outbound:
             # A large file takes minutes. Meanwhile a newer file may have replaced it.
             if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
                 path.replace((self.folders.quarantine if taken.refused else self.folders.done) / name)
+        return True
 
     def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
         try:

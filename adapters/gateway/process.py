@@ -55,8 +55,11 @@ async def _send(outbound: Outbound, poll_seconds: float) -> None:
         # Records spooled before a restart go first. Their results are in the log, the spool and the quarantine.
         async for _ in outbound.publishing():
             pass
-        while not await asyncio.to_thread(outbound.take_inbox):  # noqa: ASYNC110 - a folder has no event to wait on
+        taken = 0
+        while not taken:
+            # Also after files were taken in: a file that does not change in this time is finished.
             await asyncio.sleep(poll_seconds)
+            taken = await asyncio.to_thread(outbound.take_inbox)
 
 
 async def _again(work: Callable[[], Coroutine[None, None, None]], longest_seconds: float) -> None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from adapters.base import Issue, IssueList, Record, kind_of
+from adapters.records.sections import SECTIONS
 from adapters.values.alleles import UNNAMED, canonical_locus, is_canonical
 from adapters.values.pictures import MEDIA_TYPES
 from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
@@ -56,12 +57,19 @@ def check_record(record: Record, place: str, issues: IssueList) -> bool:
     return not any(issue.refuses for issue in found)
 
 
-def validate(record: Record) -> list[Issue]:
-    """The issues of a record. With severity REJECT_RECORD it must not be signed or used."""
-    issues = IssueList()
-    for name in _REQUIRED[kind_of(record)]:
-        if not getattr(record, name):
-            issues.reject_record("FIELD_MISSING", name, f"a {kind_of(record)} needs {name}")
+def validate(record: Record, withheld: Collection[str] = ()) -> list[Issue]:
+    """The issues of a record. With severity REJECT_RECORD it must not be signed or used.
+
+    Args:
+        record: the record, or what a recipient has of it.
+        withheld: the sections that the recipient does not have. What these would hold is not missed. What the copy does
+            hold is judged as in a whole record.
+    """
+    kind, issues = kind_of(record), IssueList()
+    absent = {name for section in withheld for name in SECTIONS[kind].get(section, ())}
+    for name in _REQUIRED[kind]:
+        if name not in absent and not getattr(record, name):
+            issues.reject_record("FIELD_MISSING", name, f"a {kind} needs {name}")
     _times(record, "", issues)
     match record:
         case case_pb2.CaseRecord():
@@ -72,7 +80,7 @@ def validate(record: Record) -> list[Issue]:
             _photos(record.photos, "photos", issues)
         case dna_pb2.StrProfile():
             _profile(record, issues)
-        case dna_pb2.MatchNotification():
+        case dna_pb2.MatchNotification() if absent.isdisjoint(_FIGURE):
             _match(record, issues)
         case notice_pb2.PublicNotice():
             _photos(record.photos, "photos", issues)

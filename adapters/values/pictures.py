@@ -5,6 +5,7 @@ A file's own name may be a person's name, so it is never used.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -22,9 +23,17 @@ def media_type_of(content: bytes) -> str | None:
     return next((kind for kind, magic in MEDIA_TYPES.items() if content.startswith(magic)), None)
 
 
-def photo_name(sha256: bytes, media_type: str) -> str:
-    """A file name for a picture: opaque, and the same for the same picture."""
-    return sha256.hex()[:_DIGITS] + _SUFFIXES.get(media_type, ".bin")
+def photo_name(content: bytes, media_type: str) -> str:
+    """A file name for a picture: opaque, the same for the same picture, and never that of another one.
+
+    The digest is computed here: what a record says of it, another agency wrote.
+    """
+    return digest_name(content) + _SUFFIXES.get(media_type, ".bin")
+
+
+def digest_name(content: bytes) -> str:
+    """The beginning of the name of a file beside a record."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def is_safe_address(url: str) -> bool:

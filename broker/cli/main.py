@@ -12,12 +12,15 @@ import os
 import sys
 from importlib.metadata import entry_points, version
 from io import TextIOWrapper
-from typing import Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import click
 
 from broker.core.errors import CaseExchangeError, Internal, SetupInvalid
 from broker.extras import needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GROUP = "case_exchange.commands"
 REFUSED = 1
@@ -43,14 +46,29 @@ class AssembledGroup(click.Group):
                 return command
         return super().get_command(ctx, cmd_name)
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the command line. It prints the help text and the version."""
+        with _usable():
+            return super().make_context(*arguments, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. A file or an output that cannot be used is no defect."""
-        try:
+        """Run the command."""
+        with _usable():
             return super().invoke(ctx)
-        except OSError as error:
-            # The file's name may be a person's name.
-            message = f"a file or the output cannot be used: {error.strerror or type(error).__name__}"
-            raise SetupInvalid(message) from error
+
+
+@contextlib.contextmanager
+def _usable() -> Iterator[None]:
+    """A file or an output that cannot be used is no defect."""
+    try:
+        yield
+    except OSError as error:
+        # Without a number it is not the system's: a time that ran out.
+        if error.errno is None:
+            raise
+        # The file's name may be a person's name.
+        message = f"a file or the output cannot be used: {error.strerror}"
+        raise SetupInvalid(message) from error
 
 
 @click.group(cls=AssembledGroup, no_args_is_help=True)
@@ -74,12 +92,16 @@ def main() -> None:
     except CaseExchangeError as error:
         _fail(error.line, setup=isinstance(error, SetupInvalid))
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(COULD_NOT_CHECK)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - one line for a defect too; its text may quote a record
         _fail(Internal(f"a defect: {type(error).__name__} at {_origin(error)}").line, setup=False)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _drop_unwritten(stream)
 
 
 def _origin(error: Exception) -> str:
@@ -97,8 +119,6 @@ def could_not(error: CaseExchangeError) -> NoReturn:
 def _fail(line: str, *, setup: bool) -> NoReturn:
     with contextlib.suppress(OSError):
         click.echo(f"case-exchange: {line}", err=True)
-    for stream in (sys.stdout, sys.stderr):
-        _drop_unwritten(stream)
     sys.exit(COULD_NOT_CHECK if setup else REFUSED)
 
 

@@ -11,6 +11,7 @@ from adapters.edge.profile import load_profile
 from adapters.gateway.outbound import Outbound
 from caseexchange.records.v1 import case_pb2, dna_pb2
 from tests.support.process import edge_tables, write_toml
+from tests.support.programs import looked_twice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ async def test_a_record_that_its_adapter_forgot_to_judge_is_refused_before_it_is
         outbound = Outbound(edge, profile.gateway, routes, Limits())
         outbound._formats.insert(0, _ForgetfulAdapter())  # type: ignore[arg-type]
         (outbound.folders.inbox / "forgetful").write_bytes(b"forgetful")
-        assert outbound.take_inbox() == 1
+        assert looked_twice(outbound) == 1
         (reason,) = [json.loads(path.read_text()) for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert [(item["code"], item["where"]) for item in reason["issues"]] == [
             ("RECORD_INVALID", "record 0"),

@@ -42,6 +42,7 @@ from certs import profiles
 from tests.support.exchange import running_exchange
 from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
+from tests.support.programs import looked_twice
 from tests.support.records import CODEC
 from tests.support.replays import replayed
 
@@ -456,7 +457,7 @@ async def test_of_a_file_that_comes_again_after_the_profile_was_mended_what_was_
         async with open_edge(profile) as edge:
             outbound = Outbound(edge, profile.gateway, known, Limits())
             (inbox / "again.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
-            assert outbound.take_inbox() == 1
+            assert looked_twice(outbound) == 1
             published += [item for item in await outbound.publish_spooled() if isinstance(item, Published)]
             assert len(list(outbound.folders.quarantine.glob("*.reason.json"))) == reasons
             if wrong and reasons:
@@ -488,6 +489,18 @@ async def test_what_may_be_accepted_later_stays_in_the_spool(exchange: Exchange,
         assert not list(outbound.folders.quarantine.iterdir())
 
 
+UNFINISHED = (
+    ".unfinished.csv",
+    "~$a.csv",
+    "a.csv~",
+    "a.csv.filepart",
+    "a.csv.part",
+    "a.csv.tmp",
+    "a.csv.crdownload",
+    "A.CSV.PART",
+)
+
+
 async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: Path) -> None:
     profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
     async with open_edge(profile) as edge:
@@ -497,9 +510,10 @@ async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: 
         (inbox / "empty.csv").write_bytes(b"")
         (inbox / "huge.csv").write_bytes(b"AJBH\r\n" + b"x" * 200_000)
         (inbox / "unknown.bin").write_bytes(b"\x00\x01\x02")
-        (inbox / ".unfinished.csv").write_bytes(b"half")
+        for name in UNFINISHED:
+            (inbox / name).write_bytes(b"half")
         (inbox / "link.csv").symlink_to(INPUT / "rescued-children.csv")
-        assert outbound.take_inbox() == 4
+        assert looked_twice(outbound) == 4
         assert len(list(outbound.folders.done.iterdir())) == 1
         reasons = [json.loads(path.read_text()) for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert sorted(item["issues"][0]["code"] for item in reasons) == [
@@ -507,7 +521,37 @@ async def test_the_inbox_is_taken_in_file_by_file(exchange: Exchange, tmp_path: 
             "FORMAT_UNKNOWN",
             "FORMAT_UNKNOWN",
         ]
-        assert {path.name for path in inbox.iterdir()} == {".unfinished.csv", "attachments", "link.csv"}
+        assert {path.name for path in inbox.iterdir()} == {*UNFINISHED, "attachments", "link.csv"}
+        for number, name in enumerate(UNFINISHED):
+            (inbox / name).rename(inbox / f"{number}.csv")
+        assert looked_twice(outbound) == len(UNFINISHED)
+
+
+async def test_a_file_that_still_grows_waits(exchange: Exchange, tmp_path: Path) -> None:
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
+    content = (INPUT / "rescued-children.csv").read_bytes()
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        with (outbound.folders.inbox / "slow.csv").open("wb", buffering=0) as file:
+            for start in range(0, len(content), 200):
+                file.write(content[start : start + 200])
+                assert outbound.take_inbox() == 0
+        assert outbound.take_inbox() == 1
+        assert len(edge.spool.outgoing(10)) == 4
+
+
+async def test_a_file_that_changes_while_it_is_read_is_undone_and_waits(exchange: Exchange, tmp_path: Path) -> None:
+    async with telling(exchange, tmp_path) as (spool, outbound):
+        path = outbound.folders.inbox / "export.csv"
+        whole = (INPUT / "rescued-children.csv").read_bytes()
+        path.write_bytes(whole[: whole.rindex(b"\r\n", 0, -2) + 2])
+        spool.told = lambda: path.write_bytes(whole)
+        assert looked_twice(outbound) == 0
+        assert spool.outgoing(10) == []
+        assert not list(outbound.folders.quarantine.iterdir())
+        spool.told = lambda: None
+        assert looked_twice(outbound) == 1
+        assert len(spool.outgoing(10)) == 4
 
 
 class _DefectiveAdapter:
@@ -551,7 +595,7 @@ async def test_a_defect_of_an_adapter_sets_one_file_aside_and_the_next_is_taken_
         outbound._formats.insert(0, defect)  # type: ignore[arg-type]
         (outbound.folders.inbox / "a.csv").write_bytes((INPUT / "seeking-parents.csv").read_bytes())
         (outbound.folders.inbox / "b.json").write_bytes((INPUT / "closure.json").read_bytes())
-        assert outbound.take_inbox() == 2
+        assert looked_twice(outbound) == 2
         codes = [
             json.loads(path.read_text())["issues"][0]["code"]
             for path in outbound.folders.quarantine.glob("*.reason.json")
@@ -612,10 +656,10 @@ async def test_a_newer_file_in_the_place_of_one_that_was_taken_in_stays_to_be_ta
         path.write_bytes((INPUT / "seeking-parents.csv").read_bytes())
         newer.write_bytes((INPUT / "rescued-children.csv").read_bytes())
         spool.told = lambda: newer.exists() and newer.replace(path)
-        assert outbound.take_inbox() == 1
+        assert looked_twice(outbound) == 1
         assert (path.exists(), list(outbound.folders.done.iterdir())) == (True, [])
         assert len(spool.outgoing(10)) == 2
-        assert outbound.take_inbox() == 1
+        assert looked_twice(outbound) == 1
         assert len(list(outbound.folders.done.iterdir())) == 1
         assert len(spool.outgoing(10)) == 6
 
@@ -627,7 +671,7 @@ async def test_a_file_that_is_half_in_when_the_gateway_stops_is_undone_and_stays
         for name in ("seeking-parents.csv", "rescued-children.csv"):
             (outbound.folders.inbox / name).write_bytes((INPUT / name).read_bytes())
         spool.told = outbound.stop
-        assert outbound.take_inbox() == 0
+        assert looked_twice(outbound) == 0
         assert spool.outgoing(10) == []
         assert len(list(outbound.folders.inbox.glob("*.csv"))) == 2
         assert not list(outbound.folders.done.iterdir())

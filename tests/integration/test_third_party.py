@@ -15,6 +15,7 @@ from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
 from adapters.gateway.outbound import Outbound
 from tests.support.process import COMMAND, edge_tables, write_toml
+from tests.support.programs import looked_twice
 from tests.support.thirdparty import EXAMPLE, SAMPLE, install_example
 
 if TYPE_CHECKING:
@@ -80,12 +81,12 @@ async def test_a_file_that_is_refused_at_its_end_leaves_nothing_in_the_spool(
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, ways, Limits())
         (outbound.folders.inbox / "cut-off.log").write_bytes(CUT_OFF)
-        assert outbound.take_inbox() == 1
+        assert looked_twice(outbound) == 1
         assert edge.spool.outgoing(10) == []
         assert edge.spool.next_sequence("ministry") == 1
         (reason,) = [json.loads(path.read_text()) for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert (reason["records_published"], [item["code"] for item in reason["issues"]]) == (0, ["LOG_CUT_OFF"])
         (outbound.folders.inbox / "whole.log").write_bytes(SAMPLE.read_bytes())
-        assert outbound.take_inbox() == 1
+        assert looked_twice(outbound) == 1
         assert len(edge.spool.outgoing(10)) == 3
         assert len(list(outbound.folders.done.iterdir())) == 1

@@ -15,6 +15,7 @@ from tests.support.process import edge_tables, write_toml
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from adapters.gateway.outbound import Outbound
     from tests.support.pki import SamplePki
 
 
@@ -33,3 +34,8 @@ def program(pki: SamplePki, folder: Path, agency: str, system: str, target: str,
     tables["program"] = {"folder": str(home), "retry_seconds": 0.5}
     tables["routes"] = routes
     return write_toml(home / "profile.toml", tables)
+
+
+def looked_twice(outbound: Outbound) -> int:
+    """How many files of the inbox were taken in. At the first look it is not known yet whether a file still grows."""
+    return outbound.take_inbox() + outbound.take_inbox()

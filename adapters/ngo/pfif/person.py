@@ -143,7 +143,7 @@ def photo_url(
             return first.url
         not_carried(issues, f"{locator}.photos", "an address that is not for the web is not written")
         return ""
-    name = photo_name(first.sha256, first.media_type)
+    name = photo_name(first.content, first.media_type)
     attachments[name] = first.content
     return name
 

@@ -81,5 +81,5 @@ def _add(record: case_pb2.CaseRecord, view: PersonView, node: Node, content: byt
     else:
         sha256 = hashlib.sha256(content).digest()
         record.photos.add(
-            content=content, media_type=media_type, sha256=sha256, reference=photo_name(sha256, media_type)
+            content=content, media_type=media_type, sha256=sha256, reference=photo_name(content, media_type)
         )

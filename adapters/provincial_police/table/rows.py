@@ -237,7 +237,7 @@ class RowReader:
             sha256 = hashlib.sha256(content).digest()
             # The file's own name may be a person's name.
             record.photos.add(
-                content=content, media_type=media_type, sha256=sha256, reference=photo_name(sha256, media_type)
+                content=content, media_type=media_type, sha256=sha256, reference=photo_name(content, media_type)
             )
 
 

@@ -102,7 +102,7 @@ class TableWriter:
         names = []
         for photo in record.photos:
             if photo.content:
-                names.append(photo_name(photo.sha256, photo.media_type))
+                names.append(photo_name(photo.content, photo.media_type))
                 self.attachments[names[-1]] = photo.content
             else:
                 self._issues.warn("FIELD_NOT_CARRIED", where, "there is no column for a photo's address")

@@ -171,7 +171,7 @@ def _resources(
         if isinstance(picture, str):
             issues.warn(picture, f"photos[{number}]", "the picture is left out")
             continue
-        name = photo_name(hashlib.sha256(picture.content).digest(), PICTURE)
+        name = photo_name(picture.content, PICTURE)
         attachments[name] = picture.content
         found.append(Resource(name, PICTURE, picture.content))
     return tuple(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -87,7 +86,7 @@ class _Maker:
             if isinstance(picture, str):
                 self.issues.reject_record(picture, f"{where}, photos[{number}]", "the picture is left out")
                 continue
-            name = photo_name(hashlib.sha256(picture.content).digest(), MEDIA_TYPE)
+            name = photo_name(picture.content, MEDIA_TYPE)
             self.files[f"photos/{name}"] = picture.content
             shots.append(Shot(name, picture.width, picture.height))
         return Entry(standing, for_the_public(notice, where, self.issues), tuple(shots))

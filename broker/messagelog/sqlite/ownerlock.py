@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from broker.core.errors import LogInUse, LogUnavailable
+from broker.files import make_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ def lock(path: Path) -> int:
         LogUnavailable: the folder cannot be used.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         message = f"the folder of the message log cannot be used: {error.strerror}"

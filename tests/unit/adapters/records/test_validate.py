@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.base import RECORD_TYPES
+from adapters.records.sections import SECTIONS
 from adapters.records.validate import MAX_PHOTO_BYTES, MAX_PHOTOS, validate
 from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
 
@@ -52,6 +53,17 @@ def test_a_record_of_each_kind_needs_what_makes_it_one(kind: str, names: list[st
     assert [(issue.code, issue.locator, issue.refuses) for issue in found] == [
         ("FIELD_MISSING", name, True) for name in names
     ]
+
+
+@pytest.mark.parametrize("kind", sorted(RECORD_TYPES))
+def test_what_a_withheld_section_would_hold_is_not_missed_and_the_rest_is(kind: str) -> None:
+    whole = validate(RECORD_TYPES[kind]())
+    for section in SECTIONS[kind]:
+        missed = validate(RECORD_TYPES[kind](), {section})
+        # Only the first section of each kind has what a record needs.
+        assert missed == ([] if section == next(iter(SECTIONS[kind])) else whole)
+    assert validate(RECORD_TYPES[kind](), {"unknown"}) == whole
+    assert whole
 
 
 @pytest.mark.parametrize(("month", "day"), [(0, 0), (1, 0), (1, 1), (12, 31)])

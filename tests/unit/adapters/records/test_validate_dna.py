@@ -42,6 +42,13 @@ def test_a_match_without_a_reported_hit_needs_its_figure() -> None:
     assert codes(record) == ["FIELD_MISSING"] * 3 + ["LR_INVALID"]
 
 
+def test_a_figure_is_judged_though_another_section_was_withheld() -> None:
+    record = reported()
+    record.ClearField("reported_hit")
+    record.loci_compared, record.likelihood_ratio = 20, "many"
+    assert [issue.code for issue in validate(record, {"provenance"})] == ["LR_INVALID"]
+
+
 @pytest.mark.parametrize("stage", [dna_pb2.MATCH_STAGE_CONFIRMED, dna_pb2.MATCH_STAGE_REFUTED])
 def test_a_hit_without_a_figure_is_a_candidate_and_nothing_more(stage: dna_pb2.MatchStage.ValueType) -> None:
     record = reported()

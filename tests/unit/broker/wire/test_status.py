@@ -45,6 +45,8 @@ def test_a_retriable_error_never_travels_as_one_that_is_not() -> None:
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", errors.Unavailable),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", errors.Overloaded),
         (grpc.StatusCode.INTERNAL, "Internal error from Core", errors.ConnectionFailed),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", errors.ConnectionFailed),
+        (grpc.StatusCode.UNKNOWN, "Stream removed", errors.ConnectionFailed),
         (grpc.StatusCode.UNIMPLEMENTED, "", errors.Internal),
     ],
 )

@@ -85,6 +85,12 @@ def notice(**fields: object) -> notice_pb2.PublicNotice:
     return found
 
 
+def test_a_photo_is_written_under_the_digest_of_its_bytes_whatever_its_record_says() -> None:
+    found = notice()
+    found.photos[0].sha256 = bytes(32)
+    assert ADAPTER.encode([found], LIMITS).attachments == {f"{hashlib.sha256(PICTURE).hexdigest()[:32]}.png": PICTURE}
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from pathlib import Path
 
@@ -102,6 +103,13 @@ def test_a_photo_comes_along_under_an_opaque_name() -> None:
     (photo,) = item.record.photos
     assert photo.content == PNG
     assert "测试" not in photo.reference
+
+
+def test_a_photo_is_written_under_the_digest_of_its_bytes_whatever_its_record_says() -> None:
+    record = case_pb2.CaseRecord(kind=case_pb2.CASE_KIND_MISSING_CHILD, local_id="SYN-1")
+    record.photos.add(content=PNG, media_type="image/png", sha256=bytes(32))
+    written = ADAPTER.encode([record], Limits()).attachments
+    assert written == {f"{hashlib.sha256(PNG).hexdigest()[:32]}.png": PNG}
 
 
 def test_a_photo_that_is_missing_or_no_picture_is_a_warning() -> None:

@@ -1,0 +1,47 @@
+"""What the exchange writes is for its user alone, whatever the user's umask and wherever the folders are made."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.integration.test_ending import INPUT, tables, wait_for
+from tests.support.exchange import broker_tables
+from tests.support.process import COMMAND, edge_tables, write_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.pki import SamplePki
+
+
+def started(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, text=True, umask=0)
+
+
+def test_no_one_else_can_open_what_a_broker_a_gateway_and_a_replay_write(pki: SamplePki, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    config = write_toml(tmp_path / "broker.toml", broker_tables(pki, made / "here" / "log"))
+    with started("serve", "--config", config) as broker:
+        assert broker.stdout is not None
+        target = broker.stdout.readline().split()[-1]
+        edge = write_toml(tmp_path / "edge.toml", tables(pki, made / "there", target))
+        with started("gateway", "--profile", edge) as gateway:
+            assert gateway.stdout is not None
+            assert gateway.stdout.readline()
+            folder = made / "there" / "edge"
+            (tmp_path / "a.csv").write_bytes((INPUT / "rescued-children.csv").read_bytes())
+            (tmp_path / "a.csv").rename(folder / "inbox" / "a.csv")
+            wait_for(gateway, lambda: list((folder / "done").iterdir()) != [])
+            gateway.terminate()
+        audit = write_toml(tmp_path / "audit.toml", edge_tables(pki, "national-audit", target))
+        bundle = made / "a.bundle"
+        with started("replay", "--profile", audit, "--purpose", "a test", "--out", bundle) as replay:
+            assert replay.wait(60) == 0
+        broker.terminate()
+    # The agency's own program made this one, with rights of its own.
+    taken = set((folder / "done").iterdir())
+    found = {path for path in [made, *made.rglob("*")] if path not in taken}
+    assert {bundle, folder / "spool.db", made / "here" / "log" / "log.db"} <= found
+    assert [path for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from adapters.base import Adapter, Limits
 
+ADAPTER_FAILED: Final = "ADAPTER_FAILED"
 FILE_CHANGED: Final = "FILE_CHANGED"
 MAX_ISSUES: Final = 1_000
 """How many issues of one file are kept in full. The others are only counted by code."""
@@ -118,7 +119,7 @@ class SourceFile:
         except Exception as defect:  # noqa: BLE001 - an adapter's defect must not hold back other files
             # The exception's text may quote the file.
             message = f"the adapter failed ({type(defect).__name__}): report this defect with the file's digest"
-            yield Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message)
+            yield Issue(Severity.REJECT_FILE, ADAPTER_FAILED, "file", message)
             return
         if _stamp(self._file) != self._stamp:
             yield Issue(Severity.REJECT_FILE, FILE_CHANGED, "file", "the file changed while it was read")

@@ -20,7 +20,7 @@ from adapters.contract.hostile import CANARY, hostile_files
 from adapters.contract.measured import run_measured
 from adapters.contract.roundtrip import round_trip, thinned
 from adapters.contract.tables import formulas, injected, is_table
-from adapters.reading import SourceFile
+from adapters.reading import ADAPTER_FAILED, SourceFile
 from adapters.records.validate import validate
 from adapters.registry import adapter, adapter_names, detect
 
@@ -185,6 +185,7 @@ class AdapterContract:
             assert not report["reached"], report
             assert not report["leaked"], report
             assert report["grown"] <= self.memory_bytes, report
+            assert not any(code == ADAPTER_FAILED for _, code, _, _ in report["issues"]), report
 
     def test_a_file_of_a_gigabyte_is_inspected_in_little_memory(self, subject: Subject, tmp_path: Path) -> None:
         """It is refused by a code. Neither its name nor a traceback is shown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import resource
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ POISON = SectionDraft("sample", "T", b"\xff not a sample")
 
 @contextlib.asynccontextmanager
 async def subscribing(
-    exchange: Exchange, folder: Path, *more: str, **trust: str
+    exchange: Exchange, folder: Path, *more: str, out: int = asyncio.subprocess.PIPE, **trust: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     tables = edge_tables(exchange.pki, LAB, exchange.target)
     tables["trust"].update(trust)
@@ -48,7 +49,7 @@ async def subscribing(
     process = await asyncio.create_subprocess_exec(
         COMMAND,
         *("subscribe", "--profile", str(profile), "--kind", "SampleRequest", *more),
-        stdout=asyncio.subprocess.PIPE,
+        stdout=out,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -128,3 +129,16 @@ async def test_while_its_disk_is_full_every_record_waits_and_none_is_lost(
     else:
         assert (process.returncode, report.unprocessed) == (0, ()), errors
         assert json.loads(out)["record"]["barcode"] == "SYN-2"
+
+
+async def test_a_record_that_could_not_be_printed_comes_again(pki: SamplePki, tmp_path: Path) -> None:
+    async with running_exchange(pki, tmp_path / "log", subscriptions={"lease_seconds": 1.0}) as exchange:
+        await publish(exchange, SHANXI, sample_section("SYN-1"))
+        full = os.open("/dev/full", os.O_WRONLY)
+        async with subscribing(exchange, tmp_path, "--count", "1", out=full) as process:
+            _, errors = await process.communicate()
+        os.close(full)
+        assert process.returncode == 2, errors
+        async with subscribing(exchange, tmp_path, "--count", "1") as process:
+            out, errors = await process.communicate()
+        assert (process.returncode, json.loads(out)["attempt"]) == (0, 2), errors

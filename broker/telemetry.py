@@ -24,7 +24,9 @@ ALLOWED_FIELDS: Final = frozenset(
         # who and what, opaque
         "method",
         "principal",
+        "agency",
         "reason",
+        "code",
         "record_id",
         "subscription",
         "partition",
@@ -42,6 +44,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "count",
         "size",
         "seconds",
+        "hours",
         "attempts",
     }
 )

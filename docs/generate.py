@@ -70,6 +70,11 @@ A case number or a barcode belongs to the agency that gave it. If two agencies g
 answer that names only the number is refused. Write `AGENCY/NUMBER`: as the case, or as the barcode of a profile or a
 result.
 
+A delivery in `quarantine` was refused with the `reason` of its `.reason.json`, and does not come again. Its publisher
+has to publish a record that can be used. Auditors see the refusal: `verify` names it as not processed
+([findings.md](findings.md#delivered-and-not-processed)). The broker's log has it too, but at most ten a minute for each
+subscription. `case-exchange subscribe` answers in the same way.
+
 In `done` and `quarantine` a file is named by its digest, because its own name may contain a person's name.
 
 **Each system has one spool, for ever.** The system is the name after the agency in the TLS certificate. Each system has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,20 +14,20 @@ from google.protobuf import json_format
 from adapters.edge.edge import open_edge
 from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
-from adapters.edge.receiving import contained
-from adapters.records.sections import join
+from adapters.edge.receiving import Receiver, finish
+from adapters.folders import make
 from adapters.terminal import profile_option
 from broker import telemetry
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import CaseExchangeError, Unavailable
 from broker.core.streams import KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile
-    from broker.client.subscriber import Delivered
+    from adapters.edge.receiving import Opened
+    from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.core.streams import Position
 
 
 @click.command()
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
 def subscribe(profile_path: Path, *, kinds: tuple[str, ...], name: str, count: int | None, idle: float | None) -> None:
     """Verify records, print each as one JSON line, then acknowledge it.
 
-    Exit codes: 0 done, 1 refused, or a record did not verify, 2 wrong settings.
+    A record that can never be used is kept in the gateway's quarantine/, then refused. While a fault of this side lasts
+    (its disk, its spool, its files of trust), the record comes again.
+
+    Exit codes: 0 done, 1 refused, or a record was refused or still waits, 2 wrong settings.
 
     Example:  case-exchange subscribe --profile lab.toml --kind SampleRequest --count 1
     """
@@ -52,40 +56,52 @@ def subscribe(profile_path: Path, *, kinds: tuple[str, ...], name: str, count: i
 
 
 async def _print_all(profile: GatewayProfile, options: SubscribeOptions, count: int | None, idle: float | None) -> bool:
-    good, printed = True, 0
+    now, done = asyncio.get_running_loop().time, 0
+    waiting: set[Position] = set()
+    quarantine = profile.folder / "quarantine"
     async with open_edge(profile) as edge, edge.subscriber.subscribe(options) as stream:
-        batches = aiter(stream)
-        while count is None or printed < count:
+        make(quarantine)
+        receiver = Receiver(edge, quarantine, profile.gateway.retry_seconds)
+        batches, last = aiter(stream), now()
+        while count is None or done < count:
             try:
-                async with asyncio.timeout(idle):
+                # A record that waits comes again and again. That is no news.
+                async with asyncio.timeout_at(None if idle is None else last + idle):
                     batch = await anext(batches)
             except TimeoutError:
-                return good
-            for delivered in batch[: None if count is None else count - printed]:
-                facts, verified = await _facts(edge, delivered)
-                click.echo(json.dumps(facts, ensure_ascii=False))
-                good, printed = good and verified, printed + 1
-                await stream.ack([delivered.delivery_id])
-    return good
+                break
+            for delivered in batch:
+                if done == count:
+                    break
+                if await _finished(receiver, stream, delivered):
+                    done, last = done + 1, now()
+                    waiting.discard(delivered.position)
+                else:
+                    waiting.add(delivered.position)
+    return not receiver.refused and not waiting
 
 
-async def _facts(edge: Edge, delivered: Delivered) -> tuple[dict[str, Any], bool]:
-    where = {"position": str(delivered.position), "attempt": delivered.attempt}
-    try:
-        with contained():
-            verified = await edge.verify(delivered)
-            record = json_format.MessageToDict(join(verified.body.kind, verified.sections))
-    except Unavailable:
-        # The record is not at fault. It is not acknowledged, so it comes again.
-        raise
-    except CaseExchangeError as error:
-        return {**where, "refused": error.reason, "message": error.message}, False
+async def _finished(receiver: Receiver, stream: SubscriptionStream, delivered: Delivered) -> bool:
+    """Whether a delivery was printed or refused. If not, it was given back."""
+    refused = receiver.refused
+    facts = await receiver.take(stream, delivered, functools.partial(_facts, delivered))
+    if facts is None:
+        return receiver.refused > refused
+    click.echo(json.dumps(facts, ensure_ascii=False))
+    await finish(delivered, stream.ack([delivered.delivery_id]))
+    return True
+
+
+async def _facts(delivered: Delivered, opened: Opened) -> dict[str, Any]:
+    body = opened.verified.body
     return {
-        **where,
-        "record_id": verified.body.record_id,
-        "kind": verified.body.kind,
-        "case_id": verified.body.case_id,
-        "publisher": verified.body.publisher,
-        "withheld_sections": list(verified.withheld_sections),
-        "record": record,
-    }, True
+        "position": str(delivered.position),
+        "attempt": delivered.attempt,
+        "record_id": body.record_id,
+        "kind": body.kind,
+        "case_id": body.case_id,
+        "publisher": body.publisher,
+        "not_obeyed": opened.not_obeyed,
+        "withheld_sections": list(opened.verified.withheld_sections),
+        "record": json_format.MessageToDict(opened.record),
+    }

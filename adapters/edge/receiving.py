@@ -135,6 +135,8 @@ class Receiver:
         self._edge = edge
         self._quarantine = quarantine
         self._retry_seconds = retry_seconds
+        self.refused = 0
+        """How many deliveries were refused."""
 
     async def take(
         self, stream: SubscriptionStream, delivered: Delivered, use: Callable[[Opened], Awaitable[_Used]]
@@ -164,6 +166,7 @@ class Receiver:
             _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
             await stream.nack(delivered.delivery_id, self._retry_seconds, transient=True)
             return None
+        self.refused += 1
         await finish(delivered, stream.refuse(delivered.delivery_id, reason))
         return None
 

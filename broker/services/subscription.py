@@ -28,8 +28,8 @@ from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
 from broker.services.deliveries import Deliveries, Ended, LeasesLost, SubscribeLimits, copy_for, messages
-from broker.services.overdue import Overdue
 from broker.services.round import Acked, Held, Round
+from broker.services.subscription_log import SubscriptionLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ class Subscription:
         self._audit = audit
         self._clock = clock
         self._limits = limits
-        self._overdue = Overdue(key, book, clock, limits.transient_alarm_seconds)
+        self._log = SubscriptionLog(key, book, clock, limits.transient_alarm_seconds)
         self._consumers: dict[str, Consumer] = {}
         self._held: dict[Position, Held] = {}
         self._round = Round()
@@ -131,7 +131,7 @@ class Subscription:
         except LeaseLost:
             consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
             return
-        self._overdue.look()
+        self._log.overdue()
         self._attempt_failed |= not transient
         if dead is not None:
             self._give_up(dead, consumer.principal.spiffe_id)
@@ -266,6 +266,7 @@ class Subscription:
         events = done.events(self._clock.now_ms(), self.key.name)
         if events:
             await self._audit.record(events)
+            self._log.refused(done.acked)
         for consumer, copies in messages(done.deliveries):
             consumer.outgoing.put_nowait(Deliveries(copies))
         if states:

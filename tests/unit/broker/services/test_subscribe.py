@@ -24,6 +24,8 @@ from broker.services.deliveries import (
 )
 from broker.services.quotas import QuotaLimits, Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
+from broker.services.subscription_log import REFUSALS_A_MINUTE
+from broker.telemetry import allow_fields
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
 from tests.support.fakes import FixedDirectory, ListedAudit
@@ -294,6 +296,28 @@ async def test_a_record_that_is_postponed_is_no_dead_letter_and_a_restart_knows_
     assert not [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
 
 
+async def test_refused_records_are_in_the_log_a_few_a_minute_and_the_next_line_counts_the_others(
+    exchange: Exchange,
+) -> None:
+    cases = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(REFUSALS_A_MINUTE + 8)]
+    await exchange.publish(*(exchange.maker.make(case=case) for case in cases))
+    stream = await exchange.open()
+    *flood, last, processed = await delivered(stream, len(cases))
+    with capture_logs() as logs:
+        stream.ack([copy.delivery_id for copy in flood], {copy.delivery_id: "KIT_UNKNOWN" for copy in flood})
+        await told(stream)
+        exchange.clock.value_ms += 60_000
+        assert len(logs) == REFUSALS_A_MINUTE
+        stream.ack([last.delivery_id, processed.delivery_id], {last.delivery_id: "KIT_LOST"})
+        await told(stream)
+    common = {"event": "a record was refused", "agency": LAB.agency, "subscription": "samples", "log_level": "info"}
+    said = [(str(copy.position), "KIT_UNKNOWN") for copy in flood[:REFUSALS_A_MINUTE]]
+    assert [{**common, "position": position, "code": code} for position, code in said] == logs[:-1]
+    assert logs[-1] == {**common, "position": str(last.position), "code": "KIT_LOST", "count": 6}
+    written = {name: value for name, value in logs[-1].items() if name != "log_level"}
+    assert allow_fields(None, "", dict(written)) == written
+
+
 async def test_a_record_that_is_postponed_for_long_is_an_error_in_the_log_once_an_hour(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make())
     stream = await exchange.open()
@@ -302,7 +326,9 @@ async def test_a_record_that_is_postponed_for_long_is_an_error_in_the_log_once_a
         with capture_logs() as logs:
             (copy,) = await delivered(stream)
             stream.nack(copy.delivery_id, 0, transient=True)
-        alarmed += [(minutes, line["log_level"], line["hours"]) for line in logs if "position" in line]
+        alarmed += [
+            (minutes, line["log_level"], allow_fields(None, "", line)["hours"]) for line in logs if "position" in line
+        ]
         exchange.clock.value_ms += 600_000
     assert alarmed == [(240, "error", 4.0), (300, "error", 5.0), (360, "error", 6.0)]
     # What was finished is forgotten, and what another subscriber has to wait for is no news of this one.

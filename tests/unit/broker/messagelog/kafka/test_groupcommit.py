@@ -99,17 +99,47 @@ async def test_what_arrives_while_a_group_is_under_way_is_the_next_group(world: 
     await asyncio.sleep(0)
     assert [len(group) for group in world.appender.groups] == [1]
     world.appender.acknowledge(b"first")
+    world.read_back(b"first", entry(0))
     await world.appender.begun(2)
     assert [each.record_id for each in world.appender.groups[1]] == [
         entry(number).record_id for number in (1, 11, 2, 12, 3, 13)
     ]
-    # The first group need not be read back before the second is sent.
     world.appender.acknowledge(b"second")
-    world.read_back(b"first", entry(0))
     world.read_back(b"second", *world.appender.groups[1])
     answers = await asyncio.gather(*calls)
     assert [[place.duplicate for place in answer] for answer in answers] == [[False]] + [[False, False]] * 3
     assert [place.position.offset for answer in answers for place in answer] == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_a_small_group_waits_until_the_one_before_is_read_back_and_grows_meanwhile(world: World) -> None:
+    calls = [world.begin(entry(0))]
+    await world.appender.begun(1)
+    calls.append(world.begin(entry(1)))
+    world.appender.acknowledge(b"first")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(world.appender.groups) == 1
+    calls.append(world.begin(entry(2)))
+    world.read_back(b"first", entry(0))
+    await world.appender.begun(2)
+    assert world.appender.groups[1] == [entry(1), entry(2)]
+    world.appender.acknowledge(b"second")
+    world.read_back(b"second", entry(1), entry(2))
+    await asyncio.gather(*calls)
+
+
+async def test_a_large_group_is_sent_while_the_one_before_is_read_back(world: World) -> None:
+    calls = [world.begin(entry(0))]
+    await world.appender.begun(1)
+    large = [entry(number) for number in range(1, 65)]
+    calls.append(world.begin(*large))
+    await asyncio.sleep(0)
+    world.appender.acknowledge(b"first")
+    await world.appender.begun(2)
+    world.appender.acknowledge(b"second")
+    world.read_back(b"first", entry(0))
+    world.read_back(b"second", *large)
+    assert [len(answer) for answer in await asyncio.gather(*calls)] == [1, 64]
 
 
 async def test_no_call_is_answered_before_its_records_were_read_back(world: World) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import nats
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig, StorageType
-from peer import SERVER, Absent, Server, client_context, in_windows, wait_until_it_listens
-from processes import Rate, Stopwatch
+from peer import SERVER, Absent, AsyncPeer, Server, client_context, in_windows, wait_until_it_listens
 
 from deploy.kafka.ports import free_ports
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
     from peer import Check
+    from processes import Rate
     from world import World
 
 MODULE = "github.com/nats-io/nats-server/v2@v2.15.3"
@@ -80,16 +80,16 @@ tls {{
         process.wait(30)
 
 
-class Nats:
-    """As ``Peer``."""
+class Nats(AsyncPeer):
+    """JetStream, with a stream for each round."""
 
     def __init__(self, server: Server, streams: int, under_way: int) -> None:
+        super().__init__(server, streams, under_way)
         self.name = "nats-server, own check"
         self.settings = (
             f"nats-server {server.version}: JetStream in files, sync_interval always (fsync for each write), 1 server; "
             f"nats-py {nats.aio.client.__version__}, each record acknowledged by itself, fetches of {_FETCH}"
         )
-        self._server, self._streams, self._under_way = server, streams, under_way
         self._stream = ""
 
     @contextlib.asynccontextmanager
@@ -101,21 +101,11 @@ class Nats:
         finally:
             await client.close()
 
-    def _watch(self) -> Stopwatch:
-        return Stopwatch({"server": (self._server.pid,)})
-
-    def begin(self, number: int) -> None:
+    async def _begin(self, number: int) -> None:
         self._stream = f"peers-{number}"
-
-        async def make() -> None:
-            async with self._connected() as client:
-                subjects = [f"{self._stream}.*"]
-                await client.jetstream().add_stream(name=self._stream, subjects=subjects, storage=StorageType.FILE)
-
-        asyncio.run(make())
-
-    def publish(self, values: Sequence[bytes], batch: int) -> Rate:
-        return asyncio.run(self._publish(values, batch))
+        async with self._connected() as client:
+            subjects = [f"{self._stream}.*"]
+            await client.jetstream().add_stream(name=self._stream, subjects=subjects, storage=StorageType.FILE)
 
     async def _publish(self, values: Sequence[bytes], batch: int) -> Rate:
         async with self._connected() as client:
@@ -128,9 +118,6 @@ class Nats:
             watch = self._watch()
             await in_windows(values, batch, self._streams, self._under_way, send)
             return watch.rate(len(values))
-
-    def read(self, count: int, check: Check) -> Rate:
-        return asyncio.run(self._read(count, check))
 
     async def _read(self, count: int, check: Check) -> Rate:
         config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, max_ack_pending=_ACKS_OPEN)

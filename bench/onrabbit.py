@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aio_pika
-from peer import SERVER, Absent, Server, client_context, in_windows, wait_until_it_listens
-from processes import Rate, Stopwatch
+from peer import SERVER, Absent, AsyncPeer, Server, client_context, in_windows, wait_until_it_listens
 
 from deploy.kafka.ports import free_ports
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
     from peer import Check
+    from processes import Rate
     from world import World
 
 _PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -83,16 +83,16 @@ log.file = rabbit.log
         yield Rabbit(server, streams, under_way)
 
 
-class Rabbit:
-    """As ``Peer``."""
+class Rabbit(AsyncPeer):
+    """Quorum queues, one for each stream of a round."""
 
     def __init__(self, server: Server, streams: int, under_way: int) -> None:
+        super().__init__(server, streams, under_way)
         self.name = "RabbitMQ, own check"
         self.settings = (
             f"RabbitMQ {server.version}: {streams} quorum queues of 1 node (fsync of its log before a confirm); "
             f"aio-pika {aio_pika.__version__}, publisher confirms, each record acknowledged, prefetch {_PREFETCH}"
         )
-        self._server, self._streams, self._under_way = server, streams, under_way
         self._queues: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -101,21 +101,11 @@ class Rabbit:
         async with await aio_pika.connect(address, ssl_context=client_context(self._server.world)) as connection:
             yield connection
 
-    def _watch(self) -> Stopwatch:
-        return Stopwatch({"server": (self._server.pid,)})
-
-    def begin(self, number: int) -> None:
+    async def _begin(self, number: int) -> None:
         self._queues = [f"peers-{number}-{stream}" for stream in range(self._streams)]
-
-        async def make() -> None:
-            async with self._connected() as connection, connection.channel() as channel:
-                for queue in self._queues:
-                    await channel.declare_queue(queue, durable=True, arguments=_QUORUM)
-
-        asyncio.run(make())
-
-    def publish(self, values: Sequence[bytes], batch: int) -> Rate:
-        return asyncio.run(self._publish(values, batch))
+        async with self._connected() as connection, connection.channel() as channel:
+            for queue in self._queues:
+                await channel.declare_queue(queue, durable=True, arguments=_QUORUM)
 
     async def _publish(self, values: Sequence[bytes], batch: int) -> Rate:
         async with self._connected() as connection:
@@ -129,9 +119,6 @@ class Rabbit:
             watch = self._watch()
             await in_windows(values, batch, self._streams, self._under_way, send)
             return watch.rate(len(values))
-
-    def read(self, count: int, check: Check) -> Rate:
-        return asyncio.run(self._read(count, check))
 
     async def _read(self, count: int, check: Check) -> Rate:
         async with self._connected() as connection, connection.channel() as channel:

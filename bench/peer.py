@@ -6,7 +6,10 @@ import asyncio
 import socket
 import ssl
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from processes import Stopwatch
 
 if TYPE_CHECKING:
     import subprocess
@@ -49,6 +52,34 @@ class Server(NamedTuple):
 
 class Absent(Exception):
     """A peer cannot be measured here. The text says what to install."""
+
+
+class AsyncPeer(ABC):
+    """A ``Peer`` whose client is one for asyncio, and whose server is one process."""
+
+    def __init__(self, server: Server, streams: int, under_way: int) -> None:
+        self._server, self._streams, self._under_way = server, streams, under_way
+
+    def begin(self, number: int) -> None:
+        asyncio.run(self._begin(number))
+
+    def publish(self, values: Sequence[bytes], batch: int) -> Rate:
+        return asyncio.run(self._publish(values, batch))
+
+    def read(self, count: int, check: Check) -> Rate:
+        return asyncio.run(self._read(count, check))
+
+    def _watch(self) -> Stopwatch:
+        return Stopwatch({"server": (self._server.pid,)})
+
+    @abstractmethod
+    async def _begin(self, number: int) -> None: ...
+
+    @abstractmethod
+    async def _publish(self, values: Sequence[bytes], batch: int) -> Rate: ...
+
+    @abstractmethod
+    async def _read(self, count: int, check: Check) -> Rate: ...
 
 
 def client_context(world: World) -> ssl.SSLContext:

@@ -145,14 +145,19 @@ def test_a_gateway_whose_broker_stands_still_while_it_publishes_ends(
         os.kill(broker.pid, signal.SIGCONT)
 
 
+def write_large(path: Path, times: int) -> None:
+    """A police table with the same rows again and again: a header and 8 MB, then as much so many times more."""
+    pieces = list(police_csv(8_000_000))
+    with path.open("wb") as file:
+        file.writelines(pieces)
+        for _ in range(times):
+            file.writelines(pieces[1:])
+
+
 def test_a_gateway_that_looks_through_a_large_file_before_its_first_record_ends(pki: SamplePki, tmp_path: Path) -> None:
     inbox = tmp_path / "edge" / "inbox"
     inbox.mkdir(parents=True)
-    with (inbox / "export.csv").open("wb") as file:
-        pieces = list(police_csv(8_000_000))
-        file.writelines(pieces)
-        for _ in range(60):
-            file.writelines(pieces[1:])
+    write_large(inbox / "export.csv", 60)
     with started("gateway", write_toml(tmp_path / "edge.toml", tables(pki, tmp_path, "localhost:1"))) as gateway:
         assert line_of(gateway)
         assert ends(gateway)[0] == 0
@@ -190,11 +195,7 @@ def test_a_gateway_that_the_broker_refuses_ends_while_it_looks_through_a_large_f
 ) -> None:
     inbox = tmp_path / "edge" / "inbox"
     inbox.mkdir(parents=True)
-    with (inbox / "export.csv").open("wb") as file:
-        pieces = list(police_csv(8_000_000))
-        file.writelines(pieces)
-        for _ in range(100):
-            file.writelines(pieces[1:])
+    write_large(inbox / "export.csv", 100)
     found = tables(pki, tmp_path, broker.target)
     # The directory does not let police receive this kind.
     found["gateway"]["subscribe"] = ["SampleRequest"]

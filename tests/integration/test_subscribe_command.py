@@ -141,4 +141,5 @@ async def test_a_record_that_could_not_be_printed_comes_again(pki: SamplePki, tm
         assert process.returncode == 2, errors
         async with subscribing(exchange, tmp_path, "--count", "1") as process:
             out, errors = await process.communicate()
-        assert (process.returncode, json.loads(out)["attempt"]) == (0, 2), errors
+        # Whether that was a failed attempt depends on how the stream ended: closed in time, or with the process.
+        assert (process.returncode, json.loads(out)["record"]["barcode"]) == (0, "SYN-1"), errors

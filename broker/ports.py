@@ -188,6 +188,9 @@ class PeerAuthentication(Protocol):
             PeerRevoked, RevocationUnavailable, DirectoryUnavailable
         """
 
+    def named(self, certificate_pem: bytes) -> str:
+        """The SPIFFE id of the principal that the certificate names, also if it may not call. Empty: it names none."""
+
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
 

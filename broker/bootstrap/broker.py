@@ -31,6 +31,7 @@ from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.quotas import Quotas
+from broker.services.refusals import Refusals
 from broker.services.replay import ReplayService
 from broker.services.subscribe import SubscribeService
 from broker.services.versions import DirectoryVersions
@@ -92,6 +93,7 @@ class Broker:
             settings=CheckpointSettings(config.checkpoints.interval_seconds, config.checkpoints.evidence_bound_seconds),
             report=reporter("checkpoints"),
         )
+        self._refusals = Refusals(self._audit, clock)
         self._publish = PublishService(
             directory=directory,
             keyring=trust.keyring,
@@ -100,7 +102,7 @@ class Broker:
             log=log,
             signer=signer,
             evidence=self.follower,
-            audit=self._audit,
+            refusals=self._refusals,
             clock=clock,
             limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
         )
@@ -135,6 +137,7 @@ class Broker:
             ),
             trust.peers,
             quotas,
+            self._refusals,
             address=config.server.address,
             credentials=server_credentials(trust.tls.initial, trust.tls.newest),
             limits=server_limits(config),
@@ -161,6 +164,7 @@ class Broker:
         await self._server.start()
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
+        self._run(self._refusals.run(), "refusals")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
@@ -174,6 +178,7 @@ class Broker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._refusals.write()
         _log.info("stopped")
 
     def _run(self, work: Coroutine[None, None, None], name: str) -> None:

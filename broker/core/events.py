@@ -76,10 +76,15 @@ class ReplayMade:
 
 @dataclass(frozen=True, slots=True)
 class RefusalMade:
-    """The broker refused something from the principal, for a reason that auditors should know."""
+    """The broker refused something from the principal, for a reason that auditors should know.
+
+    Above a ``count`` of one, it refused that many things without telling them one by one. The event's time is that of
+    the last. Then the principal is empty if there were too many principals to count each.
+    """
 
     reason: str
     record_id: str
+    count: int = 1
 
 
 Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterMade | ReplayMade | RefusalMade

@@ -3,8 +3,8 @@
 1. the peer's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
    PeerRevoked, RevocationUnavailable. The agency has not too many calls: QuotaExceeded
 2. the servicer does its work. Running calls are listed, so that they can end at once if their peer is revoked
-3. an error is answered by its row of the status table. Anything outside the error tree is answered as INTERNAL, and
-   only the log has more details
+3. an error is told to auditors and to the operator, and answered by its row of the status table. Anything outside the
+   error tree is answered as INTERNAL, and only the log has more details
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import structlog
 
 from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing
 from broker.server.requests import read_each, read_one
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.ports import PeerAuthentication
     from broker.services.quotas import Quotas
+    from broker.services.refusals import Refusals
 
-_log = structlog.get_logger("broker.server")
 _principal: ContextVar[Principal] = ContextVar("principal")
 _CERTIFICATE: Final = "x509_pem_cert"
 
@@ -37,6 +36,14 @@ _CERTIFICATE: Final = "x509_pem_cert"
 def caller() -> Principal:
     """The authenticated peer of the current call."""
     return _principal.get()
+
+
+class Told(Exception):
+    """Raised by a servicer: answer with ``error``, which a service has told to auditors and to the operator."""
+
+    def __init__(self, error: CaseExchangeError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(slots=True, eq=False)
@@ -50,9 +57,10 @@ class _Call:
 class CallGuard(grpc.aio.ServerInterceptor):
     """The interceptor in front of every servicer. For one event loop."""
 
-    def __init__(self, peers: PeerAuthentication, quotas: Quotas) -> None:
+    def __init__(self, peers: PeerAuthentication, quotas: Quotas, refusals: Refusals) -> None:
         self._peers = peers
         self._quotas = quotas
+        self._refusals = refusals
         self._calls: set[_Call] = set()
         self._draining = False
 
@@ -111,37 +119,50 @@ class CallGuard(grpc.aio.ServerInterceptor):
             call = self._admit(method, context)
             with self._quotas.call(caller().agency):
                 return await work()
+        except Told as told:
+            await _abort(context, told.error)
         except CaseExchangeError as error:
-            await _refuse(context, method, error)
+            await self._refuse(context, method, error)
         except asyncio.CancelledError:
             if call is None or call.refusal is None:
                 raise
             call.task.uncancel()
-            await _refuse(context, method, call.refusal)
+            await self._refuse(context, method, call.refusal)
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the peer must learn of a defect only that it is one
-            await _refuse(context, method, _internal(error))
+            await self._refuse(context, method, _internal(error))
         finally:
             if call is not None:
                 self._calls.discard(call)
+
+    async def _refuse(self, context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
+        # (3) Told, then answered.
+        principal = _principal.get(None)
+        name = principal.spiffe_id if principal is not None else self._peers.named(_certificate(context))
+        await self._refusals.tell(name, [error], method=method, cause=_cause(error))
+        await _abort(context, error)
 
     def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Call:
         if self._draining:
             message = "the broker is shutting down"
             raise Draining(message)
-        certificates = list(context.auth_context().get(_CERTIFICATE, ()))
-        task = asyncio.current_task()
-        if not certificates or task is None:
+        certificate, task = _certificate(context), asyncio.current_task()
+        if not certificate or task is None:
             message = "the peer showed no certificate"
             raise PeerIdentityMissing(message)
         # (1) Who it is, and whether it may still call.
-        principal = self._peers.authenticate(certificates[0])
+        principal = self._peers.authenticate(certificate)
         _principal.set(principal)
         # (2) Listed while it runs.
-        call = _Call(method, certificates[0], task)
+        call = _Call(method, certificate, task)
         self._calls.add(call)
         return call
+
+
+def _certificate(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    """The peer's, as PEM. Empty: it showed none."""
+    return next(iter(context.auth_context().get(_CERTIFICATE, ())), b"")
 
 
 async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -156,17 +177,8 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
         await responses.aclose()
 
 
-async def _refuse(context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
-    # (3) One row of the table.
-    write = _log.error if isinstance(error, Internal) else _log.info
-    principal = _principal.get(None)
-    write(
-        "call refused",
-        method=method,
-        reason=error.reason,
-        principal=principal.spiffe_id if principal is not None else "",
-        cause=_cause(error),
-    )
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CaseExchangeError) -> None:
+    # One row of the table.
     await context.abort(
         status_of(type(error)), error.message, trailing_metadata=((DETAILS_KEY, status_details(error)),)
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import CaseExchangeError, InputRefused, Internal
 from broker.core.receipt import portable_receipt
-from broker.server.calls import caller
+from broker.server.calls import Told, caller
 from broker.services.pipeline import publish_in_turn
 from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.envelopes import kept_from
@@ -44,7 +44,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
             outcome = await self._service.publish(caller(), [envelope])
         (result,) = outcome.results
         if isinstance(result, CaseExchangeError):
-            raise result
+            raise Told(result)
         if outcome.receipts is None:
             message = "a record was accepted without a receipt"
             raise Internal(message)

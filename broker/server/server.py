@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.server.publisher import PublisherServicer
     from broker.server.subscriber import SubscriberServicer
     from broker.services.quotas import Quotas
+    from broker.services.refusals import Refusals
 
 SERVICES: Final = tuple(
     f"caseexchange.broker.v1.{name}"
@@ -51,6 +52,7 @@ class BrokerServer:
         servicers: Servicers,
         peers: PeerAuthentication,
         quotas: Quotas,
+        refusals: Refusals,
         *,
         address: str,
         credentials: grpc.ServerCredentials,
@@ -61,7 +63,7 @@ class BrokerServer:
         Raises:
             SetupInvalid: the address cannot be bound.
         """
-        self._guard = CallGuard(peers, quotas)
+        self._guard = CallGuard(peers, quotas, refusals)
         self._server = grpc.aio.server(
             interceptors=[self._guard],
             options=limits.channel_options(),

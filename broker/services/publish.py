@@ -29,7 +29,6 @@ from broker.core.errors import (
     RecordTooLarge,
     SignerNotPrincipal,
 )
-from broker.core.events import AuditEvent, RefusalMade
 from broker.core.policy import check_publish
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import StreamPartition, partition_of
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from broker.core.body import Body
     from broker.core.identity import Principal
     from broker.ports import (
-        AuditTrail,
         Clock,
         DirectoryInForce,
         Evidence,
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
         Signer,
         SignerCertificate,
     )
+    from broker.services.refusals import Refusals
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -112,7 +111,7 @@ class PublishService:
         log: MessageLog,
         signer: Signer,
         evidence: Evidence,
-        audit: AuditTrail,
+        refusals: Refusals,
         clock: Clock,
         limits: PublishLimits,
     ) -> None:
@@ -122,7 +121,7 @@ class PublishService:
         self._log = log
         self._signer = signer
         self._evidence = evidence
-        self._audit = audit
+        self._refusals = refusals
         self._clock = clock
         self._limits = limits
         self._signatures = signatures
@@ -183,7 +182,8 @@ class PublishService:
             else:
                 results.append(Accepted(len(statements)))
                 statements.append(answer)
-        await self._audit_refusals(principal, results)
+        refused = [result for result in results if isinstance(result, CaseExchangeError)]
+        await self._refusals.tell(principal.spiffe_id, refused, method="publish")
         if not statements:
             return PublishOutcome(tuple(results), None)
         # (9) One signature covers the batch.
@@ -276,19 +276,6 @@ class PublishService:
             item.body.publisher,
         )
         return self._codec.encode_statement(statement)
-
-    async def _audit_refusals(self, principal: Principal, results: Sequence[Result]) -> None:
-        events = [
-            AuditEvent(
-                self._clock.now_ms(),
-                principal.spiffe_id,
-                RefusalMade(result.reason, result.details.get("record_id", "")),
-            )
-            for result in results
-            if isinstance(result, CaseExchangeError) and result.security_event
-        ]
-        if events:
-            await self._audit.record(events)
 
 
 def _attempt(check: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T | CaseExchangeError:

@@ -45,6 +45,13 @@ class TlsPeers:
         self._revocation.check(known.der)
         return known.principal
 
+    def named(self, certificate_pem: bytes) -> str:
+        """See ``PeerAuthentication``."""
+        try:
+            return self._read(certificate_pem).principal.spiffe_id
+        except PeerIdentityMissing:
+            return ""
+
     def _read(self, certificate_pem: bytes) -> _Known:
         key = hashlib.sha256(certificate_pem).digest()
         known = self._known.get(key)

@@ -52,6 +52,8 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
         case RefusalMade() as refusal:
             message.refusal.reason = refusal.reason
             message.refusal.record_id = refusal.record_id
+            if refusal.count > 1:
+                message.refusal.count = refusal.count
         case _ as never:
             assert_never(never)
 
@@ -92,7 +94,7 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
         case "replay":
             return _replay(message.replay)
         case "refusal":
-            return RefusalMade(message.refusal.reason, message.refusal.record_id)
+            return RefusalMade(message.refusal.reason, message.refusal.record_id, message.refusal.count or 1)
     text = "an audit event is of a kind that this version does not know"
     raise EnvelopeMalformed(text)
 

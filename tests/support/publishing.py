@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from broker.services.publish import PublishLimits, PublishService
+from broker.services.refusals import Refusals
 from broker.trust.verification import InlineVerifier
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
-    from broker.ports import MessageLog
+    from broker.ports import AuditTrail, MessageLog
     from tests.support.pki import ManualClock, SamplePki
 
 
-def publish_service(pki: SamplePki, log: MessageLog, clock: ManualClock, **parts: Any) -> PublishService:
-    """A service of the sample's exchange. ``parts`` replace its usual ones, by the names of its arguments."""
+def publish_service(
+    pki: SamplePki, log: MessageLog, clock: ManualClock, audit: AuditTrail | None = None, **parts: Any
+) -> PublishService:
+    """A service of the sample's exchange. ``parts`` replace its usual ones, by the names of its arguments.
+
+    ``audit`` is told of what it refuses.
+    """
     usual: dict[str, Any] = {
         "directory": FixedDirectory(pki.directory),
         "keyring": pki.keyring(),
@@ -23,7 +29,7 @@ def publish_service(pki: SamplePki, log: MessageLog, clock: ManualClock, **parts
         "codec": CODEC,
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
-        "audit": ListedAudit(),
         "limits": PublishLimits(),
     }
-    return PublishService(**{**usual, **parts}, log=log, clock=clock)
+    refusals = Refusals(audit or ListedAudit(), clock)
+    return PublishService(**{**usual, **parts}, log=log, clock=clock, refusals=refusals)

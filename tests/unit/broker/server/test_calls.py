@@ -21,13 +21,15 @@ from broker.core.errors import (
     PeerUnknown,
     RightDenied,
 )
-from broker.server.calls import CallGuard, caller
+from broker.core.events import RefusalMade
+from broker.server.calls import CallGuard, Told, caller
 from broker.services.quotas import QuotaLimits, Quotas
+from broker.services.refusals import Refusals
 from broker.trust.peers import TlsPeers
 from broker.wire.status import error_from_call
 from broker.wire.tls import TlsFiles, client_credentials, server_credentials
 from certs import profiles
-from tests.support.fakes import FixedDirectory
+from tests.support.fakes import FixedDirectory, ListedAudit
 from tests.support.pki import ManualClock, SamplePki
 
 if TYPE_CHECKING:
@@ -81,6 +83,9 @@ class Service:
             case "refuse":
                 message = "you may not"
                 raise RightDenied(message, agency="shanxi-police")
+            case "told":
+                message = "you may not"
+                raise Told(RightDenied(message))
             case "refuse because":
                 message = "you may not"
                 raise RightDenied(message) from ValueError(SECRET)
@@ -156,6 +161,7 @@ class Served(NamedTuple):
     pki: SamplePki
     guard: CallGuard
     peers: SwitchedPeers
+    audit: ListedAudit
     service: Service
     connect: Callable[..., Caller]
     without_certificate: Caller
@@ -170,7 +176,8 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 async def served(pki: SamplePki) -> AsyncIterator[Served]:
     service = Service()
     peers = SwitchedPeers(FixedDirectory(pki.directory), NoRevocation())
-    guard = CallGuard(peers, Quotas(QuotaLimits(), ManualClock(0)))
+    audit = ListedAudit()
+    guard = CallGuard(peers, Quotas(QuotaLimits(), ManualClock(0)), Refusals(audit, ManualClock(0)))
     server = grpc.aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((service.handler(),))
     authorities = pki.folder.trust / "tls-ca.pem"
@@ -187,7 +194,7 @@ async def served(pki: SamplePki) -> AsyncIterator[Served]:
 
     await server.start()
     async with asyncio.timeout(20):
-        yield Served(pki, guard, peers, service, connect, Caller(channels[0]))
+        yield Served(pki, guard, peers, audit, service, connect, Caller(channels[0]))
     for channel in channels:
         await channel.close()
     await server.stop(None)
@@ -233,6 +240,24 @@ async def test_a_peer_without_a_certificate_is_refused(served: Served) -> None:
 async def test_a_peer_that_is_not_listed_is_refused(served: Served, tmp_path: Path) -> None:
     stranger = served.pki.credential(profiles.TLS_CLIENT, agency="stranger")
     assert isinstance(await refused(served.connect(files=stranger.write(tmp_path, "peer")).one("a")), PeerUnknown)
+    (event,) = served.audit.events
+    assert "/agency/stranger/" in event.principal
+    assert event.event == RefusalMade("PEER_UNKNOWN", "")
+
+
+async def test_auditors_are_told_of_a_refused_call_whatever_its_method(served: Served) -> None:
+    police = served.connect()
+    for call in (police.one("refuse"), police.gather(["refuse"]), listed(police.spread("a+refuse"))):
+        assert isinstance(await refused(call), RightDenied)
+    assert [(event.principal, event.event) for event in served.audit.events] == [
+        (SHANXI, RefusalMade("RIGHT_DENIED", ""))
+    ] * 3
+
+
+async def test_what_a_service_has_told_is_answered_and_not_told_again(served: Served) -> None:
+    with capture_logs() as logs:
+        assert isinstance(await refused(served.connect().one("told")), RightDenied)
+    assert (served.audit.events, logs) == ([], [])
 
 
 async def test_the_calls_of_a_peer_that_is_revoked_end_at_once_and_others_go_on(served: Served) -> None:
@@ -269,7 +294,7 @@ async def test_a_refusal_leaves_as_its_row_of_the_table_says(served: Served) -> 
     assert isinstance(error, RightDenied)
     assert (error.message, error.details) == ("you may not", {"agency": "shanxi-police"})
     told = {"method": "/test.Service/One", "reason": "RIGHT_DENIED", "principal": SHANXI, "cause": ""}
-    assert logs == [{"event": "call refused", "log_level": "info", **told}]
+    assert logs == [{"event": "refused", "log_level": "info", **told}]
 
 
 @pytest.mark.parametrize("method", ["spread", "each", "gather"])

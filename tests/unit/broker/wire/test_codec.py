@@ -192,9 +192,10 @@ def test_audit_events_keep_their_order_and_kind() -> None:
             1600, "spiffe://x/agency/a/b", DeliveryRefused(Position("dna", 1, 4), "samples", "TIME_INVALID", (5,))
         ),
         AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id)),
+        AuditEvent(2500, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", "", 1995)),
     )
     message = audit_pb2.AuditEvents.FromString(CODEC.encode_audit_events(events))
-    kinds = ["delivery", "confirmation", "delivery_refused", "refusal"]
+    kinds = ["delivery", "confirmation", "delivery_refused", "refusal", "refusal"]
     assert [event.WhichOneof("event") for event in message.events] == kinds
     assert list(message.events[0].delivery.more_offsets) == [3, 2]
     assert list(message.events[1].confirmation.more_offsets) == [3, 2]

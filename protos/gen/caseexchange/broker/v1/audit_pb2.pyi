@@ -300,25 +300,32 @@ Global___ReplayMade: _TypeAlias = ReplayMade  # noqa: Y015
 
 @_typing.final
 class RefusalMade(_message.Message):
-    """RefusalMade records a security event."""
+    """RefusalMade records a security event, or several with the same principal and reason that are only counted. If so, the
+    event's time is that of the last one. Without a principal they are of principals that were too many to count apart,
+    or of peers whose certificate names none.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     RECORD_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Reason from docs/errors.md."""
     record_id: _builtins.str
     """The record concerned, where one is known."""
+    count: _builtins.int
+    """How many. 0 is one, as older records have it."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         record_id: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "record_id", b"record_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "record_id", b"record_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -330,7 +330,8 @@ class MessageLog(Protocol):
 
         When it returns, every record is durable as the backend defines it (SQLite: fsync; Kafka: acks=all). Records
         of one call keep their order within a partition, and so do concurrent calls, in the order in which they began.
-        If one fails, those fail too that began after it and before its failure was known. Concurrent calls share the
+        If one fails, those fail too that began after it and before its failure was known. Appends to the stream audit
+        alone do so among themselves: a log that is too full for records may still take them. Concurrent calls share the
         cost of becoming durable. If the log already has a record id, that record is not appended again, even if its
         bytes differ.
 

@@ -40,7 +40,11 @@ async def open_log(
         return await open_kafka(config, trust, clock, signer, stack)
     folder = config.log.folder
     log = await SqliteLog.open(
-        folder / "log.db", clock, partitions=partitions(config), tail_bytes=config.log.tail_bytes
+        folder / "log.db",
+        clock,
+        partitions=partitions(config),
+        tail_bytes=config.log.tail_bytes,
+        disk_reserve_bytes=config.log.disk_reserve_bytes,
     )
     stack.push_async_callback(log.close)
     store = SqliteCheckpointStore(folder / "checkpoints.db")

@@ -78,6 +78,10 @@ class LogConfig(Section, frozen=True, kw_only=True):
     dna_partitions: Annotated[int, setting("partitions of the stream dna, likewise", least=1, most=256)] = 4
     notices_partitions: Annotated[int, setting("partitions of the stream notices, likewise", least=1, most=256)] = 1
     tail_bytes: Annotated[int, setting("newest records kept in memory", least=1 << 20)] = 32 << 20
+    disk_reserve_bytes: Annotated[
+        int,
+        setting("embedded log: free disk that records must leave to the audit stream; 0 keeps none", least=0),
+    ] = 64 << 20
 
 
 class RecordsConfig(Section, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -20,6 +21,7 @@ from broker.messagelog.sqlite import SqliteLog
 from broker.trust.system import SystemClock
 
 DNA_0 = StreamPartition("dna", 0)
+AUDIT_0 = StreamPartition("audit", 0)
 ROOT = Path(__file__).parents[2]
 
 
@@ -39,6 +41,34 @@ async def test_a_full_disk_refuses_whole_batches_and_the_log_goes_on_when_there_
     await log._database.write(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
     await log.append([entry(number, 50_000) for number in range(1, 20)])
     assert await log.end_offset(DNA_0) == 20
+    await log.close()
+
+
+async def test_records_leave_the_reserve_of_the_disk_to_the_audit_stream(tmp_path: Path) -> None:
+    ballast = tmp_path / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 512 << 20)
+    disk = os.statvfs(tmp_path)
+    # Records may take 32 MiB. They are counted twice, for the write-ahead log and for the file.
+    reserve = disk.f_bavail * disk.f_frsize - (32 << 20)
+    log = await SqliteLog.open(tmp_path / "log.db", SystemClock(), disk_reserve_bytes=reserve)
+    count = 0
+    with contextlib.suppress(LogFull):
+        while count < 300:
+            await log.append([entry(count, 1 << 20)])
+            count += 1
+    assert 0 < count < 300
+    assert await log.end_offset(DNA_0) == count
+    with pytest.raises(LogFull):
+        await log.ping()
+    told = [entry(number, 1 << 20)._replace(partition=AUDIT_0) for number in range(1000, 1008)]
+    for each in told:
+        await log.append([each])
+    assert await log.end_offset(AUDIT_0) == len(told)
+    ballast.unlink()
+    await log.ping()
+    await log.append([entry(count, 1 << 20)])
+    assert await log.end_offset(DNA_0) == count + 1
     await log.close()
 
 

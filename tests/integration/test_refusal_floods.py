@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from broker.client.subscriber import SubscribeOptions
 from broker.core.bundle import PartitionRecords
-from broker.core.errors import CaseExchangeError, PeerUnknown, RightDenied
-from broker.core.events import AuditEvent, RefusalMade
+from broker.core.errors import CaseExchangeError, LogFull, PeerUnknown, RightDenied
+from broker.core.events import RefusalMade
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition
 from broker.services.refusals import FEW
@@ -43,10 +45,15 @@ async def audit_size(exchange: Exchange) -> tuple[int, int]:
     return count, size
 
 
-def refusals(bundle: Bundle) -> list[AuditEvent]:
+class Refusal(NamedTuple):
+    principal: str
+    made: RefusalMade
+
+
+def refusals(bundle: Bundle) -> list[Refusal]:
     """What an auditor reads of refusals in a bundle."""
     return [
-        event
+        Refusal(event.principal, event.event)
         for frame in bundle.frames()
         if isinstance(frame, PartitionRecords)
         for entry in frame.entries
@@ -55,14 +62,6 @@ def refusals(bundle: Bundle) -> list[AuditEvent]:
         for event in CODEC.decode_audit_events(unsalted(section))
         if isinstance(event.event, RefusalMade)
     ]
-
-
-def count_of(events: list[AuditEvent], principal: str, reason: str) -> int:
-    return sum(
-        event.event.count
-        for event in events
-        if isinstance(event.event, RefusalMade) and (event.principal, event.event.reason) == (principal, reason)
-    )
 
 
 async def call_without_right(exchange: Exchange) -> None:
@@ -101,9 +100,10 @@ async def test_a_caller_without_rights_cannot_fill_the_log_and_auditors_get_the_
     assert after[1] - before[1] <= 20_000
     # What was only counted is written when the broker stops, if not before.
     async with running_exchange(pki, tmp_path / "log") as exchange:
-        events = refusals(await replayed(exchange, tmp_path / "bundle"))
-    assert count_of(events, POLICE, RightDenied.reason) == CALLS
-    assert len(events) <= 2 * FEW + 2
+        told = refusals(await replayed(exchange, tmp_path / "bundle"))
+    assert {(principal, made.reason) for principal, made in told} == {(POLICE, RightDenied.reason)}
+    assert sum(made.count for _, made in told) == CALLS
+    assert len(told) <= 2 * FEW + 2
 
 
 async def test_an_unlisted_peer_is_told_by_the_name_in_its_certificate(pki: SamplePki, tmp_path: Path) -> None:
@@ -113,15 +113,38 @@ async def test_an_unlisted_peer_is_told_by_the_name_in_its_certificate(pki: Samp
         files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem")
         with pytest.raises(PeerUnknown):
             await (await exchange.publisher(files=files)).publish(exchange.maker().make(), timeout_seconds=10)
-        events = refusals(await replayed(exchange, tmp_path / "bundle"))
-    assert [(event.principal.split("/")[4], event.event) for event in events] == [
-        ("stranger", RefusalMade(PeerUnknown.reason, ""))
-    ]
+        ((principal, made),) = refusals(await replayed(exchange, tmp_path / "bundle"))
+    assert principal.startswith("spiffe://case-exchange.example/agency/stranger/")
+    assert made == RefusalMade(PeerUnknown.reason, "")
 
 
 async def test_a_refused_record_that_was_published_alone_is_told_once(exchange: Exchange, tmp_path: Path) -> None:
     envelope = exchange.maker().make("MatchNotification", "dna")
     with pytest.raises(RightDenied):
         await (await exchange.publisher()).publish(envelope)
-    (event,) = refusals(await replayed(exchange, tmp_path / "bundle"))
-    assert event.event == RefusalMade(RightDenied.reason, CODEC.parse_body(envelope.body).record_id)
+    (told,) = refusals(await replayed(exchange, tmp_path / "bundle"))
+    assert told.made == RefusalMade(RightDenied.reason, CODEC.parse_body(envelope.body).record_id)
+
+
+async def test_a_broker_that_is_too_full_for_records_still_delivers_and_tells_auditors(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        await (await exchange.publisher()).publish(exchange.maker().make())
+    # No disk is so large that so much of it is free.
+    async with running_exchange(pki, tmp_path / "log", log={"disk_reserve_bytes": 1 << 60}) as exchange:
+        channel = await exchange.channel("shanxi-police")
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        publisher = await exchange.publisher()
+        with pytest.raises(LogFull):
+            await publisher.publish(exchange.maker().make())
+        with pytest.raises(RightDenied):
+            await publisher.publish(exchange.maker().make("MatchNotification", "dna"))
+        options = SubscribeOptions("samples", frozenset({"SampleRequest"}))
+        async with asyncio.timeout(20), (await exchange.subscriber()).subscribe(options) as stream:
+            delivered = await anext(aiter(stream))
+            await stream.ack([each.delivery_id for each in delivered])
+        bundle = await replayed(exchange, tmp_path / "bundle")
+    assert [told.made.reason for told in refusals(bundle)] == [RightDenied.reason]
+    assert bundle.report().deliveries == len(delivered) == 1

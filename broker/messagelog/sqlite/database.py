@@ -27,6 +27,7 @@ from broker.core.errors import (
 )
 from broker.messagelog.sqlite.jobs import Failures, Job, settle
 from broker.messagelog.sqlite.ownerlock import lock, unlock
+from broker.messagelog.sqlite.reserve import DiskReserve
 from broker.sqlitefile import FileTrouble, Trouble, open_file
 
 if TYPE_CHECKING:
@@ -62,48 +63,60 @@ class Database:
         schema: the tables of the file.
         durable: whether a commit waits for the disk. If not, a power cut may undo the newest commits: each as a whole,
             and the newest first. That is enough for a file that holds only copies.
+        reserve_bytes: disk that stays free of writes with ``room``. A database in memory has no reserve.
     """
 
-    def __init__(self, path: Path | None, schema: Schema, *, durable: bool = True) -> None:
+    def __init__(self, path: Path | None, schema: Schema, *, durable: bool = True, reserve_bytes: int = 0) -> None:
         self._path = path
         self._durable = durable
         self._schema = schema
         self._lock_file = lock(path) if path is not None else None
         self._closed = False
-        self._failures = Failures()
+        self._with_room, self._from_reserve = Failures(), Failures()
         try:
             if path is None:
                 self._reader = self._writer = _Worker("memory", self._connect, transactions=True, reopens=False)
             else:
-                self._writer = _Worker(f"{path.stem}-writer", self._connect, transactions=True, reopens=True)
+                reserve = DiskReserve(path.parent, reserve_bytes)
+                self._writer = _Worker(
+                    f"{path.stem}-writer", self._connect, transactions=True, reopens=True, reserve=reserve
+                )
                 self._reader = _Worker(f"{path.stem}-reader", self._connect, transactions=False, reopens=True)
         except BaseException:
             self._unlock()
             raise
 
-    async def write(self, run: Callable[[sqlite3.Connection], _T], committed: Callable[[_T], None] | None = None) -> _T:
+    async def write(
+        self,
+        run: Callable[[sqlite3.Connection], _T],
+        committed: Callable[[_T], None] | None = None,
+        *,
+        room: int | None = None,
+    ) -> _T:
         """Run a job in a transaction that other jobs may share. Return its result when the result is durable.
 
         Args:
             run: the job. It must not commit, and must be safe to run again: if one job of a group fails, the whole
                 group is rolled back. Writes that were asked for before this was known fail too, so writes keep their
-                order.
+                order: those with ``room``, and those without it.
             committed: called in the event loop with the result, in the order of the commits, even if the caller was
                 cancelled.
+            room: how many bytes of disk the job may take. If that would not leave the reserve free, it fails, and those
+                without room go on. None: it may use the reserve.
 
         Raises:
             LogFull, LogCorrupt, LogUnavailable: the whole group was rolled back. After LogUnavailable the file system
                 may still have kept it, if it crashed.
         """
-        return await self._submit(
-            self._writer, lambda connection, _: [run(connection)], None, committed, self._failures
-        )
+        return await self.write_together(lambda connection, _: [run(connection)], None, committed, room=room)
 
     async def write_together(
         self,
         run: Callable[[sqlite3.Connection, Sequence[_P]], Sequence[_T]],
         part: _P,
         committed: Callable[[_T], None] | None = None,
+        *,
+        room: int | None = None,
     ) -> _T:
         """As ``write``, but jobs with the same ``run`` that follow each other in a group run in one call.
 
@@ -111,11 +124,13 @@ class Database:
             run: the job. It gets the part of each caller, in order, and returns the result of each.
             part: what this caller wants done.
             committed: as for ``write``.
+            room: as for ``write``.
 
         Raises:
             As ``write``.
         """
-        return await self._submit(self._writer, run, part, committed, self._failures)
+        failures = self._from_reserve if room is None else self._with_room
+        return await self._submit(self._writer, run, part, committed, failures=failures, room=room)
 
     async def read(self, run: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a job that only reads.
@@ -123,21 +138,24 @@ class Database:
         Raises:
             LogCorrupt, LogUnavailable
         """
-        return await self._submit(self._reader, lambda connection, _: [run(connection)], None, None, None)
+        return await self._submit(self._reader, lambda connection, _: [run(connection)], None)
 
     async def _submit(
         self,
         worker: _Worker,
         run: Callable[[sqlite3.Connection, Sequence[_P]], Sequence[_T]],
         part: _P,
-        committed: Callable[[_T], None] | None,
-        failures: Failures | None,
+        committed: Callable[[_T], None] | None = None,
+        *,
+        failures: Failures | None = None,
+        room: int | None = None,
     ) -> _T:
         if self._closed:
             message = "the message log is closed"
             raise LogUnavailable(message)
         loop = asyncio.get_running_loop()
-        job = Job(run, part, committed, loop, loop.create_future(), failures, self._failures.known)
+        generation = failures.known if failures is not None else 0
+        job = Job(run, part, committed, loop, loop.create_future(), failures, generation, room)
         worker.jobs.put(job)
         try:
             result: _T = await job.future
@@ -178,12 +196,19 @@ class _Worker:
     """
 
     def __init__(
-        self, name: str, connect: Callable[[], sqlite3.Connection], *, transactions: bool, reopens: bool
+        self,
+        name: str,
+        connect: Callable[[], sqlite3.Connection],
+        *,
+        transactions: bool,
+        reopens: bool,
+        reserve: DiskReserve | None = None,
     ) -> None:
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._connect = connect
         self._transactions = transactions
         self._reopens = reopens
+        self._reserve = reserve
         self._connection: sqlite3.Connection | None = connect()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -212,9 +237,10 @@ class _Worker:
             self._connection.close()
 
     def _run_group(self, group: list[Job]) -> None:
+        if self._reserve is not None:
+            self._reserve.look_again()
         for job in group:
-            if job.failures is not None and job.generation <= job.failures.failed_through:
-                job.error = job.failures.error
+            job.refuse(self._reserve)
         self._run_together([job for job in group if job.error is None])
         # Methods belong to one event loop. If it is closed, no caller waits.
         with contextlib.suppress(RuntimeError):
@@ -245,7 +271,7 @@ class _Worker:
         for job in group:
             job.error = error
             if job.failures is not None:
-                job.failures.failed_through, job.failures.error = job.generation, error
+                job.failures.fail(job.generation, error)
         connection = self._connection
         if connection is None:
             return

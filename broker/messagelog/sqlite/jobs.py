@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.core.errors import CaseExchangeError
+    from broker.messagelog.sqlite.reserve import DiskReserve
 
 
 @dataclass(slots=True)
@@ -25,6 +26,10 @@ class Failures:
     failed_through: int = -1
     error: CaseExchangeError | None = None
 
+    def fail(self, generation: int, error: CaseExchangeError) -> None:
+        """A write of this generation failed."""
+        self.failed_through, self.error = generation, error
+
 
 @dataclass(slots=True)
 class Job:
@@ -38,8 +43,22 @@ class Job:
     failures: Failures | None
     """Only of a write."""
     generation: int
+    room: int | None
+    """See ``Database.write_together``."""
     result: Any = None
     error: CaseExchangeError | None = None
+
+    def refuse(self, reserve: DiskReserve | None) -> None:
+        """Set the error if it must not run: it shares a failure, or there is no room for it."""
+        failures = self.failures
+        if failures is None:
+            return
+        if self.generation > failures.failed_through and self.room is not None and reserve is not None:
+            refusal = reserve.take(self.room)
+            if refusal is not None:
+                failures.fail(self.generation, refusal)
+        if self.generation <= failures.failed_through:
+            self.error = failures.error
 
     def know(self) -> None:
         """The caller knows now that it failed, so later writes do not share the failure."""

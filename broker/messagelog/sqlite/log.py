@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.ports import Clock, SubscriptionKey
 
+_ROW_BYTES: Final = 1024
+"""The bytes of an entry besides its value, with its place in the indexes."""
 DEFAULT_PARTITIONS: Final[dict[str, int]] = {CASES: 4, DNA: 4, NOTICES: 1, AUDIT: 1}
 
 
@@ -42,6 +44,7 @@ class SqliteLog:
         *,
         partitions: Mapping[str, int] = DEFAULT_PARTITIONS,
         tail_bytes: int = 32 << 20,
+        disk_reserve_bytes: int = 0,
     ) -> SqliteLog:
         """Open the log. Create it if there is none.
 
@@ -50,11 +53,12 @@ class SqliteLog:
             clock: gives the accepted time.
             partitions: the number of partitions of each stream, for a new log. An existing log keeps its own numbers.
             tail_bytes: the limit for the values of the newest entries in memory.
+            disk_reserve_bytes: free disk that records must leave to the audit stream and to acknowledgements.
 
         Raises:
             LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
         """
-        database = Database(path, LOG)
+        database = Database(path, LOG, reserve_bytes=disk_reserve_bytes)
         try:
             facts = await database.write(lambda connection: open_facts(connection, partitions))
         except BaseException:
@@ -77,7 +81,10 @@ class SqliteLog:
             self._entries.number(entry.partition)
 
         placed = await self._database.write_together(
-            self._entries.append, Batch(entries, now_ms), lambda placed: self._tail.extend(placed.fresh)
+            self._entries.append,
+            Batch(entries, now_ms),
+            lambda placed: self._tail.extend(placed.fresh),
+            room=_room(entries),
         )
         return placed.appended
 
@@ -157,8 +164,16 @@ class SqliteLog:
 
     async def ping(self) -> None:
         """See ``MessageLog``."""
-        await self._database.write(lambda connection: connection.execute("SELECT 1 FROM facts").fetchone())
+        await self._database.write(lambda connection: connection.execute("SELECT 1 FROM facts").fetchone(), room=0)
 
     async def close(self) -> None:
         """See ``MessageLog``."""
         await self._database.close()
+
+
+def _room(entries: Sequence[NewEntry]) -> int | None:
+    """The bytes of disk that entries may take, or None: they may use the reserve."""
+    if all(entry.partition.stream == AUDIT for entry in entries):
+        return None
+    # Each is written twice: into the write-ahead log, and later into the file.
+    return 2 * sum(len(entry.value) + _ROW_BYTES for entry in entries)

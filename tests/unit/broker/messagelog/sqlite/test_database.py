@@ -120,3 +120,54 @@ async def test_jobs_that_follow_each_other_run_in_one_call_and_keep_their_places
     assert calls == [[1, 2], [4]]
     assert told == [10, 20, 40]
     assert await stored(database) == [1, 2, 3, 4]
+
+
+async def test_what_would_use_the_reserve_is_refused_and_what_it_is_for_goes_on(tmp_path: Path) -> None:
+    # No disk is so large that so much of it is free.
+    database = Database(tmp_path / "numbers.db", NUMBERS, reserve_bytes=1 << 60)
+    begun, go = threading.Event(), threading.Event()
+
+    def waits(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert go.wait(10)
+
+    first = asyncio.create_task(database.write(waits))
+    assert await asyncio.to_thread(begun.wait, 10)
+    # All of these are in one group.
+    records = [asyncio.create_task(database.write(insert(number), room=0)) for number in (1, 3)]
+    audit = [asyncio.create_task(database.write(insert(number))) for number in (2, 4)]
+    await asyncio.sleep(0)
+    go.set()
+    await first
+    for record in records:
+        with pytest.raises(LogFull):
+            await record
+    await asyncio.gather(*audit)
+    assert await stored(database) == [2, 4]
+    await database.close()
+
+
+async def test_a_write_passes_no_earlier_one_that_had_no_room(tmp_path: Path) -> None:
+    database = Database(tmp_path / "numbers.db", NUMBERS)
+    begun, go = threading.Event(), threading.Event()
+
+    def waits(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert go.wait(10)
+
+    first = asyncio.create_task(database.write(waits))
+    assert await asyncio.to_thread(begun.wait, 10)
+    # The first asks for more than any disk has. There is room for the second, but it comes later.
+    writes = [
+        asyncio.create_task(database.write(insert(1), room=1 << 60)),
+        asyncio.create_task(database.write(insert(2), room=0)),
+    ]
+    await asyncio.sleep(0)
+    go.set()
+    await first
+    for write in writes:
+        with pytest.raises(LogFull):
+            await write
+    await database.write(insert(3), room=0)
+    assert await stored(database) == [3]
+    await database.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limits
 from broker.bootstrap.log import open_log
 from broker.bootstrap.opened import reporter
@@ -66,6 +67,7 @@ class Broker:
         trust: BrokerTrust,
         opened: OpenedLog,
         signatures: SignatureVerifier,
+        connections: int,
     ) -> None:
         self._config = config
         log, store = opened.log, opened.store
@@ -140,7 +142,7 @@ class Broker:
             self._refusals,
             address=config.server.address,
             credentials=server_credentials(trust.tls.initial, trust.tls.newest),
-            limits=server_limits(config),
+            limits=server_limits(config, connections),
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -219,12 +221,13 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
         SetupInvalid: a file or setting cannot be used.
         LogError, LogUnavailable, LogFull, DirectoryUnavailable
     """
+    connections = connections_that_fit(config.server.connections)
     clock = SystemClock()
     trust = BrokerTrust.load(config, clock)
     async with contextlib.AsyncExitStack() as stack:
         opened = await open_log(config, trust, clock, stack)
         signatures = _verifier(config, stack)
-        broker = Broker(config, clock=clock, trust=trust, opened=opened, signatures=signatures)
+        broker = Broker(config, clock=clock, trust=trust, opened=opened, signatures=signatures, connections=connections)
         await broker.start()
         stack.push_async_callback(broker.stop)
         yield broker

@@ -40,12 +40,13 @@ def quota_limits(config: BrokerConfig) -> QuotaLimits:
     )
 
 
-def server_limits(config: BrokerConfig) -> ServerLimits:
-    """[server]."""
+def server_limits(config: BrokerConfig, connections: int) -> ServerLimits:
+    """[server], with no more connections than this process can have."""
     given = config.server
     return ServerLimits(
         message_bytes=given.message_bytes,
         metadata_bytes=given.metadata_bytes,
+        connections=connections,
         streams_per_connection=given.streams_per_connection,
         concurrent_calls=given.concurrent_calls,
         connection_age_seconds=given.connection_age_seconds,

@@ -19,6 +19,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         16 << 20
     )
     metadata_bytes: Annotated[int, setting("largest headers of a call", least=4 << 10, most=1 << 20)] = 16 << 10
+    connections: Annotated[
+        int, setting("connections at once, also before their TLS handshake is done", least=1, most=1_000_000)
+    ] = 2000
     streams_per_connection: Annotated[int, setting("calls at once on one connection", least=1, most=100_000)] = 200
     concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 4000
     connection_age_seconds: Annotated[float, setting("after this a peer must connect again", least=10)] = 3600.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 
@@ -13,6 +14,8 @@ class ServerLimits:
         message_bytes: the largest message from a peer. It is larger than the limit for a record, so that a record that
             is too large gets its own error.
         metadata_bytes: the headers of a call.
+        connections: connections at the same time, also those that have not finished their TLS handshake. One more is
+            closed at once.
         streams_per_connection: concurrent calls on one connection.
         concurrent_calls: concurrent calls on all connections.
         connection_age_seconds: after this a peer is asked to connect again, which spreads load after a restart.
@@ -20,11 +23,12 @@ class ServerLimits:
         keepalive_seconds: after this silence a peer is probed.
         keepalive_timeout_seconds: the time for its answer.
         min_ping_seconds: a peer that probes more often is cut off.
-        handshake_seconds: the time for the TLS handshake.
+        handshake_seconds: the time for the TLS handshake and the first frame after it. Then the connection is closed.
     """
 
     message_bytes: int = 16 * 1024 * 1024
     metadata_bytes: int = 16 * 1024
+    connections: int = 2000
     streams_per_connection: int = 200
     concurrent_calls: int = 4000
     connection_age_seconds: float = 3600.0
@@ -34,13 +38,14 @@ class ServerLimits:
     min_ping_seconds: float = 10.0
     handshake_seconds: float = 10.0
 
-    def channel_options(self) -> list[tuple[str, int]]:
-        """The limits as gRPC's options."""
+    def channel_options(self, addresses: int = 1) -> list[tuple[str, int]]:
+        """The limits as gRPC's options. gRPC counts connections for each address apart, so each gets its share."""
         return [
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", self.metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.metadata_bytes),
+            ("grpc.max_allowed_incoming_connections", max(1, self.connections // addresses)),
             ("grpc.max_concurrent_streams", self.streams_per_connection),
             ("grpc.max_connection_age_ms", _ms(self.connection_age_seconds)),
             ("grpc.max_connection_age_grace_ms", _ms(self.connection_age_grace_seconds)),
@@ -54,6 +59,16 @@ class ServerLimits:
             # Two brokers on one port would each get half of the peers.
             ("grpc.so_reuseport", 0),
         ]
+
+
+def addresses_of(address: str) -> int:
+    """How many addresses of this machine a host and port are: ``localhost`` is often two. 1 if it is not known."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError:
+        return 1
+    return len({each[4] for each in found})
 
 
 def _ms(seconds: float) -> int:

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from broker.core.errors import SetupInvalid
 from broker.server.calls import CallGuard
+from broker.server.limits import addresses_of
 from caseexchange.broker.v1 import (
     auditor_pb2_grpc,
     directory_pb2_grpc,
@@ -66,7 +67,7 @@ class BrokerServer:
         self._guard = CallGuard(peers, quotas, refusals)
         self._server = grpc.aio.server(
             interceptors=[self._guard],
-            options=limits.channel_options(),
+            options=limits.channel_options(addresses_of(address)),
             maximum_concurrent_rpcs=limits.concurrent_calls,
         )
         publisher_pb2_grpc.add_PublisherServiceServicer_to_server(servicers.publisher, self._server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tomli_w
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 COMMAND = Path(sys.executable).with_name("case-exchange")
+_LIMITED: Final = 'ulimit -S -n "$1" && ulimit -H -n "$2" && shift 2 && exec "$@"'
 
 
 def write_toml(path: Path, tables: dict[str, Any]) -> Path:
@@ -43,23 +44,28 @@ def edge_tables(pki: SamplePki, agency: str, target: str) -> dict[str, Any]:
 
 
 class BrokerProcess:
-    """``case-exchange serve`` on one log folder. Every start uses a new port."""
+    """``case-exchange serve`` on one log folder. Every start uses a new port.
+
+    ``files`` are the soft and the hard limit for its open files. Without them it has those of the test.
+    """
+
+    files: tuple[int, int] | None = None
 
     def __init__(self, pki: SamplePki, folder: Path, **sections: dict[str, Any]) -> None:
         self._config = write_toml(folder / "broker.toml", broker_tables(pki, folder / "log", **sections))
-        self._errors = folder / "broker.log"
+        self.errors = folder / "broker.log"
         self._process: subprocess.Popen[str] | None = None
         self.target = ""
         self.kills = 0
 
     def start(self) -> None:
-        with self._errors.open("a") as errors:
-            self._process = subprocess.Popen(
-                [COMMAND, "serve", "--config", self._config], stdout=subprocess.PIPE, stderr=errors, text=True
-            )
+        limited: list[str | Path] = [] if self.files is None else ["sh", "-c", _LIMITED, "sh", *map(str, self.files)]
+        command = [*limited, COMMAND, "serve", "--config", self._config]
+        with self.errors.open("a") as errors:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, self._errors.read_text()[-2000:]
+        assert line, self.errors.read_text()[-2000:]
         self.target = line.split()[-1]
 
     @property

@@ -247,7 +247,7 @@ class LogUnavailable(Unavailable):
 
 
 class LogFull(Unavailable):
-    """The disk of the message log is full. None of the refused records was stored."""
+    """The disk of the message log is full, or has only its reserve left. None of the refused records was stored."""
 
     reason = "LOG_FULL"
     remedy = "Operator: free or add disk space under log.folder. Publisher: keep the record and try again."

@@ -10,49 +10,40 @@ a fault, unless records may expire.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from kafka import TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 from tenacity import retry, retry_if_exception_type
 
 from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.messagelog.kafka.arrivals import Arrival, Arrivals, arrival_of, key_of
-from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import RETRY_WAIT, translate
+from broker.messagelog.kafka.fetcher import Fetcher
+from broker.messagelog.kafka.leaders import BEGIN, END
 from broker.messagelog.kafka.positions import offset_of
-from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from kafka import KafkaConsumer
 
     from broker.core.entry import Stray
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.applying import Known
-    from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.messagelog.kafka.fetcher import Fetched
     from broker.messagelog.kafka.index import KafkaIndex
     from broker.messagelog.kafka.judge import PackJudge, SealedPack
+    from broker.messagelog.kafka.leaders import Leaders
     from broker.messagelog.tail import Tail
 
-_POLL_MS: Final = 500
-_POLL_RECORDS: Final = 2000
-_FETCH_BYTES: Final = 16 << 20
-
-
-class _Batch(NamedTuple):
-    judged: list[SealedPack | Stray]
-    next_offsets: dict[StreamPartition, int]
+_SMALL_BYTES: Final = 32 << 10
+"""So much is judged in the event loop. To hand it to a thread takes longer."""
 
 
 class Intake:
     """See the module. For one event loop.
 
     Args:
-        connection: how to reach the cluster.
-        partitions: all partitions of the log.
+        leaders: the nodes that lead the partitions.
         known: how far the index has applied each partition.
         index: the index to apply to.
         tail: the newest entries.
@@ -65,8 +56,7 @@ class Intake:
     def __init__(
         self,
         *,
-        connection: KafkaConnection,
-        partitions: Sequence[StreamPartition],
+        leaders: Leaders,
         known: Mapping[StreamPartition, Known],
         index: KafkaIndex,
         tail: Tail,
@@ -74,30 +64,27 @@ class Intake:
         holes: bool,
         report: Callable[[CaseExchangeError], None],
     ) -> None:
-        self._connection = connection
-        self._topics = {TopicPartition(connection.topic(p.stream), p.partition): p for p in partitions}
-        self._next = {partition: known[partition].next_offset for partition in partitions}
+        self._leaders = leaders
+        self._next = {partition: known[partition].next_offset for partition in leaders.names}
         self._index = index
         self._tail = tail
         self._judge = judge
         self._holes = holes
         self._report = report
-        self._thread = ClientThread("kafka-intake")
-        # Aborted transactions are read too. Only a stranger writes them to a stream, and then they are strays.
-        self._consumer = AssignedConsumer(
-            connection,
-            fetch_max_bytes=_FETCH_BYTES,
-            max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_POLL_MS,
-        )
+        self._fetcher: Fetcher | None = None
         self._applied = asyncio.Event()
         self.arrivals: Final = Arrivals()
         """Records that this process appends, to be read back."""
         self._task: asyncio.Task[None] | None = None
         self.failure: CaseExchangeError | None = None
         """Why nothing is read any more, or None while the intake runs."""
-        self.trouble: CaseExchangeError | None = None
+        self._trouble: CaseExchangeError | None = None
+
+    @property
+    def trouble(self) -> CaseExchangeError | None:
         """Why the last attempt to read failed, or None if it did not. The next attempt is under way."""
+        lost = self._fetcher.trouble if self._fetcher is not None else None
+        return translate(lost) if lost is not None else self._trouble
 
     async def open(self) -> None:
         """Begin to read. Return when everything is applied that the topics held at the call.
@@ -106,7 +93,9 @@ class Intake:
             LogCorrupt: the beginning of a partition is missing, or the topics contradict the index.
             LogUnavailable, LogAccessDenied
         """
-        ends = await self._ask(self._begins_and_ends)
+        for partition, first in (await self._offsets(BEGIN)).items():
+            self._begin(partition, first)
+        ends = await self._offsets(END)
         self._task = asyncio.create_task(self._run(), name="kafka intake")
         await self.reached(ends)
 
@@ -119,11 +108,11 @@ class Intake:
             LogError: it will never be applied.
         """
         offset = offset_of(end - 1) + 1 if end else 0
-        if self._next[partition] < offset and (await self._ask(self._ends))[partition] < offset:
+        if self._next[partition] < offset and (await self._offsets(END))[partition] < offset:
             message = f"{partition} ends before entries that checkpoints cover: it was cut short or made anew"
             raise LogCorrupt(message, partition=str(partition))
         try:
-            async with asyncio.timeout(self._connection.timeout_seconds):
+            async with asyncio.timeout(self._leaders.seconds):
                 await self.reached({partition: offset})
         except TimeoutError:
             message = "what Kafka holds could not be read in time"
@@ -155,32 +144,18 @@ class Intake:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._thread.end(self._consumer.drop)
 
-    async def _ask(self, question: Callable[[], dict[StreamPartition, int]]) -> dict[StreamPartition, int]:
+    async def _offsets(self, which: int) -> dict[StreamPartition, int]:
         try:
-            return await self._thread.call(question)
+            return await self._leaders.offsets(which)
         except KafkaError as error:
-            await self._thread.call(self._consumer.drop)
             raise translate(error) from error
 
-    def _begins_and_ends(self) -> dict[StreamPartition, int]:
-        consumer = self._connect()
-        for topic, offset in consumer.beginning_offsets(list(self._topics)).items():
-            self._begin(consumer, topic, offset)
-        return self._ends()
-
-    def _ends(self) -> dict[StreamPartition, int]:
-        return {self._topics[topic]: end for topic, end in self._connect().end_offsets(list(self._topics)).items()}
-
-    def _begin(self, consumer: KafkaConsumer, topic: TopicPartition, first: int) -> None:
-        partition = self._topics[topic]
+    def _begin(self, partition: StreamPartition, first: int) -> None:
         if first and not self._holes:
             message = f"the records of {partition} below offset {first} were deleted"
             raise LogCorrupt(message, partition=str(partition))
-        if first > self._next[partition]:
-            self._next[partition] = first
-            consumer.seek(topic, first)
+        self._next[partition] = max(first, self._next[partition])
 
     async def _run(self) -> None:
         try:
@@ -190,23 +165,38 @@ class Intake:
 
     @retry(retry=retry_if_exception_type(LogUnavailable), wait=RETRY_WAIT)
     async def _take_in_all(self) -> None:
+        # What could not be applied is fetched again.
+        fetcher = self._fetcher = Fetcher(self._leaders, self._next)
         try:
             while self.failure is None:
-                batch = await self._thread.call(self._poll)
-                self.trouble = None
-                if batch.next_offsets:
-                    # A cancelled caller must not leave the tail behind the index.
-                    await asyncio.shield(self._apply(batch))
+                judged, next_offsets = await self._judged(await fetcher.next())
+                # A cancelled caller must not leave the tail behind the index.
+                await asyncio.shield(self._apply(judged, next_offsets))
+                self._trouble = None
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            message = "a topic ends before, or begins behind, what was read of it: it was cut or made anew"
+            raise LogCorrupt(message) from error
         except LogUnavailable as error:
-            # What could not be applied is read again.
-            self.trouble = error
-            await self._thread.call(self._consumer.drop)
+            self._trouble = error
             self._report(error)
             raise
+        finally:
+            await fetcher.close()
 
-    async def _apply(self, batch: _Batch) -> None:
-        applied = await self._index.apply(batch.judged, batch.next_offsets)
-        self._next.update(batch.next_offsets)
+    async def _judged(self, fetched: Sequence[Fetched]) -> tuple[list[SealedPack | Stray], dict[StreamPartition, int]]:
+        """What the records are, and where each partition goes on. An offset also moves over gaps, without a record."""
+        if sum(each.size for each in fetched) <= _SMALL_BYTES:
+            judged = self._judge_all(fetched)
+        else:
+            judged = await asyncio.to_thread(self._judge_all, fetched)
+        return judged, {each.partition: each.next_offset for each in fetched}
+
+    def _judge_all(self, fetched: Sequence[Fetched]) -> list[SealedPack | Stray]:
+        return [self._judge.judge(each.partition, record) for each in fetched for record in each.records()]
+
+    async def _apply(self, judged: Sequence[SealedPack | Stray], next_offsets: Mapping[StreamPartition, int]) -> None:
+        applied = await self._index.apply(judged, next_offsets)
+        self._next.update(next_offsets)
         self._tail.extend(placed.entry for placed in applied.placed)
         waits_for = self.arrivals.waits_for
         self.arrivals.arrived(
@@ -221,30 +211,3 @@ class Intake:
     def _wake(self) -> None:
         applied, self._applied = self._applied, asyncio.Event()
         applied.set()
-
-    # --- in the thread ---
-
-    def _connect(self) -> KafkaConsumer:
-        return self._consumer.at({topic: self._next[partition] for topic, partition in self._topics.items()})
-
-    def _poll(self) -> _Batch:
-        try:
-            consumer = self._connect()
-            polled = consumer.poll(_POLL_MS, max_records=_POLL_RECORDS)
-            # A position also moves over gaps, without a record.
-            moved = {
-                partition: position
-                for topic, partition in self._topics.items()
-                if (position := consumer.position(topic, timeout_ms=_POLL_MS)) is not None
-                and position > self._next[partition]
-            }
-        except (OffsetOutOfRangeError, LogTruncationError) as error:
-            message = "a topic ends before, or begins behind, what was read of it: it was cut or made anew"
-            raise LogCorrupt(message) from error
-        except KafkaError as error:
-            raise translate(error) from error
-        judged: list[SealedPack | Stray] = []
-        for topic, records in polled.items():
-            partition = self._topics[topic]
-            judged += [self._judge.judge(partition, record) for record in records]
-        return _Batch(judged, moved)

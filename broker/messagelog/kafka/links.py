@@ -7,6 +7,7 @@ requests are written as the library encodes them. All that are written within on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -32,8 +33,8 @@ _NUMBER: Final = slice(8, 12)
 _SIZE_BYTES: Final = 4
 NUMBER_BYTES: Final = 4
 _NUMBERS: Final = 1 << 31
-_LARGEST_ANSWER: Final = 1 << 24
-"""A larger frame is an attack or a defect. The largest answer here names the coordinators of some thousand groups."""
+_LARGEST_ANSWER: Final = 100_000_000
+"""A larger frame is an attack or a defect. Memory is taken as the bytes arrive."""
 
 
 class Address(NamedTuple):
@@ -175,17 +176,32 @@ class Links:
         self.put(address, lane, framed(request, version), answered)
         return parsed(request, await answer)
 
-    async def ask_any(self, lane: int, request: Any, version: int) -> Any:
-        """Ask one of the servers in the settings. After a failure the next call asks another.
+    async def ask_in_time(self, address: Address, lane: int, request: Any, version: int) -> Any:
+        """The same as ``ask``. If the answer is late, the connection is ended.
 
         Raises:
-            kafka.errors.KafkaError
+            kafka.errors.KafkaError: it is unknown whether Kafka has done it.
         """
         try:
-            return await self.ask(self._servers[0], lane, request, version)
-        except KafkaError:
+            async with asyncio.timeout(self._seconds):
+                return await self.ask(address, lane, request, version)
+        except TimeoutError:
+            link = self._links.pop((address, lane), None)
+            if link is not None:
+                link.end(RequestTimedOutError())
+            raise RequestTimedOutError from None
+
+    async def ask_any(self, lane: int, request: Any, version: int) -> Any:
+        """Ask the servers in the settings, one after the other, until one answers in time. The next call begins there.
+
+        Raises:
+            kafka.errors.KafkaError: none did.
+        """
+        for _ in range(len(self._servers) - 1):
+            with contextlib.suppress(KafkaError):
+                return await self.ask_in_time(self._servers[0], lane, request, version)
             self._servers.rotate(-1)
-            raise
+        return await self.ask_in_time(self._servers[0], lane, request, version)
 
     def end_silent(self) -> None:
         """End the connections whose node does not answer in time."""

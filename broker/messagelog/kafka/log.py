@@ -15,6 +15,8 @@ from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.judge import BEFORE_PACKS, PackJudge
+from broker.messagelog.kafka.leaders import Leaders
+from broker.messagelog.kafka.producer import Producer
 from broker.messagelog.kafka.reader import EntryReader
 from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
@@ -56,6 +58,7 @@ class KafkaLog:
         settings: KafkaSettings,
         *,
         topics: Topics,
+        leaders: Leaders,
         log_ids: Mapping[str, str],
         index: KafkaIndex,
         tail: Tail,
@@ -64,11 +67,11 @@ class KafkaLog:
     ) -> None:
         self._settings = settings
         self._watch = TopicsWatch(topics, log_ids, tuple(tail.ends), settings.topics)
+        self._leaders = leaders
         self._log_ids = log_ids
         self._index = index
         self._tail = tail
         self._intake = intake
-        self._appender = appender
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
@@ -110,13 +113,13 @@ class KafkaLog:
         states = await asyncio.to_thread(topics.open, settings.topics)
         log_ids = {stream: states[stream].topic_id for stream in STREAMS}
         partitions = [StreamPartition(s, n) for s in STREAMS for n in range(states[s].partitions)]
+        leaders = Leaders(settings.connection, partitions)
         index = KafkaIndex(index_path, partitions, log_ids)
         try:
             known = await index.open()
             tail = Tail({partition: known[partition].end for partition in partitions}, settings.tail_bytes)
             intake = Intake(
-                connection=settings.connection,
-                partitions=partitions,
+                leaders=leaders,
                 known=known,
                 index=index,
                 tail=tail,
@@ -131,14 +134,23 @@ class KafkaLog:
         if signer is not None and settings.topics is not None:
             value_bytes = settings.topics.value_bytes
             appender = Appender(
-                settings.connection,
+                Producer(leaders),
                 log_ids=log_ids,
                 signer=signer,
                 clock=clock,
                 entropy=entropy,
                 value_bytes=value_bytes,
             )
-        log = cls(settings, topics=topics, log_ids=log_ids, index=index, tail=tail, intake=intake, appender=appender)
+        log = cls(
+            settings,
+            topics=topics,
+            leaders=leaders,
+            log_ids=log_ids,
+            index=index,
+            tail=tail,
+            intake=intake,
+            appender=appender,
+        )
         try:
             await intake.open()
             await log._refuse_the_format_before_packs()
@@ -254,11 +266,11 @@ class KafkaLog:
         if self._closed:
             return
         self._closed = True
-        if self._appender is not None and self._appends is not None:
+        if self._appends is not None:
             await self._appends.close()
-            await self._appender.close()
         await self._groups.close()
         await self._intake.close()
+        await self._leaders.close()
         await self._values.close()
         await self._index.close()
         await self._watch.close()
@@ -279,9 +291,8 @@ class KafkaLog:
         if self._closed:
             message = "the message log is closed"
             raise LogUnavailable(message)
-        failure = self._intake.failure
-        if failure is not None:
-            raise failure
+        if self._intake.failure is not None:
+            raise self._intake.failure
 
     def _check_partition(self, partition: StreamPartition) -> None:
         if partition not in self._tail.ends:

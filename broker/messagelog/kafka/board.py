@@ -113,7 +113,7 @@ class KafkaBoard:
             raise FollowerFenced(message, partition=str(partition))
         try:
             # The transaction ends even if the caller is cancelled. Half a transaction would block the readers.
-            await asyncio.shield(held.thread.call(held.seat.publish, encode_extension(size, extension)))
+            await held.thread.call_to_its_end(held.seat.publish, encode_extension(size, extension))
         except CaseExchangeError:
             self._leave(partition)
             raise

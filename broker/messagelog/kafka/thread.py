@@ -24,9 +24,15 @@ class ClientThread:
         self._ended = False
 
     async def call(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-        """Run a call in the thread. If the caller is cancelled, the call still runs to its end, before the next one."""
+        """Run a call in the thread. If the caller is cancelled, a call that has begun runs to its end all the same."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: work(*arguments, **named))
+
+    async def call_to_its_end(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        """The same, also for a call that has not begun when its caller is cancelled. Then its error is nobody's."""
+        task = asyncio.create_task(self.call(work, *arguments, **named))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
 
     async def end(self, last: Callable[[], object]) -> None:
         """Run a last call, then end the thread. Idempotent: nothing runs a second time."""

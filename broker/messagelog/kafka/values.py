@@ -89,7 +89,7 @@ class ValueReaders:
             reader = self._best(partition, first)
             self._idle.remove(reader)
             try:
-                fetched = await asyncio.shield(reader.thread.call(reader.read, partition, first, last, max_bytes))
+                fetched = await reader.thread.call_to_its_end(reader.read, partition, first, last, max_bytes)
             finally:
                 self._idle.append(reader)
         for offset, values in fetched.packs.items():

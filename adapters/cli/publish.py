@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.edge.profile import GatewayProfile, Route
+    from adapters.edge.sending import Settled
     from broker.core.errors import CaseExchangeError
 
 
@@ -41,11 +42,11 @@ if TYPE_CHECKING:
 def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> None:
     """Decode files, sign and publish their records, and print each record's position. The same file counts once.
 
-    Every record is in the profile's spool before it is sent. After a failure, run the command again or start the
-    gateway.
+    Every record is in the profile's spool before it is sent. After a failure, or if a record waits, run the command
+    again or start the gateway.
 
-    Exit codes: 0 every record has its receipt, 1 something was refused or the broker did not answer, 2 wrong settings,
-    130 Ctrl-C.
+    Exit codes: 0 every record has its receipt, 1 something was refused, or waits, or the broker did not answer, 2 wrong
+    settings, 130 Ctrl-C.
 
     Example:  case-exchange publish --profile shanxi.toml rescued-children.csv
     """
@@ -71,7 +72,7 @@ async def _publish(
     """Take the files in and publish them. ``report`` is called for each accepted or refused record; None: print it.
 
     Returns:
-        The result of taking in each file, and the number of records that the broker refused.
+        The result of taking in each file, and the number of records that the broker refused or that wait.
     """
     limits, taken, refused = Limits(), list[TakenIn](), 0
     async with open_edge(profile) as edge:
@@ -83,12 +84,12 @@ async def _publish(
                     print_issues(taken[-1].issues, taken[-1].further)
         finally:
             outbound.stop()
-        async for result in outbound.publishing():
-            refused += not isinstance(result, Published)
+        async for settled in outbound.publishing():
+            refused += not isinstance(settled.result, Published)
             if report is None:
-                click.echo(_line(result))
+                click.echo(_line(settled))
             else:
-                report(_facts(result))
+                report(_facts(settled.result))
     return taken, refused
 
 
@@ -97,10 +98,11 @@ def _take(outbound: Outbound, path: Path, limits: Limits) -> TakenIn:
         return outbound.take(file, Attachments(path.parent, limits.bytes))
 
 
-def _line(result: Published | CaseExchangeError) -> str:
+def _line(settled: Settled) -> str:
+    result = settled.result
     if isinstance(result, Published):
         return f"{result.statement.record_id} accepted at {result.statement.position}"
-    return f"refused: {result.reason}: {result.message}. {result.remedy}"
+    return f"{'waits' if settled.held else 'refused'}: {result.reason}: {result.message}. {result.remedy}"
 
 
 def _facts(result: Published | CaseExchangeError) -> dict[str, str]:

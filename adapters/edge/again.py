@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.again")
 _MENDED: Final = (Internal, LogError, PeerRevoked)
 """Faults that somebody has to mend: at the broker, or with a renewed TLS certificate. The edge waits for that."""
-_NUMBER: Final = re.compile("[0-9]{1,9}")
+_NUMBER: Final = re.compile("[0-9]{1,15}")
 _LONGEST_ASKED_SECONDS: Final = 60.0
 """The limit for the time that a broker can make an edge wait."""
 
@@ -42,11 +42,14 @@ class _AskedFor(wait_base):
     """The time that the broker asks for, if any."""
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        match retry_state.outcome and retry_state.outcome.exception():
-            case QuotaExceeded(details=details) if _NUMBER.fullmatch(details.get(RETRY_AFTER_MS, "")):
-                return min(int(details[RETRY_AFTER_MS]) / 1000, _LONGEST_ASKED_SECONDS)
-            case _:
-                return 0.0
+        error = retry_state.outcome and retry_state.outcome.exception()
+        return min(asked_seconds(error), _LONGEST_ASKED_SECONDS) if isinstance(error, QuotaExceeded) else 0.0
+
+
+def asked_seconds(refusal: CaseExchangeError) -> float:
+    """How long the broker asks to wait before the next attempt, in seconds. 0: it does not say."""
+    asked = refusal.details.get(RETRY_AFTER_MS, "")
+    return int(asked) / 1000 if _NUMBER.fullmatch(asked) else 0.0
 
 
 _asked_for: Final = _AskedFor()

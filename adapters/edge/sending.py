@@ -1,28 +1,44 @@
-"""Send records from the spool, and store their receipts. For every program at an agency's edge."""
+"""Send records from the spool, and store their receipts. For every program at an agency's edge.
+
+A refusal of one record can be of three sorts (docs/adr/0029-held-records.md has the list):
+
+- For good: the record leaves the spool, with its reason.
+- Time cures it: the record is held, and with it the later records of its case. All others go meanwhile. If the clock
+  was ahead and is right again, the record is issued again: same id, same numbers, new time, new signature.
+- The whole call is refused, or breaks: no record is at fault, so all wait. What was sent is sent again, byte for byte.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from adapters.edge.again import attempts
+from adapters.edge.again import asked_seconds, attempts
 from broker.client.publisher import Published
-from broker.core.errors import CaseExchangeError, Internal
+from broker.core.errors import CaseExchangeError, Internal, IssuedInFuture
 from broker.wire.receipts import receipt_to
+from broker.wire.status import RETRY_AFTER_MS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from adapters.edge.edge import Edge
+    from adapters.edge.holds import Outgoing
     from broker.core.receipt import Receipt
     from broker.core.streams import Position
 
 _log = structlog.get_logger("adapters.edge.sending")
 _BATCH: Final = 100
+_BATCH_BYTES: Final = 1 << 20
+"""With one more record, which has 4 MiB at most, a batch stays far below the largest message of a broker."""
 _UNHEARD: Final = 10_000
 """How many refusals are kept for a later question. The oldest are dropped first."""
+_LONGEST_HELD_SECONDS: Final = 600.0
+"""The limit for the time that a broker can make a record wait: the broker's own clock may be the wrong one."""
 
 
 class Accepted(NamedTuple):
@@ -42,18 +58,31 @@ class Accepted(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The result of a spooled record: accepted, or refused for good."""
+    """The result of a spooled record: accepted, refused for good, or held until time cures its refusal."""
 
     record_id: str
     result: Published | CaseExchangeError
 
+    @property
+    def held(self) -> bool:
+        """Whether the record stays in the spool, to be sent again."""
+        return isinstance(self.result, CaseExchangeError) and time_cures(self.result)
 
-async def send_spooled(edge: Edge, refused: Callable[[str, CaseExchangeError], None]) -> AsyncIterator[Settled]:
-    """Publish the records in the spool, oldest first, until none is left.
+
+def time_cures(refusal: CaseExchangeError) -> bool:
+    """Whether a record that was refused so may be accepted later: the broker says so, or says when."""
+    return refusal.retriable or RETRY_AFTER_MS in refusal.details
+
+
+async def send_spooled(
+    edge: Edge, refused: Callable[[str, CaseExchangeError], None], hold_seconds: float
+) -> AsyncIterator[Settled]:
+    """Publish the records in the spool that may go now, oldest first, until there is none.
 
     Args:
         edge: the edge with the spool.
         refused: stores the reason of a refusal for good, before the record is deleted from the spool.
+        hold_seconds: how long a record is held, if the broker does not say how long.
 
     Yields:
         The result of each record, when it is durable in the spool.
@@ -62,32 +91,78 @@ async def send_spooled(edge: Edge, refused: Callable[[str, CaseExchangeError], N
         CaseExchangeError: the broker cannot be reached, or cannot accept now. Records without a receipt stay in the
             spool.
     """
+    waiting = await asyncio.to_thread(_next, edge)
+    if not waiting:
+        return
     async with edge.publisher.stream() as stream:
-        while waiting := edge.spool.outgoing(_BATCH):
-            envelopes = [edge.codec.decode_envelope(item.envelope) for item in waiting]
-            for item, result in zip(waiting, await stream.publish(envelopes), strict=True):
-                _settle(edge, item.record_id, result, refused)
-                yield Settled(item.record_id, result)
+        while waiting:
+            results = await stream.publish([edge.codec.decode_envelope(item.envelope) for item in waiting])
+            settled = [Settled(item.record_id, result) for item, result in zip(waiting, results, strict=True)]
+            await asyncio.to_thread(_settle, edge, waiting, settled, refused, hold_seconds)
+            for each in settled:
+                yield each
+            waiting = await asyncio.to_thread(_next, edge)
+
+
+def _next(edge: Edge) -> list[Outgoing]:
+    """The records to be sent next. What they are sent as is durable."""
+    now_ms = edge.clock.now_ms()
+    waiting = edge.spool.holds.ready(_BATCH, _BATCH_BYTES, _monotonic_ms(edge), now_ms)
+    if not any(item.refused_issue_ms for item in waiting):
+        return waiting
+    with edge.spool.transaction():
+        return [_released(edge, item, now_ms) if item.refused_issue_ms else item for item in waiting]
+
+
+def _released(edge: Edge, item: Outgoing, now_ms: int) -> Outgoing:
+    envelope = item.envelope
+    # A clock that is still ahead would only give it a later time.
+    if item.refused_issue_ms > now_ms:
+        issued = edge.composer.issue_again(edge.codec.decode_envelope(envelope))
+        envelope = edge.codec.encode_envelope(issued.envelope)
+        _log.info("issued again", record_id=item.record_id)
+    edge.spool.holds.release(item.record_id, envelope)
+    return item._replace(envelope=envelope, refused_issue_ms=0)
 
 
 def _settle(
     edge: Edge,
-    record_id: str,
-    result: Published | CaseExchangeError,
+    waiting: Sequence[Outgoing],
+    settled: Sequence[Settled],
     refused: Callable[[str, CaseExchangeError], None],
+    hold_seconds: float,
 ) -> None:
-    if isinstance(result, Published):
-        receipt = receipt_to(result.receipt()).SerializeToString(deterministic=True)
-        with edge.spool.transaction():
-            edge.spool.add_receipt(record_id, receipt)
-        _log.info("published", record_id=record_id, position=str(result.statement.position))
-        return
-    if result.retriable:
-        raise result
-    _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
-    refused(record_id, result)
+    held: Counter[tuple[str, str]] = Counter()
     with edge.spool.transaction():
-        edge.spool.drop_refused(record_id)
+        for item, (record_id, result) in zip(waiting, settled, strict=True):
+            if isinstance(result, Published):
+                receipt = receipt_to(result.receipt()).SerializeToString(deterministic=True)
+                edge.spool.add_receipt(record_id, receipt)
+            elif time_cures(result):
+                _hold(edge, item, result, hold_seconds)
+                held[result.reason, result.remedy] += 1
+    for (reason, remedy), count in held.items():
+        _log.warning("records are held, and the others go on", count=count, reason=reason, remedy=remedy)
+    for record_id, result in settled:
+        if isinstance(result, Published):
+            _log.info("published", record_id=record_id, position=str(result.statement.position))
+        elif not time_cures(result):
+            _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
+            refused(record_id, result)
+            with edge.spool.transaction():
+                edge.spool.drop_refused(record_id)
+
+
+def _hold(edge: Edge, item: Outgoing, refusal: CaseExchangeError, hold_seconds: float) -> None:
+    # The broker asks its log before it refuses a record's time. So this record is in no log.
+    issued = edge.codec.parse_body(edge.codec.decode_envelope(item.envelope).body).issued_at_ms
+    seconds = min(asked_seconds(refusal) or hold_seconds, _LONGEST_HELD_SECONDS)
+    due_ms = _monotonic_ms(edge) + int(seconds * 1000)
+    edge.spool.holds.hold(item.record_id, due_ms, issued if isinstance(refusal, IssuedInFuture) else 0)
+
+
+def _monotonic_ms(edge: Edge) -> int:
+    return int(edge.clock.monotonic() * 1000)
 
 
 class Sender:
@@ -109,11 +184,12 @@ class Sender:
                 with attempt:
                     while True:
                         self._spooled.clear()
-                        async for settled in send_spooled(self._edge, self._refused):
+                        async for settled in send_spooled(self._edge, self._refused, self._retry_seconds):
                             attempt.retry_state.attempt_number = 1
-                            refusal = settled.result if isinstance(settled.result, CaseExchangeError) else None
-                            self._settle(settled.record_id, refusal)
-                        await self._spooled.wait()
+                            if not settled.held:
+                                refusal = settled.result if isinstance(settled.result, CaseExchangeError) else None
+                                self._settle(settled.record_id, refusal)
+                        await self._more()
         except CaseExchangeError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a defect must not leave anybody waiting for a receipt
@@ -134,6 +210,13 @@ class Sender:
                 self._settle(record_id, self._failed)
         self._spooled.set()
         return list(await asyncio.gather(*map(asyncio.shield, futures)))
+
+    async def _more(self) -> None:
+        """Wait for a record, or until it is time to look after those that are held."""
+        held = await asyncio.to_thread(self._edge.spool.holds.count)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._retry_seconds if held else None):
+                await self._spooled.wait()
 
     def _fail(self, error: CaseExchangeError) -> None:
         self._failed = error

@@ -78,6 +78,6 @@ def _sign_and_spool(record: Record, reference: str, draft: Callable[[], Draft], 
         if faults:
             raise InputRefused("; ".join(faults))
         body, envelope = edge.composer.compose(made)
-        edge.spool.add_outgoing(body.record_id, edge.codec.encode_envelope(envelope))
+        edge.spool.add_outgoing(body.record_id, body.case_id, edge.codec.encode_envelope(envelope))
         learn(record, reference, body, edge.spool)
     return body

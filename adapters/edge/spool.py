@@ -15,9 +15,10 @@ import hmac
 import secrets
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from adapters.edge.holds import HOLDS_TABLES, Holds, Outgoing
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
 from broker.core.errors import SpoolUnavailable
 from broker.files import make_private
@@ -51,20 +52,13 @@ CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BL
 """
 _SCHEMA: Final = Schema(
     application_id=0x43585350,  # "CXSP"
-    migrations=[_TABLES.split(";"), NUMBERS_TABLES.split(";")],
+    migrations=[_TABLES.split(";"), NUMBERS_TABLES.split(";"), HOLDS_TABLES.split(";")],
     unmarked=True,  # as the first spools were
 )
 _translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
 _SECRET_BYTES: Final = 32
 _UUID_VERSION_8: Final = 0x8 << 76
 _UUID_VARIANT: Final = 0x2 << 62
-
-
-class Outgoing(NamedTuple):
-    """A signed record that has no receipt yet. ``envelope`` is its serialised envelope."""
-
-    record_id: str
-    envelope: bytes
 
 
 class Spool:
@@ -85,6 +79,7 @@ class Spool:
             # One process for each spool: the lock is held while the connection is open.
             self._connection = open_file(path, _SCHEMA, exclusive=True)
             self.numbers: Final = Numbers(self._connection, self._locked)
+            self.holds: Final = Holds(self._connection, self._locked)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 
     def close(self) -> None:
@@ -151,16 +146,20 @@ class Spool:
             ).fetchone()
         return int(row[0])
 
-    def add_outgoing(self, record_id: str, envelope: bytes) -> None:
+    def add_outgoing(self, record_id: str, case_id: str, envelope: bytes) -> None:
         """Store a signed record to be published."""
         with self._locked():
-            self._connection.execute("INSERT INTO outgoing (record_id, envelope) VALUES (?, ?)", (record_id, envelope))
+            self._connection.execute(
+                "INSERT INTO outgoing (record_id, case_id, is_next, envelope)"
+                " VALUES (?1, ?2, NOT EXISTS (SELECT 1 FROM outgoing WHERE case_id = ?2), ?3)",
+                (record_id, case_id, envelope),
+            )
 
     def outgoing(self, limit: int) -> list[Outgoing]:
-        """The oldest records without a receipt, oldest first."""
+        """The oldest records without a receipt, oldest first. ``holds`` says which of them may go."""
         with self._locked():
             rows = self._connection.execute(
-                "SELECT record_id, envelope FROM outgoing ORDER BY number LIMIT ?", (limit,)
+                "SELECT record_id, envelope, refused_issue_ms FROM outgoing ORDER BY number LIMIT ?", (limit,)
             ).fetchall()
         return [Outgoing(*row) for row in rows]
 
@@ -170,7 +169,7 @@ class Spool:
         return 0 if row is None else int(row[0])
 
     def add_receipt(self, record_id: str, receipt: bytes) -> None:
-        """Store a record's receipt, and delete the record from the outgoing ones."""
+        """Store a record's receipt, and delete the record from the outgoing ones. Call it inside a transaction."""
         with self._locked():
             self._connection.execute("REPLACE INTO receipts VALUES (?, ?)", (record_id, receipt))
         self._drop_outgoing(record_id)
@@ -190,7 +189,15 @@ class Spool:
 
     def _drop_outgoing(self, record_id: str) -> None:
         with self._locked():
-            self._connection.execute("DELETE FROM outgoing WHERE record_id = ?", (record_id,))
+            # The next record of its case may go now.
+            for (case_id,) in self._connection.execute(
+                "DELETE FROM outgoing WHERE record_id = ? RETURNING case_id", (record_id,)
+            ).fetchall():
+                self._connection.execute(
+                    "UPDATE outgoing SET is_next = 1"
+                    " WHERE number = (SELECT min(number) FROM outgoing WHERE case_id = ?)",
+                    (case_id,),
+                )
 
     def receipt(self, record_id: str) -> bytes | None:
         """A record's receipt, or None."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from adapters.base import Limits
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayConfig, Route
+    from adapters.edge.sending import Settled
     from broker.client.publisher import Published
 
 _log = structlog.get_logger("adapters.gateway.outbound")
@@ -120,19 +121,19 @@ class Outbound:
 
     async def publish_spooled(self) -> list[Published | CaseExchangeError]:
         """All results of ``publishing``, as a list."""
-        return [result async for result in self.publishing()]
+        return [settled.result async for settled in self.publishing()]
 
-    async def publishing(self) -> AsyncIterator[Published | CaseExchangeError]:
-        """Publish the records in the spool, oldest first, until none is left.
+    async def publishing(self) -> AsyncIterator[Settled]:
+        """Publish the records in the spool that may go now, oldest first, until there is none.
 
         Yields:
-            The result of each record: a receipt, or a refusal for good.
+            The result of each record: a receipt, a refusal for good, or a refusal that time cures.
 
         Raises:
             CaseExchangeError: the broker cannot be reached, or cannot accept now. What has no receipt stays spooled.
         """
-        async for settled in send_spooled(self._edge, self._set_aside):
-            yield settled.result
+        async for settled in send_spooled(self._edge, self._set_aside, self._config.retry_seconds):
+            yield settled
 
     def _take(self, source: SourceFile, attachments: Mapping[str, bytes]) -> TakenIn:
         log = IssueLog()

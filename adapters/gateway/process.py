@@ -35,7 +35,10 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             for fault in faults_of(route.recipients, route.purpose, edge.directory.latest):
                 _log.error("a route leads nowhere: its records will be refused", kind=kind, cause=fault)
         outbound = Outbound(edge, config, routes, Limits())
-        work = [_again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds)]
+        work = [
+            _again(lambda: _take(outbound, config.poll_seconds), config.retry_seconds),
+            _again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds),
+        ]
         if config.subscribe:
             inbound = Inbound(edge, config, Limits())
             work.append(_again(inbound.receive, config.retry_seconds))
@@ -50,16 +53,19 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _take(outbound: Outbound, poll_seconds: float) -> None:
+    while True:
+        # Also after files were taken in: a file that does not change in this time is finished.
+        await asyncio.sleep(poll_seconds)
+        await asyncio.to_thread(outbound.take_inbox)
+
+
 async def _send(outbound: Outbound, poll_seconds: float) -> None:
     while True:
         # Records spooled before a restart go first. Their results are in the log, the spool and the quarantine.
         async for _ in outbound.publishing():
             pass
-        taken = 0
-        while not taken:
-            # Also after files were taken in: a file that does not change in this time is finished.
-            await asyncio.sleep(poll_seconds)
-            taken = await asyncio.to_thread(outbound.take_inbox)
+        await asyncio.sleep(poll_seconds)
 
 
 async def _again(work: Callable[[], Coroutine[None, None, None]], longest_seconds: float) -> None:

@@ -14,7 +14,7 @@ If there is no directory version for these checks: DirectoryVersionMissing.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
@@ -108,6 +108,25 @@ class RecordComposer:
                 for item, section in zip(draft.sections, sections, strict=True)
             ),
         )
+        return self._signed(body, sections)
+
+    def issue_again(self, envelope: Envelope) -> Composed:
+        """Sign a record anew that was refused because of its time: with the time of now, and all else as it was.
+
+        Its id and its numbers stay. So only a record that is surely in no log may be issued again. Otherwise its
+        recipients might get the other one, and its publisher no receipt.
+
+        Args:
+            envelope: the record, with all of its sections.
+
+        Raises:
+            EnvelopeMalformed: it cannot be read.
+        """
+        signer = NamedSigner(self._signer.certificate_sha256, self._signer.algorithm)
+        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=self._clock.now_ms(), signers=(signer,))
+        return self._signed(body, envelope.sections)
+
+    def _signed(self, body: Body, sections: tuple[Section, ...]) -> Composed:
         check_body(body)
         data = self._codec.encode_body(body)
         signature = Signature(self._signer.certificate_sha256, self._signer.sign(pae(BODY_TYPE, data)))

@@ -204,7 +204,7 @@ class IssuedInFuture(InputRefused):
 
     reason = "ISSUED_IN_FUTURE"
     retriable = True
-    remedy = "Correct the clock of the publishing machine, then publish again."
+    remedy = "Correct the clock of the publishing machine. An edge then issues the record again by itself."
 
 
 class RecordExpired(InputRefused):

@@ -227,8 +227,9 @@ class PublishService:
         return _Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
     def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
-        if body.issued_at_ms > now_ms + self._limits.clock_skew_ms:
-            return IssuedInFuture("the record was issued in the future", record_id=body.record_id)
+        early = body.issued_at_ms - self._limits.clock_skew_ms - now_ms
+        if early > 0:
+            return IssuedInFuture("it was issued in the future", record_id=body.record_id, retry_after_ms=str(early))
         if body.expires_at_ms is not None and body.expires_at_ms <= now_ms:
             return RecordExpired("the record has expired", record_id=body.record_id)
         return None

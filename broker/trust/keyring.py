@@ -91,7 +91,11 @@ class ListedCertificate:
         if self._validity is None or self._authority is None:
             raise SignerCertificateInvalid(self._fault, certificate_sha256=self.sha256.hex())
         # (2) Within its own period and its authority's.
-        if not self._validity.first_ms <= at_ms <= self._validity.last_ms:
+        if at_ms < self._validity.first_ms:
+            message = "the signing certificate is not valid yet at the time of use"
+            early = {"certificate_sha256": self.sha256.hex(), "retry_after_ms": str(self._validity.first_ms - at_ms)}
+            raise SignerCertificateInvalid(message, **early)
+        if at_ms > self._validity.last_ms:
             message = "the signing certificate is not valid at the time of use"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
         # (3) Its agency had not retired it by this time.

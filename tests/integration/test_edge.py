@@ -21,7 +21,6 @@ from structlog.testing import capture_logs
 from adapters.base import Encoded, Limits, Record
 from adapters.edge.edge import Edge, open_edge
 from adapters.edge.numbers import Numbers
-from adapters.edge.profile import load_profile
 from adapters.edge.spool import Spool
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
@@ -33,15 +32,14 @@ from broker.cli.verify import verify
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.core.bundle import PartitionRecords
-from broker.core.errors import CertificateInvalid, DirectoryInvalid, ExtraMissing, IssuedInFuture, RightDenied
+from broker.core.errors import CertificateInvalid, DirectoryInvalid, ExtraMissing, RightDenied
 from broker.core.findings import Unprocessed
 from broker.core.streams import StreamPartition
 from broker.wire.receipts import statement_from
 from caseexchange.records.v1 import dna_pb2
 from certs import profiles
 from tests.support.exchange import running_exchange
-from tests.support.pki import ManualClock
-from tests.support.process import edge_tables, write_toml
+from tests.support.gateways import CASES, SAMPLES, lab_profile, police_profile
 from tests.support.programs import looked_twice
 from tests.support.records import CODEC
 from tests.support.replays import replayed
@@ -54,34 +52,6 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
-
-
-def lab_profile(exchange: Exchange, folder: Path, **trust: str) -> GatewayProfile:
-    tables = edge_tables(exchange.pki, "national-dna-database", exchange.target)
-    tables["trust"].update(trust)
-    tables["gateway"] = {
-        "folder": str(folder / "lab"),
-        "formats": ["codis-cmf"],
-        "outbox_format": "codis-cmf",
-        "subscribe": ["SampleRequest"],
-        "retry_seconds": 0.1,
-    }
-    return load_profile(write_toml(folder / "lab.toml", tables))[0]
-
-
-def police_profile(exchange: Exchange, folder: Path, **routes: dict[str, Any]) -> tuple[GatewayProfile, Any]:
-    tables = edge_tables(exchange.pki, "shanxi-police", exchange.target)
-    tables["gateway"] = {
-        "folder": str(folder / "police"),
-        "formats": ["provincial-police-csv", "record-json"],
-        "outbox_format": "provincial-police-csv",
-    }
-    tables["routes"] = routes
-    return load_profile(write_toml(folder / "police.toml", tables))
-
-
-CASES = {"recipients": ["ministry"], "purpose": "child-rescue"}
-SAMPLES = {"recipients": ["national-dna-database"], "purpose": "dna-matching"}
 
 
 @contextlib.asynccontextmanager
@@ -476,19 +446,6 @@ async def test_of_a_file_that_comes_again_after_the_profile_was_mended_what_was_
     assert sorted(kinds) == ["CaseRecord", "SampleRequest"]
 
 
-async def test_what_may_be_accepted_later_stays_in_the_spool(exchange: Exchange, tmp_path: Path) -> None:
-    profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
-    async with open_edge(profile) as edge:
-        ahead = ManualClock(edge.clock.now_ms() + 3_600_000)
-        edge.composer._clock = ahead
-        outbound = Outbound(edge, profile.gateway, routes, Limits())
-        outbound.take((INPUT / "seeking-parents.csv").read_bytes(), {})
-        with pytest.raises(IssuedInFuture):
-            await outbound.publish_spooled()
-        assert len(edge.spool.outgoing(10)) == 2
-        assert not list(outbound.folders.quarantine.iterdir())
-
-
 UNFINISHED = (
     ".unfinished.csv",
     "~$a.csv",
@@ -634,8 +591,8 @@ class TellingSpool(Spool):
 
     told: Callable[[], object]
 
-    def add_outgoing(self, record_id: str, envelope: bytes) -> None:
-        super().add_outgoing(record_id, envelope)
+    def add_outgoing(self, record_id: str, case_id: str, envelope: bytes) -> None:
+        super().add_outgoing(record_id, case_id, envelope)
         self.told()
 
 

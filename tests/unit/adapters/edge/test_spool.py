@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters.edge.numbers import CaseReference
-from adapters.edge.spool import Outgoing, Spool
+from adapters.edge.holds import Outgoing
+from adapters.edge.numbers import NUMBERS_TABLES, CaseReference
+from adapters.edge.spool import _TABLES, Spool
 from broker.core.body import is_uuid
 from broker.core.errors import SpoolUnavailable
 
@@ -38,7 +39,7 @@ def again(spool: Spool, path: Path) -> Spool:
 def test_what_is_spooled_is_there_after_a_restart_in_its_order(spool: Spool, path: Path) -> None:
     with spool.transaction():
         for number in range(3):
-            spool.add_outgoing(f"id-{number}", b"%d" % number)
+            spool.add_outgoing(f"id-{number}", f"case-{number}", b"%d" % number)
     reopened = again(spool, path)
     assert reopened.outgoing(2) == [Outgoing("id-0", b"0"), Outgoing("id-1", b"1")]
     reopened.close()
@@ -47,7 +48,7 @@ def test_what_is_spooled_is_there_after_a_restart_in_its_order(spool: Spool, pat
 def test_a_transaction_that_raises_leaves_nothing(spool: Spool) -> None:
     def fail() -> None:
         with spool.transaction():
-            spool.add_outgoing("id", b"")
+            spool.add_outgoing("id", "case", b"")
             spool.next_sequence("lab")
             spool.add_source(b"sha")
             raise LookupError
@@ -67,7 +68,7 @@ def test_an_attempt_that_raises_is_undone_alone(spool: Spool) -> None:
             raise LookupError
 
     with spool.transaction():
-        spool.add_outgoing("id", b"")
+        spool.add_outgoing("id", "case", b"")
         with pytest.raises(LookupError):
             fail()
         with spool.attempt():
@@ -80,7 +81,7 @@ def test_an_attempt_that_raises_is_undone_alone(spool: Spool) -> None:
 def test_a_source_is_in_until_a_record_of_it_is_refused_and_then_that_record_alone_is_not(spool: Spool) -> None:
     with spool.transaction():
         for number in range(2):
-            spool.add_outgoing(f"id-{number}", b"")
+            spool.add_outgoing(f"id-{number}", f"case-{number}", b"")
             spool.add_record(b"sha", f"row {number}", f"id-{number}")
         spool.add_source(b"sha")
     assert spool.seen_source(b"sha")
@@ -100,8 +101,77 @@ def test_sequences_run_on_per_recipient_and_over_restarts(spool: Spool, path: Pa
     reopened.close()
 
 
+def ready(spool: Spool, at_ms: int = 0, now_ms: int = 1000, most_bytes: int = 1 << 20) -> list[str]:
+    return [item.record_id for item in spool.holds.ready(10, most_bytes, at_ms, now_ms)]
+
+
+def fill(spool: Spool, *records: tuple[str, str]) -> None:
+    with spool.transaction():
+        for record_id, case_id in records:
+            spool.add_outgoing(record_id, case_id, b"envelope")
+
+
+def test_of_each_case_one_record_goes_at_a_time_in_its_order(spool: Spool) -> None:
+    fill(spool, ("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"))
+    assert ready(spool) == ["a1", "b1"]
+    with spool.transaction():
+        spool.add_receipt("a1", b"receipt")
+    assert ready(spool) == ["a2", "b1"]
+    with spool.transaction():
+        spool.drop_refused("a2")
+    fill(spool, ("a4", "a"), ("b2", "b"))
+    assert ready(spool) == ["b1", "a3"]
+
+
+def test_a_batch_ends_at_its_bytes_and_is_never_empty(spool: Spool) -> None:
+    fill(spool, ("a", "a"), ("b", "b"), ("c", "c"))
+    assert ready(spool, most_bytes=len(b"envelope") + 1) == ["a", "b"]
+    assert ready(spool, most_bytes=1) == ["a"]
+
+
+def test_a_held_record_holds_its_case_until_its_time_or_until_the_clock_is_right(spool: Spool) -> None:
+    fill(spool, ("a1", "a"), ("a2", "a"), ("b1", "b"))
+    with spool.transaction():
+        spool.holds.hold("a1", 500, refused_issue_ms=2000)
+    assert spool.holds.count() == 1
+    assert ready(spool, at_ms=499, now_ms=2000) == ["b1"]
+    assert ready(spool, at_ms=500, now_ms=2000) == ["a1", "b1"]
+    assert ready(spool, at_ms=499, now_ms=1999) == ["a1", "b1"]
+    with spool.transaction():
+        spool.holds.release("a1", b"other")
+    assert spool.outgoing(1) == [Outgoing("a1", b"other", 0)]
+    assert spool.holds.count() == 0
+
+
+def test_a_hold_ends_with_the_process_and_what_was_refused_is_remembered(spool: Spool, path: Path) -> None:
+    fill(spool, ("a1", "a"))
+    with spool.transaction():
+        spool.holds.hold("a1", 1 << 40, refused_issue_ms=2000)
+    reopened = again(spool, path)
+    assert reopened.holds.ready(10, 1, 0, 3000) == [Outgoing("a1", b"envelope", 2000)]
+    reopened.close()
+
+
+def test_records_of_an_older_spool_go_one_after_another(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as older:
+        for statement in [*_TABLES.split(";"), *NUMBERS_TABLES.split(";")]:
+            older.execute(statement)
+        older.executemany("INSERT INTO outgoing (record_id, envelope) VALUES (?, ?)", [("x", b"1"), ("y", b"2")])
+        older.execute("PRAGMA user_version = 2")
+        older.execute(f"PRAGMA application_id = {0x43585350}")
+        older.commit()
+    with contextlib.closing(Spool(path)) as spool:
+        assert ready(spool) == ["x"]
+        fill(spool, ("z", "case"))
+        assert ready(spool) == ["x", "z"]
+        with spool.transaction():
+            spool.add_receipt("x", b"receipt")
+        assert ready(spool) == ["y", "z"]
+
+
 def test_a_receipt_takes_the_record_out(spool: Spool) -> None:
-    spool.add_outgoing("id", b"envelope")
+    spool.add_outgoing("id", "case", b"envelope")
     spool.add_receipt("id", b"receipt")
     assert spool.outgoing(1) == []
     assert spool.receipt("id") == b"receipt"
@@ -170,7 +240,7 @@ def test_it_is_not_closed_under_a_transaction_of_another_thread(spool: Spool, pa
         with spool.transaction():
             within.set()
             go_on.wait(20)
-            spool.add_outgoing("id", b"0")
+            spool.add_outgoing("id", "case", b"0")
 
     taking, closing = threading.Thread(target=take_in), threading.Thread(target=spool.close)
     taking.start()

@@ -228,7 +228,14 @@ async def test_a_refusal_names_its_record(
     body = replace(exchange.body(), **change)
     (refused,) = (await exchange.publish(exchange.sign(body))).results
     assert isinstance(refused, error)
-    assert refused.details == {"record_id": body.record_id}
+    assert refused.details["record_id"] == body.record_id
+
+
+async def test_a_record_from_the_future_is_told_when_its_time_comes(exchange: Exchange) -> None:
+    body = replace(exchange.body(), issued_at_ms=exchange.clock.now_ms() + 120_007)
+    (refused,) = (await exchange.publish(exchange.sign(body))).results
+    assert isinstance(refused, errors.IssuedInFuture)
+    assert refused.details == {"record_id": body.record_id, "retry_after_ms": "7"}
 
 
 @pytest.mark.parametrize(("ahead_ms", "accepted"), [(120_000, True), (120_001, False)])

@@ -1,7 +1,7 @@
 """The edge's durable store: records to send, receipts, sequence numbers, case references, directory versions.
 
 It is one SQLite file. Everything is durable here before it is sent or reported. The records of one source file go in
-with one transaction: after a crash either all are there or none. So no record is published twice with two ids, and a
+whole: after a crash either all are there or none (``staging``). So no record is published twice with two ids, and a
 recipient sees no gap in the publisher's numbers.
 
 The file belongs to the agency. Its records are not encrypted, so it stays on the agency's machine with mode 0600.
@@ -13,13 +13,14 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from adapters.edge.holds import HOLDS_TABLES, Holds, Outgoing
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
+from adapters.edge.staging import STAGING_TABLES, Staging
+from adapters.edge.turns import TurnLock
 from broker.core.errors import SpoolUnavailable
 from broker.files import make_private
 from broker.sqlitefile import Schema, open_file, transaction, trouble_as
@@ -52,7 +53,7 @@ CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BL
 """
 _SCHEMA: Final = Schema(
     application_id=0x43585350,  # "CXSP"
-    migrations=[_TABLES.split(";"), NUMBERS_TABLES.split(";"), HOLDS_TABLES.split(";")],
+    migrations=[tables.split(";") for tables in (_TABLES, NUMBERS_TABLES, HOLDS_TABLES, STAGING_TABLES)],
     unmarked=True,  # as the first spools were
 )
 _translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
@@ -62,14 +63,14 @@ _UUID_VARIANT: Final = 0x2 << 62
 
 
 class Spool:
-    """The store. For one process with any number of threads: during a transaction the other threads wait.
+    """The store. For one process with any number of threads: during a transaction the other threads wait, in turn.
 
     Raises (every method):
         SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
+        self._lock = TurnLock()
         try:
             make_private(path.parent)
         except OSError as error:
@@ -80,6 +81,8 @@ class Spool:
             self._connection = open_file(path, _SCHEMA, exclusive=True)
             self.numbers: Final = Numbers(self._connection, self._locked)
             self.holds: Final = Holds(self._connection, self._locked)
+            self.staging: Final = Staging(self._connection, self._locked, self.transaction)
+            self.staging.sweep()
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """From an agency's files to receipts: inbox, decode, validate, sign, spool, publish.
 
-A source file is moved to done/ only after all of its records are durable in the spool. Its records leave the spool only
-with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. Each record of a
-file is taken in once. If the same bytes come again, after a profile was mended, only the refused records are taken in.
+A source file is moved to done/ only after all of its records are signed in the spool (``intake``). Its records leave
+the spool only with a receipt or a refusal for good. What is refused goes to quarantine/ with the reason beside it. Each
+record of a file is taken in once. If the same bytes come again, after a profile was mended, only the refused records
+are taken in.
 """
 
 from __future__ import annotations
@@ -13,24 +14,21 @@ import os
 import re
 import threading
 import uuid
-from collections import Counter
-from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
 
 from adapters import folders
-from adapters.base import DecodedRecord, Issue, Severity, kind_of
-from adapters.edge.receiving import contained
+from adapters.base import Issue, Severity
 from adapters.edge.sending import send_spooled
-from adapters.edge.signing import sign_and_spool
 from adapters.folders import Folders
+from adapters.gateway.intake import Intake, StoppedError
 from adapters.reading import FILE_CHANGED, Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
 from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from adapters.base import Limits
@@ -59,29 +57,25 @@ class TakenIn(NamedTuple):
     further: tuple[Further, ...] = ()
 
 
-class _FileRefusedError(Exception):
-    """The whole file is refused. The records already spooled from it are undone."""
-
-
-class _StoppedError(Exception):
-    """The process ends. The records already spooled from the file are undone, and the file stays where it is."""
-
-
 class Outbound:
     """Takes files in, and publishes the records in the spool. For one task at a time, except ``stop``."""
 
     def __init__(self, edge: Edge, config: GatewayConfig, routes: Mapping[str, Route], limits: Limits) -> None:
         self._edge = edge
         self._config = config
-        self._routes = routes
         self._limits = limits
         self._stopped = threading.Event()
+        self._intake = Intake(edge, routes, self._stopped)
         self._formats = adapters_of(config.formats, config.mapping)
         self.folders: Final = Folders(config.folder)
         self._inbox = folders.Inbox(self.folders.inbox)
 
     def stop(self) -> None:
-        """Take in nothing more. Any thread may call it. A file in progress is undone at its next record, and stays."""
+        """Take in nothing more. Any thread may call it.
+
+        A file that is being read is undone at its next record, and stays. One that was read to its end is taken in:
+        what is not signed of it yet is signed after the next start.
+        """
         self._stopped.set()
 
     def take_inbox(self) -> int:
@@ -93,10 +87,12 @@ class Outbound:
             SpoolUnavailable
         """
         taken = 0
+        with contextlib.suppress(StoppedError):
+            self._resume()
         for path in self._inbox.look():
             try:
                 taken += self._take_and_move(path)
-            except _StoppedError:
+            except StoppedError:
                 break
             except (OSError, InputRefused) as error:
                 # The file's name may be a person's name, so it is not logged.
@@ -104,10 +100,10 @@ class Outbound:
         return taken
 
     def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> TakenIn:
-        """Decode a file, and sign and spool its records: all of them or none.
+        """Decode a file, and sign and spool its records: all that are good, or none.
 
-        Memory does not grow with a file that is read as a stream. From its first record to its last, nothing else can
-        use the spool.
+        Memory does not grow with the content of a file that is read as a stream. Meanwhile everything else uses the
+        spool.
 
         Args:
             file: open, seekable, and unchanged until this returns; or the file's content.
@@ -117,6 +113,7 @@ class Outbound:
             SpoolUnavailable: nothing of the file was spooled.
             OSError: the file cannot be read. Nothing of it was spooled.
         """
+        self._resume()
         return self._take(SourceFile(io.BytesIO(file) if isinstance(file, bytes) else file, self._limits), attachments)
 
     async def publish_spooled(self) -> list[Published | CaseExchangeError]:
@@ -142,10 +139,8 @@ class Outbound:
             return TakenIn(0, tuple(log.kept), refused=False)
         count = 0
         try:
-            count = self._spool_file(source, attachments, log)
-        except _FileRefusedError:
-            pass
-        except (SpoolUnavailable, OSError, _StoppedError):
+            count = self._take_records(source, attachments, log)
+        except (SpoolUnavailable, OSError, StoppedError):
             raise
         except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
             _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)
@@ -153,43 +148,22 @@ class Outbound:
             log.add(Issue(Severity.REJECT_FILE, "ADAPTER_FAILED", "file", message))
         return TakenIn(count, tuple(log.kept), log.refused, log.further)
 
-    def _spool_file(self, source: SourceFile, attachments: Mapping[str, bytes], log: IssueLog) -> int:
+    def _take_records(self, source: SourceFile, attachments: Mapping[str, bytes], log: IssueLog) -> int:
         found = source.detect(self._formats)
         if found is None:
             message = "the file has none of the profile's formats; archives are not unpacked"
             log.add(Issue(Severity.REJECT_FILE, "FORMAT_UNKNOWN", "file", message))
             return 0
         with contextlib.closing(source.items(found, attachments)) as items:
-            # An adapter checks the file before it yields anything. The spool need not be locked for that.
-            first = list(islice(items, 1))
-            with self._edge.spool.transaction():
-                return self._spool_all(source, chain(first, items), log)
+            return self._intake.take(source.sha256 or b"", items, log)
 
-    def _spool_all(self, source: SourceFile, items: Iterator[DecodedRecord | Issue], log: IssueLog) -> int:
-        """Spool only new records: a file with refused records may come again."""
-        count = before = 0
-        at: Counter[str] = Counter()
-        for item in items:
-            if self._stopped.is_set():
-                raise _StoppedError
-            if not isinstance(item, DecodedRecord):
-                log.add(item)
-                continue
-            where = f"{kind_of(item.record)} at {item.locator}"
-            at[where] += 1
-            place = (source.sha256 or b"", f"{where}, {at[where]}")
-            if self._edge.spool.seen_record(*place):
-                before += 1
-            else:
-                count += self._spool_record(item, place, log)
-        if log.rejected:
-            raise _FileRefusedError
-        if before:
-            message = f"{before} records from the same bytes were taken in before; they are not taken in again"
-            log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", message))
-        if source.sha256 is not None and not log.refused:
-            self._edge.spool.add_source(source.sha256)
-        return count
+    def _resume(self) -> None:
+        """Go on with what an earlier process had read to its end."""
+        for file, count, log in self._intake.resume():
+            taken = TakenIn(count, tuple(log.kept), log.refused, log.further)
+            _log.info("the rest of a file taken in", count=count, reason=",".join(_codes(taken)))
+            if taken.refused:
+                folders.write_reason(self.folders.quarantine, _name(file.sha256), _reason(taken))
 
     def _take_and_move(self, path: Path) -> bool:
         with open_source(path, follow=False) as file:
@@ -199,31 +173,17 @@ class Outbound:
                 _log.info("a file changed while it was read, so it waits")
                 return False
             # The file's name may be a person's name: it is not logged, and a refused file is kept without it.
-            name = (uuid.uuid4().hex if source.sha256 is None else source.sha256.hex()[:32]) + _suffix(path)
+            name = (uuid.uuid4().hex if source.sha256 is None else _name(source.sha256)) + _suffix(path)
             if not taken.refused:
                 _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
                 # If the file came again, its refused records are taken in now.
                 folders.drop_reason(self.folders.quarantine, name)
             else:
                 _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
-                facts = {"records_published": taken.records, "issues": _facts(taken.issues)}
-                further = [_further(item) for item in taken.further]
-                folders.write_reason(self.folders.quarantine, name, {**facts, "further_issues": further})
+                folders.write_reason(self.folders.quarantine, name, _reason(taken))
             # A large file takes minutes. Meanwhile a newer file may have replaced it.
             if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
                 path.replace((self.folders.quarantine if taken.refused else self.folders.done) / name)
-        return True
-
-    def _spool_record(self, item: DecodedRecord, place: tuple[bytes, str], log: IssueLog) -> bool:
-        try:
-            with contained():
-                body = sign_and_spool(item, self._routes, self._edge)
-        except SpoolUnavailable:
-            raise
-        except CaseExchangeError as error:
-            log.add(Issue(Severity.REJECT_RECORD, error.reason, item.locator, error.message))
-            return False
-        self._edge.spool.add_record(*place, body.record_id)
         return True
 
     def _set_aside(self, record_id: str, refusal: CaseExchangeError) -> None:
@@ -240,12 +200,14 @@ def _codes(taken: TakenIn) -> list[str]:
     return sorted({item.code for item in taken.issues} | {item.code for item in taken.further})
 
 
-def _further(item: Further) -> dict[str, object]:
-    return {"severity": item.severity.value, "code": item.code, "count": item.times}
+def _name(sha256: bytes) -> str:
+    return sha256.hex()[:32]
 
 
-def _facts(issues: Sequence[Issue]) -> list[dict[str, str]]:
-    return [
+def _reason(taken: TakenIn) -> dict[str, object]:
+    issues = [
         {"severity": item.severity.value, "code": item.code, "where": item.locator, "message": item.message}
-        for item in issues
+        for item in taken.issues
     ]
+    further = [{"severity": item.severity.value, "code": item.code, "count": item.times} for item in taken.further]
+    return {"records_published": taken.records, "issues": issues, "further_issues": further}

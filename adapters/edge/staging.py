@@ -1,0 +1,153 @@
+"""The part of the spool with the drafts of a file that is being taken in: records that have no number and no signature.
+
+A file can be large, and its reading takes long. So its drafts are added in small transactions, between which everything
+else uses the spool. When the whole file was read, ``complete`` makes it certain that its records are published. Then
+they are signed, again a few at a time. The drafts of a file that was not read to its end are swept, now or at the next
+start: nothing of it was published, and no number was used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+DRAFTS_AT_ONCE: Final = 100
+"""The most drafts in one transaction."""
+_BYTES_AT_ONCE: Final = 1 << 20
+"""With so many bytes of drafts, a transaction takes no further one."""
+STAGING_TABLES: Final = """
+CREATE TABLE staged_files (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, sha256 BLOB NOT NULL, is_whole INTEGER NOT NULL DEFAULT 0,
+    is_refused INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE drafts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL, place TEXT NOT NULL, locator TEXT NOT NULL,
+    case_reference TEXT NOT NULL, kind TEXT NOT NULL, record BLOB NOT NULL
+);
+CREATE INDEX drafts_of_file ON drafts (file, number)
+"""
+
+
+class StagedDraft(NamedTuple):
+    """A record of a file, not signed. ``record`` is its serialised message.
+
+    ``place`` names it within the file, for ``Spool.add_record``. ``locator`` is what an adapter says of its place.
+    """
+
+    place: str
+    locator: str
+    case_reference: str
+    kind: str
+    record: bytes
+
+
+class StagedFile(NamedTuple):
+    """A file that was read to its end. ``refused``: whether one of its records was refused so far."""
+
+    number: int
+    sha256: bytes
+    refused: bool
+
+
+class Staging:
+    """See the module.
+
+    Raises (every method):
+        SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        locked: Callable[[], AbstractContextManager[None]],
+        transaction: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._connection = connection
+        self._locked = locked
+        self._transaction = transaction
+
+    def begin(self, sha256: bytes) -> int:
+        """Begin with a file of this digest. Returns its number here."""
+        with self._transaction():
+            row = self._connection.execute(
+                "INSERT INTO staged_files (sha256) VALUES (?) RETURNING number", (sha256,)
+            ).fetchone()
+        return int(row[0])
+
+    def add(self, file: int, drafts: Sequence[StagedDraft]) -> None:
+        """Add drafts in one transaction. ``full`` says when it is time."""
+        query = "INSERT INTO drafts (file, place, locator, case_reference, kind, record) VALUES (?, ?, ?, ?, ?, ?)"
+        with self._transaction():
+            self._connection.executemany(query, [(file, *draft) for draft in drafts])
+
+    def complete(self, file: int, *, refused: bool) -> None:
+        """The file was read to its end. From now on its records are published, whatever happens."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE staged_files SET is_whole = 1, is_refused = ? WHERE number = ?", (refused, file)
+            )
+
+    def whole(self) -> list[StagedFile]:
+        """The files that were read to their end, and whose records are not all signed."""
+        with self._locked():
+            rows = self._connection.execute(
+                "SELECT number, sha256, is_refused FROM staged_files WHERE is_whole ORDER BY number"
+            ).fetchall()
+        return [StagedFile(number, sha256, bool(refused)) for number, sha256, refused in rows]
+
+    def take(self, file: int) -> list[StagedDraft]:
+        """Take out the first drafts of a file, as many as one transaction may have. Call it inside a transaction."""
+        query = (
+            "SELECT number, place, locator, case_reference, kind, record FROM drafts WHERE file = ?"
+            " ORDER BY number LIMIT ?"
+        )
+        taken: list[StagedDraft] = []
+        last = 0
+        with self._locked():
+            with contextlib.closing(self._connection.execute(query, (file, DRAFTS_AT_ONCE))) as rows:
+                for number, *draft in rows:
+                    taken.append(StagedDraft(*draft))
+                    last = number
+                    if full(taken):
+                        break
+            self._connection.execute("DELETE FROM drafts WHERE file = ? AND number <= ?", (file, last))
+        return taken
+
+    def refuse(self, file: int) -> None:
+        """A record of the file was refused. Call it inside a transaction."""
+        with self._locked():
+            self._connection.execute("UPDATE staged_files SET is_refused = 1 WHERE number = ?", (file,))
+
+    def finish(self, file: int) -> None:
+        """All records of the file are signed. Call it inside a transaction."""
+        with self._locked():
+            self._connection.execute("DELETE FROM staged_files WHERE number = ?", (file,))
+
+    def discard(self, file: int) -> None:
+        """Delete a file with its drafts, a few at a time."""
+        deleted = 1
+        while deleted:
+            with self._transaction():
+                deleted = self._connection.execute(
+                    "DELETE FROM drafts WHERE number IN (SELECT number FROM drafts WHERE file = ? LIMIT ?)",
+                    (file, DRAFTS_AT_ONCE),
+                ).rowcount
+        with self._transaction():
+            self.finish(file)
+
+    def sweep(self) -> None:
+        """Delete the files that an earlier process did not read to their end."""
+        with self._locked():
+            rows = self._connection.execute("SELECT number FROM staged_files WHERE NOT is_whole").fetchall()
+        for (file,) in rows:
+            self.discard(file)
+
+
+def full(drafts: Sequence[StagedDraft]) -> bool:
+    """Whether one transaction takes no more than these."""
+    return len(drafts) >= DRAFTS_AT_ONCE or sum(len(draft.record) for draft in drafts) >= _BYTES_AT_ONCE

@@ -70,14 +70,28 @@ class Staging:
         self._connection = connection
         self._locked = locked
         self._transaction = transaction
+        # On disk, so that memory does not grow with a file. It goes with the connection.
+        connection.execute("CREATE TEMP TABLE places (place TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID")
 
     def begin(self, sha256: bytes) -> int:
         """Begin with a file of this digest. Returns its number here."""
         with self._transaction():
+            self._connection.execute("DELETE FROM places")
             row = self._connection.execute(
                 "INSERT INTO staged_files (sha256) VALUES (?) RETURNING number", (sha256,)
             ).fetchone()
         return int(row[0])
+
+    def place(self, where: str) -> str:
+        """A name for the record there: the place, and how many records of this file were there before, with this one.
+
+        One file at a time: ``begin`` counts anew.
+        """
+        with self._locked():
+            (times,) = self._connection.execute(
+                "INSERT INTO places VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times", (where,)
+            ).fetchone()
+        return f"{where}, {times}"
 
     def add(self, file: int, drafts: Sequence[StagedDraft]) -> None:
         """Add drafts in one transaction. ``full`` says when it is time."""

@@ -9,7 +9,6 @@ one sweeps; one that ends later leaves drafts that the next one signs.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from adapters.base import RECORD_TYPES, DecodedRecord, Issue, Severity, kind_of
@@ -86,7 +85,6 @@ class Intake:
 
     def _stage(self, file: int, sha256: bytes, items: Iterable[DecodedRecord | Issue], log: IssueLog) -> int:
         spool, before = self._edge.spool, 0
-        at: Counter[str] = Counter()
         drafts: list[StagedDraft] = []
         for item in items:
             if self._stopped.is_set():
@@ -95,9 +93,7 @@ class Intake:
                 log.add(item)
                 continue
             kind = kind_of(item.record)
-            where = f"{kind} at {item.locator}"
-            at[where] += 1
-            place = f"{where}, {at[where]}"
+            place = spool.staging.place(f"{kind} at {item.locator}")
             if spool.seen_record(sha256, place):
                 before += 1
                 continue

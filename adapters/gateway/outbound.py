@@ -102,8 +102,7 @@ class Outbound:
     def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> TakenIn:
         """Decode a file, and sign and spool its records: all that are good, or none.
 
-        Memory does not grow with the content of a file that is read as a stream. Meanwhile everything else uses the
-        spool.
+        Memory does not grow with a file that is read as a stream. Meanwhile everything else uses the spool.
 
         Args:
             file: open, seekable, and unchanged until this returns; or the file's content.

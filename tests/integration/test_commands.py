@@ -152,7 +152,7 @@ def test_a_gateway_that_ends_in_the_middle_of_a_file_leaves_nothing_of_it_and_th
     gateway = subprocess.Popen([COMMAND, "gateway", "--profile", path], stdout=subprocess.DEVNULL)
     try:
         wal = folder / "spool.db-wal"
-        while gateway.poll() is None and not (wal.exists() and wal.stat().st_size > 4_000_000):
+        while gateway.poll() is None and not (wal.exists() and wal.stat().st_size > 2_000_000):
             time.sleep(0.02)
         gateway.send_signal(number)
         assert gateway.wait(30) == (0 if number is signal.SIGTERM else -number)

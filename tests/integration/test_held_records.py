@@ -11,14 +11,15 @@ from structlog.testing import capture_logs
 
 from adapters.agency import open_agency
 from adapters.base import DecodedRecord, Limits
+from adapters.cli.publish import _line
 from adapters.edge.edge import Edge, open_edge
-from adapters.edge.sending import _next, send_spooled
+from adapters.edge.sending import Settled, _next, send_spooled
 from adapters.edge.signing import sign_and_spool
 from adapters.gateway.outbound import Outbound
 from adapters.gateway.process import _send
 from broker.client.publisher import Published
 from broker.core.bundle import PartitionRecords
-from broker.core.errors import IssuedInFuture, SignerCertificateInvalid
+from broker.core.errors import IssuedInFuture, RightDenied, SignerCertificateInvalid
 from broker.trust.certificates import der
 from broker.trust.system import SystemClock
 from caseexchange.records.v1 import dna_pb2
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.edge.profile import Route
-    from adapters.edge.sending import Settled
     from broker.core.body import Body
     from tests.support.exchange import Exchange
     from tests.support.pki import SamplePki
@@ -234,3 +234,10 @@ async def test_held_records_are_tried_again_after_a_restart(exchange: Exchange, 
         sent = await police.send()
         assert [(item.record_id, type(item.result)) for item in sent] == [(body.record_id, Published) for body in early]
     assert sorted(body.recipients[0].sequence for body in await bodies(exchange, tmp_path)) == [1, 2]
+
+
+def test_the_command_says_of_a_held_record_that_it_waits() -> None:
+    early = Settled("id", IssuedInFuture("it was issued in the future"))
+    denied = Settled("id", RightDenied("it may not"))
+    assert _line(early).startswith("waits: ISSUED_IN_FUTURE: it was issued in the future. Correct the clock")
+    assert _line(denied).startswith("refused: RIGHT_DENIED")

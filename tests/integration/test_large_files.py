@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import hashlib
 import io
+import json
 import sqlite3
 import subprocess
 import sys
@@ -196,6 +198,22 @@ async def test_of_a_file_whose_signing_was_killed_the_rest_is_taken_in_without_t
         assert await _take_again(profile_path, spool, source.read_bytes()) == (0, False)
         assert numbers(spool) == list(range(1, PART + 1))
         assert spool.staging.whole() == []
+
+
+async def test_what_is_refused_of_a_file_whose_signing_was_killed_is_reported(killed: tuple[Path, Path, Path]) -> None:
+    profile_path, path, source = killed
+    killed_at(profile_path, path, source, PART + PART // 2)
+    _, signed, _ = counts(path)
+    profile, _ = load_profile(profile_path)
+    async with open_edge(profile) as edge:
+        with reopened(path) as spool:
+            # Meanwhile somebody took the route out of the profile.
+            outbound = Outbound(edge._replace(spool=spool), profile.gateway, {}, Limits())
+            assert outbound.take_inbox() == 0
+            assert (spool.outgoing_count(), spool.staging.whole()) == (signed, [])
+            (reason,) = outbound.folders.quarantine.iterdir()
+            assert {issue["code"] for issue in json.loads(reason.read_text())["issues"]} == {"INPUT_REFUSED"}
+            assert not spool.seen_source(hashlib.sha256(source.read_bytes()).digest())
 
 
 async def _take_again(profile_path: Path, spool: Spool, content: bytes) -> tuple[int, bool]:

@@ -105,3 +105,10 @@ def test_a_start_sweeps_what_was_not_read_to_its_end_and_keeps_the_rest(spool: S
     assert reopened.staging.whole() == [StagedFile(whole, b"whole", refused=True)]
     assert reopened._one("SELECT count(*) FROM staged_files") == (1,)
     reopened.close()
+
+
+def test_records_at_one_place_are_told_apart_and_each_file_counts_for_itself(spool: Spool) -> None:
+    for _ in range(2):
+        spool.staging.begin(b"sha")
+        places = [spool.staging.place(where) for where in ("row 1", "row 2", "row 1")]
+        assert places == ["row 1, 1", "row 2, 1", "row 1, 2"]

@@ -97,8 +97,17 @@ def _numbers(path: Path) -> dict[str, int]:
 
 def resident_mb(pid: int) -> float:
     """Memory of one process that is in RAM, in MiB."""
+    return _memory_mb(pid, "VmRSS")
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory of one process that was ever in RAM, in MiB."""
+    return _memory_mb(pid, "VmHWM")
+
+
+def _memory_mb(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
     return 0.0
 

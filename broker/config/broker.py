@@ -115,7 +115,12 @@ class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     ] = 30.0
     max_lease_seconds: Annotated[float, setting("longest lease, with every extension", least=1, most=86_400)] = 600.0
     max_attempts: Annotated[
-        int, setting("failed deliveries after which a record is a dead letter", least=1, most=127)
+        int,
+        setting(
+            "failed attempts after which a record is a dead letter: nacks, and leases lost while it was alone",
+            least=1,
+            most=127,
+        ),
     ] = 10
     transient_alarm_hours: Annotated[
         float,

@@ -1,12 +1,16 @@
 """How far one subscription is in one stream partition, and the text that is committed for it.
 
-Text: unpadded base64url of ``version (0x01) || floor || n || n x (gap, more) || m || m x (step, failed)``. Every
+Text: unpadded base64url of ``version (0x02) || floor || n || n x (gap, more) || m || m x (step, failed, lost)``. Every
 number is an unsigned LEB128 varint of at most 63 bits, in its shortest form.
 
 - A range ``first..last``: ``gap`` counts from the smallest possible ``first`` (floor + 1, or the previous last + 2),
   and ``more`` is ``last - first``. So the text cannot contain ranges that overlap, touch or are out of order.
-- The offset of a failed record: ``step`` counts from the smallest possible offset (floor, or the previous offset + 1).
-  ``failed`` is its number of failed attempts, 1 to 127.
+- The offset of a record with attempts that count: ``step`` counts from the smallest possible offset (floor, or the
+  previous offset + 1). ``failed`` is its number of failed attempts, 0 to 127, and ``lost`` its number of counted lost
+  leases, 0 to 3 (broker/core/suspects.py). One of them is not 0.
+
+Version 1 had ``m x (step, failed)``, and did not tell failed attempts from lost leases. It is read, and the counts
+begin again: a record that was only lost in the company of others must not be a dead letter for it.
 
 The text goes into the metadata of a Kafka offset commit. A Kafka broker limits it to 4096 bytes by default
 (offset.metadata.max.bytes). broker/core/window.py keeps every state within this limit.
@@ -28,8 +32,11 @@ if TYPE_CHECKING:
 MAX_TEXT_BYTES: Final = 4096
 MAX_BINARY_BYTES: Final = MAX_TEXT_BYTES // 4 * 3
 MAX_FAILED_ATTEMPTS: Final = 127
+LOSSES_TO_SUSPECT: Final = 3
+"""After this many counted lost leases a record is a suspect. No more are counted."""
 MAX_VARINT_BYTES: Final = 9
-_VERSION: Final = 1
+_VERSION: Final = 2
+_VERSION_WITHOUT_LOSSES: Final = 1
 _VARINT_DIGIT: Final = 0x7F
 """LEB128: seven bits in each byte. The top bit says whether more bytes follow."""
 _MAX_OFFSET: Final = 2**63 - 1
@@ -44,7 +51,7 @@ class AckState:
         done: ascending inclusive ranges of offsets above the floor. No two of them touch. Every record that the log
             has in a range is done (acked, dead, or not wanted). Offsets may have gaps, so a range may hold fewer
             records than numbers.
-        failed_attempts: ascending (offset, number of failed attempts) of undone records that failed before.
+        counts: ascending (offset, failed attempts, counted lost leases) of undone records that have any.
 
     Raises:
         ValueError: the parts contradict each other.
@@ -52,7 +59,7 @@ class AckState:
 
     floor: int = 0
     done: tuple[tuple[int, int], ...] = ()
-    failed_attempts: tuple[tuple[int, int], ...] = ()
+    counts: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         lowest = self.floor + 1
@@ -62,9 +69,12 @@ class AckState:
                 raise ValueError(message)
             lowest = last + 2
         lowest = self.floor
-        for offset, failed in self.failed_attempts:
-            if offset < lowest or not 1 <= failed <= MAX_FAILED_ATTEMPTS or self.is_done(offset):
-                message = "failed attempts must be of ascending undone offsets, 1 to 127 each"
+        for offset, failed, lost in self.counts:
+            if offset < lowest or self.is_done(offset):
+                message = "counts must be of ascending undone offsets"
+                raise ValueError(message)
+            if not (0 <= failed <= MAX_FAILED_ATTEMPTS and 0 <= lost <= LOSSES_TO_SUSPECT and failed + lost):
+                message = "counts must be 0 to 127 failed attempts and 0 to 3 lost leases, and one of them not 0"
                 raise ValueError(message)
             lowest = offset + 1
         highest = max(self.floor, lowest - 1, self.done[-1][1] if self.done else 0)
@@ -101,16 +111,17 @@ class AckState:
             yield first - lowest
             yield last - first
             lowest = last + 2
-        yield len(self.failed_attempts)
+        yield len(self.counts)
         lowest = self.floor
-        for offset, failed in self.failed_attempts:
+        for offset, failed, lost in self.counts:
             yield offset - lowest
             yield failed
+            yield lost
             lowest = offset + 1
 
     @classmethod
     def decode(cls, text: str) -> AckState:
-        """Read the text of a state. Only the exact texts that ``encode`` writes are accepted.
+        """Read the text of a state. Only the exact texts that ``encode`` writes, or wrote as version 1, are accepted.
 
         Raises:
             LogCorrupt: the text is not an ack state.
@@ -118,7 +129,7 @@ class AckState:
         """
         reader = _Reader(_binary(text))
         version = reader.byte()
-        if version != _VERSION:
+        if version not in (_VERSION, _VERSION_WITHOUT_LOSSES):
             message = f"the committed ack state is of version {version}, and this broker knows version {_VERSION}"
             raise LogSchemaUnsupported(message)
         floor = reader.varint()
@@ -129,17 +140,18 @@ class AckState:
             last = first + reader.varint()
             done.append((first, last))
             lowest = last + 2
-        failed_attempts = []
+        counts = []
         lowest = floor
         for _ in range(reader.varint()):
             offset = lowest + reader.varint()
-            failed_attempts.append((offset, reader.varint()))
+            counts.append((offset, reader.varint(), reader.varint() if version == _VERSION else 0))
             lowest = offset + 1
         reader.end()
         try:
-            return cls(floor, tuple(done), tuple(failed_attempts))
+            state = cls(floor, tuple(done), tuple(counts))
         except ValueError as error:
             raise _corrupt() from error
+        return state if version == _VERSION else cls(state.floor, state.done)
 
 
 def write_varint(out: bytearray, number: int) -> None:

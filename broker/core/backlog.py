@@ -1,6 +1,7 @@
 """The records that one durable subscription has read and not finished, in all its stream partitions.
 
-This is the lower half of the lease book. It takes records in, knows which are READY, and says what may be committed.
+This is the lower half of the lease book. It takes records in, knows which are READY and which of these are suspects
+(broker/core/suspects.py), and says what may be committed.
 The upper half (broker/core/lease.py) knows who holds which record, and until when. Nothing here depends on time.
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.delivery import Delivery, Event, State
 from broker.core.lease_terms import LeaseSettings, Room
+from broker.core.suspects import Suspects
 from broker.core.window import PartitionWindow
 
 if TYPE_CHECKING:
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
     from broker.core.ackstate import AckState
     from broker.core.streams import StreamPartition
+    from broker.core.suspects import Suspicion
 
 
 class Backlog:
-    """The windows of a subscription's partitions, their total size, and the queue of READY records.
+    """The windows of a subscription's partitions, their total size, the queue of READY records, and the suspects.
 
     Not thread safe. Each method is O(log n) in the undone records unless it says otherwise, and raises KeyError for a
     partition that is not assigned.
@@ -31,12 +34,13 @@ class Backlog:
         committed: the partitions to start with, and how far the subscription is in each.
     """
 
-    __slots__ = ("_ready", "_settings", "_undone_bytes", "_undone_records", "_windows")
+    __slots__ = ("_ready", "_settings", "_suspects", "_undone_bytes", "_undone_records", "_windows")
 
     def __init__(self, settings: LeaseSettings, committed: Mapping[StreamPartition, AckState]) -> None:
         self._settings = settings
         self._windows: dict[StreamPartition, PartitionWindow] = {}
         self._ready: deque[Delivery] = deque()
+        self._suspects = Suspects(settings.lease_seconds)
         self._undone_records = 0
         self._undone_bytes = 0
         for partition, state in committed.items():
@@ -83,8 +87,10 @@ class Backlog:
             return False
         self._undone_records += 1
         self._undone_bytes += size_bytes
+        if delivery.lost_leases:
+            self._suspects.resumed(delivery)
         if delivery.state is State.READY:
-            self._ready.append(delivery)
+            self._line_up(delivery)
         return True
 
     def pass_to(self, partition: StreamPartition, next_offset: int) -> bool:
@@ -116,8 +122,17 @@ class Backlog:
 
     @property
     def ready_records(self) -> int:
-        """The number of records that wait only for a consumer with room."""
+        """The number of records that wait only for a consumer with room. Suspects are not among them."""
         return len(self._ready)
+
+    @property
+    def waiting_suspects(self) -> int:
+        """The number of suspects that are READY."""
+        return len(self._suspects)
+
+    def take_suspicions(self) -> list[Suspicion]:
+        """Which records have become suspects, and which are so no more, since the last call."""
+        return self._suspects.take_news()
 
     # --- steps of the book's events ---
 
@@ -126,7 +141,14 @@ class Backlog:
         self._forget(delivery)
         successor = self._windows[delivery.partition].finish(delivery)
         if successor is not None:
-            self._ready.append(successor)
+            self._line_up(successor)
+
+    def _line_up(self, delivery: Delivery) -> None:
+        """A record that has just become READY waits for its grant."""
+        if delivery.suspect:
+            self._suspects.line_up(delivery)
+        else:
+            self._ready.append(delivery)
 
     def _forget(self, delivery: Delivery) -> None:
         self._undone_records -= 1

@@ -11,9 +11,9 @@ LEASED   EXTENDED   LEASED   the consumer asked for more time, within the bound
 LEASED   ACKED      DONE     the consumer has it safely: processed, or refused and in quarantine
 LEASED   NACKED     DELAYED  the consumer could not take it: failed attempts + 1
 LEASED   POSTPONED  DELAYED  a passing fault of the consumer's own: not a failed attempt
-LEASED   EXPIRED    READY    the deadline passed in silence: failed attempts + 1
+LEASED   EXPIRED    READY    the deadline passed in silence: a lost lease; of a suspect a failed attempt
 LEASED   RETURNED   READY    the consumer closed in good order: not a failed attempt
-LEASED   EXHAUSTED  DEAD     a nack or an expiry that was the last attempt allowed
+LEASED   EXHAUSTED  DEAD     a nack, or a suspect's expiry, that was the last attempt allowed
 DELAYED  DUE        READY    the nack's delay is over
 undone   RELEASED   RELEASED the partition was taken from this book; HELD, READY, LEASED and DELAYED are undone
 ======== ========== ======== ==========================================================================================
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from broker.core.ackstate import LOSSES_TO_SUSPECT
 from broker.core.errors import Internal
 from broker.core.streams import Position
 
@@ -101,7 +102,8 @@ class ConsumerAccount:
 class Delivery:
     """One undone record in a book. Only the book and the partition window change it.
 
-    ``failed_attempts`` survive a restart in the ack state. ``attempt`` adds every grant of this book's life to them.
+    ``failed_attempts`` and ``lost_leases`` survive a restart in the ack state. ``attempt`` adds every grant of this
+    book's life to them. ``acks_at_loss`` is the book's number of acks when the record's lease was last lost (0: never).
     ``timer`` is the id of the running lease or delay (0: none), and ``due`` is the time at which it ends. ``successor``
     is the next undone record of the same case. ``done_before`` says whether there are done records between the previous
     undone record and this one.
@@ -112,6 +114,7 @@ class Delivery:
     ordering_key: str
     size_bytes: int
     failed_attempts: int
+    lost_leases: int
     attempt: int
     done_before: bool
     state: State = State.HELD
@@ -120,6 +123,12 @@ class Delivery:
     due: float = 0.0
     granted_at: float = 0.0
     consumer: ConsumerAccount | None = None
+    acks_at_loss: int = 0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the record travels alone (broker/core/suspects.py)."""
+        return self.lost_leases == LOSSES_TO_SUSPECT
 
     @property
     def position(self) -> Position:

@@ -8,18 +8,22 @@ A window also promises that its ack state can be committed (broker/core/ackstate
 if no other record is tracked, the binary form stays within ``committed_bytes_bound``. The argument:
 
 1. Each undone record i has a gap gi to the undone record before it. The first has gap 0: it is the floor.
-2. A failed attempt of record i costs at most ``v(gi) + 1`` bytes. v is the length of a varint.
+2. The counts of record i cost at most ``v(gi) + 2`` bytes: its step, its failed attempts (at most 127) and its lost
+   leases (at most 3). v is the length of a varint.
 3. Each range is before a record that starts a run of undone ones. Its length costs at most v of that record's gap. Its
    distance from the previous range is the sum of the gaps within the run. The varint of this sum has 1 byte, or at most
-   the sum of their varints. So every record pays at most ``v(gi) + 1`` here too: ``2 v(gi) + 2`` in all.
+   the sum of their varints. So every record pays at most ``v(gi) + 1`` here: ``2 v(gi) + 3`` in all.
 4. When a record is finished, the next record gets the sum of two gaps. v is subadditive, so the total of 3 only
    decreases.
 5. What a resumed state says of offsets that are not read again yet costs what it cost then, except the first range and
-   the first failed offset. Their distances are counted again. These, the version, the floor, both counts and the range
-   after the last undone record are ``_FIXED_BYTES``.
+   the first offset with counts. Their distances are counted again. These, the version, the floor, both lengths and the
+   range after the last undone record are ``_FIXED_BYTES``.
 
 The argument holds for any gaps. So it holds on Kafka too, where the first records of two packs are at least 4096 apart.
-Then a gap's varint has two bytes, and 493 records fit in the worst case. Of records side by side, 738 fit.
+How many records fit: of 3072 binary bytes 41 are the fixed part, 41 are kept for that of a resumed state, and 21 for
+one record of any gap, if none is undone. 2969 are left. Another record is taken as long as 21 of these are left, that
+is, while at most 2948 are used. Side by side, v is 1 and each record costs 5 bytes: 2948 // 5 + 1 = 590 records. Each
+in a pack of its own, v is 2 and each but the first costs 7 bytes: (2948 - 5) // 7 + 2 = 422 records.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 _OFFSET: Final = attrgetter("offset")
 _FIXED_BYTES: Final = 1 + 4 * MAX_VARINT_BYTES + 2 * 2
-_MAX_RECORD_BYTES: Final = 2 * MAX_VARINT_BYTES + 2
+_MAX_RECORD_BYTES: Final = 2 * MAX_VARINT_BYTES + 3
 # Not in the budget: the fixed part, which a resumed state may need again, and one record, allowed if none is undone.
 _BUDGET_BYTES: Final = MAX_BINARY_BYTES - _FIXED_BYTES - _MAX_RECORD_BYTES
 
@@ -61,8 +65,8 @@ class PartitionWindow:
         "_done_at_end",
         "_records_bytes",
         "_resumed_bytes",
+        "_resumed_counts",
         "_resumed_done",
-        "_resumed_failed",
         "changed",
         "next_offset",
         "partition",
@@ -77,10 +81,10 @@ class PartitionWindow:
         self._case_ends: dict[str, Delivery] = {}
         self._done_at_end = False
         self._records_bytes = 0
-        # Both are in descending order, so that offsets below the cursor are popped from the end. The third number is
-        # the cost in bytes.
+        # Both are in descending order, so that offsets below the cursor are popped from the end. The last number is the
+        # cost in bytes.
         self._resumed_done: list[tuple[int, int, int]] = []
-        self._resumed_failed: list[tuple[int, int, int]] = []
+        self._resumed_counts: list[tuple[int, int, int, int]] = []
         self._resume(state)
 
     def _resume(self, state: AckState) -> None:
@@ -89,12 +93,12 @@ class PartitionWindow:
             self._resumed_done.append((first, last, varint_bytes(first - before) + varint_bytes(last - first)))
             before = last
         before = state.floor
-        for offset, failed in state.failed_attempts:
-            self._resumed_failed.append((offset, failed, varint_bytes(offset - before) + 1))
+        for offset, failed, lost in state.counts:
+            self._resumed_counts.append((offset, failed, lost, varint_bytes(offset - before) + 2))
             before = offset
-        self._resumed_bytes = sum(cost for _, _, cost in (*self._resumed_done, *self._resumed_failed))
+        self._resumed_bytes = sum(resumed[-1] for resumed in (*self._resumed_done, *self._resumed_counts))
         self._resumed_done.reverse()
-        self._resumed_failed.reverse()
+        self._resumed_counts.reverse()
 
     @property
     def committed_bytes_bound(self) -> int:
@@ -124,8 +128,8 @@ class PartitionWindow:
             if self._resumed_done[-1][1] >= next_offset:
                 break
             self._resumed_bytes -= self._resumed_done.pop()[2]
-        while self._resumed_failed and self._resumed_failed[-1][0] < next_offset:
-            self._resumed_bytes -= self._resumed_failed.pop()[2]
+        while self._resumed_counts and self._resumed_counts[-1][0] < next_offset:
+            self._resumed_bytes -= self._resumed_counts.pop()[-1]
         self.next_offset = next_offset
         if not self.undone:
             self.changed = True
@@ -143,8 +147,8 @@ class PartitionWindow:
             return None
         self.pass_to(offset)
         done = bool(self._resumed_done) and self._resumed_done[-1][0] <= offset
-        failed = self._resumed_failed[-1] if self._resumed_failed else None
-        attempts = failed[1] if failed is not None and failed[0] == offset else 0
+        resumed = self._resumed_counts[-1] if self._resumed_counts else None
+        failed, lost = resumed[1:3] if resumed is not None and resumed[0] == offset else (0, 0)
         self.pass_to(offset + 1)
         if done:
             return None
@@ -153,8 +157,9 @@ class PartitionWindow:
             offset=offset,
             ordering_key=ordering_key,
             size_bytes=size_bytes,
-            failed_attempts=attempts,
-            attempt=attempts,
+            failed_attempts=failed,
+            lost_leases=lost,
+            attempt=failed + lost,
             done_before=self._done_at_end,
         )
         self._done_at_end = False
@@ -204,13 +209,17 @@ class PartitionWindow:
                 done[-1] = (done[-1][0], last)
             else:
                 done.append((first, last))
-        failed = [(delivery.offset, delivery.failed_attempts) for delivery in self.undone if delivery.failed_attempts]
-        failed += [(offset, attempts) for offset, attempts, _ in reversed(self._resumed_failed)]
-        return AckState(floor, tuple(done), tuple(failed))
+        counts = [
+            (delivery.offset, delivery.failed_attempts, delivery.lost_leases)
+            for delivery in self.undone
+            if delivery.failed_attempts or delivery.lost_leases
+        ]
+        counts += [(offset, failed, lost) for offset, failed, lost, _ in reversed(self._resumed_counts)]
+        return AckState(floor, tuple(done), tuple(counts))
 
     def _cost(self, index: int) -> int:
         """Points 2 and 3 of the argument above, for the record at ``index``. 0 past the end."""
         if index >= len(self.undone):
             return 0
         gap = self.undone[index].offset - self.undone[index - 1].offset if index else 0
-        return 2 * varint_bytes(gap) + 2
+        return 2 * varint_bytes(gap) + 3

@@ -32,7 +32,7 @@ class SubscribeLimits:
     Attributes:
         lease_seconds: the lease of a delivery if the subscriber asks for none.
         max_lease_seconds: the longest lease, with every extension.
-        max_attempts: after this many failed deliveries a record is a dead letter.
+        max_attempts: after this many failed attempts a record is a dead letter.
         max_outstanding_records: the limit for the unacknowledged records of one stream.
         max_outstanding_bytes: the limit for the size of the unacknowledged records of one stream.
         window_records: the limit for the records of one subscription that are read and not finished.

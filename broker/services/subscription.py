@@ -6,8 +6,7 @@ A round of the loop, in this order:
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
 3. write to the audit trail what is about to be delivered, what was processed, refused or given up: durably
 4. hand over the deliveries
-5. begin to commit how far the subscription is. Failed attempts are committed too, so that their count does not start
-   again at every restart
+5. begin to commit how far the subscription is, with failed attempts and lost leases, which a restart must not forget
 
 The next round does not wait for the commit, but its own commit does. When a commit is durable, its acknowledgements are
 confirmed. If a partition moved to another process meanwhile, its acknowledgements do not hold. A change of assignment
@@ -243,7 +242,7 @@ class Subscription:
                 copied = copy_for(self.key.agency, lease, held.entry, directory, self._codec)
                 if copied is None:
                     # The right was withdrawn after the record was accepted. So the record is skipped.
-                    self._book.ack(lease.delivery_id)
+                    self._book.drop(lease.delivery_id)
                     del self._held[lease.position]
                     continue
                 held.holder = principal
@@ -263,6 +262,7 @@ class Subscription:
         due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
         # Take states and results together: a later acknowledgement is in the next round, and in its states.
         states = self._take_states() if done.acked or done.dead or due or self._attempt_failed else {}
+        self._log.suspicions()
         events = done.events(self._clock.now_ms(), self.key.name)
         if events:
             await self._audit.record(events)

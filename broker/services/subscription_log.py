@@ -1,4 +1,4 @@
-"""What the broker's log says of one subscription: the alarm for records that wait too long, and refused records.
+"""What the broker's log says of one subscription: the alarm for records that wait too long, refused records, suspects.
 
 A record that waits for a fault of its subscriber's own never becomes a dead letter, and the later records of its case
 wait behind it. So a person has to know.
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.core.suspects import Became
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from broker.core.lease import LeaseBook
     from broker.ports import Clock, SubscriptionKey
@@ -19,8 +21,33 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker.subscriptions")
 _BETWEEN_SECONDS: Final = 3600.0
-REFUSALS_A_MINUTE: Final = 10
-"""A subscriber can refuse a flood of records. Auditors get all of them."""
+_SUSPECT: Final = (
+    "Its subscriber was lost with it three times, so it goes out alone now. Ask the agency whether its gateway stops"
+    " when this record comes."
+)
+LINES_A_MINUTE: Final = 10
+"""Of one sort. A subscriber can refuse a flood of records, or lose the leases of as many. Auditors get all refusals."""
+
+
+class _Few:
+    """Lines of one sort, at most ``LINES_A_MINUTE``. The next line counts those that were not written."""
+
+    def __init__(self, write: Callable[..., None], event: str) -> None:
+        self._write = write
+        self._event = event
+        self._until = float("-inf")
+        self._lines = 0
+        self._unsaid = 0
+
+    def say(self, now: float, **fields: str) -> None:
+        if now >= self._until:
+            self._until, self._lines = now + 60.0, 0
+        if self._lines == LINES_A_MINUTE:
+            self._unsaid += 1
+            return
+        more = {"count": self._unsaid} if self._unsaid else {}
+        self._lines, self._unsaid = self._lines + 1, 0
+        self._write(self._event, **fields, **more)
 
 
 class SubscriptionLog:
@@ -32,9 +59,10 @@ class SubscriptionLog:
         self._clock = clock
         self._alarm_seconds = alarm_seconds
         self._silent_until = float("-inf")
-        self._minute_until = float("-inf")
-        self._lines = 0
-        self._unsaid = 0
+        self._refused = _Few(self._log.info, "a record was refused")
+        self._suspected = _Few(self._log.warning, "a record is a suspect")
+        self._dead = _Few(self._log.warning, "a suspect is a dead letter")
+        self._cleared = _Few(self._log.info, "a record is a suspect no more")
 
     def overdue(self) -> None:
         """Log an error if a record has been given back as transient for too long, at most once an hour."""
@@ -50,16 +78,20 @@ class SubscriptionLog:
         )
 
     def refused(self, acked: Iterable[Acked]) -> None:
-        """Log the refused ones, at most ``REFUSALS_A_MINUTE``. The next line counts those that were not logged."""
+        """Log the refused ones."""
         now = self._clock.monotonic()
-        if now >= self._minute_until:
-            self._minute_until, self._lines = now + 60.0, 0
         for item in acked:
-            if not item.refused:
-                continue
-            if self._lines == REFUSALS_A_MINUTE:
-                self._unsaid += 1
-                continue
-            more = {"count": self._unsaid} if self._unsaid else {}
-            self._lines, self._unsaid = self._lines + 1, 0
-            self._log.info("a record was refused", position=str(item.position), code=item.refused, **more)
+            if item.refused:
+                self._refused.say(now, position=str(item.position), code=item.refused)
+
+    def suspicions(self) -> None:
+        """Log which records have become suspects since the last call, and what became of those that are so no more."""
+        now = self._clock.monotonic()
+        for position, became in self._book.take_suspicions():
+            match became:
+                case Became.SUSPECT:
+                    self._suspected.say(now, position=str(position), remedy=_SUSPECT)
+                case Became.DEAD:
+                    self._dead.say(now, position=str(position))
+                case Became.CLEAR:
+                    self._cleared.say(now, position=str(position))

@@ -192,7 +192,7 @@ async def test_a_cursor_resumes_where_it_committed(log: MessageLog) -> None:
     assert await assigned(cursor, CASES_0) == AckState()
     assert offsets((await cursor.read(CASES_0, MANY, MANY)).entries) == at
     assert await cursor.read(CASES_0, MANY, MANY) == Page([], at[-1] + 1)
-    state = AckState(at[3], ((at[4], at[4]),), ((at[3], 1),))
+    state = AckState(at[3], ((at[4], at[4]),), ((at[3], 1, 2),))
     assert await cursor.commit({CASES_0: state}) == {CASES_0}
     await cursor.close()
     resumed = await log.open_cursor(LAB, KINDS)

@@ -21,6 +21,7 @@ def a_delivery(state: State) -> Delivery:
         ordering_key="case-1",
         size_bytes=100,
         failed_attempts=0,
+        lost_leases=0,
         attempt=0,
         done_before=False,
         state=state,
@@ -72,7 +73,7 @@ def test_nothing_follows_a_final_state() -> None:
 
 def test_a_delivery_begins_held() -> None:
     partition = StreamPartition("dna", 1)
-    delivery = Delivery(partition, 0, "case-1", 1, failed_attempts=0, attempt=0, done_before=False)
+    delivery = Delivery(partition, 0, "case-1", 1, failed_attempts=0, lost_leases=0, attempt=0, done_before=False)
 
     assert delivery.state is State.HELD
 

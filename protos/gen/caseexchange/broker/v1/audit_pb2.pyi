@@ -238,7 +238,7 @@ class DeadLetter(_message.Message):
     subscription: _builtins.str
     """The subscription."""
     attempts: _builtins.int
-    """How often its delivery failed."""
+    """How often it failed: it was given back without a reason, or its lease ended in silence while it was alone."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""

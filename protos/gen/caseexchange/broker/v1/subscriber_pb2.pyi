@@ -308,7 +308,9 @@ class SubscriptionOpened(_message.Message):
     max_outstanding_bytes: _builtins.int
     """Most unacknowledged bytes at a time."""
     max_attempts: _builtins.int
-    """Failed deliveries after which a record becomes a dead letter."""
+    """Failed attempts after which a record becomes a dead letter: it was given back without a reason, or its lease ended
+    in silence while it was the only record that its subscriber held.
+    """
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """How long a delivery is leased."""

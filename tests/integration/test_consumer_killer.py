@@ -1,0 +1,148 @@
+"""A record that kills its consumer each time, and a link that flaps: over real gRPC with mutual TLS, on both logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.client.subscriber import SubscribeOptions
+from broker.core.ackstate import LOSSES_TO_SUSPECT
+from broker.core.errors import LeaseLost
+from tests.support.exchange import running_exchange
+from tests.support.kafkaexchange import OnKafka
+from tests.support.replays import replayed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from broker.client.subscriber import SubscriptionStream
+    from broker.core.streams import Position
+    from tests.support.exchange import Exchange
+    from tests.support.pki import SamplePki
+
+MAX_ATTEMPTS = 3
+SAMPLES = SubscribeOptions("samples", frozenset({"SampleRequest"}), max_outstanding_records=6, lease_seconds=1.0)
+CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(12)]
+KILLER = CASES[2]
+BOUND = 120
+"""Seconds. A suspect that is lost costs one lease and a rest of five."""
+
+
+class Died(Exception):
+    """The consumer is gone without a word."""
+
+
+class Flap(NamedTuple):
+    """A connection breaks when this many records were acknowledged over it."""
+
+    acks: int
+
+
+class Consumer:
+    """A gateway that a supervisor starts again. It handles a batch as a whole and then acknowledges it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.published: dict[Position, str] = {}
+        self.deliveries: Counter[Position] = Counter()
+        self.acked: set[Position] = set()
+
+    async def publish(self, case: str) -> Position:
+        receipt = await (await self.exchange.publisher()).publish(self.exchange.maker().make(case=case))
+        position = self.exchange.receipts().verify(receipt).position
+        self.published[position] = case
+        return position
+
+    async def lives_once(self, killer: Position | None, flap: Flap | None = None) -> None:
+        """Until all but the killer is acknowledged, or until it dies."""
+        async with (await self.exchange.subscriber()).subscribe(SAMPLES) as stream:
+            async for batch in stream:
+                positions = {delivered.position: delivered.delivery_id for delivered in batch}
+                self.deliveries.update(positions.keys())
+                if killer in positions:
+                    raise Died
+                for position, delivery_id in positions.items():
+                    if flap is not None and flap.acks == 0:
+                        raise Died
+                    await self._ack(stream, position, delivery_id)
+                    flap = None if flap is None else Flap(flap.acks - 1)
+                if self.acked == self.published.keys() - {killer}:
+                    return
+
+    async def _ack(self, stream: SubscriptionStream, position: Position, delivery_id: int) -> None:
+        try:
+            await stream.ack([delivery_id])
+        except LeaseLost:
+            return
+        self.acked.add(position)
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(
+    request: pytest.FixtureRequest, pki: SamplePki, tmp_path: Path
+) -> Callable[[], AbstractAsyncContextManager[Exchange]]:
+    """Start a broker on either log."""
+    sections: dict[str, Any] = {"subscriptions": {"max_attempts": MAX_ATTEMPTS}, "logging": {"level": "info"}}
+    if request.param == "embedded":
+        return lambda: running_exchange(pki, tmp_path / "log", **sections)
+    cluster, keys = request.getfixturevalue("kafka_cluster"), request.getfixturevalue("kafka_keys")
+    return lambda: OnKafka(cluster, keys, pki, tmp_path).broker("one", **sections)
+
+
+async def test_a_consumer_killer_ends_as_a_dead_letter_and_costs_the_others_no_more_than_three_leases_each(
+    broker: Callable[[], AbstractAsyncContextManager[Exchange]], tmp_path: Path
+) -> None:
+    with capture_logs() as logs:
+        async with broker() as exchange, asyncio.timeout(BOUND):
+            consumer = Consumer(exchange)
+            positions = {case: await consumer.publish(case) for case in CASES}
+            killer = positions[KILLER]
+            successor = await consumer.publish(KILLER)
+            while successor not in consumer.acked:
+                try:
+                    await consumer.lives_once(killer)
+                except Died:
+                    # Other records come in meanwhile.
+                    await consumer.publish(CASES[0])
+            report = (await replayed(exchange, tmp_path / "whole.bundle")).report()
+    assert [(each.position, each.refused) for each in report.unprocessed] == [(killer, "")]
+    assert consumer.acked == consumer.published.keys() - {killer}
+    others = {position: count for position, count in consumer.deliveries.items() if position != killer}
+    assert max(others.values()) <= LOSSES_TO_SUSPECT + 1, others
+    # In doubt it may come alone before it is a suspect, which takes no other record's lease.
+    assert 0 <= consumer.deliveries[killer] - LOSSES_TO_SUSPECT - MAX_ATTEMPTS <= LOSSES_TO_SUSPECT
+    said = [(line["event"], line["log_level"]) for line in logs if line.get("position") == str(killer)]
+    assert said == [("a record is a suspect", "warning"), ("a suspect is a dead letter", "warning")]
+    suspected, cleared = (
+        {line["position"] for line in logs if line["event"] == event and line["subscription"] == "samples"}
+        for event in ("a record is a suspect", "a record is a suspect no more")
+    )
+    assert cleared == suspected - {str(killer)}
+
+
+async def test_a_link_that_flaps_makes_no_dead_letter(
+    broker: Callable[[], AbstractAsyncContextManager[Exchange]], tmp_path: Path
+) -> None:
+    """Every connection breaks while records are leased to it, after one, two or no acknowledgements."""
+    async with broker() as exchange, asyncio.timeout(BOUND):
+        consumer = Consumer(exchange)
+        for case in CASES:
+            await consumer.publish(case)
+        for number in range(3 * LOSSES_TO_SUSPECT):
+            if consumer.acked == consumer.published.keys():
+                await consumer.publish(CASES[number % len(CASES)])
+            try:
+                await consumer.lives_once(None, Flap((1, 2, 0)[number % 3]))
+            except Died:
+                continue
+        while consumer.acked != consumer.published.keys():
+            await consumer.lives_once(None)
+        report = (await replayed(exchange, tmp_path / "whole.bundle")).report()
+    assert report.unprocessed == ()
+    assert max(consumer.deliveries.values()) > 1

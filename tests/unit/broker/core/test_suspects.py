@@ -272,6 +272,68 @@ def test_if_the_chosen_stream_goes_another_is_chosen() -> None:
     assert offsets(took(book, now, "busy")) == [0]
 
 
+def busy_streams(book: LeaseBook, now: float) -> tuple[Lease, Lease]:
+    """Two streams that hold a record each, out of doubt, and a suspect that was given back to the book."""
+    offer(book, range(10, 13))
+    took(book, now, "empty")
+    (first,) = took(book, now, "busy")
+    book.ack(first.delivery_id)
+    book.consumer_added("other", 1, 1000)
+    (held,) = book.lease(now, "other")
+    (first,) = book.lease(now, "busy")
+    book.consumer_gone("empty", clean=True)
+    book.tick(now)
+    offer(book, range(20, 24))
+    return first, held
+
+
+def test_only_one_stream_is_emptied_for_a_suspect() -> None:
+    book = a_book(1)
+    now = a_suspect(book)
+    first, held = busy_streams(book, now)
+    assert book.lease(now, "busy") == [], "chosen"
+    book.ack(held.delivery_id)
+    offer(book, range(30, 31))
+    (suspect,) = book.lease(now, "other")
+    assert suspect.position == at(0), "it was empty first"
+    assert len(book.lease(now, "busy")) == 5
+    book.ack(suspect.delivery_id)
+    book.ack(first.delivery_id)
+
+    second = a_book(1)
+    now = a_suspect(second)
+    first, held = busy_streams(second, now)
+    second.consumer_added("third", 100, 100_000)
+    second.consumer_gone("third", clean=True)
+    assert second.lease(now, "other") == [], "chosen"
+    assert len(second.lease(now, "busy")) == 4, "not chosen"
+
+
+def test_if_the_chosen_stream_is_gone_a_busy_one_is_chosen_and_emptied() -> None:
+    book = a_book(1)
+    now = a_suspect(book)
+    first, _ = busy_streams(book, now)
+    assert book.lease(now, "other") == [], "chosen"
+    book.consumer_gone("other", clean=False)
+    assert book.lease(now, "busy") == [], "chosen in its place"
+    book.ack(first.delivery_id)
+    assert offsets(book.lease(now, "busy")) == [0]
+
+
+def test_after_a_lost_lease_a_stream_gets_one_record_at_a_time_until_the_next_ack() -> None:
+    book = a_book(4)
+    book.consumer_added("slow", 1, 1000)
+    (lost,) = book.lease(0, "slow")
+    book.tick(SETTINGS.lease_seconds)
+    (one,) = took(book, SETTINGS.lease_seconds)
+    assert book.lease(SETTINGS.lease_seconds, "lab-1") == []
+    book.nack(one.delivery_id, SETTINGS.lease_seconds, 600, transient=True)
+    assert lost.position == at(0)
+    (two,) = book.lease(SETTINGS.lease_seconds, "lab-1")
+    book.ack(two.delivery_id)
+    assert len(book.lease(SETTINGS.lease_seconds, "lab-1")) == 2
+
+
 def test_suspects_travel_one_at_a_time_and_rest_so_that_they_take_a_sixth_of_the_time() -> None:
     lost = tuple((offset, 0, LOSSES_TO_SUSPECT) for offset in (0, 1))
     book = a_book(2, state=AckState(0, (), lost))

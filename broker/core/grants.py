@@ -125,6 +125,10 @@ class Grants(Backlog):
         """The number of leased records, including those of lost consumers."""
         return len(self._leases)
 
+    def is_leased(self, delivery_id: int) -> bool:
+        """Whether the lease of this delivery runs."""
+        return delivery_id in self._leases
+
     # --- steps of the book's events ---
 
     def _leased(self, delivery_id: int) -> Delivery:

@@ -70,6 +70,7 @@ async def _open_request(requests: AsyncIterator[subscriber_pb2.SubscribeRequest]
 async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_pb2.SubscribeRequest]) -> None:
     try:
         async for request in requests:
+            await stream.room()
             _take(stream, request)
         stream.finish()
     except CaseExchangeError as error:

@@ -52,4 +52,4 @@ class Commits:
     async def _commit(self, done: Round, states: Mapping[StreamPartition, AckState]) -> None:
         committed = await self._cursor.commit(states)
         for consumer, delivery_ids, hold in done.confirmations(committed):
-            consumer.outgoing.put_nowait(Acknowledged(delivery_ids) if hold else LeasesLost(delivery_ids))
+            consumer.outgoing.put(Acknowledged(delivery_ids) if hold else LeasesLost(delivery_ids))

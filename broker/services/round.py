@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.streams import Position
 from broker.services.deliveries import LeasesLost
+from broker.services.sendqueue import SendQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.lease_terms import DeadLetter
     from broker.core.streams import StreamPartition
-    from broker.services.deliveries import DeliveredCopy, Outgoing
+    from broker.services.deliveries import DeliveredCopy
 
 _EVENT_RECORDS: Final = 100
 """The limit for the records that share an event, so that an audit record of many events stays small."""
@@ -29,7 +29,7 @@ class Consumer:
 
     name: str
     principal: Principal
-    outgoing: asyncio.Queue[Outgoing] = field(default_factory=asyncio.Queue)
+    outgoing: SendQueue = field(default_factory=SendQueue)
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +64,7 @@ class Round:
         """
         for item in self.acked:
             if item.position.stream_partition == partition:
-                item.consumer.outgoing.put_nowait(LeasesLost((item.delivery_id,)))
+                item.consumer.outgoing.put(LeasesLost((item.delivery_id,)))
         self.acked = [item for item in self.acked if item.position.stream_partition != partition]
         self.dead = [item for item in self.dead if item[1].position.stream_partition != partition]
 

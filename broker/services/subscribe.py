@@ -57,8 +57,12 @@ class SubscriberStream:
         self.terms: Final = terms
 
     async def next(self) -> Outgoing:
-        """The next message to send. After ``Ended`` nothing follows."""
-        return await self._consumer.outgoing.get()
+        """The next message to send. The one before it was sent. After ``Ended`` nothing follows."""
+        return await self._consumer.outgoing.next()
+
+    async def room(self) -> None:
+        """Wait until few messages wait to be sent. Call it before the subscriber's next request is taken."""
+        await self._consumer.outgoing.room()
 
     def ack(self, delivery_ids: Sequence[int], refused: Mapping[int, str] = _NONE_REFUSED) -> None:
         """The subscriber has these records safely: processed, or in quarantine.
@@ -95,7 +99,7 @@ class SubscriberStream:
 
     def finish(self, error: CaseExchangeError | None = None) -> None:
         """End ``next``: the subscriber closed in good order, or broke a rule."""
-        self._consumer.outgoing.put_nowait(Ended(error))
+        self._consumer.outgoing.put(Ended(error))
 
     def close(self, *, clean: bool) -> None:
         """End the stream. If ``clean``, it gives back its records; otherwise its leases run on. Idempotent."""

@@ -78,10 +78,8 @@ class Subscription:
         self._wake = asyncio.Event()
         self._waiting: asyncio.Task[None] | None = None
         self._commits = Commits(cursor, self._wake.set)
-        self._in_vain = False
+        self._in_vain = self._attempt_failed = self._draining = False
         self._commit_at: float | None = None
-        self._attempt_failed = False
-        self._draining = False
 
     # --- what streams do ---
 
@@ -116,7 +114,7 @@ class Subscription:
             del self._held[position]
             self._round.acked.append(Acked(consumer, delivery_id, position, refused.get(delivery_id, "")))
         if lost:
-            consumer.outgoing.put_nowait(LeasesLost(tuple(lost)))
+            consumer.outgoing.put(LeasesLost(tuple(lost)))
         self._wake.set()
 
     def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float, *, transient: bool) -> None:
@@ -128,7 +126,7 @@ class Subscription:
         try:
             dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds, transient=transient)
         except LeaseLost:
-            consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
+            consumer.outgoing.put(LeasesLost((delivery_id,)))
             return
         self._log.overdue()
         self._attempt_failed |= not transient
@@ -145,7 +143,7 @@ class Subscription:
         try:
             self._book.extend(delivery_id, self._clock.monotonic(), seconds)
         except LeaseLost:
-            consumer.outgoing.put_nowait(LeasesLost((delivery_id,)))
+            consumer.outgoing.put(LeasesLost((delivery_id,)))
 
     def drain(self) -> None:
         """End in good order: commit what was acknowledged, then end every stream."""
@@ -184,7 +182,7 @@ class Subscription:
                 self._waiting.cancel()
             await self._commits.close()
             for consumer in self._consumers.values():
-                consumer.outgoing.put_nowait(Ended(error))
+                consumer.outgoing.put(Ended(error))
             await self._cursor.close()
             self.ended.set()
 
@@ -236,7 +234,8 @@ class Subscription:
             return
         directory = self._directory.current()
         for consumer in list(self._consumers.values()):
-            principal = consumer.principal.spiffe_id
+            if consumer.outgoing.is_behind(self._book.is_leased, self._wake.set):
+                continue
             for lease in self._book.lease(now, consumer.name):
                 held = self._held[lease.position]
                 copied = copy_for(self.key.agency, lease, held.entry, directory, self._codec)
@@ -245,7 +244,7 @@ class Subscription:
                     self._book.drop(lease.delivery_id)
                     del self._held[lease.position]
                     continue
-                held.holder = principal
+                held.holder = consumer.principal.spiffe_id
                 self._round.deliveries.append((consumer, copied))
         # Another stream is first next time, so that all share a slow log fairly.
         if len(self._consumers) > 1:
@@ -268,7 +267,7 @@ class Subscription:
             await self._audit.record(events)
             self._log.refused(done.acked)
         for consumer, copies in messages(done.deliveries):
-            consumer.outgoing.put_nowait(Deliveries(copies))
+            consumer.outgoing.put(Deliveries(copies))
         if states:
             await self._commits.ended()
             for gone in self._follow_assignment():

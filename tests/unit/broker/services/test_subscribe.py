@@ -24,6 +24,7 @@ from broker.services.deliveries import (
     SubscribeLimits,
 )
 from broker.services.quotas import QuotaLimits, Quotas
+from broker.services.sendqueue import SendQueue
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.services.subscription_log import LINES_A_MINUTE
 from broker.telemetry import allow_fields
@@ -524,3 +525,41 @@ async def test_a_record_that_was_rewritten_in_the_log_is_handed_to_nobody(
     assert ended.error.details["position"] == str(position)
     assert exchange.audit.events == []
     await service.drain()
+
+
+def handed(stream: SubscriberStream) -> int:
+    """How many deliveries the stream was handed and did not write."""
+    return len(stream._consumer.outgoing._unwritten)
+
+
+async def test_a_stream_that_writes_nothing_is_not_handed_the_same_bytes_again_when_its_leases_end(
+    exchange: Exchange,
+) -> None:
+    cases = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(25)]
+    await exchange.publish(*(exchange.maker.make(case=case) for case in cases[:20]))
+    slow = await exchange.open()
+    async with asyncio.timeout(10):
+        while handed(slow) < 20:  # noqa: ASYNC110 - a stream that writes nothing tells nobody
+            await asyncio.sleep(0)
+    quick = await exchange.open(records=1)
+    for case in cases[20:]:
+        exchange.clock.value_ms += 31_000
+        # It wakes the subscription, which looks at the clock and then goes through its streams.
+        await exchange.publish(exchange.maker.make(case=case))
+        await delivered(quick)
+        assert handed(slow) == 20
+    # Once it has written what it was handed, it gets records again.
+    assert len({copy.position for copy in await delivered(slow, 20)}) == 20
+    (again,) = await delivered(slow)
+    assert again.attempt > 1
+
+
+async def test_a_subscriber_whose_answers_wait_is_not_listened_to() -> None:
+    queue = SendQueue()
+    for _ in range(1000):
+        queue.put(LeasesLost((1,)))
+    waiting = asyncio.create_task(queue.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await queue.next()
+    await asyncio.wait_for(waiting, 10)

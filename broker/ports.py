@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from broker.core.merkle import Coordinate
     from broker.core.policy import Directory
     from broker.core.receipt import ReceiptStatement
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
 
 
 class Clock(Protocol):
@@ -297,7 +297,11 @@ class LogCursor(Protocol):
         Returns at most ``max_records``, and stops after the entry that reaches ``max_bytes``. This cursor returns each
         entry once. A page without entries says that there are no more now. Time: by what is wanted, not by what is not.
 
+        A wanted entry that the log has lost or changed does not stop the others. If the log finds this, the entry has
+        no value. A log without digests of values cannot find it. So the caller checks each (services/accepted.py).
+
         Raises:
+            LogCorrupt: more is lost than single entries.
             LogUnavailable: nothing was read. The same call may succeed later.
         """
 
@@ -372,7 +376,14 @@ class MessageLog(Protocol):
         """The wanted entries from ``offset`` on, as ``LogCursor.read`` promises.
 
         Raises:
-            LogCorrupt: a wanted entry is lost or changed. A log that cannot tell leaves a lost entry out.
+            LogCorrupt: more is lost than single entries.
+            LogUnavailable
+        """
+
+    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
+        """The positions of those entries that a reader would not find who looks for them by their kind and recipients.
+
+        Raises:
             LogUnavailable
         """
 
@@ -447,6 +458,13 @@ class TreeExtension(NamedTuple):
     head: TreeHead
 
 
+class ScrubPlace(NamedTuple):
+    """How far the scrub is in a partition, in leaves: no scrub read ``unread``, and a pass goes on with ``next``."""
+
+    unread: int = 0
+    next: int = 0
+
+
 class CheckpointStore(Protocol):
     """Stores the tree of each partition for the follower. The log can rebuild all of it but the notes' signatures."""
 
@@ -490,6 +508,16 @@ class CheckpointStore(Protocol):
 
     async def first_leaf_since(self, partition: StreamPartition, accepted_at_ms: int) -> int:
         """The index of the first leaf that was accepted at or after this time, or the tree's size if there is none."""
+
+    async def scrub_place(self, partition: StreamPartition) -> ScrubPlace:
+        """What was stored last, or the beginning."""
+
+    async def put_scrub_place(self, partition: StreamPartition, place: ScrubPlace) -> None:
+        """Store how far the scrub is.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
 
     async def close(self) -> None:
         """Release everything. Idempotent."""

@@ -18,6 +18,7 @@ from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limits
 from broker.bootstrap.log import open_log
 from broker.bootstrap.opened import reporter
+from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
@@ -144,6 +145,7 @@ class Broker:
             credentials=server_credentials(trust.tls.initial, trust.tls.newest),
             limits=server_limits(config, connections),
         )
+        self._scrub = make_scrub(config, opened, codec, clock, self._subscribe.may_miss)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -167,6 +169,7 @@ class Broker:
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
         self._run(self._refusals.run(), "refusals")
+        self._run(self._scrub.run(), "scrub")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))

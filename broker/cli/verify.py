@@ -17,7 +17,7 @@ from broker.core.errors import CaseExchangeError
 
 if TYPE_CHECKING:
     from broker.core.audit import AuditReport
-    from broker.core.findings import Finding
+    from broker.core.findings import Finding, Unprocessed
 
 _SOURCES: Final = {
     BundleSource.BROKER: "made by a broker: it gave the receipts and signed the whole bundle for the exchange",
@@ -66,8 +66,7 @@ def _print(report: AuditReport) -> None:
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
     for ended in report.unprocessed[:_MOST_UNPROCESSED]:
-        fate = f"refused as {ended.refused}" if ended.refused else "given up as a dead letter"
-        _say(f"  not processed: {ended.position} was {fate} by {ended.agency} ({ended.subscription})")
+        _say(f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
     if len(report.unprocessed) > _MOST_UNPROCESSED:
         _say(f"  and {len(report.unprocessed) - _MOST_UNPROCESSED} more that were not processed; --json lists all")
     for finding in report.findings:
@@ -78,6 +77,12 @@ def _print(report: AuditReport) -> None:
         _say("nothing is wrong: every record is present, unchanged, and signed by its publisher")
     else:
         _say("THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+
+
+def _fate(ended: Unprocessed) -> str:
+    if ended.refused:
+        return f"refused as {ended.refused}"
+    return f"set aside as {ended.reason}, and not delivered," if ended.reason else "given up as a dead letter"
 
 
 def _say(text: str) -> None:

@@ -87,6 +87,16 @@ class LogConfig(Section, frozen=True, kw_only=True):
     ] = 64 << 20
 
 
+class ScrubConfig(Section, frozen=True, kw_only=True):
+    """[scrub]: the log is read again and compared with its tree, its records and its index."""
+
+    bytes_per_second: Annotated[float, setting("read in the background", least=1 << 10)] = float(1 << 20)
+    new_bytes_per_second: Annotated[float, setting("read at the start, of what was never compared", least=1 << 10)] = (
+        float(16 << 20)
+    )
+    hours: Annotated[float, setting("everything is read once in this time, or at the rate", least=0.0001)] = 24.0
+
+
 class RecordsConfig(Section, frozen=True, kw_only=True):
     """[records]: what is accepted."""
 
@@ -159,5 +169,6 @@ class BrokerConfig(Section, frozen=True, kw_only=True):
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     subscriptions: SubscriptionsConfig = SubscriptionsConfig()
     quotas: QuotasConfig = QuotasConfig()
+    scrub: ScrubConfig = ScrubConfig()
     kafka: KafkaConfig = KafkaConfig()
     logging: LoggingConfig = LoggingConfig()

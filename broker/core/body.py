@@ -78,10 +78,11 @@ class Body:
 
 
 class Routing(NamedTuple):
-    """The part of a body that says which record it is and who may have what of it."""
+    """The part of a body that says which record it is, where it belongs and who may have what of it."""
 
     record_id: str
     kind: str
+    case_id: str
     publisher: str
     recipients: tuple[Recipient, ...]
     sections: tuple[SectionDescriptor, ...]

@@ -59,6 +59,9 @@ class Appended(NamedTuple):
 class LogEntry(NamedTuple):
     """One accepted record. ``value`` is empty if it was not asked for, or if the log cannot give it any more.
 
+    If the log has lost the other facts too, they are empty or 0, and only ``position`` and ``log_id`` are left
+    (``lost``).
+
     ``accepted_at_ms`` never decreases within a partition. ``log_id`` names this incarnation of the log. ``epoch`` is
     the partition's leader at the time of the append (0 if there is only one writer).
     """
@@ -73,6 +76,11 @@ class LogEntry(NamedTuple):
     value: bytes
     log_id: str
     epoch: int
+
+    @classmethod
+    def lost(cls, position: Position, log_id: str) -> LogEntry:
+        """What is left of an entry of which the log knows only that it was there."""
+        return cls(position, b"", "", "", (), b"", 0, b"", log_id, 0)
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -94,7 +102,8 @@ class Interest(NamedTuple):
 class Page(NamedTuple):
     """What a cursor read in one step: the wanted entries, and how far it came.
 
-    Every wanted entry below ``next_offset`` is in this page or was in an earlier one.
+    Every wanted entry below ``next_offset`` is in this page or was in an earlier one. An entry that the log finds
+    damaged has no value here.
     """
 
     entries: list[LogEntry]

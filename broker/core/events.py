@@ -57,11 +57,15 @@ class DeliveryRefused(_OfRecords):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMade:
-    """The subscription gave the record up after this many failed deliveries."""
+    """The subscription gave the record up, after this many failed deliveries or for this reason.
+
+    The reason is empty, or that of ``LogCorrupt``: the log has lost or changed the record, so it went to nobody.
+    """
 
     position: Position
     subscription: str
     attempts: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,13 +93,15 @@ class RecordedDelivery(NamedTuple):
 class Unprocessed(NamedTuple):
     """A record that a subscription of an agency finished without processing it, as the audit stream records it.
 
-    ``refused`` is the code of the agency's refusal. It is empty for a dead letter.
+    ``refused`` is the code of the agency's refusal. It is empty for a dead letter. ``reason`` is that of a dead letter
+    which no delivery failed for: LOG_CORRUPT, the log had lost or changed the record.
     """
 
     agency: str
     subscription: str
     position: Position
     refused: str
+    reason: str = ""
 
 
 class EntryFacts(NamedTuple):

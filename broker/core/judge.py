@@ -186,8 +186,8 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
-        case DeadLetterMade(position, subscription):
-            report.unprocessed.append(Unprocessed(_agency(told), subscription, position, ""))
+        case DeadLetterMade(position, subscription, reason=reason):
+            report.unprocessed.append(Unprocessed(_agency(told), subscription, position, "", reason))
 
 
 def _agency(told: AuditEvent) -> str:

@@ -5,20 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
-from broker.core.errors import EnvelopeMalformed, LogCorrupt, SectionMismatch
-from broker.core.policy import Directory, visible_sections
-from broker.core.sections import check_sections
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from broker.core.body import Routing
-    from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.errors import CaseExchangeError
-    from broker.core.lease_terms import Lease
     from broker.core.streams import Position
-    from broker.ports import RecordCodec
 
 _Stream = TypeVar("_Stream")
 _MESSAGE_BYTES: Final = 1 << 20
@@ -99,45 +91,6 @@ class Ended(NamedTuple):
 
 
 Outgoing: TypeAlias = Deliveries | Acknowledged | LeasesLost | Ended
-
-
-def copy_for(
-    agency: str, lease: Lease, entry: LogEntry, directory: Directory, codec: RecordCodec
-) -> DeliveredCopy | None:
-    """The copy of a leased entry that an agency may have, or None if it may not have the record.
-
-    Raises:
-        LogCorrupt: the entry is not what was accepted. A record that was rewritten in the log is not delivered, even
-            if its publisher's signature would still show the change.
-    """
-    envelope, routing = _accepted(entry, codec)
-    visible = visible_sections(directory, agency, routing)
-    if visible is None:
-        return None
-    withheld = tuple([section.name for section in routing.sections if section.name not in visible])
-    copy = envelope.with_sections(visible)
-    return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)
-
-
-def _accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
-    # (1) The log still has it.
-    if not entry.value:
-        message = "an entry is lost: the log has its place and not its bytes"
-        raise LogCorrupt(message, position=str(entry.position))
-    try:
-        # (2) It is a record,
-        envelope = codec.decode_envelope(entry.value)
-        routing = codec.read_routing(envelope.body)
-        # (3) with exactly the sections that were signed.
-        check_sections(routing, envelope.sections, complete=True)
-    except (EnvelopeMalformed, SectionMismatch) as error:
-        message = "an entry of the log is not a record that was accepted"
-        raise LogCorrupt(message, position=str(entry.position)) from error
-    # (4) It is the record that was accepted. The receipt and the tree name it by this digest.
-    if envelope.record_sha256 != entry.record_sha256:
-        message = "an entry of the log holds another record than the one that was accepted"
-        raise LogCorrupt(message, position=str(entry.position))
-    return envelope, routing
 
 
 def messages(

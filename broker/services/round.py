@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from broker.core.entry import LogEntry
     from broker.core.identity import Principal
-    from broker.core.lease_terms import DeadLetter
     from broker.core.streams import StreamPartition
     from broker.services.deliveries import DeliveredCopy
 
@@ -49,13 +48,22 @@ class Acked(NamedTuple):
     refused: str = ""
 
 
+class GivenUp(NamedTuple):
+    """A dead letter: its last holder or who would have got it (a SPIFFE id), its failed attempts, or the reason."""
+
+    position: Position
+    holder: str
+    attempts: int
+    reason: str = ""
+
+
 @dataclass(slots=True)
 class Round:
-    """Deliveries to be made, acknowledgements to be confirmed, and dead letters with the last holder of each."""
+    """Deliveries to be made, acknowledgements to be confirmed, and dead letters."""
 
     deliveries: list[tuple[Consumer, DeliveredCopy]] = field(default_factory=list)
     acked: list[Acked] = field(default_factory=list)
-    dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
+    dead: list[GivenUp] = field(default_factory=list)
 
     def withdraw(self, partition: StreamPartition) -> None:
         """Another process now reads a partition: remove its acknowledgements, and tell that they do not hold.
@@ -66,7 +74,7 @@ class Round:
             if item.position.stream_partition == partition:
                 item.consumer.outgoing.put(LeasesLost((item.delivery_id,)))
         self.acked = [item for item in self.acked if item.position.stream_partition != partition]
-        self.dead = [item for item in self.dead if item[1].position.stream_partition != partition]
+        self.dead = [item for item in self.dead if item.position.stream_partition != partition]
 
     def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
         """What auditors must know about the round. Records that differ only in their offset share an event."""
@@ -98,12 +106,8 @@ class Round:
             for first, more in _portions(offsets)
         ]
         dead = [
-            AuditEvent(
-                now_ms,
-                principal,
-                DeadLetterMade(letter.position, subscription, letter.failed_attempts),
-            )
-            for principal, letter in self.dead
+            AuditEvent(now_ms, dead.holder, DeadLetterMade(dead.position, subscription, dead.attempts, dead.reason))
+            for dead in self.dead
         ]
         return made + finished + dead
 

@@ -16,17 +16,19 @@ from broker.core.errors import Draining, InputRefused, KindUnknown, Overloaded, 
 from broker.core.lease import LeaseBook
 from broker.core.lease_terms import LeaseSettings, check_refusal_code
 from broker.core.policy import check_receive
-from broker.core.streams import KINDS
+from broker.core.streams import KINDS, streams_of
 from broker.ports import SubscriptionKey
 from broker.services.deliveries import Ended, SubscriptionTerms
 from broker.services.round import Consumer
 from broker.services.subscription import Subscription
+from broker.services.subscription_log import may_miss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.core.errors import CaseExchangeError
     from broker.core.identity import Principal
+    from broker.core.streams import Position
     from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deliveries import Outgoing, SubscribeLimits
     from broker.services.quotas import Quotas
@@ -35,6 +37,8 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DELIVERY_ID_BYTES: Final = 7
 """Random bytes in a book's first delivery id. So an ack from before a restart does not fit a delivery by accident."""
 _MIN_LEASE_SECONDS: Final = 1.0
+_MOST_UNASSIGNED: Final = 20
+"""So many damaged records are told of each subscription. The broker's own log has all of them."""
 _NONE_REFUSED: Final[Mapping[int, str]] = MappingProxyType({})
 
 
@@ -133,6 +137,7 @@ class SubscribeService:
         self._pumps: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
         self._streams = 0
+        self._unassigned: list[Position] = []
         self._draining = False
 
     async def open(self, principal: Principal, request: SubscriptionRequest) -> SubscriberStream:
@@ -169,6 +174,14 @@ class SubscribeService:
             subscription.drain()
         if self._pumps:
             await asyncio.wait(self._pumps)
+
+    def may_miss(self, position: Position) -> None:
+        """A record that nobody can assign is damaged in the log. Say so of every subscription, also when it opens."""
+        if position in self._unassigned or len(self._unassigned) == _MOST_UNASSIGNED:
+            return
+        self._unassigned.append(position)
+        for subscription in self._subscriptions.values():
+            _tell(subscription, position)
 
     def _check(self, principal: Principal, request: SubscriptionRequest) -> None:
         if self._draining:
@@ -229,6 +242,8 @@ class SubscribeService:
             limits=self._limits,
         )
         self._subscriptions[key] = subscription
+        for position in self._unassigned:
+            _tell(subscription, position)
         pump = asyncio.create_task(subscription.run(), name=f"subscription {key.agency}/{key.name}")
         self._pumps.add(pump)
         pump.add_done_callback(lambda _: self._ended(subscription, pump))
@@ -249,3 +264,8 @@ class SubscribeService:
             window_records=limits.window_records,
             window_bytes=limits.window_bytes,
         )
+
+
+def _tell(subscription: Subscription, damaged: Position) -> None:
+    if damaged.stream in streams_of(subscription.kinds):
+        may_miss(subscription.key, damaged)

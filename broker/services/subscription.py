@@ -26,8 +26,9 @@ from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
 from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
-from broker.services.deliveries import Deliveries, Ended, LeasesLost, SubscribeLimits, copy_for, messages
-from broker.services.round import Acked, Held, Round
+from broker.services.copies import Copies
+from broker.services.deliveries import DeliveredCopy, Deliveries, Ended, LeasesLost, SubscribeLimits, messages
+from broker.services.round import Acked, GivenUp, Held, Round
 from broker.services.subscription_log import SubscriptionLog
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ class Subscription:
         self._cursor = cursor
         self._book = book
         self._directory = directory
-        self._codec = codec
         self._audit = audit
         self._clock = clock
         self._limits = limits
         self._log = SubscriptionLog(key, book, clock, limits.transient_alarm_seconds)
+        self._copies = Copies(key.agency, codec, self._log)
         self._consumers: dict[str, Consumer] = {}
         self._held: dict[Position, Held] = {}
         self._round = Round()
@@ -238,22 +239,23 @@ class Subscription:
                 continue
             for lease in self._book.lease(now, consumer.name):
                 held = self._held[lease.position]
-                copied = copy_for(self.key.agency, lease, held.entry, directory, self._codec)
-                if copied is None:
-                    # The right was withdrawn after the record was accepted. So the record is skipped.
+                copied = self._copies.of(lease, held.entry, directory)
+                if not isinstance(copied, DeliveredCopy):
+                    # It is damaged. Or the right was withdrawn after it was accepted, and then it is skipped.
                     self._book.drop(lease.delivery_id)
                     del self._held[lease.position]
+                    if copied is not None:
+                        self._round.dead.append(GivenUp(lease.position, consumer.principal.spiffe_id, 0, copied.reason))
                     continue
                 held.holder = consumer.principal.spiffe_id
                 self._round.deliveries.append((consumer, copied))
         # Another stream is first next time, so that all share a slow log fairly.
-        if len(self._consumers) > 1:
-            first = next(iter(self._consumers))
+        for first in list(self._consumers)[:1]:
             self._consumers[first] = self._consumers.pop(first)
 
     def _give_up(self, dead: DeadLetter, principal: str) -> None:
         del self._held[dead.position]
-        self._round.dead.append((principal, dead))
+        self._round.dead.append(GivenUp(dead.position, principal, dead.failed_attempts))
 
     async def _settle(self) -> bool:
         """Steps 3 to 5 of a round. Return whether anything was done."""
@@ -277,8 +279,7 @@ class Subscription:
         return bool(events)
 
     def _take_states(self) -> dict[StreamPartition, AckState]:
-        self._commit_at = None
-        self._attempt_failed = False
+        self._commit_at, self._attempt_failed = None, False
         return self._book.take_commits()
 
     async def _wait(self) -> None:

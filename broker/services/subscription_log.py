@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.core.errors import LogCorrupt
 from broker.core.suspects import Became
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from broker.core.lease import LeaseBook
+    from broker.core.streams import Position
     from broker.ports import Clock, SubscriptionKey
     from broker.services.round import Acked
 
@@ -25,8 +27,13 @@ _SUSPECT: Final = (
     "Its subscriber was lost with it three times, so it goes out alone now. Ask the agency whether its gateway stops"
     " when this record comes."
 )
+REPAIR: Final = (
+    "Replay and verify the log, and keep the bundle as evidence. Then the record's publisher publishes the same record"
+    " again, or on Kafka a new one."
+)
 LINES_A_MINUTE: Final = 10
-"""Of one sort. A subscriber can refuse a flood of records, or lose the leases of as many. Auditors get all refusals."""
+"""Of one sort. A subscriber can refuse a flood of records, or lose the leases of as many. Auditors get all
+refusals and all dead letters."""
 
 
 class _Few:
@@ -50,6 +57,18 @@ class _Few:
         self._write(self._event, **fields, **more)
 
 
+def may_miss(key: SubscriptionKey, position: Position) -> None:
+    """Log that a damaged record may have been for a subscription, because nobody can say whose it was."""
+    _log.error(
+        "a damaged record may have been for this subscription",
+        agency=key.agency,
+        subscription=key.name,
+        position=str(position),
+        reason=LogCorrupt.reason,
+        remedy=REPAIR,
+    )
+
+
 class SubscriptionLog:
     """Watches one subscription. It knows what happened since this process opened the subscription."""
 
@@ -63,6 +82,7 @@ class SubscriptionLog:
         self._suspected = _Few(self._log.warning, "a record is a suspect")
         self._dead = _Few(self._log.warning, "a suspect is a dead letter")
         self._cleared = _Few(self._log.info, "a record is a suspect no more")
+        self._damaged = _Few(self._log.error, "a damaged record was set aside as a dead letter")
 
     def overdue(self) -> None:
         """Log an error if a record has been given back as transient for too long, at most once an hour."""
@@ -76,6 +96,11 @@ class SubscriptionLog:
             hours=round((now - longest[1]) / 3600, 1),
             remedy="Ask the agency to look at its gateway's log: its disk, its spool, its files of trust.",
         )
+
+    def damaged(self, damage: LogCorrupt) -> None:
+        """Log that a record is set aside because the log has lost or changed it."""
+        fields = {"position": damage.details["position"], "reason": damage.reason, "cause": damage.message}
+        self._damaged.say(self._clock.monotonic(), **fields, remedy=REPAIR)
 
     def refused(self, acked: Iterable[Acked]) -> None:
         """Log the refused ones."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import LAST_MS, DirectoryDocument
 from broker.core.entry import EXCHANGE, Interest
-from broker.core.errors import EnvelopeMalformed, LogCorrupt
+from broker.core.errors import EnvelopeMalformed
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DIRECTORY_VERSION, Position, StreamPartition
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _VERSIONS: Final = Interest(EXCHANGE, frozenset({DIRECTORY_VERSION}))
 _PAGE_RECORDS: Final = 100
 _PAGE_BYTES: Final = 1 << 20
-_SCAN_RECORDS: Final = 5000
 
 
 class _Kept(NamedTuple):
@@ -75,18 +74,11 @@ class DirectoryVersions:
 
     async def _look(self, partition: StreamPartition) -> None:
         while (offset := self._next[partition]) < await self._log.end_offset(partition):
-            try:
-                page = await self._log.read_wanted(partition, offset, _VERSIONS, _PAGE_RECORDS, _PAGE_BYTES)
-                entries, self._next[partition] = page.entries, page.next_offset
-            except LogCorrupt:
-                # One of them is lost or changed. The facts of the entries lead past it.
-                entries = await self._log.read(partition, offset, _SCAN_RECORDS, 1 << 62, values=False)
-                if not entries:
-                    return
-                self._next[partition] = entries[-1].position.offset + 1
+            page = await self._log.read_wanted(partition, offset, _VERSIONS, _PAGE_RECORDS, _PAGE_BYTES)
+            self._next[partition] = page.next_offset
             self._kept += [
                 _Kept(entry.position, entry.accepted_at_ms)
-                for entry in entries
+                for entry in page.entries
                 if entry.kind == DIRECTORY_VERSION and 0 <= entry.accepted_at_ms <= LAST_MS
             ]
 

@@ -80,7 +80,14 @@ class ProtobufCodec:
         sections = [
             SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience)) for item in message.sections
         ]
-        return Routing(message.record_id, message.kind, message.publisher, _recipients(message), tuple(sections))
+        return Routing(
+            message.record_id,
+            message.kind,
+            message.case_id,
+            message.publisher,
+            _recipients(message),
+            tuple(sections),
+        )
 
     def encode_body(self, body: Body) -> bytes:
         """See ``RecordCodec``."""

@@ -47,6 +47,7 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             fill_position(message.dead_letter.position, dead.position)
             message.dead_letter.subscription = dead.subscription
             message.dead_letter.attempts = dead.attempts
+            message.dead_letter.reason = dead.reason
         case ReplayMade() as replay:
             _fill_replay(message.replay, replay)
         case RefusalMade() as refusal:
@@ -90,7 +91,7 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
             )
         case "dead_letter":
             dead = message.dead_letter
-            return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts)
+            return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts, dead.reason)
         case "replay":
             return _replay(message.replay)
         case "refusal":

@@ -11,7 +11,7 @@ from broker.core.errors import CheckpointConflict, PositionUnknown
 from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteCheckpointStore
-from broker.ports import LeafRow, TreeExtension, TreeHead
+from broker.ports import LeafRow, ScrubPlace, TreeExtension, TreeHead
 from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
@@ -170,3 +170,14 @@ async def test_the_tree_is_there_after_a_restart(
     assert await second.head(DNA_0) == TreeHead(300, b"note 300", 5300)
     await second.extend(DNA_0, 300, extension(300, 301))
     await second.close()
+
+
+async def test_a_scrub_goes_on_where_it_was_stored_last(
+    open_store: Callable[[], Awaitable[SqliteCheckpointStore]],
+) -> None:
+    store = await open_store()
+    assert await store.scrub_place(DNA_0) == ScrubPlace()
+    for place in (ScrubPlace(7, 3), ScrubPlace(9, 0)):
+        await store.put_scrub_place(DNA_0, place)
+        assert await store.scrub_place(DNA_0) == place
+    assert await store.scrub_place(DNA_1) == ScrubPlace()

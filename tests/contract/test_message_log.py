@@ -269,6 +269,19 @@ async def test_what_is_addressed_to_nobody_is_for_the_exchange_itself(log: Messa
     assert (offsets(page.entries), page.next_offset) == ([last], last + 1)
 
 
+async def test_what_was_appended_is_in_the_index_for_each_of_its_readers(log: MessageLog) -> None:
+    await log.append([entry(0), entry(1, to=()), entry(2, kind="Tip")])
+    read = await log.read(CASES_0, 0, MANY, MANY)
+    assert await log.not_indexed(read) == []
+    first, second, third = read
+    changed = [
+        first._replace(recipients=(*first.recipients, "child-aid-ngo")),
+        second._replace(kind="Tip"),
+        third._replace(recipients=()),
+    ]
+    assert await log.not_indexed(changed) == [each.position for each in read]
+
+
 async def test_wanted_entries_that_lie_far_apart_are_all_read(log: MessageLog) -> None:
     """On Kafka nothing between them is fetched if many packs are between them."""
     wanted: list[int] = []

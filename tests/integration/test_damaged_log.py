@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -18,63 +18,21 @@ from broker.cli.verify import verify
 from broker.core.bundle import BundleEnd, BundleHeader, BundleSource, StrayRecord
 from broker.core.streams import AUDIT, DNA, Position, partition_of
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
-from broker.messagelog.sqlite.entries import OFFSET_BITS
 from broker.services import bundling
 from broker.trust.system import SystemClock
 from tests.support.exchange import running_exchange
 from tests.support.replays import Bundle, bundle_maker, made, order, replayed
+from tests.support.rows import Rows, damage, flip, set_to
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.support.pki import SamplePki
+    from tests.support.rows import Do
 
     Read = Callable[[SamplePki, Path, Path], Awaitable[Bundle]]
 CASE_IDS = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(24)]
-
-
-class Rows(NamedTuple):
-    """The open file of a log, and the places of one partition's entries in it."""
-
-    file: sqlite3.Connection
-    stream: str
-    partition: int
-    keys: list[int]
-
-    def at(self, place: int) -> Position:
-        return Position(self.stream, self.partition, self.keys[place] & ((1 << OFFSET_BITS) - 1))
-
-    def value(self, place: int) -> bytes:
-        (value,) = self.file.execute("SELECT value FROM entries WHERE position = ?", (self.keys[place],)).fetchone()
-        assert isinstance(value, bytes)
-        return value
-
-    def set(self, place: int, column: str, value: object) -> Position:
-        self.file.execute(f"UPDATE entries SET {column} = ? WHERE position = ?", (value, self.keys[place]))  # noqa: S608
-        return self.at(place)
-
-    def delete(self, *places: int) -> None:
-        self.file.executemany("DELETE FROM entries WHERE position = ?", [(self.keys[place],) for place in places])
-
-
-if TYPE_CHECKING:
-    Do = Callable[[Rows], list[Position]]
-
-
-def rows(file: sqlite3.Connection, stream: str) -> Rows:
-    """The first partition of a stream with enough records."""
-    (streams,) = file.execute("SELECT value FROM facts WHERE name = 'streams'").fetchone()
-    names = [
-        (name, number) for name, count in (item.split(":") for item in streams.split()) for number in range(int(count))
-    ]
-    for at, (name, number) in enumerate(names):
-        low, high = at << OFFSET_BITS, (at + 1) << OFFSET_BITS
-        query = "SELECT position FROM entries WHERE position >= ? AND position < ? ORDER BY position"
-        keys = [key for (key,) in file.execute(query, (low, high))]
-        if name == stream and len(keys) >= (5 if stream != AUDIT else 1):
-            return Rows(file, name, number, keys)
-    raise AssertionError
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +58,6 @@ def damaged(sound: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "log"
     shutil.copytree(sound, copy)
     return copy
-
-
-def damage(folder: Path, do: Do, stream: str = DNA) -> list[Position]:
-    with closing(sqlite3.connect(folder / "log.db")) as file, file:
-        return do(rows(file, stream))
 
 
 async def from_broker(pki: SamplePki, folder: Path, path: Path) -> Bundle:
@@ -133,17 +86,6 @@ def delete(*places: int) -> Do:
     return do
 
 
-def flip(place: int, marker: bytes, back: int) -> Do:
-    """Flip a bit some bytes before a marker."""
-
-    def do(found: Rows) -> list[Position]:
-        value = found.value(place)
-        at = value.rindex(marker) - back
-        return [found.set(place, "value", value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :])]
-
-    return do
-
-
 def swap(found: Rows) -> list[Position]:
     columns = "record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, value"
     query = f"SELECT {columns} FROM entries WHERE position = ?"  # noqa: S608 - constants
@@ -152,10 +94,6 @@ def swap(found: Rows) -> list[Position]:
     for place, row in ((1, other), (3, one)):
         found.file.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (found.keys[place], *row))
     return [found.at(1), found.at(3)]
-
-
-def set_to(place: int, column: str, value: object) -> Do:
-    return lambda found: [found.set(place, column, value)]
 
 
 DAMAGE = [

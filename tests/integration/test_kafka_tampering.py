@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.core.errors import EvidenceUnavailable, LogCorrupt
+from broker.core.findings import Unprocessed
 from broker.messagelog.kafka.topicsettings import TopicSettings
+from broker.telemetry import allow_fields
 from caseexchange.log.v1 import pack_pb2
 from deploy.kafka.segments import rewrite
 from tests.support.honest import SAMPLES, Honest, taken
 from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
+from tests.support.operatorlog import told
 from tests.support.replays import replayed
 from tests.support.tampering import Administrator, Raw
 
@@ -180,6 +186,26 @@ def in_the_header(pack: bytes, positions: Sequence[Position]) -> tuple[int, list
     return pack.index(record_id), [(code, str(position)) for code, position in zip(codes, positions, strict=True)]
 
 
+async def set_aside(kafka: OnKafka, honest: Honest, tmp_path: Path) -> None:
+    """A broker that had read it before notices the change by the digest. Only that record goes to nobody."""
+    _, second, damaged = honest.positions
+    event = "a record is damaged in the log"
+    with capture_logs(processors=[allow_fields]) as lines:
+        async with kafka.broker() as exchange:
+            # The scrub reads the topic again.
+            line = (await told(lines, event))[event]
+    assert (line["position"], line["agency"]) == (str(damaged), "every agency")
+    async with kafka.broker() as exchange:
+        await honest.go_on(exchange)
+        await honest.publish(2)
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            found = await taken(stream, 3)
+        assert [each.position for each in found] == [second, *honest.positions[3:]]
+        report = (await replayed(exchange, tmp_path / "set-aside.bundle")).report()
+    lab = "national-dna-database"
+    assert report.unprocessed == (Unprocessed(lab, SAMPLES.subscription, damaged, "", "LOG_CORRUPT"),)
+
+
 @pytest.mark.parametrize("place", [in_the_last_value, in_the_header])
 async def test_a_pack_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_had_it(
     kafka_keys: PkiFolder,
@@ -207,10 +233,24 @@ async def test_a_pack_rewritten_on_a_node_s_disk_reaches_nobody_who_has_not_had_
         await asyncio.to_thread(cluster.wait_ready)
         assert (await Administrator(kafka).records(honest.partition))[0].value == pack.value.replace(old, new)
         if place is in_the_last_value:
-            # A broker that had read it before notices the change by the digest.
-            async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
-                with pytest.raises(LogCorrupt):
-                    await taken(stream, 2)
+            await set_aside(kafka, honest, tmp_path)
         # A broker that reads it for the first time finds that the signed leaf is another.
         await refused_at_the_start(kafka, "new")
         assert await kafka.audited() == named
+
+
+async def test_a_changed_copy_in_a_brokers_own_index_is_named_by_its_scrub(kafka: OnKafka) -> None:
+    async with kafka.broker() as exchange:
+        honest = await Honest.begin(exchange, 3)
+        await covered(exchange, honest)
+    with closing(sqlite3.connect(kafka.folder() / "kafka-index.db")) as file, file:
+        file.execute("UPDATE entries SET recipients = 'ministry' WHERE recipients = 'national-dna-database'")
+    event = "a record is damaged in the log"
+    with capture_logs(processors=[allow_fields]) as lines:
+        async with kafka.broker():
+            line = (await told(lines, event))[event]
+    assert (line["position"], line["agency"]) == (str(honest.positions[0]), "national-dna-database")
+    # The index is only a copy: without it, a broker makes another from the topics.
+    (kafka.folder() / "kafka-index.db").unlink()
+    async with kafka.broker() as exchange, (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+        assert [each.position for each in await taken(stream, 3)] == honest.positions

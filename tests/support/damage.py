@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from broker.core.ackstate import AckState
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
     from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey
 
     Change = Callable[[LogEntry], LogEntry | None]
@@ -63,6 +63,9 @@ class DamagedLog:
     ) -> Page:
         page = await self._log.read_wanted(partition, offset, interest, max_records, max_bytes)
         return page._replace(entries=altered(page.entries, self._change))
+
+    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
+        return await self._log.not_indexed(entries)
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         return [stray for stray in self._strays if stray.position.stream_partition == partition]

@@ -53,6 +53,10 @@ class Honest:
             self.positions.append(self._exchange.receipts().verify(receipt).position)
             self.digests.append(envelope.record_sha256)
 
+    async def go_on(self, exchange: Exchange) -> None:
+        """Publish to another broker from now on."""
+        self._exchange, self._publisher = exchange, await exchange.publisher()
+
     async def publish_together(self, count: int) -> None:
         """Publish records in one batch, so that they are one pack."""
         envelopes = [self._maker.make() for _ in range(count)]

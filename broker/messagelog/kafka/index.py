@@ -21,7 +21,7 @@ from broker.messagelog.kafka.applying import Applied, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.kafka.positions import POSITION_BITS
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.destinations import wanted
+from broker.messagelog.sqlite.destinations import missing, wanted, wanted_or_damaged
 from broker.messagelog.sqlite.rows import entries_with_ids
 
 if TYPE_CHECKING:
@@ -119,7 +119,20 @@ class KafkaIndex:
         rows = await self._database.read(lambda connection: connection.execute(query, positions.parameters).fetchall())
         facts = [Facts(self._entry(row[:-1]), row[-1]) for row in rows]
         reached = facts[-1].entry.position.offset + 1 if len(facts) == limit else end
-        return [fact for fact in facts if interest.concerns(fact.entry)], reached
+        told = [(wanted_or_damaged(interest, fact.entry), fact) for fact in facts]
+        # A damaged one has a digest that no value has.
+        return [
+            fact if interest.concerns(entry) else Facts(entry, b"") for entry, fact in told if entry is not None
+        ], reached
+
+    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
+        """See ``MessageLog``."""
+        keyed = [
+            (self._numbers[entry.position.stream_partition] << POSITION_BITS | entry.position.offset, entry)
+            for entry in entries
+        ]
+        found = await self._database.read(lambda connection: missing(connection, keyed))
+        return [entry.position for entry in found]
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """Everything in a partition that is not an entry, in order."""

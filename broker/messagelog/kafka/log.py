@@ -6,15 +6,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.core.errors import ConfigInvalid, LogCorrupt, LogSchemaUnsupported, LogUnavailable, PositionUnknown
+from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.kafka.appender import Appender
+from broker.messagelog.kafka.beforepacks import refuse_the_format_before_packs
 from broker.messagelog.kafka.cursor import KafkaCursor
 from broker.messagelog.kafka.groupcommit import GroupCommit
 from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
-from broker.messagelog.kafka.judge import BEFORE_PACKS, PackJudge
+from broker.messagelog.kafka.judge import PackJudge
 from broker.messagelog.kafka.leaders import Leaders
 from broker.messagelog.kafka.producer import Producer
 from broker.messagelog.kafka.reader import EntryReader
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.errors import CaseExchangeError
+    from broker.core.streams import Position
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.topicsettings import TopicSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
@@ -153,7 +155,7 @@ class KafkaLog:
         )
         try:
             await intake.open()
-            await log._refuse_the_format_before_packs()
+            await refuse_the_format_before_packs(index, tail, settings.connection.prefix)
         except BaseException:
             await log.close()
             raise
@@ -209,11 +211,14 @@ class KafkaLog:
         """What ``LogCursor.read`` promises, from ``offset`` on. The values are byte for byte what was accepted.
 
         Raises:
-            LogCorrupt: the topic has lost a value, or has another in its place.
+            LogCorrupt: the topic was cut or made anew, so more is lost than single entries.
             LogUnavailable
         """
         self._check_open()
-        return await self._reader.read_wanted(partition, offset, interest, max_records, max_bytes)
+        page = await self._reader.read_wanted(partition, offset, interest, max_records, max_bytes)
+        if not all(entry.value for entry in page.entries):
+            await self._check_topics()
+        return page
 
     def watch(self, interest: Interest) -> Watch:
         """Wake a reader when an entry arrives that concerns it."""
@@ -238,6 +243,11 @@ class KafkaLog:
         """See ``MessageLog``."""
         await self._tail.wait_beyond(partitions)
 
+    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
+        """See ``MessageLog``."""
+        self._check_open()
+        return await self._index.not_indexed(entries)
+
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """See ``MessageLog``."""
         self._check_open()
@@ -252,11 +262,7 @@ class KafkaLog:
     async def ping(self) -> None:
         """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies."""
         self._check_open()
-        try:
-            await self._watch.check()
-        except LogCorrupt as error:
-            self._intake.fail(error)
-            raise
+        await self._check_topics()
         trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
         if trouble is not None:
             raise trouble
@@ -275,17 +281,12 @@ class KafkaLog:
         await self._index.close()
         await self._watch.close()
 
-    async def _refuse_the_format_before_packs(self) -> None:
-        """An exchange that has entries cannot be stopped in this way: then a record in that format is only a stray."""
-        if any(self._tail.ends.values()):
-            return
-        for partition in self._tail.ends:
-            if any(stray.reason == BEFORE_PACKS for stray in await self._index.strays(partition)):
-                message = (
-                    f"the topics under the prefix {self.connection.prefix} are of a development version before packs: "
-                    "choose another prefix"
-                )
-                raise LogSchemaUnsupported(message, partition=str(partition))
+    async def _check_topics(self) -> None:
+        try:
+            await self._watch.check()
+        except LogCorrupt as error:
+            self._intake.fail(error)
+            raise
 
     def _check_open(self) -> None:
         if self._closed:

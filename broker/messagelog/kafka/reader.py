@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from broker.core.entry import Page
-from broker.core.errors import LogCorrupt
 from broker.core.seal import value_digest
 from broker.messagelog.kafka.positions import offset_of
 
@@ -53,10 +52,9 @@ class EntryReader:
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
     ) -> Page:
-        """Wanted entries as they were accepted.
+        """Wanted entries as they were accepted. One that the topic has lost or changed has no value.
 
         Raises:
-            LogCorrupt: the topic has lost a value, or has another in its place.
             LogUnavailable, LogAccessDenied
         """
         recent = self._tail.read_wanted(partition, offset, interest, max_records, max_bytes)
@@ -66,10 +64,10 @@ class EntryReader:
         facts, reached = await self._index.wanted(partition, offset, end, interest, min(max_records, _PAGE_RECORDS))
         near = _close_together(facts)
         entries = await self._with_values(partition, near, max_bytes)
-        for entry, fact in zip(entries, near, strict=False):
-            if value_digest(entry.value) != fact.value_sha256:
-                message = "the topic has lost or changed an entry since it was accepted"
-                raise LogCorrupt(message, position=str(entry.position))
+        entries = [
+            entry if value_digest(entry.value) == fact.value_sha256 else entry._replace(value=b"")
+            for entry, fact in zip(entries, near, strict=False)
+        ]
         if len(entries) < len(facts):
             reached = entries[-1].position.offset + 1
         return Page(entries, reached)

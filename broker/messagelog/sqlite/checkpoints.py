@@ -16,7 +16,7 @@ from broker.core.merkle import HASH_BYTES, node_hash
 from broker.core.streams import STREAMS
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.schema import CHECKPOINTS
-from broker.ports import LeafRow, TreeExtension, TreeHead
+from broker.ports import LeafRow, ScrubPlace, TreeExtension, TreeHead
 
 if TYPE_CHECKING:
     import sqlite3
@@ -117,6 +117,20 @@ class SqliteCheckpointStore:
             lambda connection: connection.execute(query, (number, accepted_at_ms)).fetchone()
         )
         return 0 if row is None else row[0] * TILE_WIDTH + bisect_left(_numbers(row[1]), accepted_at_ms)
+
+    async def scrub_place(self, partition: StreamPartition) -> ScrubPlace:
+        """See ``CheckpointStore``."""
+        number = _number(partition)
+        query = "SELECT unread, next FROM scrubs WHERE partition = ?"
+        row = await self._database.read(lambda connection: connection.execute(query, (number,)).fetchone())
+        return ScrubPlace() if row is None else ScrubPlace(*row)
+
+    async def put_scrub_place(self, partition: StreamPartition, place: ScrubPlace) -> None:
+        """See ``CheckpointStore``."""
+        row = (_number(partition), *place)
+        await self._database.write(
+            lambda connection: connection.execute("REPLACE INTO scrubs VALUES (?, ?, ?)", row).rowcount
+        )
 
     async def close(self) -> None:
         """See ``CheckpointStore``."""

@@ -50,6 +50,32 @@ def wanted(interest: Interest, first: int, end: int, limit: int) -> Selection:
     return Selection(sql, (*bounds, limit))
 
 
+def wanted_or_damaged(interest: Interest, entry: LogEntry) -> LogEntry | None:
+    """An entry at a wanted position: itself if it is wanted, without its value if it is damaged, otherwise None.
+
+    The index says that it is wanted. If its own facts say something else, and no destination of it shares the digest of
+    a wanted one, then one of the two was changed.
+    """
+    if interest.concerns(entry):
+        return entry
+    shared = {_number(agency, entry.kind) for agency in entry.readers}
+    if shared & {_number(interest.agency, kind) for kind in interest.kinds}:
+        return None
+    return entry._replace(value=b"")
+
+
+def missing(connection: sqlite3.Connection, entries: Sequence[tuple[int, LogEntry]]) -> list[LogEntry]:
+    """Those of the entries that are not in the index for each of their readers."""
+    query = "SELECT count(*) FROM destinations WHERE destination = ? AND position = ?"
+    return [
+        entry
+        for key, entry in entries
+        if not all(
+            connection.execute(query, (_number(agency, entry.kind), key)).fetchone()[0] for agency in entry.readers
+        )
+    ]
+
+
 @lru_cache(maxsize=4096)
 def _number(agency: str, kind: str) -> int:
     return int.from_bytes(sha256(f"{agency} {kind}".encode()).digest()[:4], signed=True)

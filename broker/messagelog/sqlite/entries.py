@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.entry import Appended, LogEntry, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogFull, PositionUnknown
 from broker.core.streams import Position, StreamPartition
-from broker.messagelog.sqlite.destinations import insert_destinations, wanted
+from broker.messagelog.sqlite.destinations import insert_destinations, missing, wanted, wanted_or_damaged
 from broker.messagelog.sqlite.rows import entries_with_ids, insert_rows
 from broker.messagelog.tail import bounded, page_of
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 OFFSET_BITS: Final = 40
 # SQLite stores any type, and another program may have written to the file. So every value is read with its type.
 _COLUMNS: Final = (
-    "position, CAST(record_id AS BLOB), kind, ordering_key, recipients, CAST(record_sha256 AS BLOB), "
-    "CAST(accepted_at_ms AS INTEGER)"
+    "COALESCE(CAST(record_id AS BLOB), x''), COALESCE(CAST(kind AS TEXT), ''), "
+    "COALESCE(CAST(ordering_key AS TEXT), ''), COALESCE(CAST(recipients AS TEXT), ''), "
+    "COALESCE(CAST(record_sha256 AS BLOB), x''), "
+    "COALESCE(CAST(accepted_at_ms AS INTEGER), 0)"
 )
-_VALUE: Final = "CAST(value AS BLOB)"
+_VALUE: Final = "COALESCE(CAST(value AS BLOB), x'')"
 _PAGE_BYTES: Final = 1 << 20
 """The limit for the bytes of entries that one job reads, so that readers take turns."""
 _WRITER_EPOCH: Final = 0
@@ -135,7 +137,7 @@ class Entries:
         first = self.number(partition) << OFFSET_BITS
         value = _VALUE if values else "x''"
         query = (
-            f"SELECT {_COLUMNS}, {value} FROM entries "  # noqa: S608 - constants
+            f"SELECT position, {_COLUMNS}, {value} FROM entries "  # noqa: S608 - constants
             "WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"
         )
         rows = connection.execute(query, (first | offsets.start, first | offsets.stop, max_records))
@@ -151,17 +153,26 @@ class Entries:
         max_records: int,
         max_bytes: int,
     ) -> Page:
-        """The wanted entries at these offsets, up to the limits."""
+        """The wanted entries at these offsets, up to the limits. One whose row is gone is ``LogEntry.lost``."""
         first = self.number(partition) << OFFSET_BITS
         positions = wanted(interest, first | offsets.start, first | offsets.stop, max_records)
         query = (
-            f"SELECT {_COLUMNS}, {_VALUE} FROM entries WHERE position IN ({positions.sql}) "  # noqa: S608 - constants
-            "ORDER BY position"
+            f"SELECT wanted.position, {_COLUMNS}, {_VALUE}, entries.position IS NULL "  # noqa: S608 - constants
+            f"FROM ({positions.sql}) AS wanted LEFT JOIN entries USING (position) ORDER BY wanted.position"
         )
-        found = [self._entry(row) for row in connection.execute(query, positions.parameters)]
+        found = [
+            LogEntry.lost(self._position(row[0]), self._log_id) if row[-1] else self._entry(row[:-1])
+            for row in connection.execute(query, positions.parameters)
+        ]
         # There may be more beyond a full answer.
         end = found[-1].position.offset + 1 if len(found) == max_records else offsets.stop
-        return page_of(filter(interest.concerns, found), end, max_records, min(max_bytes, _PAGE_BYTES))
+        told = (wanted_or_damaged(interest, entry) for entry in found)
+        wanted_entries = (entry for entry in told if entry is not None)
+        return page_of(wanted_entries, end, max_records, min(max_bytes, _PAGE_BYTES))
+
+    def not_indexed(self, connection: sqlite3.Connection, entries: Sequence[LogEntry]) -> list[Position]:
+        """See ``MessageLog``."""
+        return [entry.position for entry in missing(connection, [(self._key(each.position), each) for each in entries])]
 
     def _insert(self, connection: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
         rows = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.ackstate import AckState
 from broker.core.errors import LogCorrupt
-from broker.core.streams import AUDIT, CASES, DNA, NOTICES, StreamPartition, streams_of
+from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPartition, streams_of
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.entries import Batch, Entries, Facts, open_facts
@@ -124,6 +124,10 @@ class SqliteLog:
     def watch(self, interest: Interest) -> Watch:
         """Wake a reader when an entry arrives that concerns it."""
         return self._tail.watch(interest)
+
+    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
+        """See ``MessageLog``."""
+        return await self._database.read(lambda connection: self._entries.not_indexed(connection, entries))
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """See ``MessageLog``. This log cannot see which program wrote an entry into its file, so it reports none."""

@@ -67,5 +67,12 @@ CHECKPOINTS: Final = Schema(
             "CREATE INDEX leaves_by_offset ON leaves (partition, first_offset)",
             "CREATE INDEX leaves_by_time ON leaves (partition, first_accepted_at_ms)",
         ),
+        (
+            """CREATE TABLE scrubs (
+                partition INTEGER PRIMARY KEY,
+                unread INTEGER NOT NULL,
+                next INTEGER NOT NULL
+            )""",
+        ),
     ),
 )

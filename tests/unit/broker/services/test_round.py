@@ -5,10 +5,9 @@ from __future__ import annotations
 from broker.core.envelope import BODY_TYPE, Envelope
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
-from broker.core.lease_terms import DeadLetter
 from broker.core.streams import Position
 from broker.services.deliveries import DeliveredCopy
-from broker.services.round import Acked, Consumer, Round
+from broker.services.round import Acked, Consumer, GivenUp, Round
 
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
 ENVELOPE = Envelope(BODY_TYPE, b"", (), ())
@@ -31,7 +30,10 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
             Acked(one, 5, Position("dna", 0, 6), "TIME_INVALID"),
             Acked(one, 6, Position("dna", 0, 3), "SIGNATURE_INVALID"),
         ],
-        dead=[("nobody", DeadLetter(Position("dna", 0, 0), 3))],
+        dead=[
+            GivenUp(Position("dna", 0, 0), "nobody", 3),
+            GivenUp(Position("dna", 0, 1), "nobody", 0, "LOG_CORRUPT"),
+        ],
     )
     events = done.events(1000, "samples")
     assert {(event.at_ms, event.principal) for event in events} == {(1000, LAB.spiffe_id), (1000, "nobody")}
@@ -46,6 +48,7 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
         DeliveryRefused(Position("dna", 0, 4), "samples", "SIGNATURE_INVALID", (3,)),
         DeliveryRefused(Position("dna", 0, 6), "samples", "TIME_INVALID"),
         DeadLetterMade(Position("dna", 0, 0), "samples", 3),
+        DeadLetterMade(Position("dna", 0, 1), "samples", 0, "LOG_CORRUPT"),
     ]
 
 

@@ -11,9 +11,11 @@ from structlog.testing import capture_logs
 
 from broker.core import errors
 from broker.core.ackstate import LOSSES_TO_SUSPECT
+from broker.core.entry import LogEntry
 from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
+from broker.services import copies
 from broker.services.deliveries import (
     Acknowledged,
     DeliveredCopy,
@@ -38,7 +40,6 @@ from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.ports import MessageLog
@@ -497,33 +498,67 @@ def other_body(entry: LogEntry) -> LogEntry:
     return rewritten(entry, body=CODEC.encode_body(replace(body, purpose="child-rescue")))
 
 
-@pytest.mark.parametrize(
-    ("change", "told_as"),
-    [
-        pytest.param(without_value, "is lost", id="lost"),
-        pytest.param(lambda entry: entry._replace(value=b"rubbish"), "is not a record", id="no record"),
-        pytest.param(lambda entry: rewritten(entry, body=b"\xff\xff"), "is not a record", id="no body"),
-        pytest.param(other_body, "holds another record", id="another body"),
-        pytest.param(other_section, "is not a record", id="another section"),
-        pytest.param(lambda entry: rewritten(entry, sections=()), "is not a record", id="a section less"),
-    ],
-)
-async def test_a_record_that_was_rewritten_in_the_log_is_handed_to_nobody(
+def as_it_is(entry: LogEntry) -> LogEntry:
+    return entry
+
+
+DAMAGE = [
+    pytest.param(without_value, "is lost", id="lost"),
+    pytest.param(lambda entry: LogEntry.lost(entry.position, entry.log_id), "is lost", id="lost with its facts"),
+    pytest.param(lambda entry: entry._replace(value=b"rubbish"), "is not a record", id="no record"),
+    pytest.param(lambda entry: rewritten(entry, body=b"\xff\xff"), "is not a record", id="no body"),
+    pytest.param(other_body, "holds another record", id="another body"),
+    pytest.param(other_section, "is not a record", id="another section"),
+    pytest.param(lambda entry: rewritten(entry, sections=()), "is not a record", id="a section less"),
+    pytest.param(lambda entry: entry._replace(ordering_key=OTHER_CASE), "another kind or case", id="another case"),
+    pytest.param(lambda entry: entry._replace(kind="Closure"), "another kind or case", id="another kind"),
+]
+
+
+@pytest.mark.parametrize(("change", "told_as"), DAMAGE)
+async def test_a_damaged_record_is_handed_to_nobody_and_set_aside_while_the_others_go_on(
     exchange: Exchange, change: Callable[[LogEntry], LogEntry], told_as: str
 ) -> None:
-    envelope = exchange.maker.make()
-    await exchange.publish(envelope)
-    service = subscribe_service(exchange.pki, DamagedLog(exchange.log, change), exchange.audit, exchange.clock)
+    damaged, later, other = exchange.maker.make(), exchange.maker.make(), exchange.maker.make(case=OTHER_CASE)
+    await exchange.publish(damaged, later, other)
+    ids = [CODEC.parse_body(each.body).record_id_bytes for each in (damaged, later, other)]
+    found = await exchange.log.lookup(ids)
+    position, *sound = (found[each].position for each in ids)
+    log = DamagedLog(exchange.log, lambda entry: (change if entry.position == position else as_it_is)(entry))
+    service = subscribe_service(exchange.pki, log, exchange.audit, exchange.clock)
+    with capture_logs(processors=[allow_fields]) as lines:
+        stream = await service.open(LAB, request())
+        copies = await delivered(stream, 2)
+    assert {copy.position for copy in copies} == set(sound)
+    stream.ack([copy.delivery_id for copy in copies])
+    assert isinstance(await told(stream), Acknowledged)
+    dead = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+    assert dead == [DeadLetterMade(position, "samples", 0, "LOG_CORRUPT")]
+    (line,) = (line for line in lines if line["log_level"] == "error")
+    assert (line["position"], line["subscription"], line["reason"]) == (str(position), "samples", "LOG_CORRUPT")
+    assert told_as in line["cause"]
+    assert "publishes the same record again" in line["remedy"]
+    # It is finished, so no reconnect meets it again.
+    await service.drain()
+    again = subscribe_service(exchange.pki, log, exchange.audit, exchange.clock)
+    await exchange.publish(exchange.maker.make())
+    assert len(await delivered(await again.open(LAB, request()))) == 1
+    assert [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)] == dead
+    await again.drain()
+
+
+async def test_a_log_in_which_everything_is_damaged_ends_the_subscription(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "MOST_DAMAGED", 3)
+    await exchange.publish(*(exchange.maker.make() for _ in range(8)))
+    log = DamagedLog(exchange.log, without_value)
+    service = subscribe_service(exchange.pki, log, exchange.audit, exchange.clock)
     ended = await told(await service.open(LAB, request()))
     assert isinstance(ended, Ended)
     assert isinstance(ended.error, errors.LogCorrupt)
-    assert told_as in ended.error.message
-    (position,) = (
-        item.position
-        for item in (await exchange.log.lookup([CODEC.parse_body(envelope.body).record_id_bytes])).values()
-    )
-    assert ended.error.details["position"] == str(position)
-    assert exchange.audit.events == []
+    dead = [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
+    assert len(dead) == 3
     await service.drain()
 
 

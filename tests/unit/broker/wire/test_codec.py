@@ -166,7 +166,7 @@ def test_a_field_that_this_version_does_not_know_is_not_passed_on(place: str) ->
 
 def test_the_routing_of_a_body_is_what_the_body_says() -> None:
     routing = CODEC.read_routing(CODEC.encode_body(BODY))
-    assert routing == Routing(BODY.record_id, BODY.kind, BODY.publisher, BODY.recipients, BODY.sections)
+    assert routing == Routing(BODY.record_id, BODY.kind, BODY.case_id, BODY.publisher, BODY.recipients, BODY.sections)
     with pytest.raises(EnvelopeMalformed):
         CODEC.read_routing(b"\xff")
 

@@ -70,7 +70,7 @@ class AuditEvent(_message.Message):
 
     @_builtins.property
     def dead_letter(self) -> Global___DeadLetter:
-        """A record was given up after too many failed deliveries."""
+        """A record was given up."""
 
     @_builtins.property
     def replay(self) -> Global___ReplayMade:
@@ -228,17 +228,22 @@ Global___DeliveryRefused: _TypeAlias = DeliveryRefused  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):
-    """DeadLetter records that a subscription gave a record up."""
+    """DeadLetter records that a subscription gave a record up: its deliveries failed, or the log has not what was accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     attempts: _builtins.int
-    """How often it failed: it was given back without a reason, or its lease ended in silence while it was alone."""
+    """How often it failed: it was given back without a reason, or its lease ended in silence while it was alone. 0 if it
+    was never tried.
+    """
+    reason: _builtins.str
+    """Why, if not for failed deliveries: LOG_CORRUPT, the log has lost or changed the record."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -249,10 +254,11 @@ class DeadLetter(_message.Message):
         position: _position_pb2.Position | None = ...,
         subscription: _builtins.str = ...,
         attempts: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "position", b"position", "reason", b"reason", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

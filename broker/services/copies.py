@@ -1,0 +1,56 @@
+"""The copies of leased records that one subscription may have. A damaged record stops no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.core.errors import LogCorrupt
+from broker.core.policy import visible_sections
+from broker.services.accepted import accepted
+from broker.services.deliveries import DeliveredCopy
+
+if TYPE_CHECKING:
+    from broker.core.entry import LogEntry
+    from broker.core.lease_terms import Lease
+    from broker.core.policy import Directory
+    from broker.ports import RecordCodec
+    from broker.services.subscription_log import SubscriptionLog
+
+MOST_DAMAGED: Final = 100
+"""If more records in a row are damaged, it is the log, and no more of them are set aside."""
+
+
+class Copies:
+    """For one subscription of an agency. ``log`` is told of each damaged record."""
+
+    def __init__(self, agency: str, codec: RecordCodec, log: SubscriptionLog) -> None:
+        self._agency = agency
+        self._codec = codec
+        self._log = log
+        self._damaged_in_a_row = 0
+
+    def of(self, lease: Lease, entry: LogEntry, directory: Directory) -> DeliveredCopy | LogCorrupt | None:
+        """The copy of a leased entry that the agency may have.
+
+        Returns:
+            None if the agency may not have the record. LogCorrupt if the entry is not what was accepted: the record is
+            to be set aside.
+
+        Raises:
+            LogCorrupt: the log is damaged, and not one record in it.
+        """
+        try:
+            envelope, routing = accepted(entry, self._codec)
+        except LogCorrupt as damage:
+            self._damaged_in_a_row += 1
+            if self._damaged_in_a_row > MOST_DAMAGED:
+                raise
+            self._log.damaged(damage)
+            return damage
+        self._damaged_in_a_row = 0
+        visible = visible_sections(directory, self._agency, routing)
+        if visible is None:
+            return None
+        withheld = tuple([section.name for section in routing.sections if section.name not in visible])
+        copy = envelope.with_sections(visible)
+        return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)

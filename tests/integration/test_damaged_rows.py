@@ -1,0 +1,104 @@
+"""One row of the embedded log is damaged: its own record is set aside and told, and everything else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from broker.core.findings import Unprocessed
+from tests.support.exchange import running_exchange
+from tests.support.honest import SAMPLES, taken
+from tests.support.replays import replayed
+from tests.support.rows import damage, flip, set_to
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.core.envelope import Envelope
+    from broker.core.streams import Position
+    from tests.support.exchange import Exchange
+    from tests.support.pki import SamplePki
+    from tests.support.rows import Do, Rows
+
+CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(8)]
+LAB = "national-dna-database"
+DAMAGED = 2
+"""The place of the row that is damaged: the first record of its case. The second one is at this place + 8."""
+ONE_PARTITION = {"dna_partitions": 1}
+
+
+class Sound(NamedTuple):
+    """The folder of a log with two records of each of eight cases, and these records in the order of their rows."""
+
+    folder: Path
+    envelopes: list[Envelope]
+
+    def copy(self, path: Path) -> Sound:
+        shutil.copytree(self.folder, path)
+        return self._replace(folder=path)
+
+
+@pytest.fixture(scope="module")
+def sound(pki: SamplePki, tmp_path_factory: pytest.TempPathFactory) -> Sound:
+    folder = tmp_path_factory.mktemp("rows") / "log"
+    envelopes: list[Envelope] = []
+
+    async def make() -> None:
+        async with running_exchange(pki, folder, log=ONE_PARTITION) as exchange:
+            maker, publisher = exchange.maker(), await exchange.publisher()
+            for case in CASES * 2:
+                envelopes.append(maker.make(case=case))
+                await publisher.publish(envelopes[-1])
+            await replayed(exchange, folder.parent / "sound.bundle")
+
+    asyncio.run(make())
+    return Sound(folder, envelopes)
+
+
+@pytest.fixture
+def log(sound: Sound, tmp_path: Path) -> Sound:
+    return sound.copy(tmp_path / "log")
+
+
+def deleted(found: Rows) -> list[Position]:
+    found.delete(DAMAGED)
+    return [found.at(DAMAGED)]
+
+
+async def received(exchange: Exchange, count: int) -> list[bytes]:
+    """The digests of the next records, each acknowledged."""
+    async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+        return [each.envelope.record_sha256 for each in await taken(stream, count)]
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        pytest.param(flip(DAMAGED, b"dna-matching", 0), id="a bit of a body"),
+        pytest.param(flip(DAMAGED, b"synthetic", -3), id="a bit of a section"),
+        pytest.param(set_to(DAMAGED, "value", b""), id="emptied"),
+        pytest.param(set_to(DAMAGED, "value", 7), id="a number"),
+        pytest.param(set_to(DAMAGED, "record_sha256", bytes(32)), id="another digest"),
+        pytest.param(set_to(DAMAGED, "kind", "SampleRequesu"), id="a bit of its kind"),
+        pytest.param(set_to(DAMAGED, "kind", b"\xd3ampleRequest"), id="a kind that is no text"),
+        pytest.param(set_to(DAMAGED, "recipients", "national-dna-databasd"), id="a bit of its recipients"),
+        pytest.param(set_to(DAMAGED, "ordering_key", CASES[5]), id="another case"),
+        pytest.param(deleted, id="deleted"),
+    ],
+)
+async def test_a_damaged_row_stops_its_own_record_only_and_auditors_see_it_set_aside(
+    pki: SamplePki, log: Sound, tmp_path: Path, do: Do
+) -> None:
+    (position,) = damage(log.folder, do)
+    rest = [each.record_sha256 for each in log.envelopes if each is not log.envelopes[DAMAGED]]
+    async with running_exchange(pki, log.folder) as exchange:
+        assert set(await received(exchange, len(rest))) == set(rest)
+        # A reconnect does not meet it again.
+        new = exchange.maker().make(case=CASES[DAMAGED])
+        await (await exchange.publisher()).publish(new)
+        assert await received(exchange, 1) == [new.record_sha256]
+        report = (await replayed(exchange, tmp_path / "damaged.bundle")).report()
+    assert report.unprocessed == (Unprocessed(LAB, SAMPLES.subscription, position, "", "LOG_CORRUPT"),)

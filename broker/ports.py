@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.ackstate import AckState
     from broker.core.body import Body, Routing
@@ -429,6 +429,29 @@ class MessageLog(Protocol):
 
     async def close(self) -> None:
         """Finish the appends that have begun, then release everything. Idempotent."""
+
+
+class LogRepair(Protocol):
+    """What a log offers besides, if it can change what it has. A log on Kafka cannot."""
+
+    async def restore(
+        self, again: Sequence[tuple[Position, NewEntry]], sound: Callable[[LogEntry], bool]
+    ) -> list[Position]:
+        """Put back the value, kind, case and recipients of damaged entries.
+
+        Every subscription of their recipients reads them again, also if it had finished them.
+
+        Args:
+            again: records that were offered again, with their positions. The caller has checked them.
+            sound: whether an entry is what was accepted. Called from another thread.
+
+        Returns:
+            The positions of those that were put back: they were not sound, or not in the index, and had the same record
+            id and digest.
+
+        Raises:
+            LogFull, LogUnavailable
+        """
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from broker.services.publish import PublishLimits, PublishService
 from broker.services.quotas import Quotas
 from broker.services.refusals import Refusals
 from broker.services.replay import ReplayService
+from broker.services.restoring import Restoring
 from broker.services.subscribe import SubscribeService
 from broker.services.versions import DirectoryVersions
 from broker.trust.certificates import principal_of
@@ -106,6 +107,7 @@ class Broker:
             signer=signer,
             evidence=self.follower,
             refusals=self._refusals,
+            restoring=Restoring(opened.repair, codec),
             clock=clock,
             limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
         )

@@ -49,4 +49,4 @@ async def open_log(
     stack.push_async_callback(log.close)
     store = SqliteCheckpointStore(folder / "checkpoints.db")
     stack.push_async_callback(store.close)
-    return OpenedLog(log, store, SoleFollower(), signer)
+    return OpenedLog(log, store, SoleFollower(), signer, repair=log)

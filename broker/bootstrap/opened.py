@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from broker.config.broker import BrokerConfig
-    from broker.ports import CheckpointBoard, CheckpointStore, MessageLog, NoteSigner
+    from broker.ports import CheckpointBoard, CheckpointStore, LogRepair, MessageLog, NoteSigner
 
 _log = structlog.get_logger("broker")
 
@@ -25,6 +25,7 @@ class OpenedLog(NamedTuple):
     store: CheckpointStore
     board: CheckpointBoard
     signer: NoteSigner
+    repair: LogRepair | None = None
 
 
 def reporter(what: str) -> Callable[[CaseExchangeError], None]:

@@ -89,6 +89,20 @@ class AckState:
         index = bisect_right(self.done, offset, key=lambda span: span[0])
         return index > 0 and offset <= self.done[index - 1][1]
 
+    def reopened(self, offset: int) -> AckState:
+        """The same state, but the record at ``offset`` is not done."""
+        if not self.is_done(offset):
+            return self
+        if offset < self.floor:
+            done = ((offset + 1, self.floor - 1), *self.done) if offset + 1 < self.floor else self.done
+            return AckState(offset, done, self.counts)
+        split = [
+            part
+            for first, last in self.done
+            for part in (((first, offset - 1), (offset + 1, last)) if first <= offset <= last else ((first, last),))
+        ]
+        return AckState(self.floor, tuple((first, last) for first, last in split if first <= last), self.counts)
+
     def encode(self) -> str:
         """The text of this state, ASCII, at most 4096 bytes.
 

@@ -8,7 +8,7 @@
 5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
 6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
 7. not seen before with another body: RecordIdConflict
-8. append, durably: LogFull, LogUnavailable
+8. append, durably; put back what the log had before, if it is damaged: LogFull, LogUnavailable
 9. sign the receipts
 """
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         SignerCertificate,
     )
     from broker.services.refusals import Refusals
+    from broker.services.restoring import Restoring
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -112,6 +113,7 @@ class PublishService:
         signer: Signer,
         evidence: Evidence,
         refusals: Refusals,
+        restoring: Restoring,
         clock: Clock,
         limits: PublishLimits,
     ) -> None:
@@ -122,6 +124,7 @@ class PublishService:
         self._signer = signer
         self._evidence = evidence
         self._refusals = refusals
+        self._restoring = restoring
         self._clock = clock
         self._limits = limits
         self._signatures = signatures
@@ -260,7 +263,9 @@ class PublishService:
         """Append what passed the checks. Returns, in order, each record's receipt statement or its refusal."""
         good = [item for item in judged if isinstance(item, _Checked)]
         # (7) and (8): the log leaves out what it already has, in the same transaction that appends the others.
-        appended = iter(await self._log.append([item.entry for item in good]) if good else ())
+        places = await self._log.append([item.entry for item in good]) if good else []
+        await self._restoring.offered(zip((item.entry for item in good), places, strict=True))
+        appended = iter(places)
         return [self._answer(item, next(appended)) if isinstance(item, _Checked) else item for item in judged]
 
     def _answer(self, item: _Checked, place: Appended) -> bytes | CaseExchangeError:

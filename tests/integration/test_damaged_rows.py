@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -68,6 +69,12 @@ def deleted(found: Rows) -> list[Position]:
     return [found.at(DAMAGED)]
 
 
+def hidden(found: Rows) -> list[Position]:
+    """No subscription would find it, and none would be told."""
+    found.file.execute("DELETE FROM destinations WHERE position = ?", (found.keys[DAMAGED],))
+    return [found.set(DAMAGED, "recipients", "ministry")]
+
+
 async def received(exchange: Exchange, count: int) -> list[bytes]:
     """The digests of the next records, each acknowledged."""
     async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
@@ -102,3 +109,42 @@ async def test_a_damaged_row_stops_its_own_record_only_and_auditors_see_it_set_a
         assert await received(exchange, 1) == [new.record_sha256]
         report = (await replayed(exchange, tmp_path / "damaged.bundle")).report()
     assert report.unprocessed == (Unprocessed(LAB, SAMPLES.subscription, position, "", "LOG_CORRUPT"),)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize(
+    "do",
+    [
+        pytest.param(flip(DAMAGED, b"dna-matching", 0), id="a bit of a body"),
+        pytest.param(set_to(DAMAGED, "kind", "SampleRequesu"), id="a bit of its kind"),
+        pytest.param(set_to(DAMAGED, "ordering_key", CASES[5]), id="another case"),
+        pytest.param(hidden, id="recipients and index"),
+    ],
+)
+async def test_a_damaged_record_that_is_published_again_is_put_back_with_its_receipt_and_goes_out(
+    pki: SamplePki, log: Sound, tmp_path: Path, do: Do, *, is_open: bool
+) -> None:
+    (position,) = damage(log.folder, do)
+    damaged = log.envelopes[DAMAGED]
+    async with running_exchange(pki, log.folder) as exchange:
+        options = SAMPLES if is_open else replace(SAMPLES, subscription="closed-meanwhile")
+        if not is_open:
+            async with (await exchange.subscriber()).subscribe(options) as stream:
+                assert len(await taken(stream, 15)) == 15
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            await taken(stream, 15)
+            receipt = await (await exchange.publisher()).publish(damaged)
+            assert exchange.receipts().verify(receipt).position == position
+            (again,) = await taken(stream, 1)
+        if not is_open:
+            async with (await exchange.subscriber()).subscribe(options) as stream:
+                (again,) = await taken(stream, 1)
+        assert (again.position, again.envelope) == (position, damaged)
+        # Once more is no repair.
+        await (await exchange.publisher()).publish(damaged)
+        new = exchange.maker().make(case=CASES[7])
+        await (await exchange.publisher()).publish(new)
+        async with (await exchange.subscriber()).subscribe(options) as stream:
+            assert [each.envelope for each in await taken(stream, 1)] == [new]
+        bundle = await replayed(exchange, tmp_path / "repaired.bundle")
+    assert not {code for code, _ in bundle.named()} & {"RECORD_CHANGED", "RECORD_MISSING", "SECTION_MISMATCH"}

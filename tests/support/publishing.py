@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.refusals import Refusals
+from broker.services.restoring import Restoring
 from broker.trust.verification import InlineVerifier
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.records import CODEC
@@ -30,6 +31,7 @@ def publish_service(
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
         "limits": PublishLimits(),
+        "restoring": Restoring(None, CODEC),
     }
     refusals = Refusals(audit or ListedAudit(), clock)
     return PublishService(**{**usual, **parts}, log=log, clock=clock, refusals=refusals)

@@ -208,11 +208,10 @@ class KafkaLog:
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
     ) -> Page:
-        """What ``LogCursor.read`` promises, from ``offset`` on. The values are byte for byte what was accepted.
+        """What ``LogCursor.read`` promises, from ``offset`` on. Values are byte for byte what was accepted, or empty.
 
         Raises:
             LogCorrupt: the topic was cut or made anew, so more is lost than single entries.
-            LogUnavailable
         """
         self._check_open()
         page = await self._reader.read_wanted(partition, offset, interest, max_records, max_bytes)

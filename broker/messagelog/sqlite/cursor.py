@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from broker.core.entry import Interest, Page
-from broker.ports import Assigned, AssignmentChange, SubscriptionKey
+from broker.ports import Assigned, AssignmentChange, Revoked, SubscriptionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from broker.core.ackstate import AckState
+    from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
     from broker.messagelog.tail import Watch
 
@@ -23,6 +24,8 @@ class _Log(Protocol):
     ) -> Page: ...
 
     def watch(self, interest: Interest) -> Watch: ...
+
+    def forget(self, cursor: SqliteCursor) -> None: ...
 
     async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None: ...
 
@@ -38,15 +41,18 @@ class SqliteCursor:
         states: Mapping[StreamPartition, AckState],
     ) -> None:
         self._log = log
-        self._subscription = subscription
+        self.subscription: Final = subscription
         self._interest = Interest(subscription.agency, kinds)
         self._watch = log.watch(self._interest)
         self._next = {partition: state.floor for partition, state in states.items()}
+        self._held: set[StreamPartition] = set()
+        self._failure: CaseExchangeError | None = None
         self._changes: list[AssignmentChange] = [Assigned(partition, state) for partition, state in states.items()]
 
     def assignment_changes(self) -> list[AssignmentChange]:
         """See ``LogCursor``."""
         changes, self._changes = self._changes, []
+        self._held -= {change.partition for change in changes if isinstance(change, Revoked)}
         return changes
 
     async def wait(self) -> None:
@@ -56,15 +62,42 @@ class SqliteCursor:
 
     async def read(self, partition: StreamPartition, max_records: int, max_bytes: int) -> Page:
         """See ``LogCursor``."""
+        if self._failure is not None:
+            raise self._failure
+        if partition in self._held:
+            # The caller has not seen the change yet.
+            return Page([], 0)
         page = await self._log.read_wanted(partition, self._next[partition], self._interest, max_records, max_bytes)
+        if partition in self._held:
+            return Page([], 0)
         self._next[partition] = page.next_offset
         return page
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """See ``LogCursor``."""
-        await self._log.commit(self._subscription, states)
-        return frozenset(states)
+        ours = {partition: state for partition, state in states.items() if partition not in self._held}
+        await self._log.commit(self.subscription, ours)
+        return frozenset(ours)
 
     async def close(self) -> None:
         """See ``LogCursor``."""
         self._watch.close()
+        self._log.forget(self)
+
+    # --- what the log does when it puts records back ---
+
+    def hold(self, partitions: Iterable[StreamPartition]) -> None:
+        """Read and commit nothing of these partitions until ``begin_again``, and until the caller has seen it."""
+        self._held.update(partition for partition in partitions if partition in self._next)
+
+    def begin_again(self, partition: StreamPartition, state: AckState) -> None:
+        """The partition was held. It goes on at this state, as if it were assigned again."""
+        if partition in self._next:
+            self._next[partition] = state.floor
+            self._changes += [Revoked(partition), Assigned(partition, state)]
+            self._watch.event.set()
+
+    def fail(self, error: CaseExchangeError) -> None:
+        """It is unknown where the held partitions go on."""
+        self._failure = error
+        self._watch.event.set()

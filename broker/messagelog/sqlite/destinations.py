@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from broker.core.entry import Interest, LogEntry
+    from broker.core.entry import Interest, LogEntry, NewEntry
 
 TABLE: Final = (
     "CREATE TABLE destinations (destination INTEGER NOT NULL, position INTEGER NOT NULL, "
@@ -36,6 +36,12 @@ def insert_destinations(connection: sqlite3.Connection, entries: Sequence[tuple[
     """Add entries, each with its position: the key of its row in the table of entries."""
     rows = [(_number(agency, entry.kind), key) for key, entry in entries for agency in set(entry.readers)]
     insert_rows(connection, "destinations", rows)
+
+
+def index_again(connection: sqlite3.Connection, key: int, entry: NewEntry) -> None:
+    """Add what is missing of an entry."""
+    rows = [(_number(agency, entry.kind), key) for agency in entry.recipients]
+    connection.executemany("INSERT OR IGNORE INTO destinations VALUES (?, ?)", rows)
 
 
 def wanted(interest: Interest, first: int, end: int, limit: int) -> Selection:

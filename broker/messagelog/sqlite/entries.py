@@ -172,12 +172,12 @@ class Entries:
 
     def not_indexed(self, connection: sqlite3.Connection, entries: Sequence[LogEntry]) -> list[Position]:
         """See ``MessageLog``."""
-        return [entry.position for entry in missing(connection, [(self._key(each.position), each) for each in entries])]
+        return [entry.position for entry in missing(connection, [(self.key(each.position), each) for each in entries])]
 
     def _insert(self, connection: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
         rows = [
             (
-                self._key(entry.position),
+                self.key(entry.position),
                 entry.record_id,
                 entry.kind,
                 entry.ordering_key,
@@ -189,7 +189,7 @@ class Entries:
             for entry in entries
         ]
         insert_rows(connection, "entries", rows)
-        insert_destinations(connection, [(self._key(entry.position), entry) for entry in entries])
+        insert_destinations(connection, [(self.key(entry.position), entry) for entry in entries])
 
     def _appended(self, position: Position, accepted_at_ms: int, record_sha256: bytes, *, duplicate: bool) -> Appended:
         return Appended(position, accepted_at_ms, record_sha256, self._log_id, _WRITER_EPOCH, duplicate)
@@ -210,7 +210,8 @@ class Entries:
             raise LogFull(message, partition=str(partition))
         return offset, row[1]
 
-    def _key(self, position: Position) -> int:
+    def key(self, position: Position) -> int:
+        """The key of the row at a position."""
         return self._numbers[position.stream_partition] << OFFSET_BITS | position.offset
 
     def _position(self, key: int) -> Position:

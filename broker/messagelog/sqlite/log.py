@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.core.ackstate import AckState
-from broker.core.errors import LogCorrupt
+from broker.core.errors import CaseExchangeError, LogCorrupt
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPartition, streams_of
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.entries import Batch, Entries, Facts, open_facts
+from broker.messagelog.sqlite.repair import damaged, put_back
 from broker.messagelog.sqlite.schema import LOG
 from broker.messagelog.tail import Tail, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
+    from broker.messagelog.sqlite.repair import Again
     from broker.ports import Clock, SubscriptionKey
 
 _ROW_BYTES: Final = 1024
@@ -35,6 +38,8 @@ class SqliteLog:
         self._partitions = facts.partitions
         self._entries = Entries(facts.log_id, facts.partitions)
         self._tail = Tail(facts.ends, tail_bytes)
+        self._cursors: set[SqliteCursor] = set()
+        self._states_change = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -154,10 +159,43 @@ class SqliteLog:
         streams = streams_of(kinds)
         partitions = [partition for partition in self._partitions if partition.stream in streams]
         query = "SELECT partition, state FROM ack_states WHERE agency = ? AND subscription = ?"
-        rows = await self._database.read(lambda connection: connection.execute(query, subscription).fetchall())
-        stored = {self._partitions[number]: AckState.decode(text) for number, text in rows}
-        states = {partition: stored.get(partition, AckState()) for partition in partitions}
-        return SqliteCursor(self, subscription, kinds, states)
+        async with self._states_change:
+            rows = await self._database.read(lambda connection: connection.execute(query, subscription).fetchall())
+            stored = {self._partitions[number]: AckState.decode(text) for number, text in rows}
+            states = {partition: stored.get(partition, AckState()) for partition in partitions}
+            cursor = SqliteCursor(self, subscription, kinds, states)
+            self._cursors.add(cursor)
+        return cursor
+
+    def forget(self, cursor: SqliteCursor) -> None:
+        """A cursor was closed. Idempotent."""
+        self._cursors.discard(cursor)
+
+    async def restore(self, again: Sequence[Again], sound: Callable[[LogEntry], bool]) -> list[Position]:
+        """See ``LogRepair``."""
+        found = await self._database.read(lambda connection: damaged(connection, self._entries, again, sound))
+        if not found:
+            return []
+        agencies = {agency for _, entry in found for agency in entry.recipients}
+        partitions = {position.stream_partition for position, _ in found}
+        room = _room([entry for _, entry in found])
+        async with self._states_change:
+            cursors = [cursor for cursor in self._cursors if cursor.subscription.agency in agencies]
+            for cursor in cursors:
+                cursor.hold(partitions)
+            try:
+                states = await self._database.write(
+                    lambda connection: put_back(connection, self._entries, found), room=room
+                )
+            except CaseExchangeError as error:
+                for cursor in cursors:
+                    cursor.fail(error)
+                raise
+            for cursor in cursors:
+                for partition in partitions:
+                    number = self._entries.number(partition)
+                    cursor.begin_again(partition, states.get((cursor.subscription, number), AckState()))
+        return [position for position, _ in found]
 
     async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None:
         """Store how far a subscription is, as ``SqliteCursor.commit`` promises."""

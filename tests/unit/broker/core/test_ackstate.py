@@ -185,3 +185,26 @@ def test_a_varint_s_length_is_known_beforehand_and_subadditive(one: int, other: 
 
     assert len(out) == varint_bytes(one)
     assert varint_bytes(one + other) <= varint_bytes(one) + varint_bytes(other)
+
+
+COUNTS = ((11, 1, 0), (16, 0, 2))
+STATE = AckState(10, ((12, 15), (17, 17)), COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [
+        (9, AckState(9, ((12, 15), (17, 17)), COUNTS)),
+        (0, AckState(0, ((1, 9), (12, 15), (17, 17)), COUNTS)),
+        (10, STATE),
+        (12, AckState(10, ((13, 15), (17, 17)), COUNTS)),
+        (13, AckState(10, ((12, 12), (14, 15), (17, 17)), COUNTS)),
+        (17, AckState(10, ((12, 15),), COUNTS)),
+        (99, STATE),
+    ],
+)
+def test_a_record_that_is_reopened_is_not_done_and_every_other_is_as_before(offset: int, expected: AckState) -> None:
+    assert STATE.reopened(offset) == expected
+    assert not STATE.reopened(offset).is_done(offset)
+    others = [each for each in range(30) if each != offset]
+    assert [STATE.reopened(offset).is_done(each) for each in others] == [STATE.is_done(each) for each in others]

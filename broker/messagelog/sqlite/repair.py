@@ -1,0 +1,65 @@
+"""Put a damaged row back, from the same record that its publisher offers again. All of it runs inside a transaction.
+
+Only what no leaf covers is put back: value, kind, case, recipients and the index. The record id and the digest must be
+those of the row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeAlias
+
+from broker.core.ackstate import AckState
+from broker.core.errors import LogCorrupt
+from broker.messagelog.sqlite.destinations import index_again, missing
+from broker.ports import SubscriptionKey
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from broker.core.entry import LogEntry, NewEntry
+    from broker.core.streams import Position
+    from broker.messagelog.sqlite.entries import Entries
+
+Again: TypeAlias = "tuple[Position, NewEntry]"
+"""A record that was offered again, and its position."""
+StoredStates: TypeAlias = "dict[tuple[SubscriptionKey, int], AckState]"
+"""How far each subscription is in each partition, by the partition's number."""
+
+
+def damaged(
+    connection: sqlite3.Connection, entries: Entries, again: Sequence[Again], sound: Callable[[LogEntry], bool]
+) -> list[Again]:
+    """Those whose row is damaged and has their id and digest."""
+    found = []
+    for position, entry in again:
+        at = range(position.offset, position.offset + 1)
+        for row in entries.read(connection, position.stream_partition, at, max_records=1, max_bytes=1, values=True):
+            same = (row.record_id, row.record_sha256) == (entry.record_id, entry.record_sha256)
+            if same and (not sound(row) or missing(connection, [(entries.key(position), row)])):
+                found.append((position, entry))
+    return found
+
+
+def put_back(connection: sqlite3.Connection, entries: Entries, again: Sequence[Again]) -> StoredStates:
+    """Write the rows, and let every subscription of their recipients read them again. Return how far each is."""
+    states: StoredStates = {}
+    for position, entry in again:
+        key, number = entries.key(position), entries.number(position.stream_partition)
+        row = (entry.kind, entry.ordering_key, " ".join(entry.recipients), entry.value, key)
+        connection.execute(
+            "UPDATE entries SET kind = ?, ordering_key = ?, recipients = ?, value = ? WHERE position = ?", row
+        )
+        index_again(connection, key, entry)
+        query = "SELECT agency, subscription, state FROM ack_states WHERE partition = ?"
+        for agency, name, text in connection.execute(query, (number,)).fetchall():
+            with contextlib.suppress(LogCorrupt):
+                state = AckState.decode(text)
+                if agency in entry.recipients:
+                    state = state.reopened(position.offset)
+                    connection.execute(
+                        "REPLACE INTO ack_states VALUES (?, ?, ?, ?)", (agency, name, number, state.encode())
+                    )
+                states[SubscriptionKey(agency, name), number] = state
+    return states

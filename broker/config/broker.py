@@ -90,9 +90,9 @@ class LogConfig(Section, frozen=True, kw_only=True):
 class ScrubConfig(Section, frozen=True, kw_only=True):
     """[scrub]: the log is read again and compared with its tree, its records and its index."""
 
-    bytes_per_second: Annotated[float, setting("read in the background", least=1 << 10)] = float(1 << 20)
+    bytes_per_second: Annotated[float, setting("read in the background", least=1 << 10)] = float(256 << 10)
     new_bytes_per_second: Annotated[float, setting("read at the start, of what was never compared", least=1 << 10)] = (
-        float(16 << 20)
+        float(4 << 20)
     )
     hours: Annotated[float, setting("everything is read once in this time, or at the rate", least=0.0001)] = 24.0
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.ports import CheckpointStore, Clock, LeafRow, MessageLog, RecordCodec
 
-_BATCH_RECORDS: Final = 250
+_BATCH_RECORDS: Final = 100
 _BATCH_BYTES: Final = 256 << 10
 _BATCHES_TO_SAVE: Final = 64
 """How often it is stored how far the scrub is. After a crash so many batches are read again."""
@@ -47,8 +47,8 @@ class ScrubSettings:
         pass_seconds: everything is read once in this time, or as fast as ``bytes_per_second`` allows.
     """
 
-    bytes_per_second: float = 1 << 20
-    new_bytes_per_second: float = 16 << 20
+    bytes_per_second: float = 256 << 10
+    new_bytes_per_second: float = 4 << 20
     pass_seconds: float = 24 * 3600.0
 
 

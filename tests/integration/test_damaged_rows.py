@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
+from broker.cli.verify import verify
 from broker.core.findings import Unprocessed
 from tests.support.exchange import running_exchange
 from tests.support.honest import SAMPLES, taken
@@ -107,8 +109,10 @@ async def test_a_damaged_row_stops_its_own_record_only_and_auditors_see_it_set_a
         new = exchange.maker().make(case=CASES[DAMAGED])
         await (await exchange.publisher()).publish(new)
         assert await received(exchange, 1) == [new.record_sha256]
-        report = (await replayed(exchange, tmp_path / "damaged.bundle")).report()
-    assert report.unprocessed == (Unprocessed(LAB, SAMPLES.subscription, position, "", "LOG_CORRUPT"),)
+        bundle = await replayed(exchange, tmp_path / "damaged.bundle")
+    assert bundle.report().unprocessed == (Unprocessed(LAB, SAMPLES.subscription, position, "", "LOG_CORRUPT"),)
+    said = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root)]).stdout
+    assert f"not processed: {position} was set aside as LOG_CORRUPT, and not delivered, by {LAB} (samples)" in said
 
 
 @pytest.mark.parametrize("is_open", [True, False])

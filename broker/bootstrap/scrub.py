@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.bootstrap.log import KAFKA
 from broker.bootstrap.opened import reporter
 from broker.core.errors import LogCorrupt
 from broker.services.scrub import Scrub, ScrubSettings
@@ -42,12 +43,15 @@ def make_scrub(
             unassigned(damage.position)
 
     given = config.scrub
+    days = config.kafka.retention_days if config.log.backend == KAFKA else 0
     return Scrub(
         log=opened.log,
         store=opened.store,
         codec=codec,
         clock=clock,
-        settings=ScrubSettings(given.bytes_per_second, given.new_bytes_per_second, given.hours * 3600),
+        settings=ScrubSettings(
+            given.bytes_per_second, given.new_bytes_per_second, given.hours * 3600, days * 86_400.0 or None
+        ),
         alarm=alarm,
         report=reporter("scrub"),
     )

@@ -35,6 +35,8 @@ _BATCH_BYTES: Final = 256 << 10
 _BATCHES_TO_SAVE: Final = 64
 """How often it is stored how far the scrub is. After a crash so many batches are read again."""
 _AGAIN_SECONDS: Final = 10.0
+MOST_ALARMS: Final = 100
+"""In one pass. If more is damaged, it is the log, and a replay names all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,13 @@ class ScrubSettings:
         bytes_per_second: of the log, with its pauses.
         new_bytes_per_second: the same for what no scrub has read yet, at the start.
         pass_seconds: everything is read once in this time, or as fast as ``bytes_per_second`` allows.
+        expire_seconds: a record may be gone this long after it was accepted. None: never.
     """
 
     bytes_per_second: float = 256 << 10
     new_bytes_per_second: float = 4 << 20
     pass_seconds: float = 24 * 3600.0
+    expire_seconds: float | None = None
 
 
 class Damage(NamedTuple):
@@ -91,6 +95,7 @@ class Scrub:
         self._settings = settings
         self._alarm = alarm
         self._report = report
+        self._found = 0
         self._partitions = [
             StreamPartition(stream, number) for stream in STREAMS for number in range(log.partitions(stream))
         ]
@@ -100,6 +105,7 @@ class Scrub:
         while True:
             began = self._clock.monotonic()
             try:
+                self._found = 0
                 await self.new()
                 await self.everything()
             except CaseExchangeError as error:
@@ -155,16 +161,22 @@ class Scrub:
         due = [row for row in rows if row.offset <= reached]
         missing = set(await self._log.not_indexed(entries))
         for damage in await asyncio.to_thread(self._judged, partition, due, entries, missing):
-            self._alarm(damage)
+            self._found += 1
+            if self._found <= MOST_ALARMS:
+                self._alarm(damage)
         return len(due), sum(len(entry.value) for entry in entries)
 
     def _judged(
         self, partition: StreamPartition, rows: Sequence[LeafRow], entries: Sequence[LogEntry], missing: set[Position]
     ) -> list[Damage]:
         found = {entry.position.offset: entry for entry in entries}
+        expire, now_ms = self._settings.expire_seconds, self._clock.now_ms()
         damage = []
         for row in rows:
             entry = found.get(row.offset)
+            expired = expire is not None and row.accepted_at_ms + expire * 1000 < now_ms
+            if expired and (entry is None or not entry.value):
+                continue
             if entry is None:
                 damage.append(Damage(Position(*partition, row.offset), "the log has lost the entry", None))
             elif (wrong := self._wrong(entry, row, missing)) is not None:

@@ -7,12 +7,14 @@ import contextlib
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.services import scrub
 from broker.services.scrub import Damage, Scrub, ScrubSettings
 from broker.telemetry import allow_fields
 from broker.trust.system import SystemClock
@@ -71,16 +73,16 @@ class Scrubbed:
 
 
 @contextlib.asynccontextmanager
-async def scrubbing(folder: Path) -> AsyncIterator[Scrubbed]:
+async def scrubbing(folder: Path, settings: ScrubSettings = FAST) -> AsyncIterator[Scrubbed]:
     clock = SystemClock()
     log, store = await SqliteLog.open(folder / "log.db", clock), SqliteCheckpointStore(folder / "checkpoints.db")
     errors: list[CaseExchangeError] = []
     found: list[Damage] = []
-    scrub = Scrub(
-        log=log, store=store, codec=CODEC, clock=clock, settings=FAST, alarm=found.append, report=errors.append
+    made = Scrub(
+        log=log, store=store, codec=CODEC, clock=clock, settings=settings, alarm=found.append, report=errors.append
     )
     try:
-        yield Scrubbed(scrub, found)
+        yield Scrubbed(made, found)
     finally:
         await log.close()
         await store.close()
@@ -119,6 +121,27 @@ async def test_a_damaged_row_is_found_by_position_with_whom_it_concerns(
     async with scrubbing(folder) as scrubbed:
         await scrubbed.scrub.new()
         assert [(each.position, each.recipients) for each in scrubbed.found] == [(position, recipients)]
+
+
+async def test_what_may_have_expired_is_not_missed_and_what_is_there_is_still_compared(folder: Path) -> None:
+    def do(found: Rows) -> list[Position]:
+        found.delete(PLACE)
+        return [found.set(PLACE + 1, "kind", "Tip")]
+
+    (position,) = damage(folder, do)
+    async with scrubbing(folder, replace(FAST, expire_seconds=-60.0)) as scrubbed:
+        await scrubbed.scrub.new()
+        assert [each.position for each in scrubbed.found] == [position]
+
+
+async def test_a_log_in_which_much_is_damaged_is_told_of_a_bounded_number(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrub, "MOST_ALARMS", 3)
+    damage(folder, lambda found: [found.set(place, "value", b"") for place in range(len(CASES))])
+    async with scrubbing(folder) as scrubbed:
+        await scrubbed.scrub.new()
+        assert len(scrubbed.found) == 3
 
 
 async def test_a_start_reads_what_is_new_and_the_background_everything(folder: Path) -> None:

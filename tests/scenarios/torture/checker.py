@@ -53,7 +53,9 @@ def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, 
         yield f"{bundle.source}: receipted records are there, once", not_there(receipted, history.sent, bundle.records)
     yield "bundles agree", differing(bundles)
     yield "receipted records are delivered", undelivered(receipted, history.deliveries)
-    yield "receipted records are acknowledged in the end", unacknowledged(receipted, history.acks)
+    unprocessed = bundles[-1].unprocessed
+    yield "receipted records are processed, refused or dead letters", unfinished(receipted, history.acks, unprocessed)
+    yield "auditors know of every refusal", untold(history.confirmed, unprocessed)
     yield "deliveries are of what was published", altered(history.sent, receipted, history.deliveries)
     yield "each case is delivered in order", disordered(history.deliveries)
     yield "a confirmed acknowledgement is final", confirmed_twice(history.confirmed)
@@ -139,6 +141,23 @@ def unacknowledged(receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack
     """Receipted records that were not delivered again though every acknowledgement of them surely failed."""
     done = {ack.delivery.record_id for ack in acks if ack.outcome != LEASE_LOST}
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in done)
+
+
+def unfinished(
+    receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack], unprocessed: Mapping[str, set[str]]
+) -> Iterator[str]:
+    """Receipted records that nobody has acknowledged, and that are no dead letters either."""
+    for told in unacknowledged(receipted, acks):
+        _, _, position = told.partition(" at ")
+        if "" not in unprocessed.get(position, ()):
+            yield told
+
+
+def untold(confirmed: Sequence[Ack], unprocessed: Mapping[str, set[str]]) -> Iterator[str]:
+    """Confirmed refusals that are not in the audit stream with their code."""
+    for item in confirmed:
+        if item.refused and item.refused not in unprocessed.get(str(item.delivery.position), ()):
+            yield f"{item.delivery.position} was refused with {item.refused} at {item.at:.2f} s"
 
 
 def altered(

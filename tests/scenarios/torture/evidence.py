@@ -12,6 +12,7 @@ from broker.core.bundle import PartitionLeaves, PartitionRecords, PartitionStart
 from broker.wire.bundle import read_frames
 from broker.wire.frames import frame_from
 from tests.scenarios.torture.stage import COMMAND
+from tests.scenarios.torture.subscribing import AGENCY, SUBSCRIPTION
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Bundle:
     records: list[InLog] = field(default_factory=list)
     strays: list[StrayRecord] = field(default_factory=list)
     leaves: dict[StreamPartition, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    unprocessed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By position: the codes with which the subscription refused the record. An empty code: it is a dead letter."""
 
 
 async def bundles(stage: Stage) -> list[Bundle]:
@@ -59,7 +62,11 @@ async def _bundle(stage: Stage, broker: str | None) -> Bundle:
     root = stage.pki.folder.trust / "governance.pem"
     code, output = await _run("verify", path, "--root", root, "--json")
     path.with_suffix(".json").write_text(output)
-    bundle = Bundle(source, code, json.loads(output)["findings"])
+    report = json.loads(output)
+    bundle = Bundle(source, code, report["findings"])
+    for each in report["unprocessed"]:
+        if (each["agency"], each["subscription"]) == (AGENCY, SUBSCRIPTION):
+            bundle.unprocessed[each["position"]].add(each["refused"])
     _read(path, bundle)
     return bundle
 

@@ -58,12 +58,16 @@ class Delivery(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """The outcome of an acknowledgement: ``CONFIRMED``, ``LEASE_LOST``, or why it is unknown."""
+    """The outcome of an acknowledgement: ``CONFIRMED``, ``LEASE_LOST``, or why it is unknown.
+
+    ``refused`` is the code of a refusal. It is empty if the record was processed.
+    """
 
     delivery: Delivery
     outcome: str
     sent_at: float
     at: float
+    refused: str = ""
 
 
 class Root(NamedTuple):

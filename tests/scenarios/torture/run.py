@@ -14,6 +14,7 @@ from tests.scenarios.torture import nemesis
 from tests.scenarios.torture.checker import Violation, unacknowledged, violations
 from tests.scenarios.torture.evidence import bundles
 from tests.scenarios.torture.history import History
+from tests.scenarios.torture.members import Members, phases
 from tests.scenarios.torture.publishing import Publishing
 from tests.scenarios.torture.stage import BROKERS, Stage
 from tests.scenarios.torture.subscribing import Subscribing
@@ -66,11 +67,12 @@ class _Run:
         self._seconds = seconds
         chance = random.Random(f"{seed} clients")  # noqa: S311 - chance; though clients are never quite the same twice
         self._publishing = Publishing(stage, chance)
-        self._subscribing = Subscribing(stage, chance)
+        self._members = Members(stage)
+        self._subscribing = Subscribing(stage, chance, self._members.troubles)
         self._watching = Watching(stage)
         self.trouble: list[Violation] = []
         self.found: list[Violation] = []
-        self._faults = 0
+        self._faults = self._dead_letters = 0
         self._began_at = 0.0
         self._healed_at = 0.0
         self._recovered_at: dict[str, float] = {}
@@ -88,7 +90,9 @@ class _Run:
             self._history.say("both brokers give receipts; the faults begin")
             faults = nemesis.plan(self._seed, self._seconds, self._stage.nodes, BROKERS)
             self._faults = len(faults)
-            await nemesis.strike(faults, self._stage)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(nemesis.strike(faults, self._stage))
+                group.create_task(self._members.run(phases(self._seed, self._seconds)))
             await self._recover(publishing)
             await self._drain()
         finally:
@@ -122,12 +126,15 @@ class _Run:
         self._subscribing.draining = True
         history = self._history
         receipted = history.receipted()
+        # Only auditors know which of these are dead letters by now.
+        poison = self._subscribing.poison
         begin = history.now
 
         def drained() -> bool:
             last = history.deliveries[-1].at if history.deliveries else 0.0
             quiet = history.now - max(last, begin) > _QUIET_SECONDS
-            return quiet and not [*unacknowledged(receipted, history.acks)]
+            waiting = [told for told in unacknowledged(receipted, history.acks) if told.split()[0] not in poison]
+            return quiet and not waiting
 
         history.say(f"{len(receipted)} records have receipts; the subscribers catch up")
         if not await self._until(drained, _DRAIN_SECONDS):
@@ -139,6 +146,7 @@ class _Run:
         connection = self._stage.cluster.connection(BROKER)
         await asyncio.to_thread(published, self._stage.pki, connection, self._history)
         self.found = violations(self._history, taken)
+        self._dead_letters = len([codes for codes in taken[-1].unprocessed.values() if "" in codes])
 
     async def _until(self, holds: Any, seconds: float) -> bool:
         try:
@@ -176,6 +184,10 @@ class _Run:
             "confirmed": len(history.confirmed),
             "delivered_after_confirmation": len(after),
             "latest_after_confirmation": round(max(after, default=0), 1),
+            "refused": len([item for item in history.confirmed if item.refused]),
+            "dead_letters": self._dead_letters,
+            "records_that_kill": len(self._subscribing.poison),
+            "refused_of_the_flood": self._members.refused_calls,
             "not_confirmed": len(history.acks) - len(history.confirmed),
             "checkpoints_seen": len({(root.partition, root.size) for root in history.roots}),
             "ended_by_themselves": {name: one.ended_by_itself for name, one in self._stage.brokers.items()},

@@ -221,7 +221,7 @@ class Stage:
             log={"backend": "kafka", "cases_partitions": 1, "dna_partitions": 3, "notices_partitions": 1},
             kafka={**self._kafka(BROKER), "replication": 3, "min_in_sync": 2},
             checkpoints={"interval_seconds": 0.5},
-            subscriptions={"max_attempts": 127},
+            subscriptions={"max_attempts": 4},
             logging={"level": "info"},
         )
         return BrokerTarget(name, write_toml(self.root / f"{name}.toml", tables), folder, port, self.history)

@@ -1,4 +1,4 @@
-"""Subscribers of one subscription, one at each broker. They ack most, nack some, and sometimes just go away."""
+"""Subscribers of one subscription, one at each broker. They ack most, nack or refuse some, and sometimes go away."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from tests.support.records import CODEC
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Container
 
     from broker.client.subscriber import Delivered, SubscriptionStream
+    from tests.scenarios.torture.members import Trouble
     from tests.scenarios.torture.stage import Stage
 
 AGENCY: Final = "national-dna-database"
-_OPTIONS: Final = SubscribeOptions("torture", frozenset({"SampleRequest"}), lease_seconds=4.0)
+SUBSCRIPTION: Final = "torture"
+_OPTIONS: Final = SubscribeOptions(SUBSCRIPTION, frozenset({"SampleRequest"}), lease_seconds=4.0)
 _NACK: Final = 0.04
 _FORGET: Final = 0.02
 """The share of deliveries that are not answered, so that their leases expire."""
@@ -25,6 +28,11 @@ _LEAVE: Final = 0.01
 """The share of batches after which the connection is dropped, with its leases."""
 _LATE: Final = 0.03
 _LONGEST_DELAY_SECONDS: Final = 3.0
+_POISON: Final = 0.01
+_POISONED: Final = 2
+"""The limit for records that kill their subscriber. Each takes many leases before it is a dead letter."""
+_REFUSE: Final = 0.05
+_REFUSAL: Final = "KIT_UNKNOWN"
 _PAUSE_SECONDS: Final = 0.3
 
 
@@ -35,10 +43,12 @@ class _Left(Exception):
 class Subscribing:
     """Two streams that are opened again after they end."""
 
-    def __init__(self, stage: Stage, chance: random.Random) -> None:
+    def __init__(self, stage: Stage, chance: random.Random, troubles: Container[Trouble]) -> None:
         self._stage = stage
         self._history = stage.history
         self._chance = chance
+        self._troubles = troubles
+        self.poison: set[str] = set()
         self._acks: set[asyncio.Task[None]] = set()
         self.draining = False
         """From now on everything is acknowledged at once."""
@@ -85,6 +95,11 @@ class Subscribing:
 
     async def _answer(self, stream: SubscriptionStream, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
+            if not self.draining and self._kills(delivery):
+                raise _Left
+            if not self.draining and "stale" in self._troubles:
+                await stream.nack(delivery.delivery_id, self._chance.uniform(0, 1), transient=True)
+                continue
             lot = 1.0 if self.draining else self._chance.random()
             if lot < _NACK:
                 await stream.nack(delivery.delivery_id, self._chance.uniform(0, 1))
@@ -95,12 +110,22 @@ class Subscribing:
                 self._acks.add(task)
                 task.add_done_callback(self._acks.discard)
 
+    def _kills(self, delivery: Delivery) -> bool:
+        few = len(self.poison) < _POISONED
+        if "poison" in self._troubles and few and self._chance.random() < _POISON:
+            self.poison.add(delivery.record_id)
+        return delivery.record_id in self.poison
+
     async def _ack(self, stream: SubscriptionStream, delivery: Delivery, delay: float) -> None:
+        refused = _REFUSAL if "poison" in self._troubles and self._chance.random() < _REFUSE else ""
         await asyncio.sleep(delay)
         sent_at, outcome = self._history.now, CONFIRMED
         try:
-            await stream.ack([delivery.delivery_id])
+            if refused:
+                await stream.refuse(delivery.delivery_id, refused)
+            else:
+                await stream.ack([delivery.delivery_id])
         except CaseExchangeError as error:
             outcome = error.reason
             self._history.failed("ack", outcome)
-        self._history.acks.append(Ack(delivery, outcome, sent_at, self._history.now))
+        self._history.acks.append(Ack(delivery, outcome, sent_at, self._history.now, refused))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import get_args
 
 import pytest
 
@@ -12,6 +14,7 @@ from broker.core.streams import Position, StreamPartition
 from tests.scenarios.torture import checker, nemesis
 from tests.scenarios.torture.evidence import Bundle, InLog
 from tests.scenarios.torture.history import CONFIRMED, LEASE_LOST, Ack, Delivery, History, Received, Root, Sent
+from tests.scenarios.torture.members import Trouble, phases
 
 PARTITION = StreamPartition("dna", 0)
 LEAVES = [leaf_hash(b"%d" % number) for number in range(3)]
@@ -94,11 +97,11 @@ def test_a_record_that_stands_before_one_that_was_done_when_it_was_sent_is_found
 def test_a_delivery_that_never_came_or_came_out_of_order_is_found(history: History, bundle: Bundle) -> None:
     late = history.deliveries.pop(1)
     history.acks.pop(1)
-    lost = {"receipted records are delivered", "receipted records are acknowledged in the end"}
+    lost = {"receipted records are delivered", "receipted records are processed, refused or dead letters"}
     assert guarantees(history, bundle) == lost
     history.deliveries.append(late)
     history.acks.append(Ack(late, LEASE_LOST, 5.0, 5.0))
-    lost = {"each case is delivered in order", "receipted records are acknowledged in the end"}
+    lost = {"each case is delivered in order", "receipted records are processed, refused or dead letters"}
     assert guarantees(history, bundle) == lost
 
 
@@ -148,3 +151,24 @@ def test_a_long_plan_has_every_kind_of_fault() -> None:
     assert kinds == {("kill", "node"), ("pause", "node"), ("restart", "node"), ("kill", "brok"), ("pause", "brok")}
     assert any(fault.wipe for fault in faults)
     assert all(0 < fault.seconds <= 15 for fault in faults)
+
+
+def test_a_dead_letter_is_no_lost_record_and_a_refusal_that_auditors_miss_is_found(
+    history: History, bundle: Bundle
+) -> None:
+    del history.acks[1]
+    assert guarantees(history, bundle) == {"receipted records are processed, refused or dead letters"}
+    bundle.unprocessed[str(Position(*PARTITION, 1))].add("")
+    assert not guarantees(history, bundle)
+    history.acks[0] = history.acks[0]._replace(refused="KIT_UNKNOWN")
+    assert guarantees(history, bundle) == {"auditors know of every refusal"}
+    bundle.unprocessed[str(Position(*PARTITION, 0))].add("KIT_UNKNOWN")
+    assert not guarantees(history, bundle)
+
+
+def test_a_run_has_every_trouble_that_members_make() -> None:
+    for seconds in (25, 300):
+        planned = phases(7, seconds)
+        assert planned == phases(7, seconds)
+        assert {phase.trouble for phase in planned} == set(get_args(Trouble))
+        assert all(before.at + before.seconds < after.at for before, after in pairwise(planned))

@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench bench-peers format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench attack bench-peers format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17
 	@$(RUN)/python -m deploy.kafka fetch
 	$(RUN)/python -m pytest -m kafka
 
-torture: $(STAMP) ## kill, pause and restart Kafka nodes and brokers under load for SECONDS, by the plan of SEED
+torture: $(STAMP) ## kill, pause and restart nodes and brokers for SECONDS while members trouble each other, by the plan of SEED
 	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 test-browser: $(STAMP) ## run the tests of the notice board in headless Chromium (needs its driver, and npm)
@@ -89,6 +89,9 @@ bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with
 	PYTHONPATH=. $(RUN)/python bench/scale.py
 	PYTHONPATH=. $(RUN)/python bench/growth.py
 	PYTHONPATH=. $(RUN)/python bench/formats.py
+
+attack: $(STAMP) ## attack a broker as a member that means harm, and measure what the others lose (docs/limits.md)
+	PYTHONPATH=. $(RUN)/python bench/attack.py
 
 bench-peers: $(PEERS) ## measure the exchange beside Kafka, nats-server and RabbitMQ whose users check signatures themselves
 	PYTHONPATH=. $(RUN)/python bench/peers.py

@@ -1,4 +1,4 @@
-"""A short run: Kafka nodes and brokers are killed, paused and restarted while agencies publish and subscribe."""
+"""A short run: Kafka nodes and brokers are killed, paused and restarted while agencies work and trouble each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SEED = 1
 """With this seed the few faults are of every kind, and hit two nodes at once."""
-SECONDS = 25
+SECONDS = 60
 
 
 @pytest.mark.kafka

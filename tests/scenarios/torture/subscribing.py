@@ -28,10 +28,10 @@ _LEAVE: Final = 0.01
 """The share of batches after which the connection is dropped, with its leases."""
 _LATE: Final = 0.03
 _LONGEST_DELAY_SECONDS: Final = 3.0
-_POISON: Final = 0.01
+_POISON: Final = 0.1
 _POISONED: Final = 2
 """The limit for records that kill their subscriber. Each takes many leases before it is a dead letter."""
-_REFUSE: Final = 0.05
+_REFUSE: Final = 0.2
 _REFUSAL: Final = "KIT_UNKNOWN"
 _PAUSE_SECONDS: Final = 0.3
 

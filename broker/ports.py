@@ -583,7 +583,18 @@ class Evidence(Protocol):
 
         Raises:
             EvidenceUnavailable: the newest checkpoint is further behind the log than the configuration allows.
+            LogRolledBack: the log contradicts a checkpoint that was signed for it.
         """
+
+
+class KeptBytes(Protocol):
+    """A few bytes that outlive a restart. Whoever can write to the file can only make the process forget."""
+
+    def read(self) -> bytes:
+        """What was written last, or nothing. Blocks."""
+
+    def write(self, data: bytes) -> None:
+        """Replace it. If it cannot be written, this is logged. Blocks."""
 
 
 class AuditTrail(Protocol):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.directories import SeenDirectories
 from adapters.edge.spool import Spool
+from broker.client.checkpoints import present_checkpoints
 from broker.client.connection import ConnectionSettings, RenewableChannel
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
@@ -73,6 +75,7 @@ class Edge(NamedTuple):
     clock: SystemClock
     directory: DirectoryFile
     directories: SeenDirectories
+    checkpoints: SeenCheckpoints
     revocations: RevocationFiles
     channel: grpc.aio.Channel
     tls: WatchedTls
@@ -149,6 +152,8 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             ask = functools.partial(directories_in_force, channel)
             directories = SeenDirectories(spool, read, revocations, clock, ask)
             directories.note(directory.latest.document)
+            present = functools.partial(present_checkpoints, channel)
+            checkpoints = SeenCheckpoints(spool, lambda: directory.latest, present, clock)
             edge = Edge(
                 principal.agency,
                 spool,
@@ -160,16 +165,23 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 clock,
                 directory,
                 directories,
+                checkpoints,
                 revocations,
                 channel,
                 tls,
             )
-            watching = asyncio.create_task(_watch(edge, channel, profile.trust.reload_seconds))
+            work = (
+                _watch(edge, channel, profile.trust.reload_seconds),
+                checkpoints.run(profile.trust.checkpoint_seconds),
+            )
+            watching = [asyncio.create_task(each) for each in work]
             try:
                 yield edge
+                await checkpoints.before_the_end()
             finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                for task in watching:
+                    task.cancel()
+                await asyncio.gather(*watching, return_exceptions=True)
     finally:
         spool.close()
 

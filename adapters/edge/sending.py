@@ -94,6 +94,7 @@ async def send_spooled(
     waiting = await asyncio.to_thread(_next, edge)
     if not waiting:
         return
+    await edge.checkpoints.before_sending()
     async with edge.publisher.stream() as stream:
         while waiting:
             results = await stream.publish([edge.codec.decode_envelope(item.envelope) for item in waiting])

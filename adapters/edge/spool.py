@@ -1,4 +1,4 @@
-"""The edge's durable store: records to send, receipts, sequence numbers, case references, directory versions.
+"""The edge's durable store: records to send, receipts, numbers, case references, directory versions, checkpoints.
 
 It is one SQLite file. Everything is durable here before it is sent or reported. The records of one source file go in
 whole: after a crash either all are there or none (``staging``). So no record is published twice with two ids, and a
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from adapters.edge.holds import HOLDS_TABLES, Holds, Outgoing
+from adapters.edge.notes import NOTES_TABLES, Notes
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
 from adapters.edge.staging import STAGING_TABLES, Staging
 from adapters.edge.turns import TurnLock
@@ -53,7 +54,7 @@ CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BL
 """
 _SCHEMA: Final = Schema(
     application_id=0x43585350,  # "CXSP"
-    migrations=[tables.split(";") for tables in (_TABLES, NUMBERS_TABLES, HOLDS_TABLES, STAGING_TABLES)],
+    migrations=[tables.split(";") for tables in (_TABLES, NUMBERS_TABLES, HOLDS_TABLES, STAGING_TABLES, NOTES_TABLES)],
     unmarked=True,  # as the first spools were
 )
 _translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
@@ -83,6 +84,7 @@ class Spool:
             self.holds: Final = Holds(self._connection, self._locked)
             self.staging: Final = Staging(self._connection, self._locked, self.transaction)
             self.staging.sweep()
+            self.notes: Final = Notes(self._connection, self._locked, self.transaction)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 
     def close(self) -> None:

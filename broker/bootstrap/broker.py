@@ -18,6 +18,7 @@ from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limits
 from broker.bootstrap.log import open_log
 from broker.bootstrap.opened import reporter
+from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
@@ -97,6 +98,10 @@ class Broker:
             settings=CheckpointSettings(config.checkpoints.interval_seconds, config.checkpoints.evidence_bound_seconds),
             report=reporter("checkpoints"),
         )
+        proofs = ProofService(log, store, directory, codec)
+        self._rollback = rollback_guard(
+            config, trust, opened, follower=self.follower, proofs=proofs, audit=self._audit, clock=clock
+        )
         self._refusals = Refusals(self._audit, clock)
         self._publish = PublishService(
             directory=directory,
@@ -105,7 +110,7 @@ class Broker:
             codec=codec,
             log=log,
             signer=signer,
-            evidence=self.follower,
+            evidence=self._rollback,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec),
             clock=clock,
@@ -137,7 +142,7 @@ class Broker:
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
-                AuditorServicer(replay, ProofService(log, store, directory, codec)),
+                AuditorServicer(replay, proofs, self._rollback),
                 DirectoryServicer(directory, self._versions),
             ),
             trust.peers,
@@ -167,6 +172,7 @@ class Broker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
                 await self.follower.first_pass()
+        await self._rollback.load()
         await self._server.start()
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
@@ -209,7 +215,8 @@ class Broker:
 
     async def _update_health(self) -> None:
         try:
-            self.follower.check()
+            await self._rollback.review()
+            self._rollback.check()
             await self.log.ping()
         except CaseExchangeError as error:
             _log.error("cannot accept records", reason=error.reason, cause=error.message, remedy=error.remedy)

@@ -75,7 +75,7 @@ async def open_kafka(
     await board.open()
     watching = asyncio.create_task(_watch_tls(config.kafka, connection, clock, config.trust.reload_seconds))
     stack.callback(watching.cancel)
-    return OpenedLog(log, store, board, signer)
+    return OpenedLog(log, store, board, signer, lag_seconds=config.checkpoints.evidence_bound_seconds)
 
 
 def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:

@@ -19,13 +19,17 @@ _log = structlog.get_logger("broker")
 
 
 class OpenedLog(NamedTuple):
-    """A log and what belongs to it."""
+    """A log and what belongs to it.
+
+    ``lag_seconds``: how long this process may be behind others on the same log. 0: there are no others.
+    """
 
     log: MessageLog
     store: CheckpointStore
     board: CheckpointBoard
     signer: NoteSigner
     repair: LogRepair | None = None
+    lag_seconds: float = 0.0
 
 
 def reporter(what: str) -> Callable[[CaseExchangeError], None]:

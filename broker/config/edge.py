@@ -41,6 +41,9 @@ class PinnedTrust(Section, frozen=True, kw_only=True):
     reload_seconds: Annotated[
         float, setting("how often these files and the TLS files are looked at", least=0.1, most=3600)
     ] = 2.0
+    checkpoint_seconds: Annotated[
+        float, setting("how often the log's checkpoints are compared with those seen before", least=0.1, most=3600)
+    ] = 30.0
 
 
 class EdgeConfig(Section, frozen=True, kw_only=True):

@@ -333,6 +333,16 @@ class LogCorrupt(LogError):
     remedy = "Stop the broker, keep the data folder as evidence, and restore from a copy."
 
 
+class LogRolledBack(LogError):
+    """The log lacks records that the exchange had accepted: an old copy was restored. Nobody can publish."""
+
+    reason = "LOG_ROLLED_BACK"
+    remedy = (
+        "Operator: keep a copy of the data folder, and restore the newest copy. If there is none, name the loss in "
+        "checkpoints.accepted_losses. Publisher: do nothing, what is in the spool is sent later."
+    )
+
+
 class LogInUse(LogError):
     """Another process uses the embedded log. Only one process may use it."""
 

@@ -91,7 +91,16 @@ class RefusalMade:
     count: int = 1
 
 
-Event: TypeAlias = DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterMade | ReplayMade | RefusalMade
+@dataclass(frozen=True, slots=True)
+class RollbackFound:
+    """The log contradicts a checkpoint that the exchange had signed. The principal presented it; ``note`` proves it."""
+
+    note: bytes
+
+
+Event: TypeAlias = (
+    DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterMade | ReplayMade | RefusalMade | RollbackFound
+)
 
 
 @dataclass(frozen=True, slots=True)

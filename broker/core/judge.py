@@ -23,8 +23,17 @@ from typing import TYPE_CHECKING
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
-from broker.core.events import DeadLetterMade, DeliveryMade, DeliveryRefused
-from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, Reader, RecordedDelivery, Unprocessed, error
+from broker.core.events import DeadLetterMade, DeliveryMade, DeliveryRefused, RollbackFound
+from broker.core.findings import (
+    BatchReport,
+    EntryFacts,
+    EntryLeaf,
+    Reader,
+    RecordedDelivery,
+    Unprocessed,
+    error,
+    warning,
+)
 from broker.core.inforce import by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
@@ -188,6 +197,9 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
         case DeadLetterMade(position, subscription, reason=reason):
             report.unprocessed.append(Unprocessed(_agency(told), subscription, position, "", reason))
+        case RollbackFound():
+            message = "the exchange found that its log did not continue a checkpoint that it had signed"
+            report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))
 
 
 def _agency(told: AuditEvent) -> str:

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from broker.services.proofs import ProofService
+    from broker.services.proofs import ConsistencyProof, ProofService
     from broker.services.replay import ReplayService
+    from broker.services.rollback import RollbackGuard
 
 
 class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     """See auditor.proto."""
 
-    def __init__(self, replay: ReplayService, proofs: ProofService) -> None:
+    def __init__(self, replay: ReplayService, proofs: ProofService, rollback: RollbackGuard) -> None:
         self._replay = replay
         self._proofs = proofs
+        self._rollback = rollback
 
     async def Replay(  # noqa: N802 - the generated stub's name
         self,
@@ -71,6 +73,23 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         message = "the request names nothing to be proved"
         raise PositionUnknown(message)
 
+    async def PresentCheckpoints(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.PresentCheckpointsRequest,
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            auditor_pb2.PresentCheckpointsRequest, auditor_pb2.PresentCheckpointsResponse
+        ],
+    ) -> auditor_pb2.PresentCheckpointsResponse:
+        """Judge the checkpoints that the caller kept, and send the newest ones with proofs."""
+        response = auditor_pb2.PresentCheckpointsResponse()
+        for answer in await self._rollback.present(caller().spiffe_id, request.notes):
+            message = response.answers.add(
+                checkpoint=_checkpoint(answer.partition, answer.note), loss_accepted=answer.loss_accepted
+            )
+            if answer.proof is not None:
+                message.consistency.CopyFrom(_consistency(answer.proof))
+        return response
+
     async def _inclusion(self, target: checkpoint_pb2.ProofTarget) -> auditor_pb2.GetProofResponse:
         position = position_from(target.position)
         proof = await self._proofs.prove_inclusion(caller().agency, position)
@@ -85,12 +104,13 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         partition = StreamPartition(target.stream, target.partition)
         proof = await self._proofs.prove_consistency(partition, target.old_size)
         return auditor_pb2.GetProofResponse(
-            consistency=checkpoint_pb2.ConsistencyProof(
-                old_size=proof.old_size, new_size=proof.new_size, path=proof.path
-            ),
-            checkpoint=_checkpoint(partition, proof.note),
+            consistency=_consistency(proof), checkpoint=_checkpoint(partition, proof.note)
         )
 
 
 def _checkpoint(partition: StreamPartition, note: bytes) -> checkpoint_pb2.Checkpoint:
     return checkpoint_pb2.Checkpoint(stream=partition.stream, partition=partition.partition, note=note)
+
+
+def _consistency(proof: ConsistencyProof) -> checkpoint_pb2.ConsistencyProof:
+    return checkpoint_pb2.ConsistencyProof(old_size=proof.old_size, new_size=proof.new_size, path=proof.path)

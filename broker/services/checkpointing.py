@@ -155,6 +155,10 @@ class CheckpointFollower:
         while not self._covers(ends):
             await self._passed.wait()
 
+    async def passed(self) -> None:
+        """Return after the next pass that succeeds."""
+        await self._passed.wait()
+
     async def first_pass(self) -> None:
         """Follow until checkpoints cover everything that the log held at the call. Another process may sign them.
 

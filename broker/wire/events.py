@@ -13,6 +13,7 @@ from broker.core.events import (
     DeliveryRefused,
     RefusalMade,
     ReplayMade,
+    RollbackFound,
 )
 from broker.core.streams import Position
 from broker.wire.receipts import fill_position
@@ -55,6 +56,8 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             message.refusal.record_id = refusal.record_id
             if refusal.count > 1:
                 message.refusal.count = refusal.count
+        case RollbackFound(note):
+            message.rollback.note = note
         case _ as never:
             assert_never(never)
 
@@ -92,10 +95,17 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
         case "dead_letter":
             dead = message.dead_letter
             return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts, dead.reason)
+    return _event_of_no_record(message)
+
+
+def _event_of_no_record(message: audit_pb2.AuditEvent) -> Event:
+    match message.WhichOneof("event"):
         case "replay":
             return _replay(message.replay)
         case "refusal":
             return RefusalMade(message.refusal.reason, message.refusal.record_id, message.refusal.count or 1)
+        case "rollback":
+            return RollbackFound(message.rollback.note)
     text = "an audit event is of a kind that this version does not know"
     raise EnvelopeMalformed(text)
 

@@ -47,6 +47,7 @@ STATUS_OF: Final[dict[type[CaseExchangeError], grpc.StatusCode]] = {
     errors.LogFull: _Code.RESOURCE_EXHAUSTED,
     errors.Overloaded: _Code.RESOURCE_EXHAUSTED,
     errors.LogCorrupt: _Code.DATA_LOSS,
+    errors.LogRolledBack: _Code.DATA_LOSS,
 }
 """The status of a class. A class that is not listed has the status of its nearest listed ancestor."""
 

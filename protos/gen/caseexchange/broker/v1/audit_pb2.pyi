@@ -58,6 +58,7 @@ class AuditEvent(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     CONFIRMATION_FIELD_NUMBER: _builtins.int
     DELIVERY_REFUSED_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
     @_builtins.property
@@ -88,6 +89,10 @@ class AuditEvent(_message.Message):
     def delivery_refused(self) -> Global___DeliveryRefused:
         """A subscriber refused a record."""
 
+    @_builtins.property
+    def rollback(self) -> Global___RollbackFound:
+        """The log went back."""
+
     def __init__(
         self,
         *,
@@ -99,12 +104,13 @@ class AuditEvent(_message.Message):
         refusal: Global___RefusalMade | None = ...,
         confirmation: Global___DeliveryConfirmed | None = ...,
         delivery_refused: Global___DeliveryRefused | None = ...,
+        rollback: Global___RollbackFound | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "rollback"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -336,3 +342,27 @@ class RefusalMade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefusalMade: _TypeAlias = RefusalMade  # noqa: Y015
+
+@_typing.final
+class RollbackFound(_message.Message):
+    """RollbackFound records that the log does not hold what the exchange had signed before: it is shorter, or another. The
+    event's principal presented the checkpoint.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTE_FIELD_NUMBER: _builtins.int
+    note: _builtins.bytes
+    """The checkpoint that the log contradicts, as a signed note. It is the proof."""
+    def __init__(
+        self,
+        *,
+        note: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackFound: _TypeAlias = RollbackFound  # noqa: Y015

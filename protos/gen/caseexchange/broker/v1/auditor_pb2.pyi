@@ -708,3 +708,87 @@ class GetProofResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
 
 Global___GetProofResponse: _TypeAlias = GetProofResponse  # noqa: Y015
+
+@_typing.final
+class PresentCheckpointsRequest(_message.Message):
+    """PresentCheckpointsRequest shows checkpoints. None need be shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """C2SP signed notes, byte for byte as the broker gave them: at most one of each partition, of at most 16 KiB each. One
+        that no checkpoint key of the directory signed, or of another log, is passed over.
+        """
+
+    def __init__(
+        self,
+        *,
+        notes: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PresentCheckpointsRequest: _TypeAlias = PresentCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class PresentCheckpointsResponse(_message.Message):
+    """PresentCheckpointsResponse answers for every partition of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckpointAnswer]:
+        """One answer for each partition that has a checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___CheckpointAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PresentCheckpointsResponse: _TypeAlias = PresentCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class CheckpointAnswer(_message.Message):
+    """CheckpointAnswer is the newest checkpoint of one partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    LOSS_ACCEPTED_FIELD_NUMBER: _builtins.int
+    loss_accepted: _builtins.bool
+    """The checkpoint does not extend the one shown, and the exchange's operator has accepted the loss."""
+    @_builtins.property
+    def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
+        """The checkpoint."""
+
+    @_builtins.property
+    def consistency(self) -> _checkpoint_pb2.ConsistencyProof:
+        """Proof that it extends the checkpoint shown. Absent if none was shown, or the one shown was passed over."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
+        consistency: _checkpoint_pb2.ConsistencyProof | None = ...,
+        loss_accepted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "consistency", b"consistency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "consistency", b"consistency", "loss_accepted", b"loss_accepted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointAnswer: _TypeAlias = CheckpointAnswer  # noqa: Y015

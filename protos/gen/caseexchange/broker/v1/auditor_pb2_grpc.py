@@ -50,6 +50,11 @@ class AuditorServiceStub:
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofRequest.SerializeToString,
                 response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofResponse.FromString,
                 _registered_method=True)
+        self.PresentCheckpoints = channel.unary_unary(
+                '/caseexchange.broker.v1.AuditorService/PresentCheckpoints',
+                request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.SerializeToString,
+                response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditorServiceServicer:
@@ -78,6 +83,15 @@ class AuditorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PresentCheckpoints(self, request, context):
+        """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
+        partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
+        LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +109,11 @@ def add_AuditorServiceServicer_to_server(servicer, server):
                     servicer.GetProof,
                     request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofRequest.FromString,
                     response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofResponse.SerializeToString,
+            ),
+            'PresentCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.PresentCheckpoints,
+                    request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.FromString,
+                    response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +198,33 @@ class AuditorService:
             '/caseexchange.broker.v1.AuditorService/GetProof',
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofRequest.SerializeToString,
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PresentCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/caseexchange.broker.v1.AuditorService/PresentCheckpoints',
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.SerializeToString,
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class AuditorServiceStub:
     """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
     publisher, its recipients and auditors of the stream.
     """
+    PresentCheckpoints: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.PresentCheckpointsRequest, _auditor_pb2.PresentCheckpointsResponse]
+    """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
+    partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
+    LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
+    """
 
 @_typing.type_check_only
 class AuditorServiceAsyncStub(AuditorServiceStub):
@@ -54,6 +59,11 @@ class AuditorServiceAsyncStub(AuditorServiceStub):
     GetProof: _aio.UnaryUnaryMultiCallable[_auditor_pb2.GetProofRequest, _auditor_pb2.GetProofResponse]  # type: ignore[assignment]
     """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
     publisher, its recipients and auditors of the stream.
+    """
+    PresentCheckpoints: _aio.UnaryUnaryMultiCallable[_auditor_pb2.PresentCheckpointsRequest, _auditor_pb2.PresentCheckpointsResponse]  # type: ignore[assignment]
+    """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
+    partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
+    LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
     """
 
 class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +93,17 @@ class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auditor_pb2.GetProofResponse, _abc.Awaitable[_auditor_pb2.GetProofResponse]]:
         """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
         publisher, its recipients and auditors of the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def PresentCheckpoints(
+        self,
+        request: _auditor_pb2.PresentCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auditor_pb2.PresentCheckpointsResponse, _abc.Awaitable[_auditor_pb2.PresentCheckpointsResponse]]:
+        """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
+        partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
+        LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
         """
 
 def add_AuditorServiceServicer_to_server(servicer: AuditorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,53 @@
+"""Show a broker the checkpoints that were seen, and get the newest. Do not trust the broker: check every answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.client.auditor import ConsistencyEvidence
+from broker.client.connection import typed_errors
+from broker.core.streams import StreamPartition
+from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import grpc
+
+_SECONDS: Final = 60.0
+"""Longest wait for the answer. A broker that is behind others on the same log may wait half of this."""
+
+
+class CheckpointAnswer(NamedTuple):
+    """The newest checkpoint of a partition, as a signed note. Nothing in it is verified.
+
+    ``proof`` is said to show that it extends the checkpoint that was shown. None: there is no proof. ``loss_accepted``:
+    the broker says that it does not, and that the exchange's operator has accepted this.
+    """
+
+    partition: StreamPartition
+    note: bytes
+    proof: ConsistencyEvidence | None
+    loss_accepted: bool
+
+
+async def present_checkpoints(channel: grpc.aio.Channel, notes: Iterable[bytes]) -> list[CheckpointAnswer]:
+    """Show the checkpoints (signed notes) that were seen, and get the newest one of every partition.
+
+    Raises:
+        LogRolledBack: the log is not the one that was seen any more.
+        CaseExchangeError: the broker did not answer, or refused.
+    """
+    request = auditor_pb2.PresentCheckpointsRequest(notes=notes)
+    with typed_errors():
+        response = await auditor_pb2_grpc.AuditorServiceStub(channel).PresentCheckpoints(request, timeout=_SECONDS)
+    return [_answer(message) for message in response.answers]
+
+
+def _answer(message: auditor_pb2.CheckpointAnswer) -> CheckpointAnswer:
+    newest, proof = message.checkpoint, None
+    if message.HasField("consistency"):
+        given = message.consistency
+        proof = ConsistencyEvidence(given.old_size, given.new_size, tuple(given.path), newest.note)
+    partition = StreamPartition(newest.stream, newest.partition)
+    return CheckpointAnswer(partition, newest.note, proof, message.loss_accepted)

@@ -1,0 +1,196 @@
+"""An edge keeps only checkpoints that extend what it kept before, and says when it gets another."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.edge.checkpoints import SeenCheckpoints
+from adapters.edge.spool import Spool
+from broker.client.auditor import ConsistencyEvidence
+from broker.client.checkpoints import CheckpointAnswer
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
+from broker.core.errors import ConnectionFailed, LogRolledBack, RightDenied
+from broker.core.merkle import CompactRange, complete_subtrees, consistency_proof
+from broker.core.streams import StreamPartition
+from tests.support.pki import ManualClock, SamplePki
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+DNA_0 = StreamPartition("dna", 0)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    opened = Spool(tmp_path / "spool.db")
+    yield opened
+    opened.close()
+
+
+class Tree:
+    """A tree of a broker that may lie. ``branch`` gives other leaves from the third on."""
+
+    def __init__(self, pki: SamplePki, *, branch: bytes = b"", log_id: str = "a-log") -> None:
+        self._pki = pki
+        self._branch = branch
+        self._log_id = log_id
+
+    def leaves(self, size: int) -> list[bytes]:
+        return [sha256(b"%d" % at + (self._branch if at > 1 else b"")).digest() for at in range(size)]
+
+    def note(self, size: int, *, origin: str = "") -> bytes:
+        tree = CompactRange()
+        for leaf in self.leaves(size):
+            tree.append(leaf)
+        origin = origin or f"{self._pki.directory.trust_domain}/dna/0/{self._log_id}"
+        text = Checkpoint(origin, size, tree.root()).marshal()
+        signer = self._pki.note_signer
+        return marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
+
+    def answer(self, old: int, new: int, **changed: Any) -> CheckpointAnswer:
+        proof = None
+        note = self.note(new)
+        if 0 < old <= new:
+            levels = complete_subtrees(self.leaves(new))
+            path = consistency_proof(old, new, lambda level, at: levels[level][at])
+            proof = ConsistencyEvidence(old, new, path, note)
+        return CheckpointAnswer(DNA_0, note, proof, loss_accepted=False)._replace(**changed)
+
+
+class Edge:
+    """The part of an edge under test, with a broker that gives the answers of a list."""
+
+    def __init__(self, pki: SamplePki, spool: Spool) -> None:
+        self.spool = spool
+        self.clock = ManualClock(pki.now_ms)
+        self.answers: list[list[CheckpointAnswer] | Exception] = []
+        self.presented: list[list[bytes]] = []
+        self.seen = SeenCheckpoints(spool, lambda: pki.directory, self._present, self.clock)
+
+    async def _present(self, notes: Sequence[bytes]) -> list[CheckpointAnswer]:
+        self.presented.append(list(notes))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def gets(self, *answers: CheckpointAnswer) -> list[str]:
+        """The errors that are logged."""
+        self.answers.append(list(answers))
+        with capture_logs() as logs:
+            await self.seen.present()
+        return [line.get("reason", line["event"]) for line in logs if line["log_level"] == "error"]
+
+    def kept(self) -> list[bytes]:
+        return list(self.spool.notes.newest().values())
+
+
+@pytest.fixture
+def edge(pki: SamplePki, spool: Spool) -> Edge:
+    return Edge(pki, spool)
+
+
+async def test_the_newest_checkpoint_is_kept_as_it_is_signed_and_presented(pki: SamplePki, edge: Edge) -> None:
+    tree = Tree(pki)
+    for old, new in ((0, 3), (3, 3), (3, 7)):
+        assert await edge.gets(tree.answer(old, new)) == []
+        assert edge.kept() == [tree.note(new)]
+    assert edge.presented == [[], [tree.note(3)], [tree.note(3)]]
+
+
+async def test_what_does_not_extend_the_kept_checkpoint_is_never_kept_and_said(pki: SamplePki, edge: Edge) -> None:
+    tree, branch = Tree(pki), Tree(pki, branch=b"other")
+    await edge.gets(tree.answer(0, 5))
+    proof = branch.answer(5, 9).proof
+    lies = [
+        (tree.answer(5, 9, proof=None), "PROOF_INVALID"),
+        (tree.answer(3, 9), "PROOF_INVALID"),
+        (branch.answer(5, 5), "PROOF_INVALID"),
+        (branch.answer(5, 9), "PROOF_INVALID"),
+        (tree.answer(5, 9, proof=proof), "PROOF_INVALID"),
+        (tree.answer(2, 3, proof=tree.answer(2, 3).proof._replace(old_size=5)), "PROOF_INVALID"),  # type: ignore[union-attr]
+        (tree.answer(5, 9, note=tree.note(9).replace(b"9", b"8", 1)), "CHECKPOINT_INVALID"),
+        (tree.answer(5, 9, note=b"no note"), "CHECKPOINT_INVALID"),
+        (tree.answer(5, 9, note=tree.note(9, origin="another.example/dna/0/a-log")), "CHECKPOINT_INVALID"),
+        (tree.answer(5, 9, partition=StreamPartition("cases", 0)), "CHECKPOINT_INVALID"),
+    ]
+    for lie, reason in lies:
+        assert await edge.gets(lie) == [reason]
+        assert edge.kept() == [tree.note(5)]
+    assert await edge.gets(tree.answer(5, 9)) == []
+    assert edge.kept() == [tree.note(9)]
+
+
+async def test_one_answer_that_cannot_be_believed_does_not_hide_the_others(pki: SamplePki, edge: Edge) -> None:
+    tree = Tree(pki)
+    assert await edge.gets(tree.answer(0, 5, note=b"no note"), tree.answer(0, 5)) == ["CHECKPOINT_INVALID"]
+    assert edge.kept() == [tree.note(5)]
+
+
+async def test_a_log_that_was_made_again_is_said_once_and_the_old_checkpoint_stays(pki: SamplePki, edge: Edge) -> None:
+    tree, again = Tree(pki), Tree(pki, log_id="b-log")
+    await edge.gets(tree.answer(0, 5))
+    (said,) = await edge.gets(again.answer(0, 2))
+    assert said.startswith("the log of a partition is another than before")
+    assert await edge.gets(again.answer(2, 3)) == []
+    assert edge.kept() == [tree.note(5), again.note(3)]
+
+
+async def test_a_loss_that_the_operator_accepted_is_said_and_what_proves_it_stays(
+    pki: SamplePki, edge: Edge, tmp_path: Path
+) -> None:
+    tree, branch = Tree(pki), Tree(pki, branch=b"other")
+    await edge.gets(tree.answer(0, 5))
+    assert await edge.gets(branch.answer(0, 4, loss_accepted=True)) == [
+        "the exchange's operator accepted a loss of records"
+    ]
+    assert edge.kept() == [branch.note(4)]
+    edge.spool.close()
+    assert tree.note(5) in (tmp_path / "spool.db").read_bytes()
+
+
+async def test_nothing_is_sent_before_the_checkpoints_are_presented(pki: SamplePki, edge: Edge) -> None:
+    for error in (LogRolledBack("an old copy"), ConnectionFailed("nobody answers")):
+        edge.answers = [error]
+        with pytest.raises(type(error)):
+            await edge.seen.before_sending()
+    # Whoever refuses this for another reason refuses records too, and says so there.
+    edge.answers = [RightDenied("not a member"), [Tree(pki).answer(0, 5)]]
+    await edge.seen.before_sending()
+    assert len(edge.answers) == 1
+    await edge.seen.before_sending()
+    await edge.seen.before_sending()
+    edge.clock.value_ms += 2000
+    edge.answers = [[Tree(pki).answer(5, 5)]]
+    await edge.seen.before_sending()
+    assert not edge.answers
+
+
+async def test_the_watch_goes_on_after_every_fault(pki: SamplePki, edge: Edge) -> None:
+    edge.answers = [
+        ConnectionFailed("nobody answers"),
+        LogRolledBack("an old copy"),
+        RuntimeError("a defect"),
+        [Tree(pki).answer(0, 5)],
+    ]
+    with capture_logs() as logs:
+        watching = asyncio.create_task(edge.seen.run(0.01))
+        async with asyncio.timeout(20):
+            while not edge.kept():  # noqa: ASYNC110 - a database has no event to wait on
+                await asyncio.sleep(0.01)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    said = [line.get("reason", line.get("cause")) for line in logs if line["log_level"] == "error"]
+    assert said[:2] == ["LOG_ROLLED_BACK", "RuntimeError"]
+    assert parse_note(edge.kept()[0])

@@ -1,0 +1,200 @@
+"""A process that is behind others on its log is not accused; one whose log went back is, until it is proved wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.core.entry import NewEntry
+from broker.core.errors import CaseExchangeError, EvidenceUnavailable, InputRefused, LogRolledBack
+from broker.core.events import RollbackFound
+from broker.core.streams import STREAMS, StreamPartition
+from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
+from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
+from broker.services.proofs import ProofService
+from broker.services.rollback import MAX_PRESENTED_BYTES, RollbackGuard
+from broker.trust.logkeys import DirectoryLogKeys
+from tests.support.fakes import FixedDirectory, ListedAudit
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import CODEC
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+DNA_0 = StreamPartition("dna", 0)
+POLICE = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.data = b""
+
+    def read(self) -> bytes:
+        return self.data
+
+    def write(self, data: bytes) -> None:
+        self.data = data
+
+
+class Process:
+    """One process on a log, with its own trees. It follows when a test says so."""
+
+    def __init__(self, pki: SamplePki, log: SqliteLog, clock: ManualClock) -> None:
+        self._pki = pki
+        self._log = log
+        self._clock = clock
+        self.store = SqliteCheckpointStore(None)
+        self.reported: list[CaseExchangeError] = []
+        self.audit = ListedAudit()
+        self.kept = Memory()
+        self.follower = CheckpointFollower(
+            log=log,
+            store=self.store,
+            board=SoleFollower(),
+            signer=pki.note_signer,
+            trust_domain=pki.directory.trust_domain,
+            clock=clock,
+            settings=CheckpointSettings(interval_seconds=0.001, evidence_bound_seconds=30),
+            report=self.reported.append,
+        )
+
+    def guard(self, lag_seconds: float, accepted: Mapping[StreamPartition, int] | None = None) -> RollbackGuard:
+        return RollbackGuard(
+            log=self._log,
+            store=self.store,
+            proofs=ProofService(self._log, self.store, FixedDirectory(self._pki.directory), CODEC),
+            follower=self.follower,
+            keys=DirectoryLogKeys(lambda: self._pki.directory),
+            trust_domain=self._pki.directory.trust_domain,
+            audit=self.audit,
+            clock=self._clock,
+            kept=self.kept,
+            accepted=accepted or {},
+            lag_seconds=lag_seconds,
+            report=self.reported.append,
+        )
+
+    async def note(self) -> bytes:
+        head = await self.store.head(DNA_0)
+        assert head is not None
+        return head.note
+
+
+class Parts:
+    """A log with two records that both processes know, and three more that only ``ahead`` has read."""
+
+    def __init__(self, pki: SamplePki, log: SqliteLog) -> None:
+        self.log = log
+        self.clock = ManualClock(pki.now_ms)
+        self.ahead = Process(pki, log, self.clock)
+        self.behind = Process(pki, log, self.clock)
+
+    async def append(self, *numbers: int) -> None:
+        digests = [hashlib.sha256(b"%d" % number).digest() for number in numbers]
+        await self.log.append(
+            [NewEntry(DNA_0, each[:16], "SampleRequest", "case", ("lab",), each, b"value") for each in digests]
+        )
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+async def parts(pki: SamplePki) -> AsyncIterator[Parts]:
+    log = await SqliteLog.open(None, ManualClock(pki.now_ms))
+    parts = Parts(pki, log)
+    await parts.append(1, 2)
+    for process in (parts.ahead, parts.behind):
+        await process.follower.follow_once()
+    await parts.append(3, 4, 5)
+    await parts.ahead.follower.follow_once()
+    yield parts
+    for process in (parts.ahead, parts.behind):
+        await process.store.close()
+    await log.close()
+
+
+async def test_a_process_that_is_behind_catches_up_before_it_is_judged(parts: Parts) -> None:
+    guard, note = parts.behind.guard(lag_seconds=20), await parts.ahead.note()
+    presenting = asyncio.create_task(guard.present(POLICE, [note]))
+    await asyncio.sleep(0)
+    assert not presenting.done()
+    await parts.behind.follower.follow_once()
+    (answer,) = [each for each in await presenting if each.partition == DNA_0]
+    assert answer.proof is not None
+    assert (answer.proof.old_size, answer.proof.new_size) == (5, 5)
+    guard.check()
+    assert not parts.behind.reported
+
+
+async def test_a_process_that_cannot_follow_is_not_accused(parts: Parts) -> None:
+    guard, note = parts.behind.guard(lag_seconds=0.05), await parts.ahead.note()
+    parts.clock.value_ms += 31_000
+    with pytest.raises(EvidenceUnavailable):
+        await guard.present(POLICE, [note])
+    await parts.behind.follower.follow_once()
+    guard.check()
+    assert not parts.behind.audit.events
+
+
+async def test_what_was_found_is_told_once_with_its_proof_and_is_void_when_the_process_catches_up(
+    parts: Parts,
+) -> None:
+    guard, note = parts.behind.guard(lag_seconds=0.05), await parts.ahead.note()
+    for _ in range(2):
+        with pytest.raises(LogRolledBack, match="dna/0:5"):
+            await guard.present(POLICE, [note])
+    # Others are told too, and get no newer checkpoint.
+    with pytest.raises(LogRolledBack):
+        await guard.present(POLICE, [])
+    with pytest.raises(LogRolledBack):
+        guard.check()
+    assert [(event.principal, event.event) for event in parts.behind.audit.events] == [(POLICE, RollbackFound(note))]
+    assert [error.reason for error in parts.behind.reported] == ["LOG_ROLLED_BACK"]
+    assert parts.behind.kept.data == note
+    await guard.review()
+    with pytest.raises(LogRolledBack):
+        guard.check()
+    await parts.behind.follower.follow_once()
+    await guard.review()
+    guard.check()
+    assert not parts.behind.kept.data
+
+
+async def test_what_was_found_is_found_again_after_a_restart_and_only_if_it_is_still_true(parts: Parts) -> None:
+    parts.behind.kept.data = b"\0".join([b"no note", await parts.ahead.note()])
+    guard = parts.behind.guard(lag_seconds=0)
+    await guard.load()
+    with pytest.raises(LogRolledBack):
+        guard.check()
+    accepting = parts.behind.guard(lag_seconds=0, accepted={DNA_0: 5})
+    await accepting.load()
+    accepting.check()
+    await parts.behind.follower.follow_once()
+    mended = parts.behind.guard(lag_seconds=0)
+    await mended.load()
+    mended.check()
+
+
+async def test_an_accepted_loss_covers_checkpoints_up_to_its_size_and_no_larger_one(parts: Parts) -> None:
+    note = await parts.ahead.note()
+    guard = parts.behind.guard(lag_seconds=0, accepted={DNA_0: 5})
+    (answer,) = [each for each in await guard.present(POLICE, [note]) if each.partition == DNA_0]
+    assert (answer.proof, answer.loss_accepted, answer.note) == (None, True, await parts.behind.note())
+    smaller = parts.behind.guard(lag_seconds=0, accepted={DNA_0: 4})
+    with pytest.raises(LogRolledBack):
+        await smaller.present(POLICE, [note])
+
+
+async def test_too_many_or_too_large_notes_are_refused_before_they_are_read(parts: Parts) -> None:
+    guard = parts.behind.guard(lag_seconds=0)
+    partitions = sum(parts.log.partitions(stream) for stream in STREAMS)
+    assert await guard.present(POLICE, [b"x"] * partitions)
+    for notes in ([b"x"] * (partitions + 1), [b"x" * (MAX_PRESENTED_BYTES + 1)]):
+        with pytest.raises(InputRefused):
+            await guard.present(POLICE, notes)

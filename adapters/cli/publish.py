@@ -12,6 +12,7 @@ from adapters.base import Limits
 from adapters.edge.edge import open_edge
 from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
+from adapters.edge.restoring import spool_missing
 from adapters.gateway.outbound import Outbound, TakenIn
 from adapters.reading import Attachments, open_source
 from adapters.terminal import (
@@ -37,10 +38,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @profile_option
-@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--again", is_flag=True, help="First, publish again the records that the log has lost.")
 @json_option
-def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> None:
+def publish(profile_path: Path, *, files: tuple[Path, ...], again: bool, as_json: bool) -> None:
     """Decode files, sign and publish their records, and print each record's position. The same file counts once.
+
+    With --again, the broker is asked which of our records its log does not have, of those that got a receipt in the
+    last keep_days. These are published again. Use it when the exchange's operator has restored an old copy of the log.
 
     Every record is in the profile's spool before it is sent. After a failure, or if a record waits, run the command
     again or start the gateway.
@@ -50,11 +55,16 @@ def publish(profile_path: Path, *, files: tuple[Path, ...], as_json: bool) -> No
 
     Example:  case-exchange publish --profile shanxi.toml rescued-children.csv
     """
+    if not files and not again:
+        message = "name files to publish, or give --again"
+        raise click.UsageError(message)
     profile, routes = load_profile(profile_path)
     telemetry.configure("error")
     published: list[dict[str, str]] = []
     report = published.append if as_json else None
-    taken, refused = run_until_asked(lambda: _publish(profile, routes, files, report), profile.gateway.drain_seconds)
+    taken, refused = run_until_asked(
+        lambda: _publish(profile, routes, files, report, again=again), profile.gateway.drain_seconds
+    )
     if as_json:
         issues = [issue for item in taken for issue in item.issues]
         further = [more for item in taken for more in item.further]
@@ -68,6 +78,8 @@ async def _publish(
     routes: Mapping[str, Route],
     files: Sequence[Path],
     report: Callable[[dict[str, str]], None] | None,
+    *,
+    again: bool,
 ) -> tuple[list[TakenIn], int]:
     """Take the files in and publish them. ``report`` is called for each accepted or refused record; None: print it.
 
@@ -77,6 +89,10 @@ async def _publish(
     limits, taken, refused = Limits(), list[TakenIn](), 0
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, limits)
+        if again:
+            lost = await spool_missing(edge)
+            if report is None:
+                click.echo(f"{lost} records are not in the log any more")
         try:
             for path in files:
                 taken.append(await asyncio.to_thread(_take, outbound, path, limits))

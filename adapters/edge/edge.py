@@ -11,6 +11,7 @@ import structlog
 
 from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.directories import SeenDirectories
+from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
 from broker.client.checkpoints import present_checkpoints
 from broker.client.connection import ConnectionSettings, RenewableChannel
@@ -173,6 +174,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             work = (
                 _watch(edge, channel, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
+                sweep(spool.sent, clock, profile.keep_days),
             )
             watching = [asyncio.create_task(each) for each in work]
             try:

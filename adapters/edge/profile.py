@@ -33,6 +33,9 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     lease_seconds: Annotated[float, setting("lease of a delivery", least=1, most=600)] = 30.0
     retry_seconds: Annotated[float, setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
     drain_seconds: Annotated[float, setting("how long work may go on after SIGTERM", least=0, most=3600)] = 10.0
+    keep_days: Annotated[
+        float, setting("how long a record is kept after its receipt, for `publish --again`", least=0, most=3650)
+    ] = 30.0
 
 
 class ProgramConfig(Section, frozen=True, kw_only=True):
@@ -40,6 +43,9 @@ class ProgramConfig(Section, frozen=True, kw_only=True):
 
     folder: Annotated[Path, setting("folder of its spool and quarantine; made if it does not exist")]
     retry_seconds: Annotated[float, setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
+    keep_days: Annotated[
+        float, setting("how long a record is kept after its receipt, for `publish --again`", least=0, most=3650)
+    ] = 30.0
 
 
 class Route(Section, frozen=True, kw_only=True):
@@ -66,6 +72,11 @@ class GatewayProfile(Section, frozen=True, kw_only=True):
         """Where the spool lies."""
         return self.gateway.folder
 
+    @property
+    def keep_days(self) -> float:
+        """How long a record is kept after its receipt."""
+        return self.gateway.keep_days
+
 
 class ProgramProfile(Section, frozen=True, kw_only=True):
     """The whole profile of an agency's own program."""
@@ -80,6 +91,11 @@ class ProgramProfile(Section, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """Where the spool lies."""
         return self.program.folder
+
+    @property
+    def keep_days(self) -> float:
+        """How long a record is kept after its receipt."""
+        return self.program.keep_days
 
 
 def load_profile(path: Path) -> tuple[GatewayProfile, dict[str, Route]]:

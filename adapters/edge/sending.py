@@ -134,10 +134,12 @@ def _settle(
     hold_seconds: float,
 ) -> None:
     held: Counter[tuple[str, str]] = Counter()
+    now_ms = edge.clock.now_ms()
     with edge.spool.transaction():
         for item, (record_id, result) in zip(waiting, settled, strict=True):
             if isinstance(result, Published):
                 receipt = receipt_to(result.receipt()).SerializeToString(deterministic=True)
+                edge.spool.sent.keep(record_id, now_ms)
                 edge.spool.add_receipt(record_id, receipt)
             elif time_cures(result):
                 _hold(edge, item, result, hold_seconds)

@@ -20,6 +20,7 @@ from uuid import UUID
 from adapters.edge.holds import HOLDS_TABLES, Holds, Outgoing
 from adapters.edge.notes import NOTES_TABLES, Notes
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
+from adapters.edge.sent import SENT_TABLES, Sent
 from adapters.edge.staging import STAGING_TABLES, Staging
 from adapters.edge.turns import TurnLock
 from broker.core.errors import SpoolUnavailable
@@ -54,7 +55,10 @@ CREATE TABLE IF NOT EXISTS directories (version INTEGER PRIMARY KEY, document BL
 """
 _SCHEMA: Final = Schema(
     application_id=0x43585350,  # "CXSP"
-    migrations=[tables.split(";") for tables in (_TABLES, NUMBERS_TABLES, HOLDS_TABLES, STAGING_TABLES, NOTES_TABLES)],
+    migrations=[
+        tables.split(";")
+        for tables in (_TABLES, NUMBERS_TABLES, HOLDS_TABLES, STAGING_TABLES, NOTES_TABLES, SENT_TABLES)
+    ],
     unmarked=True,  # as the first spools were
 )
 _translated: Final = partial(trouble_as, SpoolUnavailable, "the spool")
@@ -84,6 +88,7 @@ class Spool:
             self.holds: Final = Holds(self._connection, self._locked)
             self.staging: Final = Staging(self._connection, self._locked, self.transaction)
             self.staging.sweep()
+            self.sent: Final = Sent(self._connection, self._locked, self.transaction)
             self.notes: Final = Notes(self._connection, self._locked, self.transaction)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 

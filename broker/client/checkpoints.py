@@ -44,6 +44,18 @@ async def present_checkpoints(channel: grpc.aio.Channel, notes: Iterable[bytes])
     return [_answer(message) for message in response.answers]
 
 
+async def find_missing(channel: grpc.aio.Channel, record_ids: Iterable[str]) -> list[str]:
+    """Which of these records, at most 1000, the broker's log does not have.
+
+    Raises:
+        CaseExchangeError: the broker did not answer, or refused.
+    """
+    request = auditor_pb2.FindMissingRequest(record_ids=record_ids)
+    with typed_errors():
+        response = await auditor_pb2_grpc.AuditorServiceStub(channel).FindMissing(request, timeout=_SECONDS)
+    return list(response.record_ids)
+
+
 def _answer(message: auditor_pb2.CheckpointAnswer) -> CheckpointAnswer:
     newest, proof = message.checkpoint, None
     if message.HasField("consistency"):

@@ -339,7 +339,7 @@ class LogRolledBack(LogError):
     reason = "LOG_ROLLED_BACK"
     remedy = (
         "Operator: keep a copy of the data folder, and restore the newest copy. If there is none, name the loss in "
-        "checkpoints.accepted_losses. Publisher: do nothing, what is in the spool is sent later."
+        "checkpoints.accepted_losses, and ask agencies to `case-exchange publish --again`."
     )
 
 

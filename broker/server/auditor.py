@@ -90,6 +90,16 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
                 message.consistency.CopyFrom(_consistency(answer.proof))
         return response
 
+    async def FindMissing(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.FindMissingRequest,
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            auditor_pb2.FindMissingRequest, auditor_pb2.FindMissingResponse
+        ],
+    ) -> auditor_pb2.FindMissingResponse:
+        """Name the records that the log does not have."""
+        return auditor_pb2.FindMissingResponse(record_ids=await self._proofs.missing(request.record_ids))
+
     async def _inclusion(self, target: checkpoint_pb2.ProofTarget) -> auditor_pb2.GetProofResponse:
         position = position_from(target.position)
         proof = await self._proofs.prove_inclusion(caller().agency, position)

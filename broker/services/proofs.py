@@ -8,20 +8,25 @@ every member gets them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
 
-from broker.core.errors import EnvelopeMalformed, LogCorrupt, PositionUnknown
+from broker.core.body import is_uuid
+from broker.core.errors import EnvelopeMalformed, InputRefused, LogCorrupt, PositionUnknown
 from broker.core.leaf import leaf_of
 from broker.core.merkle import consistency_proof, inclusion_proof
 from broker.core.policy import may_replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.merkle import Coordinate
     from broker.core.streams import Position, StreamPartition
     from broker.ports import CheckpointStore, DirectoryInForce, MessageLog, RecordCodec, TreeHead
+
+MAX_ASKED: Final = 1000
+"""Records in one question for what is missing."""
 
 
 class InclusionProof(NamedTuple):
@@ -90,6 +95,20 @@ class ProofService:
         head = await self._head(partition)
         path = await self._path(partition, lambda node: consistency_proof(old_size, head.size, node))
         return ConsistencyProof(old_size, head.size, path, head.note)
+
+    async def missing(self, record_ids: Sequence[str]) -> list[str]:
+        """Which of these records the log does not have, in their order.
+
+        Raises:
+            InputRefused: there are more than ``MAX_ASKED``, or one is not the id of a record.
+            LogUnavailable
+        """
+        if len(record_ids) > MAX_ASKED or not all(map(is_uuid, record_ids)):
+            message = f"a request names at most {MAX_ASKED} records, by their ids"
+            raise InputRefused(message)
+        keys = [UUID(record_id).bytes for record_id in record_ids]
+        known = await self._log.lookup(keys)
+        return [record_id for record_id, key in zip(record_ids, keys, strict=True) if key not in known]
 
     async def _concerns(self, agency: str, entry: LogEntry) -> bool:
         if agency in entry.recipients or may_replay(self._directory.current(), agency, entry.position.stream):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,20 +14,23 @@ from structlog.testing import capture_logs
 
 from adapters.base import Limits
 from adapters.edge.edge import open_edge
+from adapters.edge.restoring import spool_missing
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from broker.client.checkpoints import present_checkpoints
+from broker.client.publisher import Published
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import ConfigInvalid, LogRolledBack
 from broker.core.events import RollbackFound
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import AUDIT, StreamPartition
+from broker.core.streams import AUDIT, STREAMS, StreamPartition
 from broker.trust.signing import Ed25519NoteSigner
 from certs.development import CHECKPOINT_KEY_NAME
 from tests.integration.test_edge import INPUT, sample_section, until
 from tests.support.exchange import running_exchange
 from tests.support.gateways import CASES, SAMPLES, lab_profile, police_profile
 from tests.support.kafkaexchange import NOT_SERVING, SERVING, health_becomes
+from tests.support.process import COMMAND
 from tests.support.records import CODEC
 from tests.support.replays import covered, replayed
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.edge.edge import Edge
+    from adapters.edge.profile import GatewayProfile, Route
     from broker.ports import MessageLog
     from tests.support.exchange import Exchange
     from tests.support.pki import SamplePki
@@ -282,3 +287,79 @@ async def test_every_answer_extends_the_checkpoint_that_was_kept_and_the_spool_o
             assert not logs
             sizes.append(size(edge))
     assert sizes == [2, 4, 6]
+
+
+def to_do(exchange: Exchange, folder: Path) -> tuple[GatewayProfile, dict[str, Route]]:
+    return police_profile(exchange, folder, CaseRecord=CASES, SampleRequest=SAMPLES)
+
+
+async def test_what_an_old_copy_has_lost_is_published_again_in_order_and_nothing_twice(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    copies = Copies(pki, tmp_path)
+    names = ("seeking-parents.csv", "rescued-children.csv")
+    async with copies.exchange() as exchange:
+        profile, routes = to_do(exchange, tmp_path)
+        async with open_edge(profile) as edge:
+            outbound = Outbound(edge, profile.gateway, routes, Limits())
+            outbound.take((INPUT / names[0]).read_bytes(), {})
+            kept = len(await outbound.publish_spooled())
+    copies.take("old")
+    async with copies.exchange() as exchange:
+        profile, routes = to_do(exchange, tmp_path)
+        async with open_edge(profile) as edge:
+            outbound = Outbound(edge, profile.gateway, routes, Limits())
+            outbound.take((INPUT / names[1]).read_bytes(), {})
+            results = await outbound.publish_spooled()
+            lost = [result.statement for result in results if isinstance(result, Published)]
+            before = {each.record_id: edge.spool.receipt(each.record_id) for each in lost}
+            assert len(lost) == len(results) > 1
+    copies.restore("old")
+    # The operator has no newer copy, and says so.
+    partitions = [f"{stream}/{number}:100000" for stream in STREAMS for number in range(4)]
+    async with copies.exchange(checkpoints={"accepted_losses": partitions}) as exchange:
+        profile, routes = to_do(exchange, tmp_path)
+        async with open_edge(profile) as edge:
+            # What was spooled meanwhile goes after what was lost.
+            outbound = Outbound(edge, profile.gateway, routes, Limits())
+            outbound.take((INPUT / names[0]).read_bytes() + b"\n", {})
+            later = {item.record_id for item in edge.spool.outgoing(1000)}
+            assert await spool_missing(edge) == len(lost)
+            order = [item.record_id for item in edge.spool.outgoing(1000)]
+            assert order[: len(lost)] == [each.record_id for each in lost]
+            again = await outbound.publish_spooled()
+            published = [result.statement.record_id for result in again if isinstance(result, Published)]
+            assert len(published) == len(again)
+            assert set(published) == {each.record_id for each in lost} | later
+            for record_id, receipt in before.items():
+                assert edge.spool.sent.former_receipts(record_id) == [receipt]
+                assert edge.spool.receipt(record_id) != receipt
+            assert await spool_missing(edge) == 0
+            assert edge.spool.outgoing_count() == 0
+    assert kept
+
+
+async def test_the_command_publishes_again_what_the_log_has_lost(pki: SamplePki, tmp_path: Path) -> None:
+    copies = Copies(pki, tmp_path)
+
+    async def run(exchange: Exchange, *arguments: str) -> str:
+        to_do(exchange, tmp_path)
+        command = [str(COMMAND), "publish", "--profile", str(tmp_path / "police.toml"), *arguments]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output
+        return output.decode()
+
+    async with copies.exchange():
+        pass
+    copies.take("old")
+    async with copies.exchange() as exchange:
+        first = await run(exchange, str(INPUT / "rescued-children.csv"))
+    copies.restore("old")
+    partitions = [f"{stream}/{number}:100000" for stream in STREAMS for number in range(4)]
+    async with copies.exchange(checkpoints={"accepted_losses": partitions}) as exchange:
+        output = await run(exchange, "--again")
+        count = first.count(" accepted at ")
+        assert f"{count} records are not in the log any more" in output
+        assert output.count(" accepted at ") == count > 1
+        assert "0 records are not in the log any more" in await run(exchange, "--again")

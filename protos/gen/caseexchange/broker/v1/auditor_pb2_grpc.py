@@ -55,6 +55,11 @@ class AuditorServiceStub:
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.SerializeToString,
                 response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsResponse.FromString,
                 _registered_method=True)
+        self.FindMissing = channel.unary_unary(
+                '/caseexchange.broker.v1.AuditorService/FindMissing',
+                request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingRequest.SerializeToString,
+                response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingResponse.FromString,
+                _registered_method=True)
 
 
 class AuditorServiceServicer:
@@ -92,6 +97,13 @@ class AuditorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindMissing(self, request, context):
+        """FindMissing says which records are not in the log. Every member may call it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +126,11 @@ def add_AuditorServiceServicer_to_server(servicer, server):
                     servicer.PresentCheckpoints,
                     request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.FromString,
                     response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsResponse.SerializeToString,
+            ),
+            'FindMissing': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindMissing,
+                    request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingRequest.FromString,
+                    response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +242,33 @@ class AuditorService:
             '/caseexchange.broker.v1.AuditorService/PresentCheckpoints',
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.SerializeToString,
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindMissing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/caseexchange.broker.v1.AuditorService/FindMissing',
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingRequest.SerializeToString,
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class AuditorServiceStub:
     partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
     LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
     """
+    FindMissing: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.FindMissingRequest, _auditor_pb2.FindMissingResponse]
+    """FindMissing says which records are not in the log. Every member may call it."""
 
 @_typing.type_check_only
 class AuditorServiceAsyncStub(AuditorServiceStub):
@@ -65,6 +67,8 @@ class AuditorServiceAsyncStub(AuditorServiceStub):
     partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
     LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
     """
+    FindMissing: _aio.UnaryUnaryMultiCallable[_auditor_pb2.FindMissingRequest, _auditor_pb2.FindMissingResponse]  # type: ignore[assignment]
+    """FindMissing says which records are not in the log. Every member may call it."""
 
 class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuditorService hands over what an auditor needs to check the exchange without trusting it."""
@@ -105,5 +109,13 @@ class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
         partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
         LOG_ROLLED_BACK, and the broker accepts no records from anybody. Every member may call it.
         """
+
+    @_abc_1.abstractmethod
+    def FindMissing(
+        self,
+        request: _auditor_pb2.FindMissingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auditor_pb2.FindMissingResponse, _abc.Awaitable[_auditor_pb2.FindMissingResponse]]:
+        """FindMissing says which records are not in the log. Every member may call it."""
 
 def add_AuditorServiceServicer_to_server(servicer: AuditorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from broker.client.checkpoints import present_checkpoints
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import LeaseLost, LogUnavailable
 from broker.core.streams import partition_of
@@ -72,6 +73,30 @@ async def test_what_one_broker_accepts_another_delivers_and_knows_again(kafka: O
             assert verified.record_sha256 == envelope.record_sha256
             await stream.ack([delivered.delivery_id])
     assert await kafka.audited() == []
+
+
+async def test_a_broker_that_is_behind_another_is_not_accused_of_a_log_that_went_back(kafka: OnKafka) -> None:
+    async with kafka.broker("one") as one, kafka.broker("two") as two:
+        channels = [await each.channel("shanxi-police") for each in (one, two)]
+        seen: list[bytes] = []
+        grown = 0
+        for turn in range(10):
+            await (await one.publisher()).publish(one.maker().make(case=CASES[turn]))
+            # Shown to the other at once, which may not have read it yet.
+            answers = await present_checkpoints(channels[turn % 2], seen)
+            assert all(answer.proof is not None for answer in answers if seen)
+            newest = [answer.note for answer in answers]
+            grown += newest != seen
+            seen = newest
+        assert grown > 1
+        for exchange in (one, two):
+            await health_becomes(exchange, SERVING)
+            await (await exchange.publisher()).publish(exchange.maker().make())
+    # A broker that has lost its copies reads all of it again, and is not accused either.
+    async with kafka.broker("three") as three:
+        answers = await present_checkpoints(await three.channel("shanxi-police"), seen)
+        assert all(answer.proof is not None for answer in answers)
+        await (await three.publisher()).publish(three.maker().make())
 
 
 class Shared:

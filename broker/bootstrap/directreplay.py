@@ -62,6 +62,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
             None,
             signer=None,
             keys=keys,
+            codec=ProtobufCodec(),
             clock=clock,
             entropy=SystemEntropy(),
             report=reporter("message log"),

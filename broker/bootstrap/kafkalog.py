@@ -19,6 +19,7 @@ from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.system import SystemEntropy
 from broker.trust.tls import check_tls_files
+from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
     import contextlib
@@ -57,6 +58,7 @@ async def open_kafka(
         folder / "kafka-index.db",
         signer=signer,
         keys=keys,
+        codec=ProtobufCodec(),
         clock=clock,
         entropy=SystemEntropy(),
         report=reporter("message log"),

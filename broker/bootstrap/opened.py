@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from broker.core.errors import CaseExchangeError, LogError
+from broker.core.errors import CaseExchangeError, LogError, LogIntruder
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def reporter(what: str) -> Callable[[CaseExchangeError], None]:
 
     def report(error: CaseExchangeError) -> None:
         write = _log.critical if isinstance(error, LogError) else _log.error
-        write(f"{what} failed", reason=error.reason, cause=error.message, remedy=error.remedy)
+        happened = f"{what}: an intruder" if isinstance(error, LogIntruder) else f"{what} failed"
+        write(happened, reason=error.reason, cause=error.message, remedy=error.remedy)
 
     return report
 

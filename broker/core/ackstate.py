@@ -13,7 +13,8 @@ Version 1 had ``m x (step, failed)``, and did not tell failed attempts from lost
 begin again: a record that was only lost in the company of others must not be a dead letter for it.
 
 The text goes into the metadata of a Kafka offset commit. A Kafka broker limits it to 4096 bytes by default
-(offset.metadata.max.bytes). broker/core/window.py keeps every state within this limit.
+(offset.metadata.max.bytes). broker/core/window.py keeps every state within this limit, together with its seal
+(broker/core/groupseal.py).
 """
 
 from __future__ import annotations

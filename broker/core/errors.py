@@ -378,6 +378,14 @@ class LogSchemaUnsupported(LogError):
     remedy = "Run the newer version. A log cannot go back to an older version."
 
 
+class LogIntruder(CaseExchangeError):
+    """Somebody who is no broker of this exchange uses its groups on Kafka. What that one wrote there is refused."""
+
+    reason = "LOG_INTRUDER"
+    security_event = True
+    remedy = "Operator: find out who holds a key for Kafka, and deny that principal everything (docs/kafka.md)."
+
+
 class SpoolUnavailable(CaseExchangeError):
     """The spool cannot be used: its disk is full, or another gateway or program uses it."""
 

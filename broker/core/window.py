@@ -19,11 +19,14 @@ if no other record is tracked, the binary form stays within ``committed_bytes_bo
    the first offset with counts. Their distances are counted again. These, the version, the floor, both lengths and the
    range after the last undone record are ``_FIXED_BYTES``.
 
+The state is committed with a seal (broker/core/groupseal.py). 92 of the 4096 bytes of text are for the seal, so 4004
+are left for the state: 3003 in the binary form.
+
 The argument holds for any gaps. So it holds on Kafka too, where the first records of two packs are at least 4096 apart.
-How many records fit: of 3072 binary bytes 41 are the fixed part, 41 are kept for that of a resumed state, and 21 for
-one record of any gap, if none is undone. 2969 are left. Another record is taken as long as 21 of these are left, that
-is, while at most 2948 are used. Side by side, v is 1 and each record costs 5 bytes: 2948 // 5 + 1 = 590 records. Each
-in a pack of its own, v is 2 and each but the first costs 7 bytes: (2948 - 5) // 7 + 2 = 422 records.
+How many records fit: of 3003 binary bytes 41 are the fixed part, 41 are kept for that of a resumed state, and 21 for
+one record of any gap, if none is undone. 2900 are left. Another record is taken as long as 21 of these are left, that
+is, while at most 2879 are used. Side by side, v is 1 and each record costs 5 bytes: 2879 // 5 + 1 = 576 records. Each
+in a pack of its own, v is 2 and each but the first costs 7 bytes: (2879 - 5) // 7 + 2 = 412 records.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from broker.core.ackstate import MAX_BINARY_BYTES, MAX_VARINT_BYTES, AckState, varint_bytes
+from broker.core.ackstate import MAX_TEXT_BYTES, MAX_VARINT_BYTES, AckState, varint_bytes
 from broker.core.delivery import Delivery, Event
+from broker.core.groupseal import SEAL_TEXT_BYTES
 
 if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
@@ -42,8 +46,9 @@ if TYPE_CHECKING:
 _OFFSET: Final = attrgetter("offset")
 _FIXED_BYTES: Final = 1 + 4 * MAX_VARINT_BYTES + 2 * 2
 _MAX_RECORD_BYTES: Final = 2 * MAX_VARINT_BYTES + 3
+_STATE_BYTES: Final = (MAX_TEXT_BYTES - SEAL_TEXT_BYTES) // 4 * 3
 # Not in the budget: the fixed part, which a resumed state may need again, and one record, allowed if none is undone.
-_BUDGET_BYTES: Final = MAX_BINARY_BYTES - _FIXED_BYTES - _MAX_RECORD_BYTES
+_BUDGET_BYTES: Final = _STATE_BYTES - _FIXED_BYTES - _MAX_RECORD_BYTES
 
 
 class PartitionWindow:

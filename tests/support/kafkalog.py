@@ -12,6 +12,7 @@ from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.trust.signing import Ed25519NoteSigner, note_verifier
 from broker.trust.system import SystemEntropy
 from certs.kafka import BROKER
+from tests.support.records import CODEC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,7 @@ class LogOnKafka:
             index,
             signer=None if read_only else self.signer,
             keys=ListedKeys(self.signer),
+            codec=CODEC,
             clock=self._clock,
             entropy=SystemEntropy(),
             report=self.reported.append,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
 
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.positions import offset_of, position_of
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
 
     from kafka import KafkaProducer
 
+    from broker.core.identity import Principal
     from tests.support.kafkaexchange import OnKafka
+
+
+_SOON = 30.0
 
 
 class Raw(NamedTuple):
@@ -32,10 +39,18 @@ class Raw(NamedTuple):
 
 
 class Administrator:
-    """Writes and deletes without a broker. Each call returns when it is done."""
+    """Writes and deletes without a broker, with the rights of ``client``. Each call returns when it is done."""
 
-    def __init__(self, kafka: OnKafka) -> None:
-        self._connection = replace(kafka.cluster.connection(BREAK_GLASS), prefix=kafka.prefix)
+    def __init__(self, kafka: OnKafka, client: Principal = BREAK_GLASS) -> None:
+        self._connection = replace(kafka.cluster.connection(client), prefix=kafka.prefix)
+
+    async def place(self, group: str, partition: StreamPartition) -> OffsetAndMetadata:
+        """What a group has committed for a partition, as soon as it has something."""
+        return await asyncio.to_thread(self._place, group, partition)
+
+    async def set_place(self, group: str, partition: StreamPartition, offset: int, metadata: str) -> None:
+        """Commit for a partition, as soon as the group has no member."""
+        await asyncio.to_thread(self._set_place, group, partition, OffsetAndMetadata(offset, metadata, -1))
 
     async def records(self, partition: StreamPartition, *, committed: bool = False) -> list[Raw]:
         """Everything in a partition, or only what was not aborted."""
@@ -78,6 +93,33 @@ class Administrator:
             )
 
     # --- in a thread ---
+
+    def _place(self, group: str, partition: StreamPartition) -> OffsetAndMetadata:
+        topic = self._topic(partition)
+        with self._connection.consumer(group_id=self._connection.topic(group)) as consumer:
+            consumer.assign([topic])
+            deadline = time.monotonic() + _SOON
+            while time.monotonic() < deadline:
+                found = consumer.committed(topic, metadata=True)
+                if found is not None:
+                    return found
+        message = "the group has committed nothing"
+        raise AssertionError(message)
+
+    def _set_place(self, group: str, partition: StreamPartition, place: OffsetAndMetadata) -> None:
+        topic = self._topic(partition)
+        with self._connection.consumer(group_id=self._connection.topic(group)) as consumer:
+            consumer.assign([topic])
+            deadline = time.monotonic() + _SOON
+            while True:
+                try:
+                    consumer.commit({topic: place})
+                except KafkaError:
+                    # The group has members that are about to leave.
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return
 
     def _topic(self, partition: StreamPartition) -> TopicPartition:
         return TopicPartition(self._connection.topic(partition.stream), partition.partition)

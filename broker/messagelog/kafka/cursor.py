@@ -1,9 +1,9 @@
 """The reader of a durable subscription on Kafka. It is a member of a consumer group that all broker processes share.
 
 The group says which process reads which partition. It is cooperative, so a rebalance stops only the partitions that
-move. It also stores how far the subscription is: the floor as the committed offset, and the rest of the ack state in
-the commit's metadata. The entries come from the log that the process reads anyway. So each is fetched once, and not
-once for every subscription.
+move. It also stores how far the subscription is: the sealed ack state, in the commit's metadata (places.py). If that
+has no seal, the partition is read only after its place was found out from the audit stream; the others go on. The
+entries come from the log that the process reads anyway. So each is fetched once, and not once for every subscription.
 
 Kafka refuses a commit under an earlier generation of the group. So a process that was paused while another took over
 its partitions cannot move the subscription back.
@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
 
-from broker.core.ackstate import AckState
 from broker.core.entry import Interest, Page
 from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
-from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.connection import pause, translate
 from broker.messagelog.kafka.group import GroupMember
-from broker.messagelog.kafka.offsets import NO_EPOCH
-from broker.messagelog.kafka.positions import offset_of, position_of
 from broker.ports import Assigned, Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kafka.structs import OffsetAndMetadata
+
+    from broker.core.ackstate import AckState
     from broker.messagelog.kafka.group import Move
     from broker.messagelog.kafka.groups import Groups
+    from broker.messagelog.kafka.places import Places
     from broker.messagelog.tail import Watch
     from broker.ports import AssignmentChange, SubscriptionKey
 
@@ -41,8 +41,6 @@ _SETTLE_SECONDS: Final = 0.05
 
 class _Log(Protocol):
     """The part of the log that a cursor needs."""
-
-    def end(self, partition: StreamPartition) -> int: ...
 
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
@@ -54,9 +52,13 @@ class _Log(Protocol):
 class KafkaCursor:
     """See the module and ``LogCursor``. Made by ``open``."""
 
-    def __init__(self, groups: Groups, log: _Log, subscription: SubscriptionKey, kinds: frozenset[str]) -> None:
+    def __init__(
+        self, groups: Groups, log: _Log, places: Places, subscription: SubscriptionKey, kinds: frozenset[str]
+    ) -> None:
         self._connection = groups.connection
         self._log = log
+        self._places = places
+        self._subscription = subscription
         self._interest = Interest(subscription.agency, kinds)
         self._watch = log.watch(self._interest)
         self._streams = {self._connection.topic(stream): stream for stream in streams_of(kinds)}
@@ -73,16 +75,21 @@ class KafkaCursor:
         self._held: dict[StreamPartition, int] = {}
         self._seen: dict[StreamPartition, int] = {}
         self._changes: list[AssignmentChange] = []
+        # The numbers of the assignments whose place is found out from the audit stream. The caller does not know them.
+        self._lost: dict[StreamPartition, int] = {}
+        self._finding: asyncio.Task[None] | None = None
         self._failure: CaseExchangeError | None = None
 
     @classmethod
-    async def open(cls, groups: Groups, log: _Log, subscription: SubscriptionKey, kinds: frozenset[str]) -> KafkaCursor:
+    async def open(
+        cls, groups: Groups, log: _Log, places: Places, subscription: SubscriptionKey, kinds: frozenset[str]
+    ) -> KafkaCursor:
         """Join the subscription's group. The group assigns partitions later.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
-        cursor = cls(groups, log, subscription, kinds)
+        cursor = cls(groups, log, places, subscription, kinds)
         try:
             await cursor._member.join()
         except BaseException:
@@ -135,6 +142,9 @@ class KafkaCursor:
     async def close(self) -> None:
         """See ``LogCursor``."""
         self._watch.close()
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
         await self._member.leave()
 
     def _holds(self, partition: StreamPartition) -> bool:
@@ -150,18 +160,46 @@ class KafkaCursor:
             partition = StreamPartition(self._streams[move.topic.topic], move.topic.partition)
             if move.assigned:
                 try:
-                    state = _state(move.committed)
+                    state = self._places.opened(self._subscription, partition, move.committed)
                 except CaseExchangeError as error:
                     self._fail(error)
                     return
-                self._held[partition] = move.number
-                self._next[partition] = state.floor
-                self._changes.append(Assigned(partition, state))
-            else:
+                if state is None:
+                    self._lost[partition] = move.number
+                else:
+                    self._begin(partition, move.number, state)
+            elif self._lost.pop(partition, None) is None:
                 self._held.pop(partition, None)
                 self._next.pop(partition, None)
                 self._changes.append(Revoked(partition))
+        if self._lost and (self._finding is None or self._finding.done()):
+            self._finding = asyncio.create_task(self._find(), name=f"kafka places {self._member.group}")
         self._watch.event.set()
+
+    def _begin(self, partition: StreamPartition, number: int, state: AckState) -> None:
+        self._held[partition] = number
+        self._next[partition] = state.floor
+        self._changes.append(Assigned(partition, state))
+        self._watch.event.set()
+
+    async def _find(self) -> None:
+        """Find out the places that nobody sealed. Begin with each when it is committed with a seal."""
+        while lost := dict(self._lost):
+            try:
+                states = await self._places.rebuilt(self._subscription, self._interest, lost)
+                committed = await self._member.commit(
+                    {self._topic(each): (number, self._stored(each, states[each])) for each, number in lost.items()}
+                )
+            except (KafkaError, CaseExchangeError) as error:
+                self._fail(translate(error))
+                committed = None
+            else:
+                for partition, number in lost.items():
+                    if committed and self._topic(partition) in committed and self._lost.get(partition) == number:
+                        del self._lost[partition]
+                        self._begin(partition, number, states[partition])
+            if committed is None:
+                await asyncio.sleep(pause())
 
     def _fail(self, error: CaseExchangeError) -> None:
         # The member goes on by itself when Kafka answers again.
@@ -170,16 +208,4 @@ class KafkaCursor:
             self._watch.event.set()
 
     def _stored(self, partition: StreamPartition, state: AckState) -> OffsetAndMetadata:
-        """What Kafka stores of a state: the pack that has the floor, or the next one if nothing of it is left.
-
-        The true floor is in the metadata. Kafka's own tools show the lag by the offset.
-        """
-        floor = state.floor
-        offset = offset_of(floor - 1) + 1 if 0 < floor == self._log.end(partition) else offset_of(floor)
-        return OffsetAndMetadata(offset, state.encode(), NO_EPOCH)
-
-
-def _state(stored: OffsetAndMetadata | None) -> AckState:
-    if stored is None:
-        return AckState()
-    return AckState.decode(stored.metadata) if stored.metadata else AckState(position_of(stored.offset))
+        return self._places.stored(self._subscription, partition, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
@@ -17,8 +17,10 @@ from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.judge import PackJudge
 from broker.messagelog.kafka.leaders import Leaders
+from broker.messagelog.kafka.places import Places
 from broker.messagelog.kafka.producer import Producer
 from broker.messagelog.kafka.reader import EntryReader
+from broker.messagelog.kafka.rebuilding import Rebuilding
 from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
 from broker.messagelog.kafka.watch import TopicsWatch
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.topicsettings import TopicSettings
-    from broker.ports import Clock, Entropy, LogKeys, NoteSigner, SubscriptionKey
+    from broker.ports import Clock, Entropy, LogKeys, NoteSigner, RecordCodec, SubscriptionKey
+
+_ONLY_READ: Final = "this process only reads the log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class KafkaLog:
         self._values = ValueReaders(settings.connection)
         self._groups = Groups(settings.connection)
         self._reader = EntryReader(tail, index, self._values)
+        self._places: Places | None = None
         self._closed = False
 
     @classmethod
@@ -89,6 +94,7 @@ class KafkaLog:
         *,
         signer: NoteSigner | None,
         keys: LogKeys,
+        codec: RecordCodec,
         clock: Clock,
         entropy: Entropy,
         report: Callable[[CaseExchangeError], None],
@@ -100,6 +106,7 @@ class KafkaLog:
             index_path: the local index, which is rebuilt if it is missing, or None for an index in memory.
             signer: the checkpoint key that seals appended entries, or None for a log that is only read.
             keys: the checkpoint keys that the directory lists.
+            codec: reads the audit stream, if it must say where a subscription stands.
             clock: gives the sealed time.
             entropy: gives append ids.
             report: called with every error after which the log tries again.
@@ -153,6 +160,9 @@ class KafkaLog:
             intake=intake,
             appender=appender,
         )
+        if signer is not None:
+            rebuilding = Rebuilding(log._reader, index, tail.ends, codec)
+            log._places = Places(log_ids, tail.ends, signer=signer, keys=keys, rebuilding=rebuilding, report=report)
         try:
             await intake.open()
             await refuse_the_format_before_packs(index, tail, settings.connection.prefix)
@@ -183,8 +193,7 @@ class KafkaLog:
         """See ``MessageLog``."""
         self._check_open()
         if self._appends is None:
-            message = "this process only reads the log"
-            raise LogUnavailable(message)
+            raise LogUnavailable(_ONLY_READ)
         if self._watch.refusal is not None:
             message = f"Kafka could lose what is appended: {self._watch.refusal.message}"
             raise LogUnavailable(message)
@@ -226,10 +235,6 @@ class KafkaLog:
     async def end_offset(self, partition: StreamPartition) -> int:
         """See ``MessageLog``. The end of what this process has read: it has never answered for more."""
         self._check_open()
-        return self.end(partition)
-
-    def end(self, partition: StreamPartition) -> int:
-        """The same end, also of a closed log."""
         return self._tail.ends[partition]
 
     async def catch_up(self, partition: StreamPartition, offset: int) -> None:
@@ -256,7 +261,9 @@ class KafkaLog:
     async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> KafkaCursor:
         """See ``MessageLog``."""
         self._check_open()
-        return await KafkaCursor.open(self._groups, self, subscription, kinds)
+        if self._places is None:
+            raise LogUnavailable(_ONLY_READ)
+        return await KafkaCursor.open(self._groups, self, self._places, subscription, kinds)
 
     async def ping(self) -> None:
         """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies."""

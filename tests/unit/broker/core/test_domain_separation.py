@@ -1,7 +1,8 @@
 """What one key signs, or one tree hashes, can never pass as another kind of statement.
 
 The forms are: DSSE's pre-authentication encoding (records, receipts, the directory), a checkpoint's text, a leaf's
-manifest, and what an append seal signs and hashes. Their first bytes differ, whatever follows.
+manifest, what an append seal signs and hashes, and what is signed of a consumer group. Their first bytes differ,
+whatever follows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, RECEIPTS_TYPE, pae
 from broker.core.errors import CheckpointInvalid, ProofInvalid
+from broker.core.groupseal import member_statement, place_statement
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash, node_hash
 from broker.core.seal import Sealing, pack_statement, prepare_seals
@@ -58,6 +60,11 @@ seal_texts = st.lists(st.one_of(payloads, statements), min_size=1, max_size=9).m
     lambda said: prepare_seals(said).text
 )
 
+of_groups = st.one_of(
+    st.builds(place_statement, texts, st.builds(StreamPartition, texts, numbers), texts, texts, texts),
+    st.builds(member_statement, texts, texts),
+)
+
 
 def is_pae(data: bytes) -> bool:
     """Whether these bytes can be read as DSSE's encoding of a type and a payload."""
@@ -94,7 +101,7 @@ def test_a_leaf_is_neither_what_dsse_signs_nor_a_checkpoint(data: bytes) -> None
         Checkpoint.parse(data)
 
 
-@given(st.one_of(seal_texts, statements))
+@given(st.one_of(seal_texts, statements, of_groups))
 def test_what_a_seal_signs_or_hashes_is_none_of_these(data: bytes) -> None:
     assert not is_pae(data)
     with pytest.raises(CheckpointInvalid):
@@ -103,12 +110,19 @@ def test_what_a_seal_signs_or_hashes_is_none_of_these(data: bytes) -> None:
         Leaf.parse(data)
 
 
-@given(seal_texts, st.one_of(statements, leaves, checkpoints, encodings))
+@given(seal_texts, st.one_of(statements, leaves, checkpoints, encodings, of_groups))
 def test_what_a_seal_signs_is_nothing_else(text: bytes, other: bytes) -> None:
     first, count, root, rest = text.split(b"\n")
     assert (first, rest) == (b"case-exchange appends v1", b"")
     assert count.isdigit()
     assert len(root) == 44
+    assert not other.startswith(first + b"\n")
+
+
+@given(of_groups, st.one_of(seal_texts, statements, leaves, checkpoints, encodings))
+def test_what_is_signed_of_a_group_is_nothing_else(data: bytes, other: bytes) -> None:
+    first = data.split(b"\n")[0]
+    assert first in (b"case-exchange place v1", b"case-exchange member v1")
     assert not other.startswith(first + b"\n")
 
 

@@ -1,0 +1,93 @@
+r"""What brokers sign of a consumer group on a shared log: where a subscription stands, and which members are brokers.
+
+Everyone with a key for the log's cluster can write both. So each is a text with a seal by the checkpoint key::
+
+    <text>.<unpadded base64url of the key's id (4 bytes) and the Ed25519 signature (64 bytes)>
+
+The seal of a *place* (the ack state of a subscription in one partition) covers five lines of UTF-8::
+
+    case-exchange place v1\n
+    <log id>\n
+    <stream>/<partition>\n
+    <agency>/<subscription>\n
+    <text of the ack state>\n
+
+So the place of another log, partition or subscription is none here. An earlier place of the same subscription is one.
+It only makes records come again. The offset that is committed beside it is not covered: it counts for nothing.
+
+The seal of a *member id* covers three lines::
+
+    case-exchange member v1\n
+    <group>\n
+    <random text>\n
+
+The first lines contain a space, so neither can pass as a checkpoint. They differ from those of append seals.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from broker.core.streams import StreamPartition
+
+_KEY_ID_BYTES: Final = 4
+_SIGNATURE_BYTES: Final = 64
+_MARK: Final = "."
+SEAL_TEXT_BYTES: Final = len(_MARK) + ((_KEY_ID_BYTES + _SIGNATURE_BYTES) * 8 + 5) // 6
+"""What a seal adds to a text: 92 bytes."""
+
+
+class SealedText(NamedTuple):
+    """A text, the id of the key that sealed it, and the signature. It says nothing until the signature is checked."""
+
+    text: str
+    key_id: bytes
+    signature: bytes
+
+    def encode(self) -> str:
+        """The text with its seal."""
+        seal = urlsafe_b64encode(self.key_id + self.signature).rstrip(b"=").decode("ascii")
+        return f"{self.text}{_MARK}{seal}"
+
+    @classmethod
+    def decode(cls, sealed: str) -> SealedText | None:
+        """Read a text with its seal. None if it has none."""
+        text, mark, seal = sealed.rpartition(_MARK)
+        try:
+            binary = urlsafe_b64decode(seal + "=" * (-len(seal) % 4))
+        except (binascii.Error, ValueError):
+            return None
+        found = cls(text, binary[:_KEY_ID_BYTES], binary[_KEY_ID_BYTES:])
+        if not mark or len(found.signature) != _SIGNATURE_BYTES or found.encode() != sealed:
+            return None
+        return found
+
+
+def place_statement(log_id: str, partition: StreamPartition, agency: str, subscription: str, state: str) -> bytes:
+    """What is signed for a place.
+
+    Args:
+        log_id: the incarnation of the log.
+        partition: where the subscription reads.
+        agency: the owner of the subscription.
+        subscription: its name.
+        state: the text of the ack state.
+    """
+    return _lines("case-exchange place v1", log_id, str(partition), f"{agency}/{subscription}", state)
+
+
+def member_statement(group: str, random: str) -> bytes:
+    """What is signed for a member id.
+
+    Args:
+        group: the group's name on the cluster, with the exchange's prefix.
+        random: another text for each member that ever was.
+    """
+    return _lines("case-exchange member v1", group, random)
+
+
+def _lines(*lines: str) -> bytes:
+    return "\n".join((*lines, "")).encode(errors="surrogatepass")

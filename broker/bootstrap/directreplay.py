@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from broker.bootstrap.kafkalog import kafka_connection
 from broker.bootstrap.opened import reporter
 from broker.messagelog.kafka.board import KafkaBoard
-from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
+from broker.messagelog.kafka.log import KafkaLog
+from broker.messagelog.kafka.topicsettings import KafkaSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.services.bundling import BundleMaker, BundleOrder
 from broker.services.mirroring import CheckpointMirror
@@ -69,7 +70,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
         )
         stack.push_async_callback(log.close)
         board = KafkaBoard(
-            log.connection,
+            log.groups,
             log.all_partitions,
             trust_domain=trust_domain,
             keys=keys,

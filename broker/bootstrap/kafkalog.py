@@ -12,9 +12,9 @@ from broker.core.errors import CaseExchangeError
 from broker.files import FileState
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
-from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
+from broker.messagelog.kafka.log import KafkaLog
 from broker.messagelog.kafka.packs import PACK_BYTES
-from broker.messagelog.kafka.topicsettings import TopicSettings
+from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.system import SystemEntropy
@@ -67,7 +67,7 @@ async def open_kafka(
     store = SqliteCheckpointStore(folder / "kafka-checkpoints.db")
     stack.push_async_callback(store.close)
     board = KafkaBoard(
-        connection,
+        log.groups,
         log.all_partitions,
         trust_domain=trust.directory.current().trust_domain,
         keys=keys,

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.messagelog.kafka.board import KafkaBoard
-from broker.messagelog.kafka.log import KafkaLog, KafkaSettings
-from broker.messagelog.kafka.topicsettings import TopicSettings
+from broker.messagelog.kafka.log import KafkaLog
+from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.trust.signing import Ed25519NoteSigner, note_verifier
 from broker.trust.system import SystemEntropy
 from certs.kafka import BROKER
@@ -71,7 +71,7 @@ class LogOnKafka:
 
     def board(self, log: KafkaLog) -> KafkaBoard:
         return KafkaBoard(
-            self.connection,
+            log.groups,
             log.all_partitions,
             trust_domain=TRUST_DOMAIN,
             keys=ListedKeys(self.signer),

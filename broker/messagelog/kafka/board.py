@@ -22,7 +22,6 @@ from broker.messagelog.kafka.checkpointreader import CheckpointReader
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import encode_extension
 from broker.messagelog.kafka.group import GroupMember
-from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.seat import Seat
 from broker.messagelog.kafka.thread import ClientThread
 
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.core.streams import StreamPartition
-    from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.group import Move
+    from broker.messagelog.kafka.groups import Groups
     from broker.ports import LogKeys, TreeExtension
 
 _GROUP: Final = "checkpoint-followers"
@@ -56,7 +55,7 @@ class KafkaBoard:
     """A ``CheckpointBoard`` on Kafka. Made by ``open``. For one event loop.
 
     Args:
-        connection: how to reach the cluster.
+        groups: what the members of the process share.
         partitions: the partitions of all streams, in the order of the topic's partitions.
         trust_domain: the beginning of the checkpoints' origins.
         keys: the checkpoint keys that the directory lists.
@@ -65,21 +64,18 @@ class KafkaBoard:
 
     def __init__(
         self,
-        connection: KafkaConnection,
+        groups: Groups,
         partitions: Sequence[StreamPartition],
         *,
         trust_domain: str,
         keys: LogKeys,
         report: Callable[[CaseExchangeError], None],
     ) -> None:
-        self._connection = connection
+        self._connection = connection = groups.connection
         self._partitions = tuple(partitions)
         self._report = report
         self._reader = CheckpointReader(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
-        self._groups = Groups(connection)
-        self._member = GroupMember(
-            self._groups, _GROUP, [connection.topic(CHECKPOINTS)], moved=self._move, failed=report
-        )
+        self._member = GroupMember(groups, _GROUP, [connection.topic(CHECKPOINTS)], moved=self._move, failed=report)
         self._assigned: set[StreamPartition] = set()
         self._seats: dict[StreamPartition, _HeldSeat] = {}
         # One seat that cannot be taken, because its coordinator does not answer, must not hold up the others.
@@ -132,7 +128,6 @@ class KafkaBoard:
         for partition in list(self._seats):
             self._leave(partition)
         await self._member.leave()
-        await self._groups.close()
         await self._reader.close()
 
     @_again

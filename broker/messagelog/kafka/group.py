@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -90,7 +89,7 @@ class GroupMember:
         self._groups = groups
         self._moved = moved
         self._failed = failed
-        self._id = str(uuid.uuid4())
+        self._id = groups.new_member_id(self.group)
         self._lane = 1 + zlib.crc32(self.group.encode()) % LANES
         self._joined: asyncio.Future[None] | None = None
         self._epoch = _JOINING

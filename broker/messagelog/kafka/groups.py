@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafka.errors import KafkaError, NoError, for_code
 from kafka.protocol.metadata import FindCoordinatorRequest, MetadataRequest
 
 from broker.messagelog.kafka.links import Address, Links
+from broker.messagelog.kafka.members import sealed_member_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from uuid import UUID
 
     from broker.messagelog.kafka.connection import KafkaConnection
+    from broker.ports import NoteSigner
 
 HEARTBEATS: Final = 0
 """The lane of requests that Kafka answers at once. Members must never wait behind others' commits."""
@@ -49,17 +51,28 @@ class Groups:
 
     Args:
         connection: how to reach the cluster.
+        signer: the checkpoint key, which signs the ids of members, or None for a process that joins no group.
     """
 
-    def __init__(self, connection: KafkaConnection) -> None:
+    def __init__(self, connection: KafkaConnection, signer: NoteSigner | None) -> None:
         self.connection = connection
+        self._signer = signer
         self.links = Links(connection)
-        self.topics: dict[UUID, str] = {}
+        self.topics: dict[uuid.UUID, str] = {}
         self._topics_change = False
         self._members: dict[_Member, None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None
+
+    def new_member_id(self, group: str) -> str:
+        """An id that no member ever had, and that shows that a broker made it."""
+        random = uuid.uuid4().hex
+        return random if self._signer is None else sealed_member_id(group, random, self._signer)
+
+    def coordinated(self) -> dict[str, Address]:
+        """The groups that this process has members in, each with its coordinator."""
+        return {member.group: member.address for member in self._members if member.address is not None}
 
     def add(self, member: _Member) -> None:
         """Let a member speak when it is due."""

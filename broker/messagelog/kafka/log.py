@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
@@ -17,6 +16,7 @@ from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.judge import PackJudge
 from broker.messagelog.kafka.leaders import Leaders
+from broker.messagelog.kafka.members import MembersWatch
 from broker.messagelog.kafka.places import Places
 from broker.messagelog.kafka.producer import Producer
 from broker.messagelog.kafka.reader import EntryReader
@@ -33,27 +33,10 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import Position
-    from broker.messagelog.kafka.connection import KafkaConnection
-    from broker.messagelog.kafka.topicsettings import TopicSettings
+    from broker.messagelog.kafka.topicsettings import KafkaSettings
     from broker.ports import Clock, Entropy, LogKeys, NoteSigner, RecordCodec, SubscriptionKey
 
 _ONLY_READ: Final = "this process only reads the log"
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """How one process uses its cluster.
-
-    Attributes:
-        connection: how to reach the cluster.
-        topics: what the topics must be, or None for an auditor, who accepts them as they are. Then no topic is made,
-            nothing can be appended, and a missing beginning is no reason to stop.
-        tail_bytes: the limit for the values of the newest entries in memory.
-    """
-
-    connection: KafkaConnection
-    topics: TopicSettings | None
-    tail_bytes: int = 32 << 20
 
 
 class KafkaLog:
@@ -70,8 +53,10 @@ class KafkaLog:
         tail: Tail,
         intake: Intake,
         appender: Appender | None,
+        groups: Groups,
     ) -> None:
         self._settings = settings
+        self.groups = groups
         self._watch = TopicsWatch(topics, log_ids, tuple(tail.ends), settings.topics)
         self._leaders = leaders
         self._log_ids = log_ids
@@ -81,9 +66,9 @@ class KafkaLog:
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
-        self._groups = Groups(settings.connection)
         self._reader = EntryReader(tail, index, self._values)
         self._places: Places | None = None
+        self._members: MembersWatch | None = None
         self._closed = False
 
     @classmethod
@@ -159,10 +144,13 @@ class KafkaLog:
             tail=tail,
             intake=intake,
             appender=appender,
+            groups=Groups(settings.connection, signer),
         )
         if signer is not None:
             rebuilding = Rebuilding(log._reader, index, tail.ends, codec)
             log._places = Places(log_ids, tail.ends, signer=signer, keys=keys, rebuilding=rebuilding, report=report)
+            log._members = MembersWatch(log.groups, keys, report)
+            log._members.open()
         try:
             await intake.open()
             await refuse_the_format_before_packs(index, tail, settings.connection.prefix)
@@ -174,11 +162,6 @@ class KafkaLog:
     def log_id(self, stream: str) -> str:
         """See ``MessageLog``: the topic's id."""
         return self._log_ids[stream]
-
-    @property
-    def connection(self) -> KafkaConnection:
-        """How to reach the log's cluster."""
-        return self._settings.connection
 
     @property
     def all_partitions(self) -> tuple[StreamPartition, ...]:
@@ -263,13 +246,19 @@ class KafkaLog:
         self._check_open()
         if self._places is None:
             raise LogUnavailable(_ONLY_READ)
-        return await KafkaCursor.open(self._groups, self, self._places, subscription, kinds)
+        return await KafkaCursor.open(self.groups, self, self._places, subscription, kinds)
 
     async def ping(self) -> None:
-        """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies."""
+        """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies.
+
+        Raises:
+            LogIntruder: a group of this process has members that are no brokers.
+        """
         self._check_open()
         await self._check_topics()
         trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
+        if trouble is None and self._members is not None:
+            trouble = self._members.intruder
         if trouble is not None:
             raise trouble
 
@@ -280,7 +269,9 @@ class KafkaLog:
         self._closed = True
         if self._appends is not None:
             await self._appends.close()
-        await self._groups.close()
+        if self._members is not None:
+            await self._members.close()
+        await self.groups.close()
         await self._intake.close()
         await self._leaders.close()
         await self._values.close()

@@ -10,6 +10,8 @@ from broker.messagelog.kafka.connection import CHECKPOINTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from broker.messagelog.kafka.connection import KafkaConnection
+
 FOREVER: Final = -1
 _DAY_MS: Final = 86_400_000
 
@@ -65,3 +67,19 @@ class TopicSettings:
     def configuration(self, name: str) -> dict[str, str]:
         """The configuration of a new topic."""
         return {**self.exact(name), **{key: str(value) for key, value in self.at_least().items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How one process uses its cluster.
+
+    Attributes:
+        connection: how to reach the cluster.
+        topics: what the topics must be, or None for an auditor, who accepts them as they are. Then no topic is made,
+            nothing can be appended, and a missing beginning is no reason to stop.
+        tail_bytes: the limit for the values of the newest entries in memory.
+    """
+
+    connection: KafkaConnection
+    topics: TopicSettings | None
+    tail_bytes: int = 32 << 20

@@ -60,7 +60,7 @@ async def node() -> AsyncIterator[KafkaNode]:
 
 @contextlib.asynccontextmanager
 async def sharing(node: KafkaNode, timeout_seconds: float = 5.0) -> AsyncIterator[Groups]:
-    groups = Groups(KafkaConnection([f"127.0.0.1:{node.port}"], None, "case-exchange", timeout_seconds))
+    groups = Groups(KafkaConnection([f"127.0.0.1:{node.port}"], None, "case-exchange", timeout_seconds), None)
     try:
         yield groups
     finally:

@@ -44,7 +44,7 @@ WANTED = Interest(LAB.agency, frozenset({"SampleRequest"}))
 class History(NamedTuple):
     """Records of two partitions in a real index, and an audit stream in a real log."""
 
-    index: KafkaIndex
+    entries: KafkaIndex
     log: SqliteLog
     trail: AuditTrailService
     ends: dict[StreamPartition, int]
@@ -64,7 +64,7 @@ class History(NamedTuple):
             packs.append(SealedPack(partition, number, 0, sealing, record_id + bytes(4), entries, [], b""))
             if kind in WANTED.kinds:
                 found.append(position_of(number))
-        await self.index.apply(packs, {partition: first + count})
+        await self.entries.apply(packs, {partition: first + count})
         self.ends[partition] = position_of(first + count - 1) + 1
         return found
 
@@ -73,7 +73,7 @@ class History(NamedTuple):
 
     async def rebuilt(self, log: SqliteLog | DamagedLog | None = None) -> AckState:
         ends = {**self.ends, AUDIT_0: await self.log.end_offset(AUDIT_0)}
-        states = await Rebuilding(log or self.log, self.index, ends, CODEC).states(LAB, WANTED, [DNA_0])
+        states = await Rebuilding(log or self.log, self.entries, ends, CODEC).states(LAB, WANTED, [DNA_0])
         assert list(states) == [DNA_0]
         return states[DNA_0]
 

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError, NoError, for_code
 from kafka.protocol.metadata import FindCoordinatorRequest, MetadataRequest
 
 from broker.messagelog.kafka.links import Address, Links
-from broker.messagelog.kafka.members import sealed_member_id
+from broker.messagelog.kafka.memberids import sealed_member_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

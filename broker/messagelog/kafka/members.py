@@ -16,7 +16,7 @@ from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAuthorizationFai
 from kafka.protocol.api_message import ApiMessage
 
 from broker.core.errors import LogIntruder
-from broker.core.groupseal import SealedText, member_statement
+from broker.messagelog.kafka.memberids import is_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.groups import Groups
     from broker.messagelog.kafka.links import Address
-    from broker.ports import LogKeys, NoteSigner
+    from broker.ports import LogKeys
 
 VERSION: Final = 0
 _LOOK_SECONDS: Final = 10.0
@@ -51,19 +51,6 @@ class Member(NamedTuple):
     member_id: str
     client_id: str
     host: str
-
-
-def sealed_member_id(group: str, random: str, signer: NoteSigner) -> str:
-    """The id of a broker's member. ``random`` is another text for each member that ever was."""
-    signature = signer.sign(member_statement(group, random))
-    return SealedText(random, signer.key_id, signature).encode()
-
-
-def is_broker(group: str, member_id: str, keys: LogKeys) -> bool:
-    """Whether a broker of this exchange made this id, for this group."""
-    sealed = SealedText.decode(member_id)
-    check = None if sealed is None else keys.check(sealed.key_id)
-    return sealed is not None and check is not None and check(member_statement(group, sealed.text), sealed.signature)
 
 
 class MembersWatch:

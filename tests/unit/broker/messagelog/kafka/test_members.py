@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.messagelog.kafka.members import Member, is_broker, sealed_member_id, strangers_named
+from broker.messagelog.kafka.memberids import is_broker, sealed_member_id
+from broker.messagelog.kafka.members import Member, strangers_named
 from broker.trust.signing import Ed25519NoteSigner
 from tests.support.kafkalog import ListedKeys
 

@@ -165,7 +165,7 @@ class StrayRecord:
     Attributes:
         position: where it is.
         reason: why it is not a record, in a word or two.
-        value: its beginning, or empty if the auditor may not have every section.
+        value: its beginning. Empty if the auditor may not have every section, or if the log keeps only the digest.
         value_size: the number of its bytes.
         value_sha256: the digest of all its bytes.
     """

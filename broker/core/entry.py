@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -114,9 +115,16 @@ class Stray(NamedTuple):
     """Something in a partition that no broker of this exchange appended. It is not a record.
 
     ``reason`` says why, in a word or two: it has no valid seal, is a copy of another entry, or was sealed for another
-    partition. ``value`` is its bytes, as far as the log can give them.
+    partition. Its bytes are not kept, because a stranger chose them: only how many there are, and their SHA-256. With
+    these, whoever reads them where they stand can tell whether they are the same.
     """
 
     position: Position
     reason: str
-    value: bytes
+    size: int
+    sha256: bytes
+
+    @classmethod
+    def of(cls, position: Position, reason: str, value: bytes) -> Stray:
+        """The stray of these bytes."""
+        return cls(position, reason, len(value), sha256(value).digest())

@@ -188,7 +188,7 @@ class BundleMaker:
             async for frame in self._stretch(_Stretch(partition, begin, beyond, {}, visible), strays):
                 yield frame
         for stray in reversed(strays):
-            yield _stray(stray.position, stray.reason, stray.value, visible)
+            yield StrayRecord(stray.position, stray.reason, b"", stray.size, stray.sha256)
         right = await self._store.nodes(partition, range_coordinates(end, head.size))
         yield PartitionEnd(end, tuple(right))
 
@@ -224,7 +224,7 @@ class BundleMaker:
             if isinstance(found, LogEntry):
                 stray = self._add(stretch, found, batch)
             else:
-                stray = _stray(found.position, found.reason, found.value, stretch.visible)
+                stray = StrayRecord(found.position, found.reason, b"", found.size, found.sha256)
             if stray is not None:
                 # A stray's frame comes between the records before it and the records after it.
                 frames += batch.close(self._signer)

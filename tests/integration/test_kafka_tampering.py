@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from broker.core.entry import Stray
 from broker.core.errors import EvidenceUnavailable, LogCorrupt
 from broker.core.findings import Unprocessed
 from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.telemetry import allow_fields
 from caseexchange.log.v1 import pack_pb2
+from certs.kafka import BREAK_GLASS, BROKER
 from deploy.kafka.segments import rewrite
 from tests.support.honest import SAMPLES, Honest, taken
 from tests.support.kafka import running_cluster
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.client.subscriber import SubscriptionStream
+    from broker.core.identity import Principal
     from broker.core.streams import Position
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
@@ -105,6 +108,28 @@ async def test_what_is_inserted_reaches_nobody_and_is_named_while_everything_goe
         bundle = await replayed(exchange, tmp_path / "of-broker.bundle")
     assert bundle.named() == [("RECORD_INSERTED", position) for position in inserted]
     assert await kafka.audited() == [("RECORD_INSERTED", str(position)) for position in inserted]
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("client", [BROKER, BREAK_GLASS], ids=lambda client: client.system)
+async def test_a_stranger_cannot_fill_a_broker_s_disk_with_what_is_no_record(kafka: OnKafka, client: Principal) -> None:
+    strange = b"canary" * 150_000
+    async with kafka.broker() as exchange:
+        honest = await Honest.begin(exchange, 1)
+        inserted = [
+            position
+            for _ in range(20)
+            for position in await Administrator(kafka, client).put(honest.partition, Raw(strange))
+        ]
+        await honest.publish(1)
+        files = contents(kafka.folder())
+        assert sum(map(len, files)) < len(strange) * len(inserted) // 4
+        assert not any(b"canary" in content for content in files)
+        found = await exchange.broker.log.strays(honest.partition)
+        assert found == [Stray.of(position, "NOT_SEALED", strange) for position in inserted]
 
 
 # --- what is deleted ---

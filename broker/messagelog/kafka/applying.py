@@ -111,7 +111,7 @@ class Applying:
         self._known[partition] = known._replace(epoch=pack.epoch)
         pack_key = self._pack_key(pack)
         if pack_key in self._packs:
-            self._keep(Stray(Position(*partition, position_of(pack.offset)), REPLAYED, pack.value))
+            self._keep(Stray.of(Position(*partition, position_of(pack.offset)), REPLAYED, pack.value))
             return
         self._packs.add(pack_key)
         self._connection.execute("INSERT INTO packs VALUES (?)", (pack_key,))
@@ -136,8 +136,8 @@ class Applying:
         return entry
 
     def _keep(self, stray: Stray) -> None:
-        row = (self._key(stray.position), stray.reason, stray.value)
-        self._connection.execute("REPLACE INTO strays VALUES (?, ?, ?)", row)
+        row = (self._key(stray.position), stray.reason, stray.size, stray.sha256)
+        self._connection.execute("REPLACE INTO strays VALUES (?, ?, ?, ?)", row)
 
     def _insert(self, entry: LogEntry, value_sha256: bytes) -> None:
         self._rows.append(

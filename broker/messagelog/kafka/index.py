@@ -137,10 +137,12 @@ class KafkaIndex:
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """Everything in a partition that is not an entry, in order."""
         first = self._numbers[partition] << POSITION_BITS
-        query = "SELECT position, reason, value FROM strays WHERE position >= ? AND position < ? ORDER BY position"
+        query = (
+            "SELECT position, reason, size, sha256 FROM strays WHERE position >= ? AND position < ? ORDER BY position"
+        )
         bounds = (first, first + (1 << POSITION_BITS))
         rows = await self._database.read(lambda connection: connection.execute(query, bounds).fetchall())
-        return [Stray(self._position(row[0]), row[1], row[2]) for row in rows]
+        return [Stray(self._position(row[0]), *row[1:]) for row in rows]
 
     # --- inside a transaction ---
 

@@ -34,5 +34,19 @@ INDEX: Final = Schema(
                 epoch INTEGER NOT NULL
             )""",
         ),
+        # Strays had their bytes here, so that a stranger could fill the disk. Everything is read again.
+        (
+            "DROP TABLE strays",
+            """CREATE TABLE strays (
+                position INTEGER PRIMARY KEY,
+                reason TEXT NOT NULL,
+                size INTEGER NOT NULL,
+                sha256 BLOB NOT NULL
+            )""",
+            "DELETE FROM entries",
+            "DELETE FROM destinations",
+            "DELETE FROM packs",
+            "DELETE FROM progress",
+        ),
     ),
 )

@@ -1,7 +1,8 @@
 """Separate entries from strays: what a broker of this exchange appended to a partition, and everything else.
 
-A stray is kept as evidence and is never delivered. It is a whole Kafka record if nobody of this exchange sealed it for
-this partition, and one entry of a pack if only that entry's value is not what was sealed.
+A stray is evidence and is never delivered. Only its place, size and digest are kept. It is a whole Kafka record if
+nobody of this exchange sealed it for this partition, and one entry of a pack if only that entry's value is not what was
+sealed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from broker.core.entry import Stray
 from broker.core.errors import LogCorrupt, LogSchemaUnsupported, ProofInvalid
 from broker.core.seal import Seal, Sealing, pack_statement, value_digest
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.lenient import Unread
 from broker.messagelog.kafka.packs import VERSION, Pack, Packed, entries_of, parse_pack
 from broker.messagelog.kafka.positions import MAX_OFFSET, position_of
 
@@ -127,13 +129,18 @@ def _told_apart(partition: StreamPartition, offset: int, pack: Pack) -> tuple[li
         if value_digest(packed.entry.value) == packed.value_sha256:
             entries.append(SealedEntry(place, packed))
         else:
-            altered.append(Stray(Position(*partition, place), ALTERED, packed.entry.value))
+            altered.append(Stray.of(Position(*partition, place), ALTERED, packed.entry.value))
         place += 1
     more = pack.values[place - position_of(offset) :]
     if more:
-        altered.append(Stray(Position(*partition, place), ALTERED, b"".join(more)))
+        altered.append(Stray.of(Position(*partition, place), ALTERED, b"".join(more)))
     return entries, altered
 
 
 def _stray(partition: StreamPartition, record: Any, reason: str) -> Stray:
-    return Stray(Position(*partition, position_of(record.offset)), reason, record.value or b"")
+    position = Position(*partition, position_of(record.offset))
+    # A header that was read has bytes. Only the reader itself puts this one there.
+    unread = next((content for _, content in record.headers if isinstance(content, Unread)), None)
+    if unread is not None:
+        return Stray(position, reason, unread.size, unread.sha256)
+    return Stray.of(position, reason, record.value or b"")

@@ -10,7 +10,8 @@ The library has no setting for this. ``install`` puts the class into the place w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka.errors import CorruptRecordError
 from kafka.record import memory_records
@@ -24,13 +25,20 @@ UNREADABLE: Final = "unreadable"
 """The header of a record without content. No broker writes headers, so it is a stray."""
 
 
+class Unread(NamedTuple):
+    """What the bytes are that could not be read: their number, and their SHA-256. The content of that header."""
+
+    size: int
+    sha256: bytes
+
+
 class LenientBatch(DefaultRecordBatch):  # type: ignore[misc] # the library has no types
     """A batch of which every record can be read, or is replaced."""
 
     def __iter__(self) -> Iterator[Any]:
         """The records, in order. A compressed batch is one record, with the offset of its first."""
         if self.compression_type != self.CODEC_NONE:
-            yield self._unreadable(self.base_offset, len(self._buffer))
+            yield self._unreadable(self.base_offset, 0, len(self._buffer))
             return
         while self._next_record_index < self._num_records:
             begin = self._pos
@@ -39,7 +47,7 @@ class LenientBatch(DefaultRecordBatch):  # type: ignore[misc] # the library has 
             except (CorruptRecordError, ValueError, IndexError):
                 record = self._passed_over(begin)
                 if record is None:
-                    yield self._unreadable(self.base_offset + self._next_record_index, len(self._buffer) - begin)
+                    yield self._unreadable(self.base_offset + self._next_record_index, begin, len(self._buffer))
                     return
             self._next_record_index += 1
             yield record
@@ -56,10 +64,13 @@ class LenientBatch(DefaultRecordBatch):  # type: ignore[misc] # the library has 
         if not 0 < size <= len(self._buffer) - at or not 0 <= delta <= self.last_offset_delta:
             return None
         self._pos = at + size
-        return self._unreadable(self.base_offset + delta, size)
+        return self._unreadable(self.base_offset + delta, begin, self._pos)
 
-    def _unreadable(self, offset: int, size: int) -> Any:
-        return DefaultRecord(size, offset, self.first_timestamp, self.timestamp_type, None, None, [(UNREADABLE, None)])
+    def _unreadable(self, offset: int, begin: int, end: int) -> Any:
+        """What replaces the bytes from ``begin`` to ``end`` of the batch."""
+        unread = Unread(end - begin, sha256(self._buffer[begin:end]).digest())
+        headers = [(UNREADABLE, unread)]
+        return DefaultRecord(unread.size, offset, self.first_timestamp, self.timestamp_type, None, None, headers)
 
 
 def install() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -138,7 +139,7 @@ def other_body(entry: LogEntry) -> LogEntry:
 
 
 def stray(offset: int, value: bytes = b"foreign", partition: StreamPartition = DNA_0) -> Stray:
-    return Stray(Position(*partition, offset), "no seal", value)
+    return Stray.of(Position(*partition, offset), "no seal", value)
 
 
 def strays_of(frames: list[Frame]) -> list[StrayRecord]:
@@ -215,7 +216,7 @@ async def test_a_stray_is_named_where_it_stands(parts: Parts, *, signed: bool, o
     code = "RECORD_CHANGED" if offset == 3 else "RECORD_INSERTED"
     assert bundle.named() == [(code, Position(*DNA_0, offset))]
     (found,) = strays_of(bundle.frames())
-    assert (found.reason, found.value, found.value_size) == ("no seal", b"foreign", 7)
+    assert (found.reason, found.value, found.value_size) == ("no seal", b"", 7)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 250])
@@ -317,9 +318,18 @@ async def test_who_may_not_have_every_section_gets_no_bytes_that_cannot_be_redac
 
 
 async def test_of_a_large_stray_only_the_beginning_is_taken_along(parts: Parts) -> None:
-    bundle = await parts.bundle(strays=[stray(RECORDS, b"x" * (MAX_STRAY_BYTES + 1))])
+    large = at(4, lambda entry: entry._replace(value=b"\xff" * (MAX_STRAY_BYTES + 1)))
+    bundle = await parts.bundle(large)
     (found,) = strays_of(bundle.frames())
     assert (len(found.value), found.value_size) == (MAX_STRAY_BYTES, MAX_STRAY_BYTES + 1)
+    assert bundle.named() == [("RECORD_CHANGED", Position(*DNA_0, 4))]
+
+
+async def test_of_what_nobody_of_the_exchange_appended_a_bundle_has_place_size_and_digest(parts: Parts) -> None:
+    bundle = await parts.bundle(strays=[stray(RECORDS, b"canary")])
+    (found,) = strays_of(bundle.frames())
+    assert (found.value, found.value_size, found.value_sha256) == (b"", 6, sha256(b"canary").digest())
+    assert b"canary" not in bundle.path.read_bytes()
     assert bundle.named() == [("RECORD_INSERTED", Position(*DNA_0, RECORDS))]
 
 

@@ -470,7 +470,7 @@ class StrayRecord(_message.Message):
     """How its maker can tell, in a word or two of printable ASCII."""
     value: _builtins.bytes
     """What stands there, at most its first 65,536 bytes; empty where the auditor may not have every section, because what
-    cannot be read cannot be redacted either.
+    cannot be read cannot be redacted either, and where the log keeps no more than a digest.
     """
     value_size: _builtins.int
     """How many bytes stand there."""

@@ -16,9 +16,11 @@ from broker.core.seal import Sealing, value_digest
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.applying import Known
 from broker.messagelog.kafka.index import KafkaIndex
+from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.kafka.judge import ALTERED, NOT_SEALED, REPLAYED, SealedEntry, SealedPack
 from broker.messagelog.kafka.packs import Packed
 from broker.messagelog.kafka.positions import offset_of, position_of
+from broker.sqlitefile import Schema, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +60,7 @@ def sealed(
         )
         place = position_of(offset, index)
         if index == altered:
-            strays.append(Stray(Position(*partition, place), ALTERED, value))
+            strays.append(Stray.of(Position(*partition, place), ALTERED, value))
         else:
             entries.append(SealedEntry(place, Packed(entry, value_digest(value))))
     sealing = Sealing(append.to_bytes(16), at_ms)
@@ -66,7 +68,7 @@ def sealed(
 
 
 def stray(offset: int, partition: StreamPartition = CASES_0) -> Stray:
-    return Stray(Position(*partition, position_of(offset)), NOT_SEALED, b"rubbish %d" % offset)
+    return Stray.of(Position(*partition, position_of(offset)), NOT_SEALED, b"rubbish %d" % offset)
 
 
 class State(NamedTuple):
@@ -198,9 +200,9 @@ async def test_a_copy_of_a_copy_is_a_stray_too_and_an_honest_repetition_is_not()
     packs = [sealed(0, [1, 2], 1), sealed(1, [1], 2), sealed(2, [1, 2], 1), sealed(3, [1], 2), sealed(4, [2, 3], 3)]
     state, returned = await applied([([*packs], {CASES_0: 5})])
     assert [entry.position.offset for entry in returned] == [0, 1, position_of(4, 1)]
-    assert [(one.position.offset, one.reason, one.value) for one in state.strays] == [
-        (position_of(2), REPLAYED, b"pack 1"),
-        (position_of(3), REPLAYED, b"pack 2"),
+    assert [(one.position.offset, one.reason, one.sha256) for one in state.strays] == [
+        (position_of(2), REPLAYED, sha256(b"pack 1").digest()),
+        (position_of(3), REPLAYED, sha256(b"pack 2").digest()),
     ]
 
 
@@ -242,3 +244,40 @@ async def test_of_one_record_in_two_partitions_the_first_partition_s_is_found() 
         state, _ = await applied(batches)
         (found,) = state.found.values()
         assert found == Position("cases", 0, position_of(7))
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [each.read_bytes() for each in folder.iterdir()]
+
+
+async def test_of_strays_the_file_has_place_size_and_digest_and_no_byte(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    index = KafkaIndex(path, PARTITIONS, LOG_IDS)
+    await index.open()
+    large = b"canary" * 200_000
+    judged = [Stray.of(Position(*CASES_0, position_of(offset)), NOT_SEALED, large) for offset in range(20)]
+    await index.apply(judged, {CASES_0: 20})
+    assert await index.strays(CASES_0) == judged
+    assert {(one.size, one.sha256) for one in judged} == {(len(large), sha256(large).digest())}
+    await index.close()
+    files = contents(tmp_path)
+    assert sum(map(len, files)) < len(large)
+    assert not any(b"canary" in content for content in files)
+
+
+async def test_an_index_that_has_the_bytes_of_strays_is_emptied_so_that_everything_is_read_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "index.db"
+    before = open_file(path, Schema(INDEX.application_id, INDEX.migrations[:1]))
+    before.execute("INSERT INTO strays VALUES (0, 'NOT_SEALED', ?)", (b"canary",))
+    before.execute("INSERT INTO progress VALUES (0, 7, 1000, 0)")
+    before.execute("INSERT INTO packs VALUES (?)", (b"pack",))
+    before.close()
+    index = KafkaIndex(path, PARTITIONS, LOG_IDS)
+    state = await state_of(index)
+    assert set(state.known.values()) == {Known(0, 0, 0, -1)}
+    assert state.strays == []
+    await index.apply([sealed(0, [1, 2], 1), stray(1)], {CASES_0: 2})
+    assert len((await state_of(index)).entries) == 2
+    await index.close()

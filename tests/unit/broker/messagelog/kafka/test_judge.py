@@ -12,6 +12,7 @@ from broker.core.errors import LogCorrupt, LogSchemaUnsupported
 from broker.core.seal import Seal, Sealing, pack_statement, prepare_seals, value_digest
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.judge import ALTERED, BEFORE_PACKS, NOT_SEALED, PackJudge, SealedPack
+from broker.messagelog.kafka.lenient import UNREADABLE, Unread
 from broker.messagelog.kafka.packs import Draft, Pack, parse_pack
 from broker.messagelog.kafka.positions import MAX_OFFSET, PACK_ENTRIES, position_of
 from broker.trust.signing import Ed25519NoteSigner
@@ -97,7 +98,7 @@ def test_each_pack_of_an_append_is_judged_alone_and_has_an_id_of_its_own() -> No
 @pytest.mark.parametrize("partition", [StreamPartition("cases", 1), StreamPartition("dna", 2)])
 def test_it_is_a_stray_in_another_partition(partition: StreamPartition) -> None:
     record = produced()
-    assert judged(record, partition) == Stray(Position(*partition, HERE.offset), NOT_SEALED, record.value or b"")
+    assert judged(record, partition) == Stray.of(Position(*partition, HERE.offset), NOT_SEALED, record.value or b"")
 
 
 def test_it_is_a_stray_in_a_topic_made_anew_and_by_a_key_that_is_not_listed() -> None:
@@ -123,14 +124,14 @@ STRAYS = {
 
 @pytest.mark.parametrize("record", [pytest.param(record, id=what) for what, record in STRAYS.items()])
 def test_with_anything_else_it_is_a_stray_that_keeps_its_bytes(record: Record) -> None:
-    assert judged(record) == Stray(HERE, NOT_SEALED, record.value or b"")
+    assert judged(record) == Stray.of(HERE, NOT_SEALED, record.value or b"")
 
 
 def test_a_value_that_was_changed_is_a_stray_at_its_own_position_and_the_others_are_entries() -> None:
     pack = judged(changed(GOOD, values=[b"an envelope", b"another envelopf", b""]))
     assert listed(pack) == [(0, ENTRY), (2, THIRD)]
     assert isinstance(pack, SealedPack)
-    assert pack.altered == [Stray(Position(*CASES_2, position_of(41, 1)), ALTERED, b"another envelopf")]
+    assert pack.altered == [Stray.of(Position(*CASES_2, position_of(41, 1)), ALTERED, b"another envelopf")]
 
 
 def test_values_in_another_order_are_strays() -> None:
@@ -144,9 +145,9 @@ def test_a_value_that_was_cut_off_or_added_is_a_stray() -> None:
     assert isinstance(short, SealedPack)
     assert isinstance(long, SealedPack)
     assert listed(short) == [(0, ENTRY)]
-    assert short.altered == [Stray(Position(*CASES_2, position_of(41, 1)), ALTERED, b"")]
+    assert short.altered == [Stray.of(Position(*CASES_2, position_of(41, 1)), ALTERED, b"")]
     assert listed(long) == [(0, ENTRY), (1, OTHER)]
-    assert long.altered == [Stray(Position(*CASES_2, position_of(41, 2)), ALTERED, b"onetwo")]
+    assert long.altered == [Stray.of(Position(*CASES_2, position_of(41, 2)), ALTERED, b"onetwo")]
 
 
 def test_what_is_added_to_a_full_pack_does_not_touch_the_next_pack() -> None:
@@ -181,7 +182,7 @@ def test_what_is_added_to_a_full_pack_does_not_touch_the_next_pack() -> None:
 def test_a_header_that_no_broker_writes_is_a_stray_even_if_it_is_sealed(header: bytes) -> None:
     """A broker's stolen key must not stop the readers."""
     record = sealed(header, [b"value"])
-    assert judged(record) == Stray(HERE, NOT_SEALED, record.value or b"")
+    assert judged(record) == Stray.of(HERE, NOT_SEALED, record.value or b"")
 
 
 def test_a_newer_broker_s_pack_stops_an_older_one_by_name() -> None:
@@ -192,7 +193,7 @@ def test_a_newer_broker_s_pack_stops_an_older_one_by_name() -> None:
 def test_a_record_of_the_format_before_packs_is_a_stray_that_is_named() -> None:
     names = ("record-id", "kind", "recipients", "record-sha256", "seal")
     record = Record(41, 0, b"an envelope", b"a-case", [(name, b"") for name in names])
-    assert judged(record) == Stray(HERE, BEFORE_PACKS, b"an envelope")
+    assert judged(record) == Stray.of(HERE, BEFORE_PACKS, b"an envelope")
 
 
 def test_an_offset_that_gives_no_position_is_corrupt() -> None:
@@ -215,7 +216,7 @@ some_bytes = st.one_of(st.none(), st.binary(max_size=200))
     )
 )
 def test_whatever_is_there_is_a_stray_and_no_failure(record: Record) -> None:
-    assert judged(record) == Stray(Position(*CASES_2, position_of(record.offset)), NOT_SEALED, record.value or b"")
+    assert judged(record) == Stray.of(Position(*CASES_2, position_of(record.offset)), NOT_SEALED, record.value or b"")
 
 
 @given(data=st.data())
@@ -226,8 +227,19 @@ def test_a_flipped_bit_anywhere_changes_no_entry(data: st.DataObject) -> None:
     flipped = GOOD._replace(value=value[:at] + bytes([value[at] ^ 1 << bit]) + value[at + 1 :])
     found = judged(flipped)
     if isinstance(found, Stray):
-        assert found == Stray(HERE, NOT_SEALED, flipped.value or b"")
+        assert found == Stray.of(HERE, NOT_SEALED, flipped.value or b"")
     else:
         # The bit may be in the tag of the empty value, which is the same as no value.
         assert set(listed(found)) <= {(0, ENTRY), (1, OTHER), (2, THIRD)}
         assert len(found.entries) + len(found.altered) >= 3
+
+
+def test_what_could_not_be_read_is_a_stray_by_the_digest_of_its_bytes() -> None:
+    unread = Unread(7, b"d" * 32)
+    record = Record(41, 0, None, headers=[(UNREADABLE, unread)])  # type: ignore[list-item] # only the reader puts it there
+    assert judged(record) == Stray(HERE, NOT_SEALED, *unread)
+
+
+def test_nobody_can_write_a_header_that_passes_as_that_of_the_reader() -> None:
+    record = Record(41, 0, b"a value", headers=[(UNREADABLE, bytes(40))])
+    assert judged(record) == Stray.of(HERE, NOT_SEALED, b"a value")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.util import calc_crc32c
 
-from broker.messagelog.kafka.lenient import UNREADABLE, LenientBatch, install
+from broker.messagelog.kafka.lenient import UNREADABLE, LenientBatch, Unread, install
 
 ATTRIBUTES = 21
 HEADER = 61
@@ -70,17 +71,24 @@ def test_a_header_name_that_is_no_text_spoils_only_its_own_record() -> None:
     data = batch((b"one", []), (b"two", [("name", b"")]), (b"three", []))
     at = data.index(b"name")
     data[at] = 0xFF
-    records = read(with_checksum(data))
+    whole = with_checksum(data)
+    records = read(whole)
     assert told(records) == [(FIRST, b"one"), (FIRST + 1, None), (FIRST + 2, b"three")]
-    assert records[1].headers == [(UNREADABLE, None)]
+    # The record begins three bytes of numbers before its length of the value, and one before its own length.
+    ((name, unread),) = records[1].headers
+    assert name == UNREADABLE
+    begin = whole.index(b"two") - 6
+    assert unread == Unread(whole.index(b"three") - 6 - begin, sha256(whole[begin:][: unread.size]).digest())
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
 def test_what_is_compressed_is_one_record_without_content(codec: int) -> None:
     data = batch((b"one", []), (b"two", []))
     struct.pack_into(">h", data, ATTRIBUTES, codec)
-    (record,) = read(with_checksum(data))
-    assert (record.offset, record.value, record.headers) == (FIRST, None, [(UNREADABLE, None)])
+    whole = with_checksum(data)
+    (record,) = read(whole)
+    assert (record.offset, record.value) == (FIRST, None)
+    assert record.headers == [(UNREADABLE, Unread(len(whole), sha256(whole).digest()))]
 
 
 def test_a_batch_that_would_become_very_large_is_not_decompressed() -> None:

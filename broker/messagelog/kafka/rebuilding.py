@@ -107,9 +107,10 @@ class Rebuilding:
                 match told.event:
                     case DeliveryConfirmed() | DeliveryRefused() as acknowledged:
                         positions = list(acknowledged.positions())
-                    case DeadLetterMade(position):
+                    case DeadLetterMade(position, reason=""):
                         positions = [position]
                     case _:
+                        # A record that was set aside as damaged went to nobody, and may have been put back since.
                         continue
                 if told.event.subscription == subscription.name and _agency(told) == subscription.agency:
                     found.append((positions[0].stream_partition, [position.offset for position in positions]))

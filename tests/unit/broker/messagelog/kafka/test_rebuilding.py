@@ -10,6 +10,7 @@ import pytest
 
 from broker.core.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.entry import Interest, NewEntry
+from broker.core.errors import LogCorrupt
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.groupseal import SEAL_TEXT_BYTES
 from broker.core.seal import Sealing, value_digest
@@ -151,6 +152,13 @@ async def test_what_others_finished_is_not_done(history: History) -> None:
         await history.tell(confirmed(wanted[3]), by=stranger)
     await history.tell(confirmed(wanted[4]))
     assert done(await history.rebuilt(), wanted) == [wanted[4]]
+
+
+async def test_a_record_that_was_set_aside_as_damaged_is_not_done(history: History) -> None:
+    wanted = await history.accept(3, kinds=["SampleRequest"])
+    damaged, given_up, _ = (Position(*DNA_0, offset) for offset in wanted)
+    await history.tell(DeadLetterMade(damaged, LAB.name, 0, LogCorrupt.reason), DeadLetterMade(given_up, LAB.name, 10))
+    assert done(await history.rebuilt(), wanted) == [given_up.offset]
 
 
 async def test_a_position_beyond_the_log_finishes_nothing(history: History) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +10,6 @@ from broker.core.ackstate import MAX_BINARY_BYTES, MAX_TEXT_BYTES, AckState, var
 from broker.core.errors import Internal, LogCorrupt, LogSchemaUnsupported
 
 MAX_OFFSET = 2**63 - 1
-VERSION_1 = "AQ"
 
 
 def text_of(*numbers: int) -> str:
@@ -151,11 +150,11 @@ def test_a_changed_character_is_refused_or_is_another_state(state: AckState, dat
         other = AckState.decode(changed)
     except (LogCorrupt, LogSchemaUnsupported):
         return
-    if text[:2] == changed[:2]:
-        assert other != state
-        assert other.encode() == changed
-    else:
-        assert changed[:2] == VERSION_1
+    if urlsafe_b64decode(changed[:2] + "==")[0] == 1:
+        # A text of the version before may say the same.
+        return
+    assert other != state
+    assert other.encode() == changed
 
 
 def test_a_newer_version_s_text_is_not_called_corrupt() -> None:

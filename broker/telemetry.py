@@ -42,6 +42,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "remedy",
         # numbers
         "count",
+        "parked",
         "size",
         "seconds",
         "hours",

@@ -11,6 +11,7 @@ from adapters.base import Limits
 from adapters.edge.again import attempts
 from adapters.edge.edge import open_edge
 from adapters.edge.routing import faults_of
+from adapters.gateway.deadletters import watch_dead_letters
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 
@@ -42,6 +43,7 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
         if config.subscribe:
             inbound = Inbound(edge, config, Limits())
             work.append(_again(inbound.receive, config.retry_seconds))
+            work.append(watch_dead_letters(edge.channel, edge.clock))
         ready()
         tasks = [asyncio.create_task(item) for item in work]
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ import structlog
 from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limits
 from broker.bootstrap.log import open_log
+from broker.bootstrap.loop import collect_seldom
 from broker.bootstrap.opened import reporter
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
@@ -24,6 +24,7 @@ from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
+from broker.server.deadletters import DeadLetterServicer
 from broker.server.directory import DirectoryServicer
 from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
@@ -31,6 +32,8 @@ from broker.server.subscriber import SubscriberServicer
 from broker.services.audittrail import AuditTrailService
 from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
+from broker.services.deadletterindex import DeadLetterIndex
+from broker.services.deadletters import DeadLetters
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
 from broker.services.quotas import Quotas
@@ -54,7 +57,6 @@ if TYPE_CHECKING:
     from broker.ports import Clock, SignatureVerifier
 
 _log = structlog.get_logger("broker")
-_COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
 HEALTH_SECONDS: Final = 1.0
 """How often health checks whether the log accepts records."""
 
@@ -70,11 +72,11 @@ class Broker:
         trust: BrokerTrust,
         opened: OpenedLog,
         signatures: SignatureVerifier,
+        letters: DeadLetterIndex,
         connections: int,
     ) -> None:
         self._config = config
-        log, store = opened.log, opened.store
-        self.log = log
+        self.log = log = opened.log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
         signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
@@ -90,7 +92,7 @@ class Broker:
         )
         self.follower = CheckpointFollower(
             log=log,
-            store=store,
+            store=opened.store,
             board=opened.board,
             signer=opened.signer,
             trust_domain=directory.current().trust_domain,
@@ -98,7 +100,7 @@ class Broker:
             settings=CheckpointSettings(config.checkpoints.interval_seconds, config.checkpoints.evidence_bound_seconds),
             report=reporter("checkpoints"),
         )
-        proofs = ProofService(log, store, directory, codec)
+        proofs = ProofService(log, opened.store, directory, codec)
         self._rollback = rollback_guard(
             config, trust, opened, follower=self.follower, proofs=proofs, audit=self._audit, clock=clock
         )
@@ -117,6 +119,9 @@ class Broker:
             limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
         )
         quotas = Quotas(quota_limits(config), clock)
+        self._letters = DeadLetters(
+            index=letters, log=log, audit=self._audit, codec=codec, directory=directory, clock=clock
+        )
         self._subscribe = SubscribeService(
             directory=directory,
             codec=codec,
@@ -126,10 +131,11 @@ class Broker:
             clock=clock,
             limits=subscribe_limits(config),
             quotas=quotas,
+            letters=self._letters,
         )
         bundles = BundleMaker(
             log=log,
-            store=store,
+            store=opened.store,
             codec=codec,
             directory=directory,
             material=trust.material,
@@ -144,6 +150,7 @@ class Broker:
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, proofs, self._rollback),
                 DirectoryServicer(directory, self._versions),
+                DeadLetterServicer(self._letters),
             ),
             trust.peers,
             quotas,
@@ -168,6 +175,7 @@ class Broker:
         """
         self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
+        await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
@@ -178,6 +186,7 @@ class Broker:
         self._run(self._watch_trust(), "trust")
         self._run(self._refusals.run(), "refusals")
         self._run(self._scrub.run(), "scrub")
+        self._run(self._letters.run(), "dead letters")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
@@ -195,8 +204,7 @@ class Broker:
         _log.info("stopped")
 
     def _run(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
+        self._tasks.add(asyncio.create_task(work, name=name))
 
     async def _watch_trust(self) -> None:
         while True:
@@ -239,7 +247,17 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
     async with contextlib.AsyncExitStack() as stack:
         opened = await open_log(config, trust, clock, stack)
         signatures = _verifier(config, stack)
-        broker = Broker(config, clock=clock, trust=trust, opened=opened, signatures=signatures, connections=connections)
+        index = DeadLetterIndex(config.log.folder / "dead-letters.db", opened.log.log_id(AUDIT))
+        letters = stack.enter_context(contextlib.closing(index))
+        broker = Broker(
+            config,
+            clock=clock,
+            trust=trust,
+            opened=opened,
+            signatures=signatures,
+            letters=letters,
+            connections=connections,
+        )
         await broker.start()
         stack.push_async_callback(broker.stop)
         yield broker
@@ -262,20 +280,9 @@ async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
     async with open_broker(config) as broker:
-        _collect_seldom()
+        collect_seldom()
         ready(broker.port)
         return await stopping.get()
-
-
-def _collect_seldom() -> None:
-    """Let the garbage collector run less often, and never look at what the start has made.
-
-    The newest entries of the log stay in memory for a while. With Python's defaults every few hundred of them start a
-    collection, which finds nothing: records form no cycles. It took a sixth of the processor time of a publish.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 def _verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> SignatureVerifier:

@@ -1,12 +1,15 @@
-"""The event loop of a broker process."""
+"""The event loop of a broker process, and its garbage collector."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gc
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+_COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -16,3 +19,14 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ModuleNotFoundError:
         return None
     return uvloop.new_event_loop
+
+
+def collect_seldom() -> None:
+    """Let the garbage collector run less often, and never look at what the start has made.
+
+    The newest entries of the log stay in memory for a while. With Python's defaults every few hundred of them start a
+    collection, which finds nothing: records form no cycles. It took a sixth of the processor time of a publish.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)

@@ -14,6 +14,7 @@ from broker.bootstrap.edge import connect
 from broker.cli.main import REFUSED
 from broker.cli.options import json_option, profile_option
 from broker.client.auditor import Auditor
+from broker.client.deadletters import DeadLettersClient
 from broker.client.directories import directories_in_force
 from broker.client.operator import is_serving
 from broker.config.edge import load_edge
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 @profile_option
 @json_option
 def status(profile: Path, *, as_json: bool) -> None:
-    """Show whether the broker accepts records, its directory version, and the size of each newest checkpoint.
+    """Show whether the broker accepts records, its directory version, dead letters, and the newest checkpoints.
+
+    The dead letters are those of the profile's agency. An auditor gets those of every agency.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 
@@ -48,6 +51,10 @@ def status(profile: Path, *, as_json: bool) -> None:
     else:
         click.echo(f"broker {config.broker.address}: {'accepts records' if facts['serving'] else 'NOT SERVING'}")
         click.echo(f"directory: version {facts['directory_version']}, in force until {facts['directory_expires_at']}")
+        letters = facts["dead_letters"]
+        more = f", {letters['parked']} records parked behind them, the oldest since {letters['oldest']}"
+        since = f"{more}: case-exchange deadletter list" if letters["count"] else ""
+        click.echo(f"dead letters: {letters['count']}{since}")
         for name, size in facts["checkpoints"].items():
             click.echo(f"  {name:12} {size} records under a signed checkpoint")
     sys.exit(0 if facts["serving"] else REFUSED)
@@ -59,12 +66,22 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
         serving = await is_serving(channel)
         documents = await directories_in_force(channel)
         directory = open_directory(documents[0] if documents else b"", key)
+        letters = await DeadLettersClient(channel).count()
         return {
             "serving": serving,
             "directory_version": directory.version,
-            "directory_expires_at": datetime.fromtimestamp(directory.expires_at_ms / 1000, UTC).isoformat(),
+            "directory_expires_at": _time(directory.expires_at_ms),
+            "dead_letters": {
+                "count": letters.dead_letters,
+                "parked": letters.parked,
+                "oldest": None if letters.oldest_ms is None else _time(letters.oldest_ms),
+            },
             "checkpoints": await _sizes(channel),
         }
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
 async def _sizes(channel: grpc.aio.Channel) -> dict[str, int]:

@@ -82,6 +82,10 @@ def _print(report: AuditReport) -> None:
 def _fate(ended: Unprocessed) -> str:
     if ended.refused:
         return f"refused as {ended.refused}"
+    if ended.discarded:
+        return f"discarded as {ended.discarded}"
+    if ended.parked:
+        return "parked behind a dead letter"
     return f"set aside as {ended.reason}, and not delivered," if ended.reason else "given up as a dead letter"
 
 

@@ -100,7 +100,7 @@ class BundleAudit:
         self._addressed: dict[Position, tuple[str, ...]] = {}
         self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._deliveries: list[RecordedDelivery] = []
-        self._unprocessed: list[Unprocessed] = []
+        self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
         self._records = 0
         self._withheld = 0
         # (1) Which exchange.
@@ -139,7 +139,12 @@ class BundleAudit:
             self._take(partition, facts)
         self._records += len(report.leaves)
         self._deliveries += report.deliveries
-        self._unprocessed += report.unprocessed
+        for item in report.unprocessed:
+            # The last word counts: a dead letter may be delivered again.
+            key = (item.agency, item.subscription, item.position)
+            self._unprocessed.pop(key, None)
+            if isinstance(item, Unprocessed):
+                self._unprocessed[key] = item
 
     def add_stray(self, stray: StrayRecord) -> None:
         """Take a stray of the current partition."""
@@ -186,7 +191,7 @@ class BundleAudit:
             self._records,
             self._withheld,
             len(self._deliveries),
-            tuple(self._unprocessed),
+            tuple(self._unprocessed.values()),
             tuple(self._findings),
             self._left_out,
         )

@@ -8,7 +8,7 @@ The upper half (broker/core/lease.py) knows who holds which record, and until wh
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.delivery import Delivery, Event, State
 from broker.core.lease_terms import LeaseSettings, Room
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.ackstate import AckState
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
     from broker.core.suspects import Suspicion
+
+RECALLED_RECORDS: Final = 100
+"""The limit for recalled records at one time. Each is of another case."""
 
 
 class Backlog:
@@ -34,13 +37,14 @@ class Backlog:
         committed: the partitions to start with, and how far the subscription is in each.
     """
 
-    __slots__ = ("_ready", "_settings", "_suspects", "_undone_bytes", "_undone_records", "_windows")
+    __slots__ = ("_ready", "_recalled", "_settings", "_suspects", "_undone_bytes", "_undone_records", "_windows")
 
     def __init__(self, settings: LeaseSettings, committed: Mapping[StreamPartition, AckState]) -> None:
         self._settings = settings
         self._windows: dict[StreamPartition, PartitionWindow] = {}
         self._ready: deque[Delivery] = deque()
         self._suspects = Suspects(settings.lease_seconds)
+        self._recalled: dict[Position, Delivery] = {}
         self._undone_records = 0
         self._undone_bytes = 0
         for partition, state in committed.items():
@@ -93,6 +97,60 @@ class Backlog:
             self._line_up(delivery)
         return True
 
+    def park(self, position: Position) -> None:
+        """Take out a record that nobody holds: it is set aside, and something else knows of it. O(n).
+
+        Raises:
+            KeyError: the record is not undone in this book.
+            Internal: a consumer holds it, or it waits for its delay.
+        """
+        window = self._windows[position.stream_partition]
+        delivery = window.at(position.offset)
+        waits = delivery.state is State.READY
+        delivery.on(Event.PARKED)
+        if waits and delivery.suspect:
+            self._suspects.left_line(delivery)
+        elif waits:
+            self._ready.remove(delivery)
+        self._suspects.answered(delivery)
+        self._forget(delivery)
+        successor = window.take_out(delivery)
+        if successor is not None:
+            self._line_up(successor)
+
+    def room_to_recall(self) -> bool:
+        """Whether another record that was set aside may be recalled. They have room of their own beside the window."""
+        size = sum(delivery.size_bytes for delivery in self._recalled.values())
+        return len(self._recalled) < RECALLED_RECORDS and size < self._settings.window_bytes
+
+    def recall(self, position: Position, ordering_key: str, size_bytes: int) -> None:
+        """Take in again a record that was set aside. It is READY, and its counts begin at zero.
+
+        The window has passed it, so nothing of it is committed. The caller recalls one record of a case at a time, and
+        again after a release of the partition, until it is finished.
+
+        Raises:
+            KeyError: the book does not have the partition.
+            ValueError: the record was recalled already.
+        """
+        if position in self._recalled:
+            message = f"{position} was recalled already"
+            raise ValueError(message)
+        delivery = Delivery(
+            partition=self._windows[position.stream_partition].partition,
+            offset=position.offset,
+            ordering_key=ordering_key,
+            size_bytes=size_bytes,
+            failed_attempts=0,
+            lost_leases=0,
+            attempt=0,
+            done_before=False,
+            recalled=True,
+        )
+        self._recalled[position] = delivery
+        delivery.on(Event.FREED)
+        self._line_up(delivery)
+
     def pass_to(self, partition: StreamPartition, next_offset: int) -> bool:
         """Everything below ``next_offset`` was offered, or is not wanted. What is not wanted takes no room.
 
@@ -139,7 +197,12 @@ class Backlog:
     def _finish(self, delivery: Delivery, event: Event) -> None:
         delivery.on(event)
         self._forget(delivery)
-        successor = self._windows[delivery.partition].finish(delivery)
+        window = self._windows[delivery.partition]
+        if delivery.recalled:
+            # Its answer is confirmed with the partition's next commit.
+            window.changed = True
+            return
+        successor = window.finish(delivery)
         if successor is not None:
             self._line_up(successor)
 
@@ -151,5 +214,8 @@ class Backlog:
             self._ready.append(delivery)
 
     def _forget(self, delivery: Delivery) -> None:
+        if delivery.recalled:
+            del self._recalled[delivery.position]
+            return
         self._undone_records -= 1
         self._undone_bytes -= delivery.size_bytes

@@ -15,10 +15,12 @@ LEASED   EXPIRED    READY    the deadline passed in silence: a lost lease; of a 
 LEASED   RETURNED   READY    the consumer closed in good order: not a failed attempt
 LEASED   EXHAUSTED  DEAD     a nack, or a suspect's expiry, that was the last attempt allowed
 DELAYED  DUE        READY    the nack's delay is over
+HELD     PARKED     PARKED   an earlier record of its case is a dead letter, so it is set aside
+READY    PARKED     PARKED   the same
 undone   RELEASED   RELEASED the partition was taken from this book; HELD, READY, LEASED and DELAYED are undone
 ======== ========== ======== ==========================================================================================
 
-DONE, DEAD and RELEASED are final. No other pair may occur.
+DONE, DEAD, PARKED and RELEASED are final. No other pair may occur.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class State(Enum):
     DELAYED = auto()
     DONE = auto()
     DEAD = auto()
+    PARKED = auto()
     RELEASED = auto()
 
 
@@ -60,6 +63,7 @@ class Event(Enum):
     RETURNED = auto()
     EXHAUSTED = auto()
     DUE = auto()
+    PARKED = auto()
     RELEASED = auto()
 
 
@@ -74,6 +78,8 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.LEASED, Event.RETURNED): State.READY,
     (State.LEASED, Event.EXHAUSTED): State.DEAD,
     (State.DELAYED, Event.DUE): State.READY,
+    (State.HELD, Event.PARKED): State.PARKED,
+    (State.READY, Event.PARKED): State.PARKED,
     (State.HELD, Event.RELEASED): State.RELEASED,
     (State.READY, Event.RELEASED): State.RELEASED,
     (State.LEASED, Event.RELEASED): State.RELEASED,
@@ -106,7 +112,7 @@ class Delivery:
     book's life to them. ``acks_at_loss`` is the book's number of acks when the record's lease was last lost (0: never).
     ``timer`` is the id of the running lease or delay (0: none), and ``due`` is the time at which it ends. ``successor``
     is the next undone record of the same case. ``done_before`` says whether there are done records between the previous
-    undone record and this one.
+    undone record and this one. ``recalled``: it was set aside before, so it is beside the window.
     """
 
     partition: StreamPartition
@@ -124,6 +130,7 @@ class Delivery:
     granted_at: float = 0.0
     consumer: ConsumerAccount | None = None
     acks_at_loss: int = 0
+    recalled: bool = False
 
     @property
     def suspect(self) -> bool:

@@ -109,6 +109,13 @@ class PositionUnknown(InputRefused):
     remedy = "Get the newest checkpoint, and stay within its size."
 
 
+class DeadLetterUnknown(InputRefused):
+    """The subscription has no dead letter at this position. It never had, or it is one no more."""
+
+    reason = "DEAD_LETTER_UNKNOWN"
+    remedy = "List them: case-exchange deadletter list."
+
+
 class PurposeMissing(InputRefused):
     """A replay request states no purpose. The audit stream records who reads the log, and why."""
 

@@ -57,7 +57,7 @@ class DeliveryRefused(_OfRecords):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMade:
-    """The subscription gave the record up, after this many failed deliveries or for this reason.
+    """The agency's subscription gave the record of this case up, after this many failed deliveries or for this reason.
 
     The reason is empty, or that of ``LogCorrupt``: the log has lost or changed the record, so it went to nobody.
     """
@@ -65,7 +65,51 @@ class DeadLetterMade:
     position: Position
     subscription: str
     attempts: int
+    agency: str
+    case_id: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsParked(_OfRecords):
+    """The agency's subscription parked records of this case, in order, behind a dead letter of the case."""
+
+    position: Position
+    subscription: str
+    agency: str
+    case_id: str
+    more_offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRedriven:
+    """The principal wants the dead letter to be delivered again, with what is parked behind it."""
+
+    position: Position
+    subscription: str
+    agency: str
+    case_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterDiscarded:
+    """The principal does not need the record of the dead letter, for the reason of this code."""
+
+    position: Position
+    subscription: str
+    agency: str
+    case_id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAsideEnded(_OfRecords):
+    """Records that were set aside were delivered again, and the agency's subscription has finished them."""
+
+    position: Position
+    subscription: str
+    agency: str
+    more_offsets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +142,10 @@ class RollbackFound:
     note: bytes
 
 
+DeadLetterEvent: TypeAlias = DeadLetterMade | RecordsParked | DeadLetterRedriven | DeadLetterDiscarded | SetAsideEnded
+"""What is written apart, as kind DeadLetterEvents."""
 Event: TypeAlias = (
-    DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterMade | ReplayMade | RefusalMade | RollbackFound
+    DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterEvent | ReplayMade | RefusalMade | RollbackFound
 )
 
 

@@ -91,10 +91,11 @@ class RecordedDelivery(NamedTuple):
 
 
 class Unprocessed(NamedTuple):
-    """A record that a subscription of an agency finished without processing it, as the audit stream records it.
+    """A record that a subscription of an agency has not processed and reads no more, as the audit stream records it.
 
-    ``refused`` is the code of the agency's refusal. It is empty for a dead letter. ``reason`` is that of a dead letter
-    which no delivery failed for: LOG_CORRUPT, the log had lost or changed the record.
+    ``refused`` is the code of the agency's refusal. It is empty for a dead letter, and for a record that is ``parked``
+    behind one. ``discarded`` is the code with which the agency discarded a dead letter. ``reason`` is that of a
+    dead letter which no delivery failed for: LOG_CORRUPT, the log had lost or changed the record.
     """
 
     agency: str
@@ -102,6 +103,16 @@ class Unprocessed(NamedTuple):
     position: Position
     refused: str
     reason: str = ""
+    parked: bool = False
+    discarded: str = ""
+
+
+class FinishedLater(NamedTuple):
+    """A record that was a dead letter or parked was delivered again, and is finished."""
+
+    agency: str
+    subscription: str
+    position: Position
 
 
 class EntryFacts(NamedTuple):
@@ -135,7 +146,7 @@ class BatchReport:
     facts: list[EntryFacts]
     deliveries: list[RecordedDelivery]
     findings: list[Finding]
-    unprocessed: list[Unprocessed] = field(default_factory=list)
+    unprocessed: list[Unprocessed | FinishedLater] = field(default_factory=list)
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

@@ -46,7 +46,8 @@ class Grants(Backlog):
         """Forget a partition. Its leases end. Return the state to commit before another broker reads on. O(n)."""
         window = self._windows.pop(partition)
         state = window.ack_state()
-        for delivery in window.undone:
+        recalled = [delivery for delivery in self._recalled.values() if delivery.partition == partition]
+        for delivery in (*window.undone, *recalled):
             if delivery.state is State.LEASED:
                 self._end_lease(delivery)
             delivery.timer = 0

@@ -23,11 +23,20 @@ from typing import TYPE_CHECKING
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
-from broker.core.events import DeadLetterMade, DeliveryMade, DeliveryRefused, RollbackFound
+from broker.core.events import (
+    DeadLetterDiscarded,
+    DeadLetterMade,
+    DeliveryMade,
+    DeliveryRefused,
+    RecordsParked,
+    RollbackFound,
+    SetAsideEnded,
+)
 from broker.core.findings import (
     BatchReport,
     EntryFacts,
     EntryLeaf,
+    FinishedLater,
     Reader,
     RecordedDelivery,
     Unprocessed,
@@ -40,7 +49,7 @@ from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish
 from broker.core.receipt import ReceiptStatement, receipts_message
 from broker.core.sections import unsalted
-from broker.core.streams import AUDIT_EVENTS, StreamPartition
+from broker.core.streams import EVENT_KINDS, StreamPartition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +141,7 @@ class BatchJudge:
                     len(withheld),
                 )
             )
-            if body.kind == AUDIT_EVENTS and not withheld:
+            if body.kind in EVENT_KINDS and not withheld:
                 self._read_events(entry, report)
         return body
 
@@ -195,8 +204,16 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
-        case DeadLetterMade(position, subscription, reason=reason):
-            report.unprocessed.append(Unprocessed(_agency(told), subscription, position, "", reason))
+        case DeadLetterMade(position=position, subscription=subscription, agency=agency, reason=reason):
+            report.unprocessed.append(Unprocessed(agency, subscription, position, "", reason))
+        case RecordsParked(subscription=subscription, agency=agency) as parked:
+            report.unprocessed.extend(
+                Unprocessed(agency, subscription, at, "", parked=True) for at in parked.positions()
+            )
+        case DeadLetterDiscarded(position=position, subscription=subscription, agency=agency, code=code):
+            report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
+        case SetAsideEnded(subscription=subscription, agency=agency) as ended:
+            report.unprocessed.extend(FinishedLater(agency, subscription, at) for at in ended.positions())
         case RollbackFound():
             message = "the exchange found that its log did not continue a checkpoint that it had signed"
             report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))

@@ -43,6 +43,10 @@ STREAMS: Final = (CASES, DNA, NOTICES, AUDIT)
 AUDIT_EVENTS: Final = "AuditEvents"
 """The kind of the broker's records on the audit stream: what it did and what it refused."""
 
+DEAD_LETTER_EVENTS: Final = "DeadLetterEvents"
+"""The kind of the broker's records on the audit stream that say what became of dead letters. They are apart from the
+other events, so that a process that follows them reads only them."""
+
 DIRECTORY_VERSION: Final = "DirectoryVersion"
 """The kind of the broker's records on the audit stream with the directory versions that came into force."""
 
@@ -59,7 +63,9 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "Correction": frozenset({CASES, DNA, NOTICES}),
 }
 KINDS: Final = frozenset(STREAMS_OF_KIND)
-OWN_KINDS: Final = frozenset({(AUDIT, AUDIT_EVENTS), (AUDIT, DIRECTORY_VERSION)})
+EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS})
+"""The kinds of the broker's records that hold audit events."""
+OWN_KINDS: Final = frozenset({(AUDIT, kind) for kind in (*EVENT_KINDS, DIRECTORY_VERSION)})
 """The stream and kind of the broker's own records."""
 
 

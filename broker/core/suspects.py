@@ -150,6 +150,11 @@ class Suspects:
         """A suspect that is READY waits for its trip."""
         self._line.append(delivery)
 
+    def left_line(self, delivery: Delivery) -> None:
+        """A suspect in line is taken out of the book. O(n) in the suspects."""
+        self._line.remove(delivery)
+        self._end_trip_of_nobody()
+
     def next_for(self, account: ConsumerAccount, now: float) -> Delivery | None:
         """The suspect that travels with this stream now, if any. If it has to be emptied first, it may be chosen."""
         if not self._line or self._record is not None or self._trip_over or self._taken_in or now < self._rest_until:
@@ -180,6 +185,9 @@ class Suspects:
     def released(self, partition: StreamPartition) -> None:
         """The suspects of this partition are not this book's any more. O(n) in the suspects."""
         self._line = deque(delivery for delivery in self._line if delivery.partition != partition)
+        self._end_trip_of_nobody()
+
+    def _end_trip_of_nobody(self) -> None:
         if self._begun is not None and self._record is None and not self._line:
             self._end_trip()
 

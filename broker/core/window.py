@@ -179,7 +179,38 @@ class PartitionWindow:
         return delivery
 
     def finish(self, delivery: Delivery) -> Delivery | None:
-        """Remove a case's first record, which is now DONE or DEAD. Return the next one, which is now READY, if any."""
+        """Remove a case's first record, which is finished. Return the next one, which is now READY, if any."""
+        self._remove(delivery)
+        successor, delivery.successor = delivery.successor, None
+        if successor is None:
+            del self._case_ends[delivery.ordering_key]
+        else:
+            successor.on(Event.FREED)
+        return successor
+
+    def at(self, offset: int) -> Delivery:
+        """The undone record at this offset.
+
+        Raises:
+            KeyError: there is none.
+        """
+        index = bisect_left(self.undone, offset, key=_OFFSET)
+        if index == len(self.undone) or self.undone[index].offset != offset:
+            raise KeyError(offset)
+        return self.undone[index]
+
+    def take_out(self, delivery: Delivery) -> Delivery | None:
+        """Remove a record from any place in its case, as ``finish`` does. O(n)."""
+        before = next((item for item in self.undone if item.successor is delivery), None)
+        if before is None:
+            return self.finish(delivery)
+        self._remove(delivery)
+        before.successor, delivery.successor = delivery.successor, None
+        if before.successor is None:
+            self._case_ends[delivery.ordering_key] = before
+        return None
+
+    def _remove(self, delivery: Delivery) -> None:
         index = bisect_left(self.undone, delivery.offset, key=_OFFSET)
         self._records_bytes -= self._cost(index) + self._cost(index + 1)
         del self.undone[index]
@@ -189,12 +220,6 @@ class PartitionWindow:
         else:
             self._done_at_end = bool(self.undone)
         self.changed = True
-        successor, delivery.successor = delivery.successor, None
-        if successor is None:
-            del self._case_ends[delivery.ordering_key]
-        else:
-            successor.on(Event.FREED)
-        return successor
 
     def ack_state(self) -> AckState:
         """The state to commit. A book that resumes from it delivers the undone records and no others."""

@@ -15,6 +15,7 @@ from broker.server.calls import CallGuard
 from broker.server.limits import addresses_of
 from caseexchange.broker.v1 import (
     auditor_pb2_grpc,
+    deadletter_pb2_grpc,
     directory_pb2_grpc,
     publisher_pb2_grpc,
     subscriber_pb2_grpc,
@@ -23,6 +24,7 @@ from caseexchange.broker.v1 import (
 if TYPE_CHECKING:
     from broker.ports import PeerAuthentication
     from broker.server.auditor import AuditorServicer
+    from broker.server.deadletters import DeadLetterServicer
     from broker.server.directory import DirectoryServicer
     from broker.server.limits import ServerLimits
     from broker.server.publisher import PublisherServicer
@@ -32,7 +34,13 @@ if TYPE_CHECKING:
 
 SERVICES: Final = tuple(
     f"caseexchange.broker.v1.{name}"
-    for name in ("PublisherService", "SubscriberService", "AuditorService", "DirectoryService")
+    for name in (
+        "PublisherService",
+        "SubscriberService",
+        "AuditorService",
+        "DirectoryService",
+        "DeadLetterService",
+    )
 )
 
 
@@ -43,6 +51,7 @@ class Servicers(NamedTuple):
     subscriber: SubscriberServicer
     auditor: AuditorServicer
     directory: DirectoryServicer
+    dead_letters: DeadLetterServicer
 
 
 class BrokerServer:
@@ -74,6 +83,7 @@ class BrokerServer:
         subscriber_pb2_grpc.add_SubscriberServiceServicer_to_server(servicers.subscriber, self._server)
         auditor_pb2_grpc.add_AuditorServiceServicer_to_server(servicers.auditor, self._server)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicers.directory, self._server)
+        deadletter_pb2_grpc.add_DeadLetterServiceServicer_to_server(servicers.dead_letters, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:

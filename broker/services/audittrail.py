@@ -1,8 +1,8 @@
 """Write the audit stream: what the exchange does and refuses becomes records that it signs like any publisher.
 
 An audit record is on the stream ``audit``. Its publisher is the exchange's own agency id, and it has no recipients. An
-auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``) or a directory as
-governance signed it (kind ``DirectoryVersion``).
+auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``, or ``DeadLetterEvents``
+for those of dead letters) or a directory as governance signed it (kind ``DirectoryVersion``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from uuid import UUID
 from broker.core.body import Body, NamedSigner, SectionDescriptor
 from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, Envelope, Section, Signature, pae
+from broker.core.events import DeadLetterEvent
 from broker.core.sections import SALT_BYTES, salted
-from broker.core.streams import AUDIT, AUDIT_EVENTS, DIRECTORY_VERSION, StreamPartition, partition_of
+from broker.core.streams import (
+    AUDIT,
+    AUDIT_EVENTS,
+    DEAD_LETTER_EVENTS,
+    DIRECTORY_VERSION,
+    StreamPartition,
+    partition_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,10 +92,12 @@ class AuditTrailService:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             events = [event for group, _ in waiting for event in group]
+            letters = [event for event in events if isinstance(event.event, DeadLetterEvent)]
+            others = [event for event in events if not isinstance(event.event, DeadLetterEvent)]
             failure: Exception | None = None
             try:
                 await self._log.append(
-                    [self._events_entry(events[at : at + _MAX_EVENTS]) for at in range(0, len(events), _MAX_EVENTS)]
+                    [*self._entries(DEAD_LETTER_EVENTS, letters), *self._entries(AUDIT_EVENTS, others)]
                 )
             except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait; they raise it
                 failure = error
@@ -111,9 +121,16 @@ class AuditTrailService:
         record_id = _own_id(hashlib.sha256(directory.document).digest())
         await self._log.append([self._entry(DIRECTORY_VERSION, record_id, DIRECTORY_SECTION, directory.document)])
 
-    def _events_entry(self, events: Sequence[AuditEvent]) -> NewEntry:
-        content = self._codec.encode_audit_events(events)
-        return self._entry(AUDIT_EVENTS, _own_id(self._entropy.token(_ID_BYTES)), EVENTS_SECTION, content)
+    def _entries(self, kind: str, events: Sequence[AuditEvent]) -> list[NewEntry]:
+        return [
+            self._entry(
+                kind,
+                _own_id(self._entropy.token(_ID_BYTES)),
+                EVENTS_SECTION,
+                self._codec.encode_audit_events(events[at : at + _MAX_EVENTS]),
+            )
+            for at in range(0, len(events), _MAX_EVENTS)
+        ]
 
     def _entry(self, kind: str, record_id: str, section: AuditSection, plain: bytes) -> NewEntry:
         content = salted(self._entropy.token(SALT_BYTES), plain)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
+from broker.core.events import (
+    AuditEvent,
+    DeadLetterMade,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    RecordsParked,
+    SetAsideEnded,
+)
 from broker.core.streams import Position
 from broker.services.deliveries import LeasesLost
 from broker.services.sendqueue import SendQueue
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.core.identity import Principal
     from broker.core.streams import StreamPartition
+    from broker.ports import SubscriptionKey
     from broker.services.deliveries import DeliveredCopy
 
 _EVENT_RECORDS: Final = 100
@@ -49,21 +58,35 @@ class Acked(NamedTuple):
 
 
 class GivenUp(NamedTuple):
-    """A dead letter: its last holder or who would have got it (a SPIFFE id), its failed attempts, or the reason."""
+    """A dead letter, with its case, and its failed attempts or the reason.
+
+    ``holder`` held it last, or would have got it (a SPIFFE id). It is empty if that is not known.
+    """
 
     position: Position
     holder: str
+    case_id: str
     attempts: int
     reason: str = ""
 
 
 @dataclass(slots=True)
 class Round:
-    """Deliveries to be made, acknowledgements to be confirmed, and dead letters."""
+    """Deliveries to be made, acknowledgements to be confirmed, dead letters, and parked records.
+
+    ``ended`` was set aside before, was delivered again, and is finished.
+    """
 
     deliveries: list[tuple[Consumer, DeliveredCopy]] = field(default_factory=list)
     acked: list[Acked] = field(default_factory=list)
     dead: list[GivenUp] = field(default_factory=list)
+    parked: list[LogEntry] = field(default_factory=list)
+    ended: list[Position] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is anything that a commit makes final."""
+        return bool(self.acked or self.dead or self.parked or self.ended)
 
     def withdraw(self, partition: StreamPartition) -> None:
         """Another process now reads a partition: remove its acknowledgements, and tell that they do not hold.
@@ -75,9 +98,11 @@ class Round:
                 item.consumer.outgoing.put(LeasesLost((item.delivery_id,)))
         self.acked = [item for item in self.acked if item.position.stream_partition != partition]
         self.dead = [item for item in self.dead if item.position.stream_partition != partition]
+        self.parked = [entry for entry in self.parked if entry.position.stream_partition != partition]
 
-    def events(self, now_ms: int, subscription: str) -> list[AuditEvent]:
+    def events(self, now_ms: int, key: SubscriptionKey) -> list[AuditEvent]:
         """What auditors must know about the round. Records that differ only in their offset share an event."""
+        subscription = key.name
         handed: dict[tuple[Consumer, str, int, int, tuple[str, ...]], list[int]] = {}
         for consumer, copy in self.deliveries:
             stream, partition, offset = copy.position
@@ -106,10 +131,30 @@ class Round:
             for first, more in _portions(offsets)
         ]
         dead = [
-            AuditEvent(now_ms, dead.holder, DeadLetterMade(dead.position, subscription, dead.attempts, dead.reason))
+            AuditEvent(
+                now_ms,
+                dead.holder,
+                DeadLetterMade(dead.position, subscription, dead.attempts, key.agency, dead.case_id, dead.reason),
+            )
             for dead in self.dead
         ]
-        return made + finished + dead
+        waiting: dict[tuple[StreamPartition, str], list[int]] = {}
+        for entry in self.parked:
+            waiting.setdefault((entry.position.stream_partition, entry.ordering_key), []).append(entry.position.offset)
+        parked = [
+            AuditEvent(now_ms, "", RecordsParked(Position(*partition, first), subscription, key.agency, case_id, more))
+            for (partition, case_id), offsets in waiting.items()
+            for first, more in _portions(offsets)
+        ]
+        again: dict[StreamPartition, list[int]] = {}
+        for position in self.ended:
+            again.setdefault(position.stream_partition, []).append(position.offset)
+        ended = [
+            AuditEvent(now_ms, "", SetAsideEnded(Position(*partition, first), subscription, key.agency, more))
+            for partition, offsets in again.items()
+            for first, more in _portions(offsets)
+        ]
+        return made + finished + dead + parked + ended
 
     def confirmations(self, committed: frozenset[StreamPartition]) -> list[tuple[Consumer, tuple[int, ...], bool]]:
         """The acknowledged deliveries of each stream, and whether they hold: whether the state was committed."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deliveries import Outgoing, SubscribeLimits
+    from broker.services.parking import Letters
     from broker.services.quotas import Quotas
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -124,6 +125,7 @@ class SubscribeService:
         clock: Clock,
         limits: SubscribeLimits,
         quotas: Quotas,
+        letters: Letters,
     ) -> None:
         self._directory = directory
         self._codec = codec
@@ -133,6 +135,7 @@ class SubscribeService:
         self._clock = clock
         self._limits = limits
         self._quotas = quotas
+        self._letters = letters
         self._subscriptions: dict[SubscriptionKey, Subscription] = {}
         self._pumps: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
@@ -240,6 +243,7 @@ class SubscribeService:
             audit=self._audit,
             clock=self._clock,
             limits=self._limits,
+            letters=self._letters,
         )
         self._subscriptions[key] = subscription
         for position in self._unassigned:

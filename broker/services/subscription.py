@@ -2,9 +2,9 @@
 
 A round of the loop, in this order:
 
-1. follow changes of assignment, then read what the subscription wants, as far as there is room
+1. follow changes of assignment, then read what the subscription wants, as far as there is room (services/parking)
 2. let leases expire, then grant what is ready to the streams that have room, each getting the copy that policy allows
-3. write to the audit trail what is about to be delivered, what was processed, refused or given up: durably
+3. write to the audit trail what is about to be delivered, what was processed, refused, given up or parked: durably
 4. hand over the deliveries
 5. begin to commit how far the subscription is, with failed attempts and lost leases, which a restart must not forget
 
@@ -28,6 +28,8 @@ from broker.ports import Assigned
 from broker.services.commits import Commits
 from broker.services.copies import Copies
 from broker.services.deliveries import DeliveredCopy, Deliveries, Ended, LeasesLost, SubscribeLimits, messages
+from broker.services.news import News
+from broker.services.parking import Parking
 from broker.services.round import Acked, GivenUp, Held, Round
 from broker.services.subscription_log import SubscriptionLog
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from broker.core.lease import LeaseBook
     from broker.core.streams import Position, StreamPartition
     from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
+    from broker.services.parking import Letters
     from broker.services.round import Consumer
 
 _READ_RECORDS: Final = 256
@@ -59,11 +62,12 @@ class Subscription:
         audit: AuditTrail,
         clock: Clock,
         limits: SubscribeLimits,
+        letters: Letters,
     ) -> None:
         self.key = key
         self.kinds = kinds
         self.lease_seconds = lease_seconds
-        self.ending = False
+        self.ending = self._attempt_failed = self._draining = False
         self.ended = asyncio.Event()
         self._cursor = cursor
         self._book = book
@@ -77,9 +81,9 @@ class Subscription:
         self._held: dict[Position, Held] = {}
         self._round = Round()
         self._wake = asyncio.Event()
-        self._waiting: asyncio.Task[None] | None = None
+        self._news = News(cursor, self._wake.set)
         self._commits = Commits(cursor, self._wake.set)
-        self._in_vain = self._attempt_failed = self._draining = False
+        self._parking = Parking(key, book, letters, self._wake.set)
         self._commit_at: float | None = None
 
     # --- what streams do ---
@@ -132,7 +136,7 @@ class Subscription:
         self._log.overdue()
         self._attempt_failed |= not transient
         if dead is not None:
-            self._give_up(dead, consumer.principal.spiffe_id)
+            self._give_up(dead.position, consumer.principal.spiffe_id, dead.failed_attempts)
         self._wake.set()
 
     def extend(self, consumer: Consumer, delivery_id: int, seconds: float) -> None:
@@ -161,12 +165,12 @@ class Subscription:
                 self._wake.clear()
                 if not self._commits.under_way:
                     await self._commits.ended()
-                    self._follow_assignment()
+                    await self._follow_assignment()
                 more = await self._fill()
                 self._lease()
                 busy = await self._settle()
                 if more or busy:
-                    self._in_vain = False
+                    self._news.were_used()
                 else:
                     await self._wait()
             await self._commits.ended()
@@ -179,8 +183,8 @@ class Subscription:
             error.__cause__ = failure
         finally:
             self.ending = True
-            if self._waiting is not None:
-                self._waiting.cancel()
+            self._news.close()
+            self._parking.close()
             await self._commits.close()
             for consumer in self._consumers.values():
                 consumer.outgoing.put(Ended(error))
@@ -188,21 +192,22 @@ class Subscription:
             self.ended.set()
 
     def _finished(self) -> bool:
-        idle = not self._round.acked and not self._round.dead
         abandoned = not self._consumers and self._book.leased_records == 0
         # From here to ``ending`` only the last commit is awaited. A stream that joins meanwhile waits for ``ended``.
-        self.ending = idle and (self._draining or abandoned)
+        self.ending = not self._round.unfinished and (self._draining or abandoned)
         return self.ending
 
-    def _follow_assignment(self) -> list[StreamPartition]:
+    async def _follow_assignment(self) -> list[StreamPartition]:
         """Return the partitions that this process does not read any more, or not under the same assignment."""
         gone = []
         for change in self._cursor.assignment_changes():
             if isinstance(change, Assigned):
+                await self._parking.assigned(change.partition, change.state.floor)
                 self._book.assign_partition(change.partition, change.state)
                 continue
             gone.append(change.partition)
             self._book.release_partition(change.partition)
+            self._parking.revoked(change.partition)
             self._held = {at: held for at, held in self._held.items() if at.stream_partition != change.partition}
             self._round.withdraw(change.partition)
         return gone
@@ -210,16 +215,17 @@ class Subscription:
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Return whether there may be more."""
         more = False
+        self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
             room = self._book.room(partition)
             if room.records < 1 or room.bytes < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
             for entry in page.entries:
-                if self._book.offer(partition, entry.position.offset, entry.ordering_key, len(entry.value)):
+                new = self._book.offer(partition, entry.position.offset, entry.ordering_key, len(entry.value))
+                if new and not self._parking.sets_aside(entry, self._round.parked):
                     self._held[entry.position] = Held(entry)
-            passed = self._book.pass_to(partition, page.next_offset)
-            if (passed or page.entries) and self._commit_at is None:
+            if (self._book.pass_to(partition, page.next_offset) or page.entries) and self._commit_at is None:
                 self._commit_at = self._clock.monotonic() + self._limits.skip_commit_seconds
             more = more or bool(page.entries)
         return more
@@ -228,7 +234,7 @@ class Subscription:
         now = self._clock.monotonic()
         for event in self._book.tick(now):
             if isinstance(event, DeadLetter):
-                self._give_up(event, self._held[event.position].holder)
+                self._give_up(event.position, self._held[event.position].holder, event.failed_attempts)
             else:
                 self._attempt_failed = True
         if self._draining:
@@ -243,9 +249,9 @@ class Subscription:
                 if not isinstance(copied, DeliveredCopy):
                     # It is damaged. Or the right was withdrawn after it was accepted, and then it is skipped.
                     self._book.drop(lease.delivery_id)
-                    del self._held[lease.position]
                     if copied is not None:
-                        self._round.dead.append(GivenUp(lease.position, consumer.principal.spiffe_id, 0, copied.reason))
+                        self._give_up(lease.position, consumer.principal.spiffe_id, 0, copied.reason)
+                    self._held.pop(lease.position, None)
                     continue
                 held.holder = consumer.principal.spiffe_id
                 self._round.deliveries.append((consumer, copied))
@@ -253,18 +259,20 @@ class Subscription:
         for first in list(self._consumers)[:1]:
             self._consumers[first] = self._consumers.pop(first)
 
-    def _give_up(self, dead: DeadLetter, principal: str) -> None:
-        del self._held[dead.position]
-        self._round.dead.append(GivenUp(dead.position, principal, dead.failed_attempts))
+    def _give_up(self, position: Position, holder: str, attempts: int, reason: str = "") -> None:
+        entry = self._held.pop(position).entry
+        self._round.dead.append(GivenUp(position, holder, entry.ordering_key, attempts, reason))
+        self._round.parked += self._parking.gave_up(entry, self._held, reason)
 
     async def _settle(self) -> bool:
         """Steps 3 to 5 of a round. Return whether anything was done."""
         done, self._round = self._round, Round()
+        done.ended = self._parking.take_ended(self._held)
         due = self._commit_at is not None and self._clock.monotonic() >= self._commit_at
         # Take states and results together: a later acknowledgement is in the next round, and in its states.
-        states = self._take_states() if done.acked or done.dead or due or self._attempt_failed else {}
+        states = self._take_states() if done.unfinished or due or self._attempt_failed else {}
         self._log.suspicions()
-        events = done.events(self._clock.now_ms(), self.key.name)
+        events = done.events(self._clock.now_ms(), self.key)
         if events:
             await self._audit.record(events)
             self._log.refused(done.acked)
@@ -272,7 +280,7 @@ class Subscription:
             consumer.outgoing.put(Deliveries(copies))
         if states:
             await self._commits.ended()
-            for gone in self._follow_assignment():
+            for gone in await self._follow_assignment():
                 states.pop(gone, None)
                 done.withdraw(gone)
             self._commits.begin(done, states)
@@ -284,15 +292,7 @@ class Subscription:
 
     async def _wait(self) -> None:
         """Wait until there may be something to do."""
-        if self._waiting is not None and self._waiting.done():
-            # A failure of the log is raised here.
-            self._waiting.result()
-            self._waiting = None
-        # News that gave nothing to do is a change of assignment, which is followed after the commit.
-        if self._waiting is None and not (self._in_vain and self._commits.under_way):
-            self._in_vain = True
-            self._waiting = asyncio.create_task(self._cursor.wait())
-            self._waiting.add_done_callback(lambda _: self._wake.set())
+        self._news.listen(committing=self._commits.under_way)
         due = [at for at in (self._book.next_deadline(), self._commit_at) if at is not None]
         timeout = max(0.0, min(due) - self._clock.monotonic()) if due else None
         with contextlib.suppress(TimeoutError):

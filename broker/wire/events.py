@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, assert_never
 from broker.core.errors import EnvelopeMalformed
 from broker.core.events import (
     AuditEvent,
+    DeadLetterDiscarded,
     DeadLetterMade,
+    DeadLetterRedriven,
     DeliveryConfirmed,
     DeliveryMade,
     DeliveryRefused,
+    RecordsParked,
     RefusalMade,
     ReplayMade,
     RollbackFound,
+    SetAsideEnded,
 )
 from broker.core.streams import Position
+from broker.wire.deadletterevents import dead_letter_event_from, fill_dead_letter_event
 from broker.wire.receipts import fill_position
 from broker.wire.times import set_ms, to_ms
 
@@ -44,11 +49,10 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             message.delivery_refused.subscription = refused.subscription
             message.delivery_refused.code = refused.code
             message.delivery_refused.more_offsets.extend(refused.more_offsets)
-        case DeadLetterMade() as dead:
-            fill_position(message.dead_letter.position, dead.position)
-            message.dead_letter.subscription = dead.subscription
-            message.dead_letter.attempts = dead.attempts
-            message.dead_letter.reason = dead.reason
+        case (
+            DeadLetterMade() | RecordsParked() | DeadLetterRedriven() | DeadLetterDiscarded() | SetAsideEnded()
+        ) as letter:
+            fill_dead_letter_event(message, letter)
         case ReplayMade() as replay:
             _fill_replay(message.replay, replay)
         case RefusalMade() as refusal:
@@ -92,9 +96,8 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
             return DeliveryRefused(
                 _position(refused.position), refused.subscription, refused.code, tuple(refused.more_offsets)
             )
-        case "dead_letter":
-            dead = message.dead_letter
-            return DeadLetterMade(_position(dead.position), dead.subscription, dead.attempts, dead.reason)
+        case "dead_letter" | "parked" | "redriven" | "discarded" | "set_aside_ended":
+            return dead_letter_event_from(message)
     return _event_of_no_record(message)
 
 

@@ -35,6 +35,7 @@ STATUS_OF: Final[dict[type[CaseExchangeError], grpc.StatusCode]] = {
     CaseExchangeError: _Code.INTERNAL,
     errors.InputRefused: _Code.INVALID_ARGUMENT,
     errors.PositionUnknown: _Code.NOT_FOUND,
+    errors.DeadLetterUnknown: _Code.NOT_FOUND,
     errors.IssuedInFuture: _Code.FAILED_PRECONDITION,
     errors.RecordExpired: _Code.FAILED_PRECONDITION,
     errors.IdentityRefused: _Code.UNAUTHENTICATED,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core.errors import EvidenceUnavailable
+from broker.services.setaside import SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
@@ -21,6 +22,22 @@ class ListedAudit:
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         self.events.extend(events)
+
+
+class NothingSetAside:
+    """No subscription has a dead letter."""
+
+    async def set_aside(self, *_: object) -> SetAside:
+        return SetAside()
+
+    async def first(self, *_: object) -> None:
+        return None
+
+    async def record(self, *_: object) -> None:
+        return None
+
+    def listen(self, *_: object) -> Callable[[], None]:
+        return lambda: None
 
 
 class SwitchedEvidence:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from broker.core.ackstate import AckState
 from broker.core.errors import CaseExchangeError
-from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryRefused
+from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryRefused, RecordsParked
 from broker.core.identity import Principal
 from broker.core.sections import check_sections, unsalted
-from broker.core.streams import AUDIT, AUDIT_EVENTS
+from broker.core.streams import AUDIT, EVENT_KINDS
 from broker.core.window import PartitionWindow
 
 if TYPE_CHECKING:
@@ -106,19 +106,21 @@ class Rebuilding:
             for told in self._events(entry):
                 match told.event:
                     case DeliveryConfirmed() | DeliveryRefused() as acknowledged:
-                        positions = list(acknowledged.positions())
-                    case DeadLetterMade(position, reason=""):
+                        positions, agency = list(acknowledged.positions()), _agency(told)
+                    case RecordsParked(agency=agency) as parked:
+                        positions = list(parked.positions())
+                    case DeadLetterMade(position, agency=agency, reason=""):
                         positions = [position]
                     case _:
                         # A record that was set aside as damaged went to nobody, and may have been put back since.
                         continue
-                if told.event.subscription == subscription.name and _agency(told) == subscription.agency:
+                if (agency, told.event.subscription) == subscription:
                     found.append((positions[0].stream_partition, [position.offset for position in positions]))
         return found
 
     def _events(self, entry: LogEntry) -> list[AuditEvent]:
         """The events of an audit record. None if the topic has lost it, or has another one in its place."""
-        if entry.kind != AUDIT_EVENTS:
+        if entry.kind not in EVENT_KINDS:
             return []
         try:
             envelope = self._codec.decode_envelope(entry.value)

@@ -11,7 +11,7 @@ from broker.core.errors import Internal
 from broker.core.streams import StreamPartition
 
 UNDONE = {State.HELD, State.READY, State.LEASED, State.DELAYED}
-FINAL = {State.DONE, State.DEAD, State.RELEASED}
+FINAL = {State.DONE, State.DEAD, State.PARKED, State.RELEASED}
 
 
 def a_delivery(state: State) -> Delivery:
@@ -39,7 +39,7 @@ def documented() -> dict[tuple[State, Event], State]:
 
 def test_the_documented_table_is_the_one_in_force() -> None:
     assert documented() == TRANSITIONS
-    assert len(TRANSITIONS) == 14
+    assert len(TRANSITIONS) == 16
 
 
 @pytest.mark.parametrize(("state", "event"), TRANSITIONS, ids=lambda item: item.name)

@@ -278,17 +278,17 @@ async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: 
 async def test_what_was_refused_or_given_up_is_read_from_the_audit_stream(pki: SamplePki, clock: ManualClock) -> None:
     position, lab = Position(*DNA_0, 7), "national-dna-database"
     refused = AuditEvent(clock.value_ms, LAB_GATEWAY, DeliveryRefused(position, "samples", "RECORD_INVALID", (9,)))
-    dead = AuditEvent(clock.value_ms, LAB_GATEWAY, DeadLetterMade(position, "others", 10))
-    damaged = AuditEvent(clock.value_ms, LAB_GATEWAY, DeadLetterMade(position, "third", 0, "LOG_CORRUPT"))
-    entry = await told_by_audit_stream(pki, clock, refused, dead, damaged)
-    report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
-    assert (report.findings, report.deliveries) == ([], [])
-    assert report.unprocessed == [
-        Unprocessed(lab, "samples", position, "RECORD_INVALID"),
-        Unprocessed(lab, "samples", Position(*DNA_0, 9), "RECORD_INVALID"),
-        Unprocessed(lab, "others", position, ""),
-        Unprocessed(lab, "third", position, "", "LOG_CORRUPT"),
+    dead = AuditEvent(clock.value_ms, LAB_GATEWAY, DeadLetterMade(position, "others", 10, lab, ""))
+    damaged = AuditEvent(clock.value_ms, LAB_GATEWAY, DeadLetterMade(position, "third", 0, lab, "", "LOG_CORRUPT"))
+    expected = [
+        (refused, [Unprocessed(lab, "samples", Position(*DNA_0, offset), "RECORD_INVALID") for offset in (7, 9)]),
+        (dead, [Unprocessed(lab, "others", position, "")]),
+        (damaged, [Unprocessed(lab, "third", position, "", "LOG_CORRUPT")]),
     ]
+    for told, unprocessed in expected:
+        entry = await told_by_audit_stream(pki, clock, told)
+        report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
+        assert (report.findings, report.deliveries, report.unprocessed) == ([], [], unprocessed)
 
 
 async def test_an_audit_record_without_its_section_names_no_delivery(pki: SamplePki, clock: ManualClock) -> None:

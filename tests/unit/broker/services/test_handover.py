@@ -16,7 +16,7 @@ from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, 
 from broker.services.quotas import QuotaLimits, Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
-from tests.support.fakes import FixedDirectory, ListedAudit
+from tests.support.fakes import FixedDirectory, ListedAudit, NothingSetAside
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
 
@@ -120,6 +120,7 @@ async def open_stream(
         clock=clock,
         limits=SubscribeLimits(),
         quotas=Quotas(QuotaLimits(), clock),
+        letters=NothingSetAside(),
     )
     options = SubscriptionRequest("samples", frozenset({"SampleRequest"}), 10, 1 << 20, None)
     return service, await service.open(LAB, options)

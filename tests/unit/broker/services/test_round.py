@@ -6,10 +6,13 @@ from broker.core.envelope import BODY_TYPE, Envelope
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
 from broker.core.streams import Position
+from broker.ports import SubscriptionKey
 from broker.services.deliveries import DeliveredCopy
 from broker.services.round import Acked, Consumer, GivenUp, Round
+from tests.support.records import CASE
 
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
+KEY = SubscriptionKey("national-dna-database", "samples")
 ENVELOPE = Envelope(BODY_TYPE, b"", (), ())
 
 
@@ -31,11 +34,11 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
             Acked(one, 6, Position("dna", 0, 3), "SIGNATURE_INVALID"),
         ],
         dead=[
-            GivenUp(Position("dna", 0, 0), "nobody", 3),
-            GivenUp(Position("dna", 0, 1), "nobody", 0, "LOG_CORRUPT"),
+            GivenUp(Position("dna", 0, 0), "nobody", CASE, 3),
+            GivenUp(Position("dna", 0, 1), "nobody", CASE, 0, "LOG_CORRUPT"),
         ],
     )
-    events = done.events(1000, "samples")
+    events = done.events(1000, KEY)
     assert {(event.at_ms, event.principal) for event in events} == {(1000, LAB.spiffe_id), (1000, "nobody")}
     assert [event.event for event in events] == [
         DeliveryMade(Position("dna", 0, 5), "samples", 1, (), (3, 9)),
@@ -47,14 +50,14 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
         DeliveryConfirmed(Position("dna", 1, 2), "samples"),
         DeliveryRefused(Position("dna", 0, 4), "samples", "SIGNATURE_INVALID", (3,)),
         DeliveryRefused(Position("dna", 0, 6), "samples", "TIME_INVALID"),
-        DeadLetterMade(Position("dna", 0, 0), "samples", 3),
-        DeadLetterMade(Position("dna", 0, 1), "samples", 0, "LOG_CORRUPT"),
+        DeadLetterMade(Position("dna", 0, 0), "samples", 3, "national-dna-database", CASE),
+        DeadLetterMade(Position("dna", 0, 1), "samples", 0, "national-dna-database", CASE, "LOG_CORRUPT"),
     ]
 
 
 def test_an_event_is_of_at_most_a_hundred_records() -> None:
     consumer = Consumer("1", LAB)
-    events = Round(deliveries=[(consumer, copy(0, offset)) for offset in range(201)]).events(1000, "samples")
+    events = Round(deliveries=[(consumer, copy(0, offset)) for offset in range(201)]).events(1000, KEY)
     parts = [list(event.event.positions()) for event in events if isinstance(event.event, DeliveryMade)]
     assert [len(part) for part in parts] == [100, 100, 1]
     assert [at.offset for part in parts for at in part] == list(range(201))

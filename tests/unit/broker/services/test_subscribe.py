@@ -12,7 +12,14 @@ from structlog.testing import capture_logs
 from broker.core import errors
 from broker.core.ackstate import LOSSES_TO_SUSPECT
 from broker.core.entry import LogEntry
-from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
+from broker.core.events import (
+    DeadLetterEvent,
+    DeadLetterMade,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    RecordsParked,
+)
 from broker.core.identity import Principal
 from broker.messagelog.sqlite import SqliteLog
 from broker.services import copies
@@ -32,10 +39,10 @@ from broker.services.subscription_log import LINES_A_MINUTE
 from broker.telemetry import allow_fields
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
-from tests.support.fakes import FixedDirectory, ListedAudit
+from tests.support.fakes import FixedDirectory, ListedAudit, NothingSetAside
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
-from tests.support.records import CODEC, OTHER_CASE, RecordMaker
+from tests.support.records import CASE, CODEC, OTHER_CASE, RecordMaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -88,6 +95,7 @@ def subscribe_service(pki: SamplePki, log: MessageLog, audit: ListedAudit, clock
         clock=clock,
         limits=LIMITS,
         quotas=Quotas(QuotaLimits(), clock),
+        letters=NothingSetAside(),
     )
 
 
@@ -254,7 +262,7 @@ async def test_a_record_given_back_comes_again_with_the_next_attempt_number(exch
     assert again.delivery_id != copy.delivery_id
 
 
-async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_goes_on(exchange: Exchange) -> None:
+async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_is_parked(exchange: Exchange) -> None:
     await exchange.publish(exchange.maker.make(), exchange.maker.make())
     stream = await exchange.open()
     position = None
@@ -262,11 +270,16 @@ async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_goe
         (copy,) = await delivered(stream)
         position = copy.position
         stream.nack(copy.delivery_id, 0)
-    (successor,) = await delivered(stream)
+    await exchange.publish(exchange.maker.make(case=OTHER_CASE))
+    (other,) = await delivered(stream)
     assert position is not None
-    assert successor.position.offset == position.offset + 1
-    dead = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
-    assert dead == [DeadLetterMade(position, "samples", LIMITS.max_attempts)]
+    assert CODEC.parse_body(other.envelope.body).case_id == OTHER_CASE
+    told = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterEvent)]
+    successor = position._replace(offset=position.offset + 1)
+    assert told == [
+        DeadLetterMade(position, "samples", LIMITS.max_attempts, LAB.agency, CASE),
+        RecordsParked(successor, "samples", LAB.agency, CASE),
+    ]
 
 
 async def test_a_record_given_up_in_silence_is_reported_with_its_last_holder_and_its_suspicion_is_in_the_log(
@@ -293,7 +306,7 @@ async def test_a_record_given_up_in_silence_is_reported_with_its_last_holder_and
     made = [event.event for event in exchange.audit.events if isinstance(event.event, DeliveryMade)]
     assert len([each for each in made if each.position == first.position]) >= LOSSES_TO_SUSPECT + LIMITS.max_attempts
     assert [(event.principal, event.event) for event in dead] == [
-        (LAB.spiffe_id, DeadLetterMade(first.position, "samples", LIMITS.max_attempts))
+        (LAB.spiffe_id, DeadLetterMade(first.position, "samples", LIMITS.max_attempts, LAB.agency, CASE))
     ]
     assert [(line["event"], line["position"], line["subscription"]) for line in logs] == [
         ("a record is a suspect", str(first.position), "samples"),
@@ -524,6 +537,7 @@ async def test_a_damaged_record_is_handed_to_nobody_and_set_aside_while_the_othe
     ids = [CODEC.parse_body(each.body).record_id_bytes for each in (damaged, later, other)]
     found = await exchange.log.lookup(ids)
     position, *sound = (found[each].position for each in ids)
+    (entry,) = await exchange.log.read(position.stream_partition, position.offset, 1, 1)
     log = DamagedLog(exchange.log, lambda entry: (change if entry.position == position else as_it_is)(entry))
     service = subscribe_service(exchange.pki, log, exchange.audit, exchange.clock)
     with capture_logs(processors=[allow_fields]) as lines:
@@ -533,7 +547,8 @@ async def test_a_damaged_record_is_handed_to_nobody_and_set_aside_while_the_othe
     stream.ack([copy.delivery_id for copy in copies])
     assert isinstance(await told(stream), Acknowledged)
     dead = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
-    assert dead == [DeadLetterMade(position, "samples", 0, "LOG_CORRUPT")]
+    assert dead == [DeadLetterMade(position, "samples", 0, LAB.agency, change(entry).ordering_key, "LOG_CORRUPT")]
+    assert not [event for event in exchange.audit.events if isinstance(event.event, RecordsParked)]
     (line,) = (line for line in lines if line["log_level"] == "error")
     assert (line["position"], line["subscription"], line["reason"]) == (str(position), "samples", "LOG_CORRUPT")
     assert told_as in line["cause"]
@@ -551,10 +566,11 @@ async def test_a_log_in_which_everything_is_damaged_ends_the_subscription(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copies, "MOST_DAMAGED", 3)
-    await exchange.publish(*(exchange.maker.make() for _ in range(8)))
+    cases = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(8)]
+    await exchange.publish(*(exchange.maker.make(case=case) for case in cases))
     log = DamagedLog(exchange.log, without_value)
     service = subscribe_service(exchange.pki, log, exchange.audit, exchange.clock)
-    ended = await told(await service.open(LAB, request()))
+    ended = await told(await service.open(LAB, request(records=1)))
     assert isinstance(ended, Ended)
     assert isinstance(ended.error, errors.LogCorrupt)
     dead = [event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]

@@ -58,6 +58,10 @@ class AuditEvent(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     CONFIRMATION_FIELD_NUMBER: _builtins.int
     DELIVERY_REFUSED_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
+    REDRIVEN_FIELD_NUMBER: _builtins.int
+    DISCARDED_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_ENDED_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
@@ -90,6 +94,22 @@ class AuditEvent(_message.Message):
         """A subscriber refused a record."""
 
     @_builtins.property
+    def parked(self) -> Global___RecordsParked:
+        """A record waits behind a dead letter of its case."""
+
+    @_builtins.property
+    def redriven(self) -> Global___DeadLetterRedriven:
+        """An agency wants a dead letter to be delivered again."""
+
+    @_builtins.property
+    def discarded(self) -> Global___DeadLetterDiscarded:
+        """An agency does not need a dead letter's record."""
+
+    @_builtins.property
+    def set_aside_ended(self) -> Global___SetAsideEnded:
+        """A record that was set aside is finished."""
+
+    @_builtins.property
     def rollback(self) -> Global___RollbackFound:
         """The log went back."""
 
@@ -104,13 +124,17 @@ class AuditEvent(_message.Message):
         refusal: Global___RefusalMade | None = ...,
         confirmation: Global___DeliveryConfirmed | None = ...,
         delivery_refused: Global___DeliveryRefused | None = ...,
+        parked: Global___RecordsParked | None = ...,
+        redriven: Global___DeadLetterRedriven | None = ...,
+        discarded: Global___DeadLetterDiscarded | None = ...,
+        set_aside_ended: Global___SetAsideEnded | None = ...,
         rollback: Global___RollbackFound | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "event", b"event", "principal", b"principal", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "rollback"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "rollback"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -242,6 +266,8 @@ class DeadLetter(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     attempts: _builtins.int
@@ -250,6 +276,10 @@ class DeadLetter(_message.Message):
     """
     reason: _builtins.str
     """Why, if not for failed deliveries: LOG_CORRUPT, the log has lost or changed the record."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    case_id: _builtins.str
+    """The record's case."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -261,14 +291,178 @@ class DeadLetter(_message.Message):
         subscription: _builtins.str = ...,
         attempts: _builtins.int = ...,
         reason: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        case_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "position", b"position", "reason", b"reason", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "position", b"position", "reason", b"reason", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class RecordsParked(_message.Message):
+    """RecordsParked records that a subscription set one record or several of a case aside, in order, behind a dead letter of
+    the case. The event names no principal.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    MORE_OFFSETS_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    case_id: _builtins.str
+    """The case."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the first record stands."""
+
+    @_builtins.property
+    def more_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The offsets of the other records, which stand in the same partition."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        more_offsets: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_id", b"case_id", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordsParked: _TypeAlias = RecordsParked  # noqa: Y015
+
+@_typing.final
+class DeadLetterRedriven(_message.Message):
+    """DeadLetterRedriven records that the agency, by the event's principal, wants a dead letter to be delivered again, and then
+    what is parked behind it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    case_id: _builtins.str
+    """The case."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_id", b"case_id", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterRedriven: _TypeAlias = DeadLetterRedriven  # noqa: Y015
+
+@_typing.final
+class DeadLetterDiscarded(_message.Message):
+    """DeadLetterDiscarded records that the agency, by the event's principal, does not need the record of a dead letter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    case_id: _builtins.str
+    """The case."""
+    code: _builtins.str
+    """Why, as the agency's code."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_id", b"case_id", "code", b"code", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterDiscarded: _TypeAlias = DeadLetterDiscarded  # noqa: Y015
+
+@_typing.final
+class SetAsideEnded(_message.Message):
+    """SetAsideEnded records that records which were dead letters or parked were delivered again and are finished: another event
+    says whether each was processed or refused. The event names no principal.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    MORE_OFFSETS_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the first record stands."""
+
+    @_builtins.property
+    def more_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The offsets of the other records, which stand in the same partition."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        more_offsets: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAsideEnded: _TypeAlias = SetAsideEnded  # noqa: Y015
 
 @_typing.final
 class ReplayMade(_message.Message):

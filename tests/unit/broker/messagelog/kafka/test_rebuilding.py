@@ -11,7 +11,14 @@ import pytest
 from broker.core.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.entry import Interest, NewEntry
 from broker.core.errors import LogCorrupt
-from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
+from broker.core.events import (
+    AuditEvent,
+    DeadLetterMade,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    RecordsParked,
+)
 from broker.core.groupseal import SEAL_TEXT_BYTES
 from broker.core.seal import Sealing, value_digest
 from broker.core.streams import AUDIT, Position, StreamPartition
@@ -129,7 +136,7 @@ async def test_exactly_what_the_audit_stream_calls_finished_is_done(history: His
             position = Position(*DNA_0, first)
             told: list[Event] = [DeliveryMade(position, LAB.name, 1, (), tuple(more))]
             if not more:
-                told.append(DeadLetterMade(position, LAB.name, 10))
+                told.append(DeadLetterMade(position, LAB.name, 10, LAB.agency, "case"))
             elif rng.random() < 0.5:
                 told.append(DeliveryRefused(position, LAB.name, "UNREADABLE", tuple(more)))
             else:
@@ -155,10 +162,14 @@ async def test_what_others_finished_is_not_done(history: History) -> None:
 
 
 async def test_a_record_that_was_set_aside_as_damaged_is_not_done(history: History) -> None:
-    wanted = await history.accept(3, kinds=["SampleRequest"])
-    damaged, given_up, _ = (Position(*DNA_0, offset) for offset in wanted)
-    await history.tell(DeadLetterMade(damaged, LAB.name, 0, LogCorrupt.reason), DeadLetterMade(given_up, LAB.name, 10))
-    assert done(await history.rebuilt(), wanted) == [given_up.offset]
+    wanted = await history.accept(4, kinds=["SampleRequest"])
+    damaged, given_up, parked, _ = (Position(*DNA_0, offset) for offset in wanted)
+    await history.tell(
+        DeadLetterMade(damaged, LAB.name, 0, LAB.agency, "case", LogCorrupt.reason),
+        DeadLetterMade(given_up, LAB.name, 10, LAB.agency, "case"),
+        RecordsParked(parked, LAB.name, LAB.agency, "case"),
+    )
+    assert done(await history.rebuilt(), wanted) == [given_up.offset, parked.offset]
 
 
 async def test_a_position_beyond_the_log_finishes_nothing(history: History) -> None:

@@ -1,0 +1,289 @@
+"""What one process knows of dead letters: a small SQLite file, folded from the audit stream.
+
+The audit stream is the truth. This file is a copy of what it says now, with the last audit record that was folded into
+it. So a start reads only what is new. A file that is lost, damaged, of another log, or of a log that went back is made
+again from the beginning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from broker.core.errors import LogUnavailable
+from broker.core.events import (
+    AuditEvent,
+    DeadLetterDiscarded,
+    DeadLetterMade,
+    DeadLetterRedriven,
+    RecordsParked,
+    SetAsideEnded,
+)
+from broker.core.streams import Position
+from broker.ports import SubscriptionKey
+from broker.services.setaside import SetAside
+from broker.sqlitefile import FileTrouble, Schema, Trouble, open_file, transaction, trouble_as
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from broker.core.streams import StreamPartition
+
+_log = structlog.get_logger("broker.deadletters")
+_SCHEMA: Final = Schema(
+    application_id=0x4358444C,  # "CXDL"
+    migrations=(
+        (
+            "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+            """CREATE TABLE set_aside (
+                agency TEXT NOT NULL,
+                subscription TEXT NOT NULL,
+                stream TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                position INTEGER NOT NULL,
+                case_id TEXT NOT NULL,
+                parked INTEGER NOT NULL,
+                attempts INTEGER NOT NULL,
+                principal TEXT NOT NULL,
+                since_ms INTEGER NOT NULL,
+                reason TEXT NOT NULL,
+                PRIMARY KEY (agency, subscription, stream, partition, position)
+            ) WITHOUT ROWID""",
+            "CREATE INDEX cases ON set_aside (agency, subscription, stream, partition, case_id, position)",
+        ),
+    ),
+)
+_COLUMNS: Final = (
+    "agency, subscription, stream, partition, position, case_id, parked, attempts, principal, since_ms, reason"
+)
+_INSERT: Final = f"INTO set_aside ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_BEHIND: Final = (
+    "(SELECT count(*) FROM set_aside AS behind WHERE behind.parked AND (behind.agency, behind.subscription, "
+    "behind.stream, behind.partition, behind.case_id) = (set_aside.agency, set_aside.subscription, set_aside.stream, "
+    "set_aside.partition, set_aside.case_id))"
+)
+_COUNT: Final = "SELECT total(NOT parked), total(parked), min(iif(parked, NULL, since_ms)) FROM set_aside WHERE "
+_WAITS: Final = "(parked OR reason = '')"
+"""Nothing waits behind a damaged record, and if it is repaired, it is read again."""
+_ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
+_READ: Final = f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}"
+_REMADE: Final = (Trouble.DAMAGED, Trouble.NEWER)
+_FILE: Final = "the index of dead letters"
+
+
+class Scope(NamedTuple):
+    """Whose dead letters are meant. Empty: of every agency, of every subscription."""
+
+    agency: str = ""
+    subscription: str = ""
+
+
+class DeadLetterState(NamedTuple):
+    """One dead letter. ``principal`` held it last. ``since_ms`` is in milliseconds since the Unix epoch, UTC.
+
+    ``parked`` records of its case wait.
+    """
+
+    subscription: SubscriptionKey
+    position: Position
+    case_id: str
+    attempts: int
+    principal: str
+    since_ms: int
+    parked: int
+
+
+class Tally(NamedTuple):
+    """How many dead letters there are, how many records are parked behind them, and since when the oldest is one.
+
+    ``oldest_ms`` is in milliseconds since the Unix epoch; None: there is none.
+    """
+
+    dead_letters: int
+    parked: int
+    oldest_ms: int | None
+
+
+class Folded(NamedTuple):
+    """The last audit record that was folded: its offset and its id."""
+
+    offset: int
+    record_id: bytes
+
+
+class DeadLetterIndex:
+    """See the module. Its methods block for a moment. One process at a time may have the file open.
+
+    Raises (every method):
+        LogUnavailable: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None, log_id: str) -> None:
+        """Open the file, or make it again. ``path`` None: in memory. ``log_id`` is that of the audit stream."""
+        with _used():
+            self._connection = _opened(path)
+            if self._fact("log_id") != log_id:
+                with transaction(self._connection):
+                    self._clear()
+                    self._connection.execute("INSERT INTO facts VALUES ('log_id', ?)", (log_id,))
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._connection.close()
+
+    @property
+    def folded(self) -> Folded | None:
+        """How far the audit stream was folded. None: nothing of it."""
+        with _used():
+            offset, record_id = self._fact("offset"), self._fact("record_id")
+        return Folded(offset, record_id) if isinstance(offset, int) and isinstance(record_id, bytes) else None
+
+    def start_again(self) -> None:
+        """Forget everything that was folded."""
+        with _used(), transaction(self._connection):
+            log_id = self._fact("log_id")
+            self._clear()
+            self._connection.execute("INSERT INTO facts VALUES ('log_id', ?)", (log_id,))
+
+    def fold(self, events: Iterable[AuditEvent], folded: Folded) -> list[AuditEvent]:
+        """Take in the events of the next audit records, up to and with this one. All of it, or nothing.
+
+        Returns:
+            The events that changed something.
+        """
+        with _used(), transaction(self._connection):
+            changes = []
+            for told in events:
+                before = self._connection.total_changes
+                self._fold(told)
+                if self._connection.total_changes > before:
+                    changes.append(told)
+            self._connection.executemany("REPLACE INTO facts VALUES (?, ?)", zip(Folded._fields, folded, strict=True))
+        return changes
+
+    def tally(self, scope: Scope) -> Tally:
+        """Count them."""
+        where, parameters = _where(scope)
+        with _used():
+            row = self._connection.execute(_COUNT + where, parameters).fetchone()
+        return Tally(int(row[0]), int(row[1]), row[2])
+
+    def page(self, scope: Scope, after: DeadLetterState | None, limit: int) -> list[DeadLetterState]:
+        """The next ones after this one, in the order of agency, subscription and position."""
+        where, parameters = _where(scope)
+        where += " AND NOT parked"
+        key = "(agency, subscription, stream, partition, position)"
+        if after is not None:
+            where += f" AND {key} > (?, ?, ?, ?, ?)"
+            parameters += (*after.subscription, *after.position)
+        sql = f"SELECT {_READ} FROM set_aside WHERE {where} ORDER BY {key[1:-1]} LIMIT ?"  # noqa: S608 - our own columns
+        with _used():
+            return [_state(row) for row in self._connection.execute(sql, (*parameters, limit))]
+
+    def get(self, subscription: SubscriptionKey, position: Position) -> DeadLetterState | None:
+        """The dead letter of a subscription at a position, if there is one."""
+        sql = f"SELECT {_READ} FROM set_aside WHERE NOT parked AND agency = ? AND subscription = ?"  # noqa: S608 - our own columns
+        sql += " AND stream = ? AND partition = ? AND position = ?"
+        with _used():
+            row = self._connection.execute(sql, (*subscription, *position)).fetchone()
+        return None if row is None else _state(row)
+
+    def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
+        """What a subscription has set aside in a partition."""
+        where = "FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ?"
+        where += f" AND {_WAITS}"
+        key = (*subscription, *partition)
+        with _used():
+            offsets = self._connection.execute(f"SELECT position {where} AND position >= ?", (*key, floor)).fetchall()
+            cases = self._connection.execute(f"SELECT case_id, count(*) {where} GROUP BY case_id", key).fetchall()
+            firsts = f"SELECT case_id, parked, min(position) {where} GROUP BY case_id"
+            due = self._connection.execute(f"SELECT case_id FROM ({firsts}) WHERE parked", key).fetchall()  # noqa: S608 - our own columns
+        return SetAside({offset for (offset,) in offsets}, Counter(dict(cases)), tuple(case for (case,) in due))
+
+    def first(self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str) -> tuple[int, bool] | None:
+        """The first offset that a case has set aside, and whether that one is parked."""
+        sql = "SELECT position, parked FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ?"
+        sql += f" AND partition = ? AND case_id = ? AND {_WAITS} ORDER BY position LIMIT 1"
+        with _used():
+            row = self._connection.execute(sql, (*subscription, *partition, case_id)).fetchone()
+        return None if row is None else (row[0], bool(row[1]))
+
+    def _fold(self, told: AuditEvent) -> None:
+        match told.event:
+            case DeadLetterMade() as dead:
+                # A record that is given up again was redriven, or parked and let go.
+                self._connection.execute(
+                    f"REPLACE {_INSERT}",
+                    (
+                        dead.agency,
+                        dead.subscription,
+                        *dead.position,
+                        dead.case_id,
+                        0,
+                        dead.attempts,
+                        told.principal,
+                        told.at_ms,
+                        dead.reason,
+                    ),
+                )
+            case RecordsParked() as parked:
+                # An event that is told twice changes nothing.
+                key = (parked.agency, parked.subscription)
+                rest = (parked.case_id, 1, 0, told.principal, told.at_ms, "")
+                self._connection.executemany(
+                    f"INSERT OR IGNORE {_INSERT}", [(*key, *at, *rest) for at in parked.positions()]
+                )
+            case DeadLetterRedriven() as again:
+                # From now on it is parked, as the first of its case.
+                sql = f"UPDATE set_aside SET parked = 1 WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
+                self._connection.execute(sql, (again.agency, again.subscription, *again.position))
+            case DeadLetterDiscarded() as gone:
+                sql = f"DELETE FROM set_aside WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
+                self._connection.execute(sql, (gone.agency, gone.subscription, *gone.position))
+            case SetAsideEnded() as ended:
+                key = (ended.agency, ended.subscription)
+                self._connection.executemany(
+                    f"DELETE FROM set_aside WHERE {_ONE}",  # noqa: S608 - our own columns
+                    [(*key, *at) for at in ended.positions()],
+                )
+
+    def _fact(self, name: str) -> str | int | bytes | None:
+        row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def _clear(self) -> None:
+        self._connection.execute("DELETE FROM facts")
+        self._connection.execute("DELETE FROM set_aside")
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    # What a power cut undoes is folded again. So no transaction waits for the disk.
+    try:
+        return open_file(path, _SCHEMA, durable=False, exclusive=True)
+    except FileTrouble as error:
+        if path is None or error.trouble not in _REMADE:
+            raise
+        _log.warning("the index of dead letters is made again", cause=str(error))
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return open_file(path, _SCHEMA, durable=False, exclusive=True)
+
+
+@contextlib.contextmanager
+def _used() -> Iterator[None]:
+    with trouble_as(LogUnavailable, _FILE):
+        yield
+
+
+def _where(scope: Scope) -> tuple[str, tuple[str | int, ...]]:
+    asked = {name: value for name, value in scope._asdict().items() if value}
+    return " AND ".join(["1", *(f"{name} = ?" for name in asked)]), tuple(asked.values())
+
+
+def _state(row: tuple[str, str, str, int, int, str, int, str, int, int]) -> DeadLetterState:
+    return DeadLetterState(SubscriptionKey(*row[:2]), Position(*row[2:5]), *row[5:])

@@ -1,0 +1,204 @@
+"""Which records the subscriptions have given up, for the agencies that own them and for auditors.
+
+Every process follows the audit stream and folds its events of dead letters into an index of its own
+(services/deadletterindex). So all processes on one log know the same. An agency learns of its own dead letters, and an
+auditor (who may replay the audit stream) of all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from broker.core.errors import DeadLetterUnknown, LogCorrupt, RightDenied
+from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterRedriven
+from broker.core.lease_terms import check_refusal_code
+from broker.core.policy import may_replay
+from broker.core.streams import AUDIT, StreamPartition
+from broker.ports import SubscriptionKey
+from broker.services.accepted import accepted
+from broker.services.deadletterfold import REMEDY, DeadLetterFold
+from broker.services.deadletterindex import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.core.entry import LogEntry
+    from broker.core.events import DeadLetterEvent
+    from broker.core.identity import Principal
+    from broker.core.streams import Position
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog, RecordCodec
+    from broker.services.deadletterindex import DeadLetterIndex, DeadLetterState, Tally
+    from broker.services.setaside import SetAside
+
+_log = structlog.get_logger("broker.deadletters")
+_LISTED: Final = 500
+
+
+class ShownDeadLetter(NamedTuple):
+    """A dead letter, and what the log has of its record (None: the log has lost it)."""
+
+    state: DeadLetterState
+    entry: LogEntry | None
+
+
+class DeadLetters:
+    """See the module. For one event loop.
+
+    ``catch_up`` before anything else. Methods that answer a principal raise RightDenied if it asks about another
+    agency and is no auditor.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: DeadLetterIndex,
+        log: MessageLog,
+        audit: AuditTrail,
+        codec: RecordCodec,
+        directory: DirectoryInForce,
+        clock: Clock,
+    ) -> None:
+        self._index = index
+        self._log = log
+        self._audit = audit
+        self._codec = codec
+        self._directory = directory
+        self._clock = clock
+        self._fold = DeadLetterFold(index, log, codec)
+        self.catch_up: Final = self._fold.catch_up
+        self.run: Final = self._fold.run
+        self.listen: Final = self._fold.listen
+
+    async def start(self) -> None:
+        """Catch up, and say in the operator's log how many dead letters there are.
+
+        Raises:
+            LogUnavailable
+        """
+        await self.catch_up()
+        count, parked, oldest_ms = self._index.tally(Scope())
+        if oldest_ms is not None:
+            hours = round((self._clock.now_ms() - oldest_ms) / 3_600_000, 1)
+            _log.warning("there are dead letters", count=count, parked=parked, hours=hours, remedy=REMEDY)
+
+    def count(self, principal: Principal, scope: Scope) -> Tally:
+        """How many there are.
+
+        Raises:
+            RightDenied, LogUnavailable, DirectoryUnavailable
+        """
+        return self._index.tally(self._allowed(principal, scope))
+
+    async def listed(self, principal: Principal, scope: Scope) -> AsyncIterator[list[DeadLetterState]]:
+        """All of them, page by page, in the order of agency, subscription and position.
+
+        Raises:
+            RightDenied, LogUnavailable, DirectoryUnavailable
+        """
+        scope, last = self._allowed(principal, scope), None
+        while page := self._index.page(scope, last, _LISTED):
+            yield page
+            last = page[-1]
+
+    async def shown(self, principal: Principal, subscription: SubscriptionKey, position: Position) -> ShownDeadLetter:
+        """One of them.
+
+        Raises:
+            DeadLetterUnknown: the subscription has none at this position.
+            RightDenied, LogUnavailable, DirectoryUnavailable
+        """
+        agency = self._allowed(principal, Scope(*subscription)).agency
+        found = self._index.get(subscription._replace(agency=agency), position)
+        if found is None:
+            message = "the subscription has no dead letter at this position"
+            raise DeadLetterUnknown(message, position=str(position))
+        try:
+            entries = await self._log.read(position.stream_partition, position.offset, 1, 1, values=False)
+        except LogCorrupt:
+            entries = []
+        there = [entry for entry in entries if entry.position == position]
+        return ShownDeadLetter(found, there[0] if there else None)
+
+    async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
+        """What a subscription has set aside in a partition, by what any process wrote until now.
+
+        Args:
+            subscription: the subscription.
+            partition: the partition, which no other process reads for it any more.
+            floor: how far the subscription has committed.
+
+        Raises:
+            LogUnavailable
+        """
+        await self.catch_up()
+        return self._index.set_aside(subscription, partition, floor)
+
+    async def first(
+        self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str
+    ) -> tuple[int, bool] | None:
+        """See ``Letters``. By what any process wrote until now.
+
+        Raises:
+            LogUnavailable
+        """
+        await self.catch_up()
+        return self._index.first(subscription, partition, case_id)
+
+    async def record(self, position: Position) -> LogEntry | None:
+        """See ``Letters``.
+
+        Raises:
+            LogUnavailable
+        """
+        try:
+            for entry in await self._log.read(position.stream_partition, position.offset, 1, 1):
+                if entry.position == position:
+                    accepted(entry, self._codec)
+                    return entry
+        except LogCorrupt:
+            pass
+        return None
+
+    # --- what an agency decides ---
+
+    async def redrive(self, principal: Principal, subscription: str, position: Position) -> None:
+        """Deliver a dead letter of the principal's agency again, and then what is parked behind it.
+
+        Raises:
+            DeadLetterUnknown, LogUnavailable, LogFull
+        """
+        dead = await self._own(principal, subscription, position)
+        await self._decide(principal, DeadLetterRedriven(position, subscription, principal.agency, dead.case_id))
+
+    async def discard(self, principal: Principal, subscription: str, position: Position, code: str) -> None:
+        """Give up a dead letter of the principal's agency for good. What is parked behind it is delivered.
+
+        Raises:
+            InputRefused: the code is not well formed.
+            DeadLetterUnknown, LogUnavailable, LogFull
+        """
+        check_refusal_code(code)
+        dead = await self._own(principal, subscription, position)
+        event = DeadLetterDiscarded(position, subscription, principal.agency, dead.case_id, code)
+        await self._decide(principal, event)
+
+    async def _own(self, principal: Principal, subscription: str, position: Position) -> DeadLetterState:
+        await self.catch_up()
+        found = self._index.get(SubscriptionKey(principal.agency, subscription), position)
+        if found is None:
+            message = "the subscription has no dead letter at this position"
+            raise DeadLetterUnknown(message, position=str(position))
+        return found
+
+    async def _decide(self, principal: Principal, event: DeadLetterEvent) -> None:
+        await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, event)])
+        await self.catch_up()
+
+    def _allowed(self, principal: Principal, scope: Scope) -> Scope:
+        auditor = may_replay(self._directory.current(), principal.agency, AUDIT)
+        if scope.agency not in {"", principal.agency} and not auditor:
+            message = "only an auditor of the audit stream may ask about another agency's dead letters"
+            raise RightDenied(message)
+        return scope if auditor else scope._replace(agency=principal.agency)

@@ -1,0 +1,80 @@
+"""The audit events of dead letters: core types to protobuf, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from broker.core.events import (
+    DeadLetterDiscarded,
+    DeadLetterMade,
+    DeadLetterRedriven,
+    RecordsParked,
+    SetAsideEnded,
+)
+from broker.wire.receipts import fill_position, position_from
+
+if TYPE_CHECKING:
+    from broker.core.events import DeadLetterEvent
+    from caseexchange.broker.v1 import audit_pb2
+
+
+def fill_dead_letter_event(message: audit_pb2.AuditEvent, event: DeadLetterEvent) -> None:
+    """Write what happened into a message that has everything else."""
+    match event:
+        case DeadLetterMade() as dead:
+            fill_position(message.dead_letter.position, dead.position)
+            message.dead_letter.subscription = dead.subscription
+            message.dead_letter.attempts = dead.attempts
+            message.dead_letter.agency = dead.agency
+            message.dead_letter.case_id = dead.case_id
+            message.dead_letter.reason = dead.reason
+        case RecordsParked() as parked:
+            fill_position(message.parked.position, parked.position)
+            message.parked.subscription = parked.subscription
+            message.parked.agency = parked.agency
+            message.parked.case_id = parked.case_id
+            message.parked.more_offsets.extend(parked.more_offsets)
+        case DeadLetterRedriven() as redriven:
+            fill_position(message.redriven.position, redriven.position)
+            message.redriven.subscription = redriven.subscription
+            message.redriven.agency = redriven.agency
+            message.redriven.case_id = redriven.case_id
+        case DeadLetterDiscarded() as discarded:
+            fill_position(message.discarded.position, discarded.position)
+            message.discarded.subscription = discarded.subscription
+            message.discarded.agency = discarded.agency
+            message.discarded.case_id = discarded.case_id
+            message.discarded.code = discarded.code
+        case SetAsideEnded() as ended:
+            fill_position(message.set_aside_ended.position, ended.position)
+            message.set_aside_ended.subscription = ended.subscription
+            message.set_aside_ended.agency = ended.agency
+            message.set_aside_ended.more_offsets.extend(ended.more_offsets)
+        case _ as never:
+            assert_never(never)
+
+
+def dead_letter_event_from(message: audit_pb2.AuditEvent) -> DeadLetterEvent:
+    """Read what happened. The message has an event of dead letters."""
+    match message.WhichOneof("event"):
+        case "dead_letter":
+            dead = message.dead_letter
+            return DeadLetterMade(
+                position_from(dead.position), dead.subscription, dead.attempts, dead.agency, dead.case_id, dead.reason
+            )
+        case "parked":
+            parked = message.parked
+            more = tuple(parked.more_offsets)
+            return RecordsParked(
+                position_from(parked.position), parked.subscription, parked.agency, parked.case_id, more
+            )
+        case "redriven":
+            again = message.redriven
+            return DeadLetterRedriven(position_from(again.position), again.subscription, again.agency, again.case_id)
+        case "discarded":
+            gone = message.discarded
+            return DeadLetterDiscarded(
+                position_from(gone.position), gone.subscription, gone.agency, gone.case_id, gone.code
+            )
+    ended = message.set_aside_ended
+    return SetAsideEnded(position_from(ended.position), ended.subscription, ended.agency, tuple(ended.more_offsets))

@@ -1,0 +1,42 @@
+"""What a subscription knows of dead letters, in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.streams import AUDIT
+from broker.services.audittrail import AuditTrailService
+from broker.services.deadletterindex import DeadLetterIndex
+from broker.services.deadletters import DeadLetters
+from broker.trust.system import SystemEntropy
+from tests.support.fakes import FixedDirectory
+from tests.support.records import CODEC
+
+if TYPE_CHECKING:
+    from broker.ports import Clock, MessageLog
+    from tests.support.pki import SamplePki
+
+
+def dead_letters(pki: SamplePki, log: MessageLog, clock: Clock) -> DeadLetters:
+    """Those of which this log's audit stream tells."""
+    return DeadLetters(
+        index=DeadLetterIndex(None, log.log_id(AUDIT)),
+        log=log,
+        audit=audit_trail(pki, log, clock),
+        codec=CODEC,
+        directory=FixedDirectory(pki.directory),
+        clock=clock,
+    )
+
+
+def audit_trail(pki: SamplePki, log: MessageLog, clock: Clock) -> AuditTrailService:
+    """The exchange's own writer of this log's audit stream."""
+    return AuditTrailService(
+        directory=FixedDirectory(pki.directory),
+        system="broker",
+        signer=pki.signer("exchange"),
+        codec=CODEC,
+        log=log,
+        entropy=SystemEntropy(),
+        clock=clock,
+    )

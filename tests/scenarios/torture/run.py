@@ -126,19 +126,19 @@ class _Run:
         self._subscribing.draining = True
         history = self._history
         receipted = history.receipted()
-        # Only auditors know which of these are dead letters by now.
-        poison = self._subscribing.poison
         begin = history.now
 
         def drained() -> bool:
             last = history.deliveries[-1].at if history.deliveries else 0.0
             quiet = history.now - max(last, begin) > _QUIET_SECONDS
-            waiting = [told for told in unacknowledged(receipted, history.acks) if told.split()[0] not in poison]
-            return quiet and not waiting
+            return quiet and not [*unacknowledged(receipted, history.acks)]
 
         history.say(f"{len(receipted)} records have receipts; the subscribers catch up")
+        redriving = asyncio.create_task(self._subscribing.redrive())
         if not await self._until(drained, _DRAIN_SECONDS):
             self.trouble.append(Violation("the subscription drains", f"not within {_DRAIN_SECONDS:g} s"))
+        redriving.cancel()
+        await asyncio.gather(redriving, return_exceptions=True)
         history.say("drained")
 
     async def _judge(self) -> None:
@@ -185,7 +185,8 @@ class _Run:
             "delivered_after_confirmation": len(after),
             "latest_after_confirmation": round(max(after, default=0), 1),
             "refused": len([item for item in history.confirmed if item.refused]),
-            "dead_letters": self._dead_letters,
+            "redriven": len(self._subscribing.redriven),
+            "dead_letters_left": self._dead_letters,
             "records_that_kill": len(self._subscribing.poison),
             "refused_of_the_flood": self._members.refused_calls,
             "not_confirmed": len(history.acks) - len(history.confirmed),

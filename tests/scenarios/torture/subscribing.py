@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from broker.client.deadletters import DeadLettersClient
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.errors import CaseExchangeError
 from tests.scenarios.torture.history import CONFIRMED, Ack, Delivery
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.core.streams import Position
     from tests.scenarios.torture.members import Trouble
     from tests.scenarios.torture.stage import Stage
 
@@ -49,6 +51,7 @@ class Subscribing:
         self._chance = chance
         self._troubles = troubles
         self.poison: set[str] = set()
+        self.redriven: set[Position] = set()
         self._acks: set[asyncio.Task[None]] = set()
         self.draining = False
         """From now on everything is acknowledged at once."""
@@ -58,6 +61,20 @@ class Subscribing:
         async with asyncio.TaskGroup() as group:
             for broker in self._stage.brokers:
                 group.create_task(self._subscribe_on(broker))
+
+    async def redrive(self) -> None:
+        """Have every dead letter delivered again, with what is parked behind it, until there is none."""
+        while True:
+            for broker in self._stage.brokers:
+                try:
+                    async with self._stage.channel(broker, AGENCY) as channel:
+                        letters = DeadLettersClient(channel)
+                        async for letter in letters.listed(subscription=SUBSCRIPTION):
+                            await letters.redrive(SUBSCRIPTION, letter.position)
+                            self.redriven.add(letter.position)
+                except CaseExchangeError as error:
+                    self._history.failed("redrive", error.reason)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _subscribe_on(self, broker: str) -> None:
         while True:

@@ -72,7 +72,7 @@ class OnKafka:
         self._ratios()
 
     def _latencies(self) -> None:
-        for idle in (0, 100):
+        for idle in (0, 1000):
             # Topics of their own: a new subscription begins with the first record of a log.
             prefix = f"{PREFIX}.latency-{idle}"
             target = self._bench.world.start_broker(f"latency-kafka-{idle}", **self.tables(prefix=prefix))

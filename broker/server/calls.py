@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -93,7 +95,11 @@ class CallGuard(grpc.aio.ServerInterceptor):
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
             async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-                return await self._run(method, context, lambda: unary(read(request), context))
+                try:
+                    return await self._run(method, context, lambda: unary(read(request), context))
+                finally:
+                    await _let_go(request)
+                    request = None
 
             make = (
                 grpc.stream_unary_rpc_method_handler
@@ -104,7 +110,11 @@ class CallGuard(grpc.aio.ServerInterceptor):
         streaming: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await self._run(method, context, lambda: _write_all(streaming(read(request), context), context))
+            try:
+                await self._run(method, context, lambda: _write_all(streaming(read(request), context), context))
+            finally:
+                await _let_go(request)
+                request = None
 
         make_stream = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
@@ -120,8 +130,10 @@ class CallGuard(grpc.aio.ServerInterceptor):
             with self._quotas.call(caller().agency):
                 return await work()
         except Told as told:
+            _clear(told)
             await _abort(context, told.error)
         except CaseExchangeError as error:
+            _clear(error)
             await self._refuse(context, method, error)
         except asyncio.CancelledError:
             if call is None or call.refusal is None:
@@ -175,6 +187,26 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
     finally:
         # So the servicer cleans up now, and not when the garbage collector runs.
         await responses.aclose()
+
+
+# A refused call, its error, its frames and its task form a cycle, which waits for the garbage collector. That runs
+# seldom (broker/bootstrap/loop.py), and a request can have megabytes. So peers whose requests were refused filled the
+# memory. Therefore whoever holds a request lets it go at once.
+
+
+def _clear(error: BaseException | None) -> None:
+    """Free what the frames of an error hold that are left."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+async def _let_go(request: Any) -> None:
+    """Free the last request that gRPC's reader of a stream has read."""
+    if hasattr(request, "__aiter__"):
+        # If another task still reads, it ends in a moment, and the reader with it.
+        with contextlib.suppress(RuntimeError):
+            await aiter(request).aclose()
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CaseExchangeError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from typing import TYPE_CHECKING
 
@@ -165,6 +166,36 @@ async def test_a_request_of_very_many_parts_is_refused_before_it_costs_anything(
         await stream.read()
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     await still_serves(exchange)
+
+
+def large_messages() -> int:
+    """How many byte strings of a megabyte or more the objects of this process hold."""
+    held = (one for each in gc.get_objects() for one in gc.get_referents(each))
+    return len({id(one) for one in held if type(one) is bytes and len(one) >= 1 << 20})
+
+
+@pytest.mark.parametrize("method", ["PublisherService/PublishStream", "SubscriberService/Subscribe"])
+async def test_a_refused_request_is_freed_at_once_and_not_when_garbage_is_collected(
+    exchange: Exchange, method: str
+) -> None:
+    channel = await exchange.channel("national-audit")
+    call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(SERVICE + method)
+    gc.collect()
+    before = large_messages()
+    gc.disable()
+    try:
+        for _ in range(5):
+            stream = call(timeout=60)
+            await stream.write(b"\x0a\x00" * (1 << 20))
+            await stream.done_writing()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stream.read()
+            del stream
+        # The answer to another call shows that the broker has done with these.
+        await still_serves(exchange)
+        assert large_messages() <= before + 1
+    finally:
+        gc.enable()
 
 
 async def test_an_acknowledgement_of_more_than_can_be_outstanding_ends_its_stream_only(exchange: Exchange) -> None:

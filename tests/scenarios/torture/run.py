@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _FIRST_SECONDS: Final = 90.0
 _RECOVERED_SECONDS: Final = 90.0
 """After everything is repaired, each publisher must have an answer within this time."""
-_DRAIN_SECONDS: Final = 90.0
+_DRAIN_SECONDS: Final = 180.0
+"""Suspects rest five leases after each trip, and the records of their cases come one after another then."""
 _QUIET_SECONDS: Final = 5.0
 """Longer than a lease. After it, everything that must be delivered again has been."""
 

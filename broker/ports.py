@@ -259,6 +259,21 @@ class SubscriptionKey(NamedTuple):
     name: str
 
 
+class DeadLetterState(NamedTuple):
+    """One dead letter. ``principal`` held it last. ``since_ms`` is in milliseconds since the Unix epoch, UTC.
+
+    ``parked`` records of its case wait.
+    """
+
+    subscription: SubscriptionKey
+    position: Position
+    case_id: str
+    attempts: int
+    principal: str
+    since_ms: int
+    parked: int
+
+
 class Assigned(NamedTuple):
     """From now on, the cursor reads this partition. It begins at ``state.floor``."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from broker.client.deadletters import ShownDeadLetter
     from broker.config.edge import EdgeConfig
-    from broker.wire.deadletters import WireDeadLetter
+    from broker.ports import DeadLetterState
 
 _POSITION: Final = re.compile(r"([a-z]{1,20})/(\d{1,9})/(\d{1,18})")
 
@@ -143,7 +143,7 @@ async def _decided(config: EdgeConfig, subscription: str, position: Position, co
             await client.discard(subscription, position, code)
 
 
-async def _listed(config: EdgeConfig, agency: str, subscription: str) -> list[WireDeadLetter]:
+async def _listed(config: EdgeConfig, agency: str, subscription: str) -> list[DeadLetterState]:
     async with connect(config) as channel:
         return [state async for state in DeadLettersClient(channel).listed(agency, subscription)]
 
@@ -153,7 +153,7 @@ async def _shown(config: EdgeConfig, subscription: SubscriptionKey, position: Po
         return await DeadLettersClient(channel).shown(subscription, position)
 
 
-def _facts(state: WireDeadLetter) -> dict[str, Any]:
+def _facts(state: DeadLetterState) -> dict[str, Any]:
     return {
         "agency": state.subscription.agency,
         "subscription": state.subscription.name,

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import grpc
 
     from broker.core.streams import Position
-    from broker.ports import SubscriptionKey
-    from broker.wire.deadletters import WireDeadLetter
+    from broker.ports import DeadLetterState, SubscriptionKey
 
 _SECONDS: Final = 30.0
 """Longest wait for an answer."""
@@ -37,7 +36,7 @@ class Tally(NamedTuple):
 class ShownDeadLetter(NamedTuple):
     """A dead letter and its record: id, kind, and the time of acceptance. None: the log has lost it."""
 
-    state: WireDeadLetter
+    state: DeadLetterState
     record_id: str | None
     kind: str | None
     accepted_at_ms: int | None
@@ -65,7 +64,7 @@ class DeadLettersClient:
         oldest_ms = to_ms(answer.oldest) if answer.HasField("oldest") else None
         return Tally(answer.dead_letters, answer.parked, oldest_ms)
 
-    async def listed(self, agency: str = "", subscription: str = "") -> AsyncIterator[WireDeadLetter]:
+    async def listed(self, agency: str = "", subscription: str = "") -> AsyncIterator[DeadLetterState]:
         """All of them, in the order of agency, subscription and position."""
         scope = deadletter_pb2.DeadLetterScope(agency=agency, subscription=subscription)
         with typed_errors():

@@ -8,7 +8,7 @@ from uuid import UUID
 from broker.ports import SubscriptionKey
 from broker.server.calls import caller
 from broker.services.deadletterindex import Scope
-from broker.wire.deadletters import WireDeadLetter, dead_letter_to
+from broker.wire.deadletters import dead_letter_to
 from broker.wire.receipts import position_from
 from broker.wire.times import set_ms
 from caseexchange.broker.v1 import deadletter_pb2, deadletter_pb2_grpc
@@ -50,9 +50,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     ) -> AsyncIterator[deadletter_pb2.ListDeadLettersResponse]:
         """Send all."""
         async for page in self._letters.listed(caller(), _scope(request.scope)):
-            yield deadletter_pb2.ListDeadLettersResponse(
-                dead_letters=[dead_letter_to(WireDeadLetter(*state)) for state in page]
-            )
+            yield deadletter_pb2.ListDeadLettersResponse(dead_letters=[dead_letter_to(state) for state in page])
 
     async def GetDeadLetter(  # noqa: N802 - the generated stub's name
         self,
@@ -65,7 +63,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
         principal = caller()
         subscription = SubscriptionKey(request.scope.agency or principal.agency, request.scope.subscription)
         state, entry = await self._letters.shown(principal, subscription, position_from(request.position))
-        response = deadletter_pb2.GetDeadLetterResponse(dead_letter=dead_letter_to(WireDeadLetter(*state)))
+        response = deadletter_pb2.GetDeadLetterResponse(dead_letter=dead_letter_to(state))
         if entry is not None:
             response.record_id, response.kind = str(UUID(bytes=entry.record_id)), entry.kind
             set_ms(response.accepted_at, entry.accepted_at_ms)

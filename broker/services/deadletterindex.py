@@ -23,7 +23,7 @@ from broker.core.events import (
     SetAsideEnded,
 )
 from broker.core.streams import Position
-from broker.ports import SubscriptionKey
+from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.setaside import SetAside
 from broker.sqlitefile import FileTrouble, Schema, Trouble, open_file, transaction, trouble_as
 
@@ -81,21 +81,6 @@ class Scope(NamedTuple):
 
     agency: str = ""
     subscription: str = ""
-
-
-class DeadLetterState(NamedTuple):
-    """One dead letter. ``principal`` held it last. ``since_ms`` is in milliseconds since the Unix epoch, UTC.
-
-    ``parked`` records of its case wait.
-    """
-
-    subscription: SubscriptionKey
-    position: Position
-    case_id: str
-    attempts: int
-    principal: str
-    since_ms: int
-    parked: int
 
 
 class Tally(NamedTuple):

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from broker.core.events import DeadLetterEvent
     from broker.core.identity import Principal
     from broker.core.streams import Position
-    from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog, RecordCodec
-    from broker.services.deadletterindex import DeadLetterIndex, DeadLetterState, Tally
+    from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, MessageLog, RecordCodec
+    from broker.services.deadletterindex import DeadLetterIndex, Tally
     from broker.services.setaside import SetAside
 
 _log = structlog.get_logger("broker.deadletters")

@@ -12,9 +12,9 @@ from broker.core.events import AuditEvent, DeadLetterMade, RefusalMade
 from broker.core.identity import Principal
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
-from broker.ports import SubscriptionKey
+from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.deadletterfold import LINES
-from broker.services.deadletterindex import DeadLetterIndex, DeadLetterState, Scope, Tally
+from broker.services.deadletterindex import DeadLetterIndex, Scope, Tally
 from broker.services.deadletters import DeadLetters
 from tests.support.damage import DamagedLog, rewritten, without_value
 from tests.support.fakes import FixedDirectory

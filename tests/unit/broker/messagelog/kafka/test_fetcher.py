@@ -9,10 +9,10 @@ from kafka import TopicPartition
 from kafka.errors import CorruptRecordError, FetchSessionIdNotFoundError, UnknownError
 from kafka.protocol.consumer import FetchResponse
 from kafka.record import MemoryRecords
-from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from broker.core.streams import StreamPartition
 from broker.messagelog.kafka.fetcher import Fetched, Record, _Place, _Session
+from tests.support.batches import batch
 
 A, B = TopicPartition("cases", 0), TopicPartition("cases", 1)
 CASES_0 = StreamPartition("cases", 0)
@@ -61,36 +61,22 @@ def test_any_other_error_of_a_whole_answer_is_raised() -> None:
         session.answered(answer(7, UnknownError.errno))
 
 
-def batch(value: bytes) -> bytearray:
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=0,
-        is_transactional=False,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=1 << 20,
-    )
-    builder.append(0, 1_000, None, value, [])
-    return bytearray(builder.build())
-
-
 def fetched(data: bytes | bytearray) -> Fetched:
     batches = list(MemoryRecords(bytes(data)))
     return Fetched(CASES_0, batches, len(data), batches[-1].next_offset)
 
 
 def test_a_batch_gives_its_records() -> None:
-    assert list(fetched(batch(b"value")).records()) == [Record(0, 1_000, None, b"value", [], batches_epoch())]
+    assert list(fetched(batch((b"value", []))).records()) == [Record(0, 1_000, None, b"value", [], batches_epoch())]
 
 
 def batches_epoch() -> int:
     """The leader epoch of a batch that no leader has taken yet."""
-    return int(next(MemoryRecords(bytes(batch(b"")))).leader_epoch)
+    return int(next(MemoryRecords(bytes(batch((b"", []))))).leader_epoch)
 
 
 def test_a_batch_that_the_disk_has_damaged_is_named() -> None:
-    data = batch(b"value")
+    data = batch((b"value", []))
     data[-3] ^= 1
     with pytest.raises(CorruptRecordError):
         list(fetched(data).records())

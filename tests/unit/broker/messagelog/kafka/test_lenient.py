@@ -11,33 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record import MemoryRecords
-from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.util import calc_crc32c
 
 from broker.messagelog.kafka.lenient import UNREADABLE, LenientBatch, Unread, install
+from tests.support.batches import batch
 
 ATTRIBUTES = 21
 HEADER = 61
 FIRST = 40
 """The offset of the first record."""
-
-
-def batch(*records: tuple[bytes, list[tuple[str, bytes]]]) -> bytearray:
-    """An uncompressed batch of values with headers, as a node returns it."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=0,
-        is_transactional=False,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=1 << 20,
-    )
-    for offset, (value, headers) in enumerate(records):
-        builder.append(offset, 1_000 + offset, None, value, headers)
-    data = bytearray(builder.build())
-    struct.pack_into(">q", data, 0, FIRST)
-    return data
 
 
 def with_checksum(data: bytearray) -> bytes:
@@ -62,13 +44,13 @@ def told(records: list[Any]) -> list[tuple[int, bytes | None]]:
 
 
 def test_honest_records_are_read_as_they_are() -> None:
-    records = read(with_checksum(batch((b"one", []), (b"two", [("name", b"value")]))))
+    records = read(with_checksum(batch((b"one", []), (b"two", [("name", b"value")]), first=FIRST)))
     assert told(records) == [(FIRST, b"one"), (FIRST + 1, b"two")]
     assert [record.headers for record in records] == [[], [("name", b"value")]]
 
 
 def test_a_header_name_that_is_no_text_spoils_only_its_own_record() -> None:
-    data = batch((b"one", []), (b"two", [("name", b"")]), (b"three", []))
+    data = batch((b"one", []), (b"two", [("name", b"")]), (b"three", []), first=FIRST)
     at = data.index(b"name")
     data[at] = 0xFF
     whole = with_checksum(data)
@@ -83,7 +65,7 @@ def test_a_header_name_that_is_no_text_spoils_only_its_own_record() -> None:
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
 def test_what_is_compressed_is_one_record_without_content(codec: int) -> None:
-    data = batch((b"one", []), (b"two", []))
+    data = batch((b"one", []), (b"two", []), first=FIRST)
     struct.pack_into(">h", data, ATTRIBUTES, codec)
     whole = with_checksum(data)
     (record,) = read(whole)
@@ -92,7 +74,7 @@ def test_what_is_compressed_is_one_record_without_content(codec: int) -> None:
 
 
 def test_a_batch_that_would_become_very_large_is_not_decompressed() -> None:
-    data = batch((b"one", []))
+    data = batch((b"one", []), first=FIRST)
     struct.pack_into(">h", data, ATTRIBUTES, 1)
     large = data[:HEADER] + gzip.compress(bytes(64 << 20))
     (record,) = read(with_checksum(large))
@@ -101,7 +83,7 @@ def test_a_batch_that_would_become_very_large_is_not_decompressed() -> None:
 
 @given(content=st.binary(max_size=80), count=st.integers(0, 4))
 def test_damage_of_any_kind_ends_in_records_without_content(content: bytes, count: int) -> None:
-    data = batch(*[(b"one", [])] * max(count, 1))
+    data = batch(*[(b"one", [])] * max(count, 1), first=FIRST)
     del data[HEADER:]
     struct.pack_into(">i", data, HEADER - 4, count)
     records = read(with_checksum(data + content))

@@ -34,14 +34,22 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._broken is None:
-            # The connection may be gone, or may never have begun. The callers that wait for an answer learn of it.
-            with contextlib.suppress(grpc.aio.InternalError):
-                await self._call.done_writing()
-        else:
-            self._call.cancel()
-        # With gather, because our cancellation would reach a reader that is awaited directly.
-        await asyncio.gather(self._reader)
+        closed = False
+        try:
+            if kind is None and self._broken is None:
+                # The connection may be gone, or may never have begun. The callers that wait for an answer learn of it.
+                with contextlib.suppress(grpc.aio.InternalError, CaseExchangeError):
+                    await self._close()
+                    await self._call.done_writing()
+                    closed = True
+        finally:
+            if not closed:
+                self._call.cancel()
+            # With gather, because our cancellation would reach a reader that is awaited directly.
+            await asyncio.gather(self._reader)
+
+    async def _close(self) -> None:
+        """Say that the stream ends in good order, if the broker cannot see it. Here it says nothing."""
 
     @abc.abstractmethod
     def _take(self, response: _Response) -> None:

@@ -166,6 +166,9 @@ class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_
         set_duration(request.lease, seconds)
         await self._write(subscriber_pb2.SubscribeRequest(extend_lease=request))
 
+    async def _close(self) -> None:
+        await self._write(subscriber_pb2.SubscribeRequest(close=subscriber_pb2.CloseStream()))
+
     def _confirmation(self, delivery_id: int) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unconfirmed[delivery_id] = future

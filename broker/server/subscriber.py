@@ -38,14 +38,12 @@ class SubscriberServicer(subscriber_pb2_grpc.SubscriberServiceServicer):
         """Serve one stream of a subscription until either side ends it."""
         stream = await self._service.open(caller(), await _open_request(request_iterator))
         listening = asyncio.create_task(_listen(stream, request_iterator))
-        clean = False
         try:
             yield opened_to(*stream.terms)
             async for response in _responses(stream):
                 yield response
-            clean = True
         finally:
-            stream.close(clean=clean)
+            stream.lost()
             listening.cancel()
 
 
@@ -71,7 +69,11 @@ async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_p
     try:
         async for request in requests:
             await stream.room()
+            if request.HasField("close"):
+                stream.close()
+                break
             _take(stream, request)
+        # Without a close this says nothing: the requests of a call that broke may end like those of one that did not.
         stream.finish()
     except CaseExchangeError as error:
         stream.finish(error)

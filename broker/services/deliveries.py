@@ -85,7 +85,7 @@ class LeasesLost(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Nothing follows. It has the error, or None if the subscriber closed in good order."""
+    """Nothing follows. It has the error, or None if the subscriber sends nothing more."""
 
     error: CaseExchangeError | None
 

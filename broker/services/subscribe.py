@@ -54,7 +54,7 @@ class SubscriptionRequest(NamedTuple):
 
 
 class SubscriberStream:
-    """One stream's part in its subscription. The caller must close it."""
+    """One stream's part in its subscription. Its end must be told with ``lost``, also after ``close``."""
 
     def __init__(self, subscription: Subscription, consumer: Consumer, terms: SubscriptionTerms) -> None:
         self._subscription = subscription
@@ -103,12 +103,16 @@ class SubscriberStream:
         self._subscription.extend(self._consumer, delivery_id, seconds)
 
     def finish(self, error: CaseExchangeError | None = None) -> None:
-        """End ``next``: the subscriber closed in good order, or broke a rule."""
+        """End ``next``: the subscriber sends nothing more, or broke a rule."""
         self._consumer.outgoing.put(Ended(error))
 
-    def close(self, *, clean: bool) -> None:
-        """End the stream. If ``clean``, it gives back its records; otherwise its leases run on. Idempotent."""
-        self._subscription.leave(self._consumer, clean=clean)
+    def close(self) -> None:
+        """The subscriber closed the stream in good order: it gives back its records."""
+        self._subscription.leave(self._consumer, clean=True)
+
+    def lost(self) -> None:
+        """The stream has ended. If the subscriber did not close it, its leases run on. Idempotent."""
+        self._subscription.leave(self._consumer, clean=False)
 
 
 class SubscribeService:

@@ -66,7 +66,7 @@ class LyingBroker(subscriber_pb2_grpc.SubscriberServiceServicer, directory_pb2_g
         async for request in request_iterator:
             if request.HasField("acknowledge"):
                 yield acknowledged_to(request.acknowledge.delivery_ids)
-            else:
+            elif request.HasField("negative_acknowledge"):
                 self.given_back.set()
                 yield deliver(request.negative_acknowledge.delivery_id)
 

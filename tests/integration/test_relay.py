@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
@@ -15,14 +17,13 @@ from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import PositionUnknown
 from broker.core.streams import StreamPartition
 from broker.trust.signing import note_verifier
-from caseexchange.broker.v1 import subscriber_pb2
+from broker.wire.receipts import position_from
+from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.records import OTHER_CASE
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import grpc
 
     from broker.client.subscriber import Delivered, SubscriptionStream
     from tests.support.pki import SamplePki
@@ -129,6 +130,38 @@ async def test_what_reaches_the_ngo_holds_no_byte_of_a_withheld_section(exchange
         assert b"open part" in captured[1]
         assert (canary in b"".join(captured)) is holds
         call.cancel()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_only_a_stream_that_is_closed_gives_back_what_it_holds(exchange: Exchange, *, closes: bool) -> None:
+    """The end of its requests alone says nothing: the requests of a call that broke may end in the same way."""
+    options = SubscribeOptions("samples", frozenset({"SampleRequest"}), lease_seconds=60)
+    first = exchange.receipts().verify(await (await exchange.publisher()).publish(exchange.maker().make())).position
+    call = subscriber_pb2_grpc.SubscriberServiceStub(await exchange.channel("national-dna-database")).Subscribe()
+    await call.write(
+        subscriber_pb2.SubscribeRequest(
+            open=subscriber_pb2.OpenSubscription(
+                subscription=options.subscription,
+                kinds=sorted(options.kinds),
+                max_outstanding_records=10,
+                max_outstanding_bytes=1 << 20,
+                lease=Duration(seconds=60),
+            )
+        )
+    )
+    async with asyncio.timeout(20):
+        await call.read()
+        delivered = cast("subscriber_pb2.SubscribeResponse", await call.read())
+        assert [position_from(each.position) for each in delivered.deliveries.deliveries] == [first]
+        if closes:
+            await call.write(subscriber_pb2.SubscribeRequest(close=subscriber_pb2.CloseStream()))
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    other = await (await exchange.publisher()).publish(exchange.maker().make(case=OTHER_CASE))
+    second = exchange.receipts().verify(other).position
+    async with (await exchange.subscriber()).subscribe(options) as stream:
+        comes = await deliveries(stream, 2 if closes else 1)
+    assert {each.position for each in comes} == ({first, second} if closes else {second})
 
 
 async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exchange) -> None:

@@ -219,7 +219,7 @@ async def test_a_refused_record_is_finished_and_audited_with_its_code_and_nothin
     (successor,) = await delivered(stream)
     assert successor.position.offset == poison.position.offset + 1
     assert await told(stream) == Acknowledged((poison.delivery_id,))
-    stream.close(clean=True)
+    stream.close()
     restarted = await exchange.restart()
     (again,) = await delivered(await restarted.open(LAB, request(records=1)))
     assert again.position == successor.position
@@ -327,7 +327,7 @@ async def test_a_record_that_is_postponed_is_no_dead_letter_and_a_restart_knows_
         assert copy.attempt == attempt
         stream.nack(copy.delivery_id, 0, transient=True)
     await delivered(stream)
-    stream.close(clean=True)
+    stream.close()
     restarted = await exchange.restart()
     (copy,) = await delivered(await restarted.open(LAB, request()))
     assert copy.attempt == 1
@@ -398,7 +398,7 @@ async def test_a_clean_close_gives_records_back_at_once_and_without_a_failed_att
     await exchange.publish(exchange.maker.make())
     first, second = await exchange.open(), await exchange.open()
     (copy,) = await delivered(first)
-    first.close(clean=True)
+    first.close()
     (again,) = await delivered(second)
     assert again.position == copy.position
 
@@ -407,7 +407,7 @@ async def test_a_lost_stream_keeps_its_leases_and_another_may_acknowledge_them(e
     await exchange.publish(exchange.maker.make())
     first, second = await exchange.open(), await exchange.open()
     (copy,) = await delivered(first)
-    first.close(clean=False)
+    first.lost()
     second.ack([copy.delivery_id])
     assert await told(second) == Acknowledged((copy.delivery_id,))
 
@@ -495,7 +495,7 @@ async def test_a_subscription_that_everyone_left_opens_again_where_it_stood(exch
     await exchange.publish(exchange.maker.make())
     stream = await exchange.open()
     (copy,) = await delivered(stream)
-    stream.close(clean=True)
+    stream.close()
     again = await exchange.open()
     (same,) = await delivered(again)
     assert same.position == copy.position

@@ -57,6 +57,7 @@ class SubscribeRequest(_message.Message):
     ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
     NEGATIVE_ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
     EXTEND_LEASE_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> Global___OpenSubscription:
         """Opens the subscription; the first request of a stream, and only that."""
@@ -73,6 +74,10 @@ class SubscribeRequest(_message.Message):
     def extend_lease(self) -> Global___ExtendLease:
         """Asks for more time."""
 
+    @_builtins.property
+    def close(self) -> Global___CloseStream:
+        """Ends the stream in good order."""
+
     def __init__(
         self,
         *,
@@ -80,12 +85,13 @@ class SubscribeRequest(_message.Message):
         acknowledge: Global___Acknowledge | None = ...,
         negative_acknowledge: Global___NegativeAcknowledge | None = ...,
         extend_lease: Global___ExtendLease | None = ...,
+        close: Global___CloseStream | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "extend_lease", b"extend_lease", "negative_acknowledge", b"negative_acknowledge", "open", b"open", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "close", b"close", "extend_lease", b"extend_lease", "negative_acknowledge", b"negative_acknowledge", "open", b"open", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "extend_lease", b"extend_lease", "negative_acknowledge", b"negative_acknowledge", "open", b"open", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "close", b"close", "extend_lease", b"extend_lease", "negative_acknowledge", b"negative_acknowledge", "open", b"open", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "acknowledge", "negative_acknowledge", "extend_lease"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "acknowledge", "negative_acknowledge", "extend_lease", "close"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -248,6 +254,26 @@ class ExtendLease(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExtendLease: _TypeAlias = ExtendLease  # noqa: Y015
+
+@_typing.final
+class CloseStream(_message.Message):
+    """CloseStream ends the stream in good order: what it holds is given back, and is delivered again at once. Nothing may follow
+    it. A stream that ends without it counts as lost, so its leases run out first: gRPC does not always tell a call that
+    broke from one whose requests have ended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseStream: _TypeAlias = CloseStream  # noqa: Y015
 
 @_typing.final
 class SubscribeResponse(_message.Message):

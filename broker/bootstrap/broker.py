@@ -36,7 +36,7 @@ from broker.services.deadletterindex import DeadLetterIndex
 from broker.services.deadletters import DeadLetters
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishLimits, PublishService
-from broker.services.quotas import Quotas
+from broker.services.quotas import Quotas, limits_in_force
 from broker.services.refusals import Refusals
 from broker.services.replay import ReplayService
 from broker.services.restoring import Restoring
@@ -118,7 +118,7 @@ class Broker:
             clock=clock,
             limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
         )
-        quotas = Quotas(quota_limits(config), clock)
+        quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
         self._letters = DeadLetters(
             index=letters, log=log, audit=self._audit, codec=codec, directory=directory, clock=clock
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.quota import QuotaLimits
 from broker.server.limits import ServerLimits
 from broker.services.deliveries import SubscribeLimits
-from broker.services.quotas import QuotaLimits
 
 if TYPE_CHECKING:
     from broker.config.broker import BrokerConfig
@@ -35,6 +35,7 @@ def quota_limits(config: BrokerConfig) -> QuotaLimits:
         calls=given.calls,
         subscriptions=given.subscriptions,
         publishing_bytes=given.publishing_bytes,
+        undelivered_bytes=given.undelivered_bytes,
         records_per_second=given.records_per_second,
         bytes_per_second=given.bytes_per_second,
     )

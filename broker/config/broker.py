@@ -150,13 +150,19 @@ class SubscriptionsConfig(Section, frozen=True, kw_only=True):
 
 
 class QuotasConfig(Section, frozen=True, kw_only=True):
-    """[quotas]: how much of this process one agency may use. They hold for each process of the exchange."""
+    """[quotas]: how much of this process one agency may use. They hold for each process of the exchange.
+
+    The directory can give an agency others (docs/directory.md).
+    """
 
     calls: Annotated[int, setting("calls at once of one agency; a stream is a call", least=1, most=100_000)] = 2000
     subscriptions: Annotated[int, setting("open at once, of one agency", least=1, most=100_000)] = 1000
     publishing_bytes: Annotated[int, setting("content that is not answered yet, of one agency", least=1 << 20)] = (
         64 << 20
     )
+    undelivered_bytes: Annotated[
+        int, setting("content read for subscriptions of one agency and not acknowledged", least=1 << 20)
+    ] = 256 << 20
     records_per_second: Annotated[float, setting("published, of one agency; 0 is no limit", least=0)] = 0.0
     bytes_per_second: Annotated[float, setting("content published, of one agency; 0 is no limit", least=0)] = 0.0
 

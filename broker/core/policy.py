@@ -52,7 +52,10 @@ class RetiredCertificate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Agency:
-    """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired."""
+    """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired.
+
+    ``limits`` are the quotas that it has instead of a broker's own (broker/core/quota.py has their names).
+    """
 
     id: str
     name: str
@@ -61,6 +64,7 @@ class Agency:
     receive: Mapping[str, ReceiveRight]
     replay: Mapping[str, ReplayRight]
     retired_certificates: tuple[RetiredCertificate, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

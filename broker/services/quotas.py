@@ -8,47 +8,49 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import QuotaExceeded
+from broker.core.errors import DirectoryUnavailable, QuotaExceeded
+from broker.core.lease_terms import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from broker.ports import Clock
+    from broker.core.quota import QuotaLimits
+    from broker.ports import Clock, DirectoryInForce
 
 _AGAIN_SECONDS: Final = 1.0
 """When to try again if only the end of something else makes room."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaLimits:
-    """The quotas of every agency. A rate of 0 is no limit.
+def limits_in_force(default: QuotaLimits, directory: DirectoryInForce) -> Callable[[str], QuotaLimits]:
+    """The quotas of an agency now: what the directory gives it, and else the default of this process."""
 
-    Attributes:
-        calls: calls that run at the same time. A stream is a call.
-        subscriptions: durable subscriptions that are open at the same time.
-        publishing_bytes: content of records that are not answered yet, over all streams.
-        records_per_second: records to publish.
-        bytes_per_second: their content.
-    """
+    def of(agency: str) -> QuotaLimits:
+        try:
+            listed = directory.current().agencies.get(agency)
+        except DirectoryUnavailable:
+            # Whoever needs the directory is refused for that. The others have what the process gives to all.
+            return default
+        return default if listed is None else default.replaced(listed.limits)
 
-    calls: int = 2000
-    subscriptions: int = 1000
-    publishing_bytes: int = 64 << 20
-    records_per_second: float = 0.0
-    bytes_per_second: float = 0.0
+    return of
 
 
 class Quotas:
-    """What each agency uses now. For one event loop."""
+    """What each agency uses now. For one event loop.
 
-    def __init__(self, limits: QuotaLimits, clock: Clock) -> None:
+    Args:
+        limits: the quotas of an agency. They may change at any time, and what is under way is not ended by this.
+        clock: for the rates.
+    """
+
+    def __init__(self, limits: Callable[[str], QuotaLimits], clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
         self._calls: Counter[str] = Counter()
         self._subscriptions: Counter[str] = Counter()
+        self._undelivered: Counter[str] = Counter()
         self._publishing: Counter[str] = Counter()
         self._records: dict[str, _Bucket] = {}
         self._bytes: dict[str, _Bucket] = {}
@@ -60,23 +62,30 @@ class Quotas:
         Raises:
             QuotaExceeded
         """
-        _add(self._calls, agency, 1, self._limits.calls, "calls at the same time")
+        _add(self._calls, agency, 1, self._limits(agency).calls, "calls at the same time")
         try:
             yield
         finally:
             _take_off(self._calls, agency, 1)
 
-    def open_subscription(self, agency: str) -> None:
-        """Count a subscription until ``close_subscription``.
+    def open_subscription(self, agency: str) -> Holding:
+        """Count a subscription until it is closed.
 
         Raises:
             QuotaExceeded
         """
-        _add(self._subscriptions, agency, 1, self._limits.subscriptions, "open subscriptions")
+        _add(self._subscriptions, agency, 1, self._limits(agency).subscriptions, "open subscriptions")
+        return Holding(self, agency)
 
-    def close_subscription(self, agency: str) -> None:
-        """A counted subscription has ended."""
+    def close_subscription(self, agency: str, held: int) -> None:
+        """A counted subscription has ended, with so many bytes undelivered."""
         _take_off(self._subscriptions, agency, 1)
+        _take_off(self._undelivered, agency, held)
+
+    def undelivered(self, agency: str, more: int) -> int:
+        """So many bytes more (or less) were read for subscriptions. Return for how many more there is room."""
+        _take_off(self._undelivered, agency, -more)
+        return self._limits(agency).undelivered_bytes - self._undelivered[agency]
 
     @contextlib.contextmanager
     def publishing(self, agency: str) -> Iterator[Share]:
@@ -93,22 +102,53 @@ class Quotas:
         Raises:
             QuotaExceeded
         """
-        now = self._clock.monotonic()
+        now, limits = self._clock.monotonic(), self._limits(agency)
         for buckets, rate, amount, what in (
-            (self._records, self._limits.records_per_second, records, "records a second"),
-            (self._bytes, self._limits.bytes_per_second, size, "bytes a second"),
+            (self._records, limits.records_per_second, records, "records a second"),
+            (self._bytes, limits.bytes_per_second, size, "bytes a second"),
         ):
             if rate:
-                bucket = buckets.setdefault(agency, _Bucket(rate, now))
+                bucket = buckets.get(agency)
+                if bucket is None or bucket.rate != rate:
+                    bucket = buckets[agency] = _Bucket(rate, now)
                 wait = bucket.wait_seconds(now)
                 if wait > 0:
                     raise _exceeded(agency, what, wait)
                 bucket.take(amount)
-        _add(self._publishing, agency, size, self._limits.publishing_bytes, "bytes of records under way")
+        _add(self._publishing, agency, size, limits.publishing_bytes, "bytes of records under way")
 
     def give_back(self, agency: str, size: int) -> None:
         """Counted records with so many bytes are answered."""
         _take_off(self._publishing, agency, size)
+
+
+class Holding:
+    """What one open subscription holds in memory for its agency: read, and not acknowledged."""
+
+    def __init__(self, quotas: Quotas, agency: str) -> None:
+        self._quotas = quotas
+        self._agency = agency
+        self._held = 0
+
+    def room(self, held: int, room: Room) -> Room:
+        """How much more may be read, within what the agency may hold.
+
+        A subscription that holds nothing may always read one record. So a full quota makes an agency's subscriptions
+        slow, and stops none.
+
+        Args:
+            held: the bytes that the subscription holds now.
+            room: how much it may read otherwise.
+        """
+        left = self._quotas.undelivered(self._agency, held - self._held)
+        self._held = held
+        if left > 0:
+            return room._replace(bytes=min(room.bytes, left))
+        return Room(0, 0) if held else Room(min(room.records, 1), min(room.bytes, 1))
+
+    def close(self) -> None:
+        """The subscription has ended."""
+        self._quotas.close_subscription(self._agency, self._held)
 
 
 class Share:
@@ -139,15 +179,15 @@ class _Bucket:
     """A token bucket of one second. A batch may take more than is left. Then the next one waits."""
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._level = rate
         self._at = now
 
     def wait_seconds(self, now: float) -> float:
         """The time until something may be taken, 0 if now."""
-        self._level = min(self._rate, self._level + (now - self._at) * self._rate)
+        self._level = min(self.rate, self._level + (now - self._at) * self.rate)
         self._at = now
-        return max(0.0, -self._level / self._rate)
+        return max(0.0, -self._level / self.rate)
 
     def take(self, amount: int) -> None:
         self._level -= amount

@@ -228,11 +228,11 @@ class SubscribeService:
         if len(self._subscriptions) >= self._limits.subscriptions:
             message = "the broker has as many subscriptions open as it is configured for"
             raise Overloaded(message)
-        self._quotas.open_subscription(key.agency)
+        holding = self._quotas.open_subscription(key.agency)
         try:
             cursor = await self._log.open_cursor(key, request.kinds)
         except BaseException:
-            self._quotas.close_subscription(key.agency)
+            holding.close()
             raise
         settings = self._lease_settings(request.lease_seconds)
         first = int.from_bytes(self._entropy.token(_DELIVERY_ID_BYTES)) + 1
@@ -248,6 +248,7 @@ class SubscribeService:
             clock=self._clock,
             limits=self._limits,
             letters=self._letters,
+            holding=holding,
         )
         self._subscriptions[key] = subscription
         for position in self._unassigned:
@@ -258,7 +259,7 @@ class SubscribeService:
 
     def _ended(self, subscription: Subscription, pump: asyncio.Task[None]) -> None:
         self._pumps.discard(pump)
-        self._quotas.close_subscription(subscription.key.agency)
+        subscription.holding.close()
         if self._subscriptions.get(subscription.key) is subscription:
             del self._subscriptions[subscription.key]
 

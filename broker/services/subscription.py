@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position, StreamPartition
     from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
     from broker.services.parking import Letters
+    from broker.services.quotas import Holding
     from broker.services.round import Consumer
 
 _READ_RECORDS: Final = 256
@@ -63,12 +64,11 @@ class Subscription:
         clock: Clock,
         limits: SubscribeLimits,
         letters: Letters,
+        holding: Holding,
     ) -> None:
-        self.key = key
-        self.kinds = kinds
-        self.lease_seconds = lease_seconds
+        self.key, self.kinds, self.lease_seconds = key, kinds, lease_seconds
         self.ending = self._attempt_failed = self._draining = False
-        self.ended = asyncio.Event()
+        self.ended, self.holding = asyncio.Event(), holding
         self._cursor = cursor
         self._book = book
         self._directory = directory
@@ -217,7 +217,7 @@ class Subscription:
         more = False
         self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
-            room = self._book.room(partition)
+            room = self.holding.room(self._book.undone_in_window.bytes, self._book.room(partition))
             if room.records < 1 or room.bytes < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)

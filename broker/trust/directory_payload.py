@@ -16,6 +16,7 @@ from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing
 from broker.core.identity import Principal, is_agency_id
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
+from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
 from broker.core.strict import NotStrict, decode_base64, encode_base64, parse_json
 from broker.trust.keyring import listed_certificate, signing_authorities
@@ -32,8 +33,9 @@ _DIRECTORY_KEYS: Final = frozenset(
 )
 _DIRECTORY_RESERVED: Final = frozenset({"witnesses", "witness_policy", "responsible", "signatures"})
 _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "receive", "replay"})
-_AGENCY_RESERVED: Final = frozenset({"encryption_keys", "limits"})
+_AGENCY_RESERVED: Final = frozenset({"encryption_keys"})
 _RETIRED: Final = "retired_certificates"
+_LIMITS: Final = "limits"
 _MAY_CORRECT: Final = "may_correct"
 _RFC3339_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -104,7 +106,7 @@ def directory_payload(directory: Directory) -> bytes:
 def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
     if not is_agency_id(agency):
         _refuse("agencies holds a key that is not an agency id")
-    fields = _object(value, _AGENCY_KEYS, agency, _AGENCY_RESERVED | {_RETIRED})
+    fields = _object(value, _AGENCY_KEYS, agency, _AGENCY_RESERVED | {_RETIRED, _LIMITS})
     _refuse_reserved(fields, _AGENCY_RESERVED, f"{agency}.")
     certificates = _texts(fields["signing_certificates"], f"{agency}.signing_certificates")
 
@@ -127,6 +129,7 @@ def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
         receive=_rights(fields["receive"], KINDS, receive, f"{agency}.receive"),
         replay=_rights(fields["replay"], frozenset(STREAMS), replay, f"{agency}.replay"),
         retired_certificates=_retired(fields.get(_RETIRED, []), f"{agency}.{_RETIRED}"),
+        limits=_limits(fields.get(_LIMITS, {}), f"{agency}.{_LIMITS}"),
     )
 
 
@@ -139,6 +142,13 @@ def _retired(value: Any, where: str) -> tuple[RetiredCertificate, ...]:
         certificate = _text(fields["certificate"], bool, where)
         retired.append(RetiredCertificate(decode_base64(certificate), _time(fields["retired_at"], where)))
     return tuple(retired)
+
+
+def _limits(value: Any, where: str) -> dict[str, int]:
+    limits = _any_object(value, where)
+    if not all(is_quota(name, number) for name, number in limits.items()):
+        _refuse(f"{where} holds something that is no quota in whole numbers: {', '.join(LEAST)}")
+    return limits
 
 
 def _may_correct(value: Any, ids: frozenset[str]) -> dict[str, frozenset[str]]:
@@ -203,6 +213,7 @@ def _agency_fields(agency: Agency) -> dict[str, Any]:
         },
         "replay": {stream: {"sections": sorted(right.sections)} for stream, right in agency.replay.items()},
         **({_RETIRED: retired} if retired else {}),
+        **({_LIMITS: dict(agency.limits)} if agency.limits else {}),
     }
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
+from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import QuotaExceeded
 from broker.wire.status import DETAILS_KEY
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 KINDS = frozenset({"SampleRequest"})
+CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(3)]
 
 
 async def test_calls_of_one_agency_do_not_use_up_those_of_the_others(pki: SamplePki, tmp_path: Path) -> None:
@@ -70,6 +74,60 @@ async def test_open_subscriptions_of_one_agency_are_limited(pki: SamplePki, tmp_
         await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-0", KINDS)))
         with pytest.raises(QuotaExceeded):
             await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-3", KINDS)))
+
+
+async def test_a_new_version_of_the_directory_gives_one_agency_other_quotas_at_once(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    path = tmp_path / "directory.json"
+    path.write_bytes(pki.directory.document)
+    dna = pki.directory.agency("national-dna-database")
+    few = {**pki.directory.agencies, dna.id: replace(dna, limits={"subscriptions": 1})}
+    async with (
+        running_exchange(pki, tmp_path / "log", trust={"directory": str(path)}) as exchange,
+        AsyncExitStack() as stack,
+        asyncio.timeout(60),
+    ):
+        subscriber, other = await exchange.subscriber(dna.id), await exchange.subscriber("ministry")
+        for number in range(2):
+            await stack.enter_async_context(subscriber.subscribe(SubscribeOptions(f"number-{number}", KINDS)))
+        newer = pki.sign(replace(pki.directory, version=pki.directory.version + 1, agencies=few))
+        path.write_bytes(newer)
+        channel = await exchange.channel("ministry")
+        while True:
+            if await directories_in_force(channel) == [newer]:
+                break
+            await asyncio.sleep(0.05)
+        with pytest.raises(QuotaExceeded):
+            await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-2", KINDS)))
+        for number in range(2):
+            options = SubscribeOptions(f"number-{number}", frozenset({"PublicNotice"}))
+            await stack.enter_async_context(other.subscribe(options))
+
+
+async def test_subscriptions_that_share_a_full_quota_still_get_every_record(pki: SamplePki, tmp_path: Path) -> None:
+    """Each record is larger than all that the agency may hold, and nothing is acknowledged before all have one."""
+    limits = {"undelivered_bytes": 1 << 20}
+    async with (
+        running_exchange(pki, tmp_path / "log", quotas=limits) as exchange,
+        AsyncExitStack() as stack,
+        asyncio.timeout(60),
+    ):
+        publisher, maker = await exchange.publisher(), exchange.maker()
+        large = (SectionDraft("case", "synthetic", bytes(1 << 20)),)
+        for number in range(3):
+            await publisher.publish(maker.make(case=CASES[number], sections=large))
+        subscriber = await exchange.subscriber("national-dna-database")
+        streams = [
+            await stack.enter_async_context(subscriber.subscribe(SubscribeOptions(f"number-{number}", KINDS)))
+            for number in range(2)
+        ]
+        batches = [aiter(stream) for stream in streams]
+        for _ in range(3):
+            got = [await anext(each) for each in batches]
+            assert [len(batch) for batch in got] == [1, 1]
+            for stream, (delivered,) in zip(streams, got, strict=True):
+                await stream.ack([delivered.delivery_id])
 
 
 async def test_over_a_rate_the_rest_is_refused_and_can_be_published_again(pki: SamplePki, tmp_path: Path) -> None:

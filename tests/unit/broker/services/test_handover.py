@@ -10,10 +10,11 @@ import pytest
 from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry, Page
 from broker.core.identity import Principal
+from broker.core.quota import QuotaLimits
 from broker.core.streams import Position, StreamPartition
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, LeasesLost, SubscribeLimits
-from broker.services.quotas import QuotaLimits, Quotas
+from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
 from tests.support.fakes import FixedDirectory, ListedAudit, NothingSetAside
@@ -119,7 +120,7 @@ async def open_stream(
         entropy=SystemEntropy(),
         clock=clock,
         limits=SubscribeLimits(),
-        quotas=Quotas(QuotaLimits(), clock),
+        quotas=Quotas(lambda _: QuotaLimits(), clock),
         letters=NothingSetAside(),
     )
     options = SubscriptionRequest("samples", frozenset({"SampleRequest"}), 10, 1 << 20, None)

@@ -19,12 +19,13 @@ from broker.core.events import (
     SetAsideEnded,
 )
 from broker.core.identity import Principal
+from broker.core.quota import QuotaLimits
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.deadletterindex import Scope
 from broker.services.deliveries import Deliveries, SubscribeLimits
-from broker.services.quotas import QuotaLimits, Quotas
+from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
 from tests.support.fakes import FixedDirectory
@@ -85,7 +86,7 @@ class Stage(NamedTuple):
             entropy=SystemEntropy(),
             clock=self.clock,
             limits=LIMITS,
-            quotas=Quotas(QuotaLimits(), self.clock),
+            quotas=Quotas(lambda _: QuotaLimits(), self.clock),
             letters=letters,
         )
         return Process(service, letters, asyncio.create_task(letters.run()))

@@ -12,10 +12,11 @@ import pytest
 from broker.client.records import SectionDraft
 from broker.core.errors import EvidenceUnavailable, InputRefused, LogUnavailable
 from broker.core.identity import Principal
+from broker.core.quota import QuotaLimits
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.pipeline import publish_in_turn
 from broker.services.publish import Accepted, PublishService
-from broker.services.quotas import QuotaLimits, Quotas, Share
+from broker.services.quotas import Quotas, Share
 from broker.trust.verification import InlineVerifier
 from tests.support.damage import DamagedLog
 from tests.support.fakes import SwitchedEvidence
@@ -110,7 +111,7 @@ class Exchange(NamedTuple):
     service: PublishService
 
     def publish(self, batches: AsyncIterator[Sequence[Envelope]]) -> AsyncGenerator[PublishOutcome]:
-        quotas = Quotas(QuotaLimits(), ManualClock(0))
+        quotas = Quotas(lambda _: QuotaLimits(), ManualClock(0))
         return publish_in_turn(self.service, SHANXI, batches, Share(quotas, SHANXI.agency))
 
     def batch(self, records: int = 1) -> list[Envelope]:

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.errors import QuotaExceeded
-from broker.services.quotas import QuotaLimits, Quotas
-from tests.support.pki import ManualClock
+from broker.core.errors import DirectoryUnavailable, QuotaExceeded
+from broker.core.lease_terms import Room
+from broker.core.quota import QuotaLimits
+from broker.services.quotas import Quotas, limits_in_force
+from tests.support.pki import ManualClock, SamplePki
+
+if TYPE_CHECKING:
+    from broker.core.policy import Directory
+
+
+ROOM = Room(10, 1000)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+class Directories:
+    """The directory in force, which changes."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.expired = False
+
+    def give(self, agency: str, limits: dict[str, int]) -> None:
+        agencies = dict(self.directory.agencies)
+        agencies[agency] = replace(agencies[agency], limits=limits)
+        self.directory = replace(self.directory, agencies=agencies)
+
+    def current(self) -> Directory:
+        if self.expired:
+            message = "the directory has expired"
+            raise DirectoryUnavailable(message)
+        return self.directory
 
 
 def quotas(**limits: float) -> Quotas:
-    return Quotas(QuotaLimits(**limits), ManualClock(1_000_000))  # type: ignore[arg-type] # whole numbers are given as such
+    return Quotas(lambda _: QuotaLimits(**limits), ManualClock(1_000_000))  # type: ignore[arg-type] # whole numbers are given as such
 
 
 def test_calls_count_while_they_run_and_for_their_agency_only() -> None:
@@ -38,10 +72,10 @@ def test_a_call_that_fails_counts_no_longer() -> None:
 
 def test_subscriptions_count_until_they_are_closed() -> None:
     each = quotas(subscriptions=1)
-    each.open_subscription("police")
+    first = each.open_subscription("police")
     with pytest.raises(QuotaExceeded):
         each.open_subscription("police")
-    each.close_subscription("police")
+    first.close()
     each.open_subscription("police")
 
 
@@ -74,7 +108,7 @@ def test_a_rate_says_when_to_try_again_and_lets_a_large_batch_through_once(
     limits: dict[str, int], records: int, size: int
 ) -> None:
     clock = ManualClock(1_000_000)
-    each = Quotas(QuotaLimits(**limits), clock)
+    each = Quotas(lambda _: QuotaLimits(**limits), clock)
     with each.publishing("police") as share:
         share.take(records, size)
         share.give_back(size)
@@ -91,6 +125,53 @@ def test_nothing_is_kept_of_an_agency_that_uses_nothing() -> None:
     each = quotas()
     with each.call("police"), each.publishing("police") as share:
         share.take(5, 500)
-    each.open_subscription("police")
-    each.close_subscription("police")
-    assert not any((each._calls, each._subscriptions, each._publishing))
+    holding = each.open_subscription("police")
+    holding.room(700, ROOM)
+    holding.close()
+    assert not any((each._calls, each._subscriptions, each._publishing, each._undelivered))
+
+
+def test_subscriptions_of_an_agency_share_what_it_may_hold_undelivered_and_one_that_holds_nothing_reads_a_record() -> (
+    None
+):
+    each = quotas(undelivered_bytes=100)
+    one, other = each.open_subscription("police"), each.open_subscription("police")
+    assert one.room(0, ROOM) == Room(10, 100)
+    assert one.room(70, ROOM) == Room(10, 30)
+    assert other.room(0, ROOM) == Room(10, 30)
+    assert other.room(40, ROOM) == Room(0, 0)
+    assert one.room(0, Room(0, 0)) == Room(0, 0)
+    assert one.room(110, ROOM) == Room(0, 0)
+    assert other.room(0, ROOM) == Room(1, 1)
+    assert each.open_subscription("ministry").room(0, ROOM) == Room(10, 100)
+    one.close()
+    assert other.room(0, ROOM) == Room(10, 100)
+
+
+def test_the_directory_gives_an_agency_other_quotas_at_any_time(pki: SamplePki) -> None:
+    clock, in_force = ManualClock(1_000_000), Directories(pki.directory)
+    each = Quotas(limits_in_force(QuotaLimits(calls=1), in_force), clock)
+    with each.call("shanxi-police"):
+        with pytest.raises(QuotaExceeded), each.call("shanxi-police"):
+            pass
+        in_force.give("shanxi-police", {"calls": 2, "records_per_second": 1})
+        with each.call("shanxi-police"), each.call("hebei-police"):
+            pass
+        with pytest.raises(QuotaExceeded), each.call("hebei-police"), each.call("hebei-police"):
+            pass
+    with each.publishing("shanxi-police") as share:
+        share.take(3, 1)
+        with pytest.raises(QuotaExceeded):
+            share.take(1, 1)
+        in_force.give("shanxi-police", {})
+        share.take(1, 1)
+        in_force.give("shanxi-police", {"records_per_second": 5})
+        share.take(1, 1)
+
+
+def test_without_a_directory_in_force_an_agency_has_what_the_broker_gives_to_all(pki: SamplePki) -> None:
+    in_force = Directories(pki.directory)
+    each = Quotas(limits_in_force(QuotaLimits(calls=1), in_force), ManualClock(1_000_000))
+    in_force.expired = True
+    with each.call("shanxi-police"), pytest.raises(QuotaExceeded), each.call("shanxi-police"):
+        pass

@@ -21,6 +21,7 @@ from broker.core.events import (
     RecordsParked,
 )
 from broker.core.identity import Principal
+from broker.core.quota import QuotaLimits
 from broker.messagelog.sqlite import SqliteLog
 from broker.services import copies
 from broker.services.deliveries import (
@@ -32,7 +33,7 @@ from broker.services.deliveries import (
     Outgoing,
     SubscribeLimits,
 )
-from broker.services.quotas import QuotaLimits, Quotas
+from broker.services.quotas import Quotas
 from broker.services.sendqueue import SendQueue
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.services.subscription_log import LINES_A_MINUTE
@@ -94,7 +95,7 @@ def subscribe_service(pki: SamplePki, log: MessageLog, audit: ListedAudit, clock
         entropy=SystemEntropy(),
         clock=clock,
         limits=LIMITS,
-        quotas=Quotas(QuotaLimits(), clock),
+        quotas=Quotas(lambda _: QuotaLimits(), clock),
         letters=NothingSetAside(),
     )
 

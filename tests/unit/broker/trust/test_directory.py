@@ -290,7 +290,6 @@ RESERVED = [
     "responsible",
     "signatures",
     f"{SHANXI}/encryption_keys",
-    f"{SHANXI}/limits",
 ]
 
 
@@ -304,6 +303,37 @@ def test_a_reserved_key_is_refused_by_its_name_when_it_is_filled(pki: SamplePki,
         assert opened == replace(pki.directory, document=opened.document)
     for value in something:
         assert f"does not apply {name}" in refused(pki, seal(pki, changed(pki, path, value)))
+
+
+def test_an_agency_s_quotas_are_read_back_as_they_were_written(pki: SamplePki) -> None:
+    limits = {"calls": 5, "undelivered_bytes": 1 << 20, "records_per_second": 5, "bytes_per_second": 0}
+    member = replace(pki.directory.agency("shanxi-police"), limits=limits)
+    directory = replace(pki.directory, agencies={**pki.directory.agencies, "shanxi-police": member})
+    opened = open_directory(pki.sign(directory), pki.governance_public_key)
+    assert opened.agency("shanxi-police").limits == limits
+    assert opened.agency("hebei-police").limits == {}
+    none = open_directory(
+        json.dumps(seal(pki, changed(pki, f"{SHANXI}/limits", {}))).encode(), pki.governance_public_key
+    )
+    assert none.agency("shanxi-police").limits == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cals": 5},
+        {"calls": 0},
+        {"calls": True},
+        {"calls": "5"},
+        {"publishing_bytes": (1 << 20) - 1},
+        {"records_per_second": -1},
+        {"records_per_second": None},
+        ["calls"],
+    ],
+    ids=str,
+)
+def test_what_is_no_quota_is_refused(pki: SamplePki, wrong: object) -> None:
+    assert "shanxi-police.limits" in refused(pki, seal(pki, changed(pki, f"{SHANXI}/limits", wrong)))
 
 
 def test_who_may_correct_the_records_of_others_is_read_back_as_it_was_written(pki: SamplePki) -> None:

@@ -1,0 +1,53 @@
+"""What one agency may use of a broker process at a time. docs/configuration.md and docs/directory.md list the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MEBIBYTE: Final = 1 << 20
+LEAST: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "calls": 1,
+        "subscriptions": 1,
+        "publishing_bytes": _MEBIBYTE,
+        "undelivered_bytes": _MEBIBYTE,
+        "records_per_second": 0,
+        "bytes_per_second": 0,
+    }
+)
+"""The names of the quotas, and the least that each may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLimits:
+    """The quotas of an agency. A rate of 0 is no limit.
+
+    Attributes:
+        calls: calls that run at the same time. A stream is a call.
+        subscriptions: durable subscriptions that are open at the same time.
+        publishing_bytes: content of records that are not answered yet, over all streams.
+        undelivered_bytes: content that was read for its subscriptions and is not acknowledged.
+        records_per_second: records to publish.
+        bytes_per_second: their content.
+    """
+
+    calls: int = 2000
+    subscriptions: int = 1000
+    publishing_bytes: int = 64 << 20
+    undelivered_bytes: int = 256 << 20
+    records_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+
+    def replaced(self, given: Mapping[str, int]) -> QuotaLimits:
+        """These quotas, with the given ones in their place. Each of them must be a quota (``is_quota``)."""
+        return replace(self, **given) if given else self
+
+
+def is_quota(name: str, value: Any) -> bool:
+    """Whether the directory can give an agency this quota. It is a whole number."""
+    return name in LEAST and type(value) is int and value >= LEAST[name]

@@ -123,11 +123,22 @@ class Backlog:
         size = sum(delivery.size_bytes for delivery in self._recalled.values())
         return len(self._recalled) < RECALLED_RECORDS and size < self._settings.window_bytes
 
+    def read_to(self, partition: StreamPartition) -> int:
+        """The offset up to which a partition was read."""
+        return self._windows[partition].next_offset
+
+    def is_behind(self, position: Position, ordering_key: str) -> bool:
+        """Whether a record of this case is undone in the window that is not after this position. O(n)."""
+        return any(
+            delivery.offset <= position.offset and delivery.ordering_key == ordering_key
+            for delivery in self._windows[position.stream_partition].undone
+        )
+
     def recall(self, position: Position, ordering_key: str, size_bytes: int) -> None:
         """Take in again a record that was set aside. It is READY, and its counts begin at zero.
 
-        The window has passed it, so nothing of it is committed. The caller recalls one record of a case at a time, and
-        again after a release of the partition, until it is finished.
+        The window has passed it, so nothing of it is committed. The caller recalls one record of a case at a time,
+        which is behind no other, and again after a release of the partition, until it is finished.
 
         Raises:
             KeyError: the book does not have the partition.

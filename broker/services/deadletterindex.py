@@ -8,7 +8,6 @@ again from the beginning.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -63,12 +62,14 @@ _COLUMNS: Final = (
 )
 _INSERT: Final = f"INTO set_aside ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BEHIND: Final = (
-    "(SELECT count(*) FROM set_aside AS behind WHERE behind.parked AND (behind.agency, behind.subscription, "
+    "(SELECT count(*) FROM set_aside AS behind WHERE behind.parked = 1 AND (behind.agency, behind.subscription, "
     "behind.stream, behind.partition, behind.case_id) = (set_aside.agency, set_aside.subscription, set_aside.stream, "
     "set_aside.partition, set_aside.case_id))"
 )
-_COUNT: Final = "SELECT total(NOT parked), total(parked), min(iif(parked, NULL, since_ms)) FROM set_aside WHERE "
-_WAITS: Final = "(parked OR reason = '')"
+_COUNT: Final = "SELECT total(NOT parked), total(parked = 1), min(iif(parked, NULL, since_ms)) FROM set_aside WHERE "
+_DISCARDED: Final = 2
+"""In the column ``parked``. The row stays: a commit that was lost in a crash must not bring the record back."""
+_WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
 """Nothing waits behind a damaged record, and if it is repaired, it is read again."""
 _ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
 _READ: Final = f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}"
@@ -181,14 +182,14 @@ class DeadLetterIndex:
     def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What a subscription has set aside in a partition."""
         where = "FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ?"
-        where += f" AND {_WAITS}"
+        here = f"{where} AND position >= ? AND ({_WAITS} OR parked = {_DISCARDED})"
+        firsts = f"SELECT case_id, parked, min(position) {where} AND {_WAITS} GROUP BY case_id"
         key = (*subscription, *partition)
         with _used():
-            offsets = self._connection.execute(f"SELECT position {where} AND position >= ?", (*key, floor)).fetchall()
-            cases = self._connection.execute(f"SELECT case_id, count(*) {where} GROUP BY case_id", key).fetchall()
-            firsts = f"SELECT case_id, parked, min(position) {where} GROUP BY case_id"
-            due = self._connection.execute(f"SELECT case_id FROM ({firsts}) WHERE parked", key).fetchall()  # noqa: S608 - our own columns
-        return SetAside({offset for (offset,) in offsets}, Counter(dict(cases)), tuple(case for (case,) in due))
+            offsets = {offset for (offset,) in self._connection.execute(f"SELECT position {here}", (*key, floor))}
+            cases = self._connection.execute(firsts, key).fetchall()
+        due = tuple(case_id for case_id, parked, _ in cases if parked)
+        return SetAside(offsets, max(offsets, default=-1) + 1, {case_id for case_id, *_ in cases}, due)
 
     def first(self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str) -> tuple[int, bool] | None:
         """The first offset that a case has set aside, and whether that one is parked."""
@@ -228,12 +229,17 @@ class DeadLetterIndex:
                 sql = f"UPDATE set_aside SET parked = 1 WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
                 self._connection.execute(sql, (again.agency, again.subscription, *again.position))
             case DeadLetterDiscarded() as gone:
-                sql = f"DELETE FROM set_aside WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
-                self._connection.execute(sql, (gone.agency, gone.subscription, *gone.position))
+                one = (gone.agency, gone.subscription, *gone.position)
+                # One that is damaged comes again if it is repaired.
+                sql = f"DELETE FROM set_aside WHERE NOT parked AND reason != '' AND {_ONE}"  # noqa: S608 - our own columns
+                self._connection.execute(sql, one)
+                sql = f"UPDATE set_aside SET parked = {_DISCARDED} WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
+                self._connection.execute(sql, one)
             case SetAsideEnded() as ended:
+                # What another process has given up meanwhile stays a dead letter, so that its agency can decide.
                 key = (ended.agency, ended.subscription)
                 self._connection.executemany(
-                    f"DELETE FROM set_aside WHERE {_ONE}",  # noqa: S608 - our own columns
+                    f"DELETE FROM set_aside WHERE parked = 1 AND {_ONE}",  # noqa: S608 - our own columns
                     [(*key, *at) for at in ended.positions()],
                 )
 

@@ -8,12 +8,15 @@ When the dead letter is redriven or discarded, what its case has set aside is re
 the order of the log: each is leased again, beside the window. New records of the case are parked at the end until
 nothing is left. Then the case flows again. A record that is recalled and becomes a dead letter again stops its case
 again. A crash or a change of assignment loses nothing: what has not ended is recalled again.
+
+A record is recalled only as the first undone one of its case. Three things may be before it, and it waits for them: an
+earlier record that the window still has (it overtook the dead letter), what is read again after a crash, and a dead
+letter that is not durable yet. What a case has set aside is asked of the index each time, and never counted here.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from broker.core.errors import LogCorrupt
 from broker.core.events import DeadLetterDiscarded, DeadLetterRedriven
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
     from broker.ports import SubscriptionKey
     from broker.services.setaside import SetAside
+
+    _Case: TypeAlias = tuple[StreamPartition, str]
 
 OVERTAKING: Final = frozenset({"Closure", "Correction"})
 
@@ -60,8 +65,11 @@ class Parking:
         self._letters = letters
         self._wake = wake
         self._partitions: dict[StreamPartition, SetAside] = {}
-        self._due: deque[tuple[StreamPartition, str]] = deque()
+        # In order. A case stays here until the index has said what comes next in it.
+        self._due: dict[_Case, None] = {}
         self._recalled: dict[Position, str] = {}
+        # Of these a record was given up since the last round was taken, so the index may not know it yet.
+        self._unsettled: set[_Case] = set()
         self.close = letters.listen(key, self._told)
 
     async def assigned(self, partition: StreamPartition, floor: int) -> None:
@@ -71,12 +79,12 @@ class Parking:
             LogUnavailable
         """
         self._partitions[partition] = here = await self._letters.set_aside(self._key, partition, floor)
-        self._due.extend((partition, case_id) for case_id in here.due)
+        self._due.update(((partition, case_id), None) for case_id in here.due)
 
     def revoked(self, partition: StreamPartition) -> None:
         """The subscription reads the partition no more."""
         del self._partitions[partition]
-        self._due = deque(item for item in self._due if item[0] != partition)
+        self._due = {case: None for case in self._due if case[0] != partition}
         self._recalled = {at: case for at, case in self._recalled.items() if at.stream_partition != partition}
 
     def sets_aside(self, entry: LogEntry, parked: list[LogEntry]) -> bool:
@@ -90,7 +98,6 @@ class Parking:
         elif entry.kind in OVERTAKING or entry.ordering_key not in here.cases:
             return False
         else:
-            here.cases[entry.ordering_key] += 1
             parked.append(entry)
         self._book.park(entry.position)
         return True
@@ -105,8 +112,9 @@ class Parking:
         """
         partition, case = dead.position.stream_partition, dead.ordering_key
         recalled = self._recalled.pop(dead.position, None)
+        self._unsettled.add((partition, case if recalled is None else recalled))
         if recalled is not None and reason:
-            self._one_less(partition, recalled)
+            self._is_due(partition, recalled)
         if recalled is not None or reason:
             # What was recalled was set aside before, and so is what comes after it.
             return []
@@ -121,7 +129,7 @@ class Parking:
         )
         for position in later:
             self._book.park(position)
-        self._partitions[partition].cases[case] += 1 + len(later)
+        self._partitions[partition].cases.add(case)
         return [held.pop(position).entry for position in later]
 
     async def recall(self, held: dict[Position, Held]) -> list[GivenUp]:
@@ -134,49 +142,65 @@ class Parking:
             LogUnavailable
         """
         damaged = []
-        while self._due and self._book.room_to_recall():
-            partition, case_id = self._due.popleft()
+        for case in list(self._due):
+            partition, case_id = case
+            here = self._partitions[partition]
+            if not self._book.room_to_recall():
+                break
+            if self._book.read_to(partition) < here.read_again_to:
+                continue
             first = await self._letters.first(self._key, partition, case_id)
+            if case in self._unsettled:
+                continue
             if first is None or not first[1]:
                 # Nothing, or a dead letter.
+                del self._due[case]
+                if first is None:
+                    here.cases.discard(case_id)
                 continue
             position = Position(*partition, first[0])
             entry = await self._letters.record(position)
+            # Streams answered meanwhile.
+            if case in self._unsettled or self._book.is_behind(position, case_id):
+                continue
             if entry is None:
                 damaged.append(GivenUp(position, "", case_id, 0, LogCorrupt.reason))
-                self._one_less(partition, case_id)
+                self._unsettled.add(case)
                 continue
+            del self._due[case]
             self._recalled[position] = case_id
             self._book.recall(position, case_id, len(entry.value))
             held[position] = Held(entry)
         return damaged
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything is due that could not be recalled yet."""
+        return bool(self._due)
+
     def take_ended(self, held: dict[Position, Held]) -> list[Position]:
-        """The recalled records that are finished since the last call. The next ones of their cases are due."""
+        """The recalled records that are finished since the last call. The next ones of their cases are due.
+
+        Everything until now is in the round that is taken, which is durable before the next recall.
+        """
+        self._unsettled.clear()
         ended = [position for position in self._recalled if position not in held]
         for position in ended:
-            self._one_less(position.stream_partition, self._recalled.pop(position))
+            self._is_due(position.stream_partition, self._recalled.pop(position))
         return ended
 
     def _told(self, event: DeadLetterEvent) -> None:
         match event:
             case DeadLetterDiscarded(position=position, case_id=case_id):
-                self._one_less(position.stream_partition, case_id)
-            case DeadLetterRedriven(position=position, case_id=case_id):
                 self._is_due(position.stream_partition, case_id)
-
-    def _one_less(self, partition: StreamPartition, case_id: str) -> None:
-        here = self._partitions.get(partition)
-        if here is None or case_id not in here.cases:
-            return
-        here.cases[case_id] -= 1
-        if here.cases[case_id] > 0:
-            self._is_due(partition, case_id)
-        else:
-            del here.cases[case_id]
+            case DeadLetterRedriven(position=position, case_id=case_id):
+                if position.stream_partition in self._partitions:
+                    # Nothing waited behind it if it was damaged.
+                    self._partitions[position.stream_partition].cases.add(case_id)
+                self._is_due(position.stream_partition, case_id)
 
     def _is_due(self, partition: StreamPartition, case_id: str) -> None:
         under_way = {(at.stream_partition, case) for at, case in self._recalled.items()}
-        if partition in self._partitions and (partition, case_id) not in under_way.union(self._due):
-            self._due.append((partition, case_id))
+        if partition in self._partitions and (partition, case_id) not in under_way:
+            self._due[partition, case_id] = None
             self._wake()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -12,10 +11,12 @@ class SetAside:
 
     Attributes:
         offsets: those from the subscription's floor on. They are read again, because their commit is not durable.
-        cases: how many each case has.
+        read_again_to: the offset behind the last of them.
+        cases: those that have anything set aside.
         due: the cases of which the first one is to be delivered again: it is no dead letter, or no more.
     """
 
     offsets: set[int] = field(default_factory=set)
-    cases: Counter[str] = field(default_factory=Counter)
+    read_again_to: int = 0
+    cases: set[str] = field(default_factory=set)
     due: tuple[str, ...] = ()

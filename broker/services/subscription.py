@@ -217,17 +217,17 @@ class Subscription:
         more = False
         self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
-            room = self.holding.room(self._book.undone_in_window.bytes, self._book.room(partition))
-            if room.records < 1 or room.bytes < 1:
+            if min(room := self.holding.room(self._book.undone_in_window.bytes, self._book.room(partition))) < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
             for entry in page.entries:
                 new = self._book.offer(partition, entry.position.offset, entry.ordering_key, len(entry.value))
                 if new and not self._parking.sets_aside(entry, self._round.parked):
                     self._held[entry.position] = Held(entry)
-            if (self._book.pass_to(partition, page.next_offset) or page.entries) and self._commit_at is None:
+            further = self._book.pass_to(partition, page.next_offset) or bool(page.entries)
+            if further and self._commit_at is None:
                 self._commit_at = self._clock.monotonic() + self._limits.skip_commit_seconds
-            more = more or bool(page.entries)
+            more = more or bool(page.entries) or (further and self._parking.waits)
         return more
 
     def _lease(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.client.subscriber import SubscribeOptions
 from tests.integration.test_dead_letters import LIMITS, SAMPLES, client, given_up, listed
 from tests.support.kafkaexchange import OnKafka
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
+    from tests.support.exchange import Exchange
     from tests.support.pki import SamplePki
 
 pytestmark = pytest.mark.kafka
@@ -43,13 +45,36 @@ async def test_another_broker_redrives_and_a_new_assignee_knows_what_is_parked(k
         parked = one.receipts().verify(receipt).position
         await (await client(two)).redrive("samples", dead)
         # Broker one has let the partition go: its subscriber is gone.
-        async with (await two.subscriber()).subscribe(SAMPLES) as stream, asyncio.timeout(60):
-            taken: list[Position] = []
+        assert await taken(two, SAMPLES, 2) == [dead, parked]
+    assert await kafka.audited() == []
+
+
+async def test_at_a_new_assignee_a_parked_record_waits_for_a_correction_that_came_before_it(kafka: OnKafka) -> None:
+    options = SubscribeOptions("samples", frozenset({"SampleRequest", "Correction"}))
+    async with kafka.broker("one", subscriptions=LIMITS) as one, kafka.broker("two", subscriptions=LIMITS) as two:
+        maker, publisher = one.maker(), await one.publisher()
+        receipts = [await publisher.publish(maker.make(kind)) for kind in ("SampleRequest", "Correction")]
+        receipts.append(await publisher.publish(maker.make()))
+        dead, *rest = [one.receipts().verify(receipt).position for receipt in receipts]
+        async with (await one.subscriber()).subscribe(options) as stream, asyncio.timeout(60):
             async for batch in stream:
                 for delivered in batch:
-                    taken.append(delivered.position)
-                    await stream.ack([delivered.delivery_id])
-                if len(taken) == 2:
+                    if delivered.position == dead:
+                        await stream.nack(delivered.delivery_id, 0)
+                if rest[0] in [delivered.position for delivered in batch]:
                     break
-    assert taken == [dead, parked]
-    assert await kafka.audited() == []
+        await (await client(two)).discard("samples", dead, "DUPLICATE")
+        assert await taken(two, options, 2) == rest
+
+
+async def taken(exchange: Exchange, options: SubscribeOptions, count: int) -> list[Position]:
+    """The next records that a subscription takes, in the order in which they come."""
+    positions: list[Position] = []
+    async with (await exchange.subscriber()).subscribe(options) as stream, asyncio.timeout(60):
+        async for batch in stream:
+            for delivered in batch:
+                positions.append(delivered.position)
+                await stream.ack([delivered.delivery_id])
+            if len(positions) >= count:
+                break
+    return positions

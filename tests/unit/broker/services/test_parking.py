@@ -145,9 +145,9 @@ async def copies_of(stream: SubscriberStream) -> list[DeliveredCopy]:
                 return list(outgoing.copies)
 
 
-async def give_up(stage: Stage, stream: SubscriberStream, position: Position) -> list[Position]:
+async def give_up(stage: Stage, stream: SubscriberStream, position: Position, failed: int = 0) -> list[Position]:
     """Give this record back until it is a dead letter, and take all others. Returns these."""
-    taken, attempts = [], 0
+    taken, attempts = [], failed
     before = await stage.given_up(position)
     while attempts < LIMITS.max_attempts:
         for copy in await copies_of(stream):
@@ -257,15 +257,20 @@ class Unlucky:
         return cursor
 
 
+async def crash(stream: SubscriberStream) -> None:
+    """Wait until the subscription has ended with its error."""
+    async with asyncio.timeout(BOUND):
+        while isinstance(await stream.next(), Deliveries):
+            pass
+
+
 async def test_after_a_crash_between_the_events_and_the_commit_nothing_is_told_twice(stage: Stage) -> None:
     maker = stage.maker
     dead, *later = await stage.publish(maker.make(), maker.make(), maker.make())
     process = stage.process(Unlucky(stage))  # type: ignore[arg-type] # nothing else of it is used
     stream = await process.open()
     await give_up(stage, stream, dead)
-    async with asyncio.timeout(BOUND):
-        while isinstance(await stream.next(), Deliveries):
-            pass
+    await crash(stream)
     await process.end()
     before = await stage.told()
     assert await stage.parked() == later
@@ -393,6 +398,60 @@ async def test_what_another_process_was_told_is_carried_out_by_the_one_that_has_
     await take(stream, *made)
     await process.end()
     await other.end()
+
+
+async def correction_before_a_parked_record(stage: Stage, stream: SubscriberStream) -> tuple[list[Position], int]:
+    """A dead letter, a Correction that is leased, and a parked record, in this order; and the Correction's delivery."""
+    made = await stage.publish(stage.maker.make(), stage.maker.make("Correction"), stage.maker.make())
+    for _ in range(LIMITS.max_attempts):
+        (copy,) = await copies_of(stream)
+        assert copy.position == made[0]
+        stream.nack(copy.delivery_id, 0)
+    (copy,) = await copies_of(stream)
+    assert copy.position == made[1]
+    return made, copy.delivery_id
+
+
+async def test_a_parked_record_waits_for_a_correction_that_came_before_it(stage: Stage) -> None:
+    process = stage.process()
+    stream = await process.open()
+    (dead, correction, parked), delivery_id = await correction_before_a_parked_record(stage, stream)
+    await process.letters.discard(LAB, "samples", dead, "DUPLICATE")
+    # Everything that is ready goes out with this one.
+    await take(stream, *await stage.publish(stage.maker.make(case=OTHER_CASE)))
+    stream.nack(delivery_id, 0)
+    # Now the Correction is a dead letter, and the case waits behind it again.
+    assert await give_up(stage, stream, correction, failed=1) == []
+    await take(stream, *await stage.publish(stage.maker.make(case=OTHER_CASE)))
+    await process.letters.redrive(LAB, "samples", correction)
+    await take(stream, correction, parked)
+    await process.end()
+
+
+async def test_after_a_restart_a_parked_record_waits_for_a_correction_that_came_before_it(stage: Stage) -> None:
+    process = stage.process()
+    (dead, *rest), _ = await correction_before_a_parked_record(stage, await process.open())
+    await process.end()
+    process = stage.process()
+    await process.letters.discard(LAB, "samples", dead, "DUPLICATE")
+    await take(await process.open(), *rest)
+    await process.end()
+
+
+async def test_what_was_discarded_does_not_come_back_if_a_crash_undid_its_commit(stage: Stage) -> None:
+    dead, *later = await stage.publish(stage.maker.make(), stage.maker.make())
+    process = stage.process(Unlucky(stage))  # type: ignore[arg-type] # nothing else of it is used
+    stream = await process.open()
+    await give_up(stage, stream, dead)
+    await crash(stream)
+    await process.end()
+    process = stage.process()
+    await process.letters.discard(LAB, "samples", dead, "DUPLICATE")
+    stream = await process.open()
+    await take(stream, *later)
+    await take(stream, *await stage.publish(stage.maker.make()))
+    await process.end()
+    assert process.letters.count(LAB, Scope()) == (0, 0, None)
 
 
 async def test_many_parked_records_and_cases_come_back_with_little_room(stage: Stage) -> None:

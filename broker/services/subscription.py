@@ -168,8 +168,7 @@ class Subscription:
                     await self._follow_assignment()
                 more = await self._fill()
                 self._lease()
-                busy = await self._settle()
-                if more or busy:
+                if await self._settle() or more:
                     self._news.were_used()
                 else:
                     await self._wait()
@@ -249,6 +248,7 @@ class Subscription:
                 if not isinstance(copied, DeliveredCopy):
                     # It is damaged. Or the right was withdrawn after it was accepted, and then it is skipped.
                     self._book.drop(lease.delivery_id)
+                    self._wake.set()  # for what waits behind it
                     if copied is not None:
                         self._give_up(lease.position, consumer.principal.spiffe_id, 0, copied.reason)
                     self._held.pop(lease.position, None)

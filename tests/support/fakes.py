@@ -53,10 +53,13 @@ class SwitchedEvidence:
 
 
 class FixedDirectory:
-    """A directory that stays in force."""
+    """A directory that stays in force until a test replaces it."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
 
     def current(self) -> Directory:
         return self._directory
+
+    def replace(self, directory: Directory) -> None:
+        self._directory = directory

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
 WINDOW = 3
-LIMITS = SubscribeLimits(lease_seconds=30, max_attempts=2, subscriptions=3, window_records=WINDOW)
+LIMITS = SubscribeLimits(
+    lease_seconds=30, max_attempts=2, subscriptions=3, window_records=WINDOW, skip_commit_seconds=3600
+)
 REQUEST = SubscriptionRequest("samples", frozenset({"SampleRequest", "Correction"}), 100, 1 << 20, None)
 BOUND = 20
 
@@ -76,10 +78,10 @@ class Stage(NamedTuple):
     log: SqliteLog
     maker: RecordMaker
 
-    def process(self, log: MessageLog | None = None) -> Process:
+    def process(self, log: MessageLog | None = None, directory: FixedDirectory | None = None) -> Process:
         letters = dead_letters(self.pki, self.log, self.clock)
         service = SubscribeService(
-            directory=FixedDirectory(self.pki.directory),
+            directory=directory or FixedDirectory(self.pki.directory),
             codec=CODEC,
             log=log or self.log,
             audit=audit_trail(self.pki, self.log, self.clock),
@@ -217,6 +219,19 @@ async def test_nothing_waits_behind_a_record_that_was_refused(stage: Stage) -> N
     await take(stream, successor)
     await process.end()
     assert await stage.events() == []
+
+
+async def test_what_waits_behind_records_whose_right_was_withdrawn_comes_at_once(stage: Stage) -> None:
+    directory = FixedDirectory(stage.pki.directory)
+    process = stage.process(directory=directory)
+    stream = await process.open()
+    lab = stage.pki.directory.agency(LAB.agency)
+    lab = replace(lab, receive={"SampleRequest": lab.receive["SampleRequest"]})
+    directory.replace(replace(stage.pki.directory, agencies={**stage.pki.directory.agencies, LAB.agency: lab}))
+    maker = stage.maker
+    *_, last = await stage.publish(*(maker.make("Correction") for _ in range(3 * WINDOW)), maker.make())
+    await take(stream, last)
+    await process.end()
 
 
 async def test_after_a_restart_the_case_still_waits_and_what_comes_is_parked(stage: Stage) -> None:

@@ -262,7 +262,7 @@ class SubscriptionKey(NamedTuple):
 class DeadLetterState(NamedTuple):
     """One dead letter. ``principal`` held it last. ``since_ms`` is in milliseconds since the Unix epoch, UTC.
 
-    ``parked`` records of its case wait.
+    ``parked`` records of its case wait. ``reason`` is empty if it failed too often, or says why not: it is damaged.
     """
 
     subscription: SubscriptionKey
@@ -272,6 +272,7 @@ class DeadLetterState(NamedTuple):
     principal: str
     since_ms: int
     parked: int
+    reason: str
 
 
 class Assigned(NamedTuple):

@@ -67,11 +67,10 @@ def listed(profile: Path, *, agency: str, subscription: str, as_json: bool) -> N
         click.echo(json.dumps([_facts(state) for state in found], indent=2))
         return
     for state in found:
-        key = state.subscription
+        key, why = state.subscription, state.reason or f"{state.attempts} attempts"
         click.echo(
-            f"{key.agency}/{key.name} {state.position}: case {state.case_id}, {state.attempts} attempts, "
-            f"{state.parked} records parked behind it, "
-            f"since {_time(state.since_ms)}"
+            f"{key.agency}/{key.name} {state.position}: case {state.case_id}, {why}, "
+            f"{state.parked} records parked behind it, since {_time(state.since_ms)}"
         )
     click.echo(f"{len(found)} dead letters")
 
@@ -108,7 +107,9 @@ def show(profile: Path, *, agency: str, subscription: str, position: Position, a
 @_subscription
 @_position
 def redrive(profile: Path, *, subscription: str, position: Position) -> None:
-    """Have a dead letter delivered again, and then, in order, what is parked behind it.
+    """Deliver a dead letter again, then what is parked behind it.
+
+    The parked records come in order, each when the one before it is processed.
 
     Exit codes: 0 the order is durable, 1 refused or not found, 2 wrong settings.
 
@@ -160,6 +161,7 @@ def _facts(state: DeadLetterState) -> dict[str, Any]:
         "position": str(state.position),
         "case_id": state.case_id,
         "attempts": state.attempts,
+        "reason": state.reason,
         "last_held_by": state.principal,
         "since": _time(state.since_ms),
         "parked": state.parked,

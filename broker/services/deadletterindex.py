@@ -72,7 +72,9 @@ _DISCARDED: Final = 2
 _WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
 """Nothing waits behind a damaged record, and if it is repaired, it is read again."""
 _ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
-_READ: Final = f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}"
+_READ: Final = (
+    f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}, reason"
+)
 _REMADE: Final = (Trouble.DAMAGED, Trouble.NEWER)
 _FILE: Final = "the index of dead letters"
 
@@ -276,5 +278,5 @@ def _where(scope: Scope) -> tuple[str, tuple[str | int, ...]]:
     return " AND ".join(["1", *(f"{name} = ?" for name in asked)]), tuple(asked.values())
 
 
-def _state(row: tuple[str, str, str, int, int, str, int, str, int, int]) -> DeadLetterState:
+def _state(row: tuple[str, str, str, int, int, str, int, str, int, int, str]) -> DeadLetterState:
     return DeadLetterState(SubscriptionKey(*row[:2]), Position(*row[2:5]), *row[5:])

@@ -17,6 +17,7 @@ def dead_letter_to(state: DeadLetterState) -> deadletter_pb2.DeadLetterState:
         attempts=state.attempts,
         principal=state.principal,
         parked=state.parked,
+        reason=state.reason,
     )
     fill_position(message.position, state.position)
     set_ms(message.since, state.since_ms)
@@ -37,4 +38,5 @@ def dead_letter_from(message: deadletter_pb2.DeadLetterState) -> DeadLetterState
         message.principal,
         to_ms(message.since),
         message.parked,
+        message.reason,
     )

@@ -14,6 +14,8 @@ from broker.cli.verify import verify
 from broker.core.findings import Unprocessed
 from tests.support.exchange import running_exchange
 from tests.support.honest import SAMPLES, taken
+from tests.support.kafkaexchange import run
+from tests.support.process import edge_tables, write_toml
 from tests.support.replays import replayed
 from tests.support.rows import damage, flip, set_to
 
@@ -109,6 +111,10 @@ async def test_a_damaged_row_stops_its_own_record_only_and_auditors_see_it_set_a
         new = exchange.maker().make(case=CASES[DAMAGED])
         await (await exchange.publisher()).publish(new)
         assert await received(exchange, 1) == [new.record_sha256]
+        profile = write_toml(tmp_path / "lab.toml", edge_tables(pki, LAB, exchange.target))
+        listed = await run("deadletter", "list", "--profile", profile)
+        assert f"{LAB}/{SAMPLES.subscription} {position}: case " in listed.output
+        assert ", LOG_CORRUPT, 0 records parked behind it, since " in listed.output
         bundle = await replayed(exchange, tmp_path / "damaged.bundle")
     assert bundle.report().unprocessed == (Unprocessed(LAB, SAMPLES.subscription, position, "", "LOG_CORRUPT"),)
     said = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root)]).stdout

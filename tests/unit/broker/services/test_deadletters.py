@@ -105,7 +105,7 @@ async def test_an_agency_sees_its_own_and_an_auditor_everyones(stage: Stage) -> 
     own = [state async for page in letters.listed(LAB, EVERYONE) for state in page]
     key, since_ms = SubscriptionKey(LAB.agency, "samples"), stage.clock.now_ms()
     assert own == [
-        DeadLetterState(key, Position("dna", 0, offset), CASE, 3, LAB.spiffe_id, since_ms, 0) for offset in (3, 5)
+        DeadLetterState(key, Position("dna", 0, offset), CASE, 3, LAB.spiffe_id, since_ms, 0, "") for offset in (3, 5)
     ]
     assert letters.count(LAB, EVERYONE) == Tally(2, 0, since_ms)
     assert letters.count(LAB, Scope(subscription="others")) == Tally(0, 0, None)

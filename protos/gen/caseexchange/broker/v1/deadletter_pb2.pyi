@@ -60,6 +60,7 @@ class DeadLetterState(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     PARKED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     """The agency."""
     subscription: _builtins.str
@@ -72,6 +73,8 @@ class DeadLetterState(_message.Message):
     """The principal that held it last."""
     parked: _builtins.int
     """How many records of its case are parked."""
+    reason: _builtins.str
+    """Why, where not for failed attempts: LOG_CORRUPT where the record is damaged. Nothing is parked behind it then."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -91,10 +94,11 @@ class DeadLetterState(_message.Message):
         principal: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         parked: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "parked", b"parked", "position", b"position", "principal", b"principal", "since", b"since", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "parked", b"parked", "position", b"position", "principal", b"principal", "reason", b"reason", "since", b"since", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

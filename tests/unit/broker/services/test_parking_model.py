@@ -9,13 +9,14 @@ its partition may write its last round after another one has begun.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry
@@ -41,7 +42,8 @@ KEY = SubscriptionKey("lab", "samples")
 LAB = Consumer("lab-1", Principal("case-exchange.example", "lab", "gateway"))
 BOUNDS = LeaseSettings(lease_seconds=10, max_lease_seconds=30, max_attempts=2, window_records=5, window_bytes=500)
 picks = st.integers(0, 1000)
-records = st.tuples(st.sampled_from("ab"), st.sampled_from(["SampleRequest"] * 4 + ["Correction"]), st.integers(1, 120))
+kinds = st.sampled_from(["SampleRequest", "SampleRequest", "Correction"])
+records = st.tuples(st.sampled_from("aaab"), kinds, st.integers(1, 120))
 answers_given = st.lists(st.tuples(st.sampled_from("aaannntl"), picks), min_size=1, max_size=8)
 answers_meanwhile = st.lists(st.tuples(st.sampled_from("annnt"), picks), max_size=4)
 
@@ -128,14 +130,21 @@ class ParkingMachine(RuleBasedStateMachine):
         self.pointers_are_void = False
         """A process that had lost its partition wrote pointers for it. What they set aside may be on its way."""
         self.parking: Parking | None = None
+        self.bounds = BOUNDS
         self.begin()
+
+    @initialize(attempts=st.sampled_from([1, 1, 2]), batch=st.lists(records, min_size=2, max_size=6))
+    def settle_terms(self, attempts: int, batch: list[tuple[str, str, int]]) -> None:
+        self.bounds = replace(BOUNDS, max_attempts=attempts)
+        self.begin()
+        self.publish(batch)
 
     def begin(self) -> None:
         """Another process takes the partition over."""
         if self.parking is not None:
             self.parking.close()
         self.next_id += 1000
-        self.book = LeaseBook(BOUNDS, {}, first_delivery_id=self.next_id)
+        self.book = LeaseBook(self.bounds, {}, first_delivery_id=self.next_id)
         self.book.consumer_added(LAB.name, 4, 300)
         self.parking = Parking(KEY, self.book, self.audit, lambda: None)
         self.held: dict[Position, Held] = {}
@@ -156,15 +165,16 @@ class ParkingMachine(RuleBasedStateMachine):
             self.audit.entries[position] = entry
 
     @rule(pick=picks)
-    def damage(self, pick: int) -> None:
-        if self.log:
-            position = self.log[pick % len(self.log)].position
-            self.audit.damaged.add(position)
-            self.once_damaged.add(position)
+    def damage_or_repair(self, pick: int) -> None:
+        if self.audit.damaged:
+            self.audit.damaged.clear()
+        elif self.log:
+            self.damage(pick % len(self.log))
 
-    @rule()
-    def repair(self) -> None:
-        self.audit.damaged.clear()
+    def damage(self, offset: int) -> None:
+        position = self.log[offset].position
+        self.audit.damaged.add(position)
+        self.once_damaged.add(position)
 
     @rule(answers=answers_given)
     def answer(self, answers: list[tuple[str, int]]) -> None:
@@ -201,13 +211,20 @@ class ParkingMachine(RuleBasedStateMachine):
             else:
                 self.leases.pop(event.delivery_id)
 
-    @rule(pick=picks)
+    @rule(pick=picks, redriven=st.booleans(), followed=st.sampled_from([True, True, False]))
+    def decide(self, pick: int, *, redriven: bool, followed: bool) -> None:
+        if redriven:
+            self.redrive(pick)
+        else:
+            self.discard(pick)
+        if followed:
+            self.follow()
+
     def redrive(self, pick: int) -> None:
         if dead := self.audit.dead():
             item = dead[pick % len(dead)]
             self.audit.write([AuditEvent(0, "", DeadLetterRedriven(item.position, KEY.name, KEY.agency, item.case_id))])
 
-    @rule(pick=picks)
     def discard(self, pick: int) -> None:
         if dead := self.audit.dead():
             item = dead[pick % len(dead)]
@@ -215,7 +232,6 @@ class ParkingMachine(RuleBasedStateMachine):
             event = DeadLetterDiscarded(item.position, KEY.name, KEY.agency, item.case_id, "CODE")
             self.audit.write([AuditEvent(0, "", event)])
 
-    @rule()
     def follow(self) -> None:
         """The process follows the audit stream."""
         self.audit.catch_up()
@@ -256,7 +272,6 @@ class ParkingMachine(RuleBasedStateMachine):
         self.loop_once()
         self.audit.meanwhile = []
 
-    @rule()
     def loop_once(self) -> None:
         assert self.parking is not None
         self.round.dead += now(self.parking.recall(self.held))
@@ -334,7 +349,7 @@ class ParkingMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When every dead letter is redriven and everything answered, nothing is left and nothing is lost."""
-        self.repair()
+        self.audit.damaged.clear()
         self.write_late()
         self.begin()
         for _ in range(10 * len(self.log) + 10):

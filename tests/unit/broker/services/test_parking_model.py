@@ -118,7 +118,7 @@ class ParkingMachine(RuleBasedStateMachine):
         super().__init__()
         self.audit = AuditStream()
         self.log: list[LogEntry] = []
-        self.committed = AckState()
+        self.committed = self.committed_before = AckState()
         self.time = 0.0
         self.next_id = 1
         self.processed: list[LogEntry] = []
@@ -236,11 +236,14 @@ class ParkingMachine(RuleBasedStateMachine):
         """The process follows the audit stream."""
         self.audit.catch_up()
 
-    @rule(events=st.sampled_from(["lost", "written", "late"]))
-    def crash(self, events: str) -> None:
+    @rule(events=st.sampled_from(["lost", "written", "late"]), commit_lost=st.booleans())
+    def crash(self, events: str, *, commit_lost: bool = False) -> None:
+        """The last commit may still have been under way."""
         done = self.round_so_far()
         if events == "written":
             self.write(done)
+        if commit_lost:
+            self.committed = self.committed_before
         self.begin()
         self.late = done if events == "late" else self.late
 
@@ -256,7 +259,7 @@ class ParkingMachine(RuleBasedStateMachine):
         """The partition goes away in good order, and comes back to this process."""
         assert self.parking is not None
         self.loop_once()
-        self.committed = self.book.release_partition(PARTITION)
+        self.committed_before = self.committed = self.book.release_partition(PARTITION)
         self.parking.revoked(PARTITION)
         self.held.clear()
         self.leases.clear()
@@ -289,7 +292,7 @@ class ParkingMachine(RuleBasedStateMachine):
             self.leases[lease.delivery_id] = lease.position
             self.handed(lease.position)
         self.write(self.round_so_far())
-        self.committed = self.book.ack_state(PARTITION)
+        self.committed_before, self.committed = self.committed, self.book.ack_state(PARTITION)
 
     def fill(self) -> None:
         assert self.parking is not None

@@ -46,6 +46,7 @@ class KafkaNode:
         assigned: what every member shall have.
         epoch: the epoch of every member. Another one puts out whoever does not join again.
         stored: what was committed, by partition.
+        leaders: who leads a partition (1 is this node, and there is no other), and in which epoch.
         refuse: called with each request; the error code to answer with, or 0.
         silent: whether requests stay without an answer.
         asked: every request, in order.
@@ -57,6 +58,7 @@ class KafkaNode:
         self.assigned: set[TopicPartition] = set()
         self.epoch = 1
         self.stored: dict[TopicPartition, tuple[int, str]] = {}
+        self.leaders: dict[TopicPartition, tuple[int, int]] = {}
         self.refuse: Callable[[Any], int] = lambda _: 0
         self.silent = False
         self.garbage = b""
@@ -135,10 +137,11 @@ class KafkaNode:
             )
         if isinstance(request, MetadataRequest):
             topic: Any = MetadataResponse.MetadataResponseTopic
+            broker: Any = MetadataResponse.MetadataResponseBroker
             wanted = [each.name for each in request.topics if each.name in self.topics]
             return MetadataResponse(
                 throttle_time_ms=0,
-                brokers=[],
+                brokers=[broker(node_id=1, host="127.0.0.1", port=self.port, rack=None)],
                 cluster_id=None,
                 controller_id=1,
                 topics=[
@@ -147,7 +150,19 @@ class KafkaNode:
                         name=name,
                         topic_id=self.topics[name],
                         is_internal=False,
-                        partitions=[],
+                        partitions=[
+                            topic.MetadataResponsePartition(
+                                error_code=0,
+                                partition_index=each.partition,
+                                leader_id=leader,
+                                leader_epoch=epoch,
+                                replica_nodes=[],
+                                isr_nodes=[],
+                                offline_replicas=[],
+                            )
+                            for each, (leader, epoch) in self.leaders.items()
+                            if each.topic == name
+                        ],
                     )
                     for name in wanted
                 ],

@@ -5,7 +5,10 @@ a fetch session (KIP-227): a request names only the partitions whose place has c
 news. With every place goes the leader epoch of the record before it. So Kafka itself says if the log went back
 (KIP-595).
 
-A partition whose node fails waits until its leader is known again. The others go on.
+A follower answers too (KIP-392), but learns late what is safe to read. So a request also names the epoch of the node
+that is asked. A node that no longer leads, or does not know yet that it leads, refuses (KIP-320).
+
+A partition whose node fails or refuses waits until its leader is known again. The others go on.
 """
 
 from __future__ import annotations
@@ -80,9 +83,16 @@ class Fetched(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a partition is read next, and the leader epoch of what was read before, if anything was."""
+    """Where a partition is read next.
+
+    Attributes:
+        offset: of the next record.
+        read_epoch: the leader epoch of what was read before, if anything was.
+        epoch: that of the node that is asked.
+    """
 
     offset: int
+    read_epoch: int = _NO_EPOCH
     epoch: int = _NO_EPOCH
 
 
@@ -107,8 +117,9 @@ class _Session:
                 partitions=[
                     topic.FetchPartition(
                         partition=each.partition,
+                        current_leader_epoch=news[each].epoch,
                         fetch_offset=news[each].offset,
-                        last_fetched_epoch=news[each].epoch,
+                        last_fetched_epoch=news[each].read_epoch,
                         partition_max_bytes=_BYTES,
                     )
                     for each in named
@@ -220,14 +231,16 @@ class Fetcher:
                 await self._lost.wait()
             await asyncio.sleep(pause())
 
-    def _home(self, address: Address, partitions: Collection[TopicPartition]) -> None:
-        self._homeless -= set(partitions)
+    def _home(self, address: Address, led: Mapping[TopicPartition, int]) -> None:
+        self._homeless.difference_update(led)
+        for partition, epoch in led.items():
+            self._places[partition] = self._places[partition]._replace(epoch=epoch)
         known = self._of.get(address)
         if known is None:
-            self._of[address] = set(partitions)
+            self._of[address] = set(led)
             self._run(self._follow(address))
         else:
-            known |= set(partitions)
+            known.update(led)
 
     def _lose(self, address: Address, partitions: Collection[TopicPartition], error: KafkaError) -> None:
         self._of[address] -= set(partitions)
@@ -280,5 +293,7 @@ class Fetcher:
         batches = list(MemoryRecords(data))
         place = self._places[partition]
         if batches:
-            place = self._places[partition] = _Place(batches[-1].next_offset, batches[-1].leader_epoch)
+            last = batches[-1]
+            place = place._replace(offset=last.next_offset, read_epoch=last.leader_epoch)
+            self._places[partition] = place
         return Fetched(self._leaders.partitions[partition], batches, len(data), place.offset)

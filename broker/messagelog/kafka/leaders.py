@@ -1,8 +1,13 @@
-"""The nodes that lead the partitions of the streams, connections to them, and where the partitions begin and end."""
+"""The nodes that lead the partitions of the streams, connections to them, and where the partitions begin and end.
+
+A leader has an epoch: a number that grows with each change of leader (KIP-320). A request that names it is answered
+only by a node that knows the same epoch. So what was asked of the leader is not answered by a follower.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError, LeaderNotAvailableError, NoError, for_code
@@ -15,7 +20,7 @@ from broker.messagelog.kafka.links import Address, Links
 from broker.messagelog.kafka.offsets import by_name, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
@@ -28,6 +33,17 @@ BEGIN: Final = -2
 """Asks for the first offset of a partition."""
 END: Final = -1
 """Asks for the offset after the last record of a partition."""
+
+
+class _Leader(NamedTuple):
+    """Who leads a partition of a topic in an epoch. In one epoch no other node does. Without an address nobody does."""
+
+    topic_id: UUID
+    epoch: int
+    address: Address | None
+
+
+_NOBODY: Final = _Leader(UUID(int=0), -1, None)
 
 
 class Leaders:
@@ -46,18 +62,14 @@ class Leaders:
         """What Kafka calls the partitions."""
         self.partitions: Final = {name: each for each, name in self.names.items()}
         """The partitions by what Kafka calls them."""
-        self._addresses: dict[TopicPartition, Address] = {}
+        self._leaders: dict[TopicPartition, _Leader] = {}
 
     async def close(self) -> None:
         """Close the connections. Idempotent."""
         await self.links.close()
 
-    def of(self, partition: TopicPartition) -> Address | None:
-        """The node that led a partition when ``refresh`` asked, or None if there was none."""
-        return self._addresses.get(partition)
-
     async def refresh(self) -> None:
-        """Ask which nodes lead the partitions now.
+        """Ask which nodes lead the partitions now. A partition of which nothing is told keeps its leader.
 
         Raises:
             kafka.errors.KafkaError: no node answered in time, or Kafka refuses us a topic. What was known stays.
@@ -71,12 +83,16 @@ class Leaders:
             if error is not NoError and not error.retriable:
                 raise error
         nodes = {each.node_id: Address(each.host, each.port) for each in answer.brokers}
-        self._addresses = {
-            TopicPartition(topic.name, each.partition_index): nodes[each.leader_id]
-            for topic in answer.topics
-            for each in topic.partitions
-            if each.leader_id in nodes
-        }
+        for topic in answer.topics:
+            for each in topic.partitions:
+                leader = _Leader(topic.topic_id, each.leader_epoch, nodes.get(each.leader_id))
+                self._learn(TopicPartition(topic.name, each.partition_index), leader)
+
+    def _learn(self, partition: TopicPartition, told: _Leader) -> None:
+        """A node that is behind tells of an earlier leader. What is known stays then. A topic made anew begins anew."""
+        known = self._leaders.get(partition, _NOBODY)
+        if known.topic_id != told.topic_id or known.epoch <= told.epoch:
+            self._leaders[partition] = told
 
     async def offsets(self, which: int) -> dict[StreamPartition, int]:
         """Where the partitions begin or end (``BEGIN`` or ``END``) now, by their leaders.
@@ -92,11 +108,15 @@ class Leaders:
         )
         return await retrying(self._offsets, which)
 
-    def by_leader(self, partitions: Iterable[TopicPartition]) -> dict[Address | None, list[TopicPartition]]:
-        """These partitions by the node that leads them. Those without a leader are under None."""
-        led: dict[Address | None, list[TopicPartition]] = {}
+    def by_leader(self, partitions: Iterable[TopicPartition]) -> dict[Address | None, dict[TopicPartition, int]]:
+        """These partitions by the node that leads them, with its epoch. Those without a leader are under None.
+
+        An epoch goes with its own node only. An earlier leader may know it too, and would answer as a follower.
+        """
+        led: dict[Address | None, dict[TopicPartition, int]] = {}
         for partition in partitions:
-            led.setdefault(self.of(partition), []).append(partition)
+            leader = self._leaders.get(partition, _NOBODY)
+            led.setdefault(leader.address, {})[partition] = leader.epoch
         return led
 
     async def _offsets(self, which: int) -> dict[StreamPartition, int]:
@@ -113,16 +133,18 @@ class Leaders:
         return found
 
 
-def _offsets_request(partitions: Sequence[TopicPartition], which: int) -> Any:
+def _offsets_request(epochs: Mapping[TopicPartition, int], which: int) -> Any:
     topic: Any = ListOffsetsRequest.ListOffsetsTopic
     topics = [
         topic(
             name=name,
             partitions=[
-                topic.ListOffsetsPartition(partition_index=each.partition, current_leader_epoch=-1, timestamp=which)
+                topic.ListOffsetsPartition(
+                    partition_index=each.partition, current_leader_epoch=epochs[each], timestamp=which
+                )
                 for each in named
             ],
         )
-        for name, named in by_name(partitions)
+        for name, named in by_name(epochs)
     ]
     return ListOffsetsRequest(replica_id=_NO_REPLICA, isolation_level=0, topics=topics)

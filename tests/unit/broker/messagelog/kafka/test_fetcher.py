@@ -25,6 +25,15 @@ def told(request: Any) -> tuple[int, int, dict[int, int], list[int]]:
     return request.session_id, request.session_epoch, places, gone
 
 
+def epochs(request: Any) -> dict[int, tuple[int, int]]:
+    """The epochs that a request names: of the node that is asked, and of what was read before."""
+    return {
+        each.partition: (each.current_leader_epoch, each.last_fetched_epoch)
+        for topic in request.topics
+        for each in topic.partitions
+    }
+
+
 def answer(session_id: int, error: int = 0) -> Any:
     return FetchResponse(session_id=session_id, error_code=error, responses=[])
 
@@ -36,6 +45,15 @@ def test_a_session_begins_with_all_places_and_then_names_only_what_changed() -> 
     assert told(session.request({A: _Place(6, 1), B: _Place(0)})) == (7, 1, {0: 6}, [])
     assert session.answered(answer(7))
     assert told(session.request({A: _Place(6, 1)})) == (7, 2, {}, [1])
+
+
+def test_a_node_is_told_of_another_epoch_though_the_offset_stays() -> None:
+    session = _Session()
+    request = session.request({A: _Place(5, read_epoch=1, epoch=2), B: _Place(0, epoch=4)})
+    assert epochs(request) == {0: (2, 1), 1: (4, -1)}
+    session.answered(answer(7))
+    # It lost the partition and leads it again.
+    assert epochs(session.request({A: _Place(5, read_epoch=1, epoch=3), B: _Place(0, epoch=4)})) == {0: (3, 1)}
 
 
 def test_a_session_that_the_node_has_forgotten_begins_again_with_all_places() -> None:

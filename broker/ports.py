@@ -326,10 +326,10 @@ class LogCursor(Protocol):
 
         Returns:
             The partitions for which the state was stored. A partition that this cursor no longer reads is left out:
-            another process may have committed a newer state.
+            another process may have committed a newer state. What is left out was surely not stored.
 
         Raises:
-            LogUnavailable: it is unknown whether the states were stored.
+            LogUnavailable: it is unknown which of the states were stored.
         """
 
     async def close(self) -> None:

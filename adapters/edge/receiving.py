@@ -101,7 +101,10 @@ class Delivery:
         return await self._reply(self.body, ToPublish(record, "", recipients, purpose, stream))
 
     async def ack(self) -> bool:
-        """Report that the record is safe here. Returns whether the broker stored this; if not, it comes again."""
+        """Report that the record is safe here. Returns whether the broker says that it stored this.
+
+        If not, the record comes again. If it is unknown whether the broker stored it, the record may come again.
+        """
         return await answered(self._stream.ack([self._delivered.delivery_id]))
 
     async def refuse(self, code: str) -> bool:
@@ -226,11 +229,11 @@ def contained(*passing: type[Exception]) -> Iterator[None]:
 
 
 async def answered(answer: Awaitable[None]) -> bool:
-    """Whether an answer reached the broker. If it did not, the record comes again. That is no error."""
+    """Whether the broker took an answer. If it did not say so, the record may come again. That is no error."""
     try:
         await answer
     except (LeaseLost, Unavailable) as error:
-        _log.info("an answer was lost, so the record comes again", reason=error.reason)
+        _log.info("an answer was not confirmed, so the record may come again", reason=error.reason)
         return False
     return True
 

@@ -13,7 +13,7 @@ confirmed. If a partition moved to another process meanwhile, its acknowledgemen
 is followed only while no commit is under way, so that no state is committed under a later assignment than its own.
 
 So nothing leaves without evidence (design decision 9), and a crash cannot undo a confirmed acknowledgement. If the log
-fails, every stream ends with the error. What was not confirmed is delivered again.
+fails, every stream ends with the error. What was not confirmed then is delivered again, unless its commit holds.
 """
 
 from __future__ import annotations

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from kafka.errors import KafkaConnectionError
 
 from broker.core.ackstate import AckState
 from broker.core.errors import LogUnavailable
 from broker.core.streams import StreamPartition
+from broker.messagelog.kafka.groups import HEARTBEATS
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from broker.trust.signing import Ed25519NoteSigner
 from broker.trust.system import SystemClock
 from tests.support.kafkalog import LogOnKafka
 
 if TYPE_CHECKING:
+    from broker.messagelog.kafka.links import Link
+    from broker.messagelog.kafka.log import KafkaLog
     from broker.ports import LogCursor
     from deploy.kafka.cluster import KafkaCluster
 
@@ -94,6 +98,61 @@ def test_a_process_that_was_paused_moves_no_subscription_back(kafka_cluster: Kaf
         assert paused.run(assigned(old))[CASES[0]] == AckState(9)
         paused.run(first.close())
         other.run(second.close())
+
+
+def test_a_commit_whose_answer_was_lost_is_unknown_if_its_partition_moves_meanwhile(
+    kafka_cluster: KafkaCluster,
+) -> None:
+    on_kafka = LogOnKafka(kafka_cluster, SIGNER, SystemClock())
+    with asyncio.Runner() as paused, asyncio.Runner() as other:
+        first = paused.run(on_kafka.open())
+        old = paused.run(first.open_cursor(subscription("samples"), KINDS))
+        paused.run(assigned(old))
+        committing = paused.run(sent(first, old, {CASES[0]: AckState(4)}))
+        # The process is paused. Kafka's answer comes, nobody reads it, and another process goes on from there.
+        second = other.run(on_kafka.open())
+        new = other.run(second.open_cursor(subscription("samples"), KINDS))
+        assert other.run(assigned(new))[CASES[0]] == AckState(4)
+        cut(first)
+        with pytest.raises(LogUnavailable, match="moved before Kafka said"):
+            paused.run(finished(committing))
+        assert set(old.assignment_changes()) >= {Revoked(partition) for partition in CASES}
+        other.run(new.close())
+        # It goes on itself where the commit that held has left it.
+        assert paused.run(assigned(old))[CASES[0]] == AckState(4)
+        assert paused.run(old.commit({CASES[0]: AckState(5)})) == {CASES[0]}
+        paused.run(first.close())
+        other.run(second.close())
+
+
+def commits_under_way(log: KafkaLog) -> list[Link]:
+    """The connections on which a commit waits for its answer."""
+    links = log.groups.links._links.items()
+    return [link for (_, lane), link in links if lane != HEARTBEATS and link.silent_since() is not None]
+
+
+async def sent(
+    log: KafkaLog, cursor: LogCursor, states: dict[StreamPartition, AckState]
+) -> asyncio.Task[frozenset[StreamPartition]]:
+    """Begin a commit, and return when its request has left."""
+    committing = asyncio.create_task(cursor.commit(states))
+    async with asyncio.timeout(30):
+        while not commits_under_way(log):  # noqa: ASYNC110 - a link tells nobody what it waits for
+            await asyncio.sleep(0)
+    # One more pass of the event loop, so that it is written.
+    await asyncio.sleep(0)
+    return committing
+
+
+def cut(log: KafkaLog) -> None:
+    """Lose the answer to the commit that is under way."""
+    (link,) = commits_under_way(log)
+    link.end(KafkaConnectionError("cut by the test"))
+
+
+async def finished(committing: asyncio.Task[frozenset[StreamPartition]]) -> frozenset[StreamPartition]:
+    async with asyncio.timeout(60):
+        return await committing
 
 
 async def test_a_lost_node_ends_no_subscription(three_kafka_nodes: KafkaCluster) -> None:

@@ -48,6 +48,7 @@ class KafkaNode:
         stored: what was committed, by partition.
         leaders: who leads a partition (1 is this node, and there is no other), and in which epoch.
         refuse: called with each request; the error code to answer with, or 0.
+        loses: called with each request; whether it is done and its answer is lost, with all connections.
         silent: whether requests stay without an answer.
         asked: every request, in order.
         connections: how many were opened.
@@ -60,6 +61,7 @@ class KafkaNode:
         self.stored: dict[TopicPartition, tuple[int, str]] = {}
         self.leaders: dict[TopicPartition, tuple[int, int]] = {}
         self.refuse: Callable[[Any], int] = lambda _: 0
+        self.loses: Callable[[Any], bool] = lambda _: False
         self.silent = False
         self.garbage = b""
         self.asked: list[Any] = []
@@ -115,6 +117,9 @@ class KafkaNode:
                     writer.write(self.garbage)
                     continue
                 answer = self._answer(request)
+                if self.loses(request):
+                    self.drop_connections()
+                    continue
                 answer.API_VERSION = version
                 answer.with_header(correlation_id=request.header.correlation_id)
                 # In two parts, as networks do it.

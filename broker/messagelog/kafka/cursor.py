@@ -122,15 +122,18 @@ class KafkaCursor:
 
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """See ``LogCursor``."""
+        unknown: frozenset[TopicPartition] = frozenset()
         try:
             async with asyncio.timeout(self._connection.timeout_seconds):
                 while True:
                     held = {self._topic(each): each for each in states if self._holds(each)}
-                    committed = await self._member.commit(
+                    outcome = await self._member.commit(
                         {topic: (self._held[each], self._stored(each, states[each])) for topic, each in held.items()}
                     )
-                    if committed is not None:
-                        return frozenset(held[topic] for topic in committed)
+                    # What Kafka did with an earlier attempt stays unknown, until a later one is stored.
+                    unknown = (unknown | outcome.unknown) - outcome.stored
+                    if not outcome.again:
+                        break
                     # What is still held when the member has heard from the coordinator can be committed.
                     await asyncio.sleep(_SETTLE_SECONDS)
         except KafkaError as error:
@@ -138,6 +141,12 @@ class KafkaCursor:
         except TimeoutError:
             message = "Kafka did not confirm where the subscription stands"
             raise LogUnavailable(message) from None
+        if unknown:
+            message = (
+                "a partition moved before Kafka said whether it has stored what was acknowledged: it may come again"
+            )
+            raise LogUnavailable(message)
+        return frozenset(held[topic] for topic in outcome.stored)
 
     async def close(self) -> None:
         """See ``LogCursor``."""
@@ -187,18 +196,18 @@ class KafkaCursor:
         while lost := dict(self._lost):
             try:
                 states = await self._places.rebuilt(self._subscription, self._interest, lost)
-                committed = await self._member.commit(
+                outcome = await self._member.commit(
                     {self._topic(each): (number, self._stored(each, states[each])) for each, number in lost.items()}
                 )
             except (KafkaError, CaseExchangeError) as error:
                 self._fail(translate(error))
-                committed = None
-            else:
-                for partition, number in lost.items():
-                    if committed and self._topic(partition) in committed and self._lost.get(partition) == number:
-                        del self._lost[partition]
-                        self._begin(partition, number, states[partition])
-            if committed is None:
+                await asyncio.sleep(pause())
+                continue
+            for partition, number in lost.items():
+                if self._topic(partition) in outcome.stored and self._lost.get(partition) == number:
+                    del self._lost[partition]
+                    self._begin(partition, number, states[partition])
+            if outcome.again:
                 await asyncio.sleep(pause())
 
     def _fail(self, error: CaseExchangeError) -> None:

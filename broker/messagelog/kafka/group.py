@@ -48,6 +48,8 @@ _QUICK_SECONDS: Final = 0.05
 _LEAVE_SECONDS: Final = 1.0
 _OUT: Final = (FencedMemberEpochError, UnknownMemberIdError)
 _SOON: Final = (*_OUT, StaleMemberEpochError, RetriableError)
+_NOT_STORED: Final = (*_OUT, StaleMemberEpochError, CoordinatorLoadInProgressError, NodeNotReadyError)
+"""Kafka refused a commit before it stored anything, or was not asked. After any other error it may be stored."""
 
 
 class Move(NamedTuple):
@@ -125,27 +127,21 @@ class GroupMember:
         finally:
             self._joined = None
 
-    async def commit(
-        self, states: Mapping[TopicPartition, tuple[int, OffsetAndMetadata]]
-    ) -> set[TopicPartition] | None:
-        """Commit for partitions, each under the number of its assignment.
-
-        Returns:
-            What was committed. An assignment that has ended is left out. None if the member must hear from the
-            coordinator first; then call again, because it is unknown whether it was committed.
+    async def commit(self, states: Mapping[TopicPartition, tuple[int, OffsetAndMetadata]]) -> offsets.Outcome:
+        """Commit for partitions, each under the number of its assignment. An assignment that has ended is left out.
 
         Raises:
             kafka.errors.KafkaError: Kafka refuses.
         """
         held = {topic: stored for topic, (number, stored) in states.items() if self._owned.get(topic) == number}
         if not held:
-            return set()
+            return offsets.Outcome()
         try:
             offsets.check_committed(await self._ask(offsets.commit_request(self.group, self._id, self._epoch, held)))
         except _SOON as error:
             self._hear(error)
-            return None
-        return set(held)
+            return offsets.Outcome(unknown=frozenset(() if isinstance(error, _NOT_STORED) else held), again=True)
+        return offsets.Outcome(stored=frozenset(held))
 
     async def leave(self) -> None:
         """Give up every partition and leave the group. Idempotent."""

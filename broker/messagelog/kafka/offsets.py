@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka import TopicPartition
 from kafka.errors import NoError, for_code
@@ -17,6 +17,20 @@ VERSION: Final = 9
 """Of both requests: the newest that names topics."""
 NO_EPOCH: Final = -1
 """Committed with every offset: Kafka must not compare leaders, because a broker does that when it reads."""
+
+
+class Outcome(NamedTuple):
+    """What became of a commit.
+
+    Attributes:
+        stored: the partitions for which it was stored.
+        unknown: those for which it may have been stored, because Kafka's answer does not say it, or did not come.
+        again: whether to call again, as soon as the member has heard from the coordinator.
+    """
+
+    stored: frozenset[TopicPartition] = frozenset()
+    unknown: frozenset[TopicPartition] = frozenset()
+    again: bool = False
 
 
 def commit_request(group: str, member: str, epoch: int, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> Any:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 """The limit for examples of one kind of violation."""
-_UNCERTAIN_SECONDS = 4.0
-"""As long as a lease of the subscribers."""
 
 
 class Violation(NamedTuple):
@@ -142,12 +140,9 @@ def undelivered(receipted: Mapping[str, ReceiptStatement], deliveries: Sequence[
 def unacknowledged(receipted: Mapping[str, ReceiptStatement], acks: Sequence[Ack]) -> Iterator[str]:
     """Receipted records that were not delivered again though every acknowledgement of them surely failed.
 
-    Known and not mended: if Kafka's answer to a commit was lost, and the partition then moved, the subscriber is told
-    LEASE_LOST though the commit may hold. Then the record is finished, as the subscriber wanted. It learns this late.
+    One with an unknown outcome may hold. Then the record is finished, as the subscriber wanted.
     """
-    done = {
-        ack.delivery.record_id for ack in acks if ack.outcome != LEASE_LOST or ack.at - ack.sent_at > _UNCERTAIN_SECONDS
-    }
+    done = {ack.delivery.record_id for ack in acks if ack.outcome != LEASE_LOST}
     return (f"{record_id} at {s.position}" for record_id, s in receipted.items() if record_id not in done)
 
 

@@ -105,6 +105,16 @@ def test_a_delivery_that_never_came_or_came_out_of_order_is_found(history: Histo
     assert guarantees(history, bundle) == lost
 
 
+def test_a_record_that_was_not_delivered_again_after_a_lost_lease_is_found(history: History, bundle: Bundle) -> None:
+    acked = history.acks[1]
+    # However late the subscriber was told.
+    history.acks[1] = acked._replace(outcome=LEASE_LOST, at=acked.sent_at + 100)
+    assert guarantees(history, bundle) == {"receipted records are processed, refused or dead letters"}
+    # An acknowledgement of which nobody knows whether it holds is none that surely failed.
+    history.acks[1] = acked._replace(outcome="LOG_UNAVAILABLE")
+    assert not guarantees(history, bundle)
+
+
 def test_a_delivery_of_other_bytes_is_found(history: History, bundle: Bundle) -> None:
     history.deliveries.append(history.deliveries[0]._replace(body=b"another"))
     assert guarantees(history, bundle) == {"deliveries are of what was published"}

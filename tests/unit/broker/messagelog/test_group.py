@@ -19,6 +19,7 @@ from broker.messagelog.kafka.connection import KafkaConnection
 from broker.messagelog.kafka.group import GroupMember, Move
 from broker.messagelog.kafka.groups import LANES, Groups
 from broker.messagelog.kafka.heartbeats import ConsumerGroupHeartbeatRequest
+from broker.messagelog.kafka.offsets import Outcome
 from tests.support.kafkanode import KafkaNode
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 DNA = "case-exchange.dna"
 FIRST, SECOND = TopicPartition(DNA, 0), TopicPartition(DNA, 1)
 GROUP_REFUSED, TOPIC_REFUSED = 30, 29
+FENCED, NOT_KNOWN, STALE, LOADING = 110, 25, 113, 14
+NOT_COORDINATOR, NOT_AVAILABLE, TIMED_OUT = 16, 15, 7
+STORED = Outcome(stored=frozenset({FIRST}))
+UNKNOWN = Outcome(unknown=frozenset({FIRST}), again=True)
 
 
 class Owner:
@@ -125,12 +130,12 @@ async def test_what_the_group_assigns_to_a_member_that_it_had_forgotten_is_assig
 
 
 async def test_a_commit_is_stored_under_its_assignment_only(node: KafkaNode, owner: Owner) -> None:
-    assert await owner.member.commit({FIRST: (1, state(3)), SECOND: (2, state(4))}) == {FIRST}
+    assert await owner.member.commit({FIRST: (1, state(3)), SECOND: (2, state(4))}) == STORED
     assert node.stored == {FIRST: (3, "text")}
     node.epoch = 3
     await owner.told(3)
-    assert await owner.member.commit({FIRST: (1, state(5))}) == set()
-    assert await owner.member.commit({FIRST: (2, state(6))}) == {FIRST}
+    assert await owner.member.commit({FIRST: (1, state(5))}) == Outcome()
+    assert await owner.member.commit({FIRST: (2, state(6))}) == STORED
     assert node.stored == {FIRST: (6, "text")}
 
 
@@ -139,7 +144,40 @@ async def test_a_commit_in_an_epoch_that_is_over_stores_nothing_and_is_to_be_rep
 ) -> None:
     node.refuse = refusing(ConsumerGroupHeartbeatRequest, 14)
     node.epoch = 3
-    assert await owner.member.commit({FIRST: (1, state(3))}) is None
+    assert await owner.member.commit({FIRST: (1, state(3))}) == Outcome(again=True)
+    assert node.stored == {}
+
+
+@pytest.mark.parametrize("code", [FENCED, NOT_KNOWN, STALE, LOADING])
+async def test_a_commit_that_the_coordinator_refuses_is_not_stored_and_to_be_repeated(
+    node: KafkaNode, owner: Owner, code: int
+) -> None:
+    node.refuse = refusing(OffsetCommitRequest, code)
+    assert await owner.member.commit({FIRST: (1, state(3))}) == Outcome(again=True)
+
+
+@pytest.mark.parametrize("code", [NOT_COORDINATOR, NOT_AVAILABLE, TIMED_OUT])
+async def test_a_commit_that_was_begun_and_not_confirmed_may_be_stored(
+    node: KafkaNode, owner: Owner, code: int
+) -> None:
+    node.refuse = refusing(OffsetCommitRequest, code)
+    assert await owner.member.commit({FIRST: (1, state(3)), SECOND: (1, state(3))}) == UNKNOWN
+
+
+async def test_a_commit_whose_answer_was_lost_may_be_stored(node: KafkaNode, owner: Owner) -> None:
+    node.loses = lambda request: isinstance(request, OffsetCommitRequest)
+    assert await owner.member.commit({FIRST: (1, state(3))}) == UNKNOWN
+    assert node.stored == {FIRST: (3, "text")}
+    node.loses = lambda _: False
+    async with asyncio.timeout(5):
+        while (outcome := await owner.member.commit({FIRST: (1, state(3))})).again:  # noqa: ASYNC110 - as cursors do
+            await asyncio.sleep(0)
+    assert outcome == STORED
+
+
+async def test_a_commit_without_a_coordinator_is_not_stored_and_to_be_repeated(node: KafkaNode, owner: Owner) -> None:
+    owner.member.address = None
+    assert await owner.member.commit({FIRST: (1, state(3))}) == Outcome(again=True)
     assert node.stored == {}
 
 
@@ -180,7 +218,7 @@ async def test_a_lost_connection_changes_nothing(node: KafkaNode, owner: Owner) 
     # The coordinator may have missed what the member said last.
     again = node.heartbeats()[before + 1]
     assert (again.member_epoch, again.subscribed_topic_names, len(again.topic_partitions)) == (1, [DNA], 1)
-    assert await owner.member.commit({FIRST: (1, state(3))}) == {FIRST}
+    assert await owner.member.commit({FIRST: (1, state(3))}) == STORED
     assert len(owner.moves) == 1
 
 
@@ -276,4 +314,4 @@ async def test_a_member_that_leaves_says_so_and_is_told_nothing_more(node: Kafka
     await owner.member.leave()
     assert [each.member_epoch for each in node.heartbeats()].count(-1) == 1
     assert node.heartbeats()[-1].member_epoch == -1
-    assert await owner.member.commit({FIRST: (1, state(3))}) == set()
+    assert await owner.member.commit({FIRST: (1, state(3))}) == Outcome()

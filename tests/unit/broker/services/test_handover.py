@@ -9,11 +9,13 @@ import pytest
 
 from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry, Page
+from broker.core.errors import LogUnavailable
+from broker.core.events import DeliveryConfirmed
 from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits
 from broker.core.streams import Position, StreamPartition
 from broker.ports import Assigned, Revoked, SubscriptionKey
-from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, LeasesLost, SubscribeLimits
+from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, Ended, LeasesLost, SubscribeLimits
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
@@ -45,6 +47,7 @@ class MovingCursor:
         self.commits = asyncio.Semaphore(1000)
         self.begun = asyncio.Event()
         self.stores = True
+        self.knows = True
 
     def move(self, *changes: AssignmentChange) -> None:
         self._changes += changes
@@ -77,6 +80,9 @@ class MovingCursor:
         async with self.commits:
             # Otherwise a state could be committed under a later assignment than its own.
             assert self._seen == seen
+        if not self.knows:
+            message = "it is unknown whether this was stored"
+            raise LogUnavailable(message)
         return frozenset(states) if self.stores else frozenset()
 
     async def close(self) -> None:
@@ -110,13 +116,13 @@ def entry(maker: RecordMaker, offset: int, kind: str) -> LogEntry:
 
 
 async def open_stream(
-    pki: SamplePki, cursor: MovingCursor, clock: ManualClock
+    pki: SamplePki, cursor: MovingCursor, clock: ManualClock, audit: ListedAudit | None = None
 ) -> tuple[SubscribeService, SubscriberStream]:
     service = SubscribeService(
         directory=FixedDirectory(pki.directory),
         codec=CODEC,
         log=OneCursor(cursor),  # type: ignore[arg-type] # nothing else of it is used
-        audit=ListedAudit(),
+        audit=ListedAudit() if audit is None else audit,
         entropy=SystemEntropy(),
         clock=clock,
         limits=SubscribeLimits(),
@@ -197,3 +203,23 @@ async def test_a_partition_that_moves_during_a_commit_is_followed_after_it(pki: 
         again = await delivered(stream)
         await service.drain()
     assert again.position == first.position
+
+
+async def test_if_the_log_does_not_know_whether_an_acknowledgement_holds_its_subscriber_is_told_neither(
+    pki: SamplePki,
+) -> None:
+    clock, audit = ManualClock(pki.now_ms), ListedAudit()
+    cursor = MovingCursor([entry(RecordMaker(pki, clock), 0, "SampleRequest")])
+    service, stream = await open_stream(pki, cursor, clock, audit)
+    async with asyncio.timeout(10):
+        first = await delivered(stream)
+        cursor.knows = False
+        stream.ack([first.delivery_id])
+        # Not Acknowledged, and not LeasesLost either.
+        ended = await stream.next()
+        await service.drain()
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, LogUnavailable)
+    # Auditors have what is true in both cases: what the subscriber said.
+    said = [each.event for each in audit.events if isinstance(each.event, DeliveryConfirmed)]
+    assert said == [DeliveryConfirmed(first.position, "samples")]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from broker.core.errors import CaseExchangeError, LogSettingsRefused, LogUnavailable
 from broker.core.streams import STREAMS
-from broker.messagelog.kafka.connection import translate
+from broker.messagelog.kafka.connection import RETRY_WAIT, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from uuid import UUID
 
     from kafka import KafkaAdminClient
@@ -90,12 +91,21 @@ class Topics:
             missing = [name for name in wanted if name not in found]
             if missing:
                 self._create(missing, settings)
-                found = self._describe(list(wanted))
-            self._compare_all(found, settings)
+            found = self._compared(settings)
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
         return found
+
+    def _compared(self, settings: TopicSettings) -> dict[str, TopicState]:
+        """The topics' states, when they are as they must be. A node may hear of a new topic later than another."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(kafka_errors.UnknownTopicOrPartitionError),
+            stop=stop_after_delay(self._connection.timeout_seconds),
+            wait=RETRY_WAIT,
+            reraise=True,
+        )
+        return retrying(self._compare_all, settings)
 
     def check(self, settings: TopicSettings) -> None:
         """Refuse topics and a cluster that are no longer what they must be. Nothing is made.
@@ -104,7 +114,7 @@ class Topics:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
         """
         try:
-            self._compare_all(self._describe(list(settings.of_topics())), settings)
+            self._compare_all(settings)
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
@@ -193,7 +203,8 @@ class Topics:
             message = f"the cluster has fewer nodes than the {settings.replication} copies that are configured"
             raise LogSettingsRefused(message) from error
 
-    def _compare_all(self, found: Mapping[str, TopicState], settings: TopicSettings) -> None:
+    def _compare_all(self, settings: TopicSettings) -> dict[str, TopicState]:
+        found = self._describe(list(settings.of_topics()))
         for name, partitions in settings.of_topics().items():
             state = found.get(name)
             if state is None:
@@ -209,10 +220,14 @@ class Topics:
                     self._refuse(name, key, values[key], text)
             for key, least in settings.at_least().items():
                 self._compare(name, key, int(values[key]), least)
+        return found
 
     def _configuration(self, kind: ConfigResourceType, names: list[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(kind, name) for name in names]
         described = self._client().describe_configs(resources, config_filter="all")[kind.name.lower()]
+        if not all(described.values()):
+            # The library does not say it, but a node answers in this way of a topic that it does not know yet.
+            raise kafka_errors.UnknownTopicOrPartitionError
         return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in described.items()}
 
     def _node_configuration(self) -> dict[str, str]:

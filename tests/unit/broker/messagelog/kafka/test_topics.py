@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from kafka.errors import NoError, UnknownTopicOrPartitionError
 
-from broker.core.errors import LogSettingsRefused
+from broker.core.errors import LogSettingsRefused, LogUnavailable
 from broker.messagelog.kafka.topics import Topics, topic_id_text
 from broker.messagelog.kafka.topicsettings import TopicSettings
 
@@ -23,7 +23,11 @@ YEAR_MINUTES = 365 * 24 * 60
 class Cluster:
     """Topics in memory. It replaces the connection and its administrative client, as far as the tests use them."""
 
+    timeout_seconds = 60.0
+
     def __init__(self, settings: TopicSettings = SETTINGS) -> None:
+        # How often a node still answers questions for settings that it does not know the topics.
+        self.unknown = 0
         self.offsets_retention = YEAR_MINUTES
         self.group_protocols = {"group.coordinator.rebalance.protocols": "classic,consumer,streams"}
         self.topics: dict[str, dict[str, Any]] = {}
@@ -68,6 +72,9 @@ class Cluster:
 
     def describe_configs(self, resources: Sequence[Any], *, config_filter: str) -> dict[str, Any]:
         assert config_filter == "all"
+        if self.unknown:
+            self.unknown -= 1
+            return {resources[0].resource_type.name.lower(): {resource.name: {} for resource in resources}}
         kind = resources[0].resource_type.name.lower()
         entries: dict[str, Any] = {
             resource.name: self.topics[resource.name]["configs"] if kind == "topic" else self._node()
@@ -91,6 +98,21 @@ def test_missing_topics_are_made_as_they_must_be_and_their_ids_returned() -> Non
     states = topics_of(cluster).ensure(SETTINGS)
     assert {name: state.partitions for name, state in states.items()} == {"cases": 4, "audit": 1, "checkpoints": 5}
     assert states["cases"].topic_id == "Z8Xl9DtqTwyLil2cagp_EQ"
+
+
+def test_a_node_that_does_not_know_a_new_topic_yet_is_asked_again() -> None:
+    cluster = Cluster()
+    del cluster.topics["exchange.cases"]
+    cluster.unknown = 2
+    assert topics_of(cluster).ensure(SETTINGS)["cases"].partitions == 4
+    assert cluster.unknown == 0
+
+
+def test_topics_whose_settings_a_node_does_not_know_are_not_taken_for_good() -> None:
+    cluster = Cluster()
+    cluster.unknown = 1
+    with pytest.raises(LogUnavailable):
+        topics_of(cluster).check(SETTINGS)
 
 
 def test_a_topic_s_id_is_written_as_kafka_s_own_tools_do() -> None:

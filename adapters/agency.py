@@ -33,8 +33,7 @@ from broker.client.operator import is_serving
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import CaseExchangeError, InputRefused, Internal, Unavailable
 from broker.core.streams import STREAMS_OF_KIND
-from broker.wire.receipts import receipt_from, statement_from
-from caseexchange.broker.v1 import receipt_pb2
+from broker.wire.receipts import read_receipt, statement_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -129,7 +128,11 @@ class Agency:
     def receipt(self, record_id: str) -> Receipt | None:
         """The receipt of a record that this program published, or None."""
         data = self._edge.spool.receipt(record_id)
-        return None if data is None else receipt_from(receipt_pb2.Receipt.FromString(data))
+        return None if data is None else read_receipt(data)
+
+    def former_receipts(self, record_id: str) -> list[Receipt]:
+        """The receipts that a record had before the log lost it and it was published again. Each proves a position."""
+        return [read_receipt(data) for data in self._edge.spool.sent.former_receipts(record_id)]
 
     async def status(self) -> Status:
         """The status now. If the broker does not answer, ``serving`` is false."""

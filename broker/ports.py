@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.merkle import Coordinate
     from broker.core.policy import Directory
-    from broker.core.receipt import ReceiptStatement
+    from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import Position, StreamPartition
 
 
@@ -101,6 +101,13 @@ class SignerCertificate(Protocol):
 
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.
+
+        Raises:
+            SignerCertificateInvalid, SignerRevoked, RevocationUnavailable
+        """
+
+    def check_trusted(self, of_ms: int, now_ms: int) -> None:
+        """Check that its word of now about a time in the past counts: not ended before that time, not revoked now.
 
         Raises:
             SignerCertificateInvalid, SignerRevoked, RevocationUnavailable
@@ -230,6 +237,13 @@ class RecordCodec(Protocol):
 
     def encode_frame(self, frame: Frame) -> bytes:
         """Serialise a frame of a replay bundle. The same frame always gives the same bytes."""
+
+    def parse_receipt(self, receipt: bytes) -> Receipt:
+        """Read a serialised portable receipt.
+
+        Raises:
+            ReceiptInvalid: this is no receipt.
+        """
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:
         """Read a serialised receipt statement.

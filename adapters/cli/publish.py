@@ -12,7 +12,7 @@ from adapters.base import Limits
 from adapters.edge.edge import open_edge
 from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
-from adapters.edge.restoring import spool_missing
+from adapters.edge.restoring import former_positions, spool_missing
 from adapters.gateway.outbound import Outbound, TakenIn
 from adapters.reading import Attachments, open_source
 from adapters.terminal import (
@@ -45,7 +45,8 @@ def publish(profile_path: Path, *, files: tuple[Path, ...], again: bool, as_json
     """Decode files, sign and publish their records, and print each record's position. The same file counts once.
 
     With --again, the broker is asked which of our records its log does not have, of those that got a receipt in the
-    last keep_days. These are published again. Use it when the exchange's operator has restored an old copy of the log.
+    last keep_days. These are published again, each with its first receipt, so that they are accepted also if they have
+    expired since. Use it when the exchange's operator has restored an old copy of the log.
 
     Every record is in the profile's spool before it is sent. After a failure, or if a record waits, run the command
     again or start the gateway.
@@ -102,10 +103,11 @@ async def _publish(
             outbound.stop()
         async for settled in outbound.publishing():
             refused += not isinstance(settled.result, Published)
+            former = [str(position) for position in former_positions(edge, settled.record_id)]
             if report is None:
-                click.echo(_line(settled))
+                click.echo(_line(settled, former))
             else:
-                report(_facts(settled.result))
+                report(_facts(settled.result, former))
     return taken, refused
 
 
@@ -114,14 +116,16 @@ def _take(outbound: Outbound, path: Path, limits: Limits) -> TakenIn:
         return outbound.take(file, Attachments(path.parent, limits.bytes))
 
 
-def _line(settled: Settled) -> str:
+def _line(settled: Settled, former: Sequence[str] = ()) -> str:
     result = settled.result
     if isinstance(result, Published):
-        return f"{result.statement.record_id} accepted at {result.statement.position}"
+        before = f", before at {' and '.join(former)}" if former else ""
+        return f"{result.statement.record_id} accepted at {result.statement.position}{before}"
     return f"{'waits' if settled.held else 'refused'}: {result.reason}: {result.message}. {result.remedy}"
 
 
-def _facts(result: Published | CaseExchangeError) -> dict[str, str]:
+def _facts(result: Published | CaseExchangeError, former: Sequence[str]) -> dict[str, str]:
     if isinstance(result, Published):
-        return {"record_id": result.statement.record_id, "position": str(result.statement.position)}
+        facts = {"record_id": result.statement.record_id, "position": str(result.statement.position)}
+        return {**facts, "former_positions": " ".join(former)} if former else facts
     return {"reason": result.reason, "message": result.message}

@@ -21,7 +21,7 @@ from broker.core.inforce import DirectoryVersion, may_be_in_force
 from broker.trust.keyring import DirectoryKeyring
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from adapters.edge.spool import Spool
     from broker.core.policy import Directory
@@ -84,17 +84,22 @@ class SeenDirectories:
         self._unsaved[directory.version] = document
         return version
 
-    def from_seen(self, accepted_at_ms: int) -> InForce:
+    def from_seen(self, accepted_at_ms: int, former_ms: int | None = None) -> InForce:
         """The versions from what this edge has seen: step 1.
+
+        Args:
+            accepted_at_ms: when the record was accepted: milliseconds since the Unix epoch, UTC.
+            former_ms: the time of its former receipt, if it has one.
 
         Raises:
             SpoolUnavailable: a version could not be stored.
         """
         self._save()
-        return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()))
+        former = [] if former_ms is None else self._newest(former_ms)
+        return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()), former)
 
-    async def from_broker(self, accepted_at_ms: int) -> InForce:
-        """The versions from the broker's answer: step 2.
+    async def from_broker(self, accepted_at_ms: int, former_ms: int | None = None) -> InForce:
+        """The versions from the broker's answer: step 2. Arguments as for ``from_seen``.
 
         Raises:
             DirectoryVersionMissing: step 3.
@@ -102,13 +107,17 @@ class SeenDirectories:
         """
         try:
             then, now = await self._ask(accepted_at_ms), await self._ask(None)
+            before = [] if former_ms is None else await self._ask(former_ms)
         except CaseExchangeError as error:
             message = f"the broker did not answer which directory was in force: {error.message}"
             raise DirectoryVersionMissing(message) from error
-        return await asyncio.to_thread(self._from_answers, accepted_at_ms, then, now)
+        former = [] if former_ms is None else [(before, former_ms)]
+        return await asyncio.to_thread(
+            self._from_answers, [(then, accepted_at_ms), (now, self._clock.now_ms()), *former]
+        )
 
-    def _from_answers(self, accepted_at_ms: int, then: list[bytes], now: list[bytes]) -> InForce:
-        in_force = InForce(self._usable(then, accepted_at_ms), self._usable(now, self._clock.now_ms()))
+    def _from_answers(self, answers: Sequence[tuple[list[bytes], int]]) -> InForce:
+        in_force = InForce(*(self._usable(documents, at_ms) for documents, at_ms in answers))
         self._save()
         return in_force
 

@@ -24,12 +24,14 @@ from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
     DirectoryVersionMissing,
+    FormerReceiptInvalid,
     PeerUnknown,
     RightDenied,
     SectionNotAllowed,
     SignerCertificateInvalid,
     SignerUnknown,
 )
+from broker.core.former import stated
 from broker.trust.certificates import principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.edge")
 _BY_ANOTHER_DIRECTORY: Final = (
     DirectoryVersionMissing,
+    FormerReceiptInvalid,
     PeerUnknown,
     RightDenied,
     SectionNotAllowed,
@@ -109,11 +112,14 @@ class Edge(NamedTuple):
         def verify_with(in_force: InForce) -> VerifiedRecord:
             return self.verifier.verify(delivered.envelope, delivered.accepted_at_ms, in_force)
 
+        times = [delivered.accepted_at_ms]
+        if delivered.envelope.former_receipt:
+            times.append(stated(delivered.envelope, self.codec).accepted_at_ms)
         # In a thread: a signature check takes time, and reading a new directory takes more.
         try:
-            return await asyncio.to_thread(lambda: verify_with(self.directories.from_seen(delivered.accepted_at_ms)))
+            return await asyncio.to_thread(lambda: verify_with(self.directories.from_seen(*times)))
         except _BY_ANOTHER_DIRECTORY:
-            answered = await self.directories.from_broker(delivered.accepted_at_ms)
+            answered = await self.directories.from_broker(*times)
         return await asyncio.to_thread(verify_with, answered)
 
 

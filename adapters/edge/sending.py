@@ -20,7 +20,7 @@ import structlog
 from adapters.edge.again import asked_seconds, attempts
 from broker.client.publisher import Published
 from broker.core.errors import CaseExchangeError, Internal, IssuedInFuture
-from broker.wire.receipts import receipt_to
+from broker.wire.receipts import receipt_bytes
 from broker.wire.status import RETRY_AFTER_MS
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _settle(
     with edge.spool.transaction():
         for item, (record_id, result) in zip(waiting, settled, strict=True):
             if isinstance(result, Published):
-                receipt = receipt_to(result.receipt()).SerializeToString(deterministic=True)
+                receipt = receipt_bytes(result.receipt())
                 edge.spool.sent.keep(record_id, now_ms)
                 edge.spool.add_receipt(record_id, receipt)
             elif time_cures(result):

@@ -81,23 +81,30 @@ class Sent:
         with self._locked():
             return list(self._connection.execute(query, (number, most)).fetchall())
 
-    def send_again(self, record_ids: Sequence[str]) -> None:
+    def send_again(self, record_ids: Sequence[str], with_receipt: Callable[[bytes, Sequence[bytes]], bytes]) -> None:
         """Put records back among the outgoing ones, ahead of those that wait there, in this order.
 
         Their former receipts are never deleted: they prove what the log had. One transaction: all or none.
+
+        Args:
+            record_ids: the records.
+            with_receipt: makes of a serialised envelope, and of every receipt that the record had, the envelope to be
+                sent.
         """
         with self._transaction():
             (first,) = self._connection.execute("SELECT coalesce(min(number), 1) FROM outgoing").fetchone()
             for number, record_id in enumerate(record_ids, first - len(record_ids)):
                 self._connection.execute(
-                    "INSERT OR IGNORE INTO outgoing (number, record_id, case_id, is_next, envelope)"
-                    " SELECT ?, record_id, case_id, 0, envelope FROM sent WHERE record_id = ?",
-                    (number, record_id),
-                )
-                self._connection.execute(
                     "INSERT OR IGNORE INTO former_receipts SELECT record_id, receipt FROM receipts WHERE record_id = ?",
                     (record_id,),
                 )
+                query = "SELECT case_id, envelope FROM sent WHERE record_id = ?"
+                for case_id, envelope in self._connection.execute(query, (record_id,)).fetchall():
+                    self._connection.execute(
+                        "INSERT OR IGNORE INTO outgoing (number, record_id, case_id, is_next, envelope)"
+                        " VALUES (?, ?, ?, 0, ?)",
+                        (number, record_id, case_id, with_receipt(envelope, self.former_receipts(record_id))),
+                    )
             # Of each case, the oldest goes next.
             self._connection.execute("UPDATE outgoing SET is_next = 0 WHERE is_next")
             self._connection.execute(

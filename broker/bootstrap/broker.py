@@ -18,6 +18,7 @@ from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limit
 from broker.bootstrap.log import open_log
 from broker.bootstrap.loop import collect_seldom
 from broker.bootstrap.opened import reporter
+from broker.bootstrap.recordchecks import record_checks
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.trust import BrokerTrust
@@ -35,13 +36,13 @@ from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.deadletterindex import DeadLetterIndex
 from broker.services.deadletters import DeadLetters
 from broker.services.proofs import ProofService
-from broker.services.publish import PublishLimits, PublishService
+from broker.services.publish import PublishService
 from broker.services.quotas import Quotas, limits_in_force
 from broker.services.refusals import Refusals
 from broker.services.replay import ReplayService
 from broker.services.restoring import Restoring
 from broker.services.subscribe import SubscribeService
-from broker.services.versions import DirectoryVersions
+from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.certificates import principal_of
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
@@ -105,18 +106,16 @@ class Broker:
             config, trust, opened, follower=self.follower, proofs=proofs, audit=self._audit, clock=clock
         )
         self._refusals = Refusals(self._audit, clock)
+        self._versions = DirectoryVersions(log, codec)
         self._publish = PublishService(
-            directory=directory,
-            keyring=trust.keyring,
-            signatures=signatures,
+            checks=record_checks(config, trust, log, codec=codec, signatures=signatures, clock=clock),
+            versions=KnownVersions(self._versions, trust.version),
             codec=codec,
             log=log,
             signer=signer,
             evidence=self._rollback,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec),
-            clock=clock,
-            limits=PublishLimits(config.records.record_bytes, int(config.records.clock_skew_seconds * 1000)),
         )
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
         self._letters = DeadLetters(
@@ -142,7 +141,6 @@ class Broker:
             clock=clock,
             signer=signer,
         )
-        self._versions = DirectoryVersions(log, codec)
         replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from broker.core.errors import CaseExchangeError, DirectoryInvalid
+from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
+from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
-from broker.trust.keyring import LiveKeyring
+from broker.trust.keyring import DirectoryKeyring, LiveKeyring
 from broker.trust.keys import load_verification_key
 from broker.trust.material import PublishedTrust
 from broker.trust.peers import TlsPeers
@@ -25,9 +28,13 @@ if TYPE_CHECKING:
 
     from broker.config.broker import BrokerConfig
     from broker.core.bundle import DirectoryDocument
+    from broker.core.policy import Directory
     from broker.ports import Clock
+    from broker.trust.revocation import Revocations
 
 _log = structlog.get_logger("broker.trust")
+_MOST_READ: Final = 64
+"""How many directory versions of the log are kept, read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class BrokerTrust:
     signing_revocations: RevocationFiles
     tls_revocations: RevocationFiles
     tls: WatchedTls
+    version: Callable[[DirectoryDocument], DirectoryVersion]
+    """Makes a directory version of the log ready to judge records by. DirectoryInvalid: governance did not sign it."""
 
     @classmethod
     def load(cls, config: BrokerConfig, clock: Clock) -> BrokerTrust:
@@ -69,6 +78,7 @@ class BrokerTrust:
             kept=kept / "tls-revocations.pem",
         )
         files = TlsFiles(config.tls.certificate, config.tls.key, config.tls.authorities)
+        read = partial(open_directory, governance_key=governance_key)
         return cls(
             directory=directory,
             keyring=LiveKeyring(directory, signing),
@@ -77,6 +87,7 @@ class BrokerTrust:
             signing_revocations=signing,
             tls_revocations=tls,
             tls=WatchedTls(files, clock),
+            version=lru_cache(_MOST_READ)(partial(_version, read, signing)),
         )
 
     def reload(self) -> tuple[bool, bool]:
@@ -106,3 +117,10 @@ class BrokerTrust:
         except CaseExchangeError as error:
             _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy, cause=error.message)
             return False
+
+
+def _version(
+    read: Callable[[bytes], Directory], revocations: Revocations, document: DirectoryDocument
+) -> DirectoryVersion:
+    directory = read(document.document)
+    return DirectoryVersion(document.in_force_from_ms, directory, DirectoryKeyring(directory, revocations))

@@ -24,7 +24,7 @@ _SOURCES: Final = {
     BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
 }
 
-_MOST_UNPROCESSED: Final = 20
+_MOST_LISTED: Final = 20
 
 
 @click.command()
@@ -65,10 +65,15 @@ def _print(report: AuditReport) -> None:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
-    for ended in report.unprocessed[:_MOST_UNPROCESSED]:
+    for again in report.republished[:_MOST_LISTED]:
+        former = f"{again.former_position} at {_time(again.former_accepted_at_ms)}"
+        _say(
+            f"  published again: record {again.record_id} at {again.position}, with the exchange's receipt for {former}"
+        )
+    _say_more(len(report.republished), "published again")
+    for ended in report.unprocessed[:_MOST_LISTED]:
         _say(f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
-    if len(report.unprocessed) > _MOST_UNPROCESSED:
-        _say(f"  and {len(report.unprocessed) - _MOST_UNPROCESSED} more that were not processed; --json lists all")
+    _say_more(len(report.unprocessed), "not processed")
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:
@@ -77,6 +82,11 @@ def _print(report: AuditReport) -> None:
         _say("nothing is wrong: every record is present, unchanged, and signed by its publisher")
     else:
         _say("THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+
+
+def _say_more(count: int, what: str) -> None:
+    if count > _MOST_LISTED:
+        _say(f"  and {count - _MOST_LISTED} more that were {what}; --json lists all")
 
 
 def _fate(ended: Unprocessed) -> str:
@@ -115,6 +125,16 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "withheld_sections": report.withheld_sections,
         "deliveries": report.deliveries,
         "unprocessed": [{**item._asdict(), "position": str(item.position)} for item in report.unprocessed],
+        "republished": [
+            {
+                "record_id": again.record_id,
+                "position": str(again.position),
+                "former_position": str(again.former_position),
+                "former_log_id": again.former_log_id,
+                "former_accepted_at": _time(again.former_accepted_at_ms),
+            }
+            for again in report.republished
+        ],
         "partitions": [
             {
                 "partition": str(item.partition),

@@ -12,7 +12,7 @@ from broker.client.stream import CallStream
 from broker.core.errors import CaseExchangeError, ReceiptInvalid
 from broker.core.receipt import Receipt, ReceiptStatement, portable_receipt
 from broker.wire.envelopes import envelope_to
-from broker.wire.receipts import receipt_from, receipts_from
+from broker.wire.receipts import receipt_bytes, receipt_from, receipts_from
 from broker.wire.status import refusal_from
 from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
 
@@ -43,6 +43,11 @@ class Published(NamedTuple):
 Result: TypeAlias = Published | CaseExchangeError
 
 
+def came_before(envelope: Envelope, former_receipt: Receipt) -> Envelope:
+    """The record with the receipt that it had before the log lost it, to be published again."""
+    return envelope.with_former_receipt(receipt_bytes(former_receipt))
+
+
 class Publisher:
     """Publishes over a channel. For one event loop; calls may be concurrent."""
 
@@ -51,12 +56,22 @@ class Publisher:
         self._codec = codec
         self._receipts = receipts
 
-    async def publish(self, envelope: Envelope, *, timeout_seconds: float = 30.0) -> Receipt:
+    async def publish(
+        self, envelope: Envelope, *, former_receipt: Receipt | None = None, timeout_seconds: float = 30.0
+    ) -> Receipt:
         """Publish one record and return its verified receipt. It is safe to repeat the call after a failure.
+
+        Args:
+            envelope: the record.
+            former_receipt: the receipt that it had, if the log has lost it since. The broker judges it at that
+                receipt's time. In a stream, an envelope carries it (``came_before``).
+            timeout_seconds: the limit for the answer.
 
         Raises:
             CaseExchangeError: the broker refused the record, did not answer, or gave an invalid receipt.
         """
+        if former_receipt is not None:
+            envelope = came_before(envelope, former_receipt)
         request = publisher_pb2.PublishRequest(envelope=envelope_to(envelope))
         with typed_errors():
             response = await self._stub.Publish(request, timeout=timeout_seconds)

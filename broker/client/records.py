@@ -8,6 +8,9 @@ A recipient checks these points, in this order. Each has its own errors:
 3. The publisher had the right to send it to its recipients when the broker accepted it: RightDenied, PeerUnknown
 4. This agency may have each of its sections: SectionNotAllowed
 
+A record that was published again after the log had lost it comes with its former receipt. If that counts, the time of
+acceptance in these checks is its time; if not: FormerReceiptInvalid (broker/core/former.py).
+
 If there is no directory version for these checks: DirectoryVersionMissing.
 """
 
@@ -21,6 +24,7 @@ from broker.core.authorship import check_proved, check_signature, claim, read_bo
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
 from broker.core.errors import NotAddressed, SectionNotAllowed
+from broker.core.former import check_former
 from broker.core.inforce import by_any
 from broker.core.policy import check_publish, corrects_of_others, visible_sections
 from broker.core.sections import SALT_BYTES, salted, unsalted
@@ -156,10 +160,13 @@ class InForce(NamedTuple):
             enough.
         delivered: versions that may have been in force when the record was delivered. If only these allow a section,
             the broker was right to send it: it checks the rights again before each delivery.
+        former: of a record with a former receipt, versions that may have been in force at the time of that receipt. One
+            of these is enough too.
     """
 
     accepted: Sequence[DirectoryVersion]
     delivered: Sequence[DirectoryVersion]
+    former: Sequence[DirectoryVersion] = ()
 
 
 class RecordVerifier:
@@ -180,9 +187,11 @@ class RecordVerifier:
             in_force: the directory versions to check it with.
         """
         body = read_body(envelope, self._codec)
-        return by_any(
-            in_force.accepted, lambda version: self._verify(envelope, body, accepted_at_ms, version, in_force)
-        )
+        versions, at_ms = in_force.accepted, accepted_at_ms
+        if envelope.former_receipt:
+            at_ms = check_former(envelope, body, self._codec, in_force.accepted, accepted_at_ms).accepted_at_ms
+            versions = [*in_force.former, *in_force.accepted]
+        return by_any(versions, lambda version: self._verify(envelope, body, at_ms, version, in_force))
 
     def _verify(
         self, envelope: Envelope, body: Body, accepted_at_ms: int, version: DirectoryVersion, in_force: InForce

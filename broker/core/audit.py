@@ -32,6 +32,7 @@ from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
     RecordedDelivery,
+    Republished,
     Severity,
     Unprocessed,
     error,
@@ -59,6 +60,7 @@ class AuditReport:
     withheld_sections: int
     deliveries: int
     unprocessed: tuple[Unprocessed, ...]
+    republished: tuple[Republished, ...]
     findings: tuple[Finding, ...]
     findings_left_out: int
 
@@ -101,6 +103,7 @@ class BundleAudit:
         self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._deliveries: list[RecordedDelivery] = []
         self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
+        self._republished: list[Republished] = []
         self._records = 0
         self._withheld = 0
         # (1) Which exchange.
@@ -139,6 +142,7 @@ class BundleAudit:
             self._take(partition, facts)
         self._records += len(report.leaves)
         self._deliveries += report.deliveries
+        self._republished += report.republished
         for item in report.unprocessed:
             # The last word counts: a dead letter may be delivered again.
             key = (item.agency, item.subscription, item.position)
@@ -192,6 +196,7 @@ class BundleAudit:
             self._withheld,
             len(self._deliveries),
             tuple(self._unprocessed.values()),
+            tuple(self._republished),
             tuple(self._findings),
             self._left_out,
         )

@@ -51,6 +51,9 @@ class Certificate(Protocol):
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""
 
+    def check_trusted(self, of_ms: int, now_ms: int) -> None:
+        """Raise if it had ended before the time ``of_ms``, or is revoked at ``now_ms``."""
+
     def verify(self, message: bytes, signature: bytes) -> None:
         """Raise unless it signed these bytes."""
 

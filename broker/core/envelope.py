@@ -50,13 +50,16 @@ class Section(NamedTuple):
 class Envelope:
     """One record as it travels: signed bytes, signatures, and the sections in this copy.
 
-    ``serialised`` is what a codec writes for it, if it was read from bytes; otherwise it is empty.
+    ``former_receipt`` is the serialised receipt that the record had before the log lost it (broker/core/former.py).
+    It is empty for every other record, and no publisher signs it. ``serialised`` is what a codec writes for the
+    envelope, if it was read from bytes; otherwise it is empty.
     """
 
     body_type: str
     body: bytes
     signatures: tuple[Signature, ...]
     sections: tuple[Section, ...]
+    former_receipt: bytes = b""
     serialised: bytes = field(default=b"", init=False, compare=False, repr=False)
 
     def came_as(self, serialised: bytes) -> Envelope:
@@ -84,4 +87,8 @@ class Envelope:
         sections = tuple([section for section in self.sections if section.name in names])
         if len(sections) == len(self.sections):
             return self
-        return Envelope(self.body_type, self.body, self.signatures, sections)
+        return Envelope(self.body_type, self.body, self.signatures, sections, self.former_receipt)
+
+    def with_former_receipt(self, receipt: bytes) -> Envelope:
+        """This record with the serialised receipt that it had before the log lost it. No signed byte changes."""
+        return Envelope(self.body_type, self.body, self.signatures, self.sections, receipt)

@@ -88,6 +88,14 @@ class SectionMismatch(InputRefused):
     remedy = "Sign the sections again as they are sent. If that was done, somebody may have changed them on the way."
 
 
+class FormerReceiptInvalid(InputRefused):
+    """A record came with a former receipt that proves nothing: forged, of another exchange, or of another record."""
+
+    reason = "FORMER_RECEIPT_INVALID"
+    security_event = True
+    remedy = "Send the receipt that the exchange gave for this record, or send the record without a former receipt."
+
+
 class RecordInvalid(InputRefused):
     """A record breaks the rules of its kind, so it is not signed."""
 

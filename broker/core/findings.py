@@ -8,13 +8,12 @@ from enum import Enum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from broker.core.authorship import BodyReader
+from broker.core.former import ReceiptReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from broker.core.events import AuditEvent
-    from broker.core.receipt import ReceiptStatement
     from broker.core.streams import Position
 
 
@@ -72,11 +71,8 @@ class FindingsByPosition:
         return self._added - len(self._kept)
 
 
-class Reader(BodyReader, Protocol):
+class Reader(ReceiptReader, Protocol):
     """Turns bytes into core types."""
-
-    def parse_statement(self, statement: bytes) -> ReceiptStatement:
-        """Read a receipt's statement, or raise ReceiptInvalid."""
 
     def decode_audit_events(self, data: bytes) -> list[AuditEvent]:
         """Read an audit record's section, or raise EnvelopeMalformed."""
@@ -115,6 +111,19 @@ class FinishedLater(NamedTuple):
     position: Position
 
 
+class Republished(NamedTuple):
+    """A record that its publisher published again after the log had lost it: judged at its former receipt's time.
+
+    The other attributes are what that receipt says: milliseconds since the Unix epoch, UTC.
+    """
+
+    record_id: str
+    position: Position
+    former_position: Position
+    former_log_id: str
+    former_accepted_at_ms: int
+
+
 class EntryFacts(NamedTuple):
     """What the judgement of the whole bundle needs to know about one entry."""
 
@@ -147,6 +156,7 @@ class BatchReport:
     deliveries: list[RecordedDelivery]
     findings: list[Finding]
     unprocessed: list[Unprocessed | FinishedLater] = field(default_factory=list)
+    republished: list[Republished] = field(default_factory=list)
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

@@ -7,7 +7,8 @@ Each entry is checked in this order. A check that fails is a finding; later chec
 3. it is on the stream that it names: KIND_UNKNOWN
 4. its publisher signed it, by the directory in force at its acceptance (broker/core/authorship.py): KIND_UNKNOWN,
    SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
-5. policy allowed it then: RIGHT_DENIED
+5. policy allowed it then: RIGHT_DENIED. For a record that was published again after the log had lost it, (4) and (5)
+   are of the time of its former receipt, if that counts (broker/core/former.py): FORMER_RECEIPT_INVALID
 6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. An auditor's bundle from the
    message log has no receipts, and this check is left out. Receipts say what the tree also says. They only add who says
    it
@@ -39,10 +40,12 @@ from broker.core.findings import (
     FinishedLater,
     Reader,
     RecordedDelivery,
+    Republished,
     Unprocessed,
     error,
     warning,
 )
+from broker.core.former import check_former
 from broker.core.inforce import by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
@@ -120,7 +123,7 @@ class BatchJudge:
             # (2) Its body.
             body = read_body(entry.envelope, self._reader)
             # (3) to (5), under the directory of that time.
-            withheld = self._check_at_the_time(entry, body)
+            withheld = self._check_at_the_time(entry, body, self._former(entry, body, report))
         except CaseExchangeError as refused:
             record_id = body.record_id if body is not None else ""
             report.findings.append(error(refused.reason, refused.message, record_id, entry.position))
@@ -145,7 +148,22 @@ class BatchJudge:
                 self._read_events(entry, report)
         return body
 
-    def _check_at_the_time(self, entry: BundleEntry, body: Body) -> tuple[str, ...]:
+    def _former(self, entry: BundleEntry, body: Body, report: BatchReport) -> ReceiptStatement | None:
+        """The former receipt of a record that was published again. If it does not count, this is a finding."""
+        if not entry.envelope.former_receipt:
+            return None
+        versions = versions_at(self._versions, entry.accepted_at_ms)
+        try:
+            former = check_former(entry.envelope, body, self._reader, versions, entry.accepted_at_ms)
+        except CaseExchangeError as refused:
+            report.findings.append(error(refused.reason, refused.message, body.record_id, entry.position))
+            return None
+        report.republished.append(
+            Republished(body.record_id, entry.position, former.position, former.log_id, former.accepted_at_ms)
+        )
+        return former
+
+    def _check_at_the_time(self, entry: BundleEntry, body: Body, former: ReceiptStatement | None) -> tuple[str, ...]:
         """Checks (3) to (5). The version in force decides. Near a change, either version may allow the record.
 
         If no known version was in force, the first known version decides. The judgement of the whole bundle says so
@@ -154,8 +172,11 @@ class BatchJudge:
         Raises:
             CaseExchangeError: the first check that failed, under the version in force.
         """
-        versions = versions_at(self._versions, entry.accepted_at_ms)
-        return by_any(versions, lambda version: _check_under(version, entry, body))
+        versions, at_ms = versions_at(self._versions, entry.accepted_at_ms), entry.accepted_at_ms
+        if former is not None:
+            at_ms = former.accepted_at_ms
+            versions = [*versions_at(self._versions, at_ms), *versions]
+        return by_any(versions, lambda version: _check_under(version, entry, body, at_ms))
 
     def _statements(self, batch: PartitionRecords, report: BatchReport) -> dict[Position, ReceiptStatement] | None:
         """Check the one signature over the batch's receipts, and read them. Return None if no receipts are needed."""
@@ -242,7 +263,7 @@ def _compare_receipt(
         report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position))
 
 
-def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body) -> tuple[str, ...]:
+def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> tuple[str, ...]:
     directory = version.directory
     # (3) The stream that it names.
     if body.stream != entry.position.stream:
@@ -251,7 +272,7 @@ def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body) -> t
     # (4) Who signed it.
     claimed = claim(entry.envelope, body, version.certificates, exchange=directory.exchange)
     check_signature(claimed)
-    withheld = check_proved(claimed, entry.accepted_at_ms, complete=False)
+    withheld = check_proved(claimed, at_ms, complete=False)
     # (5) Allowed then.
     if body.publisher != directory.exchange:
         check_publish(directory, body)

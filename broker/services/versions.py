@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import LAST_MS, DirectoryDocument
 from broker.core.entry import EXCHANGE, Interest
-from broker.core.errors import EnvelopeMalformed
+from broker.core.errors import DirectoryInvalid, EnvelopeMalformed
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DIRECTORY_VERSION, Position, StreamPartition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker.core.entry import LogEntry
+    from broker.core.inforce import DirectoryVersion
     from broker.ports import MessageLog, RecordCodec
 
 _VERSIONS: Final = Interest(EXCHANGE, frozenset({DIRECTORY_VERSION}))
@@ -85,6 +89,31 @@ class DirectoryVersions:
     async def _document(self, position: Position) -> bytes | None:
         whole = await self._log.read(position.stream_partition, position.offset, 1, 1)
         return _content(self._codec, whole[0]) if whole and whole[0].position == position else None
+
+
+class KnownVersions:
+    """Every directory version that the audit stream has and governance signed, ready to judge records by.
+
+    Raises (every method):
+        LogUnavailable, LogCorrupt
+    """
+
+    def __init__(self, versions: DirectoryVersions, read: Callable[[DirectoryDocument], DirectoryVersion]) -> None:
+        """``read`` is called in a thread. It raises DirectoryInvalid for what governance did not sign."""
+        self._versions = versions
+        self._read = read
+
+    async def all(self) -> list[DirectoryVersion]:
+        """The versions, in the order in which they came into force."""
+        return await asyncio.to_thread(self._read_all, await self._versions.of_period(None, None))
+
+    def _read_all(self, documents: list[DirectoryDocument]) -> list[DirectoryVersion]:
+        known = []
+        for document in documents:
+            # What governance did not sign is for an auditor.
+            with contextlib.suppress(DirectoryInvalid):
+                known.append(self._read(document))
+        return known
 
 
 def _content(codec: RecordCodec, entry: LogEntry) -> bytes | None:

@@ -87,23 +87,54 @@ class ListedCertificate:
             SignerRevoked: revoked at this time or before.
             RevocationUnavailable: no list says whether it was revoked.
         """
-        # (1) Path and profile, validated when the keyring was built (RFC 5280 section 6).
+        # (1) Path and profile.
+        validity, authority = self._path()
+        # (2) Within its own period and its authority's.
+        if at_ms < validity.first_ms:
+            message = "the signing certificate is not valid yet at the time of use"
+            early = {"certificate_sha256": self.sha256.hex(), "retry_after_ms": str(validity.first_ms - at_ms)}
+            raise SignerCertificateInvalid(message, **early)
+        self._check_end(validity, at_ms)
+        # (4) A list says that it was not revoked.
+        self._check_unrevoked(authority, at_ms)
+
+    def check_trusted(self, of_ms: int, now_ms: int) -> None:
+        """Check that its word of now about a time in the past counts.
+
+        A statement does not prove when it was signed. So the certificate may be younger than what it speaks of. But it
+        must not have ended before, and nobody may have its key now who can state any time.
+
+        Args:
+            of_ms: the time of which it speaks: milliseconds since the Unix epoch, UTC.
+            now_ms: the time at which its word is taken.
+
+        Raises:
+            SignerCertificateInvalid: wrong profile or authority, or it had ended or was retired by ``of_ms``.
+            SignerRevoked: revoked at ``now_ms`` or before.
+            RevocationUnavailable: no list says whether it was revoked.
+        """
+        validity, authority = self._path()
+        self._check_end(validity, of_ms)
+        self._check_unrevoked(authority, now_ms)
+
+    def _path(self) -> tuple[Validity, x509.Certificate]:
+        # Validated when the keyring was built (RFC 5280 section 6).
         if self._validity is None or self._authority is None:
             raise SignerCertificateInvalid(self._fault, certificate_sha256=self.sha256.hex())
-        # (2) Within its own period and its authority's.
-        if at_ms < self._validity.first_ms:
-            message = "the signing certificate is not valid yet at the time of use"
-            early = {"certificate_sha256": self.sha256.hex(), "retry_after_ms": str(self._validity.first_ms - at_ms)}
-            raise SignerCertificateInvalid(message, **early)
-        if at_ms > self._validity.last_ms:
+        return self._validity, self._authority
+
+    def _check_end(self, validity: Validity, at_ms: int) -> None:
+        if at_ms > validity.last_ms:
             message = "the signing certificate is not valid at the time of use"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
         # (3) Its agency had not retired it by this time.
         if self._retired_at_ms is not None and self._retired_at_ms <= at_ms:
             message = "the signing certificate is retired"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
-        # (4) A list says that it was not revoked (RFC 5280 section 6.3).
-        listed = self._revocations.listing(self._authority)
+
+    def _check_unrevoked(self, authority: x509.Certificate, at_ms: int) -> None:
+        # RFC 5280 section 6.3.
+        listed = self._revocations.listing(authority)
         if listed is None:
             message = "there is no revocation list of the authority that issued the signing certificate"
             raise RevocationUnavailable(message)

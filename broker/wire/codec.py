@@ -25,7 +25,7 @@ from broker.core.errors import EnvelopeMalformed
 from broker.wire.envelopes import envelope_bytes, kept_from
 from broker.wire.events import event_from, fill_event
 from broker.wire.frames import frame_to
-from broker.wire.receipts import fill_position, statement_from
+from broker.wire.receipts import fill_position, read_receipt, statement_from
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import audit_pb2, envelope_pb2, receipt_pb2
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from broker.core.bundle import Frame
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
-    from broker.core.receipt import ReceiptStatement
+    from broker.core.receipt import Receipt, ReceiptStatement
 
 _MAX_BODY_BYTES: Final = 256 << 10
 _MOST_OF: Final = {"recipients": MAX_RECIPIENTS, "signers": MAX_SIGNERS, "sections": MAX_SECTIONS}
@@ -151,6 +151,10 @@ class ProtobufCodec:
     def encode_frame(self, frame: Frame) -> bytes:
         """See ``RecordCodec``."""
         return frame_to(frame).SerializeToString(deterministic=True)
+
+    def parse_receipt(self, receipt: bytes) -> Receipt:
+        """See ``RecordCodec``."""
+        return read_receipt(receipt)
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:
         """See ``RecordCodec``."""

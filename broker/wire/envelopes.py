@@ -17,6 +17,7 @@ def envelope_from(message: envelope_pb2.Envelope) -> Envelope:
         message.body,
         tuple([Signature(item.certificate_sha256, item.value) for item in message.signatures[: MAX_SIGNERS + 1]]),
         tuple([Section(item.name, item.content) for item in message.sections[: MAX_SECTIONS + 1]]),
+        message.former_receipt,
     )
 
 
@@ -43,6 +44,7 @@ def fill_envelope(message: envelope_pb2.Envelope, envelope: Envelope) -> None:
         message.signatures.add(certificate_sha256=certificate_sha256, value=value)
     for name, content in envelope.sections:
         message.sections.add(name=name, content=content)
+    message.former_receipt = envelope.former_receipt
 
 
 def envelope_bytes(envelope: Envelope) -> bytes:

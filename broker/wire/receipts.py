@@ -79,6 +79,24 @@ def receipt_from(message: receipt_pb2.Receipt) -> Receipt:
     )
 
 
+def receipt_bytes(receipt: Receipt) -> bytes:
+    """Serialise a portable receipt, as it is kept, and as a record's former receipt."""
+    return receipt_to(receipt).SerializeToString(deterministic=True)
+
+
+def read_receipt(data: bytes) -> Receipt:
+    """Read a serialised portable receipt.
+
+    Raises:
+        ReceiptInvalid: it is not a receipt.
+    """
+    try:
+        return receipt_from(receipt_pb2.Receipt.FromString(data))
+    except DecodeError as error:
+        text = "the receipt cannot be read"
+        raise ReceiptInvalid(text) from error
+
+
 def signature_to(signature: Signature) -> envelope_pb2.Signature:
     """Write a signature."""
     return envelope_pb2.Signature(certificate_sha256=signature.certificate_sha256, value=signature.value)

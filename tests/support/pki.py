@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.client.records import InForce
 from broker.core.identity import Principal
@@ -190,6 +191,16 @@ class SamplePki:
             lifetime=lifetime,
         )
         return Credential(key, (authority or self.authority(profile.authority)).sign(builder))
+
+    def revoked_from(self, at: datetime, *, agency: str = SHANXI) -> tuple[Credential, RevocationLists]:
+        """A signing certificate, and a list that says that it is revoked from this time on. No file changes."""
+        authority, key = self.authority("signing"), ec.generate_private_key(ec.SECP256R1())
+        principal = Principal(TRUST_DOMAIN, agency, "gateway")
+        certificate = authority.issue(profiles.SIGNING, principal, key.public_key(), self.now)
+        authority.revoke(certificate.serial_number, at, "keyCompromise")
+        listed = authority.revocation_list(self.now, LIST_LIFETIME)
+        lists = RevocationLists([listed.public_bytes(Encoding.DER)], [der(authority.certificate)], grace_ms=0)
+        return Credential(key, certificate), lists
 
     def of_another_authority(self, profile: Profile = profiles.SIGNING, *, agency: str = SHANXI) -> Credential:
         """Right in every point, but from an untrusted authority of the same name."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker.services.publish import PublishLimits, PublishService
+from broker.services.publish import PublishService
+from broker.services.recordchecks import PublishLimits, RecordChecks
 from broker.services.refusals import Refusals
 from broker.services.restoring import Restoring
+from broker.services.versions import DirectoryVersions, KnownVersions
+from broker.trust.directory import open_directory
 from broker.trust.verification import InlineVerifier
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
+    from broker.core.bundle import DirectoryDocument
+    from broker.core.inforce import DirectoryVersion
     from broker.ports import AuditTrail, MessageLog
     from tests.support.pki import ManualClock, SamplePki
 
@@ -23,15 +28,27 @@ def publish_service(
 
     ``audit`` is told of what it refuses.
     """
-    usual: dict[str, Any] = {
+    checks: dict[str, Any] = {
         "directory": FixedDirectory(pki.directory),
         "keyring": pki.keyring(),
         "signatures": InlineVerifier(),
         "codec": CODEC,
+        "limits": PublishLimits(),
+    }
+    usual: dict[str, Any] = {
+        "codec": CODEC,
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
-        "limits": PublishLimits(),
         "restoring": Restoring(None, CODEC),
+        "versions": KnownVersions(DirectoryVersions(log, CODEC), lambda found: _version(pki, found)),
     }
+    checks |= {name: part for name, part in parts.items() if name in checks}
+    usual |= {name: part for name, part in parts.items() if name in usual}
     refusals = Refusals(audit or ListedAudit(), clock)
-    return PublishService(**{**usual, **parts}, log=log, clock=clock, refusals=refusals)
+    record_checks = RecordChecks(**checks, partitions=log.partitions, clock=clock)
+    return PublishService(**usual, checks=record_checks, log=log, refusals=refusals)
+
+
+def _version(pki: SamplePki, found: DirectoryDocument) -> DirectoryVersion:
+    directory = open_directory(found.document, pki.governance_public_key)
+    return pki.version(directory, in_force_from_ms=found.in_force_from_ms)

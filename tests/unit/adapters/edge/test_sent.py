@@ -12,7 +12,7 @@ from adapters.edge.spool import Spool
 from tests.support.pki import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 DAY_MS = 86_400_000
@@ -37,6 +37,10 @@ def settled(spool: Spool, record_id: str, at_ms: int) -> None:
         spool.add_receipt(record_id, b"receipt %d" % at_ms)
 
 
+def with_receipt(envelope: bytes, receipts: Sequence[bytes]) -> bytes:
+    return b" with ".join([envelope, *receipts])
+
+
 def ready(spool: Spool) -> list[str]:
     return [item.record_id for item in spool.holds.ready(100, 1 << 20, 0, 0)]
 
@@ -47,9 +51,9 @@ def test_what_is_sent_again_goes_before_what_waits_and_one_of_a_case_at_a_time(s
     with spool.transaction():
         for record_id, case_id in (("a4", "a"), ("c1", "c")):
             spool.add_outgoing(record_id, case_id, b"new")
-    spool.sent.send_again(["b1", "a2", "a3"])
+    spool.sent.send_again(["b1", "a2", "a3"], with_receipt)
     assert [item.record_id for item in spool.outgoing(10)] == ["b1", "a2", "a3", "a4", "c1"]
-    assert [item.envelope for item in spool.outgoing(2)] == [b"b1", b"a2"]
+    assert [item.envelope for item in spool.outgoing(2)] == [b"b1 with receipt 1", b"a2 with receipt 2"]
     order = []
     while batch := ready(spool):
         order.append(batch)
@@ -59,12 +63,15 @@ def test_what_is_sent_again_goes_before_what_waits_and_one_of_a_case_at_a_time(s
     assert spool.receipt("a2") == b"receipt 99"
     assert spool.sent.former_receipts("a2") == [b"receipt 2"]
     assert spool.sent.former_receipts("a4") == []
+    # It is kept as it was first, for the next loss, and goes with every receipt that it had.
+    spool.sent.send_again(["a2"], with_receipt)
+    assert [item.envelope for item in spool.outgoing(1)] == [b"a2 with receipt 2 with receipt 99"]
 
 
 def test_what_is_asked_to_go_twice_goes_once(spool: Spool) -> None:
     sent(spool, "a1", "a", 1)
-    spool.sent.send_again(["a1"])
-    spool.sent.send_again(["a1", "unknown"])
+    spool.sent.send_again(["a1"], with_receipt)
+    spool.sent.send_again(["a1", "unknown"], with_receipt)
     assert ready(spool) == ["a1"]
 
 
@@ -80,7 +87,7 @@ def test_records_are_kept_for_their_time_and_listed_in_the_order_of_their_receip
 
 def test_a_record_that_is_refused_when_it_goes_again_is_kept(spool: Spool) -> None:
     sent(spool, "a1", "a", 1)
-    spool.sent.send_again(["a1"])
+    spool.sent.send_again(["a1"], with_receipt)
     with spool.transaction():
         spool.drop_refused("a1")
     assert not spool.outgoing_count()

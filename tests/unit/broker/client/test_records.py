@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.client.publisher import came_before
 from broker.client.records import InForce, RecordVerifier, SectionDraft
-from broker.core.errors import DirectoryVersionMissing, RightDenied, SectionNotAllowed
+from broker.core.envelope import Signature
+from broker.core.errors import (
+    DirectoryVersionMissing,
+    FormerReceiptInvalid,
+    RightDenied,
+    SectionNotAllowed,
+    SignerCertificateInvalid,
+)
+from broker.core.policy import RetiredCertificate
+from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
+from broker.core.streams import Position
 from certs.rights import LAB
 from tests.support.bundles import without_right
 from tests.support.pki import ManualClock, SamplePki
@@ -69,6 +80,31 @@ def test_a_section_counts_by_either_for_the_broker_looks_again_before_it_deliver
         verified(pki, record, [narrow], [narrow])
     copy = record.with_sections(frozenset({"case"}))
     assert verified(pki, copy, [narrow], [narrow]).withheld_sections == ("sample",)
+
+
+def test_what_came_again_counts_by_the_directory_and_the_certificate_of_its_former_receipt(
+    pki: SamplePki, record: Envelope
+) -> None:
+    body, signer = CODEC.parse_body(record.body), pki.signer("exchange")
+    place = (Position("dna", 0, 7), "f" * 32, 0, pki.now_ms + 1000, body.publisher)
+    statements = (CODEC.encode_statement(ReceiptStatement(body.record_id, record.record_sha256, *place)),)
+    signature = Signature(signer.certificate_sha256, signer.sign(receipts_message(statements)))
+    again = came_before(record, portable_receipt(SignedReceipts(statements, signature), 0))
+    # A minute later the signer's certificate has ended, and the right is gone.
+    later_ms = pki.now_ms + 60_000
+    police = pki.directory.agencies["shanxi-police"]
+    retired = RetiredCertificate(police.signing_certificates[0], pki.now_ms + 2000)
+    police = replace(police, signing_certificates=(), retired_certificates=(retired,), publish={})
+    now = replace(pki.directory, version=9, agencies={**pki.directory.agencies, "shanxi-police": police})
+    verifier = RecordVerifier(LAB, CODEC)
+    in_force = InForce([pki.version(now)], [pki.version()], [pki.version()])
+    assert set(verifier.verify(again, later_ms, in_force).sections) == {"case", "sample"}
+    with pytest.raises(RightDenied):
+        verifier.verify(again, later_ms, in_force._replace(former=[]))
+    with pytest.raises(SignerCertificateInvalid):
+        verifier.verify(record, later_ms, in_force)
+    with pytest.raises(FormerReceiptInvalid):
+        verifier.verify(record.with_former_receipt(b"none"), pki.now_ms + 1000, in_force)
 
 
 def test_without_a_directory_to_judge_by_there_is_no_verdict(pki: SamplePki, record: Envelope) -> None:

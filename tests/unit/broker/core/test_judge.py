@@ -11,12 +11,21 @@ from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, SignatureInvalid
 from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
-from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, RecordedDelivery, Severity, Unprocessed
+from broker.core.findings import (
+    BatchReport,
+    EntryFacts,
+    EntryLeaf,
+    RecordedDelivery,
+    Republished,
+    Severity,
+    Unprocessed,
+)
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.merkle import leaf_hash
-from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
+from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
 from broker.core.streams import Position, StreamPartition
+from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, audit_record, manifest, without_right
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
@@ -24,6 +33,7 @@ from tests.support.records import CODEC, RecordMaker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broker.core.envelope import Envelope
     from broker.core.findings import Finding
     from broker.core.policy import Directory
 
@@ -306,3 +316,55 @@ async def test_an_audit_record_that_names_no_agency_cannot_be_read(pki: SamplePk
     assert told(report) == [("ENVELOPE_MALFORMED", "", entry.position)]
     finding: Finding = report.findings[0]
     assert "cannot be read" in finding.message
+
+
+# --- published again with a former receipt ---
+
+
+def came_again(pki: SamplePki, envelope: Envelope, former: BundleEntry, accepted_at_ms: int) -> BundleEntry:
+    """The record at another place, with the exchange's receipt for its former one."""
+    receipt = receipt_bytes(portable_receipt(receipts(pki, former), 0))
+    at = former.position._replace(offset=former.position.offset + 5)
+    return former._replace(
+        position=at, accepted_at_ms=accepted_at_ms, envelope=envelope.with_former_receipt(receipt), log_id="e" * 32
+    )
+
+
+def test_a_record_that_came_again_is_judged_at_its_former_receipts_time_and_named(
+    pki: SamplePki, entries: list[BundleEntry]
+) -> None:
+    former = entries[0]
+    later_ms = former.accepted_at_ms + 60_000
+    again = came_again(pki, former.envelope, former, later_ms)
+    without = without_right(pki.directory, "shanxi-police", "SampleRequest")
+    judge = judge_of(pki, (0, pki.directory), (later_ms - CHANGE_OF_DIRECTORY_MS - 1, without))
+    report = judge.judge(DNA_0, PartitionRecords((again,), None))
+    assert report.findings == []
+    at = (former.position, former.log_id, former.accepted_at_ms)
+    assert report.republished == [Republished(record_id(former), again.position, *at)]
+    # Its leaf is that of its new place, and without the receipt the later directory decides.
+    assert report.leaves == [EntryLeaf(again.position, record_id(former), leaf_hash(manifest(again)))]
+    plain = again._replace(envelope=former.envelope)
+    assert told(judge.judge(DNA_0, PartitionRecords((plain,), None))) == [
+        ("RIGHT_DENIED", record_id(former), again.position)
+    ]
+    # A bundle may hold only the version of the new acceptance. One that allows it is enough.
+    assert judged(pki, [again]).findings == []
+
+
+def test_a_former_receipt_that_does_not_count_is_a_finding_and_proves_no_time(
+    pki: SamplePki, entries: list[BundleEntry]
+) -> None:
+    first, second = entries
+    stranger = came_again(pki, second.envelope, first, second.accepted_at_ms + 1)
+    garbage = stranger._replace(envelope=second.envelope.with_former_receipt(b"none"))
+    for again in (stranger, garbage):
+        report = judged(pki, [again])
+        assert told(report) == [("FORMER_RECEIPT_INVALID", record_id(second), again.position)]
+        assert report.republished == []
+    # The time of its acceptance decides then: the signer's certificate has ended.
+    late = stranger._replace(accepted_at_ms=pki.now_ms + 100 * 365 * 86_400_000)
+    assert [code for code, *_ in told(judged(pki, [late]))] == [
+        "FORMER_RECEIPT_INVALID",
+        "SIGNER_CERTIFICATE_INVALID",
+    ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -15,14 +17,18 @@ from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
 from broker.core.events import AuditEvent, RefusalMade
 from broker.core.identity import Principal
+from broker.core.policy import RetiredCertificate
 from broker.core.receipt import portable_receipt, receipt_message
 from broker.core.sections import salted
 from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteLog
-from broker.services.publish import Accepted, PublishLimits, PublishOutcome, PublishService
+from broker.services.publish import Accepted, PublishOutcome, PublishService
+from broker.services.recordchecks import PublishLimits
 from broker.trust.verification import InlineVerifier
 from broker.wire.codec import ProtobufCodec
-from tests.support.fakes import ListedAudit, SwitchedEvidence
+from broker.wire.receipts import receipt_bytes
+from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.letters import audit_trail
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
 from tests.support.records import RecordMaker
@@ -31,10 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from broker.core.entry import LogEntry
+    from broker.core.policy import Directory
     from broker.ports import Signed, Signer
 
 CODEC = ProtobufCodec()
 SHANXI = Principal("case-exchange.example", "shanxi-police", "gateway")
+DAY_MS = 86_400_000
 SECTION = Section("request", salted(bytes(16), b"synthetic"))
 
 
@@ -258,7 +267,7 @@ async def test_a_record_is_as_large_as_its_parts_and_their_framing(
     envelope = exchange.sign(exchange.body())
     # A body, a section and a signature, 64 bytes counted for each.
     size = len(envelope.body) + len(SECTION.content) + 3 * 64
-    exchange.service._limits = PublishLimits(record_bytes=size + room)
+    exchange.service._checks._limits = PublishLimits(record_bytes=size + room)
     (result,) = (await exchange.publish(envelope)).results
     assert isinstance(result, errors.RecordTooLarge) is not accepted
 
@@ -279,7 +288,7 @@ async def test_what_the_check_of_signatures_says_counts(exchange: Exchange) -> N
         def verify(self, signed: Sequence[Signed]) -> list[bool]:
             return [False for _ in signed]
 
-    exchange.service._signatures = Strict()
+    exchange.service._checks._signatures = Strict()
     (result,) = (await exchange.publish(exchange.sign(exchange.body()))).results
     assert isinstance(result, errors.SignatureInvalid)
 
@@ -296,3 +305,165 @@ async def test_without_evidence_nothing_is_accepted(exchange: Exchange) -> None:
     with pytest.raises(errors.EvidenceUnavailable):
         await exchange.publish(exchange.sign(exchange.body()))
     assert await exchange.stored() == 0
+
+
+# --- what comes again with its former receipt ---
+
+
+async def receipt_of(exchange: Exchange, envelope: Envelope) -> bytes:
+    outcome = await exchange.publish(envelope)
+    assert outcome.results == (Accepted(0),)
+    assert outcome.receipts is not None
+    return receipt_bytes(portable_receipt(outcome.receipts, 0))
+
+
+class Again(NamedTuple):
+    """Another log of the same exchange, which has lost everything, under a later time and directory."""
+
+    log: SqliteLog
+    clock: ManualClock
+    service: PublishService
+
+    async def publish(self, *envelopes: Envelope) -> list[str]:
+        """What became of each: accepted, or the reason."""
+        outcome = await self.service.publish(SHANXI, envelopes)
+        return ["" if isinstance(result, Accepted) else result.reason for result in outcome.results]
+
+
+@contextlib.asynccontextmanager
+async def lost_everything(
+    pki: SamplePki, now_ms: int, directory: Directory | None = None, *, knows_version: bool = False, **parts: Any
+) -> AsyncIterator[Again]:
+    """``knows_version``: the log still says that the sample's directory was in force from the beginning."""
+    clock = ManualClock(pki.now_ms)
+    log = await SqliteLog.open(None, clock)
+    directory = directory or pki.directory
+    if knows_version:
+        await audit_trail(pki, log, clock).directory_in_force()
+    clock.value_ms = now_ms
+    trust: dict[str, Any] = {"directory": FixedDirectory(directory), "keyring": pki.keyring(directory)}
+    yield Again(log, clock, publish_service(pki, log, clock, **trust, **parts))
+    await log.close()
+
+
+async def test_what_has_expired_since_is_accepted_again_with_its_former_receipt_and_keeps_it(
+    exchange: Exchange, pki: SamplePki
+) -> None:
+    body = replace(exchange.body(), expires_at_ms=exchange.clock.now_ms() + 1)
+    envelope = exchange.sign(body)
+    former = await receipt_of(exchange, envelope)
+    async with lost_everything(pki, exchange.clock.now_ms() + DAY_MS) as again:
+        assert await again.publish(envelope) == ["RECORD_EXPIRED"]
+        # Beside others, in order: each of these is judged by itself.
+        fresh = [exchange.sign(exchange.body(number)) for number in (2, 3)]
+        came = envelope.with_former_receipt(former)
+        assert await again.publish(fresh[0], came, fresh[1]) == ["", "", ""]
+        (entry,) = [each for each in await entries(again.log) if each.record_id == body.record_id_bytes]
+        assert CODEC.decode_envelope(entry.value).former_receipt == former
+        assert entry.record_sha256 == envelope.record_sha256
+        # The log has it now: the same statement, whatever comes with it.
+        assert await again.publish(came, envelope) == ["", ""]
+        assert len(await entries(again.log)) == 3
+
+
+async def test_a_certificate_and_a_right_that_ended_since_are_those_of_the_former_receipts_time(
+    exchange: Exchange, pki: SamplePki
+) -> None:
+    envelope = exchange.sign(exchange.body())
+    former = await receipt_of(exchange, envelope)
+    came = envelope.with_former_receipt(former)
+    police = pki.directory.agencies["shanxi-police"]
+    for name, changed in {
+        "retired": replace(
+            police,
+            signing_certificates=(),
+            retired_certificates=(RetiredCertificate(police.signing_certificates[0], exchange.clock.now_ms() + 1),),
+        ),
+        "unlisted": replace(police, signing_certificates=(pki.credential().der,)),
+        "without the right": replace(police, publish={}),
+    }.items():
+        now = replace(pki.directory, version=9, agencies={**pki.directory.agencies, "shanxi-police": changed})
+        async with lost_everything(pki, exchange.clock.now_ms() + DAY_MS, now, knows_version=True) as again:
+            assert await again.publish(envelope) != [""], name
+            assert await again.publish(came) == [""], name
+        # If the log has lost the former version too, the version in force decides.
+        async with lost_everything(pki, exchange.clock.now_ms() + DAY_MS, now) as again:
+            expected = {"retired": [""], "unlisted": ["SIGNER_UNKNOWN"], "without the right": ["RIGHT_DENIED"]}
+            assert await again.publish(came) == expected[name], name
+
+
+async def test_a_signer_that_was_revoked_before_the_former_receipt_stays_refused(
+    exchange: Exchange, pki: SamplePki
+) -> None:
+    stolen, lists = pki.revoked_from(pki.now + timedelta(seconds=1))
+    directory = pki.directory_with("shanxi-police", [stolen.der])
+    trust: dict[str, Any] = {"directory": FixedDirectory(directory), "keyring": pki.keyring(directory, lists)}
+    envelope = exchange.sign_with(stolen.signer)
+    for at_ms, reasons in ((pki.now_ms + 999, [""]), (pki.now_ms + 1000, ["SIGNER_REVOKED"])):
+        # The exchange did not know of the revocation when it accepted the record.
+        clock = ManualClock(at_ms)
+        log = await SqliteLog.open(None, clock)
+        unaware: dict[str, Any] = {"directory": FixedDirectory(directory), "keyring": pki.keyring(directory)}
+        outcome = await publish_service(pki, log, clock, **unaware).publish(SHANXI, [envelope])
+        await log.close()
+        assert outcome.receipts is not None
+        came = envelope.with_former_receipt(receipt_bytes(portable_receipt(outcome.receipts, 0)))
+        clock = ManualClock(pki.now_ms + DAY_MS)
+        log = await SqliteLog.open(None, clock)
+        outcome = await publish_service(pki, log, clock, **trust).publish(SHANXI, [envelope, came])
+        await log.close()
+        told = ["" if isinstance(result, Accepted) else result.reason for result in outcome.results]
+        assert told == ["SIGNER_REVOKED", *reasons]
+
+
+async def test_a_former_receipt_that_proves_nothing_is_refused_and_told_to_auditors(
+    exchange: Exchange, pki: SamplePki
+) -> None:
+    envelope, other = exchange.sign(exchange.body()), exchange.sign(exchange.body(2))
+    former = await receipt_of(exchange, envelope)
+    audit = ListedAudit()
+    async with lost_everything(pki, exchange.clock.now_ms(), audit=audit) as again:
+        for false in (b"none", former[:-1] + bytes([former[-1] ^ 1]), former + bytes(8192)):
+            assert await again.publish(envelope.with_former_receipt(false)) == ["FORMER_RECEIPT_INVALID"]
+        assert await again.publish(other.with_former_receipt(former)) == ["FORMER_RECEIPT_INVALID"]
+        assert await entries(again.log) == []
+        assert {event.event.reason for event in audit.events if isinstance(event.event, RefusalMade)} == {
+            "FORMER_RECEIPT_INVALID"
+        }
+        # Without it, it is a record as any other. With it, a body that was changed is none of the exchange's.
+        assert await again.publish(other, envelope.with_former_receipt(former)) == ["", ""]
+        forged = replace(envelope, signatures=other.signatures).with_former_receipt(former)
+        assert await again.publish(forged) == ["SIGNATURE_INVALID"]
+
+
+async def test_only_its_publisher_brings_a_record_back(exchange: Exchange, pki: SamplePki) -> None:
+    envelope = exchange.sign(exchange.body())
+    came = envelope.with_former_receipt(await receipt_of(exchange, envelope))
+    async with lost_everything(pki, exchange.clock.now_ms()) as again:
+        for thief in (replace(SHANXI, agency="hebei-police"), replace(SHANXI, system="case-system")):
+            (result,) = (await again.service.publish(thief, [came])).results
+            assert isinstance(result, errors.SignerNotPrincipal)
+
+
+async def test_what_the_log_no_longer_keeps_does_not_come_back(exchange: Exchange, pki: SamplePki) -> None:
+    envelope = exchange.sign(exchange.body())
+    came = envelope.with_former_receipt(await receipt_of(exchange, envelope))
+    limits = PublishLimits(kept_ms=DAY_MS)
+    for late, reasons in ((DAY_MS, [""]), (DAY_MS + 1, ["FORMER_RECEIPT_INVALID"])):
+        async with lost_everything(pki, exchange.clock.now_ms() + late, limits=limits) as again:
+            assert await again.publish(came) == reasons
+
+
+async def test_a_former_receipt_does_not_make_a_record_too_large(exchange: Exchange, pki: SamplePki) -> None:
+    envelope = exchange.sign(exchange.body())
+    former = await receipt_of(exchange, envelope)
+    size = envelope.content_bytes + 3 * 64
+    for largest, reasons in ((size, [""]), (size - 1, ["RECORD_TOO_LARGE"])):
+        limits = PublishLimits(record_bytes=largest)
+        async with lost_everything(pki, exchange.clock.now_ms(), limits=limits) as again:
+            assert await again.publish(envelope.with_former_receipt(former)) == reasons
+
+
+async def entries(log: SqliteLog) -> list[LogEntry]:
+    partitions = [StreamPartition("dna", number) for number in range(log.partitions("dna"))]
+    return [entry for each in partitions for entry in await log.read(each, 0, 100, 1 << 20)]

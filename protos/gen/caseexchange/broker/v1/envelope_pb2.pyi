@@ -56,10 +56,16 @@ class Envelope(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     SIGNATURES_FIELD_NUMBER: _builtins.int
     SECTIONS_FIELD_NUMBER: _builtins.int
+    FORMER_RECEIPT_FIELD_NUMBER: _builtins.int
     body_type: _builtins.str
     """Media type of the body; part of what is signed. For records: application/vnd.case-exchange.body.v1+protobuf."""
     body: _builtins.bytes
     """The signed bytes: a serialised Body. Relayed and stored verbatim, never serialised again."""
+    former_receipt: _builtins.bytes
+    """Of a record that the log has lost and that its publisher publishes again: the receipt that it had, a serialised
+    Receipt. It stays with the record, for recipients and auditors: they judge the record at that receipt's time, as the
+    broker does. Not signed by the publisher; the exchange's signature in it covers the digest of what the publisher signed.
+    """
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]:
         """Signatures over PAE(body_type, body), in the order of the body's signers."""
@@ -75,10 +81,11 @@ class Envelope(_message.Message):
         body: _builtins.bytes = ...,
         signatures: _abc.Iterable[Global___Signature] | None = ...,
         sections: _abc.Iterable[Global___Section] | None = ...,
+        former_receipt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_type", b"body_type", "sections", b"sections", "signatures", b"signatures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_type", b"body_type", "former_receipt", b"former_receipt", "sections", b"sections", "signatures", b"signatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

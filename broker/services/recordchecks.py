@@ -1,0 +1,197 @@
+"""The numbered checks of a published record, before the log is asked. broker/services/publish.py has the others.
+
+1. its size: RecordTooLarge
+2. its named signer, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed, KindUnknown,
+   SignatureRefused
+3. publisher and system are the peer's: SignerNotPrincipal
+4. the signer did sign it, (9) to (11) there, with a certificate that is valid now: SignatureRefused, SectionMismatch
+5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
+6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
+
+A record with a former receipt was accepted before (broker/core/former.py). Then "now" in these checks is the time of
+that receipt, and the directory may be that of then. If the receipt does not count, or if it is older than what the log
+keeps, the record is refused: FormerReceiptInvalid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
+
+from broker.core.authorship import Claim, check_proved, check_signature, claim, read_body
+from broker.core.entry import NewEntry
+from broker.core.errors import (
+    CaseExchangeError,
+    FormerReceiptInvalid,
+    IssuedInFuture,
+    RecordExpired,
+    RecordTooLarge,
+    SignerNotPrincipal,
+)
+from broker.core.former import check_former
+from broker.core.inforce import DirectoryVersion, by_any, versions_at
+from broker.core.policy import check_publish
+from broker.core.streams import StreamPartition, partition_of
+from broker.ports import Signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from broker.core.body import Body
+    from broker.core.envelope import Envelope
+    from broker.core.identity import Principal
+    from broker.ports import Clock, DirectoryInForce, Keyring, RecordCodec, SignatureVerifier, SignerCertificate
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_ENVELOPE_OVERHEAD: Final = 64
+"""Bytes of framing that are counted for each signature and each section, besides the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishLimits:
+    """Limits for one record. Durations are milliseconds.
+
+    ``record_bytes``: the bytes of its envelope, without a former receipt. ``clock_skew_ms``: how far a publisher's
+    clock may be ahead. ``kept_ms``: how long the log keeps records. None: for ever.
+    """
+
+    record_bytes: int = 4 << 20
+    clock_skew_ms: int = 120_000
+    kept_ms: int | None = None
+
+
+class Checked(NamedTuple):
+    """A record that passed. ``late``: why it could not be accepted now, unless the log already has it."""
+
+    body: Body
+    entry: NewEntry
+    late: CaseExchangeError | None
+
+
+class RecordChecks:
+    """See the module. Safe to call from any thread. ``partitions`` gives the number of partitions of a stream."""
+
+    def __init__(
+        self,
+        *,
+        directory: DirectoryInForce,
+        keyring: Keyring,
+        signatures: SignatureVerifier,
+        codec: RecordCodec,
+        partitions: Callable[[str], int],
+        clock: Clock,
+        limits: PublishLimits,
+    ) -> None:
+        self._directory = directory
+        self._keyring = keyring
+        self._signatures = signatures
+        self._codec = codec
+        self._partitions = partitions
+        self._clock = clock
+        self._limits = limits
+
+    def check_all(
+        self, principal: Principal, envelopes: Sequence[Envelope], versions: Sequence[DirectoryVersion]
+    ) -> list[Checked | CaseExchangeError]:
+        """Check a batch: for each record, in order, what passed or why it is refused.
+
+        Args:
+            principal: who sends it.
+            envelopes: the records.
+            versions: the directory versions that the log has, if one of the records has a former receipt.
+        """
+        claims = [
+            _attempt(self._check_again, principal, envelope, versions)
+            if envelope.former_receipt
+            else _attempt(self._check_claim, principal, envelope)
+            for envelope in envelopes
+        ]
+        # (4) The signatures over the exact bytes, for all records of the batch together.
+        signed = [
+            Signed(claimed.certificate, claimed.envelope.signed_bytes, claimed.signature.value)
+            for claimed in claims
+            if isinstance(claimed, Claim)
+        ]
+        hold = iter(self._signatures.verify(signed))
+        return [_attempt(self._check_proved, item, next(hold)) if isinstance(item, Claim) else item for item in claims]
+
+    def _check_claim(self, principal: Principal, envelope: Envelope) -> Claim[SignerCertificate]:
+        self._check_size(envelope)
+        # (2) The signer that the record names.
+        body = read_body(envelope, self._codec)
+        claimed = claim(envelope, body, self._keyring)
+        _check_sender(principal, body)
+        return claimed
+
+    def _check_proved(self, claimed: Claim[SignerCertificate], holds: bool) -> Checked:  # noqa: FBT001 - private, called once just above
+        body, now_ms = claimed.body, self._clock.now_ms()
+        # (4) The signature is theirs, the certificate is valid now, and the sections are those signed.
+        check_signature(claimed, holds=holds)
+        check_proved(claimed, now_ms, complete=True)
+        # (5) Policy.
+        check_publish(self._directory.current(), body)
+        # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
+        return Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
+
+    def _check_again(self, principal: Principal, envelope: Envelope, versions: Sequence[DirectoryVersion]) -> Checked:
+        """All checks of a record with a former receipt. They are rare, so each signature is checked by itself."""
+        self._check_size(envelope)
+        body, now_ms = read_body(envelope, self._codec), self._clock.now_ms()
+        _check_sender(principal, body)
+        current = DirectoryVersion(now_ms, self._directory.current(), self._keyring)
+        former_ms = check_former(envelope, body, self._codec, [current], now_ms).accepted_at_ms
+        if self._limits.kept_ms is not None and former_ms < now_ms - self._limits.kept_ms:
+            message = "the former receipt is older than what the log keeps"
+            raise FormerReceiptInvalid(message, record_id=body.record_id)
+
+        def check_under(version: DirectoryVersion) -> None:
+            # (2), (4) and (5), as they were then.
+            claimed = claim(envelope, body, version.certificates)
+            check_signature(claimed)
+            check_proved(claimed, former_ms, complete=True)
+            check_publish(version.directory, body)
+
+        by_any([*versions_at(versions, former_ms), current], check_under)
+        return Checked(body, self._entry(envelope, body), self._late(body, former_ms))
+
+    def _check_size(self, envelope: Envelope) -> None:
+        # (1) Size.
+        parts = 1 + len(envelope.sections) + len(envelope.signatures)
+        if envelope.content_bytes + _ENVELOPE_OVERHEAD * parts > self._limits.record_bytes:
+            message = f"the record is larger than {self._limits.record_bytes} bytes"
+            raise RecordTooLarge(message)
+
+    def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
+        early = body.issued_at_ms - self._limits.clock_skew_ms - now_ms
+        if early > 0:
+            return IssuedInFuture("it was issued in the future", record_id=body.record_id, retry_after_ms=str(early))
+        if body.expires_at_ms is not None and body.expires_at_ms <= now_ms:
+            return RecordExpired("the record has expired", record_id=body.record_id)
+        return None
+
+    def _entry(self, envelope: Envelope, body: Body) -> NewEntry:
+        return NewEntry(
+            StreamPartition(body.stream, partition_of(body.case_id, self._partitions(body.stream))),
+            body.record_id_bytes,
+            body.kind,
+            body.case_id,
+            tuple(recipient.agency for recipient in body.recipients),
+            envelope.record_sha256,
+            self._codec.encode_envelope(envelope),
+        )
+
+
+def _check_sender(principal: Principal, body: Body) -> None:
+    # (3) The publisher is the sender.
+    if (body.publisher, body.system) != (principal.agency, principal.system):
+        message = "the record names another agency, or another system of it, as its publisher"
+        raise SignerNotPrincipal(message, record_id=body.record_id)
+
+
+def _attempt(check: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T | CaseExchangeError:
+    """Return the result of a check, or the refusal that it raises. So one refused record does not stop the batch."""
+    try:
+        return check(*arguments, **named)
+    except CaseExchangeError as error:
+        return error

@@ -70,6 +70,14 @@ def test_a_receipt_of_the_exchange_for_these_bytes_counts_alone_and_among_others
         assert check(record, pki.version(), former, pki.now_ms + DAY_MS) == said
 
 
+def test_the_former_receipt_travels_with_every_copy(record: Envelope) -> None:
+    again = record.with_former_receipt(b"receipt")
+    copies = (again, again.with_sections(frozenset()), CODEC.decode_envelope(CODEC.encode_envelope(again)))
+    assert [copy.former_receipt for copy in copies] == [b"receipt"] * 3
+    assert {copy.record_sha256 for copy in copies} == {record.record_sha256}
+    assert CODEC.encode_envelope(again.with_former_receipt(b"")) == CODEC.encode_envelope(record)
+
+
 def test_a_receipt_says_nothing_of_another_record(pki: SamplePki, record: Envelope) -> None:
     said = statement(record, pki.now_ms)
     for other in (

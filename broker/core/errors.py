@@ -223,7 +223,7 @@ class IssuedInFuture(InputRefused):
 
 
 class RecordExpired(InputRefused):
-    """The record has expired: its publisher gave it an end, which has passed."""
+    """The record has expired: the end that its publisher gave it has passed, or the log keeps none of its age."""
 
     reason = "RECORD_EXPIRED"
     remedy = "If the content is still true, publish it in a new record."

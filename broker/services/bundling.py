@@ -144,7 +144,8 @@ class BundleMaker:
             tuple(order.sections),
             BundleSource.MESSAGE_LOG if self._signer is None else BundleSource.BROKER,
         )
-        versions = await self._versions.of_period(order.accepted_from_ms, order.accepted_until_ms)
+        # From the first one on: a record of the period that came again is judged by that of its former receipt.
+        versions = await self._versions.of_period(None, order.accepted_until_ms)
         # If the log has lost every version, signatures can still be checked against the one in force now.
         for document in versions or [DirectoryDocument(directory.document, now_ms)]:
             yield document

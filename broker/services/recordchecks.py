@@ -9,8 +9,8 @@
 6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
 
 A record with a former receipt was accepted before (broker/core/former.py). Then "now" in these checks is the time of
-that receipt, and the directory may be that of then. If the receipt does not count, or if it is older than what the log
-keeps, the record is refused: FormerReceiptInvalid.
+that receipt, and the directory may be that of then. If the receipt does not count, the record is refused:
+FormerReceiptInvalid. What the log deletes by its age does not come back: RecordExpired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from broker.core.authorship import Claim, check_proved, check_signature, claim, 
 from broker.core.entry import NewEntry
 from broker.core.errors import (
     CaseExchangeError,
-    FormerReceiptInvalid,
     IssuedInFuture,
     RecordExpired,
     RecordTooLarge,
@@ -141,9 +140,6 @@ class RecordChecks:
         _check_sender(principal, body)
         current = DirectoryVersion(now_ms, self._directory.current(), self._keyring)
         former_ms = check_former(envelope, body, self._codec, [current], now_ms).accepted_at_ms
-        if self._limits.kept_ms is not None and former_ms < now_ms - self._limits.kept_ms:
-            message = "the former receipt is older than what the log keeps"
-            raise FormerReceiptInvalid(message, record_id=body.record_id)
 
         def check_under(version: DirectoryVersion) -> None:
             # (2), (4) and (5), as they were then.
@@ -153,7 +149,10 @@ class RecordChecks:
             check_publish(version.directory, body)
 
         by_any([*versions_at(versions, former_ms), current], check_under)
-        return Checked(body, self._entry(envelope, body), self._late(body, former_ms))
+        late = self._late(body, former_ms)
+        if self._limits.kept_ms is not None and former_ms < now_ms - self._limits.kept_ms:
+            late = RecordExpired("the log keeps no records of that time any more", record_id=body.record_id)
+        return Checked(body, self._entry(envelope, body), late)
 
     def _check_size(self, envelope: Envelope) -> None:
         # (1) Size.

@@ -23,7 +23,13 @@ from broker.client.records import Draft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.body import Recipient
 from broker.core.envelope import Signature
-from broker.core.errors import CaseExchangeError, FormerReceiptInvalid, RecordExpired, SignerCertificateInvalid
+from broker.core.errors import (
+    CaseExchangeError,
+    FormerReceiptInvalid,
+    RecordExpired,
+    SignerCertificateInvalid,
+    SignerUnknown,
+)
 from broker.core.findings import Severity
 from broker.core.policy import RetiredCertificate
 from broker.core.receipt import SignedReceipts, portable_receipt, receipts_message
@@ -84,14 +90,11 @@ async def publish_with_an_edge(
         return published
 
 
-def retire(pki: SamplePki, at_ms: int) -> None:
-    """Governance replaces the police's signing certificate: the former one ended at this time."""
+def replace_certificate(pki: SamplePki, at_ms: int, *, retired: bool) -> None:
+    """Governance replaces the police's signing certificate: the former one ended at this time, or is listed no more."""
     police = pki.directory.agencies[POLICE]
-    changed = replace(
-        police,
-        signing_certificates=(pki.credential().der,),
-        retired_certificates=(RetiredCertificate(police.signing_certificates[0], at_ms),),
-    )
+    former = (RetiredCertificate(police.signing_certificates[0], at_ms),) if retired else ()
+    changed = replace(police, signing_certificates=(pki.credential().der,), retired_certificates=former)
     newer = replace(pki.directory, version=2, agencies={**pki.directory.agencies, POLICE: changed})
     pki.folder.directory.write_bytes(pki.sign(newer))
 
@@ -109,7 +112,10 @@ async def refusal(publisher: Publisher, envelope: Envelope, former: Receipt | No
     return refused.value
 
 
-async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("retired", [True, False])
+async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_and_named(
+    tmp_path: Path, *, retired: bool
+) -> None:
     pki = SamplePki.build(tmp_path / "pki")
     copies = Copies(pki, tmp_path)
     async with copies.exchange():
@@ -124,12 +130,12 @@ async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_
         lost = await publish_with_an_edge(exchange, tmp_path, (short_id, CASE, short), (long_id, OTHER_CASE, long))
         await covered(exchange)
         await passed(exchange, expires_at_ms)
-        retire(pki, exchange.clock.now_ms())
+        replace_certificate(pki, exchange.clock.now_ms(), retired=retired)
     copies.restore("old")
     async with copies.exchange(checkpoints=LOSSES) as exchange:
         channel = await exchange.channel(POLICE)
         police = Publisher(channel, CODEC, exchange.receipts())
-        assert isinstance(await refusal(police, long), SignerCertificateInvalid)
+        assert isinstance(await refusal(police, long), SignerCertificateInvalid if retired else SignerUnknown)
         profile, routes = police_profile(exchange, tmp_path)
         async with open_edge(profile) as edge:
             former = {each.statement.record_id: edge.spool.receipt(each.statement.record_id) for each in lost}
@@ -148,7 +154,7 @@ async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_
         for statement, envelope, before in zip(again, (short, long), lost, strict=True):
             repeated = await police.publish(envelope, former_receipt=before.receipt())
             assert repeated.statement == CODEC.encode_statement(statement)
-        # Their recipient takes them, though its directory no longer lists the certificate as valid.
+        # Their recipient takes them. If its directory does not list the certificate, it asks for the former version.
         lab = lab_profile(exchange, tmp_path)
         async with open_edge(lab) as edge:
             inbound = Inbound(edge, lab.gateway, Limits())

@@ -449,7 +449,7 @@ async def test_what_the_log_no_longer_keeps_does_not_come_back(exchange: Exchang
     envelope = exchange.sign(exchange.body())
     came = envelope.with_former_receipt(await receipt_of(exchange, envelope))
     limits = PublishLimits(kept_ms=DAY_MS)
-    for late, reasons in ((DAY_MS, [""]), (DAY_MS + 1, ["FORMER_RECEIPT_INVALID"])):
+    for late, reasons in ((DAY_MS, [""]), (DAY_MS + 1, ["RECORD_EXPIRED"])):
         async with lost_everything(pki, exchange.clock.now_ms() + late, limits=limits) as again:
             assert await again.publish(came) == reasons
 

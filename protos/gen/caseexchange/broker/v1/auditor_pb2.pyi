@@ -142,7 +142,7 @@ class BundleFrame(_message.Message):
 
     @_builtins.property
     def directory(self) -> Global___DirectoryDocument:
-        """A directory version that was in force during the period."""
+        """A directory version that was in force during the period or before it."""
 
     @_builtins.property
     def authority(self) -> Global___AuthorityCertificate:

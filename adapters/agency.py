@@ -26,6 +26,7 @@ from adapters.edge.again import attempts
 from adapters.edge.edge import Edge, open_edge
 from adapters.edge.profile import Route, load_program
 from adapters.edge.receiving import Delivery, Receiver
+from adapters.edge.restoring import spool_missing
 from adapters.edge.sending import Accepted, Sender
 from adapters.edge.signing import ToPublish, sign_and_spool, sign_and_spool_reply
 from adapters.folders import make, write_reason
@@ -97,6 +98,21 @@ class Agency:
                 return [self._sign(item) for item in items]
 
         return await self._outcomes(await asyncio.to_thread(sign))
+
+    async def publish_lost(self) -> int:
+        """Publish again the records that the exchange's log has lost, each with its first receipt. Returns how many.
+
+        They are in the spool then, ahead of all others, and are sent while the program runs. ``status`` says when none
+        waits. Of the records that got a receipt in the last ``keep_days``, the broker is asked which it does not have.
+
+        Raises:
+            CaseExchangeError: the broker did not answer, or refused.
+            SpoolUnavailable
+        """
+        count = await spool_missing(self._edge)
+        # To wake the sender.
+        await self._sender.settled([])
+        return count
 
     async def subscribe(
         self, name: str, *, kinds: Iterable[str], lease_seconds: float | None = None, max_outstanding: int = 100

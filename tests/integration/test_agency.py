@@ -63,6 +63,7 @@ async def test_what_is_not_what_its_kind_must_be_is_refused_and_nothing_of_it_is
         assert (await police.status()).spooled == 0
         accepted = await police.publish(request(), case="SYN-1")
         assert police.receipt(accepted.record_id) == accepted.receipt
+        assert police.former_receipts(accepted.record_id) == []
 
 
 async def test_a_refusal_for_good_is_raised_and_its_reason_is_kept(exchange: Exchange, tmp_path: Path) -> None:

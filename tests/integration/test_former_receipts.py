@@ -35,6 +35,7 @@ from broker.core.policy import RetiredCertificate
 from broker.core.receipt import SignedReceipts, portable_receipt, receipts_message
 from broker.core.streams import STREAMS
 from broker.wire.receipts import receipt_bytes
+from tests.integration.test_agency import request, running
 from tests.integration.test_edge import sample_section, until
 from tests.integration.test_rolled_back_log import Copies, receiving
 from tests.support.exchange import running_exchange
@@ -46,14 +47,17 @@ from tests.support.records import CASE, CODEC, OTHER_CASE
 from tests.support.replays import covered, replayed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from broker.core.envelope import Envelope
-    from broker.core.receipt import Receipt
+    from broker.core.receipt import Receipt, ReceiptStatement
+    from broker.core.streams import Position
     from broker.ports import Signer
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
     from tests.support.exchange import Exchange
+    from tests.support.replays import Bundle
 
 POLICE = "shanxi-police"
 SHORT_MS = 10_000
@@ -112,6 +116,23 @@ async def refusal(publisher: Publisher, envelope: Envelope, former: Receipt | No
     return refused.value
 
 
+def check_named(bundle: Bundle, again: Sequence[ReceiptStatement], positions: Mapping[str, Position]) -> None:
+    """Verify finds nothing wrong, and names what came again, with its former position."""
+    report = bundle.report()
+    assert [finding for finding in report.findings if finding.severity is Severity.ERROR] == []
+    assert {(each.record_id, each.position, each.former_position) for each in report.republished} == {
+        (each.record_id, each.position, positions[each.record_id]) for each in again
+    }
+    command = [str(bundle.path), "--root", str(bundle.root)]
+    done = CliRunner().invoke(verify, command)
+    assert done.exit_code == 0
+    for each in again:
+        assert f"published again: record {each.record_id} at {each.position}" in done.output
+    done = CliRunner().invoke(verify, [*command, "--json"])
+    named = {each["record_id"]: each["former_position"] for each in json.loads(done.output)["republished"]}
+    assert named == {record_id: str(position) for record_id, position in positions.items()}
+
+
 @pytest.mark.parametrize("retired", [True, False])
 async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_and_named(
     tmp_path: Path, *, retired: bool
@@ -163,18 +184,35 @@ async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_
             assert list(inbound.folders.quarantine.iterdir()) == []
         await covered(exchange)
         bundle = await replayed(exchange, tmp_path / "again.bundle")
-    report = bundle.report()
-    assert [finding for finding in report.findings if finding.severity is Severity.ERROR] == []
-    assert {(each.record_id, each.position, each.former_position) for each in report.republished} == {
-        (each.record_id, each.position, positions[each.record_id]) for each in again
-    }
-    done = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root)])
-    assert done.exit_code == 0
-    for each in again:
-        assert f"published again: record {each.record_id} at {each.position}" in done.output
-    done = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root), "--json"])
-    named = {each["record_id"]: each["former_position"] for each in json.loads(done.output)["republished"]}
-    assert named == {record_id: str(position) for record_id, position in positions.items()}
+        # A bundle that begins long after the former version of the directory needs it all the same.
+        since = await replayed(exchange, tmp_path / "since.bundle", accepted_from_ms=again[0].accepted_at_ms)
+    assert since.codes() == set()
+    assert len(since.report().republished) == 2
+    check_named(bundle, again, positions)
+
+
+async def test_a_program_brings_back_what_the_log_has_lost_and_has_both_receipts(tmp_path: Path) -> None:
+    pki = SamplePki.build(tmp_path / "pki")
+    copies = Copies(pki, tmp_path)
+    async with copies.exchange():
+        pass
+    copies.take("old")
+    async with copies.exchange() as exchange, running(exchange, tmp_path, POLICE, "samples") as police:
+        accepted = await police.publish(request(), case="SYN-1")
+        assert await police.publish_lost() == 0
+        assert police.former_receipts(accepted.record_id) == []
+    replace_certificate(pki, exchange.clock.now_ms(), retired=True)
+    copies.restore("old")
+    async with (
+        copies.exchange(checkpoints=LOSSES) as exchange,
+        running(exchange, tmp_path, POLICE, "samples") as police,
+    ):
+        assert await police.publish_lost() == 1
+        while police.receipt(accepted.record_id) == accepted.receipt:  # noqa: ASYNC110 - a spool has no event to wait on
+            await asyncio.sleep(0.02)
+        assert (await police.status()).spooled == 0
+        assert police.former_receipts(accepted.record_id) == [accepted.receipt]
+        assert await police.publish_lost() == 0
 
 
 def signed(signer: Signer, receipt: Receipt) -> Receipt:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def program(pki: SamplePki, folder: Path, agency: str, system: str, target: str, **routes: Any) -> Path:
     """The profile of a system of an agency, with its own certificate."""
     home = folder / system
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     authority = pki.folder.load_authority(profiles.TLS_CLIENT.authority)
     certificate = authority.issue(

@@ -242,7 +242,7 @@ class RecordCodec(Protocol):
         """Read a serialised portable receipt.
 
         Raises:
-            ReceiptInvalid: this is no receipt.
+            ReceiptInvalid: this is no receipt, or has something else in it too.
         """
 
     def parse_statement(self, statement: bytes) -> ReceiptStatement:

@@ -93,7 +93,7 @@ def check_former(
 
 
 def _read(envelope: Envelope, reader: ReceiptReader) -> tuple[Receipt, ReceiptStatement]:
-    # (1) Its form. Bytes that a parser would pass over must not travel as a part of it.
+    # (1) Its form.
     if len(envelope.former_receipt) > MAX_RECEIPT_BYTES:
         message = f"the former receipt is larger than {MAX_RECEIPT_BYTES} bytes"
         raise FormerReceiptInvalid(message)

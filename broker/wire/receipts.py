@@ -88,13 +88,18 @@ def read_receipt(data: bytes) -> Receipt:
     """Read a serialised portable receipt.
 
     Raises:
-        ReceiptInvalid: it is not a receipt.
+        ReceiptInvalid: it is not a receipt, or not only that: nobody may hide something in what others pass on.
     """
     try:
-        return receipt_from(receipt_pb2.Receipt.FromString(data))
+        message = receipt_pb2.Receipt.FromString(data)
     except DecodeError as error:
         text = "the receipt cannot be read"
         raise ReceiptInvalid(text) from error
+    message.DiscardUnknownFields()
+    if message.ByteSize() != len(data):
+        text = "the receipt has more in it than a receipt"
+        raise ReceiptInvalid(text)
+    return receipt_from(message)
 
 
 def signature_to(signature: Signature) -> envelope_pb2.Signature:

@@ -10,7 +10,7 @@ import pytest
 
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, DirectoryVersionMissing, FormerReceiptInvalid, RevocationUnavailable
-from broker.core.former import MAX_RECEIPT_BYTES, check_former
+from broker.core.former import MAX_RECEIPT_BYTES, check_former, stated
 from broker.core.inforce import DirectoryVersion
 from broker.core.policy import RetiredCertificate
 from broker.core.receipt import Receipt, ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
@@ -68,6 +68,7 @@ def test_a_receipt_of_the_exchange_for_these_bytes_counts_alone_and_among_others
     others = [said._replace(accepted_at_ms=pki.now_ms + each) for each in range(1, 6)]
     for former in (receipt(signer, said), receipt(signer, said, *others)):
         assert check(record, pki.version(), former, pki.now_ms + DAY_MS) == said
+        assert stated(record.with_former_receipt(receipt_bytes(former)), CODEC) == said
 
 
 def test_the_former_receipt_travels_with_every_copy(record: Envelope) -> None:
@@ -88,6 +89,7 @@ def test_a_receipt_says_nothing_of_another_record(pki: SamplePki, record: Envelo
         refused = check(record, pki.version(), receipt(pki.signer(EXCHANGE), other), pki.now_ms)
         assert isinstance(refused, FormerReceiptInvalid)
         assert "another record" in refused.message
+        assert refused.details == {"record_id": said.record_id}
 
 
 def test_only_the_exchange_gives_receipts(pki: SamplePki, record: Envelope) -> None:
@@ -100,12 +102,16 @@ def test_only_the_exchange_gives_receipts(pki: SamplePki, record: Envelope) -> N
         "not by this key": replace(good, statement=later),
         "not well formed": replace(good, leaf_count=2),
         "cannot be read": b"\xff",
+        "than a receipt": receipt_bytes(good) + b"\x7a\x06hidden",
         "larger than": bytes(MAX_RECEIPT_BYTES + 1),
+        ": the receipt cannot be read": bytes(MAX_RECEIPT_BYTES),
     }
     for reason, former in forged.items():
         refused = check(record, pki.version(), former, pki.now_ms)
         assert isinstance(refused, FormerReceiptInvalid)
         assert reason in refused.message
+        # What cannot be read names no record.
+        assert refused.details == ({} if isinstance(former, bytes) else {"record_id": said.record_id})
     assert check(record, pki.version(), good, pki.now_ms) == said
 
 

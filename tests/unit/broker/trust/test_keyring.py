@@ -121,6 +121,25 @@ def test_a_revoked_signer_is_refused_from_the_moment_of_revocation_and_stands_be
     listed.check_valid(pki.now_ms - 1)
 
 
+def test_a_word_about_the_past_counts_up_to_the_signers_end_and_until_its_revocation(pki: SamplePki) -> None:
+    credential, revoked_ms = pki.revoked["signing"], pki.now_ms
+    listed = pki.keyring_with(credential, agency="hebei-police").signer(credential.signer.certificate_sha256)
+    first, last = (
+        milliseconds(each)
+        for each in (credential.certificate.not_valid_before_utc, credential.certificate.not_valid_after_utc)
+    )
+    # What it speaks of may be older than it, and it does not matter whether that was before the revocation.
+    for of_ms in (first - MINUTE_MS, revoked_ms, last):
+        listed.check_trusted(of_ms, revoked_ms - 1)
+        with pytest.raises(SignerRevoked):
+            listed.check_trusted(of_ms, revoked_ms)
+    with pytest.raises(SignerCertificateInvalid, match="at the time of use"):
+        listed.check_trusted(last + 1, revoked_ms - 1)
+    foreign = pki.of_another_authority()
+    with pytest.raises(SignerCertificateInvalid):
+        pki.keyring_with(foreign).signer(foreign.signer.certificate_sha256).check_trusted(pki.now_ms, pki.now_ms)
+
+
 def test_a_retired_signer_stands_for_what_was_before_its_end_and_for_nothing_after(pki: SamplePki) -> None:
     credential, end_ms = pki.credential(), pki.now_ms + MINUTE_MS
     member = replace(

@@ -449,9 +449,29 @@ async def test_what_the_log_no_longer_keeps_does_not_come_back(exchange: Exchang
     envelope = exchange.sign(exchange.body())
     came = envelope.with_former_receipt(await receipt_of(exchange, envelope))
     limits = PublishLimits(kept_ms=DAY_MS)
-    for late, reasons in ((DAY_MS, [""]), (DAY_MS + 1, ["RECORD_EXPIRED"])):
-        async with lost_everything(pki, exchange.clock.now_ms() + late, limits=limits) as again:
-            assert await again.publish(came) == reasons
+    async with lost_everything(pki, exchange.clock.now_ms() + DAY_MS + 1, limits=limits) as again:
+        (result,) = (await again.service.publish(SHANXI, [came])).results
+        assert isinstance(result, errors.RecordExpired)
+        assert result.details == {"record_id": exchange.body().record_id}
+    async with lost_everything(pki, exchange.clock.now_ms() + DAY_MS, limits=limits) as again:
+        assert await again.publish(came) == [""]
+        # What it has is not asked for its age.
+        again.clock.value_ms += DAY_MS
+        assert await again.publish(came) == [""]
+
+
+async def test_what_comes_again_passes_every_other_check_of_then(exchange: Exchange, pki: SamplePki) -> None:
+    # Another broker of the exchange allowed its publishers' clocks to be further ahead.
+    log = await SqliteLog.open(None, exchange.clock)
+    patient = publish_service(pki, log, exchange.clock, limits=PublishLimits(clock_skew_ms=DAY_MS))
+    envelope = exchange.sign(replace(exchange.body(), issued_at_ms=exchange.clock.now_ms() + DAY_MS))
+    outcome = await patient.publish(SHANXI, [envelope])
+    await log.close()
+    assert outcome.receipts is not None
+    came = envelope.with_former_receipt(receipt_bytes(portable_receipt(outcome.receipts, 0)))
+    async with lost_everything(pki, exchange.clock.now_ms() + 2 * DAY_MS) as again:
+        assert await again.publish(came) == ["ISSUED_IN_FUTURE"]
+        assert await again.publish(replace(came, sections=())) == ["SECTION_MISMATCH"]
 
 
 async def test_a_former_receipt_does_not_make_a_record_too_large(exchange: Exchange, pki: SamplePki) -> None:

@@ -6,6 +6,8 @@ LOG ?= embedded
 # How long the torture lasts, and the seed of its faults: without one, another each time.
 SECONDS ?= 300
 SEED ?=
+# Tests run in so many processes, a file of tests in one of them.
+WORKERS ?= 2
 # The one module to mutate; all where it is empty.
 MODULE ?=
 # The nodes of make kafka, 1 or 3, and the port of the first.
@@ -50,7 +52,7 @@ kafka-compose: $(STAMP) ## generate deploy/compose.yaml from the cluster's setti
 	@$(RUN)/python -m deploy.kafka compose
 
 test: $(STAMP) ## run every test that needs no Kafka
-	$(RUN)/python -m pytest -m "not kafka"
+	$(RUN)/python -m pytest -m "not kafka" -n $(WORKERS) --dist loadfile
 	@echo "Kafka was not exercised: see make test-kafka"
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
@@ -78,7 +80,7 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 		$(RUN)/buf breaking protos --against ".git#tag=$$tag,subdir=protos"; \
 	else echo "protos: no release yet that they could break"; fi
 	$(RUN)/python docs/generate.py --check
-	$(RUN)/python -m pytest -q -m "not kafka" tests/unit tests/contract tests/architecture
+	$(RUN)/python -m pytest -q -m "not kafka" -n $(WORKERS) --dist loadfile tests/unit tests/contract tests/architecture
 
 mutants: $(STAMP) ## change the modules that trust rests on, one of them with MODULE=core/policy, and see whether tests notice
 	$(RUN)/python -m tests.mutation $(MODULE)

@@ -34,6 +34,7 @@ from broker.client.operator import is_serving
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import CaseExchangeError, InputRefused, Internal, Unavailable
 from broker.core.streams import STREAMS_OF_KIND
+from broker.core.subscriptions import StartPoint
 from broker.wire.receipts import read_receipt, statement_from
 
 if TYPE_CHECKING:
@@ -115,7 +116,13 @@ class Agency:
         return count
 
     async def subscribe(
-        self, name: str, *, kinds: Iterable[str], lease_seconds: float | None = None, max_outstanding: int = 100
+        self,
+        name: str,
+        *,
+        kinds: Iterable[str],
+        lease_seconds: float | None = None,
+        max_outstanding: int = 100,
+        start: str = "earliest",
     ) -> AsyncGenerator[Delivery, None]:
         """Receive records of these kinds while the loop runs, also after every restart of the broker.
 
@@ -124,12 +131,19 @@ class Agency:
             kinds: the kinds of record to receive.
             lease_seconds: if a delivery is not answered within this time, it comes again. None: the broker's default.
             max_outstanding: the most unanswered deliveries at a time.
+            start: where what is new begins: the subscription, or a kind that it did not have until now. ``earliest``,
+                ``latest``, or a time of ISO 8601 with an offset from UTC. It changes nothing of what is there.
 
         Raises:
+            InputRefused: the start is none of these.
             CaseExchangeError: the broker refuses this agency for good, or the subscription is not well formed.
         """
         options = SubscribeOptions(
-            name, frozenset(kinds), max_outstanding_records=max_outstanding, lease_seconds=lease_seconds
+            name,
+            frozenset(kinds),
+            max_outstanding_records=max_outstanding,
+            lease_seconds=lease_seconds,
+            start=StartPoint.parse(start),
         )
         async for attempt in attempts(self._retry_seconds):
             with attempt:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broker.core.policy import Directory
     from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import Position, StreamPartition
+    from broker.core.subscriptions import Generation
 
 
 class Clock(Protocol):
@@ -302,6 +303,49 @@ class Revoked(NamedTuple):
     partition: StreamPartition
 
 
+class PlaceState(NamedTuple):
+    """Where a subscription stands in a partition: every record that it wants below ``floor`` is finished.
+
+    ``behind`` records that it wants are not finished. ``oldest_ms`` is when the first of them was accepted, in
+    milliseconds since the Unix epoch. None: there is none, or the log has lost it.
+    """
+
+    partition: StreamPartition
+    floor: int
+    behind: int
+    oldest_ms: int | None
+
+
+class SubscriptionState(NamedTuple):
+    """One subscription as it stands now.
+
+    ``created_ms`` is in milliseconds since the Unix epoch. ``readers``: see ``Standing``. It was not sent ``skipped``
+    records by its agency's own orders since it was made.
+    """
+
+    key: SubscriptionKey
+    kinds: frozenset[str]
+    created_ms: int
+    generation: int
+    readers: int
+    places: tuple[PlaceState, ...]
+    dead_letters: int
+    parked: int
+    skipped: int
+
+
+class Standing(NamedTuple):
+    """Where a subscription stands. ``states`` has what was committed in its generation; the rest begins at its starts.
+
+    ``readers`` is how many cursors it has now in this process or, if processes share the log, how many of them read.
+    ``latest`` is the highest generation of which anything was committed; None: nothing ever was.
+    """
+
+    states: Mapping[StreamPartition, AckState]
+    readers: int
+    latest: int | None
+
+
 AssignmentChange: TypeAlias = Assigned | Revoked
 
 
@@ -444,10 +488,34 @@ class MessageLog(Protocol):
             LogError: there will never be such an entry.
         """
 
-    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> LogCursor:
-        """Begin to read for a subscription: after its last commit, or from the beginning if it is new.
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> LogCursor:
+        """Begin to read for a subscription: after its last commit in this generation, or from the generation's starts.
 
-        It wants the records of these kinds that are addressed to its agency. All kinds are in the vocabulary.
+        It wants the records of these kinds that are addressed to its agency, from each kind's start on. All kinds are
+        in the vocabulary. A commit never replaces one of a later generation.
+        """
+
+    async def standing(self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation) -> Standing:
+        """Where a subscription of this generation and these kinds stands.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def count_wanted(self, partition: StreamPartition, offsets: Sequence[range], interest: Interest) -> int:
+        """How many entries at these offsets an interest concerns. Time: by how many there are.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
+        """Remove what was committed for a subscription that was deleted and that nobody reads.
+
+        Raises:
+            LogUnavailable: it may still be there. Without its generation it says nothing.
         """
 
     async def ping(self) -> None:

@@ -19,7 +19,9 @@ from adapters.folders import make
 from adapters.terminal import profile_option
 from broker import telemetry
 from broker.client.subscriber import SubscribeOptions
+from broker.core.errors import InputRefused
 from broker.core.streams import KINDS
+from broker.core.subscriptions import StartPoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +38,18 @@ if TYPE_CHECKING:
     "--kind", "kinds", multiple=True, required=True, type=click.Choice(sorted(KINDS)), help="May be repeated."
 )
 @click.option("--name", default="terminal", show_default=True, help="The name of the durable subscription.")
+@click.option(
+    "--start",
+    callback=lambda _, option, text: _start(option, text),
+    default="earliest",
+    show_default=True,
+    help="Where a new subscription or a new kind begins: earliest, latest, or a time.",
+)
 @click.option("--count", type=click.IntRange(1), help="Stop after this many records. Without it: run until Ctrl-C.")
 @click.option("--idle", type=click.FloatRange(0.1), help="Stop after this many seconds without a record.")
-def subscribe(profile_path: Path, *, kinds: tuple[str, ...], name: str, count: int | None, idle: float | None) -> None:
+def subscribe(
+    profile_path: Path, *, kinds: tuple[str, ...], name: str, start: StartPoint, count: int | None, idle: float | None
+) -> None:
     """Verify records, print each as one JSON line, then acknowledge it.
 
     A record that can never be used is kept in the gateway's quarantine/, then refused. While a fault of this side lasts
@@ -50,9 +61,16 @@ def subscribe(profile_path: Path, *, kinds: tuple[str, ...], name: str, count: i
     """
     profile, _ = load_profile(profile_path)
     telemetry.configure("error")
-    options = SubscribeOptions(name, frozenset(kinds), max_outstanding_records=count or 100)
+    options = SubscribeOptions(name, frozenset(kinds), max_outstanding_records=count or 100, start=start)
     good = run_until_asked(lambda: _print_all(profile, options, count, idle), profile.gateway.drain_seconds)
     sys.exit(0 if good else 1)
+
+
+def _start(option: click.Parameter, text: str) -> StartPoint:
+    try:
+        return StartPoint.parse(text)
+    except InputRefused as error:
+        raise click.BadParameter(error.message, param=option) from error
 
 
 async def _print_all(profile: GatewayProfile, options: SubscribeOptions, count: int | None, idle: float | None) -> bool:

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
 from broker.config.loader import LoggingConfig, Section, parse, read_toml, setting
-from broker.core.errors import ConfigInvalid
+from broker.core.errors import ConfigInvalid, InputRefused
 from broker.core.identity import is_agency_id
 from broker.core.streams import KINDS, STREAMS_OF_KIND
 from broker.core.strict import unknown
+from broker.core.subscriptions import StartPoint
 
 _Profile = TypeVar("_Profile")
 
@@ -28,6 +29,13 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     mapping: Annotated[Path, setting("TOML file for the agency's own columns (docs/police-tables.md)")] = Path()
     outbox_format: Annotated[str, setting("adapter that writes the outbox; other kinds are written as record-json")]
     subscription: Annotated[str, setting("name of the durable subscription")] = "gateway"
+    start: Annotated[
+        str,
+        setting(
+            "where a new subscription begins, and a kind that is added later: earliest, latest, or a time such as "
+            "2026-01-31T08:00:00+08:00"
+        ),
+    ] = "earliest"
     subscribe: Annotated[tuple[str, ...], setting("kinds of record to receive; none: the gateway only publishes")] = ()
     poll_seconds: Annotated[float, setting("how often the inbox is checked", least=0.05, most=3600)] = 1.0
     lease_seconds: Annotated[float, setting("lease of a delivery", least=1, most=600)] = 30.0
@@ -107,6 +115,11 @@ def load_profile(path: Path) -> tuple[GatewayProfile, dict[str, Route]]:
     profile, routes = _load(GatewayProfile, path)
     for kind in profile.gateway.subscribe:
         _check_kind(kind, "gateway.subscribe")
+    try:
+        StartPoint.parse(profile.gateway.start)
+    except InputRefused as error:
+        message = f"gateway.start: {error.message}"
+        raise ConfigInvalid(message) from error
     return profile, routes
 
 

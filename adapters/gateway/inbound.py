@@ -23,6 +23,7 @@ from adapters.records.record_json import ADAPTER as RECORD_JSON
 from adapters.registry import adapter
 from adapters.values.pictures import digest_name
 from broker.client.subscriber import SubscribeOptions
+from broker.core.subscriptions import StartPoint
 from broker.files import replace_file
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ class Inbound:
             CaseExchangeError: why it ended. What was not acknowledged is delivered again.
         """
         options = SubscribeOptions(
-            self._config.subscription, frozenset(self._config.subscribe), lease_seconds=self._config.lease_seconds
+            self._config.subscription,
+            frozenset(self._config.subscribe),
+            lease_seconds=self._config.lease_seconds,
+            start=StartPoint.parse(self._config.start),
         )
         async with self._edge.subscriber.subscribe(options) as stream:
             _log.info("subscribed", subscription=self._config.subscription)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from broker.bootstrap.filelimit import connections_that_fit
-from broker.bootstrap.limits import quota_limits, server_limits, subscribe_limits
+from broker.bootstrap.limits import quota_limits, server_limits
 from broker.bootstrap.log import open_log
 from broker.bootstrap.loop import collect_seldom
 from broker.bootstrap.opened import reporter
 from broker.bootstrap.recordchecks import record_checks
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
+from broker.bootstrap.subscribing import make_subscribing
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
@@ -30,18 +31,17 @@ from broker.server.directory import DirectoryServicer
 from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
 from broker.server.subscriber import SubscriberServicer
+from broker.server.subscriptions import SubscriptionServicer
 from broker.services.audittrail import AuditTrailService
 from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.deadletterindex import DeadLetterIndex
-from broker.services.deadletters import DeadLetters
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishService
 from broker.services.quotas import Quotas, limits_in_force
 from broker.services.refusals import Refusals
 from broker.services.replay import ReplayService
 from broker.services.restoring import Restoring
-from broker.services.subscribe import SubscribeService
 from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.certificates import principal_of
 from broker.trust.signing import EcdsaSigner
@@ -118,19 +118,8 @@ class Broker:
             restoring=Restoring(opened.repair, codec),
         )
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
-        self._letters = DeadLetters(
-            index=letters, log=log, audit=self._audit, codec=codec, directory=directory, clock=clock
-        )
-        self._subscribe = SubscribeService(
-            directory=directory,
-            codec=codec,
-            log=log,
-            audit=self._audit,
-            entropy=entropy,
-            clock=clock,
-            limits=subscribe_limits(config),
-            quotas=quotas,
-            letters=self._letters,
+        self._letters, subscriptions, self._subscribe = make_subscribing(
+            config, letters, log, audit=self._audit, directory=directory, quotas=quotas, clock=clock
         )
         bundles = BundleMaker(
             log=log,
@@ -149,6 +138,7 @@ class Broker:
                 AuditorServicer(replay, proofs, self._rollback),
                 DirectoryServicer(directory, self._versions),
                 DeadLetterServicer(self._letters),
+                SubscriptionServicer(subscriptions),
             ),
             trust.peers,
             quotas,

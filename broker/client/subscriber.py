@@ -13,8 +13,10 @@ from broker.client.connection import typed_errors
 from broker.client.stream import CallStream
 from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
 from broker.core.lease_terms import check_refusal_code
+from broker.core.subscriptions import EARLIEST
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import position_from
+from broker.wire.subscriptionevents import start_to
 from broker.wire.times import set_duration, to_ms
 from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
+    from broker.core.subscriptions import StartPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class SubscribeOptions:
         max_outstanding_records: most unacknowledged records at a time.
         max_outstanding_bytes: most unacknowledged bytes at a time.
         lease_seconds: how long a delivery is leased. None: the broker's default.
+        start: where what is new begins: the subscription, or a kind that it did not have until now.
     """
 
     subscription: str
@@ -45,6 +49,7 @@ class SubscribeOptions:
     max_outstanding_records: int = 100
     max_outstanding_bytes: int = 16 * 1024 * 1024
     lease_seconds: float | None = None
+    start: StartPoint = EARLIEST
 
 
 class Delivered(NamedTuple):
@@ -206,6 +211,7 @@ def _open_request(options: SubscribeOptions) -> subscriber_pb2.SubscribeRequest:
         kinds=sorted(options.kinds),
         max_outstanding_records=options.max_outstanding_records,
         max_outstanding_bytes=options.max_outstanding_bytes,
+        start=start_to(options.start),
     )
     if options.lease_seconds is not None:
         set_duration(request.lease, options.lease_seconds)

@@ -110,6 +110,20 @@ class SubscriptionInvalid(InputRefused):
     remedy = "Open the stream with a name, at least one kind, and positive limits."
 
 
+class SubscriptionUnknown(InputRefused):
+    """The agency has no subscription of this name. It never had, or it was deleted."""
+
+    reason = "SUBSCRIPTION_UNKNOWN"
+    remedy = "List them: case-exchange subscription list."
+
+
+class SubscriptionInUse(InputRefused):
+    """The subscription is open, or leases of a lost stream still run. So it cannot be moved, deleted or changed."""
+
+    reason = "SUBSCRIPTION_IN_USE"
+    remedy = "Stop every gateway and program that has it open, wait until their leases end, and try again."
+
+
 class PositionUnknown(InputRefused):
     """The requested stream, partition, offset or tree size does not exist."""
 
@@ -308,6 +322,13 @@ class Draining(Unavailable):
 
     reason = "DRAINING"
     remedy = "Connect again. Another broker process will answer, or this one after its restart."
+
+
+class SubscriptionChanged(Unavailable):
+    """The subscription was moved, deleted or opened with other kinds meanwhile."""
+
+    reason = "SUBSCRIPTION_CHANGED"
+    remedy = "Connect again. The stream then goes on where the order says."
 
 
 class Overloaded(Unavailable):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from broker.core.streams import Position
+    from broker.core.subscriptions import KindsStart, Moved, StartPoint
 
 
 class _OfRecords:
@@ -112,6 +114,46 @@ class SetAsideEnded(_OfRecords):
     more_offsets: tuple[int, ...] = ()
 
 
+class Cause(StrEnum):
+    """Why a generation of a subscription begins."""
+
+    CREATED = "created"
+    SOUGHT = "sought"
+    KINDS_CHANGED = "kinds changed"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionBegun:
+    """A generation of the agency's subscription begins, by the principal's order: it takes these kinds from now on.
+
+    ``asked`` is the start that the order names. It counts for what is new: all of it, or only the kinds that are added.
+    ``starts`` says what this is in each partition, and ``moved`` what changed by it. If another event has begun the
+    same generation before, this one has no effect.
+    """
+
+    subscription: str
+    agency: str
+    generation: int
+    cause: Cause
+    asked: StartPoint
+    kinds: tuple[str, ...]
+    starts: tuple[KindsStart, ...]
+    moved: tuple[Moved, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionDeleted:
+    """The agency's subscription, in this generation, is no more, by the principal's order.
+
+    ``moved`` says where it stood, and what it had not finished. Its dead letters and parked records are closed too.
+    """
+
+    subscription: str
+    agency: str
+    generation: int
+    moved: tuple[Moved, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ReplayMade:
     """The principal read the log for this purpose. Times are milliseconds since the Unix epoch; None: unbounded."""
@@ -144,8 +186,17 @@ class RollbackFound:
 
 DeadLetterEvent: TypeAlias = DeadLetterMade | RecordsParked | DeadLetterRedriven | DeadLetterDiscarded | SetAsideEnded
 """What is written apart, as kind DeadLetterEvents."""
+SubscriptionEvent: TypeAlias = SubscriptionBegun | SubscriptionDeleted
+"""What is written apart, as kind SubscriptionEvents."""
 Event: TypeAlias = (
-    DeliveryMade | DeliveryConfirmed | DeliveryRefused | DeadLetterEvent | ReplayMade | RefusalMade | RollbackFound
+    DeliveryMade
+    | DeliveryConfirmed
+    | DeliveryRefused
+    | DeadLetterEvent
+    | SubscriptionEvent
+    | ReplayMade
+    | RefusalMade
+    | RollbackFound
 )
 
 

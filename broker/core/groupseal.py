@@ -12,6 +12,10 @@ The seal of a *place* (the ack state of a subscription in one partition) covers 
     <agency>/<subscription>\n
     <text of the ack state>\n
 
+From the second generation of the subscription on (broker/core/subscriptions.py), the first line is
+``case-exchange place v2`` and the next one is the number of the generation. Then its three bytes stand in the text of
+the seal, behind the key's id.
+
 So the place of another log, partition or subscription is none here. An earlier place of the same subscription is one.
 It only makes records come again. The offset that is committed beside it is not covered: it counts for nothing.
 
@@ -35,21 +39,27 @@ if TYPE_CHECKING:
 
 _KEY_ID_BYTES: Final = 4
 _SIGNATURE_BYTES: Final = 64
+_GENERATION_BYTES: Final = 3
 _MARK: Final = "."
-SEAL_TEXT_BYTES: Final = len(_MARK) + ((_KEY_ID_BYTES + _SIGNATURE_BYTES) * 8 + 5) // 6
-"""What a seal adds to a text: 92 bytes."""
+SEAL_TEXT_BYTES: Final = len(_MARK) + ((_KEY_ID_BYTES + _GENERATION_BYTES + _SIGNATURE_BYTES) * 8 + 5) // 6
+"""What a seal adds to a text: at most 96 bytes."""
 
 
 class SealedText(NamedTuple):
-    """A text, the id of the key that sealed it, and the signature. It says nothing until the signature is checked."""
+    """A text, the id of the key that sealed it, and the signature. It says nothing until the signature is checked.
+
+    ``generation`` is that of a place's subscription.
+    """
 
     text: str
     key_id: bytes
     signature: bytes
+    generation: int = 0
 
     def encode(self) -> str:
         """The text with its seal."""
-        seal = urlsafe_b64encode(self.key_id + self.signature).rstrip(b"=").decode("ascii")
+        number = self.generation.to_bytes(_GENERATION_BYTES) if self.generation else b""
+        seal = urlsafe_b64encode(self.key_id + number + self.signature).rstrip(b"=").decode("ascii")
         return f"{self.text}{_MARK}{seal}"
 
     @classmethod
@@ -60,13 +70,16 @@ class SealedText(NamedTuple):
             binary = urlsafe_b64decode(seal + "=" * (-len(seal) % 4))
         except (binascii.Error, ValueError):
             return None
-        found = cls(text, binary[:_KEY_ID_BYTES], binary[_KEY_ID_BYTES:])
-        if not mark or len(found.signature) != _SIGNATURE_BYTES or found.encode() != sealed:
+        number = binary[_KEY_ID_BYTES:-_SIGNATURE_BYTES]
+        found = cls(text, binary[:_KEY_ID_BYTES], binary[-_SIGNATURE_BYTES:], int.from_bytes(number))
+        if not mark or len(binary) < _KEY_ID_BYTES + _SIGNATURE_BYTES or found.encode() != sealed:
             return None
         return found
 
 
-def place_statement(log_id: str, partition: StreamPartition, agency: str, subscription: str, state: str) -> bytes:
+def place_statement(
+    log_id: str, partition: StreamPartition, agency: str, subscription: str, state: str, *, generation: int = 0
+) -> bytes:
     """What is signed for a place.
 
     Args:
@@ -75,8 +88,10 @@ def place_statement(log_id: str, partition: StreamPartition, agency: str, subscr
         agency: the owner of the subscription.
         subscription: its name.
         state: the text of the ack state.
+        generation: the number of the subscription's generation.
     """
-    return _lines("case-exchange place v1", log_id, str(partition), f"{agency}/{subscription}", state)
+    first = ("case-exchange place v2", str(generation)) if generation else ("case-exchange place v1",)
+    return _lines(*first, log_id, str(partition), f"{agency}/{subscription}", state)
 
 
 def member_statement(group: str, random: str) -> bytes:

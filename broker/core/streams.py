@@ -47,6 +47,9 @@ DEAD_LETTER_EVENTS: Final = "DeadLetterEvents"
 """The kind of the broker's records on the audit stream that say what became of dead letters. They are apart from the
 other events, so that a process that follows them reads only them."""
 
+SUBSCRIPTION_EVENTS: Final = "SubscriptionEvents"
+"""The kind of the broker's records on the audit stream that say where subscriptions begin, and which were deleted."""
+
 DIRECTORY_VERSION: Final = "DirectoryVersion"
 """The kind of the broker's records on the audit stream with the directory versions that came into force."""
 
@@ -63,7 +66,7 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "Correction": frozenset({CASES, DNA, NOTICES}),
 }
 KINDS: Final = frozenset(STREAMS_OF_KIND)
-EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS})
+EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS})
 """The kinds of the broker's records that hold audit events."""
 OWN_KINDS: Final = frozenset({(AUDIT, kind) for kind in (*EVENT_KINDS, DIRECTORY_VERSION)})
 """The stream and kind of the broker's own records."""

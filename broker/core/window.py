@@ -19,14 +19,14 @@ if no other record is tracked, the binary form stays within ``committed_bytes_bo
    the first offset with counts. Their distances are counted again. These, the version, the floor, both lengths and the
    range after the last undone record are ``_FIXED_BYTES``.
 
-The state is committed with a seal (broker/core/groupseal.py). 92 of the 4096 bytes of text are for the seal, so 4004
-are left for the state: 3003 in the binary form.
+The state is committed with a seal (broker/core/groupseal.py). 96 of the 4096 bytes of text are for the seal, so 4000
+are left for the state: 3000 in the binary form.
 
 The argument holds for any gaps. So it holds on Kafka too, where the first records of two packs are at least 4096 apart.
-How many records fit: of 3003 binary bytes 41 are the fixed part, 41 are kept for that of a resumed state, and 21 for
-one record of any gap, if none is undone. 2900 are left. Another record is taken as long as 21 of these are left, that
-is, while at most 2879 are used. Side by side, v is 1 and each record costs 5 bytes: 2879 // 5 + 1 = 576 records. Each
-in a pack of its own, v is 2 and each but the first costs 7 bytes: (2879 - 5) // 7 + 2 = 412 records.
+How many records fit: of 3000 binary bytes 41 are the fixed part, 41 are kept for that of a resumed state, and 21 for
+one record of any gap, if none is undone. 2897 are left. Another record is taken as long as 21 of these are left, that
+is, while at most 2876 are used. Side by side, v is 1 and each record costs 5 bytes: 2876 // 5 + 1 = 576 records. Each
+in a pack of its own, v is 2 and each but the first costs 7 bytes: (2876 - 5) // 7 + 2 = 412 records.
 """
 
 from __future__ import annotations

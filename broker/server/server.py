@@ -19,6 +19,7 @@ from caseexchange.broker.v1 import (
     directory_pb2_grpc,
     publisher_pb2_grpc,
     subscriber_pb2_grpc,
+    subscription_pb2_grpc,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from broker.server.limits import ServerLimits
     from broker.server.publisher import PublisherServicer
     from broker.server.subscriber import SubscriberServicer
+    from broker.server.subscriptions import SubscriptionServicer
     from broker.services.quotas import Quotas
     from broker.services.refusals import Refusals
 
@@ -40,6 +42,7 @@ SERVICES: Final = tuple(
         "AuditorService",
         "DirectoryService",
         "DeadLetterService",
+        "SubscriptionService",
     )
 )
 
@@ -52,6 +55,7 @@ class Servicers(NamedTuple):
     auditor: AuditorServicer
     directory: DirectoryServicer
     dead_letters: DeadLetterServicer
+    subscriptions: SubscriptionServicer
 
 
 class BrokerServer:
@@ -84,6 +88,7 @@ class BrokerServer:
         auditor_pb2_grpc.add_AuditorServiceServicer_to_server(servicers.auditor, self._server)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicers.directory, self._server)
         deadletter_pb2_grpc.add_DeadLetterServiceServicer_to_server(servicers.dead_letters, self._server)
+        subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(servicers.subscriptions, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:

@@ -11,6 +11,7 @@ from broker.server.calls import caller
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
 from broker.services.subscribe import SubscriptionRequest
 from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, leases_lost_to, opened_to
+from broker.wire.subscriptionevents import start_from
 from broker.wire.times import to_seconds
 from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
@@ -62,6 +63,7 @@ async def _open_request(requests: AsyncIterator[subscriber_pb2.SubscribeRequest]
         asked.max_outstanding_records,
         asked.max_outstanding_bytes,
         to_seconds(asked.lease) if asked.HasField("lease") else None,
+        start_from(asked.start),
     )
 
 

@@ -1,8 +1,9 @@
 """Write the audit stream: what the exchange does and refuses becomes records that it signs like any publisher.
 
 An audit record is on the stream ``audit``. Its publisher is the exchange's own agency id, and it has no recipients. An
-auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``, or ``DeadLetterEvents``
-for those of dead letters) or a directory as governance signed it (kind ``DirectoryVersion``).
+auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``, or for those that every
+process follows ``DeadLetterEvents`` and ``SubscriptionEvents``) or a directory as governance signed it (kind
+``DirectoryVersion``).
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from uuid import UUID
 from broker.core.body import Body, NamedSigner, SectionDescriptor
 from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, Envelope, Section, Signature, pae
-from broker.core.events import DeadLetterEvent
+from broker.core.events import DeadLetterEvent, SubscriptionEvent
 from broker.core.sections import SALT_BYTES, salted
 from broker.core.streams import (
     AUDIT,
     AUDIT_EVENTS,
     DEAD_LETTER_EVENTS,
     DIRECTORY_VERSION,
+    SUBSCRIPTION_EVENTS,
     StreamPartition,
     partition_of,
 )
@@ -29,7 +31,7 @@ from broker.core.streams import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.core.events import AuditEvent
+    from broker.core.events import AuditEvent, Event
     from broker.ports import Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec, Signer
 
 AUDIT_CASE_ID: Final = "00000000-0000-8000-8000-000000000000"
@@ -92,13 +94,12 @@ class AuditTrailService:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             events = [event for group, _ in waiting for event in group]
-            letters = [event for event in events if isinstance(event.event, DeadLetterEvent)]
-            others = [event for event in events if not isinstance(event.event, DeadLetterEvent)]
+            kinds: dict[str, list[AuditEvent]] = {SUBSCRIPTION_EVENTS: [], DEAD_LETTER_EVENTS: [], AUDIT_EVENTS: []}
+            for event in events:
+                kinds[_kind_of(event.event)].append(event)
             failure: Exception | None = None
             try:
-                await self._log.append(
-                    [*self._entries(DEAD_LETTER_EVENTS, letters), *self._entries(AUDIT_EVENTS, others)]
-                )
+                await self._log.append([entry for kind, told in kinds.items() for entry in self._entries(kind, told)])
             except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait; they raise it
                 failure = error
             for _, written in waiting:
@@ -162,6 +163,12 @@ class AuditTrailService:
             envelope.record_sha256,
             self._codec.encode_envelope(envelope),
         )
+
+
+def _kind_of(event: Event) -> str:
+    if isinstance(event, DeadLetterEvent):
+        return DEAD_LETTER_EVENTS
+    return SUBSCRIPTION_EVENTS if isinstance(event, SubscriptionEvent) else AUDIT_EVENTS
 
 
 def _own_id(content: bytes) -> str:

@@ -1,6 +1,6 @@
-"""Follow the audit stream, and fold what it says of dead letters into this process's index.
+"""Follow the audit stream, and fold what it says of dead letters and subscriptions into this process's index.
 
-A subscription can listen for what agencies decide about its dead letters, whichever process they told.
+A subscription can listen for what agencies decide about it and its dead letters, whichever process they told.
 """
 
 from __future__ import annotations
@@ -12,9 +12,15 @@ import structlog
 
 from broker.core.entry import EXCHANGE, Interest
 from broker.core.errors import CaseExchangeError, EnvelopeMalformed, LogCorrupt
-from broker.core.events import DeadLetterDiscarded, DeadLetterMade, DeadLetterRedriven
+from broker.core.events import (
+    DeadLetterDiscarded,
+    DeadLetterMade,
+    DeadLetterRedriven,
+    SubscriptionBegun,
+    SubscriptionDeleted,
+)
 from broker.core.sections import unsalted
-from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, StreamPartition, partition_of
+from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS, StreamPartition, partition_of
 from broker.ports import SubscriptionKey
 from broker.services.accepted import accepted
 from broker.services.audittrail import AUDIT_CASE_ID
@@ -24,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.core.entry import LogEntry
-    from broker.core.events import AuditEvent, DeadLetterEvent
+    from broker.core.events import AuditEvent, DeadLetterEvent, SubscriptionEvent
     from broker.ports import MessageLog, RecordCodec
     from broker.services.deadletterindex import DeadLetterIndex
 
 _log = structlog.get_logger("broker.deadletters")
-_WANTED: Final = Interest(EXCHANGE, frozenset({DEAD_LETTER_EVENTS}))
+_WANTED: Final = Interest(EXCHANGE, frozenset({DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS}))
 _PAGE_RECORDS: Final = 1
 """Audit records that are folded in one step: at most 1,000 events. And a damaged one holds up no other."""
 _SCAN_RECORDS: Final = 5000
@@ -51,6 +57,7 @@ class DeadLetterFold:
         self._partition = StreamPartition(AUDIT, partition_of(AUDIT_CASE_ID, log.partitions(AUDIT)))
         self._next: int | None = None
         self._folding = asyncio.Lock()
+        self._orders: dict[SubscriptionKey, Callable[[SubscriptionEvent], None]] = {}
         self._listeners: dict[SubscriptionKey, set[Callable[[DeadLetterEvent], None]]] = {}
 
     async def catch_up(self) -> None:
@@ -80,6 +87,13 @@ class DeadLetterFold:
         listeners.add(told)
         return lambda: listeners.discard(told)
 
+    def listen_for_orders(
+        self, subscription: SubscriptionKey, told: Callable[[SubscriptionEvent], None]
+    ) -> Callable[[], None]:
+        """Tell this one from now on of each order that changed the subscription. Returns what ends it."""
+        self._orders[subscription] = told
+        return lambda: self._orders.pop(subscription, None) and None
+
     def _tell(self, changes: Sequence[AuditEvent]) -> None:
         for change in changes:
             match change.event:
@@ -87,6 +101,10 @@ class DeadLetterFold:
                     key = SubscriptionKey(event.agency, event.subscription)
                     for told in list(self._listeners.get(key, ())):
                         told(event)
+                case SubscriptionBegun() | SubscriptionDeleted() as order:
+                    ordered = self._orders.get(SubscriptionKey(order.agency, order.subscription))
+                    if ordered is not None:
+                        ordered(order)
 
     async def _fold(self, *, named: bool) -> None:
         if self._next is None:
@@ -142,7 +160,7 @@ class DeadLetterFold:
 
     def _damaged(self, entry: LogEntry) -> None:
         _log.error(
-            "a record of the audit stream is damaged, so dead letters may be missing here",
+            "a record of the audit stream is damaged, so dead letters or orders of agencies may be missing here",
             position=str(entry.position),
             remedy="Replay the audit stream and verify the bundle: docs/findings.md.",
         )

@@ -24,6 +24,7 @@ from broker.core.events import (
 from broker.core.streams import Position
 from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.setaside import SetAside
+from broker.services.subscriptionindex import TABLE, SubscriptionTable
 from broker.sqlitefile import FileTrouble, Schema, Trouble, open_file, transaction, trouble_as
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ _SCHEMA: Final = Schema(
             ) WITHOUT ROWID""",
             "CREATE INDEX cases ON set_aside (agency, subscription, stream, partition, case_id, position)",
         ),
+        # A file from before has passed over the events of subscriptions. Without its facts it is made again.
+        (TABLE, "DELETE FROM facts"),
     ),
 )
 _COLUMNS: Final = (
@@ -115,6 +118,7 @@ class DeadLetterIndex:
         """Open the file, or make it again. ``path`` None: in memory. ``log_id`` is that of the audit stream."""
         with _used():
             self._connection = _opened(path)
+            self.subscriptions: Final = SubscriptionTable(self._connection)
             if self._fact("log_id") != log_id:
                 with transaction(self._connection):
                     self._clear()
@@ -149,6 +153,7 @@ class DeadLetterIndex:
             for told in events:
                 before = self._connection.total_changes
                 self._fold(told)
+                self.subscriptions.fold(told, folded.offset)
                 if self._connection.total_changes > before:
                     changes.append(told)
             self._connection.executemany("REPLACE INTO facts VALUES (?, ?)", zip(Folded._fields, folded, strict=True))
@@ -191,7 +196,7 @@ class DeadLetterIndex:
             offsets = {offset for (offset,) in self._connection.execute(f"SELECT position {here}", (*key, floor))}
             cases = self._connection.execute(firsts, key).fetchall()
         due = tuple(case_id for case_id, parked, _ in cases if parked)
-        return SetAside(offsets, max(offsets, default=-1) + 1, {case_id for case_id, *_ in cases}, due)
+        return SetAside(offsets, max(offsets, default=-1) + 1, {case_id: offset for case_id, _, offset in cases}, due)
 
     def first(self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str) -> tuple[int, bool] | None:
         """The first offset that a case has set aside, and whether that one is parked."""
@@ -252,6 +257,7 @@ class DeadLetterIndex:
     def _clear(self) -> None:
         self._connection.execute("DELETE FROM facts")
         self._connection.execute("DELETE FROM set_aside")
+        self.subscriptions.clear()
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:

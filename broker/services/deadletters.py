@@ -59,6 +59,7 @@ class DeadLetters:
         codec: RecordCodec,
         directory: DirectoryInForce,
         clock: Clock,
+        fold: DeadLetterFold | None = None,
     ) -> None:
         self._index = index
         self._log = log
@@ -66,7 +67,7 @@ class DeadLetters:
         self._codec = codec
         self._directory = directory
         self._clock = clock
-        self._fold = DeadLetterFold(index, log, codec)
+        self._fold = fold or DeadLetterFold(index, log, codec)
         self.catch_up: Final = self._fold.catch_up
         self.run: Final = self._fold.run
         self.listen: Final = self._fold.listen

@@ -95,7 +95,7 @@ class Parking:
         here = self._partitions[entry.position.stream_partition]
         if entry.position.offset in here.offsets:
             here.offsets.remove(entry.position.offset)
-        elif entry.kind in OVERTAKING or entry.ordering_key not in here.cases:
+        elif entry.kind in OVERTAKING or not here.waits(entry.ordering_key, entry.position.offset):
             return False
         else:
             parked.append(entry)
@@ -129,7 +129,7 @@ class Parking:
         )
         for position in later:
             self._book.park(position)
-        self._partitions[partition].cases.add(case)
+        self._partitions[partition].adds(case, dead.position.offset)
         return [held.pop(position).entry for position in later]
 
     async def recall(self, held: dict[Position, Held]) -> list[GivenUp]:
@@ -156,7 +156,7 @@ class Parking:
                 # Nothing, or a dead letter.
                 del self._due[case]
                 if first is None:
-                    here.cases.discard(case_id)
+                    here.cases.pop(case_id, None)
                 continue
             position = Position(*partition, first[0])
             entry = await self._letters.record(position)
@@ -196,7 +196,7 @@ class Parking:
             case DeadLetterRedriven(position=position, case_id=case_id):
                 if position.stream_partition in self._partitions:
                     # Nothing waited behind it if it was damaged.
-                    self._partitions[position.stream_partition].cases.add(case_id)
+                    self._partitions[position.stream_partition].adds(case_id, position.offset)
                 self._is_due(position.stream_partition, case_id)
 
     def _is_due(self, partition: StreamPartition, case_id: str) -> None:

@@ -17,8 +17,10 @@ from broker.core.lease import LeaseBook
 from broker.core.lease_terms import LeaseSettings, check_refusal_code
 from broker.core.policy import check_receive
 from broker.core.streams import KINDS, streams_of
+from broker.core.subscriptions import EARLIEST
 from broker.ports import SubscriptionKey
 from broker.services.deliveries import Ended, SubscriptionTerms
+from broker.services.generations import cursor_in_force
 from broker.services.round import Consumer
 from broker.services.subscription import Subscription
 from broker.services.subscription_log import may_miss
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from broker.core.errors import CaseExchangeError
     from broker.core.identity import Principal
     from broker.core.streams import Position
+    from broker.core.subscriptions import StartPoint
     from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deliveries import Outgoing, SubscribeLimits
+    from broker.services.generations import Generations
     from broker.services.parking import Letters
     from broker.services.quotas import Quotas
 
@@ -44,13 +48,14 @@ _NONE_REFUSED: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 class SubscriptionRequest(NamedTuple):
-    """What a stream asks for. ``lease_seconds`` None: the broker's default."""
+    """What a stream asks for. ``lease_seconds`` None: the broker's default. ``start``: where what is new begins."""
 
     name: str
     kinds: frozenset[str]
     max_outstanding_records: int
     max_outstanding_bytes: int
     lease_seconds: float | None
+    start: StartPoint = EARLIEST
 
 
 class SubscriberStream:
@@ -130,6 +135,7 @@ class SubscribeService:
         limits: SubscribeLimits,
         quotas: Quotas,
         letters: Letters,
+        subscriptions: Generations,
     ) -> None:
         self._directory = directory
         self._codec = codec
@@ -140,6 +146,7 @@ class SubscribeService:
         self._limits = limits
         self._quotas = quotas
         self._letters = letters
+        self._generations = subscriptions
         self._subscriptions: dict[SubscriptionKey, Subscription] = {}
         self._pumps: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
@@ -150,16 +157,18 @@ class SubscribeService:
     async def open(self, principal: Principal, request: SubscriptionRequest) -> SubscriberStream:
         """Open a stream of a durable subscription of the principal's agency. A new subscription is made if needed.
 
-        A new subscription begins with the first record in the log. Streams that are open at the same time share it, and
-        share the lease that the first of them asked for.
+        A new subscription, and a kind that an existing one did not have, begins where the request says. Streams that
+        are open at the same time share it, and share the lease that the first of them asked for.
 
         Raises:
             SubscriptionInvalid, KindUnknown, RightDenied, PeerUnknown, DirectoryUnavailable, Overloaded,
-            QuotaExceeded, Draining, LogUnavailable
+            QuotaExceeded, Draining, LogUnavailable, LogFull
+            SubscriptionInUse: it has other kinds, and another process reads it.
+            SubscriptionChanged: its agency moved or deleted it meanwhile.
         """
         self._check(principal, request)
         key = SubscriptionKey(principal.agency, request.name)
-        subscription = await self._subscription(key, request)
+        subscription = await self._subscription(key, principal, request)
         if subscription.kinds != request.kinds:
             message = "the subscription is open in another stream, with other kinds"
             raise SubscriptionInvalid(message)
@@ -207,14 +216,16 @@ class SubscribeService:
         # (2) Rights.
         check_receive(self._directory.current(), principal.agency, request.kinds)
 
-    async def _subscription(self, key: SubscriptionKey, request: SubscriptionRequest) -> Subscription:
+    async def _subscription(
+        self, key: SubscriptionKey, principal: Principal, request: SubscriptionRequest
+    ) -> Subscription:
         while True:
             found = self._subscriptions.get(key)
             if found is None:
                 async with self._opening:
                     # Another stream may have opened it while this one waited.
                     if key not in self._subscriptions:
-                        await self._start(key, request)
+                        await self._start(key, principal, request)
             elif not found.ending:
                 return found
             else:
@@ -223,14 +234,16 @@ class SubscribeService:
                 if self._subscriptions.get(key) is found:
                     del self._subscriptions[key]
 
-    async def _start(self, key: SubscriptionKey, request: SubscriptionRequest) -> None:
+    async def _start(self, key: SubscriptionKey, principal: Principal, request: SubscriptionRequest) -> None:
         # (3) Room.
         if len(self._subscriptions) >= self._limits.subscriptions:
             message = "the broker has as many subscriptions open as it is configured for"
             raise Overloaded(message)
         holding = self._quotas.open_subscription(key.agency)
         try:
-            cursor = await self._log.open_cursor(key, request.kinds)
+            cursor = await cursor_in_force(
+                self._log, self._generations, principal, key, kinds=request.kinds, start=request.start
+            )
         except BaseException:
             holding.close()
             raise
@@ -250,11 +263,13 @@ class SubscribeService:
             letters=self._letters,
             holding=holding,
         )
+        unlisten = self._generations.listen(key, lambda _: subscription.drain())
         self._subscriptions[key] = subscription
         for position in self._unassigned:
             _tell(subscription, position)
         pump = asyncio.create_task(subscription.run(), name=f"subscription {key.agency}/{key.name}")
         self._pumps.add(pump)
+        pump.add_done_callback(lambda _: unlisten())
         pump.add_done_callback(lambda _: self._ended(subscription, pump))
 
     def _ended(self, subscription: Subscription, pump: asyncio.Task[None]) -> None:

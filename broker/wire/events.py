@@ -18,10 +18,13 @@ from broker.core.events import (
     ReplayMade,
     RollbackFound,
     SetAsideEnded,
+    SubscriptionBegun,
+    SubscriptionDeleted,
 )
 from broker.core.streams import Position
 from broker.wire.deadletterevents import dead_letter_event_from, fill_dead_letter_event
 from broker.wire.receipts import fill_position
+from broker.wire.subscriptionevents import fill_subscription_event, subscription_event_from
 from broker.wire.times import set_ms, to_ms
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             DeadLetterMade() | RecordsParked() | DeadLetterRedriven() | DeadLetterDiscarded() | SetAsideEnded()
         ) as letter:
             fill_dead_letter_event(message, letter)
+        case SubscriptionBegun() | SubscriptionDeleted() as begun:
+            fill_subscription_event(message, begun)
         case ReplayMade() as replay:
             _fill_replay(message.replay, replay)
         case RefusalMade() as refusal:
@@ -98,6 +103,8 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
             )
         case "dead_letter" | "parked" | "redriven" | "discarded" | "set_aside_ended":
             return dead_letter_event_from(message)
+        case "subscription_begun" | "subscription_deleted":
+            return subscription_event_from(message)
     return _event_of_no_record(message)
 
 

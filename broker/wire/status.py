@@ -36,6 +36,8 @@ STATUS_OF: Final[dict[type[CaseExchangeError], grpc.StatusCode]] = {
     errors.InputRefused: _Code.INVALID_ARGUMENT,
     errors.PositionUnknown: _Code.NOT_FOUND,
     errors.DeadLetterUnknown: _Code.NOT_FOUND,
+    errors.SubscriptionUnknown: _Code.NOT_FOUND,
+    errors.SubscriptionInUse: _Code.FAILED_PRECONDITION,
     errors.IssuedInFuture: _Code.FAILED_PRECONDITION,
     errors.RecordExpired: _Code.FAILED_PRECONDITION,
     errors.IdentityRefused: _Code.UNAUTHENTICATED,

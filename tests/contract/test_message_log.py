@@ -13,6 +13,7 @@ from broker.core.ackstate import AckState
 from broker.core.entry import EXCHANGE, Interest, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogInUse, LogUnavailable, PositionUnknown
 from broker.core.streams import StreamPartition
+from broker.core.subscriptions import FIRST
 from broker.messagelog.kafka.positions import position_of
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned, SubscriptionKey
@@ -188,14 +189,14 @@ async def test_catching_up_returns_once_everything_below_can_be_read_and_says_so
 
 async def test_a_cursor_resumes_where_it_committed(log: MessageLog) -> None:
     at = offsets(await log.append([entry(number) for number in range(5)]))
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     assert await assigned(cursor, CASES_0) == AckState()
     assert offsets((await cursor.read(CASES_0, MANY, MANY)).entries) == at
     assert await cursor.read(CASES_0, MANY, MANY) == Page([], at[-1] + 1)
     state = AckState(at[3], ((at[4], at[4]),), ((at[3], 1, 2),))
     assert await cursor.commit({CASES_0: state}) == {CASES_0}
     await cursor.close()
-    resumed = await log.open_cursor(LAB, KINDS)
+    resumed = await log.open_cursor(LAB, KINDS, FIRST)
     assert await assigned(resumed, CASES_0) == state
     assert offsets((await resumed.read(CASES_0, MANY, MANY)).entries) == at[3:]
     await resumed.close()
@@ -205,13 +206,13 @@ async def test_a_cursor_that_has_finished_everything_resumes_at_the_end(log: Mes
     state = AckState()
     for number in range(3):
         (appended,) = await log.append([entry(number)])
-        cursor = await log.open_cursor(LAB, KINDS)
+        cursor = await log.open_cursor(LAB, KINDS, FIRST)
         await assigned(cursor, CASES_0)
         assert offsets((await cursor.read(CASES_0, MANY, MANY)).entries) == [appended.position.offset]
         state = AckState(appended.position.offset + 1)
         assert await cursor.commit({CASES_0: state}) == {CASES_0}
         await cursor.close()
-    resumed = await log.open_cursor(LAB, KINDS)
+    resumed = await log.open_cursor(LAB, KINDS, FIRST)
     assert await assigned(resumed, CASES_0) == state
     assert await resumed.read(CASES_0, MANY, MANY) == Page([], state.floor)
     await resumed.close()
@@ -232,7 +233,7 @@ def mixed(numbers: range) -> list[NewEntry]:
 
 
 async def test_a_cursor_returns_what_its_subscription_wants_and_passes_over_the_rest(log: MessageLog) -> None:
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     await assigned(cursor, CASES_0)
     # Hardly any of this is still in memory, and then some is.
     for numbers in (range(38), range(38, 39), range(39, 52)):
@@ -246,7 +247,7 @@ async def test_a_cursor_returns_what_its_subscription_wants_and_passes_over_the_
 
 async def test_a_cursor_keeps_its_limits_without_losing_an_entry(log: MessageLog) -> None:
     at = offsets(await log.append(mixed(range(41))))
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     await assigned(cursor, CASES_0)
     by_records = await cursor.read(CASES_0, 3, MANY)
     assert (offsets(by_records.entries), by_records.next_offset) == ([at[0], at[5], at[10]], at[10] + 1)
@@ -289,7 +290,7 @@ async def test_wanted_entries_that_lie_far_apart_are_all_read(log: MessageLog) -
         to = (LAB.agency if number % 20 == 0 else "ministry",)
         (at,) = offsets(await log.append([entry(number, to=to)]))
         wanted += [at] if number % 20 == 0 else []
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     await assigned(cursor, CASES_0)
     read: list[int] = []
     while (page := await cursor.read(CASES_0, MANY, MANY)).entries:
@@ -299,7 +300,7 @@ async def test_wanted_entries_that_lie_far_apart_are_all_read(log: MessageLog) -
 
 
 async def test_a_cursor_waits_until_something_comes_that_its_subscription_wants(log: MessageLog) -> None:
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     await assigned(cursor, CASES_0)
     while (await cursor.read(CASES_0, MANY, MANY)).entries or cursor.assignment_changes():
         pass
@@ -313,10 +314,10 @@ async def test_a_cursor_waits_until_something_comes_that_its_subscription_wants(
 
 
 async def test_subscriptions_do_not_share_their_state(log: MessageLog) -> None:
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     await assigned(cursor, CASES_0)
     assert await cursor.commit({CASES_0: AckState(7)}) == {CASES_0}
-    other = await log.open_cursor(SubscriptionKey("ministry", LAB.name), KINDS)
+    other = await log.open_cursor(SubscriptionKey("ministry", LAB.name), KINDS, FIRST)
     assert await assigned(other, CASES_0) == AckState()
     await cursor.close()
     await other.close()

@@ -14,6 +14,7 @@ from kafka.errors import KafkaConnectionError
 from broker.core.ackstate import AckState
 from broker.core.errors import LogUnavailable
 from broker.core.streams import StreamPartition
+from broker.core.subscriptions import FIRST
 from broker.messagelog.kafka.groups import HEARTBEATS
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from broker.trust.signing import Ed25519NoteSigner
@@ -66,13 +67,13 @@ async def committed(cursor: LogCursor, state: AckState) -> None:
 async def test_a_process_that_is_gone_without_a_word_is_followed_by_another(kafka_cluster: KafkaCluster) -> None:
     on_kafka = LogOnKafka(kafka_cluster, SIGNER, SystemClock())
     gone, other = await on_kafka.open(), await on_kafka.open()
-    cursor = await gone.open_cursor(subscription("samples"), KINDS)
+    cursor = await gone.open_cursor(subscription("samples"), KINDS, FIRST)
     await assigned(cursor)
     await cursor.commit({CASES[0]: AckState(7)})
     # The cursor is not closed, so its member does not leave the group.
     await gone.close()
     begun = time.monotonic()
-    next_one = await other.open_cursor(subscription("samples"), KINDS)
+    next_one = await other.open_cursor(subscription("samples"), KINDS, FIRST)
     assert await assigned(next_one) == dict.fromkeys(CASES, AckState()) | {CASES[0]: AckState(7)}
     assert time.monotonic() - begun < 2 * SESSION_SECONDS
     await next_one.close()
@@ -84,11 +85,11 @@ def test_a_process_that_was_paused_moves_no_subscription_back(kafka_cluster: Kaf
     # A loop that does not run is a process that is paused.
     with asyncio.Runner() as paused, asyncio.Runner() as other:
         first = paused.run(on_kafka.open())
-        old = paused.run(first.open_cursor(subscription("samples"), KINDS))
+        old = paused.run(first.open_cursor(subscription("samples"), KINDS, FIRST))
         paused.run(assigned(old))
         paused.run(old.commit({CASES[0]: AckState(3)}))
         second = other.run(on_kafka.open())
-        new = other.run(second.open_cursor(subscription("samples"), KINDS))
+        new = other.run(second.open_cursor(subscription("samples"), KINDS, FIRST))
         assert other.run(assigned(new))[CASES[0]] == AckState(3)
         assert other.run(new.commit({CASES[0]: AckState(9)})) == {CASES[0]}
         assert paused.run(old.commit({CASES[0]: AckState(4)})) == frozenset()
@@ -106,12 +107,12 @@ def test_a_commit_whose_answer_was_lost_is_unknown_if_its_partition_moves_meanwh
     on_kafka = LogOnKafka(kafka_cluster, SIGNER, SystemClock())
     with asyncio.Runner() as paused, asyncio.Runner() as other:
         first = paused.run(on_kafka.open())
-        old = paused.run(first.open_cursor(subscription("samples"), KINDS))
+        old = paused.run(first.open_cursor(subscription("samples"), KINDS, FIRST))
         paused.run(assigned(old))
         committing = paused.run(sent(first, old, {CASES[0]: AckState(4)}))
         # The process is paused. Kafka's answer comes, nobody reads it, and another process goes on from there.
         second = other.run(on_kafka.open())
-        new = other.run(second.open_cursor(subscription("samples"), KINDS))
+        new = other.run(second.open_cursor(subscription("samples"), KINDS, FIRST))
         assert other.run(assigned(new))[CASES[0]] == AckState(4)
         cut(first)
         with pytest.raises(LogUnavailable, match="moved before Kafka said"):
@@ -161,14 +162,14 @@ async def test_a_lost_node_ends_no_subscription(three_kafka_nodes: KafkaCluster)
     log = await on_kafka.open()
     # Each node coordinates some of the groups.
     keys = [subscription(f"samples-{number}") for number in range(12)]
-    cursors = [await log.open_cursor(key, KINDS) for key in keys]
+    cursors = [await log.open_cursor(key, KINDS, FIRST) for key in keys]
     for cursor in cursors:
         await assigned(cursor)
     three_kafka_nodes.kill(2)
     await asyncio.gather(*(committed(cursor, AckState(5)) for cursor in cursors))
     for key, cursor in zip(keys, cursors, strict=True):
         await cursor.close()
-        again = await log.open_cursor(key, KINDS)
+        again = await log.open_cursor(key, KINDS, FIRST)
         assert await assigned(again) == dict.fromkeys(CASES, AckState(5))
         await again.close()
     await log.close()

@@ -141,7 +141,7 @@ async def test_brokers_of_one_exchange_do_not_alarm_each_other(kafka: OnKafka) -
             ):
                 await taken(stream, len(honest.positions))
                 # Long enough for both to have looked.
-                watches = [exchange.broker.log._members for exchange in (one, two)]  # type: ignore[attr-defined]
+                watches = [exchange.broker.log._subscriptions._members for exchange in (one, two)]  # type: ignore[attr-defined]
                 async with asyncio.timeout(WITHIN):
                     for watch in watches:
                         seen = watch.looks

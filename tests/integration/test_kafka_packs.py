@@ -16,6 +16,7 @@ from broker.core.entry import NewEntry
 from broker.core.errors import LogIntruder, LogSchemaUnsupported
 from broker.core.seal import Sealing
 from broker.core.streams import StreamPartition
+from broker.core.subscriptions import FIRST
 from broker.messagelog.kafka.judge import BEFORE_PACKS
 from broker.messagelog.kafka.positions import offset_of
 from broker.ports import SubscriptionKey
@@ -93,7 +94,7 @@ async def test_an_append_that_is_too_large_for_a_pack_is_more_of_them_and_read_b
 async def test_kafka_s_tools_see_no_lag_once_everything_is_done(on_kafka: LogOnKafka) -> None:
     log = await on_kafka.open()
     appended = await log.append([entry(number) for number in range(5)])
-    cursor = await log.open_cursor(LAB, frozenset({"CaseRecord"}))
+    cursor = await log.open_cursor(LAB, frozenset({"CaseRecord"}), FIRST)
     async with asyncio.timeout(30):
         while not any(change.partition == CASES_0 for change in cursor.assignment_changes()):
             await cursor.wait()
@@ -114,12 +115,12 @@ async def test_a_stored_place_that_cannot_be_read_is_reported_and_its_subscripti
     log = await on_kafka.open()
     await log.append([entry(1)])
     group = f"{on_kafka.connection.prefix}.{LAB.agency}.{LAB.name}"
-    before = await log.open_cursor(LAB, frozenset({"CaseRecord"}))
+    before = await log.open_cursor(LAB, frozenset({"CaseRecord"}), FIRST)
     await before.close()
     with on_kafka.connection.admin() as admin:
         garbage = {topic(on_kafka, CASES_0): OffsetAndMetadata(7, "no ack state", -1)}
         await asyncio.to_thread(admin.alter_group_offsets, group, garbage)
-    cursor = await log.open_cursor(LAB, frozenset({"CaseRecord"}))
+    cursor = await log.open_cursor(LAB, frozenset({"CaseRecord"}), FIRST)
     async with asyncio.timeout(30):
         while not any(change.partition == CASES_0 for change in cursor.assignment_changes()):
             await cursor.wait()

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.streams import Position, StreamPartition
-    from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey
+    from broker.core.subscriptions import Generation
+    from broker.ports import AssignmentChange, LogCursor, MessageLog, Standing, SubscriptionKey
 
     Change = Callable[[LogEntry], LogEntry | None]
 
@@ -79,8 +80,19 @@ class DamagedLog:
     async def wait_beyond(self, partitions: Mapping[StreamPartition, int]) -> None:
         await self._log.wait_beyond(partitions)
 
-    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> LogCursor:
-        return DamagedCursor(await self._log.open_cursor(subscription, kinds), self._change)
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> LogCursor:
+        return DamagedCursor(await self._log.open_cursor(subscription, kinds, generation), self._change)
+
+    async def standing(self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation) -> Standing:
+        return await self._log.standing(subscription, kinds, generation)
+
+    async def count_wanted(self, partition: StreamPartition, offsets: Sequence[range], interest: Interest) -> int:
+        return await self._log.count_wanted(partition, offsets, interest)
+
+    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
+        await self._log.forget_subscription(subscription)
 
     async def ping(self) -> None:
         await self._log.ping()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core.errors import EvidenceUnavailable
+from broker.core.subscriptions import FIRST
 from broker.services.setaside import SetAside
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
+    from broker.core.subscriptions import Generation
 
 
 class ListedAudit:
@@ -35,6 +37,19 @@ class NothingSetAside:
 
     async def record(self, *_: object) -> None:
         return None
+
+    def listen(self, *_: object) -> Callable[[], None]:
+        return lambda: None
+
+
+class NothingOrdered:
+    """Every subscription begins with the first record, and its agency orders nothing."""
+
+    async def generation(self, *_: object) -> Generation:
+        return FIRST
+
+    async def check(self, *_: object) -> None:
+        pass
 
     def listen(self, *_: object) -> Callable[[], None]:
         return lambda: None

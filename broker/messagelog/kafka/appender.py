@@ -12,6 +12,7 @@ from broker.core.errors import LogUnavailable, RecordTooLarge
 from broker.core.seal import APPEND_ID_BYTES, Sealing, pack_statement, prepare_seals
 from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.packs import VERSION, Draft, drafts_of, fits
+from broker.messagelog.kafka.producer import Producer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,12 +20,35 @@ if TYPE_CHECKING:
     from broker.core.entry import NewEntry
     from broker.core.seal import Seal
     from broker.core.streams import StreamPartition
-    from broker.messagelog.kafka.producer import Producer
+    from broker.messagelog.kafka.leaders import Leaders
+    from broker.messagelog.kafka.topicsettings import TopicSettings
     from broker.ports import Clock, Entropy, NoteSigner
 
 _RETRY_SECONDS: Final = 1.0
 _SMALL_ENTRIES: Final = 16
 """So many are sealed in the event loop. To hand them to a thread takes longer."""
+
+
+def appender_for(
+    topics: TopicSettings | None,
+    leaders: Leaders,
+    log_ids: Mapping[str, str],
+    *,
+    signer: NoteSigner | None,
+    clock: Clock,
+    entropy: Entropy,
+) -> Appender | None:
+    """The appender of a log. None if the log is only read: if there is no key that seals, or no topics are made."""
+    if signer is None or topics is None:
+        return None
+    return Appender(
+        Producer(leaders),
+        log_ids=log_ids,
+        signer=signer,
+        clock=clock,
+        entropy=entropy,
+        value_bytes=topics.value_bytes,
+    )
 
 
 class Appender:

@@ -22,6 +22,7 @@ from broker.core.errors import CaseExchangeError, LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import pause, translate
 from broker.messagelog.kafka.group import GroupMember
+from broker.messagelog.stages import read_staged
 from broker.ports import Assigned, Revoked
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kafka.structs import OffsetAndMetadata
 
     from broker.core.ackstate import AckState
+    from broker.core.subscriptions import Generation, KindStart
     from broker.messagelog.kafka.group import Move
     from broker.messagelog.kafka.groups import Groups
     from broker.messagelog.kafka.places import Places
@@ -39,32 +41,48 @@ if TYPE_CHECKING:
 _SETTLE_SECONDS: Final = 0.05
 
 
-class _Log(Protocol):
+class WantedLog(Protocol):
     """The part of the log that a cursor needs."""
 
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
-    ) -> Page: ...
+    ) -> Page:
+        """See ``MessageLog``."""
 
-    def watch(self, interest: Interest) -> Watch: ...
+    def watch(self, interest: Interest) -> Watch:
+        """Wake a reader when an entry arrives that concerns it."""
+
+
+def group_of(subscription: SubscriptionKey) -> str:
+    """The name of a subscription's group, without the exchange's prefix."""
+    return f"{subscription.agency}.{subscription.name}"
 
 
 class KafkaCursor:
     """See the module and ``LogCursor``. Made by ``open``."""
 
     def __init__(
-        self, groups: Groups, log: _Log, places: Places, subscription: SubscriptionKey, kinds: frozenset[str]
+        self,
+        groups: Groups,
+        log: WantedLog,
+        places: Places,
+        subscription: SubscriptionKey,
+        kinds: frozenset[str],
+        *,
+        generation: Generation,
     ) -> None:
         self._connection = groups.connection
         self._log = log
         self._places = places
         self._subscription = subscription
+        self._generation = generation
+        self._starts: dict[StreamPartition, list[KindStart]] = {}
         self._interest = Interest(subscription.agency, kinds)
         self._watch = log.watch(self._interest)
         self._streams = {self._connection.topic(stream): stream for stream in streams_of(kinds)}
         self._member = GroupMember(
             groups,
-            f"{subscription.agency}.{subscription.name}",
+            group_of(subscription),
             list(self._streams),
             moved=self._take,
             failed=self._fail,
@@ -82,14 +100,21 @@ class KafkaCursor:
 
     @classmethod
     async def open(
-        cls, groups: Groups, log: _Log, places: Places, subscription: SubscriptionKey, kinds: frozenset[str]
+        cls,
+        groups: Groups,
+        log: WantedLog,
+        places: Places,
+        subscription: SubscriptionKey,
+        kinds: frozenset[str],
+        *,
+        generation: Generation,
     ) -> KafkaCursor:
         """Join the subscription's group. The group assigns partitions later.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
-        cursor = cls(groups, log, places, subscription, kinds)
+        cursor = cls(groups, log, places, subscription, kinds, generation=generation)
         try:
             await cursor._member.join()
         except BaseException:
@@ -114,7 +139,15 @@ class KafkaCursor:
         if not self._holds(partition):
             # The caller has not seen the change yet.
             return Page([], 0)
-        page = await self._log.read_wanted(partition, self._next[partition], self._interest, max_records, max_bytes)
+        page = await read_staged(
+            self._log,
+            partition,
+            self._next[partition],
+            self._interest,
+            self._starts[partition],
+            max_records=max_records,
+            max_bytes=max_bytes,
+        )
         if not self._holds(partition):
             return Page([], 0)
         self._next[partition] = page.next_offset
@@ -169,7 +202,9 @@ class KafkaCursor:
             partition = StreamPartition(self._streams[move.topic.topic], move.topic.partition)
             if move.assigned:
                 try:
-                    state = self._places.opened(self._subscription, partition, move.committed)
+                    state = self._places.opened(
+                        self._subscription, self._interest, self._generation, partition, move.committed
+                    )
                 except CaseExchangeError as error:
                     self._fail(error)
                     return
@@ -188,6 +223,7 @@ class KafkaCursor:
     def _begin(self, partition: StreamPartition, number: int, state: AckState) -> None:
         self._held[partition] = number
         self._next[partition] = state.floor
+        self._starts[partition] = self._generation.starts_in(partition, self._interest.kinds)
         self._changes.append(Assigned(partition, state))
         self._watch.event.set()
 
@@ -195,7 +231,7 @@ class KafkaCursor:
         """Find out the places that nobody sealed. Begin with each when it is committed with a seal."""
         while lost := dict(self._lost):
             try:
-                states = await self._places.rebuilt(self._subscription, self._interest, lost)
+                states = await self._places.rebuilt(self._subscription, self._interest, self._generation, lost)
                 outcome = await self._member.commit(
                     {self._topic(each): (number, self._stored(each, states[each])) for each, number in lost.items()}
                 )
@@ -217,4 +253,4 @@ class KafkaCursor:
             self._watch.event.set()
 
     def _stored(self, partition: StreamPartition, state: AckState) -> OffsetAndMetadata:
-        return self._places.stored(self._subscription, partition, state)
+        return self._places.stored(self._subscription, self._generation, partition, state)

@@ -26,7 +26,7 @@ HEARTBEATS: Final = 0
 """The lane of requests that Kafka answers at once. Members must never wait behind others' commits."""
 LANES: Final = 4
 """The other lanes, from 1 on. Kafka has one request of a connection in hand at a time."""
-_FIND_VERSION: Final = 4
+FIND_VERSION: Final = 4
 _METADATA_VERSION: Final = 12
 _TICK_SECONDS: Final = 0.1
 
@@ -122,7 +122,7 @@ class Groups:
         try:
             await self._know_topics(member.topics for member in lost)
             request = FindCoordinatorRequest(key_type=0, coordinator_keys=list({member.group for member in lost}))
-            answer = await self.links.ask_any(1, request, _FIND_VERSION)
+            answer = await self.links.ask_any(1, request, FIND_VERSION)
         except KafkaError as error:
             for member in lost:
                 member.missed(error)

@@ -21,7 +21,7 @@ from broker.messagelog.kafka.applying import Applied, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
 from broker.messagelog.kafka.positions import POSITION_BITS
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.destinations import missing, wanted, wanted_or_damaged
+from broker.messagelog.sqlite.destinations import count_wanted, missing, wanted, wanted_or_damaged
 from broker.messagelog.sqlite.rows import entries_with_ids
 
 if TYPE_CHECKING:
@@ -124,6 +124,11 @@ class KafkaIndex:
         return [
             fact if interest.concerns(entry) else Facts(entry, b"") for entry, fact in told if entry is not None
         ], reached
+
+    async def count_wanted(self, partition: StreamPartition, offsets: Sequence[range], interest: Interest) -> int:
+        """See ``MessageLog``."""
+        first = self._numbers[partition] << POSITION_BITS
+        return await self._database.read(lambda connection: count_wanted(connection, first, offsets, interest))
 
     async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
         """See ``MessageLog``."""

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
-from broker.messagelog.kafka.appender import Appender
+from broker.messagelog.kafka.appender import Appender, appender_for
 from broker.messagelog.kafka.beforepacks import refuse_the_format_before_packs
-from broker.messagelog.kafka.cursor import KafkaCursor
 from broker.messagelog.kafka.groupcommit import GroupCommit
 from broker.messagelog.kafka.groups import Groups
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.intake import Intake
 from broker.messagelog.kafka.judge import PackJudge
 from broker.messagelog.kafka.leaders import Leaders
-from broker.messagelog.kafka.members import MembersWatch
 from broker.messagelog.kafka.places import Places
-from broker.messagelog.kafka.producer import Producer
 from broker.messagelog.kafka.reader import EntryReader
 from broker.messagelog.kafka.rebuilding import Rebuilding
+from broker.messagelog.kafka.subscriptions import KafkaSubscriptions
 from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
 from broker.messagelog.kafka.watch import TopicsWatch
@@ -33,8 +31,10 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import Position
+    from broker.core.subscriptions import Generation
+    from broker.messagelog.kafka.cursor import KafkaCursor
     from broker.messagelog.kafka.topicsettings import KafkaSettings
-    from broker.ports import Clock, Entropy, LogKeys, NoteSigner, RecordCodec, SubscriptionKey
+    from broker.ports import Clock, Entropy, LogKeys, NoteSigner, RecordCodec, Standing, SubscriptionKey
 
 _ONLY_READ: Final = "this process only reads the log"
 
@@ -67,8 +67,7 @@ class KafkaLog:
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
         self._reader = EntryReader(tail, index, self._values)
-        self._places: Places | None = None
-        self._members: MembersWatch | None = None
+        self._subscriptions: KafkaSubscriptions | None = None
         self._closed = False
 
     @classmethod
@@ -124,17 +123,7 @@ class KafkaLog:
         except BaseException:
             await index.close()
             raise
-        appender = None
-        if signer is not None and settings.topics is not None:
-            value_bytes = settings.topics.value_bytes
-            appender = Appender(
-                Producer(leaders),
-                log_ids=log_ids,
-                signer=signer,
-                clock=clock,
-                entropy=entropy,
-                value_bytes=value_bytes,
-            )
+        appender = appender_for(settings.topics, leaders, log_ids, signer=signer, clock=clock, entropy=entropy)
         log = cls(
             settings,
             topics=topics,
@@ -147,10 +136,9 @@ class KafkaLog:
             groups=Groups(settings.connection, signer),
         )
         if signer is not None:
-            rebuilding = Rebuilding(log._reader, index, tail.ends, codec)
-            log._places = Places(log_ids, tail.ends, signer=signer, keys=keys, rebuilding=rebuilding, report=report)
-            log._members = MembersWatch(log.groups, keys, report)
-            log._members.open()
+            found_out = Rebuilding(log._reader, index, tail.ends, codec)
+            places = Places(log_ids, tail.ends, signer=signer, keys=keys, rebuilding=found_out, report=report)
+            log._subscriptions = KafkaSubscriptions(log.groups, places, partitions, keys, report)
         try:
             await intake.open()
             await refuse_the_format_before_packs(index, tail, settings.connection.prefix)
@@ -241,12 +229,24 @@ class KafkaLog:
         self._check_partition(partition)
         return await self._index.strays(partition)
 
-    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> KafkaCursor:
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> KafkaCursor:
+        """See ``MessageLog``."""
+        return await self._subscribed().open_cursor(self, subscription, kinds, generation)
+
+    async def standing(self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation) -> Standing:
+        """See ``MessageLog``. A place that no broker sealed is left out."""
+        return await self._subscribed().standing(subscription, kinds, generation)
+
+    async def count_wanted(self, partition: StreamPartition, offsets: Sequence[range], interest: Interest) -> int:
         """See ``MessageLog``."""
         self._check_open()
-        if self._places is None:
-            raise LogUnavailable(_ONLY_READ)
-        return await KafkaCursor.open(self.groups, self, self._places, subscription, kinds)
+        return await self._index.count_wanted(partition, offsets, interest)
+
+    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
+        """See ``MessageLog``."""
+        await self._subscribed().forget(subscription)
 
     async def ping(self) -> None:
         """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies.
@@ -257,8 +257,8 @@ class KafkaLog:
         self._check_open()
         await self._check_topics()
         trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
-        if trouble is None and self._members is not None:
-            trouble = self._members.intruder
+        if trouble is None and self._subscriptions is not None:
+            trouble = self._subscriptions.intruder
         if trouble is not None:
             raise trouble
 
@@ -267,16 +267,11 @@ class KafkaLog:
         if self._closed:
             return
         self._closed = True
-        if self._appends is not None:
-            await self._appends.close()
-        if self._members is not None:
-            await self._members.close()
-        await self.groups.close()
-        await self._intake.close()
-        await self._leaders.close()
-        await self._values.close()
-        await self._index.close()
-        await self._watch.close()
+        before_groups = (self._appends, self._subscriptions)
+        after_groups = (self._intake, self._leaders, self._values, self._index, self._watch)
+        for part in (*before_groups, self.groups, *after_groups):
+            if part is not None:
+                await part.close()
 
     async def _check_topics(self) -> None:
         try:
@@ -284,6 +279,12 @@ class KafkaLog:
         except LogCorrupt as error:
             self._intake.fail(error)
             raise
+
+    def _subscribed(self) -> KafkaSubscriptions:
+        self._check_open()
+        if self._subscriptions is None:
+            raise LogUnavailable(_ONLY_READ)
+        return self._subscriptions
 
     def _check_open(self) -> None:
         if self._closed:

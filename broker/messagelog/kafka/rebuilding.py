@@ -16,7 +16,6 @@ from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from broker.core.ackstate import AckState
 from broker.core.errors import CaseExchangeError
 from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryRefused, RecordsParked
 from broker.core.identity import Principal
@@ -27,9 +26,11 @@ from broker.core.window import PartitionWindow
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from broker.core.ackstate import AckState
     from broker.core.entry import Interest, LogEntry
     from broker.core.events import AuditEvent
     from broker.core.streams import StreamPartition
+    from broker.core.subscriptions import Generation
     from broker.messagelog.kafka.index import KafkaIndex
     from broker.ports import RecordCodec, SubscriptionKey
 
@@ -68,25 +69,34 @@ class Rebuilding:
         self._turn = asyncio.Lock()
 
     async def states(
-        self, subscription: SubscriptionKey, interest: Interest, partitions: Collection[StreamPartition]
+        self,
+        subscription: SubscriptionKey,
+        interest: Interest,
+        generation: Generation,
+        partitions: Collection[StreamPartition],
     ) -> dict[StreamPartition, AckState]:
-        """Where the subscription stands in these partitions. Time: by the whole audit stream.
+        """Where the subscription stands in these partitions. Time: by the audit stream since the generation began.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         async with self._turn:
             histories = {
-                partition: _History(self._index, partition, self._ends[partition], interest) for partition in partitions
+                partition: _History(self._index, partition, self._ends[partition], interest, generation)
+                for partition in partitions
             }
             for audit in [partition for partition in self._ends if partition.stream == AUDIT]:
-                await self._read(audit, subscription, histories)
+                await self._read(audit, subscription, generation.told_at, histories)
         return {partition: history.window.ack_state() for partition, history in histories.items()}
 
     async def _read(
-        self, audit: StreamPartition, subscription: SubscriptionKey, histories: Mapping[StreamPartition, _History]
+        self,
+        audit: StreamPartition,
+        subscription: SubscriptionKey,
+        offset: int,
+        histories: Mapping[StreamPartition, _History],
     ) -> None:
-        offset, end = 0, self._ends[audit]
+        end = self._ends[audit]
         while offset < end:
             entries = await self._reader.read(audit, offset, _RECORDS, _BYTES, values=True)
             if not entries:
@@ -135,14 +145,18 @@ class Rebuilding:
 class _History:
     """One partition of the subscription, as its window was led through it."""
 
-    def __init__(self, index: KafkaIndex, partition: StreamPartition, end: int, interest: Interest) -> None:
-        self.window = PartitionWindow(partition, AckState())
+    def __init__(
+        self, index: KafkaIndex, partition: StreamPartition, end: int, interest: Interest, generation: Generation
+    ) -> None:
+        begun = generation.begin(partition, interest.kinds)
+        self.window = PartitionWindow(partition, begun)
+        self._starts = dict(generation.starts_in(partition, interest.kinds))
         self._index = index
         self._end = end
         self._interest = interest
         # The offsets of wanted records that follow, and the offset below which all of them are known.
         self._ahead: deque[int] = deque()
-        self._known_to = 0
+        self._known_to = begun.floor
 
     async def finish(self, offsets: Sequence[int]) -> None:
         """The subscription finished these records."""
@@ -162,7 +176,12 @@ class _History:
                 facts, self._known_to = await self._index.wanted(
                     self.window.partition, self._known_to, self._end, self._interest, _AHEAD
                 )
-                self._ahead.extend(fact.entry.position.offset for fact in facts)
+                # A damaged entry has no kind that is wanted any more. It counts, so that it comes again.
+                self._ahead.extend(
+                    fact.entry.position.offset
+                    for fact in facts
+                    if fact.entry.position.offset >= self._starts.get(fact.entry.kind, 0)
+                )
             elif not self._ahead or self._ahead[0] >= end:
                 self.window.pass_to(end)
             elif self.window.room:

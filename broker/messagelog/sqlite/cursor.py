@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from broker.core.entry import Interest, Page
+from broker.messagelog.stages import read_staged
 from broker.ports import Assigned, AssignmentChange, Revoked, SubscriptionKey
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
+    from broker.core.subscriptions import Generation
     from broker.messagelog.tail import Watch
 
 
@@ -27,7 +29,9 @@ class _Log(Protocol):
 
     def forget(self, cursor: SqliteCursor) -> None: ...
 
-    async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None: ...
+    async def commit(
+        self, subscription: SubscriptionKey, generation: Generation, states: Mapping[StreamPartition, AckState]
+    ) -> None: ...
 
 
 class SqliteCursor:
@@ -38,11 +42,14 @@ class SqliteCursor:
         log: _Log,
         subscription: SubscriptionKey,
         kinds: frozenset[str],
+        generation: Generation,
         states: Mapping[StreamPartition, AckState],
     ) -> None:
         self._log = log
         self.subscription: Final = subscription
+        self.generation: Final = generation
         self._interest = Interest(subscription.agency, kinds)
+        self._starts = {partition: generation.starts_in(partition, kinds) for partition in states}
         self._watch = log.watch(self._interest)
         self._next = {partition: state.floor for partition, state in states.items()}
         self._held: set[StreamPartition] = set()
@@ -67,7 +74,15 @@ class SqliteCursor:
         if partition in self._held:
             # The caller has not seen the change yet.
             return Page([], 0)
-        page = await self._log.read_wanted(partition, self._next[partition], self._interest, max_records, max_bytes)
+        page = await read_staged(
+            self._log,
+            partition,
+            self._next[partition],
+            self._interest,
+            self._starts[partition],
+            max_records=max_records,
+            max_bytes=max_bytes,
+        )
         if partition in self._held:
             return Page([], 0)
         self._next[partition] = page.next_offset
@@ -76,7 +91,7 @@ class SqliteCursor:
     async def commit(self, states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:
         """See ``LogCursor``."""
         ours = {partition: state for partition, state in states.items() if partition not in self._held}
-        await self._log.commit(self.subscription, ours)
+        await self._log.commit(self.subscription, self.generation, ours)
         return frozenset(ours)
 
     async def close(self) -> None:

@@ -56,6 +56,16 @@ def wanted(interest: Interest, first: int, end: int, limit: int) -> Selection:
     return Selection(sql, (*bounds, limit))
 
 
+def count_wanted(connection: sqlite3.Connection, first: int, offsets: Sequence[range], interest: Interest) -> int:
+    """How many positions at these offsets an interest concerns. ``first`` is the position of offset 0."""
+    query = "SELECT count(*) FROM destinations WHERE destination = ? AND position >= ? AND position < ?"
+    return sum(
+        connection.execute(query, (_number(interest.agency, kind), first + each.start, first + each.stop)).fetchone()[0]
+        for kind in interest.kinds
+        for each in offsets
+    )
+
+
 def wanted_or_damaged(interest: Interest, entry: LogEntry) -> LogEntry | None:
     """An entry at a wanted position: itself if it is wanted, without its value if it is damaged, otherwise None.
 

@@ -10,21 +10,28 @@ from broker.core.errors import CaseExchangeError, LogCorrupt
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPartition, streams_of
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.entries import Batch, Entries, Facts, open_facts
+from broker.messagelog.sqlite.destinations import count_wanted
+from broker.messagelog.sqlite.entries import OFFSET_BITS, Batch, Entries, Facts, open_facts
 from broker.messagelog.sqlite.repair import damaged, put_back
 from broker.messagelog.sqlite.schema import LOG
 from broker.messagelog.tail import Tail, Watch
+from broker.ports import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
+    from broker.core.subscriptions import Generation
     from broker.messagelog.sqlite.repair import Again
     from broker.ports import Clock, SubscriptionKey
 
 _ROW_BYTES: Final = 1024
 """The bytes of an entry besides its value, with its place in the indexes."""
+_COMMIT: Final = (
+    "INSERT INTO ack_states VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, "
+    "generation = excluded.generation WHERE excluded.generation >= generation"
+)
 DEFAULT_PARTITIONS: Final[dict[str, int]] = {CASES: 4, DNA: 4, NOTICES: 1, AUDIT: 1}
 
 
@@ -154,18 +161,43 @@ class SqliteLog:
         """See ``MessageLog``."""
         await self._tail.wait_beyond(partitions)
 
-    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> SqliteCursor:
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> SqliteCursor:
         """See ``MessageLog``."""
         streams = streams_of(kinds)
         partitions = [partition for partition in self._partitions if partition.stream in streams]
-        query = "SELECT partition, state FROM ack_states WHERE agency = ? AND subscription = ?"
         async with self._states_change:
-            rows = await self._database.read(lambda connection: connection.execute(query, subscription).fetchall())
-            stored = {self._partitions[number]: AckState.decode(text) for number, text in rows}
-            states = {partition: stored.get(partition, AckState()) for partition in partitions}
-            cursor = SqliteCursor(self, subscription, kinds, states)
+            stored = await self._states(subscription, generation)
+            states = {partition: stored.get(partition, generation.begin(partition, kinds)) for partition in partitions}
+            cursor = SqliteCursor(self, subscription, kinds, generation, states)
             self._cursors.add(cursor)
         return cursor
+
+    async def standing(self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation) -> Standing:
+        """See ``MessageLog``."""
+        streams = streams_of(kinds)
+        stored = await self._states(subscription, generation)
+        readers = sum(cursor.subscription == subscription for cursor in self._cursors)
+        query = "SELECT max(generation) FROM ack_states WHERE agency = ? AND subscription = ?"
+        (latest,) = await self._database.read(lambda connection: connection.execute(query, subscription).fetchone())
+        return Standing({each: state for each, state in stored.items() if each.stream in streams}, readers, latest)
+
+    async def count_wanted(self, partition: StreamPartition, offsets: Sequence[range], interest: Interest) -> int:
+        """See ``MessageLog``."""
+        first = self._entries.number(partition) << OFFSET_BITS
+        return await self._database.read(lambda connection: count_wanted(connection, first, offsets, interest))
+
+    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
+        """See ``MessageLog``."""
+        sql = "DELETE FROM ack_states WHERE agency = ? AND subscription = ?"
+        await self._database.write(lambda connection: connection.execute(sql, subscription))
+
+    async def _states(self, subscription: SubscriptionKey, generation: Generation) -> dict[StreamPartition, AckState]:
+        query = "SELECT partition, state FROM ack_states WHERE agency = ? AND subscription = ? AND generation = ?"
+        key = (*subscription, generation.number)
+        rows = await self._database.read(lambda connection: connection.execute(query, key).fetchall())
+        return {self._partitions[number]: AckState.decode(text) for number, text in rows}
 
     def forget(self, cursor: SqliteCursor) -> None:
         """A cursor was closed. Idempotent."""
@@ -193,16 +225,19 @@ class SqliteLog:
                 raise
             for cursor in cursors:
                 for partition in partitions:
-                    number = self._entries.number(partition)
-                    cursor.begin_again(partition, states.get((cursor.subscription, number), AckState()))
+                    key = (cursor.subscription, self._entries.number(partition), cursor.generation.number)
+                    cursor.begin_again(partition, states.get(key, AckState()))
         return [position for position, _ in found]
 
-    async def commit(self, subscription: SubscriptionKey, states: Mapping[StreamPartition, AckState]) -> None:
+    async def commit(
+        self, subscription: SubscriptionKey, generation: Generation, states: Mapping[StreamPartition, AckState]
+    ) -> None:
         """Store how far a subscription is, as ``SqliteCursor.commit`` promises."""
-        rows = [(*subscription, self._entries.number(partition), state.encode()) for partition, state in states.items()]
-        await self._database.write(
-            lambda connection: connection.executemany("REPLACE INTO ack_states VALUES (?, ?, ?, ?)", rows)
-        )
+        rows = [
+            (*subscription, self._entries.number(partition), state.encode(), generation.number)
+            for partition, state in states.items()
+        ]
+        await self._database.write(lambda connection: connection.executemany(_COMMIT, rows))
 
     async def ping(self) -> None:
         """See ``MessageLog``."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Again: TypeAlias = "tuple[Position, NewEntry]"
 """A record that was offered again, and its position."""
-StoredStates: TypeAlias = "dict[tuple[SubscriptionKey, int], AckState]"
-"""How far each subscription is in each partition, by the partition's number."""
+StoredStates: TypeAlias = "dict[tuple[SubscriptionKey, int, int], AckState]"
+"""How far each subscription is in each partition, by the partition's number and the subscription's generation."""
 
 
 def damaged(
@@ -52,14 +52,15 @@ def put_back(connection: sqlite3.Connection, entries: Entries, again: Sequence[A
             "UPDATE entries SET kind = ?, ordering_key = ?, recipients = ?, value = ? WHERE position = ?", row
         )
         index_again(connection, key, entry)
-        query = "SELECT agency, subscription, state FROM ack_states WHERE partition = ?"
-        for agency, name, text in connection.execute(query, (number,)).fetchall():
+        query = "SELECT agency, subscription, generation, state FROM ack_states WHERE partition = ?"
+        for agency, name, generation, text in connection.execute(query, (number,)).fetchall():
             with contextlib.suppress(LogCorrupt):
                 state = AckState.decode(text)
                 if agency in entry.recipients:
                     state = state.reopened(position.offset)
                     connection.execute(
-                        "REPLACE INTO ack_states VALUES (?, ?, ?, ?)", (agency, name, number, state.encode())
+                        "REPLACE INTO ack_states VALUES (?, ?, ?, ?, ?)",
+                        (agency, name, number, state.encode(), generation),
                     )
-                states[SubscriptionKey(agency, name), number] = state
+                states[SubscriptionKey(agency, name), number, generation] = state
     return states

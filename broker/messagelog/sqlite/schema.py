@@ -32,6 +32,8 @@ LOG: Final = Schema(
                 PRIMARY KEY (agency, subscription, partition)
             ) WITHOUT ROWID""",
         ),
+        # The generation of the subscription in which the state was committed.
+        ("ALTER TABLE ack_states ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",),
     ),
 )
 

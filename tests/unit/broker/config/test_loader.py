@@ -164,6 +164,13 @@ def test_a_wrong_route_is_refused_with_its_whole_path(tmp_path: Path, text: str,
     assert refused.value.message == message
 
 
+def test_a_start_of_the_subscription_is_read_or_refused_by_its_name(tmp_path: Path) -> None:
+    assert load_profile(profile(tmp_path))[0].gateway.start == "earliest"
+    assert load_profile(profile(tmp_path, 'start = "latest"\n'))[0].gateway.start == "latest"
+    with pytest.raises(ConfigInvalid, match=r"^gateway\.start: a start is earliest, latest, or a time"):
+        load_profile(profile(tmp_path, 'start = "soon"\n'))
+
+
 def test_a_gateways_profile_serves_the_commands_of_an_edge_too(tmp_path: Path) -> None:
     text = '[routes.Tip]\nrecipients = ["ministry"]\npurpose = "child-rescue"\n'
     assert load_edge(profile(tmp_path, text)).broker.address == "localhost:7443"

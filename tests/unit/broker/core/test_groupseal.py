@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from broker.core.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.groupseal import SEAL_TEXT_BYTES, SealedText, member_statement, place_statement
 from broker.core.streams import StreamPartition
+from broker.core.subscriptions import MAX_GENERATION
 
 KEY_ID = bytes(range(4))
 SIGNATURE = bytes(range(64))
@@ -16,13 +17,19 @@ DNA_0 = StreamPartition("dna", 0)
 STATE = AckState(7).encode()
 
 
-@given(st.text(), st.binary(min_size=4, max_size=4), st.binary(min_size=64, max_size=64))
-def test_a_sealed_text_is_read_as_it_was_written_and_its_seal_has_one_size(
-    text: str, key_id: bytes, signature: bytes
+@given(
+    st.text(),
+    st.binary(min_size=4, max_size=4),
+    st.binary(min_size=64, max_size=64),
+    st.integers(0, MAX_GENERATION),
+)
+def test_a_sealed_text_is_read_as_it_was_written_and_its_seal_has_one_of_two_sizes(
+    text: str, key_id: bytes, signature: bytes, generation: int
 ) -> None:
-    sealed = SealedText(text, key_id, signature)
+    sealed = SealedText(text, key_id, signature, generation)
     assert SealedText.decode(sealed.encode()) == sealed
-    assert len(sealed.encode()) == len(text) + SEAL_TEXT_BYTES
+    # The first generation needs no bytes, so what was sealed before there were others is one of it.
+    assert len(sealed.encode()) == len(text) + (SEAL_TEXT_BYTES if generation else 92)
 
 
 @given(st.text())
@@ -32,8 +39,11 @@ def test_any_other_text_has_no_seal_or_is_exactly_what_would_be_written(text: st
 
 
 @pytest.mark.parametrize("cut", range(1, SEAL_TEXT_BYTES + 1))
-def test_a_seal_that_was_cut_is_none(cut: int) -> None:
-    assert SealedText.decode(SealedText(STATE, KEY_ID, SIGNATURE).encode()[:-cut]) is None
+@pytest.mark.parametrize("generation", [0, 1])
+def test_a_seal_that_was_cut_is_none(cut: int, generation: int) -> None:
+    found = SealedText.decode(SealedText(STATE, KEY_ID, SIGNATURE, generation).encode()[:-cut])
+    # Without the bytes of its generation a seal has the size of another one, and another signature.
+    assert found is None or (generation and found.signature != SIGNATURE)
 
 
 @pytest.mark.parametrize("sealed", ["", ".", STATE, f"{STATE}.", f"{STATE}.{'A' * 90}", f"{STATE}.{'A' * 90}="])
@@ -50,7 +60,7 @@ def test_unused_bits_of_the_last_character_are_no_other_seal() -> None:
 
 
 def test_the_largest_state_of_a_window_and_its_seal_fill_an_offset_commit() -> None:
-    assert MAX_TEXT_BYTES - SEAL_TEXT_BYTES == 4004
+    assert MAX_TEXT_BYTES - SEAL_TEXT_BYTES == 4000
 
 
 PLACE = ("log", DNA_0, "lab", "samples", STATE)
@@ -73,6 +83,9 @@ def test_a_place_is_of_one_log_partition_and_subscription(other: tuple[str, Stre
 
 def test_the_statements_are_the_documented_lines() -> None:
     assert place_statement(*PLACE) == f"case-exchange place v1\nlog\ndna/0\nlab/samples\n{STATE}\n".encode()
+    assert place_statement(*PLACE, generation=2) == (
+        f"case-exchange place v2\n2\nlog\ndna/0\nlab/samples\n{STATE}\n".encode()
+    )
     assert member_statement("case-exchange.lab.samples", "ab12") == (
         b"case-exchange member v1\ncase-exchange.lab.samples\nab12\n"
     )

@@ -14,18 +14,20 @@ from broker.core.events import DeliveryConfirmed
 from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits
 from broker.core.streams import Position, StreamPartition
+from broker.core.subscriptions import FIRST
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, Ended, LeasesLost, SubscribeLimits
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
-from tests.support.fakes import FixedDirectory, ListedAudit, NothingSetAside
+from tests.support.fakes import FixedDirectory, ListedAudit, NothingOrdered, NothingSetAside
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from broker.core.subscriptions import Generation
     from broker.ports import AssignmentChange
 
 PARTITION = StreamPartition("dna", 0)
@@ -95,9 +97,12 @@ class OneCursor:
     def __init__(self, cursor: MovingCursor) -> None:
         self._cursor = cursor
 
-    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> MovingCursor:
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> MovingCursor:
         assert subscription.agency == LAB.agency
         assert kinds == {"SampleRequest"}
+        assert generation == FIRST
         return self._cursor
 
 
@@ -128,6 +133,7 @@ async def open_stream(
         limits=SubscribeLimits(),
         quotas=Quotas(lambda _: QuotaLimits(), clock),
         letters=NothingSetAside(),
+        subscriptions=NothingOrdered(),
     )
     options = SubscriptionRequest("samples", frozenset({"SampleRequest"}), 10, 1 << 20, None)
     return service, await service.open(LAB, options)

@@ -28,7 +28,7 @@ from broker.services.deliveries import Deliveries, SubscribeLimits
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
-from tests.support.fakes import FixedDirectory
+from tests.support.fakes import FixedDirectory, NothingOrdered
 from tests.support.letters import audit_trail, dead_letters
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
+    from broker.core.subscriptions import Generation
     from broker.ports import LogCursor, MessageLog, SubscriptionKey
     from broker.services.deadletters import DeadLetters
     from broker.services.deliveries import DeliveredCopy
@@ -90,6 +91,7 @@ class Stage(NamedTuple):
             limits=LIMITS,
             quotas=Quotas(lambda _: QuotaLimits(), self.clock),
             letters=letters,
+            subscriptions=NothingOrdered(),
         )
         return Process(service, letters, asyncio.create_task(letters.run()))
 
@@ -258,8 +260,10 @@ class Unlucky:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    async def open_cursor(self, subscription: SubscriptionKey, kinds: frozenset[str]) -> LogCursor:
-        cursor = await self._stage.log.open_cursor(subscription, kinds)
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> LogCursor:
+        cursor = await self._stage.log.open_cursor(subscription, kinds, generation)
         stored = cursor.commit
 
         async def commit(states: Mapping[StreamPartition, AckState]) -> frozenset[StreamPartition]:

@@ -40,7 +40,7 @@ from broker.services.subscription_log import LINES_A_MINUTE
 from broker.telemetry import allow_fields
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
-from tests.support.fakes import FixedDirectory, ListedAudit, NothingSetAside
+from tests.support.fakes import FixedDirectory, ListedAudit, NothingOrdered, NothingSetAside
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
 from tests.support.records import CASE, CODEC, OTHER_CASE, RecordMaker
@@ -97,6 +97,7 @@ def subscribe_service(pki: SamplePki, log: MessageLog, audit: ListedAudit, clock
         limits=LIMITS,
         quotas=Quotas(lambda _: QuotaLimits(), clock),
         letters=NothingSetAside(),
+        subscriptions=NothingOrdered(),
     )
 
 

@@ -11,9 +11,19 @@ from broker.core.body import Body, NamedSigner, Recipient, Routing, SectionDescr
 from broker.core.bundle import BundleEntry, PartitionRecords
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
-from broker.core.events import AuditEvent, DeliveryConfirmed, DeliveryMade, DeliveryRefused, RefusalMade
+from broker.core.events import (
+    AuditEvent,
+    Cause,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    RefusalMade,
+    SubscriptionBegun,
+    SubscriptionDeleted,
+)
 from broker.core.receipt import ReceiptStatement
-from broker.core.streams import Position
+from broker.core.streams import Position, StreamPartition
+from broker.core.subscriptions import EARLIEST, KindsStart, Moved, StartPoint
 from broker.wire.codec import ProtobufCodec
 from broker.wire.deliveries import WireDelivery, deliveries_to
 from broker.wire.envelopes import kept_from
@@ -202,3 +212,17 @@ def test_audit_events_keep_their_order_and_kind() -> None:
     assert list(message.events[2].delivery_refused.more_offsets) == [5]
     assert message.events[2].delivery_refused.code == "TIME_INVALID"
     assert list(message.events[0].delivery.withheld_sections) == ["identity"]
+
+
+@pytest.mark.parametrize("asked", [EARLIEST, StartPoint(latest=True), StartPoint(time_ms=1_790_000_000_123)])
+@pytest.mark.parametrize("cause", list(Cause))
+def test_the_orders_about_subscriptions_are_read_as_they_were_written(asked: StartPoint, cause: Cause) -> None:
+    dna, cases = StreamPartition("dna", 3), StreamPartition("cases", 0)
+    moved = (Moved(dna, 5, 9, 2), Moved(cases, 7, 0, 0))
+    starts = (KindsStart(dna, ("SampleRequest", "StrProfile"), 9),)
+    begun = SubscriptionBegun("samples", "lab", 4, cause, asked, ("Closure", "SampleRequest"), starts, moved)
+    events = [
+        AuditEvent(1000, "spiffe://x/agency/lab/b", begun),
+        AuditEvent(2000, "spiffe://x/agency/lab/b", SubscriptionDeleted("samples", "lab", 4, moved)),
+    ]
+    assert CODEC.decode_audit_events(CODEC.encode_audit_events(events)) == events

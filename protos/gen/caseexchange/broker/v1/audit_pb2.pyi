@@ -4,11 +4,13 @@ isort:skip_file
 """
 
 from caseexchange.broker.v1 import position_pb2 as _position_pb2
+from caseexchange.broker.v1 import startpoint_pb2 as _startpoint_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SubscriptionCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubscriptionCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBSCRIPTION_CAUSE_UNSPECIFIED: _SubscriptionCause.ValueType  # 0
+    """Not said."""
+    SUBSCRIPTION_CAUSE_CREATED: _SubscriptionCause.ValueType  # 1
+    """The subscription is new."""
+    SUBSCRIPTION_CAUSE_SOUGHT: _SubscriptionCause.ValueType  # 2
+    """Its agency moved it."""
+    SUBSCRIPTION_CAUSE_KINDS_CHANGED: _SubscriptionCause.ValueType  # 3
+    """It was opened with other kinds."""
+
+class SubscriptionCause(_SubscriptionCause, metaclass=_SubscriptionCauseEnumTypeWrapper):
+    """SubscriptionCause says why a generation of a subscription begins."""
+
+SUBSCRIPTION_CAUSE_UNSPECIFIED: SubscriptionCause.ValueType  # 0
+"""Not said."""
+SUBSCRIPTION_CAUSE_CREATED: SubscriptionCause.ValueType  # 1
+"""The subscription is new."""
+SUBSCRIPTION_CAUSE_SOUGHT: SubscriptionCause.ValueType  # 2
+"""Its agency moved it."""
+SUBSCRIPTION_CAUSE_KINDS_CHANGED: SubscriptionCause.ValueType  # 3
+"""It was opened with other kinds."""
+Global___SubscriptionCause: _TypeAlias = SubscriptionCause  # noqa: Y015
 
 @_typing.final
 class AuditEvents(_message.Message):
@@ -63,6 +93,8 @@ class AuditEvent(_message.Message):
     DISCARDED_FIELD_NUMBER: _builtins.int
     SET_ASIDE_ENDED_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_BEGUN_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_DELETED_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
     @_builtins.property
@@ -113,6 +145,14 @@ class AuditEvent(_message.Message):
     def rollback(self) -> Global___RollbackFound:
         """The log went back."""
 
+    @_builtins.property
+    def subscription_begun(self) -> Global___SubscriptionBegun:
+        """A generation of a subscription begins."""
+
+    @_builtins.property
+    def subscription_deleted(self) -> Global___SubscriptionDeleted:
+        """A subscription is no more."""
+
     def __init__(
         self,
         *,
@@ -129,12 +169,14 @@ class AuditEvent(_message.Message):
         discarded: Global___DeadLetterDiscarded | None = ...,
         set_aside_ended: Global___SetAsideEnded | None = ...,
         rollback: Global___RollbackFound | None = ...,
+        subscription_begun: Global___SubscriptionBegun | None = ...,
+        subscription_deleted: Global___SubscriptionDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "rollback"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "rollback", "subscription_begun", "subscription_deleted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -463,6 +505,166 @@ class SetAsideEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetAsideEnded: _TypeAlias = SetAsideEnded  # noqa: Y015
+
+@_typing.final
+class SubscriptionBegun(_message.Message):
+    """SubscriptionBegun records that a generation of a subscription begins, by the order of the event's principal. Of two with
+    the same number, only the first has an effect.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    generation: _builtins.int
+    """The number of the generation."""
+    cause: Global___SubscriptionCause.ValueType
+    """Why it begins."""
+    @_builtins.property
+    def asked(self) -> _startpoint_pb2.StartPoint:
+        """The start that the order names, for what is new."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds that the subscription takes."""
+
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindsStart]:
+        """The first offsets that are not 0."""
+
+    @_builtins.property
+    def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionMoved]:
+        """What changed by it, in each partition where something did."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        cause: Global___SubscriptionCause.ValueType = ...,
+        asked: _startpoint_pb2.StartPoint | None = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        starts: _abc.Iterable[Global___KindsStart] | None = ...,
+        moved: _abc.Iterable[Global___SubscriptionMoved] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "asked", b"asked", "cause", b"cause", "generation", b"generation", "kinds", b"kinds", "moved", b"moved", "starts", b"starts", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscriptionBegun: _TypeAlias = SubscriptionBegun  # noqa: Y015
+
+@_typing.final
+class KindsStart(_message.Message):
+    """KindsStart is the first offset of some kinds in a partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first(self) -> _position_pb2.Position:
+        """The partition, and the offset."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds."""
+
+    def __init__(
+        self,
+        *,
+        first: _position_pb2.Position | None = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "kinds", b"kinds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindsStart: _TypeAlias = KindsStart  # noqa: Y015
+
+@_typing.final
+class SubscriptionMoved(_message.Message):
+    """SubscriptionMoved is what an order did to a subscription in one partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    TO_OFFSET_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    to_offset: _builtins.int
+    """The offset where it begins now."""
+    skipped: _builtins.int
+    """How many records that were addressed to the agency, and that the subscription had not finished, are not delivered."""
+    @_builtins.property
+    def before(self) -> _position_pb2.Position:
+        """Where the subscription stood."""
+
+    def __init__(
+        self,
+        *,
+        before: _position_pb2.Position | None = ...,
+        to_offset: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "skipped", b"skipped", "to_offset", b"to_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscriptionMoved: _TypeAlias = SubscriptionMoved  # noqa: Y015
+
+@_typing.final
+class SubscriptionDeleted(_message.Message):
+    """SubscriptionDeleted records that a subscription is no more, by the order of the event's principal. It has no effect if
+    another generation began before it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it was."""
+    generation: _builtins.int
+    """The number of its last generation."""
+    @_builtins.property
+    def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionMoved]:
+        """Where it stood, and what it had not finished."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        moved: _abc.Iterable[Global___SubscriptionMoved] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "generation", b"generation", "moved", b"moved", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscriptionDeleted: _TypeAlias = SubscriptionDeleted  # noqa: Y015
 
 @_typing.final
 class ReplayMade(_message.Message):

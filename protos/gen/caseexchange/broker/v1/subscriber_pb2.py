@@ -24,45 +24,46 @@ _sym_db = _symbol_database.Default()
 
 from caseexchange.broker.v1 import envelope_pb2 as caseexchange_dot_broker_dot_v1_dot_envelope__pb2
 from caseexchange.broker.v1 import position_pb2 as caseexchange_dot_broker_dot_v1_dot_position__pb2
+from caseexchange.broker.v1 import startpoint_pb2 as caseexchange_dot_broker_dot_v1_dot_startpoint__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'caseexchange/broker/v1/subscriber.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n\x10SubscribeRequest\x12\x38\n\x04open\x18\x01 \x01(\x0b\x32(.caseexchange.broker.v1.OpenSubscriptionH\x00\x12:\n\x0b\x61\x63knowledge\x18\x02 \x01(\x0b\x32#.caseexchange.broker.v1.AcknowledgeH\x00\x12K\n\x14negative_acknowledge\x18\x03 \x01(\x0b\x32+.caseexchange.broker.v1.NegativeAcknowledgeH\x00\x12;\n\x0c\x65xtend_lease\x18\x04 \x01(\x0b\x32#.caseexchange.broker.v1.ExtendLeaseH\x00\x12\x34\n\x05\x63lose\x18\x05 \x01(\x0b\x32#.caseexchange.broker.v1.CloseStreamH\x00\x42\t\n\x07request\"\xa1\x01\n\x10OpenSubscription\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x1f\n\x17max_outstanding_records\x18\x03 \x01(\r\x12\x1d\n\x15max_outstanding_bytes\x18\x04 \x01(\x04\x12(\n\x05lease\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x0b\x41\x63knowledge\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x04\x12\x39\n\x08refusals\x18\x02 \x03(\x0b\x32\'.caseexchange.broker.v1.DeliveryRefusal\"4\n\x0f\x44\x65liveryRefusal\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\x97\x01\n\x13NegativeAcknowledge\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x41\n\x06reason\x18\x03 \x01(\x0e\x32\x31.caseexchange.broker.v1.NegativeAcknowledgeReason\"L\n\x0b\x45xtendLease\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\r\n\x0b\x43loseStream\"\x90\x02\n\x11SubscribeResponse\x12<\n\x06opened\x18\x01 \x01(\x0b\x32*.caseexchange.broker.v1.SubscriptionOpenedH\x00\x12\x38\n\ndeliveries\x18\x02 \x01(\x0b\x32\".caseexchange.broker.v1.DeliveriesH\x00\x12<\n\x0c\x61\x63knowledged\x18\x03 \x01(\x0b\x32$.caseexchange.broker.v1.AcknowledgedH\x00\x12\x39\n\x0bleases_lost\x18\x04 \x01(\x0b\x32\".caseexchange.broker.v1.LeasesLostH\x00\x42\n\n\x08response\"\x94\x01\n\x12SubscriptionOpened\x12\x1f\n\x17max_outstanding_records\x18\x01 \x01(\r\x12\x1d\n\x15max_outstanding_bytes\x18\x02 \x01(\x04\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\r\"B\n\nDeliveries\x12\x34\n\ndeliveries\x18\x01 \x03(\x0b\x32 .caseexchange.broker.v1.Delivery\"\xc9\x01\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x32\n\x08\x65nvelope\x18\x05 \x01(\x0b\x32 .caseexchange.broker.v1.Envelope\"$\n\x0c\x41\x63knowledged\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x04\"\"\n\nLeasesLost\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x04*s\n\x19NegativeAcknowledgeReason\x12+\n\'NEGATIVE_ACKNOWLEDGE_REASON_UNSPECIFIED\x10\x00\x12)\n%NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT\x10\x01\x32y\n\x11SubscriberService\x12\x64\n\tSubscribe\x12(.caseexchange.broker.v1.SubscribeRequest\x1a).caseexchange.broker.v1.SubscribeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'caseexchange/broker/v1/subscriber.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a\'caseexchange/broker/v1/startpoint.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n\x10SubscribeRequest\x12\x38\n\x04open\x18\x01 \x01(\x0b\x32(.caseexchange.broker.v1.OpenSubscriptionH\x00\x12:\n\x0b\x61\x63knowledge\x18\x02 \x01(\x0b\x32#.caseexchange.broker.v1.AcknowledgeH\x00\x12K\n\x14negative_acknowledge\x18\x03 \x01(\x0b\x32+.caseexchange.broker.v1.NegativeAcknowledgeH\x00\x12;\n\x0c\x65xtend_lease\x18\x04 \x01(\x0b\x32#.caseexchange.broker.v1.ExtendLeaseH\x00\x12\x34\n\x05\x63lose\x18\x05 \x01(\x0b\x32#.caseexchange.broker.v1.CloseStreamH\x00\x42\t\n\x07request\"\xd4\x01\n\x10OpenSubscription\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x1f\n\x17max_outstanding_records\x18\x03 \x01(\r\x12\x1d\n\x15max_outstanding_bytes\x18\x04 \x01(\x04\x12(\n\x05lease\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x05start\x18\x06 \x01(\x0b\x32\".caseexchange.broker.v1.StartPoint\"^\n\x0b\x41\x63knowledge\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x04\x12\x39\n\x08refusals\x18\x02 \x03(\x0b\x32\'.caseexchange.broker.v1.DeliveryRefusal\"4\n\x0f\x44\x65liveryRefusal\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\x97\x01\n\x13NegativeAcknowledge\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x41\n\x06reason\x18\x03 \x01(\x0e\x32\x31.caseexchange.broker.v1.NegativeAcknowledgeReason\"L\n\x0b\x45xtendLease\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\r\n\x0b\x43loseStream\"\x90\x02\n\x11SubscribeResponse\x12<\n\x06opened\x18\x01 \x01(\x0b\x32*.caseexchange.broker.v1.SubscriptionOpenedH\x00\x12\x38\n\ndeliveries\x18\x02 \x01(\x0b\x32\".caseexchange.broker.v1.DeliveriesH\x00\x12<\n\x0c\x61\x63knowledged\x18\x03 \x01(\x0b\x32$.caseexchange.broker.v1.AcknowledgedH\x00\x12\x39\n\x0bleases_lost\x18\x04 \x01(\x0b\x32\".caseexchange.broker.v1.LeasesLostH\x00\x42\n\n\x08response\"\x94\x01\n\x12SubscriptionOpened\x12\x1f\n\x17max_outstanding_records\x18\x01 \x01(\r\x12\x1d\n\x15max_outstanding_bytes\x18\x02 \x01(\x04\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\r\"B\n\nDeliveries\x12\x34\n\ndeliveries\x18\x01 \x03(\x0b\x32 .caseexchange.broker.v1.Delivery\"\xc9\x01\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\x04\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x32\n\x08\x65nvelope\x18\x05 \x01(\x0b\x32 .caseexchange.broker.v1.Envelope\"$\n\x0c\x41\x63knowledged\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x04\"\"\n\nLeasesLost\x12\x14\n\x0c\x64\x65livery_ids\x18\x01 \x03(\x04*s\n\x19NegativeAcknowledgeReason\x12+\n\'NEGATIVE_ACKNOWLEDGE_REASON_UNSPECIFIED\x10\x00\x12)\n%NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT\x10\x01\x32y\n\x11SubscriberService\x12\x64\n\tSubscribe\x12(.caseexchange.broker.v1.SubscribeRequest\x1a).caseexchange.broker.v1.SubscribeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.subscriber_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NEGATIVEACKNOWLEDGEREASON']._serialized_start=1885
-  _globals['_NEGATIVEACKNOWLEDGEREASON']._serialized_end=2000
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=211
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=550
-  _globals['_OPENSUBSCRIPTION']._serialized_start=553
-  _globals['_OPENSUBSCRIPTION']._serialized_end=714
-  _globals['_ACKNOWLEDGE']._serialized_start=716
-  _globals['_ACKNOWLEDGE']._serialized_end=810
-  _globals['_DELIVERYREFUSAL']._serialized_start=812
-  _globals['_DELIVERYREFUSAL']._serialized_end=864
-  _globals['_NEGATIVEACKNOWLEDGE']._serialized_start=867
-  _globals['_NEGATIVEACKNOWLEDGE']._serialized_end=1018
-  _globals['_EXTENDLEASE']._serialized_start=1020
-  _globals['_EXTENDLEASE']._serialized_end=1096
-  _globals['_CLOSESTREAM']._serialized_start=1098
-  _globals['_CLOSESTREAM']._serialized_end=1111
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=1114
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1386
-  _globals['_SUBSCRIPTIONOPENED']._serialized_start=1389
-  _globals['_SUBSCRIPTIONOPENED']._serialized_end=1537
-  _globals['_DELIVERIES']._serialized_start=1539
-  _globals['_DELIVERIES']._serialized_end=1605
-  _globals['_DELIVERY']._serialized_start=1608
-  _globals['_DELIVERY']._serialized_end=1809
-  _globals['_ACKNOWLEDGED']._serialized_start=1811
-  _globals['_ACKNOWLEDGED']._serialized_end=1847
-  _globals['_LEASESLOST']._serialized_start=1849
-  _globals['_LEASESLOST']._serialized_end=1883
-  _globals['_SUBSCRIBERSERVICE']._serialized_start=2002
-  _globals['_SUBSCRIBERSERVICE']._serialized_end=2123
+  _globals['_NEGATIVEACKNOWLEDGEREASON']._serialized_start=1977
+  _globals['_NEGATIVEACKNOWLEDGEREASON']._serialized_end=2092
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=252
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=591
+  _globals['_OPENSUBSCRIPTION']._serialized_start=594
+  _globals['_OPENSUBSCRIPTION']._serialized_end=806
+  _globals['_ACKNOWLEDGE']._serialized_start=808
+  _globals['_ACKNOWLEDGE']._serialized_end=902
+  _globals['_DELIVERYREFUSAL']._serialized_start=904
+  _globals['_DELIVERYREFUSAL']._serialized_end=956
+  _globals['_NEGATIVEACKNOWLEDGE']._serialized_start=959
+  _globals['_NEGATIVEACKNOWLEDGE']._serialized_end=1110
+  _globals['_EXTENDLEASE']._serialized_start=1112
+  _globals['_EXTENDLEASE']._serialized_end=1188
+  _globals['_CLOSESTREAM']._serialized_start=1190
+  _globals['_CLOSESTREAM']._serialized_end=1203
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=1206
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1478
+  _globals['_SUBSCRIPTIONOPENED']._serialized_start=1481
+  _globals['_SUBSCRIPTIONOPENED']._serialized_end=1629
+  _globals['_DELIVERIES']._serialized_start=1631
+  _globals['_DELIVERIES']._serialized_end=1697
+  _globals['_DELIVERY']._serialized_start=1700
+  _globals['_DELIVERY']._serialized_end=1901
+  _globals['_ACKNOWLEDGED']._serialized_start=1903
+  _globals['_ACKNOWLEDGED']._serialized_end=1939
+  _globals['_LEASESLOST']._serialized_start=1941
+  _globals['_LEASESLOST']._serialized_end=1975
+  _globals['_SUBSCRIBERSERVICE']._serialized_start=2094
+  _globals['_SUBSCRIBERSERVICE']._serialized_end=2215
 # @@protoc_insertion_point(module_scope)

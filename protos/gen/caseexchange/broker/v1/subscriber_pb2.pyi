@@ -5,6 +5,7 @@ isort:skip_file
 
 from caseexchange.broker.v1 import envelope_pb2 as _envelope_pb2
 from caseexchange.broker.v1 import position_pb2 as _position_pb2
+from caseexchange.broker.v1 import startpoint_pb2 as _startpoint_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -108,6 +109,7 @@ class OpenSubscription(_message.Message):
     MAX_OUTSTANDING_RECORDS_FIELD_NUMBER: _builtins.int
     MAX_OUTSTANDING_BYTES_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """Name within the agency: lower-case letters, digits and hyphens. The same name resumes where it was."""
     max_outstanding_records: _builtins.int
@@ -122,6 +124,12 @@ class OpenSubscription(_message.Message):
     def lease(self) -> _duration_pb2.Duration:
         """How long a delivery is leased before it is delivered again; the broker's default where absent."""
 
+    @_builtins.property
+    def start(self) -> _startpoint_pb2.StartPoint:
+        """Where what is new begins: a new subscription, or a kind that an existing subscription did not have until now. It has
+        no effect on anything else. Where absent: with the first record.
+        """
+
     def __init__(
         self,
         *,
@@ -130,10 +138,11 @@ class OpenSubscription(_message.Message):
         max_outstanding_records: _builtins.int = ...,
         max_outstanding_bytes: _builtins.int = ...,
         lease: _duration_pb2.Duration | None = ...,
+        start: _startpoint_pb2.StartPoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "lease", b"lease", "max_outstanding_bytes", b"max_outstanding_bytes", "max_outstanding_records", b"max_outstanding_records", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "lease", b"lease", "max_outstanding_bytes", b"max_outstanding_bytes", "max_outstanding_records", b"max_outstanding_records", "start", b"start", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,7 @@ from broker.core.events import (
 from broker.core.groupseal import SEAL_TEXT_BYTES
 from broker.core.seal import Sealing, value_digest
 from broker.core.streams import AUDIT, Position, StreamPartition
+from broker.core.subscriptions import FIRST, Generation, KindsStart
 from broker.messagelog.kafka.index import KafkaIndex
 from broker.messagelog.kafka.judge import SealedEntry, SealedPack
 from broker.messagelog.kafka.packs import Packed
@@ -79,9 +80,9 @@ class History(NamedTuple):
     async def tell(self, *events: Event, by: str = GATEWAY) -> None:
         await self.trail.record([AuditEvent(1000, by, event) for event in events])
 
-    async def rebuilt(self, log: SqliteLog | DamagedLog | None = None) -> AckState:
+    async def rebuilt(self, log: SqliteLog | DamagedLog | None = None, generation: Generation = FIRST) -> AckState:
         ends = {**self.ends, AUDIT_0: await self.log.end_offset(AUDIT_0)}
-        states = await Rebuilding(log or self.log, self.entries, ends, CODEC).states(LAB, WANTED, [DNA_0])
+        states = await Rebuilding(log or self.log, self.entries, ends, CODEC).states(LAB, WANTED, generation, [DNA_0])
         assert list(states) == [DNA_0]
         return states[DNA_0]
 
@@ -170,6 +171,19 @@ async def test_a_record_that_was_set_aside_as_damaged_is_not_done(history: Histo
         RecordsParked(parked, LAB.name, LAB.agency, "case"),
     )
     assert done(await history.rebuilt(), wanted) == [given_up.offset, parked.offset]
+
+
+async def test_a_generation_begins_at_its_starts_and_with_its_event(history: History) -> None:
+    wanted = await history.accept(6, kinds=["SampleRequest"])
+    await history.tell(confirmed(wanted[3]))
+    told_at = await history.log.end_offset(AUDIT_0)
+    await history.tell(confirmed(wanted[4]))
+    starts = (KindsStart(DNA_0, ("SampleRequest",), wanted[2]),)
+    state = await history.rebuilt(generation=Generation(1, told_at, starts))
+    # What is before the start does not come. What an earlier generation finished does.
+    assert done(state, wanted) == [*wanted[:2], wanted[4]]
+    other = Generation(1, told_at, (KindsStart(DNA_0, ("StrProfile",), wanted[2]),))
+    assert done(await history.rebuilt(generation=other), wanted) == [wanted[4]]
 
 
 async def test_a_position_beyond_the_log_finishes_nothing(history: History) -> None:

@@ -10,6 +10,7 @@ import pytest
 from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
 from broker.core.streams import StreamPartition
+from broker.core.subscriptions import FIRST
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from tests.support.pki import ManualClock
@@ -65,14 +66,17 @@ async def test_a_row_that_was_put_back_is_found_by_its_readers(log: SqliteLog) -
     (at,) = await places(log, entry(1))
     assert await log.restore([(at, entry(1, to=("ngo",)))], lambda _: False) == [at]
     assert await log.restore([(at, entry(1, to=("ngo",)))], lambda _: True) == []
-    cursor = await log.open_cursor(SubscriptionKey("ngo", "all"), KINDS)
+    cursor = await log.open_cursor(SubscriptionKey("ngo", "all"), KINDS, FIRST)
     assert [each.position for each in (await cursor.read(CASES_0, MANY, MANY)).entries] == [at]
     await cursor.close()
 
 
 async def test_an_open_cursor_begins_again_and_nothing_is_committed_under_its_old_assignment(log: SqliteLog) -> None:
     positions = await places(log, entry(0), entry(1), entry(2))
-    cursor, other = await log.open_cursor(LAB, KINDS), await log.open_cursor(SubscriptionKey("ngo", "all"), KINDS)
+    cursor, other = (
+        await log.open_cursor(LAB, KINDS, FIRST),
+        await log.open_cursor(SubscriptionKey("ngo", "all"), KINDS, FIRST),
+    )
     cursor.assignment_changes()
     other.assignment_changes()
     await cursor.read(CASES_0, MANY, MANY)
@@ -94,8 +98,8 @@ async def test_an_open_cursor_begins_again_and_nothing_is_committed_under_its_ol
 
 async def test_a_closed_subscription_reads_it_again_when_it_opens(log: SqliteLog) -> None:
     positions = await places(log, entry(0), entry(1))
-    await log.commit(LAB, {CASES_0: AckState(2)})
+    await log.commit(LAB, FIRST, {CASES_0: AckState(2)})
     await log.restore([(positions[0], entry(0))], lambda _: False)
-    cursor = await log.open_cursor(LAB, KINDS)
+    cursor = await log.open_cursor(LAB, KINDS, FIRST)
     assert Assigned(CASES_0, AckState(0, ((1, 1),))) in cursor.assignment_changes()
     await cursor.close()

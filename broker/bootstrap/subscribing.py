@@ -1,0 +1,57 @@
+"""The parts of a broker that deliver: dead letters, where subscriptions begin and stand, and their streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.bootstrap.limits import subscribe_limits
+from broker.services.deadletterfold import DeadLetterFold
+from broker.services.deadletters import DeadLetters
+from broker.services.subscribe import SubscribeService
+from broker.services.subscriptions import Subscriptions
+from broker.trust.system import SystemEntropy
+from broker.wire.codec import ProtobufCodec
+
+if TYPE_CHECKING:
+    from broker.config.broker import BrokerConfig
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog
+    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.quotas import Quotas
+
+
+class Subscribing(NamedTuple):
+    """These parts. They share one index, which follows the audit stream."""
+
+    letters: DeadLetters
+    subscriptions: Subscriptions
+    streams: SubscribeService
+
+
+def make_subscribing(
+    config: BrokerConfig,
+    index: DeadLetterIndex,
+    log: MessageLog,
+    *,
+    audit: AuditTrail,
+    directory: DirectoryInForce,
+    quotas: Quotas,
+    clock: Clock,
+) -> Subscribing:
+    """Make them."""
+    codec = ProtobufCodec()
+    fold = DeadLetterFold(index, log, codec)
+    letters = DeadLetters(index=index, log=log, audit=audit, codec=codec, directory=directory, clock=clock, fold=fold)
+    subscriptions = Subscriptions(index=index, fold=fold, log=log, audit=audit, directory=directory, clock=clock)
+    streams = SubscribeService(
+        directory=directory,
+        codec=codec,
+        log=log,
+        audit=audit,
+        entropy=SystemEntropy(),
+        clock=clock,
+        limits=subscribe_limits(config),
+        quotas=quotas,
+        letters=letters,
+        subscriptions=subscriptions,
+    )
+    return Subscribing(letters, subscriptions, streams)

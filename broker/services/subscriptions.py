@@ -1,0 +1,293 @@
+"""Where subscriptions begin and stand, and what their agencies order: to move one, to delete one, to change its kinds.
+
+Every order is an event in the audit stream (broker/core/subscriptions.py), and every process folds these events into
+its own index. Of two orders that begin the same generation, the first in the audit stream counts, in every process.
+
+An order is given while nobody reads. Whoever opens a stream looks at the audit stream once more after its cursor has
+joined. So of an order and a stream that begin together, at least one sees the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from broker.core.entry import Interest
+from broker.core.errors import (
+    CaseExchangeError,
+    RightDenied,
+    SubscriptionChanged,
+    SubscriptionInUse,
+    SubscriptionInvalid,
+    SubscriptionUnknown,
+)
+from broker.core.events import AuditEvent, Cause, SubscriptionBegun, SubscriptionDeleted
+from broker.core.policy import may_replay
+from broker.core.streams import AUDIT
+from broker.core.subscriptions import EARLIEST, FIRST, MAX_GENERATION, KindsStart, Moved
+from broker.ports import SubscriptionKey
+from broker.services.standings import Standings
+from broker.services.startpoints import first_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from broker.core.events import SubscriptionEvent
+    from broker.core.identity import Principal
+    from broker.core.streams import StreamPartition
+    from broker.core.subscriptions import Generation, StartPoint
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog, Standing, SubscriptionState
+    from broker.services.deadletterfold import DeadLetterFold
+    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.subscriptionindex import Known
+
+_log = structlog.get_logger("broker.subscriptions")
+_TRIES: Final = 3
+
+
+class Subscriptions:
+    """See the module. For one event loop. Every method may raise LogUnavailable."""
+
+    def __init__(
+        self,
+        *,
+        index: DeadLetterIndex,
+        fold: DeadLetterFold,
+        log: MessageLog,
+        audit: AuditTrail,
+        directory: DirectoryInForce,
+        clock: Clock,
+    ) -> None:
+        self._table = index.subscriptions
+        self._standings = Standings(index, log)
+        self._catch_up: Callable[[], Awaitable[None]] = fold.catch_up
+        self._log = log
+        self._audit = audit
+        self._directory = directory
+        self._clock = clock
+        self.listen: Final[Callable[[SubscriptionKey, Callable[[SubscriptionEvent], None]], Callable[[], None]]] = (
+            fold.listen_for_orders
+        )
+
+    # --- for streams that open ---
+
+    async def generation(
+        self, principal: Principal, key: SubscriptionKey, kinds: frozenset[str], start: StartPoint
+    ) -> Generation:
+        """The generation of a subscription with these kinds. One begins, durably, if the subscription or a kind is new.
+
+        Raises:
+            InputRefused: the start is in the future.
+            SubscriptionInUse: it has other kinds, and somebody reads it.
+            SubscriptionChanged: others change it at the same time.
+            LogFull
+        """
+        for _ in range(_TRIES):
+            await self._catch_up()
+            known = self._table.get(key)
+            if known is None or known.deleted:
+                await self._create(principal, key, kinds, start, known)
+            elif known.kinds != kinds:
+                await self._change_kinds(principal, known, kinds, start)
+            else:
+                return known.generation
+        message = "others change the subscription at the same time"
+        raise SubscriptionChanged(message)
+
+    async def check(self, key: SubscriptionKey, generation: Generation) -> None:
+        """See that a generation is still in force, by what this process can read now.
+
+        Raises:
+            SubscriptionChanged: it is not.
+        """
+        await self._catch_up()
+        known = self._table.get(key)
+        if known is None or known.deleted or known.generation != generation:
+            message = "the subscription was moved, deleted or changed while the stream opened"
+            raise SubscriptionChanged(message)
+
+    # --- what agencies ask and order ---
+
+    async def listed(self, principal: Principal, agency: str) -> AsyncIterator[SubscriptionState]:
+        """Those of an agency, or all of them if it is empty and the principal is an auditor, one by one.
+
+        Raises:
+            RightDenied: it is another agency's, and the principal is no auditor.
+            DirectoryUnavailable
+        """
+        auditor = may_replay(self._directory.current(), principal.agency, AUDIT)
+        if agency not in {"", principal.agency} and not auditor:
+            message = "only an auditor of the audit stream may ask about another agency's subscriptions"
+            raise RightDenied(message)
+        await self._catch_up()
+        for known in self._table.listed(agency if auditor else principal.agency):
+            yield await self._standings.state(known)
+
+    async def seek(self, principal: Principal, name: str, to: StartPoint) -> int:
+        """Move a subscription of the principal's agency. Durable when it returns.
+
+        Its dead letters and what is parked behind them stay as they are.
+
+        Returns:
+            How many records it had not finished and is not sent.
+
+        Raises:
+            SubscriptionUnknown, SubscriptionInUse, SubscriptionChanged, LogFull
+            InputRefused: the time is in the future.
+        """
+        known, standing = await self._idle(principal, name)
+        starts = await first_offsets(self._log, self._clock, known.kinds, to)
+        first = {start.partition: start.offset for start in starts}
+        moved = []
+        for here in self._standings.places(known, standing):
+            before, offset = here.state.floor, first.get(here.partition, 0)
+            if before != offset or here.state.done:
+                skipped = await self._standings.unfinished(known.key.agency, here, offset)
+                moved.append(Moved(here.partition, before, offset, skipped))
+        number = _next(known, standing)
+        if not await self._begin(principal, known.key, number, Cause.SOUGHT, to, known.kinds, starts, moved):
+            message = "another order about the subscription came first"
+            raise SubscriptionChanged(message)
+        return sum(each.skipped for each in moved)
+
+    async def delete(self, principal: Principal, name: str) -> int:
+        """End a subscription of the principal's agency for good, with its dead letters and what is parked.
+
+        Durable when it returns. A subscription that is opened later by this name is new.
+
+        Returns:
+            How many records it had not finished.
+
+        Raises:
+            SubscriptionUnknown, SubscriptionInUse, LogFull
+        """
+        known, standing = await self._idle(principal, name)
+        moved = []
+        for here in self._standings.places(known, standing):
+            end = await self._log.end_offset(here.partition)
+            skipped = await self._standings.unfinished(known.key.agency, here, end)
+            moved.append(Moved(here.partition, here.state.floor, end, skipped))
+        gone = SubscriptionDeleted(name, known.key.agency, known.generation.number, tuple(moved))
+        await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, gone)])
+        await self._catch_up()
+        after = self._table.get(known.key)
+        if after is None or not after.deleted:
+            message = "the subscription was changed while it should be deleted"
+            raise SubscriptionChanged(message)
+        try:
+            await self._log.forget_subscription(known.key)
+        except CaseExchangeError as error:
+            # What is left says nothing: it is of a generation that has ended.
+            _log.warning(
+                "the places of a deleted subscription are left",
+                agency=known.key.agency,
+                subscription=name,
+                reason=error.reason,
+                cause=error.message,
+            )
+        return sum(each.skipped for each in moved)
+
+    # --- generations ---
+
+    async def _create(
+        self,
+        principal: Principal,
+        key: SubscriptionKey,
+        kinds: frozenset[str],
+        start: StartPoint,
+        before: Known | None,
+    ) -> None:
+        standing = await self._log.standing(key, kinds, FIRST)
+        number = _next(before, standing)
+        if before is None and standing.latest is not None:
+            # It is not new: it is from before there were such events, or the audit stream has lost them.
+            number = 0 if standing.latest == 0 else number
+            await self._begin(principal, key, number, Cause.CREATED, EARLIEST, kinds, [], [])
+            return
+        starts = await first_offsets(self._log, self._clock, kinds, start)
+        interest = Interest(key.agency, kinds)
+        moved = [
+            Moved(
+                each.partition,
+                0,
+                each.offset,
+                await self._log.count_wanted(each.partition, [range(each.offset)], interest),
+            )
+            for each in starts
+        ]
+        await self._begin(principal, key, number, Cause.CREATED, start, kinds, starts, moved)
+
+    async def _change_kinds(self, principal: Principal, known: Known, kinds: frozenset[str], start: StartPoint) -> None:
+        """The kinds that stay go on where they are. Those that are added begin at the start."""
+        standing = await self._unread(known)
+        agency, added, removed = known.key.agency, kinds - known.kinds, known.kinds - kinds
+        starts = await first_offsets(self._log, self._clock, added, start)
+        skipped: dict[StreamPartition, int] = {}
+        for each in starts:
+            new = Interest(agency, frozenset(each.kinds))
+            skipped[each.partition] = await self._log.count_wanted(each.partition, [range(each.offset)], new)
+        before: dict[StreamPartition, int] = {}
+        for here in self._standings.places(known, standing):
+            partition, floor = here.partition, here.state.floor
+            before[partition] = floor
+            for kind, offset in known.generation.starts_in(partition, known.kinds & kinds):
+                starts.append(KindsStart(partition, (kind,), max(offset, floor)))
+            gone = [stage._replace(kinds=stage.kinds & removed) for stage in here.wanted]
+            lost = await self._standings.unfinished(
+                agency, here._replace(wanted=gone), await self._log.end_offset(partition)
+            )
+            skipped[partition] = skipped.get(partition, 0) + lost
+        moved = [
+            Moved(each, before.get(each, 0), min(begun.offset for begun in starts if begun.partition == each), count)
+            if any(begun.partition == each for begun in starts)
+            else Moved(each, before.get(each, 0), before.get(each, 0), count)
+            for each, count in skipped.items()
+        ]
+        told = [begun for begun in starts if begun.offset]
+        await self._begin(principal, known.key, _next(known, standing), Cause.KINDS_CHANGED, start, kinds, told, moved)
+
+    async def _begin(  # noqa: PLR0917 - the parts of one event
+        self,
+        principal: Principal,
+        key: SubscriptionKey,
+        number: int,
+        cause: Cause,
+        asked: StartPoint,
+        kinds: frozenset[str],
+        starts: Iterable[KindsStart],
+        moved: Iterable[Moved],
+    ) -> bool:
+        """Write the event. Return whether it counts: another one may have begun the same generation before."""
+        if number > MAX_GENERATION:
+            message = "the subscription was moved or changed too often: use one of another name"
+            raise SubscriptionInvalid(message)
+        begun = SubscriptionBegun(
+            key.name, key.agency, number, cause, asked, tuple(sorted(kinds)), tuple(starts), tuple(moved)
+        )
+        await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, begun)])
+        await self._catch_up()
+        now = self._table.get(key)
+        return now is not None and (now.generation.number, now.generation.starts) == (number, begun.starts)
+
+    # --- where one stands ---
+
+    async def _idle(self, principal: Principal, name: str) -> tuple[Known, Standing]:
+        await self._catch_up()
+        known = self._table.get(SubscriptionKey(principal.agency, name))
+        if known is None or known.deleted:
+            message = "the agency has no subscription of this name"
+            raise SubscriptionUnknown(message)
+        return known, await self._unread(known)
+
+    async def _unread(self, known: Known) -> Standing:
+        standing = await self._log.standing(known.key, known.kinds, known.generation)
+        if standing.readers:
+            message = f"the subscription {known.key.name} is open, so it cannot be moved, deleted or get other kinds"
+            raise SubscriptionInUse(message)
+        return standing
+
+
+def _next(known: Known | None, standing: Standing) -> int:
+    """The number of the next generation: no place that is left may count in it."""
+    return 1 + max(-1 if known is None else known.generation.number, -1 if standing.latest is None else standing.latest)

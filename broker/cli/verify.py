@@ -74,6 +74,12 @@ def _print(report: AuditReport) -> None:
     for ended in report.unprocessed[:_MOST_LISTED]:
         _say(f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
     _say_more(len(report.unprocessed), "not processed")
+    for order in report.skipped[:_MOST_LISTED]:
+        _say(
+            f"  skipped by order: {order.records} records on {order.partition} from {order.first} on, "
+            f"by {order.agency} ({order.subscription} was {order.order}), see {order.told_at}"
+        )
+    _say_more(len(report.skipped), "orders by which records are skipped")
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:
@@ -134,6 +140,10 @@ def _facts(report: AuditReport) -> dict[str, Any]:
                 "former_accepted_at": _time(again.former_accepted_at_ms),
             }
             for again in report.republished
+        ],
+        "skipped": [
+            {**item._asdict(), "partition": str(item.partition), "told_at": str(item.told_at)}
+            for item in report.skipped
         ],
         "partitions": [
             {

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
-    from broker.core.findings import BatchReport, EntryFacts
+    from broker.core.findings import BatchReport, EntryFacts, Skipped
     from broker.core.policy import Directory
     from broker.core.streams import Position
 
@@ -61,6 +61,7 @@ class AuditReport:
     deliveries: int
     unprocessed: tuple[Unprocessed, ...]
     republished: tuple[Republished, ...]
+    skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...]
     findings_left_out: int
 
@@ -102,6 +103,8 @@ class BundleAudit:
         self._addressed: dict[Position, tuple[str, ...]] = {}
         self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._deliveries: list[RecordedDelivery] = []
+        self._skipped: list[Skipped] = []
+        self._orders: dict[tuple[str, str, int, bool], Position] = {}
         self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
         self._republished: list[Republished] = []
         self._records = 0
@@ -143,6 +146,11 @@ class BundleAudit:
         self._records += len(report.leaves)
         self._deliveries += report.deliveries
         self._republished += report.republished
+        for skipped in report.skipped:
+            # Of orders that begin the same generation, the first counts.
+            order = (skipped.agency, skipped.subscription, skipped.generation, skipped.order == "deleted")
+            if self._orders.setdefault(order, skipped.told_at) == skipped.told_at:
+                self._skipped.append(skipped)
         for item in report.unprocessed:
             # The last word counts: a dead letter may be delivered again.
             key = (item.agency, item.subscription, item.position)
@@ -197,6 +205,7 @@ class BundleAudit:
             len(self._deliveries),
             tuple(self._unprocessed.values()),
             tuple(self._republished),
+            tuple(self._skipped),
             tuple(self._findings),
             self._left_out,
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from broker.core.events import AuditEvent
-    from broker.core.streams import Position
+    from broker.core.streams import Position, StreamPartition
 
 
 MAX_FINDINGS: Final = 1000
@@ -124,6 +124,23 @@ class Republished(NamedTuple):
     former_accepted_at_ms: int
 
 
+class Skipped(NamedTuple):
+    """Records that a subscription is not sent by its agency's own order, as the audit stream records it at ``told_at``.
+
+    Those of them that were addressed to the agency, and that the subscription had not finished, are ``records``. They
+    stand from offset ``first`` on. ``order`` says what was ordered: created, sought, kinds changed or deleted.
+    """
+
+    agency: str
+    subscription: str
+    generation: int
+    order: str
+    partition: StreamPartition
+    first: int
+    records: int
+    told_at: Position
+
+
 class EntryFacts(NamedTuple):
     """What the judgement of the whole bundle needs to know about one entry."""
 
@@ -157,6 +174,7 @@ class BatchReport:
     findings: list[Finding]
     unprocessed: list[Unprocessed | FinishedLater] = field(default_factory=list)
     republished: list[Republished] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

@@ -32,6 +32,8 @@ from broker.core.events import (
     RecordsParked,
     RollbackFound,
     SetAsideEnded,
+    SubscriptionBegun,
+    SubscriptionDeleted,
 )
 from broker.core.findings import (
     BatchReport,
@@ -41,6 +43,7 @@ from broker.core.findings import (
     Reader,
     RecordedDelivery,
     Republished,
+    Skipped,
     Unprocessed,
     error,
     warning,
@@ -235,6 +238,22 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
             report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
         case SetAsideEnded(subscription=subscription, agency=agency) as ended:
             report.unprocessed.extend(FinishedLater(agency, subscription, at) for at in ended.positions())
+        case SubscriptionBegun() | SubscriptionDeleted() as order:
+            what = order.cause.value if isinstance(order, SubscriptionBegun) else "deleted"
+            report.skipped.extend(
+                Skipped(
+                    order.agency,
+                    order.subscription,
+                    order.generation,
+                    what,
+                    moved.partition,
+                    min(moved.before, moved.to),
+                    moved.skipped,
+                    told_at,
+                )
+                for moved in order.moved
+                if moved.skipped
+            )
         case RollbackFound():
             message = "the exchange found that its log did not continue a checkpoint that it had signed"
             report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))

@@ -10,14 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused, SubscriptionChanged, SubscriptionInUse, SubscriptionUnknown
-from broker.core.events import Cause, SubscriptionBegun, SubscriptionDeleted
+from broker.core.events import AuditEvent, Cause, SubscriptionBegun, SubscriptionDeleted
 from broker.core.identity import Principal
 from broker.core.subscriptions import EARLIEST, Generation, StartPoint
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import SubscriptionKey
 from broker.services.deadletterindex import Scope
+from broker.services.deliveries import Ended
 from broker.trust.signing import Ed25519NoteSigner
 from tests.support.kafkalog import LogOnKafka
+from tests.support.letters import audit_trail
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
 from tests.support.records import CASE, OTHER_CASE, RecordMaker
@@ -238,7 +240,7 @@ async def test_no_order_while_a_stream_is_open(exchange: Exchange) -> None:
     assert await exchange.two.subscriptions.seek(LAB, NAME, LATEST) == 0
 
 
-async def test_a_stream_that_missed_an_order_is_ended_and_moves_nothing(exchange: Exchange) -> None:
+async def test_who_opens_a_stream_sees_an_order_that_did_not_see_it(exchange: Exchange) -> None:
     """The order and the stream began together, and the order saw no reader."""
     bodies = await exchange.publish(2)
     generation = await exchange.one.subscriptions.generation(LAB, KEY, frozenset({SAMPLE}), EARLIEST)
@@ -249,6 +251,19 @@ async def test_a_stream_that_missed_an_order_is_ended_and_moves_nothing(exchange
         await exchange.one.subscriptions.check(KEY, generation)
     assert await exchange.one.subscriptions.seek(LAB, NAME, EARLIEST) == 0
     assert await exchange.one.take(2) == bodies
+
+
+async def test_a_stream_ends_when_its_process_learns_of_an_order(exchange: Exchange) -> None:
+    stream = await exchange.one.open()
+    begun = SubscriptionBegun(NAME, LAB.agency, 1, Cause.SOUGHT, EARLIEST, (SAMPLE,), (), ())
+    order = AuditEvent(exchange.clock.now_ms(), LAB.spiffe_id, begun)
+    await audit_trail(exchange.pki, exchange.two.log, exchange.clock).record([order])
+    async with asyncio.timeout(SECONDS):
+        assert isinstance(await stream.next(), Ended)
+    stream.lost()
+    bodies = await exchange.publish(1)
+    assert await exchange.one.take(1) == bodies
+    assert (await exchange.one.state()).generation == 1
 
 
 async def test_a_deleted_subscription_is_gone_and_one_of_its_name_is_new(exchange: Exchange) -> None:

@@ -79,7 +79,7 @@ def _print(report: AuditReport) -> None:
             f"  skipped by order: {order.records} records on {order.partition} from {order.first} on, "
             f"by {order.agency} ({order.subscription} was {order.order}), see {order.told_at}"
         )
-    _say_more(len(report.skipped), "orders by which records are skipped")
+    _say_more(len(report.skipped), "skipped by order")
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:

@@ -511,13 +511,6 @@ class MessageLog(Protocol):
             LogUnavailable
         """
 
-    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
-        """Remove what was committed for a subscription that was deleted and that nobody reads.
-
-        Raises:
-            LogUnavailable: it may still be there. Without its generation it says nothing.
-        """
-
     async def ping(self) -> None:
         """Check that an append would succeed now.
 

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from broker.core.entry import Interest
 from broker.core.errors import (
-    CaseExchangeError,
     RightDenied,
     SubscriptionChanged,
     SubscriptionInUse,
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     from broker.services.deadletterindex import DeadLetterIndex
     from broker.services.subscriptionindex import Known
 
-_log = structlog.get_logger("broker.subscriptions")
 _TRIES: Final = 3
 
 
@@ -175,17 +171,6 @@ class Subscriptions:
         if after is None or not after.deleted:
             message = "the subscription was changed while it should be deleted"
             raise SubscriptionChanged(message)
-        try:
-            await self._log.forget_subscription(known.key)
-        except CaseExchangeError as error:
-            # What is left says nothing: it is of a generation that has ended.
-            _log.warning(
-                "the places of a deleted subscription are left",
-                agency=known.key.agency,
-                subscription=name,
-                reason=error.reason,
-                cause=error.message,
-            )
         return sum(each.skipped for each in moved)
 
     # --- generations ---

@@ -91,9 +91,6 @@ class DamagedLog:
     async def count_wanted(self, partition: StreamPartition, offsets: Sequence[range], interest: Interest) -> int:
         return await self._log.count_wanted(partition, offsets, interest)
 
-    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
-        await self._log.forget_subscription(subscription)
-
     async def ping(self) -> None:
         await self._log.ping()
 

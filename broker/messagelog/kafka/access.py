@@ -2,8 +2,7 @@
 
 Kafka denies everything that no rule allows. The nodes and the break-glass client are super users, named in the nodes'
 own settings; they need no rule. Nobody else may alter or delete a topic, its configuration, its records or a rule. So a
-broker under an attacker's control can append false entries, and the evidence shows them. It cannot remove any. It can
-delete groups. Then records are delivered again.
+broker under an attacker's control can append false entries, and the evidence shows them. It cannot remove anything.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ if TYPE_CHECKING:
 
 Role = Literal["broker", "auditor"]
 Resource = Literal["topic", "group", "transactional_id", "cluster"]
-Operation = Literal["create", "delete", "describe", "describe_configs", "idempotent_write", "read", "write"]
-"""The operations that the rules grant. Kafka's operations to alter are not among them, and only groups get delete."""
+Operation = Literal["create", "describe", "describe_configs", "idempotent_write", "read", "write"]
+"""The operations that the rules grant. Kafka's operations to alter and to delete are not among them."""
 
 RULES: Final[Mapping[Role, Mapping[Resource, tuple[Operation, ...]]]] = {
     "broker": {
         # describe_configs: a broker refuses topics that could lose records.
         "topic": ("create", "describe", "describe_configs", "read", "write"),
-        # Committing an offset also needs read. Delete: what was committed for a subscription that was deleted.
-        "group": ("delete", "describe", "read"),
+        # Committing an offset also needs read. Without delete, nobody can make a subscription start again.
+        "group": ("describe", "read"),
         # For the checkpoints. One fenced follower at a time writes them, in transactions.
         "transactional_id": ("describe", "write"),
         # describe_configs: a broker refuses a cluster that forgets subscriptions.

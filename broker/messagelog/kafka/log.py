@@ -244,10 +244,6 @@ class KafkaLog:
         self._check_open()
         return await self._index.count_wanted(partition, offsets, interest)
 
-    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
-        """See ``MessageLog``."""
-        await self._subscribed().forget(subscription)
-
     async def ping(self) -> None:
         """See ``MessageLog``. The topics must be those that were opened, whole, with leaders and enough copies.
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import TopicPartition
 from kafka.errors import GroupIdNotFoundError, KafkaError, RetriableError
-from kafka.protocol.admin import DeleteGroupsRequest
 from kafka.protocol.metadata import FindCoordinatorRequest
 
 from broker.core.entry import Interest
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from broker.ports import LogKeys, SubscriptionKey
 
 _LANE: Final = 1
-_DELETE_VERSION: Final = 2
 
 
 class KafkaSubscriptions:
@@ -116,22 +114,6 @@ class KafkaSubscriptions:
             # What no broker sealed says nothing. But the subscription is not new.
             max((number or 0 for number in numbers.values()), default=None),
         )
-
-    async def forget(self, subscription: SubscriptionKey) -> None:
-        """See ``MessageLog``: delete the group."""
-        group = self._group(subscription)
-
-        async def deleted(address: Address) -> Any:
-            request = DeleteGroupsRequest(groups_names=[group])
-            return await self._groups.links.ask_in_time(address, _LANE, request, _DELETE_VERSION)
-
-        answer = await self._of_coordinator(group, deleted)
-        try:
-            offsets.check(each.error_code for each in answer.results)
-        except GroupIdNotFoundError:
-            return
-        except KafkaError as error:
-            raise translate(error) from error
 
     def _group(self, subscription: SubscriptionKey) -> str:
         return f"{self._groups.connection.prefix}.{group_of(subscription)}"

@@ -188,11 +188,6 @@ class SqliteLog:
         first = self._entries.number(partition) << OFFSET_BITS
         return await self._database.read(lambda connection: count_wanted(connection, first, offsets, interest))
 
-    async def forget_subscription(self, subscription: SubscriptionKey) -> None:
-        """See ``MessageLog``."""
-        sql = "DELETE FROM ack_states WHERE agency = ? AND subscription = ?"
-        await self._database.write(lambda connection: connection.execute(sql, subscription))
-
     async def _states(self, subscription: SubscriptionKey, generation: Generation) -> dict[StreamPartition, AckState]:
         query = "SELECT partition, state FROM ack_states WHERE agency = ? AND subscription = ? AND generation = ?"
         key = (*subscription, generation.number)

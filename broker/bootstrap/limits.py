@@ -34,6 +34,7 @@ def quota_limits(config: BrokerConfig) -> QuotaLimits:
     return QuotaLimits(
         calls=given.calls,
         subscriptions=given.subscriptions,
+        durable_subscriptions=given.durable_subscriptions,
         publishing_bytes=given.publishing_bytes,
         undelivered_bytes=given.undelivered_bytes,
         records_per_second=given.records_per_second,

@@ -41,7 +41,9 @@ def make_subscribing(
     codec = ProtobufCodec()
     fold = DeadLetterFold(index, log, codec)
     letters = DeadLetters(index=index, log=log, audit=audit, codec=codec, directory=directory, clock=clock, fold=fold)
-    subscriptions = Subscriptions(index=index, fold=fold, log=log, audit=audit, directory=directory, clock=clock)
+    subscriptions = Subscriptions(
+        index=index, fold=fold, log=log, audit=audit, directory=directory, quotas=quotas, clock=clock
+    )
     streams = SubscribeService(
         directory=directory,
         codec=codec,

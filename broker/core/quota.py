@@ -14,6 +14,7 @@ LEAST: Final[Mapping[str, int]] = MappingProxyType(
     {
         "calls": 1,
         "subscriptions": 1,
+        "durable_subscriptions": 1,
         "publishing_bytes": _MEBIBYTE,
         "undelivered_bytes": _MEBIBYTE,
         "records_per_second": 0,
@@ -30,6 +31,7 @@ class QuotaLimits:
     Attributes:
         calls: calls that run at the same time. A stream is a call.
         subscriptions: durable subscriptions that are open at the same time.
+        durable_subscriptions: those that were not deleted, open or not, in the whole exchange.
         publishing_bytes: content of records that are not answered yet, over all streams.
         undelivered_bytes: content that was read for its subscriptions and is not acknowledged.
         records_per_second: records to publish.
@@ -38,6 +40,7 @@ class QuotaLimits:
 
     calls: int = 2000
     subscriptions: int = 1000
+    durable_subscriptions: int = 2000
     publishing_bytes: int = 64 << 20
     undelivered_bytes: int = 256 << 20
     records_per_second: float = 0.0

@@ -77,6 +77,15 @@ class Quotas:
         _add(self._subscriptions, agency, 1, self._limits(agency).subscriptions, "open subscriptions")
         return Holding(self, agency)
 
+    def keep_subscription(self, agency: str, kept: int) -> None:
+        """See that an agency may have one more durable subscription than it has.
+
+        Raises:
+            QuotaExceeded
+        """
+        if kept >= self._limits(agency).durable_subscriptions:
+            raise _exceeded(agency, "durable subscriptions, of which it can delete some", _AGAIN_SECONDS)
+
     def close_subscription(self, agency: str, held: int) -> None:
         """A counted subscription has ended, with so many bytes undelivered."""
         _take_off(self._subscriptions, agency, 1)

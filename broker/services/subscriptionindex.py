@@ -76,6 +76,12 @@ class SubscriptionTable:
             rows = self._connection.execute(sql + " ORDER BY agency, name", (agency,) if agency else ()).fetchall()
         return [_known(row) for row in rows]
 
+    def count(self, agency: str) -> int:
+        """How many subscriptions an agency has that were not deleted."""
+        sql = "SELECT count(*) FROM subscriptions WHERE NOT deleted AND agency = ?"
+        with trouble_as(LogUnavailable, _FILE):
+            return int(self._connection.execute(sql, (agency,)).fetchone()[0])
+
     # --- inside a transaction ---
 
     def clear(self) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog, Standing, SubscriptionState
     from broker.services.deadletterfold import DeadLetterFold
     from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.quotas import Quotas
     from broker.services.subscriptionindex import Known
 
 _TRIES: Final = 3
@@ -53,6 +54,7 @@ class Subscriptions:
         log: MessageLog,
         audit: AuditTrail,
         directory: DirectoryInForce,
+        quotas: Quotas,
         clock: Clock,
     ) -> None:
         self._table = index.subscriptions
@@ -61,6 +63,7 @@ class Subscriptions:
         self._log = log
         self._audit = audit
         self._directory = directory
+        self._quotas = quotas
         self._clock = clock
         self.listen: Final[Callable[[SubscriptionKey, Callable[[SubscriptionEvent], None]], Callable[[], None]]] = (
             fold.listen_for_orders
@@ -77,6 +80,7 @@ class Subscriptions:
             InputRefused: the start is in the future.
             SubscriptionInUse: it has other kinds, and somebody reads it.
             SubscriptionChanged: others change it at the same time.
+            QuotaExceeded: it is new, and its agency has as many as it may.
             LogFull
         """
         for _ in range(_TRIES):
@@ -190,6 +194,7 @@ class Subscriptions:
             number = 0 if standing.latest == 0 else number
             await self._begin(principal, key, number, Cause.CREATED, EARLIEST, kinds, [], [])
             return
+        self._quotas.keep_subscription(key.agency, self._table.count(key.agency))
         starts = await first_offsets(self._log, self._clock, kinds, start)
         interest = Interest(key.agency, kinds)
         moved = [

@@ -15,7 +15,8 @@ from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
-from broker.core.errors import QuotaExceeded
+from broker.client.subscriptions import SubscriptionsClient
+from broker.core.errors import QuotaExceeded, SubscriptionInUse
 from broker.wire.status import DETAILS_KEY
 from tests.support.exchange import running_exchange
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 KINDS = frozenset({"SampleRequest"})
+NOTICES = frozenset({"PublicNotice"})
 CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(3)]
 
 
@@ -76,6 +78,36 @@ async def test_open_subscriptions_of_one_agency_are_limited(pki: SamplePki, tmp_
             await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-3", KINDS)))
 
 
+async def test_durable_subscriptions_of_one_agency_are_limited_until_it_deletes_one(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    limits = {"durable_subscriptions": 2}
+    async with running_exchange(pki, tmp_path / "log", quotas=limits) as exchange, asyncio.timeout(60):
+        subscriber = await exchange.subscriber("national-dna-database")
+        names = ["number-0", "number-1"]
+        for name in names:
+            async with subscriber.subscribe(SubscribeOptions(name, KINDS)):
+                pass
+        more = SubscribeOptions("number-2", KINDS)
+        with pytest.raises(QuotaExceeded):
+            async with subscriber.subscribe(more):
+                pass
+        async with (await exchange.subscriber("ministry")).subscribe(SubscribeOptions("other", NOTICES)):
+            pass
+        client = SubscriptionsClient(await exchange.channel("national-dna-database"))
+        while True:
+            try:
+                await client.delete(names[0])
+            except SubscriptionInUse:
+                # The stream that was closed may not have ended at the broker.
+                await asyncio.sleep(0.05)
+            else:
+                break
+        async with subscriber.subscribe(more):
+            pass
+        assert {state.key.name async for state in client.listed()} == {names[1], "number-2"}
+
+
 async def test_a_new_version_of_the_directory_gives_one_agency_other_quotas_at_once(
     pki: SamplePki, tmp_path: Path
 ) -> None:
@@ -101,7 +133,7 @@ async def test_a_new_version_of_the_directory_gives_one_agency_other_quotas_at_o
         with pytest.raises(QuotaExceeded):
             await stack.enter_async_context(subscriber.subscribe(SubscribeOptions("number-2", KINDS)))
         for number in range(2):
-            options = SubscribeOptions(f"number-{number}", frozenset({"PublicNotice"}))
+            options = SubscribeOptions(f"number-{number}", NOTICES)
             await stack.enter_async_context(other.subscribe(options))
 
 

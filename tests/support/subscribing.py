@@ -56,7 +56,10 @@ class Subscribing(NamedTuple):
         letters = DeadLetters(
             index=index, log=log, audit=audit, codec=CODEC, directory=directory, clock=clock, fold=fold
         )
-        subscriptions = Subscriptions(index=index, fold=fold, log=log, audit=audit, directory=directory, clock=clock)
+        quotas = Quotas(lambda _: QuotaLimits(), clock)
+        subscriptions = Subscriptions(
+            index=index, fold=fold, log=log, audit=audit, directory=directory, quotas=quotas, clock=clock
+        )
         streams = SubscribeService(
             directory=directory,
             codec=CODEC,
@@ -65,7 +68,7 @@ class Subscribing(NamedTuple):
             entropy=SystemEntropy(),
             clock=clock,
             limits=SubscribeLimits(**limits),
-            quotas=Quotas(lambda _: QuotaLimits(), clock),
+            quotas=quotas,
             letters=letters,
             subscriptions=subscriptions,
         )

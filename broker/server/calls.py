@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -130,10 +129,9 @@ class CallGuard(grpc.aio.ServerInterceptor):
             with self._quotas.call(caller().agency):
                 return await work()
         except Told as told:
-            _clear(told)
+            _forget_frames(told)
             await _abort(context, told.error)
         except CaseExchangeError as error:
-            _clear(error)
             await self._refuse(context, method, error)
         except asyncio.CancelledError:
             if call is None or call.refusal is None:
@@ -152,7 +150,9 @@ class CallGuard(grpc.aio.ServerInterceptor):
         # (3) Told, then answered.
         principal = _principal.get(None)
         name = principal.spiffe_id if principal is not None else self._peers.named(_certificate(context))
-        await self._refusals.tell(name, [error], method=method, cause=_cause(error))
+        cause = _cause(error)
+        _forget_frames(error)
+        await self._refusals.tell(name, [error], method=method, cause=cause)
         await _abort(context, error)
 
     def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Call:
@@ -194,10 +194,10 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
 # memory. Therefore whoever holds a request lets it go at once.
 
 
-def _clear(error: BaseException | None) -> None:
-    """Free what the frames of an error hold that are left."""
+def _forget_frames(error: BaseException | None) -> None:
+    """Let the frames of an error go. They are not cleared: to clear one of a coroutine that waits would end it."""
     while error is not None:
-        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
 

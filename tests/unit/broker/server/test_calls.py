@@ -16,6 +16,7 @@ from broker.core.errors import (
     Draining,
     InputRefused,
     Internal,
+    LogUnavailable,
     PeerIdentityMissing,
     PeerRevoked,
     PeerUnknown,
@@ -71,6 +72,11 @@ class NoRevocation:
         """Nobody is revoked."""
 
 
+def fail_for_good() -> None:
+    message = "the log does not answer"
+    raise LogUnavailable(message)
+
+
 class Service:
     """Every kind of method. The request says what the method does."""
 
@@ -78,12 +84,26 @@ class Service:
         self.under_way = asyncio.Event()
         self.go_on = asyncio.Event()
         self.closed = asyncio.Event()
+        self.of_another: CaseExchangeError | None = None
+
+    async def fails_and_goes_on(self) -> str:
+        """Fail, give the error to whoever wants it, and have more to do."""
+        try:
+            fail_for_good()
+        except LogUnavailable as error:
+            self.of_another = error
+        self.under_way.set()
+        await self.go_on.wait()
+        return "all done"
 
     async def do(self, word: str, context: Context) -> str:
         match word:
             case "refuse":
                 message = "you may not"
                 raise RightDenied(message, agency="shanxi-police")
+            case "fail as another":
+                assert self.of_another is not None
+                raise self.of_another
             case "told":
                 message = "you may not"
                 raise Told(RightDenied(message))
@@ -275,6 +295,17 @@ async def test_the_calls_of_a_peer_that_is_revoked_end_at_once_and_others_go_on(
     assert error.message == "revoked just now"
     served.service.go_on.set()
     assert await going_on == "national-dna-database: wait"
+
+
+async def test_a_call_that_fails_with_the_error_of_another_task_leaves_that_task_alone(served: Served) -> None:
+    another = asyncio.create_task(served.service.fails_and_goes_on())
+    await served.service.under_way.wait()
+    police = served.connect()
+    for call in (police.one("fail as another"), listed(police.spread("a+fail as another"))):
+        assert isinstance(await refused(call), LogUnavailable)
+    served.service.go_on.set()
+    async with asyncio.timeout(20):
+        assert await another == "all done"
 
 
 async def test_a_call_that_has_ended_is_not_looked_at_again(served: Served) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.scenarios.torture.evidence import Bundle, InLog
     from tests.scenarios.torture.history import Ack, Delivery, History, Received, Root, Sent
 
+_OWN_LINES = ("{", "case-exchange: ")
 _SHOWN = 5
 """The limit for examples of one kind of violation."""
 
@@ -31,10 +32,10 @@ class Violation(NamedTuple):
     what: str
 
 
-def violations(history: History, bundles: Sequence[Bundle]) -> list[Violation]:
-    """Everything that is wrong, a few examples of each kind."""
+def violations(history: History, bundles: Sequence[Bundle], logs: Mapping[str, Sequence[str]]) -> list[Violation]:
+    """Everything that is wrong, a few examples of each kind. ``logs``: the lines of each broker's log."""
     found: list[Violation] = []
-    for guarantee, examples in _checks(history, bundles):
+    for guarantee, examples in _checks(history, bundles, logs):
         told = list(examples)
         found += [Violation(guarantee, what) for what in told[:_SHOWN]]
         if len(told) > _SHOWN:
@@ -42,7 +43,9 @@ def violations(history: History, bundles: Sequence[Bundle]) -> list[Violation]:
     return found
 
 
-def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, Iterable[str]]]:
+def _checks(
+    history: History, bundles: Sequence[Bundle], logs: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, Iterable[str]]]:
     receipted = history.receipted()
     yield "no good record is refused", (str(refused) for refused in history.refused)
     yield "receipts of one record agree", disagreeing(history.received)
@@ -62,6 +65,13 @@ def _checks(history: History, bundles: Sequence[Bundle]) -> Iterator[tuple[str, 
     yield "one root for each size", forked(history.roots)
     yield "checkpoints are of the final tree", inconsistent(history.roots, bundles[-1].leaves)
     yield "a broker's checkpoints only grow", shrinking(history.roots)
+    yield "every exception is handled", unhandled(logs)
+
+
+def unhandled(logs: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Lines of a broker's log that it did not write itself: Python wrote them, of an exception that nobody handled."""
+    for broker, lines in logs.items():
+        yield from (f"{broker}: {line}" for line in lines if line.strip() and not line.startswith(_OWN_LINES))
 
 
 def disagreeing(received: Sequence[Received]) -> Iterator[str]:

@@ -146,7 +146,8 @@ class _Run:
         taken = await bundles(self._stage)
         connection = self._stage.cluster.connection(BROKER)
         await asyncio.to_thread(published, self._stage.pki, connection, self._history)
-        self.found = violations(self._history, taken)
+        logs = {name: one.errors.read_text().splitlines() for name, one in self._stage.brokers.items()}
+        self.found = violations(self._history, taken, logs)
         self._dead_letters = len([codes for codes in taken[-1].unprocessed.values() if "" in codes])
 
     async def _until(self, holds: Any, seconds: float) -> bool:

@@ -63,7 +63,7 @@ def bundle() -> Bundle:
 
 
 def guarantees(history: History, *bundles: Bundle) -> set[str]:
-    return {violation.guarantee for violation in checker.violations(history, bundles)}
+    return {violation.guarantee for violation in checker.violations(history, bundles, {})}
 
 
 def test_a_run_in_which_all_went_well_has_no_violations(history: History, bundle: Bundle) -> None:
@@ -182,3 +182,12 @@ def test_a_run_has_every_trouble_that_members_make() -> None:
         assert planned == phases(7, seconds)
         assert {phase.trouble for phase in planned} == set(get_args(Trouble))
         assert all(before.at + before.seconds < after.at for before, after in pairwise(planned))
+
+
+def test_an_exception_that_nobody_handled_is_found() -> None:
+    own = ['{"event": "serving"}', "case-exchange: LOG_UNAVAILABLE: Kafka does not answer.", ""]
+    assert list(checker.unhandled({"broker-1": own})) == []
+    pythons = ["Task exception was never retrieved", "RuntimeError: broken"]
+    assert list(checker.unhandled({"broker-1": own, "broker-2": [*pythons, *own]})) == [
+        f"broker-2: {line}" for line in pythons
+    ]

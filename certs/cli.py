@@ -50,7 +50,9 @@ def certs() -> None:
 @click.option("--force", is_flag=True, help="Delete the existing PKI first, with its private keys.")
 @json_option
 def init(root: Path, *, force: bool, as_json: bool) -> None:
-    """Make a complete PKI for development: authorities, all sample agencies, revocation lists, a signed directory.
+    """Make a complete PKI for development.
+
+    It has authorities, all sample agencies, revocation lists and a signed directory.
 
     Example:  case-exchange certs init --pki .dev/pki
     """
@@ -122,7 +124,9 @@ def renew(root: Path, *, certificate: Path, as_json: bool) -> None:
 @pki_option
 @json_option
 def revoke(root: Path, *, certificate: Path, reason: str, since: datetime | None, as_json: bool) -> None:
-    """Revoke a certificate and publish its authority's next revocation list.
+    """Revoke a certificate in its authority's next list.
+
+    The list is published at once.
 
     Example:  case-exchange certs revoke .dev/pki/agencies/hebei-police/tls.pem --reason keyCompromise
     """

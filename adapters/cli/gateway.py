@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @profile_option
 def gateway(profile_path: Path) -> None:
-    """Publish the files in the inbox, and write delivered records to the outbox, until SIGTERM.
+    """Exchange files with the broker until SIGTERM.
+
+    The records of files in the inbox are published, and delivered records are written to the outbox.
 
     Write a file in another folder first, then rename it into the inbox. Put its pictures into inbox/attachments
     before that.

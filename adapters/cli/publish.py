@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--again", is_flag=True, help="First, publish again the records that the log has lost.")
 @json_option
 def publish(profile_path: Path, *, files: tuple[Path, ...], again: bool, as_json: bool) -> None:
-    """Decode files, sign and publish their records, and print each record's position. The same file counts once.
+    """Publish the records of files.
+
+    They are decoded, signed, and the position of each is printed. The same file counts once.
 
     With --again, the broker is asked which of our records its log does not have, of those that got a receipt in the
     last keep_days. These are published again, each with its first receipt, so that they are accepted also if they have

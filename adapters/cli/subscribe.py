@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 def subscribe(
     profile_path: Path, *, kinds: tuple[str, ...], name: str, start: StartPoint, count: int | None, idle: float | None
 ) -> None:
-    """Verify records, print each as one JSON line, then acknowledge it.
+    """Print verified records, one JSON line each.
+
+    Each is acknowledged after it was printed.
 
     A record that can never be used is kept in the gateway's quarantine/, then refused. While a fault of this side lasts
     (its disk, its spool, its files of trust), the record comes again.

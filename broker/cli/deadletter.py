@@ -44,7 +44,9 @@ _agency: Final = click.option("--agency", default="", help="Another agency. For 
 
 @click.group(no_args_is_help=True)
 def deadletter() -> None:
-    """Show and decide about the records that a subscription gave up after their last attempt.
+    """Show dead letters, and decide about them.
+
+    A dead letter is a record that a subscription gave up, after its last attempt or because it is damaged.
 
     Example:  case-exchange deadletter list --profile shanxi.toml
     """

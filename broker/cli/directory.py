@@ -28,7 +28,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group(no_args_is_help=True)
 def directory() -> None:
-    """Show and sign the list of agencies, their keys and their rights."""
+    """Show and sign the list of agencies. It has their keys and rights."""
 
 
 @directory.command()

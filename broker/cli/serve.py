@@ -25,9 +25,10 @@ from broker.config.loader import config_path, load
     help="The configuration file. You can set CASE_EXCHANGE_CONFIG instead.",
 )
 def serve(path: Path | None) -> None:
-    """Run a broker until SIGTERM, on the embedded log or on Kafka ([log] backend).
+    """Run a broker until SIGTERM.
 
-    When the broker is ready, it prints one line with its address. It logs JSON lines on standard error.
+    Its log is the embedded one or Kafka ([log] backend). When the broker is ready, it prints one line with its address.
+    It logs JSON lines on standard error.
 
     Exit codes: 0 stopped normally, 1 the log failed, 2 the configuration or a file in it cannot be used, 130 Ctrl-C.
 

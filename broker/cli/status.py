@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 @profile_option
 @json_option
 def status(profile: Path, *, as_json: bool) -> None:
-    """Show whether the broker accepts records, its directory version, dead letters, and the newest checkpoints.
+    """Show whether the broker accepts records.
 
-    The dead letters are those of the profile's agency. An auditor gets those of every agency.
+    Also its directory version, dead letters, and the newest checkpoints. The dead letters are those of the profile's
+    agency. An auditor gets those of every agency.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 

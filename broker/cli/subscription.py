@@ -38,7 +38,9 @@ _name: Final = click.argument("name")
 
 @click.group(no_args_is_help=True)
 def subscription() -> None:
-    """Show where subscriptions stand, and move or delete those of the profile's agency.
+    """Show where subscriptions stand; move or delete them.
+
+    An agency moves and deletes its own.
 
     Example:  case-exchange subscription list --profile shanxi.toml
     """
@@ -93,9 +95,10 @@ def seek(profile: Path, *, name: str, to: StartPoint) -> None:
 @profile_option
 @_name
 def delete(profile: Path, *, name: str) -> None:
-    """End a subscription that nobody has open, with its dead letters and what is parked behind them.
+    """End a subscription that nobody has open.
 
-    A subscription that is opened later by this name is new.
+    Its dead letters and what is parked behind them end with it. A subscription that is opened later by this name is
+    new.
 
     Exit codes: 0 the order is durable, 1 refused or not found, 2 wrong settings.
 

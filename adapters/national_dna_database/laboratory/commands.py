@@ -61,7 +61,7 @@ out_option: Final = click.option(
 
 @click.group()
 def dna() -> None:
-    """Compute likelihood ratios for parent and child, and search for parents and children.
+    """Search for parents and children by DNA profiles. It computes likelihood ratios.
 
     Example:  case-exchange dna check --frequencies table.toml --child SYN-1 --father SYN-2 profiles.xml
     """
@@ -131,7 +131,7 @@ def add(
 def watch(
     folder: Path, *, database: Path, name: str, results: Path, agency: str, every: float, once: bool, **basis: Any
 ) -> None:
-    """Take profiles from a folder, and search with each, until SIGTERM.
+    """Search with the profiles of a folder until SIGTERM.
 
     Write a file in another folder first, then rename it into this one. The command moves it to done/ in the folder,
     or to quarantine/ with a file that gives the reason.
@@ -185,7 +185,7 @@ def search(
 @click.option("--population", default="", help="The population, if the file has several.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The table to write.")
 def table(file: Path, *, name: str, source: str, individuals: int, population: str, out: Path) -> None:
-    """Convert a published table of allele frequencies into a file for --frequencies.
+    """Convert published allele frequencies for --frequencies.
 
     Each locus that is left out is named, with the reason.
 

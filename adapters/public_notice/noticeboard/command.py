@@ -45,11 +45,12 @@ _PERSONS: Final = "pfif"
 @click.option("--url", default="", help="The site's address, https://…/, for the feeds and alerts.")
 @click.option("--exercise", is_flag=True, help="Say on every page and in every alert that everything is invented.")
 def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
-    """Make the notice board: pages in Chinese and English, Atom and PFIF feeds, CAP alerts.
+    """Make the notice board.
 
-    The whole site is replaced at once. Run the command after every delivery, or every minute: one run removes what was
-    withdrawn or has expired. If the outbox holds no *.about.json file, the command refuses it, and the old site stays.
-    If the program fails on a notice, it names that notice and leaves it out; it shows the others.
+    It has pages in Chinese and English, Atom and PFIF feeds, and CAP alerts. The whole site is replaced at once. Run
+    the command after every delivery, or every minute: one run removes what was withdrawn or has expired. If the outbox
+    holds no *.about.json file, the command refuses it, and the old site stays. If the program fails on a notice, it
+    names that notice and leaves it out; it shows the others.
 
     Exit codes: 0 done, 1 done, but something was left out, 2 the folders cannot be used.
 

@@ -478,3 +478,38 @@ def test_a_stream_that_was_chosen_is_free_again_if_the_suspects_are_released() -
     book.ack(first.delivery_id)
     book.tick(now)
     assert len(book.lease(now, "busy")) == 1
+
+
+def test_an_answer_after_one_lost_lease_is_committed_because_the_count_is_gone() -> None:
+    book = a_book(1)
+    _, now = dies(book, 0.0)
+    book.tick(now)
+    assert book.take_commits() == {CASES: AckState(0, (), ((0, 0, 1),))}
+    (lease,) = took(book, now)
+    assert book.is_leased(lease.delivery_id)
+    book.nack(lease.delivery_id, now, 0, transient=True)
+    assert not book.is_leased(lease.delivery_id)
+    assert book.take_commits() == {CASES: AckState(0)}
+
+
+def test_a_suspect_that_is_parked_leaves_the_line_and_the_next_one_travels() -> None:
+    lost = tuple((offset, 0, LOSSES_TO_SUSPECT) for offset in (0, 1))
+    book = a_book(2, state=AckState(0, (), lost))
+    book.tick(0.0)
+    book.park(at(0))
+    rest = SETTINGS.lease_seconds * REST_FACTOR
+    book.tick(rest)
+    assert offsets(took(book, rest)) == [1]
+
+
+def test_of_recalled_records_only_those_of_a_released_partition_are_forgotten() -> None:
+    other = StreamPartition("cases", 1)
+    book = LeaseBook(SETTINGS, {CASES: AckState(5), other: AckState(5)}, first_delivery_id=1000)
+    for partition in (CASES, other):
+        book.recall(Position(*partition, 2), "a case", 10)
+    assert {lease.position for lease in took(book, 0.0)} == {at(2), Position(*other, 2)}
+    book.release_partition(CASES)
+    assert [book.is_leased(delivery_id) for delivery_id in (1000, 1001)] == [False, True]
+    book.assign_partition(CASES, AckState(5))
+    book.recall(at(2), "a case", 10)
+    assert [lease.position for lease in book.lease(0.0, "lab-1")] == [at(2)]

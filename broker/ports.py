@@ -278,6 +278,7 @@ class DeadLetterState(NamedTuple):
     """One dead letter. ``principal`` held it last. ``since_ms`` is in milliseconds since the Unix epoch, UTC.
 
     ``parked`` records of its case wait. ``reason`` is empty if it failed too often, or says why not: it is damaged.
+    ``publisher`` published the record; empty if that is not known. ``code`` is that of the agency if it ordered this.
     """
 
     subscription: SubscriptionKey
@@ -288,6 +289,26 @@ class DeadLetterState(NamedTuple):
     since_ms: int
     parked: int
     reason: str
+    publisher: str = ""
+    code: str = ""
+
+
+class UnprocessedRecord(NamedTuple):
+    """A record that a subscription refused with a code, or gave up: ``dead_letter`` says which.
+
+    ``publisher`` is empty if it is not known, and ``record_id`` if the log has lost the record. ``at_ms`` is in epoch
+    milliseconds. ``attempts``, ``reason`` and perhaps ``code`` are those of the dead letter.
+    """
+
+    publisher: str
+    subscription: SubscriptionKey
+    position: Position
+    record_id: str
+    at_ms: int
+    code: str
+    dead_letter: bool = False
+    attempts: int = 0
+    reason: str = ""
 
 
 class Assigned(NamedTuple):

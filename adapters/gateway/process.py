@@ -11,7 +11,7 @@ from adapters.base import Limits
 from adapters.edge.again import attempts
 from adapters.edge.edge import open_edge
 from adapters.edge.routing import faults_of
-from adapters.gateway.deadletters import watch_dead_letters
+from adapters.gateway.deadletters import watch_dead_letters, watch_published
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 
@@ -39,6 +39,7 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
         work = [
             _again(lambda: _take(outbound, config.poll_seconds), config.retry_seconds),
             _again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds),
+            watch_published(edge.channel),
         ]
         if config.subscribe:
             inbound = Inbound(edge, config, Limits())

@@ -22,11 +22,11 @@ from broker.bootstrap.recordchecks import record_checks
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
+from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
-from broker.server.deadletters import DeadLetterServicer
 from broker.server.directory import DirectoryServicer
 from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
@@ -137,7 +137,7 @@ class Broker:
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, proofs, self._rollback),
                 DirectoryServicer(directory, self._versions),
-                DeadLetterServicer(self._letters),
+                *tracing_servicers(opened, letters, self._letters, self._audit, codec=codec, trust=trust, clock=clock),
                 SubscriptionServicer(subscriptions),
             ),
             trust.peers,

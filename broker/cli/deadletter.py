@@ -69,7 +69,7 @@ def listed(profile: Path, *, agency: str, subscription: str, as_json: bool) -> N
         click.echo(json.dumps([_facts(state) for state in found], indent=2))
         return
     for state in found:
-        key, why = state.subscription, state.reason or f"{state.attempts} attempts"
+        key, why = state.subscription, state.reason or state.code or f"{state.attempts} attempts"
         click.echo(
             f"{key.agency}/{key.name} {state.position}: case {state.case_id}, {why}, "
             f"{state.parked} records parked behind it, since {_time(state.since_ms)}"
@@ -137,6 +137,29 @@ def discard(profile: Path, *, code: str, subscription: str, position: Position) 
     click.echo(f"{position} is given up for good")
 
 
+@deadletter.command()
+@profile_option
+@click.option("--code", required=True, help="Why: capital letters, digits and underscores. It goes to auditors.")
+@_subscription
+@_position
+def make(profile: Path, *, code: str, subscription: str, position: Position) -> None:
+    """Make a dead letter of a record that waits.
+
+    For example of one that a gateway gives back for days. Later records of its case are parked behind it. `deadletter redrive` brings it back.
+
+    Exit codes: 0 the order is durable, 1 refused or not found, 2 wrong settings.
+
+    Example:  case-exchange deadletter make --profile shanxi.toml --code SPOOL_BROKEN cases cases/0/17
+    """
+    asyncio.run(_made(load_edge(profile), subscription, position, code))
+    click.echo(f"{position} is made a dead letter when it is the first of its case and nobody holds it")
+
+
+async def _made(config: EdgeConfig, subscription: str, position: Position, code: str) -> None:
+    async with connect(config) as channel:
+        await DeadLettersClient(channel).make(subscription, position, code)
+
+
 async def _decided(config: EdgeConfig, subscription: str, position: Position, code: str | None) -> None:
     async with connect(config) as channel:
         client = DeadLettersClient(channel)
@@ -164,6 +187,7 @@ def _facts(state: DeadLetterState) -> dict[str, Any]:
         "case_id": state.case_id,
         "attempts": state.attempts,
         "reason": state.reason,
+        "code": state.code,
         "last_held_by": state.principal,
         "since": _time(state.since_ms),
         "parked": state.parked,

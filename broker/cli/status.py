@@ -17,6 +17,7 @@ from broker.client.auditor import Auditor
 from broker.client.deadletters import DeadLettersClient
 from broker.client.directories import directories_in_force
 from broker.client.operator import is_serving
+from broker.client.trace import TraceClient
 from broker.config.edge import load_edge
 from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import PositionUnknown
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 def status(profile: Path, *, as_json: bool) -> None:
     """Show whether the broker accepts records.
 
-    Also its directory version, dead letters, and the newest checkpoints. The dead letters are those of the profile's
-    agency. An auditor gets those of every agency.
+    Also its directory version, dead letters, refusals, and the newest checkpoints. The dead letters are those of the
+    profile's agency, and then what became of the records that it published. An auditor gets those of every agency.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 
@@ -56,6 +57,9 @@ def status(profile: Path, *, as_json: bool) -> None:
         more = f", {letters['parked']} records parked behind them, the oldest since {letters['oldest']}"
         since = f"{more}: case-exchange deadletter list" if letters["count"] else ""
         click.echo(f"dead letters: {letters['count']}{since}")
+        told = facts["unprocessed"]
+        since = f" since {told['refused_since']}: case-exchange trace --unprocessed" if told["refused"] else ""
+        click.echo(f"of what was published: {told['dead_letters']} dead letters, {told['refused']} refused{since}")
         for name, size in facts["checkpoints"].items():
             click.echo(f"  {name:12} {size} records under a signed checkpoint")
     sys.exit(0 if facts["serving"] else REFUSED)
@@ -68,6 +72,7 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
         documents = await directories_in_force(channel)
         directory = open_directory(documents[0] if documents else b"", key)
         letters = await DeadLettersClient(channel).count()
+        unprocessed = await TraceClient(channel).count_unprocessed()
         return {
             "serving": serving,
             "directory_version": directory.version,
@@ -76,6 +81,11 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
                 "count": letters.dead_letters,
                 "parked": letters.parked,
                 "oldest": None if letters.oldest_ms is None else _time(letters.oldest_ms),
+            },
+            "unprocessed": {
+                "refused": unprocessed.refused,
+                "refused_since": None if unprocessed.refused_since_ms is None else _time(unprocessed.refused_since_ms),
+                "dead_letters": unprocessed.dead_letters,
             },
             "checkpoints": await _sizes(channel),
         }

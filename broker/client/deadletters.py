@@ -97,3 +97,14 @@ class DeadLettersClient:
         fill_position(request.position, position)
         with typed_errors():
             await self._stub.DiscardDeadLetter(request, timeout=_SECONDS)
+
+    async def make(self, subscription: str, position: Position, code: str) -> None:
+        """Have a dead letter made of a record that waits in one of the caller's own subscriptions.
+
+        The order is durable when it returns. It is carried out when the record is the first of its case and nobody
+        holds it.
+        """
+        request = deadletter_pb2.MakeDeadLetterRequest(subscription=subscription, code=code)
+        fill_position(request.position, position)
+        with typed_errors():
+            await self._stub.MakeDeadLetter(request, timeout=_SECONDS)

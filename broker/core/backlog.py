@@ -106,12 +106,9 @@ class Backlog:
         """
         window = self._windows[position.stream_partition]
         delivery = window.at(position.offset)
-        waits = delivery.state is State.READY
+        if delivery.state is State.READY:
+            self._leave_line(delivery)
         delivery.on(Event.PARKED)
-        if waits and delivery.suspect:
-            self._suspects.left_line(delivery)
-        elif waits:
-            self._ready.remove(delivery)
         self._suspects.answered(delivery)
         self._forget(delivery)
         successor = window.take_out(delivery)
@@ -223,6 +220,13 @@ class Backlog:
             self._suspects.line_up(delivery)
         else:
             self._ready.append(delivery)
+
+    def _leave_line(self, delivery: Delivery) -> None:
+        """A record that is READY is taken out of its line. O(n)."""
+        if delivery.suspect:
+            self._suspects.left_line(delivery)
+        else:
+            self._ready.remove(delivery)
 
     def _forget(self, delivery: Delivery) -> None:
         if delivery.recalled:

@@ -15,6 +15,8 @@ LEASED   EXPIRED    READY    the deadline passed in silence: a lost lease; of a 
 LEASED   RETURNED   READY    the consumer closed in good order: not a failed attempt
 LEASED   EXHAUSTED  DEAD     a nack, or a suspect's expiry, that was the last attempt allowed
 DELAYED  DUE        READY    the nack's delay is over
+READY    ORDERED    DEAD     its agency wants a dead letter to be made of it
+DELAYED  ORDERED    DEAD     the same
 HELD     PARKED     PARKED   an earlier record of its case is a dead letter, so it is set aside
 READY    PARKED     PARKED   the same
 undone   RELEASED   RELEASED the partition was taken from this book; HELD, READY, LEASED and DELAYED are undone
@@ -63,6 +65,7 @@ class Event(Enum):
     RETURNED = auto()
     EXHAUSTED = auto()
     DUE = auto()
+    ORDERED = auto()
     PARKED = auto()
     RELEASED = auto()
 
@@ -78,6 +81,8 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.LEASED, Event.RETURNED): State.READY,
     (State.LEASED, Event.EXHAUSTED): State.DEAD,
     (State.DELAYED, Event.DUE): State.READY,
+    (State.READY, Event.ORDERED): State.DEAD,
+    (State.DELAYED, Event.ORDERED): State.DEAD,
     (State.HELD, Event.PARKED): State.PARKED,
     (State.READY, Event.PARKED): State.PARKED,
     (State.HELD, Event.RELEASED): State.RELEASED,

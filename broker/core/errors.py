@@ -138,6 +138,20 @@ class DeadLetterUnknown(InputRefused):
     remedy = "List them: case-exchange deadletter list."
 
 
+class RecordUnknown(InputRefused):
+    """No record of this id, case or position concerns the caller. It is not told whether there is one for others."""
+
+    reason = "RECORD_UNKNOWN"
+    remedy = "Check the id. Only the publisher, the recipients and auditors can ask about a record."
+
+
+class RecordNotWaiting(InputRefused):
+    """The subscription does not wait for this record: it has finished it, or has set it aside already."""
+
+    reason = "RECORD_NOT_WAITING"
+    remedy = "See what became of it: case-exchange trace RECORD_ID, and case-exchange deadletter list."
+
+
 class PurposeMissing(InputRefused):
     """A replay request states no purpose. The audit stream records who reads the log, and why."""
 

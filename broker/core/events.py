@@ -49,19 +49,25 @@ class DeliveryConfirmed(_OfRecords):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRefused(_OfRecords):
-    """The principal cannot use records, for the reason of this code. It keeps them in quarantine."""
+    """The principal cannot use records of this publisher, for the reason of this code. It keeps them in quarantine.
+
+    Older events name neither publisher nor agency.
+    """
 
     position: Position
     subscription: str
     code: str
     more_offsets: tuple[int, ...] = ()
+    publisher: str = ""
+    agency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterMade:
     """The agency's subscription gave the record of this case up, after this many failed deliveries or for this reason.
 
-    The reason is empty, or that of ``LogCorrupt``: the log has lost or changed the record, so it went to nobody.
+    The reason is empty, or that of ``LogCorrupt``: the log has lost or changed the record, so it went to nobody. The
+    publisher is empty then, and in older events. The code is that of the agency if it ordered the dead letter.
     """
 
     position: Position
@@ -70,6 +76,8 @@ class DeadLetterMade:
     agency: str
     case_id: str
     reason: str = ""
+    publisher: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,17 @@ class DeadLetterRedriven:
 @dataclass(frozen=True, slots=True)
 class DeadLetterDiscarded:
     """The principal does not need the record of the dead letter, for the reason of this code."""
+
+    position: Position
+    subscription: str
+    agency: str
+    case_id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterOrdered:
+    """The principal wants a dead letter to be made of a record that waits, for the reason of this code."""
 
     position: Position
     subscription: str
@@ -184,19 +203,15 @@ class RollbackFound:
     note: bytes
 
 
-DeadLetterEvent: TypeAlias = DeadLetterMade | RecordsParked | DeadLetterRedriven | DeadLetterDiscarded | SetAsideEnded
-"""What is written apart, as kind DeadLetterEvents."""
+DeadLetterEvent: TypeAlias = (
+    DeadLetterMade | RecordsParked | DeadLetterOrdered | DeadLetterRedriven | DeadLetterDiscarded | SetAsideEnded
+)
+FollowedEvent: TypeAlias = DeadLetterEvent | DeliveryRefused
+"""What is written apart, as kind DeadLetterEvents, because every process follows it. Older refusals are not apart."""
 SubscriptionEvent: TypeAlias = SubscriptionBegun | SubscriptionDeleted
 """What is written apart, as kind SubscriptionEvents."""
 Event: TypeAlias = (
-    DeliveryMade
-    | DeliveryConfirmed
-    | DeliveryRefused
-    | DeadLetterEvent
-    | SubscriptionEvent
-    | ReplayMade
-    | RefusalMade
-    | RollbackFound
+    DeliveryMade | DeliveryConfirmed | FollowedEvent | SubscriptionEvent | ReplayMade | RefusalMade | RollbackFound
 )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.ackstate import AckState
-    from broker.core.streams import StreamPartition
+    from broker.core.streams import Position, StreamPartition
 
 
 class Grants(Backlog):
@@ -129,6 +129,14 @@ class Grants(Backlog):
     def is_leased(self, delivery_id: int) -> bool:
         """Whether the lease of this delivery runs."""
         return delivery_id in self._leases
+
+    def position_of(self, delivery_id: int) -> Position:
+        """Where the record of a running lease stands.
+
+        Raises:
+            LeaseLost: the lease has ended.
+        """
+        return self._leased(delivery_id).position
 
     # --- steps of the book's events ---
 

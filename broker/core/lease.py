@@ -23,7 +23,7 @@ out what happened and keeps these rules:
 ``now`` is seconds on a monotonic clock, the same clock for the book's whole life. A caller sleeps until
 ``next_deadline``, ticks, then leases. Undone records of one case can fill the window. Then nothing more is read until
 they are finished. ``max_attempts`` limits how long that takes, unless their consumer postpones them or acknowledges
-nothing at all.
+nothing at all. What waits for a fault of its consumer can also be made a dead letter by its agency (``give_up``).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LeaseBook(Grants):
     Methods that name a partition or consumer raise KeyError if the book does not have it.
     """
 
-    __slots__ = ("_postponed",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -68,8 +68,6 @@ class LeaseBook(Grants):
         first_delivery_id: int = 1,
     ) -> None:
         super().__init__(settings, committed, first_delivery_id)
-        # The undone records that were postponed, and when first: the oldest is first.
-        self._postponed: dict[Delivery, float] = {}
 
     def ack(self, delivery_id: int) -> Position:
         """The consumer has the record safely: processed, or refused and in quarantine.
@@ -124,8 +122,6 @@ class LeaseBook(Grants):
         dead_letter = None if transient else self._count_failure(delivery)
         if dead_letter is None:
             delivery.on(Event.POSTPONED if transient else Event.NACKED)
-            if transient:
-                self._postponed.setdefault(delivery, now)
             self._start_timer(delivery, now + delay)
         return dead_letter
 
@@ -148,11 +144,26 @@ class LeaseBook(Grants):
         delivery.due = max(delivery.due, min(now + seconds, bound))
         return delivery.due
 
-    def longest_postponed(self) -> tuple[Position, float] | None:
-        """Of the undone records that had a transient nack, the one that had its first such nack first, and when."""
-        for delivery, since in self._postponed.items():
-            return delivery.position, since
-        return None
+    def give_up(self, position: Position) -> DeadLetter | None:
+        """Make a dead letter of a record because its agency wants it, if it is READY or DELAYED. O(n).
+
+        Returns:
+            The dead letter. None: it is not undone here, or a consumer holds it, or it waits for an earlier one.
+        """
+        try:
+            recalled = self._recalled.get(position)
+            delivery = recalled or self._windows[position.stream_partition].at(position.offset)
+        except KeyError:
+            return None
+        if delivery.state not in {State.READY, State.DELAYED}:
+            return None
+        if delivery.state is State.READY:
+            self._leave_line(delivery)
+        delivery.timer = 0
+        self._suspects.gave_up(delivery)
+        self._finish(delivery, Event.ORDERED)
+        self._timers.drop_stale(self._undone_records)
+        return DeadLetter(position, delivery.failed_attempts)
 
     # --- time ---
 
@@ -184,10 +195,6 @@ class LeaseBook(Grants):
         return events
 
     # --- steps that several events share ---
-
-    def _forget(self, delivery: Delivery) -> None:
-        super()._forget(delivery)
-        self._postponed.pop(delivery, None)
 
     def _count_loss(self, delivery: Delivery) -> DeadLetter | None:
         alone = delivery.suspect

@@ -44,8 +44,8 @@ AUDIT_EVENTS: Final = "AuditEvents"
 """The kind of the broker's records on the audit stream: what it did and what it refused."""
 
 DEAD_LETTER_EVENTS: Final = "DeadLetterEvents"
-"""The kind of the broker's records on the audit stream that say what became of dead letters. They are apart from the
-other events, so that a process that follows them reads only them."""
+"""The kind of the broker's records on the audit stream that say what became of dead letters, and which records were
+refused. They are apart from the other events, so that a process that follows them reads only them."""
 
 SUBSCRIPTION_EVENTS: Final = "SubscriptionEvents"
 """The kind of the broker's records on the audit stream that say where subscriptions begin, and which were deleted."""

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from broker.services.deadletterorders import DeadLetterOrders
     from broker.services.deadletters import DeadLetters
 
 
 class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     """See deadletter.proto."""
 
-    def __init__(self, letters: DeadLetters) -> None:
+    def __init__(self, letters: DeadLetters, orders: DeadLetterOrders) -> None:
         self._letters = letters
+        self._orders = orders
 
     async def CountDeadLetters(  # noqa: N802 - the generated stub's name
         self,
@@ -90,6 +92,17 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
         """Give one up for good."""
         await self._letters.discard(caller(), request.subscription, position_from(request.position), request.code)
         return deadletter_pb2.DiscardDeadLetterResponse()
+
+    async def MakeDeadLetter(  # noqa: N802 - the generated stub's name
+        self,
+        request: deadletter_pb2.MakeDeadLetterRequest,
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            deadletter_pb2.MakeDeadLetterRequest, deadletter_pb2.MakeDeadLetterResponse
+        ],
+    ) -> deadletter_pb2.MakeDeadLetterResponse:
+        """Make one."""
+        await self._orders.make(caller(), request.subscription, position_from(request.position), request.code)
+        return deadletter_pb2.MakeDeadLetterResponse()
 
 
 def _scope(scope: deadletter_pb2.DeadLetterScope) -> Scope:

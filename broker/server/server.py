@@ -20,6 +20,7 @@ from caseexchange.broker.v1 import (
     publisher_pb2_grpc,
     subscriber_pb2_grpc,
     subscription_pb2_grpc,
+    trace_pb2_grpc,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from broker.server.publisher import PublisherServicer
     from broker.server.subscriber import SubscriberServicer
     from broker.server.subscriptions import SubscriptionServicer
+    from broker.server.trace import TraceServicer
     from broker.services.quotas import Quotas
     from broker.services.refusals import Refusals
 
@@ -43,6 +45,7 @@ SERVICES: Final = tuple(
         "DirectoryService",
         "DeadLetterService",
         "SubscriptionService",
+        "TraceService",
     )
 )
 
@@ -55,6 +58,7 @@ class Servicers(NamedTuple):
     auditor: AuditorServicer
     directory: DirectoryServicer
     dead_letters: DeadLetterServicer
+    trace: TraceServicer
     subscriptions: SubscriptionServicer
 
 
@@ -89,6 +93,7 @@ class BrokerServer:
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicers.directory, self._server)
         deadletter_pb2_grpc.add_DeadLetterServiceServicer_to_server(servicers.dead_letters, self._server)
         subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(servicers.subscriptions, self._server)
+        trace_pb2_grpc.add_TraceServiceServicer_to_server(servicers.trace, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:

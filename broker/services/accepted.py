@@ -53,6 +53,14 @@ def record_of(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
     return envelope, routing
 
 
+def publisher_of(entry: LogEntry, codec: RecordCodec) -> str:
+    """The agency that published the record of an entry. Empty if it is damaged: nobody can say any more who it was."""
+    try:
+        return record_of(entry, codec)[1].publisher
+    except LogCorrupt:
+        return ""
+
+
 def check_place(entry: LogEntry, routing: Routing) -> None:
     """Check that the log keeps the kind and the case of an accepted record, by which it is found and put in order.
 

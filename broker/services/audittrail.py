@@ -16,7 +16,7 @@ from uuid import UUID
 from broker.core.body import Body, NamedSigner, SectionDescriptor
 from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, Envelope, Section, Signature, pae
-from broker.core.events import DeadLetterEvent, SubscriptionEvent
+from broker.core.events import FollowedEvent, SubscriptionEvent
 from broker.core.sections import SALT_BYTES, salted
 from broker.core.streams import (
     AUDIT,
@@ -166,7 +166,7 @@ class AuditTrailService:
 
 
 def _kind_of(event: Event) -> str:
-    if isinstance(event, DeadLetterEvent):
+    if isinstance(event, FollowedEvent):
         return DEAD_LETTER_EVENTS
     return SUBSCRIPTION_EVENTS if isinstance(event, SubscriptionEvent) else AUDIT_EVENTS
 

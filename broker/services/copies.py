@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import LogCorrupt
 from broker.core.policy import visible_sections
-from broker.services.accepted import accepted
+from broker.services.accepted import accepted, publisher_of
 from broker.services.deliveries import DeliveredCopy
 
 if TYPE_CHECKING:
@@ -54,3 +54,7 @@ class Copies:
         withheld = tuple([section.name for section in routing.sections if section.name not in visible])
         copy = envelope.with_sections(visible)
         return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)
+
+    def publisher(self, entry: LogEntry) -> str:
+        """The agency that published the record of an entry. Empty if it is damaged."""
+        return publisher_of(entry, self._codec)

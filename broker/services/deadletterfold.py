@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from broker.core.entry import EXCHANGE, Interest
-from broker.core.errors import CaseExchangeError, EnvelopeMalformed, LogCorrupt
+from broker.core.errors import CaseExchangeError, LogCorrupt
 from broker.core.events import (
     DeadLetterDiscarded,
     DeadLetterMade,
+    DeadLetterOrdered,
     DeadLetterRedriven,
     SubscriptionBegun,
     SubscriptionDeleted,
 )
-from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS, StreamPartition, partition_of
 from broker.ports import SubscriptionKey
-from broker.services.accepted import accepted
+from broker.services.auditreading import events_of, past_damaged
 from broker.services.audittrail import AUDIT_CASE_ID
 from broker.services.deadletterindex import Folded
 
@@ -38,7 +38,6 @@ _log = structlog.get_logger("broker.deadletters")
 _WANTED: Final = Interest(EXCHANGE, frozenset({DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS}))
 _PAGE_RECORDS: Final = 1
 """Audit records that are folded in one step: at most 1,000 events. And a damaged one holds up no other."""
-_SCAN_RECORDS: Final = 5000
 _PAGE_BYTES: Final = 1 << 20
 _PAUSE_SECONDS: Final = 0.1
 _AGAIN_SECONDS: Final = 5.0
@@ -82,7 +81,7 @@ class DeadLetterFold:
                 await asyncio.sleep(_AGAIN_SECONDS)
 
     def listen(self, subscription: SubscriptionKey, told: Callable[[DeadLetterEvent], None]) -> Callable[[], None]:
-        """Tell from now on of each dead letter that was redriven or discarded. Returns what ends it."""
+        """Tell from now on of each dead letter that was ordered, redriven or discarded. Returns what ends it."""
         listeners = self._listeners.setdefault(subscription, set())
         listeners.add(told)
         return lambda: listeners.discard(told)
@@ -97,7 +96,7 @@ class DeadLetterFold:
     def _tell(self, changes: Sequence[AuditEvent]) -> None:
         for change in changes:
             match change.event:
-                case DeadLetterRedriven() | DeadLetterDiscarded() as event:
+                case DeadLetterOrdered() | DeadLetterRedriven() | DeadLetterDiscarded() as event:
                     key = SubscriptionKey(event.agency, event.subscription)
                     for told in list(self._listeners.get(key, ())):
                         told(event)
@@ -115,7 +114,9 @@ class DeadLetterFold:
             try:
                 page = await self._log.read_wanted(self._partition, self._next, _WANTED, _PAGE_RECORDS, _PAGE_BYTES)
             except LogCorrupt:
-                self._next = await self._past_damaged(self._next, end)
+                damaged, self._next = await past_damaged(self._log, self._partition, _WANTED, self._next, end)
+                if damaged is not None:
+                    self._damaged(damaged)
                 continue
             events = [event for entry in page.entries for event in self._events(entry)]
             if page.entries:
@@ -125,16 +126,6 @@ class DeadLetterFold:
                     _name(changes)
                 self._tell(changes)
             self._next = page.next_offset
-
-    async def _past_damaged(self, offset: int, end: int) -> int:
-        """The next audit record of dead letters is lost or changed. The facts of the entries lead past it."""
-        while entries := await self._log.read(self._partition, offset, _SCAN_RECORDS, 1 << 62, values=False):
-            for entry in entries:
-                if _WANTED.concerns(entry):
-                    self._damaged(entry)
-                    return entry.position.offset + 1
-            offset = entries[-1].position.offset + 1
-        return end
 
     async def _begin(self) -> int:
         """From where to fold. If the log is not the one that was folded, from its beginning."""
@@ -149,14 +140,10 @@ class DeadLetterFold:
         return folded.offset + 1
 
     def _events(self, entry: LogEntry) -> Sequence[AuditEvent]:
-        try:
-            envelope, _ = accepted(entry, self._codec)
-            return [
-                event for section in envelope.sections for event in self._codec.decode_audit_events(unsalted(section))
-            ]
-        except (LogCorrupt, EnvelopeMalformed):
+        events = events_of(entry, self._codec)
+        if events is None:
             self._damaged(entry)
-            return []
+        return events or []
 
     def _damaged(self, entry: LogEntry) -> None:
         _log.error(

@@ -1,4 +1,4 @@
-"""What one process knows of dead letters: a small SQLite file, folded from the audit stream.
+"""What one process knows of dead letters and refused records: a small SQLite file, folded from the audit stream.
 
 The audit stream is the truth. This file is a copy of what it says now, with the last audit record that was folded into
 it. So a start reads only what is new. A file that is lost, damaged, of another log, or of a log that went back is made
@@ -17,15 +17,19 @@ from broker.core.events import (
     AuditEvent,
     DeadLetterDiscarded,
     DeadLetterMade,
+    DeadLetterOrdered,
     DeadLetterRedriven,
+    DeliveryRefused,
     RecordsParked,
     SetAsideEnded,
 )
 from broker.core.streams import Position
 from broker.ports import DeadLetterState, SubscriptionKey
+from broker.services import refusalrows
+from broker.services.deadletterschema import SCHEMA, TABLES
 from broker.services.setaside import SetAside
-from broker.services.subscriptionindex import TABLE, SubscriptionTable
-from broker.sqlitefile import FileTrouble, Schema, Trouble, open_file, transaction, trouble_as
+from broker.services.subscriptionindex import SubscriptionTable
+from broker.sqlitefile import FileTrouble, Trouble, open_file, transaction, trouble_as
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,37 +37,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.streams import StreamPartition
+    from broker.services.refusalrows import Refusal, Refusals
 
 _log = structlog.get_logger("broker.deadletters")
-_SCHEMA: Final = Schema(
-    application_id=0x4358444C,  # "CXDL"
-    migrations=(
-        (
-            "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-            """CREATE TABLE set_aside (
-                agency TEXT NOT NULL,
-                subscription TEXT NOT NULL,
-                stream TEXT NOT NULL,
-                partition INTEGER NOT NULL,
-                position INTEGER NOT NULL,
-                case_id TEXT NOT NULL,
-                parked INTEGER NOT NULL,
-                attempts INTEGER NOT NULL,
-                principal TEXT NOT NULL,
-                since_ms INTEGER NOT NULL,
-                reason TEXT NOT NULL,
-                PRIMARY KEY (agency, subscription, stream, partition, position)
-            ) WITHOUT ROWID""",
-            "CREATE INDEX cases ON set_aside (agency, subscription, stream, partition, case_id, position)",
-        ),
-        # A file from before has passed over the events of subscriptions. Without its facts it is made again.
-        (TABLE, "DELETE FROM facts"),
-    ),
-)
 _COLUMNS: Final = (
-    "agency, subscription, stream, partition, position, case_id, parked, attempts, principal, since_ms, reason"
+    "agency, subscription, stream, partition, position, case_id, parked, attempts, principal, since_ms, reason, "
+    "publisher, code"
 )
-_INSERT: Final = f"INTO set_aside ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = f"INTO set_aside ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BEHIND: Final = (
     "(SELECT count(*) FROM set_aside AS behind WHERE behind.parked = 1 AND (behind.agency, behind.subscription, "
     "behind.stream, behind.partition, behind.case_id) = (set_aside.agency, set_aside.subscription, set_aside.stream, "
@@ -74,19 +55,26 @@ _DISCARDED: Final = 2
 """In the column ``parked``. The row stays: a commit that was lost in a crash must not bring the record back."""
 _WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
 """Nothing waits behind a damaged record, and if it is repaired, it is read again."""
+_ORDERS: Final = (
+    "SELECT position, code FROM orders WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ? "
+    "ORDER BY position DESC LIMIT 1000"
+)
+"""An order that came too late stays, so only the last ones are looked at."""
 _ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
 _READ: Final = (
-    f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}, reason"
+    f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}, reason, "
+    "publisher, code"
 )
 _REMADE: Final = (Trouble.DAMAGED, Trouble.NEWER)
 _FILE: Final = "the index of dead letters"
 
 
 class Scope(NamedTuple):
-    """Whose dead letters are meant. Empty: of every agency, of every subscription."""
+    """Whose dead letters are meant. Empty: of every agency, of every subscription, of every publisher's records."""
 
     agency: str = ""
     subscription: str = ""
+    publisher: str = ""
 
 
 class Tally(NamedTuple):
@@ -186,6 +174,16 @@ class DeadLetterIndex:
             row = self._connection.execute(sql, (*subscription, *position)).fetchone()
         return None if row is None else _state(row)
 
+    def refusals(self, agency: str, after: int, limit: int) -> list[Refusal]:
+        """See ``refusalrows.page``."""
+        with _used():
+            return refusalrows.page(self._connection, agency, after, limit)
+
+    def count_refusals(self, publisher: str) -> Refusals:
+        """See ``refusalrows.count``."""
+        with _used():
+            return refusalrows.count(self._connection, publisher)
+
     def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What a subscription has set aside in a partition."""
         where = "FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ?"
@@ -195,8 +193,10 @@ class DeadLetterIndex:
         with _used():
             offsets = {offset for (offset,) in self._connection.execute(f"SELECT position {here}", (*key, floor))}
             cases = self._connection.execute(firsts, key).fetchall()
+            orders = dict(self._connection.execute(_ORDERS, key))
         due = tuple(case_id for case_id, parked, _ in cases if parked)
-        return SetAside(offsets, max(offsets, default=-1) + 1, {case_id: offset for case_id, _, offset in cases}, due)
+        first = {case_id: offset for case_id, _, offset in cases}
+        return SetAside(offsets, max(offsets, default=-1) + 1, first, due, orders)
 
     def first(self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str) -> tuple[int, bool] | None:
         """The first offset that a case has set aside, and whether that one is parked."""
@@ -222,12 +222,16 @@ class DeadLetterIndex:
                         told.principal,
                         told.at_ms,
                         dead.reason,
+                        dead.publisher,
+                        dead.code,
                     ),
                 )
+                sql = f"DELETE FROM orders WHERE {_ONE}"  # noqa: S608 - our own columns
+                self._connection.execute(sql, (dead.agency, dead.subscription, *dead.position))
             case RecordsParked() as parked:
                 # An event that is told twice changes nothing.
                 key = (parked.agency, parked.subscription)
-                rest = (parked.case_id, 1, 0, told.principal, told.at_ms, "")
+                rest = (parked.case_id, 1, 0, told.principal, told.at_ms, "", "", "")
                 self._connection.executemany(
                     f"INSERT OR IGNORE {_INSERT}", [(*key, *at, *rest) for at in parked.positions()]
                 )
@@ -249,28 +253,33 @@ class DeadLetterIndex:
                     f"DELETE FROM set_aside WHERE parked = 1 AND {_ONE}",  # noqa: S608 - our own columns
                     [(*key, *at) for at in ended.positions()],
                 )
+            case DeliveryRefused() as refused:
+                refusalrows.insert(self._connection, told, refused)
+            case DeadLetterOrdered() as order:
+                row = (order.agency, order.subscription, *order.position, order.code)
+                self._connection.execute("REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def _fact(self, name: str) -> str | int | bytes | None:
         row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
     def _clear(self) -> None:
-        self._connection.execute("DELETE FROM facts")
-        self._connection.execute("DELETE FROM set_aside")
+        for table in TABLES:
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own tables
         self.subscriptions.clear()
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
     # What a power cut undoes is folded again. So no transaction waits for the disk.
     try:
-        return open_file(path, _SCHEMA, durable=False, exclusive=True)
+        return open_file(path, SCHEMA, durable=False, exclusive=True)
     except FileTrouble as error:
         if path is None or error.trouble not in _REMADE:
             raise
         _log.warning("the index of dead letters is made again", cause=str(error))
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return open_file(path, _SCHEMA, durable=False, exclusive=True)
+        return open_file(path, SCHEMA, durable=False, exclusive=True)
 
 
 @contextlib.contextmanager
@@ -284,5 +293,5 @@ def _where(scope: Scope) -> tuple[str, tuple[str | int, ...]]:
     return " AND ".join(["1", *(f"{name} = ?" for name in asked)]), tuple(asked.values())
 
 
-def _state(row: tuple[str, str, str, int, int, str, int, str, int, int, str]) -> DeadLetterState:
+def _state(row: tuple[str, str, str, int, int, str, int, str, int, int, str, str, str]) -> DeadLetterState:
     return DeadLetterState(SubscriptionKey(*row[:2]), Position(*row[2:5]), *row[5:])

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from broker.ports import LogCursor
 
 
 class News:
-    """Listens to one cursor, for one event loop. ``wake`` is called when there may be something new."""
+    """Listens to one cursor, for one event loop. ``wake`` is set when there may be something new, here or elsewhere."""
 
-    def __init__(self, cursor: LogCursor, wake: Callable[[], None]) -> None:
+    def __init__(self, cursor: LogCursor, wake: asyncio.Event) -> None:
         self._cursor = cursor
         self._wake = wake
         self._waiting: asyncio.Task[None] | None = None
@@ -24,12 +23,18 @@ class News:
         """The last news gave something to do."""
         self._in_vain = False
 
-    def listen(self, *, committing: bool) -> None:
-        """Listen, if this is not done yet. ``committing``: a commit is under way.
+    async def wait(self, seconds: float | None, *, committing: bool) -> None:
+        """Wait until ``wake`` is set, at most so long (None: without limit). ``committing``: a commit is under way.
 
         Raises:
             LogError, LogUnavailable: the cursor has failed.
         """
+        self._listen(committing=committing)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def _listen(self, *, committing: bool) -> None:
         if self._waiting is not None and self._waiting.done():
             # A failure of the log is raised here.
             self._waiting.result()
@@ -38,7 +43,7 @@ class News:
         if self._waiting is None and not (self._in_vain and committing):
             self._in_vain = True
             self._waiting = asyncio.create_task(self._cursor.wait())
-            self._waiting.add_done_callback(lambda _: self._wake())
+            self._waiting.add_done_callback(lambda _: self._wake.set())
 
     def close(self) -> None:
         """Listen no more."""

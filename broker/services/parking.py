@@ -19,16 +19,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from broker.core.errors import LogCorrupt
-from broker.core.events import DeadLetterDiscarded, DeadLetterRedriven
+from broker.core.events import DeadLetterDiscarded, DeadLetterOrdered, DeadLetterRedriven
 from broker.core.streams import Position
 from broker.services.round import GivenUp, Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from broker.core.entry import LogEntry
     from broker.core.events import DeadLetterEvent
     from broker.core.lease import LeaseBook
+    from broker.core.lease_terms import DeadLetter
     from broker.core.streams import StreamPartition
     from broker.ports import SubscriptionKey
     from broker.services.setaside import SetAside
@@ -53,7 +54,7 @@ class Letters(Protocol):
         """The record at a position, if the log still has what was accepted."""
 
     def listen(self, subscription: SubscriptionKey, told: Callable[[DeadLetterEvent], None]) -> Callable[[], None]:
-        """Tell from now on of each dead letter that was redriven or discarded. Returns what ends it."""
+        """Tell from now on of each dead letter that was ordered, redriven or discarded. Returns what ends it."""
 
 
 class Parking:
@@ -132,6 +133,19 @@ class Parking:
         self._partitions[partition].adds(case, dead.position.offset)
         return [held.pop(position).entry for position in later]
 
+    def ordered(self, held: dict[Position, Held]) -> Iterator[tuple[DeadLetter, str]]:
+        """Give up in the book what the agency has ordered, as far as it can be given up now, with the agency's codes.
+
+        ``gave_up`` must follow before the next one is taken: it may park that one.
+        """
+        for partition, here in self._partitions.items():
+            for offset, code in list(here.orders.items()):
+                position = Position(*partition, offset)
+                dead = self._book.give_up(position) if position in held else None
+                if dead is not None:
+                    del here.orders[offset]
+                    yield dead, code
+
     async def recall(self, held: dict[Position, Held]) -> list[GivenUp]:
         """Lease again what is due, as far as there is room. What was set aside in earlier rounds is durable.
 
@@ -191,6 +205,10 @@ class Parking:
 
     def _told(self, event: DeadLetterEvent) -> None:
         match event:
+            case DeadLetterOrdered(position=position, code=code):
+                if position.stream_partition in self._partitions:
+                    self._partitions[position.stream_partition].orders[position.offset] = code
+                    self._wake()
             case DeadLetterDiscarded(position=position, case_id=case_id):
                 self._is_due(position.stream_partition, case_id)
             case DeadLetterRedriven(position=position, case_id=case_id):

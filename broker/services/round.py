@@ -49,18 +49,23 @@ class Held:
 
 
 class Acked(NamedTuple):
-    """An acknowledgement. ``refused`` is the code with which the record was refused; empty if it was processed."""
+    """An acknowledgement. ``refused`` is the code with which the record was refused; empty if it was processed.
+
+    ``publisher`` is the agency that published it, if it was refused.
+    """
 
     consumer: Consumer
     delivery_id: int
     position: Position
     refused: str = ""
+    publisher: str = ""
 
 
 class GivenUp(NamedTuple):
     """A dead letter, with its case, and its failed attempts or the reason.
 
-    ``holder`` held it last, or would have got it (a SPIFFE id). It is empty if that is not known.
+    ``holder`` held it last, or would have got it (a SPIFFE id). It is empty if that is not known, and so is the
+    ``publisher``. ``code`` is that of the agency if it ordered this.
     """
 
     position: Position
@@ -68,6 +73,8 @@ class GivenUp(NamedTuple):
     case_id: str
     attempts: int
     reason: str = ""
+    publisher: str = ""
+    code: str = ""
 
 
 @dataclass(slots=True)
@@ -116,25 +123,34 @@ class Round:
             for (consumer, stream, partition, attempt, withheld), offsets in handed.items()
             for first, more in _portions(offsets)
         ]
-        safe: dict[tuple[Consumer, str, int, str], list[int]] = {}
-        for consumer, _, (stream, partition, offset), refused in self.acked:
-            safe.setdefault((consumer, stream, partition, refused), []).append(offset)
+        safe: dict[tuple[Consumer, str, int, str, str], list[int]] = {}
+        for consumer, _, (stream, partition, offset), refused, publisher in self.acked:
+            safe.setdefault((consumer, stream, partition, refused, publisher), []).append(offset)
         finished = [
             AuditEvent(
                 now_ms,
                 consumer.principal.spiffe_id,
-                DeliveryRefused(Position(stream, partition, first), subscription, refused, more)
+                DeliveryRefused(Position(stream, partition, first), subscription, refused, more, publisher, key.agency)
                 if refused
                 else DeliveryConfirmed(Position(stream, partition, first), subscription, more),
             )
-            for (consumer, stream, partition, refused), offsets in safe.items()
+            for (consumer, stream, partition, refused, publisher), offsets in safe.items()
             for first, more in _portions(offsets)
         ]
         dead = [
             AuditEvent(
                 now_ms,
                 dead.holder,
-                DeadLetterMade(dead.position, subscription, dead.attempts, key.agency, dead.case_id, dead.reason),
+                DeadLetterMade(
+                    dead.position,
+                    subscription,
+                    dead.attempts,
+                    key.agency,
+                    dead.case_id,
+                    dead.reason,
+                    dead.publisher,
+                    dead.code,
+                ),
             )
             for dead in self.dead
         ]
@@ -159,7 +175,7 @@ class Round:
     def confirmations(self, committed: frozenset[StreamPartition]) -> list[tuple[Consumer, tuple[int, ...], bool]]:
         """The acknowledged deliveries of each stream, and whether they hold: whether the state was committed."""
         by_stream: dict[tuple[Consumer, bool], list[int]] = {}
-        for consumer, delivery_id, position, _ in self.acked:
+        for consumer, delivery_id, position, *_ in self.acked:
             hold = position.stream_partition in committed
             by_stream.setdefault((consumer, hold), []).append(delivery_id)
         return [(consumer, tuple(delivery_ids), hold) for (consumer, hold), delivery_ids in by_stream.items()]

@@ -14,12 +14,14 @@ class SetAside:
         read_again_to: the offset behind the last of them.
         cases: those that have anything set aside, each with the first offset of it.
         due: the cases of which the first one is to be delivered again: it is no dead letter, or no more.
+        orders: the offsets of which the agency wants a dead letter to be made, with its codes.
     """
 
     offsets: set[int] = field(default_factory=set)
     read_again_to: int = 0
     cases: dict[str, int] = field(default_factory=dict)
     due: tuple[str, ...] = ()
+    orders: dict[int, str] = field(default_factory=dict)
 
     def waits(self, case_id: str, offset: int) -> bool:
         """Whether a record of a case waits: something before it is set aside.

@@ -19,7 +19,6 @@ fails, every stream ends with the error. What was not confirmed then is delivere
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
@@ -69,19 +68,15 @@ class Subscription:
         self.key, self.kinds, self.lease_seconds = key, kinds, lease_seconds
         self.ending = self._attempt_failed = self._draining = False
         self.ended, self.holding = asyncio.Event(), holding
-        self._cursor = cursor
-        self._book = book
-        self._directory = directory
-        self._audit = audit
-        self._clock = clock
-        self._limits = limits
+        self._cursor, self._book = cursor, book
+        self._directory, self._audit, self._clock, self._limits = directory, audit, clock, limits
         self._log = SubscriptionLog(key, book, clock, limits.transient_alarm_seconds)
         self._copies = Copies(key.agency, codec, self._log)
         self._consumers: dict[str, Consumer] = {}
         self._held: dict[Position, Held] = {}
         self._round = Round()
         self._wake = asyncio.Event()
-        self._news = News(cursor, self._wake.set)
+        self._news = News(cursor, self._wake)
         self._commits = Commits(cursor, self._wake.set)
         self._parking = Parking(key, book, letters, self._wake.set)
         self._commit_at: float | None = None
@@ -116,8 +111,9 @@ class Subscription:
             except LeaseLost:
                 lost.append(delivery_id)
                 continue
-            del self._held[position]
-            self._round.acked.append(Acked(consumer, delivery_id, position, refused.get(delivery_id, "")))
+            entry, code = self._held.pop(position).entry, refused.get(delivery_id, "")
+            publisher = self._copies.publisher(entry) if code else ""
+            self._round.acked.append(Acked(consumer, delivery_id, position, code, publisher))
         if lost:
             consumer.outgoing.put(LeasesLost(tuple(lost)))
         self._wake.set()
@@ -129,14 +125,16 @@ class Subscription:
             InputRefused: the delay is out of bounds.
         """
         try:
+            position = self._book.position_of(delivery_id)
             dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds, transient=transient)
         except LeaseLost:
             consumer.outgoing.put(LeasesLost((delivery_id,)))
             return
-        self._log.overdue()
+        if transient:
+            self._log.overdue(self._held[position].entry)
         self._attempt_failed |= not transient
         if dead is not None:
-            self._give_up(dead.position, consumer.principal.spiffe_id, dead.failed_attempts)
+            self._give_up(position, dead.failed_attempts)
         self._wake.set()
 
     def extend(self, consumer: Consumer, delivery_id: int, seconds: float) -> None:
@@ -229,13 +227,17 @@ class Subscription:
             more = more or bool(page.entries) or (further and self._parking.waits)
         return more
 
-    def _lease(self) -> None:
-        now = self._clock.monotonic()
+    def _pass_time(self, now: float) -> None:
         for event in self._book.tick(now):
             if isinstance(event, DeadLetter):
-                self._give_up(event.position, self._held[event.position].holder, event.failed_attempts)
+                self._give_up(event.position, event.failed_attempts)
             else:
                 self._attempt_failed = True
+        for ordered, code in self._parking.ordered(self._held):
+            self._give_up(ordered.position, ordered.failed_attempts, code=code)
+
+    def _lease(self) -> None:
+        self._pass_time(now := self._clock.monotonic())
         if self._draining:
             return
         directory = self._directory.current()
@@ -244,24 +246,25 @@ class Subscription:
                 continue
             for lease in self._book.lease(now, consumer.name):
                 held = self._held[lease.position]
+                held.holder = consumer.principal.spiffe_id
                 copied = self._copies.of(lease, held.entry, directory)
                 if not isinstance(copied, DeliveredCopy):
                     # It is damaged. Or the right was withdrawn after it was accepted, and then it is skipped.
                     self._book.drop(lease.delivery_id)
                     self._wake.set()  # for what waits behind it
                     if copied is not None:
-                        self._give_up(lease.position, consumer.principal.spiffe_id, 0, copied.reason)
+                        self._give_up(lease.position, 0, copied.reason)
                     self._held.pop(lease.position, None)
                     continue
-                held.holder = consumer.principal.spiffe_id
                 self._round.deliveries.append((consumer, copied))
         # Another stream is first next time, so that all share a slow log fairly.
         for first in list(self._consumers)[:1]:
             self._consumers[first] = self._consumers.pop(first)
 
-    def _give_up(self, position: Position, holder: str, attempts: int, reason: str = "") -> None:
-        entry = self._held.pop(position).entry
-        self._round.dead.append(GivenUp(position, holder, entry.ordering_key, attempts, reason))
+    def _give_up(self, position: Position, attempts: int, reason: str = "", code: str = "") -> None:
+        held = self._held.pop(position)
+        entry, publisher = held.entry, self._copies.publisher(held.entry)
+        self._round.dead.append(GivenUp(position, held.holder, entry.ordering_key, attempts, reason, publisher, code))
         self._round.parked += self._parking.gave_up(entry, self._held, reason)
 
     async def _settle(self) -> bool:
@@ -292,9 +295,6 @@ class Subscription:
 
     async def _wait(self) -> None:
         """Wait until there may be something to do."""
-        self._news.listen(committing=self._commits.under_way)
         due = [at for at in (self._book.next_deadline(), self._commit_at) if at is not None]
-        timeout = max(0.0, min(due) - self._clock.monotonic()) if due else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
+        seconds = max(0.0, min(due) - self._clock.monotonic()) if due else None
+        await self._news.wait(seconds, committing=self._commits.under_way)

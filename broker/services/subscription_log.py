@@ -16,6 +16,7 @@ from broker.core.suspects import Became
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from broker.core.entry import LogEntry
     from broker.core.lease import LeaseBook
     from broker.core.streams import Position
     from broker.ports import Clock, SubscriptionKey
@@ -26,6 +27,10 @@ _BETWEEN_SECONDS: Final = 3600.0
 _SUSPECT: Final = (
     "Its subscriber was lost with it three times, so it goes out alone now. Ask the agency whether its gateway stops"
     " when this record comes."
+)
+_OVERDUE: Final = (
+    "Ask the agency to look at its gateway's log: its disk, its spool, its files of trust. It may also set the record"
+    " aside: case-exchange deadletter make."
 )
 REPAIR: Final = (
     "Replay and verify the log, and keep the bundle as evidence. Then the record's publisher publishes the same record"
@@ -84,17 +89,20 @@ class SubscriptionLog:
         self._cleared = _Few(self._log.info, "a record is a suspect no more")
         self._damaged = _Few(self._log.error, "a damaged record was set aside as a dead letter")
 
-    def overdue(self) -> None:
-        """Log an error if a record has been given back as transient for too long, at most once an hour."""
-        longest, now = self._book.longest_postponed(), self._clock.monotonic()
-        if longest is None or now < max(longest[1] + self._alarm_seconds, self._silent_until):
+    def overdue(self, entry: LogEntry) -> None:
+        """A record was given back as transient. Log an error if it was accepted too long ago, at most once an hour.
+
+        The time of the acceptance outlives this process, so a restart does not put the alarm off.
+        """
+        waits, now = (self._clock.now_ms() - entry.accepted_at_ms) / 1000, self._clock.monotonic()
+        if waits < self._alarm_seconds or now < self._silent_until:
             return
         self._silent_until = now + _BETWEEN_SECONDS
         self._log.error(
             "a record waits long for a fault of its subscriber's own",
-            position=str(longest[0]),
-            hours=round((now - longest[1]) / 3600, 1),
-            remedy="Ask the agency to look at its gateway's log: its disk, its spool, its files of trust.",
+            position=str(entry.position),
+            hours=round(waits / 3600, 1),
+            remedy=_OVERDUE,
         )
 
     def damaged(self, damage: LogCorrupt) -> None:

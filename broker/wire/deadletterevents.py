@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from broker.core.events import (
     DeadLetterDiscarded,
     DeadLetterMade,
+    DeadLetterOrdered,
     DeadLetterRedriven,
     RecordsParked,
     SetAsideEnded,
@@ -28,12 +29,20 @@ def fill_dead_letter_event(message: audit_pb2.AuditEvent, event: DeadLetterEvent
             message.dead_letter.agency = dead.agency
             message.dead_letter.case_id = dead.case_id
             message.dead_letter.reason = dead.reason
+            message.dead_letter.publisher = dead.publisher
+            message.dead_letter.code = dead.code
         case RecordsParked() as parked:
             fill_position(message.parked.position, parked.position)
             message.parked.subscription = parked.subscription
             message.parked.agency = parked.agency
             message.parked.case_id = parked.case_id
             message.parked.more_offsets.extend(parked.more_offsets)
+        case DeadLetterOrdered() as ordered:
+            fill_position(message.ordered.position, ordered.position)
+            message.ordered.subscription = ordered.subscription
+            message.ordered.agency = ordered.agency
+            message.ordered.case_id = ordered.case_id
+            message.ordered.code = ordered.code
         case DeadLetterRedriven() as redriven:
             fill_position(message.redriven.position, redriven.position)
             message.redriven.subscription = redriven.subscription
@@ -60,13 +69,25 @@ def dead_letter_event_from(message: audit_pb2.AuditEvent) -> DeadLetterEvent:
         case "dead_letter":
             dead = message.dead_letter
             return DeadLetterMade(
-                position_from(dead.position), dead.subscription, dead.attempts, dead.agency, dead.case_id, dead.reason
+                position_from(dead.position),
+                dead.subscription,
+                dead.attempts,
+                dead.agency,
+                dead.case_id,
+                dead.reason,
+                dead.publisher,
+                dead.code,
             )
         case "parked":
             parked = message.parked
             more = tuple(parked.more_offsets)
             return RecordsParked(
                 position_from(parked.position), parked.subscription, parked.agency, parked.case_id, more
+            )
+        case "ordered":
+            order = message.ordered
+            return DeadLetterOrdered(
+                position_from(order.position), order.subscription, order.agency, order.case_id, order.code
             )
         case "redriven":
             again = message.redriven

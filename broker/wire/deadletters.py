@@ -18,6 +18,7 @@ def dead_letter_to(state: DeadLetterState) -> deadletter_pb2.DeadLetterState:
         principal=state.principal,
         parked=state.parked,
         reason=state.reason,
+        code=state.code,
     )
     fill_position(message.position, state.position)
     set_ms(message.since, state.since_ms)
@@ -39,4 +40,5 @@ def dead_letter_from(message: deadletter_pb2.DeadLetterState) -> DeadLetterState
         to_ms(message.since),
         message.parked,
         message.reason,
+        code=message.code,
     )

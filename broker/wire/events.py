@@ -9,6 +9,7 @@ from broker.core.events import (
     AuditEvent,
     DeadLetterDiscarded,
     DeadLetterMade,
+    DeadLetterOrdered,
     DeadLetterRedriven,
     DeliveryConfirmed,
     DeliveryMade,
@@ -52,8 +53,15 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             message.delivery_refused.subscription = refused.subscription
             message.delivery_refused.code = refused.code
             message.delivery_refused.more_offsets.extend(refused.more_offsets)
+            message.delivery_refused.publisher = refused.publisher
+            message.delivery_refused.agency = refused.agency
         case (
-            DeadLetterMade() | RecordsParked() | DeadLetterRedriven() | DeadLetterDiscarded() | SetAsideEnded()
+            DeadLetterMade()
+            | RecordsParked()
+            | DeadLetterOrdered()
+            | DeadLetterRedriven()
+            | DeadLetterDiscarded()
+            | SetAsideEnded()
         ) as letter:
             fill_dead_letter_event(message, letter)
         case SubscriptionBegun() | SubscriptionDeleted() as begun:
@@ -99,9 +107,14 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
         case "delivery_refused":
             refused = message.delivery_refused
             return DeliveryRefused(
-                _position(refused.position), refused.subscription, refused.code, tuple(refused.more_offsets)
+                _position(refused.position),
+                refused.subscription,
+                refused.code,
+                tuple(refused.more_offsets),
+                refused.publisher,
+                refused.agency,
             )
-        case "dead_letter" | "parked" | "redriven" | "discarded" | "set_aside_ended":
+        case "dead_letter" | "parked" | "ordered" | "redriven" | "discarded" | "set_aside_ended":
             return dead_letter_event_from(message)
         case "subscription_begun" | "subscription_deleted":
             return subscription_event_from(message)

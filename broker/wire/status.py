@@ -38,6 +38,8 @@ STATUS_OF: Final[dict[type[CaseExchangeError], grpc.StatusCode]] = {
     errors.DeadLetterUnknown: _Code.NOT_FOUND,
     errors.SubscriptionUnknown: _Code.NOT_FOUND,
     errors.SubscriptionInUse: _Code.FAILED_PRECONDITION,
+    errors.RecordUnknown: _Code.NOT_FOUND,
+    errors.RecordNotWaiting: _Code.FAILED_PRECONDITION,
     errors.IssuedInFuture: _Code.FAILED_PRECONDITION,
     errors.RecordExpired: _Code.FAILED_PRECONDITION,
     errors.IdentityRefused: _Code.UNAUTHENTICATED,

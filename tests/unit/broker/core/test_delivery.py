@@ -39,7 +39,7 @@ def documented() -> dict[tuple[State, Event], State]:
 
 def test_the_documented_table_is_the_one_in_force() -> None:
     assert documented() == TRANSITIONS
-    assert len(TRANSITIONS) == 16
+    assert len(TRANSITIONS) == 18
 
 
 @pytest.mark.parametrize(("state", "event"), TRANSITIONS, ids=lambda item: item.name)

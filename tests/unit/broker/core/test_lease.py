@@ -146,26 +146,6 @@ def test_what_is_no_code_of_a_refusal_is_refused(code: str) -> None:
         check_refusal_code(code)
 
 
-def test_a_book_knows_which_undone_record_was_postponed_first_and_when() -> None:
-    book = a_book("a", "b")
-    first, second = book.lease(0, "lab-1")
-    assert book.longest_postponed() is None
-    book.nack(second.delivery_id, 3, 0, transient=True)
-    book.nack(first.delivery_id, 5, 0, transient=True)
-    for now in (6, 7):
-        book.tick(now)
-        for lease in book.lease(now, "lab-1"):
-            assert book.longest_postponed() == (second.position, 3)
-            book.nack(lease.delivery_id, now, 0, transient=True)
-    book.tick(8)
-    for lease in book.lease(8, "lab-1"):
-        if lease.position == second.position:
-            book.ack(lease.delivery_id)
-    assert book.longest_postponed() == (first.position, 5)
-    book.release_partition(CASES)
-    assert book.longest_postponed() is None
-
-
 def test_a_postponed_record_keeps_the_failures_that_it_had() -> None:
     book = a_book("a")
     for transient in (False, True, False, True):

@@ -109,7 +109,6 @@ class LeaseBookMachine(RuleBasedStateMachine):
         self.ready: list[Record] = []
         self.timers: dict[int, Timer] = {}
         self.parties: dict[str, Party] = {}
-        self.postponed: dict[Record, float] = {}
         self.acks = 0
         self.acks_at_loss: Counter[Record] = Counter()
         self.lost_in_company: Counter[Record] = Counter()
@@ -149,7 +148,6 @@ class LeaseBookMachine(RuleBasedStateMachine):
 
     def finish(self, record: Record) -> None:
         self.undone.remove(record)
-        self.postponed.pop(record, None)
         self.done[record.partition].add(record.offset)
         self.failed[record.partition].pop(record.offset, None)
         self.lost[record.partition].pop(record.offset, None)
@@ -337,6 +335,29 @@ class LeaseBookMachine(RuleBasedStateMachine):
         self.answer(record)
         self.finish(record)
 
+    @precondition(lambda self: self.undone)
+    @rule(pick=picks)
+    def its_agency_gives_a_record_up(self, pick: int) -> None:
+        record = self.undone[pick % len(self.undone)]
+        waits = record in [*self.ready, *self.line]
+        delays = [number for number, timer in self.timers.items() if timer.record == record and timer.party is None]
+        dead_letter = self.book.give_up(self.position(record))
+        if not waits and not delays:
+            assert dead_letter is None
+            return
+        assert dead_letter == DeadLetter(self.position(record), self.failed[record.partition].get(record.offset, 0))
+        for number in delays:
+            del self.timers[number]
+        for queue in (self.ready, self.line):
+            if record in queue:
+                queue.remove(record)
+        if self.trip is not None and self.trip.record is None and not self.line:
+            self.trip.over, self.trip.party = True, None
+        if self.suspect(record):
+            self.news.append(Suspicion(self.position(record), Became.DEAD))
+        self.finish(record)
+        self.dead.append(dead_letter)
+
     @precondition(lambda self: self.leased())
     @rule(pick=picks, delay=st.sampled_from([0, 5, 10, 600]), transient=st.booleans())
     def a_record_is_nacked(self, pick: int, delay: float, *, transient: bool) -> None:
@@ -345,8 +366,6 @@ class LeaseBookMachine(RuleBasedStateMachine):
         self.answer(record)
         dead_letter = None if transient else self.fail(record)
         assert self.book.nack(delivery_id, self.now, delay, transient=transient) == dead_letter
-        if transient:
-            self.postponed.setdefault(record, self.now)
         if dead_letter is None:
             self.timers[self.next_id] = Timer(record, self.now + delay, self.now, None)
             self.next_id += 1
@@ -454,7 +473,6 @@ class LeaseBookMachine(RuleBasedStateMachine):
                 self.end_lease(number)
         if self.trip is not None and self.trip.record is None and not self.line:
             self.trip.over, self.trip.party = True, None
-        self.postponed = {record: at for record, at in self.postponed.items() if record.partition != partition}
         for gone in [*self.acks_at_loss, *self.lost_in_company]:
             if gone.partition == partition:
                 self.acks_at_loss[gone] = 0
@@ -488,14 +506,6 @@ class LeaseBookMachine(RuleBasedStateMachine):
         travelling = [timer for timer in leased if self.suspect(timer.record)]
         assert len(travelling) <= 1
         assert not [each for each in travelling if each.company]
-
-    @invariant()
-    def the_record_that_was_postponed_first_is_known_until_it_is_finished(self) -> None:
-        found, first = self.book.longest_postponed(), min(self.postponed.values(), default=None)
-        assert (found and found[1]) == first
-        assert found is None or found[0] in {
-            Position(*record.partition, record.offset) for record, at in self.postponed.items() if at == first
-        }
 
     @invariant()
     def of_one_case_at_most_one_record_is_on_its_way_and_it_is_the_first(self) -> None:

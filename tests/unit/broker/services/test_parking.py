@@ -191,7 +191,7 @@ async def test_behind_a_dead_letter_its_case_is_parked_in_order_and_other_cases_
     await process.end()
     assert await stage.parked() == later
     (made, *parked) = await stage.events()
-    assert made == DeadLetterMade(dead, "samples", LIMITS.max_attempts, LAB.agency, CASE)
+    assert made == DeadLetterMade(dead, "samples", LIMITS.max_attempts, LAB.agency, CASE, publisher="shanxi-police")
     assert {(type(event), event.agency, event.subscription) for event in parked} == {
         (RecordsParked, LAB.agency, "samples")
     }

@@ -28,14 +28,16 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
         acked=[
             Acked(one, 1, Position("dna", 0, 2)),
             Acked(one, 2, Position("dna", 1, 2)),
-            Acked(one, 4, Position("dna", 0, 4), "SIGNATURE_INVALID"),
+            Acked(one, 4, Position("dna", 0, 4), "SIGNATURE_INVALID", "shanxi-police"),
             Acked(one, 3, Position("dna", 0, 1)),
             Acked(one, 5, Position("dna", 0, 6), "TIME_INVALID"),
-            Acked(one, 6, Position("dna", 0, 3), "SIGNATURE_INVALID"),
+            Acked(one, 6, Position("dna", 0, 3), "SIGNATURE_INVALID", "shanxi-police"),
+            Acked(one, 7, Position("dna", 0, 7), "SIGNATURE_INVALID", "hebei-police"),
         ],
         dead=[
             GivenUp(Position("dna", 0, 0), "nobody", CASE, 3),
             GivenUp(Position("dna", 0, 1), "nobody", CASE, 0, "LOG_CORRUPT"),
+            GivenUp(Position("dna", 0, 2), "nobody", CASE, 0, "", "shanxi-police", "DISK_FULL"),
         ],
     )
     events = done.events(1000, KEY)
@@ -48,10 +50,12 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
         DeliveryMade(Position("dna", 0, 8), "samples", 1, ()),
         DeliveryConfirmed(Position("dna", 0, 2), "samples", (1,)),
         DeliveryConfirmed(Position("dna", 1, 2), "samples"),
-        DeliveryRefused(Position("dna", 0, 4), "samples", "SIGNATURE_INVALID", (3,)),
-        DeliveryRefused(Position("dna", 0, 6), "samples", "TIME_INVALID"),
+        DeliveryRefused(Position("dna", 0, 4), "samples", "SIGNATURE_INVALID", (3,), "shanxi-police", KEY.agency),
+        DeliveryRefused(Position("dna", 0, 6), "samples", "TIME_INVALID", agency=KEY.agency),
+        DeliveryRefused(Position("dna", 0, 7), "samples", "SIGNATURE_INVALID", (), "hebei-police", KEY.agency),
         DeadLetterMade(Position("dna", 0, 0), "samples", 3, "national-dna-database", CASE),
         DeadLetterMade(Position("dna", 0, 1), "samples", 0, "national-dna-database", CASE, "LOG_CORRUPT"),
+        DeadLetterMade(Position("dna", 0, 2), "samples", 0, KEY.agency, CASE, "", "shanxi-police", "DISK_FULL"),
     ]
 
 

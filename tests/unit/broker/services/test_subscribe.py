@@ -227,7 +227,7 @@ async def test_a_refused_record_is_finished_and_audited_with_its_code_and_nothin
     assert again.position == successor.position
     answers = [event for event in exchange.audit.events if not isinstance(event.event, DeliveryMade)]
     assert [(event.principal, event.event) for event in answers] == [
-        (LAB.spiffe_id, DeliveryRefused(poison.position, "samples", "RECORD_INVALID"))
+        (LAB.spiffe_id, DeliveryRefused(poison.position, "samples", "RECORD_INVALID", (), "shanxi-police", LAB.agency))
     ]
 
 
@@ -279,7 +279,7 @@ async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_case_is_
     told = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterEvent)]
     successor = position._replace(offset=position.offset + 1)
     assert told == [
-        DeadLetterMade(position, "samples", LIMITS.max_attempts, LAB.agency, CASE),
+        DeadLetterMade(position, "samples", LIMITS.max_attempts, LAB.agency, CASE, publisher="shanxi-police"),
         RecordsParked(successor, "samples", LAB.agency, CASE),
     ]
 
@@ -308,7 +308,10 @@ async def test_a_record_given_up_in_silence_is_reported_with_its_last_holder_and
     made = [event.event for event in exchange.audit.events if isinstance(event.event, DeliveryMade)]
     assert len([each for each in made if each.position == first.position]) >= LOSSES_TO_SUSPECT + LIMITS.max_attempts
     assert [(event.principal, event.event) for event in dead] == [
-        (LAB.spiffe_id, DeadLetterMade(first.position, "samples", LIMITS.max_attempts, LAB.agency, CASE))
+        (
+            LAB.spiffe_id,
+            DeadLetterMade(first.position, "samples", LIMITS.max_attempts, LAB.agency, CASE, "", "shanxi-police"),
+        )
     ]
     assert [(line["event"], line["position"], line["subscription"]) for line in logs] == [
         ("a record is a suspect", str(first.position), "samples"),
@@ -371,13 +374,27 @@ async def test_a_record_that_is_postponed_for_long_is_an_error_in_the_log_once_a
         ]
         exchange.clock.value_ms += 600_000
     assert alarmed == [(240, "error", 4.0), (300, "error", 5.0), (360, "error", 6.0)]
-    # What was finished is forgotten, and what another subscriber has to wait for is no news of this one.
+    # What was finished is forgotten, and what is given back soon is no news.
     await exchange.publish(exchange.maker.make(case=OTHER_CASE))
     copies = await delivered(stream, 2)
     with capture_logs() as logs:
         stream.ack([copies[0].delivery_id])
         stream.nack(copies[1].delivery_id, 0, transient=True)
     assert logs == []
+
+
+async def test_the_alarm_of_a_postponed_record_does_not_begin_again_with_the_broker(exchange: Exchange) -> None:
+    await exchange.publish(exchange.maker.make())
+    (copy,) = await delivered(stream := await exchange.open())
+    stream.nack(copy.delivery_id, 0, transient=True)
+    stream.close()
+    exchange.clock.value_ms += 5 * 3_600_000
+    with capture_logs() as logs:
+        stream = await (await exchange.restart()).open(LAB, request())
+        (copy,) = await delivered(stream)
+        stream.nack(copy.delivery_id, 0, transient=True)
+    (alarm,) = [line for line in logs if line["log_level"] == "error"]
+    assert (alarm["position"], alarm["hours"]) == (str(copy.position), 5.0)
 
 
 async def test_an_expired_lease_ends_and_a_late_acknowledgement_is_answered_as_lost(exchange: Exchange) -> None:
@@ -549,7 +566,10 @@ async def test_a_damaged_record_is_handed_to_nobody_and_set_aside_while_the_othe
     stream.ack([copy.delivery_id for copy in copies])
     assert isinstance(await told(stream), Acknowledged)
     dead = [event.event for event in exchange.audit.events if isinstance(event.event, DeadLetterMade)]
-    assert dead == [DeadLetterMade(position, "samples", 0, LAB.agency, change(entry).ordering_key, "LOG_CORRUPT")]
+    # Its bytes are sound if only its place was changed, and then they name its publisher.
+    publisher = "shanxi-police" if told_as == "another kind or case" else ""
+    case = change(entry).ordering_key
+    assert dead == [DeadLetterMade(position, "samples", 0, LAB.agency, case, "LOG_CORRUPT", publisher)]
     assert not [event for event in exchange.audit.events if isinstance(event.event, RecordsParked)]
     (line,) = (line for line in lines if line["log_level"] == "error")
     assert (line["position"], line["subscription"], line["reason"]) == (str(position), "samples", "LOG_CORRUPT")

@@ -92,6 +92,7 @@ class AuditEvent(_message.Message):
     REDRIVEN_FIELD_NUMBER: _builtins.int
     DISCARDED_FIELD_NUMBER: _builtins.int
     SET_ASIDE_ENDED_FIELD_NUMBER: _builtins.int
+    ORDERED_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_BEGUN_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_DELETED_FIELD_NUMBER: _builtins.int
@@ -142,6 +143,10 @@ class AuditEvent(_message.Message):
         """A record that was set aside is finished."""
 
     @_builtins.property
+    def ordered(self) -> Global___DeadLetterOrdered:
+        """An agency wants a dead letter to be made of a record."""
+
+    @_builtins.property
     def rollback(self) -> Global___RollbackFound:
         """The log went back."""
 
@@ -168,15 +173,16 @@ class AuditEvent(_message.Message):
         redriven: Global___DeadLetterRedriven | None = ...,
         discarded: Global___DeadLetterDiscarded | None = ...,
         set_aside_ended: Global___SetAsideEnded | None = ...,
+        ordered: Global___DeadLetterOrdered | None = ...,
         rollback: Global___RollbackFound | None = ...,
         subscription_begun: Global___SubscriptionBegun | None = ...,
         subscription_deleted: Global___SubscriptionDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "rollback", "subscription_begun", "subscription_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "ordered", "rollback", "subscription_begun", "subscription_deleted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -270,10 +276,16 @@ class DeliveryRefused(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     MORE_OFFSETS_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     code: _builtins.str
     """Why, as the subscriber's code."""
+    publisher: _builtins.str
+    """The agency that published them; empty in older events."""
+    agency: _builtins.str
+    """The agency whose subscription it is; empty in older events."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the first record stands."""
@@ -289,10 +301,12 @@ class DeliveryRefused(_message.Message):
         subscription: _builtins.str = ...,
         code: _builtins.str = ...,
         more_offsets: _abc.Iterable[_builtins.int] | None = ...,
+        publisher: _builtins.str = ...,
+        agency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "code", b"code", "more_offsets", b"more_offsets", "position", b"position", "publisher", b"publisher", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -310,6 +324,8 @@ class DeadLetter(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     AGENCY_FIELD_NUMBER: _builtins.int
     CASE_ID_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     attempts: _builtins.int
@@ -322,6 +338,10 @@ class DeadLetter(_message.Message):
     """The agency whose subscription it is."""
     case_id: _builtins.str
     """The record's case."""
+    publisher: _builtins.str
+    """The agency that published it; empty in older events, and where the record is damaged."""
+    code: _builtins.str
+    """Why its agency ordered it, as the agency's code; empty if it did not."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -335,10 +355,12 @@ class DeadLetter(_message.Message):
         reason: _builtins.str = ...,
         agency: _builtins.str = ...,
         case_id: _builtins.str = ...,
+        publisher: _builtins.str = ...,
+        code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "position", b"position", "reason", b"reason", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "code", b"code", "position", b"position", "publisher", b"publisher", "reason", b"reason", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -465,6 +487,46 @@ class DeadLetterDiscarded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeadLetterDiscarded: _TypeAlias = DeadLetterDiscarded  # noqa: Y015
+
+@_typing.final
+class DeadLetterOrdered(_message.Message):
+    """DeadLetterOrdered records that the agency, by the event's principal, wants a dead letter to be made of a record that waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    case_id: _builtins.str
+    """The case."""
+    code: _builtins.str
+    """Why, as the agency's code."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_id", b"case_id", "code", b"code", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterOrdered: _TypeAlias = DeadLetterOrdered  # noqa: Y015
 
 @_typing.final
 class SetAsideEnded(_message.Message):

@@ -26,7 +26,7 @@ from caseexchange.broker.v1 import position_pb2 as caseexchange_dot_broker_dot_v
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'caseexchange/broker/v1/deadletter.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/position.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x0f\x44\x65\x61\x64LetterScope\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x14\n\x0csubscription\x18\x02 \x01(\t\"\xec\x01\n\x0f\x44\x65\x61\x64LetterState\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x32\n\x08position\x18\x03 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06parked\x18\x08 \x01(\x04\x12\x0e\n\x06reason\x18\t \x01(\t\"Q\n\x17\x43ountDeadLettersRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterScope\"l\n\x18\x43ountDeadLettersResponse\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x01(\x04\x12*\n\x06oldest\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06parked\x18\x03 \x01(\x04\"P\n\x16ListDeadLettersRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterScope\"X\n\x17ListDeadLettersResponse\x12=\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\'.caseexchange.broker.v1.DeadLetterState\"\x82\x01\n\x14GetDeadLetterRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterScope\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\"\xa7\x01\n\x15GetDeadLetterResponse\x12<\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterState\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x18RedriveDeadLetterRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\"\x1b\n\x19RedriveDeadLetterResponse\"r\n\x18\x44iscardDeadLetterRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"\x1b\n\x19\x44iscardDeadLetterResponse2\xe2\x04\n\x11\x44\x65\x61\x64LetterService\x12u\n\x10\x43ountDeadLetters\x12/.caseexchange.broker.v1.CountDeadLettersRequest\x1a\x30.caseexchange.broker.v1.CountDeadLettersResponse\x12t\n\x0fListDeadLetters\x12..caseexchange.broker.v1.ListDeadLettersRequest\x1a/.caseexchange.broker.v1.ListDeadLettersResponse0\x01\x12l\n\rGetDeadLetter\x12,.caseexchange.broker.v1.GetDeadLetterRequest\x1a-.caseexchange.broker.v1.GetDeadLetterResponse\x12x\n\x11RedriveDeadLetter\x12\x30.caseexchange.broker.v1.RedriveDeadLetterRequest\x1a\x31.caseexchange.broker.v1.RedriveDeadLetterResponse\x12x\n\x11\x44iscardDeadLetter\x12\x30.caseexchange.broker.v1.DiscardDeadLetterRequest\x1a\x31.caseexchange.broker.v1.DiscardDeadLetterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'caseexchange/broker/v1/deadletter.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/position.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x0f\x44\x65\x61\x64LetterScope\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x14\n\x0csubscription\x18\x02 \x01(\t\"\xfa\x01\n\x0f\x44\x65\x61\x64LetterState\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x32\n\x08position\x18\x03 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06parked\x18\x08 \x01(\x04\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x0c\n\x04\x63ode\x18\n \x01(\t\"Q\n\x17\x43ountDeadLettersRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterScope\"l\n\x18\x43ountDeadLettersResponse\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x01(\x04\x12*\n\x06oldest\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06parked\x18\x03 \x01(\x04\"P\n\x16ListDeadLettersRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterScope\"X\n\x17ListDeadLettersResponse\x12=\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\'.caseexchange.broker.v1.DeadLetterState\"\x82\x01\n\x14GetDeadLetterRequest\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterScope\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\"\xa7\x01\n\x15GetDeadLetterResponse\x12<\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\'.caseexchange.broker.v1.DeadLetterState\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x18RedriveDeadLetterRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\"\x1b\n\x19RedriveDeadLetterResponse\"r\n\x18\x44iscardDeadLetterRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"\x1b\n\x19\x44iscardDeadLetterResponse\"o\n\x15MakeDeadLetterRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"\x18\n\x16MakeDeadLetterResponse2\xd3\x05\n\x11\x44\x65\x61\x64LetterService\x12u\n\x10\x43ountDeadLetters\x12/.caseexchange.broker.v1.CountDeadLettersRequest\x1a\x30.caseexchange.broker.v1.CountDeadLettersResponse\x12t\n\x0fListDeadLetters\x12..caseexchange.broker.v1.ListDeadLettersRequest\x1a/.caseexchange.broker.v1.ListDeadLettersResponse0\x01\x12l\n\rGetDeadLetter\x12,.caseexchange.broker.v1.GetDeadLetterRequest\x1a-.caseexchange.broker.v1.GetDeadLetterResponse\x12x\n\x11RedriveDeadLetter\x12\x30.caseexchange.broker.v1.RedriveDeadLetterRequest\x1a\x31.caseexchange.broker.v1.RedriveDeadLetterResponse\x12x\n\x11\x44iscardDeadLetter\x12\x30.caseexchange.broker.v1.DiscardDeadLetterRequest\x1a\x31.caseexchange.broker.v1.DiscardDeadLetterResponse\x12o\n\x0eMakeDeadLetter\x12-.caseexchange.broker.v1.MakeDeadLetterRequest\x1a..caseexchange.broker.v1.MakeDeadLetterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,27 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEADLETTERSCOPE']._serialized_start=139
   _globals['_DEADLETTERSCOPE']._serialized_end=194
   _globals['_DEADLETTERSTATE']._serialized_start=197
-  _globals['_DEADLETTERSTATE']._serialized_end=433
-  _globals['_COUNTDEADLETTERSREQUEST']._serialized_start=435
-  _globals['_COUNTDEADLETTERSREQUEST']._serialized_end=516
-  _globals['_COUNTDEADLETTERSRESPONSE']._serialized_start=518
-  _globals['_COUNTDEADLETTERSRESPONSE']._serialized_end=626
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=628
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=708
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=710
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=798
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=801
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=931
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=934
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1101
-  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_start=1103
-  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_end=1203
-  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_start=1205
-  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_end=1232
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1234
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1348
-  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_start=1350
-  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_end=1377
-  _globals['_DEADLETTERSERVICE']._serialized_start=1380
-  _globals['_DEADLETTERSERVICE']._serialized_end=1990
+  _globals['_DEADLETTERSTATE']._serialized_end=447
+  _globals['_COUNTDEADLETTERSREQUEST']._serialized_start=449
+  _globals['_COUNTDEADLETTERSREQUEST']._serialized_end=530
+  _globals['_COUNTDEADLETTERSRESPONSE']._serialized_start=532
+  _globals['_COUNTDEADLETTERSRESPONSE']._serialized_end=640
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=642
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=722
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=724
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=812
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=815
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=945
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=948
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1115
+  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_start=1117
+  _globals['_REDRIVEDEADLETTERREQUEST']._serialized_end=1217
+  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_start=1219
+  _globals['_REDRIVEDEADLETTERRESPONSE']._serialized_end=1246
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1248
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1362
+  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_start=1364
+  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_end=1391
+  _globals['_MAKEDEADLETTERREQUEST']._serialized_start=1393
+  _globals['_MAKEDEADLETTERREQUEST']._serialized_end=1504
+  _globals['_MAKEDEADLETTERRESPONSE']._serialized_start=1506
+  _globals['_MAKEDEADLETTERRESPONSE']._serialized_end=1530
+  _globals['_DEADLETTERSERVICE']._serialized_start=1533
+  _globals['_DEADLETTERSERVICE']._serialized_end=2256
 # @@protoc_insertion_point(module_scope)

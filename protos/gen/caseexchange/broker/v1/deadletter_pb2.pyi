@@ -61,6 +61,7 @@ class DeadLetterState(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     PARKED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     """The agency."""
     subscription: _builtins.str
@@ -75,6 +76,8 @@ class DeadLetterState(_message.Message):
     """How many records of its case are parked."""
     reason: _builtins.str
     """Why, where not for failed attempts: LOG_CORRUPT where the record is damaged. Nothing is parked behind it then."""
+    code: _builtins.str
+    """Why its agency ordered it, as the agency's code; empty if it did not."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -95,10 +98,11 @@ class DeadLetterState(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         parked: _builtins.int = ...,
         reason: _builtins.str = ...,
+        code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "parked", b"parked", "position", b"position", "principal", b"principal", "reason", b"reason", "since", b"since", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "code", b"code", "parked", b"parked", "position", b"position", "principal", b"principal", "reason", b"reason", "since", b"since", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -369,3 +373,54 @@ class DiscardDeadLetterResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiscardDeadLetterResponse: _TypeAlias = DiscardDeadLetterResponse  # noqa: Y015
+
+@_typing.final
+class MakeDeadLetterRequest(_message.Message):
+    """MakeDeadLetterRequest names a record that waits in a subscription of the caller's agency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """The subscription."""
+    code: _builtins.str
+    """Why, as a code: a capital letter, then at most 63 capital letters, digits and underscores. Never a value of the record."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _builtins.str = ...,
+        position: _position_pb2.Position | None = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeDeadLetterRequest: _TypeAlias = MakeDeadLetterRequest  # noqa: Y015
+
+@_typing.final
+class MakeDeadLetterResponse(_message.Message):
+    """MakeDeadLetterResponse says that the order is durable. It is carried out when the record is the first of its case and
+    nobody holds it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeDeadLetterResponse: _TypeAlias = MakeDeadLetterResponse  # noqa: Y015

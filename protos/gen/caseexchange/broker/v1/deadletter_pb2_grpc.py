@@ -60,6 +60,11 @@ class DeadLetterServiceStub:
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.DiscardDeadLetterRequest.SerializeToString,
                 response_deserializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.DiscardDeadLetterResponse.FromString,
                 _registered_method=True)
+        self.MakeDeadLetter = channel.unary_unary(
+                '/caseexchange.broker.v1.DeadLetterService/MakeDeadLetter',
+                request_serializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.MakeDeadLetterRequest.SerializeToString,
+                response_deserializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.MakeDeadLetterResponse.FromString,
+                _registered_method=True)
 
 
 class DeadLetterServiceServicer:
@@ -101,6 +106,13 @@ class DeadLetterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MakeDeadLetter(self, request, context):
+        """MakeDeadLetter has a dead letter made of a record that waits in a subscription of the caller's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeadLetterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_DeadLetterServiceServicer_to_server(servicer, server):
                     servicer.DiscardDeadLetter,
                     request_deserializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.DiscardDeadLetterRequest.FromString,
                     response_serializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.DiscardDeadLetterResponse.SerializeToString,
+            ),
+            'MakeDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeDeadLetter,
+                    request_deserializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.MakeDeadLetterRequest.FromString,
+                    response_serializer=caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.MakeDeadLetterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class DeadLetterService:
             '/caseexchange.broker.v1.DeadLetterService/DiscardDeadLetter',
             caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.DiscardDeadLetterRequest.SerializeToString,
             caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.DiscardDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/caseexchange.broker.v1.DeadLetterService/MakeDeadLetter',
+            caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.MakeDeadLetterRequest.SerializeToString,
+            caseexchange_dot_broker_dot_v1_dot_deadletter__pb2.MakeDeadLetterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class DeadLetterServiceStub:
     """RedriveDeadLetter has one of the caller's own delivered again, and then what is parked behind it."""
     DiscardDeadLetter: _grpc.UnaryUnaryMultiCallable[_deadletter_pb2.DiscardDeadLetterRequest, _deadletter_pb2.DiscardDeadLetterResponse]
     """DiscardDeadLetter gives one of the caller's own up for good. Then what is parked behind it is delivered."""
+    MakeDeadLetter: _grpc.UnaryUnaryMultiCallable[_deadletter_pb2.MakeDeadLetterRequest, _deadletter_pb2.MakeDeadLetterResponse]
+    """MakeDeadLetter has a dead letter made of a record that waits in a subscription of the caller's own."""
 
 @_typing.type_check_only
 class DeadLetterServiceAsyncStub(DeadLetterServiceStub):
@@ -59,6 +61,8 @@ class DeadLetterServiceAsyncStub(DeadLetterServiceStub):
     """RedriveDeadLetter has one of the caller's own delivered again, and then what is parked behind it."""
     DiscardDeadLetter: _aio.UnaryUnaryMultiCallable[_deadletter_pb2.DiscardDeadLetterRequest, _deadletter_pb2.DiscardDeadLetterResponse]  # type: ignore[assignment]
     """DiscardDeadLetter gives one of the caller's own up for good. Then what is parked behind it is delivered."""
+    MakeDeadLetter: _aio.UnaryUnaryMultiCallable[_deadletter_pb2.MakeDeadLetterRequest, _deadletter_pb2.MakeDeadLetterResponse]  # type: ignore[assignment]
+    """MakeDeadLetter has a dead letter made of a record that waits in a subscription of the caller's own."""
 
 class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeadLetterService tells an agency which records its subscriptions have given up. An auditor may ask about every agency."""
@@ -102,5 +106,13 @@ class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deadletter_pb2.DiscardDeadLetterResponse, _abc.Awaitable[_deadletter_pb2.DiscardDeadLetterResponse]]:
         """DiscardDeadLetter gives one of the caller's own up for good. Then what is parked behind it is delivered."""
+
+    @_abc_1.abstractmethod
+    def MakeDeadLetter(
+        self,
+        request: _deadletter_pb2.MakeDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deadletter_pb2.MakeDeadLetterResponse, _abc.Awaitable[_deadletter_pb2.MakeDeadLetterResponse]]:
+        """MakeDeadLetter has a dead letter made of a record that waits in a subscription of the caller's own."""
 
 def add_DeadLetterServiceServicer_to_server(servicer: DeadLetterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,130 @@
+"""What became of a record at the subscriptions of its recipients, by the events of the audit stream."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.errors import PeerIdentityMissing
+from broker.core.events import (
+    DeadLetterDiscarded,
+    DeadLetterMade,
+    DeadLetterOrdered,
+    DeadLetterRedriven,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    RecordsParked,
+    SetAsideEnded,
+)
+from broker.core.identity import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from broker.core.events import AuditEvent
+    from broker.core.streams import Position
+
+
+class Step(Enum):
+    """What may happen to a record at a subscription. The numbers are those of the wire."""
+
+    DELIVERED = 1
+    PROCESSED = 2
+    REFUSED = 3
+    DEAD_LETTER = 4
+    PARKED = 5
+    REDRIVEN = 6
+    DISCARDED = 7
+    ENDED = 8
+    ORDERED = 9
+
+
+_OF_SEVERAL: Final = (DeliveryMade, DeliveryConfirmed, DeliveryRefused, RecordsParked, SetAsideEnded)
+FINISHED: Final = frozenset({Step.PROCESSED, Step.REFUSED, Step.DISCARDED})
+"""Nothing follows these, unless a crash or a repair of the log brings the record again."""
+
+
+class TracedEvent(NamedTuple):
+    """One thing that happened to a record at a subscription.
+
+    ``at_ms`` is in epoch milliseconds. ``attempt`` is the number of a delivery, or of a dead letter's failed ones.
+    """
+
+    position: Position
+    agency: str
+    subscription: str
+    at_ms: int
+    step: Step
+    attempt: int = 0
+    withheld_sections: tuple[str, ...] = ()
+    code: str = ""
+    reason: str = ""
+
+
+class TracedRecipient(NamedTuple):
+    """An agency to which a record is addressed. ``allowed``: the directory in force lets it have the record."""
+
+    agency: str
+    allowed: bool
+
+
+class TracedRecord(NamedTuple):
+    """A record that was accepted, at ``accepted_at_ms`` (epoch milliseconds). Damaged: the publisher is empty."""
+
+    record_id: str
+    kind: str
+    case_id: str
+    publisher: str
+    position: Position
+    accepted_at_ms: int
+    recipients: tuple[TracedRecipient, ...]
+
+
+class TraceEnd(NamedTuple):
+    """Whether a trace has everything, and up to when it has deliveries and acknowledgements (epoch milliseconds)."""
+
+    complete: bool
+    read_to_ms: int
+
+
+def traced(told: AuditEvent, wanted: Container[Position]) -> Iterator[TracedEvent]:
+    """What an event tells of the wanted records."""
+    first = _first(told)
+    if first is None:
+        return
+    positions = told.event.positions() if isinstance(told.event, _OF_SEVERAL) else (first.position,)
+    for position in positions:
+        if position in wanted:
+            yield first._replace(position=position)
+
+
+def _first(told: AuditEvent) -> TracedEvent | None:  # noqa: PLR0911 - one for each event
+    """What an event tells of its first record."""
+    match told.event:
+        case DeliveryMade(at, name, attempt, withheld):
+            return TracedEvent(at, _agency(told), name, told.at_ms, Step.DELIVERED, attempt, withheld)
+        case DeliveryConfirmed(at, name):
+            return TracedEvent(at, _agency(told), name, told.at_ms, Step.PROCESSED)
+        case DeliveryRefused(at, name, code):
+            return TracedEvent(at, _agency(told), name, told.at_ms, Step.REFUSED, code=code)
+        case DeadLetterMade(at, name, attempts, agency, reason=reason, code=code):
+            return TracedEvent(at, agency, name, told.at_ms, Step.DEAD_LETTER, attempts, code=code, reason=reason)
+        case RecordsParked(at, name, agency):
+            return TracedEvent(at, agency, name, told.at_ms, Step.PARKED)
+        case DeadLetterOrdered(at, name, agency, code=code):
+            return TracedEvent(at, agency, name, told.at_ms, Step.ORDERED, code=code)
+        case DeadLetterRedriven(at, name, agency):
+            return TracedEvent(at, agency, name, told.at_ms, Step.REDRIVEN)
+        case DeadLetterDiscarded(at, name, agency, code=code):
+            return TracedEvent(at, agency, name, told.at_ms, Step.DISCARDED, code=code)
+        case SetAsideEnded(at, name, agency):
+            return TracedEvent(at, agency, name, told.at_ms, Step.ENDED)
+    return None
+
+
+def _agency(told: AuditEvent) -> str:
+    try:
+        return Principal.parse(told.principal).agency
+    except PeerIdentityMissing:
+        return ""

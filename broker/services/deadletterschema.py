@@ -1,0 +1,64 @@
+"""The tables of the index of dead letters and refused records (services/deadletterindex)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.services.subscriptionindex import TABLE
+from broker.sqlitefile import Schema
+
+SCHEMA: Final = Schema(
+    application_id=0x4358444C,  # "CXDL"
+    migrations=(
+        (
+            "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+            """CREATE TABLE set_aside (
+                agency TEXT NOT NULL,
+                subscription TEXT NOT NULL,
+                stream TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                position INTEGER NOT NULL,
+                case_id TEXT NOT NULL,
+                parked INTEGER NOT NULL,
+                attempts INTEGER NOT NULL,
+                principal TEXT NOT NULL,
+                since_ms INTEGER NOT NULL,
+                reason TEXT NOT NULL,
+                PRIMARY KEY (agency, subscription, stream, partition, position)
+            ) WITHOUT ROWID""",
+            "CREATE INDEX cases ON set_aside (agency, subscription, stream, partition, case_id, position)",
+        ),
+        # A file from before has passed over the events of subscriptions. Without its facts it is made again.
+        (TABLE, "DELETE FROM facts"),
+        # What was folded before named no publisher, and had no refusal and no order.
+        (
+            "ALTER TABLE set_aside ADD COLUMN publisher TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE set_aside ADD COLUMN code TEXT NOT NULL DEFAULT ''",
+            "CREATE INDEX publishers ON set_aside (publisher)",
+            """CREATE TABLE refusals (
+                id INTEGER PRIMARY KEY,
+                publisher TEXT NOT NULL,
+                agency TEXT NOT NULL,
+                subscription TEXT NOT NULL,
+                stream TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                position INTEGER NOT NULL,
+                code TEXT NOT NULL,
+                at_ms INTEGER NOT NULL,
+                UNIQUE (agency, subscription, stream, partition, position)
+            )""",
+            "CREATE INDEX refused_publishers ON refusals (publisher, id)",
+            "CREATE INDEX refused_agencies ON refusals (agency, id)",
+            """CREATE TABLE orders (
+                agency TEXT NOT NULL,
+                subscription TEXT NOT NULL,
+                stream TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                position INTEGER NOT NULL,
+                code TEXT NOT NULL,
+                PRIMARY KEY (agency, subscription, stream, partition, position)
+            ) WITHOUT ROWID""",
+        ),
+    ),
+)
+TABLES: Final = ("facts", "set_aside", "refusals", "orders")

@@ -32,6 +32,7 @@ from adapters.edge.signing import ToPublish, sign_and_spool, sign_and_spool_repl
 from adapters.folders import make, write_reason
 from broker.client.operator import is_serving
 from broker.client.subscriber import SubscribeOptions
+from broker.client.trace import TraceClient
 from broker.core.errors import CaseExchangeError, InputRefused, Internal, Unavailable
 from broker.core.streams import STREAMS_OF_KIND
 from broker.core.subscriptions import StartPoint
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from adapters.base import Record
     from adapters.edge.receiving import Opened
     from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.client.trace import Trace
     from broker.core.body import Body
     from broker.core.receipt import Receipt
 
@@ -171,6 +173,15 @@ class Agency:
         except Unavailable:
             serving = False
         return Status(serving, self._edge.spool.outgoing_count())
+
+    async def trace(self, record_id: str) -> Trace:
+        """What became of a record at its recipients: of one that this agency published, or at itself.
+
+        Raises:
+            RecordUnknown: there is no such record that concerns this agency.
+            CaseExchangeError: the broker did not answer, or refused the request.
+        """
+        return await TraceClient(self._edge.channel).of_record(record_id)
 
     async def _reply(self, to: Body, item: ToPublish) -> Accepted:
         kind = kind_of(item.record)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.agency import Accepted, Agency, Delivery, ToPublish, open_agency
-from broker.core.errors import ConfigInvalid, InputRefused, RecordInvalid, RightDenied
+from broker.core.errors import ConfigInvalid, InputRefused, RecordInvalid, RecordUnknown, RightDenied
 from broker.core.findings import Unprocessed
+from broker.core.trace import Step
 from caseexchange.records.v1 import case_pb2, dna_pb2
 from tests.support.programs import program
 from tests.support.replays import replayed
@@ -152,3 +153,17 @@ async def test_a_profile_that_names_no_folder_is_refused(exchange: Exchange, tmp
     with pytest.raises(ConfigInvalid, match="folders"):
         async with open_agency(profile):
             raise AssertionError
+
+
+async def test_a_program_learns_what_became_of_its_record(exchange: Exchange, tmp_path: Path) -> None:
+    async with (
+        running(exchange, tmp_path, POLICE, "samples") as police,
+        running(exchange, tmp_path, LAB, "desk") as lab,
+    ):
+        accepted = await police.publish(request(), case="SYN-1")
+        delivery, _ = await first(lab, "desk", "SampleRequest")
+        await delivery.ack()
+        trace = await police.trace(accepted.record_id)
+        assert [(event.agency, event.step) for event in trace.events] == [(LAB, Step.DELIVERED), (LAB, Step.PROCESSED)]
+        with pytest.raises(RecordUnknown):
+            await police.trace("01990000-0000-7000-8000-000000000001")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.client.subscriber import SubscribeOptions
+from broker.core.trace import Step
 from tests.integration.test_dead_letters import LIMITS, SAMPLES, client, given_up, listed
+from tests.integration.test_trace import counted, record_id, tracing
 from tests.support.kafkaexchange import OnKafka
 
 if TYPE_CHECKING:
@@ -65,6 +67,51 @@ async def test_at_a_new_assignee_a_parked_record_waits_for_a_correction_that_cam
                     break
         await (await client(two)).discard("samples", dead, "DUPLICATE")
         assert await taken(two, options, 2) == rest
+
+
+async def test_another_broker_takes_the_order_and_the_one_that_has_the_partition_makes_the_dead_letter(
+    kafka: OnKafka,
+) -> None:
+    async with kafka.broker("one", subscriptions=LIMITS) as one, kafka.broker("two", subscriptions=LIMITS) as two:
+        maker, publisher, letters = one.maker(), await one.publisher(), await client(two)
+        receipts = [await publisher.publish(maker.make()) for _ in range(2)]
+        waits, later = [one.receipts().verify(receipt).position for receipt in receipts]
+        async with (await one.subscriber()).subscribe(SAMPLES) as stream, asyncio.timeout(120):
+            async for (delivered,) in stream:
+                assert delivered.position == waits
+                await letters.make("samples", waits, "SPOOL_BROKEN")
+                await stream.nack(delivered.delivery_id, 600, transient=True)
+                break
+            await listed(two, waits)
+            (state,) = [state async for state in letters.listed()]
+            assert (state.code, state.attempts) == ("SPOOL_BROKEN", 0)
+            await letters.redrive("samples", waits)
+            again = []
+            async for (delivered,) in stream:
+                again.append(delivered.position)
+                await stream.ack([delivered.delivery_id])
+                if len(again) == 2:
+                    break
+            assert again == [waits, later]
+    assert await kafka.audited() == []
+
+
+async def test_every_broker_tells_the_publisher_of_a_refusal_and_traces_the_record(kafka: OnKafka) -> None:
+    async with kafka.broker("one") as one, kafka.broker("two") as two:
+        record = one.maker().make()
+        receipt = await (await one.publisher()).publish(record)
+        position = one.receipts().verify(receipt).position
+        async with (await one.subscriber()).subscribe(SAMPLES) as stream, asyncio.timeout(120):
+            async for (delivered,) in stream:
+                await stream.refuse(delivered.delivery_id, "KIT_UNKNOWN")
+                break
+        await counted(two, "shanxi-police", 1)
+        tracer = await tracing(two, "shanxi-police")
+        (found,) = [each async for each in tracer.unprocessed()]
+        assert (found.position, found.code, found.record_id) == (position, "KIT_UNKNOWN", record_id(record))
+        trace = await tracer.of_record(record_id(record))
+        assert [event.step for event in trace.events] == [Step.DELIVERED, Step.REFUSED]
+        assert trace.complete
 
 
 async def taken(exchange: Exchange, options: SubscribeOptions, count: int) -> list[Position]:

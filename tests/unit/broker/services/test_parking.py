@@ -14,6 +14,7 @@ from broker.core.events import (
     DeadLetterDiscarded,
     DeadLetterEvent,
     DeadLetterMade,
+    DeadLetterOrdered,
     DeadLetterRedriven,
     RecordsParked,
     SetAsideEnded,
@@ -490,4 +491,89 @@ async def test_many_parked_records_and_cases_come_back_with_little_room(stage: S
             taken.append(copy.position)
     for positions in dead.values():
         assert [position for position in taken if position in positions] == positions
+    await process.end()
+
+
+# --- dead letters that the agency orders ---
+
+
+async def order(stage: Stage, *positions: Position) -> None:
+    """The agency wants dead letters of these."""
+    events = [
+        AuditEvent(stage.clock.now_ms(), LAB.spiffe_id, DeadLetterOrdered(at, "samples", LAB.agency, CASE, "BROKEN"))
+        for at in positions
+    ]
+    await audit_trail(stage.pki, stage.log, stage.clock).record(events)
+
+
+async def made(stage: Stage, count: int) -> list[DeadLetterMade]:
+    """The dead letters, when there are so many."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            found = [event for event in await stage.events() if isinstance(event, DeadLetterMade)]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def test_an_ordered_dead_letter_waits_until_nobody_holds_the_record(stage: Stage) -> None:
+    process = stage.process()
+    stream = await process.open()
+    first, later = await stage.publish(stage.maker.make(), stage.maker.make())
+    (copy,) = await copies_of(stream)
+    await order(stage, first)
+    await process.letters.catch_up()
+    # Other records come and go meanwhile.
+    (other,) = await stage.publish(stage.maker.make(case=OTHER_CASE))
+    await take(stream, other)
+    assert await stage.given_up(first) == 0
+    stream.nack(copy.delivery_id, 600, transient=True)
+    assert await made(stage, 1) == [
+        DeadLetterMade(first, "samples", 0, LAB.agency, CASE, publisher="shanxi-police", code="BROKEN")
+    ]
+    await process.end()
+    assert await stage.parked() == [later]
+
+
+async def test_an_order_for_a_record_that_is_processed_meanwhile_has_no_effect(stage: Stage) -> None:
+    process = stage.process()
+    stream = await process.open()
+    first, later = await stage.publish(stage.maker.make(), stage.maker.make())
+    (copy,) = await copies_of(stream)
+    await order(stage, first)
+    await process.letters.catch_up()
+    stream.ack([copy.delivery_id])
+    await take(stream, later)
+    await process.end()
+    assert await stage.events() == [DeadLetterOrdered(first, "samples", LAB.agency, CASE, "BROKEN")]
+
+
+async def test_of_two_ordered_records_of_a_case_the_second_is_parked_and_given_up_when_its_turn_comes(
+    stage: Stage,
+) -> None:
+    first, second = await stage.publish(stage.maker.make(), stage.maker.make())
+    await order(stage, first, second)
+    process = stage.process()
+    stream = await process.open()
+    assert [event.position for event in await made(stage, 1)] == [first]
+    await process.letters.redrive(LAB, "samples", first)
+    await take(stream, first)
+    assert [event.position for event in await made(stage, 2)] == [first, second]
+    assert await stage.parked() == [second]
+    await process.letters.redrive(LAB, "samples", second)
+    await take(stream, second)
+    await process.end()
+
+
+async def test_what_was_redriven_and_is_given_back_again_is_made_a_dead_letter_again(stage: Stage) -> None:
+    (first,) = await stage.publish(stage.maker.make())
+    await order(stage, first)
+    process = stage.process()
+    stream = await process.open()
+    await made(stage, 1)
+    await process.letters.redrive(LAB, "samples", first)
+    (copy,) = await copies_of(stream)
+    await order(stage, first)
+    stream.nack(copy.delivery_id, 600, transient=True)
+    assert [event.position for event in await made(stage, 2)] == [first, first]
     await process.end()

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry
 from broker.core.errors import LogCorrupt
-from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterEvent, DeadLetterRedriven
+from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterEvent, DeadLetterOrdered, DeadLetterRedriven
 from broker.core.identity import Principal
 from broker.core.lease import LeaseBook
 from broker.core.lease_terms import DeadLetter, LeaseSettings
@@ -84,7 +84,7 @@ class AuditStream:
     def catch_up(self) -> None:
         while self._unfolded:
             for change in self.index.fold(self._unfolded.pop(0), Folded(self._records, b"")):
-                if isinstance(change.event, DeadLetterRedriven | DeadLetterDiscarded):
+                if isinstance(change.event, DeadLetterOrdered | DeadLetterRedriven | DeadLetterDiscarded):
                     for told in list(self._listeners):
                         told(change.event)
 
@@ -232,6 +232,16 @@ class ParkingMachine(RuleBasedStateMachine):
             event = DeadLetterDiscarded(item.position, KEY.name, KEY.agency, item.case_id, "CODE")
             self.audit.write([AuditEvent(0, "", event)])
 
+    @rule(pick=picks, followed=st.booleans())
+    def order(self, pick: int, *, followed: bool) -> None:
+        """The agency wants a dead letter of any record, also of one that is finished, parked or held."""
+        if self.log:
+            entry = self.log[pick % len(self.log)]
+            event = DeadLetterOrdered(entry.position, KEY.name, KEY.agency, entry.ordering_key, "CODE")
+            self.audit.write([AuditEvent(0, "", event)])
+        if followed:
+            self.follow()
+
     def follow(self) -> None:
         """The process follows the audit stream."""
         self.audit.catch_up()
@@ -284,6 +294,9 @@ class ParkingMachine(RuleBasedStateMachine):
                 self.gave_up(event.position, event.failed_attempts)
             else:
                 self.leases.pop(event.delivery_id)
+        for ordered, code in self.parking.ordered(self.held):
+            assert ordered.position not in self.leases.values()
+            self.gave_up(ordered.position, ordered.failed_attempts, code=code)
         for lease in self.book.lease(self.time, LAB.name):
             if lease.position in self.audit.damaged:
                 self.book.drop(lease.delivery_id)
@@ -306,11 +319,11 @@ class ParkingMachine(RuleBasedStateMachine):
             self.read += 1
         self.book.pass_to(PARTITION, self.read)
 
-    def gave_up(self, position: Position, attempts: int, reason: str = "") -> None:
+    def gave_up(self, position: Position, attempts: int, reason: str = "", code: str = "") -> None:
         assert self.parking is not None
         self.leases = {key: at for key, at in self.leases.items() if at != position}
         entry = self.held.pop(position).entry
-        self.round.dead.append(GivenUp(position, "", entry.ordering_key, attempts, reason))
+        self.round.dead.append(GivenUp(position, "", entry.ordering_key, attempts, reason, "", code))
         self.round.parked += self.parking.gave_up(entry, self.held, reason)
 
     def round_so_far(self) -> Round:

@@ -139,7 +139,8 @@ class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     transient_alarm_hours: Annotated[
         float,
         setting(
-            "a record that its subscriber gives back as transient for this long is an error in the log", least=0.01
+            "a record that was accepted this long ago and is still given back as transient is an error in the log",
+            least=0.01,
         ),
     ] = 4.0
     max_outstanding_records: Annotated[int, setting("unacknowledged, of one stream", least=1, most=100_000)] = 1000

@@ -31,7 +31,7 @@ class SubscribeLimits:
         window_bytes: the limit for their size.
         subscriptions: the limit for subscriptions that are open in this process.
         skip_commit_seconds: a subscription that only skipped records may wait this long before it commits.
-        transient_alarm_seconds: after this long, a record that its subscriber gives back as transient is an alarm.
+        transient_alarm_seconds: this long after its acceptance, a record that is given back as transient is an alarm.
     """
 
     lease_seconds: float = 30.0

@@ -14,6 +14,8 @@ from broker.core.errors import EnvelopeMalformed
 from broker.core.events import (
     AuditEvent,
     Cause,
+    DeadLetterMade,
+    DeadLetterOrdered,
     DeliveryConfirmed,
     DeliveryMade,
     DeliveryRefused,
@@ -199,13 +201,22 @@ def test_audit_events_keep_their_order_and_kind() -> None:
         ),
         AuditEvent(1500, "spiffe://x/agency/a/b", DeliveryConfirmed(Position("dna", 0, 1), "samples", (3, 2))),
         AuditEvent(
-            1600, "spiffe://x/agency/a/b", DeliveryRefused(Position("dna", 1, 4), "samples", "TIME_INVALID", (5,))
+            1600,
+            "spiffe://x/agency/a/b",
+            DeliveryRefused(Position("dna", 1, 4), "samples", "TIME_INVALID", (5,), "shanxi-police", "a"),
         ),
         AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id)),
         AuditEvent(2500, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", "", 1995)),
+        AuditEvent(
+            2600, "spiffe://x/agency/a/b", DeadLetterOrdered(Position("dna", 1, 4), "samples", "a", "c", "LATE")
+        ),
+        AuditEvent(
+            2700, "", DeadLetterMade(Position("dna", 1, 4), "samples", 2, "a", "c", "", "shanxi-police", "LATE")
+        ),
     )
     message = audit_pb2.AuditEvents.FromString(CODEC.encode_audit_events(events))
-    kinds = ["delivery", "confirmation", "delivery_refused", "refusal", "refusal"]
+    kinds = ["delivery", "confirmation", "delivery_refused", "refusal", "refusal", "ordered", "dead_letter"]
+    assert CODEC.decode_audit_events(message.SerializeToString()) == list(events)
     assert [event.WhichOneof("event") for event in message.events] == kinds
     assert list(message.events[0].delivery.more_offsets) == [3, 2]
     assert list(message.events[1].confirmation.more_offsets) == [3, 2]

@@ -41,8 +41,6 @@ class Step(Enum):
 
 
 _OF_SEVERAL: Final = (DeliveryMade, DeliveryConfirmed, DeliveryRefused, RecordsParked, SetAsideEnded)
-FINISHED: Final = frozenset({Step.PROCESSED, Step.REFUSED, Step.DISCARDED})
-"""Nothing follows these, unless a crash or a repair of the log brings the record again."""
 
 
 class TracedEvent(NamedTuple):

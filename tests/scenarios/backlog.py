@@ -1,4 +1,4 @@
-"""The link is cut while a gateway takes in a large file. Then the broker comes back, and is killed as it drains.
+"""The link is cut when a gateway has begun to publish a large file. Then the broker is killed as the rest drains.
 
 Real processes: a gateway, and a broker on the embedded log. Every record must reach its recipient once, in the order of
 its case, and the gateway must stay small.
@@ -12,10 +12,10 @@ import asyncio
 import contextlib
 import csv
 import io
-import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 from random import Random
@@ -29,6 +29,7 @@ from broker.core.errors import CaseExchangeError
 from broker.wire.tls import TlsFiles
 from synthetic.police import COLUMNS, police_row
 from tests.support.gateways import CASES
+from tests.support.link import Link
 from tests.support.pki import SamplePki
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 from tests.support.records import CODEC
@@ -50,12 +51,16 @@ class Outcome(NamedTuple):
         records: how many records came. One that came again counts once.
         positions: at how many places of the log they stand.
         ordered: whether each case came in the order of its publisher's numbers.
+        spooled: how many of them came after the link was mended.
+        after: for each kill, how many of them the broker accepted after it.
         gateway_mb: the most memory that the gateway has held.
     """
 
     records: int
     positions: int
     ordered: bool
+    spooled: int
+    after: list[int]
     gateway_mb: float
 
 
@@ -67,12 +72,6 @@ def cases_file(rows: int) -> bytes:
         line[0] = f"SYN{number % DISTINCT_CASES:012}"
     csv.writer(text).writerows([list(COLUMNS), *lines])
     return text.getvalue().encode("gb18030")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("localhost", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Police:
@@ -122,28 +121,29 @@ class Police:
 class Ministry:
     """The recipient. It acknowledges what it gets, and subscribes again when the broker has died."""
 
-    def __init__(self, pki: SamplePki, target: str) -> None:
+    def __init__(self, pki: SamplePki) -> None:
         certificate, key = pki.tls_paths("ministry")
         self._files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem")
-        self._target = target
         self.positions: defaultdict[str, set[Position]] = defaultdict(set)
         self.numbers: defaultdict[str, list[int]] = defaultdict(list)
+        self.accepted_ms: list[int] = []
 
-    async def receives(self, records: int) -> None:
+    async def receives(self, records: int, target: str) -> None:
         """Until so many records have come."""
         while len(self.positions) < records:
             with contextlib.suppress(CaseExchangeError):
-                await self._subscribe(records)
+                await self._subscribe(records, target)
             await asyncio.sleep(0.1)
 
-    async def _subscribe(self, records: int) -> None:
-        channel = open_channel(ConnectionSettings(self._target), self._files.read())
+    async def _subscribe(self, records: int, target: str) -> None:
+        channel = open_channel(ConnectionSettings(target), self._files.read())
         async with channel, Subscriber(channel).subscribe(WANTED) as stream:
             async for batch in stream:
                 for delivered in batch:
                     body = CODEC.parse_body(delivered.envelope.body)
                     if body.record_id not in self.positions:
                         self.numbers[body.case_id].append(body.recipients[0].sequence)
+                        self.accepted_ms.append(delivered.accepted_at_ms)
                     self.positions[body.record_id].add(delivered.position)
                 await stream.ack([delivered.delivery_id for delivered in batch])
                 if len(self.positions) >= records:
@@ -152,33 +152,45 @@ class Ministry:
 
 async def run(pki: SamplePki, folder: Path, records: int, say: Callable[[str], None]) -> Outcome:
     """See the module."""
-    port = free_port()
-    target = f"localhost:{port}"
-    police = Police(pki, folder, target)
-    with police.running(cases_file(records)):
-        while True:
-            if police.has_taken():
-                break
-            await asyncio.sleep(0.1)
-        say(f"{records} records are spooled, the link is cut; the gateway has held {police.most_mb():.0f} MB")
-        broker = BrokerProcess(pki, folder, server={"address": target})
-        broker.start()
-        ministry = Ministry(pki, target)
-        try:
-            for kill in range(1, KILLS + 1):
-                await ministry.receives(records * kill // (KILLS + 1))
-                broker.kill()
-                say(f"the broker was killed after {len(ministry.positions)} records")
-                broker.start()
-            await ministry.receives(records)
-            return Outcome(
-                len(ministry.positions),
-                len(set().union(*ministry.positions.values())),
-                all(numbers == sorted(numbers) for numbers in ministry.numbers.values()),
-                police.most_mb(),
-            )
-        finally:
-            broker.end()
+    ministry, broker = Ministry(pki), BrokerProcess(pki, folder)
+    broker.start()
+    try:
+        async with Link() as link:
+            link.mend(broker.target)
+            police = Police(pki, folder, link.target)
+            with police.running(cases_file(records)):
+                await ministry.receives(1, broker.target)
+                await link.cut()
+                while True:
+                    if police.has_taken():
+                        break
+                    await asyncio.sleep(0.1)
+                mended_ms, killed_ms = _now_ms(), []
+                before = len(ministry.positions)
+                say(f"the link was cut after {before} records; the gateway has held {police.most_mb():.0f} MB")
+                link.mend(broker.target)
+                for kill in range(1, KILLS + 1):
+                    await ministry.receives(before + (records - before) * kill // (2 * KILLS), broker.target)
+                    broker.kill()
+                    killed_ms.append(_now_ms())
+                    say(f"the broker was killed after {len(ministry.positions)} records")
+                    broker.start()
+                    link.mend(broker.target)
+                await ministry.receives(records, broker.target)
+                return Outcome(
+                    len(ministry.positions),
+                    len(set().union(*ministry.positions.values())),
+                    all(numbers == sorted(numbers) for numbers in ministry.numbers.values()),
+                    len([at for at in ministry.accepted_ms if at > mended_ms]),
+                    [len([at for at in ministry.accepted_ms if at > killed]) for killed in killed_ms],
+                    police.most_mb(),
+                )
+    finally:
+        broker.end()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

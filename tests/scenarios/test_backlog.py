@@ -22,9 +22,9 @@ BOUND_SECONDS = 300
 async def test_what_was_spooled_while_the_link_was_cut_arrives_once_and_in_order_through_a_broker_that_dies(
     pki: SamplePki, tmp_path: Path
 ) -> None:
-    said: list[str] = []
     async with asyncio.timeout(BOUND_SECONDS):
-        outcome = await run(pki, tmp_path, RECORDS, said.append)
+        outcome = await run(pki, tmp_path, RECORDS, lambda _: None)
     assert (outcome.records, outcome.positions, outcome.ordered) == (RECORDS, RECORDS, True)
+    assert outcome.spooled > RECORDS / 2, "the link was cut too late"
+    assert min(outcome.after) > 0, "a broker was killed when all had been accepted"
     assert outcome.gateway_mb < 150
-    assert len([line for line in said if "killed" in line]) == 3

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real Kafka. The first test that needs it starts it, and the session's end stops it."""
+"""For all tests: a real Kafka, which the first test that needs it starts, and settings of Hypothesis."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support.kafka import kafka_pki, running_cluster
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
 
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _LEAK = r"unclosed <(ssl\.SSLSocket|socket\.socket)"
 """kafka-python leaves the socket of a refused connection to the garbage collector, and killed nodes refuse many."""

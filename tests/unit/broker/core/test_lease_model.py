@@ -549,5 +549,5 @@ class LeaseBookMachine(RuleBasedStateMachine):
             assert self.book.ack_state(partition) == AckState(end)
 
 
-LeaseBookMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=100, deadline=None)
+LeaseBookMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=100)
 TestLeaseBookAgainstTheModel = LeaseBookMachine.TestCase

@@ -191,7 +191,7 @@ def test_a_new_window_has_nothing_to_commit() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_window_that_resumes_from_any_state_of_another_tracks_exactly_the_undone_records(data: st.DataObject) -> None:
     """Against a simple model: a dict of every offset of the log, with whether it is wanted and whether it is done."""
     log = sorted(data.draw(st.sets(st.integers(0, 60), min_size=1, max_size=40)))
@@ -305,7 +305,7 @@ def test_a_full_window_s_state_fits_into_an_offset_commit_whatever_is_done_or_fa
     finished=st.lists(yes_or_no, min_size=1, max_size=7),
     counts=st.lists(st.tuples(st.integers(0, 127), st.integers(0, 3)), min_size=1, max_size=5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_at_any_gaps_and_with_any_counts_a_full_window_s_state_fits(
     gaps: list[int], finished: list[bool], counts: list[tuple[int, int]]
 ) -> None:

@@ -387,7 +387,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.audit.everything.close()
 
 
-ParkingMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+ParkingMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60)
 TestParking = pytest.mark.filterwarnings("error")(ParkingMachine.TestCase)
 
 

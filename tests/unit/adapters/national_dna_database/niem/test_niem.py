@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -505,7 +505,6 @@ _PEOPLE = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(_PEOPLE)
 def test_whatever_a_pedigree_says_a_parent_is_one_of_a_child_and_of_the_right_sex(
     people: list[tuple[str, str, str, str]],
@@ -578,7 +577,6 @@ def carried(draw: st.DrawFn, barcode: str, role: dna_pb2.SampleRole.ValueType) -
     return profile
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from([(CHILD, MOTHER, FATHER), (MOTHER, FATHER), (MOTHER, SIBLING, SIBLING), (CHILD,),
                                    (RELATIVE, FATHER), (SIBLING,)]))  # fmt: skip
 def test_what_the_format_carries_comes_back_equal(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Decoded, Limits, Severity, Source
@@ -237,7 +237,6 @@ def test_a_huge_number_is_text_and_costs_nothing() -> None:
     assert codes(found) == ["AGE_NOT_READ"]
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -341,7 +340,6 @@ def sorted_features(record: case_pb2.CaseRecord) -> case_pb2.CaseRecord:
 
 
 @pytest.mark.parametrize("adapter", [NIEM_MISSING_PERSON, NIEM_JSON], ids=["xml", "json"])
-@settings(deadline=None)
 @given(record=records())
 def test_what_is_written_is_read_again(adapter: Any, record: case_pb2.CaseRecord) -> None:
     encoded = adapter.encode([record], LIMITS)
@@ -352,7 +350,6 @@ def test_what_is_written_is_read_again(adapter: Any, record: case_pb2.CaseRecord
     assert sorted_features(again) == sorted_features(record)
 
 
-@settings(deadline=None)
 @given(record=records())
 def test_both_syntaxes_tell_the_same(record: case_pb2.CaseRecord) -> None:
     xml, plain = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.base import Adapter, DecodedRecord, Limits, Severity, Source
@@ -278,7 +278,6 @@ def cases(draw: st.DrawFn) -> case_pb2.CaseRecord:
 
 
 @BOTH
-@settings(deadline=None)
 @given(record=cases())
 @example(record=called("、.、"))
 @example(record=called("测试", "甲", ".乙", "（.）"))

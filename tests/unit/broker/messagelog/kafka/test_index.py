@@ -152,7 +152,7 @@ def _offset(item: SealedPack | Stray) -> int:
     return offset_of(item.position.offset) if isinstance(item, Stray) else item.offset
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_however_the_topics_are_read_the_index_comes_out_the_same(data: st.DataObject) -> None:
     log = data.draw(logs())
@@ -166,7 +166,7 @@ def test_however_the_topics_are_read_the_index_comes_out_the_same(data: st.DataO
     assert asyncio.run(applied(one_by_one)) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_position_is_the_first_of_its_record_or_a_duplicate_or_a_stray(data: st.DataObject) -> None:
     log = data.draw(logs())

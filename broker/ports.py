@@ -312,10 +312,14 @@ class UnprocessedRecord(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """From now on, the cursor reads this partition. It begins at ``state.floor``."""
+    """From now on, the cursor reads this partition. It begins at ``state.floor``.
+
+    If ``shared``, another process may have read it before, and may not know yet that it does not read it any more.
+    """
 
     partition: StreamPartition
     state: AckState
+    shared: bool = False
 
 
 class Revoked(NamedTuple):

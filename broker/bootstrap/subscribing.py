@@ -38,9 +38,18 @@ def make_subscribing(
     clock: Clock,
 ) -> Subscribing:
     """Make them."""
-    codec = ProtobufCodec()
+    codec, entropy = ProtobufCodec(), SystemEntropy()
     fold = DeadLetterFold(index, log, codec)
-    letters = DeadLetters(index=index, log=log, audit=audit, codec=codec, directory=directory, clock=clock, fold=fold)
+    letters = DeadLetters(
+        index=index,
+        log=log,
+        audit=audit,
+        codec=codec,
+        directory=directory,
+        entropy=entropy,
+        clock=clock,
+        fold=fold,
+    )
     subscriptions = Subscriptions(
         index=index, fold=fold, log=log, audit=audit, directory=directory, quotas=quotas, clock=clock
     )
@@ -49,7 +58,7 @@ def make_subscribing(
         codec=codec,
         log=log,
         audit=audit,
-        entropy=SystemEntropy(),
+        entropy=entropy,
         clock=clock,
         limits=subscribe_limits(config),
         quotas=quotas,

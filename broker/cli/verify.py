@@ -14,6 +14,7 @@ from broker.bootstrap.verify import verify_bundle
 from broker.cli.main import REFUSED, could_not
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
+from broker.core.findings import FinishedLater
 
 if TYPE_CHECKING:
     from broker.core.audit import AuditReport
@@ -80,6 +81,10 @@ def _print(report: AuditReport) -> None:
             f"by {order.agency} ({order.subscription} was {order.order}), see {order.told_at}"
         )
     _say_more(len(report.skipped), "skipped by order")
+    for void in report.void[:_MOST_LISTED]:
+        said = f"{void.position} was {_fate(void)} by {void.agency} ({void.subscription})"
+        _say(f"  void: a broker that had lost the partition said that {said}")
+    _say_more(len(report.void), "void")
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:
@@ -95,7 +100,9 @@ def _say_more(count: int, what: str) -> None:
         _say(f"  and {count - _MOST_LISTED} more that were {what}; --json lists all")
 
 
-def _fate(ended: Unprocessed) -> str:
+def _fate(ended: Unprocessed | FinishedLater) -> str:
+    if isinstance(ended, FinishedLater):
+        return "finished"
     if ended.refused:
         return f"refused as {ended.refused}"
     if ended.discarded:
@@ -131,6 +138,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "withheld_sections": report.withheld_sections,
         "deliveries": report.deliveries,
         "unprocessed": [{**item._asdict(), "position": str(item.position)} for item in report.unprocessed],
+        "void": [{**item._asdict(), "position": str(item.position)} for item in report.void],
         "republished": [
             {
                 "record_id": again.record_id,

@@ -31,15 +31,18 @@ from typing import TYPE_CHECKING
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
+    FinishedLater,
     RecordedDelivery,
     Republished,
     Severity,
+    UnderReign,
     Unprocessed,
     error,
     warning,
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
+from broker.core.reigns import Reigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +55,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show."""
+    """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
+
+    ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
+    """
 
     header: BundleHeader
     partitions: tuple[PartitionReport, ...]
@@ -60,6 +66,7 @@ class AuditReport:
     withheld_sections: int
     deliveries: int
     unprocessed: tuple[Unprocessed, ...]
+    void: tuple[Unprocessed | FinishedLater, ...]
     republished: tuple[Republished, ...]
     skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...]
@@ -106,6 +113,8 @@ class BundleAudit:
         self._skipped: list[Skipped] = []
         self._orders: dict[tuple[str, str, int, bool], Position] = {}
         self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
+        self._void: list[Unprocessed | FinishedLater] = []
+        self._reigns = Reigns()
         self._republished: list[Republished] = []
         self._records = 0
         self._withheld = 0
@@ -152,11 +161,19 @@ class BundleAudit:
             if self._orders.setdefault(order, skipped.told_at) == skipped.told_at:
                 self._skipped.append(skipped)
         for item in report.unprocessed:
-            # The last word counts: a dead letter may be delivered again.
-            key = (item.agency, item.subscription, item.position)
-            self._unprocessed.pop(key, None)
-            if isinstance(item, Unprocessed):
-                self._unprocessed[key] = item
+            if not isinstance(item, UnderReign):
+                self._finish(item)
+            elif self._reigns.make_void(item.reign):
+                self._void += [] if item.told is None else [item.told]
+            elif item.told is not None:
+                self._finish(item.told)
+
+    def _finish(self, item: Unprocessed | FinishedLater) -> None:
+        # The last word counts: a dead letter may be delivered again.
+        key = (item.agency, item.subscription, item.position)
+        self._unprocessed.pop(key, None)
+        if isinstance(item, Unprocessed):
+            self._unprocessed[key] = item
 
     def add_stray(self, stray: StrayRecord) -> None:
         """Take a stray of the current partition."""
@@ -204,6 +221,7 @@ class BundleAudit:
             self._withheld,
             len(self._deliveries),
             tuple(self._unprocessed.values()),
+            tuple(self._void),
             tuple(self._republished),
             tuple(self._skipped),
             tuple(self._findings),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.streams import Position
+    from broker.core.streams import Position, StreamPartition
     from broker.core.subscriptions import KindsStart, Moved, StartPoint
 
 
@@ -78,6 +78,7 @@ class DeadLetterMade:
     reason: str = ""
     publisher: str = ""
     code: str = ""
+    reign: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class RecordsParked(_OfRecords):
     agency: str
     case_id: str
     more_offsets: tuple[int, ...] = ()
+    reign: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,17 @@ class SetAsideEnded(_OfRecords):
     subscription: str
     agency: str
     more_offsets: tuple[int, ...] = ()
+    reign: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """A process reads a partition of the agency's subscription from now on, in this reign (broker/core/reigns.py)."""
+
+    partition: StreamPartition
+    subscription: str
+    agency: str
+    reign: int
 
 
 class Cause(StrEnum):
@@ -203,9 +216,9 @@ class RollbackFound:
     note: bytes
 
 
-DeadLetterEvent: TypeAlias = (
-    DeadLetterMade | RecordsParked | DeadLetterOrdered | DeadLetterRedriven | DeadLetterDiscarded | SetAsideEnded
-)
+Pointer: TypeAlias = DeadLetterMade | RecordsParked | SetAsideEnded
+"""What a process tells of a partition under its reign. Void after a later one began. What people decide never is."""
+DeadLetterEvent: TypeAlias = Pointer | DeadLetterOrdered | DeadLetterRedriven | DeadLetterDiscarded | TakenOver
 FollowedEvent: TypeAlias = DeadLetterEvent | DeliveryRefused
 """What is written apart, as kind DeadLetterEvents, because every process follows it. Older refusals are not apart."""
 SubscriptionEvent: TypeAlias = SubscriptionBegun | SubscriptionDeleted

@@ -8,12 +8,14 @@ from enum import Enum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from broker.core.events import DeadLetterMade, RecordsParked
 from broker.core.former import ReceiptReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.events import AuditEvent
+    from broker.core.events import AuditEvent, Pointer
+    from broker.core.reigns import OfReign
     from broker.core.streams import Position, StreamPartition
 
 
@@ -111,6 +113,27 @@ class FinishedLater(NamedTuple):
     position: Position
 
 
+def said_by(pointer: Pointer) -> list[Unprocessed | FinishedLater]:
+    """What a pointer says of its records."""
+    agency, subscription = pointer.agency, pointer.subscription
+    match pointer:
+        case DeadLetterMade(position=position, reason=reason):
+            return [Unprocessed(agency, subscription, position, "", reason)]
+        case RecordsParked():
+            return [Unprocessed(agency, subscription, at, "", parked=True) for at in pointer.positions()]
+    return [FinishedLater(agency, subscription, at) for at in pointer.positions()]
+
+
+class UnderReign(NamedTuple):
+    """What a process told under a reign. Only who reads the audit stream in its order knows whether that is void.
+
+    ``told`` is None where the reign begins.
+    """
+
+    reign: OfReign
+    told: Unprocessed | FinishedLater | None = None
+
+
 class Republished(NamedTuple):
     """A record that its publisher published again after the log had lost it: judged at its former receipt's time.
 
@@ -172,7 +195,7 @@ class BatchReport:
     facts: list[EntryFacts]
     deliveries: list[RecordedDelivery]
     findings: list[Finding]
-    unprocessed: list[Unprocessed | FinishedLater] = field(default_factory=list)
+    unprocessed: list[Unprocessed | FinishedLater | UnderReign] = field(default_factory=list)
     republished: list[Republished] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 

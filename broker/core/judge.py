@@ -26,26 +26,26 @@ from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
 from broker.core.events import (
     DeadLetterDiscarded,
-    DeadLetterMade,
     DeliveryMade,
     DeliveryRefused,
-    RecordsParked,
+    Pointer,
     RollbackFound,
-    SetAsideEnded,
     SubscriptionBegun,
     SubscriptionDeleted,
+    TakenOver,
 )
 from broker.core.findings import (
     BatchReport,
     EntryFacts,
     EntryLeaf,
-    FinishedLater,
     Reader,
     RecordedDelivery,
     Republished,
     Skipped,
+    UnderReign,
     Unprocessed,
     error,
+    said_by,
     warning,
 )
 from broker.core.former import check_former
@@ -54,6 +54,7 @@ from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish
 from broker.core.receipt import ReceiptStatement, receipts_message
+from broker.core.reigns import of_reign
 from broker.core.sections import unsalted
 from broker.core.streams import EVENT_KINDS, StreamPartition
 
@@ -228,16 +229,13 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
-        case DeadLetterMade(position=position, subscription=subscription, agency=agency, reason=reason):
-            report.unprocessed.append(Unprocessed(agency, subscription, position, "", reason))
-        case RecordsParked(subscription=subscription, agency=agency) as parked:
-            report.unprocessed.extend(
-                Unprocessed(agency, subscription, at, "", parked=True) for at in parked.positions()
-            )
+        case pointer if isinstance(pointer, Pointer):
+            reign = of_reign(pointer)
+            report.unprocessed.extend(UnderReign(reign, item) if reign.reign else item for item in said_by(pointer))
+        case TakenOver() as taken:
+            report.unprocessed.append(UnderReign(of_reign(taken)))
         case DeadLetterDiscarded(position=position, subscription=subscription, agency=agency, code=code):
             report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
-        case SetAsideEnded(subscription=subscription, agency=agency) as ended:
-            report.unprocessed.extend(FinishedLater(agency, subscription, at) for at in ended.positions())
         case SubscriptionBegun() | SubscriptionDeleted() as order:
             what = order.cause.value if isinstance(order, SubscriptionBegun) else "deleted"
             report.skipped.extend(

@@ -15,17 +15,13 @@ import structlog
 from broker.core.errors import LogUnavailable
 from broker.core.events import (
     AuditEvent,
-    DeadLetterDiscarded,
-    DeadLetterMade,
-    DeadLetterOrdered,
-    DeadLetterRedriven,
-    DeliveryRefused,
-    RecordsParked,
-    SetAsideEnded,
+    Pointer,
+    TakenOver,
 )
+from broker.core.reigns import is_over, of_reign
 from broker.core.streams import Position
 from broker.ports import DeadLetterState, SubscriptionKey
-from broker.services import refusalrows
+from broker.services import refusalrows, setasiderows
 from broker.services.deadletterschema import SCHEMA, TABLES
 from broker.services.setaside import SetAside
 from broker.services.subscriptionindex import SubscriptionTable
@@ -40,19 +36,12 @@ if TYPE_CHECKING:
     from broker.services.refusalrows import Refusal, Refusals
 
 _log = structlog.get_logger("broker.deadletters")
-_COLUMNS: Final = (
-    "agency, subscription, stream, partition, position, case_id, parked, attempts, principal, since_ms, reason, "
-    "publisher, code"
-)
-_INSERT: Final = f"INTO set_aside ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BEHIND: Final = (
     "(SELECT count(*) FROM set_aside AS behind WHERE behind.parked = 1 AND (behind.agency, behind.subscription, "
     "behind.stream, behind.partition, behind.case_id) = (set_aside.agency, set_aside.subscription, set_aside.stream, "
     "set_aside.partition, set_aside.case_id))"
 )
 _COUNT: Final = "SELECT total(NOT parked), total(parked = 1), min(iif(parked, NULL, since_ms)) FROM set_aside WHERE "
-_DISCARDED: Final = 2
-"""In the column ``parked``. The row stays: a commit that was lost in a crash must not bring the record back."""
 _WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
 """Nothing waits behind a damaged record, and if it is repaired, it is read again."""
 _ORDERS: Final = (
@@ -60,7 +49,6 @@ _ORDERS: Final = (
     "ORDER BY position DESC LIMIT 1000"
 )
 """An order that came too late stays, so only the last ones are looked at."""
-_ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
 _READ: Final = (
     f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}, reason, "
     "publisher, code"
@@ -137,14 +125,25 @@ class DeadLetterIndex:
             The events that changed something.
         """
         with _used(), transaction(self._connection):
-            changes = []
+            changes, void = [], []
             for told in events:
+                if isinstance(told.event, Pointer | TakenOver) and self._is_void(told.event):
+                    void += [told.event] if isinstance(told.event, Pointer) else []
+                    continue
                 before = self._connection.total_changes
-                self._fold(told)
+                setasiderows.fold(self._connection, told)
                 self.subscriptions.fold(told, folded.offset)
                 if self._connection.total_changes > before:
                     changes.append(told)
             self._connection.executemany("REPLACE INTO facts VALUES (?, ?)", zip(Folded._fields, folded, strict=True))
+        for event in void[:1]:
+            _log.warning(
+                "a process set records aside in a partition that another one had taken over: that is void",
+                agency=event.agency,
+                subscription=event.subscription,
+                partition=str(of_reign(event).partition),
+                events=len(void),
+            )
         return changes
 
     def tally(self, scope: Scope) -> Tally:
@@ -184,10 +183,17 @@ class DeadLetterIndex:
         with _used():
             return refusalrows.count(self._connection, publisher)
 
+    def reign(self, subscription: SubscriptionKey, partition: StreamPartition) -> int:
+        """The latest reign of a subscription in a partition. 0: there was none."""
+        sql = "SELECT reign FROM reigns WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ?"
+        with _used():
+            row = self._connection.execute(sql, (*subscription, *partition)).fetchone()
+        return 0 if row is None else int(row[0])
+
     def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What a subscription has set aside in a partition."""
         where = "FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ?"
-        here = f"{where} AND position >= ? AND ({_WAITS} OR parked = {_DISCARDED})"
+        here = f"{where} AND position >= ? AND ({_WAITS} OR parked = {setasiderows.DISCARDED})"
         firsts = f"SELECT case_id, parked, min(position) {where} AND {_WAITS} GROUP BY case_id"
         key = (*subscription, *partition)
         with _used():
@@ -206,58 +212,12 @@ class DeadLetterIndex:
             row = self._connection.execute(sql, (*subscription, *partition, case_id)).fetchone()
         return None if row is None else (row[0], bool(row[1]))
 
-    def _fold(self, told: AuditEvent) -> None:
-        match told.event:
-            case DeadLetterMade() as dead:
-                # A record that is given up again was redriven, or parked and let go.
-                self._connection.execute(
-                    f"REPLACE {_INSERT}",
-                    (
-                        dead.agency,
-                        dead.subscription,
-                        *dead.position,
-                        dead.case_id,
-                        0,
-                        dead.attempts,
-                        told.principal,
-                        told.at_ms,
-                        dead.reason,
-                        dead.publisher,
-                        dead.code,
-                    ),
-                )
-                sql = f"DELETE FROM orders WHERE {_ONE}"  # noqa: S608 - our own columns
-                self._connection.execute(sql, (dead.agency, dead.subscription, *dead.position))
-            case RecordsParked() as parked:
-                # An event that is told twice changes nothing.
-                key = (parked.agency, parked.subscription)
-                rest = (parked.case_id, 1, 0, told.principal, told.at_ms, "", "", "")
-                self._connection.executemany(
-                    f"INSERT OR IGNORE {_INSERT}", [(*key, *at, *rest) for at in parked.positions()]
-                )
-            case DeadLetterRedriven() as again:
-                # From now on it is parked, as the first of its case.
-                sql = f"UPDATE set_aside SET parked = 1 WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
-                self._connection.execute(sql, (again.agency, again.subscription, *again.position))
-            case DeadLetterDiscarded() as gone:
-                one = (gone.agency, gone.subscription, *gone.position)
-                # One that is damaged comes again if it is repaired.
-                sql = f"DELETE FROM set_aside WHERE NOT parked AND reason != '' AND {_ONE}"  # noqa: S608 - our own columns
-                self._connection.execute(sql, one)
-                sql = f"UPDATE set_aside SET parked = {_DISCARDED} WHERE NOT parked AND {_ONE}"  # noqa: S608 - our own columns
-                self._connection.execute(sql, one)
-            case SetAsideEnded() as ended:
-                # What another process has given up meanwhile stays a dead letter, so that its agency can decide.
-                key = (ended.agency, ended.subscription)
-                self._connection.executemany(
-                    f"DELETE FROM set_aside WHERE parked = 1 AND {_ONE}",  # noqa: S608 - our own columns
-                    [(*key, *at) for at in ended.positions()],
-                )
-            case DeliveryRefused() as refused:
-                refusalrows.insert(self._connection, told, refused)
-            case DeadLetterOrdered() as order:
-                row = (order.agency, order.subscription, *order.position, order.code)
-                self._connection.execute("REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)", row)
+    def _is_void(self, event: Pointer | TakenOver) -> bool:
+        agency, name, partition, reign = of_reign(event)
+        latest = self.reign(SubscriptionKey(agency, name), partition)
+        if reign > latest:
+            self._connection.execute("REPLACE INTO reigns VALUES (?, ?, ?, ?, ?)", (agency, name, *partition, reign))
+        return is_over(reign, latest)
 
     def _fact(self, name: str) -> str | int | bytes | None:
         row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
@@ -266,7 +226,6 @@ class DeadLetterIndex:
     def _clear(self) -> None:
         for table in TABLES:
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own tables
-        self.subscriptions.clear()
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from broker.core.errors import DeadLetterUnknown, LogCorrupt, RightDenied
-from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterRedriven
+from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterRedriven, TakenOver
 from broker.core.lease_terms import check_refusal_code
 from broker.core.policy import may_replay
+from broker.core.reigns import RANDOM_BYTES, next_reign
 from broker.core.streams import AUDIT, StreamPartition
 from broker.ports import SubscriptionKey
 from broker.services.accepted import accepted
@@ -22,13 +23,13 @@ from broker.services.deadletterfold import REMEDY, DeadLetterFold
 from broker.services.deadletterindex import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from broker.core.entry import LogEntry
     from broker.core.events import DeadLetterEvent
     from broker.core.identity import Principal
     from broker.core.streams import Position
-    from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, MessageLog, RecordCodec
+    from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deadletterindex import DeadLetterIndex, Tally
     from broker.services.setaside import SetAside
 
@@ -58,6 +59,7 @@ class DeadLetters:
         audit: AuditTrail,
         codec: RecordCodec,
         directory: DirectoryInForce,
+        entropy: Entropy,
         clock: Clock,
         fold: DeadLetterFold | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class DeadLetters:
         self._audit = audit
         self._codec = codec
         self._directory = directory
+        self._entropy = entropy
         self._clock = clock
         self._fold = fold or DeadLetterFold(index, log, codec)
         self.catch_up: Final = self._fold.catch_up
@@ -121,6 +124,32 @@ class DeadLetters:
             entries = []
         there = [entry for entry in entries if entry.position == position]
         return ShownDeadLetter(found, there[0] if there else None)
+
+    async def take_over(
+        self, subscription: SubscriptionKey, partitions: Collection[StreamPartition]
+    ) -> dict[StreamPartition, int]:
+        """See ``Letters``.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+        latest = await self.reigns(subscription, partitions)
+        begun = {at: next_reign(reign, self._entropy.token(RANDOM_BYTES)) for at, reign in latest.items()}
+        events = [TakenOver(at, subscription.name, subscription.agency, reign) for at, reign in begun.items()]
+        now_ms = self._clock.now_ms()
+        await self._audit.record([AuditEvent(now_ms, "", event) for event in events])
+        return begun
+
+    async def reigns(
+        self, subscription: SubscriptionKey, partitions: Collection[StreamPartition]
+    ) -> dict[StreamPartition, int]:
+        """See ``Letters``.
+
+        Raises:
+            LogUnavailable
+        """
+        await self.catch_up()
+        return {partition: self._index.reign(subscription, partition) for partition in partitions}
 
     async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What a subscription has set aside in a partition, by what any process wrote until now.

@@ -59,6 +59,18 @@ SCHEMA: Final = Schema(
                 PRIMARY KEY (agency, subscription, stream, partition, position)
             ) WITHOUT ROWID""",
         ),
+        # A file from before may have passed over the beginning of a reign. Without its facts it is made again.
+        (
+            """CREATE TABLE reigns (
+                agency TEXT NOT NULL,
+                subscription TEXT NOT NULL,
+                stream TEXT NOT NULL,
+                partition INTEGER NOT NULL,
+                reign INTEGER NOT NULL,
+                PRIMARY KEY (agency, subscription, stream, partition)
+            ) WITHOUT ROWID""",
+            "DELETE FROM facts",
+        ),
     ),
 )
-TABLES: Final = ("facts", "set_aside", "refusals", "orders")
+TABLES: Final = ("facts", "set_aside", "refusals", "orders", "reigns", "subscriptions")

@@ -12,26 +12,31 @@ again. A crash or a change of assignment loses nothing: what has not ended is re
 A record is recalled only as the first undone one of its case. Three things may be before it, and it waits for them: an
 earlier record that the window still has (it overtook the dead letter), what is read again after a crash, and a dead
 letter that is not durable yet. What a case has set aside is asked of the index each time, and never counted here.
+
+A process that takes over a partition from another one begins a reign there first (broker/core/reigns.py). From then on
+no pointer counts that the other one writes of it. So before a commit passes what was set aside, a process looks whether
+its own pointers count. Without them nobody would know of these records any more.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from broker.core.errors import LogCorrupt
+from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.core.events import DeadLetterDiscarded, DeadLetterOrdered, DeadLetterRedriven
 from broker.core.streams import Position
+from broker.ports import Assigned
 from broker.services.round import GivenUp, Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.events import DeadLetterEvent
     from broker.core.lease import LeaseBook
     from broker.core.lease_terms import DeadLetter
     from broker.core.streams import StreamPartition
-    from broker.ports import SubscriptionKey
+    from broker.ports import AssignmentChange, SubscriptionKey
     from broker.services.setaside import SetAside
 
     _Case: TypeAlias = tuple[StreamPartition, str]
@@ -41,6 +46,16 @@ OVERTAKING: Final = frozenset({"Closure", "Correction"})
 
 class Letters(Protocol):
     """What a subscription needs to know of its dead letters. Every method raises LogUnavailable."""
+
+    async def take_over(
+        self, subscription: SubscriptionKey, partitions: Collection[StreamPartition]
+    ) -> Mapping[StreamPartition, int]:
+        """Begin a reign in each of these partitions, durably, and return it. Raises LogFull too."""
+
+    async def reigns(
+        self, subscription: SubscriptionKey, partitions: Collection[StreamPartition]
+    ) -> Mapping[StreamPartition, int]:
+        """The latest reign in each of these partitions, by what any process wrote until now. 0: there was none."""
 
     async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What any process has set aside in a partition until now, of offsets from the floor on."""
@@ -71,7 +86,35 @@ class Parking:
         self._recalled: dict[Position, str] = {}
         # Of these a record was given up since the last round was taken, so the index may not know it yet.
         self._unsettled: set[_Case] = set()
+        # Of the partitions that processes share. A reign stays until this process begins the next one.
+        self.reigns: dict[StreamPartition, int] = {}
         self.close = letters.listen(key, self._told)
+
+    async def take_over(self, changes: Sequence[AssignmentChange]) -> Sequence[AssignmentChange]:
+        """Begin a reign in each shared partition that is assigned after these changes, with one write for all of them.
+
+        Returns:
+            The changes.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+        last = {change.partition: change for change in changes}
+        shared = [change.partition for change in last.values() if isinstance(change, Assigned) and change.shared]
+        if shared:
+            self.reigns.update(await self._letters.take_over(self._key, shared))
+        return changes
+
+    async def check_reigns(self, partitions: Collection[StreamPartition]) -> None:
+        """Make sure that the pointers which were just written of these partitions count. Then a commit may pass them.
+
+        Raises:
+            LogUnavailable: another process has taken one of them over, perhaps without having it any more.
+        """
+        ours = {partition: self.reigns[partition] for partition in partitions if partition in self.reigns}
+        if ours and await self._letters.reigns(self._key, ours) != ours:
+            message = "another process has taken over a partition of the subscription"
+            raise LogUnavailable(message)
 
     async def assigned(self, partition: StreamPartition, floor: int) -> None:
         """The subscription begins with a partition: learn what every process has set aside in it until now.

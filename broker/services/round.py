@@ -19,7 +19,7 @@ from broker.services.deliveries import LeasesLost
 from broker.services.sendqueue import SendQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.identity import Principal
@@ -95,6 +95,12 @@ class Round:
         """Whether there is anything that a commit makes final."""
         return bool(self.acked or self.dead or self.parked or self.ended)
 
+    @property
+    def pointed(self) -> set[StreamPartition]:
+        """The partitions of which the round has pointers."""
+        at = [*(dead.position for dead in self.dead), *(entry.position for entry in self.parked), *self.ended]
+        return {position.stream_partition for position in at}
+
     def withdraw(self, partition: StreamPartition) -> None:
         """Another process now reads a partition: remove its acknowledgements, and tell that they do not hold.
 
@@ -107,8 +113,11 @@ class Round:
         self.dead = [item for item in self.dead if item.position.stream_partition != partition]
         self.parked = [entry for entry in self.parked if entry.position.stream_partition != partition]
 
-    def events(self, now_ms: int, key: SubscriptionKey) -> list[AuditEvent]:
-        """What auditors must know about the round. Records that differ only in their offset share an event."""
+    def events(self, now_ms: int, key: SubscriptionKey, reigns: Mapping[StreamPartition, int]) -> list[AuditEvent]:
+        """What auditors must know about the round. Records that differ only in their offset share an event.
+
+        Pointers name the reign of their partition. It is 0 if ``reigns`` does not have it.
+        """
         subscription = key.name
         handed: dict[tuple[Consumer, str, int, int, tuple[str, ...]], list[int]] = {}
         for consumer, copy in self.deliveries:
@@ -150,6 +159,7 @@ class Round:
                     dead.reason,
                     dead.publisher,
                     dead.code,
+                    reign=reigns.get(dead.position.stream_partition, 0),
                 ),
             )
             for dead in self.dead
@@ -158,7 +168,13 @@ class Round:
         for entry in self.parked:
             waiting.setdefault((entry.position.stream_partition, entry.ordering_key), []).append(entry.position.offset)
         parked = [
-            AuditEvent(now_ms, "", RecordsParked(Position(*partition, first), subscription, key.agency, case_id, more))
+            AuditEvent(
+                now_ms,
+                "",
+                RecordsParked(
+                    Position(*partition, first), subscription, key.agency, case_id, more, reigns.get(partition, 0)
+                ),
+            )
             for (partition, case_id), offsets in waiting.items()
             for first, more in _portions(offsets)
         ]
@@ -166,7 +182,11 @@ class Round:
         for position in self.ended:
             again.setdefault(position.stream_partition, []).append(position.offset)
         ended = [
-            AuditEvent(now_ms, "", SetAsideEnded(Position(*partition, first), subscription, key.agency, more))
+            AuditEvent(
+                now_ms,
+                "",
+                SetAsideEnded(Position(*partition, first), subscription, key.agency, more, reigns.get(partition, 0)),
+            )
             for partition, offsets in again.items()
             for first, more in _portions(offsets)
         ]

@@ -74,8 +74,7 @@ class Subscription:
         self._copies = Copies(key.agency, codec, self._log)
         self._consumers: dict[str, Consumer] = {}
         self._held: dict[Position, Held] = {}
-        self._round = Round()
-        self._wake = asyncio.Event()
+        self._round, self._wake = Round(), asyncio.Event()
         self._news = News(cursor, self._wake)
         self._commits = Commits(cursor, self._wake.set)
         self._parking = Parking(key, book, letters, self._wake.set)
@@ -197,7 +196,7 @@ class Subscription:
     async def _follow_assignment(self) -> list[StreamPartition]:
         """Return the partitions that this process does not read any more, or not under the same assignment."""
         gone = []
-        for change in self._cursor.assignment_changes():
+        for change in await self._parking.take_over(self._cursor.assignment_changes()):
             if isinstance(change, Assigned):
                 await self._parking.assigned(change.partition, change.state.floor)
                 self._book.assign_partition(change.partition, change.state)
@@ -275,7 +274,7 @@ class Subscription:
         # Take states and results together: a later acknowledgement is in the next round, and in its states.
         states = self._take_states() if done.unfinished or due or self._attempt_failed else {}
         self._log.suspicions()
-        events = done.events(self._clock.now_ms(), self.key)
+        events = done.events(self._clock.now_ms(), self.key, self._parking.reigns)
         if events:
             await self._audit.record(events)
             self._log.refused(done.acked)
@@ -286,6 +285,7 @@ class Subscription:
             for gone in await self._follow_assignment():
                 states.pop(gone, None)
                 done.withdraw(gone)
+            await self._parking.check_reigns(done.pointed & states.keys())
             self._commits.begin(done, states)
         return bool(events)
 
@@ -295,6 +295,6 @@ class Subscription:
 
     async def _wait(self) -> None:
         """Wait until there may be something to do."""
-        due = [at for at in (self._book.next_deadline(), self._commit_at) if at is not None]
-        seconds = max(0.0, min(due) - self._clock.monotonic()) if due else None
+        due = min((at for at in (self._book.next_deadline(), self._commit_at) if at is not None), default=None)
+        seconds = None if due is None else max(0.0, due - self._clock.monotonic())
         await self._news.wait(seconds, committing=self._commits.under_way)

@@ -84,10 +84,6 @@ class SubscriptionTable:
 
     # --- inside a transaction ---
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._connection.execute("DELETE FROM subscriptions")
-
     def fold(self, told: AuditEvent, told_at: int) -> None:
         """Take in an event of the audit record at this offset. One that is late changes nothing."""
         event = told.event

@@ -11,7 +11,9 @@ from broker.core.events import (
     DeadLetterRedriven,
     RecordsParked,
     SetAsideEnded,
+    TakenOver,
 )
+from broker.core.streams import StreamPartition
 from broker.wire.receipts import fill_position, position_from
 
 if TYPE_CHECKING:
@@ -31,12 +33,14 @@ def fill_dead_letter_event(message: audit_pb2.AuditEvent, event: DeadLetterEvent
             message.dead_letter.reason = dead.reason
             message.dead_letter.publisher = dead.publisher
             message.dead_letter.code = dead.code
+            message.dead_letter.reign = dead.reign
         case RecordsParked() as parked:
             fill_position(message.parked.position, parked.position)
             message.parked.subscription = parked.subscription
             message.parked.agency = parked.agency
             message.parked.case_id = parked.case_id
             message.parked.more_offsets.extend(parked.more_offsets)
+            message.parked.reign = parked.reign
         case DeadLetterOrdered() as ordered:
             fill_position(message.ordered.position, ordered.position)
             message.ordered.subscription = ordered.subscription
@@ -59,16 +63,23 @@ def fill_dead_letter_event(message: audit_pb2.AuditEvent, event: DeadLetterEvent
             message.set_aside_ended.subscription = ended.subscription
             message.set_aside_ended.agency = ended.agency
             message.set_aside_ended.more_offsets.extend(ended.more_offsets)
+            message.set_aside_ended.reign = ended.reign
+        case TakenOver() as taken:
+            message.taken_over.stream, message.taken_over.partition = taken.partition
+            message.taken_over.subscription = taken.subscription
+            message.taken_over.agency = taken.agency
+            message.taken_over.reign = taken.reign
         case _ as never:
             assert_never(never)
 
 
 def dead_letter_event_from(message: audit_pb2.AuditEvent) -> DeadLetterEvent:
     """Read what happened. The message has an event of dead letters."""
+    event: DeadLetterEvent
     match message.WhichOneof("event"):
         case "dead_letter":
             dead = message.dead_letter
-            return DeadLetterMade(
+            event = DeadLetterMade(
                 position_from(dead.position),
                 dead.subscription,
                 dead.attempts,
@@ -77,25 +88,34 @@ def dead_letter_event_from(message: audit_pb2.AuditEvent) -> DeadLetterEvent:
                 dead.reason,
                 dead.publisher,
                 dead.code,
+                reign=dead.reign,
             )
         case "parked":
             parked = message.parked
             more = tuple(parked.more_offsets)
-            return RecordsParked(
-                position_from(parked.position), parked.subscription, parked.agency, parked.case_id, more
+            event = RecordsParked(
+                position_from(parked.position), parked.subscription, parked.agency, parked.case_id, more, parked.reign
             )
         case "ordered":
             order = message.ordered
-            return DeadLetterOrdered(
+            event = DeadLetterOrdered(
                 position_from(order.position), order.subscription, order.agency, order.case_id, order.code
             )
         case "redriven":
             again = message.redriven
-            return DeadLetterRedriven(position_from(again.position), again.subscription, again.agency, again.case_id)
+            event = DeadLetterRedriven(position_from(again.position), again.subscription, again.agency, again.case_id)
         case "discarded":
             gone = message.discarded
-            return DeadLetterDiscarded(
+            event = DeadLetterDiscarded(
                 position_from(gone.position), gone.subscription, gone.agency, gone.case_id, gone.code
             )
-    ended = message.set_aside_ended
-    return SetAsideEnded(position_from(ended.position), ended.subscription, ended.agency, tuple(ended.more_offsets))
+        case "taken_over":
+            taken = message.taken_over
+            event = TakenOver(
+                StreamPartition(taken.stream, taken.partition), taken.subscription, taken.agency, taken.reign
+            )
+        case _:
+            ended = message.set_aside_ended
+            more = tuple(ended.more_offsets)
+            event = SetAsideEnded(position_from(ended.position), ended.subscription, ended.agency, more, ended.reign)
+    return event

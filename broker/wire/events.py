@@ -21,6 +21,7 @@ from broker.core.events import (
     SetAsideEnded,
     SubscriptionBegun,
     SubscriptionDeleted,
+    TakenOver,
 )
 from broker.core.streams import Position
 from broker.wire.deadletterevents import dead_letter_event_from, fill_dead_letter_event
@@ -62,6 +63,7 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             | DeadLetterRedriven()
             | DeadLetterDiscarded()
             | SetAsideEnded()
+            | TakenOver()
         ) as letter:
             fill_dead_letter_event(message, letter)
         case SubscriptionBegun() | SubscriptionDeleted() as begun:
@@ -114,7 +116,7 @@ def _event(message: audit_pb2.AuditEvent) -> Event:
                 refused.publisher,
                 refused.agency,
             )
-        case "dead_letter" | "parked" | "ordered" | "redriven" | "discarded" | "set_aside_ended":
+        case "dead_letter" | "parked" | "ordered" | "redriven" | "discarded" | "set_aside_ended" | "taken_over":
             return dead_letter_event_from(message)
         case "subscription_begun" | "subscription_deleted":
             return subscription_event_from(message)

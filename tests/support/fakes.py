@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
+    from broker.core.streams import StreamPartition
     from broker.core.subscriptions import Generation
 
 
@@ -27,7 +28,13 @@ class ListedAudit:
 
 
 class NothingSetAside:
-    """No subscription has a dead letter."""
+    """No subscription has a dead letter, and no partition is shared."""
+
+    async def take_over(self, *_: object) -> dict[StreamPartition, int]:
+        return {}
+
+    async def reigns(self, *_: object) -> dict[StreamPartition, int]:
+        return {}
 
     async def set_aside(self, *_: object) -> SetAside:
         return SetAside()

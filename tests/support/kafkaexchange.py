@@ -73,6 +73,11 @@ class OnKafka:
 
     async def audited(self) -> list[tuple[str, str]]:
         """The errors that an auditor finds without a broker: codes and positions, in order, by the real commands."""
+        findings = (await self.verified())["findings"]
+        return [(item["code"], item["position"]) for item in findings if item["severity"] == "error"]
+
+    async def verified(self) -> dict[str, Any]:
+        """What ``case-exchange verify`` says of the log, which an auditor has read without a broker."""
         tables = edge_tables(self._pki, "national-audit", "localhost:1") | {"kafka": self._table(AUDITOR, 10.0)}
         bundle = self._root / f"{uuid.uuid4().hex}.bundle"
         profile = write_toml(bundle.with_suffix(".toml"), tables)
@@ -80,11 +85,11 @@ class OnKafka:
         assert replay.code == 0, replay
         root = self._pki.folder.trust / "governance.pem"
         verify = await run("verify", bundle, "--root", root, "--json")
-        facts = json.loads(verify.output)
+        facts: dict[str, Any] = json.loads(verify.output)
         errors = [finding for finding in facts["findings"] if finding["severity"] == "error"]
         assert verify.code == (1 if errors else 0), verify
         assert facts["source"] == "message_log"
-        return [(finding["code"], finding["position"]) for finding in errors]
+        return facts
 
     def _table(self, client: Principal, timeout: float) -> dict[str, Any]:
         certificate, key = self._keys.kafka.client(client)

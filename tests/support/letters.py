@@ -25,6 +25,7 @@ def dead_letters(pki: SamplePki, log: MessageLog, clock: Clock) -> DeadLetters:
         audit=audit_trail(pki, log, clock),
         codec=CODEC,
         directory=FixedDirectory(pki.directory),
+        entropy=SystemEntropy(),
         clock=clock,
     )
 

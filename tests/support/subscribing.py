@@ -54,7 +54,14 @@ class Subscribing(NamedTuple):
         directory = FixedDirectory(pki.directory)
         audit = audit_trail(pki, log, clock)
         letters = DeadLetters(
-            index=index, log=log, audit=audit, codec=CODEC, directory=directory, clock=clock, fold=fold
+            index=index,
+            log=log,
+            audit=audit,
+            codec=CODEC,
+            directory=directory,
+            entropy=SystemEntropy(),
+            clock=clock,
+            fold=fold,
         )
         quotas = Quotas(lambda _: QuotaLimits(), clock)
         subscriptions = Subscriptions(

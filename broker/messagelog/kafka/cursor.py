@@ -224,7 +224,7 @@ class KafkaCursor:
         self._held[partition] = number
         self._next[partition] = state.floor
         self._starts[partition] = self._generation.starts_in(partition, self._interest.kinds)
-        self._changes.append(Assigned(partition, state))
+        self._changes.append(Assigned(partition, state, shared=True))
         self._watch.event.set()
 
     async def _find(self) -> None:

@@ -4,7 +4,8 @@ The audit stream says what the subscription acknowledged, refused or gave up, in
 the window of each partition is led through its history again. It never holds more undone records than it did then,
 and its state fits into a commit by the same argument (broker/core/window.py).
 
-What the audit stream does not say is undone, and is delivered again. So nothing is skipped: not where the audit stream
+What the audit stream does not say is undone, and is delivered again. So is what a process set aside that had lost the
+partition: its pointer is void, and nobody would know of the record. So nothing is skipped: not where the audit stream
 has lost something, and not where the window is full, because the subscription once wanted other kinds.
 """
 
@@ -17,8 +18,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from broker.core.errors import CaseExchangeError
-from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryRefused, RecordsParked
+from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryRefused, Pointer, RecordsParked, TakenOver
 from broker.core.identity import Principal
+from broker.core.reigns import Reigns, of_reign
 from broker.core.sections import check_sections, unsalted
 from broker.core.streams import AUDIT, EVENT_KINDS
 from broker.core.window import PartitionWindow
@@ -96,24 +98,26 @@ class Rebuilding:
         offset: int,
         histories: Mapping[StreamPartition, _History],
     ) -> None:
-        end = self._ends[audit]
+        end, reigns = self._ends[audit], Reigns()
         while offset < end:
             entries = await self._reader.read(audit, offset, _RECORDS, _BYTES, values=True)
             if not entries:
                 return
             offset = entries[-1].position.offset + 1
             # To read a batch of events would hold up the event loop.
-            for partition, finished in await asyncio.to_thread(self._finished, entries, subscription):
+            for partition, finished in await asyncio.to_thread(self._finished, entries, subscription, reigns):
                 if partition in histories:
                     await histories[partition].finish(finished)
 
     def _finished(
-        self, entries: Sequence[LogEntry], subscription: SubscriptionKey
+        self, entries: Sequence[LogEntry], subscription: SubscriptionKey, reigns: Reigns
     ) -> list[tuple[StreamPartition, list[int]]]:
         """The offsets that the subscription finished, in order."""
         found: list[tuple[StreamPartition, list[int]]] = []
         for entry in entries:
             for told in self._events(entry):
+                if isinstance(told.event, Pointer | TakenOver) and reigns.make_void(of_reign(told.event)):
+                    continue
                 match told.event:
                     case DeliveryConfirmed() | DeliveryRefused() as acknowledged:
                         positions, agency = list(acknowledged.positions()), _agency(told)

@@ -24,12 +24,15 @@ from broker.core.findings import (
     EntryFacts,
     EntryLeaf,
     Finding,
+    FinishedLater,
     RecordedDelivery,
     Severity,
+    UnderReign,
     Unprocessed,
     error,
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.reigns import OfReign
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.trust.signing import note_verifier
 from tests.support.bundles import LyingExchange
@@ -132,6 +135,21 @@ def test_reports_without_a_finding_are_clean_and_counted(pki: SamplePki) -> None
     assert (report.withheld_sections, report.deliveries, report.findings_left_out) == (3, 1, 0)
     assert report.unprocessed == (refused,)
     assert [item.partition for item in report.partitions] == [DNA_0]
+
+
+def test_what_was_told_under_a_reign_that_was_over_is_listed_apart_and_accuses_nobody(pki: SamplePki) -> None:
+    auditing = Auditing(pki)
+    first, second = OfReign("lab", "samples", DNA_0, 1), OfReign("lab", "samples", DNA_0, 2)
+    dead, late = (Unprocessed("lab", "samples", Position(*DNA_0, offset), "") for offset in (0, 1))
+    ended = FinishedLater("lab", "samples", Position(*DNA_0, 0))
+    auditing.partition(
+        replace(batch(), unprocessed=[UnderReign(first), UnderReign(first, dead), UnderReign(second)]),
+        replace(batch(), unprocessed=[UnderReign(first, late), UnderReign(first, ended), UnderReign(first)]),
+    )
+    report = auditing.finish()
+    assert report.clean
+    assert report.unprocessed == (dead,)
+    assert report.void == (late, ended)
 
 
 def test_records_are_counted_over_all_batches(pki: SamplePki) -> None:

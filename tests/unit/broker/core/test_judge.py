@@ -10,20 +10,32 @@ import pytest
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, SignatureInvalid
-from broker.core.events import AuditEvent, DeadLetterMade, DeliveryConfirmed, DeliveryMade, DeliveryRefused
+from broker.core.events import (
+    AuditEvent,
+    DeadLetterMade,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    RecordsParked,
+    SetAsideEnded,
+    TakenOver,
+)
 from broker.core.findings import (
     BatchReport,
     EntryFacts,
     EntryLeaf,
+    FinishedLater,
     RecordedDelivery,
     Republished,
     Severity,
+    UnderReign,
     Unprocessed,
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.merkle import leaf_hash
 from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
+from broker.core.reigns import OfReign
 from broker.core.streams import Position, StreamPartition
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, audit_record, manifest, without_right
@@ -34,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.core.envelope import Envelope
+    from broker.core.events import Event
     from broker.core.findings import Finding
     from broker.core.policy import Directory
 
@@ -299,6 +312,29 @@ async def test_what_was_refused_or_given_up_is_read_from_the_audit_stream(pki: S
         entry = await told_by_audit_stream(pki, clock, told)
         report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
         assert (report.findings, report.deliveries, report.unprocessed) == ([], [], unprocessed)
+
+
+async def test_what_belongs_to_a_reign_is_told_with_it(pki: SamplePki, clock: ManualClock) -> None:
+    position, lab = Position(*DNA_0, 7), "national-dna-database"
+    events: list[Event] = [
+        TakenOver(DNA_0, "samples", lab, 5),
+        DeadLetterMade(position, "samples", 10, lab, "", reign=5),
+        RecordsParked(position, "samples", lab, "", (9,), reign=5),
+        SetAsideEnded(position, "samples", lab, (), reign=5),
+        SetAsideEnded(position, "samples", lab),
+    ]
+    entry = await told_by_audit_stream(pki, clock, *(AuditEvent(clock.value_ms, "", event) for event in events))
+    report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
+    assert report.findings == []
+    reign = OfReign(lab, "samples", DNA_0, 5)
+    assert report.unprocessed == [
+        UnderReign(reign),
+        UnderReign(reign, Unprocessed(lab, "samples", position, "")),
+        UnderReign(reign, Unprocessed(lab, "samples", position, "", parked=True)),
+        UnderReign(reign, Unprocessed(lab, "samples", Position(*DNA_0, 9), "", parked=True)),
+        UnderReign(reign, FinishedLater(lab, "samples", position)),
+        FinishedLater(lab, "samples", position),
+    ]
 
 
 async def test_an_audit_record_without_its_section_names_no_delivery(pki: SamplePki, clock: ManualClock) -> None:

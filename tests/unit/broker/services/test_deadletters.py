@@ -16,6 +16,7 @@ from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.deadletterfold import LINES
 from broker.services.deadletterindex import DeadLetterIndex, Scope, Tally
 from broker.services.deadletters import DeadLetters
+from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
 from tests.support.fakes import FixedDirectory
 from tests.support.letters import audit_trail
@@ -66,6 +67,7 @@ class Stage(NamedTuple):
             audit=audit_trail(self.pki, self.log, self.clock),
             codec=CODEC,
             directory=FixedDirectory(self.pki.directory),
+            entropy=SystemEntropy(),
             clock=self.clock,
         )
         return Process(index, letters)

@@ -18,14 +18,16 @@ from broker.core.events import (
     DeadLetterRedriven,
     RecordsParked,
     SetAsideEnded,
+    TakenOver,
 )
 from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits
 from broker.core.sections import unsalted
-from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, StreamPartition
+from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, StreamPartition, streams_of
 from broker.messagelog.sqlite import SqliteLog
+from broker.ports import Assigned
 from broker.services.deadletterindex import Scope
-from broker.services.deliveries import Deliveries, SubscribeLimits
+from broker.services.deliveries import Deliveries, Ended, SubscribeLimits
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
     from broker.core.streams import Position
     from broker.core.subscriptions import Generation
-    from broker.ports import LogCursor, MessageLog, SubscriptionKey
+    from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey
     from broker.services.deadletters import DeadLetters
     from broker.services.deliveries import DeliveredCopy
     from broker.services.subscribe import SubscriberStream
@@ -277,11 +279,12 @@ class Unlucky:
         return cursor
 
 
-async def crash(stream: SubscriberStream) -> None:
+async def crash(stream: SubscriberStream) -> Ended:
     """Wait until the subscription has ended with its error."""
     async with asyncio.timeout(BOUND):
-        while isinstance(await stream.next(), Deliveries):
-            pass
+        while True:
+            if isinstance(outgoing := await stream.next(), Ended):
+                return outgoing
 
 
 async def test_after_a_crash_between_the_events_and_the_commit_nothing_is_told_twice(stage: Stage) -> None:
@@ -300,6 +303,73 @@ async def test_after_a_crash_between_the_events_and_the_commit_nothing_is_told_t
     await take(await process.open(), other)
     await process.end()
     assert await stage.told() == before
+
+
+class Shared:
+    """A log that processes share, and that does not tell a process that it has lost its partitions."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def open_cursor(
+        self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation
+    ) -> LogCursor:
+        cursor = await self._stage.log.open_cursor(subscription, kinds, generation)
+        changes = cursor.assignment_changes
+
+        def shared() -> list[AssignmentChange]:
+            return [each._replace(shared=True) if isinstance(each, Assigned) else each for each in changes()]
+
+        cursor.assignment_changes = shared  # type: ignore[method-assign] # only this object is shared
+        return cursor
+
+
+async def test_what_a_process_sets_aside_that_has_lost_its_partition_is_void(stage: Stage) -> None:
+    made = await stage.publish(stage.maker.make(), stage.maker.make())
+    paused, other = (stage.process(Shared(stage)) for _ in range(2))  # type: ignore[arg-type] # nothing else is used
+    lost = await paused.open()
+    for _ in range(LIMITS.max_attempts - 1):
+        (copy,) = await copies_of(lost)
+        lost.nack(copy.delivery_id, 0)
+    (copy,) = await copies_of(lost)
+    stream = await other.open()
+    await take(stream, *made)
+    # It goes on, and gives up what the other one has finished.
+    lost.nack(copy.delivery_id, 0)
+    assert isinstance((await crash(lost)).error, LogUnavailable)
+    pointers = [event for event in await stage.events() if not isinstance(event, TakenOver)]
+    assert [type(event) for event in pointers] == [DeadLetterMade, RecordsParked]
+    made += await stage.publish(stage.maker.make())
+    await take(stream, made[-1])
+    await other.letters.catch_up()
+    assert other.letters.count(LAB, Scope()) == (0, 0, None)
+    await other.end()
+    await paused.end()
+
+
+async def test_an_assignment_begins_its_reigns_with_one_record_before_anything_is_read(stage: Stage) -> None:
+    process = stage.process(Shared(stage))  # type: ignore[arg-type] # nothing else of it is used
+    stream = await process.open()
+    await take(stream, *await stage.publish(stage.maker.make()))
+    await process.end()
+    entries = await stage.log.read(StreamPartition(AUDIT, 0), 0, 10_000, 1 << 30)
+    assert [entry.kind for entry in entries].count(DEAD_LETTER_EVENTS) == 1
+    assert entries[0].kind == DEAD_LETTER_EVENTS
+    taken = [event.partition for event in await stage.events() if isinstance(event, TakenOver)]
+    expected = {
+        StreamPartition(each, number)
+        for each in streams_of(REQUEST.kinds)
+        for number in range(stage.log.partitions(each))
+    }
+    assert (set(taken), len(taken)) == (expected, len(expected))
+    assert len(expected) > 1
+
+
+async def test_a_log_of_one_process_has_no_reigns(stage: Stage) -> None:
+    process = stage.process()
+    await take(await process.open(), *await stage.publish(stage.maker.make()))
+    await process.end()
+    assert await stage.events() == []
 
 
 # --- redrive and discard ---

@@ -3,7 +3,7 @@
 The machine is the loop of a subscription without its streams: the real book, parking, rounds and index. The audit
 stream is folded when it is asked, as by a process that another one's decisions reach late, and streams answer while the
 loop waits for it. A crash loses everything but the audit stream and the last commit. On Kafka, a process that has lost
-its partition may write its last round after another one has begun.
+its partition may write its last round after another one has begun a reign: what it sets aside is void then.
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry
-from broker.core.errors import LogCorrupt
-from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterEvent, DeadLetterOrdered, DeadLetterRedriven
+from broker.core.errors import LogCorrupt, LogUnavailable
+from broker.core.events import (
+    AuditEvent,
+    DeadLetterDiscarded,
+    DeadLetterEvent,
+    DeadLetterOrdered,
+    DeadLetterRedriven,
+    TakenOver,
+)
 from broker.core.identity import Principal
 from broker.core.lease import LeaseBook
 from broker.core.lease_terms import DeadLetter, LeaseSettings
+from broker.core.reigns import next_reign
 from broker.core.streams import Position, StreamPartition
-from broker.ports import SubscriptionKey
+from broker.ports import Assigned, SubscriptionKey
 from broker.services.deadletterindex import DeadLetterIndex, Folded, Scope
 from broker.services.parking import OVERTAKING, Parking
 from broker.services.round import Acked, Consumer, GivenUp, Held, Round
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Collection, Coroutine, Iterator
 
     from broker.ports import DeadLetterState
     from broker.services.setaside import SetAside
@@ -92,6 +100,21 @@ class AuditStream:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
+    async def take_over(
+        self, subscription: SubscriptionKey, partitions: Collection[StreamPartition]
+    ) -> dict[StreamPartition, int]:
+        latest = await self.reigns(subscription, partitions)
+        begun = {partition: next_reign(reign, bytes(4)) for partition, reign in latest.items()}
+        agency, name = subscription
+        self.write([AuditEvent(0, "", TakenOver(at, name, agency, reign)) for at, reign in begun.items()])
+        return begun
+
+    async def reigns(
+        self, subscription: SubscriptionKey, partitions: Collection[StreamPartition]
+    ) -> dict[StreamPartition, int]:
+        self.catch_up()
+        return {partition: self.index.reign(subscription, partition) for partition in partitions}
+
     async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         self.catch_up()
         return self.index.set_aside(subscription, partition, floor)
@@ -126,9 +149,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.discarded: set[Position] = set()
         self.once_damaged: set[Position] = set()
         """Nothing waits behind these, and they come in no order."""
-        self.late: Round | None = None
-        self.pointers_are_void = False
-        """A process that had lost its partition wrote pointers for it. What they set aside may be on its way."""
+        self.late: tuple[Round, list[AuditEvent]] | None = None
         self.parking: Parking | None = None
         self.bounds = BOUNDS
         self.begin()
@@ -151,6 +172,11 @@ class ParkingMachine(RuleBasedStateMachine):
         self.round = Round()
         self.leases: dict[int, Position] = {}
         self.read = self.committed.floor
+        self.assigned()
+
+    def assigned(self) -> None:
+        assert self.parking is not None
+        now(self.parking.take_over([Assigned(PARTITION, self.committed, shared=True)]))
         now(self.parking.assigned(PARTITION, self.committed.floor))
         self.book.assign_partition(PARTITION, self.committed)
 
@@ -249,20 +275,24 @@ class ParkingMachine(RuleBasedStateMachine):
     @rule(events=st.sampled_from(["lost", "written", "late"]), commit_lost=st.booleans())
     def crash(self, events: str, *, commit_lost: bool = False) -> None:
         """The last commit may still have been under way."""
-        done = self.round_so_far()
+        done, told = self.round_so_far()
         if events == "written":
-            self.write(done)
+            self.write(done, told)
         if commit_lost:
             self.committed = self.committed_before
         self.begin()
-        self.late = done if events == "late" else self.late
+        self.late = (done, told) if events == "late" else self.late
 
     @rule()
     def write_late(self) -> None:
         if self.late is not None:
             late, self.late = self.late, None
-            self.pointers_are_void |= bool(late.dead or late.parked or late.ended)
-            self.write(late)
+            self.write(*late)
+
+    @rule()
+    def another_process_takes_over_late(self) -> None:
+        """It was assigned before this one, and was paused before it could say so."""
+        now(self.audit.take_over(KEY, [PARTITION]))
 
     @rule()
     def reassign(self) -> None:
@@ -273,8 +303,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.parking.revoked(PARTITION)
         self.held.clear()
         self.leases.clear()
-        now(self.parking.assigned(PARTITION, self.committed.floor))
-        self.book.assign_partition(PARTITION, self.committed)
+        self.assigned()
         self.read = self.committed.floor
 
     # --- what the loop does ---
@@ -304,7 +333,14 @@ class ParkingMachine(RuleBasedStateMachine):
                 continue
             self.leases[lease.delivery_id] = lease.position
             self.handed(lease.position)
-        self.write(self.round_so_far())
+        done, told = self.round_so_far()
+        self.write(done, told)
+        try:
+            now(self.parking.check_reigns(done.pointed))
+        except LogUnavailable:
+            # The subscription ends, and its streams open it again.
+            self.begin()
+            return
         self.committed_before, self.committed = self.committed, self.book.ack_state(PARTITION)
 
     def fill(self) -> None:
@@ -326,14 +362,14 @@ class ParkingMachine(RuleBasedStateMachine):
         self.round.dead.append(GivenUp(position, "", entry.ordering_key, attempts, reason, "", code))
         self.round.parked += self.parking.gave_up(entry, self.held, reason)
 
-    def round_so_far(self) -> Round:
+    def round_so_far(self) -> tuple[Round, list[AuditEvent]]:
         assert self.parking is not None
         done, self.round = self.round, Round()
         done.ended = self.parking.take_ended(self.held)
-        return done
+        return done, done.events(0, KEY, self.parking.reigns)
 
-    def write(self, done: Round) -> None:
-        self.audit.write(done.events(0, KEY))
+    def write(self, done: Round, told: list[AuditEvent]) -> None:
+        self.audit.write(told)
         self.processed += [self.audit.entries[item.position] for item in done.acked]
 
     # --- promises ---
@@ -345,8 +381,6 @@ class ParkingMachine(RuleBasedStateMachine):
             return
         case = [at for at, held in self.held.items() if held.entry.ordering_key == entry.ordering_key]
         assert min(at for at in case if at == position or at not in self.once_damaged) == position
-        if self.pointers_are_void:
-            return
         assert position not in self.discarded - self.once_damaged
         before = self.audit.everything.first(KEY, PARTITION, entry.ordering_key)
         if before is not None and Position(*PARTITION, before[0]) not in self.once_damaged:
@@ -471,6 +505,44 @@ def test_to_discard_a_damaged_record_does_not_let_its_case_go(world: ParkingMach
     world.publish([("a", "SampleRequest", 1)])
     world.loop_once()
     assert leased(world) == []
+
+
+def test_what_a_process_sets_aside_late_stops_no_case(world: ParkingMachine) -> None:
+    world.publish([("a", "SampleRequest", 1), ("a", "SampleRequest", 1)])
+    give_up(world, 0)
+    world.crash("late")
+    # The new one processes both.
+    for _ in range(2):
+        world.loop_once()
+        world.acknowledge(min(world.leases))
+    world.loop_once()
+    world.write_late()
+    assert dead(world) == []
+    world.begin()
+    world.publish([("a", "SampleRequest", 1)])
+    world.loop_once()
+    assert leased(world) == [2]
+
+
+def test_what_a_process_finished_late_is_delivered_again(world: ParkingMachine) -> None:
+    two_dead_letters_of_a_case(world)
+    world.loop_once()
+    world.acknowledge(min(world.leases))
+    world.crash("late")
+    world.write_late()
+    world.loop_once()
+    assert leased(world) == [0]
+
+
+def test_no_commit_passes_what_was_set_aside_under_a_reign_that_is_over(world: ParkingMachine) -> None:
+    world.publish([("a", "SampleRequest", 1), ("a", "SampleRequest", 1)])
+    give_up(world, 0)
+    world.another_process_takes_over_late()
+    world.loop_once()
+    assert dead(world) == []
+    assert world.committed.floor == 0
+    world.loop_once()
+    assert leased(world) == [0]
 
 
 def test_what_a_process_wrote_late_hides_no_dead_letter(world: ParkingMachine) -> None:

@@ -40,7 +40,7 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
             GivenUp(Position("dna", 0, 2), "nobody", CASE, 0, "", "shanxi-police", "DISK_FULL"),
         ],
     )
-    events = done.events(1000, KEY)
+    events = done.events(1000, KEY, {})
     assert {(event.at_ms, event.principal) for event in events} == {(1000, LAB.spiffe_id), (1000, "nobody")}
     assert [event.event for event in events] == [
         DeliveryMade(Position("dna", 0, 5), "samples", 1, (), (3, 9)),
@@ -61,7 +61,7 @@ def test_what_differs_only_in_its_offset_shares_an_event() -> None:
 
 def test_an_event_is_of_at_most_a_hundred_records() -> None:
     consumer = Consumer("1", LAB)
-    events = Round(deliveries=[(consumer, copy(0, offset)) for offset in range(201)]).events(1000, KEY)
+    events = Round(deliveries=[(consumer, copy(0, offset)) for offset in range(201)]).events(1000, KEY, {})
     parts = [list(event.event.positions()) for event in events if isinstance(event.event, DeliveryMade)]
     assert [len(part) for part in parts] == [100, 100, 1]
     assert [at.offset for part in parts for at in part] == list(range(201))

@@ -19,9 +19,12 @@ from broker.core.events import (
     DeliveryConfirmed,
     DeliveryMade,
     DeliveryRefused,
+    RecordsParked,
     RefusalMade,
+    SetAsideEnded,
     SubscriptionBegun,
     SubscriptionDeleted,
+    TakenOver,
 )
 from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position, StreamPartition
@@ -192,6 +195,28 @@ def test_a_statement_says_what_it_was_given() -> None:
     assert message.accepted_at.ToMilliseconds() == statement.accepted_at_ms
     assert (message.log_id, message.epoch) == ("a-log", 7)
     assert (message.record_id, message.publisher) == (BODY.record_id, "shanxi-police")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DeadLetterMade(Position("dna", 1, 4), "samples", 3, "lab", "case", "LOG_CORRUPT", reign=2**62),
+        RecordsParked(Position("dna", 1, 4), "samples", "lab", "case", (5, 6), 2**62),
+        SetAsideEnded(Position("dna", 1, 4), "samples", "lab", (5, 6), 2**62),
+        TakenOver(StreamPartition("dna", 1), "samples", "lab", 2**62),
+    ],
+)
+def test_events_of_a_reign_come_back_as_they_were_and_old_ones_are_of_reign_0(
+    event: DeadLetterMade | RecordsParked | SetAsideEnded | TakenOver,
+) -> None:
+    told = AuditEvent(1000, "", event)
+    assert CODEC.decode_audit_events(CODEC.encode_audit_events([told])) == [told]
+    old = audit_pb2.AuditEvents.FromString(CODEC.encode_audit_events([told]))
+    which = old.events[0].WhichOneof("event")
+    assert which is not None
+    getattr(old.events[0], which).ClearField("reign")
+    (read,) = CODEC.decode_audit_events(old.SerializeToString())
+    assert read == replace(told, event=replace(event, reign=0))
 
 
 def test_audit_events_keep_their_order_and_kind() -> None:

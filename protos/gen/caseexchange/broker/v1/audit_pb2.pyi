@@ -92,6 +92,7 @@ class AuditEvent(_message.Message):
     REDRIVEN_FIELD_NUMBER: _builtins.int
     DISCARDED_FIELD_NUMBER: _builtins.int
     SET_ASIDE_ENDED_FIELD_NUMBER: _builtins.int
+    TAKEN_OVER_FIELD_NUMBER: _builtins.int
     ORDERED_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_BEGUN_FIELD_NUMBER: _builtins.int
@@ -143,6 +144,10 @@ class AuditEvent(_message.Message):
         """A record that was set aside is finished."""
 
     @_builtins.property
+    def taken_over(self) -> Global___TakenOver:
+        """A broker process has taken over a partition of a subscription."""
+
+    @_builtins.property
     def ordered(self) -> Global___DeadLetterOrdered:
         """An agency wants a dead letter to be made of a record."""
 
@@ -173,16 +178,17 @@ class AuditEvent(_message.Message):
         redriven: Global___DeadLetterRedriven | None = ...,
         discarded: Global___DeadLetterDiscarded | None = ...,
         set_aside_ended: Global___SetAsideEnded | None = ...,
+        taken_over: Global___TakenOver | None = ...,
         ordered: Global___DeadLetterOrdered | None = ...,
         rollback: Global___RollbackFound | None = ...,
         subscription_begun: Global___SubscriptionBegun | None = ...,
         subscription_deleted: Global___SubscriptionDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "ordered", "rollback", "subscription_begun", "subscription_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "taken_over", "ordered", "rollback", "subscription_begun", "subscription_deleted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -326,6 +332,7 @@ class DeadLetter(_message.Message):
     CASE_ID_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
+    REIGN_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     attempts: _builtins.int
@@ -342,6 +349,8 @@ class DeadLetter(_message.Message):
     """The agency that published it; empty in older events, and where the record is damaged."""
     code: _builtins.str
     """Why its agency ordered it, as the agency's code; empty if it did not."""
+    reign: _builtins.int
+    """The reign under which it was written. 0: processes do not share the log, or the event is older than reigns."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -357,10 +366,11 @@ class DeadLetter(_message.Message):
         case_id: _builtins.str = ...,
         publisher: _builtins.str = ...,
         code: _builtins.str = ...,
+        reign: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "code", b"code", "position", b"position", "publisher", b"publisher", "reason", b"reason", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "attempts", b"attempts", "case_id", b"case_id", "code", b"code", "position", b"position", "publisher", b"publisher", "reason", b"reason", "reign", b"reign", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,12 +389,15 @@ class RecordsParked(_message.Message):
     AGENCY_FIELD_NUMBER: _builtins.int
     CASE_ID_FIELD_NUMBER: _builtins.int
     MORE_OFFSETS_FIELD_NUMBER: _builtins.int
+    REIGN_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     agency: _builtins.str
     """The agency whose subscription it is."""
     case_id: _builtins.str
     """The case."""
+    reign: _builtins.int
+    """The reign under which it was written. 0: processes do not share the log, or the event is older than reigns."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the first record stands."""
@@ -401,10 +414,11 @@ class RecordsParked(_message.Message):
         agency: _builtins.str = ...,
         case_id: _builtins.str = ...,
         more_offsets: _abc.Iterable[_builtins.int] | None = ...,
+        reign: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_id", b"case_id", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_id", b"case_id", "more_offsets", b"more_offsets", "position", b"position", "reign", b"reign", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,10 +554,13 @@ class SetAsideEnded(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     AGENCY_FIELD_NUMBER: _builtins.int
     MORE_OFFSETS_FIELD_NUMBER: _builtins.int
+    REIGN_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     agency: _builtins.str
     """The agency whose subscription it is."""
+    reign: _builtins.int
+    """The reign under which it was written. 0: processes do not share the log, or the event is older than reigns."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the first record stands."""
@@ -559,14 +576,55 @@ class SetAsideEnded(_message.Message):
         subscription: _builtins.str = ...,
         agency: _builtins.str = ...,
         more_offsets: _abc.Iterable[_builtins.int] | None = ...,
+        reign: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "more_offsets", b"more_offsets", "position", b"position", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "more_offsets", b"more_offsets", "position", b"position", "reign", b"reign", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetAsideEnded: _TypeAlias = SetAsideEnded  # noqa: Y015
+
+@_typing.final
+class TakenOver(_message.Message):
+    """TakenOver records that a broker process reads a partition of a subscription from now on. What another process writes
+    under an earlier reign after this event is void: DeadLetter, RecordsParked, SetAsideEnded. The event names no principal.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    REIGN_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    """The stream of the partition."""
+    partition: _builtins.int
+    """Its number."""
+    subscription: _builtins.str
+    """The subscription."""
+    agency: _builtins.str
+    """The agency whose subscription it is."""
+    reign: _builtins.int
+    """The reign that begins. It is above every earlier one of the subscription and partition."""
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        subscription: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        reign: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "partition", b"partition", "reign", b"reign", "stream", b"stream", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakenOver: _TypeAlias = TakenOver  # noqa: Y015
 
 @_typing.final
 class SubscriptionBegun(_message.Message):

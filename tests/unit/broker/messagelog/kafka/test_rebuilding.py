@@ -18,6 +18,7 @@ from broker.core.events import (
     DeliveryMade,
     DeliveryRefused,
     RecordsParked,
+    TakenOver,
 )
 from broker.core.groupseal import SEAL_TEXT_BYTES
 from broker.core.seal import Sealing, value_digest
@@ -184,6 +185,22 @@ async def test_a_generation_begins_at_its_starts_and_with_its_event(history: His
     assert done(state, wanted) == [*wanted[:2], wanted[4]]
     other = Generation(1, told_at, (KindsStart(DNA_0, ("StrProfile",), wanted[2]),))
     assert done(await history.rebuilt(generation=other), wanted) == [wanted[4]]
+
+
+async def test_what_was_set_aside_under_a_reign_that_is_over_is_not_done(history: History) -> None:
+    wanted = await history.accept(4, kinds=["SampleRequest"])
+    before, late, parked_late, after = (Position(*DNA_0, offset) for offset in wanted)
+    await history.tell(
+        TakenOver(DNA_0, LAB.name, LAB.agency, 1),
+        DeadLetterMade(before, LAB.name, 10, LAB.agency, "case", reign=1),
+        TakenOver(DNA_0, LAB.name, LAB.agency, 2),
+    )
+    await history.tell(
+        DeadLetterMade(late, LAB.name, 10, LAB.agency, "case", reign=1),
+        RecordsParked(parked_late, LAB.name, LAB.agency, "case", reign=1),
+        DeadLetterMade(after, LAB.name, 10, LAB.agency, "case", reign=2),
+    )
+    assert done(await history.rebuilt(), wanted) == [before.offset, after.offset]
 
 
 async def test_a_position_beyond_the_log_finishes_nothing(history: History) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterMade, RecordsParked, SetAsideEnded, TakenOver
@@ -42,6 +42,7 @@ def test_a_new_reign_is_above_every_earlier_one_and_fits_into_64_bits(latest: in
     assert latest < next_reign(latest, random) < 2**63
 
 
+@settings(deadline=None)
 @given(steps)
 def test_of_two_writers_only_the_last_to_take_over_counts(steps: list[tuple[str, bool, int]]) -> None:
     """They write in any order: each as if it had the partition."""

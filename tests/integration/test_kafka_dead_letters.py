@@ -70,6 +70,7 @@ async def test_at_a_new_assignee_a_parked_record_waits_for_a_correction_that_cam
                         await stream.nack(delivered.delivery_id, 0)
                 if rest[0] in [delivered.position for delivered in batch]:
                     break
+        await listed(two, dead)
         await (await client(two)).discard("samples", dead, "DUPLICATE")
         assert await taken(two, options, 2) == rest
 

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import grpc
 
 from broker.client.connection import ConnectionSettings, open_channel
+from broker.core.former import MAX_RECEIPT_BYTES
+from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.tls import TlsFiles
-from caseexchange.broker.v1 import publisher_pb2, subscriber_pb2
+from caseexchange.broker.v1 import envelope_pb2, publisher_pb2, subscriber_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,6 +50,13 @@ class Attacker:
         """Messages of four megabytes with two million empty parts."""
         async with self.channel("national-audit") as channel:
             await _all(lambda: _stream(channel, "PublisherService/PublishStream", b"\x0a\x00" * MANY))
+
+    async def junk_receipts(self) -> None:
+        """Batches of records with junk former receipts of the largest size."""
+        envelope = envelope_pb2.Envelope(former_receipt=bytes(MAX_RECEIPT_BYTES))
+        batch = publisher_pb2.PublishStreamRequest(envelopes=[envelope] * MAX_ENVELOPES).SerializeToString()
+        async with self.channel("hebei-police") as channel:
+            await _all(lambda: _stream(channel, "PublisherService/PublishStream", *[batch] * 32))
 
     async def long_acknowledgements(self) -> None:
         """Acknowledgements of two million deliveries that never were."""
@@ -116,6 +125,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     attack.__name__: attack
     for attack in (
         Attacker.many_parts,
+        Attacker.junk_receipts,
         Attacker.long_acknowledgements,
         Attacker.compressed,
         Attacker.idle_calls,

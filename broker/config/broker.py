@@ -161,14 +161,14 @@ class QuotasConfig(Section, frozen=True, kw_only=True):
     durable_subscriptions: Annotated[
         int, setting("not deleted, of one agency in the whole exchange", least=1, most=1_000_000)
     ] = 2000
-    publishing_bytes: Annotated[int, setting("content that is not answered yet, of one agency", least=1 << 20)] = (
+    publishing_bytes: Annotated[int, setting("envelopes that are not answered yet, of one agency", least=1 << 20)] = (
         64 << 20
     )
     undelivered_bytes: Annotated[
         int, setting("content read for subscriptions of one agency and not acknowledged", least=1 << 20)
     ] = 256 << 20
     records_per_second: Annotated[float, setting("published, of one agency; 0 is no limit", least=0)] = 0.0
-    bytes_per_second: Annotated[float, setting("content published, of one agency; 0 is no limit", least=0)] = 0.0
+    bytes_per_second: Annotated[float, setting("envelopes published, of one agency; 0 is no limit", least=0)] = 0.0
 
 
 class BrokerConfig(Section, frozen=True, kw_only=True):

@@ -77,6 +77,15 @@ class Envelope:
         """The bytes of the body and of all sections together."""
         return len(self.body) + sum(len(section.content) for section in self.sections)
 
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of everything in the envelope, as it came: what it takes while it is held, whoever signed it."""
+        if self.serialised:
+            return len(self.serialised)
+        parts = sum(len(each.certificate_sha256) + len(each.value) for each in self.signatures)
+        names = sum(len(section.name) for section in self.sections)
+        return self.content_bytes + len(self.body_type) + len(self.former_receipt) + parts + names
+
     @cached_property
     def record_sha256(self) -> bytes:
         """SHA-256 of the signed bytes: the record's identity. It leaves out the signature, which others could vary."""

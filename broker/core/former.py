@@ -92,11 +92,20 @@ def check_former(
     return statement
 
 
-def _read(envelope: Envelope, reader: ReceiptReader) -> tuple[Receipt, ReceiptStatement]:
-    # (1) Its form.
-    if len(envelope.former_receipt) > MAX_RECEIPT_BYTES:
+def check_form(former_receipt: bytes) -> None:
+    """Refuse what is larger than any receipt. This costs nothing, so a broker asks before it keeps a request.
+
+    Raises:
+        FormerReceiptInvalid
+    """
+    if len(former_receipt) > MAX_RECEIPT_BYTES:
         message = f"the former receipt is larger than {MAX_RECEIPT_BYTES} bytes"
         raise FormerReceiptInvalid(message)
+
+
+def _read(envelope: Envelope, reader: ReceiptReader) -> tuple[Receipt, ReceiptStatement]:
+    # (1) Its form.
+    check_form(envelope.former_receipt)
     try:
         receipt = reader.parse_receipt(envelope.former_receipt)
         return receipt, reader.parse_statement(receipt.statement)

@@ -32,10 +32,10 @@ class QuotaLimits:
         calls: calls that run at the same time. A stream is a call.
         subscriptions: durable subscriptions that are open at the same time.
         durable_subscriptions: those that were not deleted, open or not, in the whole exchange.
-        publishing_bytes: content of records that are not answered yet, over all streams.
+        publishing_bytes: envelopes that are not answered yet, with everything in them, over all streams.
         undelivered_bytes: content that was read for its subscriptions and is not acknowledged.
         records_per_second: records to publish.
-        bytes_per_second: their content.
+        bytes_per_second: their envelopes, with everything in them.
     """
 
     calls: int = 2000

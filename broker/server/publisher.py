@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from broker.core.errors import CaseExchangeError, InputRefused, Internal
+from broker.core.former import check_form
 from broker.core.receipt import portable_receipt
 from broker.server.calls import Told, caller
 from broker.services.pipeline import publish_in_turn
@@ -13,7 +14,7 @@ from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.envelopes import kept_from
 from broker.wire.receipts import fill_receipts, receipt_to
 from broker.wire.status import refusal_to
-from caseexchange.broker.v1 import publisher_pb2, publisher_pb2_grpc
+from caseexchange.broker.v1 import envelope_pb2, publisher_pb2, publisher_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,9 +39,9 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
     ) -> publisher_pb2.PublishResponse:
         """Accept one record."""
-        envelope = kept_from(request.envelope)
+        envelope = _envelope(request.envelope)
         with self._quotas.publishing(caller().agency) as share:
-            share.take(1, envelope.content_bytes)
+            share.take(1, envelope.held_bytes)
             outcome = await self._service.publish(caller(), [envelope])
         (result,) = outcome.results
         if isinstance(result, CaseExchangeError):
@@ -70,7 +71,13 @@ def _envelopes(request: publisher_pb2.PublishStreamRequest) -> list[Envelope]:
     if len(request.envelopes) > MAX_ENVELOPES:
         message = f"a message has at most {MAX_ENVELOPES} envelopes"
         raise InputRefused(message)
-    return [kept_from(envelope) for envelope in request.envelopes]
+    return [_envelope(envelope) for envelope in request.envelopes]
+
+
+def _envelope(message: envelope_pb2.Envelope) -> Envelope:
+    # Before anything is copied or waits.
+    check_form(message.former_receipt)
+    return kept_from(message)
 
 
 def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:

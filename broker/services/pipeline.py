@@ -81,7 +81,7 @@ class _Stream:
         """Begin to check every batch, as far as there is room."""
         try:
             async for batch in batches:
-                size = sum(envelope.content_bytes for envelope in batch)
+                size = sum(envelope.held_bytes for envelope in batch)
                 self._share.take(len(batch), size)
                 self._unanswered_batches += 1
                 self._unanswered_bytes += size

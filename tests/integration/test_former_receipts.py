@@ -22,8 +22,9 @@ from broker.client.receipts import ReceiptVerifier
 from broker.client.records import Draft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.body import Recipient
-from broker.core.envelope import Signature
+from broker.core.envelope import Envelope, Signature
 from broker.core.errors import (
+    BodyTypeUnsupported,
     CaseExchangeError,
     FormerReceiptInvalid,
     RecordExpired,
@@ -31,6 +32,7 @@ from broker.core.errors import (
     SignerUnknown,
 )
 from broker.core.findings import Severity
+from broker.core.former import MAX_RECEIPT_BYTES
 from broker.core.policy import RetiredCertificate
 from broker.core.receipt import SignedReceipts, portable_receipt, receipts_message
 from broker.core.streams import STREAMS
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.envelope import Envelope
     from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import Position
     from broker.ports import Signer
@@ -253,6 +254,24 @@ async def test_a_former_receipt_that_is_forged_foreign_or_of_another_record_brin
         again = await publisher.publish(envelope, former_receipt=receipt)
         assert await find_missing(channel, [record_id]) == []
         assert (await publisher.publish(envelope, former_receipt=receipt)).statement == again.statement
+
+
+async def test_what_is_larger_than_any_receipt_is_refused_before_the_record_is_looked_at(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        channel = await exchange.channel(POLICE)
+        # Nothing else in it is as it should be.
+        envelope = Envelope("", b"", (), ()).with_former_receipt(bytes(MAX_RECEIPT_BYTES + 1))
+        publisher = Publisher(channel, CODEC, ReceiptVerifier(FixedDirectory(pki.directory), pki.keyring()))
+        with pytest.raises(FormerReceiptInvalid):
+            await publisher.publish(envelope)
+        async with publisher.stream() as stream:
+            with pytest.raises(FormerReceiptInvalid):
+                await stream.publish([record(exchange, 1, CASE)[1], envelope])
+        # One byte less, and it waits for its checks, of which another is the first.
+        smaller = envelope.with_former_receipt(bytes(MAX_RECEIPT_BYTES))
+        assert isinstance(await refusal(publisher, smaller), BodyTypeUnsupported)
 
 
 @pytest.mark.kafka

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from broker.client.records import SectionDraft
-from broker.core.errors import EvidenceUnavailable, InputRefused, LogUnavailable
+from broker.core.errors import EvidenceUnavailable, InputRefused, LogUnavailable, QuotaExceeded
 from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits
 from broker.messagelog.sqlite import SqliteLog
@@ -22,7 +23,7 @@ from tests.support.damage import DamagedLog
 from tests.support.fakes import SwitchedEvidence
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
-from tests.support.records import RecordMaker
+from tests.support.records import CODEC, RecordMaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -141,6 +142,26 @@ async def listed(*batches: Sequence[Envelope]) -> AsyncIterator[Sequence[Envelop
 
 def sizes(outcomes: Sequence[PublishOutcome]) -> list[int]:
     return [len(outcome.results) for outcome in outcomes]
+
+
+@pytest.mark.parametrize("part", ["former receipt", "signature", "body type", "section name"])
+async def test_every_byte_of_a_record_under_way_counts_for_the_quotas(exchange: Exchange, part: str) -> None:
+    (record,) = exchange.batch()
+    (signature,), (section,) = record.signatures, record.sections
+    filled = {
+        "former receipt": replace(record, former_receipt=bytes(1 << 20)),
+        "signature": replace(record, signatures=(signature._replace(value=bytes(1 << 20)),)),
+        "body type": replace(record, body_type="x" * (1 << 20)),
+        "section name": replace(record, sections=(section._replace(name="x" * (1 << 20)),)),
+    }[part]
+    quotas = Quotas(lambda _: QuotaLimits(publishing_bytes=4 << 20), ManualClock(0))
+    came = CODEC.decode_envelope(CODEC.encode_envelope(filled))
+    for envelope in (filled, came):
+        with quotas.publishing(SHANXI.agency) as share:
+            batches = listed(*[[envelope] * 3] * 2)
+            with pytest.raises(QuotaExceeded, match="bytes of records under way"):
+                async for _ in publish_in_turn(exchange.service, SHANXI, batches, share):
+                    pass
 
 
 async def test_a_batch_is_checked_before_its_turn_and_answered_in_its_turn(exchange: Exchange) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from broker.trust.revocation import Revocations
 
 _log = structlog.get_logger("broker.trust")
-_MOST_READ: Final = 64
-"""How many directory versions of the log are kept, read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ class BrokerTrust:
             signing_revocations=signing,
             tls_revocations=tls,
             tls=WatchedTls(files, clock),
-            version=lru_cache(_MOST_READ)(partial(_version, read, signing)),
+            version=partial(_version, read, signing),
         )
 
     def reload(self) -> tuple[bool, bool]:

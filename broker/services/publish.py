@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, RecordIdConflict
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
-from broker.services.recordchecks import Checked
+from broker.services.recordchecks import Checked, Former
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.entry import Appended
     from broker.core.envelope import Envelope
     from broker.core.identity import Principal
     from broker.ports import Evidence, MessageLog, RecordCodec, Signer
-    from broker.services.recordchecks import RecordChecks
+    from broker.services.recordchecks import CameAgain, RecordChecks
     from broker.services.refusals import Refusals
     from broker.services.restoring import Restoring
     from broker.services.versions import KnownVersions
@@ -100,20 +100,32 @@ class PublishService:
         checked = self.check_small(principal, envelopes)
         if checked is not None:
             return checked
-        # What comes again is judged by the directory of its former receipt.
-        versions = await self._versions.all() if any(each.former_receipt for each in envelopes) else []
         # In threads, so that the log and other streams go on meanwhile. There are only a few (docs/adr/0008).
         async with self._checking:
-            return tuple(await asyncio.to_thread(self._checks.check_all, principal, envelopes, versions))
+            again = await self._came_again(principal, envelopes)
+            return tuple(await asyncio.to_thread(self._checks.check_all, principal, envelopes, again))
+
+    async def _came_again(self, principal: Principal, envelopes: Sequence[Envelope]) -> Mapping[int, CameAgain]:
+        """What has a former receipt, by its index: whether this counts, and only then the directory of its time."""
+        if not any(each.former_receipt for each in envelopes):
+            return {}
+        again = await asyncio.to_thread(self._checks.check_formers, principal, envelopes)
+        # In the order of their times, so that each version is read once, however many there are.
+        times = sorted({came.former_ms for came in again.values() if isinstance(came, Former)})
+        versions = {at_ms: await self._versions.at(at_ms) for at_ms in times}
+        return {
+            index: came._replace(versions=versions[came.former_ms]) if isinstance(came, Former) else came
+            for index, came in again.items()
+        }
 
     def check_small(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch | None:
         """As ``check``, but at once, because to hand a small batch to a thread would take longer. None: it is large."""
         self._evidence.check()
-        if len(envelopes) > _INLINE_RECORDS or sum([each.content_bytes for each in envelopes]) > _INLINE_BYTES:
+        if len(envelopes) > _INLINE_RECORDS or sum([each.held_bytes for each in envelopes]) > _INLINE_BYTES:
             return None
         if any(each.former_receipt for each in envelopes):
             return None
-        return tuple(self._checks.check_all(principal, envelopes, []))
+        return tuple(self._checks.check_all(principal, envelopes, {}))
 
     async def accept(
         self, principal: Principal, checked: CheckedBatch, check_order: Callable[[], None]

@@ -9,14 +9,15 @@
 6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
 
 A record with a former receipt was accepted before (broker/core/former.py). Then "now" in these checks is the time of
-that receipt, and the directory may be that of then. If the receipt does not count, the record is refused:
-FormerReceiptInvalid. What the log deletes by its age does not come back: RecordExpired.
+that receipt, and the directory may be that of then. The receipt is checked after (1) and (3), with the directory in
+force. If it does not count, the record is refused: FormerReceiptInvalid. Nothing is read from the log for it before.
+What the log deletes by its age does not come back: RecordExpired.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from broker.core.authorship import Claim, check_proved, check_signature, claim, read_body
 from broker.core.entry import NewEntry
@@ -34,7 +35,7 @@ from broker.core.streams import StreamPartition, partition_of
 from broker.ports import Signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.body import Body
     from broker.core.envelope import Envelope
@@ -68,6 +69,19 @@ class Checked(NamedTuple):
     late: CaseExchangeError | None
 
 
+class Former(NamedTuple):
+    """A record whose former receipt counts. ``versions``: the directory versions around the receipt's time."""
+
+    envelope: Envelope
+    body: Body
+    former_ms: int
+    versions: Sequence[DirectoryVersion] = ()
+
+
+CameAgain: TypeAlias = Former | CaseExchangeError
+"""A record whose former receipt counts, or why it is refused."""
+
+
 class RecordChecks:
     """See the module. Safe to call from any thread. ``partitions`` gives the number of partitions of a stream."""
 
@@ -90,21 +104,29 @@ class RecordChecks:
         self._clock = clock
         self._limits = limits
 
+    def check_formers(self, principal: Principal, envelopes: Sequence[Envelope]) -> dict[int, CameAgain]:
+        """Check the former receipts of a batch: for each record that has one, by its index."""
+        return {
+            index: _attempt(self._check_former, principal, envelope)
+            for index, envelope in enumerate(envelopes)
+            if envelope.former_receipt
+        }
+
     def check_all(
-        self, principal: Principal, envelopes: Sequence[Envelope], versions: Sequence[DirectoryVersion]
+        self, principal: Principal, envelopes: Sequence[Envelope], again: Mapping[int, CameAgain]
     ) -> list[Checked | CaseExchangeError]:
         """Check a batch: for each record, in order, what passed or why it is refused.
 
         Args:
             principal: who sends it.
             envelopes: the records.
-            versions: the directory versions that the log has, if one of the records has a former receipt.
+            again: what ``check_formers`` says, with the directory versions of the receipts' times.
         """
         claims = [
-            _attempt(self._check_again, principal, envelope, versions)
+            self._attempt_again(again[index])
             if envelope.former_receipt
             else _attempt(self._check_claim, principal, envelope)
-            for envelope in envelopes
+            for index, envelope in enumerate(envelopes)
         ]
         # (4) The signatures over the exact bytes, for all records of the batch together.
         signed = [
@@ -133,13 +155,23 @@ class RecordChecks:
         # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
         return Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
-    def _check_again(self, principal: Principal, envelope: Envelope, versions: Sequence[DirectoryVersion]) -> Checked:
-        """All checks of a record with a former receipt. They are rare, so each signature is checked by itself."""
+    def _check_former(self, principal: Principal, envelope: Envelope) -> Former:
         self._check_size(envelope)
         body, now_ms = read_body(envelope, self._codec), self._clock.now_ms()
         _check_sender(principal, body)
-        current = DirectoryVersion(now_ms, self._directory.current(), self._keyring)
-        former_ms = check_former(envelope, body, self._codec, [current], now_ms).accepted_at_ms
+        statement = check_former(envelope, body, self._codec, [self._version_now(now_ms)], now_ms)
+        return Former(envelope, body, statement.accepted_at_ms)
+
+    def _version_now(self, now_ms: int) -> DirectoryVersion:
+        return DirectoryVersion(now_ms, self._directory.current(), self._keyring)
+
+    def _attempt_again(self, came: CameAgain) -> Checked | CaseExchangeError:
+        return came if isinstance(came, CaseExchangeError) else _attempt(self._check_again, came)
+
+    def _check_again(self, came: Former) -> Checked:
+        """The checks under a directory. Such records are rare, so each signature is checked by itself."""
+        envelope, body, former_ms, versions = came
+        now_ms = self._clock.now_ms()
 
         def check_under(version: DirectoryVersion) -> None:
             # (2), (4) and (5), as they were then.
@@ -148,7 +180,7 @@ class RecordChecks:
             check_proved(claimed, former_ms, complete=True)
             check_publish(version.directory, body)
 
-        by_any([*versions_at(versions, former_ms), current], check_under)
+        by_any([*versions_at(versions, former_ms), self._version_now(now_ms)], check_under)
         late = self._late(body, former_ms)
         if self._limits.kept_ms is not None and former_ms < now_ms - self._limits.kept_ms:
             late = RecordExpired("the log keeps no records of that time any more", record_id=body.record_id)

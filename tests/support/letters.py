@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.core.streams import AUDIT
@@ -13,6 +14,7 @@ from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
+    from broker.core.policy import Directory
     from broker.ports import Clock, MessageLog
     from tests.support.pki import SamplePki
 
@@ -30,10 +32,12 @@ def dead_letters(pki: SamplePki, log: MessageLog, clock: Clock) -> DeadLetters:
     )
 
 
-def audit_trail(pki: SamplePki, log: MessageLog, clock: Clock) -> AuditTrailService:
-    """The exchange's own writer of this log's audit stream."""
+def audit_trail(pki: SamplePki, log: MessageLog, clock: Clock, directory: Directory | None = None) -> AuditTrailService:
+    """The exchange's own writer of this log's audit stream. ``directory``: another one, which governance signs too."""
+    if directory is not None:
+        directory = replace(directory, document=pki.sign(directory))
     return AuditTrailService(
-        directory=FixedDirectory(pki.directory),
+        directory=FixedDirectory(directory or pki.directory),
         system="broker",
         signer=pki.signer("exchange"),
         codec=CODEC,

@@ -24,9 +24,12 @@ from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.publish import Accepted, PublishOutcome, PublishService
 from broker.services.recordchecks import PublishLimits
+from broker.services.versions import DirectoryVersions, KnownVersions
+from broker.trust.directory import open_directory
 from broker.trust.verification import InlineVerifier
 from broker.wire.codec import ProtobufCodec
 from broker.wire.receipts import receipt_bytes
+from tests.support.damage import DamagedLog
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
 from tests.support.letters import audit_trail
 from tests.support.pki import ManualClock, SamplePki
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from broker.core.bundle import DirectoryDocument
     from broker.core.entry import LogEntry
+    from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
     from broker.ports import Signed, Signer
 
@@ -482,6 +487,47 @@ async def test_a_former_receipt_does_not_make_a_record_too_large(exchange: Excha
         limits = PublishLimits(record_bytes=largest)
         async with lost_everything(pki, exchange.clock.now_ms(), limits=limits) as again:
             assert await again.publish(envelope.with_former_receipt(former)) == reasons
+
+
+class ReadLog(DamagedLog):
+    """Counts what is read whole."""
+
+    reads = 0
+
+    async def read(self, *arguments: Any, **named: Any) -> list[LogEntry]:
+        self.reads += 1
+        return await super().read(*arguments, **named)
+
+
+async def test_only_a_former_receipt_that_counts_makes_the_broker_read_directory_versions_and_only_those_of_its_time(
+    exchange: Exchange, pki: SamplePki
+) -> None:
+    envelope, other = exchange.sign(exchange.body()), exchange.sign(exchange.body(2))
+    former = await receipt_of(exchange, envelope)
+    clock = ManualClock(pki.now_ms)
+    stored = await SqliteLog.open(None, clock)
+    for number in range(1, 71):
+        await audit_trail(pki, stored, clock, replace(pki.directory, version=number)).directory_in_force()
+        clock.value_ms += DAY_MS // 100
+    log, opened = ReadLog(stored), list[int]()
+
+    def read(found: DirectoryDocument) -> DirectoryVersion:
+        directory = open_directory(found.document, pki.governance_public_key)
+        opened.append(directory.version)
+        return pki.version(directory, in_force_from_ms=found.in_force_from_ms)
+
+    service = publish_service(pki, log, clock, versions=KnownVersions(DirectoryVersions(log, CODEC), read))
+    junk = [b"x", former[:-1] + bytes([former[-1] ^ 1]), bytes(4096)]
+    false = [*(envelope.with_former_receipt(each) for each in junk), other.with_former_receipt(former)]
+    outcome = await service.publish(SHANXI, false)
+    assert {type(result) for result in outcome.results} == {errors.FormerReceiptInvalid}
+    assert (log.reads, opened) == (0, [])
+    came = envelope.with_former_receipt(former)
+    for _ in range(2):
+        assert (await service.publish(SHANXI, [came, came])).results == (Accepted(0), Accepted(1))
+        # The second time, the log is not asked again.
+        assert (log.reads, opened) == (1, [1])
+    await stored.close()
 
 
 async def entries(log: SqliteLog) -> list[LogEntry]:

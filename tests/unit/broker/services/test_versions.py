@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -93,6 +93,19 @@ async def test_a_time_has_the_version_that_was_in_force_and_around_a_change_both
 ) -> None:
     versions = DirectoryVersions(kept.log, CODEC)
     assert kept.numbers(await versions.in_force_at(kept.began_ms + at_ms)) == expected
+
+
+async def test_only_the_versions_of_a_time_are_read(kept: Kept) -> None:
+    read: list[int] = []
+
+    class ReadLog(DamagedLog):
+        async def read(self, partition: StreamPartition, offset: int, *arguments: Any, **named: Any) -> list[LogEntry]:
+            read.append(offset)
+            return await super().read(partition, offset, *arguments, **named)
+
+    versions = DirectoryVersions(ReadLog(kept.log), CODEC)
+    assert kept.numbers(await versions.in_force_at(kept.began_ms + HOUR + HOUR // 2)) == [2]
+    assert len(read) == 1
 
 
 async def test_what_comes_later_is_found_and_nothing_twice(kept: Kept) -> None:

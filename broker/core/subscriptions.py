@@ -98,7 +98,8 @@ class Generation:
 
     Attributes:
         number: its number.
-        told_at: the offset of its event in the audit stream. What came before it does not count in it.
+        told_at: the offset of its event in the audit stream. What came before it does not count in it. 0 for the first
+            one: a subscription may be older than its event.
         starts: the first offsets that are not 0.
     """
 

@@ -118,7 +118,9 @@ def _known(row: tuple[str, str, int, int, int, int, str, str, int]) -> Known:
         KindsStart(StreamPartition(stream, partition), tuple(each), offset)
         for stream, partition, each, offset in json.loads(starts)
     )
-    generation = Generation(number, told_at, begins)
+    # The first generation has no earlier life. A subscription from before the events has acknowledged records before
+    # its event.
+    generation = Generation(number, told_at if number else 0, begins)
     return Known(
         SubscriptionKey(agency, name), generation, bool(deleted), created_ms, frozenset(kinds.split()), skipped
     )

@@ -105,9 +105,13 @@ class SqliteCursor:
         """Read and commit nothing of these partitions until ``begin_again``, and until the caller has seen it."""
         self._held.update(partition for partition in partitions if partition in self._next)
 
-    def begin_again(self, partition: StreamPartition, state: AckState) -> None:
-        """The partition was held. It goes on at this state, as if it were assigned again."""
+    def begin_again(self, partition: StreamPartition, stored: AckState | None) -> None:
+        """The partition was held. It goes on at what is stored, as if it were assigned again.
+
+        None: nothing was committed in this generation, so it goes on where the generation begins.
+        """
         if partition in self._next:
+            state = self.generation.begin(partition, self._interest.kinds) if stored is None else stored
             self._next[partition] = state.floor
             self._changes += [Revoked(partition), Assigned(partition, state)]
             self._watch.event.set()

@@ -221,7 +221,7 @@ class SqliteLog:
             for cursor in cursors:
                 for partition in partitions:
                     key = (cursor.subscription, self._entries.number(partition), cursor.generation.number)
-                    cursor.begin_again(partition, states.get(key, AckState()))
+                    cursor.begin_again(partition, states.get(key))
         return [position for position, _ in found]
 
     async def commit(

@@ -10,7 +10,7 @@ import pytest
 from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
 from broker.core.streams import StreamPartition
-from broker.core.subscriptions import FIRST
+from broker.core.subscriptions import FIRST, Generation, KindsStart
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from tests.support.pki import ManualClock
@@ -94,6 +94,16 @@ async def test_an_open_cursor_begins_again_and_nothing_is_committed_under_its_ol
     assert other.assignment_changes() == []
     await cursor.close()
     await other.close()
+
+
+async def test_a_cursor_that_has_committed_nothing_begins_again_where_its_generation_begins(log: SqliteLog) -> None:
+    positions = await places(log, entry(0), entry(1), entry(2))
+    generation = Generation(1, 0, (KindsStart(CASES_0, ("CaseRecord",), 2),))
+    cursor = await log.open_cursor(LAB, KINDS, generation)
+    cursor.assignment_changes()
+    assert await log.restore([(positions[2], entry(2))], lambda _: False) == [positions[2]]
+    assert cursor.assignment_changes() == [Revoked(CASES_0), Assigned(CASES_0, AckState(2))]
+    await cursor.close()
 
 
 async def test_a_closed_subscription_reads_it_again_when_it_opens(log: SqliteLog) -> None:

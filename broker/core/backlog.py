@@ -115,10 +115,12 @@ class Backlog:
         if successor is not None:
             self._line_up(successor)
 
-    def room_to_recall(self) -> bool:
-        """Whether another record that was set aside may be recalled. They have room of their own beside the window."""
-        size = sum(delivery.size_bytes for delivery in self._recalled.values())
-        return len(self._recalled) < RECALLED_RECORDS and size < self._settings.window_bytes
+    def room_to_recall(self) -> Room:
+        """How much more that was set aside may be recalled. It has room of its own beside the window."""
+        return Room(
+            records=RECALLED_RECORDS - len(self._recalled),
+            bytes=max(0, self._settings.window_bytes - self._recalled_bytes),
+        )
 
     def read_to(self, partition: StreamPartition) -> int:
         """The offset up to which a partition was read."""
@@ -185,6 +187,15 @@ class Backlog:
     def undone_in_window(self) -> Room:
         """The number and the total bytes of the records that are tracked and neither DONE nor DEAD."""
         return Room(self._undone_records, self._undone_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of all undone records that the book has: those in the window, and those that were recalled."""
+        return self._undone_bytes + self._recalled_bytes
+
+    @property
+    def _recalled_bytes(self) -> int:
+        return sum(delivery.size_bytes for delivery in self._recalled.values())
 
     @property
     def ready_records(self) -> int:

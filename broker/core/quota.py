@@ -33,7 +33,7 @@ class QuotaLimits:
         subscriptions: durable subscriptions that are open at the same time.
         durable_subscriptions: those that were not deleted, open or not, in the whole exchange.
         publishing_bytes: envelopes that are not answered yet, with everything in them, over all streams.
-        undelivered_bytes: content that was read for its subscriptions and is not acknowledged.
+        undelivered_bytes: content that was read for its subscriptions and is not acknowledged, with what was recalled.
         records_per_second: records to publish.
         bytes_per_second: their envelopes, with everything in them.
     """

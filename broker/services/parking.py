@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from broker.core.lease_terms import DeadLetter
     from broker.core.streams import StreamPartition
     from broker.ports import AssignmentChange, SubscriptionKey
+    from broker.services.quotas import Holding
     from broker.services.setaside import SetAside
 
     _Case: TypeAlias = tuple[StreamPartition, str]
@@ -75,10 +76,13 @@ class Letters(Protocol):
 class Parking:
     """Decides what one subscription parks and recalls, in the partitions that it reads. For one event loop."""
 
-    def __init__(self, key: SubscriptionKey, book: LeaseBook, letters: Letters, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, key: SubscriptionKey, book: LeaseBook, letters: Letters, holding: Holding, wake: Callable[[], None]
+    ) -> None:
         self._key = key
         self._book = book
         self._letters = letters
+        self._holding = holding
         self._wake = wake
         self._partitions: dict[StreamPartition, SetAside] = {}
         # In order. A case stays here until the index has said what comes next in it.
@@ -190,7 +194,9 @@ class Parking:
                     yield dead, code
 
     async def recall(self, held: dict[Position, Held]) -> list[GivenUp]:
-        """Lease again what is due, as far as there is room. What was set aside in earlier rounds is durable.
+        """Lease again what is due, as far as there is room, also in what the agency may hold.
+
+        What was set aside in earlier rounds is durable.
 
         Returns:
             What the log has lost or changed: it is a dead letter again.
@@ -202,7 +208,7 @@ class Parking:
         for case in list(self._due):
             partition, case_id = case
             here = self._partitions[partition]
-            if not self._book.room_to_recall():
+            if min(self._holding.room(self._book.held_bytes, self._book.room_to_recall())) < 1:
                 break
             if self._book.read_to(partition) < here.read_again_to:
                 continue

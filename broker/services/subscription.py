@@ -77,7 +77,7 @@ class Subscription:
         self._round, self._wake = Round(), asyncio.Event()
         self._news = News(cursor, self._wake)
         self._commits = Commits(cursor, self._wake.set)
-        self._parking = Parking(key, book, letters, self._wake.set)
+        self._parking = Parking(key, book, letters, holding, self._wake.set)
         self._commit_at: float | None = None
 
     # --- what streams do ---
@@ -213,7 +213,7 @@ class Subscription:
         more = False
         self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
-            if min(room := self.holding.room(self._book.undone_in_window.bytes, self._book.room(partition))) < 1:
+            if min(room := self.holding.room(self._book.held_bytes, self._book.room(partition))) < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
             for entry in page.entries:

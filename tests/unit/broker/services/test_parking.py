@@ -82,7 +82,12 @@ class Stage(NamedTuple):
     log: SqliteLog
     maker: RecordMaker
 
-    def process(self, log: MessageLog | None = None, directory: FixedDirectory | None = None) -> Process:
+    def process(
+        self,
+        log: MessageLog | None = None,
+        directory: FixedDirectory | None = None,
+        quota: QuotaLimits = QuotaLimits(),  # noqa: B008 - it cannot change
+    ) -> Process:
         letters = dead_letters(self.pki, self.log, self.clock)
         service = SubscribeService(
             directory=directory or FixedDirectory(self.pki.directory),
@@ -92,7 +97,7 @@ class Stage(NamedTuple):
             entropy=SystemEntropy(),
             clock=self.clock,
             limits=LIMITS,
-            quotas=Quotas(lambda _: QuotaLimits(), self.clock),
+            quotas=Quotas(lambda _: quota, self.clock),
             letters=letters,
             subscriptions=NothingOrdered(),
         )
@@ -646,4 +651,27 @@ async def test_what_was_redriven_and_is_given_back_again_is_made_a_dead_letter_a
     await order(stage, first)
     stream.nack(copy.delivery_id, 600, transient=True)
     assert [event.position for event in await made(stage, 2)] == [first, first]
+    await process.end()
+
+
+async def test_what_is_recalled_counts_as_undelivered_and_over_the_quota_it_comes_one_by_one(stage: Stage) -> None:
+    cases = [CASE.replace("00a", f"0{number:02x}") for number in range(16, 20)]
+    process = stage.process()
+    stream = await process.open()
+    dead: list[Position] = []
+    for case in cases:
+        dead += await stage.publish(stage.maker.make(case=case))
+        await give_up(stage, stream, dead[-1])
+    await process.end()
+    process = stage.process(quota=QuotaLimits(undelivered_bytes=1))
+    for position in dead:
+        await process.letters.redrive(LAB, "samples", position)
+    (later,) = await stage.publish(stage.maker.make(case=CASE))
+    stream = await process.open()
+    taken: list[Position] = []
+    while len(taken) < 1 + len(dead):
+        (copy,) = await copies_of(stream)
+        stream.ack([copy.delivery_id])
+        taken.append(copy.position)
+    assert sorted(taken) == sorted([*dead, later])
     await process.end()

@@ -32,17 +32,21 @@ from broker.core.events import (
 from broker.core.identity import Principal
 from broker.core.lease import LeaseBook
 from broker.core.lease_terms import DeadLetter, LeaseSettings
+from broker.core.quota import QuotaLimits
 from broker.core.reigns import next_reign
 from broker.core.streams import Position, StreamPartition
 from broker.ports import Assigned, SubscriptionKey
 from broker.services.deadletterindex import DeadLetterIndex, Folded, Scope
 from broker.services.parking import OVERTAKING, Parking
+from broker.services.quotas import Quotas
 from broker.services.round import Acked, Consumer, GivenUp, Held, Round
+from tests.support.pki import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterator
 
     from broker.ports import DeadLetterState
+    from broker.services.quotas import Holding
     from broker.services.setaside import SetAside
 
 PARTITION = StreamPartition("dna", 0)
@@ -136,6 +140,11 @@ class AuditStream:
         return lambda: self._listeners.remove(told)
 
 
+def holding() -> Holding:
+    """What a subscription holds of a quota that is never full."""
+    return Quotas(lambda _: QuotaLimits(), ManualClock(1_000_000)).open_subscription(KEY.agency)
+
+
 class ParkingMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +176,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.next_id += 1000
         self.book = LeaseBook(self.bounds, {}, first_delivery_id=self.next_id)
         self.book.consumer_added(LAB.name, 4, 300)
-        self.parking = Parking(KEY, self.book, self.audit, lambda: None)
+        self.parking = Parking(KEY, self.book, self.audit, holding(), lambda: None)
         self.held: dict[Position, Held] = {}
         self.round = Round()
         self.leases: dict[int, Position] = {}

@@ -64,17 +64,20 @@ class SealedText(NamedTuple):
 
     @classmethod
     def decode(cls, sealed: str) -> SealedText | None:
-        """Read a text with its seal. None if it has none."""
+        """Read a text with its seal. None if it has none. No text raises anything: strangers write them too."""
         text, mark, seal = sealed.rpartition(_MARK)
         try:
             binary = urlsafe_b64decode(seal + "=" * (-len(seal) % 4))
         except (binascii.Error, ValueError):
             return None
         number = binary[_KEY_ID_BYTES:-_SIGNATURE_BYTES]
-        found = cls(text, binary[:_KEY_ID_BYTES], binary[-_SIGNATURE_BYTES:], int.from_bytes(number))
-        if not mark or len(binary) < _KEY_ID_BYTES + _SIGNATURE_BYTES or found.encode() != sealed:
+        if not mark or len(binary) != _KEY_ID_BYTES + len(number) + _SIGNATURE_BYTES:
             return None
-        return found
+        if len(number) not in {0, _GENERATION_BYTES}:
+            # No number of this length can be written.
+            return None
+        found = cls(text, binary[:_KEY_ID_BYTES], binary[-_SIGNATURE_BYTES:], int.from_bytes(number))
+        return found if found.encode() == sealed else None
 
 
 def place_statement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,12 @@ def forged_with_an_old_seal(sealed: str, honest: Honest) -> str:
     return f"{forged(sealed, honest)}.{sealed.rpartition('.')[2]}"
 
 
+def forged_with_a_longer_number(_: str, honest: Honest) -> str:
+    """The number of its generation has four bytes, all of them ones."""
+    seal = urlsafe_b64encode(b"\xff" * 8 + bytes(64)).rstrip(b"=").decode()
+    return f"{forged(_, honest)}.{seal}"
+
+
 def nothing(_: str, __: Honest) -> str:
     """Only an offset, as Kafka's own tool writes it."""
     return ""
@@ -70,7 +77,7 @@ def garbage(_: str, __: Honest) -> str:
 
 
 @both
-@pytest.mark.parametrize("state", [nothing, forged, forged_with_an_old_seal, garbage])
+@pytest.mark.parametrize("state", [nothing, forged, forged_with_an_old_seal, forged_with_a_longer_number, garbage])
 async def test_a_place_that_no_broker_sealed_is_refused_and_alarmed_and_every_record_comes_that_was_not_finished(
     kafka: OnKafka, client: Principal, state: Callable[[str, Honest], str]
 ) -> None:

@@ -21,6 +21,7 @@ from kafka.protocol.metadata import (
 )
 
 from broker.messagelog.kafka.heartbeats import ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse
+from broker.messagelog.kafka.members import ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, Member
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,6 +35,7 @@ _REQUESTS: dict[int, Any] = {
         OffsetCommitRequest,
         OffsetFetchRequest,
         ConsumerGroupHeartbeatRequest,
+        ConsumerGroupDescribeRequest,
     )
 }
 
@@ -46,6 +48,7 @@ class KafkaNode:
         assigned: what every member shall have.
         epoch: the epoch of every member. Another one puts out whoever does not join again.
         stored: what was committed, by partition.
+        members: who is in every group, for whoever asks.
         leaders: who leads a partition (1 is this node, and there is no other), and in which epoch.
         refuse: called with each request; the error code to answer with, or 0.
         loses: called with each request; whether it is done and its answer is lost, with all connections.
@@ -59,6 +62,7 @@ class KafkaNode:
         self.assigned: set[TopicPartition] = set()
         self.epoch = 1
         self.stored: dict[TopicPartition, tuple[int, str]] = {}
+        self.members: list[Member] = []
         self.leaders: dict[TopicPartition, tuple[int, int]] = {}
         self.refuse: Callable[[Any], int] = lambda _: 0
         self.loses: Callable[[Any], bool] = lambda _: False
@@ -176,6 +180,8 @@ class KafkaNode:
             return self._fetch(request, error)
         if isinstance(request, OffsetCommitRequest):
             return self._commit(request, error)
+        if isinstance(request, ConsumerGroupDescribeRequest):
+            return self._describe(request, error)
         return self._heartbeat(request, error)
 
     def _fetch(self, request: Any, error: int) -> Any:
@@ -216,6 +222,42 @@ class KafkaNode:
             ]
             topics.append(topic(name=each.name, partitions=partitions))
         return OffsetCommitResponse(throttle_time_ms=0, topics=topics)
+
+    def _describe(self, request: Any, error: int) -> Any:
+        group: Any = ConsumerGroupDescribeResponse.DescribedGroup
+        nothing = group.Member.Assignment(topic_partitions=[])
+        members = [
+            group.Member(
+                member_id=each.member_id,
+                instance_id=None,
+                rack_id=None,
+                member_epoch=1,
+                client_id=each.client_id,
+                client_host=each.host,
+                subscribed_topic_names=[],
+                subscribed_topic_regex=None,
+                assignment=nothing,
+                target_assignment=nothing,
+            )
+            for each in self.members
+        ]
+        return ConsumerGroupDescribeResponse(
+            throttle_time_ms=0,
+            groups=[
+                group(
+                    error_code=error,
+                    error_message=None,
+                    group_id=name,
+                    group_state="Stable",
+                    group_epoch=1,
+                    assignment_epoch=1,
+                    assignor_name="uniform",
+                    members=members,
+                    authorized_operations=0,
+                )
+                for name in request.group_ids
+            ],
+        )
 
     def _heartbeat(self, request: Any, error: int) -> Any:
         answer: Any = ConsumerGroupHeartbeatResponse.Assignment

@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kafka.errors import KafkaError
-from tenacity import retry, retry_if_exception_type
+from tenacity import retry
 
 from broker.core.errors import CaseExchangeError, FollowerFenced, LogUnavailable
 from broker.messagelog.kafka.checkpointreader import CheckpointReader
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 _GROUP: Final = "checkpoint-followers"
 _LOOK_SECONDS: Final = 0.1
 _TAKEN_AT_ONCE: Final = 16
-_PASSING: Final = (KafkaError, CaseExchangeError)
-_again: Final = retry(retry=retry_if_exception_type(_PASSING), wait=RETRY_WAIT)
+_again: Final = retry(wait=RETRY_WAIT)
+"""After any error: nobody waits for these tasks, so none may end by one."""
 
 
 class _HeldSeat(NamedTuple):
@@ -134,8 +133,8 @@ class KafkaBoard:
     async def _join(self) -> None:
         try:
             await self._member.join()
-        except CaseExchangeError as error:
-            self._report(error)
+        except Exception as error:
+            self._report(translate(error))
             raise
 
     def _move(self, moves: Sequence[Move]) -> None:
@@ -168,7 +167,7 @@ class KafkaBoard:
                 # By now the partition may be assigned to another process, which this seat would fence.
                 if partition in self._assigned:
                     self._seats[partition] = await self._open_seat(partition)
-        except _PASSING as error:
+        except Exception as error:
             self._report(translate(error))
             raise
 

@@ -10,7 +10,7 @@ from kafka.errors import KafkaError
 from tenacity import retry
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
-from broker.core.errors import CheckpointInvalid
+from broker.core.errors import CaseExchangeError, CheckpointInvalid
 from broker.core.origin import incarnation_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
-    from broker.core.errors import CaseExchangeError
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.extensions import SizedExtension
@@ -138,6 +137,11 @@ class CheckpointReader:
         except CheckpointInvalid as error:
             # Not ours. It only shows that somebody wrote there.
             self._report(error)
+            return
+        except CaseExchangeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one strange value must not hold up all that follow it for ever
+            self._report(translate(error))
             return
         kept = self._kept[partition]
         before = kept.get(published.size)

@@ -18,7 +18,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from broker.core.entry import Interest, Page
-from broker.core.errors import CaseExchangeError, LogUnavailable
+from broker.core.errors import LogUnavailable
 from broker.core.streams import StreamPartition, streams_of
 from broker.messagelog.kafka.connection import pause, translate
 from broker.messagelog.kafka.group import GroupMember
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kafka.structs import OffsetAndMetadata
 
     from broker.core.ackstate import AckState
+    from broker.core.errors import CaseExchangeError
     from broker.core.subscriptions import Generation, KindStart
     from broker.messagelog.kafka.group import Move
     from broker.messagelog.kafka.groups import Groups
@@ -205,8 +206,8 @@ class KafkaCursor:
                     state = self._places.opened(
                         self._subscription, self._interest, self._generation, partition, move.committed
                     )
-                except CaseExchangeError as error:
-                    self._fail(error)
+                except Exception as error:  # noqa: BLE001 - a partition that is silently read by nobody is worse
+                    self._fail(translate(error))
                     return
                 if state is None:
                     self._lost[partition] = move.number
@@ -235,7 +236,7 @@ class KafkaCursor:
                 outcome = await self._member.commit(
                     {self._topic(each): (number, self._stored(each, states[each])) for each, number in lost.items()}
                 )
-            except (KafkaError, CaseExchangeError) as error:
+            except Exception as error:  # noqa: BLE001 - the subscriber must learn of any error
                 self._fail(translate(error))
                 await asyncio.sleep(pause())
                 continue

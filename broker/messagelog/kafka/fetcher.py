@@ -218,8 +218,8 @@ class Fetcher:
         while True:
             try:
                 await self._leaders.refresh()
-            except KafkaError as error:
-                if not error.retriable:
+            except Exception as error:  # noqa: BLE001 - the reader must learn of any error; it raises it
+                if not isinstance(error, KafkaError) or not error.retriable:
                     await self._answers.put(error)
                     return
                 self._doubt(self._homeless, error)

@@ -122,8 +122,6 @@ class GroupMember:
         except TimeoutError:
             message = "Kafka did not take this process into the consumer group in time"
             raise LogUnavailable(message) from None
-        except KafkaError as error:
-            raise translate(error) from error
         finally:
             self._joined = None
 
@@ -174,8 +172,8 @@ class GroupMember:
             self._asking, frame = self._quiet
         self._groups.links.put(self.address, lane, frame, self._heard)
 
-    def missed(self, error: KafkaError) -> None:
-        """Kafka did not answer, or refused."""
+    def missed(self, error: Exception) -> None:
+        """Kafka did not answer, or refused, or the answer could not be read."""
         if self._left:
             return
         self._whole = True
@@ -194,7 +192,7 @@ class GroupMember:
         if isinstance(error, RetriableError):
             return
         if self._joined is not None and not self._joined.done():
-            self._joined.set_exception(error)
+            self._joined.set_exception(translate(error))
         elif self._joined is None:
             self._failed(translate(error))
 
@@ -208,11 +206,12 @@ class GroupMember:
         request, self._asking = self._asking, None
         if self._left:
             return
+        if isinstance(answer, KafkaError):
+            self.missed(answer)
+            return
         try:
-            if isinstance(answer, KafkaError):
-                raise answer
             self._take_in(request, answer)
-        except KafkaError as error:
+        except Exception as error:  # noqa: BLE001 - an answer of any form must not end the member
             self.missed(error)
             return
         if self._whole:
@@ -261,11 +260,14 @@ class GroupMember:
             self._telling = asyncio.create_task(self._tell(), name=f"kafka offsets {self.group}")
 
     async def _tell(self) -> None:
-        """Tell the caller what was assigned, as soon as it is known what was committed for it."""
+        """Tell the caller what was assigned, as soon as it is known what was committed for it.
+
+        If the caller cannot take it, it is told why, and no partition waits unseen.
+        """
         while wanted := {topic: number for topic, number in self._owned.items() if topic not in self._told}:
             try:
                 committed = offsets.fetched(await self._ask(offsets.fetch_request(self.group, wanted)))
-            except KafkaError as error:
+            except Exception as error:  # noqa: BLE001 - whatever Kafka answered, the partitions are asked for again
                 self._hear(error)
                 await asyncio.sleep(pause())
                 continue
@@ -275,14 +277,17 @@ class GroupMember:
                 if self._owned.get(topic) == number
             ]
             self._told |= {move.topic for move in begun}
-            self._moved(begun)
+            try:
+                self._moved(begun)
+            except Exception as error:  # noqa: BLE001 - the caller must learn of any error
+                self._failed(translate(error))
 
     async def _ask(self, request: Any) -> Any:
         if self.address is None:
             raise NodeNotReadyError
         return await self._groups.links.ask(self.address, self._lane, request, offsets.VERSION)
 
-    def _hear(self, error: KafkaError) -> None:
+    def _hear(self, error: Exception) -> None:
         """Ask the coordinator soon how things are, if a request shows that the member does not know it."""
         if not isinstance(error, _SOON):
             self._failed(translate(error))

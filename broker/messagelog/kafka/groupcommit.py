@@ -173,9 +173,12 @@ class GroupCommit:
             _fail(group.calls, error)
             return
         self._unread = None
-        for call in group.calls:
-            if not call.answer.done():
-                call.answer.set_result([_appended(entry, group, append_id, arrivals) for entry in call.entries])
+        try:
+            for call in group.calls:
+                if not call.answer.done():
+                    call.answer.set_result([_appended(entry, group, append_id, arrivals) for entry in call.entries])
+        except Exception as error:  # noqa: BLE001 - any error must reach the callers that wait; they raise it
+            _fail(group.calls, error)
 
 
 def _appended(entry: NewEntry, group: _Group, append_id: bytes, arrivals: dict[RecordKey, Arrival]) -> Appended:

@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kafka.errors import KafkaError, NoError, for_code
+from kafka.errors import CoordinatorNotAvailableError, NoError, for_code
 from kafka.protocol.metadata import FindCoordinatorRequest, MetadataRequest
 
 from broker.messagelog.kafka.links import Address, Links
@@ -42,8 +42,8 @@ class _Member(Protocol):
     def beat(self) -> None:
         """Say to the coordinator that the member is there."""
 
-    def missed(self, error: KafkaError) -> None:
-        """Kafka did not answer, or refused."""
+    def missed(self, error: Exception) -> None:
+        """Kafka did not answer, or refused, or the answer could not be read."""
 
 
 class Groups:
@@ -111,8 +111,12 @@ class Groups:
             if lost and (self._finding is None or self._finding.done()):
                 self._finding = asyncio.create_task(self._find(lost), name="kafka coordinators")
             for member in due:
-                if member.address is not None:
+                if member.address is None:
+                    continue
+                try:
                     member.beat()
+                except Exception as error:  # noqa: BLE001 - the other members must go on speaking
+                    member.missed(error)
             if self._members:
                 asyncio.get_running_loop().call_later(_TICK_SECONDS, self._wake.set)
             await self._wake.wait()
@@ -123,12 +127,15 @@ class Groups:
             await self._know_topics(member.topics for member in lost)
             request = FindCoordinatorRequest(key_type=0, coordinator_keys=list({member.group for member in lost}))
             answer = await self.links.ask_any(1, request, FIND_VERSION)
-        except KafkaError as error:
+            found = {each.key: each for each in answer.coordinators}
+        except Exception as error:  # noqa: BLE001 - the members must learn of any error
             for member in lost:
                 member.missed(error)
             return
-        found = {each.key: each for each in answer.coordinators}
         for member in lost:
+            if member.group not in found:
+                member.missed(CoordinatorNotAvailableError())
+                continue
             each = found[member.group]
             refusal = for_code(each.error_code)
             if refusal is NoError:

@@ -230,8 +230,8 @@ class Links:
     async def _put(self, address: Address, lane: int, frame: bytes, answered: Answered) -> None:
         try:
             link = await self._link(address, lane)
-        except KafkaError as error:
-            answered(error)
+        except Exception as error:  # noqa: BLE001 - who asked waits for a reason
+            answered(error if isinstance(error, KafkaError) else KafkaConnectionError(type(error).__name__))
         else:
             link.put(frame, answered)
 

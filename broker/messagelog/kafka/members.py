@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAuthorizationFailedError, for_code
 from kafka.protocol.api_message import ApiMessage
 
-from broker.core.errors import LogIntruder
+from broker.core.errors import CaseExchangeError, LogIntruder
+from broker.messagelog.kafka.connection import translate
 from broker.messagelog.kafka.memberids import is_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from broker.core.errors import CaseExchangeError
     from broker.messagelog.kafka.groups import Groups
     from broker.messagelog.kafka.links import Address
     from broker.ports import LogKeys
@@ -59,7 +59,7 @@ class MembersWatch:
     Args:
         groups: the groups.
         keys: the checkpoint keys that the directory lists.
-        report: called once for each group and set of strangers in it.
+        report: called once for each group and set of strangers in it, and each time that something cannot be judged.
     """
 
     def __init__(self, groups: Groups, keys: LogKeys, report: Callable[[CaseExchangeError], None]) -> None:
@@ -89,7 +89,10 @@ class MembersWatch:
 
     async def _run(self) -> None:
         while True:
-            await self._look()
+            try:
+                await self._look()
+            except Exception as error:  # noqa: BLE001 - a watch that ends says of nobody any more that he is a stranger
+                self._report(translate(error))
             self.looks += 1
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -104,7 +107,10 @@ class MembersWatch:
                 request = ConsumerGroupDescribeRequest(group_ids=named, include_authorized_operations=False)
                 answer = await self._groups.links.ask_in_time(address, _LANE, request, VERSION)
                 for described in answer.groups:
-                    self._judge(described)
+                    try:
+                        self._judge(described)
+                    except Exception as error:  # noqa: BLE001 - the other groups are looked at all the same
+                        self._report(translate(error))
 
     def _judge(self, described: Any) -> None:
         group, refusal = described.group_id, for_code(described.error_code)
@@ -126,7 +132,13 @@ class MembersWatch:
 
     def _is_known(self, group: str, member_id: str) -> bool:
         if (group, member_id) not in self._known:
-            if not is_broker(group, member_id, self._keys):
+            try:
+                known = is_broker(group, member_id, self._keys)
+            except CaseExchangeError:
+                raise
+            except Exception:  # noqa: BLE001 - an id that cannot be judged is a stranger's, and the others are judged
+                known = False
+            if not known:
                 return False
             self._known.add((group, member_id))
         return True

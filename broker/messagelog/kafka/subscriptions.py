@@ -10,7 +10,7 @@ from kafka.errors import GroupIdNotFoundError, KafkaError, RetriableError
 from kafka.protocol.metadata import FindCoordinatorRequest
 
 from broker.core.entry import Interest
-from broker.core.errors import LogUnavailable
+from broker.core.errors import LogUnavailable, Unavailable
 from broker.core.streams import streams_of
 from broker.messagelog.kafka import offsets
 from broker.messagelog.kafka.connection import pause, translate
@@ -24,6 +24,7 @@ from broker.ports import Standing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
+    from broker.core.ackstate import AckState
     from broker.core.errors import CaseExchangeError, LogIntruder
     from broker.core.streams import StreamPartition
     from broker.core.subscriptions import Generation
@@ -43,7 +44,7 @@ class KafkaSubscriptions:
         places: reads and seals where subscriptions stand.
         partitions: the log's.
         keys: the checkpoint keys that the directory lists.
-        report: called with every member of a group that is no broker.
+        report: called with every member of a group that is no broker, and every place that cannot be read.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class KafkaSubscriptions:
         self._groups = groups
         self._places = places
         self._partitions = partitions
+        self._report = report
         self._members = MembersWatch(groups, keys, report)
         self._members.open()
 
@@ -76,7 +78,7 @@ class KafkaSubscriptions:
         return await KafkaCursor.open(self._groups, log, self._places, subscription, kinds, generation=generation)
 
     async def standing(self, subscription: SubscriptionKey, kinds: frozenset[str], generation: Generation) -> Standing:
-        """See ``MessageLog``. A place that no broker sealed is left out."""
+        """See ``MessageLog``. A place that no broker sealed, or that cannot be read, is left out."""
         streams, connection = streams_of(kinds), self._groups.connection
         topics = {
             TopicPartition(connection.topic(each.stream), each.partition): each
@@ -99,21 +101,25 @@ class KafkaSubscriptions:
             return Standing({}, 0, None)
         except KafkaError as error:
             raise translate(error) from error
-        numbers = {
-            topic: self._places.generation_of(subscription, topics[topic], stored)
-            for topic, stored in committed.items()
-        }
-        states = {
-            topics[topic]: self._places.judged(subscription, interest, generation, topics[topic], committed[topic])
-            for topic, number in numbers.items()
-            if number == generation.number
-        }
-        return Standing(
-            {partition: state for partition, state in states.items() if state is not None},
-            len(described.groups[0].members),
+        latest: int | None = None
+        states: dict[StreamPartition, AckState] = {}
+        for topic, stored in committed.items():
             # What no broker sealed says nothing. But the subscription is not new.
-            max((number or 0 for number in numbers.values()), default=None),
-        )
+            latest = latest or 0
+            try:
+                number = self._places.generation_of(subscription, topics[topic], stored) or 0
+                latest = max(latest, number)
+                if number != generation.number:
+                    continue
+                state = self._places.judged(subscription, interest, generation, topics[topic], stored)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one strange place must not hide all the others
+                self._report(translate(error))
+                continue
+            if state is not None:
+                states[topics[topic]] = state
+        return Standing(states, len(described.groups[0].members), latest)
 
     def _group(self, subscription: SubscriptionKey) -> str:
         return f"{self._groups.connection.prefix}.{group_of(subscription)}"

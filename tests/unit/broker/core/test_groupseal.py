@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import string
+from base64 import urlsafe_b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.core.ackstate import MAX_TEXT_BYTES, AckState
@@ -36,6 +37,23 @@ def test_a_sealed_text_is_read_as_it_was_written_and_its_seal_has_one_of_two_siz
 def test_any_other_text_has_no_seal_or_is_exactly_what_would_be_written(text: str) -> None:
     found = SealedText.decode(text)
     assert found is None or found.encode() == text
+
+
+def sealed_with(seal: bytes, text: str = STATE) -> str:
+    return f"{text}.{urlsafe_b64encode(seal).rstrip(b'=').decode()}"
+
+
+@given(st.binary(min_size=0, max_size=140), st.text())
+@example(b"\xff" * 8 + SIGNATURE, STATE)
+@example(KEY_ID + b"\x01" * 16 + SIGNATURE, STATE)
+def test_a_seal_of_any_bytes_is_none_or_exactly_what_would_be_written(seal: bytes, text: str) -> None:
+    found = SealedText.decode(sealed_with(seal, text))
+    assert found is None or found.encode() == sealed_with(seal, text)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 5, 8])
+def test_a_seal_with_a_number_of_another_size_is_none(number: int) -> None:
+    assert SealedText.decode(sealed_with(KEY_ID + b"\xff" * number + SIGNATURE)) is None
 
 
 @pytest.mark.parametrize("cut", range(1, SEAL_TEXT_BYTES + 1))

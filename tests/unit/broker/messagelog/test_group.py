@@ -14,7 +14,7 @@ from kafka.protocol.consumer.group import OffsetCommitRequest
 from kafka.protocol.metadata import FindCoordinatorRequest
 from kafka.structs import OffsetAndMetadata
 
-from broker.core.errors import CaseExchangeError, LogAccessDenied, LogUnavailable
+from broker.core.errors import CaseExchangeError, Internal, LogAccessDenied, LogUnavailable
 from broker.messagelog.kafka.connection import KafkaConnection
 from broker.messagelog.kafka.group import GroupMember, Move
 from broker.messagelog.kafka.groups import LANES, Groups
@@ -315,3 +315,27 @@ async def test_a_member_that_leaves_says_so_and_is_told_nothing_more(node: Kafka
     assert [each.member_epoch for each in node.heartbeats()].count(-1) == 1
     assert node.heartbeats()[-1].member_epoch == -1
     assert await owner.member.commit({FIRST: (1, state(3))}) == Outcome()
+
+
+async def test_a_member_whose_owner_cannot_take_its_partitions_says_why_and_goes_on(
+    node: KafkaNode, groups: Groups
+) -> None:
+    node.assigned = {FIRST}
+    failed: asyncio.Queue[CaseExchangeError] = asyncio.Queue()
+    later: asyncio.Queue[Move] = asyncio.Queue()
+
+    def moved(moves: Sequence[Move]) -> None:
+        for move in moves:
+            if move.topic == FIRST:
+                raise OverflowError
+            later.put_nowait(move)
+
+    member = GroupMember(groups, "a-group", [DNA], moved=moved, failed=failed.put_nowait)
+    await member.join()
+    async with asyncio.timeout(5):
+        assert isinstance(await failed.get(), Internal)
+        node.assigned = {FIRST, SECOND}
+        assert await later.get() == Move(SECOND, assigned=True, number=2)
+        # It is not taken away in silence either.
+        node.assigned = {SECOND}
+        assert isinstance(await failed.get(), Internal)

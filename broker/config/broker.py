@@ -159,7 +159,12 @@ class QuotasConfig(Section, frozen=True, kw_only=True):
     calls: Annotated[int, setting("calls at once of one agency; a stream is a call", least=1, most=100_000)] = 2000
     subscriptions: Annotated[int, setting("open at once, of one agency", least=1, most=100_000)] = 1000
     durable_subscriptions: Annotated[
-        int, setting("not deleted, of one agency in the whole exchange", least=1, most=1_000_000)
+        int,
+        setting(
+            "not deleted, of one agency in the whole exchange; each process checks, so several may exceed it together",
+            least=1,
+            most=1_000_000,
+        ),
     ] = 2000
     publishing_bytes: Annotated[int, setting("envelopes that are not answered yet, of one agency", least=1 << 20)] = (
         64 << 20

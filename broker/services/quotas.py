@@ -50,6 +50,7 @@ class Quotas:
         self._clock = clock
         self._calls: Counter[str] = Counter()
         self._subscriptions: Counter[str] = Counter()
+        self._creating: Counter[str] = Counter()
         self._undelivered: Counter[str] = Counter()
         self._publishing: Counter[str] = Counter()
         self._records: dict[str, _Bucket] = {}
@@ -77,14 +78,26 @@ class Quotas:
         _add(self._subscriptions, agency, 1, self._limits(agency).subscriptions, "open subscriptions")
         return Holding(self, agency)
 
-    def keep_subscription(self, agency: str, kept: int) -> None:
-        """See that an agency may have one more durable subscription than it has.
+    @contextlib.contextmanager
+    def create_subscription(self, agency: str, kept: int) -> Iterator[None]:
+        """Keep room for one more durable subscription until it is made, and counted elsewhere.
+
+        For a moment it may be counted twice. Then another one is refused that has room a moment later.
+
+        Args:
+            agency: whose it is.
+            kept: how many it has.
 
         Raises:
             QuotaExceeded
         """
-        if kept >= self._limits(agency).durable_subscriptions:
+        if kept + self._creating[agency] >= self._limits(agency).durable_subscriptions:
             raise _exceeded(agency, "durable subscriptions, of which it can delete some", _AGAIN_SECONDS)
+        self._creating[agency] += 1
+        try:
+            yield
+        finally:
+            _take_off(self._creating, agency, 1)
 
     def close_subscription(self, agency: str, held: int) -> None:
         """A counted subscription has ended, with so many bytes undelivered."""

@@ -21,6 +21,7 @@ from broker.core.subscriptions import EARLIEST
 from broker.ports import SubscriptionKey
 from broker.services.deliveries import Ended, SubscriptionTerms
 from broker.services.generations import cursor_in_force
+from broker.services.openings import Openings
 from broker.services.round import Consumer
 from broker.services.subscription import Subscription
 from broker.services.subscription_log import may_miss
@@ -149,7 +150,8 @@ class SubscribeService:
         self._generations = subscriptions
         self._subscriptions: dict[SubscriptionKey, Subscription] = {}
         self._pumps: set[asyncio.Task[None]] = set()
-        self._opening = asyncio.Lock()
+        self._openings = Openings()
+        self._starting = 0
         self._streams = 0
         self._unassigned: list[Position] = []
         self._draining = False
@@ -222,7 +224,7 @@ class SubscribeService:
         while True:
             found = self._subscriptions.get(key)
             if found is None:
-                async with self._opening:
+                async with self._openings.alone(key):
                     # Another stream may have opened it while this one waited.
                     if key not in self._subscriptions:
                         await self._start(key, principal, request)
@@ -236,17 +238,19 @@ class SubscribeService:
 
     async def _start(self, key: SubscriptionKey, principal: Principal, request: SubscriptionRequest) -> None:
         # (3) Room.
-        if len(self._subscriptions) >= self._limits.subscriptions:
+        if len(self._subscriptions) + self._starting >= self._limits.subscriptions:
             message = "the broker has as many subscriptions open as it is configured for"
             raise Overloaded(message)
         holding = self._quotas.open_subscription(key.agency)
+        self._starting += 1
+        kinds, start = request.kinds, request.start
         try:
-            cursor = await cursor_in_force(
-                self._log, self._generations, principal, key, kinds=request.kinds, start=request.start
-            )
+            cursor = await cursor_in_force(self._log, self._generations, principal, key, kinds=kinds, start=start)
         except BaseException:
             holding.close()
             raise
+        finally:
+            self._starting -= 1
         settings = self._lease_settings(request.lease_seconds)
         first = int.from_bytes(self._entropy.token(_DELIVERY_ID_BYTES)) + 1
         subscription = Subscription(

@@ -194,19 +194,19 @@ class Subscriptions:
             number = 0 if standing.latest == 0 else number
             await self._begin(principal, key, number, Cause.CREATED, EARLIEST, kinds, [], [])
             return
-        self._quotas.keep_subscription(key.agency, self._table.count(key.agency))
-        starts = await first_offsets(self._log, self._clock, kinds, start)
-        interest = Interest(key.agency, kinds)
-        moved = [
-            Moved(
-                each.partition,
-                0,
-                each.offset,
-                await self._log.count_wanted(each.partition, [range(each.offset)], interest),
-            )
-            for each in starts
-        ]
-        await self._begin(principal, key, number, Cause.CREATED, start, kinds, starts, moved)
+        with self._quotas.create_subscription(key.agency, self._table.count(key.agency)):
+            starts = await first_offsets(self._log, self._clock, kinds, start)
+            interest = Interest(key.agency, kinds)
+            moved = [
+                Moved(
+                    each.partition,
+                    0,
+                    each.offset,
+                    await self._log.count_wanted(each.partition, [range(each.offset)], interest),
+                )
+                for each in starts
+            ]
+            await self._begin(principal, key, number, Cause.CREATED, start, kinds, starts, moved)
 
     async def _change_kinds(self, principal: Principal, known: Known, kinds: frozenset[str], start: StartPoint) -> None:
         """The kinds that stay go on where they are. Those that are added begin at the start."""

@@ -48,7 +48,16 @@ class Subscribing(NamedTuple):
     peer: MessageLog
 
     @classmethod
-    def of(cls, pki: SamplePki, log: MessageLog, clock: ManualClock, *, peer: MessageLog, **limits: int) -> Subscribing:
+    def of(
+        cls,
+        pki: SamplePki,
+        log: MessageLog,
+        clock: ManualClock,
+        *,
+        peer: MessageLog,
+        durable: int = 2000,
+        **limits: int,
+    ) -> Subscribing:
         index = DeadLetterIndex(None, log.log_id(AUDIT))
         fold = DeadLetterFold(index, log, CODEC)
         directory = FixedDirectory(pki.directory)
@@ -63,7 +72,7 @@ class Subscribing(NamedTuple):
             clock=clock,
             fold=fold,
         )
-        quotas = Quotas(lambda _: QuotaLimits(), clock)
+        quotas = Quotas(lambda _: QuotaLimits(durable_subscriptions=durable), clock)
         subscriptions = Subscriptions(
             index=index, fold=fold, log=log, audit=audit, directory=directory, quotas=quotas, clock=clock
         )

@@ -43,6 +43,7 @@ from broker.core.findings import (
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.reigns import Reigns
+from broker.core.subscriptions import has_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,7 +112,7 @@ class BundleAudit:
         self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._deliveries: list[RecordedDelivery] = []
         self._skipped: list[Skipped] = []
-        self._orders: dict[tuple[str, str, int, bool], Position] = {}
+        self._ordered: dict[tuple[str, str], int] = {}
         self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
         self._void: list[Unprocessed | FinishedLater] = []
         self._reigns = Reigns()
@@ -155,11 +156,11 @@ class BundleAudit:
         self._records += len(report.leaves)
         self._deliveries += report.deliveries
         self._republished += report.republished
-        for skipped in report.skipped:
-            # Of orders that begin the same generation, the first counts.
-            order = (skipped.agency, skipped.subscription, skipped.generation, skipped.order == "deleted")
-            if self._orders.setdefault(order, skipped.told_at) == skipped.told_at:
-                self._skipped.append(skipped)
+        for order in report.orders:
+            name = (order.agency, order.subscription)
+            if has_effect(order.generation, self._ordered.get(name)):
+                self._ordered[name] = order.generation
+                self._skipped += order.skipped
         for item in report.unprocessed:
             if not isinstance(item, UnderReign):
                 self._finish(item)

@@ -175,8 +175,10 @@ class SubscriptionBegun:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionDeleted:
-    """The agency's subscription, in this generation, is no more, by the principal's order.
+    """The agency's subscription is no more, by the principal's order.
 
+    ``generation`` is a number that no generation has, so an order that began before and ends later has no effect. If
+    another event has taken the number before, this one has no effect.
     ``moved`` says where it stood, and what it had not finished. Its dead letters and parked records are closed too.
     """
 

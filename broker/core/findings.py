@@ -164,6 +164,15 @@ class Skipped(NamedTuple):
     told_at: Position
 
 
+class Ordered(NamedTuple):
+    """An order about a subscription, as the audit stream records it, and what it skips if it has effect."""
+
+    agency: str
+    subscription: str
+    generation: int
+    skipped: tuple[Skipped, ...]
+
+
 class EntryFacts(NamedTuple):
     """What the judgement of the whole bundle needs to know about one entry."""
 
@@ -197,7 +206,7 @@ class BatchReport:
     findings: list[Finding]
     unprocessed: list[Unprocessed | FinishedLater | UnderReign] = field(default_factory=list)
     republished: list[Republished] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    orders: list[Ordered] = field(default_factory=list)
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

@@ -38,6 +38,7 @@ from broker.core.findings import (
     BatchReport,
     EntryFacts,
     EntryLeaf,
+    Ordered,
     Reader,
     RecordedDelivery,
     Republished,
@@ -238,7 +239,7 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
             report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
         case SubscriptionBegun() | SubscriptionDeleted() as order:
             what = order.cause.value if isinstance(order, SubscriptionBegun) else "deleted"
-            report.skipped.extend(
+            skipped = tuple(
                 Skipped(
                     order.agency,
                     order.subscription,
@@ -252,6 +253,8 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
                 for moved in order.moved
                 if moved.skipped
             )
+            # One that skips nothing takes its number too.
+            report.orders.append(Ordered(order.agency, order.subscription, order.generation, skipped))
         case RollbackFound():
             message = "the exchange found that its log did not continue a checkpoint that it had signed"
             report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))

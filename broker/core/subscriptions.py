@@ -121,6 +121,19 @@ class Generation:
 FIRST: Final = Generation()
 
 
+def has_effect(number: int, before: int | None) -> bool:
+    """Whether an order about a subscription counts: it has a number that no order before it took.
+
+    Orders are taken in the order of the audit stream: by the position of their record, and in a record by their place.
+    So of two orders with the same number, the first counts, and one that is late does not.
+
+    Args:
+        number: of the generation that it begins, or with which it deletes the subscription.
+        before: the highest number of the orders before it. None: there is none.
+    """
+    return before is None or number > before
+
+
 class Stage(NamedTuple):
     """Offsets in which the same kinds are wanted. ``end`` None: there is no end."""
 

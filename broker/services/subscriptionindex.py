@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.errors import LogUnavailable
 from broker.core.events import SubscriptionBegun, SubscriptionDeleted
 from broker.core.streams import StreamPartition
-from broker.core.subscriptions import Generation, KindsStart
+from broker.core.subscriptions import Generation, KindsStart, has_effect
 from broker.ports import SubscriptionKey
 from broker.sqlitefile import trouble_as
 
@@ -90,15 +90,15 @@ class SubscriptionTable:
         if not isinstance(event, SubscriptionBegun | SubscriptionDeleted):
             return
         before = self.get(SubscriptionKey(event.agency, event.subscription))
+        if not has_effect(event.generation, None if before is None else before.generation.number):
+            return
         if isinstance(event, SubscriptionDeleted):
-            if before is None or event.generation < before.generation.number:
+            if before is None:
                 return
             key = (event.agency, event.subscription)
-            sql = "UPDATE subscriptions SET deleted = 1 WHERE agency = ? AND name = ?"
-            self._connection.execute(sql, key)
+            sql = "UPDATE subscriptions SET deleted = 1, generation = ? WHERE agency = ? AND name = ?"
+            self._connection.execute(sql, (event.generation, *key))
             self._connection.execute("DELETE FROM set_aside WHERE agency = ? AND subscription = ?", key)
-            return
-        if before is not None and event.generation <= before.generation.number:
             return
         skipped = sum(moved.skipped for moved in event.moved)
         created_ms = told.at_ms

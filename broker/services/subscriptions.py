@@ -168,7 +168,7 @@ class Subscriptions:
             end = await self._log.end_offset(here.partition)
             skipped = await self._standings.unfinished(known.key.agency, here, end)
             moved.append(Moved(here.partition, here.state.floor, end, skipped))
-        gone = SubscriptionDeleted(name, known.key.agency, known.generation.number, tuple(moved))
+        gone = SubscriptionDeleted(name, known.key.agency, _next(known, standing), tuple(moved))
         await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, gone)])
         await self._catch_up()
         after = self._table.get(known.key)

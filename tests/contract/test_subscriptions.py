@@ -279,7 +279,7 @@ async def test_a_deleted_subscription_is_gone_and_one_of_its_name_is_new(exchang
     await exchange.two.subscriptions.delete(LAB, NAME)
     *_, gone = await exchange.two.orders()
     assert isinstance(gone, SubscriptionDeleted)
-    assert gone.generation == 0
+    assert gone.generation == 1
     await exchange.one.know()
     assert exchange.one.letters.count(LAB, Scope())[:2] == (0, 0)
     assert [each async for each in exchange.one.subscriptions.listed(LAB, "")] == []
@@ -287,7 +287,20 @@ async def test_a_deleted_subscription_is_gone_and_one_of_its_name_is_new(exchang
         with pytest.raises(SubscriptionUnknown):
             await order
     assert await exchange.two.take(2) == bodies
-    assert (await exchange.one.state()).generation == 1
+    assert (await exchange.one.state()).generation == 2
+
+
+async def test_an_order_that_began_before_a_deletion_does_not_undo_it(exchange: Exchange) -> None:
+    await exchange.one.closed(await exchange.one.open())
+    await exchange.two.know()
+    await exchange.two.subscriptions.delete(LAB, NAME)
+    # The rest of a seek that another process began before.
+    sought = SubscriptionBegun(NAME, LAB.agency, 1, Cause.SOUGHT, EARLIEST, (SAMPLE,), (), ())
+    order = AuditEvent(exchange.clock.now_ms(), LAB.spiffe_id, sought)
+    await audit_trail(exchange.pki, exchange.one.log, exchange.clock).record([order])
+    for process in (exchange.one, exchange.two):
+        await process.know()
+        assert [each async for each in process.subscriptions.listed(LAB, "")] == []
 
 
 async def test_another_agency_learns_nothing_of_a_name(exchange: Exchange) -> None:

@@ -14,6 +14,7 @@ from broker.core.subscriptions import (
     KindStart,
     Stage,
     StartPoint,
+    has_effect,
     stages,
     undone,
 )
@@ -93,3 +94,12 @@ def test_undone_is_exactly_what_the_state_does_not_call_done(
         for offset in range(40)
         if first <= offset < end and (last is None or offset < last) and not state.is_done(offset)
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "before", "counts"), [(0, None, True), (3, None, True), (1, 0, True), (1, 1, False), (0, 1, False)]
+)
+def test_the_first_order_of_a_number_counts_and_none_that_is_late(
+    number: int, before: int | None, *, counts: bool
+) -> None:
+    assert has_effect(number, before) is counts

@@ -751,7 +751,7 @@ Global___SubscriptionMoved: _TypeAlias = SubscriptionMoved  # noqa: Y015
 @_typing.final
 class SubscriptionDeleted(_message.Message):
     """SubscriptionDeleted records that a subscription is no more, by the order of the event's principal. It has no effect if
-    another generation began before it.
+    an event before it has the same number or a higher one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -765,7 +765,7 @@ class SubscriptionDeleted(_message.Message):
     agency: _builtins.str
     """The agency whose subscription it was."""
     generation: _builtins.int
-    """The number of its last generation."""
+    """A number of its own, after that of the last generation. A later subscription of the name goes on after it."""
     @_builtins.property
     def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionMoved]:
         """Where it stood, and what it had not finished."""

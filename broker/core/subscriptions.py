@@ -18,7 +18,7 @@ from broker.core.errors import InputRefused
 from broker.core.streams import STREAMS_OF_KIND, StreamPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 MAX_GENERATION: Final = (1 << 24) - 1
@@ -100,7 +100,7 @@ class Generation:
         number: its number.
         told_at: the offset of its event in the audit stream. What came before it does not count in it. 0 for the first
             one: a subscription may be older than its event.
-        starts: the first offsets that are not 0.
+        starts: the first offsets that are not 0, and the places of kinds that it had and has not now.
     """
 
     number: int = 0
@@ -117,8 +117,38 @@ class Generation:
         """Where these kinds begin in a partition: at the first offset of the first of them."""
         return AckState(min((start.offset for start in self.starts_in(partition, kinds)), default=0))
 
+    def held(self, kinds: Iterable[str]) -> list[KindsStart]:
+        """Where those go on that are not among these kinds, which the subscription has, if they come again."""
+        has = frozenset(kinds)
+        rests = [each._replace(kinds=tuple(kind for kind in each.kinds if kind not in has)) for each in self.starts]
+        return [rest for rest in rests if rest.kinds]
+
 
 FIRST: Final = Generation()
+
+
+def moves(
+    kinds: frozenset[str],
+    starts: Iterable[KindsStart],
+    before: Mapping[StreamPartition, int],
+    skipped: Mapping[StreamPartition, int],
+) -> tuple[Moved, ...]:
+    """What a generation with these kinds and first offsets changes.
+
+    Args:
+        kinds: of the generation.
+        starts: of the generation.
+        before: where the subscription stood, in each partition that it had.
+        skipped: how many records it is not sent.
+    """
+    generation = Generation(starts=tuple(starts))
+    moved = []
+    for partition in sorted({*before, *skipped}):
+        if generation.starts_in(partition, kinds):
+            stood, to = before.get(partition, 0), generation.begin(partition, kinds).floor
+            if stood != to or skipped.get(partition):
+                moved.append(Moved(partition, stood, to, skipped.get(partition, 0)))
+    return tuple(moved)
 
 
 def has_effect(number: int, before: int | None) -> bool:

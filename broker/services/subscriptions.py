@@ -22,7 +22,7 @@ from broker.core.errors import (
 from broker.core.events import AuditEvent, Cause, SubscriptionBegun, SubscriptionDeleted
 from broker.core.policy import may_replay
 from broker.core.streams import AUDIT
-from broker.core.subscriptions import EARLIEST, FIRST, MAX_GENERATION, KindsStart, Moved
+from broker.core.subscriptions import EARLIEST, FIRST, MAX_GENERATION, Generation, KindsStart, Moved, moves
 from broker.ports import SubscriptionKey
 from broker.services.standings import Standings
 from broker.services.startpoints import first_offsets
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from broker.core.events import SubscriptionEvent
     from broker.core.identity import Principal
     from broker.core.streams import StreamPartition
-    from broker.core.subscriptions import Generation, StartPoint
+    from broker.core.subscriptions import StartPoint
     from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog, Standing, SubscriptionState
     from broker.services.deadletterfold import DeadLetterFold
     from broker.services.deadletterindex import DeadLetterIndex
@@ -138,13 +138,15 @@ class Subscriptions:
         """
         known, standing = await self._idle(principal, name)
         starts = await first_offsets(self._log, self._clock, known.kinds, to)
-        first = {start.partition: start.offset for start in starts}
-        moved = []
-        for here in self._standings.places(known, standing):
-            before, offset = here.state.floor, first.get(here.partition, 0)
-            if before != offset or here.state.done:
-                skipped = await self._standings.unfinished(known.key.agency, here, offset)
-                moved.append(Moved(here.partition, before, offset, skipped))
+        generation, places = Generation(starts=tuple(starts)), self._standings.places(known, standing)
+        skipped = {
+            here.partition: await self._standings.unfinished(
+                known.key.agency, here, generation.begin(here.partition, known.kinds).floor
+            )
+            for here in places
+        }
+        moved = moves(known.kinds, starts, {here.partition: here.state.floor for here in places}, skipped)
+        starts += known.generation.held(known.kinds)
         number = _next(known, standing)
         if not await self._begin(principal, known.key, number, Cause.SOUGHT, to, known.kinds, starts, moved):
             message = "another order about the subscription came first"
@@ -168,6 +170,11 @@ class Subscriptions:
             end = await self._log.end_offset(here.partition)
             skipped = await self._standings.unfinished(known.key.agency, here, end)
             moved.append(Moved(here.partition, here.state.floor, end, skipped))
+        for held in known.generation.held(known.kinds):
+            end, kinds = await self._log.end_offset(held.partition), frozenset(held.kinds)
+            waiting = [range(held.offset, end)]
+            skipped = await self._log.count_wanted(held.partition, waiting, Interest(known.key.agency, kinds))
+            moved.append(Moved(held.partition, held.offset, end, skipped))
         gone = SubscriptionDeleted(name, known.key.agency, _next(known, standing), tuple(moved))
         await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, gone)])
         await self._catch_up()
@@ -196,46 +203,35 @@ class Subscriptions:
             return
         with self._quotas.create_subscription(key.agency, self._table.count(key.agency)):
             starts = await first_offsets(self._log, self._clock, kinds, start)
-            interest = Interest(key.agency, kinds)
-            moved = [
-                Moved(
-                    each.partition,
-                    0,
-                    each.offset,
-                    await self._log.count_wanted(each.partition, [range(each.offset)], interest),
-                )
-                for each in starts
-            ]
+            moved = moves(kinds, starts, {}, await self._passed(key.agency, starts))
             await self._begin(principal, key, number, Cause.CREATED, start, kinds, starts, moved)
 
     async def _change_kinds(self, principal: Principal, known: Known, kinds: frozenset[str], start: StartPoint) -> None:
-        """The kinds that stay go on where they are. Those that are added begin at the start."""
+        """Kinds that stay, and kinds that come again, go on where they were. Those that are new begin at the start."""
         standing = await self._unread(known)
-        agency, added, removed = known.key.agency, kinds - known.kinds, known.kinds - kinds
-        starts = await first_offsets(self._log, self._clock, added, start)
-        skipped: dict[StreamPartition, int] = {}
-        for each in starts:
-            new = Interest(agency, frozenset(each.kinds))
-            skipped[each.partition] = await self._log.count_wanted(each.partition, [range(each.offset)], new)
-        before: dict[StreamPartition, int] = {}
-        for here in self._standings.places(known, standing):
-            partition, floor = here.partition, here.state.floor
-            before[partition] = floor
-            for kind, offset in known.generation.starts_in(partition, known.kinds & kinds):
-                starts.append(KindsStart(partition, (kind,), max(offset, floor)))
-            gone = [stage._replace(kinds=stage.kinds & removed) for stage in here.wanted]
-            lost = await self._standings.unfinished(
-                agency, here._replace(wanted=gone), await self._log.end_offset(partition)
-            )
-            skipped[partition] = skipped.get(partition, 0) + lost
-        moved = [
-            Moved(each, before.get(each, 0), min(begun.offset for begun in starts if begun.partition == each), count)
-            if any(begun.partition == each for begun in starts)
-            else Moved(each, before.get(each, 0), before.get(each, 0), count)
-            for each, count in skipped.items()
-        ]
-        told = [begun for begun in starts if begun.offset]
+        held = known.generation.held(known.kinds)
+        new = kinds - known.kinds - {kind for each in held for kind in each.kinds}
+        starts = await first_offsets(self._log, self._clock, new, start)
+        skipped = await self._passed(known.key.agency, starts)
+        before: dict[StreamPartition, int] = {each.partition: 0 for each in held}
+        for partition, state, _ in self._standings.places(known, standing):
+            before[partition] = state.floor
+            for kind, offset in known.generation.starts_in(partition, known.kinds):
+                starts.append(KindsStart(partition, (kind,), max(offset, state.floor)))
+        starts += held
+        # The place of a kind that is removed is kept, also at 0. So it is known that the subscription had it.
+        told = [begun for begun in starts if begun.offset or not kinds.issuperset(begun.kinds)]
+        moved = moves(kinds, told, before, skipped)
         await self._begin(principal, known.key, _next(known, standing), Cause.KINDS_CHANGED, start, kinds, told, moved)
+
+    async def _passed(self, agency: str, starts: Iterable[KindsStart]) -> dict[StreamPartition, int]:
+        """How many records of these kinds are before their first offsets."""
+        return {
+            each.partition: await self._log.count_wanted(
+                each.partition, [range(each.offset)], Interest(agency, frozenset(each.kinds))
+            )
+            for each in starts
+        }
 
     async def _begin(  # noqa: PLR0917 - the parts of one event
         self,

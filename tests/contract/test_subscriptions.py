@@ -168,6 +168,7 @@ async def test_a_kind_that_is_added_begins_where_the_request_says(exchange: Exch
     _, changed = await exchange.one.orders()
     assert isinstance(changed, SubscriptionBegun)
     assert (changed.cause, changed.generation) == (Cause.KINDS_CHANGED, 1)
+    assert [(moved.before > 0, moved.to, moved.skipped) for moved in changed.moved] == [(True, 0, 0)]
     last = await exchange.publish(1, CORRECTION)
     assert await exchange.two.take(1, (SAMPLE, CORRECTION)) == last
 
@@ -184,15 +185,33 @@ async def test_a_kind_that_is_added_from_now_on_tells_what_it_skips(exchange: Ex
     assert (await exchange.two.state()).skipped == 3
 
 
-async def test_a_kind_that_is_removed_tells_what_it_had_not_finished(exchange: Exchange) -> None:
+async def test_a_kind_that_is_removed_and_comes_again_goes_on_where_it_was(exchange: Exchange) -> None:
     both = (SAMPLE, CORRECTION)
+    await exchange.one.closed(await exchange.one.open(both, LATEST))
     bodies = await exchange.publish(1) + await exchange.publish(1, CORRECTION)
-    assert await exchange.one.take(2, both) == bodies
-    await exchange.publish(2, CORRECTION)
+    assert await exchange.one.take(2, both, LATEST) == bodies
+    meanwhile = await exchange.publish(2, CORRECTION)
     later = await exchange.publish(1)
     assert await exchange.one.take(1) == later
-    assert (await exchange.one.state()).skipped == 2
-    assert (await exchange.one.state()).kinds == {SAMPLE}
+    # A move is about the kinds that the subscription has.
+    await exchange.one.subscriptions.seek(LAB, NAME, LATEST)
+    assert await exchange.one.take(2, both, LATEST) == meanwhile
+    state = await exchange.one.state()
+    assert (state.skipped, state.kinds) == (0, set(both))
+
+
+async def test_a_kind_that_was_removed_before_any_record_of_it_came_is_not_new(exchange: Exchange) -> None:
+    await exchange.one.closed(await exchange.one.open((SAMPLE, CORRECTION)))
+    await exchange.one.closed(await exchange.one.open())
+    meanwhile = await exchange.publish(2, CORRECTION)
+    assert await exchange.one.take(2, (SAMPLE, CORRECTION), LATEST) == meanwhile
+
+
+async def test_a_deletion_counts_what_waits_of_a_kind_that_was_removed(exchange: Exchange) -> None:
+    await exchange.one.closed(await exchange.one.open((SAMPLE, CORRECTION)))
+    await exchange.one.closed(await exchange.one.open())
+    await exchange.publish(2, CORRECTION)
+    assert await exchange.one.subscriptions.delete(LAB, NAME) == 2
 
 
 async def test_other_kinds_are_refused_while_another_process_reads(exchange: Exchange) -> None:

@@ -344,8 +344,8 @@ class PlaceState(NamedTuple):
 class SubscriptionState(NamedTuple):
     """One subscription as it stands now.
 
-    ``created_ms`` is in milliseconds since the Unix epoch. ``readers``: see ``Standing``. It was not sent ``skipped``
-    records by its agency's own orders since it was made.
+    ``created_ms`` is in milliseconds since the Unix epoch. ``readers``: see ``Standing``. Its agency ordered
+    to skip ``skipped`` records since it was made.
     """
 
     key: SubscriptionKey

@@ -14,7 +14,7 @@ from broker.cli.options import json_option, profile_option
 from broker.client.subscriptions import SubscriptionsClient
 from broker.config.edge import load_edge
 from broker.core.errors import InputRefused
-from broker.core.subscriptions import StartPoint
+from broker.core.subscriptions import EARLIEST, StartPoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,8 @@ def seek(profile: Path, *, name: str, to: StartPoint) -> None:
     Example:  case-exchange subscription seek --profile shanxi.toml gateway --to 2026-01-31T08:00:00+08:00
     """
     skipped = asyncio.run(_sought(load_edge(profile), name, to))
-    click.echo(f"{name} goes on with {to}; {skipped} records that it had not finished are not delivered")
+    where = "the first record" if to == EARLIEST else to
+    click.echo(f"{name} goes on from {where}; {skipped} records that it had not finished are not delivered")
 
 
 @subscription.command()

@@ -56,7 +56,7 @@ class DeadLetterFold:
         self._partition = StreamPartition(AUDIT, partition_of(AUDIT_CASE_ID, log.partitions(AUDIT)))
         self._next: int | None = None
         self._folding = asyncio.Lock()
-        self._orders: dict[SubscriptionKey, Callable[[SubscriptionEvent], None]] = {}
+        self._orders: dict[SubscriptionKey, set[Callable[[SubscriptionEvent], None]]] = {}
         self._listeners: dict[SubscriptionKey, set[Callable[[DeadLetterEvent], None]]] = {}
 
     async def catch_up(self) -> None:
@@ -89,9 +89,16 @@ class DeadLetterFold:
     def listen_for_orders(
         self, subscription: SubscriptionKey, told: Callable[[SubscriptionEvent], None]
     ) -> Callable[[], None]:
-        """Tell this one from now on of each order that changed the subscription. Returns what ends it."""
-        self._orders[subscription] = told
-        return lambda: self._orders.pop(subscription, None) and None
+        """Tell from now on of each order that changed the subscription. Returns what ends it, for this one only."""
+        listeners = self._orders.setdefault(subscription, set())
+        listeners.add(told)
+
+        def end() -> None:
+            listeners.discard(told)
+            if not listeners and self._orders.get(subscription) is listeners:
+                del self._orders[subscription]
+
+        return end
 
     def _tell(self, changes: Sequence[AuditEvent]) -> None:
         for change in changes:
@@ -101,8 +108,7 @@ class DeadLetterFold:
                     for told in list(self._listeners.get(key, ())):
                         told(event)
                 case SubscriptionBegun() | SubscriptionDeleted() as order:
-                    ordered = self._orders.get(SubscriptionKey(order.agency, order.subscription))
-                    if ordered is not None:
+                    for ordered in list(self._orders.get(SubscriptionKey(order.agency, order.subscription), ())):
                         ordered(order)
 
     async def _fold(self, *, named: bool) -> None:

@@ -17,8 +17,8 @@ async def first_offsets(log: MessageLog, clock: Clock, kinds: frozenset[str], st
     """The first offsets of these kinds that are not 0. Nothing that is accepted later is before them.
 
     Raises:
-    InputRefused: the start is in the future.
-    LogUnavailable, LogCorrupt
+        InputRefused: the start is in the future.
+        LogUnavailable, LogCorrupt
     """
     if start.time_ms is not None and start.time_ms > clock.now_ms():
         message = "a start in the future is not possible: use latest"

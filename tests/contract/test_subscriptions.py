@@ -285,6 +285,20 @@ async def test_a_stream_ends_when_its_process_learns_of_an_order(exchange: Excha
     assert (await exchange.one.state()).generation == 1
 
 
+async def test_who_stops_listening_for_orders_ends_nobody_elses(exchange: Exchange) -> None:
+    await exchange.one.closed(await exchange.one.open())
+    first: list[object] = []
+    second: list[object] = []
+    end_first = exchange.one.subscriptions.listen(KEY, first.append)
+    end_second = exchange.one.subscriptions.listen(KEY, second.append)
+    end_first()
+    await exchange.one.subscriptions.seek(LAB, NAME, LATEST)
+    assert (len(first), len(second)) == (0, 1)
+    end_second()
+    await exchange.one.subscriptions.seek(LAB, NAME, EARLIEST)
+    assert len(second) == 1
+
+
 async def test_a_deleted_subscription_is_gone_and_one_of_its_name_is_new(exchange: Exchange) -> None:
     bodies = await exchange.publish(2)
     stream = await exchange.one.open()

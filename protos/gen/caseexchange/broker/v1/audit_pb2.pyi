@@ -660,7 +660,7 @@ class SubscriptionBegun(_message.Message):
 
     @_builtins.property
     def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindsStart]:
-        """The first offsets that are not 0."""
+        """The first offsets that are not 0, and the places of kinds that were removed, where they go on if they come again."""
 
     @_builtins.property
     def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionMoved]:

@@ -96,14 +96,14 @@ class SubscriptionState(_message.Message):
     parked: _builtins.int
     """How many records are parked behind them."""
     skipped: _builtins.int
-    """How many records it has not been sent by its agency's own orders since it was made."""
+    """How many records that its agency ordered to skip, since it was made."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The kinds that it takes."""
 
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp:
-        """Since when: when it was made."""
+        """When it was made."""
 
     @_builtins.property
     def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionPlace]:

@@ -8,13 +8,13 @@ from enum import Enum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from broker.core.events import DeadLetterMade, RecordsParked
+from broker.core.events import DeadLetterMade, RecordsParked, SubscriptionBegun
 from broker.core.former import ReceiptReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.events import AuditEvent, Pointer
+    from broker.core.events import AuditEvent, Pointer, SubscriptionEvent
     from broker.core.reigns import OfReign
     from broker.core.streams import Position, StreamPartition
 
@@ -171,6 +171,18 @@ class Ordered(NamedTuple):
     subscription: str
     generation: int
     skipped: tuple[Skipped, ...]
+
+    @classmethod
+    def of(cls, order: SubscriptionEvent, told_at: Position) -> Ordered:
+        """What an event of the audit stream orders. One that skips nothing takes its number too."""
+        what = order.cause.value if isinstance(order, SubscriptionBegun) else "deleted"
+        name = (order.agency, order.subscription, order.generation)
+        skipped = (
+            Skipped(*name, what, moved.partition, min(moved.before, moved.to), moved.skipped, told_at)
+            for moved in order.moved
+            if moved.skipped
+        )
+        return cls(*name, tuple(skipped))
 
 
 class EntryFacts(NamedTuple):

@@ -42,7 +42,6 @@ from broker.core.findings import (
     Reader,
     RecordedDelivery,
     Republished,
-    Skipped,
     UnderReign,
     Unprocessed,
     error,
@@ -238,23 +237,7 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
         case DeadLetterDiscarded(position=position, subscription=subscription, agency=agency, code=code):
             report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
         case SubscriptionBegun() | SubscriptionDeleted() as order:
-            what = order.cause.value if isinstance(order, SubscriptionBegun) else "deleted"
-            skipped = tuple(
-                Skipped(
-                    order.agency,
-                    order.subscription,
-                    order.generation,
-                    what,
-                    moved.partition,
-                    min(moved.before, moved.to),
-                    moved.skipped,
-                    told_at,
-                )
-                for moved in order.moved
-                if moved.skipped
-            )
-            # One that skips nothing takes its number too.
-            report.orders.append(Ordered(order.agency, order.subscription, order.generation, skipped))
+            report.orders.append(Ordered.of(order, told_at))
         case RollbackFound():
             message = "the exchange found that its log did not continue a checkpoint that it had signed"
             report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))

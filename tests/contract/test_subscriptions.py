@@ -197,7 +197,7 @@ async def test_a_kind_that_is_removed_and_comes_again_goes_on_where_it_was(excha
     await exchange.one.subscriptions.seek(LAB, NAME, LATEST)
     assert await exchange.one.take(2, both, LATEST) == meanwhile
     state = await exchange.one.state()
-    assert (state.skipped, state.kinds) == (0, set(both))
+    assert (state.skipped, state.kinds) == (0, frozenset(both))
 
 
 async def test_a_kind_that_was_removed_before_any_record_of_it_came_is_not_new(exchange: Exchange) -> None:

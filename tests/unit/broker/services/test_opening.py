@@ -53,6 +53,7 @@ def request(name: str, kind: str, start: StartPoint = EARLIEST) -> SubscriptionR
 async def test_an_agency_opens_while_another_one_waits_for_its_count(pki: SamplePki) -> None:
     clock = ManualClock(pki.now_ms + 1000)
     log = await SlowLog.open(None, clock)
+    assert isinstance(log, SlowLog)
     log.counting, log.may_count = asyncio.Event(), asyncio.Event()
     await publish_service(pki, log, clock).publish(SHANXI, [RecordMaker(pki, clock).make()])
     process = Subscribing.of(pki, log, clock, peer=log)

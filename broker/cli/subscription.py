@@ -14,7 +14,7 @@ from broker.cli.options import json_option, profile_option
 from broker.client.subscriptions import SubscriptionsClient
 from broker.config.edge import load_edge
 from broker.core.errors import InputRefused
-from broker.core.subscriptions import EARLIEST, StartPoint
+from broker.core.subscriptions import EARLIEST, Closed, StartPoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,8 +105,9 @@ def delete(profile: Path, *, name: str) -> None:
 
     Example:  case-exchange subscription delete --profile shanxi.toml terminal
     """
-    skipped = asyncio.run(_deleted(load_edge(profile), name))
-    click.echo(f"{name} is deleted; it had not finished {skipped} records")
+    closed = asyncio.run(_deleted(load_edge(profile), name))
+    more = f"{closed.set_aside} dead letters and parked records are closed"
+    click.echo(f"{name} is deleted; it had not finished {closed.skipped} records, and {more}")
 
 
 async def _listed(config: EdgeConfig, agency: str) -> list[SubscriptionState]:
@@ -119,7 +120,7 @@ async def _sought(config: EdgeConfig, name: str, to: StartPoint) -> int:
         return await SubscriptionsClient(channel).seek(name, to)
 
 
-async def _deleted(config: EdgeConfig, name: str) -> int:
+async def _deleted(config: EdgeConfig, name: str) -> Closed:
     async with connect(config) as channel:
         return await SubscriptionsClient(channel).delete(name)
 

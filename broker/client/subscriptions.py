@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.client.connection import typed_errors
+from broker.core.subscriptions import Closed
 from broker.wire.subscriptionevents import start_to
 from broker.wire.subscriptions import subscription_from
 from caseexchange.broker.v1 import subscription_pb2, subscription_pb2_grpc
@@ -51,12 +52,13 @@ class SubscriptionsClient:
         with typed_errors():
             return (await self._stub.SeekSubscription(request, timeout=_SECONDS)).skipped
 
-    async def delete(self, subscription: str) -> int:
+    async def delete(self, subscription: str) -> Closed:
         """End one of the caller's own for good. Durable when it returns.
 
         Returns:
-            How many records it had not finished.
+            How many records it had not finished, and how many were set aside.
         """
         request = subscription_pb2.DeleteSubscriptionRequest(subscription=subscription)
         with typed_errors():
-            return (await self._stub.DeleteSubscription(request, timeout=_SECONDS)).skipped
+            answer = await self._stub.DeleteSubscription(request, timeout=_SECONDS)
+        return Closed(answer.skipped, answer.set_aside)

@@ -179,13 +179,15 @@ class SubscriptionDeleted:
 
     ``generation`` is a number that no generation has, so an order that began before and ends later has no effect. If
     another event has taken the number before, this one has no effect.
-    ``moved`` says where it stood, and what it had not finished. Its dead letters and parked records are closed too.
+    ``moved`` says where it stood, and what it had not finished. Its dead letters and parked
+    records, ``set_aside`` in number, are closed too.
     """
 
     subscription: str
     agency: str
     generation: int
     moved: tuple[Moved, ...]
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

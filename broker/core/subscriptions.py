@@ -85,6 +85,16 @@ class Moved(NamedTuple):
     skipped: int
 
 
+class Closed(NamedTuple):
+    """What a subscription had when it was deleted.
+
+    It had not finished ``skipped`` records, and had ``set_aside`` dead letters and parked records besides.
+    """
+
+    skipped: int
+    set_aside: int
+
+
 class KindStart(NamedTuple):
     """From which offset on a kind is wanted."""
 

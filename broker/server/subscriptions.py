@@ -53,5 +53,5 @@ class SubscriptionServicer(subscription_pb2_grpc.SubscriptionServiceServicer):
         ],
     ) -> subscription_pb2.DeleteSubscriptionResponse:
         """End one for good."""
-        skipped = await self._subscriptions.delete(caller(), request.subscription)
-        return subscription_pb2.DeleteSubscriptionResponse(skipped=skipped)
+        closed = await self._subscriptions.delete(caller(), request.subscription)
+        return subscription_pb2.DeleteSubscriptionResponse(skipped=closed.skipped, set_aside=closed.set_aside)

@@ -22,8 +22,9 @@ from broker.core.errors import (
 from broker.core.events import AuditEvent, Cause, SubscriptionBegun, SubscriptionDeleted
 from broker.core.policy import may_replay
 from broker.core.streams import AUDIT
-from broker.core.subscriptions import EARLIEST, FIRST, MAX_GENERATION, Generation, KindsStart, Moved, moves
+from broker.core.subscriptions import EARLIEST, FIRST, MAX_GENERATION, Closed, Generation, KindsStart, Moved, moves
 from broker.ports import SubscriptionKey
+from broker.services.deadletterindex import Scope
 from broker.services.standings import Standings
 from broker.services.startpoints import first_offsets
 
@@ -57,6 +58,7 @@ class Subscriptions:
         quotas: Quotas,
         clock: Clock,
     ) -> None:
+        self._index = index
         self._table = index.subscriptions
         self._standings = Standings(index, log)
         self._catch_up: Callable[[], Awaitable[None]] = fold.catch_up
@@ -153,13 +155,13 @@ class Subscriptions:
             raise SubscriptionChanged(message)
         return sum(each.skipped for each in moved)
 
-    async def delete(self, principal: Principal, name: str) -> int:
+    async def delete(self, principal: Principal, name: str) -> Closed:
         """End a subscription of the principal's agency for good, with its dead letters and what is parked.
 
         Durable when it returns. A subscription that is opened later by this name is new.
 
         Returns:
-            How many records it had not finished.
+            How many records it had not finished, and how many were set aside.
 
         Raises:
             SubscriptionUnknown, SubscriptionInUse, LogFull
@@ -175,14 +177,16 @@ class Subscriptions:
             waiting = [range(held.offset, end)]
             skipped = await self._log.count_wanted(held.partition, waiting, Interest(known.key.agency, kinds))
             moved.append(Moved(held.partition, held.offset, end, skipped))
-        gone = SubscriptionDeleted(name, known.key.agency, _next(known, standing), tuple(moved))
+        tally, number = self._index.tally(Scope(*known.key)), _next(known, standing)
+        closed = Closed(sum(each.skipped for each in moved), tally.dead_letters + tally.parked)
+        gone = SubscriptionDeleted(name, known.key.agency, number, tuple(moved), closed.set_aside)
         await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, gone)])
         await self._catch_up()
         after = self._table.get(known.key)
         if after is None or not after.deleted:
             message = "the subscription was changed while it should be deleted"
             raise SubscriptionChanged(message)
-        return sum(each.skipped for each in moved)
+        return closed
 
     # --- generations ---
 

@@ -52,6 +52,7 @@ def fill_subscription_event(message: audit_pb2.AuditEvent, event: SubscriptionEv
         gone = message.subscription_deleted
         gone.subscription, gone.agency, gone.generation = event.subscription, event.agency, event.generation
         gone.moved.extend(map(_moved_to, event.moved))
+        gone.set_aside = event.set_aside
         return
     begun = message.subscription_begun
     begun.subscription, begun.agency, begun.generation = event.subscription, event.agency, event.generation
@@ -72,7 +73,9 @@ def subscription_event_from(message: audit_pb2.AuditEvent) -> SubscriptionEvent:
     """
     if message.HasField("subscription_deleted"):
         gone = message.subscription_deleted
-        return SubscriptionDeleted(gone.subscription, gone.agency, gone.generation, _moved_from(gone.moved))
+        return SubscriptionDeleted(
+            gone.subscription, gone.agency, gone.generation, _moved_from(gone.moved), gone.set_aside
+        )
     begun = message.subscription_begun
     if begun.cause not in _CAUSE_OF:
         text = "a subscription begins for a cause that this version does not know"

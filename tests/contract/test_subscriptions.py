@@ -211,7 +211,7 @@ async def test_a_deletion_counts_what_waits_of_a_kind_that_was_removed(exchange:
     await exchange.one.closed(await exchange.one.open((SAMPLE, CORRECTION)))
     await exchange.one.closed(await exchange.one.open())
     await exchange.publish(2, CORRECTION)
-    assert await exchange.one.subscriptions.delete(LAB, NAME) == 2
+    assert await exchange.one.subscriptions.delete(LAB, NAME) == (2, 0)
 
 
 async def test_other_kinds_are_refused_while_another_process_reads(exchange: Exchange) -> None:
@@ -309,9 +309,11 @@ async def test_a_deleted_subscription_is_gone_and_one_of_its_name_is_new(exchang
             await asyncio.sleep(0.01)
     await exchange.one.closed(stream)
     await exchange.two.know()
-    await exchange.two.subscriptions.delete(LAB, NAME)
+    closed = await exchange.two.subscriptions.delete(LAB, NAME)
     *_, gone = await exchange.two.orders()
     assert isinstance(gone, SubscriptionDeleted)
+    assert closed == (sum(moved.skipped for moved in gone.moved), 2)
+    assert gone.set_aside == 2
     assert gone.generation == 1
     await exchange.one.know()
     assert exchange.one.letters.count(LAB, Scope())[:2] == (0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.support.pki import SamplePki
 
 pytestmark = pytest.mark.kafka
+Answer = TypeVar("Answer")
 KEY = SubscriptionKey(LAB, NAME)
 KINDS = frozenset({"SampleRequest"})
 
@@ -35,7 +36,7 @@ def kafka(kafka_cluster: KafkaCluster, kafka_keys: PkiFolder, pki: SamplePki, tm
     return OnKafka(kafka_cluster, kafka_keys, pki, tmp_path)
 
 
-async def once_free(order: Callable[[], Awaitable[int]]) -> int:
+async def once_free(order: Callable[[], Awaitable[Answer]]) -> Answer:
     """Give an order as soon as the broker that read the subscription has let it go."""
     async with asyncio.timeout(60):
         while True:
@@ -77,7 +78,7 @@ async def test_another_broker_moves_takes_over_and_deletes(kafka: OnKafka) -> No
         await known(one, two)
         assert await taken(one, 3) == positions
         asking = await client(one)
-        assert await once_free(lambda: asking.delete(NAME)) == 0
+        assert await once_free(lambda: asking.delete(NAME)) == (0, 0)
         # What its group has is of generations that have ended.
         standing = await one.broker.log.standing(KEY, KINDS, Generation(2))
         assert (standing.states, standing.latest) == ({}, 1)

@@ -259,6 +259,6 @@ def test_the_orders_about_subscriptions_are_read_as_they_were_written(asked: Sta
     begun = SubscriptionBegun("samples", "lab", 4, cause, asked, ("Closure", "SampleRequest"), starts, moved)
     events = [
         AuditEvent(1000, "spiffe://x/agency/lab/b", begun),
-        AuditEvent(2000, "spiffe://x/agency/lab/b", SubscriptionDeleted("samples", "lab", 4, moved)),
+        AuditEvent(2000, "spiffe://x/agency/lab/b", SubscriptionDeleted("samples", "lab", 4, moved, 3)),
     ]
     assert CODEC.decode_audit_events(CODEC.encode_audit_events(events)) == events

@@ -760,12 +760,15 @@ class SubscriptionDeleted(_message.Message):
     AGENCY_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     MOVED_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     """The subscription."""
     agency: _builtins.str
     """The agency whose subscription it was."""
     generation: _builtins.int
     """A number of its own, after that of the last generation. A later subscription of the name goes on after it."""
+    set_aside: _builtins.int
+    """How many dead letters and parked records it had. They are closed too."""
     @_builtins.property
     def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionMoved]:
         """Where it stood, and what it had not finished."""
@@ -777,10 +780,11 @@ class SubscriptionDeleted(_message.Message):
         agency: _builtins.str = ...,
         generation: _builtins.int = ...,
         moved: _abc.Iterable[Global___SubscriptionMoved] | None = ...,
+        set_aside: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "generation", b"generation", "moved", b"moved", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "generation", b"generation", "moved", b"moved", "set_aside", b"set_aside", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -244,16 +244,20 @@ class DeleteSubscriptionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SKIPPED_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
     skipped: _builtins.int
-    """How many records it had not finished."""
+    """How many records it had not finished, without those that were set aside."""
+    set_aside: _builtins.int
+    """How many dead letters and parked records it had."""
     def __init__(
         self,
         *,
         skipped: _builtins.int = ...,
+        set_aside: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["skipped", b"skipped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["set_aside", b"set_aside", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

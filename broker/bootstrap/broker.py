@@ -137,7 +137,9 @@ class Broker:
                 SubscriberServicer(self._subscribe),
                 AuditorServicer(replay, proofs, self._rollback),
                 DirectoryServicer(directory, self._versions),
-                *tracing_servicers(opened, letters, self._letters, self._audit, codec=codec, trust=trust, clock=clock),
+                *tracing_servicers(
+                    opened, letters, self._letters, self._audit, codec=codec, trust=trust, quotas=quotas, clock=clock
+                ),
                 SubscriptionServicer(subscriptions),
             ),
             trust.peers,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from broker.ports import AuditTrail, Clock, RecordCodec
     from broker.services.deadletterindex import DeadLetterIndex
     from broker.services.deadletters import DeadLetters
+    from broker.services.quotas import Quotas
 
 
 def tracing_servicers(
@@ -26,10 +27,13 @@ def tracing_servicers(
     *,
     codec: RecordCodec,
     trust: BrokerTrust,
+    quotas: Quotas,
     clock: Clock,
 ) -> tuple[DeadLetterServicer, TraceServicer]:
     """The servicers of dead letters and of traces."""
-    tracer = Tracer(log=opened.log, store=opened.store, codec=codec, directory=trust.directory, clock=clock)
+    tracer = Tracer(
+        log=opened.log, store=opened.store, codec=codec, directory=trust.directory, quotas=quotas, clock=clock
+    )
     orders = DeadLetterOrders(tracer=tracer, audit=audit, clock=clock, catch_up=letters.catch_up)
     unprocessed = Unprocessed(index=index, log=opened.log, directory=trust.directory)
     return DeadLetterServicer(letters, orders), TraceServicer(unprocessed, tracer)

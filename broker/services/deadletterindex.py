@@ -41,7 +41,6 @@ _BEHIND: Final = (
     "behind.stream, behind.partition, behind.case_id) = (set_aside.agency, set_aside.subscription, set_aside.stream, "
     "set_aside.partition, set_aside.case_id))"
 )
-_COUNT: Final = "SELECT total(NOT parked), total(parked = 1), min(iif(parked, NULL, since_ms)) FROM set_aside WHERE "
 _WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
 """Nothing waits behind a damaged record, and if it is repaired, it is read again."""
 _ORDERS: Final = (
@@ -149,9 +148,11 @@ class DeadLetterIndex:
     def tally(self, scope: Scope) -> Tally:
         """Count them."""
         where, parameters = _where(scope)
+        count = f"SELECT count(*), min(since_ms) FROM set_aside WHERE {where} AND parked = "  # noqa: S608 - our own columns
         with _used():
-            row = self._connection.execute(_COUNT + where, parameters).fetchone()
-        return Tally(int(row[0]), int(row[1]), row[2])
+            dead, oldest_ms = self._connection.execute(f"{count} 0", parameters).fetchone()
+            parked, _ = self._connection.execute(f"{count} 1", parameters).fetchone()
+        return Tally(dead, parked, oldest_ms)
 
     def page(self, scope: Scope, after: DeadLetterState | None, limit: int) -> list[DeadLetterState]:
         """The next ones after this one, in the order of agency, subscription and position."""

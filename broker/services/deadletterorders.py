@@ -44,7 +44,7 @@ class DeadLetterOrders:
             InputRefused: the code is not well formed.
             RecordUnknown: there is no such record for the agency, or the subscription was never handed it.
             RecordNotWaiting: the subscription has finished it, or has set it aside.
-            Overloaded: a trace of the agency is under way.
+            QuotaExceeded: the agency has another long call under way.
             LogUnavailable, LogFull, DirectoryUnavailable
         """
         check_refusal_code(code)

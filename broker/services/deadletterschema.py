@@ -71,6 +71,12 @@ SCHEMA: Final = Schema(
             ) WITHOUT ROWID""",
             "DELETE FROM facts",
         ),
+        # So that counting reads an index and no row, however many records are parked.
+        (
+            "CREATE INDEX counted ON set_aside (agency, subscription, parked, since_ms)",
+            "DROP INDEX publishers",
+            "CREATE INDEX publishers ON set_aside (publisher, parked, since_ms)",
+        ),
     ),
 )
 TABLES: Final = ("facts", "set_aside", "refusals", "orders", "reigns", "subscriptions")

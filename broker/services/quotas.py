@@ -49,6 +49,7 @@ class Quotas:
         self._limits = limits
         self._clock = clock
         self._calls: Counter[str] = Counter()
+        self._long: set[str] = set()
         self._subscriptions: Counter[str] = Counter()
         self._creating: Counter[str] = Counter()
         self._undelivered: Counter[str] = Counter()
@@ -68,6 +69,21 @@ class Quotas:
             yield
         finally:
             _take_off(self._calls, agency, 1)
+
+    @contextlib.contextmanager
+    def long_call(self, agency: str) -> Iterator[None]:
+        """Something that reads much of the log for an agency: a trace, a list or an order. It has one at a time.
+
+        Raises:
+            QuotaExceeded
+        """
+        if agency in self._long:
+            raise _exceeded(agency, "traces, lists and orders at the same time: one", _AGAIN_SECONDS)
+        self._long.add(agency)
+        try:
+            yield
+        finally:
+            self._long.discard(agency)
 
     def open_subscription(self, agency: str) -> Holding:
         """Count a subscription until it is closed.

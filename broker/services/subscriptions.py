@@ -116,15 +116,16 @@ class Subscriptions:
 
         Raises:
             RightDenied: it is another agency's, and the principal is no auditor.
-            DirectoryUnavailable
+            QuotaExceeded, DirectoryUnavailable
         """
         auditor = may_replay(self._directory.current(), principal.agency, AUDIT)
         if agency not in {"", principal.agency} and not auditor:
             message = "only an auditor of the audit stream may ask about another agency's subscriptions"
             raise RightDenied(message)
-        await self._catch_up()
-        for known in self._table.listed(agency if auditor else principal.agency):
-            yield await self._standings.state(known)
+        with self._quotas.long_call(principal.agency):
+            await self._catch_up()
+            for known in self._table.listed(agency if auditor else principal.agency):
+                yield await self._standings.state(known)
 
     async def seek(self, principal: Principal, name: str, to: StartPoint) -> int:
         """Move a subscription of the principal's agency. Durable when it returns.
@@ -135,25 +136,26 @@ class Subscriptions:
             How many records it had not finished and is not sent.
 
         Raises:
-            SubscriptionUnknown, SubscriptionInUse, SubscriptionChanged, LogFull
+            SubscriptionUnknown, SubscriptionInUse, SubscriptionChanged, QuotaExceeded, LogFull
             InputRefused: the time is in the future.
         """
-        known, standing = await self._idle(principal, name)
-        starts = await first_offsets(self._log, self._clock, known.kinds, to)
-        generation, places = Generation(starts=tuple(starts)), self._standings.places(known, standing)
-        skipped = {
-            here.partition: await self._standings.unfinished(
-                known.key.agency, here, generation.begin(here.partition, known.kinds).floor
-            )
-            for here in places
-        }
-        moved = moves(known.kinds, starts, {here.partition: here.state.floor for here in places}, skipped)
-        starts += known.generation.held(known.kinds)
-        number = _next(known, standing)
-        if not await self._begin(principal, known.key, number, Cause.SOUGHT, to, known.kinds, starts, moved):
-            message = "another order about the subscription came first"
-            raise SubscriptionChanged(message)
-        return sum(each.skipped for each in moved)
+        with self._quotas.long_call(principal.agency):
+            known, standing = await self._idle(principal, name)
+            starts = await first_offsets(self._log, self._clock, known.kinds, to)
+            generation, places = Generation(starts=tuple(starts)), self._standings.places(known, standing)
+            skipped = {
+                here.partition: await self._standings.unfinished(
+                    known.key.agency, here, generation.begin(here.partition, known.kinds).floor
+                )
+                for here in places
+            }
+            moved = moves(known.kinds, starts, {here.partition: here.state.floor for here in places}, skipped)
+            starts += known.generation.held(known.kinds)
+            number = _next(known, standing)
+            if not await self._begin(principal, known.key, number, Cause.SOUGHT, to, known.kinds, starts, moved):
+                message = "another order about the subscription came first"
+                raise SubscriptionChanged(message)
+            return sum(each.skipped for each in moved)
 
     async def delete(self, principal: Principal, name: str) -> Closed:
         """End a subscription of the principal's agency for good, with its dead letters and what is parked.
@@ -164,29 +166,30 @@ class Subscriptions:
             How many records it had not finished, and how many were set aside.
 
         Raises:
-            SubscriptionUnknown, SubscriptionInUse, LogFull
+            SubscriptionUnknown, SubscriptionInUse, QuotaExceeded, LogFull
         """
-        known, standing = await self._idle(principal, name)
-        moved = []
-        for here in self._standings.places(known, standing):
-            end = await self._log.end_offset(here.partition)
-            skipped = await self._standings.unfinished(known.key.agency, here, end)
-            moved.append(Moved(here.partition, here.state.floor, end, skipped))
-        for held in known.generation.held(known.kinds):
-            end, kinds = await self._log.end_offset(held.partition), frozenset(held.kinds)
-            waiting = [range(held.offset, end)]
-            skipped = await self._log.count_wanted(held.partition, waiting, Interest(known.key.agency, kinds))
-            moved.append(Moved(held.partition, held.offset, end, skipped))
-        tally, number = self._index.tally(Scope(*known.key)), _next(known, standing)
-        closed = Closed(sum(each.skipped for each in moved), tally.dead_letters + tally.parked)
-        gone = SubscriptionDeleted(name, known.key.agency, number, tuple(moved), closed.set_aside)
-        await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, gone)])
-        await self._catch_up()
-        after = self._table.get(known.key)
-        if after is None or not after.deleted:
-            message = "the subscription was changed while it should be deleted"
-            raise SubscriptionChanged(message)
-        return closed
+        with self._quotas.long_call(principal.agency):
+            known, standing = await self._idle(principal, name)
+            moved = []
+            for here in self._standings.places(known, standing):
+                end = await self._log.end_offset(here.partition)
+                skipped = await self._standings.unfinished(known.key.agency, here, end)
+                moved.append(Moved(here.partition, here.state.floor, end, skipped))
+            for held in known.generation.held(known.kinds):
+                end, kinds = await self._log.end_offset(held.partition), frozenset(held.kinds)
+                waiting = [range(held.offset, end)]
+                skipped = await self._log.count_wanted(held.partition, waiting, Interest(known.key.agency, kinds))
+                moved.append(Moved(held.partition, held.offset, end, skipped))
+            tally, number = self._index.tally(Scope(*known.key)), _next(known, standing)
+            closed = Closed(sum(each.skipped for each in moved), tally.dead_letters + tally.parked)
+            gone = SubscriptionDeleted(name, known.key.agency, number, tuple(moved), closed.set_aside)
+            await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, gone)])
+            await self._catch_up()
+            after = self._table.get(known.key)
+            if after is None or not after.deleted:
+                message = "the subscription was changed while it should be deleted"
+                raise SubscriptionChanged(message)
+            return closed
 
     # --- generations ---
 

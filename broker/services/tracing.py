@@ -14,7 +14,7 @@ from uuid import UUID
 
 from broker.core.body import is_uuid
 from broker.core.entry import EXCHANGE, Interest
-from broker.core.errors import InputRefused, LogCorrupt, Overloaded, PositionUnknown, RecordUnknown
+from broker.core.errors import InputRefused, LogCorrupt, PositionUnknown, RecordUnknown
 from broker.core.policy import may_replay, visible_sections
 from broker.core.streams import (
     AUDIT,
@@ -31,11 +31,12 @@ from broker.services.auditreading import events_of, past_damaged
 from broker.services.audittrail import AUDIT_CASE_ID
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.identity import Principal
     from broker.ports import CheckpointStore, Clock, DirectoryInForce, MessageLog, RecordCodec
+    from broker.services.quotas import Quotas
 
 _PAGE_RECORDS: Final = 64
 _PAGE_BYTES: Final = 1 << 20
@@ -81,6 +82,7 @@ class Tracer:
         store: CheckpointStore,
         codec: RecordCodec,
         directory: DirectoryInForce,
+        quotas: Quotas,
         clock: Clock,
         limits: TraceLimits = TraceLimits(),  # noqa: B008 - it never changes
     ) -> None:
@@ -88,10 +90,10 @@ class Tracer:
         self._store = store
         self._codec = codec
         self._directory = directory
+        self._quotas = quotas
         self._clock = clock
         self._limits = limits
         self._audit = StreamPartition(AUDIT, partition_of(AUDIT_CASE_ID, log.partitions(AUDIT)))
-        self._busy: set[str] = set()
 
     async def of_record(self, principal: Principal, record_id: str) -> AsyncIterator[TracePart]:
         """Trace one record.
@@ -99,11 +101,11 @@ class Tracer:
         Raises:
             InputRefused: this is no record id.
             RecordUnknown: there is no such record, or it does not concern the principal. It cannot tell which.
-            Overloaded: another trace of its agency is under way.
+            QuotaExceeded: its agency has another long call under way.
             LogUnavailable, DirectoryUnavailable
         """
         _check_id(record_id)
-        with self._one_at_a_time(principal):
+        with self._quotas.long_call(principal.agency):
             known = await self._log.lookup([UUID(record_id).bytes])
             entries = [await self._entry(appended.position) for appended in known.values()]
             async for part in self._trace(principal, [entry for entry in entries if entry is not None], whole=True):
@@ -116,7 +118,7 @@ class Tracer:
             As ``of_record``.
         """
         _check_id(case_id)
-        with self._one_at_a_time(principal):
+        with self._quotas.long_call(principal.agency):
             positions, whole = await self._of_case(case_id)
             entries = [await self._entry(position) for position in positions]
             async for part in self._trace(principal, [entry for entry in entries if entry is not None], whole=whole):
@@ -127,13 +129,13 @@ class Tracer:
 
         Raises:
             RecordUnknown: there is no such record for the agency.
-            Overloaded, LogUnavailable, DirectoryUnavailable
+            QuotaExceeded, LogUnavailable, DirectoryUnavailable
         """
         entry = await self._entry(position)
         if entry is None or principal.agency not in entry.recipients:
             raise RecordUnknown(_UNKNOWN)
         record, events = self._record(entry, (principal.agency,)), list[TracedEvent]()
-        with self._one_at_a_time(principal):
+        with self._quotas.long_call(principal.agency):
             async for found in self._merged([record], _Reading(), _Reading()):
                 events += [each for each in found if each.agency == principal.agency]
         return record, events
@@ -270,17 +272,6 @@ class Tracer:
         except PositionUnknown:
             # Nothing that late is under a checkpoint yet.
             return await self._store.next_offset(self._audit)
-
-    @contextlib.contextmanager
-    def _one_at_a_time(self, principal: Principal) -> Iterator[None]:
-        if principal.agency in self._busy:
-            message = "another trace of this agency is under way"
-            raise Overloaded(message)
-        self._busy.add(principal.agency)
-        try:
-            yield
-        finally:
-            self._busy.discard(principal.agency)
 
 
 def _check_id(subject: str) -> None:

@@ -79,6 +79,17 @@ def test_subscriptions_count_until_they_are_closed() -> None:
     each.open_subscription("police")
 
 
+def test_an_agency_has_one_long_call_at_a_time() -> None:
+    each = quotas()
+    with each.long_call("police"):
+        with pytest.raises(QuotaExceeded), each.long_call("police"):
+            pass
+        with each.long_call("ministry"):
+            pass
+    with each.long_call("police"):
+        pass
+
+
 def test_bytes_under_way_count_over_all_calls_until_they_are_answered_or_their_call_ends() -> None:
     each = quotas(publishing_bytes=100)
     with each.publishing("police") as one, each.publishing("police") as other:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from broker.core.errors import Overloaded, RecordUnknown
+from broker.core.errors import QuotaExceeded, RecordUnknown
 from broker.core.events import AuditEvent, DeadLetterEvent, DeliveryConfirmed, DeliveryMade, DeliveryRefused
 from broker.core.identity import Principal
+from broker.core.quota import QuotaLimits
 from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition
 from broker.core.trace import Step, TracedEvent, TracedRecord, TraceEnd
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.services.quotas import Quotas
 from broker.services.tracing import TraceLimits, Tracer
 from tests.support.damage import DamagedLog, without_value
 from tests.support.fakes import FixedDirectory
@@ -62,6 +64,7 @@ class Stage(NamedTuple):
             store=self.store,
             codec=CODEC,
             directory=FixedDirectory(self.pki.directory),
+            quotas=Quotas(lambda _: QuotaLimits(), self.clock),
             clock=self.clock,
             limits=limits or TraceLimits(),
         )
@@ -176,7 +179,7 @@ async def test_an_agency_has_one_trace_at_a_time(stage: Stage) -> None:
     tracer = stage.tracer()
     first = tracer.of_record(SHANXI, record_id)
     await anext(first)
-    with pytest.raises(Overloaded):
+    with pytest.raises(QuotaExceeded):
         await anext(tracer.of_record(SHANXI, record_id))
     assert len((await read(tracer.of_record(HEBEI, record_id)))[0]) == 1
     await first.aclose()  # type: ignore[attr-defined] # it is a generator

@@ -32,10 +32,10 @@ from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
 from broker.server.subscriber import SubscriberServicer
 from broker.server.subscriptions import SubscriptionServicer
+from broker.services.auditindex import AuditIndex
 from broker.services.audittrail import AuditTrailService
 from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
-from broker.services.deadletterindex import DeadLetterIndex
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishService
 from broker.services.quotas import Quotas, limits_in_force
@@ -73,7 +73,7 @@ class Broker:
         trust: BrokerTrust,
         opened: OpenedLog,
         signatures: SignatureVerifier,
-        letters: DeadLetterIndex,
+        letters: AuditIndex,
         connections: int,
     ) -> None:
         self._config = config
@@ -237,7 +237,7 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
     async with contextlib.AsyncExitStack() as stack:
         opened = await open_log(config, trust, clock, stack)
         signatures = _verifier(config, stack)
-        index = DeadLetterIndex(config.log.folder / "dead-letters.db", opened.log.log_id(AUDIT))
+        index = AuditIndex(config.log.folder / "audit-index.db", opened.log.log_id(AUDIT))
         letters = stack.enter_context(contextlib.closing(index))
         broker = Broker(
             config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.bootstrap.limits import subscribe_limits
-from broker.services.deadletterfold import DeadLetterFold
+from broker.services.auditfold import AuditFold
 from broker.services.deadletters import DeadLetters
 from broker.services.subscribe import SubscribeService
 from broker.services.subscriptions import Subscriptions
@@ -15,7 +15,7 @@ from broker.wire.codec import ProtobufCodec
 if TYPE_CHECKING:
     from broker.config.broker import BrokerConfig
     from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog
-    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.auditindex import AuditIndex
     from broker.services.quotas import Quotas
 
 
@@ -29,7 +29,7 @@ class Subscribing(NamedTuple):
 
 def make_subscribing(
     config: BrokerConfig,
-    index: DeadLetterIndex,
+    index: AuditIndex,
     log: MessageLog,
     *,
     audit: AuditTrail,
@@ -39,7 +39,7 @@ def make_subscribing(
 ) -> Subscribing:
     """Make them."""
     codec, entropy = ProtobufCodec(), SystemEntropy()
-    fold = DeadLetterFold(index, log, codec)
+    fold = AuditFold(index, log, codec)
     letters = DeadLetters(
         index=index,
         log=log,

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from broker.bootstrap.opened import OpenedLog
     from broker.bootstrap.trust import BrokerTrust
     from broker.ports import AuditTrail, Clock, RecordCodec
-    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.auditindex import AuditIndex
     from broker.services.deadletters import DeadLetters
     from broker.services.quotas import Quotas
 
 
 def tracing_servicers(
     opened: OpenedLog,
-    index: DeadLetterIndex,
+    index: AuditIndex,
     letters: DeadLetters,
     audit: AuditTrail,
     *,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from broker.ports import SubscriptionKey
 from broker.server.calls import caller
-from broker.services.deadletterindex import Scope
+from broker.services.auditindex import Scope
 from broker.wire.deadletters import dead_letter_to
 from broker.wire.receipts import position_from
 from broker.wire.times import set_ms

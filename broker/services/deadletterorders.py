@@ -1,6 +1,6 @@
 """An agency has a dead letter made of a record that waits in one of its subscriptions.
 
-The order is an event. Every process learns of it (services/deadletterfold), and the one that has the partition carries
+The order is an event. Every process learns of it (services/auditfold), and the one that has the partition carries
 it out (services/parking): when the record is the first undone one of its case and nobody holds it. Nobody knows here
 how far the subscription is, which another process may have. So the audit stream decides whether the record waits. An
 order that comes too late has no effect.

@@ -1,7 +1,7 @@
 """Which records the subscriptions have given up, for the agencies that own them and for auditors.
 
 Every process follows the audit stream and folds its events of dead letters into an index of its own
-(services/deadletterindex). So all processes on one log know the same. An agency learns of its own dead letters, and an
+(services/auditindex). So all processes on one log know the same. An agency learns of its own dead letters, and an
 auditor (who may replay the audit stream) of all.
 """
 
@@ -19,8 +19,8 @@ from broker.core.reigns import RANDOM_BYTES, next_reign
 from broker.core.streams import AUDIT, StreamPartition
 from broker.ports import SubscriptionKey
 from broker.services.accepted import accepted
-from broker.services.deadletterfold import REMEDY, DeadLetterFold
-from broker.services.deadletterindex import Scope
+from broker.services.auditfold import REMEDY, AuditFold
+from broker.services.auditindex import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.streams import Position
     from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, Entropy, MessageLog, RecordCodec
-    from broker.services.deadletterindex import DeadLetterIndex, Tally
+    from broker.services.auditindex import AuditIndex, Tally
     from broker.services.setaside import SetAside
 
 _log = structlog.get_logger("broker.deadletters")
@@ -54,14 +54,14 @@ class DeadLetters:
     def __init__(
         self,
         *,
-        index: DeadLetterIndex,
+        index: AuditIndex,
         log: MessageLog,
         audit: AuditTrail,
         codec: RecordCodec,
         directory: DirectoryInForce,
         entropy: Entropy,
         clock: Clock,
-        fold: DeadLetterFold | None = None,
+        fold: AuditFold,
     ) -> None:
         self._index = index
         self._log = log
@@ -70,10 +70,9 @@ class DeadLetters:
         self._directory = directory
         self._entropy = entropy
         self._clock = clock
-        self._fold = fold or DeadLetterFold(index, log, codec)
-        self.catch_up: Final = self._fold.catch_up
-        self.run: Final = self._fold.run
-        self.listen: Final = self._fold.listen
+        self.catch_up: Final = fold.catch_up
+        self.run: Final = fold.run
+        self.listen: Final = fold.listen
 
     async def start(self) -> None:
         """Catch up, and say in the operator's log how many dead letters there are.

@@ -1,4 +1,4 @@
-"""The refused records in the index of dead letters: one row for each record and subscription that refused it.
+"""The refused records in the index of the audit stream: one row for each record and subscription that refused it.
 
 If a record is refused again, because the commit of the first refusal was lost, its row is replaced. Rows stay: a
 refusal is final.

@@ -1,4 +1,4 @@
-"""What the events of the audit stream do to the rows of the index of dead letters (services/deadletterindex)."""
+"""What the events of the audit stream do to the rows of the index of the audit stream (services/auditindex)."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from broker.core.errors import LogCorrupt
 from broker.core.streams import StreamPartition, streams_of
 from broker.core.subscriptions import stages, undone
 from broker.ports import PlaceState, SubscriptionState
-from broker.services.deadletterindex import Scope
+from broker.services.auditindex import Scope
 
 if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.subscriptions import Stage
     from broker.ports import MessageLog, Standing
-    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.auditindex import AuditIndex
     from broker.services.subscriptionindex import Known
 
 
@@ -30,7 +30,7 @@ class Here(NamedTuple):
 class Standings:
     """See the module. For one event loop. Every method may raise LogUnavailable."""
 
-    def __init__(self, index: DeadLetterIndex, log: MessageLog) -> None:
+    def __init__(self, index: AuditIndex, log: MessageLog) -> None:
         self._index = index
         self._log = log
 

@@ -24,7 +24,7 @@ from broker.core.policy import may_replay
 from broker.core.streams import AUDIT
 from broker.core.subscriptions import EARLIEST, FIRST, MAX_GENERATION, Closed, Generation, KindsStart, Moved, moves
 from broker.ports import SubscriptionKey
-from broker.services.deadletterindex import Scope
+from broker.services.auditindex import Scope
 from broker.services.standings import Standings
 from broker.services.startpoints import first_offsets
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
     from broker.core.subscriptions import StartPoint
     from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog, Standing, SubscriptionState
-    from broker.services.deadletterfold import DeadLetterFold
-    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.auditfold import AuditFold
+    from broker.services.auditindex import AuditIndex
     from broker.services.quotas import Quotas
     from broker.services.subscriptionindex import Known
 
@@ -50,8 +50,8 @@ class Subscriptions:
     def __init__(
         self,
         *,
-        index: DeadLetterIndex,
-        fold: DeadLetterFold,
+        index: AuditIndex,
+        fold: AuditFold,
         log: MessageLog,
         audit: AuditTrail,
         directory: DirectoryInForce,

@@ -1,7 +1,7 @@
 """Which records were refused by a subscription or given up, for the agencies that published them and for auditors.
 
 A recipient sees its own refusals too. An auditor, who may replay the audit stream, sees everyone's. Refusals and dead
-letters come from this process's index (services/deadletterindex), so all processes on one log say the same.
+letters come from this process's index (services/auditindex), so all processes on one log say the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from broker.core.errors import LogCorrupt
 from broker.core.policy import may_replay
 from broker.core.streams import AUDIT
 from broker.ports import UnprocessedRecord
-from broker.services.deadletterindex import Scope
+from broker.services.auditindex import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.streams import Position
     from broker.ports import DeadLetterState, DirectoryInForce, MessageLog
-    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.auditindex import AuditIndex
 
 _LISTED: Final = 100
 
@@ -41,7 +41,7 @@ class Unprocessed:
         LogUnavailable, DirectoryUnavailable
     """
 
-    def __init__(self, *, index: DeadLetterIndex, log: MessageLog, directory: DirectoryInForce) -> None:
+    def __init__(self, *, index: AuditIndex, log: MessageLog, directory: DirectoryInForce) -> None:
         self._index = index
         self._log = log
         self._directory = directory

@@ -15,7 +15,7 @@ from broker.core.identity import Principal
 from broker.core.subscriptions import EARLIEST, Generation, StartPoint
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import SubscriptionKey
-from broker.services.deadletterindex import Scope
+from broker.services.auditindex import Scope
 from broker.services.deliveries import Ended
 from broker.trust.signing import Ed25519NoteSigner
 from tests.support.kafkalog import LogOnKafka

@@ -97,7 +97,7 @@ async def test_dead_letters_are_known_after_a_restart(pki: SamplePki, tmp_path: 
     async with running_exchange(pki, tmp_path / "log", subscriptions=LIMITS) as exchange:
         position = await given_up(exchange)
     if lost:
-        (tmp_path / "log" / "dead-letters.db").unlink()
+        (tmp_path / "log" / "audit-index.db").unlink()
     async with running_exchange(pki, tmp_path / "log", subscriptions=LIMITS) as exchange:
         assert [state.position async for state in (await client(exchange)).listed()] == [position]
 

@@ -39,7 +39,7 @@ async def test_every_broker_knows_of_a_dead_letter_also_one_that_has_lost_its_in
     async with kafka.broker("one", subscriptions=LIMITS) as one, kafka.broker("two", subscriptions=LIMITS) as two:
         position = await given_up(one)
         await listed(two, position)
-    (kafka.folder("two") / "dead-letters.db").unlink()
+    (kafka.folder("two") / "audit-index.db").unlink()
     async with kafka.broker("two", subscriptions=LIMITS) as two:
         assert [state.position async for state in (await client(two)).listed()] == [position]
 

@@ -152,7 +152,7 @@ async def test_a_start_is_kept_over_a_restart_and_verify_lists_what_it_skips(pki
         options = SubscribeOptions(NAME, frozenset({"SampleRequest"}), start=LATEST)
         async with (await exchange.subscriber()).subscribe(options):
             later = await published(exchange, maker, 1)
-    (tmp_path / "log" / "dead-letters.db").unlink()
+    (tmp_path / "log" / "audit-index.db").unlink()
     async with running_exchange(pki, tmp_path / "log") as exchange:
         assert await taken(exchange, 1) == later
         report = (await replayed(exchange, tmp_path / "a.bundle")).report()

@@ -127,7 +127,7 @@ async def test_refusals_are_known_after_a_restart(pki: SamplePki, tmp_path: Path
         position = await published(exchange, exchange.maker().make())
         await answered(exchange, LAB, SAMPLES, "KIT_UNKNOWN")
     if lost:
-        (tmp_path / "log" / "dead-letters.db").unlink()
+        (tmp_path / "log" / "audit-index.db").unlink()
     async with running_exchange(pki, tmp_path / "log") as exchange:
         (found,) = [each async for each in (await tracing(exchange, SHANXI)).unprocessed()]
         assert (found.position, found.code) == (position, "KIT_UNKNOWN")

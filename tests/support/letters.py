@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.core.streams import AUDIT
+from broker.services.auditfold import AuditFold
+from broker.services.auditindex import AuditIndex
 from broker.services.audittrail import AuditTrailService
-from broker.services.deadletterindex import DeadLetterIndex
 from broker.services.deadletters import DeadLetters
 from broker.trust.system import SystemEntropy
 from tests.support.fakes import FixedDirectory
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 
 def dead_letters(pki: SamplePki, log: MessageLog, clock: Clock) -> DeadLetters:
     """Those of which this log's audit stream tells."""
+    index = AuditIndex(None, log.log_id(AUDIT))
     return DeadLetters(
-        index=DeadLetterIndex(None, log.log_id(AUDIT)),
+        index=index,
         log=log,
         audit=audit_trail(pki, log, clock),
         codec=CODEC,
         directory=FixedDirectory(pki.directory),
         entropy=SystemEntropy(),
         clock=clock,
+        fold=AuditFold(index, log, CODEC),
     )
 
 

@@ -10,8 +10,8 @@ from broker.core.quota import QuotaLimits
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DNA, SUBSCRIPTION_EVENTS, StreamPartition
 from broker.core.subscriptions import EARLIEST
-from broker.services.deadletterfold import DeadLetterFold
-from broker.services.deadletterindex import DeadLetterIndex
+from broker.services.auditfold import AuditFold
+from broker.services.auditindex import AuditIndex
 from broker.services.deadletters import DeadLetters
 from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, SubscribeLimits
 from broker.services.quotas import Quotas
@@ -58,8 +58,8 @@ class Subscribing(NamedTuple):
         durable: int = 2000,
         **limits: int,
     ) -> Subscribing:
-        index = DeadLetterIndex(None, log.log_id(AUDIT))
-        fold = DeadLetterFold(index, log, CODEC)
+        index = AuditIndex(None, log.log_id(AUDIT))
+        fold = AuditFold(index, log, CODEC)
         directory = FixedDirectory(pki.directory)
         audit = audit_trail(pki, log, clock)
         letters = DeadLetters(

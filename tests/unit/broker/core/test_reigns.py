@@ -11,7 +11,7 @@ from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterMade, 
 from broker.core.reigns import RANDOM_BYTES, Reigns, next_reign, of_reign
 from broker.core.streams import Position, StreamPartition
 from broker.ports import SubscriptionKey
-from broker.services.deadletterindex import DeadLetterIndex, Folded, Scope
+from broker.services.auditindex import AuditIndex, Folded, Scope
 
 if TYPE_CHECKING:
     from broker.core.events import Pointer
@@ -46,7 +46,7 @@ def test_a_new_reign_is_above_every_earlier_one_and_fits_into_64_bits(latest: in
 @given(steps)
 def test_of_two_writers_only_the_last_to_take_over_counts(steps: list[tuple[str, bool, int]]) -> None:
     """They write in any order: each as if it had the partition."""
-    index, reigns = DeadLetterIndex(None, "log"), Reigns()
+    index, reigns = AuditIndex(None, "log"), Reigns()
     ours = {True: 0, False: 0}
     rightful: dict[int, str] = {}
     for number, (what, who, offset) in enumerate(steps):
@@ -72,7 +72,7 @@ def test_of_two_writers_only_the_last_to_take_over_counts(steps: list[tuple[str,
 
 
 def test_what_a_person_decides_counts_under_every_reign_and_so_do_old_events() -> None:
-    index = DeadLetterIndex(None, "log")
+    index = AuditIndex(None, "log")
     events = [TakenOver(DNA_0, KEY.name, KEY.agency, 7), pointer("d", 0, 0), pointer("d", 1, 7)]
     index.fold([told(event) for event in events], Folded(0, b""))
     assert index.tally(Scope()).dead_letters == 2
@@ -83,7 +83,7 @@ def test_what_a_person_decides_counts_under_every_reign_and_so_do_old_events() -
 
 
 def test_a_pointer_begins_its_reign_if_the_takeover_is_damaged() -> None:
-    index = DeadLetterIndex(None, "log")
+    index = AuditIndex(None, "log")
     events = [TakenOver(DNA_0, KEY.name, KEY.agency, 7), pointer("d", 0, 9), pointer("d", 1, 7)]
     index.fold([told(event) for event in events], Folded(0, b""))
     assert [item.position.offset for item in index.page(Scope(), None, 100)] == [0]
@@ -91,7 +91,7 @@ def test_a_pointer_begins_its_reign_if_the_takeover_is_damaged() -> None:
 
 
 def test_reigns_are_apart_by_agency_subscription_and_partition() -> None:
-    index = DeadLetterIndex(None, "log")
+    index = AuditIndex(None, "log")
     others = [
         TakenOver(DNA_0, KEY.name, "other", 7),
         TakenOver(DNA_0, "other", KEY.agency, 7),

@@ -1,4 +1,4 @@
-"""The index of dead letters follows the audit stream, and is made again when it does not belong to it."""
+"""The index of the audit stream follows the audit stream, and is made again when it does not belong to it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from broker.core.identity import Principal
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import DeadLetterState, SubscriptionKey
-from broker.services.deadletterfold import LINES
-from broker.services.deadletterindex import DeadLetterIndex, Scope, Tally
+from broker.services.auditfold import LINES, AuditFold
+from broker.services.auditindex import AuditIndex, Scope, Tally
 from broker.services.deadletters import DeadLetters
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
@@ -60,7 +60,7 @@ class Stage(NamedTuple):
         )
 
     def process(self, log: MessageLog | None = None, log_id: str = "") -> Process:
-        index = DeadLetterIndex(self.folder / "dead-letters.db", log_id or self.log.log_id(AUDIT))
+        index = AuditIndex(self.folder / "audit-index.db", log_id or self.log.log_id(AUDIT))
         letters = DeadLetters(
             index=index,
             log=log or self.log,
@@ -69,12 +69,13 @@ class Stage(NamedTuple):
             directory=FixedDirectory(self.pki.directory),
             entropy=SystemEntropy(),
             clock=self.clock,
+            fold=AuditFold(index, log or self.log, CODEC),
         )
         return Process(index, letters)
 
 
 class Process(NamedTuple):
-    file: DeadLetterIndex
+    file: AuditIndex
     letters: DeadLetters
 
     async def known(self) -> list[int]:
@@ -156,7 +157,7 @@ async def test_a_start_reads_only_what_is_new(stage: Stage) -> None:
 async def test_an_index_that_is_lost_is_made_again(stage: Stage, spoil: Callable[[Path], None]) -> None:
     await stage.give_up(1, 2)
     assert await stage.process().known() == [1, 2]
-    spoil(stage.folder / "dead-letters.db")
+    spoil(stage.folder / "audit-index.db")
     assert await stage.process().known() == [1, 2]
 
 
@@ -179,7 +180,7 @@ async def test_if_the_log_went_back_the_index_follows(stage: Stage) -> None:
         await other.give_up(offset)
     with capture_logs() as lines:
         assert await other.process(log_id=stage.log.log_id(AUDIT)).known() == [1, 2, 3, 4]
-    assert "the log went back, so the index of dead letters is made again" in {line["event"] for line in lines}
+    assert "the log went back, so the index of the audit stream is made again" in {line["event"] for line in lines}
     await restored.close()
 
 

@@ -26,7 +26,7 @@ from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, StreamPartition, streams_of
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned
-from broker.services.deadletterindex import Scope
+from broker.services.auditindex import Scope
 from broker.services.deliveries import Deliveries, Ended, SubscribeLimits
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscribeService, SubscriptionRequest

@@ -36,7 +36,7 @@ from broker.core.quota import QuotaLimits
 from broker.core.reigns import next_reign
 from broker.core.streams import Position, StreamPartition
 from broker.ports import Assigned, SubscriptionKey
-from broker.services.deadletterindex import DeadLetterIndex, Folded, Scope
+from broker.services.auditindex import AuditIndex, Folded, Scope
 from broker.services.parking import OVERTAKING, Parking
 from broker.services.quotas import Quotas
 from broker.services.round import Acked, Consumer, GivenUp, Held, Round
@@ -74,8 +74,8 @@ class AuditStream:
     """What is durable, and two real indices of it: of the process with the partition, and of one that knows all."""
 
     def __init__(self) -> None:
-        self.index = DeadLetterIndex(None, "log")
-        self.everything = DeadLetterIndex(None, "log")
+        self.index = AuditIndex(None, "log")
+        self.everything = AuditIndex(None, "log")
         self.entries: dict[Position, LogEntry] = {}
         self.damaged: set[Position] = set()
         self.meanwhile: list[Callable[[], None]] = []

@@ -7,7 +7,7 @@ import pytest
 from broker.core.events import AuditEvent, Cause, SubscriptionBegun
 from broker.core.subscriptions import EARLIEST
 from broker.ports import SubscriptionKey
-from broker.services.deadletterindex import DeadLetterIndex, Folded
+from broker.services.auditindex import AuditIndex, Folded
 
 BY = "spiffe://case-exchange.example/agency/lab/gateway"
 
@@ -15,7 +15,7 @@ BY = "spiffe://case-exchange.example/agency/lab/gateway"
 @pytest.mark.parametrize(("number", "told_at"), [(0, 0), (1, 70)])
 def test_what_was_acknowledged_before_the_event_of_the_first_generation_counts(number: int, told_at: int) -> None:
     """A subscription from before the events has such an event late. No earlier life of it has the number 0."""
-    index = DeadLetterIndex(None, "log")
+    index = AuditIndex(None, "log")
     begun = SubscriptionBegun("samples", "lab", number, Cause.CREATED, EARLIEST, ("SampleRequest",), (), ())
     index.fold([AuditEvent(1000, BY, begun)], Folded(70, b""))
     known = index.subscriptions.get(SubscriptionKey("lab", "samples"))

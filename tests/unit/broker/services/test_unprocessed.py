@@ -10,8 +10,8 @@ from broker.core.events import AuditEvent, DeadLetterMade, DeliveryRefused
 from broker.core.identity import Principal
 from broker.core.streams import AUDIT, Position
 from broker.messagelog.sqlite import SqliteLog
-from broker.services.deadletterindex import DeadLetterIndex, Folded
-from broker.services.deadletterschema import SCHEMA
+from broker.services.auditindex import AuditIndex, Folded
+from broker.services.auditindexschema import SCHEMA
 from broker.services.unprocessed import Unprocessed, UnprocessedTally
 from broker.sqlitefile import Schema, open_file
 from tests.support.fakes import FixedDirectory
@@ -53,7 +53,7 @@ async def test_refusals_are_listed_page_by_page_each_once_and_counted_for_their_
     pki: SamplePki, log: SqliteLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.services.unprocessed._LISTED", 3)
-    index = DeadLetterIndex(None, "log")
+    index = AuditIndex(None, "log")
     told = [
         refused(1, SHANXI, LAB, 5, 2, 3, 4),
         refused(5, SHANXI, HEBEI),
@@ -76,13 +76,13 @@ async def test_refusals_are_listed_page_by_page_each_once_and_counted_for_their_
 
 
 async def test_an_index_of_an_older_broker_is_made_again(pki: SamplePki, log: SqliteLog, tmp_path: Path) -> None:
-    path = tmp_path / "dead-letters.db"
+    path = tmp_path / "audit-index.db"
     older = open_file(path, Schema(SCHEMA.application_id, SCHEMA.migrations[:2]), durable=False, exclusive=True)
     older.execute("INSERT INTO facts VALUES ('log_id', 'log')")
     row = (LAB.agency, "samples", "dna", 0, 3, CASE, 0, 2, LAB.spiffe_id, 7, "")
     older.execute("INSERT INTO set_aside VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     older.close()
-    index = DeadLetterIndex(path, "log")
+    index = AuditIndex(path, "log")
     assert index.folded is None
     dead = DeadLetterMade(Position("dna", 0, 4), "samples", 2, LAB.agency, CASE, publisher=SHANXI.agency)
     index.fold([AuditEvent(8, LAB.spiffe_id, dead)], Folded(1, b""))

@@ -1,4 +1,4 @@
-"""The tables of the index of dead letters and refused records (services/deadletterindex)."""
+"""The tables of the index of the audit stream (services/auditindex)."""
 
 from __future__ import annotations
 

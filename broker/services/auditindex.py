@@ -1,4 +1,4 @@
-"""What one process knows of dead letters and refused records: a small SQLite file, folded from the audit stream.
+"""What one process knows of subscriptions and what they set aside: a small SQLite file, folded from the audit stream.
 
 The audit stream is the truth. This file is a copy of what it says now, with the last audit record that was folded into
 it. So a start reads only what is new. A file that is lost, damaged, of another log, or of a log that went back is made
@@ -22,7 +22,7 @@ from broker.core.reigns import is_over, of_reign
 from broker.core.streams import Position
 from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services import refusalrows, setasiderows
-from broker.services.deadletterschema import SCHEMA, TABLES
+from broker.services.auditindexschema import SCHEMA, TABLES
 from broker.services.setaside import SetAside
 from broker.services.subscriptionindex import SubscriptionTable
 from broker.sqlitefile import FileTrouble, Trouble, open_file, transaction, trouble_as
@@ -53,7 +53,7 @@ _READ: Final = (
     "publisher, code"
 )
 _REMADE: Final = (Trouble.DAMAGED, Trouble.NEWER)
-_FILE: Final = "the index of dead letters"
+_FILE: Final = "the index of the audit stream"
 
 
 class Scope(NamedTuple):
@@ -82,7 +82,7 @@ class Folded(NamedTuple):
     record_id: bytes
 
 
-class DeadLetterIndex:
+class AuditIndex:
     """See the module. Its methods block for a moment. One process at a time may have the file open.
 
     Raises (every method):
@@ -236,7 +236,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
     except FileTrouble as error:
         if path is None or error.trouble not in _REMADE:
             raise
-        _log.warning("the index of dead letters is made again", cause=str(error))
+        _log.warning("the index of the audit stream is made again", cause=str(error))
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         return open_file(path, SCHEMA, durable=False, exclusive=True)

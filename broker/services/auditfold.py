@@ -22,9 +22,9 @@ from broker.core.events import (
 )
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS, StreamPartition, partition_of
 from broker.ports import SubscriptionKey
+from broker.services.auditindex import Folded
 from broker.services.auditreading import events_of, past_damaged
 from broker.services.audittrail import AUDIT_CASE_ID
-from broker.services.deadletterindex import Folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.core.events import AuditEvent, DeadLetterEvent, SubscriptionEvent
     from broker.ports import MessageLog, RecordCodec
-    from broker.services.deadletterindex import DeadLetterIndex
+    from broker.services.auditindex import AuditIndex
 
 _log = structlog.get_logger("broker.deadletters")
 _WANTED: Final = Interest(EXCHANGE, frozenset({DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS}))
@@ -46,10 +46,10 @@ LINES: Final = 10
 REMEDY: Final = "Its agency can see it: case-exchange deadletter list."
 
 
-class DeadLetterFold:
+class AuditFold:
     """Keeps the index up to date. For one event loop."""
 
-    def __init__(self, index: DeadLetterIndex, log: MessageLog, codec: RecordCodec) -> None:
+    def __init__(self, index: AuditIndex, log: MessageLog, codec: RecordCodec) -> None:
         self._index = index
         self._log = log
         self._codec = codec
@@ -140,7 +140,7 @@ class DeadLetterFold:
             return 0
         entries = await self._log.read(self._partition, folded.offset, 1, 1, values=False)
         if not entries or (entries[0].position.offset, entries[0].record_id) != folded:
-            _log.warning("the log went back, so the index of dead letters is made again")
+            _log.warning("the log went back, so the index of the audit stream is made again")
             self._index.start_again()
             return 0
         return folded.offset + 1

@@ -45,6 +45,7 @@ IN_FLIGHT = 4
 
 class Bench:
     record_bytes = RECORD_BYTES
+    cases = CASES
 
     def __init__(self, root: Path, records: int) -> None:
         self.root = root
@@ -76,7 +77,7 @@ class Bench:
             draft = Draft(
                 "SampleRequest",
                 "dna",
-                f"01990000-0000-4000-8000-{number % CASES:012d}",
+                f"01990000-0000-4000-8000-{number % self.cases:012d}",
                 (Recipient("national-dna-database", self._sequence),),
                 "dna-matching",
                 (SectionDraft("sample", "caseexchange.records.v1.SampleRequest", os.urandom(RECORD_BYTES)),),

@@ -584,3 +584,13 @@ def all_errors() -> Iterator[type[CaseExchangeError]]:
         error = stack.pop()
         yield error
         stack.extend(reversed(error.__subclasses__()))
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let the frames of an error go, so that what they hold is freed at once, and not when garbage is collected.
+
+    They are not cleared: to clear one of a coroutine that waits would end it.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing
+from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing, forget_frames
 from broker.server.requests import read_each, read_one
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
@@ -129,7 +129,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             with self._quotas.call(caller().agency):
                 return await work()
         except Told as told:
-            _forget_frames(told)
+            forget_frames(told)
             await _abort(context, told.error)
         except CaseExchangeError as error:
             await self._refuse(context, method, error)
@@ -151,7 +151,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         principal = _principal.get(None)
         name = principal.spiffe_id if principal is not None else self._peers.named(_certificate(context))
         cause = _cause(error)
-        _forget_frames(error)
+        forget_frames(error)
         await self._refusals.tell(name, [error], method=method, cause=cause)
         await _abort(context, error)
 
@@ -184,6 +184,7 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
     try:
         async for response in responses:
             await context.write(response)
+            del response
     finally:
         # So the servicer cleans up now, and not when the garbage collector runs.
         await responses.aclose()
@@ -192,13 +193,6 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
 # A refused call, its error, its frames and its task form a cycle, which waits for the garbage collector. That runs
 # seldom (broker/bootstrap/loop.py), and a request can have megabytes. So peers whose requests were refused filled the
 # memory. Therefore whoever holds a request lets it go at once.
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Let the frames of an error go. They are not cleared: to clear one of a coroutine that waits would end it."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 async def _let_go(request: Any) -> None:

@@ -60,11 +60,21 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         ],
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, and answer their records in order."""
-        batches = (_envelopes(request) async for request in request_iterator)
+        batches = _batches(request_iterator)
         with self._quotas.publishing(caller().agency) as share:
             async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches, share)) as outcomes:
                 async for outcome in outcomes:
                     yield _response(outcome)
+                    del outcome
+
+
+async def _batches(requests: AsyncIterator[publisher_pb2.PublishStreamRequest]) -> AsyncIterator[list[Envelope]]:
+    async for request in requests:
+        batch = _envelopes(request)
+        # As in broker/server/requests.py.
+        del request
+        yield batch
+        del batch
 
 
 def _envelopes(request: publisher_pb2.PublishStreamRequest) -> list[Envelope]:

@@ -54,6 +54,10 @@ def read_each(method: str, parse: Any) -> Callable[[AsyncIterator[bytes]], Async
 
     async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in requests:
-            yield read(data)
+            message = read(data)
+            # While the next request is awaited, nothing may hold this one: an idle stream would keep megabytes.
+            del data
+            yield message
+            del message
 
     return read_all

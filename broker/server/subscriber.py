@@ -75,6 +75,8 @@ async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_p
                 stream.close()
                 break
             _take(stream, request)
+            # As in broker/server/requests.py.
+            del request
         # Without a close this says nothing: the requests of a call that broke may end like those of one that did not.
         stream.finish()
     except CaseExchangeError as error:

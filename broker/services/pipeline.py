@@ -42,6 +42,8 @@ async def publish_in_turn(
         while append := await stream.next_append():
             yield await append
             stream.answered()
+            # An idle stream keeps neither its last records nor its last answer, here and below.
+            del append
         for task in reversed(tasks):
             await task
     finally:
@@ -86,6 +88,7 @@ class _Stream:
                 self._unanswered_batches += 1
                 self._unanswered_bytes += size
                 self._waiting.append(_Batch(self._check(batch), size))
+                del batch
                 self._notify()
                 while self._unanswered_batches >= _BATCHES or self._unanswered_bytes >= _BYTES:
                     await self._change()
@@ -118,6 +121,7 @@ class _Stream:
                 earlier = [append.outcome for append in self._appends]
                 outcome = await self._service.accept(self._principal, checked, partial(_check_order, earlier))
                 self._appends.append(_Append(outcome, batches, size))
+                del checked, outcome, earlier
                 self._notify()
         finally:
             self._appended_all = True

@@ -27,6 +27,7 @@ from broker.core.errors import (
     RecordExpired,
     RecordTooLarge,
     SignerNotPrincipal,
+    forget_frames,
 )
 from broker.core.former import check_former
 from broker.core.inforce import DirectoryVersion, by_any, versions_at
@@ -225,4 +226,6 @@ def _attempt(check: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -
     try:
         return check(*arguments, **named)
     except CaseExchangeError as error:
+        # Its frames hold the record, and with the answer they would form a cycle.
+        forget_frames(error)
         return error

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from broker.core.streams import STREAMS, StreamPartition
-from caseexchange.broker.v1 import auditor_pb2, envelope_pb2, publisher_pb2, subscriber_pb2
+from caseexchange.broker.v1 import auditor_pb2, envelope_pb2, publisher_pb2, publisher_pb2_grpc, subscriber_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -255,3 +255,26 @@ async def test_a_batch_of_nothing_and_a_batch_of_much_are_answered(exchange: Exc
     async with (await exchange.publisher()).stream() as stream:
         assert await stream.publish([]) == []
         assert len(await stream.publish([maker.make() for _ in range(500)])) == 500
+
+
+async def test_records_that_are_refused_one_by_one_are_freed_with_their_answer(exchange: Exchange) -> None:
+    """Before, each refused batch was a cycle of its errors and their frames: some batches filled the memory."""
+    channel = await exchange.channel("national-audit")
+    batch = publisher_pb2.PublishStreamRequest(envelopes=[envelope_pb2.Envelope(body=bytes(1 << 20))] * 3)
+    gc.collect()
+    before = large_messages()
+    gc.disable()
+    try:
+        for _ in range(3):
+            stream = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream(timeout=60)
+            await stream.write(batch)
+            answer = await stream.read()
+            assert isinstance(answer, publisher_pb2.PublishStreamResponse)
+            assert [result.WhichOneof("result") for result in answer.results] == ["refusal"] * 3
+            await stream.done_writing()
+            assert await stream.read() is grpc.aio.EOF
+            del stream
+        await still_serves(exchange)
+        assert large_messages() <= before + 3
+    finally:
+        gc.enable()

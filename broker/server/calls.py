@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -88,16 +87,21 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self._draining = True
 
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        make_reader = read_each if handler.request_streaming else read_one
-        read: Any = make_reader(method, handler.request_deserializer)
+        read_first, read_all = (
+            read_one(method, handler.request_deserializer),
+            read_each(method, handler.request_deserializer),
+        )
+
+        def read(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            return read_all(context) if handler.request_streaming else read_first(request)
+
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
             async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
                 try:
-                    return await self._run(method, context, lambda: unary(read(request), context))
+                    return await self._run(method, context, lambda: unary(read(request, context), context))
                 finally:
-                    await _let_go(request)
                     request = None
 
             make = (
@@ -110,9 +114,10 @@ class CallGuard(grpc.aio.ServerInterceptor):
 
         async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             try:
-                await self._run(method, context, lambda: _write_all(streaming(read(request), context), context))
+                await self._run(
+                    method, context, lambda: _write_all(streaming(read(request, context), context), context)
+                )
             finally:
-                await _let_go(request)
                 request = None
 
         make_stream = (
@@ -192,15 +197,7 @@ async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]
 
 # A refused call, its error, its frames and its task form a cycle, which waits for the garbage collector. That runs
 # seldom (broker/bootstrap/loop.py), and a request can have megabytes. So peers whose requests were refused filled the
-# memory. Therefore whoever holds a request lets it go at once.
-
-
-async def _let_go(request: Any) -> None:
-    """Free the last request that gRPC's reader of a stream has read."""
-    if hasattr(request, "__aiter__"):
-        # If another task still reads, it ends in a moment, and the reader with it.
-        with contextlib.suppress(RuntimeError):
-            await aiter(request).aclose()
+# memory. Therefore whoever holds a request lets it go at once (also broker/server/requests.py).
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CaseExchangeError) -> None:

@@ -6,8 +6,9 @@ them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from broker.core.errors import InputRefused
@@ -48,13 +49,16 @@ def read_one(method: str, parse: Any) -> Callable[[bytes], Any]:
     return read
 
 
-def read_each(method: str, parse: Any) -> Callable[[AsyncIterator[bytes]], AsyncIterator[Any]]:
-    """The reader of a method's requests, one by one. It raises what the reader of one raises."""
+def read_each(method: str, parse: Any) -> Callable[[grpc.aio.ServicerContext[Any, Any]], AsyncIterator[Any]]:
+    """The reader of a call's requests, one by one. It raises what the reader of one raises.
+
+    It reads from the context. gRPC's own iterator keeps the last request while it waits for the next one.
+    """
     read = read_one(method, parse)
 
-    async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for data in requests:
-            message = read(data)
+    async def read_all(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        while (data := await context.read()) is not grpc.aio.EOF:
+            message = read(cast(bytes, data))
             # While the next request is awaited, nothing may hold this one: an idle stream would keep megabytes.
             del data
             yield message

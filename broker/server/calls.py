@@ -87,13 +87,11 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self._draining = True
 
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        read_first, read_all = (
-            read_one(method, handler.request_deserializer),
-            read_each(method, handler.request_deserializer),
-        )
+        make_reader = read_each if handler.request_streaming else read_one
+        reader: Any = make_reader(method, handler.request_deserializer)
 
         def read(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            return read_all(context) if handler.request_streaming else read_first(request)
+            return reader(context if handler.request_streaming else request)
 
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary

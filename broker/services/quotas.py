@@ -78,7 +78,7 @@ class Quotas:
             QuotaExceeded
         """
         if agency in self._long:
-            raise _exceeded(agency, "traces, lists and orders at the same time: one", _AGAIN_SECONDS)
+            raise _exceeded(agency, "one trace, list or order at a time", _AGAIN_SECONDS)
         self._long.add(agency)
         try:
             yield
@@ -108,7 +108,7 @@ class Quotas:
             QuotaExceeded
         """
         if kept + self._creating[agency] >= self._limits(agency).durable_subscriptions:
-            raise _exceeded(agency, "durable subscriptions, of which it can delete some", _AGAIN_SECONDS)
+            raise _exceeded(agency, "durable subscriptions; it can delete some", _AGAIN_SECONDS)
         self._creating[agency] += 1
         try:
             yield

@@ -278,3 +278,25 @@ async def test_records_that_are_refused_one_by_one_are_freed_with_their_answer(e
         assert large_messages() <= before + 3
     finally:
         gc.enable()
+
+
+async def test_a_stream_that_idles_keeps_no_request_that_was_answered(exchange: Exchange) -> None:
+    """Also not in gRPC's own reader, which keeps the last one until the next comes."""
+    channel = await exchange.channel("national-audit")
+    batch = publisher_pb2.PublishStreamRequest(envelopes=[envelope_pb2.Envelope(body=bytes(1 << 20))])
+    gc.collect()
+    before = large_messages()
+    gc.disable()
+    try:
+        idle = []
+        for _ in range(5):
+            stream = publisher_pb2_grpc.PublisherServiceStub(channel).PublishStream(timeout=60)
+            await stream.write(batch)
+            await stream.read()
+            idle.append(stream)
+        await still_serves(exchange)
+        assert large_messages() <= before + 1
+        for stream in idle:
+            stream.cancel()
+    finally:
+        gc.enable()

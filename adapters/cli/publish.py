@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 def publish(profile_path: Path, *, files: tuple[Path, ...], again: bool, as_json: bool) -> None:
     """Publish the records of files.
 
-    They are decoded, signed, and the position of each is printed. The same file counts once.
+    They are decoded and signed, and the position of each is printed. The same file counts once.
 
-    With --again, the broker is asked which of our records its log does not have, of those that got a receipt in the
-    last keep_days. These are published again, each with its first receipt, so that they are accepted also if they have
-    expired since. Use it when the exchange's operator has restored an old copy of the log.
+    With --again, the broker is asked about our records that got a receipt in the last keep_days. Those that its log
+    does not have are published again, each with its first receipt. So they are accepted also if they have expired
+    since. Use it when the exchange's operator has restored an old copy of the log.
 
     Every record is in the profile's spool before it is sent. After a failure, or if a record waits, run the command
     again or start the gateway.

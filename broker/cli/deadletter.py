@@ -145,7 +145,7 @@ def discard(profile: Path, *, code: str, subscription: str, position: Position) 
 def make(profile: Path, *, code: str, subscription: str, position: Position) -> None:
     """Make a dead letter of a record that waits.
 
-    For example of one that a gateway gives back for days. Later records of its case are parked behind it.
+    For example, a gateway has given it back for days. Later records of its case are parked behind it.
     `deadletter redrive` brings it back.
 
     Exit codes: 0 the order is durable, 1 refused or not found, 2 wrong settings.

@@ -79,7 +79,7 @@ def listed(profile: Path, *, agency: str, as_json: bool) -> None:
 @_name
 @click.option("--to", type=_StartType(), required=True, help="earliest, latest, or a time: 2026-01-31T08:00:00+08:00.")
 def seek(profile: Path, *, name: str, to: StartPoint) -> None:
-    """Move a subscription that nobody has open, forward or back. Back: its records are delivered again.
+    """Move a subscription that nobody has open, forward or back. If back, records are delivered again.
 
     Its dead letters, and what is parked behind them, stay as they are.
 

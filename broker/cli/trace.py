@@ -44,8 +44,8 @@ def trace(profile: Path, *, record_id: str, case_id: str, unprocessed: bool, as_
     """Show what became of a record.
 
     It says what its recipients did with it, or why it did not arrive. The publisher sees every recipient, a recipient
-    only itself, an auditor everything. The list of --unprocessed has what was refused of what the agency published or
-    received, and the dead letters of what it published.
+    only itself, an auditor everything. With --unprocessed, it lists refused
+    records that the agency published or received, and dead letters of records that it published.
 
     Exit codes: 0 done, 1 refused or not found, 2 wrong settings.
 

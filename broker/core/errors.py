@@ -251,7 +251,7 @@ class IssuedInFuture(InputRefused):
 
 
 class RecordExpired(InputRefused):
-    """The record has expired: the end that its publisher gave it has passed, or the log keeps none of its age."""
+    """The record has expired: the end that its publisher gave it has passed, or it is older than what the log keeps."""
 
     reason = "RECORD_EXPIRED"
     remedy = "If the content is still true, publish it in a new record."

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 def status(profile: Path, *, as_json: bool) -> None:
     """Show whether the broker accepts records.
 
-    It also shows its directory version, dead letters, refusals, and the newest checkpoints. Dead letters are those of the
-    agency's subscriptions. Below them stand refusals and dead letters of the records that it published. An auditor
-    gets those of every agency.
+    It also shows the directory version, dead letters, refusals, and the newest checkpoints. Dead letters are those of
+    the agency's subscriptions. Below them stand refusals and dead letters of the records that it published. An
+    auditor gets those of every agency.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 

@@ -135,11 +135,14 @@ def commits_under_way(log: KafkaLog) -> list[Link]:
 async def sent(
     log: KafkaLog, cursor: LogCursor, states: dict[StreamPartition, AckState]
 ) -> asyncio.Task[frozenset[StreamPartition]]:
-    """Begin a commit, and return when its request has left."""
+    """Begin a commit, and return when its request has left. Its answer is not read."""
     committing = asyncio.create_task(cursor.commit(states))
     async with asyncio.timeout(30):
         while not commits_under_way(log):  # noqa: ASYNC110 - a link tells nobody what it waits for
             await asyncio.sleep(0)
+    (link,) = commits_under_way(log)
+    assert link._transport is not None
+    link._transport.pause_reading()
     # One more pass of the event loop, so that it is written.
     await asyncio.sleep(0)
     return committing

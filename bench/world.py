@@ -13,8 +13,8 @@ import tomli_w
 
 from broker.client.connection import open_channel
 from broker.trust.directory_files import DirectoryFile
+from broker.trust.governance import Governance
 from broker.trust.keyring import LiveKeyring
-from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock
@@ -35,7 +35,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.pki = development.create(root / "pki", datetime.now(UTC).replace(microsecond=0))
-        governance = load_verification_key(self.pki.governance_public_key)
+        governance = Governance.load(self.pki.governance_public_key)
         self.directory = DirectoryFile(self.pki.directory, governance, SystemClock())
         lists = [self.pki.revocation_list("signing")]
         revocations = RevocationFiles(lists, lambda: self.directory.latest.signing_authorities, grace_ms=0)

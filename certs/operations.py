@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import CertificateInvalid, DirectoryInvalid
 from broker.trust.certificates import der, find_issuer, load_certificates, principal_of
-from broker.trust.directory import open_directory, sign_directory
+from broker.trust.directory import open_directory, sign_directory, successions_of
 from broker.trust.directory_payload import directory_payload
-from broker.trust.keys import load_signing_key, load_verification_key, private_key_pem
+from broker.trust.governance import Governance
+from broker.trust.keys import load_signing_key, private_key_pem
 from certs.folder import AUTHORITY_KINDS
 from certs.kafka import keystore_of
 from certs.profiles import KAFKA_NODE, LOCAL_NAMES, SIGNING, profile_of
@@ -170,7 +171,7 @@ def _directory_to_amend(pki: PkiFolder) -> Directory | None:
     except OSError as error:
         message = f"{pki.directory.name} cannot be read as a directory: {error.strerror}"
         raise DirectoryInvalid(message) from error
-    return open_directory(document, load_verification_key(pki.governance_public_key))
+    return open_directory(document, Governance.load(pki.governance_public_key))
 
 
 def _list_signer(
@@ -186,7 +187,8 @@ def _list_signer(
         expires_at_ms=now_ms + int(DIRECTORY_LIFETIME.total_seconds() * 1000),
         agencies={**directory.agencies, agency: listed},
     )
-    write_public(pki.directory, sign_directory(directory_payload(amended), load_signing_key(pki.governance_key)))
+    key, successions = load_signing_key(pki.governance_key), successions_of(directory.document)
+    write_public(pki.directory, sign_directory(directory_payload(amended), key, successions))
 
 
 def _server_names(certificate: x509.Certificate) -> list[str]:

@@ -35,8 +35,8 @@ from broker.core.former import stated
 from broker.trust.certificates import principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
+from broker.trust.governance import Governance
 from broker.trust.keyring import LiveKeyring
-from broker.trust.keys import load_verification_key
 from broker.trust.revocation_files import RevocationFiles
 from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock, SystemEntropy
@@ -140,10 +140,10 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     if principal_of(signer.certificate).agency != principal.agency:
         message = "the signing certificate and the TLS certificate belong to different agencies"
         raise CertificateInvalid(message)
-    governance_key = load_verification_key(profile.trust.governance_key)
+    governance = Governance.load(profile.trust.governance_key)
     # What was in force stays in force, also if an older file comes back and the program is restarted.
     kept = profile.folder / "trust"
-    directory = DirectoryFile(profile.trust.directory, governance_key, clock, kept / "directory.json")
+    directory = DirectoryFile(profile.trust.directory, governance, clock, kept / "directory.json")
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
         lambda: directory.latest.signing_authorities,
@@ -155,7 +155,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
     try:
         async with RenewableChannel(settings, tls.initial) as channel:
-            read = functools.partial(open_directory, governance_key=governance_key)
+            read = functools.partial(open_directory, governance=governance)
             ask = functools.partial(directories_in_force, channel)
             directories = SeenDirectories(spool, read, revocations, clock, ask)
             directories.note(directory.latest.document)

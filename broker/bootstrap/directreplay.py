@@ -23,7 +23,7 @@ from broker.services.mirroring import CheckpointMirror
 from broker.services.replay import ReplayRequest, replay_rights
 from broker.trust.certificates import load_certificates, principal_of
 from broker.trust.directory_files import DirectoryFile
-from broker.trust.keys import load_verification_key
+from broker.trust.governance import Governance
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.material import PublishedTrust
 from broker.trust.revocation_files import RevocationFiles
@@ -48,7 +48,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
         LogUnavailable, LogAccessDenied, LogCorrupt: the topics cannot be read, or there is no checkpoint.
     """
     clock = SystemClock()
-    directory = DirectoryFile(config.trust.directory, load_verification_key(config.trust.governance_key), clock)
+    directory = DirectoryFile(config.trust.directory, Governance.load(config.trust.governance_key), clock)
     auditor = principal_of(load_certificates(config.agency.certificate)[0])
     sections = replay_rights(directory.current(), auditor, request)
     grace_ms = int(config.trust.revocation_grace_seconds * 1000)

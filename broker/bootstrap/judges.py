@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
 from broker.core.verification import FrameReader, judge_frame
-from broker.trust.directory import open_directory
+from broker.trust.directory import learn_successions, open_directory
+from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring
-from broker.trust.keys import load_verification_key
 from broker.trust.revocation import RevocationLists
 from broker.wire.codec import ProtobufCodec
 from broker.wire.frames import frame_from, holds_records
@@ -35,22 +35,23 @@ _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024
 class Trust(NamedTuple):
     """The material to make a judge from. Picklable."""
 
-    governance_key: Path
+    roots: tuple[Path, ...]
     source: BundleSource
     directories: tuple[DirectoryDocument, ...]
     authorities: tuple[bytes, ...]
     revocation_lists: tuple[bytes, ...]
 
     def versions(self) -> list[DirectoryVersion]:
-        """The directory versions, each signed by the pinned key, with their certificates.
+        """The directory versions, each signed by governance, with their certificates.
 
         Raises:
             DirectoryInvalid, RevocationListInvalid, CertificateInvalid
         """
-        key = load_verification_key(self.governance_key)
+        governance = Governance.load(*self.roots)
+        learn_successions([document.document for document in self.directories], governance)
         versions: list[DirectoryVersion] = []
         for document in self.directories:
-            directory = open_directory(document.document, key)
+            directory = open_directory(document.document, governance)
             revocations = RevocationLists(self.revocation_lists, directory.signing_authorities, grace_ms=0)
             keyring = DirectoryKeyring(directory, revocations)
             versions.append(DirectoryVersion(document.in_force_from_ms, directory, keyring))

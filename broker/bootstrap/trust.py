@@ -14,8 +14,8 @@ from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
+from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring, LiveKeyring
-from broker.trust.keys import load_verification_key
 from broker.trust.material import PublishedTrust
 from broker.trust.peers import TlsPeers
 from broker.trust.revocation import PeerRevocation
@@ -57,10 +57,10 @@ class BrokerTrust:
             SetupInvalid: it names the file.
             DirectoryUnavailable: the directory has expired.
         """
-        governance_key = load_verification_key(config.trust.governance_key)
+        governance = Governance.load(config.trust.governance_key)
         # What was in force stays in force, also if an older file comes back and the broker is restarted.
         kept = config.log.folder / "trust"
-        directory = DirectoryFile(config.trust.directory, governance_key, clock, kept / "directory.json")
+        directory = DirectoryFile(config.trust.directory, governance, clock, kept / "directory.json")
         grace_ms = int(config.trust.revocation_grace_seconds * 1000)
         signing = RevocationFiles(
             [config.trust.signing_revocations],
@@ -76,7 +76,7 @@ class BrokerTrust:
             kept=kept / "tls-revocations.pem",
         )
         files = TlsFiles(config.tls.certificate, config.tls.key, config.tls.authorities)
-        read = partial(open_directory, governance_key=governance_key)
+        read = partial(open_directory, governance=governance)
         return cls(
             directory=directory,
             keyring=LiveKeyring(directory, signing),

@@ -11,8 +11,8 @@ from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
 from broker.core.verification import BundleVerification, read_beginning, sift_directories
-from broker.trust.directory import open_directory
-from broker.trust.keys import load_verification_key
+from broker.trust.directory import learn_successions, open_directory
+from broker.trust.governance import Governance
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
@@ -24,28 +24,29 @@ if TYPE_CHECKING:
     from broker.core.audit import AuditReport
 
 
-def verify_bundle(path: Path, governance_key: Path, progress: Callable[[int], None]) -> AuditReport:
-    """Check a bundle against the pinned governance key, and nothing else.
+def verify_bundle(path: Path, roots: tuple[Path, ...], progress: Callable[[int], None]) -> AuditReport:
+    """Check a bundle against the pinned governance keys, and nothing else.
 
     Args:
         path: the bundle file.
-        governance_key: the public key (PEM) that signs directories.
+        roots: files with the public keys (PEM) that sign directories.
         progress: called with the number of bytes of each finished part of the file.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
-        DirectoryInvalid: the pinned key signed no directory in the bundle. Nothing could be checked.
+        DirectoryInvalid: no pinned key signed a directory in the bundle. Nothing could be checked.
         KeyInvalid, RevocationListInvalid, CertificateInvalid: as their names say.
     """
     try:
         with path.open("rb") as file:
             frames = BundleFrames(read_frames(file))
             beginning = read_beginning(frames, FRAMES)
-            key = load_verification_key(governance_key)
-            read = functools.partial(open_directory, governance_key=key)
+            governance = Governance.load(*roots)
+            learn_successions([found.document for found in beginning.directories], governance)
+            read = functools.partial(open_directory, governance=governance)
             directories, passed_over = sift_directories(beginning.directories, read)
             source = beginning.header.source
-            trust = Trust(governance_key, source, directories, beginning.authorities, beginning.revocation_lists)
+            trust = Trust(roots, source, directories, beginning.authorities, beginning.revocation_lists)
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
             own = BatchJudge(versions, ProtobufCodec(), source)

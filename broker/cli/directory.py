@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.options import json_option
+from broker.cli.options import json_option, root_option
 from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, SetupInvalid
+from broker.core.policy import rights_without_counterpart
 from broker.files import PUBLIC_FILE, read_file, replace_file
-from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory
+from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory, successions_of
 from broker.trust.directory_payload import directory_payload, parse_payload
-from broker.trust.keys import load_signing_key, load_verification_key
+from broker.trust.governance import Governance, public_key_of, state_succession
+from broker.trust.keys import load_signing_key, load_verification_keys
 from broker.trust.retirement import keep_former_certificates
 from broker.trust.system import SystemClock
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.policy import Agency, Directory
+    from broker.trust.governance import EitherKey
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -33,14 +36,14 @@ def directory() -> None:
 
 @directory.command()
 @click.argument("document", type=_FILE)
-@click.option("--root", required=True, type=_FILE, help="The governance public key (PEM) that you pin.")
+@root_option
 @json_option
-def show(document: Path, *, root: Path, as_json: bool) -> None:
+def show(document: Path, *, roots: tuple[Path, ...], as_json: bool) -> None:
     """Verify a directory and show the rights that it grants. With --json: print the payload, to edit and sign again.
 
     Example:  case-exchange directory show .dev/pki/trust/directory.json --root .dev/pki/trust/governance.pem
     """
-    opened = open_directory(_read(document), load_verification_key(root))
+    opened = open_directory(_read(document), Governance.load(*roots))
     if as_json:
         click.echo(json.dumps(json.loads(directory_payload(opened)), indent=2, ensure_ascii=False))
         return
@@ -59,19 +62,38 @@ def show(document: Path, *, root: Path, as_json: bool) -> None:
     metavar="AGENCY|SHA256",
     help="Drop all former certificates of this agency, or the one with this fingerprint. May be repeated.",
 )
-def sign(payload: Path, *, key: Path, out: Path, previous: Path | None, dropped: tuple[str, ...]) -> None:
+@click.option("--former-key", type=_FILE, help="The private key that hands over to --key with this version.")
+@click.option("--lost-key", type=_FILE, help="The public key (PEM) of a lost key, which --key replaces.")
+def sign(
+    payload: Path,
+    *,
+    key: Path,
+    out: Path,
+    previous: Path | None,
+    dropped: tuple[str, ...],
+    former_key: Path | None,
+    lost_key: Path | None,
+) -> None:
     """Check a payload and sign it. Raise its version first: nobody accepts an old version, or a changed one.
 
     The previous version may list signing certificates that the new one does not. These are kept as retired, because
     records that they signed must still verify. To drop them for ever, use --drop.
 
+    To change governance's key, sign with the new one and name the former one with --former-key. Nobody has to pin the
+    new key. If the former key is lost or stolen, use --lost-key instead. Then everybody must pin the new key.
+
     Example:  case-exchange directory sign payload.json --key governance.key --out directory.json
     """
     governance_key, content = load_signing_key(key), _read(payload)
     directory = parse_payload(content, document=b"")
+    _warn(directory)
     before = previous or (out if out.exists() else None)
+    handing_over = _former_key(former_key, lost_key)
+    successions: list[dict[str, Any]] = []
     if before is not None:
-        former = open_directory(_read(before), governance_key.public_key())
+        known = [governance_key.public_key(), *map(public_key_of, handing_over)]
+        former = open_directory(_read(before), Governance(*known))
+        successions = successions_of(former.document)
         amended, retirements = keep_former_certificates(directory, former, SystemClock().now_ms(), frozenset(dropped))
         if amended != directory:
             content = directory_payload(amended)
@@ -80,13 +102,41 @@ def sign(payload: Path, *, key: Path, out: Path, previous: Path | None, dropped:
     elif directory.version > 1 or dropped:
         message = f"the version before {directory.version} is not known, so its certificates are not known"
         raise CertificatesUnlisted(message)
-    document = sign_directory(content, governance_key)
+    successions += [state_succession(directory, one, governance_key) for one in handing_over]
+    document = sign_directory(content, governance_key, successions)
+    # Nobody could use a document that its own statements contradict.
+    open_directory(document, Governance(governance_key.public_key()))
     try:
         replace_file(out, document, PUBLIC_FILE)
     except OSError as error:
         message = f"{out} cannot be written: {error.strerror}"
         raise SetupInvalid(message) from error
     click.echo(f"{out}: signed")
+
+
+def _former_key(former: Path | None, lost: Path | None) -> list[EitherKey]:
+    if former is not None and lost is not None:
+        message = "a key is handed over with --former-key or replaced with --lost-key, not both"
+        raise click.UsageError(message)
+    if former is not None:
+        return [load_signing_key(former)]
+    return [] if lost is None else [load_verification_keys(lost)[0]]
+
+
+def _warn(directory: Directory) -> None:
+    """Say what governance may not have meant.
+
+    Raises:
+        DirectoryInvalid: the directory has expired already, so nobody could use it.
+    """
+    now_ms = SystemClock().now_ms()
+    if directory.expires_at_ms <= now_ms:
+        message = "the directory has already expired: set a later expires_at"
+        raise DirectoryInvalid(message)
+    if directory.expires_soon(now_ms):
+        click.echo(f"warning: the directory expires soon: {_date(directory.expires_at_ms)}", err=True)
+    for right in rights_without_counterpart(directory):
+        click.echo(f"warning: {right}", err=True)
 
 
 def _read(path: Path) -> bytes:
@@ -98,8 +148,8 @@ def _read(path: Path) -> bytes:
 
 
 def _print(opened: Directory) -> None:
-    until = datetime.fromtimestamp(opened.expires_at_ms / 1000, UTC).date()
-    click.echo(f"{opened.trust_domain}: version {opened.version}, in force until {until}")
+    until = _date(opened.expires_at_ms)
+    click.echo(f"{opened.trust_domain}: version {opened.version}, in force until {until}{_soon(opened)}")
     click.echo(f"purposes: {', '.join(sorted(opened.purposes))}")
     for kind, agencies in sorted(opened.may_correct.items()):
         click.echo(f"may correct others' {kind}: {', '.join(sorted(agencies))}")
@@ -108,6 +158,14 @@ def _print(opened: Directory) -> None:
         former = f" and {retired} retired" if retired else ""
         click.echo(f"{agency.id}: {agency.name}, {in_use} signing certificates in use{former}")
         _print_rights(agency)
+
+
+def _date(ms: int) -> date:
+    return datetime.fromtimestamp(ms / 1000, UTC).date()
+
+
+def _soon(opened: Directory) -> str:
+    return " (EXPIRES SOON)" if opened.expires_soon(SystemClock().now_ms()) else ""
 
 
 def _print_rights(agency: Agency) -> None:

@@ -23,7 +23,8 @@ from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.trust.directory import open_directory
-from broker.trust.keys import load_verification_key
+from broker.trust.governance import Governance
+from broker.trust.system import SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,9 @@ def status(profile: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo(f"broker {config.broker.address}: {'accepts records' if facts['serving'] else 'NOT SERVING'}")
-        click.echo(f"directory: version {facts['directory_version']}, in force until {facts['directory_expires_at']}")
+        soon = " (EXPIRES SOON)" if facts["directory_expires_soon"] else ""
+        until = f"{facts['directory_expires_at']}{soon}"
+        click.echo(f"directory: version {facts['directory_version']}, in force until {until}")
         letters = facts["dead_letters"]
         more = f", {letters['parked']} records parked behind them, the oldest since {letters['oldest']}"
         since = f"{more}: case-exchange deadletter list" if letters["count"] else ""
@@ -67,17 +70,18 @@ def status(profile: Path, *, as_json: bool) -> None:
 
 
 async def _status(config: EdgeConfig) -> dict[str, Any]:
-    key = load_verification_key(config.trust.governance_key)
+    governance = Governance.load(config.trust.governance_key)
     async with connect(config) as channel:
         serving = await is_serving(channel)
         documents = await directories_in_force(channel)
-        directory = open_directory(documents[0] if documents else b"", key)
+        directory = open_directory(documents[0] if documents else b"", governance)
         letters = await DeadLettersClient(channel).count()
         unprocessed = await TraceClient(channel).count_unprocessed()
         return {
             "serving": serving,
             "directory_version": directory.version,
             "directory_expires_at": _time(directory.expires_at_ms),
+            "directory_expires_soon": directory.expires_soon(SystemClock().now_ms()),
             "dead_letters": {
                 "count": letters.dead_letters,
                 "parked": letters.parked,

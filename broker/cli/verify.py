@@ -12,6 +12,7 @@ import click
 
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.main import REFUSED, could_not
+from broker.cli.options import root_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater
@@ -30,15 +31,10 @@ _MOST_LISTED: Final = 20
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--root",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The governance public key (PEM) that you pin.",
-)
+@root_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def verify(bundle: Path, root: Path, *, as_json: bool) -> None:
-    """Check a replay bundle offline. Only the pinned governance key is trusted.
+def verify(bundle: Path, roots: tuple[Path, ...], *, as_json: bool) -> None:
+    """Check a replay bundle offline. Only the pinned governance keys are trusted.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
 
@@ -47,7 +43,7 @@ def verify(bundle: Path, root: Path, *, as_json: bool) -> None:
     hidden = not sys.stderr.isatty()
     try:
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
-            report = verify_bundle(bundle, root, bar.update)
+            report = verify_bundle(bundle, roots, bar.update)
     except CaseExchangeError as failure:
         could_not(failure)
     if as_json:

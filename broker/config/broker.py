@@ -52,7 +52,7 @@ class SigningConfig(Section, frozen=True, kw_only=True):
 class TrustConfig(Section, frozen=True, kw_only=True):
     """[trust]: what governance publishes. Read again when the files change."""
 
-    governance_key: Annotated[Path, setting("public key that signs directories: pinned")]
+    governance_key: Annotated[Path, setting("public key that signs directories, or several: pinned")]
     directory: Annotated[Path, setting("the signed directory")]
     signing_revocations: Annotated[Path, setting("revocation list of the signing authority")]
     tls_revocations: Annotated[Path, setting("revocation list of the TLS authority")]

@@ -32,7 +32,7 @@ class AgencyConfig(Section, frozen=True, kw_only=True):
 class PinnedTrust(Section, frozen=True, kw_only=True):
     """[trust]: what an edge pins, and where it keeps what governance publishes."""
 
-    governance_key: Annotated[Path, setting("public key that signs directories: pinned")]
+    governance_key: Annotated[Path, setting("public key that signs directories, or several: pinned")]
     directory: Annotated[Path, setting("the signed directory")]
     signing_revocations: Annotated[Path, setting("revocation list of the signing authority")]
     revocation_grace_seconds: Annotated[float, setting("how long after its next update a list is used", least=0)] = (

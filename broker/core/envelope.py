@@ -22,6 +22,9 @@ BUNDLE_TYPE: Final = "application/vnd.case-exchange.bundle.v1"
 DIRECTORY_TYPE: Final = "application/vnd.case-exchange.directory.v1+json"
 """The type of the directory document."""
 
+SUCCESSION_TYPE: Final = "application/vnd.case-exchange.succession.v1+json"
+"""The type of governance's statement that another key signs the directory (docs/directory.md)."""
+
 ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"
 """The signature algorithm of records: ASN.1 DER signatures."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker.core.body import Body, Routing
 
 ANY: Final = "*"
+_SOON_MS: Final = 30 * 24 * 3_600_000
 """In a right: every agency, or every section."""
 
 
@@ -100,6 +101,11 @@ class Directory:
             raise PeerUnknown(message, agency=agency)
         return found
 
+    def expires_soon(self, now_ms: int) -> bool:
+        """Whether less than 30 days, or less than a third of its life, are left."""
+        life_ms = self.expires_at_ms - self.issued_at_ms
+        return self.expires_at_ms - now_ms < min(_SOON_MS, life_ms // 3)
+
 
 def check_publish(directory: Directory, body: Body) -> None:
     """Check that the publisher may say this to these recipients.
@@ -179,6 +185,47 @@ def replay_sections(directory: Directory, agency: str, stream: str) -> frozenset
         message = f"{agency} may not replay the stream {stream}"
         raise RightDenied(message, agency=agency, stream=stream)
     return right.sections
+
+
+def rights_without_counterpart(directory: Directory) -> list[str]:
+    """Sentences about rights that no record can use: one side may publish and the other may not receive, or reversed.
+
+    A right with "*" counts as used if it meets one agency's right.
+    """
+    sent = {
+        (agency.id, kind, recipient)
+        for agency in directory.agencies.values()
+        for kind, right in agency.publish.items()
+        for recipient in right.recipients
+    }
+    received = {
+        (publisher, kind, agency.id)
+        for agency in directory.agencies.values()
+        for kind, right in agency.receive.items()
+        for publisher in right.publishers
+    }
+    found = []
+    for publisher, kind, recipient in sorted(sent):
+        if not _met(received, publisher, kind, recipient):
+            to, who = ("everybody", "nobody may") if recipient == ANY else (recipient, f"{recipient} may not")
+            found.append(f"{publisher} may publish {kind} to {to}, but {who} receive it from {publisher}")
+    for publisher, kind, recipient in sorted(received):
+        if not _met(sent, publisher, kind, recipient):
+            source, who = ("everybody", "nobody may") if publisher == ANY else (publisher, f"{publisher} may not")
+            found.append(f"{recipient} may receive {kind} from {source}, but {who} publish it to {recipient}")
+    return found
+
+
+def _met(rights: set[tuple[str, str, str]], publisher: str, kind: str, recipient: str) -> bool:
+    """Whether one of these rights covers at least a part of this one."""
+    return any(
+        one_kind == kind and _meet(one_publisher, publisher) and _meet(one_recipient, recipient)
+        for one_publisher, one_kind, one_recipient in rights
+    )
+
+
+def _meet(name: str, other: str) -> bool:
+    return name == other or ANY in (name, other)
 
 
 def _receive_right(directory: Directory, agency: str, body: Body | Routing) -> ReceiveRight | None:

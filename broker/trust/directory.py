@@ -1,4 +1,4 @@
-"""The directory in force. It is opened with the pinned governance key, and an older one never replaces it.
+"""The directory in force. It is opened with governance's pinned keys, and an older one never replaces it.
 
 The document is a DSSE v1.0.2 envelope in JSON. Governance signs it, not the broker. So the broker's operator cannot
 change an agency's key or grant a right.
@@ -6,85 +6,110 @@ change an agency's key or grant a right.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from broker.core.envelope import DIRECTORY_TYPE, pae
+from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
-from broker.core.strict import decode_base64, encode_base64, parse_json
+from broker.core.strict import parse_json
 from broker.trust.directory_payload import parse_payload, strictly
-from broker.trust.signing import ecdsa_verifies
+from broker.trust.governance import MAX_SUCCESSIONS, Succession
+from broker.trust.signedjson import SignedJson, signed_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     from broker.core.policy import Directory
     from broker.ports import Clock
+    from broker.trust.governance import Governance
 
 MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
-MAX_SIGNATURES: Final = 16
+_SUCCESSIONS: Final = "successions"
 
 
-def open_directory(document: bytes, governance_key: ec.EllipticCurvePublicKey) -> Directory:
+def open_directory(document: bytes, governance: Governance) -> Directory:
     """Verify a signed directory, then read it. This does not check whether it is in force.
 
     Raises:
-        DirectoryInvalid: not a DSSE envelope of a directory, not signed by this key, or malformed.
+        DirectoryInvalid: not a DSSE envelope of a directory, not signed by a key of governance, or malformed.
     """
     # (1) It is not too large, and an envelope of exactly the expected form: strict JSON (DSSE envelope.md).
     if len(document) > MAX_DIRECTORY_BYTES:
         message = "the directory is too large"
         raise DirectoryInvalid(message)
     with strictly():
-        payload, signatures = _unpack(parse_json(document))
-    # (2) The pinned key signed it. The key id is ignored: nothing authenticates this hint (DSSE protocol.md).
-    signed = pae(DIRECTORY_TYPE, payload)
-    if not any(ecdsa_verifies(governance_key, signed, signature) for signature in signatures):
-        message = "the directory is not signed by the pinned governance key"
-        raise DirectoryInvalid(message)
-    # (3) Only now is the payload parsed.
-    return parse_payload(payload, document)
+        signed, statements = _unpack(parse_json(document))
+        successions = [Succession.open(statement) for statement in statements]
+    # (2) A key of governance signed it.
+    signers = governance.verify(signed, successions)
+    # (3) Only now is the payload parsed. What signed it must be the key of this version.
+    directory = parse_payload(signed.payload, document)
+    governance.learn(signers, directory)
+    return directory
 
 
-def sign_directory(payload: bytes, governance_key: ec.EllipticCurvePrivateKey) -> bytes:
+def learn_successions(documents: Sequence[bytes], governance: Governance) -> None:
+    """Learn what directories say of governance's keys, before any is read: a newer key speaks for the one before it.
+
+    A directory that cannot be opened says nothing.
+
+    Args:
+        documents: in the order in which they came into force, because the first hand-over of a key counts.
+        governance: the pinned keys.
+    """
+    for document in documents:
+        with contextlib.suppress(DirectoryInvalid):
+            open_directory(document, governance)
+
+
+def sign_directory(
+    payload: bytes, governance_key: ec.EllipticCurvePrivateKey, successions: Sequence[dict[str, Any]] = ()
+) -> bytes:
     """Check a directory's payload and sign exactly these bytes. Return the document.
+
+    Args:
+        payload: the JSON text.
+        governance_key: the key that signs this version.
+        successions: every statement that governance made when it changed its key, in order.
 
     Raises:
         DirectoryInvalid: its users would refuse the payload.
     """
     parse_payload(payload, document=b"")
-    public_key = governance_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    signature = governance_key.sign(pae(DIRECTORY_TYPE, payload), ec.ECDSA(hashes.SHA256()))
-    envelope = {
-        "payloadType": DIRECTORY_TYPE,
-        "payload": encode_base64(payload),
-        "signatures": [{"keyid": hashlib.sha256(public_key).hexdigest(), "sig": encode_base64(signature)}],
-    }
+    envelope = signed_json(DIRECTORY_TYPE, payload, governance_key)
+    if successions:
+        envelope[_SUCCESSIONS] = list(successions)
     return json.dumps(envelope).encode() + b"\n"
+
+
+def successions_of(document: bytes) -> list[dict[str, Any]]:
+    """The statements that a directory carries, as they stand there, for the next version. It was opened before."""
+    with strictly():
+        return _unpack(parse_json(document))[1]
 
 
 class PinnedDirectory:
     """The newest directory that was offered (the port DirectoryInForce). Safe to call from any thread."""
 
-    def __init__(self, document: bytes, governance_key: ec.EllipticCurvePublicKey, clock: Clock) -> None:
+    def __init__(self, document: bytes, governance: Governance, clock: Clock) -> None:
         """Begin with a document.
 
         Args:
             document: the signed document.
-            governance_key: the pinned key.
+            governance: the pinned keys.
             clock: shows when a directory has expired.
 
         Raises:
             DirectoryInvalid
         """
-        self._governance_key = governance_key
+        self._governance = governance
         self._clock = clock
         self._lock = threading.Lock()
-        self._latest = open_directory(document, governance_key)
+        self._latest = open_directory(document, governance)
 
     @property
     def latest(self) -> Directory:
@@ -107,10 +132,10 @@ class PinnedDirectory:
         """Put a document in the place of the one in force. Return whether it is a newer version.
 
         Raises:
-            DirectoryInvalid: not signed by the pinned key, malformed, older, or of the same version with other bytes.
+            DirectoryInvalid: not signed by governance, malformed, older, or of the same version with other bytes.
                 The one in force stays.
         """
-        offered = open_directory(document, self._governance_key)
+        offered = open_directory(document, self._governance)
         with self._lock:
             seen = self._latest
             if offered.version > seen.version:
@@ -124,28 +149,16 @@ class PinnedDirectory:
         return False
 
 
-def _unpack(envelope: Any) -> tuple[bytes, list[bytes]]:
-    match envelope:
-        case {"payloadType": str(kind), "payload": str(payload), "signatures": list(signatures), **extra} if not extra:
-            pass
-        case _:
-            message = "the directory is not a DSSE envelope"
-            raise DirectoryInvalid(message)
-    if kind != DIRECTORY_TYPE:
-        message = "the envelope's payload is not a directory"
+def _unpack(envelope: Any) -> tuple[SignedJson, list[dict[str, Any]]]:
+    # The statements stand beside the payload, because they say whose signature of the payload counts. Each is signed.
+    statements: Any = []
+    if isinstance(envelope, dict) and _SUCCESSIONS in envelope:
+        statements = envelope[_SUCCESSIONS]
+        envelope = {key: value for key, value in envelope.items() if key != _SUCCESSIONS}
+    if not isinstance(statements, list) or len(statements) > MAX_SUCCESSIONS:
+        message = f"the directory has no list of at most {MAX_SUCCESSIONS} successions"
         raise DirectoryInvalid(message)
-    if not 0 < len(signatures) <= MAX_SIGNATURES:
-        message = f"the directory has not between 1 and {MAX_SIGNATURES} signatures"
-        raise DirectoryInvalid(message)
-    return decode_base64(payload), [_signature(item) for item in signatures]
-
-
-def _signature(item: Any) -> bytes:
-    match item:
-        case {"keyid": str(), "sig": str(signature), **extra} if not extra:
-            return decode_base64(signature)
-    message = "the directory has a signature without exactly keyid and sig"
-    raise DirectoryInvalid(message)
+    return SignedJson.unpack(envelope, DIRECTORY_TYPE, "directory"), statements
 
 
 def _refuse_older(version: int, seen: int) -> NoReturn:

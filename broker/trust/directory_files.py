@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
@@ -14,36 +14,36 @@ from broker.trust.kept import Kept
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     from broker.ports import Clock
+    from broker.trust.governance import Governance
 
 _log = structlog.get_logger("broker.trust")
+_DAY_MS: Final = 24 * 3_600_000
 
 
 class DirectoryFile(PinnedDirectory):
     """The newest directory seen in a file that governance's process replaces, also before a restart."""
 
-    def __init__(
-        self, path: Path, governance_key: ec.EllipticCurvePublicKey, clock: Clock, kept: Path | None = None
-    ) -> None:
+    def __init__(self, path: Path, governance: Governance, clock: Clock, kept: Path | None = None) -> None:
         """Read the file. An older version than the copy holds, or another of the same number, does not come into force.
 
         Args:
             path: the file.
-            governance_key: the pinned key.
+            governance: the pinned keys.
             clock: shows when a directory has expired.
             kept: where the copy of the newest version is. None: a restart forgets what was in force.
 
         Raises:
-            DirectoryInvalid: the file is unreadable, or holds no directory that the pinned key signed.
+            DirectoryInvalid: the file is unreadable, or holds no directory that governance signed.
         """
         self._path = path
         self._seen = _state(path)
         self._kept = None if kept is None else Kept(kept, MAX_DIRECTORY_BYTES)
-        super().__init__(_read(path), governance_key, clock)
+        super().__init__(_read(path), governance, clock)
         if self._kept is not None:
             self._go_on(self._kept)
+        self._warned_ms = -_DAY_MS
+        self._warn()
 
     def offer(self, document: bytes) -> bool:
         """See ``PinnedDirectory``. A newer version is copied."""
@@ -57,9 +57,9 @@ class DirectoryFile(PinnedDirectory):
         in_file, former = self._latest, None
         if copy := kept.read():
             try:
-                former = open_directory(copy, self._governance_key)
+                former = open_directory(copy, self._governance)
             except DirectoryInvalid as error:
-                # As after a change of the pinned key.
+                # As after another key was pinned.
                 _log.error("the copy of the directory cannot be used", reason=error.reason, cause=error.message)
         if former is None or former.version < in_file.version:
             kept.write(in_file.document)
@@ -75,11 +75,20 @@ class DirectoryFile(PinnedDirectory):
             DirectoryInvalid: as ``offer``, or the file is unreadable. The version in force stays.
         """
         state = _state(self._path)
-        if state == self._seen:
-            return False
-        newer = self.offer(_read(self._path))
-        self._seen = state
+        newer = False
+        if state != self._seen:
+            newer = self.offer(_read(self._path))
+            self._seen = state
+        self._warn()
         return newer
+
+    def _warn(self) -> None:
+        """Say once a day that the directory in force expires soon. After that, nothing is allowed any more."""
+        now_ms = self._clock.now_ms()
+        if self._latest.expires_soon(now_ms) and now_ms - self._warned_ms >= _DAY_MS:
+            self._warned_ms = now_ms
+            days = max(0, self._latest.expires_at_ms - now_ms) // _DAY_MS
+            _log.warning("the directory expires soon: get the next version from governance", days_left=days)
 
 
 def _state(path: Path) -> FileState:

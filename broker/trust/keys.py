@@ -7,6 +7,7 @@ about an unreadable key is dropped, because it may quote the bytes.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
+_PUBLIC_KEY: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 _READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -58,22 +60,25 @@ def load_checkpoint_key(path: Path) -> ed25519.Ed25519PrivateKey:
     return key
 
 
-def load_verification_key(path: Path) -> ec.EllipticCurvePublicKey:
-    """Read a P-256 public key, such as the pinned governance key.
+def load_verification_keys(path: Path) -> list[ec.EllipticCurvePublicKey]:
+    """Read P-256 public keys, such as the pinned governance keys. A file has one or more.
 
     Raises:
-        KeyInvalid: unreadable, or of another type.
+        KeyInvalid: unreadable, without a key, or with one of another type.
     """
     try:
         with path.open("rb") as file:
-            key = load_pem_public_key(file.read(MAX_KEY_FILE_BYTES))
+            keys = [load_pem_public_key(block) for block in _PUBLIC_KEY.findall(file.read(MAX_KEY_FILE_BYTES))]
     except (OSError, ValueError, UnsupportedAlgorithm):
+        keys = []
+    if not keys:
         message = f"{path.name} cannot be read as a public key in PEM"
-        raise KeyInvalid(message) from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not is_p256(key):
+        raise KeyInvalid(message)
+    found = [key for key in keys if isinstance(key, ec.EllipticCurvePublicKey) and is_p256(key)]
+    if len(found) != len(keys):
         message = f"{path.name} is not a P-256 public key"
         raise KeyInvalid(message)
-    return key
+    return found
 
 
 def is_p256(key: object) -> bool:

@@ -193,7 +193,7 @@ def test_directory_show_and_sign(pki: SamplePki, tmp_path: Path) -> None:
     sign = ("directory", "sign", tmp_path / "payload.json", "--key", key, "--out", out)
     assert "CERTIFICATES_UNLISTED" in run(*sign, expect=2).stderr
     run(*sign, "--previous", pki.folder.directory, expect=0)
-    assert open_directory(out.read_bytes(), pki.governance_public_key).agencies == pki.directory.agencies
+    assert open_directory(out.read_bytes(), pki.governance).agencies == pki.directory.agencies
     run("directory", "show", out, "--root", root, expect=0)
     payload["agencies"]["shanxi-police"]["publish"]["Gossip"] = {}
     (tmp_path / "payload.json").write_text(json.dumps(payload))
@@ -218,7 +218,7 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
 
     def retired() -> list[tuple[bytes, bool]]:
         now_ms = int(time.time() * 1000)
-        agency = open_directory(out.read_bytes(), pki.governance_public_key).agency("shanxi-police")
+        agency = open_directory(out.read_bytes(), pki.governance).agency("shanxi-police")
         return [
             (item.certificate, now_ms - 60_000 < item.retired_at_ms <= now_ms) for item in agency.retired_certificates
         ]
@@ -228,14 +228,11 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
     shanxi["signing_certificates"] = [encode_base64(der(second))]
     assert f"shanxi-police: the certificate {fingerprint(first).hex()} is retired" in sign()
     assert retired() == [(der(first), True)]
-    end = open_directory(out.read_bytes(), pki.governance_public_key).agency("shanxi-police").retired_certificates[0]
+    end = open_directory(out.read_bytes(), pki.governance).agency("shanxi-police").retired_certificates[0]
     shanxi["signing_certificates"] = [encode_base64(der(third))]
     assert fingerprint(first).hex() not in sign()
     assert retired() == [(der(first), True), (der(second), True)]
-    assert (
-        open_directory(out.read_bytes(), pki.governance_public_key).agency("shanxi-police").retired_certificates[0]
-        == end
-    )
+    assert open_directory(out.read_bytes(), pki.governance).agency("shanxi-police").retired_certificates[0] == end
     assert (
         "1 signing certificates in use and 2 retired"
         in run("directory", "show", out, "--root", pki.folder.trust / "governance.pem", expect=0).stdout

@@ -161,7 +161,7 @@ async def test_a_broker_that_is_restarted_with_an_older_directory_goes_on_with_t
         path.write_bytes(pki.sign(replace(pki.directory, version=version)))
         async with running_exchange(pki, tmp_path / "log", trust=trust) as exchange:
             (document,) = await directories_in_force(await exchange.channel(LAB))
-            assert open_directory(document, pki.governance_public_key).version == in_force
+            assert open_directory(document, pki.governance).version == in_force
         if kept == "in the log":
             shutil.rmtree(tmp_path / "log" / "trust")
 

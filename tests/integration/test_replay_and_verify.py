@@ -180,7 +180,7 @@ def test_tampering_is_named_with_its_record(
     place, frame = first_records(frames)
     frames[place] = tamper(frame)
     altered = bundle.altered(tmp_path, frames)
-    report = verify_bundle(altered.path, altered.root, lambda _: None)
+    report = verify_bundle(altered.path, (altered.root,), lambda _: None)
     assert code in {finding.code for finding in report.findings}
     # The first finding names the record itself or its place.
     assert report.findings[0].position in {frame.entries[0].position, frame.entries[1].position}
@@ -238,7 +238,7 @@ def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Pat
     for at in range(0, len(data), 37):
         path.write_bytes(flip(data, at))
         try:
-            report = verify_bundle(path, bundle.root, lambda _: None)
+            report = verify_bundle(path, (bundle.root,), lambda _: None)
         except errors.CaseExchangeError:
             continue
         assert not report.clean, f"byte {at} of {len(data)}"
@@ -268,7 +268,7 @@ async def test_every_byte_that_the_broker_made_reaches_the_bundle_however_it_wro
     with out.open("rb") as file:
         assert list(read_frames(file)) == made
     assert all(data != frame_to(frame_from(data)).SerializeToString(deterministic=True) for data in made)
-    report = verify_bundle(out, Bundle(out, pki).root, lambda _: None)
+    report = verify_bundle(out, (Bundle(out, pki).root,), lambda _: None)
     assert (report.findings, report.records > len(CASES)) == ((), True)
 
 
@@ -282,7 +282,7 @@ async def test_a_period_is_replayed_and_clean(pki: SamplePki, tmp_path: Path) ->
         part = await replayed(
             exchange, tmp_path / "part", streams=("dna",), accepted_from_ms=times[3], accepted_until_ms=times[8]
         )
-    report = verify_bundle(part.path, part.root, lambda _: None)
+    report = verify_bundle(part.path, (part.root,), lambda _: None)
     assert report.clean
     assert report.records == sum(times[3] <= time < times[8] for time in times)
     assert {finding.code for finding in report.findings} <= {"PERIOD_EDGES", "SEQUENCE_GAP"}

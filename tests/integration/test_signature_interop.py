@@ -139,4 +139,4 @@ def test_securesystemslib_verifies_the_directory_as_it_stands(pki: SamplePki) ->
     with pytest.raises(VerificationError):
         OtherEnvelope.from_dict(json.loads(json.dumps(document))).verify([key], 1)
     with pytest.raises(DirectoryInvalid):
-        open_directory(json.dumps(document).encode(), pki.governance_public_key)
+        open_directory(json.dumps(document).encode(), pki.governance)

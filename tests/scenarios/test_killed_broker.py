@@ -139,6 +139,6 @@ async def test_every_receipted_record_survives_twenty_kills_exactly_once(pki: Sa
     assert await delivered_ids(publishing) == envelopes.keys()
     bundle = await replayed(publishing, tmp_path / "bundle", RECORDS)
     assert broker.stop() == 0
-    report = verify_bundle(bundle, pki.folder.trust / "governance.pem", lambda _: None)
+    report = verify_bundle(bundle, (pki.folder.trust / "governance.pem",), lambda _: None)
     assert report.clean, report.findings[:5]
     assert report.records == RECORDS

@@ -17,8 +17,9 @@ from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
 from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
+from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring
-from broker.trust.keys import load_signing_key, load_verification_key
+from broker.trust.keys import load_signing_key
 from broker.trust.revocation import RevocationLists
 from broker.trust.signing import EcdsaSigner, Ed25519NoteSigner
 from certs import development, profiles
@@ -107,13 +108,14 @@ class SamplePki:
     def governance_key(self) -> ec.EllipticCurvePrivateKey:
         return load_signing_key(self.folder.governance_key)
 
-    @cached_property
-    def governance_public_key(self) -> ec.EllipticCurvePublicKey:
-        return load_verification_key(self.folder.governance_public_key)
+    @property
+    def governance(self) -> Governance:
+        """The pinned key, with nothing learned."""
+        return Governance.load(self.folder.governance_public_key)
 
     @cached_property
     def directory(self) -> Directory:
-        return open_directory(self.folder.directory.read_bytes(), self.governance_public_key)
+        return open_directory(self.folder.directory.read_bytes(), self.governance)
 
     @cached_property
     def note_signer(self) -> Ed25519NoteSigner:

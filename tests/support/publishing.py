@@ -50,5 +50,5 @@ def publish_service(
 
 
 def _version(pki: SamplePki, found: DirectoryDocument) -> DirectoryVersion:
-    directory = open_directory(found.document, pki.governance_public_key)
+    directory = open_directory(found.document, pki.governance)
     return pki.version(directory, in_force_from_ms=found.in_force_from_ms)

@@ -49,7 +49,7 @@ class Bundle(NamedTuple):
         return Bundle(path, self.pki)
 
     def report(self) -> AuditReport:
-        return verify_bundle(self.path, self.root, lambda _: None)
+        return verify_bundle(self.path, (self.root,), lambda _: None)
 
     def codes(self) -> set[str]:
         return {finding.code for finding in self.report().findings if finding.severity is Severity.ERROR}

@@ -54,7 +54,7 @@ class Edge:
 
     def start(self) -> SeenDirectories:
         """As a restart does, on the same spool."""
-        read = functools.partial(open_directory, governance_key=self.pki.governance_public_key)
+        read = functools.partial(open_directory, governance=self.pki.governance)
         return SeenDirectories(self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask)
 
     def issued(self, number: int) -> int:

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     with open(bundle, "rb") as file:
         beginning = read_beginning(BundleFrames(read_frames(file)), FRAMES)
     source = beginning.header.source
-    trust = Trust(Path(root), source, beginning.directories, beginning.authorities, beginning.revocation_lists)
+    trust = Trust((Path(root),), source, beginning.directories, beginning.authorities, beginning.revocation_lists)
     with judging_processes(trust) as pool:
         print(json.dumps(pool.submit(eval, "sorted(__import__('sys').modules)").result()))
 """

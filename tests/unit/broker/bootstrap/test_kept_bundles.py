@@ -39,5 +39,5 @@ def test_a_frame_that_is_serialised_again_is_no_longer_what_was_signed(tmp_path:
             file.write(MAGIC)
             for data in (*odd[:at], again, *odd[at + 1 :]):
                 write_frame(file, data)
-        codes = {finding.code for finding in verify_bundle(path, ROOT, lambda _: None).findings}
+        codes = {finding.code for finding in verify_bundle(path, (ROOT,), lambda _: None).findings}
         assert codes == {"BUNDLE_ALTERED"}

@@ -19,6 +19,7 @@ from broker.core.policy import (
     check_publish,
     check_receive,
     replay_sections,
+    rights_without_counterpart,
     visible_sections,
 )
 
@@ -176,3 +177,22 @@ def test_a_stream_is_replayed_by_who_may_and_with_the_sections_granted() -> None
 def test_nobody_may_do_anything_who_is_not_listed(ask: Callable[[], object]) -> None:
     with pytest.raises(PeerUnknown):
         ask()
+
+
+def test_rights_that_meet_nobodys_are_named() -> None:
+    assert rights_without_counterpart(DIRECTORY) == [
+        "police may publish Closure to everybody, but nobody may receive it from police",
+        "lab may receive Closure from ngo, but ngo may not publish it to lab",
+    ]
+    rights = dict(DIRECTORY.agencies[LAB].receive) | {"Closure": ReceiveRight(EVERY, EVERY)}
+    heard = replace(DIRECTORY.agencies[LAB], receive=rights)
+    assert rights_without_counterpart(replace(DIRECTORY, agencies={**DIRECTORY.agencies, LAB: heard})) == []
+
+
+@pytest.mark.parametrize(
+    ("life_days", "left_days", "soon"), [(365, 31, False), (365, 29, True), (9, 4, False), (9, 2, True), (9, -1, True)]
+)
+def test_a_directory_expires_soon_in_its_last_month_or_third(life_days: int, left_days: int, soon: bool) -> None:  # noqa: FBT001
+    day_ms = 24 * 3_600_000
+    directory = replace(DIRECTORY, issued_at_ms=0, expires_at_ms=life_days * day_ms)
+    assert directory.expires_soon((life_days - left_days) * day_ms) is soon

@@ -91,7 +91,7 @@ def test_without_a_header_and_a_directory_nothing_can_be_checked(exchange: Lying
 
 @pytest.fixture
 def read(pki: SamplePki) -> Callable[[bytes], Directory]:
-    return functools.partial(open_directory, governance_key=pki.governance_public_key)
+    return functools.partial(open_directory, governance=pki.governance)
 
 
 def document(pki: SamplePki, version: int, in_force_from_ms: int) -> DirectoryDocument:

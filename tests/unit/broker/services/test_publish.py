@@ -512,7 +512,7 @@ async def test_only_a_former_receipt_that_counts_makes_the_broker_read_directory
     log, opened = ReadLog(stored), list[int]()
 
     def read(found: DirectoryDocument) -> DirectoryVersion:
-        directory = open_directory(found.document, pki.governance_public_key)
+        directory = open_directory(found.document, pki.governance)
         opened.append(directory.version)
         return pki.version(directory, in_force_from_ms=found.in_force_from_ms)
 

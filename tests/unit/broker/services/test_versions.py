@@ -54,7 +54,7 @@ class Kept(NamedTuple):
         await trail.record([AuditEvent(self.clock.now_ms(), "spiffe://a", RefusalMade("RIGHT_DENIED", ""))])
 
     def numbers(self, documents: list[DirectoryDocument]) -> list[int]:
-        return [open_directory(item.document, self.pki.governance_public_key).version for item in documents]
+        return [open_directory(item.document, self.pki.governance).version for item in documents]
 
 
 @pytest.fixture(scope="module")

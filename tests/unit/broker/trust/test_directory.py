@@ -17,6 +17,7 @@ from broker.core.policy import RetiredCertificate, corrects_of_others
 from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_files import DirectoryFile
 from broker.trust.directory_payload import MAX_NAME, directory_payload
+from broker.trust.governance import Governance
 from certs.storage import write_public
 from tests.support.pki import ManualClock
 
@@ -43,7 +44,7 @@ def seal(
 def refused(pki: SamplePki, envelope: Any) -> str:
     document = envelope if isinstance(envelope, bytes) else json.dumps(envelope).encode()
     with pytest.raises(DirectoryInvalid) as caught:
-        open_directory(document, pki.governance_public_key)
+        open_directory(document, pki.governance)
     return caught.value.message
 
 
@@ -53,7 +54,7 @@ def payload_of(pki: SamplePki) -> bytes:
 
 def test_a_signed_directory_reads_back_as_it_was_written(pki: SamplePki) -> None:
     document = pki.sign(pki.directory)
-    assert open_directory(document, pki.governance_public_key) == replace(pki.directory, document=document)
+    assert open_directory(document, pki.governance) == replace(pki.directory, document=document)
 
 
 def test_the_signed_payload_is_kept_byte_for_byte(pki: SamplePki) -> None:
@@ -64,7 +65,7 @@ def test_the_signed_payload_is_kept_byte_for_byte(pki: SamplePki) -> None:
 
 def test_a_directory_of_the_largest_size_is_read(pki: SamplePki) -> None:
     document = pki.sign(pki.directory)
-    assert open_directory(document.ljust(MAX_DIRECTORY_BYTES), pki.governance_public_key).version == 1
+    assert open_directory(document.ljust(MAX_DIRECTORY_BYTES), pki.governance).version == 1
 
 
 def test_a_directory_signed_by_another_key_is_refused(pki: SamplePki) -> None:
@@ -97,9 +98,9 @@ def test_the_key_id_is_only_a_hint_and_a_second_signature_does_no_harm(pki: Samp
     envelope = seal(pki, payload_of(pki))
     good = envelope["signatures"][0]
     envelope["signatures"] = [{"keyid": "other", "sig": "AAAA"}, {**good, "keyid": "wrong"}]
-    open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
+    open_directory(json.dumps(envelope).encode(), pki.governance)
     envelope["signatures"] = [good] * 16
-    open_directory(json.dumps(envelope).encode(), pki.governance_public_key)
+    open_directory(json.dumps(envelope).encode(), pki.governance)
     envelope["signatures"] = [good] * 17
     assert "between 1 and 16" in refused(pki, envelope)
     envelope["signatures"] = []
@@ -243,7 +244,7 @@ def test_the_field_that_is_wrong_is_named(pki: SamplePki, path: str, value: Any)
 def test_an_agency_s_name_is_short(pki: SamplePki, letters: int, read: bool) -> None:  # noqa: FBT001
     payload = changed(pki, f"{SHANXI}/name", "样" * letters)
     if read:
-        open_directory(json.dumps(seal(pki, payload)).encode(), pki.governance_public_key)
+        open_directory(json.dumps(seal(pki, payload)).encode(), pki.governance)
     else:
         assert "shanxi-police.name" in refused(pki, seal(pki, payload))
 
@@ -256,7 +257,7 @@ def test_a_directory_is_valid_for_some_time(pki: SamplePki) -> None:
 
 def test_the_largest_version_is_read(pki: SamplePki) -> None:
     document = pki.sign(replace(pki.directory, version=2**63 - 1))
-    assert open_directory(document, pki.governance_public_key).version == 2**63 - 1
+    assert open_directory(document, pki.governance).version == 2**63 - 1
 
 
 def test_governance_can_read_what_it_signs(pki: SamplePki, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +300,7 @@ def test_a_reserved_key_is_refused_by_its_name_when_it_is_filled(pki: SamplePki,
     nothing: tuple[Any, ...] = ([], {}, "", None)
     something: tuple[Any, ...] = ([0], {"*": "ministry"}, "x", 0, False)
     for value in nothing:
-        opened = open_directory(json.dumps(seal(pki, changed(pki, path, value))).encode(), pki.governance_public_key)
+        opened = open_directory(json.dumps(seal(pki, changed(pki, path, value))).encode(), pki.governance)
         assert opened == replace(pki.directory, document=opened.document)
     for value in something:
         assert f"does not apply {name}" in refused(pki, seal(pki, changed(pki, path, value)))
@@ -309,12 +310,10 @@ def test_an_agency_s_quotas_are_read_back_as_they_were_written(pki: SamplePki) -
     limits = {"calls": 5, "undelivered_bytes": 1 << 20, "records_per_second": 5, "bytes_per_second": 0}
     member = replace(pki.directory.agency("shanxi-police"), limits=limits)
     directory = replace(pki.directory, agencies={**pki.directory.agencies, "shanxi-police": member})
-    opened = open_directory(pki.sign(directory), pki.governance_public_key)
+    opened = open_directory(pki.sign(directory), pki.governance)
     assert opened.agency("shanxi-police").limits == limits
     assert opened.agency("hebei-police").limits == {}
-    none = open_directory(
-        json.dumps(seal(pki, changed(pki, f"{SHANXI}/limits", {}))).encode(), pki.governance_public_key
-    )
+    none = open_directory(json.dumps(seal(pki, changed(pki, f"{SHANXI}/limits", {}))).encode(), pki.governance)
     assert none.agency("shanxi-police").limits == {}
 
 
@@ -338,11 +337,11 @@ def test_what_is_no_quota_is_refused(pki: SamplePki, wrong: object) -> None:
 
 def test_who_may_correct_the_records_of_others_is_read_back_as_it_was_written(pki: SamplePki) -> None:
     may_correct = {"PublicNotice": frozenset({"shanxi-police", "ministry"}), "Tip": frozenset[str]()}
-    opened = open_directory(pki.sign(replace(pki.directory, may_correct=may_correct)), pki.governance_public_key)
+    opened = open_directory(pki.sign(replace(pki.directory, may_correct=may_correct)), pki.governance)
     assert opened.may_correct == may_correct
     assert corrects_of_others(opened, "ministry") == {"PublicNotice"}
     assert corrects_of_others(opened, "child-aid-ngo") == set()
-    nobody = open_directory(json.dumps(seal(pki, changed(pki, "may_correct", {}))).encode(), pki.governance_public_key)
+    nobody = open_directory(json.dumps(seal(pki, changed(pki, "may_correct", {}))).encode(), pki.governance)
     assert nobody.may_correct == {}
 
 
@@ -367,7 +366,7 @@ def test_retired_certificates_are_read_back_as_they_were_written(pki: SamplePki)
     retired = (RetiredCertificate(pki.credential().der, 1_700_000_000_001),)
     member = replace(pki.directory.agency("shanxi-police"), retired_certificates=retired)
     directory = replace(pki.directory, agencies={**pki.directory.agencies, "shanxi-police": member})
-    assert open_directory(pki.sign(directory), pki.governance_public_key).agency("shanxi-police") == member
+    assert open_directory(pki.sign(directory), pki.governance).agency("shanxi-police") == member
 
 
 def test_a_retired_certificate_that_is_no_such_thing_is_refused(pki: SamplePki) -> None:
@@ -401,7 +400,7 @@ def test_a_key_that_stands_twice_is_refused_however_deep(pki: SamplePki) -> None
 
 def test_times_are_kept_to_the_millisecond(pki: SamplePki) -> None:
     directory = replace(pki.directory, issued_at_ms=1_700_000_000_001, expires_at_ms=4_000_000_000_999)
-    opened = open_directory(pki.sign(directory), pki.governance_public_key)
+    opened = open_directory(pki.sign(directory), pki.governance)
     assert (opened.issued_at_ms, opened.expires_at_ms) == (1_700_000_000_001, 4_000_000_000_999)
 
 
@@ -410,7 +409,7 @@ def test_times_are_kept_to_the_millisecond(pki: SamplePki) -> None:
 
 def test_a_directory_is_in_force_until_the_moment_of_its_expiry(pki: SamplePki) -> None:
     clock = ManualClock(pki.directory.expires_at_ms - 1)
-    pinned = PinnedDirectory(pki.directory.document, pki.governance_public_key, clock)
+    pinned = PinnedDirectory(pki.directory.document, pki.governance, clock)
     assert pinned.current() == pki.directory
     clock.value_ms += 1
     with pytest.raises(DirectoryUnavailable) as caught:
@@ -423,7 +422,7 @@ def test_a_directory_is_in_force_until_the_moment_of_its_expiry(pki: SamplePki) 
 def file(pki: SamplePki, tmp_path: Path) -> DirectoryFile:
     path = tmp_path / "directory.json"
     write_public(path, pki.sign(replace(pki.directory, version=5)))
-    return DirectoryFile(path, pki.governance_public_key, ManualClock(pki.now_ms))
+    return DirectoryFile(path, pki.governance, ManualClock(pki.now_ms))
 
 
 def test_a_newer_file_takes_effect_and_an_unchanged_one_does_not(file: DirectoryFile, pki: SamplePki) -> None:
@@ -473,7 +472,7 @@ def restart(pki: SamplePki, tmp_path: Path) -> Callable[[int], DirectoryFile]:
     def again(version: int) -> DirectoryFile:
         write_public(path, pki.sign(replace(pki.directory, version=version)))
         clock = ManualClock(pki.now_ms)
-        return DirectoryFile(path, pki.governance_public_key, clock, tmp_path / "state" / "directory.json")
+        return DirectoryFile(path, pki.governance, clock, tmp_path / "state" / "directory.json")
 
     return again
 
@@ -517,5 +516,5 @@ def test_the_copy_of_another_governance_does_not_count(
     path = tmp_path / "other.json"
     path.write_bytes(sign_directory(directory_payload(pki.directory), other))
     kept = tmp_path / "state" / "directory.json"
-    again = DirectoryFile(path, other.public_key(), ManualClock(pki.now_ms), kept)
+    again = DirectoryFile(path, Governance(other.public_key()), ManualClock(pki.now_ms), kept)
     assert again.current().version == pki.directory.version

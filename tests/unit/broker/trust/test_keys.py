@@ -11,7 +11,7 @@ from broker.trust.keys import (
     MAX_KEY_FILE_BYTES,
     load_checkpoint_key,
     load_signing_key,
-    load_verification_key,
+    load_verification_keys,
     private_key_pem,
     public_key_pem,
 )
@@ -68,18 +68,21 @@ def test_checkpoints_are_signed_with_ed25519_only(tmp_path: Path, p256: ec.Ellip
 
 def test_a_governance_key_is_p256(tmp_path: Path, p256: ec.EllipticCurvePrivateKey) -> None:
     path = write(tmp_path / "g.pem", public_key_pem(p256.public_key()), 0o644)
-    assert load_verification_key(path) == p256.public_key()
+    assert load_verification_keys(path) == [p256.public_key()]
+    second = ec.generate_private_key(ec.SECP256R1()).public_key()
+    both = write(tmp_path / "both.pem", public_key_pem(p256.public_key()) + public_key_pem(second), 0o644)
+    assert load_verification_keys(both) == [p256.public_key(), second]
     other = write(tmp_path / "e.pem", public_key_pem(ed25519.Ed25519PrivateKey.generate().public_key()), 0o644)
     with pytest.raises(KeyInvalid, match="not a P-256 public key"):
-        load_verification_key(other)
+        load_verification_keys(other)
     with pytest.raises(KeyInvalid, match="cannot be read"):
-        load_verification_key(tmp_path / "missing.pem")
+        load_verification_keys(tmp_path / "missing.pem")
 
 
 def test_of_a_key_file_no_more_is_read_than_a_key_can_have(tmp_path: Path, p256: ec.EllipticCurvePrivateKey) -> None:
     blank_lines = b"\n" * MAX_KEY_FILE_BYTES
     for file, load, pem in (
-        ("public.pem", load_verification_key, public_key_pem(p256.public_key())),
+        ("public.pem", load_verification_keys, public_key_pem(p256.public_key())),
         ("private.key", load_signing_key, private_key_pem(p256)),
     ):
         load(write(tmp_path / file, b"\n" + pem))

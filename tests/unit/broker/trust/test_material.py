@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_with_the_published_documents_alone_a_signature_can_be_judged_again(pki: SamplePki) -> None:
-    directory = DirectoryFile(pki.folder.directory, pki.governance_public_key, ManualClock(pki.now_ms))
+    directory = DirectoryFile(pki.folder.directory, pki.governance, ManualClock(pki.now_ms))
     lists = RevocationFiles(
         [pki.folder.revocation_list("signing")], lambda: directory.latest.signing_authorities, grace_ms=0
     )
@@ -30,7 +30,7 @@ def test_with_the_published_documents_alone_a_signature_can_be_judged_again(pki:
 def test_what_bootstrap_wires_has_the_form_that_the_ports_ask_for(pki: SamplePki) -> None:
     """The assignments are for the type checker, which compares them with the protocols."""
     clock: ports.Clock = ManualClock(pki.now_ms)
-    directory_file = DirectoryFile(pki.folder.directory, pki.governance_public_key, clock)
+    directory_file = DirectoryFile(pki.folder.directory, pki.governance, clock)
     directory: ports.DirectoryInForce = directory_file
     files = RevocationFiles([], list, grace_ms=0)
     signer: ports.Signer = pki.signer()

@@ -39,7 +39,7 @@ demo: $(STAMP) ## run the whole story through real processes, on synthetic files
 
 run: $(STAMP) ## run a broker on the development PKI (made by make certs)
 	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init
-	$(RUN)/case-exchange serve --config deploy/broker.toml
+	$(RUN)/case-exchange serve --clock-checked --config deploy/broker.toml
 
 kafka: $(STAMP) ## start a Kafka cluster here, NODES=1 or 3 (needs Java 17+ and Maven)
 	@[ -d .dev/pki ] || $(RUN)/case-exchange certs init

@@ -183,7 +183,7 @@ class Bench:
 
     def verify(self, path: Path, records: int) -> float:
         started = time.perf_counter()
-        report = verify_bundle(path, self.world.pki.governance_public_key, lambda _: None)
+        report = verify_bundle(path, (self.world.pki.governance_public_key,), lambda _: None)
         assert report.clean, report.findings[:3]
         return records / (time.perf_counter() - started)
 

@@ -36,6 +36,13 @@ class Clock(Protocol):
         """Seconds on a clock that never goes back. Use only the difference of two values."""
 
 
+class WatchedClock(Clock, Protocol):
+    """A clock that notices when the machine's time of day leaps."""
+
+    def leap_ms(self) -> int:
+        """How far the machine's time of day has leapt away from this clock, in milliseconds. 0: it has not."""
+
+
 class Entropy(Protocol):
     """Unpredictable numbers. Safe to call from any thread."""
 

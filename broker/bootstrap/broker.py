@@ -18,7 +18,7 @@ from broker.bootstrap.limits import quota_limits, server_limits
 from broker.bootstrap.log import open_log
 from broker.bootstrap.loop import collect_seldom
 from broker.bootstrap.opened import reporter
-from broker.bootstrap.recordchecks import record_checks
+from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
@@ -36,6 +36,7 @@ from broker.services.auditindex import AuditIndex
 from broker.services.audittrail import AuditTrailService
 from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
+from broker.services.clockwatch import ClockWatch, check_start
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishService
 from broker.services.quotas import Quotas, limits_in_force
@@ -45,8 +46,7 @@ from broker.services.restoring import Restoring
 from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.certificates import principal_of
 from broker.trust.signing import EcdsaSigner
-from broker.trust.system import SystemClock, SystemEntropy
-from broker.trust.verification import InlineVerifier, ProcessVerifier
+from broker.trust.system import SteadyClock, SystemEntropy
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import server_credentials
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
-    from broker.ports import Clock, SignatureVerifier
+    from broker.ports import SignatureVerifier, WatchedClock
 
 _log = structlog.get_logger("broker")
 HEALTH_SECONDS: Final = 1.0
@@ -69,7 +69,7 @@ class Broker:
         self,
         config: BrokerConfig,
         *,
-        clock: Clock,
+        clock: WatchedClock,
         trust: BrokerTrust,
         opened: OpenedLog,
         signatures: SignatureVerifier,
@@ -105,6 +105,7 @@ class Broker:
         self._rollback = rollback_guard(
             config, trust, opened, follower=self.follower, proofs=proofs, audit=self._audit, clock=clock
         )
+        self._evidence = ClockWatch(clock, self._rollback)
         self._refusals = Refusals(self._audit, clock)
         self._versions = DirectoryVersions(log, codec)
         self._publish = PublishService(
@@ -113,7 +114,7 @@ class Broker:
             codec=codec,
             log=log,
             signer=signer,
-            evidence=self._rollback,
+            evidence=self._evidence,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec),
         )
@@ -214,7 +215,7 @@ class Broker:
     async def _update_health(self) -> None:
         try:
             await self._rollback.review()
-            self._rollback.check()
+            self._evidence.check()
             await self.log.ping()
         except CaseExchangeError as error:
             _log.error("cannot accept records", reason=error.reason, cause=error.message, remedy=error.remedy)
@@ -224,19 +225,28 @@ class Broker:
 
 
 @contextlib.asynccontextmanager
-async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
+async def open_broker(
+    config: BrokerConfig, *, clock: WatchedClock | None = None, clock_checked: bool = False
+) -> AsyncIterator[Broker]:
     """Open the log and start a broker. On exit, stop it in good order.
+
+    Args:
+        config: the configuration.
+        clock: the time. None: that of this machine.
+        clock_checked: the operator says that the machine's clock is right, however long ago the log's newest time is.
 
     Raises:
         SetupInvalid: a file or setting cannot be used.
         LogError, LogUnavailable, LogFull, DirectoryUnavailable
     """
     connections = connections_that_fit(config.server.connections)
-    clock = SystemClock()
+    clock = clock or SteadyClock()
     trust = BrokerTrust.load(config, clock)
     async with contextlib.AsyncExitStack() as stack:
         opened = await open_log(config, trust, clock, stack)
-        signatures = _verifier(config, stack)
+        if not clock_checked:
+            await check_start(clock, opened.log, opened.store)
+        signatures = signature_verifier(config, stack)
         index = AuditIndex(config.log.folder / "audit-index.db", opened.log.log_id(AUDIT))
         letters = stack.enter_context(contextlib.closing(index))
         broker = Broker(
@@ -253,12 +263,13 @@ async def open_broker(config: BrokerConfig) -> AsyncIterator[Broker]:
         yield broker
 
 
-async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> int:
+async def serve(config: BrokerConfig, ready: Callable[[int], None], *, clock_checked: bool = False) -> int:
     """Serve until SIGTERM or SIGINT. If the log cannot be followed any more, health says so and publishing stops.
 
     Args:
         config: the configuration.
         ready: called with the port when calls are answered.
+        clock_checked: as for ``open_broker``.
 
     Returns:
         The signal.
@@ -269,18 +280,10 @@ async def serve(config: BrokerConfig, ready: Callable[[int], None]) -> int:
     stopping = asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
-    async with open_broker(config) as broker:
+    async with open_broker(config, clock_checked=clock_checked) as broker:
         collect_seldom()
         ready(broker.port)
         return await stopping.get()
-
-
-def _verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> SignatureVerifier:
-    if not config.server.signature_process:
-        return InlineVerifier()
-    verifier = ProcessVerifier()
-    stack.callback(verifier.close)
-    return verifier
 
 
 async def _logged(work: Callable[[], Awaitable[None]]) -> None:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from broker.bootstrap.log import KAFKA
 from broker.services.recordchecks import PublishLimits, RecordChecks
+from broker.trust.verification import InlineVerifier, ProcessVerifier
 
 if TYPE_CHECKING:
+    import contextlib
+
     from broker.bootstrap.trust import BrokerTrust
     from broker.config.broker import BrokerConfig
     from broker.ports import Clock, MessageLog, RecordCodec, SignatureVerifier
@@ -37,3 +40,12 @@ def record_checks(
             config.records.record_bytes, int(config.records.clock_skew_seconds * 1000), days * _DAY_MS or None
         ),
     )
+
+
+def signature_verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> SignatureVerifier:
+    """What checks signatures: another process (ADR 8), or this one. The stack closes it."""
+    if not config.server.signature_process:
+        return InlineVerifier()
+    verifier = ProcessVerifier()
+    stack.callback(verifier.close)
+    return verifier

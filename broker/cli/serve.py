@@ -24,7 +24,8 @@ from broker.config.loader import config_path, load
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration file. You can set CASE_EXCHANGE_CONFIG instead.",
 )
-def serve(path: Path | None) -> None:
+@click.option("--clock-checked", is_flag=True, help="You have checked this machine's clock: the log is just old.")
+def serve(path: Path | None, *, clock_checked: bool) -> None:
     """Run a broker until SIGTERM.
 
     Its log is the embedded one or Kafka ([log] backend). When the broker is ready, it prints one line with its address.
@@ -38,5 +39,7 @@ def serve(path: Path | None) -> None:
     telemetry.configure(config.logging.level)
     host = config.server.address.rpartition(":")[0]
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        ended_by = runner.run(run_broker(config, lambda port: click.echo(f"serving on {host}:{port}")))
+        ended_by = runner.run(
+            run_broker(config, lambda port: click.echo(f"serving on {host}:{port}"), clock_checked=clock_checked)
+        )
     sys.exit(INTERRUPTED if ended_by == signal.SIGINT else 0)

@@ -310,6 +310,16 @@ class EvidenceUnavailable(Unavailable):
     remedy = "Operator: see `case-exchange status` and the log lines about checkpoints. Publisher: try again."
 
 
+class ClockLeapt(Unavailable):
+    """The time of day of the broker's machine has leapt. It accepts no records, because their times could be wrong."""
+
+    reason = "CLOCK_LEAPT"
+    remedy = (
+        "Operator: set the machine's clock right. Publishing then goes on by itself if the leap was the fault. If the "
+        "clock is right now and was wrong before, restart the broker. Publisher: try again."
+    )
+
+
 class RevocationUnavailable(Unavailable):
     """The revocation list is past its next update and the grace period. It is not known what is revoked now."""
 
@@ -502,6 +512,15 @@ class DirectoryInvalid(SetupInvalid):
     reason = "DIRECTORY_INVALID"
     security_event = True
     remedy = "Get the directory from governance again. Never accept one that the pinned key did not sign."
+
+
+class ClockUnchecked(SetupInvalid):
+    """The machine's time of day is more than a day ahead of the log. It may be wrong, and accepted times never fall."""
+
+    reason = "CLOCK_UNCHECKED"
+    remedy = (
+        "Compare the machine's clock with another. If it is right, start with: case-exchange serve --clock-checked."
+    )
 
 
 class CertificatesUnlisted(SetupInvalid):

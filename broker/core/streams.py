@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import KindUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class StreamPartition(NamedTuple):
@@ -100,3 +103,8 @@ def partition_of(case_id: str, partitions: int) -> int:
     library does not change it.
     """
     return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8]) % partitions
+
+
+def every_partition(partitions: Callable[[str], int]) -> list[StreamPartition]:
+    """All partitions of all streams, given the number of partitions of a stream."""
+    return [StreamPartition(stream, number) for stream in STREAMS for number in range(partitions(stream))]

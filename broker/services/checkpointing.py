@@ -35,7 +35,7 @@ from broker.core.errors import (
     LogUnavailable,
 )
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.streams import StreamPartition, every_partition
 from broker.ports import TreeExtension, TreeHead
 from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of
 
@@ -110,9 +110,7 @@ class CheckpointFollower:
         self._clock = clock
         self._settings = settings
         self._report = report
-        self._partitions = [
-            StreamPartition(stream, number) for stream in STREAMS for number in range(log.partitions(stream))
-        ]
+        self._partitions = every_partition(log.partitions)
         self._states: dict[StreamPartition, PartitionTree] = {}
         self._awaited: _Awaited | None = None
         self._covered_until: float | None = None

@@ -25,7 +25,7 @@ from broker.core.errors import CaseExchangeError, CheckpointInvalid, InputRefuse
 from broker.core.events import AuditEvent, RollbackFound
 from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.streams import StreamPartition, every_partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,9 +115,8 @@ class RollbackGuard:
         self._lag_seconds = lag_seconds
         self._report = report
         self._partitions = {
-            checkpoint_origin(trust_domain, partition, log.log_id(stream)): partition
-            for stream in STREAMS
-            for partition in (StreamPartition(stream, number) for number in range(log.partitions(stream)))
+            checkpoint_origin(trust_domain, partition, log.log_id(partition.stream)): partition
+            for partition in every_partition(log.partitions)
         }
         self._found: dict[StreamPartition, _Signed] = {}
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.errors import CaseExchangeError, LogCorrupt
 from broker.core.leaf import leaf_of
 from broker.core.merkle import leaf_hash
-from broker.core.streams import STREAMS, Position, StreamPartition
+from broker.core.streams import Position, StreamPartition, every_partition
 from broker.ports import ScrubPlace
 from broker.services.accepted import check_place, check_recipients, record_of
 
@@ -96,9 +96,7 @@ class Scrub:
         self._alarm = alarm
         self._report = report
         self._found = 0
-        self._partitions = [
-            StreamPartition(stream, number) for stream in STREAMS for number in range(log.partitions(stream))
-        ]
+        self._partitions = every_partition(log.partitions)
 
     async def run(self) -> None:
         """Read until cancelled."""

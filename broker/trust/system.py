@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEAP_MS: Final = 120_000
+"""A larger step of the machine's time of day is a leap. As much may a publisher's clock be ahead."""
 _VERSION: Final = 0x7 << 12
 _VARIANT: Final = 0x2 << 62
 
@@ -20,6 +25,55 @@ class SystemClock:
     def monotonic(self) -> float:
         """See ``Clock``."""
         return time.monotonic()
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _uptime() -> float:
+    # On Linux it goes on while the machine sleeps. Elsewhere a machine that slept seems to have leapt.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class SteadyClock:
+    """The port WatchedClock: the machine's time of day, while it goes on as steadily as the machine's uptime does.
+
+    If it leaps, this clock goes on by the uptime. So nothing is accepted at the wrong time, which nobody could take
+    back: accepted times never fall. It follows corrections of at most ``LEAP_MS``.
+    """
+
+    def __init__(self, wall_ms: Callable[[], int] = _wall_ms, uptime: Callable[[], float] = _uptime) -> None:
+        """Begin with the machine's time of day.
+
+        Args:
+            wall_ms: this time, in milliseconds since the Unix epoch, UTC.
+            uptime: seconds since any moment, also while the machine sleeps.
+        """
+        self._wall_ms, self._uptime = wall_ms, uptime
+        self._started_ms = wall_ms() - round(uptime() * 1000)
+
+    def now_ms(self) -> int:
+        """See ``Clock``."""
+        leap_ms, steady_ms = self._compared()
+        if leap_ms:
+            return steady_ms
+        now_ms = self._wall_ms()
+        self._started_ms = now_ms - round(self._uptime() * 1000)
+        return now_ms
+
+    def monotonic(self) -> float:
+        """See ``Clock``."""
+        return time.monotonic()
+
+    def leap_ms(self) -> int:
+        """See ``WatchedClock``."""
+        return self._compared()[0]
+
+    def _compared(self) -> tuple[int, int]:
+        steady_ms = self._started_ms + round(self._uptime() * 1000)
+        leap_ms = self._wall_ms() - steady_ms
+        return leap_ms if abs(leap_ms) > LEAP_MS else 0, steady_ms
 
 
 class SystemEntropy:

@@ -7,7 +7,8 @@ Each entry is checked in this order. A check that fails is a finding; later chec
 3. it is on the stream that it names: KIND_UNKNOWN
 4. its publisher signed it, by the directory in force at its acceptance (broker/core/authorship.py): KIND_UNKNOWN,
    SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
-5. policy allowed it then: RIGHT_DENIED. For a record that was published again after the log had lost it, (4) and (5)
+5. policy and its own times allowed it then: RIGHT_DENIED, ISSUED_IN_FUTURE, RECORD_EXPIRED; and the directory had not
+   expired: DIRECTORY_UNAVAILABLE. For a record that was published again after the log had lost it, (4) and (5)
    are of the time of its former receipt, if that counts (broker/core/former.py): FORMER_RECEIPT_INVALID
 6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. An auditor's bundle from the
    message log has no receipts, and this check is left out. Receipts say what the tree also says. They only add who says
@@ -19,11 +20,11 @@ can be judged in any order and in any process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
-from broker.core.errors import CaseExchangeError, KindUnknown, ReceiptInvalid
+from broker.core.errors import CaseExchangeError, DirectoryUnavailable, KindUnknown, ReceiptInvalid
 from broker.core.events import (
     DeadLetterDiscarded,
     DeliveryMade,
@@ -49,10 +50,10 @@ from broker.core.findings import (
     warning,
 )
 from broker.core.former import check_former
-from broker.core.inforce import by_any, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
-from broker.core.policy import check_publish
+from broker.core.policy import check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
 from broker.core.reigns import of_reign
 from broker.core.sections import unsalted
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
     from broker.core.events import AuditEvent
     from broker.core.inforce import DirectoryVersion
     from broker.core.streams import Position
+
+
+MOST_SKEW_MS: Final = 3_600_000
+"""No broker accepts a record that was issued later than this after its acceptance (``records.clock_skew_seconds``)."""
 
 
 class BatchJudge:
@@ -276,7 +281,11 @@ def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_m
     claimed = claim(entry.envelope, body, version.certificates, exchange=directory.exchange)
     check_signature(claimed)
     withheld = check_proved(claimed, at_ms, complete=False)
-    # (5) Allowed then.
+    # (5) Allowed then. The exchange tells what happened also when its directory has expired.
     if body.publisher != directory.exchange:
         check_publish(directory, body)
+        check_times(body, at_ms - CHANGE_OF_DIRECTORY_MS, MOST_SKEW_MS + CHANGE_OF_DIRECTORY_MS)
+        if at_ms >= directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS:
+            message = f"version {directory.version} of the directory had expired when the record was accepted"
+            raise DirectoryUnavailable(message)
     return withheld

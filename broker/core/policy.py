@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from broker.core.errors import PeerUnknown, RightDenied
+from broker.core.errors import IssuedInFuture, PeerUnknown, RecordExpired, RightDenied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,6 +134,27 @@ def check_publish(directory: Directory, body: Body) -> None:
             _deny(body, f"{body.publisher} may not publish this section of a {body.kind}", section=section.name)
         if not section.audience <= addressed:
             _deny(body, "a section's audience goes beyond the recipients of the record", section=section.name)
+
+
+def check_times(body: Body, at_ms: int, skew_ms: int) -> None:
+    """Check that a record may be accepted at a time.
+
+    Args:
+        body: the record's.
+        at_ms: the time, milliseconds since the Unix epoch, UTC.
+        skew_ms: how far the publisher's clock may be ahead.
+
+    Raises:
+        IssuedInFuture: too early. The detail ``retry_after_ms`` says by how much.
+        RecordExpired: too late.
+    """
+    early = body.issued_at_ms - skew_ms - at_ms
+    if early > 0:
+        message = "it was issued in the future"
+        raise IssuedInFuture(message, record_id=body.record_id, retry_after_ms=str(early))
+    if body.expires_at_ms is not None and body.expires_at_ms <= at_ms:
+        message = "the record has expired"
+        raise RecordExpired(message, record_id=body.record_id)
 
 
 def visible_sections(directory: Directory, agency: str, body: Body | Routing) -> frozenset[str] | None:

@@ -23,7 +23,6 @@ from broker.core.authorship import Claim, check_proved, check_signature, claim, 
 from broker.core.entry import NewEntry
 from broker.core.errors import (
     CaseExchangeError,
-    IssuedInFuture,
     RecordExpired,
     RecordTooLarge,
     SignerNotPrincipal,
@@ -31,7 +30,7 @@ from broker.core.errors import (
 )
 from broker.core.former import check_former
 from broker.core.inforce import DirectoryVersion, by_any, versions_at
-from broker.core.policy import check_publish
+from broker.core.policy import check_publish, check_times
 from broker.core.streams import StreamPartition, partition_of
 from broker.ports import Signed
 
@@ -195,12 +194,7 @@ class RecordChecks:
             raise RecordTooLarge(message)
 
     def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
-        early = body.issued_at_ms - self._limits.clock_skew_ms - now_ms
-        if early > 0:
-            return IssuedInFuture("it was issued in the future", record_id=body.record_id, retry_after_ms=str(early))
-        if body.expires_at_ms is not None and body.expires_at_ms <= now_ms:
-            return RecordExpired("the record has expired", record_id=body.record_id)
-        return None
+        return _attempt(check_times, body, now_ms, self._limits.clock_skew_ms)
 
     def _entry(self, envelope: Envelope, body: Body) -> NewEntry:
         return NewEntry(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.client.records import Draft, SectionDraft
+from broker.core.body import Recipient
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, SignatureInvalid
@@ -32,7 +34,7 @@ from broker.core.findings import (
     Unprocessed,
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
-from broker.core.judge import BatchJudge
+from broker.core.judge import MOST_SKEW_MS, BatchJudge
 from broker.core.merkle import leaf_hash
 from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
 from broker.core.reigns import OfReign
@@ -40,7 +42,7 @@ from broker.core.streams import Position, StreamPartition
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, audit_record, manifest, without_right
 from tests.support.pki import ManualClock, SamplePki
-from tests.support.records import CODEC, RecordMaker
+from tests.support.records import CASE, CODEC, RecordMaker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,6 +188,33 @@ def test_around_a_change_of_the_directory_either_version_may_allow(
     for ago_ms, codes in ((CHANGE_OF_DIRECTORY_MS, []), (CHANGE_OF_DIRECTORY_MS + 1, ["RIGHT_DENIED"])):
         judge = judge_of(pki, (0, pki.directory), (clock.value_ms - ago_ms, less))
         report = judge.judge(DNA_0, PartitionRecords((entries[0],), None))
+        assert [finding.code for finding in report.findings] == codes
+
+
+def test_a_record_was_not_accepted_long_before_its_issue_nor_after_its_end(pki: SamplePki, clock: ManualClock) -> None:
+    later = ManualClock(clock.value_ms + 2 * MOST_SKEW_MS)
+    issued_ms = later.value_ms
+    section = SectionDraft("case", "synthetic", b"synthetic")
+    to = (Recipient("national-dna-database", 1),)
+    draft = Draft("SampleRequest", "dna", CASE, to, "dna-matching", (section,), expires_at_ms=issued_ms + 60_000)
+    ends = RecordMaker(pki, later).composer.compose(draft).envelope
+    for after_ms, codes in (
+        (-MOST_SKEW_MS, []),
+        (-MOST_SKEW_MS - 1, ["ISSUED_IN_FUTURE"]),
+        (60_000 + CHANGE_OF_DIRECTORY_MS - 1, []),
+        (60_000 + CHANGE_OF_DIRECTORY_MS, ["RECORD_EXPIRED"]),
+    ):
+        (entry,) = LyingExchange(pki).add(DNA_0, [ends], issued_ms)
+        report = judged(pki, [entry._replace(accepted_at_ms=issued_ms + after_ms)])
+        assert [finding.code for finding in report.findings] == codes, after_ms
+
+
+def test_nothing_was_accepted_under_a_directory_that_had_expired(
+    pki: SamplePki, clock: ManualClock, entries: list[BundleEntry]
+) -> None:
+    for ago_ms, codes in ((CHANGE_OF_DIRECTORY_MS - 1, []), (CHANGE_OF_DIRECTORY_MS, ["DIRECTORY_UNAVAILABLE"])):
+        expired = replace(pki.directory, expires_at_ms=clock.value_ms - ago_ms)
+        report = judge_of(pki, (0, expired)).judge(DNA_0, PartitionRecords((entries[0],), None))
         assert [finding.code for finding in report.findings] == codes
 
 

@@ -21,6 +21,7 @@ class Fault(StrEnum):
 
     BASE64 = "not base64 in its canonical form"
     DEEP = "not strict JSON: nested deeper than can be read"
+    DSSE = "not a DSSE envelope in JSON, with exactly its keys"
     ENCODING = "not UTF-8"
     JSON = "not strict JSON"
     REPEATED = "not strict JSON: a key stands twice in one object"

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PACKAGE: Final = "case-exchange"
-_DISTRIBUTIONS: Final = {"PIL": "pillow", "kafka": "kafka-python", "tomli_w": "tomli-w"}
+_DISTRIBUTIONS: Final = {
+    "PIL": "pillow",
+    "kafka": "kafka-python",
+    "rfc3161_client": "rfc3161-client",
+    "tomli_w": "tomli-w",
+}
 """Distributions with a name that differs from their module's."""
 _EXTRA: Final = re.compile(r"([A-Za-z0-9._-]+).*; extra == [\"']([a-z]+)[\"']")
 _ALL: Final = "all"

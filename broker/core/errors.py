@@ -582,6 +582,20 @@ class CheckpointInvalid(EvidenceRefused):
     reason = "CHECKPOINT_INVALID"
 
 
+class TimestampInvalid(CaseExchangeError):
+    """A timestamp is malformed, of other bytes, or not by the pinned timestamp authority."""
+
+    reason = "TIMESTAMP_INVALID"
+    remedy = "Ask the authority for another timestamp; pin the certificates that its operator publishes."
+
+
+class ExportInvalid(CaseExchangeError):
+    """An exported signature is not what this program writes for the record."""
+
+    reason = "EXPORT_INVALID"
+    remedy = "Export the record again: case-exchange export."
+
+
 class BundleInvalid(CaseExchangeError):
     """The file is no replay bundle, or has an unknown version, or its end is missing."""
 

@@ -79,6 +79,11 @@ def der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
+def pem(certificate: x509.Certificate) -> bytes:
+    """The certificate as a file in PEM."""
+    return certificate.public_bytes(Encoding.PEM)
+
+
 @lru_cache(maxsize=256)
 def fingerprint(certificate: x509.Certificate) -> bytes:
     """SHA-256 of the certificate's DER. Bodies and signatures name a certificate by it."""

@@ -49,9 +49,9 @@ def parse_certificate(data: bytes) -> x509.Certificate:
     """
     try:
         certificate = x509.load_pem_x509_certificate(data) if _PEM in data else x509.load_der_x509_certificate(data)
-        # The library parses both only when they are used. So they are used here, and an accepted certificate is well
+        # The library parses these only when they are used. So they are used here, and an accepted certificate is well
         # formed.
-        certificate.extensions, certificate.public_key()
+        certificate.extensions, certificate.public_key(), certificate.issuer, certificate.subject
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         message = "a certificate cannot be read"
         raise CertificateInvalid(message) from error

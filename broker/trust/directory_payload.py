@@ -91,8 +91,8 @@ def directory_payload(directory: Directory) -> bytes:
     fields = {
         "version": directory.version,
         "trust_domain": directory.trust_domain,
-        "issued_at": _rfc3339(directory.issued_at_ms),
-        "expires_at": _rfc3339(directory.expires_at_ms),
+        "issued_at": rfc3339(directory.issued_at_ms),
+        "expires_at": rfc3339(directory.expires_at_ms),
         "exchange": directory.exchange,
         "signing_authorities": [encode_base64(authority) for authority in directory.signing_authorities],
         "log_keys": list(directory.log_keys),
@@ -197,7 +197,7 @@ def _check(directory: Directory) -> None:
 
 def _agency_fields(agency: Agency) -> dict[str, Any]:
     retired = [
-        {"certificate": encode_base64(one.certificate), "retired_at": _rfc3339(one.retired_at_ms)}
+        {"certificate": encode_base64(one.certificate), "retired_at": rfc3339(one.retired_at_ms)}
         for one in agency.retired_certificates
     ]
     return {
@@ -279,7 +279,8 @@ def _time(value: Any, where: str) -> int:
     return round(time.timestamp() * 1000)
 
 
-def _rfc3339(time_ms: int) -> str:
+def rfc3339(time_ms: int) -> str:
+    """The text of a time (milliseconds since the Unix epoch): RFC 3339, UTC, without a fraction if it has none."""
     text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00").removesuffix(".000") + "Z"
 

@@ -64,7 +64,7 @@ class ListedCertificate:
         self._key = p256_public_key(certificate)
         self.public_key_der: Final = self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._serial = certificate.serial_number
-        self._authority = find_issuer(certificate, authorities)
+        self.authority: Final = find_issuer(certificate, authorities)
         self._revocations = revocations
         self._retired_at_ms = retired_at_ms
         self._validity: Validity | None = None
@@ -119,9 +119,9 @@ class ListedCertificate:
 
     def _path(self) -> tuple[Validity, x509.Certificate]:
         # Validated when the keyring was built (RFC 5280 section 6).
-        if self._validity is None or self._authority is None:
+        if self._validity is None or self.authority is None:
             raise SignerCertificateInvalid(self._fault, certificate_sha256=self.sha256.hex())
-        return self._validity, self._authority
+        return self._validity, self.authority
 
     def _check_end(self, validity: Validity, at_ms: int) -> None:
         if at_ms > validity.last_ms:

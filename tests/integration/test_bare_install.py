@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.pki import SamplePki
 
-MODULES = {"pillow": "PIL", "kafka-python": "kafka", "tomli-w": "tomli_w"}
+MODULES = {"pillow": "PIL", "kafka-python": "kafka", "rfc3161-client": "rfc3161_client", "tomli-w": "tomli_w"}
 RUN = """
 import sys
 class Missing:
@@ -48,7 +48,18 @@ def bare(*arguments: str, then: str = COMMAND) -> subprocess.CompletedProcess[st
 
 
 def test_the_extras_are_those_of_the_package() -> None:
-    assert extras() == {"kafka", "defusedxml", "lxml", "openpyxl", "PIL", "tomli_w", "hypothesis", "pytest", "uvloop"}
+    assert extras() == {
+        "kafka",
+        "defusedxml",
+        "lxml",
+        "openpyxl",
+        "PIL",
+        "rfc3161_client",
+        "tomli_w",
+        "hypothesis",
+        "pytest",
+        "uvloop",
+    }
 
 
 def test_an_authority_needs_no_extra(tmp_path: Path) -> None:
@@ -91,6 +102,26 @@ def test_an_operator_who_asks_for_the_status_needs_no_extra(pki: SamplePki, tmp_
     done = bare("status", "--profile", str(profile))
     assert done.returncode == 1
     assert "CONNECTION_FAILED" in done.stderr
+
+
+def test_an_export_needs_an_extra_only_for_a_timestamp(tmp_path: Path) -> None:
+    file = tmp_path / "any"
+    file.touch()
+    arguments = [
+        "export",
+        "x",
+        "--from",
+        str(file),
+        "--root",
+        str(file),
+        "--as",
+        "sigstore",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert "BUNDLE_INVALID" in bare(*arguments).stderr
+    stamped = bare(*arguments, "--timestamp", str(file), "--tsa", str(file))
+    assert "EXTRA_MISSING: the library rfc3161_client is not installed; case-exchange[timestamps]" in stamped.stderr
 
 
 def test_a_broker_needs_an_extra_only_for_kafka(pki: SamplePki, tmp_path: Path) -> None:

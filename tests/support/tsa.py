@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker.trust.certificates import pem
@@ -17,6 +18,11 @@ from broker.trust.keys import private_key_pem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# DER of the object identifiers id-ct-TSTInfo and id-contentType, and the begin of the names of ECDSA's algorithms.
+_TST_INFO = bytes.fromhex("2a864886f70d0109100104")
+_CONTENT_TYPE = bytes.fromhex("06092a864886f70d010903")
+_ECDSA = bytes.fromhex("06082a8648ce3d040302")
 
 CONFIGURATION = """\
 [tsa]
@@ -90,10 +96,10 @@ class OpensslTsa:
         subprocess.run(["openssl", "ts", "-reply", *arguments], cwd=self.folder, check=True, capture_output=True)
         return (self.folder / "answer.tsr").read_bytes()
 
-    def stamp(self, message: bytes) -> bytes:
+    def stamp(self, message: bytes, *, with_certificate: bool = True) -> bytes:
         """A timestamp over a message, asked for by OpenSSL too."""
         (self.folder / "message").write_bytes(message)
-        arguments = ["-data", "message", "-sha256", "-cert", "-out", "asked.tsq"]
+        arguments = ["-data", "message", "-sha256", "-out", "asked.tsq", *(["-cert"] if with_certificate else [])]
         subprocess.run(["openssl", "ts", "-query", *arguments], cwd=self.folder, check=True, capture_output=True)
         return self.answer((self.folder / "asked.tsq").read_bytes())
 
@@ -104,6 +110,22 @@ class OpensslTsa:
         arguments = ["-data", "message", "-in", "asked.tsr", "-CAfile", "root.pem", "-untrusted", "signer.pem"]
         command = ["openssl", "ts", "-verify", *arguments]
         return subprocess.run(command, cwd=self.folder, check=False, capture_output=True).returncode == 0
+
+
+def signed_parts(timestamp: bytes, signer: x509.Certificate) -> tuple[range, ...]:
+    """Where the bytes of a response are that its signature covers, and the signature: all that has a meaning.
+
+    They are the statement (TSTInfo), the signed attributes, and the signature, as OpenSSL's authority writes them.
+    """
+    # After the headers of [0] and of the OCTET STRING, which no signature covers (RFC 5652 section 5.4).
+    statement = timestamp.index(_TST_INFO) + len(_TST_INFO) + 4
+    attributes = timestamp.index(_CONTENT_TYPE) - 4
+    algorithm = timestamp.rindex(_ECDSA)
+    return (
+        range(statement, timestamp.index(signer.public_bytes(Encoding.DER)) - 4),
+        range(attributes + 2, algorithm - 2),
+        range(algorithm + len(_ECDSA) + 2, len(timestamp)),
+    )
 
 
 def _name(text: str) -> x509.Name:

@@ -1,0 +1,103 @@
+"""Find a record in a bundle, and check who signed it: the files and keys for broker/core/exporting.py."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from broker.bootstrap.judges import FRAMES, Trust
+from broker.core.bundle import BundleFrames, PartitionRecords
+from broker.core.errors import BundleInvalid, CaseExchangeError, EnvelopeMalformed, ExportInvalid, RecordUnknown
+from broker.core.exporting import Authored, authored
+from broker.core.verification import read_beginning, sift_directories
+from broker.trust.directory import open_directory
+from broker.trust.exports import SignedRecord
+from broker.trust.keyring import ListedCertificate
+from broker.trust.keys import load_verification_key
+from broker.wire.bundle import read_frames
+from broker.wire.codec import ProtobufCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from broker.core.bundle import BundleEntry
+    from broker.core.inforce import DirectoryVersion
+
+_CODEC = ProtobufCodec()
+
+
+def signed_record(path: Path, governance_key: Path, record_id: str) -> SignedRecord:
+    """Find a record in a bundle and check who signed it, by the directories that the pinned key signed.
+
+    If the bundle has the record more than once, the first that holds is returned.
+
+    Args:
+        path: the bundle file.
+        governance_key: the public key (PEM) that signs directories.
+        record_id: the record's UUID.
+
+    Raises:
+        BundleInvalid: the file is not a bundle, or a frame of it cannot be read.
+        RecordUnknown: the bundle does not have the record.
+        ExportInvalid: it has two different records of this id.
+        CaseExchangeError: the record's own fault; or the trust material's, as in ``verify_bundle``.
+    """
+    try:
+        with path.open("rb") as file:
+            frames = BundleFrames(read_frames(file))
+            versions = _versions(frames, governance_key)
+            found = list(_entries(frames, record_id))
+    except OSError as failure:
+        message = f"the bundle cannot be read: {failure.strerror}"
+        raise BundleInvalid(message) from failure
+    if not found:
+        message = "the bundle does not have this record"
+        raise RecordUnknown(message)
+    return _signed(_first(found, versions))
+
+
+def _versions(frames: BundleFrames, governance_key: Path) -> list[DirectoryVersion]:
+    beginning = read_beginning(frames, FRAMES)
+    read = functools.partial(open_directory, governance_key=load_verification_key(governance_key))
+    directories, _ = sift_directories(beginning.directories, read)
+    source, authorities, lists = beginning.header.source, beginning.authorities, beginning.revocation_lists
+    return Trust(governance_key, source, directories, authorities, lists).versions()
+
+
+def _entries(frames: BundleFrames, record_id: str) -> Iterator[BundleEntry]:
+    while frames.peek() is not None:
+        frame = FRAMES.read(frames.take())
+        if isinstance(frame, PartitionRecords):
+            yield from (entry for entry in frame.entries if _record_id(entry) == record_id)
+
+
+def _record_id(entry: BundleEntry) -> str:
+    try:
+        return _CODEC.read_routing(entry.envelope.body).record_id
+    except EnvelopeMalformed:
+        return ""
+
+
+def _first(found: list[BundleEntry], versions: list[DirectoryVersion]) -> Authored:
+    holding: list[Authored] = []
+    refusal: CaseExchangeError | None = None
+    for entry in found:
+        try:
+            holding.append(authored(entry, _CODEC, versions))
+        except CaseExchangeError as refused:
+            refusal = refusal or refused
+    if refusal is not None and not holding:
+        raise refusal
+    if len({item.claim.envelope.record_sha256 for item in holding}) > 1:
+        message = "the bundle has two different records of this id, both signed: check it with case-exchange verify"
+        raise ExportInvalid(message)
+    return holding[0]
+
+
+def _signed(record: Authored) -> SignedRecord:
+    certificate = record.claim.certificate
+    if not isinstance(certificate, ListedCertificate) or certificate.authority is None:
+        message = "the record's certificate has no authority"
+        raise ExportInvalid(message)
+    return SignedRecord(record.claim.envelope, certificate.certificate, certificate.authority, record.accepted_at_ms)

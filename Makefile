@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run kafka kafka-stop kafka-compose test test-kafka test-browser torture check mutants bench attack bench-peers format arch protos docs certs clean
+.PHONY: help demo run kafka kafka-stop kafka-compose test interop test-kafka test-browser torture check mutants bench attack bench-peers format arch protos docs certs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ kafka-compose: $(STAMP) ## generate deploy/compose.yaml from the cluster's setti
 test: $(STAMP) ## run every test that needs no Kafka
 	$(RUN)/python -m pytest -m "not kafka" -n $(WORKERS) --dist loadfile
 	@echo "Kafka was not exercised: see make test-kafka"
+
+interop: ## install the sigstore verifier that make test then uses (needs npm)
+	@command -v npm >/dev/null || { echo "interop needs npm: apt install npm" >&2; exit 1; }
+	cd tests/interop/sigstore && npm ci --ignore-scripts --no-audit --no-fund --silent
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
 	@$(RUN)/python -m deploy.kafka fetch

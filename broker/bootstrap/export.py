@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.core.bundle import BundleFrames, PartitionRecords
 from broker.core.errors import BundleInvalid, CaseExchangeError, EnvelopeMalformed, ExportInvalid, RecordUnknown
 from broker.core.exporting import Authored, authored
-from broker.core.verification import read_beginning, sift_directories
-from broker.trust.directory import open_directory
+from broker.core.verification import read_beginning
 from broker.trust.exports import SignedRecord
 from broker.trust.keyring import ListedCertificate
-from broker.trust.keys import load_verification_key
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
 
@@ -27,14 +24,14 @@ if TYPE_CHECKING:
 _CODEC = ProtobufCodec()
 
 
-def signed_record(path: Path, governance_key: Path, record_id: str) -> SignedRecord:
-    """Find a record in a bundle and check who signed it, by the directories that the pinned key signed.
+def signed_record(path: Path, roots: tuple[Path, ...], record_id: str) -> SignedRecord:
+    """Find a record in a bundle and check who signed it, by the directories that the pinned keys signed.
 
     If the bundle has the record more than once, the first that holds is returned.
 
     Args:
         path: the bundle file.
-        governance_key: the public key (PEM) that signs directories.
+        roots: files with the public keys (PEM) that sign directories.
         record_id: the record's UUID.
 
     Raises:
@@ -46,7 +43,8 @@ def signed_record(path: Path, governance_key: Path, record_id: str) -> SignedRec
     try:
         with path.open("rb") as file:
             frames = BundleFrames(read_frames(file))
-            versions = _versions(frames, governance_key)
+            trust, _ = Trust.of(read_beginning(frames, FRAMES), roots)
+            versions = trust.versions()
             found = list(_entries(frames, record_id))
     except OSError as failure:
         message = f"the bundle cannot be read: {failure.strerror}"
@@ -55,14 +53,6 @@ def signed_record(path: Path, governance_key: Path, record_id: str) -> SignedRec
         message = "the bundle does not have this record"
         raise RecordUnknown(message)
     return _signed(_first(found, versions))
-
-
-def _versions(frames: BundleFrames, governance_key: Path) -> list[DirectoryVersion]:
-    beginning = read_beginning(frames, FRAMES)
-    read = functools.partial(open_directory, governance_key=load_verification_key(governance_key))
-    directories, _ = sift_directories(beginning.directories, read)
-    source, authorities, lists = beginning.header.source, beginning.authorities, beginning.revocation_lists
-    return Trust(governance_key, source, directories, authorities, lists).versions()
 
 
 def _entries(frames: BundleFrames, record_id: str) -> Iterator[BundleEntry]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
-from broker.core.verification import FrameReader, judge_frame
+from broker.core.verification import FrameReader, judge_frame, sift_directories
 from broker.trust.directory import learn_successions, open_directory
 from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.bundle import BundleSource, DirectoryDocument
-    from broker.core.findings import BatchReport
+    from broker.core.findings import BatchReport, Finding
     from broker.core.streams import StreamPartition
-    from broker.core.verification import Judge
+    from broker.core.verification import BundleBeginning, Judge
 
 FRAMES: Final = FrameReader(frame_from, holds_records)
 _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024
@@ -40,6 +40,25 @@ class Trust(NamedTuple):
     directories: tuple[DirectoryDocument, ...]
     authorities: tuple[bytes, ...]
     revocation_lists: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, beginning: BundleBeginning, roots: tuple[Path, ...]) -> tuple[Trust, tuple[Finding, ...]]:
+        """The material of a bundle that counts, and what is wrong with its other directories.
+
+        Args:
+            beginning: the bundle's first frames.
+            roots: files with the pinned public keys (PEM).
+
+        Raises:
+            DirectoryInvalid: no pinned key signed a directory in the bundle.
+            KeyInvalid
+        """
+        governance = Governance.load(*roots)
+        learn_successions([found.document for found in beginning.directories], governance)
+        read = functools.partial(open_directory, governance=governance)
+        directories, passed_over = sift_directories(beginning.directories, read)
+        source, authorities, lists = beginning.header.source, beginning.authorities, beginning.revocation_lists
+        return cls(roots, source, directories, authorities, lists), passed_over
 
     def versions(self) -> list[DirectoryVersion]:
         """The directory versions, each signed by governance, with their certificates.

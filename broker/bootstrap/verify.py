@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,7 @@ from broker.bootstrap.judges import FRAMES, Trust, judges
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
-from broker.core.verification import BundleVerification, read_beginning, sift_directories
-from broker.trust.directory import learn_successions, open_directory
-from broker.trust.governance import Governance
+from broker.core.verification import BundleVerification, read_beginning
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
@@ -41,15 +38,10 @@ def verify_bundle(path: Path, roots: tuple[Path, ...], progress: Callable[[int],
         with path.open("rb") as file:
             frames = BundleFrames(read_frames(file))
             beginning = read_beginning(frames, FRAMES)
-            governance = Governance.load(*roots)
-            learn_successions([found.document for found in beginning.directories], governance)
-            read = functools.partial(open_directory, governance=governance)
-            directories, passed_over = sift_directories(beginning.directories, read)
-            source = beginning.header.source
-            trust = Trust(roots, source, directories, beginning.authorities, beginning.revocation_lists)
+            trust, passed_over = Trust.of(beginning, roots)
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
-            own = BatchJudge(versions, ProtobufCodec(), source)
+            own = BatchJudge(versions, ProtobufCodec(), trust.source)
             verification = BundleVerification(beginning, versions, passed_over, verifiers, own)
             with judges(own, trust, path.stat().st_size) as judge:
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)

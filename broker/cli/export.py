@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from broker.bootstrap.export import signed_record
+from broker.cli.options import root_option
 from broker.core.errors import SetupInvalid, TimestampInvalid
 from broker.extras import needed
 from broker.files import PRIVATE_FOLDER, read_file, replace_file, sync_folder
@@ -60,12 +61,7 @@ class _Stamp(NamedTuple):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The bundle with the record, from `case-exchange replay`.",
 )
-@click.option(
-    "--root",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The governance public key (PEM) that you pin.",
-)
+@root_option
 @click.option(
     "--as",
     "form",
@@ -85,7 +81,14 @@ class _Stamp(NamedTuple):
     help="With --timestamp: the certificates (PEM) of its authority, which you pin: the signer first, the root last.",
 )
 def export(
-    record_id: str, *, bundle: Path, root: Path, form: str, out: Path, timestamp: Path | None, tsa: Path | None
+    record_id: str,
+    *,
+    bundle: Path,
+    roots: tuple[Path, ...],
+    form: str,
+    out: Path,
+    timestamp: Path | None,
+    tsa: Path | None,
 ) -> None:
     """Write a record's signature in a format that other programs verify.
 
@@ -103,7 +106,7 @@ def export(
         message = f"{out} exists already; an export is evidence and is never overwritten"
         raise SetupInvalid(message)
     stamp = None if timestamp is None or tsa is None else _stamp(timestamp, tsa)
-    record = signed_record(bundle, root, record_id)
+    record = signed_record(bundle, roots, record_id)
     made = _sigstore(record, stamp) if form == "sigstore" else _MAKERS[form](record)
     _write(out, {**_common(record), **made.files})
     click.echo(f"{out}: record {record_id}, signed by {principal_of(record.certificate).agency},")

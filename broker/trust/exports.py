@@ -6,9 +6,10 @@ checked here too, as strictly as any of them: a file that is not exactly what is
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.dsse import DsseSignature, marshal_dsse, parse_dsse
+from broker.core.dsse import DsseEnvelope, DsseSignature
 from broker.core.envelope import BODY_TYPE, pae
 from broker.core.errors import ExportInvalid, SignatureInvalid, SignerCertificateInvalid
 from broker.core.sigstore import (
@@ -20,7 +21,7 @@ from broker.core.sigstore import (
     parse_sigstore,
     trusted_root,
 )
-from broker.core.strict import NotStrict
+from broker.core.strict import NotStrict, parse_json
 from broker.trust.certificates import (
     Validity,
     der,
@@ -112,7 +113,7 @@ def check_cms(document: bytes, message: bytes, signer: TrustedSigner) -> None:
 def dsse_of(record: SignedRecord) -> bytes:
     """The record's body with its signature, as DSSE in JSON. The key id is the SHA-256 of the certificate."""
     signature = DsseSignature(fingerprint(record.certificate).hex(), record.signature)
-    return marshal_dsse(record.envelope.body_type, record.envelope.body, [signature])
+    return _dsse(DsseEnvelope(record.envelope.body_type, record.envelope.body, (signature,)))
 
 
 def check_dsse(document: bytes, signer: TrustedSigner) -> bytes:
@@ -122,15 +123,16 @@ def check_dsse(document: bytes, signer: TrustedSigner) -> bytes:
         ExportInvalid, SignerCertificateInvalid, SignatureInvalid
     """
     try:
-        kind, body, signatures = parse_dsse(document)
+        found = DsseEnvelope.from_json(parse_json(document))
     except NotStrict as error:
         text = f"the file is {error}"
         raise ExportInvalid(text) from error
+    kind, body, signatures = found
     expected = fingerprint(signer.certificate).hex()
     if [signature.key_id for signature in signatures] != [expected] or kind != BODY_TYPE:
         text = "the file is not a record with the one signature of this signer"
         raise ExportInvalid(text)
-    if marshal_dsse(kind, body, signatures) != document:
+    if _dsse(found) != document:
         text = "the file is not the DSSE document of a record, byte for byte"
         raise ExportInvalid(text)
     signer.check(pae(kind, body), signatures[0].value)
@@ -180,6 +182,10 @@ def check_sigstore(
 def sigstore_root(authority: x509.Certificate, timestamps: Sequence[x509.Certificate] = ()) -> bytes:
     """The trusted root for a sigstore bundle: the signing authority, and the chain of the timestamp authority."""
     return trusted_root(_chain([authority]), _chain(timestamps) if timestamps else None)
+
+
+def _dsse(envelope: DsseEnvelope) -> bytes:
+    return json.dumps(envelope.as_json()).encode() + b"\n"
 
 
 def _chain(certificates: Sequence[x509.Certificate]) -> TrustedChain:

@@ -83,7 +83,7 @@ class Exported(NamedTuple):
     other_id: str
 
     def record(self) -> SignedRecord:
-        return signed_record(self.bundle.path, self.bundle.root, self.record_id)
+        return signed_record(self.bundle.path, (self.bundle.root,), self.record_id)
 
 
 @pytest.fixture(scope="module")
@@ -536,7 +536,7 @@ class Variants(NamedTuple):
         pki = SamplePki.build(self.folder / "ended", now=LONG_AGO)
         envelope = RecordMaker(pki, ManualClock(pki.now_ms + 1000)).make()
         bundle = bundle_of(pki, self.folder / "ended.bundle", envelope)
-        record = signed_record(bundle.path, bundle.root, record_id(envelope))
+        record = signed_record(bundle.path, (bundle.root,), record_id(envelope))
         pinned = Pinned.stamped(record, self.tsa)
         return pinned, pinned.files
 
@@ -551,8 +551,8 @@ def variants(exported: Exported, tsa: OpensslTsa, tmp_path_factory: pytest.TempP
     elsewhere = SamplePki.build(folder / "elsewhere")
     envelope = RecordMaker(elsewhere, ManualClock(elsewhere.now_ms + 1000)).make()
     bundle = bundle_of(elsewhere, folder / "elsewhere.bundle", envelope)
-    other = signed_record(exported.bundle.path, exported.bundle.root, exported.other_id)
-    there = signed_record(bundle.path, bundle.root, record_id(envelope))
+    other = signed_record(exported.bundle.path, (exported.bundle.root,), exported.other_id)
+    there = signed_record(bundle.path, (bundle.root,), record_id(envelope))
     return Variants(exported.record(), other, there, tsa, folder)
 
 

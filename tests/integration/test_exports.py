@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 import subprocess
 import sys
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -20,12 +23,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.bootstrap.export import signed_record
 from broker.cli.export import export
-from broker.client.records import RecordComposer
+from broker.client.records import RecordComposer, SectionDraft
 from broker.core import errors
-from broker.core.bundle import AuthorityCertificate, DirectoryDocument, RevocationListFile
+from broker.core.bundle import AuthorityCertificate, BundleEntry, DirectoryDocument, RevocationListFile
 from broker.core.envelope import BODY_TYPE, Signature
 from broker.core.identity import Principal
-from broker.core.streams import StreamPartition
+from broker.core.receipt import portable_receipt
+from broker.core.streams import Position, StreamPartition
 from broker.trust.certificates import der, fingerprint, load_certificates, p256_public_key, pem, signing_validity
 from broker.trust.cms import DetachedSignature, marshal_cms
 from broker.trust.exports import (
@@ -44,6 +48,7 @@ from broker.trust.system import SystemEntropy
 from broker.trust.timestamps import TimestampAuthority
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.frames import frame_to
+from broker.wire.receipts import receipt_bytes
 from certs import profiles
 from certs.authority import Authority
 from certs.operations import LIST_LIFETIME
@@ -64,7 +69,6 @@ from tests.support.tsa import OpensslTsa, signed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from broker.core.bundle import Frame
     from broker.core.envelope import Envelope
@@ -73,6 +77,9 @@ if TYPE_CHECKING:
 
 FORMS = ("cms", "sigstore", "dsse")
 DNA = StreamPartition("dna", 0)
+PAGE = Path(__file__).parents[2] / "docs" / "exports.md"
+LONG_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3 * 365)
+YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 
 class Exported(NamedTuple):
@@ -132,12 +139,14 @@ def commands(printed: str) -> list[str]:
 def run_all(printed: str) -> list[subprocess.CompletedProcess[str]]:
     """Run the printed commands one after the other, in one folder, with the Python of the tests."""
     change, *rest = commands(printed)
-    folder = shlex.split(change)[1]
+    return [shell(command, shlex.split(change)[1]) for command in rest]
+
+
+def shell(script: str, folder: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run a script that ends at its first failure."""
     environment = {**node_environment(), "PATH": f"{sys.exec_prefix}/bin:{node_environment()['PATH']}"}
-    run = [["sh", "-c", command] for command in rest]
-    return [
-        subprocess.run(each, cwd=folder, env=environment, capture_output=True, text=True, check=False) for each in run
-    ]
+    command = ["sh", "-e", "-c", script]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -182,6 +191,57 @@ def test_a_timestamped_sigstore_export_verifies_with_its_certificate(
     assert not any("openssl verify" in command for command in commands(printed))
 
 
+def test_every_command_of_the_page_about_exports_does_what_it_says(
+    exported: Exported, record: SignedRecord, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    for name, source in (("q3.bundle", exported.bundle.path), ("governance.pem", exported.bundle.root)):
+        (tmp_path / name).symlink_to(source)
+    (tmp_path / "tsa.pem").symlink_to(tsa.folder / "chain.pem")
+    (tmp_path / "answer.tsr").write_bytes(tsa.stamp(record.signature))
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        lines = [line for line in block.splitlines() if not line.startswith(("pip install", "npm install"))]
+        script = "\n".join(lines).replace("RECORD_ID", exported.record_id)
+        done = shell(script.replace("SECONDS", str(record.accepted_at_ms // 1000)), tmp_path)
+        assert done.returncode == 0, (script, done.stderr)
+
+
+def test_an_export_prints_the_commands_of_the_page(exported: Exported, record: SignedRecord, tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    for form in FORMS:
+        printed = run_export(exported.bundle, exported.record_id, form, tmp_path / form)
+        for line in printed.splitlines()[3:]:
+            assert line.strip().replace(str(record.accepted_at_ms // 1000), "SECONDS") in page
+
+
+def test_the_sections_of_the_copy_are_beside_what_was_signed_with_their_digests(pki: SamplePki, tmp_path: Path) -> None:
+    sections = (SectionDraft("case", "synthetic", b"open"), SectionDraft("identity", "synthetic", b"of nobody"))
+    envelope = RecordMaker(pki, ManualClock(pki.now_ms + 1000)).make(sections=sections)
+    partial = envelope.with_sections(frozenset({"case"}))
+    bundle = bundle_of(pki, tmp_path / "one.bundle", partial)
+    run_export(bundle, record_id(envelope), "cms", tmp_path / "out")
+    (section,) = (tmp_path / "out").glob("section-*")
+    assert section.name == "section-case"
+    assert section.read_bytes().endswith(b"open")
+    assert sha256(section.read_bytes()).digest() in (tmp_path / "out" / "record.pae").read_bytes()
+
+
+def test_a_record_that_was_published_again_is_judged_at_its_former_receipt(tmp_path: Path) -> None:
+    pki = SamplePki.build(tmp_path / "pki", now=LONG_AGO)
+    envelope = RecordMaker(pki, ManualClock(pki.now_ms + 1000)).make()
+    former = BundleEntry(Position(*DNA, 7), pki.now_ms + 2000, "e" * 32, 0, envelope)
+    receipts = LyingExchange(pki).receipts([former])
+    assert receipts is not None
+    again = envelope.with_former_receipt(receipt_bytes(portable_receipt(receipts, 0)))
+    now_ms = round(datetime.now(UTC).timestamp() * 1000)
+    issuer = pki.authority("signing")
+    without = bundle_of(pki, tmp_path / "without.bundle", envelope, issuer=issuer, accepted_at_ms=now_ms)
+    assert refusal(without, record_id(envelope), tmp_path) is errors.SignerCertificateInvalid
+    bundle = bundle_of(pki, tmp_path / "again.bundle", again, issuer=issuer, accepted_at_ms=now_ms)
+    assert signed_record(bundle.path, (bundle.root,), record_id(again)).accepted_at_ms == former.accepted_at_ms
+
+
 def test_an_export_names_the_versions_that_the_tests_use(exported: Exported, tmp_path: Path) -> None:
     printed = run_export(exported.bundle, exported.record_id, "sigstore", tmp_path / "out")
     pinned = json.loads((NODE_MODULES.parent / "package.json").read_bytes())["devDependencies"]
@@ -190,8 +250,7 @@ def test_an_export_names_the_versions_that_the_tests_use(exported: Exported, tmp
 
 
 def test_a_record_is_judged_at_its_acceptance_and_not_today(tmp_path: Path) -> None:
-    long_ago = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3 * 365)
-    pki = SamplePki.build(tmp_path / "pki", now=long_ago)
+    pki = SamplePki.build(tmp_path / "pki", now=LONG_AGO)
     assert load_certificates(pki.folder.member("shanxi-police") / "signing.pem")[0].not_valid_after_utc < datetime.now(
         UTC
     )
@@ -232,13 +291,16 @@ def bundle_of(
     *envelopes: Envelope,
     directory: Directory | None = None,
     issuer: Authority | None = None,
+    accepted_at_ms: int | None = None,
 ) -> Bundle:
-    """A bundle with these records, accepted two seconds after the PKI was made. ``issuer`` lists no revocations."""
+    """A bundle with these records, accepted two seconds after the PKI was made. ``issuer`` lists revocations then."""
     directory = pki.directory if directory is None else replace(directory, document=pki.sign(directory))
     exchange = LyingExchange(pki, directory)
-    exchange.add(DNA, envelopes, pki.now_ms + 2000)
+    accepted_at_ms = accepted_at_ms or pki.now_ms + 2000
+    exchange.add(DNA, envelopes, accepted_at_ms)
     published = pki.folder.revocation_list("signing").read_bytes()
-    listed = issuer.revocation_list(pki.now, LIST_LIFETIME).public_bytes(Encoding.DER) if issuer else published
+    then = datetime.fromtimestamp(accepted_at_ms // 1000, UTC)
+    listed = issuer.revocation_list(then, LIST_LIFETIME).public_bytes(Encoding.DER) if issuer else published
     beginning: list[Frame] = [
         exchange.header(),
         DirectoryDocument(directory.document, 0),
@@ -539,10 +601,6 @@ class Variants(NamedTuple):
         record = signed_record(bundle.path, (bundle.root,), record_id(envelope))
         pinned = Pinned.stamped(record, self.tsa)
         return pinned, pinned.files
-
-
-LONG_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3 * 365)
-YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 
 @pytest.fixture(scope="module")

@@ -90,10 +90,11 @@ def export(
     timestamp: Path | None,
     tsa: Path | None,
 ) -> None:
-    """Write a record's signature in a format that other programs verify.
+    """Write a record's signature for other programs.
 
-    It is the publisher's own signature; no key is needed. The folder has all that the other program needs, and the
-    command that verifies it is printed. It proves who signed the record. Use `case-exchange verify` to check the log.
+    It is the publisher's own signature, in a format that they verify. No key is needed. The folder has all that they
+    need, and the command that verifies it is printed. It proves who signed the record. Use `case-exchange verify` to
+    check the log.
 
     Exit codes: 0 written, 1 the record is not there or its signature does not hold, 2 wrong settings.
 

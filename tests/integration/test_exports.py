@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from broker.core.policy import Directory
     from broker.trust.signing import EcdsaSigner
 
-FORMS = ("cms", "sigstore", "dsse")
+FORMS = ("cms", "dsse", "sigstore")
 DNA = StreamPartition("dna", 0)
 PAGE = Path(__file__).parents[2] / "docs" / "exports.md"
 LONG_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3 * 365)
@@ -143,8 +144,9 @@ def run_all(printed: str) -> list[subprocess.CompletedProcess[str]]:
 
 
 def shell(script: str, folder: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run a script that ends at its first failure."""
-    environment = {**node_environment(), "PATH": f"{sys.exec_prefix}/bin:{node_environment()['PATH']}"}
+    """Run a script that ends at its first failure. Skips the test if it needs Node.js and has not its packages."""
+    environment = node_environment() if "node " in script else dict(os.environ)
+    environment["PATH"] = f"{sys.exec_prefix}/bin:{environment['PATH']}"
     command = ["sh", "-e", "-c", script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -549,10 +551,10 @@ def test_sigstore_every_bit_of_the_record_and_its_signature_counts_here_and_for_
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
-def test_sigstore_every_byte_of_the_certificate_and_the_timestamp_counts_here_and_for_sigstore(
+def test_sigstore_every_bit_of_the_certificate_and_the_timestamp_counts_here_and_for_sigstore(
     record: SignedRecord, tsa: OpensslTsa
 ) -> None:
-    stamp, certificate = tsa.stamp(record.signature), der(record.certificate)
+    stamp, certificate = tsa.stamp(record.signature, with_certificate=False), der(record.certificate)
     pinned = Pinned.stamped(record, tsa, stamp)
     parts = {"certificate": certificate, "timestamp": stamp}
     body = certificate.index(record.certificate.tbs_certificate_bytes)
@@ -560,18 +562,14 @@ def test_sigstore_every_byte_of_the_certificate_and_the_timestamp_counts_here_an
     covered = {
         "certificate": {*range(body, body + len(record.certificate.tbs_certificate_bytes))}
         | {*range(signature, len(certificate))},
-        "timestamp": {at for part in signed_parts(stamp, tsa.signer) for at in part},
+        "timestamp": {at for part in signed_parts(stamp) for at in part},
     }
-    # One bit of each byte, another one each time: a timestamp costs its verifiers several signatures.
-    flips = [(part, 8 * at + at % 8) for part, content in parts.items() for at in range(len(content))]
+    flips = [(part, 8 * at + bit) for part, places in covered.items() for at in sorted(places) for bit in range(8)]
     unchanged, theirs = sigstore_accepts(pinned.files, [pinned.files], flips)
     assert unchanged == [pinned.accepts(pinned.files)] == [True]
     for (part, at), accepted in zip(flips, theirs, strict=True):
-        ours = pinned.accepts(pinned.with_part(part, flipped(parts[part], at)))
-        if part == "certificate":
-            assert not ours, at
-        if at // 8 in covered[part]:
-            assert (ours, accepted) == (False, False), (part, at // 8)
+        assert not accepted, (part, at)
+        assert not pinned.accepts(pinned.with_part(part, flipped(parts[part], at))), (part, at)
 
 
 # --- the failing cases of sigstore-conformance ------------------------------------------------------------------------

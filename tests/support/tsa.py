@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker.trust.certificates import pem
@@ -112,18 +111,18 @@ class OpensslTsa:
         return subprocess.run(command, cwd=self.folder, check=False, capture_output=True).returncode == 0
 
 
-def signed_parts(timestamp: bytes, signer: x509.Certificate) -> tuple[range, ...]:
+def signed_parts(timestamp: bytes) -> tuple[range, ...]:
     """Where the bytes of a response are that its signature covers, and the signature: all that has a meaning.
 
     They are the statement (TSTInfo), the signed attributes, and the signature, as OpenSSL's authority writes them.
     """
     # After the headers of [0] and of the OCTET STRING, which no signature covers (RFC 5652 section 5.4).
     statement = timestamp.index(_TST_INFO) + len(_TST_INFO) + 4
-    attributes = timestamp.index(_CONTENT_TYPE) - 4
+    attributes = timestamp.index(_CONTENT_TYPE) - 2
     algorithm = timestamp.rindex(_ECDSA)
     return (
-        range(statement, timestamp.index(signer.public_bytes(Encoding.DER)) - 4),
-        range(attributes + 2, algorithm - 2),
+        range(statement, statement + timestamp[statement - 1]),
+        range(attributes, algorithm - 2),
         range(algorithm + len(_ECDSA) + 2, len(timestamp)),
     )
 

@@ -161,3 +161,9 @@ def test_the_hash_of_two_nodes_is_not_the_hash_of_a_leaf_with_their_bytes() -> N
     left, right = leaf_hash(LEAF), leaf_hash(CHECKPOINT)
 
     assert node_hash(left, right) != leaf_hash(left + right)
+
+
+@given(encodings)
+def test_a_record_exported_as_cms_is_never_read_as_the_attributes_of_another_signature(signed: bytes) -> None:
+    # DER of a SET begins with 0x31, and such a SET is what a CMS signature with signed attributes covers.
+    assert not signed.startswith(b"\x31")

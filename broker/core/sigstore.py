@@ -99,7 +99,7 @@ def trusted_root(authority: TrustedChain, timestamps: TrustedChain | None) -> by
         "ctlogs": [],
         "timestampAuthorities": [] if timestamps is None else [_chain(timestamps)],
     }
-    return json.dumps(document, indent=2).encode() + b"\n"
+    return json.dumps(document).encode() + b"\n"
 
 
 def _read(document: Any) -> SigstoreBundle:

@@ -134,5 +134,5 @@ def _decoded(timestamp: bytes) -> TimeStampResponse:
 
 def _reason(error: Exception) -> str:
     # The library's texts begin with a capital, and some end with a full stop.
-    text = str(error).rstrip(".")
+    text = str(error).removesuffix(".")
     return text[:1].lower() + text[1:]

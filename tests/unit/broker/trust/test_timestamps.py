@@ -11,7 +11,7 @@ import pytest
 from broker.core.checkpoint import Checkpoint
 from broker.core.errors import CertificateInvalid, TimestampInvalid
 from broker.trust.certificates import der, pem
-from broker.trust.timestamps import MAX_TIMESTAMP_BYTES, TimestampAuthority, timestamp_request
+from broker.trust.timestamps import MAX_TIMESTAMP_BYTES, TimestampAuthority, _reason, timestamp_request
 from tests.support.tsa import OpensslTsa, signed_parts
 
 if TYPE_CHECKING:
@@ -114,6 +114,17 @@ def test_an_authority_is_pinned_with_its_root(tsa: OpensslTsa) -> None:
 def test_what_is_no_timestamp_is_said_to_be_none(authority: TimestampAuthority, content: bytes) -> None:
     with pytest.raises(TimestampInvalid):
         authority.verify(content, CHECKPOINT)
+
+
+def test_the_largest_timestamp_is_looked_at(authority: TimestampAuthority) -> None:
+    with pytest.raises(TimestampInvalid, match="cannot be read"):
+        authority.verify(bytes(MAX_TIMESTAMP_BYTES), CHECKPOINT)
+    with pytest.raises(TimestampInvalid, match="larger than"):
+        authority.verify(bytes(MAX_TIMESTAMP_BYTES + 1), CHECKPOINT)
+
+
+def test_the_library_s_reason_is_told_as_a_part_of_a_sentence() -> None:
+    assert _reason(ValueError("The signed data has 0 signer infos.")) == "the signed data has 0 signer infos"
 
 
 def test_certificates_in_another_order_than_that_of_der_are_refused_and_openssl_accepts_them(

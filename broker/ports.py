@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from broker.core.ackstate import AckState
     from broker.core.body import Body, Routing
@@ -555,22 +555,37 @@ class MessageLog(Protocol):
 
 
 class LogRepair(Protocol):
-    """What a log offers besides, if it can change what it has. A log on Kafka cannot."""
+    """Puts back what the log has lost or changed.
+
+    ``rereads``: every subscription reads again by itself what was put back.
+    """
+
+    @property
+    def rereads(self) -> bool:
+        """See the class."""
+
+    def suspected(self, positions: Collection[Position]) -> frozenset[Position]:
+        """Those that are worth a look of ``restore``, besides what others know to be damaged.
+
+        A log in which a look costs little returns all of them.
+        """
 
     async def restore(
         self, again: Sequence[tuple[Position, NewEntry]], sound: Callable[[LogEntry], bool]
     ) -> list[Position]:
-        """Put back the value, kind, case and recipients of damaged entries.
+        """Put back damaged entries.
 
-        Every subscription of their recipients reads them again, also if it had finished them.
+        The embedded log puts back value, kind, case and recipients, and every subscription of the recipients reads them
+        again, also if it had finished them. On Kafka only a value can be damaged for all processes. Its record is
+        appended as a copy, and whoever reads the entry from now on, in any process, gets the value of the copy.
 
         Args:
             again: records that were offered again, with their positions. The caller has checked them.
             sound: whether an entry is what was accepted. Called from another thread.
 
         Returns:
-            The positions of those that were put back: they were not sound, or not in the index, and had the same record
-            id and digest.
+            The positions of those that were put back: they were not as accepted, or not in the index, and had the same
+            record id and digest.
 
         Raises:
             LogFull, LogUnavailable

@@ -108,6 +108,10 @@ class Broker:
         self._evidence = ClockWatch(clock, self._rollback)
         self._refusals = Refusals(self._audit, clock)
         self._versions = DirectoryVersions(log, codec)
+        quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
+        self._letters, subscriptions, self._subscribe = make_subscribing(
+            config, letters, log, audit=self._audit, directory=directory, quotas=quotas, clock=clock
+        )
         self._publish = PublishService(
             checks=record_checks(config, trust, log, codec=codec, signatures=signatures, clock=clock),
             versions=KnownVersions(self._versions, trust.version),
@@ -116,11 +120,7 @@ class Broker:
             signer=signer,
             evidence=self._evidence,
             refusals=self._refusals,
-            restoring=Restoring(opened.repair, codec),
-        )
-        quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
-        self._letters, subscriptions, self._subscribe = make_subscribing(
-            config, letters, log, audit=self._audit, directory=directory, quotas=quotas, clock=clock
+            restoring=Restoring(opened.repair, codec, self._letters),
         )
         bundles = BundleMaker(
             log=log,

@@ -77,7 +77,8 @@ async def open_kafka(
     await board.open()
     watching = asyncio.create_task(_watch_tls(config.kafka, connection, clock, config.trust.reload_seconds))
     stack.callback(watching.cancel)
-    return OpenedLog(log, store, board, signer, lag_seconds=config.checkpoints.evidence_bound_seconds)
+    lag = config.checkpoints.evidence_bound_seconds
+    return OpenedLog(log, store, board, signer, repair=log.repair, lag_seconds=lag)
 
 
 def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:

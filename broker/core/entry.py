@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 EXCHANGE: Final = ""
 """Stands for the exchange itself as the reader of records without recipients. No agency has this id."""
+REPAIRED: Final = "REPAIRED"
+"""The reason of a stray where the value of an entry is damaged, and a copy of the record stands in for it."""
 
 
 class NewEntry(NamedTuple):
@@ -64,7 +66,8 @@ class LogEntry(NamedTuple):
     (``lost``).
 
     ``accepted_at_ms`` never decreases within a partition. ``log_id`` names this incarnation of the log. ``epoch`` is
-    the partition's leader at the time of the append (0 if there is only one writer).
+    the partition's leader at the time of the append (0 if there is only one writer). ``damage``, if the log can tell,
+    is what it has in this place instead of what was accepted. Then ``value`` is that of a copy, or empty.
     """
 
     position: Position
@@ -77,6 +80,7 @@ class LogEntry(NamedTuple):
     value: bytes
     log_id: str
     epoch: int
+    damage: Stray | None = None
 
     @classmethod
     def lost(cls, position: Position, log_id: str) -> LogEntry:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.entry import REPAIRED
 from broker.core.errors import ProofInvalid
-from broker.core.findings import FindingsByPosition, error
+from broker.core.findings import FindingsByPosition, error, warning
 from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.streams import Position
 
@@ -46,6 +47,9 @@ class LeafCheck:
         self._last_offset = -1
         self._expected: dict[int, tuple[int, bytes]] = {}
         self._met: set[int] = set()
+        # The damaged ones for which a copy is said to stand in, until the copy is compared. It comes before or after.
+        self._matched: set[int] = set()
+        self._repaired: dict[int, int] = {}
 
     @property
     def listed_until(self) -> int:
@@ -79,6 +83,8 @@ class LeafCheck:
             elif leaf[1] != entry.hash:
                 message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree"
                 self.findings.add(error("RECORD_CHANGED", message, entry.record_id, entry.position))
+            else:
+                self._matched.add(entry.position.offset)
 
     def compare_stray(self, stray: StrayRecord) -> None:
         """Compare a stray of this partition."""
@@ -88,6 +94,9 @@ class LeafCheck:
         if leaf is None:
             message = f"the signed tree has no leaf for what stands here: {stray.reason}"
             self.findings.add(error("RECORD_INSERTED", message, position=stray.position))
+        elif stray.reason == REPAIRED:
+            # Only if the record is here too, and is that of the leaf.
+            self._repaired[stray.position.offset] = leaf[0]
         else:
             message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree: {stray.reason}"
             self.findings.add(error("RECORD_CHANGED", message, position=stray.position))
@@ -115,5 +124,18 @@ class LeafCheck:
             if offset not in self._met:
                 message = f"the record of leaf {index} of the signed tree is missing here"
                 self.findings.add(error("RECORD_MISSING", message, position=Position(*self._partition, offset)))
+        for offset, index in self._repaired.items():
+            position = Position(*self._partition, offset)
+            if offset in self._matched:
+                message = (
+                    f"the log has lost or changed the record of leaf {index} here; its publisher published the same "
+                    "record again, and this stands in for it"
+                )
+                self.findings.add(warning("RECORD_REPAIRED", message, position=position))
+            else:
+                message = f"what stands here is not the record of leaf {index} of the signed tree: {REPAIRED}"
+                self.findings.add(error("RECORD_CHANGED", message, position=position))
+        self._repaired.clear()
+        self._matched.clear()
         self._expected.clear()
         self._met.clear()

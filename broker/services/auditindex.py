@@ -174,6 +174,14 @@ class AuditIndex:
             row = self._connection.execute(sql, (*subscription, *position)).fetchone()
         return None if row is None else _state(row)
 
+    def of_reason(self, reason: str, positions: Iterable[Position]) -> list[DeadLetterState]:
+        """The dead letters of a reason at some positions, of every subscription."""
+        sql = f"SELECT {_READ} FROM set_aside WHERE NOT parked AND reason != '' AND reason = ?"  # noqa: S608 - our own columns
+        sql += " AND stream = ? AND partition = ? AND position = ?"
+        with _used():
+            rows = (self._connection.execute(sql, (reason, *position)).fetchall() for position in positions)
+            return [_state(row) for found in rows for row in found]
+
     def refusals(self, agency: str, after: int, limit: int) -> list[Refusal]:
         """See ``refusalrows.page``."""
         with _used():

@@ -77,6 +77,8 @@ SCHEMA: Final = Schema(
             "DROP INDEX publishers",
             "CREATE INDEX publishers ON set_aside (publisher, parked, since_ms)",
         ),
+        # Few: the dead letters that no delivery failed for. Each record that is published again is looked for.
+        ("CREATE INDEX reasons ON set_aside (reason, stream, partition, position) WHERE reason != ''",),
     ),
 )
 TABLES: Final = ("facts", "set_aside", "refusals", "orders", "reigns", "subscriptions")

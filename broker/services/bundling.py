@@ -2,7 +2,7 @@
 
 A bundle follows the tree, not the log. It lists every leaf of the period, and beside each leaf what the log holds
 there. So a log that lost, changed or gained something can still be replayed. A missing entry is left out. What is not a
-record becomes a stray. ``verify`` then names the position.
+record becomes a stray, besides the record if a copy stands in for it. ``verify`` then names the position.
 
 A broker makes bundles with its signer. It gives a receipt for every record that matches its leaf, and for no other, and
 it signs the whole bundle. An auditor who reads the message log directly has no signer. In both cases this module does
@@ -224,12 +224,14 @@ class BundleMaker:
         for found in standing:
             if isinstance(found, LogEntry):
                 stray = self._add(stretch, found, batch)
+                seen = found.damage if stray is None else None
             else:
-                stray = StrayRecord(found.position, found.reason, b"", found.size, found.sha256)
+                stray, seen = None, found
+            if seen is not None:
+                stray = StrayRecord(seen.position, seen.reason, b"", seen.size, seen.sha256)
             if stray is not None:
                 # A stray's frame comes between the records before it and the records after it.
-                frames += batch.close(self._signer)
-                frames.append(stray)
+                frames += [*batch.close(self._signer), stray]
         frames += batch.close(self._signer)
         return frames
 

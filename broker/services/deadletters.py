@@ -213,6 +213,28 @@ class DeadLetters:
         event = DeadLetterDiscarded(position, subscription, principal.agency, dead.case_id, code)
         await self._decide(principal, event)
 
+    # --- what a repair brings about ---
+
+    async def damaged(self, positions: Collection[Position]) -> frozenset[Position]:
+        """See ``DamagedLetters``."""
+        return frozenset(dead.position for dead in self._index.of_reason(LogCorrupt.reason, positions))
+
+    async def redrive_damaged(self, positions: Collection[Position]) -> None:
+        """See ``DamagedLetters``. By what any process wrote until now.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+        await self.catch_up()
+        now_ms = self._clock.now_ms()
+        events = [
+            AuditEvent(now_ms, "", DeadLetterRedriven(dead.position, name, agency, dead.case_id))
+            for dead in self._index.of_reason(LogCorrupt.reason, positions)
+            for agency, name in [dead.subscription]
+        ]
+        if events:
+            await self._audit.record(events)
+
     async def _own(self, principal: Principal, subscription: str, position: Position) -> DeadLetterState:
         await self.catch_up()
         found = self._index.get(SubscriptionKey(principal.agency, subscription), position)

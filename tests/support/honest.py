@@ -19,6 +19,7 @@ from tests.support.tampering import Raw
 if TYPE_CHECKING:
     from broker.client.publisher import Publisher
     from broker.client.subscriber import Delivered, SubscriptionStream
+    from broker.core.envelope import Envelope
     from broker.core.streams import Position, StreamPartition
     from tests.support.exchange import Exchange
     from tests.support.records import RecordMaker
@@ -35,6 +36,7 @@ class Honest:
         self._maker: RecordMaker = exchange.maker()
         self.positions: list[Position] = []
         self.digests: list[bytes] = []
+        self.envelopes: list[Envelope] = []
 
     @classmethod
     async def begin(cls, exchange: Exchange, count: int) -> Honest:
@@ -60,17 +62,25 @@ class Honest:
     async def publish_together(self, count: int) -> None:
         """Publish records in one batch, so that they are one pack."""
         envelopes = [self._maker.make() for _ in range(count)]
+        self.envelopes += envelopes
         async with self._publisher.stream() as stream:
             results = await stream.publish(envelopes)
         for result in results:
             assert isinstance(result, Published)
             self.positions.append(result.statement.position)
 
-    async def sealed_by_a_stranger(self) -> Raw:
-        """The next record of the case, right in every point but one: the key of its seal is not the exchange's."""
-        envelope, signer = self._maker.make(), self._exchange.pki.note_signer
+    def make(self) -> Envelope:
+        """The next record of the case, which is not published yet."""
+        return self._maker.make()
+
+    async def publish_again(self, envelope: Envelope) -> Position:
+        """Publish a record once more, as it was signed. Return the position in its receipt."""
+        return self._exchange.receipts().verify(await self._publisher.publish(envelope)).position
+
+    def entry_of(self, envelope: Envelope) -> NewEntry:
+        """What a broker appends for a record."""
         body = CODEC.parse_body(envelope.body)
-        entry = NewEntry(
+        return NewEntry(
             self.partition,
             body.record_id_bytes,
             body.kind,
@@ -79,6 +89,10 @@ class Honest:
             envelope.record_sha256,
             CODEC.encode_envelope(envelope),
         )
+
+    async def sealed_by_a_stranger(self) -> Raw:
+        """The next record of the case, right in every point but one: the key of its seal is not the exchange's."""
+        entry, signer = self.entry_of(self._maker.make()), self._exchange.pki.note_signer
         (honest,) = await self._exchange.broker.log.read(self.partition, 0, 1, 1)
         sealing = Sealing(bytes(APPEND_ID_BYTES), self._exchange.clock.now_ms())
         stranger = Ed25519NoteSigner(signer.name, Ed25519PrivateKey.generate())

@@ -38,14 +38,18 @@ class Known(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """An entry that counts, and the append that put it there."""
+    """An entry that counts, and the append that put it there. ``sound``: the topic has its value."""
 
     entry: LogEntry
     append_id: bytes
+    sound: bool
 
 
 class Applied(NamedTuple):
-    """What came of some items: the entries that count, in order, and the records that their partition had already."""
+    """What came of some items: the entries that count, in order, and the records that their partition had already.
+
+    An entry that is not sound has no value. A record that the partition had already is left out if it is not sound.
+    """
 
     placed: list[Placed]
     repeated: list[NewEntry]
@@ -72,10 +76,11 @@ class Applying:
         self._known = known
         self._numbers = numbers
         self._log_ids = log_ids
-        # The partition and the id of every record that the index has, as far as it is needed here.
-        self._present: set[tuple[int, bytes]] = set()
+        # By partition and id, the place and the digest of every record that the index has, as far as needed here.
+        self._present: dict[tuple[int, bytes], tuple[int, bytes]] = {}
         self._packs: set[bytes] = set()
         self._rows: list[tuple[object, ...]] = []
+        self._copies: list[tuple[int, int, bytes]] = []
 
     def take(self, judged: Sequence[SealedPack | Stray]) -> Applied:
         """Apply all items in order.
@@ -92,15 +97,17 @@ class Applying:
             else:
                 self._take(item, applied)
         insert_rows(self._connection, "entries", self._rows)
-        insert_destinations(self._connection, [(self._key(entry.position), entry) for entry, _ in applied.placed])
+        insert_rows(self._connection, "copies", self._copies)
+        insert_destinations(self._connection, [(self._key(entry.position), entry) for entry, *_ in applied.placed])
         return applied
 
     def _look_up(self, packs: Sequence[SealedPack]) -> None:
         """Look up together which of the packs and records the index already has."""
         self._packs.update(values_present(self._connection, "packs", "pack", [self._pack_key(pack) for pack in packs]))
         record_ids = [sealed.packed.entry.record_id for pack in packs for sealed in pack.entries]
-        for key, record_id in entries_with_ids(self._connection, "position, record_id", record_ids):
-            self._present.add((key >> POSITION_BITS, record_id))
+        columns = "position, record_id, record_sha256"
+        for key, record_id, record_sha256 in entries_with_ids(self._connection, columns, record_ids):
+            self._present[key >> POSITION_BITS, record_id] = key, record_sha256
 
     def _take(self, pack: SealedPack, applied: Applied) -> None:
         partition = pack.partition
@@ -120,17 +127,24 @@ class Applying:
         number = self._numbers[partition]
         for sealed in pack.entries:
             entry = sealed.packed.entry
-            if (number, entry.record_id) in self._present:
+            first = self._present.get((number, entry.record_id))
+            if first is None:
+                key = number << POSITION_BITS | sealed.position
+                self._present[number, entry.record_id] = key, entry.record_sha256
+                applied.placed.append(Placed(self._place(pack, sealed), pack.sealing.append_id, sealed.sound))
+            elif sealed.sound:
                 applied.repeated.append(entry)
-            else:
-                self._present.add((number, entry.record_id))
-                applied.placed.append(Placed(self._place(pack, sealed), pack.sealing.append_id))
+                if entry.record_sha256 == first[1]:
+                    copy = number << POSITION_BITS | sealed.position
+                    self._copies.append((first[0], copy, sealed.packed.value_sha256))
 
     def _place(self, pack: SealedPack, sealed: SealedEntry) -> LogEntry:
         known = self._known[pack.partition]
         accepted_at_ms = max(known.accepted_at_ms, pack.sealing.at_ms)
         position = Position(*pack.partition, sealed.position)
         entry = sealed.packed.entry.placed(position, accepted_at_ms, self._log_ids[position.stream], pack.epoch)
+        if not sealed.sound:
+            entry = entry._replace(value=b"")
         self._known[pack.partition] = known._replace(end=sealed.position + 1, accepted_at_ms=accepted_at_ms)
         self._insert(entry, sealed.packed.value_sha256)
         return entry

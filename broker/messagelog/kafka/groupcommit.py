@@ -40,6 +40,7 @@ class _Appender(Protocol):
 
 class _Call(NamedTuple):
     entries: Sequence[NewEntry]
+    again: bool
     answer: asyncio.Future[list[Appended]]
 
     @property
@@ -78,8 +79,10 @@ class GroupCommit:
         self._sending: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
-    async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
+    async def append(self, entries: Sequence[NewEntry], *, again: bool = False) -> list[Appended]:
         """See ``MessageLog``. Calls are appended in their order, even if a caller is cancelled.
+
+        If ``again``, they are appended also where the log has the records already: as copies of them (index.py).
 
         Raises:
             LogUnavailable, LogAccessDenied, RecordTooLarge
@@ -87,7 +90,7 @@ class GroupCommit:
         self._appender.check_size(entries)
         if self._failure is not None:
             raise self._failure
-        call = _Call(entries, asyncio.get_running_loop().create_future())
+        call = _Call(entries, again, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all(), name="kafka group commit")
@@ -152,11 +155,11 @@ class GroupCommit:
         return calls
 
     async def _group(self, calls: Sequence[_Call]) -> _Group:
-        entries = [entry for call in calls for entry in call.entries]
-        known = await self._index.find([entry.record_id for entry in entries])
+        entries = [(entry, call.again) for call in calls for entry in call.entries]
+        known = await self._index.find([entry.record_id for entry, _ in entries])
         fresh: dict[bytes, NewEntry] = {}
-        for entry in entries:
-            if entry.record_id not in known:
+        for entry, again in entries:
+            if again or entry.record_id not in known:
                 fresh.setdefault(entry.record_id, entry)
         return _Group(calls, known, fresh)
 

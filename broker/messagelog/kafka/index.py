@@ -4,7 +4,9 @@ It applies what was read, partition by partition and in order of offset. Nothing
 that have read equally far know the same, no matter which of them appended. Of each record id, the first entry in its
 partition counts. A later entry is left out, for one of two reasons:
 
-- it is a duplicate: two brokers appended the record at once, or one repeated an append with an unknown outcome
+- it is a duplicate: two brokers appended the record at once, one repeated an append with an unknown outcome, or one
+  repaired a damaged entry. If it has the digest of the first, it is a *copy*: its value stands in where that of the
+  first is damaged. Position, leaf and receipt stay those of the first, in every process, damaged or not
 - its pack is a stray: a copy of a pack that the partition already has
 
 An entry's accepted time is the latest sealed time so far in its partition. So it never decreases.
@@ -39,6 +41,13 @@ class Facts(NamedTuple):
     """An entry without its value, and the value's digest. It shows whether the topic still has the same bytes."""
 
     entry: LogEntry
+    value_sha256: bytes
+
+
+class Copy(NamedTuple):
+    """A later place of a record in its partition, and the digest of the value there."""
+
+    offset: int
     value_sha256: bytes
 
 
@@ -138,6 +147,27 @@ class KafkaIndex:
         ]
         found = await self._database.read(lambda connection: missing(connection, keyed))
         return [entry.position for entry in found]
+
+    async def facts_of(self, record_ids: Sequence[bytes]) -> list[Facts]:
+        """The entries of these records, without values."""
+        columns = f"{_COLUMNS}, value_sha256"
+        rows = await self._database.read(lambda connection: [*entries_with_ids(connection, columns, record_ids)])
+        return [Facts(self._entry(row[:-1]), row[-1]) for row in rows]
+
+    async def copies(self, partition: StreamPartition, offsets: Sequence[int]) -> dict[int, list[Copy]]:
+        """The copies of the entries at these offsets, in order. An entry without one is left out."""
+        first = self._numbers[partition] << POSITION_BITS
+        query = "SELECT copy, value_sha256 FROM copies WHERE position = ? ORDER BY copy"
+
+        def read(connection: sqlite3.Connection) -> dict[int, list[Copy]]:
+            rows = {offset: connection.execute(query, (first + offset,)).fetchall() for offset in offsets}
+            return {
+                offset: [Copy(copy - first, digest) for copy, digest in found]
+                for offset, found in rows.items()
+                if found
+            }
+
+        return await self._database.read(read)
 
     async def strays(self, partition: StreamPartition) -> list[Stray]:
         """Everything in a partition that is not an entry, in order."""

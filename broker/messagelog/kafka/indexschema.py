@@ -48,5 +48,19 @@ INDEX: Final = Schema(
             "DELETE FROM packs",
             "DELETE FROM progress",
         ),
+        # Copies stand in for entries that are damaged, and a damaged entry is an entry. Everything is read again.
+        (
+            """CREATE TABLE copies (
+                position INTEGER NOT NULL,
+                copy INTEGER NOT NULL,
+                value_sha256 BLOB NOT NULL,
+                PRIMARY KEY (position, copy)
+            ) WITHOUT ROWID""",
+            "DELETE FROM entries",
+            "DELETE FROM destinations",
+            "DELETE FROM packs",
+            "DELETE FROM strays",
+            "DELETE FROM progress",
+        ),
     ),
 )

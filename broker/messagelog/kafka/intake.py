@@ -18,9 +18,10 @@ from tenacity import retry, retry_if_exception_type
 from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.messagelog.kafka.arrivals import Arrival, Arrivals, arrival_of, key_of
 from broker.messagelog.kafka.connection import RETRY_WAIT, translate
+from broker.messagelog.kafka.damage import DamagedPlaces
 from broker.messagelog.kafka.fetcher import Fetcher
 from broker.messagelog.kafka.leaders import BEGIN, END
-from broker.messagelog.kafka.positions import offset_of
+from broker.messagelog.kafka.positions import offset_of, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,7 @@ class Intake:
         self._applied = asyncio.Event()
         self.arrivals: Final = Arrivals()
         """Records that this process appends, to be read back."""
+        self.damaged: Final = DamagedPlaces()
         self._task: asyncio.Task[None] | None = None
         self.failure: CaseExchangeError | None = None
         """Why nothing is read any more, or None while the intake runs."""
@@ -117,6 +119,15 @@ class Intake:
         except TimeoutError:
             message = "what Kafka holds could not be read in time"
             raise LogUnavailable(message, partition=str(partition)) from None
+
+    async def catch_up_to_its_end(self, partition: StreamPartition) -> None:
+        """Return when everything is applied that the partition held at the call.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+            LogError: it will never be applied.
+        """
+        await self.catch_up(partition, position_of((await self._offsets(END))[partition]))
 
     async def reached(self, offsets: Mapping[StreamPartition, int]) -> None:
         """Return when everything below these offsets of Kafka is applied.
@@ -198,9 +209,15 @@ class Intake:
         applied = await self._index.apply(judged, next_offsets)
         self._next.update(next_offsets)
         self._tail.extend(placed.entry for placed in applied.placed)
+        for placed in applied.placed:
+            if not placed.sound:
+                self.damaged.add(placed.entry.position)
         waits_for = self.arrivals.waits_for
         self.arrivals.arrived(
-            arrival for arrival in (arrival_of(*placed) for placed in applied.placed) if waits_for(arrival[0])
+            arrival
+            # Nobody gets a receipt for what was damaged on its way.
+            for arrival in (arrival_of(entry, append_id) for entry, append_id, sound in applied.placed if sound)
+            if waits_for(arrival[0])
         )
         if again := [key for key in map(key_of, applied.repeated) if waits_for(key)]:
             # Another append put these records there before. This is rare, so the index is asked once more.

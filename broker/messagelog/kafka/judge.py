@@ -1,8 +1,10 @@
 """Separate entries from strays: what a broker of this exchange appended to a partition, and everything else.
 
 A stray is evidence and is never delivered. Only its place, size and digest are kept. It is a whole Kafka record if
-nobody of this exchange sealed it for this partition, and one entry of a pack if only that entry's value is not what was
-sealed.
+nobody of this exchange sealed it for this partition, or what a pack has beyond the entries that its header lists.
+
+An entry whose value is not what was sealed is an entry all the same: the seal covers its header, so everything that
+its leaf says is known. It is only not sound. Its value may be read from a copy (docs/adr/0039-repair-on-kafka.md).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 NOT_SEALED: Final = "NOT_SEALED"
 """The reason of a stray that no broker of this exchange appended here."""
 ALTERED: Final = "ALTERED"
-"""The reason of a stray in a sealed pack: another value than was sealed, or one more or less."""
+"""The reason where a sealed pack has another value than was sealed, none, or one more."""
 REPLAYED: Final = "REPLAYED"
 """The reason of a stray that is a copy of a pack, with its seal."""
 BEFORE_PACKS: Final = "BEFORE_PACKS"
@@ -36,10 +38,14 @@ _SEALS_REMEMBERED: Final = 4096
 
 
 class SealedEntry(NamedTuple):
-    """An entry of a sealed pack: its position in the partition, its content, and the digest of its value."""
+    """An entry of a sealed pack: its position in the partition, its content, and the digest of its value.
+
+    ``sound``: the pack has the value that was sealed.
+    """
 
     position: int
     packed: Packed
+    sound: bool = True
 
 
 class SealedPack(NamedTuple):
@@ -52,7 +58,7 @@ class SealedPack(NamedTuple):
         sealing: the append.
         pack_id: another one for each pack that was ever appended.
         entries: its entries, in order.
-        altered: what is no longer as it was sealed.
+        altered: what it has beyond them.
         value: the whole Kafka record's value.
     """
 
@@ -121,15 +127,12 @@ class PackJudge:
 
 
 def _told_apart(partition: StreamPartition, offset: int, pack: Pack) -> tuple[list[SealedEntry], list[Stray]]:
-    """The entries of a sealed pack, and what is no longer as it was sealed."""
+    """The entries of a sealed pack, and what it has beyond them."""
     entries: list[SealedEntry] = []
     altered: list[Stray] = []
     place = position_of(offset)
     for packed in entries_of(pack, partition):
-        if value_digest(packed.entry.value) == packed.value_sha256:
-            entries.append(SealedEntry(place, packed))
-        else:
-            altered.append(Stray.of(Position(*partition, place), ALTERED, packed.entry.value))
+        entries.append(SealedEntry(place, packed, value_digest(packed.entry.value) == packed.value_sha256))
         place += 1
     more = pack.values[place - position_of(offset) :]
     if more:

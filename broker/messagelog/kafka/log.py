@@ -18,6 +18,7 @@ from broker.messagelog.kafka.leaders import Leaders
 from broker.messagelog.kafka.places import Places
 from broker.messagelog.kafka.reader import EntryReader
 from broker.messagelog.kafka.rebuilding import Rebuilding
+from broker.messagelog.kafka.repair import KafkaRepair
 from broker.messagelog.kafka.subscriptions import KafkaSubscriptions
 from broker.messagelog.kafka.topics import Topics
 from broker.messagelog.kafka.values import ValueReaders
@@ -66,7 +67,9 @@ class KafkaLog:
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
-        self._reader = EntryReader(tail, index, self._values)
+        self._reader = EntryReader(tail, index, self._values, intake.catch_up_to_its_end, intake.damaged)
+        appends, damaged = self._appends, intake.damaged
+        self.repair = None if appends is None else KafkaRepair(self._reader, index, appends, damaged)
         self._subscriptions: KafkaSubscriptions | None = None
         self._closed = False
 
@@ -180,7 +183,7 @@ class KafkaLog:
     async def read(
         self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool = True
     ) -> list[LogEntry]:
-        """See ``MessageLog``. A value that the topic has lost is empty. A rewritten value is returned as it is now."""
+        """See ``MessageLog``. Values are byte for byte what was accepted, or empty."""
         self._check_open()
         self._check_partition(partition)
         return await self._reader.read(partition, offset, max_records, max_bytes, values=values)

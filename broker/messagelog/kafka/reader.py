@@ -1,19 +1,25 @@
-"""Read entries: the newest from memory, older ones from the index, with their values from Kafka."""
+"""Read entries: the newest from memory, older ones from the index, with their values from Kafka.
+
+Where the topic has lost or changed a value, that of a copy stands in for it, if the index knows one (index.py).
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from broker.core.entry import Page
+from broker.core.entry import REPAIRED, Page, Stray
 from broker.core.seal import value_digest
+from broker.core.streams import Position
+from broker.messagelog.kafka.judge import ALTERED
 from broker.messagelog.kafka.positions import offset_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from broker.core.entry import Interest, LogEntry
     from broker.core.streams import StreamPartition
+    from broker.messagelog.kafka.damage import DamagedPlaces
     from broker.messagelog.kafka.index import Facts, KafkaIndex
     from broker.messagelog.kafka.values import ValueReaders
     from broker.messagelog.tail import Tail
@@ -25,23 +31,40 @@ _GAP_PACKS: Final = 16
 
 
 class EntryReader:
-    """Keeps the promise of ``MessageLog.read`` with a tail, an index and the topics. For one event loop."""
+    """Keeps the promise of ``MessageLog.read`` with a tail, an index and the topics. For one event loop.
 
-    def __init__(self, tail: Tail, index: KafkaIndex, values: ValueReaders) -> None:
+    Args:
+        tail: the newest entries.
+        index: what the topics hold.
+        values: reads values from the topics.
+        catch_up: returns when this process has read a partition to its present end.
+        damaged: is told what is damaged.
+    """
+
+    def __init__(
+        self,
+        tail: Tail,
+        index: KafkaIndex,
+        values: ValueReaders,
+        catch_up: Callable[[StreamPartition], Awaitable[None]],
+        damaged: DamagedPlaces,
+    ) -> None:
         self._tail = tail
         self._index = index
         self._values = values
+        self._catch_up = catch_up
+        self._damaged = damaged
 
     async def read(
         self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool
     ) -> list[LogEntry]:
-        """Entries as the topic has them now. A value that the topic has lost is empty.
+        """Entries, with their values as they were accepted. One that the topic has lost or changed has no value.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         recent = self._tail.read(partition, offset, max_records, max_bytes)
-        if recent is not None:
+        if recent is not None and (not values or _whole(recent)):
             return recent
         facts = await self._index.facts(partition, offset, min(max_records, _PAGE_RECORDS))
         entries = [fact.entry for fact in facts]
@@ -52,30 +75,77 @@ class EntryReader:
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
     ) -> Page:
-        """Wanted entries as they were accepted. One that the topic has lost or changed has no value.
+        """Wanted entries, as ``read`` returns them.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         recent = self._tail.read_wanted(partition, offset, interest, max_records, max_bytes)
-        if recent is not None:
+        if recent is not None and _whole(recent.entries):
             return recent
         end = self._tail.ends[partition]
         facts, reached = await self._index.wanted(partition, offset, end, interest, min(max_records, _PAGE_RECORDS))
         near = _close_together(facts)
         entries = await self._with_values(partition, near, max_bytes)
-        entries = [
-            entry if value_digest(entry.value) == fact.value_sha256 else entry._replace(value=b"")
-            for entry, fact in zip(entries, near, strict=False)
-        ]
         if len(entries) < len(facts):
             reached = entries[-1].position.offset + 1
         return Page(entries, reached)
 
-    async def _with_values(self, partition: StreamPartition, facts: Sequence[Facts], max_bytes: int) -> list[LogEntry]:
+    async def as_it_is(self, fact: Facts) -> LogEntry:
+        """An entry as the topic and its copies have it now, and not what was read of them before.
+
+        Raises:
+            LogUnavailable, LogAccessDenied
+        """
+        (entry,) = await self._with_values(fact.entry.position.stream_partition, [fact], 1, fresh=True)
+        return entry
+
+    async def _with_values(
+        self, partition: StreamPartition, facts: Sequence[Facts], max_bytes: int, *, fresh: bool = False
+    ) -> list[LogEntry]:
         """The first of these entries, with their values, up to and including the one that reaches ``max_bytes``."""
-        values = await self._values.read(partition, [fact.entry.position.offset for fact in facts], max_bytes)
-        return [fact.entry._replace(value=value) for fact, value in zip(facts, values, strict=False)]
+        offsets = [fact.entry.position.offset for fact in facts]
+        read = await self._values.read(partition, offsets, max_bytes, fresh=fresh)
+        entries = [fact.entry._replace(value=value) for fact, value in zip(facts, read, strict=False)]
+        wrong = {at for at, entry in enumerate(entries) if value_digest(entry.value) != facts[at].value_sha256}
+        stand_ins = await self._stand_ins(partition, [offsets[at] for at in sorted(wrong)]) if wrong else {}
+        return [_judged(entry, stand_ins) if at in wrong else entry for at, entry in enumerate(entries)]
+
+    async def _stand_ins(self, partition: StreamPartition, offsets: Sequence[int]) -> dict[int, bytes]:
+        """What copies have for damaged entries, by the offset of each."""
+        copies = await self._index.copies(partition, offsets)
+        if len(copies) < len(offsets):
+            # Another process may have repaired one a moment ago, and said so.
+            await self._catch_up(partition)
+            copies = await self._index.copies(partition, offsets)
+        found: dict[int, bytes] = {}
+        for offset in offsets:
+            for copy in copies.get(offset, ()):
+                (value,) = await self._values.read(partition, [copy.offset], 1, fresh=True)
+                if value_digest(value) == copy.value_sha256:
+                    found[offset] = value
+                    break
+            position = Position(*partition, offset)
+            if offset in found:
+                self._damaged.discard(position)
+            else:
+                self._damaged.add(position)
+        return found
+
+
+def _judged(entry: LogEntry, stand_ins: Mapping[int, bytes]) -> LogEntry:
+    """A damaged entry: with the value that stands in for its own, or without a value, and with what the topic has."""
+    stand_in = stand_ins.get(entry.position.offset)
+    if stand_in is not None:
+        return entry._replace(value=stand_in, damage=Stray.of(entry.position, REPAIRED, entry.value))
+    # What is lost leaves no bytes that could be named.
+    damage = Stray.of(entry.position, ALTERED, entry.value) if entry.value else None
+    return entry._replace(value=b"", damage=damage)
+
+
+def _whole(entries: Sequence[LogEntry]) -> bool:
+    """Whether all of them were sound when they were read."""
+    return all(entry.value for entry in entries)
 
 
 def _close_together(facts: Sequence[Facts]) -> Sequence[Facts]:

@@ -58,10 +58,13 @@ class ValueReaders:
         self._turn = asyncio.Semaphore(_READERS)
         self._cache = _Cache(_CACHE_BYTES)
 
-    async def read(self, partition: StreamPartition, positions: Sequence[int], max_bytes: int) -> list[bytes]:
+    async def read(
+        self, partition: StreamPartition, positions: Sequence[int], max_bytes: int, *, fresh: bool = False
+    ) -> list[bytes]:
         """The values at these ascending positions. A value that the topic has lost is empty.
 
-        It stops after the value that reaches ``max_bytes``, so there may be fewer values than positions.
+        It stops after the value that reaches ``max_bytes``, so there may be fewer values than positions. If ``fresh``,
+        they are those that the topic has now, and not what was read before.
 
         Raises:
             LogUnavailable, LogAccessDenied
@@ -72,7 +75,7 @@ class ValueReaders:
         end = 0
         for position in positions:
             offset = offset_of(position)
-            values = self._cache.get(partition, offset)
+            values = None if fresh else self._cache.get(partition, offset)
             if values is None and offset >= end:
                 # Packs that were just read may be too large for the cache.
                 packs, end = await self._fetch(partition, offset, offset_of(positions[-1]), max_bytes - size)

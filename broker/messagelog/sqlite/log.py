@@ -18,7 +18,7 @@ from broker.messagelog.tail import Tail, Watch
 from broker.ports import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
@@ -197,6 +197,15 @@ class SqliteLog:
     def forget(self, cursor: SqliteCursor) -> None:
         """A cursor was closed. Idempotent."""
         self._cursors.discard(cursor)
+
+    @property
+    def rereads(self) -> bool:
+        """See ``LogRepair``."""
+        return True
+
+    def suspected(self, positions: Collection[Position]) -> frozenset[Position]:
+        """See ``LogRepair``."""
+        return frozenset(positions)
 
     async def restore(self, again: Sequence[Again], sound: Callable[[LogEntry], bool]) -> list[Position]:
         """See ``LogRepair``."""

@@ -20,6 +20,7 @@ from broker.core.bundle import (
     StrayRecord,
 )
 from broker.core.checkpoint import marshal_note, parse_note
+from broker.core.entry import REPAIRED
 from broker.core.findings import MAX_FINDINGS, BatchReport, EntryFacts, FindingsByPosition, Severity, error
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.streams import Position, StreamPartition
@@ -253,6 +254,37 @@ def test_a_stray_is_named_where_it_stands(
     assert found(report) == [(code, offset)]
     assert unplaced(report) == []
     assert "no seal" in report.findings[0].message
+
+
+def repaired(offset: int) -> StrayRecord:
+    return StrayRecord.of(Position(*DNA_0, offset), REPAIRED, b"damaged", shown=True)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_record_for_which_the_same_one_stands_in_is_a_warning_at_its_position(
+    exchange: LyingExchange, entries: list[BundleEntry], *, first: bool
+) -> None:
+    batch = exchange.records()
+    if first:
+        exchange.replace(batch, repaired(6), batch)
+    else:
+        exchange.replace(batch, batch, repaired(6))
+    report = exchange.audit()
+    assert (report.clean, report.records) == (True, len(entries))
+    (warned,) = (item for item in report.findings if item.position is not None)
+    assert (warned.severity, warned.code, warned.position) == (Severity.WARNING, "RECORD_REPAIRED", entries[2].position)
+
+
+def test_what_is_said_to_be_repaired_is_an_error_without_the_very_record_of_the_leaf(
+    exchange: LyingExchange, entries: list[BundleEntry]
+) -> None:
+    batch = exchange.records()
+    kept = (*entries[:2], *entries[3:])
+    exchange.replace(batch, repaired(6), replace(batch, entries=kept, receipts=exchange.receipts(kept)), repaired(7))
+    assert found(exchange.audit()) == [("RECORD_CHANGED", 6), ("RECORD_INSERTED", 7)]
+    body = flipped(entries[2].envelope.body, -1)
+    exchange.hold(*entries[:2], with_body(entries[2], body), *entries[3:])
+    assert ("RECORD_CHANGED", 6) in found(exchange.audit())
 
 
 def test_a_stray_in_a_partition_without_a_record_is_named(exchange: LyingExchange) -> None:

@@ -15,9 +15,9 @@ from broker.core.errors import LogCorrupt
 from broker.core.seal import Sealing, value_digest
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.applying import Known
-from broker.messagelog.kafka.index import KafkaIndex
+from broker.messagelog.kafka.index import Copy, KafkaIndex
 from broker.messagelog.kafka.indexschema import INDEX
-from broker.messagelog.kafka.judge import ALTERED, NOT_SEALED, REPLAYED, SealedEntry, SealedPack
+from broker.messagelog.kafka.judge import NOT_SEALED, REPLAYED, SealedEntry, SealedPack
 from broker.messagelog.kafka.packs import Packed
 from broker.messagelog.kafka.positions import offset_of, position_of
 from broker.sqlitefile import Schema, open_file
@@ -46,7 +46,6 @@ def sealed(
 ) -> SealedPack:
     """A pack of these records. The entry at the index ``altered``, if any, is no longer what was sealed."""
     entries: list[SealedEntry] = []
-    strays: list[Stray] = []
     for index, record in enumerate(records):
         value = b"value %d" % record
         entry = NewEntry(
@@ -59,12 +58,9 @@ def sealed(
             value,
         )
         place = position_of(offset, index)
-        if index == altered:
-            strays.append(Stray.of(Position(*partition, place), ALTERED, value))
-        else:
-            entries.append(SealedEntry(place, Packed(entry, value_digest(value))))
+        entries.append(SealedEntry(place, Packed(entry, value_digest(value)), index != altered))
     sealing = Sealing(append.to_bytes(16), at_ms)
-    return SealedPack(partition, offset, epoch, sealing, append.to_bytes(20), entries, strays, b"pack %d" % append)
+    return SealedPack(partition, offset, epoch, sealing, append.to_bytes(20), entries, [], b"pack %d" % append)
 
 
 def stray(offset: int, partition: StreamPartition = CASES_0) -> Stray:
@@ -183,7 +179,6 @@ def test_every_position_is_the_first_of_its_record_or_a_duplicate_or_a_stray(dat
                 strays.append((Position(*partition, position_of(item.offset)), REPLAYED))
             else:
                 packs.add(item.pack_id)
-                strays += [(one.position, ALTERED) for one in item.altered]
                 for one in item.entries:
                     record = (partition, one.packed.entry.record_id)
                     if record not in firsts:
@@ -204,6 +199,58 @@ async def test_a_copy_of_a_copy_is_a_stray_too_and_an_honest_repetition_is_not()
         (position_of(2), REPLAYED, sha256(b"pack 1").digest()),
         (position_of(3), REPLAYED, sha256(b"pack 2").digest()),
     ]
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_damage_changes_no_position_no_leaf_and_no_copy_but_which_bytes_there_are(data: st.DataObject) -> None:
+    log = data.draw(logs())
+    undamaged = {
+        partition: [
+            item
+            if isinstance(item, Stray)
+            else item._replace(entries=[entry._replace(sound=True) for entry in item.entries])
+            for item in items
+        ]
+        for partition, items in log.items()
+    }
+    # Whoever reads it before the damage and whoever reads it after that knows the same log.
+    before = asyncio.run(applied(data.draw(readings(undamaged))))
+    after = asyncio.run(applied(data.draw(readings(log))))
+    assert after[0] == before[0]
+    assert {entry._replace(value=b"") for entry in after[1]} == {entry._replace(value=b"") for entry in before[1]}
+
+
+async def test_a_later_append_of_the_same_record_is_a_copy_whose_value_can_stand_in() -> None:
+    index = KafkaIndex(None, PARTITIONS, LOG_IDS)
+    await index.open()
+    packs = [sealed(0, [1, 2], 1, altered=1), sealed(1, [2, 1], 2), sealed(2, [2], 3, altered=0), sealed(3, [2], 4)]
+    other = sealed(0, [2], 5, partition=CASES_1)
+    outcome = await index.apply([*packs, other], {CASES_0: 4, CASES_1: 1})
+    assert [(one.entry.value, one.sound) for one in outcome.placed] == [
+        (b"value 1", True),
+        (b"", False),
+        (b"value 2", True),
+    ]
+    digest = {record: value_digest(b"value %d" % record) for record in (1, 2)}
+    # One that is damaged itself is none, and neither is one in another partition.
+    assert await index.copies(CASES_0, [0, 1, 9]) == {
+        0: [Copy(position_of(1, 1), digest[1])],
+        1: [Copy(position_of(1), digest[2]), Copy(position_of(3), digest[2])],
+    }
+    assert len(outcome.repeated) == 3
+    await index.close()
+
+
+async def test_another_record_under_the_same_id_is_no_copy() -> None:
+    index = KafkaIndex(None, PARTITIONS, LOG_IDS)
+    await index.open()
+    (entry,) = sealed(1, [1], 2).entries
+    said = entry.packed.entry._replace(record_sha256=sha256(b"another").digest())
+    squatting = sealed(1, [1], 2)._replace(entries=[entry._replace(packed=entry.packed._replace(entry=said))])
+    await index.apply([sealed(0, [1], 1, altered=0), squatting], {CASES_0: 2})
+    assert await index.copies(CASES_0, [0]) == {}
+    await index.close()
 
 
 async def test_the_accepted_time_is_the_latest_sealed_so_far() -> None:

@@ -75,6 +75,9 @@ async def open_kafka(
     )
     stack.push_async_callback(board.close)
     await board.open()
+    for partition in log.all_partitions:
+        head = await store.head(partition)
+        board.check(partition, 0 if head is None else head.size)
     watching = asyncio.create_task(_watch_tls(config.kafka, connection, clock, config.trust.reload_seconds))
     stack.callback(watching.cancel)
     lag = config.checkpoints.evidence_bound_seconds

@@ -153,6 +153,8 @@ async def test_garbage_and_strangers_checkpoints_are_passed_over(
             values = [encode_extension(lie.head.size - 2, lie) for lie in lies]
             await admin.put(StreamPartition("checkpoints", number), *map(Raw, (b"", b"\xff garbage", *values)))
         await admin.transaction(StreamPartition("checkpoints", 0), Raw(b"half a word"), commit=False)
+        # Small only while it is compressed.
+        await admin.put_compressed(StreamPartition("checkpoints", 0), Raw(bytes(32 << 20)))
         position = one.receipts().verify(await publisher.publish(maker.make())).position
         async with asyncio.timeout(30):
             await one.broker.follower.covered({position.stream_partition: position.offset + 1})

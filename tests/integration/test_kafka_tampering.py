@@ -175,6 +175,16 @@ async def test_a_log_whose_beginning_was_deleted_is_served_by_no_broker_and_name
     assert await kafka.audited() == [("RECORD_MISSING", str(position)) for position in honest.positions[:2]]
 
 
+@pytest.mark.parametrize("topic", ["checkpoints", "dna"])
+async def test_a_topic_that_is_gone_is_not_made_anew_at_the_start_of_a_broker_that_knows_what_it_held(
+    kafka: OnKafka, topic: str
+) -> None:
+    async with kafka.broker() as exchange:
+        await covered(exchange, await Honest.begin(exchange, 2))
+    await Administrator(kafka).delete_topic(topic)
+    await refused_at_the_start(kafka, "one")
+
+
 @pytest.mark.parametrize("with_copies", [False, True])
 async def test_a_topic_that_was_made_anew_is_served_by_no_broker_and_named_from_its_first_record(
     kafka: OnKafka, *, with_copies: bool

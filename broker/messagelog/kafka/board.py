@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tenacity import retry
 
-from broker.core.errors import CaseExchangeError, FollowerFenced, LogUnavailable
+from broker.core.errors import CaseExchangeError, FollowerFenced, LogCorrupt, LogUnavailable
 from broker.messagelog.kafka.checkpointreader import CheckpointReader
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import encode_extension
@@ -95,6 +95,16 @@ class KafkaBoard:
         if follow:
             self._tasks.append(asyncio.create_task(self._join(), name="kafka followers"))
             self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
+
+    def check(self, partition: StreamPartition, size: int) -> None:
+        """Check that a tree of this size, which this process has, was published. Call it after ``open``.
+
+        Raises:
+            LogCorrupt: it was not. The topic of the checkpoints was cut or made anew.
+        """
+        if self._reader.largest[partition] < size:
+            message = "the topic of the checkpoints lacks some that this broker has: it was deleted, cut or made anew"
+            raise LogCorrupt(message, partition=str(partition))
 
     def follows(self, partition: StreamPartition) -> bool:
         """See ``CheckpointBoard``."""

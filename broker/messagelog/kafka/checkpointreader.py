@@ -52,6 +52,8 @@ class CheckpointReader:
         self._consumer = AssignedConsumer(connection, isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
         self._next = dict.fromkeys(partitions, 0)
         self._kept: dict[StreamPartition, dict[int, TreeExtension]] = {partition: {} for partition in partitions}
+        self.largest = dict.fromkeys(partitions, 0)
+        """The size of the largest tree that was published for each partition, as far as this process has read."""
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -143,6 +145,7 @@ class CheckpointReader:
         except Exception as error:  # noqa: BLE001 - one strange value must not hold up all that follow it for ever
             self._report(translate(error))
             return
+        self.largest[partition] = max(self.largest[partition], published.extension.head.size)
         kept = self._kept[partition]
         before = kept.get(published.size)
         # Of two extensions of one tree the first counts. The empty tree's checkpoint gives way to a larger tree's.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.judges import FRAMES, Trust
+from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords
 from broker.core.errors import BundleInvalid, CaseExchangeError, EnvelopeMalformed, ExportInvalid, RecordUnknown
 from broker.core.exporting import Authored, authored
-from broker.core.verification import read_beginning
 from broker.trust.exports import SignedRecord
 from broker.trust.keyring import ListedCertificate
 from broker.wire.bundle import read_frames

@@ -8,9 +8,10 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.core.beginning import FrameReader, sift_directories
 from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
-from broker.core.verification import FrameReader, judge_frame, sift_directories
+from broker.core.verification import judge_frame
 from broker.trust.directory import learn_successions, open_directory
 from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from broker.core.beginning import BundleBeginning
     from broker.core.bundle import BundleSource, DirectoryDocument
     from broker.core.findings import BatchReport, Finding
     from broker.core.streams import StreamPartition
-    from broker.core.verification import BundleBeginning, Judge
+    from broker.core.verification import Judge
 
 FRAMES: Final = FrameReader(frame_from, holds_records)
 _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024

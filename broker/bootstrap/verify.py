@@ -6,10 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
-from broker.core.verification import BundleVerification, read_beginning
+from broker.core.verification import BundleVerification
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec

@@ -64,6 +64,9 @@ def replay(
 
     Example:  case-exchange replay --profile auditor.toml --purpose 'audit 2026-Q3' --out 2026-q3.bundle
     """
+    if begin is not None and until is not None and begin >= until:
+        message = "--from is not before --until, so no record can be in between"
+        raise click.UsageError(message)
     config = load_edge(profile)
     if out.exists():
         message = f"{out} exists already; a bundle is evidence and is never overwritten"

@@ -15,7 +15,7 @@ from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
-from broker.core.findings import FinishedLater
+from broker.core.findings import FinishedLater, Severity
 
 if TYPE_CHECKING:
     from broker.core.audit import AuditReport
@@ -27,6 +27,7 @@ _SOURCES: Final = {
 }
 
 _MOST_LISTED: Final = 20
+_OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_INVALID"})
 
 
 @click.command()
@@ -85,10 +86,21 @@ def _print(report: AuditReport) -> None:
         _say(_line(finding))
     if report.findings_left_out:
         _say(f"and {report.findings_left_out} more findings")
+    _say(_verdict(report))
+
+
+def _verdict(report: AuditReport) -> str:
+    codes = {finding.code for finding in report.findings if finding.severity is Severity.ERROR}
     if report.clean:
-        _say("nothing is wrong: every record is present, unchanged, and signed by its publisher")
-    else:
-        _say("THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance")
+        records = f"each of the {report.records} records here is unchanged, and signed by its publisher"
+        if report.header.whole:
+            return f"nothing is wrong: {records}, and no record of the signed trees is missing"
+        return f"nothing is wrong with this part of the log: {records}. Nothing is said of the records outside of it"
+    if "BUNDLE_DAMAGED" in codes:
+        return "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"
+    if codes and codes <= _OF_THE_BUNDLE:
+        return "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
+    return "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
 
 
 def _say_more(count: int, what: str) -> None:

@@ -13,7 +13,7 @@ together:
    LOG_CHANGED
 4. no record is there twice: RECORD_REPEATED
 5. the numbers of each publisher's system to each recipient have no gaps. In a replay of the whole log they begin with
-   1: SEQUENCE_REPEATED, SEQUENCE_GAP
+   1: SEQUENCE_REPEATED, SEQUENCE_GAP, NOT_YET_COVERED (broker/core/sequences.py)
 6. the audit stream names deliveries only to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
 
@@ -23,8 +23,6 @@ Findings come partition by partition, and within each in order of position (brok
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +41,7 @@ from broker.core.findings import (
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.reigns import Reigns
+from broker.core.sequences import Sequences
 from broker.core.subscriptions import has_effect
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class BundleAudit:
         self._partitions: list[PartitionReport] = []
         self._record_ids: set[bytes] = set()
         self._addressed: dict[Position, tuple[str, ...]] = {}
-        self._sequences: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        self._sequences = Sequences(header.created_at_ms, whole=header.whole)
         self._deliveries: list[RecordedDelivery] = []
         self._skipped: list[Skipped] = []
         self._ordered: dict[tuple[str, str], int] = {}
@@ -169,6 +168,18 @@ class BundleAudit:
             elif item.told is not None:
                 self._finish(item.told)
 
+    def add_unreadable(self, code: str, message: str) -> None:
+        """Take a batch that cannot be read. The finding has the place where it must stand."""
+        if self._partition is None:
+            self.add(error(code, message))
+        else:
+            self._partition.add(error(code, message, position=self._partition.next_expected))
+
+    @property
+    def reached(self) -> Position | None:
+        """The position of the last entry of the current partition so far."""
+        return None if self._partition is None else self._partition.reached
+
     def _finish(self, item: Unprocessed | FinishedLater) -> None:
         # The last word counts: a dead letter may be delivered again.
         key = (item.agency, item.subscription, item.position)
@@ -210,7 +221,7 @@ class BundleAudit:
             message = "the directory that was in force at the beginning is not here; the first that is stood in for it"
             self.add(error("DIRECTORY_MISSING", message))
         self._check_partitions()
-        for finding in (*self._sequence_findings(), *self._delivery_findings()):
+        for finding in (*self._sequences.findings(), *self._delivery_findings()):
             self.add(finding)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
@@ -239,8 +250,7 @@ class BundleAudit:
         self._record_ids.add(record_id)
         self._withheld += facts.withheld_sections
         self._addressed[facts.position] = tuple(agency for agency, _ in facts.recipients)
-        for agency, sequence in facts.recipients:
-            self._sequences[facts.publisher, facts.system, agency].append(sequence)
+        self._sequences.take(facts)
 
     def _take_findings(self, partition: PartitionAudit) -> None:
         for place, finding in enumerate(partition.findings()):
@@ -267,19 +277,6 @@ class BundleAudit:
             if item.partition.stream not in self._header.streams:
                 self.add(error("BUNDLE_INVALID", f"the header does not promise the stream {item.partition.stream}"))
 
-    def _sequence_findings(self) -> Iterator[Finding]:
-        for (publisher, system, recipient), numbers in sorted(self._sequences.items()):
-            sender = f"{publisher}/{system}"
-            numbers.sort()
-            for earlier, later in itertools.pairwise(numbers):
-                if earlier == later:
-                    message = f"{sender} gave the number {later} to two records for {recipient}"
-                    yield error("SEQUENCE_REPEATED", message)
-                elif later != earlier + 1:
-                    yield _gap(sender, recipient, earlier + 1, later - 1)
-            if self._header.whole and numbers[0] != 1:
-                yield _gap(sender, recipient, 1, numbers[0] - 1)
-
     def _delivery_findings(self) -> Iterator[Finding]:
         for delivery in self._deliveries:
             addressed = self._addressed.get(delivery.position)
@@ -287,10 +284,3 @@ class BundleAudit:
             if addressed is not None and delivery.agency not in addressed:
                 message = f"the record at {delivery.position} was delivered to {delivery.agency}, not addressed by it"
                 yield error("DELIVERY_ASTRAY", message, position=delivery.told_at)
-
-
-def _gap(sender: str, recipient: str, first: int, last: int) -> Finding:
-    numbers = f"number {first}" if first == last else f"numbers {first} to {last}"
-    # A record that was refused also uses up a publisher's number. So a gap alone is no accusation.
-    message = f"{numbers} of {sender} to {recipient} are not here: never sent, refused, or outside of this bundle"
-    return warning("SEQUENCE_GAP", message)

@@ -193,11 +193,16 @@ class PartitionEnd:
 
 @dataclass(frozen=True, slots=True)
 class BundleEnd:
-    """Closes the bundle: the number of frames before this one and of records, and the exchange's signature, if any."""
+    """Closes the bundle: the number of frames before this one and of records, and the exchange's signature, if any.
+
+    ``sha256`` is the digest of the frames before this one. It is empty in bundles of earlier releases. It tells damage,
+    and proves nothing: whoever changes a bundle can change it too.
+    """
 
     frames: int
     records: int
     signature: Signature | None
+    sha256: bytes = b""
 
 
 class BundleDigest:
@@ -210,9 +215,13 @@ class BundleDigest:
         """Add the next frame's bytes."""
         self._digest.update(hashlib.sha256(frame).digest())
 
+    def sha256(self) -> bytes:
+        """The digest of the frames so far, 32 bytes."""
+        return self._digest.digest()
+
     def message(self) -> bytes:
         """The bytes to be signed for the frames so far."""
-        return pae(BUNDLE_TYPE, self._digest.digest())
+        return pae(BUNDLE_TYPE, self.sha256())
 
 
 class BundleFrames:

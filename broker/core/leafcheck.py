@@ -56,6 +56,11 @@ class LeafCheck:
         """The index of the last listed leaf so far, plus one."""
         return self._tree.size
 
+    @property
+    def next_expected(self) -> int | None:
+        """The offset of the first leaf of this stretch that no entry stood for yet."""
+        return next((offset for offset in self._expected if offset not in self._met), None)
+
     def expect(self, listed: PartitionLeaves) -> None:
         """Begin a stretch with its leaves. The previous stretch ends."""
         self._end_stretch()

@@ -14,6 +14,7 @@ from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.findings import FindingsByPosition, error
 from broker.core.leafcheck import LeafCheck
 from broker.core.origin import incarnation_of
+from broker.core.streams import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,6 +64,17 @@ class PartitionAudit:
     def add(self, finding: Finding) -> None:
         """Add a finding that was made elsewhere."""
         self._findings.add(finding)
+
+    @property
+    def reached(self) -> Position | None:
+        """The position of the last entry so far."""
+        return None if self._last is None else self._last.position
+
+    @property
+    def next_expected(self) -> Position | None:
+        """The position of the first leaf of this stretch that no entry stood for yet, as the bundle states it."""
+        offset = None if self._leaves is None else self._leaves.next_expected
+        return None if offset is None else Position(*self.partition, offset)
 
     def add_leaves(self, listed: PartitionLeaves) -> None:
         """Take the next leaves."""

@@ -1,12 +1,15 @@
 """Verify a replay bundle, in the order of its frames, without trusting its maker.
 
+broker/core/beginning.py does (1) and (2).
+
 1. the bundle begins with its header, then trust material with a directory. Otherwise nothing can be checked
 2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
    DIRECTORY_INVALID for each that does not count. If none counts, nothing can be checked
 3. a directory names each authority: CERTIFICATE_INVALID
 4. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
    (broker/core/judge.py), a partition when its frames are complete (broker/core/partitionaudit.py)
-5. if a broker made the bundle, the exchange signed every frame before the last one: BUNDLE_ALTERED. Nothing follows it
+5. the frames before the last one are those of its digest: BUNDLE_DAMAGED. If they are and a broker made the bundle, the
+   exchange signed them: BUNDLE_ALTERED. Nothing follows the last frame
 6. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
 
 The caller provides what needs files, keys or processes: the frames' bytes, the readers of frames and directories, and
@@ -15,121 +18,37 @@ the judge of batches, which may work elsewhere and later.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from broker.core.audit import BundleAudit
 from broker.core.bundle import (
-    AuthorityCertificate,
     BundleEnd,
-    BundleHeader,
     BundleSource,
-    DirectoryDocument,
     Frame,
     PartitionEnd,
     PartitionLeaves,
     PartitionRecords,
     PartitionStart,
-    RevocationListFile,
     StrayRecord,
 )
-from broker.core.errors import BundleInvalid, CaseExchangeError, DirectoryInvalid
+from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, Finding, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.audit import AuditReport
+    from broker.core.beginning import BundleBeginning, FrameReader
     from broker.core.bundle import BundleDigest, BundleFrames
     from broker.core.checkpoint import SignatureCheck
     from broker.core.inforce import DirectoryVersion
     from broker.core.judge import BatchJudge
-    from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
 
     Judge: TypeAlias = Callable[[StreamPartition, bytes], Callable[[], BatchReport]]
     """Starts to judge the batch in a frame. The result waits for the report, or raises why there is none."""
-
-
-class FrameReader(NamedTuple):
-    """Reads the bytes of a frame: all of it, or only whether it has records. The judge reads these."""
-
-    read: Callable[[bytes], Frame]
-    holds_records: Callable[[bytes], bool]
-
-
-class BundleBeginning(NamedTuple):
-    """What a bundle is, and the material to check it with."""
-
-    header: BundleHeader
-    directories: tuple[DirectoryDocument, ...]
-    authorities: tuple[bytes, ...]
-    revocation_lists: tuple[bytes, ...]
-
-
-def read_beginning(frames: BundleFrames, reader: FrameReader) -> BundleBeginning:
-    """Check (1): take the frames before the first partition.
-
-    Raises:
-        BundleInvalid: no header, or no directory.
-    """
-    header = reader.read(frames.take())
-    if not isinstance(header, BundleHeader):
-        message = "the bundle does not begin with its header"
-        raise BundleInvalid(message)
-    directories: list[DirectoryDocument] = []
-    authorities: list[bytes] = []
-    revocation_lists: list[bytes] = []
-    while (data := frames.peek()) is not None:
-        match reader.read(data):
-            case DirectoryDocument() as document:
-                directories.append(document)
-            case AuthorityCertificate(der):
-                authorities.append(der)
-            case RevocationListFile(document):
-                revocation_lists.append(document)
-            case _:
-                break
-        frames.take()
-    if not directories:
-        message = "the bundle holds no directory, so nothing in it can be checked"
-        raise BundleInvalid(message)
-    return BundleBeginning(header, tuple(directories), tuple(authorities), tuple(revocation_lists))
-
-
-def sift_directories(
-    documents: Sequence[DirectoryDocument], read: Callable[[bytes], Directory]
-) -> tuple[tuple[DirectoryDocument, ...], tuple[Finding, ...]]:
-    """Check (2): the directory versions that count, and what is wrong with each of the others.
-
-    If somebody put a version into the log, or changed one there, an auditor must still be able to check everything
-    else.
-
-    Args:
-        documents: in the order in which they came into force.
-        read: reads a document that the pinned key signed. It raises DirectoryInvalid for any other.
-
-    Raises:
-        DirectoryInvalid: none counts.
-    """
-    kept: list[DirectoryDocument] = []
-    refusals: list[DirectoryInvalid] = []
-    newest = -1
-    for document in documents:
-        try:
-            version = read(document.document).version
-        except DirectoryInvalid as refused:
-            refusals.append(refused)
-            continue
-        if kept and (version <= newest or document.in_force_from_ms < kept[-1].in_force_from_ms):
-            refusals.append(DirectoryInvalid("it is older than the one before it"))
-            continue
-        newest = version
-        kept.append(document)
-    if not kept:
-        raise refusals[0]
-    message = "a directory version in the bundle is passed over: "
-    return tuple(kept), tuple(error(item.reason, message + item.message) for item in refusals)
 
 
 def judge_frame(judge: BatchJudge, reader: FrameReader, partition: StreamPartition, data: bytes) -> BatchReport:
@@ -231,8 +150,27 @@ class BundleVerification:
             settle(0)
         except CaseExchangeError as failure:
             settle(0)
-            self._audit.add(error(failure.reason, failure.message))
+            where = "" if partition is None else f"; the one before it is of {self._audit.reached or partition}"
+            self._audit.add(error(failure.reason, f"{failure.message}{where}"))
+            self._skip_to_end(frames, reader)
         return None
+
+    def _skip_to_end(self, frames: BundleFrames, reader: FrameReader) -> None:
+        """Pass over what follows an unreadable frame, to tell a bundle that was damaged on its way."""
+        with contextlib.suppress(CaseExchangeError):
+            while (data := frames.peek()) is not None:
+                digest = frames.digest.sha256()
+                frames.take()
+                if frames.peek() is None and isinstance(end := reader.read(data), BundleEnd):
+                    self._check_digest(end, digest)
+
+    def _check_digest(self, end: BundleEnd, digest: bytes) -> bool:
+        """Whether the bundle is as it was made, as far as its digest tells."""
+        if not end.sha256 or end.sha256 == digest:
+            return True
+        message = "the bundle is not as it was made: it was damaged or changed on its way"
+        self._audit.add(error("BUNDLE_DAMAGED", message))
+        return False
 
     def _settle(self, step: Callable[[], BatchReport] | Frame) -> None:
         # (4) Each in its place.
@@ -249,12 +187,14 @@ class BundleVerification:
                 try:
                     self._audit.add_batch(step())
                 except CaseExchangeError as failure:
-                    self._audit.add(error(failure.reason, failure.message))
+                    self._audit.add_unreadable(failure.reason, failure.message)
             case _:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
 
     def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
-        # (5) The exchange signed every byte.
+        # (5) The bundle is as it was made, and the exchange signed every byte.
+        if not self._check_digest(end, digest.sha256()):
+            return
         if end.signature is not None:
             try:
                 self._own.check_exchange(digest.message(), end.signature)

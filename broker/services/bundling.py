@@ -130,7 +130,8 @@ class BundleMaker:
         signature = None
         if self._signer is not None:
             signature = Signature(self._signer.certificate_sha256, self._signer.sign(digest.message()))
-        yield SerializedFrame(self._codec.encode_frame(BundleEnd(frames, records, signature)), 0, last=True)
+        end = BundleEnd(frames, records, signature, digest.sha256())
+        yield SerializedFrame(self._codec.encode_frame(end), 0, last=True)
 
     async def _frames(self, order: BundleOrder) -> AsyncIterator[Frame]:
         directory, now_ms = self._directory.current(), self._clock.now_ms()

@@ -62,6 +62,7 @@ def frame_to(frame: Frame) -> auditor_pb2.BundleFrame:
         case BundleEnd():
             message.end.SetInParent()
             message.end.frames, message.end.records = frame.frames, frame.records
+            message.end.sha256 = frame.sha256
             if frame.signature is not None:
                 message.end.signature.CopyFrom(signature_to(frame.signature))
         case _:
@@ -152,7 +153,7 @@ def _frame(message: auditor_pb2.BundleFrame) -> Frame:
         case "end":
             end = message.end
             signature = signature_from(end.signature) if end.HasField("signature") else None
-            return BundleEnd(end.frames, end.records, signature)
+            return BundleEnd(end.frames, end.records, signature, end.sha256)
     return _frame_of_partition(message)
 
 

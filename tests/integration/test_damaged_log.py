@@ -260,7 +260,7 @@ async def test_a_brokers_bundle_that_is_passed_off_as_read_from_the_log_is_alter
     header, *rest = bundle.frames()
     assert isinstance(header, BundleHeader)
     passed_off = replace(header, source=BundleSource.MESSAGE_LOG)
-    assert bundle.altered(tmp_path, [passed_off, *rest]).codes() == {"BUNDLE_ALTERED"}
+    assert bundle.altered(tmp_path, [passed_off, *rest]).codes() == {"BUNDLE_DAMAGED"}
 
 
 async def test_sections_that_may_not_be_had_are_in_no_stray_of_a_brokers_bundle(

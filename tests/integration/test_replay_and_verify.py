@@ -82,6 +82,31 @@ def test_an_honest_bundle_is_clean(bundle: Bundle) -> None:
     assert "nothing is wrong" in text
 
 
+def test_a_report_on_a_part_of_the_log_claims_nothing_of_the_rest(bundle: Bundle, tmp_path: Path) -> None:
+    assert "no record of the signed trees is missing" in run(bundle)[1]
+    part = asyncio.run(_part(bundle, tmp_path))
+    code, text = run(part)
+    assert code == 0, text
+    assert "nothing is wrong with this part of the log" in text
+    assert "missing" not in text.splitlines()[-1]
+
+
+async def _part(bundle: Bundle, folder: Path) -> Bundle:
+    async with running_exchange(bundle.pki, folder / "log") as exchange:
+        await (await exchange.publisher()).publish(exchange.maker().make())
+        return await replayed(exchange, folder / "part.bundle", streams=("dna",))
+
+
+def test_a_period_that_ends_before_it_begins_is_wrong_usage(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.toml"
+    profile.touch()
+    named = ["--profile", str(profile), "--purpose", "p", "--out", str(tmp_path / "b"), "--until", "2026-01-01"]
+    for begin in ("2026-01-01", "2026-01-02"):
+        done = CliRunner().invoke(replay, [*named, "--from", begin])
+        assert done.exit_code == 2
+        assert "--from is not before --until" in done.stderr
+
+
 def test_the_report_says_as_json_what_it_covers(bundle: Bundle) -> None:
     code, text = run(bundle, "--json")
     report = json.loads(text)
@@ -186,7 +211,7 @@ def test_tampering_is_named_with_its_record(
     assert report.findings[0].position in {frame.entries[0].position, frame.entries[1].position}
     exit_code, text = run(altered)
     assert exit_code == 1
-    assert "THE LOG DIFFERS FROM WHAT WAS SIGNED" in text
+    assert "THE BUNDLE IS NOT AS IT WAS MADE: get it again" in text
 
 
 def test_a_dropped_frame_and_a_cut_are_findings(bundle: Bundle, tmp_path: Path) -> None:
@@ -226,9 +251,13 @@ def test_records_that_cannot_be_read_are_reported_and_named_one_by_one(bundle: B
             # A frame of records by its first byte, with nothing readable after it.
             write_frame(file, b"\x32\xff" if at == place else data)
     found = Bundle(path, bundle.pki)
-    assert found.named() == [("RECORD_MISSING", entry.position) for entry in batch.entries]
+    # The batch is named by the place where it must stand, and each of its records is missing.
+    assert found.named() == [
+        ("BUNDLE_INVALID", batch.entries[0].position),
+        *(("RECORD_MISSING", entry.position) for entry in batch.entries),
+    ]
     assert "a frame of the bundle cannot be read" in {finding.message for finding in found.report().findings}
-    assert "BUNDLE_ALTERED" in found.codes()
+    assert "BUNDLE_DAMAGED" in found.codes()
 
 
 def test_no_byte_of_a_bundle_can_be_changed_unseen(bundle: Bundle, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from broker.core.beginning import BundleBeginning, FrameReader
 from broker.core.bundle import (
     BundleDigest,
     BundleEnd,
@@ -29,7 +30,7 @@ from broker.core.merkle import range_coordinates
 from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import Position
-from broker.core.verification import BundleBeginning, BundleVerification, FrameReader, judge_frame
+from broker.core.verification import BundleVerification, judge_frame
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
 from broker.trust.signing import note_verifier
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 FRAMES = FrameReader(frame_from, holds_records)
 LOG_ID = "f" * 32
+LONG_AFTER_MS = 4_000_000_000_000
 
 
 def manifest(entry: BundleEntry) -> bytes:
@@ -83,6 +85,7 @@ class LyingExchange:
         self._from_ms = directories_from_ms
         self._frames: list[Frame] = []
         self.streams: list[str] = []
+        self.made_at_ms = LONG_AFTER_MS
         self.accepted_from_ms: int | None = None
         self.accepted_until_ms: int | None = None
 
@@ -142,7 +145,7 @@ class LyingExchange:
             "case-exchange.example",
             "spiffe://a",
             "test",
-            1,
+            self.made_at_ms,
             self.accepted_from_ms,
             self.accepted_until_ms,
             tuple(self.streams),
@@ -164,7 +167,7 @@ class LyingExchange:
         signer = self.pki.signer("exchange")
         signature = Signature(signer.certificate_sha256, signer.sign(digest.message()))
         signed = signature if self.source is BundleSource.BROKER else None
-        return [*frames, CODEC.encode_frame(BundleEnd(len(frames), records, signed))]
+        return [*frames, CODEC.encode_frame(BundleEnd(len(frames), records, signed, digest.sha256()))]
 
     def audit(self, frames: Iterable[bytes] | None = None, beginning: BundleBeginning | None = None) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""

@@ -33,6 +33,7 @@ from broker.core.findings import (
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.reigns import OfReign
+from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.trust.signing import note_verifier
 from tests.support.bundles import LyingExchange
@@ -65,10 +66,13 @@ class Auditing:
         period: tuple[int | None, int | None] = (None, None),
         streams: tuple[str, ...] = ("dna",),
         directories_from_ms: int = 0,
+        made_at_ms: int = 10 * NOW,
     ) -> None:
         self._exchange = LyingExchange(pki)
         keys = [VerifierKey.parse(text) for text in pki.directory.log_keys]
-        header = BundleHeader(trust_domain, "spiffe://a", "test", 1, *period, streams, BundleSource.MESSAGE_LOG)
+        header = BundleHeader(
+            trust_domain, "spiffe://a", "test", made_at_ms, *period, streams, BundleSource.MESSAGE_LOG
+        )
         self.audit = BundleAudit(
             header,
             pki.directory,
@@ -373,3 +377,24 @@ def test_a_delivery_is_judged_by_the_record_if_that_is_here(pki: SamplePki) -> N
     message = "the record at dna/0/0 was delivered to ngo, not addressed by it"
     assert report.findings == (error("DELIVERY_ASTRAY", message, position=event_at),)
     assert report.deliveries == 3
+
+
+@pytest.mark.parametrize(
+    ("made_at_ms", "code"),
+    [(NOW + COVERED_WITHIN_MS, "NOT_YET_COVERED"), (NOW + COVERED_WITHIN_MS + 1, "SEQUENCE_GAP")],
+)
+def test_a_number_before_one_that_was_just_accepted_is_not_yet_covered_and_later_it_is_a_gap(
+    pki: SamplePki, made_at_ms: int, code: str
+) -> None:
+    auditing = Auditing(pki, made_at_ms=made_at_ms)
+    auditing.partition(batch(facts(0, ("lab", 1)), facts(1, ("lab", 3))))
+    report = auditing.finish()
+    assert codes(report) == [code]
+    assert "number 2 of shanxi-police/gateway to lab" in report.findings[0].message
+    assert report.clean
+
+
+def test_an_old_gap_stays_a_gap_when_newer_numbers_were_just_accepted(pki: SamplePki) -> None:
+    auditing = Auditing(pki, made_at_ms=NOW + COVERED_WITHIN_MS + 5)
+    auditing.partition(batch(facts(0, ("lab", 1)), facts(1, ("lab", 3)), facts(2, ("lab", 4), at_ms=NOW + 5)))
+    assert codes(auditing.finish()) == ["SEQUENCE_GAP"]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.core.beginning import read_beginning, sift_directories
 from broker.core.bundle import (
     AuthorityCertificate,
+    BundleDigest,
     BundleEnd,
     BundleFrames,
     BundleSource,
@@ -22,7 +24,6 @@ from broker.core.envelope import Signature
 from broker.core.errors import BundleInvalid, DirectoryInvalid
 from broker.core.findings import Severity
 from broker.core.streams import Position, StreamPartition
-from broker.core.verification import read_beginning, sift_directories
 from broker.trust.directory import open_directory
 from broker.wire.frames import frame_from
 from tests.support.bundles import FRAMES, LyingExchange
@@ -154,7 +155,8 @@ def test_a_frame_that_cannot_be_read_ends_the_bundle_after_what_came_before_it(e
     report = exchange.audit([*frames[:-2], b"\xff", *frames[-2:]])
     assert report.records == 2
     assert [message for _, message in errors_of(report)] == [
-        "a frame of the bundle cannot be read",
+        "a frame of the bundle cannot be read; the one before it is of dna/0/1",
+        "the bundle is not as it was made: it was damaged or changed on its way",
         "dna/0: the bundle breaks off within the partition",
         "the bundle breaks off before its last frame",
         "the bundle lacks a partition of the stream dna",
@@ -166,7 +168,7 @@ def test_records_that_cannot_be_read_are_reported_and_the_rest_is_judged(exchang
     at = next(place for place, data in enumerate(frames) if FRAMES.holds_records(data))
     report = exchange.audit([*frames[:at], b"\x32\xff", *frames[at + 1 :]])
     assert report.records == 1
-    assert {"BUNDLE_INVALID", "RECORD_MISSING", "BUNDLE_ALTERED"} <= set(codes(report))
+    assert {"BUNDLE_INVALID", "RECORD_MISSING", "BUNDLE_DAMAGED"} <= set(codes(report))
 
 
 def with_end(frames: Sequence[bytes], signature: Signature | None) -> list[bytes]:
@@ -204,3 +206,20 @@ def test_nothing_follows_the_last_frame_and_it_is_not_missing(exchange: LyingExc
         ("BUNDLE_INVALID", "something follows the bundle's last frame")
     ]
     assert errors_of(exchange.audit(frames[:-1])) == [("BUNDLE_INVALID", "the bundle breaks off before its last frame")]
+
+
+def test_a_bundle_that_is_not_that_of_its_digest_was_damaged_and_one_that_somebody_made_fit_was_altered(
+    exchange: LyingExchange,
+) -> None:
+    frames = exchange.serialized()
+    # An unknown field changes no meaning.
+    changed = [frames[0] + b"\xfa\x3f\x01x", *frames[1:-1]]
+    assert codes(exchange.audit([*changed, frames[-1]])) == ["BUNDLE_DAMAGED"]
+    end, digest = frame_from(frames[-1]), BundleDigest()
+    assert isinstance(end, BundleEnd)
+    for data in changed:
+        digest.add(data)
+    fitting = CODEC.encode_frame(replace(end, sha256=digest.sha256()))
+    assert codes(exchange.audit([*changed, fitting])) == ["BUNDLE_ALTERED"]
+    earlier = CODEC.encode_frame(replace(end, sha256=b""))
+    assert codes(exchange.audit([*changed, earlier])) == ["BUNDLE_ALTERED"]

@@ -534,10 +534,15 @@ class BundleEnd(_message.Message):
     FRAMES_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """How many frames stand before this one."""
     records: _builtins.int
     """How many records the bundle holds."""
+    sha256: _builtins.bytes
+    """The same D, so that anybody can tell a bundle that was damaged on its way. It proves nothing: whoever changes a bundle
+    can change it too. Absent in bundles of earlier releases.
+    """
     @_builtins.property
     def signature(self) -> _envelope_pb2.Signature:
         """The exchange's signature over PAE("application/vnd.case-exchange.bundle.v1", D), where D is the SHA-256 of the SHA-256
@@ -550,10 +555,11 @@ class BundleEnd(_message.Message):
         frames: _builtins.int = ...,
         records: _builtins.int = ...,
         signature: _envelope_pb2.Signature | None = ...,
+        sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "records", b"records", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "records", b"records", "sha256", b"sha256", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

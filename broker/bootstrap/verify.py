@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from broker.bootstrap.brought import bring
 from broker.bootstrap.judges import FRAMES, Trust, judges
 from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
@@ -16,23 +17,33 @@ from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
 
 
-def verify_bundle(path: Path, roots: tuple[Path, ...], progress: Callable[[int], None]) -> AuditReport:
+def verify_bundle(
+    path: Path,
+    roots: tuple[Path, ...],
+    progress: Callable[[int], None],
+    *,
+    receipts: Sequence[Path] = (),
+    since: Sequence[Path] = (),
+) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
     Args:
         path: the bundle file.
         roots: files with the public keys (PEM) that sign directories.
         progress: called with the number of bytes of each finished part of the file.
+        receipts: files of receipts that the auditor brings (broker/wire/receiptfile.py).
+        since: files or folders of checkpoints that were seen elsewhere.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
         DirectoryInvalid: no pinned key signed a directory in the bundle. Nothing could be checked.
+        ReceiptInvalid, CheckpointInvalid: a file that was brought is of another kind.
         KeyInvalid, RevocationListInvalid, CertificateInvalid: as their names say.
     """
     try:
@@ -43,9 +54,12 @@ def verify_bundle(path: Path, roots: tuple[Path, ...], progress: Callable[[int],
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
-            verification = BundleVerification(beginning, versions, passed_over, verifiers, own)
-            with judges(own, trust, path.stat().st_size) as judge:
+            with (
+                bring(receipts, since, versions, verifiers, beginning.header.created_at_ms) as brought,
+                judges(own, trust, path.stat().st_size) as judge,
+            ):
+                verification = BundleVerification(beginning, versions, passed_over, verifiers, own, brought=brought)
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:
-        message = f"the bundle cannot be read: {failure.strerror}"
+        message = f"the bundle, or a file that was brought, cannot be read: {failure.strerror}"
         raise BundleInvalid(message) from failure

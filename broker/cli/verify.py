@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker.bootstrap.verify import verify_bundle
+from broker.cli.hideable import could_hide, first_lines
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
 from broker.core.bundle import BundleSource
@@ -18,9 +20,10 @@ from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater, Severity
 
 if TYPE_CHECKING:
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
     from broker.core.findings import Finding, Unprocessed
 
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SOURCES: Final = {
     BundleSource.BROKER: "made by a broker: it gave the receipts and signed the whole bundle for the exchange",
     BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
@@ -31,11 +34,28 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("bundle", type=_FILE)
 @root_option
+@click.option(
+    "--receipts",
+    multiple=True,
+    type=_FILE,
+    help="A publisher's receipts (see `case-exchange receipts`). May be repeated.",
+)
+@click.option(
+    "--since",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A checkpoint that was seen before, or a folder of *.checkpoint. May be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def verify(bundle: Path, roots: tuple[Path, ...], *, as_json: bool) -> None:
+def verify(
+    bundle: Path, roots: tuple[Path, ...], *, receipts: tuple[Path, ...], since: tuple[Path, ...], as_json: bool
+) -> None:
     """Check a replay bundle offline. Only the pinned governance keys are trusted.
+
+    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, and checkpoints
+    that you or others have seen. The first lines say what could be hidden all the same.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
 
@@ -44,7 +64,7 @@ def verify(bundle: Path, roots: tuple[Path, ...], *, as_json: bool) -> None:
     hidden = not sys.stderr.isatty()
     try:
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
-            report = verify_bundle(bundle, roots, bar.update)
+            report = verify_bundle(bundle, roots, bar.update, receipts=receipts, since=since)
     except CaseExchangeError as failure:
         could_not(failure)
     if as_json:
@@ -56,6 +76,8 @@ def verify(bundle: Path, roots: tuple[Path, ...], *, as_json: bool) -> None:
 
 def _print(report: AuditReport) -> None:
     header = report.header
+    for line in first_lines(report):
+        _say(line)
     _say(f"{header.trust_domain}: replayed by {header.auditor} at {_time(header.created_at_ms)}")
     _say(f"purpose: {header.purpose}")
     _say(f"source: {_SOURCES[header.source]}")
@@ -182,6 +204,8 @@ def _facts(report: AuditReport) -> dict[str, Any]:
             }
             for finding in report.findings
         ],
+        "brought": asdict(report.brought),
+        "could_be_hidden": list(could_hide(report)),
         "findings_left_out": report.findings_left_out,
     }
 

@@ -16,6 +16,7 @@ together:
    1: SEQUENCE_REPEATED, SEQUENCE_GAP, NOT_YET_COVERED (broker/core/sequences.py)
 6. the audit stream names deliveries only to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
+8. what the auditor brings agrees with the bundle (broker/core/brought.py): RECEIPT_BROKEN, LOG_FORKED, LOG_ROLLED_BACK
 
 Findings come partition by partition, and within each in order of position (broker/core/partitionaudit.py does (2) and
 (3)). So the first finding with a position names the first bad position.
@@ -23,16 +24,16 @@ Findings come partition by partition, and within each in order of position (brok
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from broker.core.auditreport import AuditReport
+from broker.core.brought import Brought, BroughtReport, judge_brought
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
     FinishedLater,
     RecordedDelivery,
     Republished,
-    Severity,
     UnderReign,
     Unprocessed,
     error,
@@ -53,29 +54,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
 
 
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
-
-    ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
-    """
-
-    header: BundleHeader
-    partitions: tuple[PartitionReport, ...]
-    records: int
-    withheld_sections: int
-    deliveries: int
-    unprocessed: tuple[Unprocessed, ...]
-    void: tuple[Unprocessed | FinishedLater, ...]
-    republished: tuple[Republished, ...]
-    skipped: tuple[Skipped, ...]
-    findings: tuple[Finding, ...]
-    findings_left_out: int
-
-    @property
-    def clean(self) -> bool:
-        """Whether no finding is an error."""
-        return not self.findings_left_out and all(item.severity is not Severity.ERROR for item in self.findings)
+NOTHING: Final = Brought()
 
 
 class BundleAudit:
@@ -88,6 +67,7 @@ class BundleAudit:
         verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
         *,
         directories_from_ms: int,
+        brought: Brought = NOTHING,
     ) -> None:
         """Begin.
 
@@ -96,8 +76,13 @@ class BundleAudit:
             directory: the newest directory in the bundle.
             verifiers: the log keys, by name and id.
             directories_from_ms: when the oldest directory in the bundle came into force.
+            brought: what the auditor brings.
         """
         self._header = header
+        self._brought = brought
+        self._brought_report = BroughtReport(
+            checkpoints=len(brought.checkpoints), unproved_checkpoints=brought.unproved
+        )
         self._directories_from_ms = directories_from_ms
         self._directory_missing = False
         self._trust_domain = directory.trust_domain
@@ -134,7 +119,13 @@ class BundleAudit:
         self._end_unfinished()
         if any(report.partition == start.partition for report in self._partitions):
             self.add(error("BUNDLE_INVALID", f"the partition {start.partition} stands twice in the bundle"))
-        self._partition = PartitionAudit(start, self._header, self._trust_domain, self._verifiers)
+        self._partition = PartitionAudit(
+            start,
+            self._header,
+            self._trust_domain,
+            self._verifiers,
+            [seen for seen in self._brought.checkpoints if seen.partition == start.partition],
+        )
 
     def add_leaves(self, listed: PartitionLeaves) -> None:
         """Take the next leaves of the current partition."""
@@ -155,6 +146,9 @@ class BundleAudit:
         self._records += len(report.leaves)
         self._deliveries += report.deliveries
         self._republished += report.republished
+        if self._brought.receipts is not None:
+            self._brought.receipts.meet(report.leaves)
+            self._brought.receipts.came_again([again.record_id for again in report.republished])
         for order in report.orders:
             name = (order.agency, order.subscription)
             if has_effect(order.generation, self._ordered.get(name)):
@@ -201,6 +195,7 @@ class BundleAudit:
             self.add(error("BUNDLE_INVALID", "a partition ends that was not begun"))
             return
         report = partition.end(end)
+        self._brought_report.continued += partition.continued
         self._take_findings(partition)
         if report is not None:
             self._partitions.append(report)
@@ -223,6 +218,8 @@ class BundleAudit:
         self._check_partitions()
         for finding in (*self._sequences.findings(), *self._delivery_findings()):
             self.add(finding)
+        shown = {item.partition: item.last_offset for item in self._partitions}
+        judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))
@@ -238,6 +235,7 @@ class BundleAudit:
             tuple(self._skipped),
             tuple(self._findings),
             self._left_out,
+            self._brought_report,
         )
 
     def _take(self, partition: PartitionAudit, facts: EntryFacts) -> None:

@@ -19,7 +19,7 @@ from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.streams import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from broker.core.bundle import PartitionLeaves, StrayRecord
     from broker.core.findings import EntryLeaf
@@ -33,16 +33,26 @@ class LeafCheck:
         partition: the partition of the leaves.
         first_index: the index of the first listed leaf.
         left_hashes: the roots of the complete subtrees before it.
+        sizes: earlier sizes of the tree to keep the roots of.
 
     Raises:
         ProofInvalid: these cannot be the hashes left of that index.
     """
 
-    def __init__(self, partition: StreamPartition, first_index: int, left_hashes: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        partition: StreamPartition,
+        first_index: int,
+        left_hashes: Sequence[bytes],
+        sizes: Iterable[int] = (),
+    ) -> None:
         self.findings = FindingsByPosition()
         self.first_stray: Position | None = None
         self._partition = partition
         self._tree = CompactRange(first_index, left_hashes)
+        self.roots: dict[int, bytes] = {}
+        self._sizes = frozenset(sizes)
+        self._keep_root()
         self._well_formed = True
         self._last_offset = -1
         self._expected: dict[int, tuple[int, bytes]] = {}
@@ -55,6 +65,11 @@ class LeafCheck:
     def listed_until(self) -> int:
         """The index of the last listed leaf so far, plus one."""
         return self._tree.size
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of the last listed leaf so far, or -1."""
+        return self._last_offset
 
     @property
     def next_expected(self) -> int | None:
@@ -70,6 +85,7 @@ class LeafCheck:
             try:
                 self._expected[leaf.offset] = (self._tree.size, leaf.hash)
                 self._tree.append(leaf.hash)
+                self._keep_root()
             except ProofInvalid:
                 self._well_formed = False
             # Each leaf has its own position, and they follow the order of the log.
@@ -123,6 +139,10 @@ class LeafCheck:
         except ProofInvalid:
             return None
         return self._tree.root()
+
+    def _keep_root(self) -> None:
+        if self._tree.size in self._sizes:
+            self.roots[self._tree.size] = self._tree.root()
 
     def _end_stretch(self) -> None:
         for offset, (index, _) in self._expected.items():

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, ProofInvalid
-from broker.core.findings import FindingsByPosition, error
+from broker.core.findings import FindingsByPosition, error, warning
 from broker.core.leafcheck import LeafCheck
 from broker.core.origin import incarnation_of
 from broker.core.streams import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from broker.core.brought import BroughtCheckpoint
     from broker.core.bundle import BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
     from broker.core.findings import BatchReport, EntryFacts, Finding
     from broker.core.streams import StreamPartition
@@ -33,6 +34,7 @@ class PartitionReport(NamedTuple):
     root: str
     first_index: int
     end_index: int
+    last_offset: int = -1
 
 
 class PartitionAudit:
@@ -44,11 +46,14 @@ class PartitionAudit:
         header: BundleHeader,
         trust_domain: str,
         verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
+        brought: Sequence[BroughtCheckpoint] = (),
     ) -> None:
-        """Begin with the partition's first frame: check (2)."""
+        """Begin with the partition's first frame: check (2). ``brought``: its checkpoints that were seen elsewhere."""
         self.partition = start.partition
         self._first_index = start.first_index
         self._header = header
+        self._brought = brought
+        self.continued = 0
         self._findings = FindingsByPosition()
         self._last: EntryFacts | None = None
         self._checkpoint: Checkpoint | None = None
@@ -57,7 +62,12 @@ class PartitionAudit:
         try:
             self._checkpoint = _checkpoint(start, verifiers)
             self._log_id = incarnation_of(self._checkpoint.origin, trust_domain, start.partition)
-            self._leaves = LeafCheck(start.partition, start.first_index, start.left_hashes)
+            self._leaves = LeafCheck(
+                start.partition,
+                start.first_index,
+                start.left_hashes,
+                [seen.checkpoint.size for seen in brought],
+            )
         except (CheckpointInvalid, ProofInvalid) as refused:
             self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
 
@@ -111,6 +121,8 @@ class PartitionAudit:
             self.add(error("BUNDLE_INVALID", message))
         if leaves.root(checkpoint.size, end.right_hashes) == checkpoint.root:
             self._release(leaves)
+            for seen in self._brought:
+                self._compare(seen, checkpoint, log_id, leaves)
         else:
             self.add(_mismatch(self.partition, checkpoint.size, leaves))
         if self._header.accepted_from_ms is None and self._first_index:
@@ -118,7 +130,9 @@ class PartitionAudit:
         if self._header.accepted_until_ms is None and end.end_index != checkpoint.size:
             self.add(error("RECORD_MISSING", f"{self.partition}: the bundle leaves out the log's end"))
         root = b64encode(checkpoint.root).decode()
-        return PartitionReport(self.partition, log_id, checkpoint.size, root, self._first_index, end.end_index)
+        return PartitionReport(
+            self.partition, log_id, checkpoint.size, root, self._first_index, end.end_index, leaves.last_offset
+        )
 
     def break_off(self) -> None:
         """Note that the bundle goes on, or ends, without this partition's last frame."""
@@ -133,6 +147,30 @@ class PartitionAudit:
     def findings_left_out(self) -> int:
         """How many more findings there were."""
         return self._findings.left_out
+
+    def _compare(self, seen: BroughtCheckpoint, shown: Checkpoint, log_id: str, leaves: LeafCheck) -> None:
+        """Check that a checkpoint that was seen elsewhere is a prefix of the tree that the bundle shows."""
+        size = seen.checkpoint.size
+        root = shown.root if size == shown.size else leaves.roots.get(size)
+        if seen.log_id != log_id:
+            message = f"{self.partition}: the log is another one than that of the checkpoint of size {size} seen before"
+            self.add(error("LOG_CHANGED", message))
+        elif size > shown.size:
+            message = (
+                f"{self.partition}: the exchange signed a tree of {size}, as was seen, and the bundle shows only "
+                f"{shown.size}. If the bundle is the older one, replay again"
+            )
+            self.add(error("LOG_ROLLED_BACK", message))
+        elif root is None:
+            message = f"{self.partition}: the period does not show the tree of {size} that was seen before"
+            self.add(warning("CHECKPOINT_NOT_COMPARED", message))
+        elif root != seen.checkpoint.root:
+            message = (
+                f"{self.partition}: the exchange signed two trees of size {size}: the one shown here and the one seen"
+            )
+            self.add(error("LOG_FORKED", message))
+        else:
+            self.continued += 1
 
     def _release(self, leaves: LeafCheck) -> None:
         """Add what the comparison found. The list of leaves is now shown to be the signed tree's."""

@@ -22,7 +22,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from broker.core.audit import BundleAudit
+from broker.core.audit import NOTHING, BundleAudit
 from broker.core.bundle import (
     BundleEnd,
     BundleSource,
@@ -39,8 +39,9 @@ from broker.core.findings import BatchReport, Finding, error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
     from broker.core.beginning import BundleBeginning, FrameReader
+    from broker.core.brought import Brought
     from broker.core.bundle import BundleDigest, BundleFrames
     from broker.core.checkpoint import SignatureCheck
     from broker.core.inforce import DirectoryVersion
@@ -74,6 +75,8 @@ class BundleVerification:
         passed_over: Sequence[Finding],
         verifiers: Mapping[tuple[str, bytes], SignatureCheck],
         own: BatchJudge,
+        *,
+        brought: Brought = NOTHING,
     ) -> None:
         """Begin.
 
@@ -83,6 +86,7 @@ class BundleVerification:
             passed_over: what is wrong with those that do not.
             verifiers: the log keys that the versions list, by name and id.
             own: checks the exchange's signature.
+            brought: what the auditor brings.
         """
         self._header = beginning.header
         self._own = own
@@ -91,6 +95,7 @@ class BundleVerification:
             versions[-1].directory,
             verifiers,
             directories_from_ms=versions[0].in_force_from_ms,
+            brought=brought,
         )
         for finding in passed_over:
             self._audit.add(finding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from broker.bootstrap.brought import bring
 from broker.core.beginning import BundleBeginning, FrameReader
 from broker.core.bundle import (
     BundleDigest,
@@ -42,8 +43,9 @@ from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
@@ -97,11 +99,14 @@ class LyingExchange:
         *,
         stretch: int = 4096,
         gap: int = 1,
+        offsets: Sequence[int] | None = None,
         period: tuple[int, int] | None = None,
     ) -> list[BundleEntry]:
-        """Add a partition with these records, ``gap`` offsets apart. The bundle may hold only a period of it."""
+        """Add a partition with these records, ``gap`` offsets apart or at ``offsets``, or only a period of it."""
         entries = [
-            BundleEntry(Position(*partition, place * gap), accepted_at_ms, LOG_ID, 0, envelope)
+            BundleEntry(
+                Position(*partition, offsets[place] if offsets else place * gap), accepted_at_ms, LOG_ID, 0, envelope
+            )
             for place, envelope in enumerate(envelopes)
         ]
         tree = GrownTree(map(manifest, entries))
@@ -169,20 +174,30 @@ class LyingExchange:
         signed = signature if self.source is BundleSource.BROKER else None
         return [*frames, CODEC.encode_frame(BundleEnd(len(frames), records, signed, digest.sha256()))]
 
-    def audit(self, frames: Iterable[bytes] | None = None, beginning: BundleBeginning | None = None) -> AuditReport:
+    def audit(
+        self,
+        frames: Iterable[bytes] | None = None,
+        beginning: BundleBeginning | None = None,
+        *,
+        receipts: Sequence[Path] = (),
+        since: Sequence[Path] = (),
+    ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""
         keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
         verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
         own = BatchJudge(versions, CODEC, self.source)
-        verification = BundleVerification(beginning or self.beginning(), versions, (), verifiers, own)
-        return verification.follow(
-            BundleFrames(iter(self.serialized() if frames is None else frames)),
-            FRAMES,
-            lambda partition, data: lambda: judge_frame(own, FRAMES, partition, data),
-            4,
-            lambda _: None,
-        )
+        with bring(receipts, since, versions, verifiers, self.made_at_ms) as brought:
+            verification = BundleVerification(
+                beginning or self.beginning(), versions, (), verifiers, own, brought=brought
+            )
+            return verification.follow(
+                BundleFrames(iter(self.serialized() if frames is None else frames)),
+                FRAMES,
+                lambda partition, data: lambda: judge_frame(own, FRAMES, partition, data),
+                4,
+                lambda _: None,
+            )
 
     def note(self, partition: StreamPartition, tree: GrownTree, log_id: str = LOG_ID) -> bytes:
         """The checkpoint of this tree."""

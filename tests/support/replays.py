@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
     from broker.core.bundle import Frame, SerializedFrame
     from broker.core.streams import Position
     from broker.ports import CheckpointStore, MessageLog, Signer

@@ -26,7 +26,9 @@ def frames(name: str) -> list[bytes]:
 def test_a_kept_bundle_says_what_it_said_when_it_was_written(name: str) -> None:
     done = CliRunner().invoke(verify, [str(KEPT / f"{name}.bundle"), "--root", str(ROOT), "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == json.loads((KEPT / f"{name}.json").read_text())
+    kept = json.loads((KEPT / f"{name}.json").read_text())
+    # A later release may say more.
+    assert {key: value for key, value in json.loads(done.stdout).items() if key in kept} == kept
 
 
 def test_a_frame_that_is_serialised_again_is_no_longer_what_was_signed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import OTHER_CASE, RecordMaker
 
 if TYPE_CHECKING:
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
 
 DNA_0 = StreamPartition("dna", 0)
 AUDIT_0 = StreamPartition("audit", 0)

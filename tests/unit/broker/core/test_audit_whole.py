@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.audit import AuditReport, BundleAudit
+from broker.core.audit import BundleAudit
 from broker.core.bundle import (
     BundleEnd,
     BundleHeader,
@@ -42,6 +42,8 @@ from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from broker.core.auditreport import AuditReport
 
 DNA_0 = StreamPartition("dna", 0)
 DNA_1 = StreamPartition("dna", 1)

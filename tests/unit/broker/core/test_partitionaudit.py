@@ -32,7 +32,7 @@ from tests.support.trees import GrownTree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
     from broker.core.envelope import Envelope
 
 DNA_0 = StreamPartition("dna", 0)
@@ -452,7 +452,9 @@ def test_a_report_says_which_leaves_of_which_tree_are_here(
     entries = exchange.add(DNA_0, envelopes, clock.value_ms, gap=GAP, period=(3, RECORDS))
     tree = GrownTree(map(manifest, entries))
     assert exchange.audit().partitions == (
-        PartitionReport(DNA_0, LOG_ID, RECORDS, b64encode(tree.roots[-1]).decode(), 3, RECORDS),
+        PartitionReport(
+            DNA_0, LOG_ID, RECORDS, b64encode(tree.roots[-1]).decode(), 3, RECORDS, entries[-1].position.offset
+        ),
     )
 
 

@@ -33,7 +33,7 @@ from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.audit import AuditReport
+    from broker.core.auditreport import AuditReport
     from broker.core.policy import Directory
 
 

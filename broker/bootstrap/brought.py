@@ -1,0 +1,202 @@
+"""Read what an auditor brings to a bundle: files of receipts, and checkpoints that were seen elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from broker.core.brought import Brought, BroughtCheckpoint, ReceiptCheck, UnmetReceipt
+from broker.core.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
+from broker.core.errors import CaseExchangeError, CheckpointInvalid, ReceiptInvalid
+from broker.core.leaf import Leaf
+from broker.core.merkle import MAX_SIZE, leaf_hash
+from broker.core.origin import incarnation_of
+from broker.core.streams import Position, StreamPartition
+from broker.sqlitefile import trouble_as
+from broker.wire.receiptfile import read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from broker.core.checkpoint import SignatureCheck
+    from broker.core.findings import EntryLeaf
+    from broker.core.inforce import DirectoryVersion
+    from broker.core.receipt import ReceiptStatement
+
+SUFFIX: Final = ".checkpoint"
+"""How the files end that hold one checkpoint each."""
+_TABLE: Final = """
+CREATE TABLE receipts (
+    leaf BLOB PRIMARY KEY, record_id TEXT NOT NULL, stream TEXT NOT NULL, part INTEGER NOT NULL, place INTEGER NOT NULL,
+    log_id TEXT NOT NULL, accepted_ms INTEGER NOT NULL, met INTEGER NOT NULL DEFAULT 0,
+    elsewhere TEXT NOT NULL DEFAULT '', again INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID
+"""
+_AT_ONCE: Final = 1000
+
+
+class TemporaryReceiptBook:
+    """The port ReceiptBook, in a temporary file that SQLite deletes. Its memory does not grow with the receipts."""
+
+    def __init__(self) -> None:
+        # SQLite keeps a database without a name in a file of its own that it has already unlinked.
+        self._connection = sqlite3.connect("", isolation_level=None)
+        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", _TABLE, "BEGIN"):
+            self._connection.execute(statement)
+        self.unproved = 0
+
+    def close(self) -> None:
+        """Delete everything."""
+        self._connection.close()
+
+    def add(self, statements: Iterable[tuple[bytes, ReceiptStatement]]) -> None:
+        """Take what valid receipts say, each with the hash of its leaf. One that comes twice counts once."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO receipts (leaf, record_id, stream, part, place, log_id, accepted_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((leaf, said.record_id, *said.position, said.log_id, said.accepted_at_ms) for leaf, said in statements),
+        )
+
+    def ready(self) -> None:
+        """Call when every receipt was added."""
+        self._connection.execute("CREATE INDEX by_record ON receipts (record_id)")
+
+    @property
+    def receipts(self) -> int:
+        """See ``ReceiptBook``."""
+        return int(self._connection.execute("SELECT count(*) FROM receipts").fetchone()[0])
+
+    def meet(self, leaves: Sequence[EntryLeaf]) -> None:
+        """See ``ReceiptBook``."""
+        self._connection.executemany("UPDATE receipts SET met = 1 WHERE leaf = ?", ((leaf.hash,) for leaf in leaves))
+        self._connection.executemany(
+            "UPDATE receipts SET elsewhere = ? WHERE record_id = ? AND leaf <> ?",
+            ((str(leaf.position), leaf.record_id, leaf.hash) for leaf in leaves if leaf.record_id),
+        )
+
+    def came_again(self, record_ids: Sequence[str]) -> None:
+        """See ``ReceiptBook``."""
+        self._connection.executemany(
+            "UPDATE receipts SET again = 1 WHERE record_id = ?", ((record_id,) for record_id in record_ids)
+        )
+
+    def unmet(self) -> Iterator[UnmetReceipt]:
+        """See ``ReceiptBook``."""
+        query = (
+            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again FROM receipts"
+            " WHERE NOT met ORDER BY stream, part, place"
+        )
+        for record_id, stream, part, place, log_id, accepted_ms, elsewhere, again in self._connection.execute(query):
+            yield UnmetReceipt(
+                record_id, Position(stream, part, place), log_id, accepted_ms, elsewhere, again=bool(again)
+            )
+
+
+@contextlib.contextmanager
+def bring(
+    receipts: Sequence[Path],
+    checkpoints: Sequence[Path],
+    versions: Sequence[DirectoryVersion],
+    verifiers: Mapping[tuple[str, bytes], SignatureCheck],
+    made_at_ms: int,
+) -> Iterator[Brought]:
+    """Read the files, and check every signature with what the bundle's directories list.
+
+    Args:
+        receipts: files of receipts (broker/wire/receiptfile.py).
+        checkpoints: files with one signed checkpoint each, or folders of such files (``*.checkpoint``).
+        versions: the directory versions of the bundle that count.
+        verifiers: the log keys that they list, by name and id.
+        made_at_ms: when the bundle was made: milliseconds since the Unix epoch, UTC.
+
+    Raises:
+        ReceiptInvalid: a file is not a file of receipts.
+        CheckpointInvalid: a folder has no checkpoint.
+        OSError: a file cannot be read.
+    """
+    seen, unproved = _read_checkpoints(checkpoints, verifiers, versions[-1].directory.trust_domain)
+    if not receipts:
+        yield Brought(None, seen, unproved)
+        return
+    with (
+        trouble_as(ReceiptInvalid, "the temporary file of the receipts"),
+        contextlib.closing(TemporaryReceiptBook()) as book,
+    ):
+        for path in receipts:
+            _read_receipts(path, ReceiptCheck(versions, made_at_ms), book)
+        book.ready()
+        yield Brought(book, seen, unproved)
+
+
+def _read_receipts(path: Path, check: ReceiptCheck, book: TemporaryReceiptBook) -> None:
+    statements: list[tuple[bytes, ReceiptStatement]] = []
+    with path.open("rb") as file:
+        for line in read_lines(file):
+            if line.directory is not None:
+                continue
+            if line.receipt is None or line.statement is None:
+                book.unproved += 1
+                continue
+            try:
+                check.check(line.receipt, line.statement)
+                statements.append((_leaf_of(line.statement), line.statement))
+            except ReceiptInvalid:
+                book.unproved += 1
+            if len(statements) == _AT_ONCE:
+                book.add(statements)
+                statements.clear()
+    book.add(statements)
+
+
+def _leaf_of(said: ReceiptStatement) -> bytes:
+    if not 0 <= said.position.offset <= MAX_SIZE:
+        message = "the receipt's position is out of range"
+        raise ReceiptInvalid(message)
+    leaf = Leaf(said.position, said.log_id, said.epoch, said.record_id, said.record_sha256, said.accepted_at_ms)
+    try:
+        # Only what ``parse`` accepts can stand in a tree. The exchange may sign anything.
+        return leaf_hash(Leaf.parse(leaf.marshal()).marshal())
+    except (CaseExchangeError, ValueError) as error:
+        message = "the receipt names what cannot stand in a log"
+        raise ReceiptInvalid(message) from error
+
+
+def _read_checkpoints(
+    paths: Sequence[Path], verifiers: Mapping[tuple[str, bytes], SignatureCheck], trust_domain: str
+) -> tuple[tuple[BroughtCheckpoint, ...], int]:
+    seen: list[BroughtCheckpoint] = []
+    unproved = 0
+    for path in _files(paths):
+        try:
+            with path.open("rb") as file:
+                note = parse_note(file.read(MAX_NOTE_BYTES + 1))
+            verify_note(note, verifiers)
+            seen.append(_of_partition(Checkpoint.parse(note.text), trust_domain))
+        except CaseExchangeError:
+            unproved += 1
+    return tuple(seen), unproved
+
+
+def _of_partition(checkpoint: Checkpoint, trust_domain: str) -> BroughtCheckpoint:
+    """The partition in an origin: ``<trust domain>/<stream>/<partition>/<log id>``."""
+    parts = checkpoint.origin.removeprefix(f"{trust_domain}/").split("/")
+    try:
+        partition = StreamPartition(parts[0], int(parts[1]))
+    except (IndexError, ValueError):
+        message = "the checkpoint's origin names no partition"
+        raise CheckpointInvalid(message) from None
+    return BroughtCheckpoint(partition, incarnation_of(checkpoint.origin, trust_domain, partition), checkpoint)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(path.glob(f"*{SUFFIX}"))
+        if not inside:
+            message = f"{path.name} has no file *{SUFFIX}"
+            raise CheckpointInvalid(message)
+        yield from inside

@@ -1,0 +1,55 @@
+"""What a malicious operator could still have hidden from a verification, given what the auditor brought.
+
+Every phrase has its line in the table of docs/findings.md, with a test (tests/unit/broker/bootstrap/test_operator.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from broker.core.auditreport import AuditReport
+    from broker.core.brought import BroughtReport
+
+
+def first_lines(report: AuditReport) -> Iterator[str]:
+    """The first lines of a report: what was brought, and what could be hidden all the same."""
+    brought = report.brought
+    yield from _what_was_brought(brought)
+    yield "an operator who holds every key of the exchange could still have hidden:"
+    for item in could_hide(report):
+        yield f"  - {item}"
+
+
+def could_hide(report: AuditReport) -> Iterator[str]:
+    """What could still be hidden, as phrases."""
+    brought = report.brought
+    if brought.receipts is None:
+        yield "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order"
+    else:
+        yield "records whose receipts you did not bring, and another order among them"
+    if not brought.continued:
+        yield "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"
+    else:
+        yield "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
+    yield "that the bundle is older than it says: compare the time below with the time at which you asked for it"
+
+
+def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
+    if brought.receipts is None and not brought.checkpoints and not brought.unproved_checkpoints:
+        yield "you brought nothing that the exchange did not choose: bring --receipts and --since"
+    if brought.receipts is not None:
+        yield (
+            f"receipts brought: {brought.receipts}. Of their records {brought.kept} are in their places, "
+            f"{brought.again} were published again, {brought.outside} are outside of this bundle, "
+            f"{brought.uncovered} are not yet covered, and {brought.broken} are missing or elsewhere"
+        )
+        if brought.unproved:
+            yield f"{brought.unproved} more receipts do not count"
+    if brought.checkpoints or brought.unproved_checkpoints:
+        yield (
+            f"checkpoints brought: {brought.checkpoints}. The log here continues {brought.continued} of them. "
+            f"{brought.unproved_checkpoints} more do not count"
+        )

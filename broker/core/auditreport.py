@@ -1,0 +1,40 @@
+"""What an audit of a bundle found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.core.findings import Severity
+
+if TYPE_CHECKING:
+    from broker.core.brought import BroughtReport
+    from broker.core.bundle import BundleHeader
+    from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
+    from broker.core.partitionaudit import PartitionReport
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
+
+    ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
+    """
+
+    header: BundleHeader
+    partitions: tuple[PartitionReport, ...]
+    records: int
+    withheld_sections: int
+    deliveries: int
+    unprocessed: tuple[Unprocessed, ...]
+    void: tuple[Unprocessed | FinishedLater, ...]
+    republished: tuple[Republished, ...]
+    skipped: tuple[Skipped, ...]
+    findings: tuple[Finding, ...]
+    findings_left_out: int
+    brought: BroughtReport
+
+    @property
+    def clean(self) -> bool:
+        """Whether no finding is an error."""
+        return not self.findings_left_out and all(item.severity is not Severity.ERROR for item in self.findings)

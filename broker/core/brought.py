@@ -1,0 +1,236 @@
+"""What an auditor brings to a bundle, because its maker did not choose it: receipts, and checkpoints seen elsewhere.
+
+A receipt is the exchange's signed word that a record is durable at a position. The bundle keeps it if the very
+leaf that the receipt names stands there: position, record id, digest, time and log. If not, it is one of these:
+
+1. again: the record was lost, and its publisher published it again with a former receipt. It is listed as republished
+2. outside: the bundle does not show the stream, or the time at which the record was accepted
+3. uncovered: it was accepted just before the bundle was made, and stands after what the newest checkpoint covers
+4. broken: the record is missing or stands elsewhere. RECEIPT_BROKEN
+
+A receipt that the exchange did not sign, or that cannot be read, is unproved. It counts for nothing and accuses nobody.
+
+A checkpoint that was seen elsewhere must be a prefix of the tree that the bundle shows (broker/core/partitionaudit.py):
+LOG_FORKED, LOG_ROLLED_BACK, LOG_CHANGED.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from broker.core.errors import CaseExchangeError, ReceiptInvalid, RevocationUnavailable
+from broker.core.findings import error, warning
+from broker.core.inforce import by_any, versions_at
+from broker.core.receipt import receipt_message
+from broker.core.sequences import COVERED_WITHIN_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from broker.core.bundle import BundleHeader
+    from broker.core.checkpoint import Checkpoint
+    from broker.core.findings import EntryLeaf, Finding
+    from broker.core.inforce import DirectoryVersion
+    from broker.core.receipt import Receipt, ReceiptStatement
+    from broker.core.streams import Position, StreamPartition
+
+_REMEMBERED: Final = 256
+"""So many checked signatures are remembered. The receipts of one batch have one, and stand near each other."""
+
+
+class ReceiptCheck:
+    """Checks the exchange's signature under receipts. Receipts that share a signature cost one check.
+
+    Args:
+        versions: the directory versions, in the order in which they came into force.
+        taken_at_ms: when the receipts' word is taken (epoch milliseconds): a key that was revoked by then does not
+            count, nor one that had ended before the time that a receipt names. None: this is not checked.
+    """
+
+    def __init__(self, versions: Sequence[DirectoryVersion], taken_at_ms: int | None) -> None:
+        self._versions = versions
+        self._taken_at_ms = taken_at_ms
+        self._verified: dict[tuple[int, bytes, bytes, bytes], None] = {}
+
+    def check(self, receipt: Receipt, statement: ReceiptStatement) -> None:
+        """Check one receipt.
+
+        Raises:
+            ReceiptInvalid: no directory of its time or later lists a key of the exchange that signed it.
+        """
+        at_ms, message = statement.accepted_at_ms, receipt_message(receipt)
+        # The broker may give a receipt again, with the key that it has then.
+        versions = [*versions_at(self._versions, at_ms), *(it for it in self._versions if it.in_force_from_ms > at_ms)]
+        try:
+            by_any(versions, lambda version: self._check_under(version, receipt, message, at_ms))
+        except ReceiptInvalid:
+            raise
+        except CaseExchangeError as refused:
+            text = f"the receipt does not count: {refused.message}"
+            raise ReceiptInvalid(text) from refused
+
+    def _check_under(self, version: DirectoryVersion, receipt: Receipt, message: bytes, at_ms: int) -> None:
+        signature = receipt.signature
+        certificate = version.certificates.signer(signature.certificate_sha256)
+        if certificate.agency != version.directory.exchange:
+            text = "the receipt does not count: an agency signed it, not the exchange"
+            raise ReceiptInvalid(text)
+        known = (version.directory.version, signature.certificate_sha256, signature.value, message)
+        if known not in self._verified:
+            certificate.verify(message, signature.value)
+            if len(self._verified) >= _REMEMBERED:
+                del self._verified[next(iter(self._verified))]
+            self._verified[known] = None
+        if self._taken_at_ms is not None:
+            # The bundle's maker chose its revocation lists. It must not make receipts void by leaving one out.
+            with contextlib.suppress(RevocationUnavailable):
+                certificate.check_trusted(at_ms, self._taken_at_ms)
+
+
+class UnmetReceipt(NamedTuple):
+    """A receipt whose leaf the bundle does not have. ``elsewhere`` is a position where its record stands instead."""
+
+    record_id: str
+    position: Position
+    log_id: str
+    accepted_at_ms: int
+    elsewhere: str
+    again: bool
+
+
+class ReceiptBook(Protocol):
+    """The receipts that count, each once. It may hold very many, so it keeps them outside of memory."""
+
+    @property
+    def receipts(self) -> int:
+        """How many receipts count."""
+
+    @property
+    def unproved(self) -> int:
+        """How many were brought that do not count."""
+
+    def meet(self, leaves: Sequence[EntryLeaf]) -> None:
+        """Take leaves of the bundle, in any order."""
+
+    def came_again(self, record_ids: Sequence[str]) -> None:
+        """Take the ids of records that were published again."""
+
+    def unmet(self) -> Iterator[UnmetReceipt]:
+        """The receipts whose leaves were not taken, in order of position."""
+
+
+class BroughtCheckpoint(NamedTuple):
+    """A signed checkpoint that was seen elsewhere, and verified. ``log_id`` is the incarnation that it names."""
+
+    partition: StreamPartition
+    log_id: str
+    checkpoint: Checkpoint
+
+
+class Brought(NamedTuple):
+    """What the auditor brings. ``unproved`` counts checkpoints that no key of the directory signed."""
+
+    receipts: ReceiptBook | None = None
+    checkpoints: tuple[BroughtCheckpoint, ...] = ()
+    unproved: int = 0
+
+
+@dataclass(slots=True)
+class BroughtReport:
+    """What became of what was brought: numbers of receipts, then of checkpoints.
+
+    ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered`` and ``broken`` add up to
+    it. Of the ``checkpoints``, ``continued`` are prefixes of what the bundle shows.
+    """
+
+    receipts: int | None = None
+    unproved: int = 0
+    kept: int = 0
+    again: int = 0
+    outside: int = 0
+    uncovered: int = 0
+    broken: int = 0
+    checkpoints: int = 0
+    continued: int = 0
+    unproved_checkpoints: int = 0
+
+
+def judge_brought(
+    brought: Brought,
+    header: BundleHeader,
+    shown: Mapping[StreamPartition, int],
+    report: BroughtReport,
+    add: Callable[[Finding], None],
+) -> None:
+    """Judge what was brought, when the whole bundle was taken. ``report`` gets the numbers, ``add`` the findings.
+
+    ``shown`` has the offset of the last leaf that the bundle shows of each partition.
+    """
+    for seen in brought.checkpoints:
+        if seen.partition.stream in header.streams and seen.partition not in shown:
+            message = f"{seen.partition}: the exchange signed a tree of this partition, and the bundle shows none"
+            add(error("LOG_ROLLED_BACK", message))
+    if brought.unproved:
+        message = f"{brought.unproved} checkpoints that were brought do not count: no log key signed them"
+        add(warning("CHECKPOINT_UNPROVED", message))
+    if brought.receipts is not None:
+        judge_receipts(brought.receipts, header, shown, report, add)
+
+
+def judge_receipts(
+    book: ReceiptBook,
+    header: BundleHeader,
+    last_offsets: Mapping[StreamPartition, int],
+    report: BroughtReport,
+    add: Callable[[Finding], None],
+) -> None:
+    """Judge the receipts, when the whole bundle was taken.
+
+    Args:
+        book: the receipts, and what of the bundle met them.
+        header: what the bundle promises.
+        last_offsets: the offset of the last leaf that the bundle shows of each partition.
+        report: gets the numbers.
+        add: gets the findings, in order of position.
+    """
+    report.receipts, report.unproved = book.receipts, book.unproved
+    for item in book.unmet():
+        if item.again:
+            report.again += 1
+        elif _outside(item, header):
+            report.outside += 1
+        elif (
+            item.accepted_at_ms >= header.created_at_ms - COVERED_WITHIN_MS
+            and item.position.offset > last_offsets.get(item.position.stream_partition, -1)
+            and not item.elsewhere
+        ):
+            report.uncovered += 1
+        else:
+            report.broken += 1
+            add(error("RECEIPT_BROKEN", _what_is_wrong(item), item.record_id, item.position))
+    report.kept = report.receipts - report.again - report.outside - report.uncovered - report.broken
+    if report.uncovered:
+        message = f"{report.uncovered} receipts are for records that no checkpoint covered yet. Replay once more"
+        add(warning("NOT_YET_COVERED", message))
+    if report.unproved:
+        message = f"{report.unproved} receipts that were brought do not count: the exchange did not sign them, it seems"
+        add(warning("RECEIPT_UNPROVED", message))
+
+
+def _outside(item: UnmetReceipt, header: BundleHeader) -> bool:
+    begin, until = header.accepted_from_ms, header.accepted_until_ms
+    return (
+        item.position.stream not in header.streams
+        or item.accepted_at_ms > header.created_at_ms
+        or (begin is not None and item.accepted_at_ms < begin)
+        or (until is not None and item.accepted_at_ms >= until)
+    )
+
+
+def _what_is_wrong(item: UnmetReceipt) -> str:
+    promised = "the exchange gave a receipt for this record at this position"
+    if item.elsewhere:
+        return f"{promised}, and it stands at {item.elsewhere}"
+    return f"{promised}, and it is not there"

@@ -1,0 +1,79 @@
+"""A file of receipts, which a publisher gives to an auditor. It can be checked offline, with the pinned governance key.
+
+It is text. The first line is ``case-exchange receipts v1``. Each other line is one of these, in standard base64:
+
+- ``directory <signed directory>``: a directory version as governance signed it. They come first, lowest version first
+- ``receipt <Receipt>``: a portable receipt (protos/caseexchange/broker/v1/receipt.proto)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+from broker.core.errors import ReceiptInvalid
+from broker.core.former import MAX_RECEIPT_BYTES
+from broker.core.strict import NotStrict, decode_base64
+from broker.wire.receipts import read_receipt, statement_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from broker.core.receipt import Receipt, ReceiptStatement
+
+MAGIC: Final = b"case-exchange receipts v1\n"
+_RECEIPT: Final = b"receipt "
+_DIRECTORY: Final = b"directory "
+_MAX_LINE_BYTES: Final = 24 * 1024 * 1024
+"""Room for the largest directory (16 MiB) in base64."""
+
+
+class Line(NamedTuple):
+    """One line: a receipt and what it says, or a directory, or neither if it cannot be read. Nothing is verified."""
+
+    number: int
+    receipt: Receipt | None = None
+    statement: ReceiptStatement | None = None
+    directory: bytes | None = None
+
+
+def write_receipts(file: BinaryIO, directories: Iterable[bytes], receipts: Iterable[bytes]) -> int:
+    """Write a whole file. Returns the number of receipts."""
+    file.write(MAGIC)
+    file.writelines(_DIRECTORY + b64encode(document) + b"\n" for document in directories)
+    written = 0
+    for receipt in receipts:
+        file.write(_RECEIPT + b64encode(receipt) + b"\n")
+        written += 1
+    return written
+
+
+def read_lines(file: BinaryIO) -> Iterator[Line]:
+    """The lines after the first.
+
+    Raises:
+        ReceiptInvalid: it is not a file of receipts, or a line is too long for one.
+    """
+    if file.readline(len(MAGIC)) != MAGIC:
+        message = "the file is not a file of receipts: it does not begin with `case-exchange receipts v1`"
+        raise ReceiptInvalid(message)
+    number = 1
+    while line := file.readline(_MAX_LINE_BYTES):
+        number += 1
+        if len(line) == _MAX_LINE_BYTES:
+            message = f"line {number} is too long for a file of receipts"
+            raise ReceiptInvalid(message)
+        yield _read(number, line.removesuffix(b"\n"))
+
+
+def _read(number: int, line: bytes) -> Line:
+    with contextlib.suppress(NotStrict, ReceiptInvalid, UnicodeDecodeError):
+        if line.startswith(_RECEIPT):
+            data = decode_base64(line.removeprefix(_RECEIPT).decode())
+            if len(data) <= MAX_RECEIPT_BYTES:
+                receipt = read_receipt(data)
+                return Line(number, receipt, statement_from(receipt.statement))
+        elif line.startswith(_DIRECTORY):
+            return Line(number, directory=decode_base64(line.removeprefix(_DIRECTORY).decode()))
+    return Line(number)

@@ -1,0 +1,240 @@
+"""An operator with every key of the exchange, and what an auditor notices by what was brought.
+
+These are the lines of the table in docs/findings.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from broker.cli.hideable import could_hide, first_lines
+from broker.core.bundle import BundleEntry, PartitionStart
+from broker.core.errors import CheckpointInvalid, ReceiptInvalid
+from broker.core.findings import Severity
+from broker.core.receipt import portable_receipt
+from broker.core.sequences import COVERED_WITHIN_MS
+from broker.core.streams import Position, StreamPartition
+from broker.wire.receiptfile import write_receipts
+from broker.wire.receipts import receipt_bytes
+from tests.support.bundles import LyingExchange, manifest
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import CODEC, OTHER_CASE, RecordMaker
+from tests.support.trees import GrownTree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from broker.core.auditreport import AuditReport
+    from broker.core.envelope import Envelope
+
+DNA_0 = StreamPartition("dna", 0)
+HEBEI = "hebei-police"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+class World(NamedTuple):
+    """An honest log of dna/0: three records of Shanxi, one of Hebei between them, and one of Hebei at the end."""
+
+    pki: SamplePki
+    at_ms: int
+    envelopes: list[Envelope]
+    entries: list[BundleEntry]
+    other: Envelope
+    folder: Path
+
+    def shown(self, *places: int, at: Sequence[int] | None = None) -> LyingExchange:
+        """The exchange that shows these records of the log, at these offsets, under a tree that it signed anew."""
+        exchange = LyingExchange(self.pki)
+        envelopes = [self.other if place < 0 else self.envelopes[place] for place in places]
+        exchange.add(DNA_0, envelopes, self.at_ms, offsets=places if at is None else at)
+        return exchange
+
+    def record_id(self, place: int) -> str:
+        return CODEC.parse_body(self.envelopes[place].body).record_id
+
+    def receipts(self, *places: int) -> Path:
+        """A file of the receipts for these records."""
+        signed = LyingExchange(self.pki).receipts(self.entries)
+        assert signed is not None
+        path = self.folder / "receipts"
+        with path.open("wb") as file:
+            write_receipts(file, [], [receipt_bytes(portable_receipt(signed, place)) for place in places])
+        return path
+
+    def checkpoint(self, size: int) -> Path:
+        """The checkpoint of the honest log at this size."""
+        start = self.shown(*range(size)).frames[0]
+        assert isinstance(start, PartitionStart)
+        path = self.folder / f"{size}.checkpoint"
+        path.write_bytes(start.note)
+        return path
+
+
+@pytest.fixture
+def world(pki: SamplePki, tmp_path: Path) -> World:
+    clock = ManualClock(pki.now_ms + 1000)
+    shanxi, hebei = RecordMaker(pki, clock), RecordMaker(pki, clock, HEBEI)
+    envelopes = [shanxi.make(), shanxi.make(case=OTHER_CASE), hebei.make(), shanxi.make(), hebei.make()]
+    entries = LyingExchange(pki).add(DNA_0, envelopes, clock.value_ms)
+    return World(pki, clock.value_ms, envelopes, entries, RecordMaker(pki, clock, HEBEI).make(), tmp_path)
+
+
+def errors(report: AuditReport) -> list[tuple[str, Position | None]]:
+    return [(item.code, item.position) for item in report.findings if item.severity is Severity.ERROR]
+
+
+ALL = range(5)
+LIES = [
+    pytest.param((0, 1, 2, 3), None, [4], "LOG_ROLLED_BACK", id="drops the tail"),
+    pytest.param((0, 1, 3), None, [2, 4], "LOG_ROLLED_BACK", id="drops a publisher"),
+    pytest.param((0, 2, 3, 4), None, [1], "LOG_ROLLED_BACK", id="drops a middle record"),
+    pytest.param((0, 3, 2, 1, 4), (0, 1, 2, 3, 4), [1, 3], "LOG_FORKED", id="reorders"),
+    pytest.param((0, 1, -1, 3, 4), (0, 1, 2, 3, 4), [2], "LOG_FORKED", id="forks"),
+    pytest.param((0, 1), None, [2, 3, 4], "LOG_ROLLED_BACK", id="rolls back"),
+]
+
+
+@pytest.mark.parametrize(("places", "at", "broken", "by_since"), LIES)
+def test_a_lie_of_the_operator_is_named_by_what_was_brought(
+    world: World, places: tuple[int, ...], at: tuple[int, ...] | None, broken: list[int], by_since: str
+) -> None:
+    exchange = world.shown(*places, at=at)
+    # Nothing brought. The tree is signed, and every record in it is sound.
+    report = exchange.audit()
+    assert report.clean
+    # A gap in the numbers is a question, and only numbers in the middle make one.
+    gaps = [item.message for item in report.findings]
+    assert bool(gaps) == (places == (0, 2, 3, 4)), gaps
+    # Receipts: each record is named by position and id.
+    report = exchange.audit(receipts=[world.receipts(*ALL)])
+    found = [item for item in report.findings if item.code == "RECEIPT_BROKEN"]
+    assert [item.position for item in found] == [world.entries[place].position for place in broken]
+    assert [item.record_id for item in found] == [world.record_id(place) for place in broken]
+    assert (report.brought.kept, report.brought.broken) == (5 - len(broken), len(broken))
+    # A checkpoint that was seen before.
+    report = exchange.audit(since=[world.checkpoint(5)])
+    assert by_since in {code for code, _ in errors(report)}
+    assert report.brought.continued == 0
+
+
+def test_an_honest_log_keeps_every_receipt_and_continues_every_checkpoint(world: World) -> None:
+    exchange = world.shown(*ALL)
+    seen = [world.checkpoint(size) for size in (1, 3, 5)]
+    report = exchange.audit(receipts=[world.receipts(*ALL)], since=seen)
+    assert (report.clean, report.findings) == (True, ())
+    assert (report.brought.receipts, report.brought.kept) == (5, 5)
+    assert (report.brought.checkpoints, report.brought.continued) == (3, 3)
+    # A folder of checkpoints is as good.
+    assert exchange.audit(since=[world.folder]).brought.continued == 3
+
+
+def test_a_record_whose_receipt_was_not_brought_can_be_dropped(world: World) -> None:
+    report = world.shown(0, 1, 3).audit(receipts=[world.receipts(0, 1, 3)])
+    assert report.clean
+    assert "records whose receipts you did not bring, and another order among them" in list(could_hide(report))
+
+
+def test_a_fork_is_not_named_by_an_older_checkpoint(world: World) -> None:
+    report = world.shown(0, 1, -1, 3, 4, at=ALL).audit(since=[world.checkpoint(2)])
+    assert (report.clean, report.brought.continued) == (True, 1)
+    assert any("what it did since yours" in line for line in could_hide(report))
+
+
+def test_a_report_says_first_what_could_be_hidden_by_what_was_brought(world: World) -> None:
+    exchange = world.shown(*ALL)
+    nothing = list(first_lines(exchange.audit()))
+    assert nothing[0].startswith("you brought nothing that the exchange did not choose")
+    assert any("a publisher's whole traffic" in line for line in nothing)
+    full = list(first_lines(exchange.audit(receipts=[world.receipts(*ALL)], since=[world.checkpoint(3)])))
+    assert full[0].startswith("receipts brought: 5. Of their records 5 are in their places")
+    assert full[1].startswith("checkpoints brought: 1. The log here continues 1 of them")
+    assert not any("a publisher's whole traffic" in line or "no checkpoint proves" in line for line in full)
+
+
+def test_receipts_for_what_the_bundle_does_not_cover_are_outside_and_no_finding(world: World) -> None:
+    brought = [world.receipts(*ALL)]
+    empty = world.shown(0)
+    empty.accepted_until_ms, empty.made_at_ms = world.at_ms, world.at_ms + 10 * COVERED_WITHIN_MS
+    report = empty.audit(receipts=brought)
+    assert (report.brought.outside, report.brought.kept, report.brought.broken) == (4, 1, 0)
+    other = LyingExchange(world.pki)
+    other.add(StreamPartition("cases", 0), [], world.at_ms)
+    assert other.audit(receipts=brought).brought.outside == 5
+    early = world.shown(0)
+    early.made_at_ms = world.at_ms - 1
+    assert early.audit(receipts=brought).brought.outside == 4
+
+
+def test_just_after_publishing_a_record_at_the_end_is_not_yet_covered_but_one_in_the_middle_is_broken(
+    world: World,
+) -> None:
+    for made_after_ms, uncovered, broken in ((COVERED_WITHIN_MS, 1, 1), (COVERED_WITHIN_MS + 1, 0, 2)):
+        exchange = world.shown(0, 1, 3)
+        exchange.made_at_ms = world.at_ms + made_after_ms
+        report = exchange.audit(receipts=[world.receipts(*ALL)])
+        assert (report.brought.uncovered, report.brought.broken) == (uncovered, broken)
+        assert ("NOT_YET_COVERED" in {item.code for item in report.findings}) == bool(uncovered)
+
+
+def test_a_receipt_that_the_exchange_did_not_sign_counts_for_nothing_and_accuses_nobody(world: World) -> None:
+    path = world.receipts(0, 4)
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = lines[2][:200] + (b"A" if lines[2][200:201] != b"A" else b"B") + lines[2][201:]
+    path.write_bytes(b"".join([*lines[:2], damaged, b"receipt !\n", b"something\n"]))
+    report = world.shown(0).audit(receipts=[path])
+    assert (report.clean, report.brought.receipts, report.brought.unproved) == (True, 1, 3)
+    assert "RECEIPT_UNPROVED" in {item.code for item in report.findings}
+
+
+def test_a_receipt_that_is_brought_twice_counts_once(world: World) -> None:
+    path = world.receipts(0, 0, 1)
+    assert world.shown(*ALL).audit(receipts=[path, path]).brought.receipts == 2
+
+
+def test_files_of_another_kind_are_refused(world: World) -> None:
+    path = world.folder / "file"
+    path.write_bytes(b"case-exchange bundle v1\n")
+    with pytest.raises(ReceiptInvalid, match="not a file of receipts"):
+        world.shown(0).audit(receipts=[path])
+    empty = world.folder / "empty"
+    empty.mkdir()
+    with pytest.raises(CheckpointInvalid, match="no file"):
+        world.shown(0).audit(since=[empty])
+
+
+def test_a_checkpoint_that_no_log_key_signed_counts_for_nothing(world: World) -> None:
+    path = world.checkpoint(5)
+    path.write_bytes(path.read_bytes().replace(b"\n5\n", b"\n6\n"))
+    report = world.shown(*ALL).audit(since=[path])
+    assert (report.clean, report.brought.unproved_checkpoints, report.brought.continued) == (True, 1, 0)
+    assert [item.code for item in report.findings] == ["CHECKPOINT_UNPROVED"]
+
+
+def test_a_checkpoint_of_another_log_or_before_the_period_is_said_to_be_so(world: World) -> None:
+    exchange = LyingExchange(world.pki)
+    exchange.accepted_from_ms = world.at_ms
+    exchange.add(DNA_0, world.envelopes, world.at_ms, period=(3, 5))
+    report = exchange.audit(since=[world.checkpoint(2)])
+    assert "CHECKPOINT_NOT_COMPARED" in {item.code for item in report.findings}
+    assert exchange.audit(since=[world.checkpoint(4)]).brought.continued == 1
+    again = world.shown(*ALL)
+    start = again.frames[0]
+    assert isinstance(start, PartitionStart)
+    other = world.folder / "other.checkpoint"
+    tree = GrownTree(map(manifest, world.entries))
+    other.write_bytes(again.note(DNA_0, tree, "e" * 32))
+    assert [code for code, _ in errors(again.audit(since=[other]))] == ["LOG_CHANGED"]
+
+
+def test_a_partition_that_the_bundle_leaves_out_was_seen_before(world: World) -> None:
+    exchange = LyingExchange(world.pki)
+    exchange.streams.append("dna")
+    found = errors(exchange.audit(since=[world.checkpoint(5)]))
+    assert ("LOG_ROLLED_BACK", None) in found

@@ -132,6 +132,15 @@ def load_program(path: Path) -> tuple[ProgramProfile, dict[str, Route]]:
     return _load(ProgramProfile, path)
 
 
+def load_any(path: Path) -> GatewayProfile | ProgramProfile:
+    """Read the profile of a gateway, or of an agency's own program.
+
+    Raises:
+        ConfigInvalid: the message names the key.
+    """
+    return load_program(path)[0] if "program" in read_toml(path) else load_profile(path)[0]
+
+
 def _load(kind: type[_Profile], path: Path) -> tuple[_Profile, dict[str, Route]]:
     tables = read_toml(path)
     routes = parse(dict[str, Any], tables.pop("routes", {}), path.parent, "routes")

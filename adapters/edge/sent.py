@@ -14,7 +14,7 @@ from broker.core.errors import SpoolUnavailable
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from broker.ports import Clock
@@ -110,6 +110,19 @@ class Sent:
             self._connection.execute(
                 "UPDATE outgoing SET is_next = 1 WHERE number IN (SELECT min(number) FROM outgoing GROUP BY case_id)"
             )
+
+    def all_receipts(self, at_once: int = 1000) -> Iterator[bytes]:
+        """Every receipt that was kept, also former ones, by record id. A few are read at a time."""
+        for table in ("receipts", "former_receipts"):
+            last: tuple[str, bytes] | None = ("", b"")
+            while last is not None:
+                query = (
+                    f"SELECT record_id, receipt FROM {table} WHERE (record_id, receipt) > (?, ?) ORDER BY 1, 2 LIMIT ?"  # noqa: S608
+                )
+                with self._locked():
+                    rows = self._connection.execute(query, (*last, at_once)).fetchall()
+                yield from (bytes(row[1]) for row in rows)
+                last = rows[-1] if rows else None
 
     def former_receipts(self, record_id: str) -> list[bytes]:
         """The receipts that a record had before it was sent again."""

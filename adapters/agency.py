@@ -52,10 +52,14 @@ __all__ = ["Accepted", "Agency", "Delivery", "Status", "ToPublish", "open_agency
 
 
 class Status(NamedTuple):
-    """Whether the broker accepts records now, and how many of our records wait for a receipt."""
+    """Whether the broker accepts records now, how many of our records wait for a receipt, and broken receipts.
+
+    ``broken`` counts receipts that the log does not keep, as far as this edge has asked. It must be 0.
+    """
 
     serving: bool
     spooled: int
+    broken: int = 0
 
 
 class Agency:
@@ -172,7 +176,7 @@ class Agency:
             serving = await is_serving(self._edge.channel)
         except Unavailable:
             serving = False
-        return Status(serving, self._edge.spool.outgoing_count())
+        return Status(serving, self._edge.spool.outgoing_count(), self._edge.spool.unproved.broken())
 
     async def trace(self, record_id: str) -> Trace:
         """What became of a record at its recipients: of one that this agency published, or at itself.

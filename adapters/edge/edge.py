@@ -11,8 +11,10 @@ import structlog
 
 from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.directories import SeenDirectories
+from adapters.edge.included import IncludedRecords
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
+from broker.client.auditor import Auditor
 from broker.client.checkpoints import present_checkpoints
 from broker.client.connection import ConnectionSettings, RenewableChannel
 from broker.client.directories import directories_in_force
@@ -80,6 +82,7 @@ class Edge(NamedTuple):
     directory: DirectoryFile
     directories: SeenDirectories
     checkpoints: SeenCheckpoints
+    included: IncludedRecords
     revocations: RevocationFiles
     channel: grpc.aio.Channel
     tls: WatchedTls
@@ -161,6 +164,8 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             directories.note(directory.latest.document)
             present = functools.partial(present_checkpoints, channel)
             checkpoints = SeenCheckpoints(spool, lambda: directory.latest, present, clock)
+            prove = Auditor(channel).prove_inclusion
+            included = IncludedRecords(spool, lambda: directory.latest, prove, clock)
             edge = Edge(
                 principal.agency,
                 spool,
@@ -173,6 +178,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 directory,
                 directories,
                 checkpoints,
+                included,
                 revocations,
                 channel,
                 tls,
@@ -180,6 +186,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             work = (
                 _watch(edge, channel, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
+                included.run(profile.trust.checkpoint_seconds),
                 sweep(spool.sent, clock, profile.keep_days),
             )
             watching = [asyncio.create_task(each) for each in work]

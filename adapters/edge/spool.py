@@ -23,6 +23,7 @@ from adapters.edge.numbers import NUMBERS_TABLES, Numbers
 from adapters.edge.sent import SENT_TABLES, Sent
 from adapters.edge.staging import STAGING_TABLES, Staging
 from adapters.edge.turns import TurnLock
+from adapters.edge.unproved import UNPROVED_TABLES, Unproved
 from broker.core.errors import SpoolUnavailable
 from broker.files import make_private
 from broker.sqlitefile import Schema, open_file, transaction, trouble_as
@@ -57,7 +58,15 @@ _SCHEMA: Final = Schema(
     application_id=0x43585350,  # "CXSP"
     migrations=[
         tables.split(";")
-        for tables in (_TABLES, NUMBERS_TABLES, HOLDS_TABLES, STAGING_TABLES, NOTES_TABLES, SENT_TABLES)
+        for tables in (
+            _TABLES,
+            NUMBERS_TABLES,
+            HOLDS_TABLES,
+            STAGING_TABLES,
+            NOTES_TABLES,
+            SENT_TABLES,
+            UNPROVED_TABLES,
+        )
     ],
     unmarked=True,  # as the first spools were
 )
@@ -89,6 +98,7 @@ class Spool:
             self.staging: Final = Staging(self._connection, self._locked, self.transaction)
             self.staging.sweep()
             self.sent: Final = Sent(self._connection, self._locked, self.transaction)
+            self.unproved: Final = Unproved(self._connection, self._locked, self.transaction)
             self.notes: Final = Notes(self._connection, self._locked, self.transaction)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 
@@ -182,6 +192,7 @@ class Spool:
         """Store a record's receipt, and delete the record from the outgoing ones. Call it inside a transaction."""
         with self._locked():
             self._connection.execute("REPLACE INTO receipts VALUES (?, ?)", (record_id, receipt))
+            self._connection.execute("REPLACE INTO unproved (record_id) VALUES (?)", (record_id,))
         self._drop_outgoing(record_id)
 
     def drop_refused(self, record_id: str) -> None:

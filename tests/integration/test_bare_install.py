@@ -93,7 +93,7 @@ async def ask():
 asyncio.run(ask())
 """
     done = bare(str(profile), then=asked)
-    assert done.stdout == "Status(serving=False, spooled=0)\n", done.stderr
+    assert done.stdout == "Status(serving=False, spooled=0, broken=0)\n", done.stderr
 
 
 def test_an_operator_who_asks_for_the_status_needs_no_extra(pki: SamplePki, tmp_path: Path) -> None:

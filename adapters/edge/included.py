@@ -1,0 +1,144 @@
+"""Whether the log keeps what it gave receipts for: each record is proved to be under a checkpoint, once.
+
+A receipt is a promise. The edge asks for the inclusion proof of each record that got one, checks it with the log keys
+in the directory, and remembers which records are not proved yet. A record that no checkpoint covers long after its
+receipt, or that is not what the receipt says, is an alarm: RECEIPT_BROKEN in the edge's log, and a number in its
+status. It is asked for again, so the alarm ends when the log has the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.errors import CaseExchangeError, EvidenceRefused, PositionUnknown, ProofInvalid, Unavailable
+from broker.core.leaf import Leaf
+from broker.core.origin import incarnation_of
+from broker.trust.logkeys import log_verifiers
+from broker.wire.receipts import read_receipt, statement_from
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from adapters.edge.spool import Spool
+    from broker.client.auditor import InclusionEvidence
+    from broker.core.policy import Directory
+    from broker.core.receipt import ReceiptStatement
+    from broker.core.streams import Position
+    from broker.ports import Clock
+
+_log = structlog.get_logger("adapters.edge.included")
+COVERED_WITHIN_MS: Final = 120_000
+"""So long after its receipt, a record must be covered. A broker stops publishing after a quarter of this by default,
+and clocks may differ."""
+_AT_ONCE: Final = 100
+_REMEDY: Final = "Keep the spool, export its receipts (`case-exchange receipts export`), and tell governance."
+
+
+class IncludedRecords:
+    """Asks for the proofs. For one event loop."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        latest: Callable[[], Directory],
+        prove: Callable[[Position], Awaitable[InclusionEvidence]],
+        clock: Clock,
+    ) -> None:
+        """Begin.
+
+        Args:
+            spool: has the receipts, and which of them are not proved yet.
+            latest: gives the newest directory.
+            prove: asks the broker for the inclusion proof of a position.
+            clock: says how old a receipt is.
+        """
+        self._spool = spool
+        self._latest = latest
+        self._prove = prove
+        self._clock = clock
+
+    async def run(self, every_seconds: float) -> None:
+        """Look again and again, until cancelled. What goes wrong is logged."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                await self.look()
+            except Unavailable:
+                # The others, who need the broker for more, say so.
+                continue
+            except CaseExchangeError as error:
+                _log.error("receipts cannot be compared with the log", reason=error.reason, cause=error.message)
+            except Exception as defect:  # noqa: BLE001 - whatever it is, it must not end the watch
+                _log.error("receipts cannot be compared with the log", cause=type(defect).__name__)
+
+    async def look(self) -> None:
+        """Ask for the proof of every record that has none.
+
+        Raises:
+            CaseExchangeError: the broker did not answer, or refused the request.
+            SpoolUnavailable
+        """
+        last = ""
+        while waiting := await asyncio.to_thread(self._spool.unproved.after, last, _AT_ONCE):
+            proved = list[str]()
+            try:
+                for record_id, receipt in waiting:
+                    if await self._is_proved(record_id, statement_from(read_receipt(receipt).statement)):
+                        proved.append(record_id)
+            finally:
+                await asyncio.to_thread(self._spool.unproved.proved, proved)
+            last = waiting[-1][0]
+        broken = await asyncio.to_thread(self._spool.unproved.broken)
+        if broken:
+            _log.error("the log does not keep receipts", reason="RECEIPT_BROKEN", count=broken, remedy=_REMEDY)
+
+    async def _is_proved(self, record_id: str, said: ReceiptStatement) -> bool:
+        try:
+            await asyncio.to_thread(self._check, said, await self._prove(said.position))
+        except PositionUnknown:
+            if self._clock.now_ms() - said.accepted_at_ms >= COVERED_WITHIN_MS:
+                await self._alarm(record_id, said, "no checkpoint covers the record")
+        except EvidenceRefused as refused:
+            await self._alarm(record_id, said, refused.message)
+        else:
+            return True
+        return False
+
+    async def _alarm(self, record_id: str, said: ReceiptStatement, cause: str) -> None:
+        if await asyncio.to_thread(self._spool.unproved.break_off, record_id):
+            _log.error(
+                "a record with a receipt is not in the log as the receipt says",
+                reason="RECEIPT_BROKEN",
+                record_id=record_id,
+                position=str(said.position),
+                cause=cause,
+                remedy=_REMEDY,
+            )
+
+    def _check(self, said: ReceiptStatement, evidence: InclusionEvidence) -> None:
+        """Check that a proof is for what a receipt says.
+
+        Raises:
+            CheckpointInvalid: no log key signed the checkpoint, or it is another partition's.
+            ProofInvalid: it proves something else, or is of another tree than the checkpoint that was kept.
+        """
+        directory = self._latest()
+        note = parse_note(evidence.note)
+        verify_note(note, log_verifiers([directory]))
+        checkpoint = Checkpoint.parse(note.text)
+        log_id = incarnation_of(checkpoint.origin, directory.trust_domain, said.position.stream_partition)
+        leaf = Leaf(said.position, said.log_id, said.epoch, said.record_id, said.record_sha256, said.accepted_at_ms)
+        if log_id != said.log_id or evidence.leaf != leaf.marshal():
+            message = "the log has something else there than the receipt says"
+            raise ProofInvalid(message)
+        evidence.check(checkpoint.size, checkpoint.root)
+        kept = self._spool.notes.newest().get(checkpoint.origin)
+        if kept is not None:
+            seen = Checkpoint.parse(parse_note(kept).text)
+            if seen.size == checkpoint.size and seen.root != checkpoint.root:
+                message = "the exchange signed two trees of one size: the one of the proof, and the one that was kept"
+                raise ProofInvalid(message)

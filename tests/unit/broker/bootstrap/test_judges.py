@@ -15,7 +15,7 @@ from pathlib import Path
 import __main__
 from broker.bootstrap.judges import FRAMES, Trust, judging_processes
 from broker.core.bundle import BundleFrames
-from broker.core.verification import read_beginning
+from broker.core.beginning import read_beginning
 from broker.wire.bundle import read_frames
 
 if __name__ == "__main__":

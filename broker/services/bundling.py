@@ -127,9 +127,8 @@ class BundleMaker:
             data = self._codec.encode_frame(frame)
             digest.add(data)
             yield SerializedFrame(data, held, last=False)
-        signature = None
-        if self._signer is not None:
-            signature = Signature(self._signer.certificate_sha256, self._signer.sign(digest.message()))
+        signer = self._signer
+        signature = Signature(signer.certificate_sha256, signer.sign(digest.message())) if signer else None
         end = BundleEnd(frames, records, signature, digest.sha256())
         yield SerializedFrame(self._codec.encode_frame(end), 0, last=True)
 

@@ -219,21 +219,35 @@ class DeadLetters:
         """See ``DamagedLetters``."""
         return frozenset(dead.position for dead in self._index.of_reason(LogCorrupt.reason, positions))
 
-    async def redrive_damaged(self, positions: Collection[Position]) -> None:
+    async def repaired(self, positions: Collection[Position], *, rereads: bool) -> None:
         """See ``DamagedLetters``. By what any process wrote until now.
+
+        A kind that the subscription does not have now is left: its dead letter stays in the list.
 
         Raises:
             LogUnavailable, LogFull
         """
         await self.catch_up()
-        now_ms = self._clock.now_ms()
-        events = [
-            AuditEvent(now_ms, "", DeadLetterRedriven(dead.position, name, agency, dead.case_id))
-            for dead in self._index.of_reason(LogCorrupt.reason, positions)
-            for agency, name in [dead.subscription]
-        ]
+        events = []
+        for dead in self._index.of_reason(LogCorrupt.reason, positions):
+            (agency, name), entry = dead.subscription, await self.record(dead.position)
+            if entry is not None and self._wants(dead.subscription, entry, passed=rereads):
+                redriven = DeadLetterRedriven(dead.position, name, agency, dead.case_id)
+                events.append(AuditEvent(self._clock.now_ms(), "", redriven))
         if events:
             await self._audit.record(events)
+            await self.catch_up()
+
+    def _wants(self, subscription: SubscriptionKey, entry: LogEntry, *, passed: bool) -> bool:
+        """Whether a subscription has the kind of a record now. If ``passed``: and begins after the record."""
+        known = self._index.subscriptions.get(subscription)
+        if known is None:
+            # It is known by its places alone, so no order has moved it.
+            return not passed
+        if known.deleted or entry.kind not in known.kinds:
+            return False
+        starts = known.generation.starts_in(entry.position.stream_partition, [entry.kind])
+        return not passed or any(start.offset > entry.position.offset for start in starts)
 
     async def _own(self, principal: Principal, subscription: str, position: Position) -> DeadLetterState:
         await self.catch_up()

@@ -7,6 +7,7 @@ auditor (who may replay the audit stream) of all.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -21,6 +22,7 @@ from broker.ports import SubscriptionKey
 from broker.services.accepted import accepted
 from broker.services.auditfold import REMEDY, AuditFold
 from broker.services.auditindex import Scope
+from broker.services.setaside import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.auditindex import AuditIndex, Tally
-    from broker.services.setaside import SetAside
 
 _log = structlog.get_logger("broker.deadletters")
 _LISTED: Final = 500
@@ -153,6 +154,9 @@ class DeadLetters:
     async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What a subscription has set aside in a partition, by what any process wrote until now.
 
+        However much it is, other work goes on meanwhile. A decision that comes meanwhile may be in it, or not. It is
+        told in any case (``listen``).
+
         Args:
             subscription: the subscription.
             partition: the partition, which no other process reads for it any more.
@@ -162,7 +166,10 @@ class DeadLetters:
             LogUnavailable
         """
         await self.catch_up()
-        return self._index.set_aside(subscription, partition, floor)
+        found = SetAside()
+        for _ in self._index.set_aside(subscription, partition, floor, found):
+            await asyncio.sleep(0)
+        return found
 
     async def first(
         self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str

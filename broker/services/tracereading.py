@@ -88,22 +88,23 @@ class AuditReading:
         def happened(told: AuditEvent) -> Iterator[TracedEvent]:
             return traced(told, wanted)
 
-        rare: list[_Told[TracedEvent]] = [
-            told async for page in self._told(DEAD_LETTER_EVENTS, first, happened, letters) for told in page
-        ]
-        rare = sorted(rare + await self._skipped(records, first, letters), key=_offset)
-        rare, first = [told for told in rare if told.offset >= go_on_at], max(first, go_on_at)
+        begin, most = max(first, go_on_at), self._limits.bytes
+        run = self._told(DEAD_LETTER_EVENTS, begin, happened, letters, most)
+        rare = [told async for page in run for told in page]
+        rare += [told for told in await self._skipped(records, first, letters) if told.offset >= begin]
+        rare.sort(key=_offset)
         finished = set[tuple[str, str, Position]]()
-        async for page in self._told(AUDIT_EVENTS, first, happened, deliveries):
+        async for page in self._told(AUDIT_EVENTS, begin, happened, deliveries, most):
             before = [told for told in rare if page and told.offset < page[-1].offset]
             rare = rare[len(before) :]
             yield without_finished((told.event for told in sorted([*before, *page], key=_offset)), finished)
         # Where the deliveries are not all known, nobody knows what a subscription had finished.
-        rest = [told for told in rare if not deliveries.go_on_at or told.event.step is not Step.SKIPPED]
+        known = deliveries.go_on_at
+        rest = [told for told in rare if not known or told.offset < known or told.event.step is not Step.SKIPPED]
         yield without_finished((told.event for told in rest), finished)
 
     async def _skipped(self, records: Sequence[TracedRecord], first: int, reading: Reading) -> list[_Told[TracedEvent]]:
-        """Where subscriptions begin behind the records, by the last order of each."""
+        """Where subscriptions begin behind the records, by the last order of each. All orders are read each time."""
         numbers = dict[tuple[str, str], int]()
         orders, last = Reading(), dict[tuple[str, str, Position], _Told[TracedEvent]]()
 
@@ -115,7 +116,7 @@ class AuditReading:
                     numbers[key] = event.generation
                     yield from begun_behind(told, records)
 
-        async for page in self._told(SUBSCRIPTION_EVENTS, first, begun, orders):
+        async for page in self._told(SUBSCRIPTION_EVENTS, first, begun, orders, None):
             for offset, (event, behind) in page:
                 last.pop(_of(event), None)
                 if behind:
@@ -125,13 +126,13 @@ class AuditReading:
         return list(last.values())
 
     async def _told(
-        self, kind: str, first: int, tell: Callable[[AuditEvent], Iterator[_E]], reading: Reading
+        self, kind: str, first: int, tell: Callable[[AuditEvent], Iterator[_E]], reading: Reading, most: int | None
     ) -> AsyncIterator[list[_Told[_E]]]:
         interest, spent, damaged = Interest(EXCHANGE, frozenset({kind})), 0, False
         until = self._clock.monotonic() + self._limits.seconds
         end = await self._log.end_offset(self._audit)
         await self._log.catch_up(self._audit, end)
-        while first < end and spent < self._limits.bytes and (began := self._clock.monotonic()) < until:
+        while first < end and (most is None or spent < most) and (began := self._clock.monotonic()) < until:
             try:
                 page = await self._log.read_wanted(self._audit, first, interest, _PAGE_RECORDS, _PAGE_BYTES)
             except LogCorrupt:

@@ -133,9 +133,8 @@ class Tracer:
                 if own:
                     yield own
         complete = whole and letters.complete and deliveries.complete
-        yield TraceEnd(
-            complete, deliveries.read_to_ms, deliveries.go_on_at, damaged=letters.damaged or deliveries.damaged
-        )
+        go_on_at = min((run.go_on_at for run in (letters, deliveries) if run.go_on_at), default=0)
+        yield TraceEnd(complete, deliveries.read_to_ms, go_on_at, damaged=letters.damaged or deliveries.damaged)
 
     # --- who may learn what ---
 

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from broker.core.ackstate import AckState
+    from broker.core.addcheckpoint import Cosigned
     from broker.core.body import Body, Routing
     from broker.core.bundle import Frame
     from broker.core.checkpoint import SignatureCheck
+    from broker.core.cosignature import WitnessKey
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
@@ -84,6 +86,17 @@ class NoteSigner(Protocol):
 
     def sign(self, text: bytes) -> bytes:
         """Sign the text of a note, with its last newline."""
+
+
+class CosignatureSigner(Protocol):
+    """The key of a witness. Safe to call from any thread."""
+
+    @property
+    def key(self) -> WitnessKey:
+        """Its name and public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign exactly these bytes. 64 bytes of Ed25519."""
 
 
 class LogKeys(Protocol):
@@ -711,6 +724,43 @@ class CheckpointBoard(Protocol):
 
     async def close(self) -> None:
         """Stop following every partition, and release everything. Idempotent."""
+
+
+class WitnessedNote(NamedTuple):
+    """What a witness cosigned last for an origin: size, root, and the note with the log's line and its own."""
+
+    size: int
+    root: bytes
+    note: bytes
+
+
+class WitnessStore(Protocol):
+    """What a witness has cosigned. Never put it back from a copy: a witness that forgets signs two histories."""
+
+    async def advance(self, origin: str, judge: Callable[[Cosigned], WitnessedNote]) -> WitnessedNote:
+        """Judge a checkpoint of an origin by what was cosigned last, and store the result in its place.
+
+        Nobody else can change it between the judgement and the storing. The result is durable when this returns.
+
+        Args:
+            origin: the log's.
+            judge: gets what was cosigned last. It raises to refuse; then nothing is stored. Called from another thread,
+                perhaps more than once.
+
+        Raises:
+            CaseExchangeError: as ``judge`` raised it.
+            LogUnavailable, LogFull: it is unknown whether it was stored. So the cosignature must not be given out.
+        """
+
+    async def note(self, origin_sha256: bytes) -> bytes | None:
+        """What was cosigned last for the origin with this SHA-256, or None.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
 
 
 class Evidence(Protocol):

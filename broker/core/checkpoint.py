@@ -122,15 +122,22 @@ def marshal_note(text: bytes, signatures: Sequence[NoteSignature]) -> bytes:
     Raises:
         CheckpointInvalid: ``parse_note`` would refuse this note.
     """
-    lines = []
-    for name, key_id, value in signatures:
-        if not _NAME.fullmatch(name) or len(key_id) != KEY_ID_BYTES or not value:
-            message = "a note's signature has an unusable name, key id or value"
-            raise CheckpointInvalid(message)
-        lines.append(f"{_DASH}{name} {encode_base64(key_id + value)}\n")
-    note = text + b"\n" + "".join(lines).encode()
-    _check_note(note, text, len(lines))
+    note = text + b"\n" + b"".join(map(signature_line, signatures))
+    _check_note(note, text, len(signatures))
     return note
+
+
+def signature_line(signature: NoteSignature) -> bytes:
+    """Write a signature line of a note, with its newline.
+
+    Raises:
+        CheckpointInvalid: a part of it cannot be used.
+    """
+    name, key_id, value = signature
+    if not _NAME.fullmatch(name) or len(key_id) != KEY_ID_BYTES or not value:
+        message = "a note's signature has an unusable name, key id or value"
+        raise CheckpointInvalid(message)
+    return f"{_DASH}{name} {encode_base64(key_id + value)}\n".encode()
 
 
 def parse_note(note: bytes) -> Note:

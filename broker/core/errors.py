@@ -135,7 +135,7 @@ class OriginUnknown(InputRefused):
     """A witness was asked about a log that its configuration does not name."""
 
     reason = "ORIGIN_UNKNOWN"
-    remedy = "Add the log's origin and key to the witness's configuration ([[log]]), or ask another witness."
+    remedy = "Add the log's origin and key to the witness's configuration ([[logs]]), or ask another witness."
 
 
 class CosignedSizeDiffers(InputRefused):

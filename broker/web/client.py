@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from broker.core.webaddress import WebAddress
 
 _READ: Final = 16 << 10
+_CLOSING_SECONDS: Final = 1.0
 _PLAIN: Final = "text/plain; charset=utf-8"
 
 
@@ -48,33 +49,51 @@ class HttpClient:
         self._open: tuple[h11.Connection, asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
-        """Send a request, and read its answer of at most ``max_bytes``. May be cancelled.
+        """Send a POST request, and read its answer of at most ``max_bytes``. May be cancelled.
 
         Raises:
             HttpFailed
         """
+        return await self._request("POST", path, body, max_bytes)
+
+    async def get(self, path: str, max_bytes: int) -> HttpAnswer:
+        """Send a GET request, and read its answer of at most ``max_bytes``. May be cancelled.
+
+        Raises:
+            HttpFailed
+        """
+        return await self._request("GET", path, b"", max_bytes)
+
+    async def _request(self, method: str, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
         while True:
             fresh = self._open is None
             try:
-                return await self._post(path, body, max_bytes)
+                return await self._send(method, path, body, max_bytes)
             except (OSError, EOFError, h11.ProtocolError) as error:
-                self.close()
+                self._drop()
                 # The server may have closed an idle connection. What is sent here does no harm twice.
                 if fresh:
                     raise HttpFailed(type(error).__name__) from error
             except BaseException:
-                self.close()
+                self._drop()
                 raise
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection. Idempotent; the next request opens another."""
         if self._open is not None:
             _, _, writer = self._open
-            self._open = None
-            with contextlib.suppress(OSError):
-                writer.transport.abort()
+            self._drop()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await writer.wait_closed()
 
-    async def _post(self, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
+    def _drop(self) -> None:
+        if self._open is not None:
+            _, _, writer = self._open
+            self._open = None
+            writer.transport.abort()
+
+    async def _send(self, method: str, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
         if self._open is None:
             context = self._context if self._address.tls else None
             reader, writer = await asyncio.open_connection(self._address.host, self._address.port, ssl=context)
@@ -85,7 +104,7 @@ class HttpClient:
             ("content-type", _PLAIN),
             ("content-length", str(len(body))),
         ]
-        request = h11.Request(method="POST", target=f"{self._address.prefix}{path}", headers=headers)
+        request = h11.Request(method=method, target=f"{self._address.prefix}{path}", headers=headers)
         for event in (request, h11.Data(body), h11.EndOfMessage()):
             writer.write(connection.send(event) or b"")
         await writer.drain()
@@ -93,7 +112,7 @@ class HttpClient:
         if connection.our_state is h11.DONE and connection.their_state is h11.DONE:
             connection.start_next_cycle()
         else:
-            self.close()
+            self._drop()
         return answer
 
 

@@ -73,7 +73,7 @@ async def test_one_connection_serves_many_requests(pki: SamplePki) -> None:
             answer = await client.post("/echo", b"request %d" % number, LARGEST)
             assert (answer.status, answer.content_type, answer.body) == (200, "text/plain", b"request %d" % number)
         assert (await client.post("/unknown", b"", LARGEST)).status == 404
-        client.close()
+        await client.close()
 
 
 async def test_a_client_without_a_certificate_is_refused_where_one_is_demanded(pki: SamplePki) -> None:
@@ -91,7 +91,7 @@ async def test_the_application_learns_the_clients_certificate(pki: SamplePki) ->
         client = HttpClient(address, context)
         answer = await client.post("/peer", b"", 10_000)
         assert answer.body == der(pki.tls_certificate("shanxi-police")).hex().encode()
-        client.close()
+        await client.close()
 
 
 async def test_a_server_of_an_unknown_authority_is_not_asked(pki: SamplePki, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_renewed_certificate_serves_the_next_connection(pki: SamplePki, 
         assert writer.get_extra_info("ssl_object").getpeercert(binary_form=True) == credential.der
         writer.close()
         del reader
-        client.close()
+        await client.close()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_a_connection_that_the_server_closed_while_idle_is_opened_again() 
         while not reader.at_eof():  # noqa: ASYNC110 - a stream has no event for its end
             await asyncio.sleep(0.05)
         assert (await client.post("/echo", b"second", LARGEST)).body == b"second"
-        client.close()
+        await client.close()
 
 
 async def test_a_deadline_ends_a_request_to_a_server_that_says_nothing() -> None:

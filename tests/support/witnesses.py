@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
+import time
 from base64 import b64decode
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.addcheckpoint import AddCheckpoint
 from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
 from broker.core.cosignature import WitnessKey, cosign
+from broker.core.webaddress import WebAddress
+from broker.trust.keys import private_key_pem
 from broker.trust.signing import note_verifier
+from broker.web.client import HttpClient
+from broker.web.tls import client_context
+from certs.storage import write_private
+from tests.support.process import COMMAND, write_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.core.checkpoint import SignatureCheck
+    from tests.support.pki import SamplePki
     from tests.support.trees import GrownTree
 
 # The log of torchwood's tests (cmd/litewitness/testdata/litewitness.txt and internal/witness/witness_test.go, v0.6.1).
@@ -87,3 +101,81 @@ class SampleWitness:
 
     def cosign(self, text: bytes, time_s: int) -> NoteSignature:
         return cosign(text, time_s, self.key, self.private_key.sign)
+
+
+def witness_tables(
+    pki: SamplePki, folder: Path, witness: SampleWitness, logs: Mapping[str, VerifierKey]
+) -> dict[str, Any]:
+    """The tables of a witness's configuration on a free port, and its key in ``folder``. ``logs``: keys by origin."""
+    key = folder / "witness.key"
+    write_private(key, private_key_pem(witness.private_key))
+    certificate, tls_key = pki.tls_paths("exchange")
+    return {
+        "witness": {"name": witness.key.name, "key": str(key), "state": str(folder / "witness.db")},
+        "server": {"address": "localhost:0", "certificate": str(certificate), "key": str(tls_key)},
+        "logs": [{"origins": [origin], "keys": [str(vkey)]} for origin, vkey in logs.items()],
+        "logging": {"level": "error"},
+    }
+
+
+class WitnessProcess:
+    """``case-exchange witness`` in its own process, which tests kill. Every start uses a new port."""
+
+    def __init__(self, tables: dict[str, Any], folder: Path) -> None:
+        self._config = write_toml(folder / "witness.toml", tables)
+        self._state = folder / "witness.db"
+        self.errors = folder / "witness.log"
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def start(self, *before: str | Path) -> None:
+        """Start it, under the command ``before`` if there is one."""
+        new = [] if self._state.exists() else ["--new"]
+        with self.errors.open("a") as errors:
+            self._process = subprocess.Popen(
+                [*before, COMMAND, "witness", self._config, *new], stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self.errors.read_text()[-2000:]
+        self.port = int(line.rpartition(":")[2])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_until_traced(self, seconds: float) -> None:
+        """Return when every thread is under a tracer."""
+        ends = time.monotonic() + seconds
+        threads = Path(f"/proc/{self.pid}/task")
+        while not all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()):
+            assert time.monotonic() < ends, "the tracer does not come"
+            time.sleep(0.02)
+
+    def client(self, pki: SamplePki) -> HttpClient:
+        address = WebAddress(tls=True, host="localhost", port=self.port, prefix="")
+        return HttpClient(address, client_context(pki.folder.trust / "tls-ca.pem"))
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it ends by itself within this time."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal. Return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        code = self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+        return code
+
+    def end(self) -> None:
+        """End it in any state."""
+        if self._process is not None:
+            self.stop(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The tables of the embedded log."""
+"""The tables of the embedded log, and of a witness."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ CHECKPOINTS: Final = Schema(
                 unread INTEGER NOT NULL,
                 next INTEGER NOT NULL
             )""",
+        ),
+    ),
+)
+
+WITNESS: Final = Schema(
+    application_id=0x43585754,  # "CXWT"
+    migrations=(
+        (
+            """CREATE TABLE cosigned (
+                origin_sha256 BLOB PRIMARY KEY,
+                origin TEXT NOT NULL,
+                size INTEGER NOT NULL,
+                root BLOB NOT NULL,
+                note BLOB NOT NULL
+            ) WITHOUT ROWID""",
         ),
     ),
 )

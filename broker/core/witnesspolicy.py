@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeVar
 from broker.core.checkpoint import VerifierKey
 from broker.core.cosignature import WitnessKey
 from broker.core.errors import CheckpointInvalid, WitnessPolicyInvalid
+from broker.core.webaddress import WebAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 MAX_POLICY_BYTES: Final = 1 << 18
 MAX_LINES: Final = 256
 """The limit for lines that define something. tlog-policy demands at least 32 logs, 32 witnesses and 32 groups."""
+
+MAX_WITNESSES: Final = 32
+"""The limit for a directory: each of them adds a line to a checkpoint's note."""
 
 _NONE: Final = b"none"
 _FORBIDDEN: Final = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
@@ -76,6 +80,24 @@ class WitnessPolicy:
                 witnessed.add(name)
         return self.quorum in witnessed
 
+    def satisfied_since(self, times: Mapping[WitnessKey, int]) -> int | None:
+        """The latest time such that the witnesses that have cosigned at or after it are the quorum.
+
+        Args:
+            times: when each witness has cosigned a checkpoint: seconds since the Unix epoch.
+
+        Returns:
+            None: they are not the quorum. 0: no witness is needed.
+        """
+        if self.quorum is None:
+            return 0
+        together: list[VerifierKey] = []
+        for key, time_s in sorted(times.items(), key=lambda item: item[1], reverse=True):
+            together.append(key)
+            if self.satisfied_by(together):
+                return time_s
+        return None
+
     @property
     def fewest(self) -> int:
         """The smallest number of witnesses that can be the quorum."""
@@ -102,6 +124,36 @@ def parse_policy(text: bytes) -> WitnessPolicy:
         if words and not words[0].startswith(b"#"):
             reader.take(number, *words)
     return reader.policy()
+
+
+def parse_directory_policy(text: str, log_keys: Sequence[str]) -> WitnessPolicy | None:
+    """Read the policy of a directory. None: it is empty, so there are no witnesses.
+
+    It lists no logs, because the directory does. Each witness has an address, and no log's key.
+
+    Raises:
+        WitnessPolicyInvalid
+    """
+    if not text:
+        return None
+    policy = parse_policy(text.encode())
+    if policy.logs:
+        message = "the directory's witness policy has a log line; log_keys lists the logs"
+        raise WitnessPolicyInvalid(message)
+    if len(policy.witnesses) > MAX_WITNESSES:
+        message = f"the directory's witness policy has more than {MAX_WITNESSES} witnesses"
+        raise WitnessPolicyInvalid(message)
+    logs = {VerifierKey.parse(key).public_key for key in log_keys}
+    for witness in policy.witnesses:
+        try:
+            WebAddress.parse(witness.url)
+        except ValueError as error:
+            message = f"the witness {witness.key.name} in the directory's witness policy has no address: {error}"
+            raise WitnessPolicyInvalid(message) from error
+        if witness.key.public_key in logs:
+            message = f"the witness {witness.key.name} in the directory's witness policy has the key of a log"
+            raise WitnessPolicyInvalid(message)
+    return policy
 
 
 class _Reader:

@@ -183,3 +183,14 @@ def test_k_of_n_is_satisfied_by_k_and_by_no_fewer(threshold: int, cosigned: set[
 
     assert parsed.satisfied_by(keys(cosigned)) == (len(cosigned) >= threshold)
     assert parsed.fewest == threshold
+
+
+def test_a_quorum_is_as_old_as_the_oldest_cosignature_that_it_needs() -> None:
+    parsed = policy(*map(witness, ("X1", "X2", "X3")), "group two 2 X1 X2 X3", "quorum two")
+    times = {KEYS["X1"]: 100, KEYS["X2"]: 300, KEYS["X3"]: 200}
+
+    assert parsed.satisfied_since(times) == 200
+    assert parsed.satisfied_since({KEYS["X1"]: 100, KEYS["X3"]: 200}) == 100
+    assert parsed.satisfied_since({KEYS["X1"]: 100, KEYS["Y1"]: 200}) is None
+    assert parsed.satisfied_since({}) is None
+    assert policy("quorum none").satisfied_since({}) == 0

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from broker.core.ackstate import AckState
-    from broker.core.addcheckpoint import Cosigned
+    from broker.core.addcheckpoint import AddCheckpoint, Cosigned
     from broker.core.body import Body, Routing
     from broker.core.bundle import Frame
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.checkpoint import NoteSignature, SignatureCheck
     from broker.core.cosignature import WitnessKey
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.envelope import Envelope
@@ -763,6 +763,52 @@ class WitnessStore(Protocol):
         """Release everything. Idempotent."""
 
 
+class WitnessCaller(Protocol):
+    """Asks one witness. For one task at a time."""
+
+    async def add_checkpoint(self, request: AddCheckpoint) -> Sequence[NoteSignature]:
+        """Ask for cosignatures of a checkpoint. Return the signature lines of the answer. Nothing in them is verified.
+
+        It may take as long as the witness likes: the caller bounds it. May be cancelled.
+
+        Raises:
+            CosignedSizeDiffers: the witness has cosigned another size last. The error has it.
+            WitnessRefused: it does not cosign this checkpoint.
+            WitnessUnavailable: it did not answer, or its answer cannot be used.
+        """
+
+    async def latest(self, origin: str) -> bytes:
+        """The note that it has cosigned last for an origin. Nothing in it is verified. As for time: ``add_checkpoint``.
+
+        Raises:
+            WitnessUnavailable: it did not answer, or does not show it.
+        """
+
+    async def close(self) -> None:
+        """Close its connection. Idempotent."""
+
+
+class CosignedStore(Protocol):
+    """The newest checkpoint of each origin that had a quorum of witnesses."""
+
+    async def cosigned(self, origin: str) -> bytes | None:
+        """Its note, or None.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def put(self, origin: str, note: bytes) -> None:
+        """Replace it, durably.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
+
+
 class Evidence(Protocol):
     """Checks that the checkpoints are not too far behind the log (design decision 8)."""
 
@@ -772,6 +818,7 @@ class Evidence(Protocol):
         Raises:
             EvidenceUnavailable: the newest checkpoint is further behind the log than the configuration allows.
             LogRolledBack: the log contradicts a checkpoint that was signed for it.
+            CosignaturesLate: witnesses are late, and the configuration says that publishing then stops.
         """
 
 

@@ -24,6 +24,7 @@ from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
+from broker.bootstrap.witnesses import make_cosigning, open_cosigned
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
-    from broker.ports import SignatureVerifier, WatchedClock
+    from broker.ports import CosignedStore, SignatureVerifier, WatchedClock
 
 _log = structlog.get_logger("broker")
 HEALTH_SECONDS: Final = 1.0
@@ -74,6 +75,7 @@ class Broker:
         opened: OpenedLog,
         signatures: SignatureVerifier,
         letters: AuditIndex,
+        cosigned: CosignedStore,
         connections: int,
     ) -> None:
         self._config = config
@@ -105,7 +107,10 @@ class Broker:
         self._rollback = rollback_guard(
             config, trust, opened, follower=self.follower, proofs=proofs, audit=self._audit, clock=clock
         )
-        self._evidence = ClockWatch(clock, self._rollback)
+        self._cosigning = make_cosigning(
+            config, trust, opened, cosigned, proofs=proofs, rollback=self._rollback, clock=clock
+        )
+        self._evidence = ClockWatch(clock, self._cosigning)
         self._refusals = Refusals(self._audit, clock)
         self._versions = DirectoryVersions(log, codec)
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
@@ -136,7 +141,7 @@ class Broker:
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
-                AuditorServicer(replay, proofs, self._rollback),
+                AuditorServicer(replay, proofs, self._rollback, self._cosigning.cosigned),
                 DirectoryServicer(directory, self._versions),
                 *tracing_servicers(
                     opened, letters, self._letters, self._audit, codec=codec, trust=trust, quotas=quotas, clock=clock
@@ -178,6 +183,7 @@ class Broker:
         self._run(self._refusals.run(), "refusals")
         self._run(self._scrub.run(), "scrub")
         self._run(self._letters.run(), "dead letters")
+        self._run(self._cosigning.run(), "witnesses")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
@@ -249,6 +255,7 @@ async def open_broker(
         signatures = signature_verifier(config, stack)
         index = AuditIndex(config.log.folder / "audit-index.db", opened.log.log_id(AUDIT))
         letters = stack.enter_context(contextlib.closing(index))
+        cosigned = open_cosigned(config, stack)
         broker = Broker(
             config,
             clock=clock,
@@ -256,6 +263,7 @@ async def open_broker(
             opened=opened,
             signatures=signatures,
             letters=letters,
+            cosigned=cosigned,
             connections=connections,
         )
         await broker.start()

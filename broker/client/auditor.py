@@ -67,6 +67,17 @@ class ConsistencyEvidence(NamedTuple):
         verify_consistency(self.old_size, size, old_root, root, self.path)
 
 
+class NewestCheckpoint(NamedTuple):
+    """A checkpoint, and the newest one that enough witnesses have cosigned, as signed notes. Nothing is verified.
+
+    ``proof`` is said to show that the first extends the second. None: they are of the same size, or there is none.
+    """
+
+    note: bytes
+    cosigned: bytes | None
+    proof: ConsistencyEvidence | None
+
+
 class Auditor:
     """Gets evidence from a broker over a channel. For one event loop."""
 
@@ -106,10 +117,25 @@ class Auditor:
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note."""
+        return (await self.newest_checkpoint(partition)).note
+
+    async def newest_checkpoint(self, partition: StreamPartition) -> NewestCheckpoint:
+        """The newest checkpoint of a partition, and the newest one that enough witnesses have cosigned.
+
+        Raises:
+            PositionUnknown: there is no such partition.
+        """
         request = auditor_pb2.GetCheckpointRequest(stream=partition.stream, partition=partition.partition)
         with typed_errors():
             response = await self._stub.GetCheckpoint(request)
-        return response.checkpoint.note
+        note, cosigned = response.checkpoint.note, response.cosigned
+        if not response.HasField("cosigned"):
+            return NewestCheckpoint(note, None, None)
+        if not cosigned.HasField("consistency"):
+            return NewestCheckpoint(note, cosigned.note, None)
+        given = cosigned.consistency
+        proof = ConsistencyEvidence(given.old_size, given.new_size, tuple(given.path), note)
+        return NewestCheckpoint(note, cosigned.note, proof)
 
     async def prove_inclusion(self, position: Position) -> InclusionEvidence:
         """Get the proof that the entry at a position is in the newest checkpoint's tree.

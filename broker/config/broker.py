@@ -124,6 +124,24 @@ class CheckpointsConfig(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class WitnessesConfig(Section, frozen=True, kw_only=True):
+    """[witnesses]: how the witnesses are asked that the directory names (docs/directory.md)."""
+
+    authorities: Annotated[
+        Path, setting("authorities whose certificates of witnesses are accepted; none: those of `tls.authorities`")
+    ] = Path()
+    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=3600)] = 10.0
+    timeout_seconds: Annotated[
+        float, setting("how long one round may take; what was answered by then counts", least=0.1, most=300)
+    ] = 5.0
+    bound_seconds: Annotated[
+        float, setting("a warning when the newest checkpoints wait longer than this for enough cosignatures", least=1)
+    ] = 600.0
+    stop_publishing: Annotated[
+        bool, setting("whether publishing then stops too: whoever can stop the witnesses can then stop the exchange")
+    ] = False
+
+
 class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     """[subscriptions]: leases and flow control."""
 
@@ -192,6 +210,7 @@ class BrokerConfig(Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     records: RecordsConfig = RecordsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
+    witnesses: WitnessesConfig = WitnessesConfig()
     subscriptions: SubscriptionsConfig = SubscriptionsConfig()
     quotas: QuotasConfig = QuotasConfig()
     scrub: ScrubConfig = ScrubConfig()

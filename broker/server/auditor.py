@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import InputRefused, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.server.calls import caller
@@ -13,7 +15,7 @@ from broker.wire.times import to_ms
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, checkpoint_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import grpc
 
@@ -25,10 +27,17 @@ if TYPE_CHECKING:
 class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     """See auditor.proto."""
 
-    def __init__(self, replay: ReplayService, proofs: ProofService, rollback: RollbackGuard) -> None:
+    def __init__(
+        self,
+        replay: ReplayService,
+        proofs: ProofService,
+        rollback: RollbackGuard,
+        cosigned: Callable[[StreamPartition], bytes | None],
+    ) -> None:
         self._replay = replay
         self._proofs = proofs
         self._rollback = rollback
+        self._cosigned = cosigned
 
     async def Replay(  # noqa: N802 - the generated stub's name
         self,
@@ -58,7 +67,18 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         """Send the newest checkpoint of a partition."""
         partition = StreamPartition(request.stream, request.partition)
         note = await self._proofs.checkpoint(partition)
-        return auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
+        response = auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
+        if (cosigned := self._cosigned(partition)) is not None:
+            # On a log that several processes share, this one may be behind what it knew before a restart.
+            with contextlib.suppress(PositionUnknown):
+                proof = await self._proofs.prove_consistency(
+                    partition, Checkpoint.parse(parse_note(cosigned).text).size
+                )
+                response.checkpoint.note = proof.note
+                response.cosigned.note = cosigned
+                if proof.old_size != proof.new_size:
+                    response.cosigned.consistency.CopyFrom(_consistency(proof))
+        return response
 
     async def GetProof(  # noqa: N802 - the generated stub's name
         self,

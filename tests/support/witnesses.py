@@ -107,6 +107,7 @@ def witness_tables(
     pki: SamplePki, folder: Path, witness: SampleWitness, logs: Mapping[str, VerifierKey]
 ) -> dict[str, Any]:
     """The tables of a witness's configuration on a free port, and its key in ``folder``. ``logs``: keys by origin."""
+    folder.mkdir(exist_ok=True)
     key = folder / "witness.key"
     write_private(key, private_key_pem(witness.private_key))
     certificate, tls_key = pki.tls_paths("exchange")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from broker.messagelog.sqlite.board import SoleFollower
 from broker.messagelog.sqlite.checkpoints import SqliteCheckpointStore
+from broker.messagelog.sqlite.cosigned import SqliteCosignedStore
 from broker.messagelog.sqlite.log import SqliteLog
 from broker.messagelog.sqlite.witness import SqliteWitnessStore
 
-__all__ = ["SoleFollower", "SqliteCheckpointStore", "SqliteLog", "SqliteWitnessStore"]
+__all__ = ["SoleFollower", "SqliteCheckpointStore", "SqliteCosignedStore", "SqliteLog", "SqliteWitnessStore"]

@@ -93,3 +93,8 @@ WITNESS: Final = Schema(
         ),
     ),
 )
+
+COSIGNED: Final = Schema(
+    application_id=0x4358434F,  # "CXCO"
+    migrations=(("CREATE TABLE cosigned (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID",),),
+)

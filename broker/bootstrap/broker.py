@@ -255,7 +255,6 @@ async def open_broker(
         signatures = signature_verifier(config, stack)
         index = AuditIndex(config.log.folder / "audit-index.db", opened.log.log_id(AUDIT))
         letters = stack.enter_context(contextlib.closing(index))
-        cosigned = open_cosigned(config, stack)
         broker = Broker(
             config,
             clock=clock,
@@ -263,7 +262,7 @@ async def open_broker(
             opened=opened,
             signatures=signatures,
             letters=letters,
-            cosigned=cosigned,
+            cosigned=open_cosigned(config, stack),
             connections=connections,
         )
         await broker.start()

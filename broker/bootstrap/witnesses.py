@@ -9,7 +9,7 @@ import structlog
 
 from broker.core.errors import CosignaturesLate
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.streams import every_partition
 from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.messagelog.sqlite import SqliteCosignedStore
@@ -55,7 +55,6 @@ def make_cosigning(
 ) -> Cosigning:
     """What asks the witnesses, and the evidence with which publishing goes on."""
     log, trust_domain = opened.log, trust.directory.current().trust_domain
-    partitions = [StreamPartition(stream, number) for stream in STREAMS for number in range(log.partitions(stream))]
     given = config.witnesses
     authorities = config.tls.authorities if given.authorities == Path() else given.authorities
 
@@ -66,7 +65,9 @@ def make_cosigning(
         return HttpWitness(WebAddress.parse(witness.url), client_context(authorities))
 
     return Cosigning(
-        partitions={one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in partitions},
+        partitions={
+            one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every_partition(log.partitions)
+        },
         store=opened.store,
         proofs=proofs,
         kept=kept,

@@ -26,7 +26,7 @@ from broker.core.cosignature import cosigners
 from broker.core.errors import CosignaturesLate, LogRolledBack
 from broker.core.merkle import EMPTY_ROOT
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.streams import StreamPartition, every_partition
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.logkeys import log_verifiers
 from broker.trust.witnesskeys import witness_checks
@@ -62,8 +62,9 @@ def govern(pki: SamplePki, *witnesses: tuple[SampleWitness, str], needed: str = 
 def partitions(exchange: Exchange) -> dict[StreamPartition, str]:
     """The log's partitions, with their origins."""
     log, trust_domain = exchange.broker.log, exchange.pki.directory.trust_domain
-    every = [StreamPartition(stream, number) for stream in STREAMS for number in range(log.partitions(stream))]
-    return {one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every}
+    return {
+        one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every_partition(log.partitions)
+    }
 
 
 def origins(exchange: Exchange) -> dict[str, VerifierKey]:

@@ -25,7 +25,7 @@ from broker.core.errors import (
     WitnessUnavailable,
 )
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.streams import StreamPartition, every_partition
 from broker.core.witnesspolicy import parse_policy
 from broker.messagelog.sqlite import (
     SoleFollower,
@@ -141,9 +141,8 @@ class Parts:
         self.text = self.policy("2")
         self.reported: list[tuple[str, str]] = []
         self.partitions = {
-            partition: checkpoint_origin(pki.directory.trust_domain, partition, log.log_id(stream))
-            for stream in STREAMS
-            for partition in (StreamPartition(stream, number) for number in range(log.partitions(stream)))
+            partition: checkpoint_origin(pki.directory.trust_domain, partition, log.log_id(partition.stream))
+            for partition in every_partition(log.partitions)
         }
         self.follower = CheckpointFollower(
             log=log,

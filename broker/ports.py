@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from broker.core.ackstate import AckState
     from broker.core.addcheckpoint import AddCheckpoint, Cosigned
     from broker.core.body import Body, Routing
-    from broker.core.bundle import Frame
+    from broker.core.bundle import CosignedCheckpoint, Frame
     from broker.core.checkpoint import NoteSignature, SignatureCheck
     from broker.core.cosignature import WitnessKey
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
@@ -786,6 +786,19 @@ class WitnessCaller(Protocol):
 
     async def close(self) -> None:
         """Close its connection. Idempotent."""
+
+
+class CosignedCheckpoints(Protocol):
+    """What witnesses have cosigned."""
+
+    async def cosigned(self, partition: StreamPartition, size: int) -> CosignedCheckpoint | None:
+        """The newest checkpoint that a quorum has cosigned, with the proof that the tree of this size extends it.
+
+        None: there is none, or it is of a larger tree.
+
+        Raises:
+            LogUnavailable
+        """
 
 
 class CosignedStore(Protocol):

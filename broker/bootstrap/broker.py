@@ -59,8 +59,7 @@ if TYPE_CHECKING:
     from broker.ports import CosignedStore, SignatureVerifier, WatchedClock
 
 _log = structlog.get_logger("broker")
-HEALTH_SECONDS: Final = 1.0
-"""How often health checks whether the log accepts records."""
+HEALTH_SECONDS: Final = 1.0  # how often health checks whether the log accepts records
 
 
 class Broker:
@@ -135,13 +134,14 @@ class Broker:
             material=trust.material,
             clock=clock,
             signer=signer,
+            cosigned=self._cosigning,
         )
         replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
-                AuditorServicer(replay, proofs, self._rollback, self._cosigning.cosigned),
+                AuditorServicer(replay, proofs, self._rollback, self._cosigning),
                 DirectoryServicer(directory, self._versions),
                 *tracing_servicers(
                     opened, letters, self._letters, self._audit, codec=codec, trust=trust, quotas=quotas, clock=clock

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.bootstrap.witnesspolicies import read_policy, witness_audit
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
     from broker.core.audit import AuditReport
 
 
-def verify_bundle(path: Path, roots: tuple[Path, ...], progress: Callable[[int], None]) -> AuditReport:
+def verify_bundle(
+    path: Path, roots: tuple[Path, ...], progress: Callable[[int], None], witness_policy: Path | None = None
+) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
     Args:
         path: the bundle file.
         roots: files with the public keys (PEM) that sign directories.
         progress: called with the number of bytes of each finished part of the file.
+        witness_policy: the file of the witnesses that must have cosigned. None: those of the newest directory are told.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
         DirectoryInvalid: no pinned key signed a directory in the bundle. Nothing could be checked.
-        KeyInvalid, RevocationListInvalid, CertificateInvalid: as their names say.
+        KeyInvalid, RevocationListInvalid, CertificateInvalid, WitnessPolicyInvalid: as their names say.
     """
+    policy = None if witness_policy is None else read_policy(witness_policy)
     try:
         with path.open("rb") as file:
             frames = BundleFrames(read_frames(file))
@@ -42,7 +47,8 @@ def verify_bundle(path: Path, roots: tuple[Path, ...], progress: Callable[[int],
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
-            verification = BundleVerification(beginning, versions, passed_over, verifiers, own)
+            witnesses = witness_audit(policy, versions[-1].directory, verifiers)
+            verification = BundleVerification(beginning, versions, passed_over, verifiers, own, witnesses=witnesses)
             with judges(own, trust, path.stat().st_size) as judge:
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:

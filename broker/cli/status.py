@@ -141,7 +141,7 @@ def _cosigned(one: NewestCheckpoint, directory: Directory) -> dict[str, Any] | N
     policy = parse_directory_policy(directory.witness_policy, directory.log_keys)
     if policy is None or one.cosigned is None:
         return None
-    note = parse_note(one.cosigned)
+    note = parse_note(one.cosigned.note)
     checkpoint = Checkpoint.parse(note.text)
     since_s = policy.satisfied_since(cosigners(note, witness_checks(policy)))
     if since_s is None or checkpoint.origin != Checkpoint.parse(parse_note(one.note).text).origin:

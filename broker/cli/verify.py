@@ -13,6 +13,7 @@ import click
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
+from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater
@@ -33,7 +34,8 @@ _MOST_LISTED: Final = 20
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @root_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def verify(bundle: Path, roots: tuple[Path, ...], *, as_json: bool) -> None:
+@witness_policy_option
+def verify(bundle: Path, roots: tuple[Path, ...], witness_policy: Path | None, *, as_json: bool) -> None:
     """Check a replay bundle offline. Only the pinned governance keys are trusted.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
@@ -43,7 +45,7 @@ def verify(bundle: Path, roots: tuple[Path, ...], *, as_json: bool) -> None:
     hidden = not sys.stderr.isatty()
     try:
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
-            report = verify_bundle(bundle, roots, bar.update)
+            report = verify_bundle(bundle, roots, bar.update, witness_policy)
     except CaseExchangeError as failure:
         could_not(failure)
     if as_json:
@@ -61,6 +63,8 @@ def _print(report: AuditReport) -> None:
     for item in report.partitions:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
+    for line in witness_lines(report.witnesses):
+        _say(line)
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
     for again in report.republished[:_MOST_LISTED]:
         former = f"{again.former_position} at {_time(again.former_accepted_at_ms)}"
@@ -171,6 +175,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
             for finding in report.findings
         ],
         "findings_left_out": report.findings_left_out,
+        "witnesses": witness_facts(report.witnesses),
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from google.protobuf.message import DecodeError
 
 from broker.client.connection import typed_errors
-from broker.core.bundle import SerializedFrame
+from broker.core.bundle import CosignedCheckpoint, SerializedFrame
 from broker.core.errors import BundleInvalid, ProofInvalid
 from broker.core.merkle import leaf_hash, verify_consistency, verify_inclusion
 from broker.wire.times import set_ms
@@ -68,14 +68,10 @@ class ConsistencyEvidence(NamedTuple):
 
 
 class NewestCheckpoint(NamedTuple):
-    """A checkpoint, and the newest one that enough witnesses have cosigned, as signed notes. Nothing is verified.
-
-    ``proof`` is said to show that the first extends the second. None: they are of the same size, or there is none.
-    """
+    """A checkpoint's note, and the newest checkpoint that enough witnesses have cosigned. Nothing is verified."""
 
     note: bytes
-    cosigned: bytes | None
-    proof: ConsistencyEvidence | None
+    cosigned: CosignedCheckpoint | None
 
 
 class Auditor:
@@ -128,14 +124,10 @@ class Auditor:
         request = auditor_pb2.GetCheckpointRequest(stream=partition.stream, partition=partition.partition)
         with typed_errors():
             response = await self._stub.GetCheckpoint(request)
-        note, cosigned = response.checkpoint.note, response.cosigned
         if not response.HasField("cosigned"):
-            return NewestCheckpoint(note, None, None)
-        if not cosigned.HasField("consistency"):
-            return NewestCheckpoint(note, cosigned.note, None)
-        given = cosigned.consistency
-        proof = ConsistencyEvidence(given.old_size, given.new_size, tuple(given.path), note)
-        return NewestCheckpoint(note, cosigned.note, proof)
+            return NewestCheckpoint(response.checkpoint.note, None)
+        cosigned = CosignedCheckpoint(response.cosigned.note, tuple(response.cosigned.path))
+        return NewestCheckpoint(response.checkpoint.note, cosigned)
 
     async def prove_inclusion(self, position: Position) -> InclusionEvidence:
         """Get the proof that the entry at a position is in the newest checkpoint's tree.

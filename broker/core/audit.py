@@ -52,12 +52,14 @@ if TYPE_CHECKING:
     from broker.core.findings import BatchReport, EntryFacts, Skipped
     from broker.core.policy import Directory
     from broker.core.streams import Position
+    from broker.core.witnessaudit import WitnessReport
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
     """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
 
+    ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -72,6 +74,7 @@ class AuditReport:
     skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...]
     findings_left_out: int
+    witnesses: WitnessReport | None = None
 
     @property
     def clean(self) -> bool:

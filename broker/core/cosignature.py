@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 TIME_BYTES: Final = 8
 SIGNATURE_BYTES: Final = 64
-LATEST_TIME: Final = (1 << 63) - 1
+LATEST_TIME: Final = 253_402_300_799
+"""The end of the year 9999. tlog-cosignature allows more, which would be no time that anybody means."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@
 2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
    DIRECTORY_INVALID for each that does not count. If none counts, nothing can be checked
 3. a directory names each authority: CERTIFICATE_INVALID
-4. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
+4. what witnesses have cosigned (broker/core/witnessaudit.py)
+5. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
    (broker/core/judge.py), a partition when its frames are complete (broker/core/partitionaudit.py)
-5. if a broker made the bundle, the exchange signed every frame before the last one: BUNDLE_ALTERED. Nothing follows it
-6. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
+6. if a broker made the bundle, the exchange signed every frame before the last one: BUNDLE_ALTERED. Nothing follows it
+7. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
 
 The caller provides what needs files, keys or processes: the frames' bytes, the readers of frames and directories, and
 the judge of batches, which may work elsewhere and later.
@@ -16,6 +17,7 @@ the judge of batches, which may work elsewhere and later.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from broker.core.audit import BundleAudit
@@ -35,6 +37,7 @@ from broker.core.bundle import (
 )
 from broker.core.errors import BundleInvalid, CaseExchangeError, DirectoryInvalid
 from broker.core.findings import BatchReport, Finding, error
+from broker.core.witnessaudit import WitnessAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +149,7 @@ def judge_frame(judge: BatchJudge, reader: FrameReader, partition: StreamPartiti
 
 
 class BundleVerification:
-    """Checks (3) to (6). For one bundle."""
+    """Checks (3) to (7). For one bundle."""
 
     def __init__(
         self,
@@ -155,6 +158,8 @@ class BundleVerification:
         passed_over: Sequence[Finding],
         verifiers: Mapping[tuple[str, bytes], SignatureCheck],
         own: BatchJudge,
+        *,
+        witnesses: WitnessAudit | None = None,
     ) -> None:
         """Begin.
 
@@ -164,7 +169,9 @@ class BundleVerification:
             passed_over: what is wrong with those that do not.
             verifiers: the log keys that the versions list, by name and id.
             own: checks the exchange's signature.
+            witnesses: judges what witnesses have cosigned. None: there are none.
         """
+        self._witnesses = witnesses or WitnessAudit(None, verifiers)
         self._header = beginning.header
         self._own = own
         self._audit = BundleAudit(
@@ -194,7 +201,8 @@ class BundleVerification:
             progress: called with the number of bytes of each finished frame.
         """
         end = self._follow(frames, reader, judge, ahead, progress)
-        return self._audit.finish(end, frames.taken - (end is not None))
+        report = self._audit.finish(end, frames.taken - (end is not None))
+        return replace(report, witnesses=self._witnesses.report())
 
     def _follow(
         self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
@@ -235,10 +243,12 @@ class BundleVerification:
         return None
 
     def _settle(self, step: Callable[[], BatchReport] | Frame) -> None:
-        # (4) Each in its place.
+        # (4), (5) Each in its place.
         match step:
             case PartitionStart():
                 self._audit.start_partition(step)
+                for finding in self._witnesses.take(step):
+                    self._audit.add(finding)
             case PartitionLeaves():
                 self._audit.add_leaves(step)
             case StrayRecord():
@@ -254,7 +264,7 @@ class BundleVerification:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
 
     def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
-        # (5) The exchange signed every byte.
+        # (6) The exchange signed every byte.
         if end.signature is not None:
             try:
                 self._own.check_exchange(digest.message(), end.signature)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from broker.core.checkpoint import Checkpoint, parse_note
@@ -15,10 +14,11 @@ from broker.wire.times import to_ms
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, checkpoint_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import grpc
 
+    from broker.ports import CosignedCheckpoints
     from broker.services.proofs import ConsistencyProof, ProofService
     from broker.services.replay import ReplayService
     from broker.services.rollback import RollbackGuard
@@ -32,7 +32,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         replay: ReplayService,
         proofs: ProofService,
         rollback: RollbackGuard,
-        cosigned: Callable[[StreamPartition], bytes | None],
+        cosigned: CosignedCheckpoints,
     ) -> None:
         self._replay = replay
         self._proofs = proofs
@@ -68,16 +68,10 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         partition = StreamPartition(request.stream, request.partition)
         note = await self._proofs.checkpoint(partition)
         response = auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
-        if (cosigned := self._cosigned(partition)) is not None:
-            # On a log that several processes share, this one may be behind what it knew before a restart.
-            with contextlib.suppress(PositionUnknown):
-                proof = await self._proofs.prove_consistency(
-                    partition, Checkpoint.parse(parse_note(cosigned).text).size
-                )
-                response.checkpoint.note = proof.note
-                response.cosigned.note = cosigned
-                if proof.old_size != proof.new_size:
-                    response.cosigned.consistency.CopyFrom(_consistency(proof))
+        cosigned = await self._cosigned.cosigned(partition, Checkpoint.parse(parse_note(note).text).size)
+        if cosigned is not None:
+            response.cosigned.note = cosigned.note
+            response.cosigned.path.extend(cosigned.path)
         return response
 
     async def GetProof(  # noqa: N802 - the generated stub's name

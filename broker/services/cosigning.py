@@ -13,12 +13,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import parse_note
+from broker.core.bundle import CosignedCheckpoint
+from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.cosignature import cosigners, with_cosignatures
 from broker.core.errors import (
     CaseExchangeError,
     CheckpointInvalid,
     CosignedSizeDiffers,
+    EvidenceUnavailable,
     LogRolledBack,
     WitnessRefused,
     WitnessUnavailable,
@@ -45,12 +47,13 @@ _REFRESH: Final = 4
 class _Kept(NamedTuple):
     """A checkpoint with a quorum. ``since_s``: see ``WitnessPolicy.satisfied_since``."""
 
+    size: int
     note: bytes
     since_s: int
 
 
 class Cosigning:
-    """Asks the witnesses. It is the port Evidence, over that of the log. For one event loop."""
+    """Asks the witnesses. The ports CosignedCheckpoints, and Evidence over that of the log. For one event loop."""
 
     def __init__(
         self,
@@ -118,10 +121,12 @@ class Cosigning:
         if self._settings.stop_publishing and (late := self._bound.late()) is not None:
             raise late
 
-    def cosigned(self, partition: StreamPartition) -> bytes | None:
-        """The note of the partition's newest checkpoint that a quorum has cosigned, or None."""
+    async def cosigned(self, partition: StreamPartition, size: int) -> CosignedCheckpoint | None:
+        """See ``CosignedCheckpoints``."""
         kept = self._kept.get(partition)
-        return None if kept is None else kept.note
+        if kept is None or kept.size > size:
+            return None
+        return CosignedCheckpoint(kept.note, await self._proofs.path_between(partition, kept.size, size))
 
     async def run(self) -> None:
         """Ask, round after round, until cancelled."""
@@ -153,7 +158,12 @@ class Cosigning:
             self._bound.cover(began)
         if self._policy is None:
             return
-        if self._went_back():
+        try:
+            # If checkpoints are late, those that there are can be cosigned.
+            with contextlib.suppress(EvidenceUnavailable):
+                self._evidence.check()
+        except LogRolledBack:
+            # Nobody gets a newer checkpoint of it.
             return
         heads = {partition: await self._store.head(partition) for partition in self._partitions}
         asked = {
@@ -165,17 +175,6 @@ class Cosigning:
             await self._ask_all(asked)
         if all(head is not None and self._covers(partition, head.note) for partition, head in heads.items()):
             self._bound.cover(began)
-
-    def _went_back(self) -> bool:
-        """Whether the log went back. Then nobody gets a newer checkpoint of it."""
-        try:
-            self._evidence.check()
-        except LogRolledBack:
-            return True
-        except CaseExchangeError:
-            # Checkpoints are late. Those that there are can be cosigned.
-            return False
-        return False
 
     async def _ask_all(self, asked: Mapping[StreamPartition, bytes]) -> None:
         for partition, note in asked.items():
@@ -235,8 +234,9 @@ class Cosigning:
     def _with_quorum(self, note: bytes) -> _Kept | None:
         if self._policy is None:
             return None
-        since_s = self._policy.satisfied_since(cosigners(parse_note(note), self._checks))
-        return None if since_s is None else _Kept(note, since_s)
+        parsed = parse_note(note)
+        since_s = self._policy.satisfied_since(cosigners(parsed, self._checks))
+        return None if since_s is None else _Kept(Checkpoint.parse(parsed.text).size, note, since_s)
 
     def _covers(self, partition: StreamPartition, note: bytes) -> bool:
         """Whether a quorum has cosigned what this note says."""

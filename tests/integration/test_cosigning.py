@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from broker.bootstrap.witness import open_witness
+from broker.cli.verify import verify
 from broker.config.loader import parse
 from broker.config.witness import WitnessConfig
 from broker.core.checkpoint import Checkpoint, VerifierKey, parse_note, verify_note
 from broker.core.cosignature import cosigners
 from broker.core.errors import CosignaturesLate, LogRolledBack
-from broker.core.merkle import EMPTY_ROOT
+from broker.core.merkle import EMPTY_ROOT, verify_consistency
 from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition, every_partition
 from broker.core.witnesspolicy import parse_policy
@@ -34,10 +36,13 @@ from deploy.kafka.ports import free_ports
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.pki import SamplePki
 from tests.support.process import COMMAND, edge_tables, write_toml
+from tests.support.replays import Bundle, replayed
 from tests.support.witnesses import SampleWitness, witness_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tests.support.records import RecordMaker
 
 ALPHA, BETA = SampleWitness("witness.example/alpha"), SampleWitness("witness.example/beta")
 QUICK = {"interval_seconds": 0.05, "timeout_seconds": 2.0}
@@ -76,8 +81,8 @@ def is_late(exchange: Exchange) -> bool:
     return exchange.broker._cosigning._bound.late() is not None
 
 
-async def publish(exchange: Exchange, count: int) -> None:
-    publisher, maker = await exchange.publisher(), exchange.maker()
+async def publish(exchange: Exchange, count: int, maker: RecordMaker | None = None) -> None:
+    publisher, maker = await exchange.publisher(), maker or exchange.maker()
     for _ in range(count):
         await publisher.publish(maker.make())
 
@@ -103,15 +108,12 @@ async def cosigned_sizes(exchange: Exchange, policy: str) -> dict[StreamPartitio
         if newest.cosigned is None:
             sizes[partition] = (-1, head.size)
             continue
-        cosigned = parse_note(newest.cosigned)
+        cosigned = parse_note(newest.cosigned.note)
         verify_note(cosigned, logs)
         checkpoint = Checkpoint.parse(cosigned.text)
         assert checkpoint.origin == origin
         assert parsed.satisfied_by(list(cosigners(cosigned, witness_checks(parsed))))
-        if newest.proof is None:
-            assert (checkpoint.size, checkpoint.root) == (head.size, head.root)
-        else:
-            newest.proof.check(checkpoint.root, head.size, head.root)
+        verify_consistency(checkpoint.size, head.size, checkpoint.root, head.root, newest.cosigned.path)
         sizes[partition] = (checkpoint.size, head.size)
     return sizes
 
@@ -254,6 +256,52 @@ async def test_a_log_that_went_back_is_found_by_what_a_witness_has_cosigned(pki:
             await eventually((log / "rolled-back").exists)
         with pytest.raises(LogRolledBack):
             await publish(exchange, 1)
+
+
+# --- an auditor ---
+
+
+def told(bundle: Bundle, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root), *options])
+    return result.exit_code, result.output
+
+
+async def test_an_auditor_is_told_what_witnesses_have_cosigned(pki: SamplePki, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    async with running_exchange(pki, tmp_path / "log", witnesses=QUICK) as exchange:
+        maker = exchange.maker()
+        await publish(exchange, 3, maker)
+        without = await replayed(exchange, tmp_path / "without.bundle")
+    policy = govern(pki, (ALPHA, f"https://localhost:{port}"))
+    async with running_exchange(pki, tmp_path / "log", witnesses=QUICK) as exchange:
+        async with witnessing(exchange, tmp_path / "alpha", ALPHA, port):
+            await until(exchange, policy, everything)
+        # Some records more, which no witness has seen.
+        await publish(exchange, 3, maker)
+        whole = await replayed(exchange, tmp_path / "whole.bundle")
+    log = VerifierKey.parse(pki.directory.log_keys[0])
+    stranger = VerifierKey("case-exchange.example/log", bytes(32))
+    mine, theirs, others = (tmp_path / name for name in ("mine", "theirs", "others"))
+    mine.write_text(f"log {log}\n{policy}")
+    theirs.write_text(f"log {stranger}\n{policy}")
+    others.write_text(f"witness beta {BETA.key}\nquorum beta\n")
+
+    assert "witnesses: none. Nothing here proves" in told(without)[1]
+    code, text = told(whole)
+    assert (code, text.count("are cosigned by witness.example/alpha at 20")) == (0, 10), text
+    assert "witnesses: the directory's policy names 1, and at least 1 must cosign" in text
+    code, text = told(whole, "--witness-policy", str(mine))
+    assert code == 0
+    assert "witnesses: your policy names 1" in text
+    code, text = told(whole, "--witness-policy", str(others))
+    assert (code, text.count("error: WITNESSES_MISSING"), text.count("NOT COSIGNED")) == (1, 10, 10)
+    code, text = told(whole, "--witness-policy", str(theirs))
+    assert (code, text.count("error: CHECKPOINT_INVALID")) == (1, 10)
+    code, text = told(without, "--witness-policy", str(mine), "--json")
+    facts = json.loads(text)
+    assert (code, facts["clean"], len(facts["witnesses"]["missing"])) == (1, False, 10)
+    others.write_text("quorum beta\n")
+    assert "WITNESS_POLICY_INVALID: line 1" in told(whole, "--witness-policy", str(others))[1]
 
 
 # --- litewitness ---

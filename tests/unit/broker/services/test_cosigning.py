@@ -24,6 +24,7 @@ from broker.core.errors import (
     WitnessRefused,
     WitnessUnavailable,
 )
+from broker.core.merkle import verify_consistency
 from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition, every_partition
 from broker.core.witnesspolicy import parse_policy
@@ -195,14 +196,18 @@ class Parts:
         assert head is not None
         return head.size
 
-    def who(self, cosigning: Cosigning) -> tuple[int, list[str]]:
-        """The size of the cosigned checkpoint of dna/0, and the witnesses that count."""
-        note = cosigning.cosigned(DNA_0)
-        if note is None:
+    async def who(self, cosigning: Cosigning) -> tuple[int, list[str]]:
+        """The size of the cosigned checkpoint of dna/0, and the witnesses that count. Its proof is checked."""
+        head = await self.store.head(DNA_0)
+        assert head is not None
+        found = await cosigning.cosigned(DNA_0, head.size)
+        if found is None:
             return -1, []
-        parsed = parse_note(note)
-        found = cosigners(parsed, witness_checks(parse_policy(self.text.encode())))
-        return Checkpoint.parse(parsed.text).size, sorted(key.name[-1] for key in found)
+        parsed = parse_note(found.note)
+        old, new = Checkpoint.parse(parsed.text), Checkpoint.parse(parse_note(head.note).text)
+        verify_consistency(old.size, new.size, old.root, new.root, found.path)
+        who = cosigners(parsed, witness_checks(parse_policy(self.text.encode())))
+        return Checkpoint.parse(parsed.text).size, sorted(key.name[-1] for key in who)
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +232,13 @@ async def parts(pki: SamplePki) -> AsyncIterator[Parts]:
 async def test_every_partition_s_newest_checkpoint_is_cosigned_by_all_that_answer(parts: Parts) -> None:
     cosigning = parts.cosigning()
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["a", "b", "c"])
-    assert all(cosigning.cosigned(partition) for partition in parts.partitions)
+    assert await parts.who(cosigning) == (2, ["a", "b", "c"])
+    for partition in parts.partitions:
+        assert await cosigning.cosigned(partition, 2)
+    assert await cosigning.cosigned(DNA_0, 1) is None
     await parts.grow(3)
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (3, ["a", "b", "c"])
+    assert await parts.who(cosigning) == (3, ["a", "b", "c"])
     assert parts.reported == []
 
 
@@ -252,18 +259,18 @@ async def test_a_broker_that_knows_nothing_of_a_witness_learns_where_it_stands(p
     parts.witnesses[0].asked.clear()
     await again.ask_once()
     assert [old for origin, old in parts.witnesses[0].asked if origin == parts.partitions[DNA_0]] == [0, 2]
-    assert parts.who(again) == (size, ["a", "b", "c"])
+    assert await parts.who(again) == (size, ["a", "b", "c"])
 
 
 async def test_k_witnesses_are_enough_and_fewer_are_not(parts: Parts) -> None:
     cosigning = parts.cosigning()
     parts.witnesses[0].trouble = WitnessUnavailable("the witness did not answer")
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["b", "c"])
+    assert await parts.who(cosigning) == (2, ["b", "c"])
     parts.witnesses[1].trouble = WitnessUnavailable("the witness did not answer")
     await parts.grow(3)
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["b", "c"])
+    assert await parts.who(cosigning) == (2, ["b", "c"])
 
 
 async def test_cosignatures_of_several_rounds_count_together_while_the_log_does_not_grow(parts: Parts) -> None:
@@ -272,10 +279,10 @@ async def test_cosignatures_of_several_rounds_count_together_while_the_log_does_
         one.trouble = WitnessUnavailable("the witness did not answer")
     parts.witnesses[0].trouble = None
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (-1, [])
+    assert await parts.who(cosigning) == (-1, [])
     parts.witnesses[0].trouble, parts.witnesses[2].trouble = parts.witnesses[1].trouble, None
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["a", "c"])
+    assert await parts.who(cosigning) == (2, ["a", "c"])
 
 
 async def test_a_witness_that_says_nothing_delays_neither_the_others_nor_the_next_round(parts: Parts) -> None:
@@ -283,10 +290,10 @@ async def test_a_witness_that_says_nothing_delays_neither_the_others_nor_the_nex
     parts.witnesses[1].silent = True
     async with asyncio.timeout(20):
         await cosigning.ask_once()
-        assert parts.who(cosigning) == (2, ["a", "c"])
+        assert await parts.who(cosigning) == (2, ["a", "c"])
         await parts.grow(3)
         await cosigning.ask_once()
-    assert parts.who(cosigning) == (3, ["a", "c"])
+    assert await parts.who(cosigning) == (3, ["a", "c"])
     assert parts.reported == [("witness.example/b", "WITNESS_UNAVAILABLE")]
 
 
@@ -306,7 +313,7 @@ async def test_a_witness_that_answers_with_another_key_does_not_count(parts: Par
     parts.witnesses[0].answers_as = SampleWitness("stranger.example")
     parts.witnesses[1].answers_as = parts.witnesses[2].sample
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (-1, [])
+    assert await parts.who(cosigning) == (-1, [])
     assert sorted(parts.reported) == [
         ("witness.example/a", "WITNESS_UNAVAILABLE"),
         ("witness.example/b", "WITNESS_UNAVAILABLE"),
@@ -318,7 +325,7 @@ async def test_a_witness_with_a_wrong_clock_does_not_count(parts: Parts, seconds
     cosigning = parts.cosigning()
     parts.witnesses[0]._clock = ManualClock(parts.clock.now_ms() + seconds * 1000)
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["b", "c"])
+    assert await parts.who(cosigning) == (2, ["b", "c"])
 
 
 async def test_what_a_quorum_has_cosigned_outlives_a_restart(parts: Parts) -> None:
@@ -328,7 +335,7 @@ async def test_what_a_quorum_has_cosigned_outlives_a_restart(parts: Parts) -> No
         one.asked.clear()
     again = parts.cosigning()
     await again.ask_once()
-    assert parts.who(again) == (2, ["a", "b", "c"])
+    assert await parts.who(again) == (2, ["a", "b", "c"])
     assert [one.asked for one in parts.witnesses] == [[], [], []]
 
 
@@ -354,11 +361,11 @@ async def test_a_new_policy_counts_from_the_next_round_on(parts: Parts) -> None:
     await parts.grow(3)
     parts.text = parts.policy("all")
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["a", "b", "c"])
+    assert await parts.who(cosigning) == (2, ["a", "b", "c"])
     assert [one.closed for one in parts.witnesses] == [1, 1, 1]
     parts.text = ""
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (-1, [])
+    assert await parts.who(cosigning) == (-1, [])
 
 
 async def test_without_witnesses_nobody_is_asked_and_nothing_is_late(parts: Parts) -> None:
@@ -396,7 +403,7 @@ async def test_the_evidence_of_the_log_itself_always_counts(parts: Parts) -> Non
     with pytest.raises(EvidenceUnavailable):
         cosigning.check()
     await cosigning.ask_once()
-    assert parts.who(cosigning) == (2, ["a", "b", "c"])
+    assert await parts.who(cosigning) == (2, ["a", "b", "c"])
 
 
 async def test_no_witness_is_asked_for_a_log_that_went_back(parts: Parts) -> None:
@@ -445,7 +452,7 @@ async def test_rounds_follow_each_other_and_a_warning_comes_once_in_each_bound(p
             await asyncio.sleep(0.001)
         for one in parts.witnesses:
             one.trouble = None
-        while parts.who(cosigning)[0] != 2:  # noqa: ASYNC110 - there is no event for it
+        while (await parts.who(cosigning))[0] != 2:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

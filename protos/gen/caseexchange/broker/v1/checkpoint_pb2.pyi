@@ -150,22 +150,22 @@ class CosignedCheckpoint(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTE_FIELD_NUMBER: _builtins.int
-    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     note: _builtins.bytes
     """Its note, with the log's line and the cosignatures (C2SP tlog-cosignature), byte for byte."""
     @_builtins.property
-    def consistency(self) -> Global___ConsistencyProof:
-        """Proof that the checkpoint beside which it stands extends it. Absent if both have the same size."""
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Proof that the checkpoint beside which it stands extends it: hashes, 32 bytes each (RFC 6962 section 2.1.2)."""
 
     def __init__(
         self,
         *,
         note: _builtins.bytes = ...,
-        consistency: Global___ConsistencyProof | None = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

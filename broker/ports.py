@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from broker.core.ackstate import AckState
+    from broker.core.addcheckpoint import AddCheckpoint, Cosigned
     from broker.core.body import Body, Routing
-    from broker.core.bundle import Frame
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.bundle import CosignedCheckpoint, Frame
+    from broker.core.checkpoint import NoteSignature, SignatureCheck
+    from broker.core.cosignature import WitnessKey
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
@@ -84,6 +86,17 @@ class NoteSigner(Protocol):
 
     def sign(self, text: bytes) -> bytes:
         """Sign the text of a note, with its last newline."""
+
+
+class CosignatureSigner(Protocol):
+    """The key of a witness. Safe to call from any thread."""
+
+    @property
+    def key(self) -> WitnessKey:
+        """Its name and public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign exactly these bytes. 64 bytes of Ed25519."""
 
 
 class LogKeys(Protocol):
@@ -713,6 +726,102 @@ class CheckpointBoard(Protocol):
         """Stop following every partition, and release everything. Idempotent."""
 
 
+class WitnessedNote(NamedTuple):
+    """What a witness cosigned last for an origin: size, root, and the note with the log's line and its own."""
+
+    size: int
+    root: bytes
+    note: bytes
+
+
+class WitnessStore(Protocol):
+    """What a witness has cosigned. Never put it back from a copy: a witness that forgets signs two histories."""
+
+    async def advance(self, origin: str, judge: Callable[[Cosigned], WitnessedNote]) -> WitnessedNote:
+        """Judge a checkpoint of an origin by what was cosigned last, and store the result in its place.
+
+        Nobody else can change it between the judgement and the storing. The result is durable when this returns.
+
+        Args:
+            origin: the log's.
+            judge: gets what was cosigned last. It raises to refuse; then nothing is stored. Called from another thread,
+                perhaps more than once.
+
+        Raises:
+            CaseExchangeError: as ``judge`` raised it.
+            LogUnavailable, LogFull: it is unknown whether it was stored. So the cosignature must not be given out.
+        """
+
+    async def note(self, origin_sha256: bytes) -> bytes | None:
+        """What was cosigned last for the origin with this SHA-256, or None.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
+
+
+class WitnessCaller(Protocol):
+    """Asks one witness. For one task at a time."""
+
+    async def add_checkpoint(self, request: AddCheckpoint) -> Sequence[NoteSignature]:
+        """Ask for cosignatures of a checkpoint. Return the signature lines of the answer. Nothing in them is verified.
+
+        It may take as long as the witness likes: the caller bounds it. May be cancelled.
+
+        Raises:
+            CosignedSizeDiffers: the witness has cosigned another size last. The error has it.
+            WitnessRefused: it does not cosign this checkpoint.
+            WitnessUnavailable: it did not answer, or its answer cannot be used.
+        """
+
+    async def latest(self, origin: str) -> bytes:
+        """The note that it has cosigned last for an origin. Nothing in it is verified. As for time: ``add_checkpoint``.
+
+        Raises:
+            WitnessUnavailable: it did not answer, or does not show it.
+        """
+
+    async def close(self) -> None:
+        """Close its connection. Idempotent."""
+
+
+class CosignedCheckpoints(Protocol):
+    """What witnesses have cosigned."""
+
+    async def cosigned(self, partition: StreamPartition, size: int) -> CosignedCheckpoint | None:
+        """The newest checkpoint that a quorum has cosigned, with the proof that the tree of this size extends it.
+
+        None: there is none, or it is of a larger tree.
+
+        Raises:
+            LogUnavailable
+        """
+
+
+class CosignedStore(Protocol):
+    """The newest checkpoint of each origin that had a quorum of witnesses."""
+
+    async def cosigned(self, origin: str) -> bytes | None:
+        """Its note, or None.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def put(self, origin: str, note: bytes) -> None:
+        """Replace it, durably.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
+
+
 class Evidence(Protocol):
     """Checks that the checkpoints are not too far behind the log (design decision 8)."""
 
@@ -722,6 +831,7 @@ class Evidence(Protocol):
         Raises:
             EvidenceUnavailable: the newest checkpoint is further behind the log than the configuration allows.
             LogRolledBack: the log contradicts a checkpoint that was signed for it.
+            CosignaturesLate: witnesses are late, and the configuration says that publishing then stops.
         """
 
 

@@ -15,6 +15,7 @@ from adapters.edge.profile import GatewayProfile, ProgramProfile, Route
 from adapters.records.sections import SECTIONS
 from broker.config.broker import BrokerConfig
 from broker.config.edge import EdgeConfig
+from broker.config.witness import WitnessConfig, WitnessedLogs
 from broker.core.errors import CaseExchangeError, Internal, all_errors
 from broker.wire.status import status_of
 
@@ -40,6 +41,14 @@ KEYS
 `case-exchange directory show DIRECTORY --root GOVERNANCE.pem` lists the purposes, and what each agency may publish
 and to whom. A route to an agency or with a purpose that the directory does not list is logged at the start, and its
 records are refused with the nearest name that it lists. Rights are checked by the broker (`RIGHT_DENIED`).
+"""
+LOGS = """\
+### [[logs]]
+
+One or more sections. The origins of an exchange contain the id of its log. A log that was made anew has other origins:
+add them only after governance has said why.
+
+KEYS
 """
 FOLDERS = """\
 ## The gateway's folders
@@ -118,7 +127,10 @@ def configuration_page() -> str:
         *_sections(GatewayProfile),
         ROUTES.replace("KEYS", "\n".join(_keys(Route))),
         FOLDERS,
-        "\n## An agency's own program ([sdk.md](sdk.md))\n",
+        "\n## Witness (`witness`)\n",
+        *_sections(WitnessConfig),
+        LOGS.replace("KEYS", "\n".join(_keys(WitnessedLogs))),
+        "## An agency's own program ([sdk.md](sdk.md))\n",
         "`[routes.KIND]` is as for a gateway. A program uses it if the call gives no recipients, purpose or stream.\n",
         *_sections(ProgramProfile),
     ]
@@ -128,6 +140,9 @@ def configuration_page() -> str:
 def _sections(kind: type[Any]) -> list[str]:
     lines: list[str] = []
     for section, hint in get_type_hints(kind).items():
+        # A list of sections is described apart.
+        if not isinstance(hint, type):
+            continue
         lines += [f"### [{section}]\n", *_keys(hint), ""]
     return lines
 

@@ -24,6 +24,7 @@ from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
+from broker.bootstrap.witnesses import make_cosigning, open_cosigned
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
@@ -55,11 +56,10 @@ if TYPE_CHECKING:
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
-    from broker.ports import SignatureVerifier, WatchedClock
+    from broker.ports import CosignedStore, SignatureVerifier, WatchedClock
 
 _log = structlog.get_logger("broker")
-HEALTH_SECONDS: Final = 1.0
-"""How often health checks whether the log accepts records."""
+HEALTH_SECONDS: Final = 1.0  # how often health checks whether the log accepts records
 
 
 class Broker:
@@ -74,6 +74,7 @@ class Broker:
         opened: OpenedLog,
         signatures: SignatureVerifier,
         letters: AuditIndex,
+        cosigned: CosignedStore,
         connections: int,
     ) -> None:
         self._config = config
@@ -105,7 +106,10 @@ class Broker:
         self._rollback = rollback_guard(
             config, trust, opened, follower=self.follower, proofs=proofs, audit=self._audit, clock=clock
         )
-        self._evidence = ClockWatch(clock, self._rollback)
+        self._cosigning = make_cosigning(
+            config, trust, opened, cosigned, proofs=proofs, rollback=self._rollback, clock=clock
+        )
+        self._evidence = ClockWatch(clock, self._cosigning)
         self._refusals = Refusals(self._audit, clock)
         self._versions = DirectoryVersions(log, codec)
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
@@ -130,13 +134,14 @@ class Broker:
             material=trust.material,
             clock=clock,
             signer=signer,
+            cosigned=self._cosigning,
         )
         replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
-                AuditorServicer(replay, proofs, self._rollback),
+                AuditorServicer(replay, proofs, self._rollback, self._cosigning),
                 DirectoryServicer(directory, self._versions),
                 *tracing_servicers(
                     opened, letters, self._letters, self._audit, codec=codec, trust=trust, quotas=quotas, clock=clock
@@ -178,6 +183,7 @@ class Broker:
         self._run(self._refusals.run(), "refusals")
         self._run(self._scrub.run(), "scrub")
         self._run(self._letters.run(), "dead letters")
+        self._run(self._cosigning.run(), "witnesses")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
@@ -256,6 +262,7 @@ async def open_broker(
             opened=opened,
             signatures=signatures,
             letters=letters,
+            cosigned=open_cosigned(config, stack),
             connections=connections,
         )
         await broker.start()

@@ -33,6 +33,7 @@ def quota_limits(config: BrokerConfig) -> QuotaLimits:
     given = config.quotas
     return QuotaLimits(
         calls=given.calls,
+        connections=given.connections,
         subscriptions=given.subscriptions,
         durable_subscriptions=given.durable_subscriptions,
         publishing_bytes=given.publishing_bytes,
@@ -51,6 +52,7 @@ def server_limits(config: BrokerConfig, connections: int) -> ServerLimits:
         connections=connections,
         streams_per_connection=given.streams_per_connection,
         concurrent_calls=given.concurrent_calls,
+        connection_idle_seconds=given.connection_idle_seconds,
         connection_age_seconds=given.connection_age_seconds,
         connection_age_grace_seconds=given.connection_age_grace_seconds,
         keepalive_seconds=given.keepalive_seconds,

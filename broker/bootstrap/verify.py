@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
 from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.bootstrap.witnesspolicies import read_policy, witness_audit
 from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
@@ -30,6 +31,7 @@ def verify_bundle(
     *,
     receipts: Sequence[Path] = (),
     since: Sequence[Path] = (),
+    witness_policy: Path | None = None,
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
@@ -39,13 +41,15 @@ def verify_bundle(
         progress: called with the number of bytes of each finished part of the file.
         receipts: files of receipts that the auditor brings (broker/wire/receiptfile.py).
         since: files or folders of checkpoints that were seen elsewhere.
+        witness_policy: the file of the witnesses that must have cosigned. None: those of the newest directory are told.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
         DirectoryInvalid: no pinned key signed a directory in the bundle. Nothing could be checked.
         ReceiptInvalid, CheckpointInvalid: a file that was brought is of another kind.
-        KeyInvalid, RevocationListInvalid, CertificateInvalid: as their names say.
+        KeyInvalid, RevocationListInvalid, CertificateInvalid, WitnessPolicyInvalid: as their names say.
     """
+    policy = None if witness_policy is None else read_policy(witness_policy)
     try:
         with path.open("rb") as file:
             frames = BundleFrames(read_frames(file))
@@ -54,11 +58,14 @@ def verify_bundle(
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
+            witnesses = witness_audit(policy, versions[-1].directory, verifiers)
             with (
                 bring(receipts, since, versions, verifiers, beginning.header.created_at_ms) as brought,
                 judges(own, trust, path.stat().st_size) as judge,
             ):
-                verification = BundleVerification(beginning, versions, passed_over, verifiers, own, brought=brought)
+                verification = BundleVerification(
+                    beginning, versions, passed_over, verifiers, own, brought=brought, witnesses=witnesses
+                )
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:
         message = f"the bundle, or a file that was brought, cannot be read: {failure.strerror}"

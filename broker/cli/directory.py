@@ -12,6 +12,7 @@ import click
 from broker.cli.options import json_option, root_option
 from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, SetupInvalid
 from broker.core.policy import rights_without_counterpart
+from broker.core.witnesspolicy import parse_directory_policy
 from broker.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory, successions_of
 from broker.trust.directory_payload import directory_payload, parse_payload
@@ -153,6 +154,9 @@ def _print(opened: Directory) -> None:
     click.echo(f"purposes: {', '.join(sorted(opened.purposes))}")
     for kind, agencies in sorted(opened.may_correct.items()):
         click.echo(f"may correct others' {kind}: {', '.join(sorted(agencies))}")
+    if (policy := parse_directory_policy(opened.witness_policy, opened.log_keys)) is not None:
+        names = ", ".join(witness.key.name for witness in policy.witnesses)
+        click.echo(f"witnesses: {names}; at least {policy.fewest} must cosign")
     for agency in sorted(opened.agencies.values(), key=lambda item: item.id):
         in_use, retired = len(agency.signing_certificates), len(agency.retired_certificates)
         former = f" and {retired} retired" if retired else ""

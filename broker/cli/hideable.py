@@ -30,7 +30,10 @@ def could_hide(report: AuditReport) -> Iterator[str]:
         yield "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order"
     else:
         yield "records whose receipts you did not bring, and another order among them"
-    if not brought.continued:
+    witnesses = report.witnesses
+    if witnesses is not None and witnesses.brought and not witnesses.missing:
+        yield "what it did after the records that your witnesses have cosigned, and more if enough of them help it"
+    elif not brought.continued:
         yield "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"
     else:
         yield "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
@@ -39,7 +42,7 @@ def could_hide(report: AuditReport) -> Iterator[str]:
 
 def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
     if brought.receipts is None and not brought.checkpoints and not brought.unproved_checkpoints:
-        yield "you brought nothing that the exchange did not choose: bring --receipts and --since"
+        yield "you brought no receipts and no checkpoints, which the exchange did not choose: --receipts, --since"
     if brought.receipts is not None:
         yield (
             f"receipts brought: {brought.receipts}. Of their records {brought.kept} are in their places, "

@@ -20,18 +20,24 @@ from broker.client.operator import is_serving
 from broker.client.trace import TraceClient
 from broker.config.edge import load_edge
 from broker.core.checkpoint import Checkpoint, parse_note
+from broker.core.cosignature import cosigners
 from broker.core.errors import PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
+from broker.core.witnesspolicy import parse_directory_policy
 from broker.trust.directory import open_directory
 from broker.trust.governance import Governance
 from broker.trust.system import SystemClock
+from broker.trust.witnesskeys import witness_checks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import grpc
 
+    from broker.client.auditor import NewestCheckpoint
     from broker.config.edge import EdgeConfig
+    from broker.core.policy import Directory
 
 
 @click.command()
@@ -40,9 +46,10 @@ if TYPE_CHECKING:
 def status(profile: Path, *, as_json: bool) -> None:
     """Show whether the broker accepts records.
 
-    It also shows the directory version, dead letters, refusals, and the newest checkpoints. Dead letters are those of
-    the agency's subscriptions. Below them stand refusals and dead letters of the records that it published. An
-    auditor gets those of every agency.
+    It also shows the directory version, dead letters, refusals, the newest checkpoints, and whether witnesses have
+    cosigned them. Dead letters are those of the agency's subscriptions. Below them stand refusals and dead letters of
+    the records that it published. An auditor gets those of every agency. With --json there are also the origins of
+    the checkpoints. The configuration of a witness names them.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 
@@ -64,6 +71,7 @@ def status(profile: Path, *, as_json: bool) -> None:
         told = facts["unprocessed"]
         since = f" since {told['refused_since']}: case-exchange trace --unprocessed" if told["refused"] else ""
         click.echo(f"of what was published: {told['dead_letters']} dead letters, {told['refused']} refused{since}")
+        _print_witnesses(facts["witnesses"])
         for name, size in facts["checkpoints"].items():
             click.echo(f"  {name:12} {size} records under a signed checkpoint")
     sys.exit(0 if facts["serving"] else REFUSED)
@@ -92,7 +100,7 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
                 "refused_since": None if unprocessed.refused_since_ms is None else _time(unprocessed.refused_since_ms),
                 "dead_letters": unprocessed.dead_letters,
             },
-            "checkpoints": await _sizes(channel),
+            **_checkpoints(await _newest(channel), directory),
         }
 
 
@@ -100,17 +108,53 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
-async def _sizes(channel: grpc.aio.Channel) -> dict[str, int]:
-    """The size in each partition's newest checkpoint. Only an audit can check whether it is true."""
-    auditor, sizes = Auditor(channel), {}
+async def _newest(channel: grpc.aio.Channel) -> dict[StreamPartition, NewestCheckpoint]:
+    """Each partition's newest checkpoint. Only an audit can check whether it is true."""
+    auditor, newest = Auditor(channel), {}
     for stream in STREAMS:
         number = 0
         while True:
             partition = StreamPartition(stream, number)
             try:
-                note = await auditor.checkpoint(partition)
+                newest[partition] = await auditor.newest_checkpoint(partition)
             except PositionUnknown:
                 break
-            sizes[str(partition)] = Checkpoint.parse(parse_note(note).text).size
             number += 1
-    return sizes
+    return newest
+
+
+def _checkpoints(newest: Mapping[StreamPartition, NewestCheckpoint], directory: Directory) -> dict[str, Any]:
+    texts = {str(partition): Checkpoint.parse(parse_note(one.note).text) for partition, one in newest.items()}
+    cosigned = {str(partition): _cosigned(one, directory) for partition, one in newest.items()}
+    policy = parse_directory_policy(directory.witness_policy, directory.log_keys)
+    return {
+        "checkpoints": {name: checkpoint.size for name, checkpoint in texts.items()},
+        "origins": {name: checkpoint.origin for name, checkpoint in texts.items()},
+        "witnesses": None
+        if policy is None
+        else {"listed": len(policy.witnesses), "needed": policy.fewest, "cosigned": cosigned},
+    }
+
+
+def _cosigned(one: NewestCheckpoint, directory: Directory) -> dict[str, Any] | None:
+    """The size of the newest checkpoint with enough cosignatures, and since when it has them."""
+    policy = parse_directory_policy(directory.witness_policy, directory.log_keys)
+    if policy is None or one.cosigned is None:
+        return None
+    note = parse_note(one.cosigned.note)
+    checkpoint = Checkpoint.parse(note.text)
+    since_s = policy.satisfied_since(cosigners(note, witness_checks(policy)))
+    if since_s is None or checkpoint.origin != Checkpoint.parse(parse_note(one.note).text).origin:
+        return None
+    return {"size": checkpoint.size, "at": _time(since_s * 1000)}
+
+
+def _print_witnesses(witnesses: dict[str, Any] | None) -> None:
+    if witnesses is None:
+        click.echo("witnesses: the directory names none, so nothing proves that there is only one history")
+        return
+    cosigned, needed = witnesses["cosigned"], f"{witnesses['needed']} of {witnesses['listed']} must cosign"
+    missing = [name for name, found in cosigned.items() if found is None]
+    oldest = min((found["at"] for found in cosigned.values() if found is not None), default="never")
+    told = f"NOT COSIGNED: {', '.join(missing)}" if missing else f"every partition is cosigned, the oldest at {oldest}"
+    click.echo(f"witnesses: {needed}; {told}")

@@ -30,6 +30,7 @@ _WORDS: Final = {
     Step.REDRIVEN: "redriven",
     Step.DISCARDED: "discarded",
     Step.ENDED: "finished after it was set aside",
+    Step.SKIPPED: "skipped: the subscription begins after it now",
     Step.ORDERED: "to be made a dead letter",
 }
 
@@ -39,13 +40,17 @@ _WORDS: Final = {
 @click.argument("record_id", default="")
 @click.option("--case", "case_id", default="", help="All records of this case (its id on the exchange) instead.")
 @click.option("--unprocessed", is_flag=True, help="List instead what was refused, or is a dead letter.")
+@click.option("--to-the-end", is_flag=True, help="Go on whenever the broker stops at its limit. This may take long.")
 @json_option
-def trace(profile: Path, *, record_id: str, case_id: str, unprocessed: bool, as_json: bool) -> None:
+def trace(profile: Path, *, record_id: str, case_id: str, unprocessed: bool, to_the_end: bool, as_json: bool) -> None:
     """Show what became of a record.
 
     It says what its recipients did with it, or why it did not arrive. The publisher sees every recipient, a recipient
     only itself, an auditor everything. With --unprocessed, it lists refused
     records that the agency published or received, and dead letters of records that it published.
+
+    Not recorded, so not shown: that a gateway gave a record back, or that its lease ended. The number of the next
+    delivery shows it. Nor that a subscription was deleted.
 
     Exit codes: 0 done, 1 refused or not found, 2 wrong settings.
 
@@ -58,7 +63,7 @@ def trace(profile: Path, *, record_id: str, case_id: str, unprocessed: bool, as_
     if unprocessed:
         _print_unprocessed(asyncio.run(_unprocessed(config)), as_json=as_json)
         return
-    found = asyncio.run(_trace(config, record_id, case_id))
+    found = asyncio.run(_trace(config, record_id, case_id, to_the_end=to_the_end))
     if as_json:
         click.echo(json.dumps(_facts(found), indent=2))
     else:
@@ -70,10 +75,12 @@ async def _unprocessed(config: EdgeConfig) -> list[UnprocessedRecord]:
         return [record async for record in TraceClient(channel).unprocessed()]
 
 
-async def _trace(config: EdgeConfig, record_id: str, case_id: str) -> Trace:
+async def _trace(config: EdgeConfig, record_id: str, case_id: str, *, to_the_end: bool) -> Trace:
     async with connect(config) as channel:
         client = TraceClient(channel)
-        return await (client.of_record(record_id) if record_id else client.of_case(case_id))
+        if record_id:
+            return await client.of_record(record_id, to_the_end=to_the_end)
+        return await client.of_case(case_id, to_the_end=to_the_end)
 
 
 def _print_unprocessed(records: Sequence[UnprocessedRecord], *, as_json: bool) -> None:
@@ -99,9 +106,12 @@ def _print(found: Trace) -> None:
             click.echo(f"  {agency}{'/' if name else ''}{name}: {_standing(record, agency, events, found)}")
             for event in events:
                 click.echo(f"    {_time(event.at_ms)}  {_words(event)}")
-    if not found.complete:
+    if found.go_on_at:
+        click.echo(f"This is not all: the broker read its audit stream up to {_time(found.read_to_ms)}.")
+        click.echo("With --to-the-end it goes on.")
+    elif not found.complete:
         click.echo(
-            f"This is not all: the broker read its audit stream up to {_time(found.read_to_ms)}, or it is damaged."
+            "This is not all: a part of the log is damaged, or the case has too many records. Trace one by its id."
         )
 
 
@@ -139,6 +149,8 @@ def _words(event: TracedEvent) -> str:
     if event.step is Step.DEAD_LETTER:
         why = event.reason or (f"ordered: {event.code}" if event.code else f"{event.attempt} attempts")
         return f"dead letter ({why})"
+    if event.step is Step.SKIPPED:
+        return f"{_WORDS[event.step]}, by its start {event.reason}"
     return f"{_WORDS[event.step]} ({event.code})" if event.code else _WORDS[event.step]
 
 
@@ -146,6 +158,8 @@ def _facts(found: Trace) -> dict[str, Any]:
     return {
         "complete": found.complete,
         "read_to": _time(found.read_to_ms),
+        "stopped_early": bool(found.go_on_at),
+        "damaged": found.damaged,
         "records": [
             {
                 "record_id": record.record_id,

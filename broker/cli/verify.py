@@ -15,6 +15,7 @@ from broker.bootstrap.verify import verify_bundle
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
+from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater, Severity
@@ -49,8 +50,15 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     help="A checkpoint that was seen before, or a folder of *.checkpoint. May be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@witness_policy_option
 def verify(
-    bundle: Path, roots: tuple[Path, ...], *, receipts: tuple[Path, ...], since: tuple[Path, ...], as_json: bool
+    bundle: Path,
+    roots: tuple[Path, ...],
+    *,
+    receipts: tuple[Path, ...],
+    since: tuple[Path, ...],
+    witness_policy: Path | None,
+    as_json: bool,
 ) -> None:
     """Check a replay bundle offline. Only the pinned governance keys are trusted.
 
@@ -64,7 +72,9 @@ def verify(
     hidden = not sys.stderr.isatty()
     try:
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
-            report = verify_bundle(bundle, roots, bar.update, receipts=receipts, since=since)
+            report = verify_bundle(
+                bundle, roots, bar.update, receipts=receipts, since=since, witness_policy=witness_policy
+            )
     except CaseExchangeError as failure:
         could_not(failure)
     if as_json:
@@ -84,6 +94,8 @@ def _print(report: AuditReport) -> None:
     for item in report.partitions:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
+    for line in witness_lines(report.witnesses):
+        _say(line)
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
     for again in report.republished[:_MOST_LISTED]:
         former = f"{again.former_position} at {_time(again.former_accepted_at_ms)}"
@@ -207,6 +219,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "brought": asdict(report.brought),
         "could_be_hidden": list(could_hide(report)),
         "findings_left_out": report.findings_left_out,
+        "witnesses": witness_facts(report.witnesses),
     }
 
 

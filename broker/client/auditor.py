@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from google.protobuf.message import DecodeError
 
 from broker.client.connection import typed_errors
-from broker.core.bundle import SerializedFrame
+from broker.core.bundle import CosignedCheckpoint, SerializedFrame
 from broker.core.errors import BundleInvalid, ProofInvalid
 from broker.core.merkle import leaf_hash, verify_consistency, verify_inclusion
 from broker.wire.times import set_ms
@@ -67,6 +67,13 @@ class ConsistencyEvidence(NamedTuple):
         verify_consistency(self.old_size, size, old_root, root, self.path)
 
 
+class NewestCheckpoint(NamedTuple):
+    """A checkpoint's note, and the newest checkpoint that enough witnesses have cosigned. Nothing is verified."""
+
+    note: bytes
+    cosigned: CosignedCheckpoint | None
+
+
 class Auditor:
     """Gets evidence from a broker over a channel. For one event loop."""
 
@@ -106,10 +113,21 @@ class Auditor:
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note."""
+        return (await self.newest_checkpoint(partition)).note
+
+    async def newest_checkpoint(self, partition: StreamPartition) -> NewestCheckpoint:
+        """The newest checkpoint of a partition, and the newest one that enough witnesses have cosigned.
+
+        Raises:
+            PositionUnknown: there is no such partition.
+        """
         request = auditor_pb2.GetCheckpointRequest(stream=partition.stream, partition=partition.partition)
         with typed_errors():
             response = await self._stub.GetCheckpoint(request)
-        return response.checkpoint.note
+        if not response.HasField("cosigned"):
+            return NewestCheckpoint(response.checkpoint.note, None)
+        cosigned = CosignedCheckpoint(response.cosigned.note, tuple(response.cosigned.path))
+        return NewestCheckpoint(response.checkpoint.note, cosigned)
 
     async def prove_inclusion(self, position: Position) -> InclusionEvidence:
         """Get the proof that the entry at a position is in the newest checkpoint's tree.

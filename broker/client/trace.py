@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.client.connection import typed_errors
 from broker.core.errors import ConnectionFailed
+from broker.core.trace import joined
 from broker.wire.times import to_ms
 from broker.wire.trace import trace_end_from, traced_event_from, traced_record_from, unprocessed_from
 from caseexchange.broker.v1 import trace_pb2, trace_pb2_grpc
@@ -43,6 +44,10 @@ class Trace(NamedTuple):
     events: tuple[TracedEvent, ...]
     complete: bool
     read_to_ms: int
+    go_on_at: int
+    """Where a further trace goes on. 0: nothing of the audit stream is left."""
+    damaged: bool
+    """Whether a part of the audit stream that was read is damaged."""
 
 
 class TraceClient:
@@ -69,13 +74,29 @@ class TraceClient:
                 for message in answer.records:
                     yield unprocessed_from(message)
 
-    async def of_record(self, record_id: str) -> Trace:
-        """The trace of one record. RecordUnknown: there is no such record that concerns the caller."""
-        return await self._trace(trace_pb2.TraceRequest(record_id=record_id))
+    async def of_record(self, record_id: str, *, to_the_end: bool = False) -> Trace:
+        """The trace of one record. RecordUnknown: there is no such record that concerns the caller.
 
-    async def of_case(self, case_id: str) -> Trace:
+        ``to_the_end``: whenever the broker stops at its limit, ask it to go on there.
+        """
+        return await self._whole(trace_pb2.TraceRequest(record_id=record_id), to_the_end=to_the_end)
+
+    async def of_case(self, case_id: str, *, to_the_end: bool = False) -> Trace:
         """The trace of those records of a case that concern the caller. RecordUnknown: there is none."""
-        return await self._trace(trace_pb2.TraceRequest(case_id=case_id))
+        return await self._whole(trace_pb2.TraceRequest(case_id=case_id), to_the_end=to_the_end)
+
+    async def _whole(self, request: trace_pb2.TraceRequest, *, to_the_end: bool) -> Trace:
+        found = await self._trace(request)
+        while to_the_end and found.go_on_at:
+            request.go_on_at = found.go_on_at
+            further = await self._trace(request)
+            damaged = found.damaged or further.damaged
+            found = further._replace(
+                events=tuple(joined(found.events, further.events)),
+                complete=further.complete and not damaged,
+                damaged=damaged,
+            )
+        return found
 
     async def _trace(self, request: trace_pb2.TraceRequest) -> Trace:
         records: list[TracedRecord] = []

@@ -24,6 +24,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     ] = 2000
     streams_per_connection: Annotated[int, setting("calls at once on one connection", least=1, most=100_000)] = 200
     concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 4000
+    connection_idle_seconds: Annotated[float, setting("a connection without a call for so long is closed", least=1)] = (
+        300.0
+    )
     connection_age_seconds: Annotated[float, setting("after this a peer must connect again", least=10)] = 3600.0
     connection_age_grace_seconds: Annotated[float, setting("how long calls may then go on", least=1)] = 60.0
     keepalive_seconds: Annotated[float, setting("silence after which a peer is probed", least=1)] = 60.0
@@ -121,6 +124,24 @@ class CheckpointsConfig(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class WitnessesConfig(Section, frozen=True, kw_only=True):
+    """[witnesses]: how the witnesses are asked that the directory names (docs/directory.md)."""
+
+    authorities: Annotated[
+        Path, setting("authorities whose certificates of witnesses are accepted; none: those of `tls.authorities`")
+    ] = Path()
+    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=3600)] = 10.0
+    timeout_seconds: Annotated[
+        float, setting("how long one round may take; what was answered by then counts", least=0.1, most=300)
+    ] = 5.0
+    bound_seconds: Annotated[
+        float, setting("a warning when the newest checkpoints wait longer than this for enough cosignatures", least=1)
+    ] = 600.0
+    stop_publishing: Annotated[
+        bool, setting("whether publishing then stops too: whoever can stop the witnesses can then stop the exchange")
+    ] = False
+
+
 class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     """[subscriptions]: leases and flow control."""
 
@@ -157,6 +178,9 @@ class QuotasConfig(Section, frozen=True, kw_only=True):
     """
 
     calls: Annotated[int, setting("calls at once of one agency; a stream is a call", least=1, most=100_000)] = 2000
+    connections: Annotated[
+        int, setting("connections of one agency that have calls at once", least=1, most=1_000_000)
+    ] = 500
     subscriptions: Annotated[int, setting("open at once, of one agency", least=1, most=100_000)] = 1000
     durable_subscriptions: Annotated[
         int,
@@ -186,6 +210,7 @@ class BrokerConfig(Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     records: RecordsConfig = RecordsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
+    witnesses: WitnessesConfig = WitnessesConfig()
     subscriptions: SubscriptionsConfig = SubscriptionsConfig()
     quotas: QuotasConfig = QuotasConfig()
     scrub: ScrubConfig = ScrubConfig()

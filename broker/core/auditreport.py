@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleHeader
     from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
     from broker.core.partitionaudit import PartitionReport
+    from broker.core.witnessaudit import WitnessReport
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
     """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
 
+    ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -33,6 +35,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     findings_left_out: int
     brought: BroughtReport
+    witnesses: WitnessReport | None = None
 
     @property
     def clean(self) -> bool:

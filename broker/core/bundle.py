@@ -107,14 +107,25 @@ class RevocationListFile:
     document: bytes
 
 
+class CosignedCheckpoint(NamedTuple):
+    """The note of a checkpoint with cosignatures, and the proof that the checkpoint beside it extends it."""
+
+    note: bytes
+    path: tuple[bytes, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionStart:
-    """Begins a partition: the signed note to check everything against, and the hashes left of the period."""
+    """Begins a partition: the signed note to check everything against, and the hashes left of the period.
+
+    ``cosigned`` is the newest checkpoint that enough witnesses have cosigned. None: there is none.
+    """
 
     partition: StreamPartition
     note: bytes
     first_index: int
     left_hashes: tuple[bytes, ...]
+    cosigned: CosignedCheckpoint | None = None
 
 
 class BundleLeaf(NamedTuple):

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
 
 from broker.core.errors import CheckpointInvalid
 from broker.core.merkle import HASH_BYTES, MAX_SIZE
@@ -22,6 +22,7 @@ from broker.core.strict import NotStrict, decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self
 
 KEY_ID_BYTES: Final = 4
 ED25519_PUBLIC_KEY_BYTES: Final = 32
@@ -121,15 +122,22 @@ def marshal_note(text: bytes, signatures: Sequence[NoteSignature]) -> bytes:
     Raises:
         CheckpointInvalid: ``parse_note`` would refuse this note.
     """
-    lines = []
-    for name, key_id, value in signatures:
-        if not _NAME.fullmatch(name) or len(key_id) != KEY_ID_BYTES or not value:
-            message = "a note's signature has an unusable name, key id or value"
-            raise CheckpointInvalid(message)
-        lines.append(f"{_DASH}{name} {encode_base64(key_id + value)}\n")
-    note = text + b"\n" + "".join(lines).encode()
-    _check_note(note, text, len(lines))
+    note = text + b"\n" + b"".join(map(signature_line, signatures))
+    _check_note(note, text, len(signatures))
     return note
+
+
+def signature_line(signature: NoteSignature) -> bytes:
+    """Write a signature line of a note, with its newline.
+
+    Raises:
+        CheckpointInvalid: a part of it cannot be used.
+    """
+    name, key_id, value = signature
+    if not _NAME.fullmatch(name) or len(key_id) != KEY_ID_BYTES or not value:
+        message = "a note's signature has an unusable name, key id or value"
+        raise CheckpointInvalid(message)
+    return f"{_DASH}{name} {encode_base64(key_id + value)}\n".encode()
 
 
 def parse_note(note: bytes) -> Note:
@@ -188,8 +196,23 @@ def verify_note(note: Note, verifiers: Mapping[tuple[str, bytes], SignatureCheck
     Raises:
         CheckpointInvalid: a known key's line fails, or no known key has signed.
     """
-    verified: dict[str, None] = {}
-    for name, key_id, value in note.signatures:
+    # (3) At least one known key has signed.
+    verified = dict.fromkeys(signature.name for signature in known_signatures(note, verifiers))
+    if not verified:
+        message = "no known key has signed the note"
+        raise CheckpointInvalid(message)
+    return tuple(verified)
+
+
+def known_signatures(note: Note, verifiers: Mapping[tuple[str, bytes], SignatureCheck]) -> tuple[NoteSignature, ...]:
+    """The signature lines of known keys, in their order, possibly none. See ``verify_note``.
+
+    Raises:
+        CheckpointInvalid: a known key's line fails.
+    """
+    known = []
+    for signature in note.signatures:
+        name, key_id, value = signature
         # (1) Unknown keys are ignored, even if they share the name or the id of a known key.
         check = verifiers.get((name, key_id))
         if check is None:
@@ -199,17 +222,13 @@ def verify_note(note: Note, verifiers: Mapping[tuple[str, bytes], SignatureCheck
         if not check(note.text, value):
             message = "a known key's signature on the note does not verify"
             raise CheckpointInvalid(message, key=f"{name}+{key_id.hex()}")
-        verified[name] = None
-    # (3) At least one known key has signed.
-    if not verified:
-        message = "no known key has signed the note"
-        raise CheckpointInvalid(message)
-    return tuple(verified)
+        known.append(signature)
+    return tuple(known)
 
 
-def ed25519_key_id(name: str, public_key: bytes) -> bytes:
-    """The 4-byte id of an Ed25519 key of this name (signed-note, "Ed25519 signatures")."""
-    return sha256(name.encode() + b"\n" + _ED25519 + public_key).digest()[:KEY_ID_BYTES]
+def ed25519_key_id(name: str, public_key: bytes, algorithm: bytes = _ED25519) -> bytes:
+    """The 4-byte id of an Ed25519 key of this name, for one use of it (signed-note, "Ed25519 signatures")."""
+    return sha256(name.encode() + b"\n" + algorithm + public_key).digest()[:KEY_ID_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +243,9 @@ class VerifierKey:
         CheckpointInvalid: an attribute does not have this form.
     """
 
+    algorithm: ClassVar[bytes] = _ED25519
+    """The byte of signed-note for what the key signs: notes."""
+
     name: str
     public_key: bytes
 
@@ -235,24 +257,24 @@ class VerifierKey:
     @property
     def key_id(self) -> bytes:
         """The 4-byte id in its signature lines."""
-        return ed25519_key_id(self.name, self.public_key)
+        return ed25519_key_id(self.name, self.public_key, self.algorithm)
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{encode_base64(_ED25519 + self.public_key)}"
+        return f"{self.name}+{self.key_id.hex()}+{encode_base64(self.algorithm + self.public_key)}"
 
     @classmethod
-    def parse(cls, text: str) -> VerifierKey:
+    def parse(cls, text: str) -> Self:
         """Read ``name+hex(key id)+base64(type, key)``. Only the exact texts that ``str`` gives are accepted.
 
         Raises:
-            CheckpointInvalid: it is no such text, its type is not Ed25519, or its id belongs to another key.
+            CheckpointInvalid: it is no such text, its type is not ``algorithm``, or its id belongs to another key.
         """
         # A name has no plus, but base64 may have one.
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         typed_key = _unbase64(encoded)
-        if not _KEY_ID.fullmatch(key_id) or typed_key[:1] != _ED25519:
-            message = "a verifier key is not name+id+base64 of an Ed25519 key"
+        if not _KEY_ID.fullmatch(key_id) or typed_key[:1] != cls.algorithm:
+            message = "a verifier key is not name+id+base64 of an Ed25519 key for this use"
             raise CheckpointInvalid(message)
         key = cls(name, typed_key[1:])
         if key.key_id.hex() != key_id:

@@ -131,6 +131,20 @@ class PositionUnknown(InputRefused):
     remedy = "Get the newest checkpoint, and stay within its size."
 
 
+class OriginUnknown(InputRefused):
+    """A witness was asked about a log that its configuration does not name."""
+
+    reason = "ORIGIN_UNKNOWN"
+    remedy = "Add the log's origin and key to the witness's configuration ([[logs]]), or ask another witness."
+
+
+class CosignedSizeDiffers(InputRefused):
+    """A witness was asked with another old size than that of the checkpoint that it cosigned last."""
+
+    reason = "COSIGNED_SIZE_DIFFERS"
+    remedy = "Send a proof from the size that the witness names."
+
+
 class DeadLetterUnknown(InputRefused):
     """The subscription has no dead letter at this position. It never had, or it is one no more."""
 
@@ -375,6 +389,20 @@ class ConnectionFailed(Unavailable):
     remedy = "Check that the broker runs and that the address is right: case-exchange status."
 
 
+class WitnessUnavailable(Unavailable):
+    """A witness did not answer in time, or its answer cannot be used."""
+
+    reason = "WITNESS_UNAVAILABLE"
+    remedy = "The broker asks again. Check that the witness runs, and its address and key in the directory."
+
+
+class CosignaturesLate(Unavailable):
+    """The witnesses that the directory demands have not cosigned the newest checkpoints for too long."""
+
+    reason = "COSIGNATURES_LATE"
+    remedy = "Read the lines about witnesses in the operator's log; witnesses.bound_seconds is the limit."
+
+
 # --- the log itself --------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +464,17 @@ class LogSchemaUnsupported(LogError):
 
     reason = "LOG_SCHEMA_UNSUPPORTED"
     remedy = "Run the newer version. A log cannot go back to an older version."
+
+
+class WitnessRefused(CaseExchangeError):
+    """A witness does not cosign a checkpoint of this log."""
+
+    reason = "WITNESS_REFUSED"
+    security_event = True
+    remedy = (
+        "If it does not know the log or its key, correct the witness's configuration. If it has seen another history "
+        "of this log, keep its answer and both checkpoints, and report to governance."
+    )
 
 
 class LogIntruder(CaseExchangeError):
@@ -531,6 +570,13 @@ class CertificatesUnlisted(SetupInvalid):
         "Name the previous version with --previous: its certificates are then kept as retired. To drop all "
         "certificates of an agency for ever: --drop AGENCY. To drop one certificate: --drop SHA256."
     )
+
+
+class WitnessPolicyInvalid(SetupInvalid):
+    """A witness policy cannot be used. The message names the first wrong line."""
+
+    reason = "WITNESS_POLICY_INVALID"
+    remedy = "Correct the line. The form is that of C2SP tlog-policy; docs/directory.md has an example."
 
 
 class RevocationListInvalid(SetupInvalid):

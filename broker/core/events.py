@@ -95,7 +95,10 @@ class RecordsParked(_OfRecords):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRedriven:
-    """The principal wants the dead letter to be delivered again, with what is parked behind it."""
+    """The principal wants the dead letter to be delivered again, with what is parked behind it.
+
+    Without a principal: its record was damaged, and was repaired.
+    """
 
     position: Position
     subscription: str

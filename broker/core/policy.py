@@ -74,7 +74,8 @@ class Directory:
 
     ``document`` is the signed document, byte for byte. ``log_keys`` are the C2SP verifier keys of the exchange's
     checkpoints. ``exchange`` is the agency id under which the broker itself signs. ``may_correct`` has, by kind, the
-    agencies whose Corrections and Closures count for other agencies' records of this kind.
+    agencies whose Corrections and Closures count for other agencies' records of this kind. ``witness_policy`` is the
+    text of a policy file (broker/core/witnesspolicy.py). Empty: no witness is asked.
     """
 
     version: int
@@ -88,6 +89,7 @@ class Directory:
     agencies: Mapping[str, Agency]
     document: bytes
     may_correct: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    witness_policy: str = ""
 
     def agency(self, agency: str) -> Agency:
         """The agency of this id.

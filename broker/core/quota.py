@@ -13,6 +13,7 @@ _MEBIBYTE: Final = 1 << 20
 LEAST: Final[Mapping[str, int]] = MappingProxyType(
     {
         "calls": 1,
+        "connections": 1,
         "subscriptions": 1,
         "durable_subscriptions": 1,
         "publishing_bytes": _MEBIBYTE,
@@ -30,6 +31,7 @@ class QuotaLimits:
 
     Attributes:
         calls: calls that run at the same time. A stream is a call.
+        connections: connections on which it has calls at the same time.
         subscriptions: durable subscriptions that are open at the same time.
         durable_subscriptions: those that were not deleted, open or not, in the whole exchange.
         publishing_bytes: envelopes that are not answered yet, with everything in them, over all streams.
@@ -39,6 +41,7 @@ class QuotaLimits:
     """
 
     calls: int = 2000
+    connections: int = 500
     subscriptions: int = 1000
     durable_subscriptions: int = 2000
     publishing_bytes: int = 64 << 20

@@ -16,11 +16,13 @@ from broker.core.events import (
     DeliveryRefused,
     RecordsParked,
     SetAsideEnded,
+    SubscriptionBegun,
 )
 from broker.core.identity import Principal
+from broker.core.subscriptions import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from broker.core.events import AuditEvent
     from broker.core.streams import Position
@@ -38,6 +40,11 @@ class Step(Enum):
     DISCARDED = 7
     ENDED = 8
     ORDERED = 9
+    SKIPPED = 10
+
+
+FINISHED: Final = frozenset({Step.PROCESSED, Step.REFUSED, Step.DEAD_LETTER, Step.PARKED, Step.DISCARDED})
+"""After these a subscription passes the record, wherever it begins later."""
 
 
 _OF_SEVERAL: Final = (DeliveryMade, DeliveryConfirmed, DeliveryRefused, RecordsParked, SetAsideEnded)
@@ -80,10 +87,60 @@ class TracedRecord(NamedTuple):
 
 
 class TraceEnd(NamedTuple):
-    """Whether a trace has everything, and up to when it has deliveries and acknowledgements (epoch milliseconds)."""
+    """Whether a trace has everything, and up to when it has deliveries and acknowledgements (epoch milliseconds).
+
+    ``go_on_at``: where a further trace of the same goes on, because this one stopped at its limit. 0: it did not.
+    ``damaged``: a part of what it read is damaged.
+    """
 
     complete: bool
     read_to_ms: int
+    go_on_at: int = 0
+    damaged: bool = False
+
+
+def joined(before: Sequence[TracedEvent], further: Sequence[TracedEvent]) -> list[TracedEvent]:
+    """The events of a trace that stopped, and of the one that went on there, in order.
+
+    What is rare is read first, so the first trace may have had some of it beyond its end.
+    """
+    again = set(further)
+    return without_finished([*(event for event in before if event not in again), *further], set())
+
+
+def without_finished(events: Iterable[TracedEvent], finished: set[tuple[str, str, Position]]) -> list[TracedEvent]:
+    """The events, in order. What had finished a record before it began behind it has not skipped it.
+
+    ``finished``: agency, subscription and position of what was finished before. It is brought up to date.
+    """
+    kept = []
+    for event in events:
+        at = (event.agency, event.subscription, event.position)
+        if event.step is Step.SKIPPED and at in finished:
+            continue
+        if event.step in FINISHED:
+            finished.add(at)
+        elif event.step in {Step.DELIVERED, Step.REDRIVEN}:
+            finished.discard(at)
+        kept.append(event)
+    return kept
+
+
+def begun_behind(told: AuditEvent, records: Iterable[TracedRecord]) -> Iterator[tuple[TracedEvent, bool]]:
+    """For records of kinds that a subscription has from this event on: whether it begins behind them now.
+
+    If so, it has finished them, or they are skipped.
+    """
+    event = told.event
+    if not isinstance(event, SubscriptionBegun):
+        return
+    generation = Generation(starts=event.starts)
+    for record in records:
+        at = record.position
+        if record.kind in event.kinds and event.agency in {recipient.agency for recipient in record.recipients}:
+            behind = any(each.offset > at.offset for each in generation.starts_in(at.stream_partition, [record.kind]))
+            asked = str(event.asked)
+            yield TracedEvent(at, event.agency, event.subscription, told.at_ms, Step.SKIPPED, reason=asked), behind
 
 
 def traced(told: AuditEvent, wanted: Container[Position]) -> Iterator[TracedEvent]:

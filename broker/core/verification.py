@@ -6,11 +6,12 @@ broker/core/beginning.py does (1) and (2).
 2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
    DIRECTORY_INVALID for each that does not count. If none counts, nothing can be checked
 3. a directory names each authority: CERTIFICATE_INVALID
-4. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
+4. what witnesses have cosigned (broker/core/witnessaudit.py)
+5. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
    (broker/core/judge.py), a partition when its frames are complete (broker/core/partitionaudit.py)
-5. the frames before the last one are those of its digest: BUNDLE_DAMAGED. If they are and a broker made the bundle, the
+6. the frames before the last one are those of its digest: BUNDLE_DAMAGED. If they are and a broker made the bundle, the
    exchange signed them: BUNDLE_ALTERED. Nothing follows the last frame
-6. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
+7. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
 
 The caller provides what needs files, keys or processes: the frames' bytes, the readers of frames and directories, and
 the judge of batches, which may work elsewhere and later.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from broker.core.audit import NOTHING, BundleAudit
@@ -35,6 +37,7 @@ from broker.core.bundle import (
 )
 from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, Finding, error
+from broker.core.witnessaudit import WitnessAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +69,7 @@ def judge_frame(judge: BatchJudge, reader: FrameReader, partition: StreamPartiti
 
 
 class BundleVerification:
-    """Checks (3) to (6). For one bundle."""
+    """Checks (3) to (7). For one bundle."""
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class BundleVerification:
         own: BatchJudge,
         *,
         brought: Brought = NOTHING,
+        witnesses: WitnessAudit | None = None,
     ) -> None:
         """Begin.
 
@@ -87,7 +91,9 @@ class BundleVerification:
             verifiers: the log keys that the versions list, by name and id.
             own: checks the exchange's signature.
             brought: what the auditor brings.
+            witnesses: judges what witnesses have cosigned. None: there are none.
         """
+        self._witnesses = witnesses or WitnessAudit(None, verifiers)
         self._header = beginning.header
         self._own = own
         self._audit = BundleAudit(
@@ -118,7 +124,8 @@ class BundleVerification:
             progress: called with the number of bytes of each finished frame.
         """
         end = self._follow(frames, reader, judge, ahead, progress)
-        return self._audit.finish(end, frames.taken - (end is not None))
+        report = self._audit.finish(end, frames.taken - (end is not None))
+        return replace(report, witnesses=self._witnesses.report())
 
     def _follow(
         self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
@@ -178,10 +185,12 @@ class BundleVerification:
         return False
 
     def _settle(self, step: Callable[[], BatchReport] | Frame) -> None:
-        # (4) Each in its place.
+        # (4), (5) Each in its place.
         match step:
             case PartitionStart():
                 self._audit.start_partition(step)
+                for finding in self._witnesses.take(step):
+                    self._audit.add(finding)
             case PartitionLeaves():
                 self._audit.add_leaves(step)
             case StrayRecord():
@@ -197,7 +206,7 @@ class BundleVerification:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
 
     def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
-        # (5) The bundle is as it was made, and the exchange signed every byte.
+        # (6) The bundle is as it was made, and the exchange signed every byte.
         if not self._check_digest(end, digest.sha256()):
             return
         if end.signature is not None:

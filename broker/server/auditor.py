@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import InputRefused, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.server.calls import caller
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from broker.ports import CosignedCheckpoints
     from broker.services.proofs import ConsistencyProof, ProofService
     from broker.services.replay import ReplayService
     from broker.services.rollback import RollbackGuard
@@ -25,10 +27,17 @@ if TYPE_CHECKING:
 class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     """See auditor.proto."""
 
-    def __init__(self, replay: ReplayService, proofs: ProofService, rollback: RollbackGuard) -> None:
+    def __init__(
+        self,
+        replay: ReplayService,
+        proofs: ProofService,
+        rollback: RollbackGuard,
+        cosigned: CosignedCheckpoints,
+    ) -> None:
         self._replay = replay
         self._proofs = proofs
         self._rollback = rollback
+        self._cosigned = cosigned
 
     async def Replay(  # noqa: N802 - the generated stub's name
         self,
@@ -58,7 +67,12 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         """Send the newest checkpoint of a partition."""
         partition = StreamPartition(request.stream, request.partition)
         note = await self._proofs.checkpoint(partition)
-        return auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
+        response = auditor_pb2.GetCheckpointResponse(checkpoint=_checkpoint(partition, note))
+        cosigned = await self._cosigned.cosigned(partition, Checkpoint.parse(parse_note(note).text).size)
+        if cosigned is not None:
+            response.cosigned.note = cosigned.note
+            response.cosigned.path.extend(cosigned.path)
+        return response
 
     async def GetProof(  # noqa: N802 - the generated stub's name
         self,

@@ -1,7 +1,8 @@
 """The guard that every call passes first: who calls, whether they still may, and how an error is answered.
 
 1. the peer's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
-   PeerRevoked, RevocationUnavailable. The agency has not too many calls: QuotaExceeded
+   PeerRevoked, RevocationUnavailable. The agency has not too many calls, and they are not on too many
+   connections: QuotaExceeded
 2. the servicer does its work. Running calls are listed, so that they can end at once if their peer is revoked
 3. an error is told to auditors and to the operator, and answered by its row of the status table. Anything outside the
    error tree is answered as INTERNAL, and only the log has more details
@@ -129,7 +130,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         call: _Call | None = None
         try:
             call = self._admit(method, context)
-            with self._quotas.call(caller().agency):
+            with self._quotas.call(caller().agency, context.peer()):
                 return await work()
         except Told as told:
             forget_frames(told)

@@ -18,6 +18,8 @@ class ServerLimits:
             closed at once.
         streams_per_connection: concurrent calls on one connection.
         concurrent_calls: concurrent calls on all connections.
+        connection_idle_seconds: a connection that has no call for so long is closed. Its peer connects again for
+            the next one.
         connection_age_seconds: after this a peer is asked to connect again, which spreads load after a restart.
         connection_age_grace_seconds: the time for calls under way on such a connection.
         keepalive_seconds: after this silence a peer is probed.
@@ -31,6 +33,7 @@ class ServerLimits:
     connections: int = 2000
     streams_per_connection: int = 200
     concurrent_calls: int = 4000
+    connection_idle_seconds: float = 300.0
     connection_age_seconds: float = 3600.0
     connection_age_grace_seconds: float = 60.0
     keepalive_seconds: float = 60.0
@@ -47,6 +50,7 @@ class ServerLimits:
             ("grpc.absolute_max_metadata_size", self.metadata_bytes),
             ("grpc.max_allowed_incoming_connections", max(1, self.connections // addresses)),
             ("grpc.max_concurrent_streams", self.streams_per_connection),
+            ("grpc.max_connection_idle_ms", _ms(self.connection_idle_seconds)),
             ("grpc.max_connection_age_ms", _ms(self.connection_age_seconds)),
             ("grpc.max_connection_age_grace_ms", _ms(self.connection_age_grace_seconds)),
             ("grpc.keepalive_time_ms", _ms(self.keepalive_seconds)),

@@ -58,9 +58,9 @@ class TraceServicer(trace_pb2_grpc.TraceServiceServicer):
     ) -> AsyncIterator[trace_pb2.TraceResponse]:
         """Send what became of a record, or of those of a case."""
         if request.WhichOneof("subject") == "case_id":
-            parts = self._tracer.of_case(caller(), request.case_id)
+            parts = self._tracer.of_case(caller(), request.case_id, request.go_on_at)
         else:
-            parts = self._tracer.of_record(caller(), request.record_id)
+            parts = self._tracer.of_record(caller(), request.record_id, request.go_on_at)
         async for part in parts:
             yield _response(part)
 

@@ -23,7 +23,7 @@ from broker.core.streams import Position
 from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services import refusalrows, setasiderows
 from broker.services.auditindexschema import SCHEMA, TABLES
-from broker.services.setaside import SetAside
+from broker.services.setasidereading import PAGE_ROWS, read_pages
 from broker.services.subscriptionindex import SubscriptionTable
 from broker.sqlitefile import FileTrouble, Trouble, open_file, transaction, trouble_as
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from broker.core.streams import StreamPartition
     from broker.services.refusalrows import Refusal, Refusals
+    from broker.services.setaside import SetAside
 
 _log = structlog.get_logger("broker.deadletters")
 _BEHIND: Final = (
@@ -41,13 +42,6 @@ _BEHIND: Final = (
     "behind.stream, behind.partition, behind.case_id) = (set_aside.agency, set_aside.subscription, set_aside.stream, "
     "set_aside.partition, set_aside.case_id))"
 )
-_WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
-"""Nothing waits behind a damaged record, and if it is repaired, it is read again."""
-_ORDERS: Final = (
-    "SELECT position, code FROM orders WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ? "
-    "ORDER BY position DESC LIMIT 1000"
-)
-"""An order that came too late stays, so only the last ones are looked at."""
 _READ: Final = (
     f"agency, subscription, stream, partition, position, case_id, attempts, principal, since_ms, {_BEHIND}, reason, "
     "publisher, code"
@@ -199,24 +193,22 @@ class AuditIndex:
             row = self._connection.execute(sql, (*subscription, *partition)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
-        """What a subscription has set aside in a partition."""
-        where = "FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ? AND partition = ?"
-        here = f"{where} AND position >= ? AND ({_WAITS} OR parked = {setasiderows.DISCARDED})"
-        firsts = f"SELECT case_id, parked, min(position) {where} AND {_WAITS} GROUP BY case_id"
-        key = (*subscription, *partition)
+    def set_aside(
+        self,
+        subscription: SubscriptionKey,
+        partition: StreamPartition,
+        floor: int,
+        found: SetAside,
+        rows: int = PAGE_ROWS,
+    ) -> Iterator[None]:
+        """Read what a subscription has set aside in a partition. See ``setasidereading.read_pages``."""
         with _used():
-            offsets = {offset for (offset,) in self._connection.execute(f"SELECT position {here}", (*key, floor))}
-            cases = self._connection.execute(firsts, key).fetchall()
-            orders = dict(self._connection.execute(_ORDERS, key))
-        due = tuple(case_id for case_id, parked, _ in cases if parked)
-        first = {case_id: offset for case_id, _, offset in cases}
-        return SetAside(offsets, max(offsets, default=-1) + 1, first, due, orders)
+            yield from read_pages(self._connection, (*subscription, *partition), floor, found, rows)
 
     def first(self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str) -> tuple[int, bool] | None:
         """The first offset that a case has set aside, and whether that one is parked."""
         sql = "SELECT position, parked FROM set_aside WHERE agency = ? AND subscription = ? AND stream = ?"
-        sql += f" AND partition = ? AND case_id = ? AND {_WAITS} ORDER BY position LIMIT 1"
+        sql += f" AND partition = ? AND case_id = ? AND {setasiderows.WAITS} ORDER BY position LIMIT 1"
         with _used():
             row = self._connection.execute(sql, (*subscription, *partition, case_id)).fetchone()
         return None if row is None else (row[0], bool(row[1]))

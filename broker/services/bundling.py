@@ -38,9 +38,10 @@ from broker.core.errors import EnvelopeMalformed, LogCorrupt, SectionMismatch
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash, range_coordinates
 from broker.core.policy import ANY
-from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
+from broker.core.receipt import ReceiptStatement
 from broker.core.sections import check_sections
 from broker.core.streams import StreamPartition
+from broker.services.bundlebatch import Batch
 from broker.services.versions import DirectoryVersions
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from broker.ports import (
         CheckpointStore,
         Clock,
+        CosignedCheckpoints,
         DirectoryInForce,
         MessageLog,
         RecordCodec,
@@ -97,6 +99,7 @@ class BundleMaker:
         material: TrustMaterial,
         clock: Clock,
         signer: Signer | None,
+        cosigned: CosignedCheckpoints | None = None,
     ) -> None:
         """Prepare. Without a ``signer`` the bundles have the source MESSAGE_LOG."""
         self._log = log
@@ -106,6 +109,7 @@ class BundleMaker:
         self._material = material
         self._clock = clock
         self._signer = signer
+        self._cosigned = cosigned
         self._versions = DirectoryVersions(log, codec)
 
     async def make(self, order: BundleOrder) -> AsyncIterator[SerializedFrame]:
@@ -168,7 +172,8 @@ class BundleMaker:
             raise LogCorrupt(message, partition=str(partition))
         first, end = await self._period(partition, head.size, order)
         left = await self._store.nodes(partition, range_coordinates(0, first))
-        yield PartitionStart(partition, head.note, first, tuple(left))
+        cosigned = None if self._cosigned is None else await self._cosigned.cosigned(partition, head.size)
+        yield PartitionStart(partition, head.note, first, tuple(left), cosigned)
         begin = await self._store.leaf_offset(partition, first - 1) + 1 if first else 0
         # An entry without a leaf belongs to the stretch of the next leaf. Beyond the tree there are only strays.
         beyond = await self._store.leaf_offset(partition, end) if end < head.size else None
@@ -218,7 +223,7 @@ class BundleMaker:
 
     def _stretch_frames(self, stretch: _Stretch, entries: Sequence[LogEntry], strays: Sequence[Stray]) -> list[Frame]:
         frames: list[Frame] = []
-        batch = _Batch()
+        batch = Batch()
         standing: list[LogEntry | Stray] = [*entries, *strays]
         standing.sort(key=lambda found: found.position.offset)
         for found in standing:
@@ -235,7 +240,7 @@ class BundleMaker:
         frames += batch.close(self._signer)
         return frames
 
-    def _add(self, stretch: _Stretch, entry: LogEntry, batch: _Batch) -> StrayRecord | None:
+    def _add(self, stretch: _Stretch, entry: LogEntry, batch: Batch) -> StrayRecord | None:
         """Add an entry to the batch, or return it as a stray if it is not a record. Skip an entry that the log lost."""
         expected = stretch.leaves.get(entry.position.offset)
         if expected is None:
@@ -274,25 +279,6 @@ class BundleMaker:
             )
             batch.statements.append(self._codec.encode_statement(statement))
         return None
-
-
-class _Batch:
-    """Consecutive records, and the receipts for them."""
-
-    def __init__(self) -> None:
-        self.entries: list[BundleEntry] = []
-        self.statements: list[bytes] = []
-
-    def close(self, signer: Signer | None) -> list[PartitionRecords]:
-        """Return the frame of the batch, if it is not empty. Then the batch is empty again."""
-        entries, statements = tuple(self.entries), tuple(self.statements)
-        self.entries.clear()
-        self.statements.clear()
-        receipts = None
-        if signer is not None and statements:
-            signature = Signature(signer.certificate_sha256, signer.sign(receipts_message(statements)))
-            receipts = SignedReceipts(statements, signature)
-        return [PartitionRecords(entries, receipts)] if entries else []
 
 
 def _stray(position: Position, reason: str, value: bytes, visible: frozenset[str]) -> StrayRecord:

@@ -7,6 +7,7 @@ auditor (who may replay the audit stream) of all.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -21,6 +22,7 @@ from broker.ports import SubscriptionKey
 from broker.services.accepted import accepted
 from broker.services.auditfold import REMEDY, AuditFold
 from broker.services.auditindex import Scope
+from broker.services.setaside import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.auditindex import AuditIndex, Tally
-    from broker.services.setaside import SetAside
 
 _log = structlog.get_logger("broker.deadletters")
 _LISTED: Final = 500
@@ -153,6 +154,9 @@ class DeadLetters:
     async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         """What a subscription has set aside in a partition, by what any process wrote until now.
 
+        However much it is, other work goes on meanwhile. A decision that comes meanwhile may be in it, or not. It is
+        told in any case (``listen``).
+
         Args:
             subscription: the subscription.
             partition: the partition, which no other process reads for it any more.
@@ -162,7 +166,10 @@ class DeadLetters:
             LogUnavailable
         """
         await self.catch_up()
-        return self._index.set_aside(subscription, partition, floor)
+        found = SetAside()
+        for _ in self._index.set_aside(subscription, partition, floor, found):
+            await asyncio.sleep(0)
+        return found
 
     async def first(
         self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str
@@ -219,21 +226,35 @@ class DeadLetters:
         """See ``DamagedLetters``."""
         return frozenset(dead.position for dead in self._index.of_reason(LogCorrupt.reason, positions))
 
-    async def redrive_damaged(self, positions: Collection[Position]) -> None:
+    async def repaired(self, positions: Collection[Position], *, rereads: bool) -> None:
         """See ``DamagedLetters``. By what any process wrote until now.
+
+        A kind that the subscription does not have now is left: its dead letter stays in the list.
 
         Raises:
             LogUnavailable, LogFull
         """
         await self.catch_up()
-        now_ms = self._clock.now_ms()
-        events = [
-            AuditEvent(now_ms, "", DeadLetterRedriven(dead.position, name, agency, dead.case_id))
-            for dead in self._index.of_reason(LogCorrupt.reason, positions)
-            for agency, name in [dead.subscription]
-        ]
+        events = []
+        for dead in self._index.of_reason(LogCorrupt.reason, positions):
+            (agency, name), entry = dead.subscription, await self.record(dead.position)
+            if entry is not None and self._wants(dead.subscription, entry, passed=rereads):
+                redriven = DeadLetterRedriven(dead.position, name, agency, dead.case_id)
+                events.append(AuditEvent(self._clock.now_ms(), "", redriven))
         if events:
             await self._audit.record(events)
+            await self.catch_up()
+
+    def _wants(self, subscription: SubscriptionKey, entry: LogEntry, *, passed: bool) -> bool:
+        """Whether a subscription has the kind of a record now. If ``passed``: and begins after the record."""
+        known = self._index.subscriptions.get(subscription)
+        if known is None:
+            # It is known by its places alone, so no order has moved it.
+            return not passed
+        if known.deleted or entry.kind not in known.kinds:
+            return False
+        starts = known.generation.starts_in(entry.position.stream_partition, [entry.kind])
+        return not passed or any(start.offset > entry.position.offset for start in starts)
 
     async def _own(self, principal: Principal, subscription: str, position: Position) -> DeadLetterState:
         await self.catch_up()

@@ -85,6 +85,8 @@ class Parking:
         self._holding = holding
         self._wake = wake
         self._partitions: dict[StreamPartition, SetAside] = {}
+        # What was decided while a partition is read, which takes a while.
+        self._meanwhile: dict[StreamPartition, list[DeadLetterEvent]] = {}
         # In order. A case stays here until the index has said what comes next in it.
         self._due: dict[_Case, None] = {}
         self._recalled: dict[Position, str] = {}
@@ -126,8 +128,15 @@ class Parking:
         Raises:
             LogUnavailable
         """
-        self._partitions[partition] = here = await self._letters.set_aside(self._key, partition, floor)
+        self._meanwhile[partition] = []
+        try:
+            here = await self._letters.set_aside(self._key, partition, floor)
+        finally:
+            decided = self._meanwhile.pop(partition)
+        self._partitions[partition] = here
         self._due.update(((partition, case_id), None) for case_id in here.due)
+        for event in decided:
+            self._told(event)
 
     def revoked(self, partition: StreamPartition) -> None:
         """The subscription reads the partition no more."""
@@ -254,6 +263,10 @@ class Parking:
 
     def _told(self, event: DeadLetterEvent) -> None:
         match event:
+            case DeadLetterOrdered() | DeadLetterDiscarded() | DeadLetterRedriven() if (
+                event.position.stream_partition in self._meanwhile
+            ):
+                self._meanwhile[event.position.stream_partition].append(event)
             case DeadLetterOrdered(position=position, code=code):
                 if position.stream_partition in self._partitions:
                     self._partitions[position.stream_partition].orders[position.offset] = code

@@ -93,8 +93,15 @@ class ProofService:
             PositionUnknown: there is no such partition, or the tree was never of that size.
         """
         head = await self._head(partition)
-        path = await self._path(partition, lambda node: consistency_proof(old_size, head.size, node))
-        return ConsistencyProof(old_size, head.size, path, head.note)
+        return ConsistencyProof(old_size, head.size, await self.path_between(partition, old_size, head.size), head.note)
+
+    async def path_between(self, partition: StreamPartition, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """The proof that the tree of one size extends that of an earlier size.
+
+        Raises:
+            PositionUnknown: ``0 <= old_size <= new_size`` is false, or the tree was never that large.
+        """
+        return await self._path(partition, lambda node: consistency_proof(old_size, new_size, node))
 
     async def missing(self, record_ids: Sequence[str]) -> list[str]:
         """Which of these records the log does not have, in their order.

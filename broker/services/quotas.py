@@ -7,7 +7,7 @@ that was refused was not appended, so nothing is lost.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import DirectoryUnavailable, QuotaExceeded
@@ -49,6 +49,7 @@ class Quotas:
         self._limits = limits
         self._clock = clock
         self._calls: Counter[str] = Counter()
+        self._connections: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._long: set[str] = set()
         self._subscriptions: Counter[str] = Counter()
         self._creating: Counter[str] = Counter()
@@ -58,17 +59,26 @@ class Quotas:
         self._bytes: dict[str, _Bucket] = {}
 
     @contextlib.contextmanager
-    def call(self, agency: str) -> Iterator[None]:
-        """Count a call while it runs.
+    def call(self, agency: str, connection: str) -> Iterator[None]:
+        """Count a call while it runs, and its connection while that has calls.
+
+        Args:
+            agency: whose call it is.
+            connection: the peer's address and port.
 
         Raises:
             QuotaExceeded
         """
-        _add(self._calls, agency, 1, self._limits(agency).calls, "calls at the same time")
+        limits, connections = self._limits(agency), self._connections[agency]
+        if connection not in connections and len(connections) >= limits.connections:
+            raise _exceeded(agency, "connections with calls at the same time", _AGAIN_SECONDS)
+        _add(self._calls, agency, 1, limits.calls, "calls at the same time")
+        connections[connection] += 1
         try:
             yield
         finally:
             _take_off(self._calls, agency, 1)
+            _take_off(connections, connection, 1)
 
     @contextlib.contextmanager
     def long_call(self, agency: str) -> Iterator[None]:

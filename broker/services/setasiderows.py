@@ -27,6 +27,8 @@ _COLUMNS: Final = (
 _INSERT: Final = f"INTO set_aside ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DISCARDED: Final = 2
 """In the column ``parked``. The row stays: a commit that was lost in a crash must not bring the record back."""
+WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
+"""Nothing waits behind a damaged record, and if it is repaired, it is read again."""
 _ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
 
 

@@ -7,28 +7,28 @@ it is little, because it is records of its own kind.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from broker.core.body import is_uuid
-from broker.core.entry import EXCHANGE, Interest
-from broker.core.errors import InputRefused, LogCorrupt, PositionUnknown, RecordUnknown
+from broker.core.errors import InputRefused, LogCorrupt, RecordUnknown
 from broker.core.policy import may_replay, visible_sections
 from broker.core.streams import (
     AUDIT,
-    AUDIT_EVENTS,
-    DEAD_LETTER_EVENTS,
     STREAMS,
     Position,
     StreamPartition,
     partition_of,
 )
-from broker.core.trace import TracedEvent, TracedRecipient, TracedRecord, TraceEnd, traced
+from broker.core.trace import (
+    TracedEvent,
+    TracedRecipient,
+    TracedRecord,
+    TraceEnd,
+)
 from broker.services.accepted import accepted
-from broker.services.auditreading import events_of, past_damaged
-from broker.services.audittrail import AUDIT_CASE_ID
+from broker.services.tracereading import AuditReading, Reading, TraceLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -50,28 +50,6 @@ MOST_RECORDS: Final = 1000
 TracePart: TypeAlias = list[TracedRecord] | list[TracedEvent] | TraceEnd
 
 
-class TraceLimits(NamedTuple):
-    """The limits of a trace: seconds for each of its steps, and bytes of the audit stream for each kind."""
-
-    seconds: float = 10.0
-    bytes: int = 64 * 1024 * 1024
-
-
-class _Told(NamedTuple):
-    """Where the audit stream tells something, and what."""
-
-    offset: int
-    event: TracedEvent
-
-
-class _Reading:
-    """How far one run through the audit stream came."""
-
-    def __init__(self) -> None:
-        self.complete = False
-        self.read_to_ms = 0
-
-
 class Tracer:
     """See the module. For one event loop. An agency has at most one trace at a time."""
 
@@ -87,16 +65,15 @@ class Tracer:
         limits: TraceLimits = TraceLimits(),  # noqa: B008 - it never changes
     ) -> None:
         self._log = log
-        self._store = store
         self._codec = codec
         self._directory = directory
         self._quotas = quotas
         self._clock = clock
         self._limits = limits
-        self._audit = StreamPartition(AUDIT, partition_of(AUDIT_CASE_ID, log.partitions(AUDIT)))
+        self._events = AuditReading(log=log, store=store, codec=codec, clock=clock, limits=limits)
 
-    async def of_record(self, principal: Principal, record_id: str) -> AsyncIterator[TracePart]:
-        """Trace one record.
+    async def of_record(self, principal: Principal, record_id: str, go_on_at: int = 0) -> AsyncIterator[TracePart]:
+        """Trace one record. ``go_on_at`` is that of the end of the trace before, which stopped; 0: from the acceptance.
 
         Raises:
             InputRefused: this is no record id.
@@ -108,10 +85,10 @@ class Tracer:
         with self._quotas.long_call(principal.agency):
             known = await self._log.lookup([UUID(record_id).bytes])
             entries = [await self._entry(appended.position) for appended in known.values()]
-            async for part in self._trace(principal, [entry for entry in entries if entry is not None], whole=True):
+            async for part in self._trace(principal, entries, go_on_at, whole=True):
                 yield part
 
-    async def of_case(self, principal: Principal, case_id: str) -> AsyncIterator[TracePart]:
+    async def of_case(self, principal: Principal, case_id: str, go_on_at: int = 0) -> AsyncIterator[TracePart]:
         """Trace the records of a case that concern the principal: the first ``MOST_RECORDS``.
 
         Raises:
@@ -121,7 +98,7 @@ class Tracer:
         with self._quotas.long_call(principal.agency):
             positions, whole = await self._of_case(case_id)
             entries = [await self._entry(position) for position in positions]
-            async for part in self._trace(principal, [entry for entry in entries if entry is not None], whole=whole):
+            async for part in self._trace(principal, entries, go_on_at, whole=whole):
                 yield part
 
     async def at_own(self, principal: Principal, position: Position) -> tuple[TracedRecord, list[TracedEvent]]:
@@ -136,26 +113,28 @@ class Tracer:
             raise RecordUnknown(_UNKNOWN)
         record, events = self._record(entry, (principal.agency,)), list[TracedEvent]()
         with self._quotas.long_call(principal.agency):
-            async for found in self._merged([record], _Reading(), _Reading()):
+            async for found in self._events.of([record], Reading(), Reading()):
                 events += [each for each in found if each.agency == principal.agency]
         return record, events
 
     async def _trace(
-        self, principal: Principal, entries: Sequence[LogEntry], *, whole: bool
+        self, principal: Principal, entries: Sequence[LogEntry | None], go_on_at: int, *, whole: bool
     ) -> AsyncIterator[TracePart]:
-        records = [record for entry in entries if (record := self._seen(principal, entry)) is not None]
+        seen = [self._seen(principal, entry) for entry in entries if entry is not None]
+        records = [record for record in seen if record is not None]
         if not records and whole:
             raise RecordUnknown(_UNKNOWN)
         yield records
         everyones = frozenset(record.position for record in records if self._sees_all(principal, record))
-        deliveries, letters = _Reading(), _Reading()
+        deliveries, letters = Reading(), Reading()
         if records:
-            async for found in self._merged(records, letters, deliveries):
+            async for found in self._events.of(records, letters, deliveries, go_on_at):
                 own = [each for each in found if each.agency == principal.agency or each.position in everyones]
                 if own:
                     yield own
         complete = whole and letters.complete and deliveries.complete
-        yield TraceEnd(complete, deliveries.read_to_ms)
+        go_on_at = min((run.go_on_at for run in (letters, deliveries) if run.go_on_at), default=0)
+        yield TraceEnd(complete, deliveries.read_to_ms, go_on_at, damaged=letters.damaged or deliveries.damaged)
 
     # --- who may learn what ---
 
@@ -216,69 +195,8 @@ class Tracer:
                 offset = entries[-1].position.offset + 1
         return found, True
 
-    async def _merged(
-        self, records: Sequence[TracedRecord], letters: _Reading, deliveries: _Reading
-    ) -> AsyncIterator[list[TracedEvent]]:
-        """What happened to the records, in the order of the audit stream."""
-        wanted = frozenset(record.position for record in records)
-        first = await self._offset_at(min(record.accepted_at_ms for record in records) - _SKEW_MS)
-        rare = [told async for page in self._told(DEAD_LETTER_EVENTS, first, wanted, letters) for told in page]
-        async for page in self._told(AUDIT_EVENTS, first, wanted, deliveries):
-            before = [told for told in rare if page and told.offset < page[-1].offset]
-            rare = rare[len(before) :]
-            yield [told.event for told in sorted([*before, *page], key=_offset)]
-        yield [told.event for told in rare]
-
-    async def _told(
-        self, kind: str, first: int, wanted: frozenset[Position], reading: _Reading
-    ) -> AsyncIterator[list[_Told]]:
-        interest, spent, damaged = Interest(EXCHANGE, frozenset({kind})), 0, False
-        until = self._clock.monotonic() + self._limits.seconds
-        end = await self._log.end_offset(self._audit)
-        await self._log.catch_up(self._audit, end)
-        while first < end and spent < self._limits.bytes and (began := self._clock.monotonic()) < until:
-            try:
-                page = await self._log.read_wanted(self._audit, first, interest, _PAGE_RECORDS, _PAGE_BYTES)
-            except LogCorrupt:
-                damaged, (_, first) = True, await past_damaged(self._log, self._audit, interest, first, end)
-                continue
-            # To read a page of events would hold up the event loop.
-            found, broken = await asyncio.to_thread(self._read, page.entries, wanted)
-            damaged, first = damaged or broken, page.next_offset
-            if page.entries:
-                spent += sum(len(entry.value) for entry in page.entries)
-                reading.read_to_ms = page.entries[-1].accepted_at_ms
-            yield found
-            # Traces in a row take at most half of the time from the others.
-            await asyncio.sleep(self._clock.monotonic() - began)
-        reading.complete = first >= end and not damaged
-        if first >= end:
-            reading.read_to_ms = self._clock.now_ms()
-
-    def _read(self, entries: Sequence[LogEntry], wanted: frozenset[Position]) -> tuple[list[_Told], bool]:
-        """What they tell, and whether one of them is damaged."""
-        read = [(entry.position.offset, events_of(entry, self._codec)) for entry in entries]
-        found = [
-            _Told(offset, event) for offset, events in read for told in events or () for event in traced(told, wanted)
-        ]
-        return found, any(events is None for _, events in read)
-
-    async def _offset_at(self, at_ms: int) -> int:
-        """From where on the audit stream has what was written at a time and later."""
-        try:
-            return await self._store.leaf_offset(
-                self._audit, await self._store.first_leaf_since(self._audit, max(0, at_ms))
-            )
-        except PositionUnknown:
-            # Nothing that late is under a checkpoint yet.
-            return await self._store.next_offset(self._audit)
-
 
 def _check_id(subject: str) -> None:
     if not is_uuid(subject):
         message = "a trace names a record or a case by its id, a UUID in canonical form"
         raise InputRefused(message)
-
-
-def _offset(told: _Told) -> int:
-    return told.offset

@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from broker.core.checkpoint import VerifierKey
-from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing
+from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing, WitnessPolicyInvalid
 from broker.core.identity import Principal, is_agency_id
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
 from broker.core.strict import NotStrict, decode_base64, encode_base64, parse_json
+from broker.core.witnesspolicy import parse_directory_policy
 from broker.trust.keyring import listed_certificate, signing_authorities
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ _DIRECTORY_KEYS: Final = frozenset(
     {"version", "trust_domain", "issued_at", "expires_at", "exchange"}
     | {"signing_authorities", "log_keys", "purposes", "agencies"}
 )
-_DIRECTORY_RESERVED: Final = frozenset({"witnesses", "witness_policy", "responsible", "signatures"})
+_DIRECTORY_RESERVED: Final = frozenset({"responsible", "signatures"})
 _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "receive", "replay"})
 _AGENCY_RESERVED: Final = frozenset({"encryption_keys"})
 _RETIRED: Final = "retired_certificates"
 _LIMITS: Final = "limits"
 _MAY_CORRECT: Final = "may_correct"
+_WITNESS_POLICY: Final = "witness_policy"
+_DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {_MAY_CORRECT, _WITNESS_POLICY}
 _RFC3339_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -63,7 +66,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
         DirectoryInvalid: it names the first wrong field.
     """
     with strictly():
-        fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_RESERVED | {_MAY_CORRECT})
+        fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_OPTIONAL)
         _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
         trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
         members = _any_object(fields["agencies"], "agencies")
@@ -80,6 +83,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
             agencies={agency: _agency(agency, value, ids) for agency, value in members.items()},
             document=document,
             may_correct=_may_correct(fields.get(_MAY_CORRECT, {}), ids),
+            witness_policy=_text(fields.get(_WITNESS_POLICY, ""), lambda text: text.isascii(), _WITNESS_POLICY),
         )
     _check(directory)
     return directory
@@ -98,6 +102,7 @@ def directory_payload(directory: Directory) -> bytes:
         "log_keys": list(directory.log_keys),
         "purposes": sorted(directory.purposes),
         **({_MAY_CORRECT: {kind: sorted(who) for kind, who in correctors.items()}} if correctors else {}),
+        **({_WITNESS_POLICY: directory.witness_policy} if directory.witness_policy else {}),
         "agencies": {agency.id: _agency_fields(agency) for agency in directory.agencies.values()},
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -193,6 +198,10 @@ def _check(directory: Directory) -> None:
         except CheckpointInvalid as error:
             message = "log_keys holds something that is not a checkpoint verifier key"
             raise DirectoryInvalid(message) from error
+    try:
+        parse_directory_policy(directory.witness_policy, directory.log_keys)
+    except WitnessPolicyInvalid as error:
+        raise DirectoryInvalid(error.message) from error
 
 
 def _agency_fields(agency: Agency) -> dict[str, Any]:

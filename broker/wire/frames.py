@@ -13,6 +13,7 @@ from broker.core.bundle import (
     BundleHeader,
     BundleLeaf,
     BundleSource,
+    CosignedCheckpoint,
     DirectoryDocument,
     Frame,
     PartitionEnd,
@@ -102,6 +103,9 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
             start.checkpoint.note = frame.note
             start.first_index = frame.first_index
             start.left_hashes.extend(frame.left_hashes)
+            if frame.cosigned is not None:
+                start.cosigned.note = frame.cosigned.note
+                start.cosigned.path.extend(frame.cosigned.path)
         case PartitionLeaves():
             message.partition_leaves.first_index = frame.first_index
             for leaf in frame.leaves:
@@ -161,8 +165,13 @@ def _frame_of_partition(message: auditor_pb2.BundleFrame) -> _OfPartition:
     match message.WhichOneof("frame"):
         case "partition_start":
             start = message.partition_start
+            cosigned = start.cosigned if start.HasField("cosigned") else None
             return PartitionStart(
-                _partition(start.checkpoint), start.checkpoint.note, start.first_index, tuple(start.left_hashes)
+                _partition(start.checkpoint),
+                start.checkpoint.note,
+                start.first_index,
+                tuple(start.left_hashes),
+                None if cosigned is None else CosignedCheckpoint(cosigned.note, tuple(cosigned.path)),
             )
         case "partition_leaves":
             leaves = message.partition_leaves

@@ -119,7 +119,7 @@ def traced_event_from(message: trace_pb2.TracedEvent) -> TracedEvent:
 
 def trace_end_to(end: TraceEnd) -> trace_pb2.TraceEnd:
     """Write the end of a trace."""
-    message = trace_pb2.TraceEnd(complete=end.complete)
+    message = trace_pb2.TraceEnd(complete=end.complete, go_on_at=end.go_on_at, damaged=end.damaged)
     set_ms(message.read_to, end.read_to_ms)
     return message
 
@@ -130,4 +130,4 @@ def trace_end_from(message: trace_pb2.TraceEnd) -> TraceEnd:
     Raises:
         EnvelopeMalformed: its time cannot be read.
     """
-    return TraceEnd(message.complete, to_ms(message.read_to))
+    return TraceEnd(message.complete, to_ms(message.read_to), message.go_on_at, message.damaged)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.core.ackstate import AckState
-from broker.core.errors import InputRefused, SubscriptionChanged, SubscriptionInUse, SubscriptionUnknown
-from broker.core.events import AuditEvent, Cause, SubscriptionBegun, SubscriptionDeleted
+from broker.core.errors import InputRefused, LogCorrupt, SubscriptionChanged, SubscriptionInUse, SubscriptionUnknown
+from broker.core.events import AuditEvent, Cause, DeadLetterMade, SubscriptionBegun, SubscriptionDeleted
 from broker.core.identity import Principal
 from broker.core.subscriptions import EARLIEST, Generation, StartPoint
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import SubscriptionKey
 from broker.services.auditindex import Scope
 from broker.services.deliveries import Ended
+from broker.services.restoring import Restoring
 from broker.trust.signing import Ed25519NoteSigner
 from tests.support.kafkalog import LogOnKafka
 from tests.support.letters import audit_trail
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
-from tests.support.records import CASE, OTHER_CASE, RecordMaker
+from tests.support.records import CASE, CODEC, OTHER_CASE, RecordMaker
 from tests.support.subscribing import LAB, NAME, SAMPLE, SECONDS, Subscribing, delivered, taken
 
 if TYPE_CHECKING:
@@ -368,6 +370,34 @@ async def test_a_seek_back_leaves_dead_letters_and_what_is_parked(exchange: Exch
     assert sorted(await exchange.two.take(2)) == sorted(before + others)
     await exchange.two.know()
     assert exchange.two.letters.count(LAB, Scope())[:2] == (1, 1)
+
+
+async def test_a_damaged_record_that_is_published_again_goes_to_a_subscription_whose_kinds_were_changed_meanwhile(
+    exchange: Exchange,
+) -> None:
+    envelope = exchange.maker.make(SAMPLE)
+    publish = publish_service(
+        exchange.pki, exchange.one.log, exchange.clock, restoring=Restoring(None, CODEC, exchange.one.letters)
+    )
+    await publish.publish(SHANXI, [envelope])
+    assert await exchange.one.take(1) == [envelope.body]
+    (appended,) = (await exchange.one.log.lookup([UUID(CODEC.parse_body(envelope.body).record_id).bytes])).values()
+    # It was damaged when the subscription met it.
+    dead = DeadLetterMade(appended.position, NAME, 0, LAB.agency, CASE, LogCorrupt.reason)
+    await audit_trail(exchange.pki, exchange.one.log, exchange.clock).record(
+        [AuditEvent(exchange.clock.now_ms(), LAB.spiffe_id, dead)]
+    )
+    both = (SAMPLE, CORRECTION)
+    await exchange.two.closed(await exchange.two.open(both))
+    await exchange.one.know()
+    await publish.publish(SHANXI, [envelope])
+    assert await exchange.two.take(1, both) == [envelope.body]
+    await exchange.one.know()
+    assert exchange.one.letters.count(LAB, Scope())[:2] == (0, 0)
+    # Once is enough, and a subscription without the kind is left alone.
+    await publish.publish(SHANXI, [envelope])
+    later = await exchange.publish(1)
+    assert await exchange.two.take(1, both) == later
 
 
 @pytest.mark.parametrize(("generation", "next_one"), [(0, 0), (3, 4)], ids=["from before", "order lost"])

@@ -49,15 +49,18 @@ def bare(*arguments: str, then: str = COMMAND) -> subprocess.CompletedProcess[st
 
 def test_the_extras_are_those_of_the_package() -> None:
     assert extras() == {
+        "h11",
         "kafka",
         "defusedxml",
         "lxml",
         "openpyxl",
         "PIL",
         "rfc3161_client",
+        "starlette",
         "tomli_w",
         "hypothesis",
         "pytest",
+        "uvicorn",
         "uvloop",
     }
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import grpc
 import pytest
 
 from broker.bootstrap.filelimit import OWN_FILES
@@ -77,6 +78,15 @@ async def test_connections_that_never_speak_tls_end_in_time_and_others_go_on(pki
             seconds = await ending
         assert published > 0
         assert max(seconds) < HANDSHAKE_SECONDS + 5
+
+
+async def test_a_connection_without_a_call_ends_and_its_peer_calls_again(pki: SamplePki, tmp_path: Path) -> None:
+    limits = {"connection_idle_seconds": 1.0}
+    async with running_exchange(pki, tmp_path / "log", server=limits) as exchange, asyncio.timeout(30):
+        channel = await exchange.channel("shanxi-police")
+        await channel.channel_ready()
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        await Publisher(channel, CODEC, exchange.receipts()).publish(exchange.maker().make())
 
 
 async def dripping(exchange: Exchange) -> float:

@@ -122,6 +122,34 @@ async def test_a_damaged_row_stops_its_own_record_only_and_auditors_see_it_set_a
 
 
 @pytest.mark.parametrize("is_open", [True, False])
+async def test_a_record_that_is_put_back_also_goes_to_a_subscription_whose_kinds_were_changed_meanwhile(
+    pki: SamplePki, log: Sound, tmp_path: Path, *, is_open: bool
+) -> None:
+    damage(log.folder, flip(DAMAGED, b"dna-matching", 0))
+    damaged = log.envelopes[DAMAGED]
+    more = replace(SAMPLES, kinds=SAMPLES.kinds | {"Correction"})
+    async with running_exchange(pki, log.folder) as exchange:
+        await received(exchange, 15)
+        async with (await exchange.subscriber()).subscribe(more) as stream:
+            if is_open:
+                await (await exchange.publisher()).publish(damaged)
+                assert [each.envelope for each in await taken(stream, 1)] == [damaged]
+        if not is_open:
+            await (await exchange.publisher()).publish(damaged)
+            async with (await exchange.subscriber()).subscribe(more) as stream:
+                assert [each.envelope for each in await taken(stream, 1)] == [damaged]
+        # It comes once, and the case goes on.
+        await (await exchange.publisher()).publish(damaged)
+        new = exchange.maker().make(case=CASES[DAMAGED])
+        await (await exchange.publisher()).publish(new)
+        async with (await exchange.subscriber()).subscribe(more) as stream:
+            assert [each.envelope for each in await taken(stream, 1)] == [new]
+        profile = write_toml(tmp_path / "lab.toml", edge_tables(pki, LAB, exchange.target))
+        listed = await run("deadletter", "list", "--profile", profile)
+        assert "0 dead letters" in listed.output
+
+
+@pytest.mark.parametrize("is_open", [True, False])
 @pytest.mark.parametrize(
     "do",
     [

@@ -30,19 +30,23 @@ NOTICES = frozenset({"PublicNotice"})
 CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(3)]
 
 
+async def running_call(channel: grpc.aio.Channel) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+    """A call that does nothing. An answer has shown that it runs."""
+    method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+        "/caseexchange.broker.v1.PublisherService/PublishStream"
+    )
+    call = method()
+    await call.write(b"")
+    await call.read()
+    return call
+
+
 async def test_calls_of_one_agency_do_not_use_up_those_of_the_others(pki: SamplePki, tmp_path: Path) -> None:
     async with running_exchange(pki, tmp_path / "log", quotas={"calls": 10}) as exchange, asyncio.timeout(60):
         channel = await exchange.channel("shanxi-police")
-        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
-            "/caseexchange.broker.v1.PublisherService/PublishStream"
-        )
-        idle = [method() for _ in range(10)]
-        for call in idle:
-            # An answer shows that the call runs.
-            await call.write(b"")
-            await call.read()
+        idle = [await running_call(channel) for _ in range(10)]
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await method().read()
+            await running_call(channel)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         details = dict(refused.value.trailing_metadata())[DETAILS_KEY]
         assert isinstance(details, bytes)
@@ -58,6 +62,34 @@ async def test_calls_of_one_agency_do_not_use_up_those_of_the_others(pki: Sample
             try:
                 await (await exchange.publisher()).publish(exchange.maker().make())
             except QuotaExceeded:
+                await asyncio.sleep(0)
+            else:
+                break
+
+
+async def test_connections_with_calls_of_one_agency_are_limited(pki: SamplePki, tmp_path: Path) -> None:
+    async with running_exchange(pki, tmp_path / "log", quotas={"connections": 3}) as exchange, asyncio.timeout(60):
+        idle = [await running_call(await exchange.channel("shanxi-police")) for _ in range(3)]
+        one_more = await exchange.channel("shanxi-police")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await running_call(one_more)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "connections" in (refused.value.details() or "")
+        details = dict(refused.value.trailing_metadata())[DETAILS_KEY]
+        assert isinstance(details, bytes)
+        retry = error_details_pb2.RetryInfo()
+        assert any(each.Unpack(retry) for each in status_pb2.Status.FromString(details).details)
+        assert retry.retry_delay.ToMilliseconds() > 0
+        other = await exchange.publisher("hebei-police")
+        await other.publish(exchange.maker("hebei-police").make())
+        # When a call has ended, its connection does not count any more, and another one may be used.
+        idle[0].cancel()
+        while True:
+            try:
+                await running_call(one_more)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
                 await asyncio.sleep(0)
             else:
                 break

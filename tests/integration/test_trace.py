@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,7 +15,10 @@ from adapters.gateway.deadletters import watch_published
 from broker.client.subscriber import SubscribeOptions
 from broker.client.trace import TraceClient, UnprocessedTally
 from broker.core.errors import InputRefused, RecordNotWaiting, RecordUnknown
+from broker.core.subscriptions import StartPoint
 from broker.core.trace import Step, TracedRecipient
+from broker.services.tracereading import TraceLimits
+from broker.services.tracing import Tracer
 from tests.integration.test_dead_letters import LIMITS, SAMPLES, client, given_up, listed
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.kafkaexchange import run
@@ -367,3 +371,39 @@ async def test_the_gateways_log_says_that_records_were_refused(pki: SamplePki, t
         assert {line["event"] for line in lines if line["log_level"] == "error"} == {
             "recipients refused published records"
         }
+
+
+async def test_a_trace_that_the_broker_stops_goes_on_to_the_end_if_asked(
+    pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each trace stops after one record of the audit stream.
+    monkeypatch.setattr("broker.services.tracereading._PAGE_RECORDS", 1)
+    defaults = Tracer.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "limits", TraceLimits(60, 1))
+    latest = replace(CASES, subscription="later", start=StartPoint(latest=True))
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        record = exchange.maker().make("CaseRecord", "cases", to=(HEBEI, MINISTRY))
+        await published(exchange, record)
+        await answered(exchange, HEBEI, CASES)
+        await answered(exchange, MINISTRY, CASES)
+        async with (await exchange.subscriber(HEBEI)).subscribe(latest):
+            pass
+        asking = await tracing(exchange, SHANXI)
+        found = await asking.of_record(record_id(record))
+        assert (steps(found), found.complete, found.go_on_at > 0) == ([(HEBEI, "cases", Step.DELIVERED)], False, True)
+        found = await asking.of_record(record_id(record), to_the_end=True)
+        assert (found.complete, found.go_on_at) == (True, 0)
+        assert steps(found) == [
+            (HEBEI, "cases", Step.DELIVERED),
+            (HEBEI, "cases", Step.PROCESSED),
+            (MINISTRY, "cases", Step.DELIVERED),
+            (MINISTRY, "cases", Step.PROCESSED),
+            (HEBEI, "later", Step.SKIPPED),
+        ]
+        profile = write_toml(tmp_path / "shanxi.toml", edge_tables(pki, SHANXI, exchange.target))
+        said = (await run("trace", "--profile", profile, record_id(record))).output
+        assert "With --to-the-end it goes on." in said
+        said = (await run("trace", "--profile", profile, "--to-the-end", record_id(record))).output
+        assert f"{HEBEI}/later: skipped: the subscription begins after it now, by its start latest" in said
+        assert "This is not all" not in said

@@ -12,6 +12,7 @@ from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.directory import open_directory
 from broker.trust.verification import InlineVerifier
 from tests.support.fakes import FixedDirectory, ListedAudit, SwitchedEvidence
+from tests.support.letters import dead_letters
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def publish_service(
         "codec": CODEC,
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
-        "restoring": Restoring(None, CODEC),
+        "restoring": Restoring(None, CODEC, dead_letters(pki, log, clock)),
         "versions": KnownVersions(DirectoryVersions(log, CODEC), lambda found: _version(pki, found)),
     }
     checks |= {name: part for name, part in parts.items() if name in checks}

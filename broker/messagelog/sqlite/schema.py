@@ -1,4 +1,4 @@
-"""The tables of the embedded log."""
+"""The tables of the embedded log, and of a witness."""
 
 from __future__ import annotations
 
@@ -77,4 +77,24 @@ CHECKPOINTS: Final = Schema(
             )""",
         ),
     ),
+)
+
+WITNESS: Final = Schema(
+    application_id=0x43585754,  # "CXWT"
+    migrations=(
+        (
+            """CREATE TABLE cosigned (
+                origin_sha256 BLOB PRIMARY KEY,
+                origin TEXT NOT NULL,
+                size INTEGER NOT NULL,
+                root BLOB NOT NULL,
+                note BLOB NOT NULL
+            ) WITHOUT ROWID""",
+        ),
+    ),
+)
+
+COSIGNED: Final = Schema(
+    application_id=0x4358434F,  # "CXCO"
+    migrations=(("CREATE TABLE cosigned (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID",),),
 )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
 
 from broker.core.errors import DeadLetterUnknown, LogCorrupt, RightDenied
-from broker.core.events import AuditEvent, DeadLetterMade, RefusalMade
+from broker.core.events import AuditEvent, DeadLetterMade, RecordsParked, RefusalMade
 from broker.core.identity import Principal
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.auditfold import LINES, AuditFold
-from broker.services.auditindex import AuditIndex, Scope, Tally
+from broker.services.auditindex import AuditIndex, Folded, Scope, Tally
 from broker.services.deadletters import DeadLetters
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
@@ -242,3 +243,34 @@ async def test_the_operators_log_names_new_ones_and_at_a_start_counts_the_old(
     assert [line["position"] for line in lines[:-1]] == [f"dna/0/{offset}" for offset in range(2, 2 + LINES)]
     assert (lines[-1]["event"], lines[-1]["count"]) == ("more records are dead letters", 2)
     first.file.close()
+
+
+@pytest.mark.parametrize("cases", [1, 20_000], ids=["one case", "many cases"])
+@pytest.mark.parametrize("floor", [0, 20_000], ids=["read again", "passed"])
+async def test_other_work_goes_on_while_very_much_that_is_set_aside_is_read(
+    stage: Stage, cases: int, floor: int
+) -> None:
+    index, letters = stage.process()
+    await letters.catch_up()
+    key, dna = SubscriptionKey(LAB.agency, "samples"), StreamPartition("dna", 0)
+    parked = [
+        RecordsParked(Position(*dna, offset), key.name, key.agency, f"case-{offset % cases}")
+        for offset in range(20_000)
+    ]
+    index.fold([AuditEvent(0, "", event) for event in parked], Folded(0, b""))
+    passes = 0
+
+    async def other_work() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(other_work())
+    found = await letters.set_aside(key, dna, floor)
+    working.cancel()
+    pages = (floor == 0) * 20 + (cases > 1) * 20
+    assert passes >= pages
+    assert found.offsets == set(range(floor, 20_000))
+    assert found.cases == {f"case-{number}": number for number in range(cases)}
+    assert sorted(found.due) == sorted(found.cases)

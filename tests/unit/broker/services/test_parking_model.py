@@ -40,6 +40,7 @@ from broker.services.auditindex import AuditIndex, Folded, Scope
 from broker.services.parking import OVERTAKING, Parking
 from broker.services.quotas import Quotas
 from broker.services.round import Acked, Consumer, GivenUp, Held, Round
+from broker.services.setaside import SetAside
 from tests.support.pki import ManualClock
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
     from broker.ports import DeadLetterState
     from broker.services.quotas import Holding
-    from broker.services.setaside import SetAside
 
 PARTITION = StreamPartition("dna", 0)
 KEY = SubscriptionKey("lab", "samples")
@@ -57,6 +57,7 @@ picks = st.integers(0, 1000)
 kinds = st.sampled_from(["SampleRequest", "SampleRequest", "Correction"])
 records = st.tuples(st.sampled_from("aaab"), kinds, st.integers(1, 120))
 answers_given = st.lists(st.tuples(st.sampled_from("aaannntl"), picks), min_size=1, max_size=8)
+decisions_meanwhile = st.lists(st.tuples(st.sampled_from("rrdow"), picks), min_size=1, max_size=6)
 answers_meanwhile = st.lists(st.tuples(st.sampled_from("annnt"), picks), max_size=4)
 
 
@@ -80,6 +81,8 @@ class AuditStream:
         self.damaged: set[Position] = set()
         self.meanwhile: list[Callable[[], None]] = []
         """What happens, one after the other, where the loop waits."""
+        self.between_pages: list[Callable[[], None]] = []
+        """What is decided, one after the other, while the partition is read."""
         self._records = 0
         self._unfolded: list[list[AuditEvent]] = []
         self._listeners: list[Callable[[DeadLetterEvent], None]] = []
@@ -121,7 +124,12 @@ class AuditStream:
 
     async def set_aside(self, subscription: SubscriptionKey, partition: StreamPartition, floor: int) -> SetAside:
         self.catch_up()
-        return self.index.set_aside(subscription, partition, floor)
+        found = SetAside()
+        for _ in self.index.set_aside(subscription, partition, floor, found, rows=1):
+            if self.between_pages:
+                self.between_pages.pop(0)()
+                self.catch_up()
+        return found
 
     async def first(
         self, subscription: SubscriptionKey, partition: StreamPartition, case_id: str
@@ -302,6 +310,18 @@ class ParkingMachine(RuleBasedStateMachine):
     def another_process_takes_over_late(self) -> None:
         """It was assigned before this one, and was paused before it could say so."""
         now(self.audit.take_over(KEY, [PARTITION]))
+
+    @rule(decisions=decisions_meanwhile)
+    def reassign_while_the_agency_decides(self, decisions: list[tuple[str, int]]) -> None:
+        ways: dict[str, Callable[[int], None]] = {
+            "r": self.redrive,
+            "d": self.discard,
+            "o": partial(self.order, followed=False),
+            "w": lambda _: None,
+        }
+        self.audit.between_pages = [partial(ways[way], pick) for way, pick in decisions]
+        self.reassign()
+        self.audit.between_pages = []
 
     @rule()
     def reassign(self) -> None:
@@ -514,6 +534,21 @@ def test_to_discard_a_damaged_record_does_not_let_its_case_go(world: ParkingMach
     world.publish([("a", "SampleRequest", 1)])
     world.loop_once()
     assert leased(world) == []
+
+
+def test_a_dead_letter_that_is_redriven_while_its_partition_is_read_is_delivered(world: ParkingMachine) -> None:
+    world.publish([("a", "SampleRequest", 1), ("a", "SampleRequest", 1), ("b", "SampleRequest", 1)])
+    give_up(world, 0)
+    world.loop_once()
+    world.acknowledge(min(world.leases))
+    world.loop_once()
+    assert dead(world) == [0]
+    # The pages with its row have been read.
+    world.audit.between_pages = [lambda: None, lambda: world.redrive(0)]
+    world.reassign()
+    assert world.audit.between_pages == []
+    world.loop_once()
+    assert leased(world) == [0]
 
 
 def test_what_a_process_sets_aside_late_stops_no_case(world: ParkingMachine) -> None:

@@ -49,24 +49,41 @@ def quotas(**limits: float) -> Quotas:
     return Quotas(lambda _: QuotaLimits(**limits), ManualClock(1_000_000))  # type: ignore[arg-type] # whole numbers are given as such
 
 
+def test_connections_count_while_they_have_calls_and_for_their_agency_only() -> None:
+    each = quotas(connections=2)
+    with ExitStack() as running:
+        running.enter_context(each.call("police", "one"))
+        running.enter_context(each.call("police", "two"))
+        # Another call on one of them is no other connection.
+        with each.call("police", "one"):
+            pass
+        with pytest.raises(QuotaExceeded, match="connections"), each.call("police", "three"):
+            pass
+        with each.call("ministry", "three"):
+            pass
+    # A refused call has used up nothing.
+    with each.call("police", "three"), each.call("police", "four"):
+        pass
+
+
 def test_calls_count_while_they_run_and_for_their_agency_only() -> None:
     each = quotas(calls=2)
     with ExitStack() as running:
         for _ in range(2):
-            running.enter_context(each.call("police"))
-        with pytest.raises(QuotaExceeded), each.call("police"):
+            running.enter_context(each.call("police", "one"))
+        with pytest.raises(QuotaExceeded), each.call("police", "one"):
             pass
-        with each.call("ministry"):
+        with each.call("ministry", "one"):
             pass
-    with each.call("police"):
+    with each.call("police", "one"):
         pass
 
 
 def test_a_call_that_fails_counts_no_longer() -> None:
     each = quotas(calls=1)
-    with pytest.raises(ZeroDivisionError), each.call("police"):
+    with pytest.raises(ZeroDivisionError), each.call("police", "one"):
         raise ZeroDivisionError
-    with each.call("police"):
+    with each.call("police", "one"):
         pass
 
 
@@ -134,7 +151,7 @@ def test_a_rate_says_when_to_try_again_and_lets_a_large_batch_through_once(
 
 def test_nothing_is_kept_of_an_agency_that_uses_nothing() -> None:
     each = quotas()
-    with each.call("police"), each.publishing("police") as share:
+    with each.call("police", "one"), each.publishing("police") as share:
         share.take(5, 500)
     holding = each.open_subscription("police")
     holding.room(700, ROOM)
@@ -162,13 +179,13 @@ def test_subscriptions_of_an_agency_share_what_it_may_hold_undelivered_and_one_t
 def test_the_directory_gives_an_agency_other_quotas_at_any_time(pki: SamplePki) -> None:
     clock, in_force = ManualClock(1_000_000), Directories(pki.directory)
     each = Quotas(limits_in_force(QuotaLimits(calls=1), in_force), clock)
-    with each.call("shanxi-police"):
-        with pytest.raises(QuotaExceeded), each.call("shanxi-police"):
+    with each.call("shanxi-police", "one"):
+        with pytest.raises(QuotaExceeded), each.call("shanxi-police", "one"):
             pass
         in_force.give("shanxi-police", {"calls": 2, "records_per_second": 1})
-        with each.call("shanxi-police"), each.call("hebei-police"):
+        with each.call("shanxi-police", "one"), each.call("hebei-police", "one"):
             pass
-        with pytest.raises(QuotaExceeded), each.call("hebei-police"), each.call("hebei-police"):
+        with pytest.raises(QuotaExceeded), each.call("hebei-police", "one"), each.call("hebei-police", "one"):
             pass
     with each.publishing("shanxi-police") as share:
         share.take(3, 1)
@@ -184,5 +201,5 @@ def test_without_a_directory_in_force_an_agency_has_what_the_broker_gives_to_all
     in_force = Directories(pki.directory)
     each = Quotas(limits_in_force(QuotaLimits(calls=1), in_force), ManualClock(1_000_000))
     in_force.expired = True
-    with each.call("shanxi-police"), pytest.raises(QuotaExceeded), each.call("shanxi-police"):
+    with each.call("shanxi-police", "one"), pytest.raises(QuotaExceeded), each.call("shanxi-police", "one"):
         pass

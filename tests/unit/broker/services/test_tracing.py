@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.core.errors import QuotaExceeded, RecordUnknown
-from broker.core.events import AuditEvent, DeadLetterEvent, DeliveryConfirmed, DeliveryMade, DeliveryRefused
+from broker.core.events import (
+    AuditEvent,
+    Cause,
+    DeadLetterEvent,
+    DeliveryConfirmed,
+    DeliveryMade,
+    DeliveryRefused,
+    SubscriptionBegun,
+)
 from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits
 from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition
-from broker.core.trace import Step, TracedEvent, TracedRecord, TraceEnd
+from broker.core.subscriptions import KindsStart, StartPoint
+from broker.core.trace import Step, TracedEvent, TracedRecord, TraceEnd, joined
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
 from broker.services.quotas import Quotas
-from broker.services.tracing import TraceLimits, Tracer
+from broker.services.tracereading import TraceLimits
+from broker.services.tracing import Tracer
 from tests.support.damage import DamagedLog, without_value
 from tests.support.fakes import FixedDirectory
 from tests.support.letters import audit_trail
@@ -86,6 +96,12 @@ async def stage(pki: SamplePki) -> AsyncIterator[Stage]:
 
 async def read(parts: AsyncIterator[TracePart]) -> tuple[list[TracedRecord], list[TracedEvent], bool]:
     """The records, what happened to them, and whether that is all."""
+    records, events, end = await read_on(parts)
+    return records, events, end.complete
+
+
+async def read_on(parts: AsyncIterator[TracePart]) -> tuple[list[TracedRecord], list[TracedEvent], TraceEnd]:
+    """The records, what happened to them, and the end."""
     records: list[TracedRecord] = []
     events: list[TracedEvent] = []
     end = TraceEnd(complete=False, read_to_ms=0)
@@ -95,13 +111,35 @@ async def read(parts: AsyncIterator[TracePart]) -> tuple[list[TracedRecord], lis
         else:
             records += [each for each in part if isinstance(each, TracedRecord)]
             events += [each for each in part if isinstance(each, TracedEvent)]
-    return records, events, end.complete
+    return records, events, end
+
+
+async def test_a_trace_that_stopped_goes_on_where_it_stopped(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.services.tracereading._PAGE_RECORDS", 1)
+    record_id, at = await stage.publish(SHANXI, "hebei-police")
+    await stage.tell(HEBEI, *(DeliveryMade(at, "cases", attempt, ()) for attempt in (1, 2, 3)))
+    await stage.tell(HEBEI, DeliveryRefused(at, "cases", "PHOTO_UNREADABLE", (), SHANXI.agency, HEBEI.agency))
+    tracer, events, ends, go_on_at = stage.tracer(limits=TraceLimits(60, 1)), list[TracedEvent](), list[bool](), 0
+    while True:
+        _, found, end = await read_on(tracer.of_record(SHANXI, record_id, go_on_at))
+        events, go_on_at = joined(events, found), end.go_on_at
+        ends.append(end.complete)
+        if not go_on_at:
+            break
+    assert [(event.step, event.attempt) for event in events] == [
+        (Step.DELIVERED, 1),
+        (Step.DELIVERED, 2),
+        (Step.DELIVERED, 3),
+        (Step.REFUSED, 0),
+    ]
+    assert len(ends) > 2
+    assert ends[-1]
 
 
 async def test_a_trace_that_reaches_its_limit_says_so_and_has_the_refusals_all_the_same(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.services.tracing._PAGE_RECORDS", 1)
+    monkeypatch.setattr("broker.services.tracereading._PAGE_RECORDS", 1)
     record_id, at = await stage.publish(SHANXI, "hebei-police")
     await stage.tell(HEBEI, DeliveryMade(at, "cases", 1, ()), DeliveryMade(at, "cases", 2, ()))
     await stage.tell(HEBEI, DeliveryRefused(at, "cases", "PHOTO_UNREADABLE", (), SHANXI.agency, HEBEI.agency))
@@ -113,6 +151,42 @@ async def test_a_trace_that_reaches_its_limit_says_so_and_has_the_refusals_all_t
     _, events, complete = await read(stage.tracer().of_record(SHANXI, record_id))
     assert [event.step for event in events] == [Step.DELIVERED, Step.DELIVERED, Step.REFUSED]
     assert complete
+
+
+def begun(generation: int, start: int, at: Position) -> SubscriptionBegun:
+    """The subscription of a police begins in its generation at an offset of this partition."""
+    starts = (KindsStart(at.stream_partition, ("CaseRecord",), start),)
+    cause = Cause.SOUGHT if generation else Cause.CREATED
+    return SubscriptionBegun(
+        "cases", HEBEI.agency, generation, cause, StartPoint(latest=True), ("CaseRecord",), starts, ()
+    )
+
+
+async def test_what_a_subscription_skips_is_shown_as_skipped_until_it_goes_back(stage: Stage) -> None:
+    record_id, at = await stage.publish(SHANXI, "hebei-police", "ministry")
+    await stage.tell(HEBEI, begun(0, at.offset + 1, at))
+    _, events, complete = await read(stage.tracer().of_record(SHANXI, record_id))
+    assert [(event.agency, event.subscription, event.step, event.reason) for event in events] == [
+        (HEBEI.agency, "cases", Step.SKIPPED, "latest")
+    ]
+    assert complete
+    # A recipient is told what concerns itself.
+    _, events, _ = await read(stage.tracer().of_record(MINISTRY, record_id))
+    assert events == []
+    await stage.tell(HEBEI, begun(1, at.offset, at))
+    _, events, _ = await read(stage.tracer().of_record(SHANXI, record_id))
+    assert events == []
+    await stage.tell(HEBEI, DeliveryMade(at, "cases", 1, ()), begun(2, at.offset + 1, at))
+    _, events, _ = await read(stage.tracer().of_record(SHANXI, record_id))
+    assert [event.step for event in events] == [Step.DELIVERED, Step.SKIPPED]
+
+
+async def test_what_a_subscription_had_finished_before_it_began_behind_it_is_not_skipped(stage: Stage) -> None:
+    record_id, at = await stage.publish(SHANXI, "hebei-police")
+    await stage.tell(HEBEI, DeliveryMade(at, "cases", 1, ()), DeliveryConfirmed(at, "cases"))
+    await stage.tell(HEBEI, begun(1, at.offset + 1, at))
+    _, events, _ = await read(stage.tracer().of_record(SHANXI, record_id))
+    assert [event.step for event in events] == [Step.DELIVERED, Step.PROCESSED]
 
 
 async def test_a_damaged_audit_record_is_left_out_and_the_trace_is_not_complete(stage: Stage) -> None:

@@ -11,15 +11,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from broker.core.checkpoint import VerifierKey
+from broker.core.cosignature import WitnessKey
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate, corrects_of_others
+from broker.core.witnesspolicy import parse_directory_policy
 from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_files import DirectoryFile
 from broker.trust.directory_payload import MAX_NAME, directory_payload
 from broker.trust.governance import Governance
 from certs.storage import write_public
 from tests.support.pki import ManualClock
+from tests.support.witnesses import SampleWitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,8 +290,6 @@ def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
 
 
 RESERVED = [
-    "witnesses",
-    "witness_policy",
     "responsible",
     "signatures",
     f"{SHANXI}/encryption_keys",
@@ -304,6 +306,47 @@ def test_a_reserved_key_is_refused_by_its_name_when_it_is_filled(pki: SamplePki,
         assert opened == replace(pki.directory, document=opened.document)
     for value in something:
         assert f"does not apply {name}" in refused(pki, seal(pki, changed(pki, path, value)))
+
+
+ALPHA, BETA = SampleWitness("witness.example/alpha").key, SampleWitness("witness.example/beta").key
+POLICY = f"""witness a {ALPHA} https://alpha.example
+witness b {BETA} https://beta.example:7444/w
+group both all a b
+quorum both
+"""
+
+
+def test_the_witness_policy_is_read_back_as_it_was_written(pki: SamplePki) -> None:
+    opened = open_directory(pki.sign(replace(pki.directory, witness_policy=POLICY)), pki.governance)
+    assert opened.witness_policy == POLICY
+    policy = parse_directory_policy(opened.witness_policy, opened.log_keys)
+    assert policy is not None
+    assert [(one.key, one.url) for one in policy.witnesses] == [
+        (ALPHA, "https://alpha.example"),
+        (BETA, "https://beta.example:7444/w"),
+    ]
+
+
+def test_a_directory_without_a_witness_policy_has_no_witnesses(pki: SamplePki) -> None:
+    none = open_directory(json.dumps(seal(pki, changed(pki, "witness_policy", ""))).encode(), pki.governance)
+    assert none.witness_policy == pki.directory.witness_policy == ""
+    assert parse_directory_policy("", none.log_keys) is None
+
+
+def test_a_witness_policy_that_cannot_be_used_is_refused(pki: SamplePki) -> None:
+    log = VerifierKey.parse(pki.directory.log_keys[0])
+    many = [f"witness w{n} {SampleWitness(f'w{n}').key} https://w.example/{n}\n" for n in range(33)]
+    wrong: dict[str, Any] = {
+        "line 1": "quorum somebody\n",
+        "log line": f"log {log}\nquorum none\n",
+        "no address": f"witness a {ALPHA}\nquorum a\n",
+        "not https": f"witness a {ALPHA} http://alpha.example\nquorum a\n",
+        "key of a log": f"witness a {WitnessKey('a', log.public_key)} https://alpha.example\nquorum a\n",
+        "more than 32": "".join(many) + "quorum none\n",
+        "witness_policy is not well formed": ["quorum none"],
+    }
+    for fault, text in wrong.items():
+        assert fault in refused(pki, seal(pki, changed(pki, "witness_policy", text))), fault
 
 
 def test_an_agency_s_quotas_are_read_back_as_they_were_written(pki: SamplePki) -> None:

@@ -427,7 +427,7 @@ Global___RecordsParked: _TypeAlias = RecordsParked  # noqa: Y015
 @_typing.final
 class DeadLetterRedriven(_message.Message):
     """DeadLetterRedriven records that the agency, by the event's principal, wants a dead letter to be delivered again, and then
-    what is parked behind it.
+    what is parked behind it. Without a principal: its record was damaged and was repaired.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

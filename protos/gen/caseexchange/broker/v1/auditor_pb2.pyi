@@ -339,6 +339,7 @@ class PartitionStart(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     LEFT_HASHES_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
     first_index: _builtins.int
     """Index of the first leaf listed."""
     @_builtins.property
@@ -349,16 +350,21 @@ class PartitionStart(_message.Message):
     def left_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Roots of the complete subtrees before it, left to right."""
 
+    @_builtins.property
+    def cosigned(self) -> _checkpoint_pb2.CosignedCheckpoint:
+        """The newest checkpoint that enough witnesses have cosigned. Absent if there is none."""
+
     def __init__(
         self,
         *,
         checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
         first_index: _builtins.int = ...,
         left_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        cosigned: _checkpoint_pb2.CosignedCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "first_index", b"first_index", "left_hashes", b"left_hashes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned", "first_index", b"first_index", "left_hashes", b"left_hashes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -598,18 +604,24 @@ class GetCheckpointResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
         """The checkpoint."""
+
+    @_builtins.property
+    def cosigned(self) -> _checkpoint_pb2.CosignedCheckpoint:
+        """The newest checkpoint that enough witnesses have cosigned. Absent if there is none."""
 
     def __init__(
         self,
         *,
         checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
+        cosigned: _checkpoint_pb2.CosignedCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from caseexchange.broker.v1 import position_pb2 as caseexchange_dot_broker_dot_v1_dot_position__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'caseexchange/broker/v1/checkpoint.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/position.proto\"=\n\nCheckpoint\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"S\n\x0eInclusionProof\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x12\n\nleaf_index\x18\x02 \x01(\x04\x12\x11\n\ttree_size\x18\x03 \x01(\x04\x12\x0c\n\x04path\x18\x04 \x03(\x0c\"D\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\"A\n\x0bProofTarget\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Positionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'caseexchange/broker/v1/checkpoint.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/position.proto\"=\n\nCheckpoint\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"S\n\x0eInclusionProof\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x12\n\nleaf_index\x18\x02 \x01(\x04\x12\x11\n\ttree_size\x18\x03 \x01(\x04\x12\x0c\n\x04path\x18\x04 \x03(\x0c\"D\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\"A\n\x0bProofTarget\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\"0\n\x12\x43osignedCheckpoint\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,4 +40,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSISTENCYPROOF']._serialized_end=322
   _globals['_PROOFTARGET']._serialized_start=324
   _globals['_PROOFTARGET']._serialized_end=389
+  _globals['_COSIGNEDCHECKPOINT']._serialized_start=391
+  _globals['_COSIGNEDCHECKPOINT']._serialized_end=439
 # @@protoc_insertion_point(module_scope)

@@ -34,7 +34,7 @@ class Checkpoint(_message.Message):
     """Partition within the stream."""
     note: _builtins.bytes
     """C2SP tlog-checkpoint as a signed note, byte for byte. Its origin is <trust domain>/<stream>/<partition>/<log id>.
-    Witnesses, later, sign the same note: their lines stand beside the log's own.
+    Witnesses sign the same note: their lines stand beside the log's own.
     """
     def __init__(
         self,
@@ -142,3 +142,31 @@ class ProofTarget(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProofTarget: _TypeAlias = ProofTarget  # noqa: Y015
+
+@_typing.final
+class CosignedCheckpoint(_message.Message):
+    """CosignedCheckpoint is an earlier or the same checkpoint of a partition, which witnesses have cosigned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    note: _builtins.bytes
+    """Its note, with the log's line and the cosignatures (C2SP tlog-cosignature), byte for byte."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Proof that the checkpoint beside which it stands extends it: hashes, 32 bytes each (RFC 6962 section 2.1.2)."""
+
+    def __init__(
+        self,
+        *,
+        note: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CosignedCheckpoint: _TypeAlias = CosignedCheckpoint  # noqa: Y015

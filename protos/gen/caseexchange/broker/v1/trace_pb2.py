@@ -26,15 +26,15 @@ from caseexchange.broker.v1 import position_pb2 as caseexchange_dot_broker_dot_v
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"caseexchange/broker/v1/trace.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/position.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x19\n\x17\x43ountUnprocessedRequest\"t\n\x18\x43ountUnprocessedResponse\x12\x0f\n\x07refused\x18\x01 \x01(\x04\x12\x31\n\rrefused_since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x03 \x01(\x04\"\x18\n\x16ListUnprocessedRequest\"U\n\x17ListUnprocessedResponse\x12:\n\x07records\x18\x01 \x03(\x0b\x32).caseexchange.broker.v1.UnprocessedRecord\"\x80\x02\n\x11UnprocessedRecord\x12\x11\n\tpublisher\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x14\n\x0csubscription\x18\x03 \x01(\t\x12\x32\n\x08position\x18\x04 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x11\n\trecord_id\x18\x05 \x01(\t\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63ode\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x08 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12\x0e\n\x06reason\x18\n \x01(\t\"A\n\x0cTraceRequest\x12\x13\n\trecord_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07\x63\x61se_id\x18\x02 \x01(\tH\x00\x42\t\n\x07subject\"\xaa\x01\n\rTraceResponse\x12\x35\n\x07records\x18\x01 \x03(\x0b\x32$.caseexchange.broker.v1.TracedRecord\x12\x33\n\x06\x65vents\x18\x02 \x03(\x0b\x32#.caseexchange.broker.v1.TracedEvent\x12-\n\x03\x65nd\x18\x03 \x01(\x0b\x32 .caseexchange.broker.v1.TraceEnd\"\xf5\x01\n\x0cTracedRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x03 \x01(\t\x12\x11\n\tpublisher\x18\x04 \x01(\t\x12\x32\n\x08position\x18\x05 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\nrecipients\x18\x07 \x03(\x0b\x32\'.caseexchange.broker.v1.TracedRecipient\"2\n\x0fTracedRecipient\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x08\"\x8b\x02\n\x0bTracedEvent\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x14\n\x0csubscription\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04step\x18\x05 \x01(\x0e\x32\".caseexchange.broker.v1.TracedStep\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x19\n\x11withheld_sections\x18\x07 \x03(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\"I\n\x08TraceEnd\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12+\n\x07read_to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x92\x02\n\nTracedStep\x12\x1b\n\x17TRACED_STEP_UNSPECIFIED\x10\x00\x12\x19\n\x15TRACED_STEP_DELIVERED\x10\x01\x12\x19\n\x15TRACED_STEP_PROCESSED\x10\x02\x12\x17\n\x13TRACED_STEP_REFUSED\x10\x03\x12\x1b\n\x17TRACED_STEP_DEAD_LETTER\x10\x04\x12\x16\n\x12TRACED_STEP_PARKED\x10\x05\x12\x18\n\x14TRACED_STEP_REDRIVEN\x10\x06\x12\x19\n\x15TRACED_STEP_DISCARDED\x10\x07\x12\x15\n\x11TRACED_STEP_ENDED\x10\x08\x12\x17\n\x13TRACED_STEP_ORDERED\x10\t2\xd3\x02\n\x0cTraceService\x12u\n\x10\x43ountUnprocessed\x12/.caseexchange.broker.v1.CountUnprocessedRequest\x1a\x30.caseexchange.broker.v1.CountUnprocessedResponse\x12t\n\x0fListUnprocessed\x12..caseexchange.broker.v1.ListUnprocessedRequest\x1a/.caseexchange.broker.v1.ListUnprocessedResponse0\x01\x12V\n\x05Trace\x12$.caseexchange.broker.v1.TraceRequest\x1a%.caseexchange.broker.v1.TraceResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"caseexchange/broker/v1/trace.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/position.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x19\n\x17\x43ountUnprocessedRequest\"t\n\x18\x43ountUnprocessedResponse\x12\x0f\n\x07refused\x18\x01 \x01(\x04\x12\x31\n\rrefused_since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x03 \x01(\x04\"\x18\n\x16ListUnprocessedRequest\"U\n\x17ListUnprocessedResponse\x12:\n\x07records\x18\x01 \x03(\x0b\x32).caseexchange.broker.v1.UnprocessedRecord\"\x80\x02\n\x11UnprocessedRecord\x12\x11\n\tpublisher\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x14\n\x0csubscription\x18\x03 \x01(\t\x12\x32\n\x08position\x18\x04 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x11\n\trecord_id\x18\x05 \x01(\t\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63ode\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x08 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12\x0e\n\x06reason\x18\n \x01(\t\"S\n\x0cTraceRequest\x12\x13\n\trecord_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07\x63\x61se_id\x18\x02 \x01(\tH\x00\x12\x10\n\x08go_on_at\x18\x03 \x01(\x04\x42\t\n\x07subject\"\xaa\x01\n\rTraceResponse\x12\x35\n\x07records\x18\x01 \x03(\x0b\x32$.caseexchange.broker.v1.TracedRecord\x12\x33\n\x06\x65vents\x18\x02 \x03(\x0b\x32#.caseexchange.broker.v1.TracedEvent\x12-\n\x03\x65nd\x18\x03 \x01(\x0b\x32 .caseexchange.broker.v1.TraceEnd\"\xf5\x01\n\x0cTracedRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x03 \x01(\t\x12\x11\n\tpublisher\x18\x04 \x01(\t\x12\x32\n\x08position\x18\x05 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\nrecipients\x18\x07 \x03(\x0b\x32\'.caseexchange.broker.v1.TracedRecipient\"2\n\x0fTracedRecipient\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x08\"\x8b\x02\n\x0bTracedEvent\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x14\n\x0csubscription\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04step\x18\x05 \x01(\x0e\x32\".caseexchange.broker.v1.TracedStep\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x19\n\x11withheld_sections\x18\x07 \x03(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\"l\n\x08TraceEnd\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12+\n\x07read_to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08go_on_at\x18\x03 \x01(\x04\x12\x0f\n\x07\x64\x61maged\x18\x04 \x01(\x08*\xab\x02\n\nTracedStep\x12\x1b\n\x17TRACED_STEP_UNSPECIFIED\x10\x00\x12\x19\n\x15TRACED_STEP_DELIVERED\x10\x01\x12\x19\n\x15TRACED_STEP_PROCESSED\x10\x02\x12\x17\n\x13TRACED_STEP_REFUSED\x10\x03\x12\x1b\n\x17TRACED_STEP_DEAD_LETTER\x10\x04\x12\x16\n\x12TRACED_STEP_PARKED\x10\x05\x12\x18\n\x14TRACED_STEP_REDRIVEN\x10\x06\x12\x19\n\x15TRACED_STEP_DISCARDED\x10\x07\x12\x15\n\x11TRACED_STEP_ENDED\x10\x08\x12\x17\n\x13TRACED_STEP_ORDERED\x10\t\x12\x17\n\x13TRACED_STEP_SKIPPED\x10\n2\xd3\x02\n\x0cTraceService\x12u\n\x10\x43ountUnprocessed\x12/.caseexchange.broker.v1.CountUnprocessedRequest\x1a\x30.caseexchange.broker.v1.CountUnprocessedResponse\x12t\n\x0fListUnprocessed\x12..caseexchange.broker.v1.ListUnprocessedRequest\x1a/.caseexchange.broker.v1.ListUnprocessedResponse0\x01\x12V\n\x05Trace\x12$.caseexchange.broker.v1.TraceRequest\x1a%.caseexchange.broker.v1.TraceResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.trace_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRACEDSTEP']._serialized_start=1537
-  _globals['_TRACEDSTEP']._serialized_end=1811
+  _globals['_TRACEDSTEP']._serialized_start=1590
+  _globals['_TRACEDSTEP']._serialized_end=1889
   _globals['_COUNTUNPROCESSEDREQUEST']._serialized_start=134
   _globals['_COUNTUNPROCESSEDREQUEST']._serialized_end=159
   _globals['_COUNTUNPROCESSEDRESPONSE']._serialized_start=161
@@ -46,17 +46,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNPROCESSEDRECORD']._serialized_start=393
   _globals['_UNPROCESSEDRECORD']._serialized_end=649
   _globals['_TRACEREQUEST']._serialized_start=651
-  _globals['_TRACEREQUEST']._serialized_end=716
-  _globals['_TRACERESPONSE']._serialized_start=719
-  _globals['_TRACERESPONSE']._serialized_end=889
-  _globals['_TRACEDRECORD']._serialized_start=892
-  _globals['_TRACEDRECORD']._serialized_end=1137
-  _globals['_TRACEDRECIPIENT']._serialized_start=1139
-  _globals['_TRACEDRECIPIENT']._serialized_end=1189
-  _globals['_TRACEDEVENT']._serialized_start=1192
-  _globals['_TRACEDEVENT']._serialized_end=1459
-  _globals['_TRACEEND']._serialized_start=1461
-  _globals['_TRACEEND']._serialized_end=1534
-  _globals['_TRACESERVICE']._serialized_start=1814
-  _globals['_TRACESERVICE']._serialized_end=2153
+  _globals['_TRACEREQUEST']._serialized_end=734
+  _globals['_TRACERESPONSE']._serialized_start=737
+  _globals['_TRACERESPONSE']._serialized_end=907
+  _globals['_TRACEDRECORD']._serialized_start=910
+  _globals['_TRACEDRECORD']._serialized_end=1155
+  _globals['_TRACEDRECIPIENT']._serialized_start=1157
+  _globals['_TRACEDRECIPIENT']._serialized_end=1207
+  _globals['_TRACEDEVENT']._serialized_start=1210
+  _globals['_TRACEDEVENT']._serialized_end=1477
+  _globals['_TRACEEND']._serialized_start=1479
+  _globals['_TRACEEND']._serialized_end=1587
+  _globals['_TRACESERVICE']._serialized_start=1892
+  _globals['_TRACESERVICE']._serialized_end=2231
 # @@protoc_insertion_point(module_scope)

@@ -47,6 +47,10 @@ class _TracedStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TracedStep
     """It was delivered again after it was set aside, and is finished."""
     TRACED_STEP_ORDERED: _TracedStep.ValueType  # 9
     """The agency wants a dead letter to be made of it."""
+    TRACED_STEP_SKIPPED: _TracedStep.ValueType  # 10
+    """The subscription was made, moved or got the kind so that it begins after the record, and had not finished it. The
+    event's reason is the start that was asked.
+    """
 
 class TracedStep(_TracedStep, metaclass=_TracedStepEnumTypeWrapper):
     """TracedStep is what may happen to a record at a subscription."""
@@ -71,6 +75,10 @@ TRACED_STEP_ENDED: TracedStep.ValueType  # 8
 """It was delivered again after it was set aside, and is finished."""
 TRACED_STEP_ORDERED: TracedStep.ValueType  # 9
 """The agency wants a dead letter to be made of it."""
+TRACED_STEP_SKIPPED: TracedStep.ValueType  # 10
+"""The subscription was made, moved or got the kind so that it begins after the record, and had not finished it. The
+event's reason is the start that was asked.
+"""
 Global___TracedStep: _TypeAlias = TracedStep  # noqa: Y015
 
 @_typing.final
@@ -233,19 +241,23 @@ class TraceRequest(_message.Message):
 
     RECORD_ID_FIELD_NUMBER: _builtins.int
     CASE_ID_FIELD_NUMBER: _builtins.int
+    GO_ON_AT_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """One record."""
     case_id: _builtins.str
     """The records of a case that concern the caller."""
+    go_on_at: _builtins.int
+    """Where to go on: go_on_at of the end of the trace before. 0: from the acceptance on."""
     def __init__(
         self,
         *,
         record_id: _builtins.str = ...,
         case_id: _builtins.str = ...,
+        go_on_at: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "record_id", b"record_id", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "record_id", b"record_id", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "go_on_at", b"go_on_at", "record_id", b"record_id", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["record_id", "case_id"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -393,7 +405,7 @@ class TracedEvent(_message.Message):
     code: _builtins.str
     """The agency's code for what it refused, discarded or ordered."""
     reason: _builtins.str
-    """Of a dead letter: LOG_CORRUPT where the record is damaged."""
+    """Of a dead letter: LOG_CORRUPT where the record is damaged. Of what was skipped: the start that was asked."""
     @_builtins.property
     def position(self) -> _position_pb2.Position:
         """Where the record stands."""
@@ -435,8 +447,14 @@ class TraceEnd(_message.Message):
 
     COMPLETE_FIELD_NUMBER: _builtins.int
     READ_TO_FIELD_NUMBER: _builtins.int
+    GO_ON_AT_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
     complete: _builtins.bool
     """Whether it has everything up to its end. If not, the broker stopped at its limit."""
+    go_on_at: _builtins.int
+    """Where a further trace of the same goes on. 0: this one did not stop at its limit for the audit stream."""
+    damaged: _builtins.bool
+    """Whether a part of the audit stream that it read is damaged."""
     @_builtins.property
     def read_to(self) -> _timestamp_pb2.Timestamp:
         """Up to when it has the deliveries and acknowledgements."""
@@ -446,10 +464,12 @@ class TraceEnd(_message.Message):
         *,
         complete: _builtins.bool = ...,
         read_to: _timestamp_pb2.Timestamp | None = ...,
+        go_on_at: _builtins.int = ...,
+        damaged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["read_to", b"read_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "read_to", b"read_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "damaged", b"damaged", "go_on_at", b"go_on_at", "read_to", b"read_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

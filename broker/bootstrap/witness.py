@@ -1,0 +1,154 @@
+"""A witness: all parts of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.core.checkpoint import VerifierKey
+from broker.core.errors import CaseExchangeError, CertificateInvalid, CheckpointInvalid, ConfigInvalid, SetupInvalid
+from broker.files import FileState
+from broker.messagelog.sqlite import SqliteWitnessStore
+from broker.services.witness import WitnessService
+from broker.trust.signing import note_verifier
+from broker.trust.system import SystemClock
+from broker.trust.witnesskeys import Ed25519Cosigner
+from broker.web.server import HttpBounds, HttpServer
+from broker.web.tls import load_certificate, server_context
+from broker.web.witness import witness_app
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from broker.config.witness import WitnessConfig, WitnessServerConfig
+    from broker.core.checkpoint import SignatureCheck
+
+_log = structlog.get_logger("broker.witness")
+
+
+def load_cosigner(config: WitnessConfig) -> Ed25519Cosigner:
+    """The key of a witness.
+
+    Raises:
+        KeyInvalid
+    """
+    return Ed25519Cosigner.load(config.witness.name, config.witness.key)
+
+
+@contextlib.asynccontextmanager
+async def open_witness(config: WitnessConfig, *, new: bool) -> AsyncIterator[HttpServer]:
+    """Open what the witness has cosigned, and answer. On exit, stop in good order.
+
+    Args:
+        config: its configuration.
+        new: make the file of what it has cosigned. Without it, the file must exist: a witness that forgot would cosign
+            a second history.
+
+    Raises:
+        SetupInvalid: a file or setting cannot be used.
+        LogError, LogUnavailable, LogFull: the file of what it has cosigned cannot be used.
+    """
+    signer, logs = load_cosigner(config), _logs(config)
+    context = server_context(config.server.certificate, config.server.key)
+    _check_state(config.witness.state, new=new)
+    async with contextlib.AsyncExitStack() as stack:
+        store = SqliteWitnessStore(config.witness.state)
+        stack.push_async_callback(store.close)
+        server = HttpServer(
+            witness_app(WitnessService(store, logs, signer, SystemClock())),
+            config.server.address,
+            context,
+            _bounds(config.server),
+        )
+        stack.push_async_callback(server.stop)
+        watching = asyncio.create_task(_watch_tls(config.server, context))
+        stack.callback(watching.cancel)
+        await server.start()
+        _log.info("serving", address=f"port {server.port}", count=len(logs))
+        yield server
+
+
+async def serve_witness(config: WitnessConfig, ready: Callable[[int], None], *, new: bool) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: the configuration.
+        ready: called with the port when requests are answered.
+        new: see ``open_witness``.
+
+    Returns:
+        The signal.
+
+    Raises:
+        As ``open_witness``.
+    """
+    stopping = asyncio.Queue[int]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
+    async with open_witness(config, new=new) as server:
+        ready(server.port)
+        return await stopping.get()
+
+
+def _logs(config: WitnessConfig) -> dict[str, dict[tuple[str, bytes], SignatureCheck]]:
+    logs: dict[str, dict[tuple[str, bytes], SignatureCheck]] = {}
+    for table in config.logs:
+        try:
+            keys = [VerifierKey.parse(text) for text in table.keys]
+        except CheckpointInvalid as error:
+            message = f"logs.keys holds something that is no verifier key of a log: {error.message}"
+            raise ConfigInvalid(message) from error
+        for origin in table.origins:
+            if origin in logs:
+                message = f"logs.origins names {origin} twice"
+                raise ConfigInvalid(message)
+            logs[origin] = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+    if not logs:
+        message = "logs.origins names no log"
+        raise ConfigInvalid(message)
+    return logs
+
+
+def _check_state(state: Path, *, new: bool) -> None:
+    if new and state.exists():
+        message = f"{state.name} exists already: start the witness without --new"
+        raise SetupInvalid(message)
+    if not new and not state.exists():
+        message = (
+            f"{state.name} does not exist: start a new witness with --new; if the file was lost, take a new key and "
+            "name first, because with the old ones this witness could cosign a second history"
+        )
+        raise SetupInvalid(message)
+
+
+def _bounds(config: WitnessServerConfig) -> HttpBounds:
+    return HttpBounds(config.connections, config.request_seconds, config.idle_seconds, config.drain_seconds)
+
+
+async def _watch_tls(config: WitnessServerConfig, context: ssl.SSLContext) -> None:
+    """Use renewed TLS files. Never returns."""
+    seen = _state(config)
+    while True:
+        await asyncio.sleep(config.reload_seconds)
+        try:
+            state = _state(config)
+            if state != seen:
+                # Certificate and key are replaced one after the other. Until they match, this is tried again.
+                load_certificate(context, config.certificate, config.key)
+                seen = state
+        except CaseExchangeError as error:
+            _log.error("renewed TLS files cannot be used", reason=error.reason, cause=error.message)
+
+
+def _state(config: WitnessServerConfig) -> list[FileState]:
+    try:
+        return [FileState.of(path) for path in (config.certificate, config.key)]
+    except OSError as error:
+        message = f"a TLS file cannot be read: {error.strerror}"
+        raise CertificateInvalid(message) from error

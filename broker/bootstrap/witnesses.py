@@ -1,0 +1,95 @@
+"""What asks the witnesses of the directory, from a broker's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.core.errors import CosignaturesLate
+from broker.core.origin import checkpoint_origin
+from broker.core.streams import every_partition
+from broker.core.webaddress import WebAddress
+from broker.extras import needed
+from broker.messagelog.sqlite import SqliteCosignedStore
+from broker.services.cosigning import Cosigning
+from broker.services.cosigningbound import CosigningSettings
+from broker.trust.witnesskeys import witness_checks
+
+if TYPE_CHECKING:
+    import contextlib
+
+    from broker.bootstrap.opened import OpenedLog
+    from broker.bootstrap.trust import BrokerTrust
+    from broker.config.broker import BrokerConfig
+    from broker.core.errors import CaseExchangeError
+    from broker.core.witnesspolicy import PolicyWitness
+    from broker.ports import Clock, CosignedStore, WitnessCaller
+    from broker.services.proofs import ProofService
+    from broker.services.rollback import RollbackGuard
+
+_log = structlog.get_logger("broker")
+
+
+def open_cosigned(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> CosignedStore:
+    """Open what witnesses have cosigned. The stack closes it.
+
+    Raises:
+        LogError, LogUnavailable, LogFull
+    """
+    store = SqliteCosignedStore(config.log.folder / "cosigned.db")
+    stack.push_async_callback(store.close)
+    return store
+
+
+def make_cosigning(
+    config: BrokerConfig,
+    trust: BrokerTrust,
+    opened: OpenedLog,
+    kept: CosignedStore,
+    *,
+    proofs: ProofService,
+    rollback: RollbackGuard,
+    clock: Clock,
+) -> Cosigning:
+    """What asks the witnesses, and the evidence with which publishing goes on."""
+    log, trust_domain = opened.log, trust.directory.current().trust_domain
+    given = config.witnesses
+    authorities = config.tls.authorities if given.authorities == Path() else given.authorities
+
+    def call(witness: PolicyWitness) -> WitnessCaller:
+        with needed():
+            from broker.web.asking import HttpWitness  # noqa: PLC0415 - only a broker with witnesses needs the extra
+            from broker.web.tls import client_context  # noqa: PLC0415 - as above
+        return HttpWitness(WebAddress.parse(witness.url), client_context(authorities))
+
+    return Cosigning(
+        partitions={
+            one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every_partition(log.partitions)
+        },
+        store=opened.store,
+        proofs=proofs,
+        kept=kept,
+        directory=lambda: trust.directory.latest,
+        checks=witness_checks,
+        call=call,
+        evidence=rollback,
+        present=rollback.present,
+        clock=clock,
+        settings=CosigningSettings(
+            given.interval_seconds, given.timeout_seconds, given.bound_seconds, given.stop_publishing
+        ),
+        report=_report,
+    )
+
+
+def _report(name: str, error: CaseExchangeError | None) -> None:
+    who = f"the witness {name}" if name else "the witnesses"
+    if error is None:
+        _log.warning(f"{who}: in order again")
+        return
+    # Witnesses belong to others, and the exchange goes on without them.
+    late = isinstance(error, CosignaturesLate)
+    write = _log.warning if late or name else _log.error
+    write(f"{who}: not cosigned", reason=error.reason, cause=error.message, remedy=error.remedy)

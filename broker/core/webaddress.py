@@ -1,0 +1,37 @@
+"""Addresses of HTTP services that the exchange calls, such as witnesses."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+MAX_CHARACTERS: Final = 500
+_PORTS: Final = {"https": 443, "http": 80}
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class WebAddress(NamedTuple):
+    """Where a service is. ``prefix`` is the beginning of its paths, without the last slash."""
+
+    tls: bool
+    host: str
+    port: int
+    prefix: str
+
+    @classmethod
+    def parse(cls, url: str) -> WebAddress:
+        """Read an address: https, or http on the machine itself, for a service that has no TLS of its own.
+
+        Raises:
+            ValueError: it is another scheme, or has a user, a query or a fragment.
+        """
+        if len(url) > MAX_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
+            message = "an address is too long, or holds a character that no address has"
+            raise ValueError(message)
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        usable = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+        if not usable or not host or parts.username is not None or parts.query or parts.fragment:
+            message = "an address is not https://host/path"
+            raise ValueError(message)
+        return cls(parts.scheme == "https", host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"))

@@ -1,0 +1,140 @@
+"""Judge what witnesses have cosigned of the log in a bundle.
+
+A checkpoint with cosignatures stands at the beginning of a partition. The checks, for each:
+
+1. the log has signed it, and it is of the partition's own log: CHECKPOINT_INVALID
+2. the partition's checkpoint, against which everything is checked, extends it: PROOF_INVALID
+3. every line of a known witness is valid: CHECKPOINT_INVALID
+4. the witnesses that have cosigned it are a quorum of the policy. If the auditor has brought the policy, it is an error
+   if they are not: WITNESSES_MISSING. By the policy of the bundle's own directory it is only told, because witnesses
+   cannot stop the exchange
+
+Records after a cosigned checkpoint are covered by the log's own signature alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.cosignature import cosigners
+from broker.core.errors import CheckpointInvalid, ProofInvalid
+from broker.core.findings import error
+from broker.core.merkle import verify_consistency
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.bundle import PartitionStart
+    from broker.core.checkpoint import SignatureCheck
+    from broker.core.cosignature import WitnessKey
+    from broker.core.findings import Finding
+    from broker.core.streams import StreamPartition
+    from broker.core.witnesspolicy import WitnessPolicy
+
+
+class CosignedPartition(NamedTuple):
+    """What a quorum has cosigned of a partition.
+
+    Its tree of ``size`` leaves, all at or after ``since_s`` (seconds since the Unix epoch), by these witnesses.
+    """
+
+    partition: StreamPartition
+    size: int
+    since_s: int
+    witnesses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessReport:
+    """What witnesses say of a bundle's log.
+
+    Attributes:
+        needed: the smallest number of witnesses that can be the quorum. 0: the policy demands none, or there is none.
+        listed: how many witnesses the policy names. 0: there are no witnesses.
+        brought: whether the auditor has brought the policy, not the bundle.
+        cosigned: the partitions of which a quorum has cosigned something, in the order of the bundle.
+        missing: the partitions of which no quorum has.
+    """
+
+    needed: int
+    listed: int
+    brought: bool
+    cosigned: tuple[CosignedPartition, ...]
+    missing: tuple[StreamPartition, ...]
+
+
+class WitnessPolicyInUse(NamedTuple):
+    """A policy, the checks of its witnesses' cosignatures, and whether the auditor has brought it."""
+
+    policy: WitnessPolicy
+    checks: Mapping[WitnessKey, SignatureCheck]
+    brought: bool
+
+
+class WitnessAudit:
+    """Takes the beginning of each partition, in the order of the bundle.
+
+    Args:
+        using: the policy. None: there are no witnesses.
+        logs: the checks of the log's keys, by name and id.
+    """
+
+    def __init__(self, using: WitnessPolicyInUse | None, logs: Mapping[tuple[str, bytes], SignatureCheck]) -> None:
+        self._using = using
+        self._logs = logs
+        self._cosigned: list[CosignedPartition] = []
+        self._missing: list[StreamPartition] = []
+
+    def take(self, start: PartitionStart) -> list[Finding]:
+        """Judge one partition. Return what is wrong."""
+        using = self._using
+        if using is None:
+            return []
+        try:
+            found = self._judge(start, using)
+        except (CheckpointInvalid, ProofInvalid) as refused:
+            self._missing.append(start.partition)
+            return [error(refused.reason, f"{start.partition}: what witnesses have cosigned: {refused.message}")]
+        if found is not None:
+            self._cosigned.append(found)
+            return []
+        self._missing.append(start.partition)
+        if not using.brought:
+            return []
+        message = f"{start.partition}: too few witnesses of the policy have cosigned a checkpoint of it"
+        return [error("WITNESSES_MISSING", message)]
+
+    def report(self) -> WitnessReport:
+        """The result for the whole bundle."""
+        policy = None if self._using is None else self._using.policy
+        return WitnessReport(
+            needed=0 if policy is None else policy.fewest,
+            listed=0 if policy is None else len(policy.witnesses),
+            brought=self._using is not None and self._using.brought,
+            cosigned=tuple(self._cosigned),
+            missing=tuple(self._missing),
+        )
+
+    def _judge(self, start: PartitionStart, using: WitnessPolicyInUse) -> CosignedPartition | None:
+        """What a quorum has cosigned: the partition's checkpoint itself may bear the lines, or one before it."""
+        newest = parse_note(start.note)
+        head = Checkpoint.parse(newest.text)
+        note = newest if start.cosigned is None else parse_note(start.cosigned.note)
+        checkpoint = Checkpoint.parse(note.text)
+        # (1) It is the log's.
+        verify_note(note, self._logs)
+        if checkpoint.origin != head.origin:
+            message = "it is a checkpoint of another log"
+            raise CheckpointInvalid(message)
+        # (2) The partition's checkpoint extends it.
+        path = () if start.cosigned is None else start.cosigned.path
+        verify_consistency(checkpoint.size, head.size, checkpoint.root, head.root, path)
+        # (3) The lines of known witnesses, (4) their quorum.
+        times = cosigners(note, using.checks)
+        since_s = using.policy.satisfied_since(times)
+        if since_s is None:
+            return None
+        names = tuple(sorted(key.name for key in times))
+        return CosignedPartition(start.partition, checkpoint.size, since_s, names)

@@ -1,0 +1,91 @@
+"""A witness: it cosigns a log's checkpoint if it continues the one that it cosigned last (C2SP tlog-witness).
+
+The checks, in their order:
+
+1. the request has its form
+2. the origin is known
+3. the log's key has signed the checkpoint
+4. the old size is not larger than the checkpoint's
+5. the old size is that of the checkpoint cosigned last
+6. the tree begins with that one
+
+Checks 4 to 6, signing and storing are one step that no other request can enter. The answer is given when what was
+stored is durable. So a witness never cosigns a smaller tree after a larger one, or two roots of one size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.addcheckpoint import AddCheckpoint, check_growth, open_checkpoint
+from broker.core.checkpoint import Checkpoint, Note, known_signatures, marshal_note, parse_note, signature_line
+from broker.core.cosignature import cosign
+from broker.core.errors import OriginUnknown
+from broker.ports import WitnessedNote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.addcheckpoint import Cosigned
+    from broker.core.checkpoint import SignatureCheck
+    from broker.ports import Clock, CosignatureSigner, WitnessStore
+
+
+class WitnessService:
+    """Answers for one witness key. Calls may be concurrent."""
+
+    def __init__(
+        self,
+        store: WitnessStore,
+        logs: Mapping[str, Mapping[tuple[str, bytes], SignatureCheck]],
+        signer: CosignatureSigner,
+        clock: Clock,
+    ) -> None:
+        """Prepare to answer.
+
+        Args:
+            store: what was cosigned.
+            logs: for each known origin, the checks of its log's keys, by name and id.
+            signer: the witness's key.
+            clock: gives the time in cosignatures.
+        """
+        self._store = store
+        self._logs = logs
+        self._signer = signer
+        self._clock = clock
+
+    async def add_checkpoint(self, body: bytes) -> bytes:
+        """Cosign a checkpoint. Return the signature line.
+
+        Raises:
+            InputRefused, OriginUnknown, CheckpointInvalid, CosignedSizeDiffers, ProofInvalid: see the checks above.
+            LogUnavailable, LogFull: it could not be stored.
+        """
+        request = AddCheckpoint.parse(body)
+        note, checkpoint = open_checkpoint(request.note, self._logs)
+
+        def judge(latest: Cosigned) -> WitnessedNote:
+            check_growth(request, checkpoint, latest)
+            return self._cosigned(note, checkpoint)
+
+        stored = await self._store.advance(checkpoint.origin, judge)
+        return signature_line(parse_note(stored.note).signatures[-1])
+
+    async def latest(self, origin_sha256: bytes) -> bytes:
+        """The note that was cosigned last for the origin with this SHA-256.
+
+        Raises:
+            OriginUnknown: none was.
+            LogUnavailable
+        """
+        note = await self._store.note(origin_sha256)
+        if note is None:
+            message = "this witness has cosigned nothing of such an origin"
+            raise OriginUnknown(message)
+        return note
+
+    def _cosigned(self, note: Note, checkpoint: Checkpoint) -> WitnessedNote:
+        line = cosign(note.text, self._clock.now_ms() // 1000, self._signer.key, self._signer.sign)
+        # Lines of strangers are not kept.
+        lines = [*known_signatures(note, self._logs[checkpoint.origin]), line]
+        return WitnessedNote(checkpoint.size, checkpoint.root, marshal_note(note.text, lines))

@@ -1,0 +1,1 @@
+"""HTTPS: what is served with Starlette and uvicorn, and requests to witnesses. Needs the extra ``http``."""

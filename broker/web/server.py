@@ -1,0 +1,176 @@
+"""An HTTPS server: uvicorn with the bounds that it does not have, in the caller's event loop.
+
+uvicorn bounds the size of a request's headers and how long an idle connection stays. It does not bound how long a
+request takes to arrive, and it counts connections only when a request comes. Both are done here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from broker.core.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
+
+_HEADER_BYTES: Final = 16 << 10
+_QUEUE: Final = 128
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_LARGEST_PORT: Final = 65_535
+PEER_CERTIFICATE: Final = "peer_certificate"
+"""The name in a request's state (``request.state``) of the client's certificate in DER. None: it has shown none."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBounds:
+    """What clients may use.
+
+    Attributes:
+        connections: at once. Those beyond are closed.
+        request_seconds: how long a request, headers and body, may take to arrive.
+        idle_seconds: how long a connection stays without a request.
+        drain_seconds: how long answers may go on when the server stops.
+    """
+
+    connections: int = 100
+    request_seconds: float = 10.0
+    idle_seconds: float = 60.0
+    drain_seconds: float = 5.0
+
+
+class HttpServer:
+    """Serves one application. For one event loop."""
+
+    def __init__(self, app: ASGIApp, address: str, context: ssl.SSLContext | None, bounds: HttpBounds) -> None:
+        """Listen. Nothing is answered before ``start``.
+
+        Args:
+            app: the ASGI application.
+            address: host and port; port 0 lets the system choose.
+            context: of ``server_context``. None: no TLS, for tests and behind a proxy on the same machine.
+            bounds: what clients may use.
+
+        Raises:
+            ConfigInvalid: the address cannot be used.
+        """
+        self._socket = _listen(address)
+        config = uvicorn.Config(
+            app,
+            http=partial(_BoundedConnection, bounds),  # type: ignore[arg-type] # it is only called
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_QUEUE,
+            h11_max_incomplete_event_size=_HEADER_BYTES,
+            timeout_keep_alive=int(bounds.idle_seconds),
+            timeout_graceful_shutdown=int(bounds.drain_seconds),
+            ssl_context_factory=None if context is None else lambda *_: context,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]), name="http server")
+        await self._server.ready.wait()
+
+    async def stop(self) -> None:
+        """Let answers that have begun finish, for a bounded time. Idempotent."""
+        self._server.should_exit = True
+        if self._task is None:
+            self._socket.close()
+        else:
+            await self._task
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program, and says when it answers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+class _BoundedConnection(H11Protocol):
+    """One connection. A request must have arrived whole in a bounded time, after the connection or its first byte."""
+
+    def __init__(self, bounds: HttpBounds, **given: Any) -> None:
+        super().__init__(**given)
+        self._bounds = bounds
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        if len(self.connections) > self._bounds.connections:
+            transport.abort()
+            return
+        tls = transport.get_extra_info("ssl_object")
+        certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            self._forget()
+        else:
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._bounds.request_seconds, self.transport.abort)
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    if not host or not _PORT.fullmatch(port) or int(port) > _LARGEST_PORT:
+        message = f"cannot listen on {address}: it is no host and port"
+        raise ConfigInvalid(message)
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_QUEUE)
+    except OSError as error:
+        message = f"cannot listen on {address}: {error.strerror}"
+        raise ConfigInvalid(message) from error

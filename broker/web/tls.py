@@ -1,0 +1,66 @@
+"""TLS for HTTPS, on Python's own ssl: version 1.3 alone, as everywhere in the exchange."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from broker.core.errors import CertificateInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def server_context(certificate: Path, key: Path, client_authorities: Path | None = None) -> ssl.SSLContext:
+    """The TLS side of a server. The files can be loaded again into it (``load_cert_chain``) when they are renewed.
+
+    Args:
+        certificate: PEM, with its chain.
+        key: its private key, PEM.
+        client_authorities: a client must have a certificate of one of these (PEM). None: clients have none.
+
+    Raises:
+        CertificateInvalid: a file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, certificate, key)
+    if client_authorities is not None:
+        _load_authorities(context, client_authorities)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(authorities: Path) -> ssl.SSLContext:
+    """The TLS side of a client: the server's certificate must name its host, and one of these must have issued it.
+
+    Raises:
+        CertificateInvalid: the file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    _load_authorities(context, authorities)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Use these files for the connections that come. Those that are open stay.
+
+    Raises:
+        CertificateInvalid: a file cannot be used, or the two do not belong together. The former ones stay in use.
+    """
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        message = f"{certificate.name} and {key.name} cannot be used for TLS"
+        raise CertificateInvalid(message) from error
+
+
+def _load_authorities(context: ssl.SSLContext, authorities: Path) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:
+        message = f"{authorities.name} cannot be used as a list of TLS authorities"
+        raise CertificateInvalid(message) from error

@@ -1,0 +1,238 @@
+"""The bounds of the HTTPS server, and the client, over real sockets and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from broker.core.errors import CertificateInvalid, ConfigInvalid
+from broker.core.webaddress import WebAddress
+from broker.trust.certificates import der
+from broker.web.client import HttpClient, HttpFailed
+from broker.web.server import PEER_CERTIFICATE, HttpBounds, HttpServer
+from broker.web.tls import client_context, load_certificate, server_context
+from certs.profiles import TLS_SERVER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from tests.support.pki import SamplePki
+
+BOUNDS = HttpBounds(connections=3, request_seconds=0.5, idle_seconds=30, drain_seconds=2)
+LARGEST = 1000
+
+
+async def echo(request: Request) -> PlainTextResponse:
+    certificate = getattr(request.state, PEER_CERTIFICATE)
+    who = "nobody" if certificate is None else str(len(certificate))
+    return PlainTextResponse((await request.body()).decode(), headers={"x-peer": who})
+
+
+async def peer(request: Request) -> PlainTextResponse:
+    certificate: bytes | None = getattr(request.state, PEER_CERTIFICATE)
+    return PlainTextResponse("none" if certificate is None else certificate.hex())
+
+
+APP = Starlette(routes=[Route("/w/echo", echo, methods=["POST"]), Route("/w/peer", peer, methods=["POST"])])
+
+
+@contextlib.asynccontextmanager
+async def serving(context: ssl.SSLContext | None, bounds: HttpBounds = BOUNDS) -> AsyncIterator[WebAddress]:
+    server = HttpServer(APP, "127.0.0.1:0", context, bounds)
+    await server.start()
+    try:
+        yield WebAddress(context is not None, "localhost", server.port, "/w")
+    finally:
+        await server.stop()
+
+
+def own(pki: SamplePki) -> tuple[Path, Path]:
+    return pki.tls_paths("exchange")
+
+
+def trusting(pki: SamplePki) -> ssl.SSLContext:
+    return client_context(pki.folder.trust / "tls-ca.pem")
+
+
+async def test_one_connection_serves_many_requests(pki: SamplePki) -> None:
+    async with serving(server_context(*own(pki))) as address:
+        client = HttpClient(address, trusting(pki))
+        for number in range(5):
+            answer = await client.post("/echo", b"request %d" % number, LARGEST)
+            assert (answer.status, answer.content_type, answer.body) == (200, "text/plain", b"request %d" % number)
+        assert (await client.post("/unknown", b"", LARGEST)).status == 404
+        await client.close()
+
+
+async def test_a_client_without_a_certificate_is_refused_where_one_is_demanded(pki: SamplePki) -> None:
+    authorities = pki.folder.trust / "tls-ca.pem"
+    async with serving(server_context(*own(pki), authorities)) as address:
+        with pytest.raises(HttpFailed):
+            await HttpClient(address, trusting(pki)).post("/peer", b"", LARGEST)
+
+
+async def test_the_application_learns_the_clients_certificate(pki: SamplePki) -> None:
+    authorities = pki.folder.trust / "tls-ca.pem"
+    async with serving(server_context(*own(pki), authorities)) as address:
+        context = trusting(pki)
+        context.load_cert_chain(*pki.tls_paths("shanxi-police"))
+        client = HttpClient(address, context)
+        answer = await client.post("/peer", b"", 10_000)
+        assert answer.body == der(pki.tls_certificate("shanxi-police")).hex().encode()
+        await client.close()
+
+
+async def test_a_server_of_an_unknown_authority_is_not_asked(pki: SamplePki, tmp_path: Path) -> None:
+    signing = tmp_path / "other-ca.pem"
+    signing.write_bytes(pki.authority("signing").certificate.public_bytes(Encoding.PEM))
+    async with serving(server_context(*own(pki))) as address:
+        with pytest.raises(HttpFailed, match="SSL"):
+            await HttpClient(address, client_context(signing)).post("/echo", b"", LARGEST)
+
+
+async def test_tls_before_1_3_is_refused(pki: SamplePki) -> None:
+    old = trusting(pki)
+    old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
+    async with serving(server_context(*own(pki))) as address:
+        with pytest.raises(HttpFailed):
+            await HttpClient(address, old).post("/echo", b"", LARGEST)
+
+
+async def test_a_renewed_certificate_serves_the_next_connection(pki: SamplePki, tmp_path: Path) -> None:
+    context = server_context(*own(pki))
+    async with serving(context) as address:
+        client = HttpClient(address, trusting(pki))
+        assert (await client.post("/echo", b"before", LARGEST)).body == b"before"
+        with pytest.raises(CertificateInvalid):
+            load_certificate(context, own(pki)[0], pki.tls_paths("shanxi-police")[1])
+        assert (await client.post("/echo", b"still", LARGEST)).body == b"still"
+        credential = pki.credential(TLS_SERVER, agency="exchange", system="broker")
+        load_certificate(context, *credential.write(tmp_path, "renewed"))
+        reader, writer = await asyncio.open_connection("localhost", address.port, ssl=trusting(pki))
+        assert writer.get_extra_info("ssl_object").getpeercert(binary_form=True) == credential.der
+        writer.close()
+        del reader
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"",
+        b"POST /w/ec",
+        b"POST /w/echo HTTP/1.1\r\nhost: a\r\n",
+        b"POST /w/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nab",
+    ],
+    ids=["nothing", "half a line", "half the headers", "half the body"],
+)
+async def test_a_request_that_does_not_arrive_whole_loses_its_connection(part: bytes) -> None:
+    async with serving(None) as address, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(part)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_second_request_that_does_not_arrive_loses_the_connection_too() -> None:
+    whole = b"POST /w/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab"
+    async with serving(None) as address, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(whole)
+        assert (await reader.readuntil(b"ab")).startswith(b"HTTP/1.1 200")
+        writer.write(whole[:20])
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connections_beyond_the_bound_are_closed_and_the_others_are_answered() -> None:
+    async with serving(None, replace(BOUNDS, request_seconds=30)) as address, asyncio.timeout(20):
+        held = [await asyncio.open_connection("127.0.0.1", address.port) for _ in range(BOUNDS.connections)]
+        reader, writer = held[0]
+        writer.write(b"POST /w/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab")
+        assert (await reader.readuntil(b"ab")).startswith(b"HTTP/1.1 200")
+        beyond, more = await asyncio.open_connection("127.0.0.1", address.port)
+        with contextlib.suppress(ConnectionError):
+            assert await beyond.read() == b""
+        for _, one in [*held, (beyond, more)]:
+            one.close()
+
+
+async def test_headers_beyond_the_bound_are_refused() -> None:
+    async with serving(None) as address, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(b"POST /w/echo HTTP/1.1\r\nx: " + b"a" * (64 << 10) + b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            answer = await reader.read()
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        writer.close()
+
+
+async def test_an_answer_beyond_the_bound_is_not_read() -> None:
+    async with serving(None) as address:
+        with pytest.raises(HttpFailed, match="too large"):
+            await HttpClient(address, ssl.create_default_context()).post("/echo", b"a" * 200, 100)
+
+
+async def test_a_connection_that_the_server_closed_while_idle_is_opened_again() -> None:
+    async with serving(None, replace(BOUNDS, idle_seconds=1)) as address, asyncio.timeout(20):
+        client = HttpClient(address, ssl.create_default_context())
+        await client.post("/echo", b"first", LARGEST)
+        assert client._open is not None
+        _, reader, _ = client._open
+        while not reader.at_eof():  # noqa: ASYNC110 - a stream has no event for its end
+            await asyncio.sleep(0.05)
+        assert (await client.post("/echo", b"second", LARGEST)).body == b"second"
+        await client.close()
+
+
+async def test_a_deadline_ends_a_request_to_a_server_that_says_nothing() -> None:
+    ended = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        address = WebAddress(tls=False, host="127.0.0.1", port=server.sockets[0].getsockname()[1], prefix="")
+        client = HttpClient(address, ssl.create_default_context())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.post("/echo", b"", LARGEST)
+        assert client._open is None
+        async with asyncio.timeout(10):
+            await ended.wait()
+
+
+async def test_what_is_no_http_is_no_answer() -> None:
+    async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x00\x01 what?\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(odd, "127.0.0.1", 0) as server:
+        address = WebAddress(tls=False, host="127.0.0.1", port=server.sockets[0].getsockname()[1], prefix="")
+        with pytest.raises(HttpFailed):
+            await HttpClient(address, ssl.create_default_context()).post("/echo", b"", LARGEST)
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "localhost:http", "localhost:99999", "nowhere.invalid:0"])
+def test_an_address_that_cannot_be_used_is_named(address: str) -> None:
+    with pytest.raises(ConfigInvalid, match="cannot listen on"):
+        HttpServer(APP, address, None, BOUNDS)

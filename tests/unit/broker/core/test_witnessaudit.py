@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+
+from broker.core.bundle import CosignedCheckpoint, PartitionStart
+from broker.core.checkpoint import marshal_note, parse_note
+from broker.core.cosignature import with_cosignatures
+from broker.core.streams import StreamPartition
+from broker.core.witnessaudit import WitnessAudit, WitnessPolicyInUse
+from broker.core.witnesspolicy import parse_policy
+from broker.trust.witnesskeys import witness_checks
+from tests.support.trees import GrownTree
+from tests.support.witnesses import SampleLog, SampleWitness
+
+CASES_0 = StreamPartition("cases", 0)
+TREE = GrownTree(f"sample leaf {index}".encode() for index in range(20))
+FORK = GrownTree(f"sample leaf {index}{' of a fork' * (index > 3)}".encode() for index in range(20))
+LOG, FORKED = SampleLog(TREE), SampleLog(FORK)
+OTHER = SampleLog(TREE, origin="case-exchange.example/cases/0/another-log")
+A, B, C = (SampleWitness(f"witness.example/{name}") for name in "abc")
+POLICY = parse_policy(
+    f"witness a {A.key}\nwitness b {B.key}\nwitness c {C.key}\ngroup two 2 a b c\nquorum two\n".encode()
+)
+
+
+def cosigned(log: SampleLog, size: int, *witnesses: SampleWitness, at: int = 1000) -> bytes:
+    note = log.note(size)
+    return with_cosignatures(note, [one.cosign(parse_note(note).text, at) for one in witnesses])
+
+
+def start(note: bytes | None, path: tuple[bytes, ...] = (), *, head: bytes | None = None) -> PartitionStart:
+    given = None if note is None else CosignedCheckpoint(note, path)
+    return PartitionStart(CASES_0, LOG.note(9) if head is None else head, 0, (), given)
+
+
+def audit(*, brought: bool = True) -> WitnessAudit:
+    return WitnessAudit(WitnessPolicyInUse(POLICY, witness_checks(POLICY), brought), LOG.verifiers)
+
+
+def codes(made: WitnessAudit, begun: PartitionStart) -> list[str]:
+    return [finding.code for finding in made.take(begun)]
+
+
+def test_a_quorum_over_an_earlier_checkpoint_that_the_log_continues_counts() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 7, A, C), TREE.consistency(7, 9))) == []
+    report = made.report()
+    assert [(one.size, one.since_s, one.witnesses) for one in report.cosigned] == [
+        (7, 1000, ("witness.example/a", "witness.example/c"))
+    ]
+    assert (report.needed, report.listed, report.brought, report.missing) == (2, 3, True, ())
+
+
+def test_the_lines_may_stand_on_the_partition_s_own_checkpoint() -> None:
+    made = audit()
+    assert codes(made, start(None, head=cosigned(LOG, 9, A, B))) == []
+    assert made.report().cosigned[0].size == 9
+
+
+@pytest.mark.parametrize("note", [None, LOG.note(7), cosigned(LOG, 7, B), cosigned(LOG, 7, B, SampleWitness("d"))])
+def test_without_a_quorum_the_auditor_s_own_policy_is_broken_and_the_directory_s_is_told(note: bytes | None) -> None:
+    path = () if note is None else TREE.consistency(7, 9)
+    made, told = audit(), audit(brought=False)
+    assert codes(made, start(note, path)) == ["WITNESSES_MISSING"]
+    assert codes(told, start(note, path)) == []
+    assert made.report().missing == told.report().missing == (CASES_0,)
+
+
+def test_a_history_that_witnesses_have_not_seen_is_a_fork() -> None:
+    """They have cosigned another history. The bundle's is signed by the log too."""
+    for path in (FORK.consistency(7, 9), TREE.consistency(7, 9)):
+        made = audit(brought=False)
+        assert codes(made, start(cosigned(FORKED, 7, A, B), path)) == ["PROOF_INVALID"]
+        assert made.report().missing == (CASES_0,)
+
+
+def test_a_bundle_that_is_shorter_than_what_witnesses_have_cosigned_is_wrong() -> None:
+    assert codes(audit(brought=False), start(cosigned(LOG, 12, A, B))) == ["PROOF_INVALID"]
+
+
+def test_a_checkpoint_of_another_log_or_without_the_log_s_line_does_not_count() -> None:
+    strangers = marshal_note(parse_note(LOG.note(9)).text, [A.cosign(parse_note(LOG.note(9)).text, 1000)])
+    assert codes(audit(), start(cosigned(OTHER, 9, A, B))) == ["CHECKPOINT_INVALID"]
+    assert codes(audit(), start(strangers)) == ["CHECKPOINT_INVALID"]
+    assert codes(audit(), start(b"no note\n")) == ["CHECKPOINT_INVALID"]
+
+
+def test_a_forged_line_of_a_known_witness_is_wrong_though_enough_others_have_signed() -> None:
+    text = parse_note(LOG.note(9)).text
+    forged = C.cosign(text.replace(b"\n9\n", b"\n8\n"), 1000)
+    note = with_cosignatures(cosigned(LOG, 9, A, B), [forged])
+    assert codes(audit(), start(note)) == ["CHECKPOINT_INVALID"]
+
+
+def test_without_a_policy_there_are_no_witnesses() -> None:
+    made = WitnessAudit(None, LOG.verifiers)
+    assert codes(made, start(cosigned(LOG, 9, A, B))) == []
+    assert (made.report().listed, made.report().cosigned) == (0, ())

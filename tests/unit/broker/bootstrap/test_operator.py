@@ -5,6 +5,7 @@ These are the lines of the table in docs/findings.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -16,6 +17,7 @@ from broker.core.findings import Severity
 from broker.core.receipt import portable_receipt
 from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position, StreamPartition
+from broker.core.witnessaudit import WitnessReport
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, manifest
@@ -150,12 +152,22 @@ def test_a_fork_is_not_named_by_an_older_checkpoint(world: World) -> None:
 def test_a_report_says_first_what_could_be_hidden_by_what_was_brought(world: World) -> None:
     exchange = world.shown(*ALL)
     nothing = list(first_lines(exchange.audit()))
-    assert nothing[0].startswith("you brought nothing that the exchange did not choose")
+    assert nothing[0].startswith("you brought no receipts and no checkpoints")
     assert any("a publisher's whole traffic" in line for line in nothing)
     full = list(first_lines(exchange.audit(receipts=[world.receipts(*ALL)], since=[world.checkpoint(3)])))
     assert full[0].startswith("receipts brought: 5. Of their records 5 are in their places")
     assert full[1].startswith("checkpoints brought: 1. The log here continues 1 of them")
     assert not any("a publisher's whole traffic" in line or "no checkpoint proves" in line for line in full)
+
+
+def test_what_a_quorum_of_the_auditors_own_witnesses_cosigned_cannot_be_another_log(world: World) -> None:
+    report = world.shown(*ALL).audit()
+    partition = StreamPartition("dna", 0)
+    for brought, missing, other_log in ((True, (), False), (False, (), True), (True, (partition,), True)):
+        witnesses = WitnessReport(1, 2, brought, (), missing)
+        lines = list(could_hide(replace(report, witnesses=witnesses)))
+        assert any("it once showed another log" in line for line in lines) is other_log
+        assert any("your witnesses have cosigned" in line for line in lines) is not other_log
 
 
 def test_receipts_for_what_the_bundle_does_not_cover_are_outside_and_no_finding(world: World) -> None:

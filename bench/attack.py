@@ -3,6 +3,9 @@
 An honest publisher sends records at a fixed rate, and a subscriber gets them. Five times by turns: a quiet phase, then
 the same under attack. The table says how much longer the slowest of a hundred receipts took (the p99; the median of the
 five), and the most memory that the broker had. Each attack has a new broker with a log of 16 MiB. Loopback only.
+
+With ``--control`` the attacks go to another process instead (bench/sink.py), which reads and refuses, beside a broker
+that nobody attacks. What the others lose then, the machine takes from them and not the broker.
 """
 
 from __future__ import annotations
@@ -88,7 +91,7 @@ async def phase(bench: Bench, stream: PublishStream, deliveries: Deliveries) -> 
     return await paced(stream, deliveries, bench.records_signed(int(RATE * SECONDS)), RATE)
 
 
-async def measure(bench: Bench, target: str, name: str) -> Row:
+async def measure(bench: Bench, target: str, attacked_target: str, name: str) -> Row:
     memory = Memory(bench.world.pid(target))
     watching = asyncio.create_task(memory.watch())
     await bench.publish(target, 100, 4, LOG_RECORDS)
@@ -107,7 +110,7 @@ async def measure(bench: Bench, target: str, name: str) -> Row:
         await phase(bench, publishing, deliveries)
         for _ in range(PAIRS):
             quiet.append(await phase(bench, publishing, deliveries))
-            with attacked(bench, target, name):
+            with attacked(bench, attacked_target, name):
                 loud.append(await phase(bench, publishing, deliveries))
         for task in (following, watching):
             task.cancel()
@@ -123,18 +126,27 @@ async def measure(bench: Bench, target: str, name: str) -> Row:
     )
 
 
+def sink(bench: Bench) -> str:
+    """Start the process that the control attacks. Return its address."""
+    pki, program = bench.world.pki, Path(__file__).with_name("sink.py")
+    return bench.world.start(sys.executable, str(program), str(pki.member("exchange")), str(pki.trust / "tls-ca.pem"))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("attacks", nargs="*", default=[*ATTACKS], help="the attacks to make")
+    parser.add_argument("--control", action="store_true", help="attack a process beside the broker that only refuses")
+    given = parser.parse_args()
     over = 0
     print("| Attack | Receipt p99, ms | times | Delivery p99, ms | times | Broker, MB |")
     print("|---|---|---|---|---|---|", flush=True)
-    for name in parser.parse_args().attacks:
+    for name in given.attacks:
         with tempfile.TemporaryDirectory(prefix="case-exchange-attack-") as folder:
             bench = Bench(Path(folder), LOG_RECORDS)
             try:
                 target = bench.world.start_broker("broker")
-                row = asyncio.run(measure(bench, target, name))
+                victim = sink(bench) if given.control else target
+                row = asyncio.run(measure(bench, target, victim, name))
             finally:
                 bench.world.stop()
         told = (ATTACKS[name].__doc__ or name).rstrip(".")

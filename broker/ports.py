@@ -6,7 +6,7 @@ contract tests (tests/contract) runs over every backend. Only bootstrap chooses 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -155,6 +155,13 @@ class SignatureVerifier(Protocol):
 
     def verify(self, signed: Sequence[Signed]) -> list[bool]:
         """Whether each signature is valid, in order."""
+
+
+class MessageExaminer(Protocol):
+    """Looks into large messages before they are parsed. Safe to call from any thread; blocks until it has an answer."""
+
+    def fields_fit(self, data: bytes, nested: Mapping[int, Any], most: int) -> bool:
+        """Whether a serialised message is within bounds, as ``fields_fit`` of broker/wire/bounds.py says."""
 
 
 class Keyring(Protocol):

@@ -56,7 +56,8 @@ if TYPE_CHECKING:
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
-    from broker.ports import CosignedStore, SignatureVerifier, WatchedClock
+    from broker.ports import CosignedStore, WatchedClock
+    from broker.trust.verification import Verifier
 
 _log = structlog.get_logger("broker")
 HEALTH_SECONDS: Final = 1.0  # how often health checks whether the log accepts records
@@ -72,7 +73,7 @@ class Broker:
         clock: WatchedClock,
         trust: BrokerTrust,
         opened: OpenedLog,
-        signatures: SignatureVerifier,
+        signatures: Verifier,
         letters: AuditIndex,
         cosigned: CosignedStore,
         connections: int,
@@ -151,6 +152,7 @@ class Broker:
             trust.peers,
             quotas,
             self._refusals,
+            signatures,
             address=config.server.address,
             credentials=server_credentials(trust.tls.initial, trust.tls.newest),
             limits=server_limits(config, connections),

@@ -40,6 +40,7 @@ def quota_limits(config: BrokerConfig) -> QuotaLimits:
         undelivered_bytes=given.undelivered_bytes,
         records_per_second=given.records_per_second,
         bytes_per_second=given.bytes_per_second,
+        refusals_per_second=given.refusals_per_second,
     )
 
 

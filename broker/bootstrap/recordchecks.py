@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from broker.bootstrap.trust import BrokerTrust
     from broker.config.broker import BrokerConfig
     from broker.ports import Clock, MessageLog, RecordCodec, SignatureVerifier
+    from broker.trust.verification import Verifier
 
 _DAY_MS: Final = 86_400_000
 
@@ -42,7 +43,7 @@ def record_checks(
     )
 
 
-def signature_verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> SignatureVerifier:
+def signature_verifier(config: BrokerConfig, stack: contextlib.AsyncExitStack) -> Verifier:
     """What checks signatures: another process (ADR 8), or this one. The stack closes it."""
     if not config.server.signature_process:
         return InlineVerifier()

@@ -198,6 +198,14 @@ class QuotasConfig(Section, frozen=True, kw_only=True):
     ] = 256 << 20
     records_per_second: Annotated[float, setting("published, of one agency; 0 is no limit", least=0)] = 0.0
     bytes_per_second: Annotated[float, setting("envelopes published, of one agency; 0 is no limit", least=0)] = 0.0
+    refusals_per_second: Annotated[
+        float,
+        setting(
+            "refused calls of one agency at one service; 10 refused records of a batch, and 100000 bytes of what is "
+            "refused, count as one more; above it, its next messages wait up to 30 seconds; 0 is no limit",
+            least=0,
+        ),
+    ] = 5.0
 
 
 class BrokerConfig(Section, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ LEAST: Final[Mapping[str, int]] = MappingProxyType(
         "undelivered_bytes": _MEBIBYTE,
         "records_per_second": 0,
         "bytes_per_second": 0,
+        "refusals_per_second": 0,
     }
 )
 """The names of the quotas, and the least that each may be."""
@@ -38,6 +39,7 @@ class QuotaLimits:
         undelivered_bytes: content that was read for its subscriptions and is not acknowledged, with what was recalled.
         records_per_second: records to publish.
         bytes_per_second: their envelopes, with everything in them.
+        refusals_per_second: refused calls at one service, counted as services/turns.py says. Above it, messages wait.
     """
 
     calls: int = 2000
@@ -48,6 +50,7 @@ class QuotaLimits:
     undelivered_bytes: int = 256 << 20
     records_per_second: float = 0.0
     bytes_per_second: float = 0.0
+    refusals_per_second: float = 5.0
 
     def replaced(self, given: Mapping[str, int]) -> QuotaLimits:
         """These quotas, with the given ones in their place. Each of them must be a quota (``is_quota``)."""

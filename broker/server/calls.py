@@ -3,9 +3,10 @@
 1. the peer's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
    PeerRevoked, RevocationUnavailable. The agency has not too many calls, and they are not on too many
    connections: QuotaExceeded
-2. the servicer does its work. Running calls are listed, so that they can end at once if their peer is revoked
-3. an error is told to auditors and to the operator, and answered by its row of the status table. Anything outside the
-   error tree is answered as INTERNAL, and only the log has more details
+2. each request is read in its turn (broker/services/turns.py). The servicer does its work. Running calls are listed, so
+   that they can end at once if their peer is revoked
+3. an error is told to auditors and to the operator, counts against the agency, and is answered by its row of the status
+   table. Anything outside the error tree is answered as INTERNAL, and only the log has more details
 """
 
 from __future__ import annotations
@@ -19,24 +20,31 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing, forget_frames
-from broker.server.requests import read_each, read_one
+from broker.server.requests import Reader
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from broker.core.identity import Principal
-    from broker.ports import PeerAuthentication
+    from broker.ports import MessageExaminer, PeerAuthentication
     from broker.services.quotas import Quotas
     from broker.services.refusals import Refusals
+    from broker.services.turns import Turn
 
 _principal: ContextVar[Principal] = ContextVar("principal")
+_turn: ContextVar[Turn] = ContextVar("turn")
 _CERTIFICATE: Final = "x509_pem_cert"
 
 
 def caller() -> Principal:
     """The authenticated peer of the current call."""
     return _principal.get()
+
+
+def turn() -> Turn:
+    """The turns of the current call."""
+    return _turn.get()
 
 
 class Told(Exception):
@@ -53,12 +61,16 @@ class _Call:
     certificate_pem: bytes
     task: asyncio.Task[Any]
     refusal: CaseExchangeError | None = None
+    turn: Turn | None = None
 
 
 class CallGuard(grpc.aio.ServerInterceptor):
     """The interceptor in front of every servicer. For one event loop."""
 
-    def __init__(self, peers: PeerAuthentication, quotas: Quotas, refusals: Refusals) -> None:
+    def __init__(
+        self, peers: PeerAuthentication, quotas: Quotas, refusals: Refusals, examiner: MessageExaminer
+    ) -> None:
+        self._examiner = examiner
         self._peers = peers
         self._quotas = quotas
         self._refusals = refusals
@@ -88,54 +100,54 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self._draining = True
 
     def _guarded(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        make_reader = read_each if handler.request_streaming else read_one
-        reader: Any = make_reader(method, handler.request_deserializer)
+        # All are served as methods that read a stream. So gRPC reads no request before its turn, and before it is known
+        # who calls. A client sees no difference.
+        reader = Reader(method, handler.request_deserializer, self._examiner)
 
-        def read(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            return reader(context if handler.request_streaming else request)
+        async def read(context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            return reader.each(context, turn()) if handler.request_streaming else await reader.one(context, turn())
 
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
-            async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-                try:
-                    return await self._run(method, context, lambda: unary(read(request, context), context))
-                finally:
-                    request = None
+            async def answer(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+                async def work() -> Any:
+                    return await unary(await read(context), context)
 
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            return make(answer, response_serializer=handler.response_serializer)
+                return await self._run(method, reader, context, work)
+
+            return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
         streaming: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
-        async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            try:
-                await self._run(
-                    method, context, lambda: _write_all(streaming(read(request, context), context), context)
-                )
-            finally:
-                request = None
+        async def answers(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            async def work() -> None:
+                await _write_all(streaming(await read(context), context), context)
 
-        make_stream = (
-            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
-        return make_stream(answers, response_serializer=handler.response_serializer)
+            await self._run(method, reader, context, work)
+
+        return grpc.stream_stream_rpc_method_handler(answers, response_serializer=handler.response_serializer)
 
     async def _run(
-        self, method: str, context: grpc.aio.ServicerContext[Any, Any], work: Callable[[], Awaitable[Any]]
+        self,
+        method: str,
+        reader: Reader,
+        context: grpc.aio.ServicerContext[Any, Any],
+        work: Callable[[], Awaitable[Any]],
     ) -> Any:
         call: _Call | None = None
         try:
             call = self._admit(method, context)
-            with self._quotas.call(caller().agency, context.peer()):
+            agency = caller().agency
+            with self._quotas.call(agency, context.peer()):
+                call.turn = self._quotas.turns.of(agency, reader.service, publishes=reader.publishes)
+                _turn.set(call.turn)
                 return await work()
         except Told as told:
             forget_frames(told)
+            _charge(call, told.error)
             await _abort(context, told.error)
         except CaseExchangeError as error:
+            _charge(call, error)
             await self._refuse(context, method, error)
         except asyncio.CancelledError:
             if call is None or call.refusal is None:
@@ -149,6 +161,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
         finally:
             if call is not None:
                 self._calls.discard(call)
+                if call.turn is not None:
+                    call.turn.close()
 
     async def _refuse(self, context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
         # (3) Told, then answered.
@@ -204,6 +218,12 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CaseExchang
     await context.abort(
         status_of(type(error)), error.message, trailing_metadata=((DETAILS_KEY, status_details(error)),)
     )
+
+
+def _charge(call: _Call | None, error: CaseExchangeError) -> None:
+    """The refusal of a call counts against its agency, if it is known and the call was admitted."""
+    if call is not None and call.turn is not None:
+        call.turn.refused(error)
 
 
 def _internal(error: Exception) -> Internal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from broker.core.errors import CaseExchangeError, InputRefused, Internal
 from broker.core.former import check_form
 from broker.core.receipt import portable_receipt
-from broker.server.calls import Told, caller
+from broker.server.calls import Told, caller, turn
 from broker.services.pipeline import publish_in_turn
 from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.envelopes import kept_from
@@ -62,7 +62,9 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
         """Accept batches, and answer their records in order."""
         batches = _batches(request_iterator)
         with self._quotas.publishing(caller().agency) as share:
-            async with contextlib.aclosing(publish_in_turn(self._service, caller(), batches, share)) as outcomes:
+            async with contextlib.aclosing(
+                publish_in_turn(self._service, caller(), batches, share, turn())
+            ) as outcomes:
                 async for outcome in outcomes:
                     yield _response(outcome)
                     del outcome

@@ -24,7 +24,7 @@ from caseexchange.broker.v1 import (
 )
 
 if TYPE_CHECKING:
-    from broker.ports import PeerAuthentication
+    from broker.ports import MessageExaminer, PeerAuthentication
     from broker.server.auditor import AuditorServicer
     from broker.server.deadletters import DeadLetterServicer
     from broker.server.directory import DirectoryServicer
@@ -71,6 +71,7 @@ class BrokerServer:
         peers: PeerAuthentication,
         quotas: Quotas,
         refusals: Refusals,
+        examiner: MessageExaminer,
         *,
         address: str,
         credentials: grpc.ServerCredentials,
@@ -81,7 +82,7 @@ class BrokerServer:
         Raises:
             SetupInvalid: the address cannot be bound.
         """
-        self._guard = CallGuard(peers, quotas, refusals)
+        self._guard = CallGuard(peers, quotas, refusals, examiner)
         self._server = grpc.aio.server(
             interceptors=[self._guard],
             options=limits.channel_options(addresses_of(address)),

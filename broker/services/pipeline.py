@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.services.publish import CheckedBatch, PublishOutcome, PublishService
     from broker.services.quotas import Share
+    from broker.services.turns import Turn
 
 _BATCHES: Final = 32
 _BYTES: Final = 8 << 20
@@ -29,14 +30,20 @@ _APPENDS: Final = 4
 
 
 async def publish_in_turn(
-    service: PublishService, principal: Principal, batches: AsyncIterator[Sequence[Envelope]], share: Share
+    service: PublishService,
+    principal: Principal,
+    batches: AsyncIterator[Sequence[Envelope]],
+    share: Share,
+    turn: Turn | None = None,
 ) -> AsyncGenerator[PublishOutcome]:
     """Publish batches in their order. One outcome answers one batch or several. No answer waits for the next batch.
+
+    ``turn`` is told what was judged as soon as it is, also if nobody asks for the outcome. Each batch is one message.
 
     Raises:
         What ``PublishService.publish``, ``batches`` or ``share`` raises, after the answers to the batches before it.
     """
-    stream = _Stream(service, principal, share)
+    stream = _Stream(service, principal, share, turn)
     tasks = [asyncio.create_task(stream.check_all(batches)), asyncio.create_task(stream.append_all())]
     try:
         while append := await stream.next_append():
@@ -67,10 +74,11 @@ class _Append(NamedTuple):
 class _Stream:
     """The batches of one stream that are not answered yet: first those in appends, then those that wait."""
 
-    def __init__(self, service: PublishService, principal: Principal, share: Share) -> None:
+    def __init__(self, service: PublishService, principal: Principal, share: Share, turn: Turn | None) -> None:
         self._service = service
         self._principal = principal
         self._share = share
+        self._told = turn
         self._waiting: deque[_Batch] = deque()
         self._appends: deque[_Append] = deque()
         self._unanswered_batches = 0
@@ -120,6 +128,8 @@ class _Stream:
                     batches, size = batches + 1, size + self._waiting.popleft().size
                 earlier = [append.outcome for append in self._appends]
                 outcome = await self._service.accept(self._principal, checked, partial(_check_order, earlier))
+                if self._told is not None:
+                    outcome.add_done_callback(partial(_tell_judged, self._told, batches, size))
                 self._appends.append(_Append(outcome, batches, size))
                 del checked, outcome, earlier
                 self._notify()
@@ -165,6 +175,14 @@ class _Stream:
 
 def _succeeded(task: asyncio.Future[CheckedBatch] | asyncio.Task[PublishOutcome]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _tell_judged(turn: Turn, batches: int, size: int, append: asyncio.Task[PublishOutcome]) -> None:
+    """Those that could not be appended are told when the call ends."""
+    if _succeeded(append):
+        results = append.result().results
+        refused = sum(isinstance(result, CaseExchangeError) for result in results)
+        turn.judged(batches, refused, size * refused // max(1, len(results)))
 
 
 def _check_order(earlier: Sequence[asyncio.Task[PublishOutcome]]) -> None:

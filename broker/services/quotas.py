@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import DirectoryUnavailable, QuotaExceeded
 from broker.core.lease_terms import Room
+from broker.services.buckets import Bucket
+from broker.services.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +57,10 @@ class Quotas:
         self._creating: Counter[str] = Counter()
         self._undelivered: Counter[str] = Counter()
         self._publishing: Counter[str] = Counter()
-        self._records: dict[str, _Bucket] = {}
-        self._bytes: dict[str, _Bucket] = {}
+        self._records: dict[str, Bucket] = {}
+        self._bytes: dict[str, Bucket] = {}
+        self.turns: Final = Turns(limits, clock, self.rate_seconds)
+        """When the next message of a call is read and used."""
 
     @contextlib.contextmanager
     def call(self, agency: str, connection: str) -> Iterator[None]:
@@ -158,12 +162,26 @@ class Quotas:
             if rate:
                 bucket = buckets.get(agency)
                 if bucket is None or bucket.rate != rate:
-                    bucket = buckets[agency] = _Bucket(rate, now)
+                    bucket = buckets[agency] = Bucket(rate, now)
                 wait = bucket.wait_seconds(now)
                 if wait > 0:
                     raise _exceeded(agency, what, wait)
-                bucket.take(amount)
+                bucket.take(amount, now)
         _add(self._publishing, agency, size, limits.publishing_bytes, "bytes of records under way")
+
+    def rate_seconds(self, agency: str) -> float:
+        """How long the agency's next records have to wait, because it has published as many as its rates allow."""
+        records, sizes = self._records.get(agency), self._bytes.get(agency)
+        if records is None and sizes is None:
+            return 0.0
+        now, limits = self._clock.monotonic(), self._limits(agency)
+        # The bucket of a rate that has changed counts no more.
+        waits = [
+            bucket.wait_seconds(now)
+            for bucket, rate in ((records, limits.records_per_second), (sizes, limits.bytes_per_second))
+            if bucket is not None and bucket.rate == rate
+        ]
+        return max(waits, default=0.0)
 
     def give_back(self, agency: str, size: int) -> None:
         """Counted records with so many bytes are answered."""
@@ -221,24 +239,6 @@ class Share:
         """Records with so many bytes are answered."""
         self.held -= size
         self._quotas.give_back(self._agency, size)
-
-
-class _Bucket:
-    """A token bucket of one second. A batch may take more than is left. Then the next one waits."""
-
-    def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
-        self._level = rate
-        self._at = now
-
-    def wait_seconds(self, now: float) -> float:
-        """The time until something may be taken, 0 if now."""
-        self._level = min(self.rate, self._level + (now - self._at) * self.rate)
-        self._at = now
-        return max(0.0, -self._level / self.rate)
-
-    def take(self, amount: int) -> None:
-        self._level -= amount
 
 
 def _add(used: Counter[str], agency: str, amount: int, most: int, what: str) -> None:

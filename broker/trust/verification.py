@@ -1,8 +1,10 @@
-"""Check many signatures, in this process or in another one.
+"""Check many signatures, and examine large messages, in this process or in another one.
 
 A signature costs as much as everything else that is done with a record. Threads of one interpreter slow each other down
 while they check signatures (docs/adr/0008). So a separate process checks them while the broker parses and stores. It
-has only public keys and bytes to compare. It ends when its broker ends for any reason, because its pipe is closed then.
+has only public keys and bytes to compare. It also counts the fields of large messages before the broker parses them
+(docs/adr/0038), because that takes Python's lock for long. It ends when its broker ends for any reason, because its
+pipe is closed then.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from broker.core.errors import SignatureInvalid
 from broker.trust.signing import ecdsa_verifies
+from broker.wire.bounds import fields_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
     from broker.ports import Signed
+    from broker.wire.bounds import Nested
 
 _FEWEST: Final = 8
 """Fewer signatures than this are checked here. To ask another process would take longer."""
@@ -31,11 +35,15 @@ _MAX_KEYS: Final = 1024
 
 
 class InlineVerifier:
-    """The port SignatureVerifier, in the calling thread."""
+    """The ports SignatureVerifier and MessageExaminer, in the calling thread."""
 
     def verify(self, signed: Sequence[Signed]) -> list[bool]:
         """See ``SignatureVerifier``."""
         return [_holds(item) for item in signed]
+
+    def fields_fit(self, data: bytes, nested: Nested, most: int) -> bool:
+        """See ``MessageExaminer``."""
+        return fields_fit(data, nested, most)
 
 
 class _Request(NamedTuple):
@@ -43,8 +51,15 @@ class _Request(NamedTuple):
     items: list[tuple[int, bytes, bytes]]
 
 
+class _Bounds(NamedTuple):
+    """Of a message that follows as bytes."""
+
+    nested: Nested
+    most: int
+
+
 class ProcessVerifier:
-    """The port SignatureVerifier, in its own process, which is started again if it dies.
+    """The ports SignatureVerifier and MessageExaminer, in its own process, which is started again if it dies.
 
     Without the process, signatures are checked in the calling thread. That is slower, but checks the same.
     """
@@ -69,16 +84,29 @@ class ProcessVerifier:
         certificates = {item.certificate.public_key_der: number for number, item in enumerate(signed)}
         items = [(certificates[item.certificate.public_key_der], item.message, item.signature) for item in signed]
         request = _Request({number: key for key, number in certificates.items()}, items)
+        answer = self._ask(request)
+        return self._inline.verify(signed) if answer is None else [bool(holds) for holds in answer]
+
+    def fields_fit(self, data: bytes, nested: Nested, most: int) -> bool:
+        """See ``MessageExaminer``."""
+        answer = self._ask(_Bounds(nested, most), data)
+        return self._inline.fields_fit(data, nested, most) if answer is None else bool(answer[0])
+
+    def _ask(self, request: _Request | _Bounds, data: bytes | None = None) -> bytes | None:
+        """Ask the process. None: it does not answer, and was started again."""
         with self._lock:
             try:
                 self._pipe.send(request)
+                if data is not None:
+                    # Not pickled, so not copied. Python's lock is free while the bytes are written.
+                    self._pipe.send_bytes(data)
                 if not self._pipe.poll(self._patience_seconds):
                     raise TimeoutError
                 answer: bytes = self._pipe.recv()
             except (OSError, EOFError):
                 self._start_again()
-                return self._inline.verify(signed)
-        return [bool(holds) for holds in answer]
+                return None
+        return answer
 
     def close(self) -> None:
         """End the process. Idempotent."""
@@ -101,6 +129,9 @@ class ProcessVerifier:
         theirs.close()
 
 
+Verifier: TypeAlias = InlineVerifier | ProcessVerifier
+
+
 def _holds(item: Signed) -> bool:
     try:
         item.certificate.verify(item.message, item.signature)
@@ -115,7 +146,10 @@ def _check_for_ever(pipe: Connection) -> None:
     known: dict[bytes, ec.EllipticCurvePublicKey] = {}
     with contextlib.suppress(EOFError, OSError):
         while True:
-            request: _Request = pipe.recv()
+            request: _Request | _Bounds = pipe.recv()
+            if isinstance(request, _Bounds):
+                pipe.send(bytes([fields_fit(pipe.recv_bytes(), *request)]))
+                continue
             if len(known) > _MAX_KEYS:
                 known.clear()
             keys = {number: _key(known, der) for number, der in request.keys.items()}

@@ -2,6 +2,7 @@
 
 Four megabytes can hold two million empty messages. Parsed, these take thirty times their size, and each costs time
 later. So the fields of a large message are counted in its bytes first.
+Counting stops at the first bound that is exceeded, so it is short for a message that is mostly fields.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ MAX_ENVELOPES: Final = 1000
 """Envelopes in one message."""
 ENVELOPE: Final[Nested] = {3: {}, 4: {}}
 """Signatures and sections of an envelope."""
-_SMALL_BYTES: Final = 256 << 10
+_MOST_TOP: Final = MAX_ENVELOPES + 24
+"""Fields of the message itself. No request has so many, and a longer list of envelopes is refused anyway."""
+_MOST_NESTED: Final = 200
+"""Fields of one envelope, and of one of its parts. The largest has 55: 16 signatures, 32 sections, others."""
+SMALL_BYTES: Final = 256 << 10
 """A smaller message is parsed at once. Whatever is in it takes ten megabytes at most."""
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _GROUP = (3, 4)
@@ -40,22 +45,38 @@ def check_fields(data: bytes, nested: Nested, most: int) -> None:
     Raises:
         InputRefused
     """
-    if len(data) > _SMALL_BYTES and _count(data, 0, len(data), nested, most) < 0:
-        message = f"the message has more than {most} fields"
-        raise InputRefused(message)
+    if not fields_fit(data, nested, most):
+        raise too_many_fields(most)
 
 
-def _count(data: bytes, at: int, end: int, nested: Nested, left: int) -> int:
-    """How many more fields than those of ``data[at:end]`` there may be. It stops below zero."""
+def fields_fit(data: bytes, nested: Nested, most: int) -> bool:
+    """Whether ``check_fields`` lets a message pass."""
+    return len(data) <= SMALL_BYTES or _count(data, (0, len(data)), nested, most, _MOST_TOP) >= 0
+
+
+def too_many_fields(most: int) -> InputRefused:
+    """Why a message is refused that has more than so many fields."""
+    return InputRefused(f"the message has more than {most} fields, or one part of it has too many")
+
+
+def _count(data: bytes, part: tuple[int, int], nested: Nested, left: int, own: int) -> int:
+    """How many more fields than those of ``data[at:end]``, a part, there may be. It stops below zero.
+
+    ``own``: how many fields this part itself may have.
+    """
+    at, end = part
     while at < end and left >= 0:
         left -= 1
+        own -= 1
+        if own < 0:
+            return -1
         tag, at = _varint(data, at, end)
         kind = tag & 7
         if kind == _BYTES:
             size, at = _varint(data, at, end)
             inner = nested.get(tag >> 3)
             if inner is not None:
-                left = _count(data, at, min(at + size, end), inner, left)
+                left = _count(data, (at, min(at + size, end)), inner, left, _MOST_NESTED)
             at += size
         elif kind == _VARINT:
             _, at = _varint(data, at, end)

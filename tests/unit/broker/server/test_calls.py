@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -27,7 +28,9 @@ from broker.core.quota import QuotaLimits
 from broker.server.calls import CallGuard, Told, caller
 from broker.services.quotas import Quotas
 from broker.services.refusals import Refusals
+from broker.services.turns import AT_ONCE_SECONDS
 from broker.trust.peers import TlsPeers
+from broker.trust.verification import InlineVerifier
 from broker.wire.status import error_from_call
 from broker.wire.tls import TlsFiles, client_credentials, server_credentials
 from certs import profiles
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.identity import Principal
+    from broker.wire.bounds import Nested
 
 Context = grpc.aio.ServicerContext[StringValue, StringValue]
 SHANXI = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
@@ -152,12 +156,26 @@ class Service:
         }
         methods: dict[str, Any] = {
             "One": grpc.unary_unary_rpc_method_handler(self.one, **how),
+            "Publish": grpc.unary_unary_rpc_method_handler(self.one, **how),
             "Gather": grpc.stream_unary_rpc_method_handler(self.gather, **how),
             "Spread": grpc.unary_stream_rpc_method_handler(self.spread, **how),
             "Each": grpc.stream_stream_rpc_method_handler(self.each, **how),
             "Write": grpc.unary_stream_rpc_method_handler(self.write, **how),
         }
         return grpc.method_handlers_generic_handler("test.Service", methods)
+
+
+class HeldExaminer(InlineVerifier):
+    """Examines large messages when a test lets it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.go = threading.Event()
+
+    def fields_fit(self, data: bytes, nested: Nested, most: int) -> bool:
+        self.asked += 1
+        assert self.go.wait(10), "nobody was served meanwhile"
+        return super().fields_fit(data, nested, most)
 
 
 class Caller:
@@ -171,6 +189,8 @@ class Caller:
             "response_deserializer": lambda data: StringValue.FromString(data).value,
         }
         self.one: Any = channel.unary_unary("/test.Service/One", **how)
+        self.publish: Any = channel.unary_unary("/test.Service/Publish", **how)
+        self.empty: Any = channel.stream_unary("/test.Service/One", **how)
         self.gather: Any = channel.stream_unary("/test.Service/Gather", **how)
         self.spread: Any = channel.unary_stream("/test.Service/Spread", **how)
         self.each: Any = channel.stream_stream("/test.Service/Each", **how)
@@ -186,6 +206,9 @@ class Served(NamedTuple):
     service: Service
     connect: Callable[..., Caller]
     without_certificate: Caller
+    clock: ManualClock
+    """For quotas."""
+    examiner: HeldExaminer
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +221,8 @@ async def served(pki: SamplePki) -> AsyncIterator[Served]:
     service = Service()
     peers = SwitchedPeers(FixedDirectory(pki.directory), NoRevocation())
     audit = ListedAudit()
-    guard = CallGuard(peers, Quotas(lambda _: QuotaLimits(), ManualClock(0)), Refusals(audit, ManualClock(0)))
+    clock, examiner = ManualClock(0), HeldExaminer()
+    guard = CallGuard(peers, Quotas(lambda _: QuotaLimits(), clock), Refusals(audit, ManualClock(0)), examiner)
     server = grpc.aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((service.handler(),))
     authorities = pki.folder.trust / "tls-ca.pem"
@@ -215,7 +239,7 @@ async def served(pki: SamplePki) -> AsyncIterator[Served]:
 
     await server.start()
     async with asyncio.timeout(20):
-        yield Served(pki, guard, peers, audit, service, connect, Caller(channels[0]))
+        yield Served(pki, guard, peers, audit, service, connect, Caller(channels[0]), clock, examiner)
     for channel in channels:
         await channel.close()
     await server.stop(None)
@@ -388,6 +412,48 @@ async def test_bytes_that_are_no_message_are_refused_as_input(served: Served, me
     error = await refused(call)
     assert isinstance(error, InputRefused)
     assert "not the message" in error.message
+
+
+async def test_a_call_without_a_request_is_refused_as_input(served: Served) -> None:
+    """A unary method is served as one that reads a stream, so that nothing is read before its turn."""
+    channel_call = served.connect().empty()
+    await channel_call.done_writing()
+    assert isinstance(await refused(channel_call), InputRefused)
+
+
+async def test_others_are_served_while_a_large_message_is_examined(served: Served) -> None:
+    """It is examined outside the event loop, before it is parsed. Small ones need not be."""
+    police, lab = served.connect(), served.connect("national-dna-database")
+    assert await police.publish("a") == "shanxi-police: a"
+    assert served.examiner.asked == 0
+    large = asyncio.ensure_future(refused(police.publish("a" * (1 << 20))))
+    while not served.examiner.asked:
+        await lab.one("a")
+    assert not large.done()
+    served.examiner.go.set()
+    error = await large
+    assert isinstance(error, InputRefused)
+    assert "fields" in error.message
+
+
+# --- what counts against an agency ---
+
+
+@pytest.mark.parametrize("word", ["refuse", "told"])
+async def test_requests_of_an_agency_with_many_refused_calls_are_not_read_and_others_are(
+    served: Served, word: str
+) -> None:
+    police, lab = served.connect(), served.connect("national-dna-database")
+    # Their few bytes count too, so the last one is over the quota.
+    for _ in range(int(QuotaLimits().refusals_per_second * AT_ONCE_SECONDS)):
+        assert isinstance(await refused(police.one(word)), RightDenied)
+    waiting = [asyncio.ensure_future(police.one("wait")), asyncio.ensure_future(police.gather(["wait"]))]
+    for _ in range(20):
+        await lab.one("a")
+    assert not served.service.under_way.is_set()
+    served.clock.value_ms += 1000
+    served.service.go_on.set()
+    assert await asyncio.gather(*waiting) == ["shanxi-police: wait"] * 2
 
 
 # --- ends ---

@@ -164,6 +164,29 @@ async def test_every_byte_of_a_record_under_way_counts_for_the_quotas(exchange: 
                     pass
 
 
+async def test_refused_records_of_batches_count_against_their_agency_and_accepted_ones_do_not(
+    exchange: Exchange,
+) -> None:
+    quotas = Quotas(lambda _: QuotaLimits(refusals_per_second=1), ManualClock(0))
+    turn = quotas.turns.of(SHANXI.agency, "publishing", publishes=True)
+
+    async def publish(*batches: list[Envelope]) -> None:
+        for _ in batches:
+            await turn.to_use(1000)
+        share = Share(quotas, SHANXI.agency)
+        outcomes = publish_in_turn(exchange.service, SHANXI, listed(*batches), share, turn)
+        assert [outcome async for outcome in outcomes]
+        assert not turn._messages, "whatever is answered is judged"
+
+    await publish(exchange.batch(100), exchange.batch(1))
+    refused = replace(exchange.batch()[0], body=b"not a body")
+    await publish([*exchange.batch(50), refused])
+    await asyncio.wait_for(turn.to_read(), 10)
+    await publish([refused] * 50)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(turn.to_read(), 0.01)
+
+
 async def test_a_batch_is_checked_before_its_turn_and_answered_in_its_turn(exchange: Exchange) -> None:
     exchange.verifier.go.clear()
     publishing = exchange.publish(listed(exchange.batch(3), exchange.batch(4)))

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from broker.ports import Signed
 from broker.trust import verification as module
 from broker.trust.verification import InlineVerifier, ProcessVerifier
+from broker.wire.bounds import ENVELOPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,27 @@ def test_another_agencys_signature_does_not_hold(pki: SamplePki, verifier: Proce
     ours, theirs = signed(pki, 10), signed(pki, 10, agency="hebei-police")
     mixed = [mine._replace(signature=other.signature) for mine, other in zip(ours, theirs, strict=True)]
     assert verifier.verify(mixed) == [False] * 10
+
+
+FILLING = bytes(256 << 10)
+MESSAGES = {b"\x0a\x00" * len(FILLING): False, b"\x12\x80\x80\x10" + FILLING: True, FILLING + bytes(2): False}
+
+
+@pytest.mark.parametrize("data", MESSAGES)
+def test_both_verifiers_say_the_same_of_large_messages(verifier: ProcessVerifier, data: bytes) -> None:
+    process = verifier._process
+    bounds = (data, {1: ENVELOPE}, 20_000)
+    assert verifier.fields_fit(*bounds) is InlineVerifier().fields_fit(*bounds) is MESSAGES[data]
+    assert verifier._process is process, "it was the process that answered: nobody had to stand in for it"
+
+
+def test_large_messages_are_examined_also_when_the_process_has_died(verifier: ProcessVerifier) -> None:
+    pid = verifier._process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    for data, fits in MESSAGES.items():
+        assert verifier.fields_fit(data, {1: ENVELOPE}, 20_000) is fits
+    assert verifier._process.pid != pid
 
 
 def test_a_process_that_died_is_missed_by_nobody_and_started_again(pki: SamplePki, verifier: ProcessVerifier) -> None:

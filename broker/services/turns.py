@@ -1,0 +1,215 @@
+"""When the next message of an agency is read and used, so that what it sends in vain or at once holds up no other.
+
+To read, copy and check a message holds up everybody, also if it is refused then. So before a message is read, and again
+before it is used:
+
+1. The agency has paid for what was refused. A refused call counts 1, a refused record of a batch a tenth, and each
+   ``BYTES_OF_ONE`` bytes of them 1 more. An agency has ``refusals_per_second`` of them. Above that its messages wait,
+   up to ``MOST_WAIT_SECONDS``. While something counts against it, what is not judged yet counts as if it were refused.
+   So messages of many calls at the same time cost no more than those of one.
+2. Its rates of records and bytes have room. What is not read is held back at the sender, by the transport.
+3. Of large messages that are not judged yet, it has at most ``MOST_LARGE_BYTES``, or one. This bounds memory, too.
+
+Each service has an account of its own. So an agency whose records are refused can still acknowledge deliveries. And a
+call of which something was accepted and nothing refused goes on with messages that are not large: what one program of
+an agency does wrong holds up no stream of another.
+They hold for each agency. There is no bound over all: one agency could use it up for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker.core.errors import Internal, LogError, QuotaExceeded, Unavailable
+from broker.services.buckets import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.core.errors import CaseExchangeError
+    from broker.core.quota import QuotaLimits
+    from broker.ports import Clock
+
+BYTES_OF_ONE: Final = 100_000
+"""So many refused bytes count as much as a refused call. Amounts below are in such bytes."""
+RECORD_BYTES: Final = BYTES_OF_ONE // 10
+"""What a refused record of a batch counts. Most of a call's cost is not in its records."""
+AT_ONCE_SECONDS: Final = 4.0
+"""What may be refused in so many seconds may be refused at once."""
+MOST_WAIT_SECONDS: Final = 30.0
+"""The longest wait for what was refused."""
+LARGE_BYTES: Final = 256 << 10
+"""A message of more bytes is large."""
+MOST_LARGE_BYTES: Final = 16 << 20
+"""Large messages of one agency at one service that are not judged yet."""
+
+
+class _Message(NamedTuple):
+    """A message that is not judged. ``held``: what it counts until then. ``large``: its bytes, 0 if it is small."""
+
+    size: int
+    held: int
+    large: int
+
+
+class _Account:
+    """What one agency has to pay at one service, and what is not judged yet. Kept: agencies and services are few."""
+
+    def __init__(self) -> None:
+        self.bucket: Bucket | None = None
+        self.held = 0
+        self.large = 0
+        self.line = asyncio.Lock()
+        """Messages that must wait are used in their order."""
+        self.changed = asyncio.Event()
+
+    def change(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    async def change_within(self, seconds: float | None) -> None:
+        """Wait for a change, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+
+
+class Turns:
+    """The accounts of all agencies in one process. For one event loop.
+
+    Args:
+        limits: the quotas of an agency.
+        clock: for the rate of refusals.
+        rate_seconds: how long an agency has to wait because of its other rates.
+    """
+
+    def __init__(
+        self, limits: Callable[[str], QuotaLimits], clock: Clock, rate_seconds: Callable[[str], float]
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._rate_seconds = rate_seconds
+        self._accounts: dict[tuple[str, str], _Account] = {}
+
+    def of(self, agency: str, service: str, *, publishes: bool) -> Turn:
+        """The turns of a call that begins. ``publishes``: it takes records, so their rates hold for it."""
+        account = self._accounts.setdefault((agency, service), _Account())
+        return Turn(self, account, agency, publishes=publishes)
+
+    def owed_seconds(self, account: _Account) -> float:
+        """How long it takes until the agency has paid for what was refused."""
+        return 0.0 if account.bucket is None else account.bucket.wait_seconds(self._clock.monotonic())
+
+    def rate_seconds(self, agency: str) -> float:
+        """How long the agency's next records have to wait because of its rates."""
+        return self._rate_seconds(agency)
+
+    def charge(self, account: _Account, agency: str, amount: int) -> None:
+        """So much was refused."""
+        rate = self._limits(agency).refusals_per_second * BYTES_OF_ONE
+        if not rate:
+            account.bucket = None
+            return
+        now, bucket = self._clock.monotonic(), account.bucket
+        if bucket is None or bucket.rate != rate:
+            bucket = account.bucket = Bucket(rate, now, room_seconds=AT_ONCE_SECONDS, most_seconds=MOST_WAIT_SECONDS)
+        bucket.take(amount, now)
+
+    def left(self, account: _Account) -> float | None:
+        """How much the agency may still send in vain. None: nothing counts against it."""
+        bucket = account.bucket
+        if bucket is None:
+            return None
+        left = bucket.level(self._clock.monotonic())
+        if left < bucket.room:
+            return left
+        account.bucket = None
+        return None
+
+
+class Turn:
+    """The messages of one call, in their order. Close it when the call ends."""
+
+    def __init__(self, turns: Turns, account: _Account, agency: str, *, publishes: bool) -> None:
+        self._turns = turns
+        self._account = account
+        self._agency = agency
+        self._publishes = publishes
+        self._messages: deque[_Message] = deque()
+        self._accepted = False
+        self._refused = False
+
+    async def to_read(self) -> None:
+        """Wait until the next message may be read."""
+        while (seconds := max(self._owed_seconds(), self._rate_seconds())) > 0:
+            await self._account.change_within(seconds)
+
+    async def to_use(self, size: int) -> None:
+        """A message of so many bytes was read. Wait until it may be parsed and checked. It is not judged yet."""
+        account, large = self._account, size if size > LARGE_BYTES else 0
+        if self._in_good_order and not large:
+            while (seconds := self._rate_seconds()) > 0:
+                await account.change_within(seconds)
+        elif large or account.line.locked() or self._turns.left(account) is not None or self._rate_seconds():
+            async with account.line:
+                while (wait := self._wait_seconds(large)) != 0:
+                    await account.change_within(wait)
+        held = 0 if self._turns.left(account) is None else BYTES_OF_ONE + size
+        account.held += held
+        account.large += large
+        self._messages.append(_Message(size, held, large))
+
+    def judged(self, messages: int = 1, refused: int = 0, refused_bytes: int = 0) -> None:
+        """The oldest messages of the call are judged, with so many refused records."""
+        for _ in range(min(messages, len(self._messages))):
+            self._let_go(self._messages.popleft())
+        self._accepted = True
+        if refused:
+            self._refused = True
+            self._charge(refused * RECORD_BYTES + refused_bytes)
+
+    def refused(self, error: CaseExchangeError) -> None:
+        """The call is refused. This counts, with its messages that are not judged, if the caller could know better."""
+        if isinstance(error, QuotaExceeded) or not isinstance(error, (Unavailable, LogError, Internal)):
+            self._charge(BYTES_OF_ONE + sum(message.size for message in self._messages))
+        self.close()
+
+    def close(self) -> None:
+        """The call has ended. Idempotent."""
+        while self._messages:
+            self._let_go(self._messages.popleft())
+
+    def _wait_seconds(self, large: int) -> float | None:
+        """How long a message has to wait. None: until something changes."""
+        account = self._account
+        seconds = max(self._turns.owed_seconds(account), self._rate_seconds())
+        if seconds > 0:
+            return seconds
+        left = self._turns.left(account)
+        if left is not None and account.held and account.held > left:
+            return None
+        if large and account.large and account.large + large > MOST_LARGE_BYTES:
+            return None
+        return 0.0
+
+    @property
+    def _in_good_order(self) -> bool:
+        return self._accepted and not self._refused
+
+    def _owed_seconds(self) -> float:
+        return 0.0 if self._in_good_order else self._turns.owed_seconds(self._account)
+
+    def _rate_seconds(self) -> float:
+        return self._turns.rate_seconds(self._agency) if self._publishes else 0.0
+
+    def _charge(self, amount: int) -> None:
+        self._turns.charge(self._account, self._agency, amount)
+
+    def _let_go(self, message: _Message) -> None:
+        self._account.held -= message.held
+        self._account.large -= message.large
+        if message.held or message.large:
+            self._account.change()

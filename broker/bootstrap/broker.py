@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,7 +15,6 @@ import structlog
 from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits
 from broker.bootstrap.log import open_log
-from broker.bootstrap.loop import collect_seldom
 from broker.bootstrap.opened import reporter
 from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
@@ -60,7 +58,8 @@ if TYPE_CHECKING:
     from broker.trust.verification import Verifier
 
 _log = structlog.get_logger("broker")
-HEALTH_SECONDS: Final = 1.0  # how often health checks whether the log accepts records
+HEALTH_SECONDS: Final = 1.0
+"""How often health checks whether the log accepts records."""
 
 
 class Broker:
@@ -270,29 +269,6 @@ async def open_broker(
         await broker.start()
         stack.push_async_callback(broker.stop)
         yield broker
-
-
-async def serve(config: BrokerConfig, ready: Callable[[int], None], *, clock_checked: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT. If the log cannot be followed any more, health says so and publishing stops.
-
-    Args:
-        config: the configuration.
-        ready: called with the port when calls are answered.
-        clock_checked: as for ``open_broker``.
-
-    Returns:
-        The signal.
-
-    Raises:
-        As ``open_broker``.
-    """
-    stopping = asyncio.Queue[int]()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
-    async with open_broker(config, clock_checked=clock_checked) as broker:
-        collect_seldom()
-        ready(broker.port)
-        return await stopping.get()
 
 
 async def _logged(work: Callable[[], Awaitable[None]]) -> None:

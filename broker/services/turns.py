@@ -23,7 +23,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.errors import Internal, LogError, QuotaExceeded, Unavailable
+from broker.core.errors import Internal, LogError, PositionUnknown, QuotaExceeded, Unavailable
 from broker.services.buckets import Bucket
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ LARGE_BYTES: Final = 256 << 10
 """A message of more bytes is large."""
 MOST_LARGE_BYTES: Final = 16 << 20
 """Large messages of one agency at one service that are not judged yet."""
+
+
+_NOBODYS_FAULT: Final = (Unavailable, LogError, Internal, PositionUnknown)
+"""A failure of the broker's own, or "not yet": who asks for a proof cannot know when a checkpoint covers a record."""
 
 
 class _Message(NamedTuple):
@@ -173,7 +177,7 @@ class Turn:
 
     def refused(self, error: CaseExchangeError) -> None:
         """The call is refused. This counts, with its messages that are not judged, if the caller could know better."""
-        if isinstance(error, QuotaExceeded) or not isinstance(error, (Unavailable, LogError, Internal)):
+        if isinstance(error, QuotaExceeded) or not isinstance(error, _NOBODYS_FAULT):
             self._charge(BYTES_OF_ONE + sum(message.size for message in self._messages))
         self.close()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.errors import Internal, LogUnavailable, QuotaExceeded, RightDenied
+from broker.core.errors import Internal, LogUnavailable, PositionUnknown, QuotaExceeded, RightDenied
 from broker.core.quota import QuotaLimits
 from broker.services.quotas import Quotas
 from broker.services.turns import (
@@ -141,7 +141,7 @@ async def test_nobody_waits_longer_than_the_longest_wait_however_much_was_refuse
     assert served.quotas.turns.owed_seconds(served.turn()._account) == MOST_WAIT_SECONDS
 
 
-@pytest.mark.parametrize("error", [LogUnavailable("no answer"), Internal("broken")])
+@pytest.mark.parametrize("error", [LogUnavailable("no answer"), Internal("broken"), PositionUnknown("not yet")])
 async def test_a_failure_of_the_broker_counts_against_nobody(error: CaseExchangeError) -> None:
     served = Served()
     served.refuse(10 * ROOM, error=error)

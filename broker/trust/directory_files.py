@@ -8,7 +8,7 @@ import structlog
 
 from broker.core.errors import DirectoryInvalid
 from broker.files import FileState, read_file
-from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory
+from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, learn_successions, open_directory
 from broker.trust.kept import Kept
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class DirectoryFile(PinnedDirectory):
         self._path = path
         self._seen = _state(path)
         self._kept = None if kept is None else Kept(kept, MAX_DIRECTORY_BYTES)
+        if self._kept is not None and (copy := self._kept.read()):
+            # Before the file: what governance's keys were when the program ended counts first.
+            learn_successions([copy], governance)
         super().__init__(_read(path), governance, clock)
         if self._kept is not None:
             self._go_on(self._kept)

@@ -27,7 +27,7 @@ from broker.trust.keys import is_p256, load_verification_keys
 from broker.trust.signedjson import SignedJson, signed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from broker.core.policy import Directory
@@ -112,6 +112,7 @@ class Governance:
 
     A key that is pinned counts for every version, or up to the one from which another signs. A key that a known one has
     handed over to counts from that version on. A key that a known one says it follows counts for the versions before.
+    A key speaks only of versions that it signs itself: one that has handed over can make no other key known any more.
     The first hand-over of a key counts and no other; but what a pinned key says of its predecessor counts before all.
     """
 
@@ -172,14 +173,25 @@ def _spans(
     pinned: frozenset[bytes], statements: Iterable[Succession]
 ) -> tuple[dict[bytes, tuple[int, int]], tuple[Succession, ...]]:
     """The versions that each known key may sign, and the statements that count."""
+    # What a pinned key says of its predecessor comes first: a thief of that one may have said something else before.
+    left = sorted(statements, key=lambda one: one.next not in pinned)
+    while True:
+        spans, handed = _followed(pinned, left)
+        # A statement says who signs its first version, so it counts only if that key signs this version after all.
+        wrong = [one for one in handed if not spans[one.next][0] <= one.from_version < spans[one.next][1]]
+        if not wrong:
+            return spans, handed
+        left.remove(wrong[0])
+
+
+def _followed(
+    pinned: frozenset[bytes], statements: Sequence[Succession]
+) -> tuple[dict[bytes, tuple[int, int]], tuple[Succession, ...]]:
     spans = dict.fromkeys(pinned, (0, _NO_END))
     handed: dict[bytes, Succession] = {}
-    # What a pinned key says of its predecessor comes first: a thief of that one may have said something else before.
-    waiting = sorted(statements, key=lambda one: one.next not in pinned)
     while True:
-        for one in waiting:
-            known = one.next in spans or (one.by_former and one.former in spans)
-            if known and one.former not in handed:
+        for one in statements:
+            if one.former not in handed and _is_known(one, spans):
                 break
         else:
             return spans, tuple(handed.values())
@@ -187,6 +199,17 @@ def _spans(
         first, end = spans.get(one.former, (0, _NO_END))
         spans[one.former] = first, min(end, one.from_version)
         spans.setdefault(one.next, (one.from_version, _NO_END))
+
+
+def _is_known(one: Succession, spans: Mapping[bytes, tuple[int, int]]) -> bool:
+    """Whether a known key states it, of a version that this key may speak of."""
+    if one.next in spans:
+        first, end = spans[one.next]
+        return first <= one.from_version < end
+    if one.by_former and one.former in spans:
+        first, end = spans[one.former]
+        return first < one.from_version <= end
+    return False
 
 
 def _key(der: bytes) -> ec.EllipticCurvePublicKey:

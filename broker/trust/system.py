@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_ONE_MOMENT_SECONDS: Final = 0.05
 LEAP_MS: Final = 120_000
 """A larger step of the machine's time of day is a leap. As much may a publisher's clock be ahead."""
 _VERSION: Final = 0x7 << 12
@@ -51,15 +52,15 @@ class SteadyClock:
             uptime: seconds since any moment, also while the machine sleeps.
         """
         self._wall_ms, self._uptime = wall_ms, uptime
-        self._started_ms = wall_ms() - round(uptime() * 1000)
+        now_ms, uptime_ms = self._read()
+        self._started_ms = now_ms - uptime_ms
 
     def now_ms(self) -> int:
         """See ``Clock``."""
-        leap_ms, steady_ms = self._compared()
-        if leap_ms:
-            return steady_ms
-        now_ms = self._wall_ms()
-        self._started_ms = now_ms - round(self._uptime() * 1000)
+        now_ms, uptime_ms = self._read()
+        if _is_leap(now_ms - self._started_ms - uptime_ms):
+            return self._started_ms + uptime_ms
+        self._started_ms = now_ms - uptime_ms
         return now_ms
 
     def monotonic(self) -> float:
@@ -68,12 +69,21 @@ class SteadyClock:
 
     def leap_ms(self) -> int:
         """See ``WatchedClock``."""
-        return self._compared()[0]
+        now_ms, uptime_ms = self._read()
+        leap_ms = now_ms - self._started_ms - uptime_ms
+        return leap_ms if _is_leap(leap_ms) else 0
 
-    def _compared(self) -> tuple[int, int]:
-        steady_ms = self._started_ms + round(self._uptime() * 1000)
-        leap_ms = self._wall_ms() - steady_ms
-        return leap_ms if abs(leap_ms) > LEAP_MS else 0, steady_ms
+    def _read(self) -> tuple[int, int]:
+        """The time of day and the uptime of one moment, in milliseconds."""
+        while True:
+            before, now_ms, after = self._uptime(), self._wall_ms(), self._uptime()
+            # A process that was stopped between the two would seem to have leapt.
+            if after - before < _ONE_MOMENT_SECONDS:
+                return now_ms, round(after * 1000)
+
+
+def _is_leap(difference_ms: int) -> bool:
+    return abs(difference_ms) > LEAP_MS
 
 
 class SystemEntropy:

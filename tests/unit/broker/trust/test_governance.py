@@ -15,12 +15,15 @@ from broker.core.envelope import SUCCESSION_TYPE
 from broker.core.errors import DirectoryInvalid
 from broker.core.strict import decode_base64, encode_base64
 from broker.trust.directory import PinnedDirectory, open_directory, sign_directory, successions_of
+from broker.trust.directory_files import DirectoryFile
 from broker.trust.directory_payload import directory_payload
 from broker.trust.governance import MAX_SUCCESSIONS, Governance, public_key_of, state_succession
 from broker.trust.signedjson import signed_json
 from tests.support.pki import ManualClock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from broker.core.policy import Directory
     from tests.support.pki import SamplePki
 
@@ -123,6 +126,38 @@ def test_what_a_pinned_key_says_of_its_predecessor_counts_before_what_a_thief_ma
     assert "not signed by" in refused(stolen.sign(4, THIEF), governance)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("pinned", [(FIRST,), (SECOND,), (FIRST, SECOND)])
+def test_a_key_that_has_handed_over_names_no_predecessor_and_no_successor(
+    versions: Versions, pinned: tuple[Key, ...], *, lost: bool
+) -> None:
+    governance = pin(*pinned)
+    tenth = versions.succeed(10, FIRST, SECOND, lost=lost)
+    if lost and pinned == (FIRST,):
+        assert "not signed by" in refused(tenth, governance)
+        return
+    open_directory(tenth, governance)
+    for from_version, former, following in (
+        (2**62, THIEF.public_key(), FIRST),
+        (2**62, FIRST, THIEF),
+        (12, THIEF.public_key(), FIRST),
+    ):
+        stated = state_succession(replace(versions.directory, version=from_version), former, following)
+        for statements in ([stated], [*versions.statements, stated], [stated, *versions.statements]):
+            for version in (1, 11, 2**61, 2**62):
+                assert "not signed by" in refused(versions.sign(version, THIEF, statements), governance)
+    assert open_directory(versions.sign(11, SECOND), governance).version == 11
+
+
+def test_a_key_hands_over_no_version_from_before_its_own_first(versions: Versions) -> None:
+    governance = pin(FIRST)
+    open_directory(versions.succeed(10, FIRST, SECOND), governance)
+    early = state_succession(replace(versions.directory, version=1), SECOND, THIEF)
+    for version in (3, 11):
+        document = versions.sign(version, THIEF, [*versions.statements, early])
+        assert "not signed by" in refused(document, governance)
+
+
 def test_a_statement_that_its_next_key_did_not_sign_is_refused(versions: Versions) -> None:
     good = state_succession(replace(versions.directory, version=2), FIRST, SECOND)
     for signature in good["signatures"]:
@@ -182,6 +217,22 @@ def test_no_bit_of_a_statement_can_be_changed(pki: SamplePki, at: int, bit: int)
     document = versions.sign(2, SECOND, [{**statement, "payload": encode_base64(bytes(payload))}])
     with pytest.raises(DirectoryInvalid):
         open_directory(document, pin(FIRST))
+
+
+def test_a_restart_does_not_go_back_to_the_former_key(versions: Versions, tmp_path: Path) -> None:
+    path, kept = tmp_path / "directory.json", tmp_path / "kept" / "directory.json"
+    clock = ManualClock(versions.directory.issued_at_ms)
+    path.write_bytes(versions.sign(1, FIRST))
+    running = DirectoryFile(path, pin(FIRST), clock, kept)
+    path.write_bytes(tenth := versions.succeed(10, FIRST, SECOND))
+    assert running.reload()
+    # A thief of the former key has this file only.
+    path.write_bytes(versions.sign(11, FIRST, []))
+    with pytest.raises(DirectoryInvalid, match="does not sign this version"):
+        running.reload()
+    with pytest.raises(DirectoryInvalid, match="does not sign this version"):
+        DirectoryFile(path, pin(FIRST), clock, kept)
+    assert kept.read_bytes() == tenth
 
 
 def test_the_directory_in_force_follows_and_does_not_go_back_to_the_former_key(versions: Versions) -> None:

@@ -90,3 +90,17 @@ def test_a_steady_clock_of_this_machine_says_its_time() -> None:
     clock, before = SteadyClock(), SystemClock().now_ms()
     assert before <= clock.now_ms() <= SystemClock().now_ms()
     assert clock.leap_ms() == 0
+
+
+def test_a_stop_between_the_two_readings_is_no_leap_and_moves_no_clock() -> None:
+    machine = Machine()
+    stopped = iter([0.0, 3_600.0])
+
+    def wall_ms() -> int:
+        machine.pass_seconds(next(stopped, 0.0))
+        return machine.wall
+
+    clock = SteadyClock(wall_ms, lambda: machine.up)
+    assert (clock.leap_ms(), clock.now_ms()) == (0, machine.wall)
+    machine.pass_seconds(60)
+    assert (clock.leap_ms(), clock.now_ms()) == (0, machine.wall)

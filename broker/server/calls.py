@@ -121,7 +121,9 @@ class CallGuard(grpc.aio.ServerInterceptor):
 
         async def answers(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async def work() -> None:
-                await _write_all(streaming(await read(context), context), context)
+                # With its first answer the only request is judged: a long answer must not hold up the agency's others.
+                judged = None if handler.request_streaming else turn().judged
+                await _write_all(streaming(await read(context), context), context, judged)
 
             await self._run(method, reader, context, work)
 
@@ -195,12 +197,16 @@ def _certificate(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
     return next(iter(context.auth_context().get(_CERTIFICATE, ())), b"")
 
 
-async def _write_all(responses: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+async def _write_all(
+    responses: Any, context: grpc.aio.ServicerContext[Any, Any], begun: Callable[[], None] | None
+) -> None:
     if inspect.isawaitable(responses):
         await responses
         return
     try:
         async for response in responses:
+            if begun is not None:
+                begun()
             await context.write(response)
             del response
     finally:

@@ -75,16 +75,17 @@ class Reader:
             await turn.to_read()
 
     async def _use(self, data: bytes, turn: Turn) -> Any:
-        await turn.to_use(len(data))
-        if self._nested is not None:
-            if len(data) > SMALL_BYTES:
-                # Not here: it holds up everybody for milliseconds.
-                examine = self._examiner.fields_fit
-                if not await asyncio.to_thread(examine, data, self._nested, _REQUEST_FIELDS):
-                    raise too_many_fields(_REQUEST_FIELDS)
-        elif len(data) > _REQUEST_BYTES:
+        if self._nested is None and len(data) > _REQUEST_BYTES:
             message = f"a request of this method has at most {_REQUEST_BYTES} bytes"
             raise InputRefused(message)
+        await turn.to_use(len(data))
+        if self._nested is not None and len(data) > SMALL_BYTES:
+            # Not here: it holds up everybody for milliseconds.
+            examine = self._examiner.fields_fit
+            async with turn.examining():
+                fits = await asyncio.to_thread(examine, data, self._nested, _REQUEST_FIELDS)
+            if not fits:
+                raise too_many_fields(_REQUEST_FIELDS)
         try:
             return self._parse(data)
         except DecodeError as error:

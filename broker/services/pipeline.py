@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import CaseExchangeError, LogUnavailable
+from broker.services.turns import counts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -181,7 +182,7 @@ def _tell_judged(turn: Turn, batches: int, size: int, append: asyncio.Task[Publi
     """Those that could not be appended are told when the call ends."""
     if _succeeded(append):
         results = append.result().results
-        refused = sum(isinstance(result, CaseExchangeError) for result in results)
+        refused = sum(isinstance(result, CaseExchangeError) and counts(result) for result in results)
         turn.judged(batches, refused, size * refused // max(1, len(results)))
 
 

@@ -149,25 +149,22 @@ class Quotas:
             share.give_back(share.held)
 
     def take(self, agency: str, records: int, size: int) -> None:
-        """Count records that are to be published until ``give_back``.
+        """Count records that are to be published until ``give_back``. Above a rate, the next message waits (turns.py).
 
         Raises:
-            QuotaExceeded
+            QuotaExceeded: too many bytes are under way.
         """
         now, limits = self._clock.monotonic(), self._limits(agency)
-        for buckets, rate, amount, what in (
-            (self._records, limits.records_per_second, records, "records a second"),
-            (self._bytes, limits.bytes_per_second, size, "bytes a second"),
+        _add(self._publishing, agency, size, limits.publishing_bytes, "bytes of records under way")
+        for buckets, rate, amount in (
+            (self._records, limits.records_per_second, records),
+            (self._bytes, limits.bytes_per_second, size),
         ):
             if rate:
                 bucket = buckets.get(agency)
                 if bucket is None or bucket.rate != rate:
                     bucket = buckets[agency] = Bucket(rate, now)
-                wait = bucket.wait_seconds(now)
-                if wait > 0:
-                    raise _exceeded(agency, what, wait)
                 bucket.take(amount, now)
-        _add(self._publishing, agency, size, limits.publishing_bytes, "bytes of records under way")
 
     def rate_seconds(self, agency: str) -> float:
         """How long the agency's next records have to wait, because it has published as many as its rates allow."""

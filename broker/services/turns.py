@@ -8,7 +8,8 @@ before it is used:
    up to ``MOST_WAIT_SECONDS``. While something counts against it, what is not judged yet counts as if it were refused.
    So messages of many calls at the same time cost no more than those of one.
 2. Its rates of records and bytes have room. What is not read is held back at the sender, by the transport.
-3. Of large messages that are not judged yet, it has at most ``MOST_LARGE_BYTES``, or one. This bounds memory, too.
+3. Of large messages that are not judged yet, it has at most ``MOST_LARGE_BYTES``, or one. What was read and waits is
+   kept up to ``MOST_WAITING_BYTES``.
 
 Each service has an account of its own. So an agency whose records are refused can still acknowledge deliveries. And a
 call of which something was accepted and nothing refused goes on with messages that are not large: what one program of
@@ -27,7 +28,7 @@ from broker.core.errors import Internal, LogError, PositionUnknown, QuotaExceede
 from broker.services.buckets import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from broker.core.errors import CaseExchangeError
     from broker.core.quota import QuotaLimits
@@ -46,6 +47,8 @@ LARGE_BYTES: Final = 256 << 10
 MOST_LARGE_BYTES: Final = 16 << 20
 """Large messages of one agency at one service that are not judged yet."""
 
+MOST_WAITING_BYTES: Final = 16 << 20
+"""Messages of one agency at one service that were read and wait. More are refused."""
 
 _NOBODYS_FAULT: Final = (Unavailable, LogError, Internal, PositionUnknown)
 """A failure of the broker's own, or "not yet": who asks for a proof cannot know when a checkpoint covers a record."""
@@ -59,6 +62,11 @@ class _Message(NamedTuple):
     large: int
 
 
+def counts(error: CaseExchangeError) -> bool:
+    """Whether a refusal counts against the caller: it could know better."""
+    return isinstance(error, QuotaExceeded) or not isinstance(error, _NOBODYS_FAULT)
+
+
 class _Account:
     """What one agency has to pay at one service, and what is not judged yet. Kept: agencies and services are few."""
 
@@ -66,8 +74,12 @@ class _Account:
         self.bucket: Bucket | None = None
         self.held = 0
         self.large = 0
-        self.line = asyncio.Lock()
-        """Messages that must wait are used in their order."""
+        self.waiting = 0
+        """Bytes of the messages that were read and wait to be used."""
+        self.lines = {is_large: asyncio.Lock() for is_large in (False, True)}
+        """Messages that must wait are used in their order. A large one holds up no small one."""
+        self.examining = asyncio.Lock()
+        """One large message of it is examined at a time, so that others' signatures are checked between them."""
         self.changed = asyncio.Event()
 
     def change(self) -> None:
@@ -122,6 +134,13 @@ class Turns:
             bucket = account.bucket = Bucket(rate, now, room_seconds=AT_ONCE_SECONDS, most_seconds=MOST_WAIT_SECONDS)
         bucket.take(amount, now)
 
+    def until(self, account: _Account, amount: int) -> float:
+        """How long it takes until so much may be sent in vain, or nothing counts against the agency any more."""
+        left, bucket = self.left(account), account.bucket
+        if left is None or bucket is None:
+            return 0.0
+        return max(0.0, (min(amount, bucket.room) - left) / bucket.rate)
+
     def left(self, account: _Account) -> float | None:
         """How much the agency may still send in vain. None: nothing counts against it."""
         bucket = account.bucket
@@ -152,15 +171,20 @@ class Turn:
             await self._account.change_within(seconds)
 
     async def to_use(self, size: int) -> None:
-        """A message of so many bytes was read. Wait until it may be parsed and checked. It is not judged yet."""
+        """A message of so many bytes was read. Wait until it may be parsed and checked. It is not judged yet.
+
+        Raises:
+            QuotaExceeded: too much of the agency waits already.
+        """
         account, large = self._account, size if size > LARGE_BYTES else 0
         if self._in_good_order and not large:
             while (seconds := self._rate_seconds()) > 0:
                 await account.change_within(seconds)
-        elif large or account.line.locked() or self._turns.left(account) is not None or self._rate_seconds():
-            async with account.line:
-                while (wait := self._wait_seconds(large)) != 0:
-                    await account.change_within(wait)
+        elif large or account.lines[False].locked() or self._turns.left(account) is not None or self._rate_seconds():
+            with self._waiting(size):
+                async with account.lines[large > 0]:
+                    while (wait := self._wait_seconds(large)) != 0:
+                        await account.change_within(wait)
         held = 0 if self._turns.left(account) is None else BYTES_OF_ONE + size
         account.held += held
         account.large += large
@@ -177,9 +201,15 @@ class Turn:
 
     def refused(self, error: CaseExchangeError) -> None:
         """The call is refused. This counts, with its messages that are not judged, if the caller could know better."""
-        if isinstance(error, QuotaExceeded) or not isinstance(error, _NOBODYS_FAULT):
-            self._charge(BYTES_OF_ONE + sum(message.size for message in self._messages))
+        if counts(error):
+            # To refuse what is over a quota costs little, and an honest agency may meet it.
+            sizes = 0 if isinstance(error, QuotaExceeded) else sum(message.size for message in self._messages)
+            self._charge(BYTES_OF_ONE + sizes)
         self.close()
+
+    def examining(self) -> asyncio.Lock:
+        """Held while a large message is examined."""
+        return self._account.examining
 
     def close(self) -> None:
         """The call has ended. Idempotent."""
@@ -194,10 +224,23 @@ class Turn:
             return seconds
         left = self._turns.left(account)
         if left is not None and account.held and account.held > left:
-            return None
+            # It also ends when what is held is judged.
+            return self._turns.until(account, account.held)
         if large and account.large and account.large + large > MOST_LARGE_BYTES:
             return None
         return 0.0
+
+    @contextlib.contextmanager
+    def _waiting(self, size: int) -> Iterator[None]:
+        account = self._account
+        if account.waiting and account.waiting + size > MOST_WAITING_BYTES:
+            message = "too many bytes of the agency's messages wait already"
+            raise QuotaExceeded(message, quota="bytes that wait", retry_after_ms=str(int(MOST_WAIT_SECONDS * 1000)))
+        account.waiting += size
+        try:
+            yield
+        finally:
+            account.waiting -= size
 
     @property
     def _in_good_order(self) -> bool:

@@ -16,6 +16,7 @@ from broker.services.turns import (
     LARGE_BYTES,
     MOST_LARGE_BYTES,
     MOST_WAIT_SECONDS,
+    MOST_WAITING_BYTES,
     RECORD_BYTES,
 )
 from tests.support.pki import ManualClock
@@ -157,25 +158,62 @@ async def test_with_no_limit_nothing_refused_makes_anybody_wait() -> None:
     await at_once(served.turn().to_use(100))
 
 
-async def test_while_refusals_count_messages_of_many_calls_are_used_as_if_each_were_refused() -> None:
+@pytest.mark.parametrize("end", ["judged", "time"])
+async def test_while_refusals_count_messages_of_many_calls_are_used_as_if_each_were_refused(end: str) -> None:
     """Otherwise all that waited would be used together, as soon as the agency has paid."""
-    served = Served()
-    served.refuse(ROOM + 10)
-    half = ROOM * BYTES_OF_ONE * 6 // 10
+    served = Served(refusals_per_second=10)
+    room = int(10 * AT_ONCE_SECONDS)
+    served.refuse(room + 1)
+    more_than_half = room * BYTES_OF_ONE * 6 // 10
     turns = [served.turn() for _ in range(3)]
-    waiting = [await waits(turn.to_use(half)) for turn in turns]
+    waiting = [await waits(turn.to_use(more_than_half)) for turn in turns]
     served.clock.value_ms += 100
     await done(waiting[0])
+    turns[0].refused(REFUSED)
+    served.clock.value_ms += 2600
+    await done(waiting[1])
     for _ in range(20):
         await asyncio.sleep(0)
-    assert [each.done() for each in waiting] == [True, False, False]
-    turns[0].refused(REFUSED)
-    served.clock.value_ms += 6700
-    await done(waiting[1])
     assert not waiting[2].done()
-    # Accepted: it counts no more.
-    turns[1].judged()
+    if end == "judged":
+        # Accepted: it counts no more.
+        turns[1].judged()
+    else:
+        # A call that is never judged, because its answer is long, holds the others up for some seconds only.
+        served.clock.value_ms += round(1000 * AT_ONCE_SECONDS)
     await done(waiting[2])
+
+
+async def test_of_messages_that_were_read_and_wait_only_some_bytes_are_kept() -> None:
+    served = Served()
+    served.refuse(ROOM + RATE)
+    first = await waits(served.turn().to_use(MOST_WAITING_BYTES - 1000))
+    await waits(served.turn().to_use(1000))
+    with pytest.raises(QuotaExceeded, match="wait already"):
+        await served.turn().to_use(1)
+    served.clock.value_ms += 60_000
+    await done(first)
+
+
+async def test_what_is_over_a_quota_counts_as_a_call_and_not_with_its_bytes() -> None:
+    served = Served()
+    for _ in range(ROOM):
+        turn = served.turn()
+        await at_once(turn.to_use(10 * BYTES_OF_ONE))
+        turn.refused(QuotaExceeded("too much"))
+    await at_once(served.turn().to_read())
+    served.refuse(1)
+    await waits(served.turn().to_read())
+
+
+async def test_a_large_message_that_waits_holds_up_no_small_one() -> None:
+    served = Served()
+    first = served.turn()
+    await at_once(first.to_use(MOST_LARGE_BYTES))
+    large = await waits(served.turn().to_use(LARGE_BYTES + 1))
+    await at_once(served.turn().to_use(1000))
+    first.close()
+    await done(large)
 
 
 @pytest.mark.parametrize("end", ["judged", "close"])

@@ -12,6 +12,7 @@ from broker.core.errors import CaseExchangeError, CheckpointInvalid, ReceiptInva
 from broker.core.leaf import Leaf
 from broker.core.merkle import MAX_SIZE, leaf_hash
 from broker.core.origin import incarnation_of
+from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position, StreamPartition
 from broker.sqlitefile import trouble_as
 from broker.wire.receiptfile import read_lines
@@ -101,6 +102,8 @@ def bring(
     versions: Sequence[DirectoryVersion],
     verifiers: Mapping[tuple[str, bytes], SignatureCheck],
     made_at_ms: int,
+    *,
+    covered_within_ms: int = COVERED_WITHIN_MS,
 ) -> Iterator[Brought]:
     """Read the files, and check every signature with what the bundle's directories list.
 
@@ -110,6 +113,7 @@ def bring(
         versions: the directory versions of the bundle that count.
         verifiers: the log keys that they list, by name and id.
         made_at_ms: when the bundle was made: milliseconds since the Unix epoch, UTC.
+        covered_within_ms: a record that was accepted so long before that must be covered.
 
     Raises:
         ReceiptInvalid: a file is not a file of receipts.
@@ -118,7 +122,7 @@ def bring(
     """
     seen, unproved = _read_checkpoints(checkpoints, verifiers, versions[-1].directory.trust_domain)
     if not receipts:
-        yield Brought(None, seen, unproved)
+        yield Brought(None, seen, unproved, covered_within_ms)
         return
     with (
         trouble_as(ReceiptInvalid, "the temporary file of the receipts"),
@@ -127,7 +131,7 @@ def bring(
         for path in receipts:
             _read_receipts(path, ReceiptCheck(versions, made_at_ms), book)
         book.ready()
-        yield Brought(book, seen, unproved)
+        yield Brought(book, seen, unproved, covered_within_ms)
 
 
 def _read_receipts(path: Path, check: ReceiptCheck, book: TemporaryReceiptBook) -> None:

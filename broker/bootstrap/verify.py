@@ -12,6 +12,7 @@ from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
+from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.verification import BundleVerification
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
@@ -32,6 +33,7 @@ def verify_bundle(
     receipts: Sequence[Path] = (),
     since: Sequence[Path] = (),
     witness_policy: Path | None = None,
+    covered_within_ms: int = COVERED_WITHIN_MS,
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
@@ -42,6 +44,7 @@ def verify_bundle(
         receipts: files of receipts that the auditor brings (broker/wire/receiptfile.py).
         since: files or folders of checkpoints that were seen elsewhere.
         witness_policy: the file of the witnesses that must have cosigned. None: those of the newest directory are told.
+        covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
@@ -60,7 +63,14 @@ def verify_bundle(
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
             witnesses = witness_audit(policy, versions[-1].directory, verifiers)
             with (
-                bring(receipts, since, versions, verifiers, beginning.header.created_at_ms) as brought,
+                bring(
+                    receipts,
+                    since,
+                    versions,
+                    verifiers,
+                    beginning.header.created_at_ms,
+                    covered_within_ms=covered_within_ms,
+                ) as brought,
                 judges(own, trust, path.stat().st_size) as judge,
             ):
                 verification = BundleVerification(

@@ -19,6 +19,7 @@ from broker.cli.witnessreport import witness_facts, witness_lines, witness_polic
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater, Severity
+from broker.core.sequences import COVERED_WITHIN_MS
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
@@ -49,6 +50,14 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     type=click.Path(exists=True, path_type=Path),
     help="A checkpoint that was seen before, or a folder of *.checkpoint. May be repeated.",
 )
+@click.option(
+    "--covered-within",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=COVERED_WITHIN_MS / 1000,
+    show_default=True,
+    help="A record accepted so long before the bundle was made must be under a checkpoint in it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @witness_policy_option
 def verify(
@@ -57,6 +66,7 @@ def verify(
     *,
     receipts: tuple[Path, ...],
     since: tuple[Path, ...],
+    covered_within: float,
     witness_policy: Path | None,
     as_json: bool,
 ) -> None:
@@ -73,7 +83,13 @@ def verify(
     try:
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
             report = verify_bundle(
-                bundle, roots, bar.update, receipts=receipts, since=since, witness_policy=witness_policy
+                bundle,
+                roots,
+                bar.update,
+                receipts=receipts,
+                since=since,
+                witness_policy=witness_policy,
+                covered_within_ms=round(covered_within * 1000),
             )
     except CaseExchangeError as failure:
         could_not(failure)

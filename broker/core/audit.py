@@ -93,7 +93,9 @@ class BundleAudit:
         self._partitions: list[PartitionReport] = []
         self._record_ids: set[bytes] = set()
         self._addressed: dict[Position, tuple[str, ...]] = {}
-        self._sequences = Sequences(header.created_at_ms, whole=header.whole)
+        self._sequences = Sequences(
+            header.created_at_ms, whole=header.whole, covered_within_ms=brought.covered_within_ms
+        )
         self._deliveries: list[RecordedDelivery] = []
         self._skipped: list[Skipped] = []
         self._ordered: dict[tuple[str, str], int] = {}

@@ -130,11 +130,16 @@ class BroughtCheckpoint(NamedTuple):
 
 
 class Brought(NamedTuple):
-    """What the auditor brings. ``unproved`` counts checkpoints that no key of the directory signed."""
+    """What the auditor brings.
+
+    ``unproved`` counts checkpoints that no key of the directory signed. A record that was accepted
+    ``covered_within_ms`` before the bundle was made, or earlier, must be covered by a checkpoint in it.
+    """
 
     receipts: ReceiptBook | None = None
     checkpoints: tuple[BroughtCheckpoint, ...] = ()
     unproved: int = 0
+    covered_within_ms: int = COVERED_WITHIN_MS
 
 
 @dataclass(slots=True)
@@ -176,7 +181,7 @@ def judge_brought(
         message = f"{brought.unproved} checkpoints that were brought do not count: no log key signed them"
         add(warning("CHECKPOINT_UNPROVED", message))
     if brought.receipts is not None:
-        judge_receipts(brought.receipts, header, shown, report, add)
+        judge_receipts(brought.receipts, header, shown, report, add, covered_within_ms=brought.covered_within_ms)
 
 
 def judge_receipts(
@@ -185,6 +190,8 @@ def judge_receipts(
     last_offsets: Mapping[StreamPartition, int],
     report: BroughtReport,
     add: Callable[[Finding], None],
+    *,
+    covered_within_ms: int,
 ) -> None:
     """Judge the receipts, when the whole bundle was taken.
 
@@ -194,6 +201,7 @@ def judge_receipts(
         last_offsets: the offset of the last leaf that the bundle shows of each partition.
         report: gets the numbers.
         add: gets the findings, in order of position.
+        covered_within_ms: see ``Brought``.
     """
     report.receipts, report.unproved = book.receipts, book.unproved
     for item in book.unmet():
@@ -202,7 +210,7 @@ def judge_receipts(
         elif _outside(item, header):
             report.outside += 1
         elif (
-            item.accepted_at_ms >= header.created_at_ms - COVERED_WITHIN_MS
+            item.accepted_at_ms >= header.created_at_ms - covered_within_ms
             and item.position.offset > last_offsets.get(item.position.stream_partition, -1)
             and not item.elsewhere
         ):

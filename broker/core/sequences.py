@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from broker.core.findings import EntryFacts, Finding
 
 COVERED_WITHIN_MS: Final = 60_000
-"""A record that was accepted so long before the bundle was made must be covered by a checkpoint in it. A broker stops
-publishing earlier (``checkpoints.evidence_bound_seconds``, 30 by default)."""
+"""A record that was accepted so long before the bundle was made must be covered by a checkpoint in it, if the auditor
+says nothing else. A broker stops publishing earlier (``checkpoints.evidence_bound_seconds``, 30 by default)."""
 
 
 class Sequences:
@@ -28,12 +28,13 @@ class Sequences:
     Args:
         made_at_ms: when the bundle was made: milliseconds since the Unix epoch, UTC.
         whole: whether the bundle has every stream from its first record on.
+        covered_within_ms: how long before that a record may be accepted and not be covered by a checkpoint.
     """
 
-    def __init__(self, made_at_ms: int, *, whole: bool) -> None:
+    def __init__(self, made_at_ms: int, *, whole: bool, covered_within_ms: int = COVERED_WITHIN_MS) -> None:
         self._numbers: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._recent: dict[tuple[str, str, str], int] = {}
-        self._recent_from_ms = made_at_ms - COVERED_WITHIN_MS
+        self._recent_from_ms = made_at_ms - covered_within_ms
         self._whole = whole
 
     def take(self, facts: EntryFacts) -> None:

@@ -30,6 +30,7 @@ from broker.core.leaf import Leaf
 from broker.core.merkle import range_coordinates
 from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
+from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position
 from broker.core.verification import BundleVerification, judge_frame
 from broker.messagelog.sqlite import SqliteLog
@@ -181,13 +182,16 @@ class LyingExchange:
         *,
         receipts: Sequence[Path] = (),
         since: Sequence[Path] = (),
+        covered_within_ms: int = COVERED_WITHIN_MS,
     ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""
         keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
         verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
         own = BatchJudge(versions, CODEC, self.source)
-        with bring(receipts, since, versions, verifiers, self.made_at_ms) as brought:
+        with bring(
+            receipts, since, versions, verifiers, self.made_at_ms, covered_within_ms=covered_within_ms
+        ) as brought:
             verification = BundleVerification(
                 beginning or self.beginning(), versions, (), verifiers, own, brought=brought
             )

@@ -195,6 +195,15 @@ def test_just_after_publishing_a_record_at_the_end_is_not_yet_covered_but_one_in
         assert ("NOT_YET_COVERED" in {item.code for item in report.findings}) == bool(uncovered)
 
 
+def test_an_auditor_who_knows_a_shorter_bound_of_the_exchange_excuses_no_record_before_it(world: World) -> None:
+    bound_ms = 4000
+    for made_after_ms, uncovered, broken in ((bound_ms, 1, 0), (bound_ms + 1, 0, 1)):
+        exchange = world.shown(0, 1, 2, 3)
+        exchange.made_at_ms = world.at_ms + made_after_ms
+        report = exchange.audit(receipts=[world.receipts(*ALL)], covered_within_ms=bound_ms)
+        assert (report.brought.uncovered, report.brought.broken) == (uncovered, broken)
+
+
 def test_a_receipt_that_the_exchange_did_not_sign_counts_for_nothing_and_accuses_nobody(world: World) -> None:
     path = world.receipts(0, 4)
     lines = path.read_bytes().splitlines(keepends=True)

@@ -7,12 +7,16 @@ import json
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from board import BROWSERS, take_pictures
+from evidence import audit, drop_tail, export_receipts, flip_bit
 from stage import EmbeddedStage, KafkaStage
-from world import AUDIT, INPUT, LAB, MINISTRY, NGO, POLICE, DemoFailed, World
+from telling import check, holds_name, say, step
+from witnesses import WITNESSES, start_witnesses, wait_until_cosigned
+from world import INPUT, LAB, MINISTRY, NGO, POLICE, DemoFailed, World
 
 from deploy.kafka.errors import KafkaFailed
 
@@ -23,28 +27,6 @@ SHANXI, HEBEI = POLICE
 STAGES = {"embedded": EmbeddedStage, "kafka": KafkaStage}
 PROFILES = "profiles.cmf.xml"
 FREQUENCIES = Path(__file__).parents[2] / "adapters/national_dna_database/samples/frequencies-synthetic.toml"
-NAME = "测试儿童甲𠮷"
-"""The synthetic child's name. It must not appear where it is not allowed."""
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def step(number: str, text: str) -> None:
-    say(f"\n{number}. {text}")
-
-
-def check(text: str, holds: object) -> None:
-    """Check a statement of the demo, and print it."""
-    if not holds:
-        raise DemoFailed(f"this does not hold: {text}")
-    say(f"   checked: {text}")
-
-
-def holds_name(path: Path) -> bool:
-    data = path.read_bytes()
-    return NAME.encode() in data or NAME.encode("gb18030") in data
 
 
 def record_in(path: Path) -> dict[str, Any]:
@@ -172,7 +154,8 @@ def report(world: World) -> None:
     check("Shanxi has the NGO's case as a CSV row of its own format", NGO in about and cases[0].suffix == ".csv")
 
 
-def correct(world: World) -> dict[str, str]:
+def correct(world: World) -> str:
+    """Returns the id of the correction's record."""
     step("6", "Shanxi corrects the first child's age. The correction reaches everyone who received the original.")
     world.drop(SHANXI, "correction.json")
     corrections = {}
@@ -184,39 +167,7 @@ def correct(world: World) -> dict[str, str]:
     check("all three copies replace the case record, and not its closure", set(corrections.values()) == {original})
     ngo = world.outbox(NGO, "Correction")[0]
     check("the NGO's copy of the correction still withholds the name", not holds_name(ngo))
-    return corrections
-
-
-def audit(world: World, address: str) -> None:
-    step("7", "Months later an auditor replays the log and checks it offline, trusting only the pinned governance key.")
-    profile = world.edge_profile(AUDIT, address)
-    bundle, root = world.root / "audit.bundle", world.pki / "trust" / "governance.pem"
-    status = json.loads(world.run("status", "--profile", profile, "--json"))
-    check(
-        f"the broker accepts records under checkpoints of {sum(status['checkpoints'].values())} entries",
-        status["serving"],
-    )
-    world.run("replay", "--profile", profile, "--purpose", "demo audit", "--out", bundle)
-    found = json.loads(world.run("verify", bundle, "--root", root, "--json"))
-    check(f"{found['records']} records: each is present, unmodified, and signed by its publisher", found["clean"])
-    check(
-        f"{found['deliveries']} deliveries went only to the agencies that the records were addressed to",
-        found["deliveries"] > 20,
-    )
-    check("the auditor did this without any section of a child's record", found["withheld_sections"] > 20)
-    check("the bundle has no byte of the child's name", not holds_name(bundle))
-
-
-def tamper(world: World, stage: Stage) -> None:
-    step("8", "Somebody with access to the disk flips one bit of one record. The auditor names the record.")
-    tampered = stage.tamper(world)
-    found = json.loads(
-        world.run("verify", tampered.bundle, "--root", world.pki / "trust" / "governance.pem", "--json", expect=1)
-    )
-    first = next(item for item in found["findings"] if item["severity"] == "error")
-    say(f"   verify says: {first['code']} at {first['position']}, record {first['record_id'] or '(unreadable)'}")
-    named = {item["position"] for item in found["findings"] if item["severity"] == "error"}
-    check("verify ends with code 1 and names exactly this record's position", named == {tampered.position})
+    return str(world.about(ngo)["record_id"])
 
 
 def show(world: World) -> None:
@@ -241,6 +192,7 @@ def run_story(world: World, stage: Stage) -> None:
     stage.open(world)
     addresses = [world.start_broker(name, stage.log_tables(world, name)) for name in stage.brokers]
     say(f"brokers on {', '.join(addresses)}; every agency has its own process; files in {world.root}")
+    policy = start_witnesses(world, addresses)
     for number, agency in enumerate((SHANXI, HEBEI, LAB, MINISTRY, NGO)):
         address = addresses[number % len(addresses)]
         world.start(agency, "gateway", "--profile", world.edge_profile(agency, address))
@@ -251,19 +203,27 @@ def run_story(world: World, stage: Stage) -> None:
     confirm(world)
     appeal(world)
     report(world)
-    correct(world)
+    wait_until_cosigned(world, addresses[0])
+    stage.keep_copy(world)
+    correction = correct(world)
+    corrected_at = time.monotonic()
     for agency in (SHANXI, HEBEI, LAB, MINISTRY, NGO):
         world.stop(agency)
         refused = list((world.root / agency / "quarantine").iterdir())
         check(f"{agency} refused nothing and stopped normally", not refused)
     world.stop("laboratory")
     check("the laboratory's search refused nothing", not list((world.root / LAB / "typed" / "quarantine").iterdir()))
-    audit(world, addresses[-1])
+    receipts = export_receipts(world, SHANXI)
+    wait_until_cosigned(world, addresses[-1])
+    audit(world, addresses[-1], receipts, policy)
     for name in stage.brokers:
         world.stop(name)
     logs = [path for path in world.root.glob("*.log") if holds_name(path) or re.search("SYN-BLD", path.read_text())]
     check("no process logged the child's name or a barcode", not logs)
-    tamper(world, stage)
+    flip_bit(world, stage, receipts)
+    drop_tail(world, stage, receipts, policy, correction=correction, corrected_at=corrected_at)
+    for name in WITNESSES:
+        world.stop(name)
     show(world)
 
 
@@ -281,7 +241,7 @@ def main() -> int:
     finally:
         stage.close()
         world.close()
-    say(f"\nfiles: inboxes, outboxes, receipts, logs and both bundles are in {root}")
+    say(f"\nfiles: inboxes, outboxes, receipts, logs and all bundles are in {root}")
     say("demo: complete")
     return 0
 

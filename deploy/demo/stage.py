@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from world import AUDIT
@@ -35,7 +36,11 @@ class Stage(Protocol):
 
     def log_tables(self, world: World, broker: str) -> dict[str, Any]: ...
 
+    def keep_copy(self, world: World) -> None: ...
+
     def tamper(self, world: World) -> Tampered: ...
+
+    def serve_copy(self, world: World) -> str: ...
 
     def close(self) -> None: ...
 
@@ -61,6 +66,15 @@ class EmbeddedStage:
 
     def log_tables(self, world: World, broker: str) -> dict[str, Any]:
         return {"log": {"folder": str(world.root / f"{broker}-log")}}
+
+    def keep_copy(self, world: World) -> None:
+        """Copy the log as it is now."""
+        with world.frozen("broker"):
+            shutil.copytree(world.root / "broker-log", world.root / "earlier-broker-log")
+
+    def serve_copy(self, world: World) -> str:
+        """Serve the copy. Returns the address of its broker, ``earlier-broker``."""
+        return world.start_broker("earlier-broker", self.log_tables(world, "earlier-broker"))
 
     def tamper(self, world: World) -> Tampered:
         copy = world.root / "tampered-broker-log"
@@ -100,6 +114,27 @@ class KafkaStage:
             "log": {"backend": "kafka", "folder": str(world.root / f"{broker}-log")},
             "kafka": {**self._table(world, certificate, key), "replication": 1, "min_in_sync": 1},
         }
+
+    def keep_copy(self, world: World) -> None:
+        """Copy the node's topics and the first broker's folder as they are now."""
+        cluster = self._running()
+        with world.frozen(*self.brokers):
+            cluster.pause(1)
+            try:
+                # Not shutil: most of Kafka's files are empty space.
+                copy = ["cp", "-r", "--sparse=always", world.root / "kafka", world.root / "earlier-kafka"]
+                subprocess.run(copy, check=True)
+                shutil.copytree(world.root / "broker-log", world.root / "earlier-broker-log")
+            finally:
+                cluster.resume(1)
+
+    def serve_copy(self, world: World) -> str:
+        """Run the node on the copy, and serve it. Returns the address of its broker, ``earlier-broker``."""
+        self._running().stop()
+        self._cluster = KafkaCluster(world.root / "earlier-kafka", PkiFolder(world.pki).kafka)
+        self._cluster.start()
+        self._cluster.wait_ready()
+        return world.start_broker("earlier-broker", self.log_tables(world, "earlier-broker"))
 
     def tamper(self, world: World) -> Tampered:
         cluster = self._running()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import tomli_w
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 COMMAND: Final = Path(sys.executable).with_name("case-exchange")
 INPUT: Final = Path(__file__).with_name("input")
 BOUND_SECONDS: Final = 30.0
+EVIDENCE_BOUND_SECONDS: Final = 5.0
+"""The demo's broker stops publishing when records wait longer for a checkpoint."""
 _POLL_SECONDS: Final = 0.05
 
 POLICE: Final = ("shanxi-police", "hebei-police")
@@ -130,6 +133,17 @@ class World:
             message = f"{name} did not stop normally: see {self.root / f'{name}.log'}"
             raise DemoFailed(message)
 
+    @contextlib.contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Hold processes where they are, so that a copy of their files is what a disk has at one moment."""
+        for name in names:
+            self._processes[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for name in names:
+                self._processes[name].send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Stop all processes that still run."""
         for process in self._processes.values():
@@ -161,10 +175,12 @@ class World:
                 "directory": f"{trust}/directory.json",
                 "signing_revocations": f"{trust}/signing.crl",
                 "tls_revocations": f"{trust}/tls.crl",
+                "reload_seconds": 0.2,
             },
-            "checkpoints": {"interval_seconds": 0.2},
+            "checkpoints": {"interval_seconds": 0.2, "evidence_bound_seconds": EVIDENCE_BOUND_SECONDS},
+            "witnesses": {"interval_seconds": 0.5},
         }
-        return self._write(name, tables | log_tables)
+        return self.write(name, tables | log_tables)
 
     def edge_profile(
         self,
@@ -206,9 +222,10 @@ class World:
             tables["routes"] = {
                 kind: dict(zip(keys, route, strict=False)) for kind, route in {**gateway["routes"], **routes}.items()
             }
-        return self._write(named, tables)
+        return self.write(named, tables)
 
-    def _write(self, name: str, tables: dict[str, Any]) -> Path:
+    def write(self, name: str, tables: dict[str, Any]) -> Path:
+        """Write a configuration file."""
         path = self.root / f"{name}.toml"
         path.write_text(tomli_w.dumps(tables))
         return path

@@ -23,6 +23,14 @@ def test_the_story_runs_to_its_end_and_leaves_no_process_behind(tmp_path: Path) 
     )
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     assert done.stdout.splitlines()[-1] == "demo: complete"
+    # The auditor's own evidence, and what it finds of an operator who drops the newest record.
+    for told in (
+        "2 of 2 witnesses cosigned every part of the log",
+        "| an operator who holds every key of the exchange could still have hidden:",
+        "the broker itself alarms, LOG_ROLLED_BACK",
+        "with Shanxi's receipts: RECEIPT_BROKEN at",
+    ):
+        assert told in done.stdout
     pictures = [Path(line.split()[-1]) for line in done.stdout.splitlines() if line.strip().startswith("picture:")]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
     assert len(pictures) == (2 if shutil.which("chromium") else 0)

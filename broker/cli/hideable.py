@@ -31,7 +31,8 @@ def could_hide(report: AuditReport) -> Iterator[str]:
     else:
         yield "records whose receipts you did not bring, and another order among them"
     witnesses = report.witnesses
-    if witnesses is not None and witnesses.brought and not witnesses.missing:
+    # A policy that needs no witness says nothing of what others were shown.
+    if witnesses is not None and witnesses.brought and witnesses.needed > 0 and not witnesses.missing:
         yield "what it did after the records that your witnesses have cosigned, and more if enough of them help it"
     elif not brought.continued:
         yield "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"

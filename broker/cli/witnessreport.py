@@ -30,7 +30,7 @@ def witness_lines(report: WitnessReport | None) -> Iterator[str]:
     for one in report.cosigned:
         names = ", ".join(one.witnesses) or "nobody"
         since = f" at {_time(one.since_s)}" if one.since_s else ""
-        yield f"  {one.partition!s:12} the first {one.size} records are cosigned by {names}{since}"
+        yield f"  {one.partition!s:12} {one.size} of {one.shown} records are cosigned by {names}{since}"
     for partition in report.missing:
         yield f"  {partition!s:12} NOT COSIGNED by enough witnesses"
 
@@ -47,6 +47,7 @@ def witness_facts(report: WitnessReport | None) -> dict[str, Any] | None:
             {
                 "partition": str(one.partition),
                 "size": one.size,
+                "of": one.shown,
                 "at": _time(one.since_s) if one.since_s else None,
                 "witnesses": list(one.witnesses),
             }

@@ -193,15 +193,20 @@ class BundleVerification:
                     self._audit.add(finding)
             case PartitionLeaves():
                 self._audit.add_leaves(step)
+                self._witnesses.take_leaves(step)
             case StrayRecord():
                 self._audit.add_stray(step)
             case PartitionEnd():
                 self._audit.end_partition(step)
             case _ if callable(step):
                 try:
-                    self._audit.add_batch(step())
+                    report = step()
                 except CaseExchangeError as failure:
                     self._audit.add_unreadable(failure.reason, failure.message)
+                else:
+                    self._audit.add_batch(report)
+                    for finding in self._witnesses.take_batch(report, self._header.created_at_ms):
+                        self._audit.add(finding)
             case _:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
 

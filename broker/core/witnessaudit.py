@@ -7,7 +7,9 @@ A checkpoint with cosignatures stands at the beginning of a partition. The check
 3. every line of a known witness is valid: CHECKPOINT_INVALID
 4. the witnesses that have cosigned it are a quorum of the policy. If the auditor has brought the policy, it is an error
    if they are not: WITNESSES_MISSING. By the policy of the bundle's own directory it is only told, because witnesses
-   cannot stop the exchange
+   cannot stop the exchange. A checkpoint of no records says nothing of a log that has some, so it is none
+5. every record that was accepted more than STALE_MS before the bundle was made is in what the quorum has cosigned:
+   WITNESSES_STALE, a warning. Otherwise an old checkpoint would satisfy a policy for ever
 
 Records after a cosigned checkpoint are covered by the log's own signature alone.
 """
@@ -15,33 +17,39 @@ Records after a cosigned checkpoint are covered by the log's own signature alone
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.cosignature import cosigners
 from broker.core.errors import CheckpointInvalid, ProofInvalid
-from broker.core.findings import error
+from broker.core.findings import error, warning
 from broker.core.merkle import verify_consistency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.core.bundle import PartitionStart
+    from broker.core.bundle import PartitionLeaves, PartitionStart
     from broker.core.checkpoint import SignatureCheck
     from broker.core.cosignature import WitnessKey
-    from broker.core.findings import Finding
+    from broker.core.findings import BatchReport, Finding
     from broker.core.streams import StreamPartition
     from broker.core.witnesspolicy import WitnessPolicy
+
+
+STALE_MS: Final = 10 * 60 * 1000
+"""How long a record may stand in the log before witnesses have cosigned it. The directory has no such bound."""
 
 
 class CosignedPartition(NamedTuple):
     """What a quorum has cosigned of a partition.
 
-    Its tree of ``size`` leaves, all at or after ``since_s`` (seconds since the Unix epoch), by these witnesses.
+    The first ``size`` of the ``shown`` leaves of its tree, all at or after ``since_s`` (seconds since the Unix epoch),
+    by these witnesses.
     """
 
     partition: StreamPartition
     size: int
+    shown: int
     since_s: int
     witnesses: tuple[str, ...]
 
@@ -74,7 +82,7 @@ class WitnessPolicyInUse(NamedTuple):
 
 
 class WitnessAudit:
-    """Takes the beginning of each partition, in the order of the bundle.
+    """Takes the beginning of each partition, its leaves and the reports on its batches, in the order of the bundle.
 
     Args:
         using: the policy. None: there are no witnesses.
@@ -86,10 +94,14 @@ class WitnessAudit:
         self._logs = logs
         self._cosigned: list[CosignedPartition] = []
         self._missing: list[StreamPartition] = []
+        # Of the current partition: what a quorum has cosigned, and the offset of the first leaf after it.
+        self._current: CosignedPartition | None = None
+        self._uncovered: int | None = None
 
     def take(self, start: PartitionStart) -> list[Finding]:
         """Judge one partition. Return what is wrong."""
         using = self._using
+        self._current = self._uncovered = None
         if using is None:
             return []
         try:
@@ -99,12 +111,41 @@ class WitnessAudit:
             return [error(refused.reason, f"{start.partition}: what witnesses have cosigned: {refused.message}")]
         if found is not None:
             self._cosigned.append(found)
+            self._current = found if using.policy.fewest else None
             return []
         self._missing.append(start.partition)
         if not using.brought:
             return []
         message = f"{start.partition}: too few witnesses of the policy have cosigned a checkpoint of it"
         return [error("WITNESSES_MISSING", message)]
+
+    def take_leaves(self, listed: PartitionLeaves) -> None:
+        """Learn where the partition's records after the cosigned ones begin."""
+        if self._current is None or self._uncovered is not None:
+            return
+        after = max(self._current.size - listed.first_index, 0)
+        if after < len(listed.leaves):
+            self._uncovered = listed.leaves[after].offset
+
+    def take_batch(self, report: BatchReport, made_at_ms: int) -> list[Finding]:
+        """Judge the age of what nobody has cosigned: check (5). A partition has at most one such finding.
+
+        Args:
+            report: the report on the partition's next batch.
+            made_at_ms: when the bundle was made, by its header.
+        """
+        current, uncovered = self._current, self._uncovered
+        if current is None or uncovered is None:
+            return []
+        for facts in report.facts:
+            if facts.position.offset >= uncovered and facts.accepted_at_ms < made_at_ms - STALE_MS:
+                self._current = None
+                message = (
+                    f"{current.partition}: witnesses have cosigned only the first {current.size} of {current.shown} "
+                    f"records, though more were accepted over {STALE_MS // 60_000} minutes before the bundle was made"
+                )
+                return [warning("WITNESSES_STALE", message)]
+        return []
 
     def report(self) -> WitnessReport:
         """The result for the whole bundle."""
@@ -134,7 +175,7 @@ class WitnessAudit:
         # (3) The lines of known witnesses, (4) their quorum.
         times = cosigners(note, using.checks)
         since_s = using.policy.satisfied_since(times)
-        if since_s is None:
+        if since_s is None or (checkpoint.size == 0 < head.size and using.policy.fewest):
             return None
         names = tuple(sorted(key.name for key in times))
-        return CosignedPartition(start.partition, checkpoint.size, since_s, names)
+        return CosignedPartition(start.partition, checkpoint.size, head.size, since_s, names)

@@ -33,6 +33,7 @@ from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_messa
 from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position
 from broker.core.verification import BundleVerification, judge_frame
+from broker.core.witnessaudit import WitnessAudit
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
 from broker.trust.signing import note_verifier
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
+    from broker.core.witnessaudit import WitnessPolicyInUse
     from broker.ports import Clock
     from broker.trust.keyring import DirectoryKeyring
     from tests.support.pki import SamplePki
@@ -183,6 +185,7 @@ class LyingExchange:
         receipts: Sequence[Path] = (),
         since: Sequence[Path] = (),
         covered_within_ms: int = COVERED_WITHIN_MS,
+        witnesses: WitnessPolicyInUse | None = None,
     ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""
         keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
@@ -193,7 +196,13 @@ class LyingExchange:
             receipts, since, versions, verifiers, self.made_at_ms, covered_within_ms=covered_within_ms
         ) as brought:
             verification = BundleVerification(
-                beginning or self.beginning(), versions, (), verifiers, own, brought=brought
+                beginning or self.beginning(),
+                versions,
+                (),
+                verifiers,
+                own,
+                brought=brought,
+                witnesses=WitnessAudit(witnesses, verifiers),
             )
             return verification.follow(
                 BundleFrames(iter(self.serialized() if frames is None else frames)),

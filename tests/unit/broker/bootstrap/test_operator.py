@@ -11,19 +11,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.cli.hideable import could_hide, first_lines
-from broker.core.bundle import BundleEntry, PartitionStart
+from broker.core.bundle import BundleEntry, CosignedCheckpoint, PartitionStart
+from broker.core.checkpoint import parse_note
+from broker.core.cosignature import with_cosignatures
 from broker.core.errors import CheckpointInvalid, ReceiptInvalid
 from broker.core.findings import Severity
 from broker.core.receipt import portable_receipt
 from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position, StreamPartition
-from broker.core.witnessaudit import WitnessReport
+from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
+from broker.core.witnesspolicy import parse_policy
+from broker.trust.witnesskeys import witness_checks
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 from tests.support.trees import GrownTree
+from tests.support.witnesses import SampleWitness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +131,48 @@ def test_a_lie_of_the_operator_is_named_by_what_was_brought(
     assert report.brought.continued == 0
 
 
+@pytest.mark.parametrize(
+    ("places", "at", "continued", "stale"),
+    [
+        pytest.param((0, 1, 2, 3), None, 4, [], id="drops the tail"),
+        pytest.param((0, 1, 3), None, 2, ["WITNESSES_STALE"], id="drops a publisher"),
+        pytest.param((0, 2, 3, 4), None, 1, ["WITNESSES_STALE"], id="drops a middle record"),
+        pytest.param((0, 3, 2, 1, 4), (0, 1, 2, 3, 4), 1, ["WITNESSES_STALE"], id="reorders"),
+        pytest.param((0, 1, -1, 3, 4), (0, 1, 2, 3, 4), 2, ["WITNESSES_STALE"], id="forks"),
+        pytest.param((0, 1), None, 2, [], id="rolls back"),
+    ],
+)
+def test_a_lie_of_the_operator_is_named_by_the_auditors_own_witnesses(
+    world: World, places: tuple[int, ...], at: tuple[int, ...] | None, continued: int, stale: list[str]
+) -> None:
+    """They have cosigned the honest log. ``continued`` is the size up to which the lie is like it."""
+    witness = SampleWitness("witness.example/a")
+    policy = parse_policy(f"witness a {witness.key}\nquorum a\n".encode())
+    using = WitnessPolicyInUse(policy, witness_checks(policy), brought=True)
+    exchange = world.shown(*places, at=at)
+    # The bundle is made when all should long be cosigned.
+    exchange.made_at_ms = world.at_ms + STALE_MS + 1
+    start = exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    tree = GrownTree(map(manifest, exchange.records().entries))
+
+    def codes(size: int) -> list[str]:
+        given = None
+        if size:
+            note = world.checkpoint(size).read_bytes()
+            path = tree.consistency(size, len(places)) if size <= len(places) else ()
+            cosigned = with_cosignatures(note, [witness.cosign(parse_note(note).text, 1000)])
+            given = CosignedCheckpoint(cosigned, path)
+        exchange.frames[0] = replace(start, cosigned=given)
+        report = exchange.audit(witnesses=using)
+        return [item.code for item in report.findings if item.code != "SEQUENCE_GAP"]
+
+    # The operator shows what they cosigned last, or nothing, or what they cosigned before the lie begins.
+    assert codes(5) == ["PROOF_INVALID"]
+    assert codes(0) == ["WITNESSES_MISSING"]
+    assert codes(continued) == stale
+
+
 def test_an_honest_log_keeps_every_receipt_and_continues_every_checkpoint(world: World) -> None:
     exchange = world.shown(*ALL)
     seen = [world.checkpoint(size) for size in (1, 3, 5)]
@@ -163,8 +210,9 @@ def test_a_report_says_first_what_could_be_hidden_by_what_was_brought(world: Wor
 def test_what_a_quorum_of_the_auditors_own_witnesses_cosigned_cannot_be_another_log(world: World) -> None:
     report = world.shown(*ALL).audit()
     partition = StreamPartition("dna", 0)
-    for brought, missing, other_log in ((True, (), False), (False, (), True), (True, (partition,), True)):
-        witnesses = WitnessReport(1, 2, brought, (), missing)
+    cases = ((1, True, (), False), (0, True, (), True), (1, False, (), True), (1, True, (partition,), True))
+    for needed, brought, missing, other_log in cases:
+        witnesses = WitnessReport(needed, 2, brought, (), missing)
         lines = list(could_hide(replace(report, witnesses=witnesses)))
         assert any("it once showed another log" in line for line in lines) is other_log
         assert any("your witnesses have cosigned" in line for line in lines) is not other_log

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.bundle import CosignedCheckpoint, PartitionStart
+from broker.core.bundle import BundleLeaf, CosignedCheckpoint, PartitionLeaves, PartitionStart
 from broker.core.checkpoint import marshal_note, parse_note
 from broker.core.cosignature import with_cosignatures
-from broker.core.streams import StreamPartition
-from broker.core.witnessaudit import WitnessAudit, WitnessPolicyInUse
+from broker.core.findings import BatchReport, EntryFacts, Severity
+from broker.core.streams import Position, StreamPartition
+from broker.core.witnessaudit import STALE_MS, WitnessAudit, WitnessPolicyInUse
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.witnesskeys import witness_checks
 from tests.support.trees import GrownTree
@@ -96,3 +97,75 @@ def test_without_a_policy_there_are_no_witnesses() -> None:
     made = WitnessAudit(None, LOG.verifiers)
     assert codes(made, start(cosigned(LOG, 9, A, B))) == []
     assert (made.report().listed, made.report().cosigned) == (0, ())
+
+
+NOW_MS = 1_800_000_000_000
+
+
+def leaves(first: int, count: int) -> PartitionLeaves:
+    """Every second offset has an entry."""
+    return PartitionLeaves(first, tuple(BundleLeaf(2 * index, bytes(32)) for index in range(first, first + count)))
+
+
+def batch(*entries: tuple[int, int]) -> BatchReport:
+    """The report on entries: the index of each leaf, and its age in milliseconds when the bundle was made."""
+    facts = [
+        EntryFacts(Position(*CASES_0, 2 * index), NOW_MS - age, "log", 0, str(index), "a", "s", "k", (), 0)
+        for index, age in entries
+    ]
+    return BatchReport([], facts, [], [])
+
+
+def stale(made: WitnessAudit, report: BatchReport) -> list[str]:
+    found = made.take_batch(report, NOW_MS)
+    assert all(finding.severity is Severity.WARNING for finding in found)
+    return [finding.code for finding in found]
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_records_that_witnesses_should_long_have_cosigned_are_a_warning(*, brought: bool) -> None:
+    made = audit(brought=brought)
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    for part in (leaves(0, 2), leaves(2, 4), leaves(6, 3)):
+        made.take_leaves(part)
+    # What is cosigned may be of any age, and what is not may wait for a while.
+    assert stale(made, batch((1, 10 * STALE_MS), (2, 5 * STALE_MS))) == []
+    assert stale(made, batch((3, STALE_MS))) == []
+    assert stale(made, batch((3, STALE_MS + 1))) == ["WITNESSES_STALE"]
+    # Once for a partition.
+    assert stale(made, batch((4, STALE_MS + 1))) == []
+    assert [(one.size, one.shown) for one in made.report().cosigned] == [(3, 9)]
+
+
+def test_a_period_after_all_that_witnesses_have_cosigned_is_stale_too() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    made.take_leaves(leaves(5, 2))
+    assert stale(made, batch((5, 2 * STALE_MS))) == ["WITNESSES_STALE"]
+
+
+def test_what_is_cosigned_to_its_end_is_never_stale_and_one_partition_s_bound_is_not_the_next_one_s() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    made.take_leaves(leaves(0, 9))
+    assert codes(made, start(None, head=cosigned(LOG, 9, A, B))) == []
+    made.take_leaves(leaves(0, 9))
+    assert stale(made, batch((8, 2 * STALE_MS))) == []
+
+
+def test_a_cosigned_checkpoint_of_no_records_says_nothing_of_a_log_that_has_some() -> None:
+    empty = start(cosigned(LOG, 0, A, B), ())
+    made, told = audit(), audit(brought=False)
+    assert (codes(made, empty), made.report().missing) == (["WITNESSES_MISSING"], (CASES_0,))
+    assert (codes(told, empty), told.report().missing) == ([], (CASES_0,))
+    # Of an empty log it is all.
+    assert codes(audit(), start(None, head=cosigned(LOG, 0, A, B))) == []
+
+
+def test_a_policy_without_a_quorum_finds_nothing_missing_or_stale() -> None:
+    policy = parse_policy(f"witness a {A.key}\nquorum none\n".encode())
+    made = WitnessAudit(WitnessPolicyInUse(policy, witness_checks(policy), brought=True), LOG.verifiers)
+    assert codes(made, start(cosigned(LOG, 0, A), ())) == []
+    made.take_leaves(leaves(0, 9))
+    assert stale(made, batch((0, 2 * STALE_MS))) == []
+    assert (made.report().needed, made.report().missing) == (0, ())

@@ -1,7 +1,8 @@
 """An HTTPS server: uvicorn with the bounds that it does not have, in the caller's event loop.
 
 uvicorn bounds the size of a request's headers and how long an idle connection stays. It does not bound how long a
-request takes to arrive, and it counts connections only when a request comes. Both are done here.
+request takes to arrive nor how long an answer waits for its reader, and it counts connections only when a request
+comes. All three are done here.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class HttpBounds:
 
     Attributes:
         connections: at once. Those beyond are closed.
-        request_seconds: how long a request, headers and body, may take to arrive.
+        request_seconds: how long a request, headers and body, may take to arrive, and how long answers may wait for
+            a client that does not read them.
         idle_seconds: how long a connection stays without a request.
         drain_seconds: how long answers may go on when the server stops.
     """
@@ -124,12 +126,17 @@ class _Server(uvicorn.Server):
 
 
 class _BoundedConnection(H11Protocol):
-    """One connection. A request must have arrived whole in a bounded time, after the connection or its first byte."""
+    """One connection.
+
+    A request must have arrived whole in a bounded time, after the connection, its first byte, or the answer before it.
+    What was written must be read in a bounded time once the buffers are full, or the connection is to be closed.
+    """
 
     def __init__(self, bounds: HttpBounds, **given: Any) -> None:
         super().__init__(**given)
         self._bounds = bounds
         self._late: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
@@ -144,14 +151,42 @@ class _BoundedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+        whole = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if whole and not self.transport.is_closing():
             self._forget()
         else:
             self._expect_request()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # Part of the next request may have come with the one that is answered now. uvicorn has just begun to read it.
+        half = self.cycle.more_body or bool(self.conn.trailing_data[0] and self.cycle.response_complete)
+        # A transport that closes waits until everything is read.
+        if half or self.transport.is_closing():
+            self._expect_request()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._expect_request()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self._bounds.request_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._read()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
+        self._read()
         super().connection_lost(exc)
+
+    def _read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _expect_request(self) -> None:
         if self._late is None:

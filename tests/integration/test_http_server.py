@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -45,12 +46,21 @@ async def peer(request: Request) -> PlainTextResponse:
     return PlainTextResponse("none" if certificate is None else certificate.hex())
 
 
-APP = Starlette(routes=[Route("/w/echo", echo, methods=["POST"]), Route("/w/peer", peer, methods=["POST"])])
+async def much(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("a" * int(await request.body()))
+
+
+APP = Starlette(routes=[Route(f"/w/{answer.__name__}", answer, methods=["POST"]) for answer in (echo, peer, much)])
 
 
 @contextlib.asynccontextmanager
-async def serving(context: ssl.SSLContext | None, bounds: HttpBounds = BOUNDS) -> AsyncIterator[WebAddress]:
+async def serving(
+    context: ssl.SSLContext | None, bounds: HttpBounds = BOUNDS, send_buffer: int = 0
+) -> AsyncIterator[WebAddress]:
     server = HttpServer(APP, "127.0.0.1:0", context, bounds)
+    if send_buffer:
+        # What is accepted inherits it: so little fills the system's buffer, and the rest waits in the server's.
+        server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     await server.start()
     try:
         yield WebAddress(context is not None, "localhost", server.port, "/w")
@@ -156,6 +166,69 @@ async def test_a_second_request_that_does_not_arrive_loses_the_connection_too() 
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
         writer.close()
+
+
+HALVES = [
+    pytest.param(b"POST /w/ec", id="half the headers"),
+    pytest.param(b"POST /w/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nab", id="half the body"),
+]
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_half_a_request_that_came_with_a_whole_one_loses_the_connection(half: bytes) -> None:
+    whole = b"POST /w/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab"
+    async with serving(None) as address, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(whole + half)
+        assert (await reader.readuntil(b"ab")).startswith(b"HTTP/1.1 200")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_a_request_whose_first_half_came_with_another_is_answered_and_the_connection_lives_on(
+    half: bytes,
+) -> None:
+    whole = b"POST /w/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nab-------"
+    async with serving(None) as address, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(whole + half)
+        assert (await reader.readuntil(b"ab-------")).startswith(b"HTTP/1.1 200")
+        writer.write(whole.removeprefix(half))
+        assert (await reader.readuntil(b"ab-------")).startswith(b"HTTP/1.1 200")
+        # Longer than a request may take, shorter than a connection may be idle.
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3 * BOUNDS.request_seconds):
+                await reader.read()
+        writer.write(whole)
+        assert (await reader.readuntil(b"ab-------")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+@pytest.mark.parametrize("last", [b"", b"connection: close\r\n"], ids=["kept open", "to be closed"])
+@pytest.mark.parametrize("size", [50_000, 40_000_000])
+async def test_answers_that_nobody_reads_lose_the_connection(size: int, last: bytes) -> None:
+    """In the server's buffers are few or many of them, and the connection may be about to close."""
+    bounds = replace(BOUNDS, connections=1, idle_seconds=1)
+    async with serving(None, bounds, send_buffer=4096) as address, asyncio.timeout(20):
+        with socket.socket() as greedy:
+            greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            greedy.connect(("127.0.0.1", address.port))
+            greedy.settimeout(0)
+            loop = asyncio.get_running_loop()
+            request = b"POST /w/much HTTP/1.1\r\nhost: a\r\n" + last + b"content-length: %d\r\n\r\n%d"
+            await loop.sock_sendall(greedy, request % (len(str(size)), size))
+            # The only place is free again when the connection is gone.
+            while True:
+                reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+                writer.write(b"POST /w/peer HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+                with contextlib.suppress(ConnectionError):
+                    if await reader.read(12) == b"HTTP/1.1 200":
+                        break
+                writer.close()
+                await asyncio.sleep(0.05)
+            writer.close()
 
 
 async def test_connections_beyond_the_bound_are_closed_and_the_others_are_answered() -> None:

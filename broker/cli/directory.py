@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.cli.options import json_option, root_option
-from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, SetupInvalid
+from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, KeyInvalid, SetupInvalid
 from broker.core.policy import rights_without_counterpart
 from broker.core.witnesspolicy import parse_directory_policy
 from broker.files import PUBLIC_FILE, read_file, replace_file
@@ -121,7 +121,13 @@ def _former_key(former: Path | None, lost: Path | None) -> list[EitherKey]:
         raise click.UsageError(message)
     if former is not None:
         return [load_signing_key(former)]
-    return [] if lost is None else [load_verification_keys(lost)[0]]
+    if lost is None:
+        return []
+    keys = load_verification_keys(lost)
+    if len(keys) > 1:
+        message = f"{lost.name} has {len(keys)} keys: give a file with only the key that is lost"
+        raise KeyInvalid(message)
+    return list(keys)
 
 
 def _warn(directory: Directory) -> None:

@@ -128,6 +128,14 @@ def test_a_lost_key_is_replaced_by_one_command_and_a_new_pin(pki: SamplePki, key
     assert open_directory(keys.document.read_bytes(), Governance.load(keys.new_root)).version == 3
 
 
+def test_a_file_with_several_keys_does_not_say_which_is_lost(keys: Keys, tmp_path: Path) -> None:
+    before = keys.document.read_bytes()
+    several = tmp_path / "several.pem"
+    several.write_bytes(keys.former_root.read_bytes() + keys.new_root.read_bytes())
+    assert "only the key that is lost" in keys.sign(keys.new, "--lost-key", several, expect=2)
+    assert keys.document.read_bytes() == before
+
+
 def test_a_key_that_follows_nobody_signs_no_next_version(keys: Keys) -> None:
     before = keys.document.read_bytes()
     assert "DIRECTORY_INVALID" in keys.sign(keys.new, expect=2)

@@ -90,4 +90,10 @@ def _signed(record: Authored) -> SignedRecord:
     if not isinstance(certificate, ListedCertificate) or certificate.authority is None:
         message = "the record's certificate has no authority"
         raise ExportInvalid(message)
-    return SignedRecord(record.claim.envelope, certificate.certificate, certificate.authority, record.accepted_at_ms)
+    return SignedRecord(
+        record.claim.envelope,
+        certificate.certificate,
+        certificate.authority,
+        record.accepted_at_ms,
+        certificate.revoked_at_ms,
+    )

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from broker.trust.exports import SignedRecord
     from broker.trust.timestamps import TimestampAuthority
 
-_MAX_TIMESTAMP_FILE_BYTES: Final = 64 * 1024
 # The authority in the export is the only one that counts, also if it is itself issued by another.
 _ONLY_THIS_AUTHORITY: Final = "-CAfile authority.pem -no-CApath -no-CAstore -partial_chain -purpose any"
 _NPM_PACKAGES: Final = "@sigstore/bundle@4.0.0 @sigstore/protobuf-specs@0.5.2 @sigstore/verify@3.1.1"
@@ -118,9 +117,9 @@ def export(
 
 def _stamp(timestamp: Path, tsa: Path) -> _Stamp:
     with needed():
-        from broker.trust.timestamps import TimestampAuthority  # noqa: PLC0415 - only who has a timestamp needs it
+        from broker.trust.timestamps import MAX_TIMESTAMP_BYTES, TimestampAuthority  # noqa: PLC0415 - only who has a timestamp needs it
     try:
-        response = read_file(timestamp, _MAX_TIMESTAMP_FILE_BYTES)
+        response = read_file(timestamp, MAX_TIMESTAMP_BYTES)
     except OSError as error:
         message = f"the timestamp cannot be read: {error.strerror}"
         raise TimestampInvalid(message) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.dsse import DsseEnvelope, DsseSignature
 from broker.core.envelope import BODY_TYPE, pae
-from broker.core.errors import ExportInvalid, SignatureInvalid, SignerCertificateInvalid
+from broker.core.errors import ExportInvalid, SignatureInvalid, SignerCertificateInvalid, SignerRevoked
 from broker.core.sigstore import (
     NamedKey,
     SigstoreBundle,
@@ -51,12 +51,14 @@ class SignedRecord(NamedTuple):
         certificate: the signer's.
         authority: that of the signing authority which issued it, as the signed directory lists it.
         accepted_at_ms: when the exchange accepted the record: milliseconds since the Unix epoch, UTC.
+        revoked_at_ms: when the certificate was revoked, on the same scale. None: the bundle's lists do not say so.
     """
 
     envelope: Envelope
     certificate: x509.Certificate
     authority: x509.Certificate
     accepted_at_ms: int
+    revoked_at_ms: int | None = None
 
     @property
     def signature(self) -> bytes:
@@ -66,26 +68,33 @@ class SignedRecord(NamedTuple):
     @property
     def signer(self) -> TrustedSigner:
         """What decides whether the signature counts."""
-        return TrustedSigner(self.certificate, self.authority, self.accepted_at_ms)
+        return TrustedSigner(self.certificate, self.authority, self.accepted_at_ms, self.revoked_at_ms)
 
 
 class TrustedSigner(NamedTuple):
-    """A signer, the authority that must have issued its certificate, and a time at which both must be valid."""
+    """A signer, the authority that must have issued its certificate, and a time at which both must be valid.
+
+    ``revoked_at_ms`` is when the certificate was revoked. None: it was not, as far as is known.
+    """
 
     certificate: x509.Certificate
     authority: x509.Certificate
     at_ms: int
+    revoked_at_ms: int | None = None
 
     def check(self, message: bytes, signature: bytes) -> None:
         """Check that this signer signed these bytes, with a signing certificate of this authority.
 
         Raises:
-            SignerCertificateInvalid, SignatureInvalid
+            SignerCertificateInvalid, SignerRevoked, SignatureInvalid
         """
         usable = signing_validity(self.certificate, [self.authority])
         if not usable.first_ms <= self.at_ms <= usable.last_ms:
             text = "the signing certificate is not valid at the time of the record"
             raise SignerCertificateInvalid(text)
+        if self.revoked_at_ms is not None and self.revoked_at_ms <= self.at_ms:
+            text = "the signing certificate was revoked at the time of the record, or of its timestamp"
+            raise SignerRevoked(text, revoked_at_ms=str(self.revoked_at_ms))
         if not ecdsa_verifies(p256_public_key(self.certificate), message, signature):
             text = "the signature is not by this key over these bytes"
             raise SignatureInvalid(text)
@@ -165,7 +174,7 @@ def check_sigstore(
         timestamps: the pinned timestamp authority, for a bundle that has a timestamp.
 
     Raises:
-        ExportInvalid, SignerCertificateInvalid, SignatureInvalid, TimestampInvalid
+        ExportInvalid, SignerCertificateInvalid, SignerRevoked, SignatureInvalid, TimestampInvalid
     """
     signature, key = parse_sigstore(document, message)
     match key:

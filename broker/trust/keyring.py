@@ -98,6 +98,12 @@ class ListedCertificate:
         # (4) A list says that it was not revoked.
         self._check_unrevoked(authority, at_ms)
 
+    @property
+    def revoked_at_ms(self) -> int | None:
+        """When it was revoked: milliseconds since the Unix epoch, UTC. None: no list says so, and it may be too old."""
+        listed = None if self.authority is None else self._revocations.listing(self.authority)
+        return None if listed is None else listed.revoked.get(self._serial)
+
     def check_trusted(self, of_ms: int, now_ms: int) -> None:
         """Check that its word of now about a time in the past counts.
 

@@ -393,6 +393,26 @@ def test_a_timestamp_of_another_signature_is_refused_before_anything_is_written(
     assert "only with --as sigstore" in result.output
 
 
+@pytest.mark.parametrize("until", [timedelta(seconds=60), timedelta(hours=3)], ids=["before", "after"])
+def test_a_timestamp_from_when_the_certificate_was_revoked_already_is_refused(
+    tsa: OpensslTsa, tmp_path: Path, until: timedelta
+) -> None:
+    """The record was accepted an hour ago, before the revocation. Sigstore itself asks no revocation list."""
+    pki = SamplePki.build(tmp_path / "pki", now=datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1))
+    envelope, issuer = RecordMaker(pki, ManualClock(pki.now_ms + 1000)).make(), pki.authority("signing")
+    certificate = load_certificates(pki.folder.member("shanxi-police") / "signing.pem")[0]
+    issuer.revoke(certificate.serial_number, pki.now + until, "keyCompromise")
+    bundle = bundle_of(pki, tmp_path / "revoked.bundle", envelope, issuer=issuer)
+    run_export(bundle, record_id(envelope), "sigstore", tmp_path / "first")
+    (tmp_path / "answer.tsr").write_bytes(tsa.stamp((tmp_path / "first" / "signature.der").read_bytes()))
+    arguments = [record_id(envelope), "--from", bundle.path, "--root", bundle.root, "--as", "sigstore"]
+    more = ["--timestamp", tmp_path / "answer.tsr", "--tsa", tsa.folder / "chain.pem", "--out", tmp_path / "out"]
+    result = CliRunner().invoke(export, [*map(str, [*arguments, *more])])
+    refused = until < timedelta(hours=1)
+    assert isinstance(result.exception, errors.SignerRevoked) is refused, result.output
+    assert (tmp_path / "out").exists() is not refused
+
+
 # --- every bit --------------------------------------------------------------------------------------------------------
 
 

@@ -99,8 +99,10 @@ class HttpClient:
             reader, writer = await asyncio.open_connection(self._address.host, self._address.port, ssl=context)
             self._open = (h11.Connection(h11.CLIENT), reader, writer)
         connection, reader, writer = self._open
+        # RFC 3986 section 3.2.2: an IPv6 address stands in brackets.
+        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
         headers = [
-            ("host", f"{self._address.host}:{self._address.port}"),
+            ("host", f"{host}:{self._address.port}"),
             ("content-type", _PLAIN),
             ("content-length", str(len(body))),
         ]

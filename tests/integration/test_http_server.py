@@ -305,6 +305,23 @@ async def test_what_is_no_http_is_no_answer() -> None:
             await HttpClient(address, ssl.create_default_context()).post("/echo", b"", LARGEST)
 
 
+@pytest.mark.parametrize(("host", "named"), [("127.0.0.1", b"127.0.0.1"), ("::1", b"[::1]")])
+async def test_a_request_names_its_host_as_an_address_does(host: str, named: bytes) -> None:
+    asked: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(note, host, 0) as server, asyncio.timeout(10):
+        port = server.sockets[0].getsockname()[1]
+        client = HttpClient(WebAddress(tls=False, host=host, port=port, prefix=""), ssl.create_default_context())
+        assert (await client.post("/echo", b"", LARGEST)).status == 200
+        await client.close()
+    assert b"\r\nhost: %s:%d\r\n" % (named, port) in asked[0].replace(b"Host:", b"host:")
+
+
 @pytest.mark.parametrize("address", ["", "localhost", "localhost:http", "localhost:99999", "nowhere.invalid:0"])
 def test_an_address_that_cannot_be_used_is_named(address: str) -> None:
     with pytest.raises(ConfigInvalid, match="cannot listen on"):

@@ -44,6 +44,7 @@ class AskedWitness:
         self._clock = clock
         self._sizes: dict[StreamPartition, int] = {}
         self._answered: dict[StreamPartition, float] = {}
+        self._ahead: set[StreamPartition] = set()
 
     def in_turn(self, partitions: Iterable[StreamPartition]) -> list[StreamPartition]:
         """These partitions, first those that it has not cosigned for longest. So a slow witness leaves out none."""
@@ -66,6 +67,7 @@ class AskedWitness:
         lines = await self._ask(partition, size, note)
         self._sizes[partition] = size
         self._answered[partition] = self._clock.monotonic()
+        self._ahead.discard(partition)
         # Only its own line counts, so that it cannot answer for another.
         own = [line for line in lines if (line.name, line.key_id) == (self._key.name, self._key.key_id)]
         if not own or not self._check(text, own[0].value):
@@ -75,6 +77,14 @@ class AskedWitness:
             message = f"the witness's clock is more than {_CLOCK_SECONDS} s away from that of the broker"
             raise WitnessUnavailable(message)
         return own[0]
+
+    def ahead_again(self, partition: StreamPartition) -> WitnessUnavailable | None:
+        """What to tell of it after CosignedSizeDiffers: nothing the first time, because this process may catch up."""
+        if partition not in self._ahead:
+            self._ahead.add(partition)
+            return None
+        message = f"the witness stands at a larger size than this broker, again and again, {partition}"
+        return WitnessUnavailable(message, partition=str(partition))
 
     async def latest(self, origin: str) -> bytes:
         """See ``WitnessCaller``."""

@@ -28,6 +28,7 @@ from broker.core.errors import (
 from broker.core.witnesspolicy import parse_directory_policy
 from broker.services.askedwitness import AskedWitness
 from broker.services.cosigningbound import CosigningBound, CosigningSettings
+from broker.services.largertrees import LargerTrees
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -96,7 +97,7 @@ class Cosigning:
         self._checks_of = checks
         self._call = call
         self._evidence = evidence
-        self._present = present
+        self._larger = LargerTrees(present)
         self._clock = clock
         self._settings = settings
         self._report = report
@@ -106,9 +107,8 @@ class Cosigning:
         self._witnesses: list[AskedWitness] = []
         self._collected: dict[StreamPartition, bytes] = {}
         self._told: dict[str, str] = {}
-        self._judging: asyncio.Task[None] | None = None
         self._kept: dict[StreamPartition, _Kept] = {}
-        self._bound = CosigningBound(settings.bound_seconds, clock)
+        self._bound = CosigningBound(settings.bound_seconds, clock, self._told)
 
     def check(self) -> None:
         """See ``Evidence``.
@@ -142,8 +142,7 @@ class Cosigning:
                     self._report("", late)
                 await asyncio.sleep(self._settings.interval_seconds)
         finally:
-            if self._judging is not None:
-                self._judging.cancel()
+            self._larger.cancel()
             await self._forget_witnesses()
 
     async def ask_once(self) -> None:
@@ -171,10 +170,13 @@ class Cosigning:
             for partition, head in heads.items()
             if head is not None and self._wanted(partition, head.note)
         }
-        if asked and self._witnesses:
-            await self._ask_all(asked)
-        if all(head is not None and self._covers(partition, head.note) for partition, head in heads.items()):
-            self._bound.cover(began)
+        try:
+            if asked and self._witnesses:
+                await self._ask_all(asked)
+        finally:
+            # Whatever went wrong, what a quorum has cosigned counts.
+            if all(head is not None and self._covers(partition, head.note) for partition, head in heads.items()):
+                self._bound.cover(began)
 
     async def _ask_all(self, asked: Mapping[StreamPartition, bytes]) -> None:
         for partition, note in asked.items():
@@ -196,32 +198,31 @@ class Cosigning:
                 raise failed
 
     async def _ask(self, witness: AskedWitness, asked: Mapping[StreamPartition, bytes]) -> None:
-        """Ask one witness for every checkpoint. One that does not answer is not asked for the rest."""
+        """Ask one witness for every checkpoint. What goes wrong with it must not end the round of the others."""
         trouble: CaseExchangeError | None = None
         for partition in witness.in_turn(asked):
             try:
-                await self._take(partition, await witness.cosign(partition, asked[partition]))
-            except WitnessUnavailable as error:
-                trouble = error
-                break
+                line = await witness.cosign(partition, asked[partition])
             except WitnessRefused as error:
                 trouble = WitnessRefused(f"{error.message}, {partition}", partition=str(partition))
             except CosignedSizeDiffers:
-                # It is ahead of this process, which will catch up. Or the log went back.
-                await self._judge_larger(witness, partition)
+                # It is ahead of this process, which will catch up. Or the log went back. Or the witness lies.
+                trouble = await self._judge_larger(witness, partition) or trouble
+            except CaseExchangeError as error:
+                # One that does not answer is not asked for the rest.
+                trouble = error
+                break
+            else:
+                await self._take(partition, line)
         self._tell(witness.name, trouble)
 
-    async def _judge_larger(self, witness: AskedWitness, partition: StreamPartition) -> None:
-        """Let what a witness has cosigned of a larger tree be judged, as if an edge had presented it."""
-        if self._judging is None or self._judging.done():
-            note = await witness.latest(self._partitions[partition])
-            # On a log that processes share, this one gets its time to catch up: longer than a round may take.
-            self._judging = asyncio.create_task(self._judge(witness.name, note))
-
-    async def _judge(self, name: str, note: bytes) -> None:
-        # What it finds is told by who judges.
-        with contextlib.suppress(CaseExchangeError):
-            await self._present(name, [note])
+    async def _judge_larger(self, witness: AskedWitness, partition: StreamPartition) -> CaseExchangeError | None:
+        """Let what a witness has cosigned of a larger tree be judged. Return what to tell of the witness."""
+        try:
+            await self._larger.judge(witness, self._partitions[partition])
+        except CaseExchangeError as error:
+            return error
+        return witness.ahead_again(partition)
 
     async def _take(self, partition: StreamPartition, line: NoteSignature) -> None:
         """Add a cosignature. If there is a quorum now, keep the checkpoint."""

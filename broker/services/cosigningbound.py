@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CosignaturesLate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.ports import Clock
+
+_NAMED: Final = 5
+"""An error names this many witnesses at most: it goes to callers, in the headers of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,13 @@ class CosigningBound:
     Args:
         seconds: the bound.
         clock: gives the time.
+        troubles: what is wrong with each witness now, by its name. Empty: nothing.
     """
 
-    def __init__(self, seconds: float, clock: Clock) -> None:
+    def __init__(self, seconds: float, clock: Clock, troubles: Mapping[str, str]) -> None:
         self._seconds = seconds
         self._clock = clock
+        self._troubles = troubles
         self._covered = clock.monotonic()
         self._warned: float | None = None
 
@@ -44,7 +51,7 @@ class CosigningBound:
         seconds = self._clock.monotonic() - self._covered
         if seconds <= self._seconds:
             return None
-        message = f"the newest checkpoints wait for cosignatures since {seconds:.0f} s"
+        message = f"the newest checkpoints wait for cosignatures since {seconds:.0f} s{self._whose_fault()}"
         return CosignaturesLate(message, seconds=f"{seconds:.0f}")
 
     def warning(self) -> CosignaturesLate | None:
@@ -56,3 +63,9 @@ class CosigningBound:
             self._warned = now
             return late
         return None
+
+    def _whose_fault(self) -> str:
+        open_ones = [f"{name}: {trouble}" for name, trouble in sorted(self._troubles.items()) if name and trouble]
+        more = len(open_ones) - _NAMED
+        named = [*open_ones[:_NAMED], f"and {more} more"] if more > 0 else open_ones
+        return "".join(f"; {one}" for one in named)

@@ -16,9 +16,11 @@ from broker.core.errors import (
     CaseExchangeError,
     CheckpointInvalid,
     CosignaturesLate,
+    CosignedSizeDiffers,
     EvidenceUnavailable,
     InputRefused,
     LogRolledBack,
+    LogUnavailable,
     OriginUnknown,
     ProofInvalid,
     WitnessRefused,
@@ -38,6 +40,7 @@ from broker.messagelog.sqlite import (
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.cosigning import Cosigning
 from broker.services.cosigningbound import CosigningSettings
+from broker.services.largertrees import LargerTrees
 from broker.services.proofs import ProofService
 from broker.services.witness import WitnessService
 from broker.trust.logkeys import DirectoryLogKeys
@@ -69,6 +72,7 @@ class NearWitness:
         self._pki = pki
         self.trouble: CaseExchangeError | None = None
         self.silent = False
+        self.shows: bytes | None = None
         self.answers_as: SampleWitness | None = None
         self.asked: list[tuple[str, int]] = []
         self.closed = 0
@@ -92,6 +96,8 @@ class NearWitness:
         return parse_note(parse_note(request.note).text + b"\n" + line).signatures
 
     async def latest(self, origin: str) -> bytes:
+        if self.shows is not None:
+            return self.shows
         try:
             return await self.service().latest(hashlib.sha256(origin.encode()).digest())
         except OriginUnknown as error:
@@ -389,7 +395,7 @@ async def test_late_cosignatures_warn_and_stop_publishing_only_if_configured(par
         await cosigning.ask_once()
     parts.clock.value_ms += 61_000
     goes_on.check()
-    with pytest.raises(CosignaturesLate, match="61 s"):
+    with pytest.raises(CosignaturesLate, match=r"61 s; witness.example/a: the witness did not answer; .*/c: the"):
         stops.check()
     for one in parts.witnesses:
         one.trouble = None
@@ -432,6 +438,80 @@ async def test_what_a_witness_has_cosigned_of_a_larger_tree_is_judged(parts: Par
     await longer.kept.close()
 
 
+LARGER = CosignedSizeDiffers("the witness has cosigned another size last", size="999999")
+
+
+@pytest.mark.parametrize("trouble", [LARGER, InputRefused("an error that no witness may give")])
+async def test_a_witness_that_lies_in_any_way_makes_no_honest_quorum_late(
+    parts: Parts, trouble: CaseExchangeError
+) -> None:
+    """It stands at a larger size, and shows nothing of it. Two of three cosign each checkpoint."""
+    cosigning = parts.cosigning(CosigningSettings(bound_seconds=60, stop_publishing=True))
+    parts.witnesses[0].trouble = trouble
+    size = 0
+    for number in range(3, 12):
+        size = await parts.grow(number)
+        parts.clock.value_ms += 20_000
+        await cosigning.ask_once()
+        cosigning.check()
+    assert await parts.who(cosigning) == (size, ["b", "c"])
+    assert [name for name, _ in parts.reported] == ["witness.example/a"]
+
+
+async def test_an_error_of_the_broker_s_own_file_is_told_of_no_witness(parts: Parts) -> None:
+    cosigning = parts.cosigning()
+    await cosigning.ask_once()
+    await parts.kept.close()
+    await parts.grow(3)
+    with pytest.raises(LogUnavailable):
+        await cosigning.ask_once()
+    assert parts.reported == []
+
+
+async def test_a_witness_that_stands_at_a_larger_size_for_ever_is_named(parts: Parts) -> None:
+    """The first time says nothing: on a log that processes share, this one may be some records behind."""
+    cosigning = parts.cosigning(CosigningSettings(bound_seconds=60, stop_publishing=True))
+    for one in parts.witnesses[:2]:
+        one.trouble = LARGER
+        one.shows = b"what?"
+    await cosigning.ask_once()
+    assert parts.reported == []
+    await cosigning.ask_once()
+    await cosigning.ask_once()
+    assert sorted(parts.reported) == [(f"witness.example/{name}", "WITNESS_UNAVAILABLE") for name in ("a", "b")]
+    parts.clock.value_ms += 61_000
+    with pytest.raises(CosignaturesLate, match=r"witness.example/a: the witness stands at a larger size.*example/b: "):
+        cosigning.check()
+
+
+async def test_what_several_witnesses_show_is_judged_for_each(parts: Parts) -> None:
+    """So one that lies cannot keep what an honest one shows from being judged. In the end nothing is judged."""
+    cosigning = parts.cosigning()
+    go_on, presented, ended = asyncio.Event(), list[str](), set[str]()
+
+    async def present(name: str, _: Sequence[bytes]) -> None:
+        presented.append(name)
+        if len(presented) == 2:
+            go_on.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.add(name)
+
+    cosigning._larger = LargerTrees(present)
+    for one in parts.witnesses[:2]:
+        one.trouble = LARGER
+        one.shows = b"what?"
+    running = asyncio.create_task(cosigning.run())
+    async with asyncio.timeout(20):
+        await go_on.wait()
+        await cosigning.ask_once()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert sorted(presented) == sorted(ended) == ["witness.example/a", "witness.example/b"]
+
+
 async def test_rounds_follow_each_other_and_a_warning_comes_once_in_each_bound(parts: Parts) -> None:
     told = asyncio.Event()
     for one in parts.witnesses:
@@ -457,5 +537,6 @@ async def test_rounds_follow_each_other_and_a_warning_comes_once_in_each_bound(p
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert parts.reported.count(("", "COSIGNATURES_LATE")) == 1
-    assert ("", "INPUT_REFUSED") in parts.reported
+    assert ("witness.example/a", "INPUT_REFUSED") in parts.reported
+    assert "" not in {name for name, reason in parts.reported if reason == "INPUT_REFUSED"}
     assert parts.witnesses[0].closed

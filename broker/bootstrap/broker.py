@@ -23,7 +23,7 @@ from broker.bootstrap.subscribing import make_subscribing
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import CaseExchangeError, Internal
 from broker.core.streams import AUDIT
 from broker.server.auditor import AuditorServicer
 from broker.server.directory import DirectoryServicer
@@ -202,7 +202,9 @@ class Broker:
         _log.info("stopped")
 
     def _run(self, work: Coroutine[None, None, None], name: str) -> None:
-        self._tasks.add(asyncio.create_task(work, name=name))
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_tell_defect)
+        self._tasks.add(task)
 
     async def _watch_trust(self) -> None:
         while True:
@@ -229,6 +231,13 @@ class Broker:
             await self._server.set_serving(serving=False)
         else:
             await self._server.set_serving(serving=True)
+
+
+def _tell_defect(task: asyncio.Task[None]) -> None:
+    """Log that an error ended a part of the broker. Nothing else would tell it before the broker stops."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        cause, name = type(error).__name__, task.get_name()
+        _log.critical(f"{name}: a defect ended it", reason=Internal.reason, cause=cause, remedy=Internal.remedy)
 
 
 @contextlib.asynccontextmanager

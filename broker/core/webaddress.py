@@ -23,7 +23,7 @@ class WebAddress(NamedTuple):
         """Read an address: https, or http on the machine itself, for a service that has no TLS of its own.
 
         Raises:
-            ValueError: it is another scheme, or has a user, a query or a fragment.
+            ValueError: it is another scheme, has a user, a query or a fragment, or its host can be no name.
         """
         if len(url) > MAX_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
             message = "an address is too long, or holds a character that no address has"
@@ -34,4 +34,14 @@ class WebAddress(NamedTuple):
         if not usable or not host or parts.username is not None or parts.query or parts.fragment:
             message = "an address is not https://host/path"
             raise ValueError(message)
+        _check_host(host)
         return cls(parts.scheme == "https", host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"))
+
+
+def _check_host(host: str) -> None:
+    """Whoever connects encodes the host in this way. What cannot be encoded is better told when it is read."""
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        message = "the host of an address has an empty part, or one of more than 63 characters"
+        raise ValueError(message) from error

@@ -69,7 +69,8 @@ class HttpClient:
             fresh = self._open is None
             try:
                 return await self._send(method, path, body, max_bytes)
-            except (OSError, EOFError, h11.ProtocolError) as error:
+            # ValueError: the host can be no name.
+            except (OSError, EOFError, ValueError, h11.ProtocolError) as error:
                 self._drop()
                 # The server may have closed an idle connection. What is sent here does no harm twice.
                 if fresh:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from structlog.testing import capture_logs
 
 from broker.cli.verify import verify
 from broker.core.checkpoint import VerifierKey
@@ -121,6 +122,22 @@ async def test_publishing_stops_without_witnesses_only_if_the_operator_says_so(p
             await until(exchange, policy, everything)
             await eventually(lambda: not is_late(exchange))
             await publisher.publish(maker.make())
+
+
+async def test_a_part_of_the_broker_that_a_defect_ends_is_told_at_once(pki: SamplePki, tmp_path: Path) -> None:
+    """Such as the one that asks witnesses. Without a line in the log, nobody would miss it before it is needed."""
+
+    async def fails() -> None:
+        message = "a value that may be secret"
+        raise UnicodeError(message)
+
+    async with running_exchange(pki, tmp_path / "log") as exchange, asyncio.timeout(30):
+        with capture_logs() as logs:
+            exchange.broker._run(fails(), "a sample part")
+            await eventually(lambda: any(line["log_level"] == "critical" for line in logs))
+        (line,) = [line for line in logs if line["log_level"] == "critical"]
+        assert (line["event"], line["cause"]) == ("a sample part: a defect ended it", "UnicodeError")
+        assert "secret" not in str(line)
 
 
 def status(pki: SamplePki, exchange: Exchange, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -293,6 +293,13 @@ async def test_a_deadline_ends_a_request_to_a_server_that_says_nothing() -> None
             await ended.wait()
 
 
+@pytest.mark.parametrize("host", ["a..b", ".example", "a" * 64 + ".example"])
+async def test_a_host_that_can_be_no_name_is_nobody_who_answers(host: str) -> None:
+    address = WebAddress(tls=True, host=host, port=443, prefix="")
+    with pytest.raises(HttpFailed):
+        await HttpClient(address, ssl.create_default_context()).get("/", LARGEST)
+
+
 async def test_what_is_no_http_is_no_answer() -> None:
     async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -122,6 +122,19 @@ def open_file(
         raise FileTrouble.of(error) from error
 
 
+def was_made(path: Path) -> bool:
+    """Whether ``open_file`` has made tables in this file. True also for one that cannot be read: opening tells why.
+
+    Another process may use the file.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            return bool(version)
+    except sqlite3.Error:
+        return True
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit the changes of the block at its end. If the block raises, undo them.

@@ -14,6 +14,7 @@ from broker.core.errors import CaseExchangeError, CertificateInvalid, Checkpoint
 from broker.files import FileState
 from broker.messagelog.sqlite import SqliteWitnessStore
 from broker.services.witness import WitnessService
+from broker.sqlitefile import was_made
 from broker.trust.signing import note_verifier
 from broker.trust.system import SystemClock
 from broker.trust.witnesskeys import Ed25519Cosigner
@@ -119,9 +120,11 @@ def _check_state(state: Path, *, new: bool) -> None:
     if new and state.exists():
         message = f"{state.name} exists already: start the witness without --new"
         raise SetupInvalid(message)
-    if not new and not state.exists():
+    if not new and not (state.exists() and was_made(state)):
+        # An empty file is no memory either: a full disk, or a copy that failed, leaves one.
+        what = "holds nothing: delete it, and" if state.exists() else "does not exist:"
         message = (
-            f"{state.name} does not exist: start a new witness with --new; if the file was lost, take a new key and "
+            f"{state.name} {what} start a new witness with --new; if the file was lost, take a new key and "
             "name first, because with the old ones this witness could cosign a second history"
         )
         raise SetupInvalid(message)

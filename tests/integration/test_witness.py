@@ -164,6 +164,21 @@ async def test_a_witness_does_not_begin_anew_unless_told(pki: SamplePki, tmp_pat
             pass
 
 
+async def test_an_empty_file_is_no_memory(pki: SamplePki, tmp_path: Path) -> None:
+    """A full disk, or a copy that failed, leaves one. With it the witness would cosign a second history."""
+    given = config(pki, tmp_path)
+    given.witness.state.touch()
+    with pytest.raises(SetupInvalid, match=r"holds nothing: delete it.*--new.*new key"):
+        async with open_witness(given, new=False):
+            pass
+    assert given.witness.state.stat().st_size == 0
+    given.witness.state.unlink()
+    async with open_witness(given, new=True):
+        pass
+    async with open_witness(given, new=False):
+        pass
+
+
 @pytest.mark.parametrize(
     ("section", "change", "error"),
     [

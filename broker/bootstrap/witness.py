@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.config.witness import WitnessConfig, WitnessServerConfig
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.checkpoint import Checkpoint, SignatureCheck
 
 _log = structlog.get_logger("broker.witness")
 
@@ -62,7 +62,7 @@ async def open_witness(config: WitnessConfig, *, new: bool) -> AsyncIterator[Htt
         store = SqliteWitnessStore(config.witness.state)
         stack.push_async_callback(store.close)
         server = HttpServer(
-            witness_app(WitnessService(store, logs, signer, SystemClock())),
+            witness_app(WitnessService(store, logs, signer, SystemClock(), _tell_fork)),
             config.server.address,
             context,
             _bounds(config.server),
@@ -95,6 +95,15 @@ async def serve_witness(config: WitnessConfig, ready: Callable[[int], None], *, 
     async with open_witness(config, new=new) as server:
         ready(server.port)
         return await stopping.get()
+
+
+def _tell_fork(checkpoint: Checkpoint, cosigned_root: bytes) -> None:
+    _log.error(
+        "the log has signed two trees of one size",
+        size=checkpoint.size,
+        cause=f"roots {checkpoint.root.hex()} and {cosigned_root.hex()} of {checkpoint.origin}",
+        remedy="Keep this line and the file of what this witness has cosigned, and report to governance.",
+    )
 
 
 def _logs(config: WitnessConfig) -> dict[str, dict[tuple[str, bytes], SignatureCheck]]:

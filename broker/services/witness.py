@@ -15,20 +15,23 @@ stored is durable. So a witness never cosigns a smaller tree after a larger one,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.addcheckpoint import AddCheckpoint, check_growth, open_checkpoint
 from broker.core.checkpoint import Checkpoint, Note, known_signatures, marshal_note, parse_note, signature_line
 from broker.core.cosignature import cosign
-from broker.core.errors import OriginUnknown
+from broker.core.errors import OriginUnknown, ProofInvalid
 from broker.ports import WitnessedNote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from broker.core.addcheckpoint import Cosigned
     from broker.core.checkpoint import SignatureCheck
     from broker.ports import Clock, CosignatureSigner, WitnessStore
+
+_MOST_TOLD: Final = 1000
+"""So many second trees are told of. A log that signs more is known for what it is."""
 
 
 class WitnessService:
@@ -40,6 +43,7 @@ class WitnessService:
         logs: Mapping[str, Mapping[tuple[str, bytes], SignatureCheck]],
         signer: CosignatureSigner,
         clock: Clock,
+        forked: Callable[[Checkpoint, bytes], None],
     ) -> None:
         """Prepare to answer.
 
@@ -48,11 +52,15 @@ class WitnessService:
             logs: for each known origin, the checks of its log's keys, by name and id.
             signer: the witness's key.
             clock: gives the time in cosignatures.
+            forked: called once for each checkpoint that the log has signed although this witness has cosigned another
+                root of the same size last. With that root.
         """
         self._store = store
         self._logs = logs
         self._signer = signer
         self._clock = clock
+        self._forked = forked
+        self._told: set[Checkpoint] = set()
 
     async def add_checkpoint(self, body: bytes) -> bytes:
         """Cosign a checkpoint. Return the signature line.
@@ -64,11 +72,18 @@ class WitnessService:
         request = AddCheckpoint.parse(body)
         note, checkpoint = open_checkpoint(request.note, self._logs)
 
+        met: list[Cosigned] = []
+
         def judge(latest: Cosigned) -> WitnessedNote:
+            met.append(latest)
             check_growth(request, checkpoint, latest)
             return self._cosigned(note, checkpoint)
 
-        stored = await self._store.advance(checkpoint.origin, judge)
+        try:
+            stored = await self._store.advance(checkpoint.origin, judge)
+        except ProofInvalid:
+            self._tell_fork(checkpoint, met[-1])
+            raise
         return signature_line(parse_note(stored.note).signatures[-1])
 
     async def latest(self, origin_sha256: bytes) -> bytes:
@@ -86,6 +101,14 @@ class WitnessService:
 
     def _cosigned(self, note: Note, checkpoint: Checkpoint) -> WitnessedNote:
         line = cosign(note.text, self._clock.now_ms() // 1000, self._signer.key, self._signer.sign)
-        # Lines of strangers are not kept.
-        lines = [*known_signatures(note, self._logs[checkpoint.origin]), line]
-        return WitnessedNote(checkpoint.size, checkpoint.root, marshal_note(note.text, lines))
+        # Lines of strangers are not kept, and of each key one: whoever repeats lines must not make the note longer.
+        known = known_signatures(note, self._logs[checkpoint.origin])
+        lines = {(one.name, one.key_id): one for one in (*known, line)}
+        return WitnessedNote(checkpoint.size, checkpoint.root, marshal_note(note.text, list(lines.values())))
+
+    def _tell_fork(self, checkpoint: Checkpoint, latest: Cosigned) -> None:
+        """Tell that the log has signed two roots of one size. A proof that fails says nothing of the log."""
+        forked = checkpoint.size == latest.size and checkpoint.root != latest.root
+        if forked and checkpoint not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(checkpoint)
+            self._forked(checkpoint, latest.root)

@@ -78,8 +78,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
     if isinstance(error, CosignedSizeDiffers):
         return Response(f"{error.details['size']}\n", STATUS_OF[CosignedSizeDiffers], media_type=SIZE_TYPE)
     status = next(code for kind, code in STATUS_OF.items() if isinstance(error, kind))
-    if status >= STATUS_OF[CaseExchangeError] or isinstance(error, ProofInvalid):
-        # A proof that fails under the log's own signature is either a fault of the log, or its misbehaviour.
+    if status >= STATUS_OF[CaseExchangeError]:
+        # Not for a proof that fails: the log signs no proofs, so anybody can send a bad one with its public checkpoint.
         _log.error("not cosigned", reason=error.reason, cause=error.message, remedy=error.remedy)
     return PlainTextResponse(f"{error.line}\n", status)
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.bootstrap.witness import open_witness
 from broker.config.loader import parse
@@ -19,6 +20,7 @@ from broker.core.checkpoint import parse_note
 from broker.core.cosignature import WitnessKey, cosignature_check, cosigners
 from broker.core.errors import ConfigInvalid, KeyInvalid, LogInUse, SetupInvalid
 from broker.core.webaddress import WebAddress
+from broker.telemetry import ALLOWED_FIELDS
 from broker.trust.signing import note_verifier
 from broker.web.client import HttpClient, HttpFailed
 from broker.web.tls import client_context
@@ -146,6 +148,23 @@ async def test_monitors_get_the_checkpoint_that_was_cosigned_last(client: HttpCl
     note = parse_note((await client.get(path, LARGEST)).body)
     assert note.text == parse_note(LOG.note(8)).text
     assert [line.name for line in note.signatures] == [LOG.key.name, WITNESS.key.name]
+
+
+async def test_only_a_second_signed_root_is_an_error_in_the_log_of_a_witness(client: HttpClient) -> None:
+    await ask(client, LOG.request(0, 7))
+    with capture_logs() as logs:
+        for request in (LOG.request(7, 9)._replace(proof=(bytes(32),) * 4), FORKED.request(7, 9)):
+            assert (await ask(client, request)).status == 422
+        assert logs == []
+        for _ in range(2):
+            assert (await ask(client, FORKED.request(7, 7))).status == 422
+    (line,) = logs
+    assert (line["log_level"], line["event"]) == ("error", "the log has signed two trees of one size")
+    assert (line["size"], line["cause"]) == (
+        7,
+        f"roots {FORK.roots[7].hex()} and {TREE.roots[7].hex()} of {LOG.origin}",
+    )
+    assert line.keys() - {"log_level"} <= ALLOWED_FIELDS
 
 
 # --- what a witness is started with ---

@@ -80,7 +80,7 @@ class NearWitness:
     def service(self) -> WitnessService:
         keys = DirectoryLogKeys(lambda: self._pki.directory).verifiers()
         signer = Ed25519Cosigner(self.sample.key.name, (self.answers_as or self.sample).private_key)
-        return WitnessService(self.store, _EveryOrigin(keys), signer, self._clock)
+        return WitnessService(self.store, _EveryOrigin(keys), signer, self._clock, lambda *_: None)
 
     async def add_checkpoint(self, request: AddCheckpoint) -> Sequence[NoteSignature]:
         checkpoint = Checkpoint.parse(parse_note(request.note).text)

@@ -31,7 +31,7 @@ from tests.support.witnesses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 TREE = GrownTree(f"sample leaf {index}".encode() for index in range(20))
@@ -50,10 +50,10 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteWitnessStore]:
     await opened.close()
 
 
-def service(store: SqliteWitnessStore) -> WitnessService:
+def service(store: SqliteWitnessStore, forked: Callable[[Checkpoint, bytes], None] = lambda *_: None) -> WitnessService:
     signer = Ed25519Cosigner(WITNESS.key.name, WITNESS.private_key)
     logs = {LOG.origin: LOG.verifiers, TORCHWOOD_ORIGIN: TORCHWOOD}
-    return WitnessService(store, logs, signer, ManualClock(NOW_S * 1000 + 999))
+    return WitnessService(store, logs, signer, ManualClock(NOW_S * 1000 + 999), forked)
 
 
 def cosigned_at(note: bytes, line: bytes) -> int:
@@ -98,6 +98,31 @@ async def test_the_latest_note_has_the_lines_of_the_log_and_of_the_witness_and_n
     assert Checkpoint.parse(latest.text) == Checkpoint(LOG.origin, 7, TREE.roots[7])
     assert [line.name for line in latest.signatures] == [LOG.key.name, WITNESS.key.name]
     assert cosigners(latest, CHECKS) == {WITNESS.key: NOW_S}
+
+
+async def test_repeated_lines_of_one_key_are_kept_once(store: SqliteWitnessStore) -> None:
+    witness = service(store)
+    parsed = parse_note(LOG.note(7))
+    await witness.add_checkpoint(AddCheckpoint(0, (), marshal_note(parsed.text, parsed.signatures * 50)).marshal())
+
+    latest = parse_note(await witness.latest(sha256(LOG.origin.encode()).digest()))
+    assert [line.name for line in latest.signatures] == [LOG.key.name, WITNESS.key.name]
+
+
+async def test_two_signed_roots_of_one_size_are_told_once_and_a_bad_proof_never(store: SqliteWitnessStore) -> None:
+    """Anybody can send a bad proof, because the log signs none. Only the log can sign a second root."""
+    told: list[tuple[Checkpoint, bytes]] = []
+    witness = service(store, lambda *fork: told.append(fork))
+    await witness.add_checkpoint(LOG.request(0, 7).marshal())
+    bad = (LOG.request(7, 9)._replace(proof=(bytes(32),) * 4), LOG.request(7, 7)._replace(proof=(bytes(32),)))
+    for request in (*bad, FORKED.request(7, 9)):
+        with pytest.raises(ProofInvalid):
+            await witness.add_checkpoint(request.marshal())
+    assert told == []
+    for _ in range(2):
+        with pytest.raises(ProofInvalid):
+            await witness.add_checkpoint(FORKED.request(7, 7).marshal())
+    assert told == [(Checkpoint(LOG.origin, 7, FORK.roots[7]), TREE.roots[7])]
 
 
 async def test_what_was_cosigned_outlives_a_restart(tmp_path: Path) -> None:

@@ -87,14 +87,20 @@ async def serve_witness(config: WitnessConfig, ready: Callable[[int], None], *, 
         The signal.
 
     Raises:
-        As ``open_witness``.
+        As ``open_witness``, and Internal: an error ended the server.
     """
     stopping = asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.put_nowait, number)
     async with open_witness(config, new=new) as server:
         ready(server.port)
-        return await stopping.get()
+        told, ended = asyncio.create_task(stopping.get()), asyncio.create_task(server.ended())
+        try:
+            await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return told.result() if told.done() else await ended
+        finally:
+            told.cancel()
+            ended.cancel()
 
 
 def _tell_fork(checkpoint: Checkpoint, cosigned_root: bytes) -> None:

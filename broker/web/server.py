@@ -13,12 +13,12 @@ import re
 import socket
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from broker.core.errors import ConfigInvalid
+from broker.core.errors import ConfigInvalid, Internal
 
 if TYPE_CHECKING:
     import ssl
@@ -96,9 +96,32 @@ class HttpServer:
         return port
 
     async def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer.
+
+        Raises:
+            Internal: an error ended the server before it answered.
+        """
         self._task = asyncio.create_task(self._server.serve([self._socket]), name="http server")
-        await self._server.ready.wait()
+        ready = asyncio.create_task(self._server.ready.wait())
+        try:
+            await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if not self._server.ready.is_set():
+            await self.ended()
+
+    async def ended(self) -> NoReturn:
+        """Wait until the server answers no more, although nobody has stopped it. After ``start``.
+
+        Raises:
+            Internal: what ended it.
+        """
+        error: BaseException | None = None
+        if self._task is not None:
+            await asyncio.wait({self._task})
+            error = self._task.exception()
+        message = f"the HTTP server ended: {type(error).__name__ if error else 'no error'}"
+        raise Internal(message) from error
 
     async def stop(self) -> None:
         """Let answers that have begun finish, for a bounded time. Idempotent."""
@@ -106,7 +129,9 @@ class HttpServer:
         if self._task is None:
             self._socket.close()
         else:
-            await self._task
+            # What ended it is told by ``ended``.
+            await asyncio.wait({self._task})
+            self._socket.close()
 
 
 class _Server(uvicorn.Server):

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from broker.core.errors import CertificateInvalid, ConfigInvalid
+from broker.core.errors import CertificateInvalid, ConfigInvalid, Internal
 from broker.core.webaddress import WebAddress
 from broker.trust.certificates import der
 from broker.web.client import HttpClient, HttpFailed
@@ -327,6 +327,35 @@ async def test_a_request_names_its_host_as_an_address_does(host: str, named: byt
         assert (await client.post("/echo", b"", LARGEST)).status == 200
         await client.close()
     assert b"\r\nhost: %s:%d\r\n" % (named, port) in asked[0].replace(b"Host:", b"host:")
+
+
+async def test_a_server_that_an_error_ends_before_it_answers_does_not_keep_its_caller_waiting() -> None:
+    def fails(*_: object) -> ssl.SSLContext:
+        message = "an error of the library"
+        raise ZeroDivisionError(message)
+
+    server = HttpServer(APP, "127.0.0.1:0", None, BOUNDS)
+    server._server.config.ssl_context_factory = fails
+    port = server.port
+    async with asyncio.timeout(10):
+        with pytest.raises(Internal, match="the HTTP server ended: ZeroDivisionError"):
+            await server.start()
+        await server.stop()
+    with pytest.raises(OSError, match=r".+"):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_server_that_ends_later_says_so() -> None:
+    server = HttpServer(APP, "127.0.0.1:0", None, BOUNDS)
+    async with asyncio.timeout(10):
+        await server.start()
+        ended = asyncio.create_task(server.ended())
+        await asyncio.sleep(0)
+        assert not ended.done()
+        server._server.should_exit = True
+        with pytest.raises(Internal, match="no error"):
+            await ended
+        await server.stop()
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "localhost:http", "localhost:99999", "nowhere.invalid:0"])

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from broker.bootstrap.witness import open_witness
+from broker.bootstrap.witness import open_witness, serve_witness
 from broker.config.loader import parse
 from broker.config.witness import WitnessConfig
 from broker.core.addcheckpoint import MAX_REQUEST_BYTES
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import WitnessKey, cosignature_check, cosigners
-from broker.core.errors import ConfigInvalid, KeyInvalid, LogInUse, SetupInvalid
+from broker.core.errors import ConfigInvalid, Internal, KeyInvalid, LogInUse, SetupInvalid
 from broker.core.webaddress import WebAddress
 from broker.telemetry import ALLOWED_FIELDS
 from broker.trust.signing import note_verifier
@@ -250,6 +250,19 @@ async def test_the_command_serves_until_it_is_told_to_stop(pki: SamplePki, proce
     assert process.stop() == 0
     process.start()
     assert process.stop(signal.SIGINT) == 130
+
+
+async def test_a_witness_whose_server_ends_does_not_wait_for_a_signal(
+    pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: object) -> None:
+        message = "an error of the library"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr("uvicorn.Server.main_loop", fails)
+    async with asyncio.timeout(20):
+        with pytest.raises(Internal, match="the HTTP server ended: ZeroDivisionError"):
+            await serve_witness(config(pki, tmp_path), lambda _: None, new=True)
 
 
 async def test_renewed_tls_files_are_used_without_a_restart(pki: SamplePki, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 
+from broker.web.lookup import HostLookup
+
 if TYPE_CHECKING:
     import ssl
 
@@ -46,6 +48,7 @@ class HttpClient:
         """
         self._address = address
         self._context = context
+        self._lookup = HostLookup(address.host, address.port)
         self._open: tuple[h11.Connection, asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
@@ -94,10 +97,18 @@ class HttpClient:
             self._open = None
             writer.transport.abort()
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        address = self._address
+        context, name = (self._context, address.host) if address.tls else (None, None)
+        *others, last = await self._lookup.addresses()
+        for host in others:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection(host, address.port, ssl=context, server_hostname=name)
+        return await asyncio.open_connection(last, address.port, ssl=context, server_hostname=name)
+
     async def _send(self, method: str, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
         if self._open is None:
-            context = self._context if self._address.tls else None
-            reader, writer = await asyncio.open_connection(self._address.host, self._address.port, ssl=context)
+            reader, writer = await self._connect()
             self._open = (h11.Connection(h11.CLIENT), reader, writer)
         connection, reader, writer = self._open
         # RFC 3986 section 3.2.2: an IPv6 address stands in brackets.

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -298,6 +300,38 @@ async def test_a_host_that_can_be_no_name_is_nobody_who_answers(host: str) -> No
     address = WebAddress(tls=True, host=host, port=443, prefix="")
     with pytest.raises(HttpFailed):
         await HttpClient(address, ssl.create_default_context()).get("/", LARGEST)
+
+
+async def test_a_name_server_that_says_nothing_holds_one_thread_and_none_that_others_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer, asked, known = threading.Event(), list[object](), socket.getaddrinfo
+
+    def silent(host: Any, *given: Any, **named: Any) -> Any:
+        if host != "witness.example":
+            return known(host, *given, **named)
+        asked.append(host)
+        answer.wait(60)
+        return known("127.0.0.1", *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    async with serving(None) as address:
+        client = HttpClient(address._replace(host="witness.example"), ssl.create_default_context())
+        with ThreadPoolExecutor(1) as threads:
+            asyncio.get_running_loop().set_default_executor(threads)
+            try:
+                for _ in range(3):
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.1):
+                            await client.post("/echo", b"", LARGEST)
+                async with asyncio.timeout(10):
+                    await asyncio.to_thread(len, asked)
+                assert asked == ["witness.example"]
+            finally:
+                answer.set()
+            async with asyncio.timeout(10):
+                assert (await client.post("/echo", b"at last", LARGEST)).body == b"at last"
+        await client.close()
 
 
 async def test_what_is_no_http_is_no_answer() -> None:

@@ -61,8 +61,7 @@ def make_cosigning(
     def call(witness: PolicyWitness) -> WitnessCaller:
         with needed():
             from broker.web.asking import HttpWitness  # noqa: PLC0415 - only a broker with witnesses needs the extra
-            from broker.web.tls import client_context  # noqa: PLC0415 - as above
-        return HttpWitness(WebAddress.parse(witness.url), client_context(authorities))
+        return HttpWitness(WebAddress.parse(witness.url), authorities)
 
     return Cosigning(
         partitions={

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from broker.core.checkpoint import parse_note
 from broker.core.errors import CheckpointInvalid, CosignedSizeDiffers, WitnessRefused, WitnessUnavailable
 from broker.web.client import HttpClient, HttpFailed
+from broker.web.tls import ClientContext
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
+    from pathlib import Path
 
     from broker.core.addcheckpoint import AddCheckpoint
     from broker.core.checkpoint import NoteSignature
@@ -31,13 +32,15 @@ _SIZE: Final = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
 
 
 class HttpWitness:
-    """One witness, at its address."""
+    """One witness, at its address. Its methods raise CertificateInvalid if the file of authorities cannot be used."""
 
-    def __init__(self, address: WebAddress, context: ssl.SSLContext) -> None:
-        self._client = HttpClient(address, context)
+    def __init__(self, address: WebAddress, authorities: Path) -> None:
+        self._context = ClientContext(authorities)
+        self._client = HttpClient(address, self._context.newest())
 
     async def add_checkpoint(self, request: AddCheckpoint) -> Sequence[NoteSignature]:
         """See ``WitnessCaller``."""
+        self._client.use(self._context.newest())
         try:
             answer = await self._client.post("/add-checkpoint", request.marshal(), _ANSWER_BYTES)
         except HttpFailed as error:
@@ -57,6 +60,7 @@ class HttpWitness:
 
     async def latest(self, origin: str) -> bytes:
         """See ``WitnessCaller``: tlog-witness, "Monitor Retrieval Mechanism"."""
+        self._client.use(self._context.newest())
         try:
             answer = await self._client.get(f"/{sha256(origin.encode()).hexdigest()}/checkpoint", _ANSWER_BYTES)
         except HttpFailed as error:

@@ -82,6 +82,12 @@ class HttpClient:
                 self._drop()
                 raise
 
+    def use(self, context: ssl.SSLContext) -> None:
+        """Use this context from now on. A connection that another one has opened is closed."""
+        if context is not self._context:
+            self._context = context
+            self._drop()
+
     async def close(self) -> None:
         """Close the connection. Idempotent; the next request opens another."""
         if self._open is not None:

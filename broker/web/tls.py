@@ -6,6 +6,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from broker.core.errors import CertificateInvalid
+from broker.files import FileState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,33 @@ def client_context(authorities: Path) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     _load_authorities(context, authorities)
     return context
+
+
+class ClientContext:
+    """``client_context`` of a file that may be replaced while the process runs.
+
+    Args:
+        authorities: the file, PEM. It is read when the context is needed.
+    """
+
+    def __init__(self, authorities: Path) -> None:
+        self._authorities = authorities
+        self._read: tuple[FileState, ssl.SSLContext] | None = None
+
+    def newest(self) -> ssl.SSLContext:
+        """The context of the file as it is now: the same one until the file changes.
+
+        Raises:
+            CertificateInvalid: the file cannot be used.
+        """
+        try:
+            state = FileState.of(self._authorities)
+        except OSError as error:
+            message = f"{self._authorities.name} cannot be read: {error.strerror}"
+            raise CertificateInvalid(message) from error
+        if self._read is None or self._read[0] != state:
+            self._read = state, client_context(self._authorities)
+        return self._read[1]
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

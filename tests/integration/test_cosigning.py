@@ -108,6 +108,23 @@ async def test_a_dead_and_a_silent_witness_delay_no_receipt(pki: SamplePki, tmp_
             await publisher.publish(maker.make())
 
 
+async def test_renewed_authorities_of_witnesses_are_used_without_a_restart(pki: SamplePki, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    policy = govern(pki, (ALPHA, f"https://localhost:{port}"))
+    authorities, renewed = tmp_path / "authorities.pem", tmp_path / "renewed.pem"
+    authorities.write_bytes(pki.authority("signing").certificate.public_bytes(Encoding.PEM))
+    shutil.copy(pki.folder.trust / "tls-ca.pem", renewed)
+    settings = QUICK | {"authorities": str(authorities)}
+    with capture_logs() as logs:
+        async with running_exchange(pki, tmp_path / "log", witnesses=settings) as exchange:
+            await publish(exchange, 1)
+            async with witnessing(exchange, tmp_path / "alpha", ALPHA, port), asyncio.timeout(30):
+                await eventually(lambda: any("SSL" in line.get("cause", "") for line in logs))
+                assert all(cosigned == -1 for cosigned, _ in (await cosigned_sizes(exchange, policy)).values())
+                renewed.replace(authorities)
+                await until(exchange, policy, everything)
+
+
 async def test_publishing_stops_without_witnesses_only_if_the_operator_says_so(pki: SamplePki, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     policy = govern(pki, (ALPHA, f"https://localhost:{port}"))

@@ -26,7 +26,7 @@ def first_lines(report: AuditReport) -> Iterator[str]:
 def could_hide(report: AuditReport) -> Iterator[str]:
     """What could still be hidden, as phrases."""
     brought = report.brought
-    if brought.receipts is None:
+    if brought.receipts is None or brought.not_judged:
         yield "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order"
     else:
         yield "records whose receipts you did not bring, and another order among them"
@@ -44,14 +44,16 @@ def could_hide(report: AuditReport) -> Iterator[str]:
 def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
     if brought.receipts is None and not brought.checkpoints and not brought.unproved_checkpoints:
         yield "you brought no receipts and no checkpoints, which the exchange did not choose: --receipts, --since"
-    if brought.receipts is not None:
+    if brought.not_judged:
+        yield f"receipts brought: {brought.not_judged}. They were not judged, because the bundle breaks off"
+    elif brought.receipts is not None:
         yield (
             f"receipts brought: {brought.receipts}. Of their records {brought.kept} are in their places, "
             f"{brought.again} were published again, {brought.outside} are outside of this bundle, "
             f"{brought.uncovered} are not yet covered, and {brought.broken} are missing or elsewhere"
         )
-        if brought.unproved:
-            yield f"{brought.unproved} more receipts do not count"
+    if brought.unproved:
+        yield f"{brought.unproved} more receipts do not count"
     if brought.checkpoints or brought.unproved_checkpoints:
         yield (
             f"checkpoints brought: {brought.checkpoints}. The log here continues {brought.continued} of them. "

@@ -136,16 +136,22 @@ def _print(report: AuditReport) -> None:
         _say(_line(finding))
     if report.findings_left_out:
         _say(f"and {report.findings_left_out} more findings")
-    _say(_verdict(report))
+    _say(verdict(report))
 
 
-def _verdict(report: AuditReport) -> str:
+def verdict(report: AuditReport) -> str:
+    """The last line of a report: what to do."""
     codes = {finding.code for finding in report.findings if finding.severity is Severity.ERROR}
     if report.clean:
         records = f"each of the {report.records} records here is unchanged, and signed by its publisher"
         if report.header.whole:
             return f"nothing is wrong: {records}, and no record of the signed trees is missing"
         return f"nothing is wrong with this part of the log: {records}. Nothing is said of the records outside of it"
+    if report.broken_off and "BUNDLE_DAMAGED" not in codes:
+        return (
+            "THE BUNDLE BREAKS OFF: get it again, and bring the same receipts and checkpoints. If it breaks off again, "
+            "keep both and report to governance"
+        )
     if "BUNDLE_DAMAGED" in codes:
         return "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"
     if codes and codes <= _OF_THE_BUNDLE:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.auditreport import AuditReport
-from broker.core.brought import Brought, BroughtReport, judge_brought
+from broker.core.brought import Brought, BroughtReport, judge_brought, leave_unjudged
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
@@ -85,6 +85,7 @@ class BundleAudit:
         )
         self._directories_from_ms = directories_from_ms
         self._directory_missing = False
+        self._broken_off = False
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers
         self._findings: list[Finding] = []
@@ -220,8 +221,13 @@ class BundleAudit:
         self._check_partitions()
         for finding in (*self._sequences.findings(), *self._delivery_findings()):
             self.add(finding)
-        shown = {item.partition: item.last_offset for item in self._partitions}
-        judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
+        broken_off = end is None or self._broken_off
+        if broken_off:
+            # What is missing here may only be missing on the auditor's disk. That accuses nobody.
+            leave_unjudged(self._brought, self._brought_report)
+        else:
+            shown = {item.partition: item.last_offset for item in self._partitions}
+            judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))
@@ -238,6 +244,7 @@ class BundleAudit:
             tuple(self._findings),
             self._left_out,
             self._brought_report,
+            broken_off=broken_off,
         )
 
     def _take(self, partition: PartitionAudit, facts: EntryFacts) -> None:
@@ -263,6 +270,7 @@ class BundleAudit:
 
     def _end_unfinished(self) -> None:
         if self._partition is not None:
+            self._broken_off = True
             self._partition.break_off()
             self._take_findings(self._partition)
             self._partition = None

@@ -20,6 +20,7 @@ class AuditReport:
     """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
 
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
+    ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -36,6 +37,7 @@ class AuditReport:
     findings_left_out: int
     brought: BroughtReport
     witnesses: WitnessReport | None = None
+    broken_off: bool = False
 
     @property
     def clean(self) -> bool:

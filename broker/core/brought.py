@@ -147,7 +147,8 @@ class BroughtReport:
     """What became of what was brought: numbers of receipts, then of checkpoints.
 
     ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered`` and ``broken`` add up to
-    it. Of the ``checkpoints``, ``continued`` are prefixes of what the bundle shows.
+    it, or ``not_judged`` is all of them, because the bundle breaks off. Of the ``checkpoints``, ``continued`` are
+    prefixes of what the bundle shows.
     """
 
     receipts: int | None = None
@@ -157,6 +158,7 @@ class BroughtReport:
     outside: int = 0
     uncovered: int = 0
     broken: int = 0
+    not_judged: int = 0
     checkpoints: int = 0
     continued: int = 0
     unproved_checkpoints: int = 0
@@ -182,6 +184,13 @@ def judge_brought(
         add(warning("CHECKPOINT_UNPROVED", message))
     if brought.receipts is not None:
         judge_receipts(brought.receipts, header, shown, report, add, covered_within_ms=brought.covered_within_ms)
+
+
+def leave_unjudged(brought: Brought, report: BroughtReport) -> None:
+    """Count the receipts as not judged: the bundle breaks off, so what it lacks says nothing about the log."""
+    if brought.receipts is not None:
+        report.receipts, report.unproved = brought.receipts.receipts, brought.receipts.unproved
+        report.not_judged = report.receipts
 
 
 def judge_receipts(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.cli.hideable import could_hide, first_lines
+from broker.cli.verify import verdict
 from broker.core.bundle import BundleEntry, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
@@ -307,3 +308,16 @@ def test_a_partition_that_the_bundle_leaves_out_was_seen_before(world: World) ->
     exchange.streams.append("dna")
     found = errors(exchange.audit(since=[world.checkpoint(5)]))
     assert ("LOG_ROLLED_BACK", None) in found
+
+
+def test_a_bundle_that_breaks_off_accuses_nobody_with_what_was_brought(world: World) -> None:
+    exchange = world.shown(*ALL)
+    frames = exchange.serialized()
+    for kept in range(len(frames)):
+        report = exchange.audit(frames=frames[:kept], receipts=[world.receipts(*ALL)], since=[world.checkpoint(5)])
+        assert {code for code, _ in errors(report)} == {"BUNDLE_INVALID"}, kept
+        assert (report.brought.receipts, report.brought.not_judged, report.brought.broken) == (5, 5, 0)
+        assert verdict(report).startswith("THE BUNDLE BREAKS OFF")
+        assert "not judged, because the bundle breaks off" in next(first_lines(report))
+    whole = exchange.audit(receipts=[world.receipts(*ALL)])
+    assert (whole.brought.not_judged, whole.broken_off) == (0, False)

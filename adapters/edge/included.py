@@ -2,19 +2,29 @@
 
 A receipt is a promise. The edge asks for the inclusion proof of each record that got one, checks it with the log keys
 in the directory, and remembers which records are not proved yet. A record that no checkpoint covers long after its
-receipt, or that is not what the receipt says, is an alarm: RECEIPT_BROKEN in the edge's log, and a number in its
-status. It is asked for again, so the alarm ends when the log has the record.
+receipt, or for which the broker then still gives another answer than a proof, or that is not what the receipt says,
+is an alarm: RECEIPT_BROKEN in the edge's log, and a number in its status. It is asked for again, so the alarm ends when
+the log has the record. One record without an answer does not keep the others from being asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
-from broker.core.errors import CaseExchangeError, EvidenceRefused, PositionUnknown, ProofInvalid, Unavailable
+from broker.core.errors import (
+    CaseExchangeError,
+    ConnectionFailed,
+    EvidenceRefused,
+    PositionUnknown,
+    ProofInvalid,
+    SpoolUnavailable,
+    Unavailable,
+)
 from broker.core.leaf import Leaf
 from broker.core.origin import incarnation_of
 from broker.trust.logkeys import log_verifiers
@@ -34,8 +44,21 @@ _log = structlog.get_logger("adapters.edge.included")
 COVERED_WITHIN_MS: Final = 120_000
 """So long after its receipt, a record must be covered. A broker stops publishing after a quarter of this by default,
 and clocks may differ."""
+ANSWERED_WITHIN_MS: Final = 600_000
+"""So long after its receipt, the broker must give a record's proof. Another answer is then an alarm."""
+ASKED_AFTER_MS: Final = 10_000
+"""A younger receipt is not asked for yet: the broker signs checkpoints each second, so asking would only cost calls."""
 _AT_ONCE: Final = 100
 _REMEDY: Final = "Keep the spool, export its receipts (`case-exchange receipts export`), and tell governance."
+
+
+@dataclass(slots=True)
+class _Round:
+    """One look at every record: whether the broker answered at all, for which not (100 at most), the first failure."""
+
+    answered: bool = False
+    silent: list[tuple[str, ReceiptStatement]] = field(default_factory=list)
+    failure: CaseExchangeError | None = None
 
 
 class IncludedRecords:
@@ -79,22 +102,48 @@ class IncludedRecords:
         """Ask for the proof of every record that has none.
 
         Raises:
-            CaseExchangeError: the broker did not answer, or refused the request.
+            CaseExchangeError: the broker did not answer for a record, or refused the request. Every other record was
+                asked for all the same. This is the first such error.
             SpoolUnavailable
         """
-        last = ""
+        asked, last = _Round(), ""
         while waiting := await asyncio.to_thread(self._spool.unproved.after, last, _AT_ONCE):
             proved = list[str]()
             try:
                 for record_id, receipt in waiting:
-                    if await self._is_proved(record_id, statement_from(read_receipt(receipt).statement)):
+                    if await self._ask(record_id, statement_from(read_receipt(receipt).statement), asked):
                         proved.append(record_id)
             finally:
                 await asyncio.to_thread(self._spool.unproved.proved, proved)
             last = waiting[-1][0]
+        # A broker that nobody reaches accuses nobody. One that answers for others, and not for this record, does.
+        for record_id, said in asked.silent if asked.answered else ():
+            await self._alarm_if_late(record_id, said, "the connection broke")
         broken = await asyncio.to_thread(self._spool.unproved.broken)
         if broken:
             _log.error("the log does not keep receipts", reason="RECEIPT_BROKEN", count=broken, remedy=_REMEDY)
+        if asked.failure is not None:
+            raise asked.failure
+
+    async def _ask(self, record_id: str, said: ReceiptStatement, asked: _Round) -> bool:
+        """Whether the record is proved. An answer that is no proof is noted, and the next record is asked for."""
+        if self._clock.now_ms() - said.accepted_at_ms < ASKED_AFTER_MS:
+            return False
+        try:
+            proved = await self._is_proved(record_id, said)
+        except SpoolUnavailable:
+            raise
+        except ConnectionFailed as failure:
+            asked.failure = asked.failure or failure
+            if len(asked.silent) < _AT_ONCE:
+                asked.silent.append((record_id, said))
+            return False
+        except CaseExchangeError as failure:
+            asked.failure = asked.failure or failure
+            await self._alarm_if_late(record_id, said, failure.message)
+            return False
+        asked.answered = True
+        return proved
 
     async def _is_proved(self, record_id: str, said: ReceiptStatement) -> bool:
         try:
@@ -107,6 +156,10 @@ class IncludedRecords:
         else:
             return True
         return False
+
+    async def _alarm_if_late(self, record_id: str, said: ReceiptStatement, cause: str) -> None:
+        if self._clock.now_ms() - said.accepted_at_ms >= ANSWERED_WITHIN_MS:
+            await self._alarm(record_id, said, f"the broker gives no proof of the record: {cause}")
 
     async def _alarm(self, record_id: str, said: ReceiptStatement, cause: str) -> None:
         if await asyncio.to_thread(self._spool.unproved.break_off, record_id):

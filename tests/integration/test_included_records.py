@@ -9,10 +9,11 @@ from structlog.testing import capture_logs
 
 from adapters.base import Limits
 from adapters.edge.edge import Edge, open_edge
-from adapters.edge.included import COVERED_WITHIN_MS, IncludedRecords
+from adapters.edge.included import ANSWERED_WITHIN_MS, ASKED_AFTER_MS, COVERED_WITHIN_MS, IncludedRecords
 from adapters.gateway.outbound import Outbound
 from broker.client.auditor import Auditor
-from broker.core.errors import PositionUnknown
+from broker.core.errors import ConnectionFailed, LogUnavailable, PositionUnknown
+from broker.wire.receipts import read_receipt, statement_from
 from tests.integration.test_edge import INPUT
 from tests.support.exchange import running_exchange
 from tests.support.gateways import CASES, police_profile
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.client.auditor import InclusionEvidence
+    from broker.core.errors import CaseExchangeError
     from broker.core.streams import Position
     from tests.support.pki import SamplePki
 
@@ -49,6 +51,11 @@ def watch(edge: Edge, prove: object, clock: ManualClock) -> IncludedRecords:
     return IncludedRecords(edge.spool, lambda: edge.directory.latest, prove, clock)  # type: ignore[arg-type]
 
 
+def later(edge: Edge, by_ms: int = ASKED_AFTER_MS) -> IncludedRecords:
+    """The watch when every receipt is old enough to be asked for."""
+    return watch(edge, Auditor(edge.channel).prove_inclusion, ManualClock(edge.clock.now_ms() + by_ms))
+
+
 def unproved(edge: Edge) -> list[str]:
     return [record_id for record_id, _ in edge.spool.unproved.after("", 100)]
 
@@ -57,7 +64,7 @@ async def test_every_record_with_a_receipt_is_proved_once(published: Published) 
     edge = published.edge
     assert unproved(edge) == published.record_ids != []
     with capture_logs() as lines:
-        await edge.included.look()
+        await later(edge).look()
     assert unproved(edge) == []
     assert not [line for line in lines if line["log_level"] == "error"]
 
@@ -71,7 +78,7 @@ async def test_a_record_that_no_checkpoint_covers_is_an_alarm_when_it_is_old_and
         message = "no checkpoint covers an entry at this position"
         raise PositionUnknown(message, position=str(position))
 
-    young = watch(edge, deny, ManualClock(edge.clock.now_ms()))
+    young = watch(edge, deny, ManualClock(edge.clock.now_ms() + ASKED_AFTER_MS))
     await young.look()
     assert edge.spool.unproved.broken() == 0
     old = watch(edge, deny, ManualClock(edge.clock.now_ms() + COVERED_WITHIN_MS))
@@ -83,7 +90,53 @@ async def test_a_record_that_no_checkpoint_covers_is_an_alarm_when_it_is_old_and
     assert {line["reason"] for line in alarms} == {"RECEIPT_BROKEN"}
     assert edge.spool.unproved.broken() == len(published.record_ids)
     # The log has them after all.
-    await edge.included.look()
+    await later(edge).look()
+    assert edge.spool.unproved.broken() == 0
+
+
+@pytest.mark.parametrize("failure", [LogUnavailable, ConnectionFailed])
+async def test_one_record_without_an_answer_silences_nobody_and_is_an_alarm_after_ten_minutes(
+    published: Published, failure: type[CaseExchangeError]
+) -> None:
+    edge, ids = published.edge, published.record_ids
+    bad = ids[len(ids) // 2]
+    receipt = edge.spool.receipt(bad)
+    assert receipt is not None
+    at = statement_from(read_receipt(receipt).statement).position
+
+    async def prove(position: Position) -> InclusionEvidence:
+        if position == at:
+            message = "it takes too long"
+            raise failure(message)
+        return await Auditor(edge.channel).prove_inclusion(position)
+
+    with pytest.raises(failure):
+        await watch(edge, prove, ManualClock(edge.clock.now_ms() + ASKED_AFTER_MS)).look()
+    assert unproved(edge) == [bad]
+    assert edge.spool.unproved.broken() == 0
+    await reset(published)
+    with capture_logs() as lines, pytest.raises(failure):
+        await watch(edge, prove, ManualClock(edge.clock.now_ms() + ANSWERED_WITHIN_MS)).look()
+    assert [line["record_id"] for line in lines if "position" in line] == [bad]
+    assert edge.spool.unproved.broken() == 1
+
+
+async def test_a_broker_that_nobody_reaches_is_no_alarm_and_young_receipts_are_not_asked_for(
+    published: Published,
+) -> None:
+    edge = published.edge
+    asked: list[Position] = []
+
+    async def prove(position: Position) -> InclusionEvidence:
+        asked.append(position)
+        message = "nobody answers"
+        raise ConnectionFailed(message)
+
+    await watch(edge, prove, ManualClock(edge.clock.now_ms())).look()
+    assert asked == []
+    with pytest.raises(ConnectionFailed):
+        await watch(edge, prove, ManualClock(edge.clock.now_ms() + ANSWERED_WITHIN_MS)).look()
+    assert len(asked) == len(published.record_ids)
     assert edge.spool.unproved.broken() == 0
 
 
@@ -103,7 +156,7 @@ async def test_a_proof_of_something_else_is_an_alarm(published: Published) -> No
             return evidence
 
         with capture_logs() as lines:
-            await watch(edge, prove, ManualClock(edge.clock.now_ms())).look()
+            await watch(edge, prove, ManualClock(edge.clock.now_ms() + ASKED_AFTER_MS)).look()
         assert edge.spool.unproved.broken() == len(published.record_ids)
         assert [line for line in lines if line.get("reason") == "RECEIPT_BROKEN"]
         await reset(published)

@@ -3,8 +3,8 @@
 A receipt is a promise. The edge asks for the inclusion proof of each record that got one, checks it with the log keys
 in the directory, and remembers which records are not proved yet. A record that no checkpoint covers long after its
 receipt, or for which the broker then still gives another answer than a proof, or that is not what the receipt says,
-is an alarm: RECEIPT_BROKEN in the edge's log, and a number in its status. It is asked for again, so the alarm ends when
-the log has the record. One record without an answer does not keep the others from being asked for.
+is an alarm: RECEIPT_UNCOVERED or RECEIPT_BROKEN in the edge's log, and a number in its status. It is asked for again,
+so the alarm ends when the log has it. One record without an answer does not keep the others from being asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.core.brought import UNCOVERED_AT_MOST_MS, not_covered
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import (
     CaseExchangeError,
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("adapters.edge.included")
 COVERED_WITHIN_MS: Final = 120_000
-"""So long after its receipt, a record must be covered. A broker stops publishing after a quarter of this by default,
-and clocks may differ."""
-ANSWERED_WITHIN_MS: Final = 600_000
+"""So long after its receipt, a record should be covered, or the edge warns. A broker stops publishing after a quarter
+of this by default, and clocks may differ. After ``UNCOVERED_AT_MOST_MS`` it is an alarm."""
+ANSWERED_WITHIN_MS: Final = UNCOVERED_AT_MOST_MS
 """So long after its receipt, the broker must give a record's proof. Another answer is then an alarm."""
 ASKED_AFTER_MS: Final = 10_000
 """A younger receipt is not asked for yet: the broker signs checkpoints each second, so asking would only cost calls."""
@@ -54,11 +55,16 @@ _REMEDY: Final = "Keep the spool, export its receipts (`case-exchange receipts e
 
 @dataclass(slots=True)
 class _Round:
-    """One look at every record: whether the broker answered at all, for which not (100 at most), the first failure."""
+    """One look at every record.
+
+    Whether the broker answered at all, for which records not (100 at most), the first failure, and the longest time
+    without cover.
+    """
 
     answered: bool = False
     silent: list[tuple[str, ReceiptStatement]] = field(default_factory=list)
     failure: CaseExchangeError | None = None
+    uncovered_ms: int = 0
 
 
 class IncludedRecords:
@@ -122,6 +128,10 @@ class IncludedRecords:
         broken = await asyncio.to_thread(self._spool.unproved.broken)
         if broken:
             _log.error("the log does not keep receipts", reason="RECEIPT_BROKEN", count=broken, remedy=_REMEDY)
+        if asked.uncovered_ms:
+            _log.warning(
+                "records with a receipt wait", reason="RECEIPT_UNCOVERED", cause=not_covered(asked.uncovered_ms)
+            )
         if asked.failure is not None:
             raise asked.failure
 
@@ -130,7 +140,7 @@ class IncludedRecords:
         if self._clock.now_ms() - said.accepted_at_ms < ASKED_AFTER_MS:
             return False
         try:
-            proved = await self._is_proved(record_id, said)
+            proved = await self._is_proved(record_id, said, asked)
         except SpoolUnavailable:
             raise
         except ConnectionFailed as failure:
@@ -145,12 +155,15 @@ class IncludedRecords:
         asked.answered = True
         return proved
 
-    async def _is_proved(self, record_id: str, said: ReceiptStatement) -> bool:
+    async def _is_proved(self, record_id: str, said: ReceiptStatement, asked: _Round) -> bool:
         try:
             await asyncio.to_thread(self._check, said, await self._prove(said.position))
         except PositionUnknown:
-            if self._clock.now_ms() - said.accepted_at_ms >= COVERED_WITHIN_MS:
-                await self._alarm(record_id, said, "no checkpoint covers the record")
+            waited_ms = self._clock.now_ms() - said.accepted_at_ms
+            if waited_ms >= UNCOVERED_AT_MOST_MS:
+                await self._alarm(record_id, said, not_covered(waited_ms), "RECEIPT_UNCOVERED")
+            elif waited_ms >= COVERED_WITHIN_MS:
+                asked.uncovered_ms = max(asked.uncovered_ms, waited_ms)
         except EvidenceRefused as refused:
             await self._alarm(record_id, said, refused.message)
         else:
@@ -161,11 +174,11 @@ class IncludedRecords:
         if self._clock.now_ms() - said.accepted_at_ms >= ANSWERED_WITHIN_MS:
             await self._alarm(record_id, said, f"the broker gives no proof of the record: {cause}")
 
-    async def _alarm(self, record_id: str, said: ReceiptStatement, cause: str) -> None:
+    async def _alarm(self, record_id: str, said: ReceiptStatement, cause: str, reason: str = "RECEIPT_BROKEN") -> None:
         if await asyncio.to_thread(self._spool.unproved.break_off, record_id):
             _log.error(
-                "a record with a receipt is not in the log as the receipt says",
-                reason="RECEIPT_BROKEN",
+                "the log does not keep the receipt of a record",
+                reason=reason,
                 record_id=record_id,
                 position=str(said.position),
                 cause=cause,

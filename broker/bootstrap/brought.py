@@ -12,7 +12,6 @@ from broker.core.errors import CaseExchangeError, CheckpointInvalid, ReceiptInva
 from broker.core.leaf import Leaf
 from broker.core.merkle import MAX_SIZE, leaf_hash
 from broker.core.origin import incarnation_of
-from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position, StreamPartition
 from broker.sqlitefile import trouble_as
 from broker.wire.receiptfile import read_lines
@@ -103,7 +102,7 @@ def bring(
     verifiers: Mapping[tuple[str, bytes], SignatureCheck],
     made_at_ms: int,
     *,
-    covered_within_ms: int = COVERED_WITHIN_MS,
+    covered_within_ms: int | None = None,
 ) -> Iterator[Brought]:
     """Read the files, and check every signature with what the bundle's directories list.
 
@@ -113,7 +112,7 @@ def bring(
         versions: the directory versions of the bundle that count.
         verifiers: the log keys that they list, by name and id.
         made_at_ms: when the bundle was made: milliseconds since the Unix epoch, UTC.
-        covered_within_ms: a record that was accepted so long before that must be covered.
+        covered_within_ms: a record that was accepted so long before that must be covered. None: see ``Brought``.
 
     Raises:
         ReceiptInvalid: a file is not a file of receipts.

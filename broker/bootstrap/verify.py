@@ -12,7 +12,6 @@ from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
-from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.verification import BundleVerification
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
@@ -33,7 +32,7 @@ def verify_bundle(
     receipts: Sequence[Path] = (),
     since: Sequence[Path] = (),
     witness_policy: Path | None = None,
-    covered_within_ms: int = COVERED_WITHIN_MS,
+    covered_within_ms: int | None = None,
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
@@ -45,6 +44,7 @@ def verify_bundle(
         since: files or folders of checkpoints that were seen elsewhere.
         witness_policy: the file of the witnesses that must have cosigned. None: those of the newest directory are told.
         covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
+            None: 60 s before for missing numbers, 600 s before for receipts.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.

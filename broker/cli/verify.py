@@ -19,7 +19,6 @@ from broker.cli.witnessreport import witness_facts, witness_lines, witness_polic
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater, Severity
-from broker.core.sequences import COVERED_WITHIN_MS
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
@@ -54,9 +53,8 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     "--covered-within",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    default=COVERED_WITHIN_MS / 1000,
-    show_default=True,
-    help="A record accepted so long before the bundle was made must be under a checkpoint in it.",
+    help="A record accepted so long before the bundle was made must be under a checkpoint in it. Without it, 60 for "
+    "missing numbers, and 600 for receipts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @witness_policy_option
@@ -66,7 +64,7 @@ def verify(
     *,
     receipts: tuple[Path, ...],
     since: tuple[Path, ...],
-    covered_within: float,
+    covered_within: float | None,
     witness_policy: Path | None,
     as_json: bool,
 ) -> None:
@@ -89,7 +87,7 @@ def verify(
                 receipts=receipts,
                 since=since,
                 witness_policy=witness_policy,
-                covered_within_ms=round(covered_within * 1000),
+                covered_within_ms=None if covered_within is None else round(covered_within * 1000),
             )
     except CaseExchangeError as failure:
         could_not(failure)

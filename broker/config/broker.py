@@ -116,7 +116,7 @@ class CheckpointsConfig(Section, frozen=True, kw_only=True):
         float, setting("time between two checkpoints of a partition that grows", least=0.05, most=60)
     ] = 1.0
     evidence_bound_seconds: Annotated[
-        float, setting("publishing stops when records wait longer than this for a checkpoint", least=1)
+        float, setting("publishing stops when records wait longer than this for a checkpoint", least=1, most=600)
     ] = 30.0
     accepted_losses: Annotated[
         tuple[str, ...],

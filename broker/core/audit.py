@@ -16,7 +16,8 @@ together:
    1: SEQUENCE_REPEATED, SEQUENCE_GAP, NOT_YET_COVERED (broker/core/sequences.py)
 6. the audit stream names deliveries only to agencies that the record was addressed to: DELIVERY_ASTRAY
 7. the period, the partitions and the counts are those that the header and the last frame promise
-8. what the auditor brings agrees with the bundle (broker/core/brought.py): RECEIPT_BROKEN, LOG_FORKED, LOG_ROLLED_BACK
+8. what the auditor brings agrees with the bundle (broker/core/brought.py): RECEIPT_BROKEN, RECEIPT_UNCOVERED,
+   LOG_FORKED, LOG_ROLLED_BACK
 
 Findings come partition by partition, and within each in order of position (broker/core/partitionaudit.py does (2) and
 (3)). So the first finding with a position names the first bad position.
@@ -42,7 +43,7 @@ from broker.core.findings import (
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.reigns import Reigns
-from broker.core.sequences import Sequences
+from broker.core.sequences import COVERED_WITHIN_MS, Sequences
 from broker.core.subscriptions import has_effect
 
 if TYPE_CHECKING:
@@ -94,9 +95,8 @@ class BundleAudit:
         self._partitions: list[PartitionReport] = []
         self._record_ids: set[bytes] = set()
         self._addressed: dict[Position, tuple[str, ...]] = {}
-        self._sequences = Sequences(
-            header.created_at_ms, whole=header.whole, covered_within_ms=brought.covered_within_ms
-        )
+        within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
+        self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
         self._deliveries: list[RecordedDelivery] = []
         self._skipped: list[Skipped] = []
         self._ordered: dict[tuple[str, str], int] = {}
@@ -226,7 +226,7 @@ class BundleAudit:
             # What is missing here may only be missing on the auditor's disk. That accuses nobody.
             leave_unjudged(self._brought, self._brought_report)
         else:
-            shown = {item.partition: item.last_offset for item in self._partitions}
+            shown = {item.partition: item for item in self._partitions}
             judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"

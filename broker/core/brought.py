@@ -4,8 +4,10 @@ A receipt is the exchange's signed word that a record is durable at a position. 
 leaf that the receipt names stands there: position, record id, digest, time and log. If not, it is one of these:
 
 1. again: the record was lost, and its publisher published it again with a former receipt. It is listed as republished
-2. outside: the bundle does not show the stream, or the time at which the record was accepted
-3. uncovered: it was accepted just before the bundle was made, and stands after what the newest checkpoint covers
+2. outside: the bundle does not show the stream, or the time at which the record was accepted. The times are the word of
+   the bundle's maker, so the position must be outside of the leaves that are shown, too
+3. uncovered: it stands after what the newest checkpoint covers: RECEIPT_UNCOVERED, a warning. Ten minutes after its
+   acceptance it is an error, for no broker goes on so long without a checkpoint
 4. broken: the record is missing or stands elsewhere. RECEIPT_BROKEN
 
 A receipt that the exchange did not sign, or that cannot be read, is unproved. It counts for nothing and accuses nobody.
@@ -24,7 +26,6 @@ from broker.core.errors import CaseExchangeError, ReceiptInvalid, RevocationUnav
 from broker.core.findings import error, warning
 from broker.core.inforce import by_any, versions_at
 from broker.core.receipt import receipt_message
-from broker.core.sequences import COVERED_WITHIN_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
     from broker.core.checkpoint import Checkpoint
     from broker.core.findings import EntryLeaf, Finding
     from broker.core.inforce import DirectoryVersion
+    from broker.core.partitionaudit import PartitionReport
     from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import Position, StreamPartition
 
+UNCOVERED_AT_MOST_MS: Final = 600_000
+"""So long after its acceptance, a checkpoint covers every record of an honest log. No broker may be configured to go on
+longer without one (``checkpoints.evidence_bound_seconds``)."""
 _REMEMBERED: Final = 256
 """So many checked signatures are remembered. The receipts of one batch have one, and stand near each other."""
 
@@ -132,14 +137,15 @@ class BroughtCheckpoint(NamedTuple):
 class Brought(NamedTuple):
     """What the auditor brings.
 
-    ``unproved`` counts checkpoints that no key of the directory signed. A record that was accepted
-    ``covered_within_ms`` before the bundle was made, or earlier, must be covered by a checkpoint in it.
+    ``unproved`` counts checkpoints that no key of the directory signed. A record that was accepted more than
+    ``covered_within_ms`` before the bundle was made must be covered by a checkpoint in it. None: the auditor does not
+    say.
     """
 
     receipts: ReceiptBook | None = None
     checkpoints: tuple[BroughtCheckpoint, ...] = ()
     unproved: int = 0
-    covered_within_ms: int = COVERED_WITHIN_MS
+    covered_within_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -167,13 +173,13 @@ class BroughtReport:
 def judge_brought(
     brought: Brought,
     header: BundleHeader,
-    shown: Mapping[StreamPartition, int],
+    shown: Mapping[StreamPartition, PartitionReport],
     report: BroughtReport,
     add: Callable[[Finding], None],
 ) -> None:
     """Judge what was brought, when the whole bundle was taken. ``report`` gets the numbers, ``add`` the findings.
 
-    ``shown`` has the offset of the last leaf that the bundle shows of each partition.
+    ``shown`` has each partition that the bundle shows.
     """
     for seen in brought.checkpoints:
         if seen.partition.stream in header.streams and seen.partition not in shown:
@@ -183,7 +189,9 @@ def judge_brought(
         message = f"{brought.unproved} checkpoints that were brought do not count: no log key signed them"
         add(warning("CHECKPOINT_UNPROVED", message))
     if brought.receipts is not None:
-        judge_receipts(brought.receipts, header, shown, report, add, covered_within_ms=brought.covered_within_ms)
+        said = brought.covered_within_ms
+        within_ms = UNCOVERED_AT_MOST_MS if said is None else said
+        judge_receipts(brought.receipts, header, shown, report, add, covered_within_ms=within_ms)
 
 
 def leave_unjudged(brought: Brought, report: BroughtReport) -> None:
@@ -196,7 +204,7 @@ def leave_unjudged(brought: Brought, report: BroughtReport) -> None:
 def judge_receipts(
     book: ReceiptBook,
     header: BundleHeader,
-    last_offsets: Mapping[StreamPartition, int],
+    shown: Mapping[StreamPartition, PartitionReport],
     report: BroughtReport,
     add: Callable[[Finding], None],
     *,
@@ -207,43 +215,65 @@ def judge_receipts(
     Args:
         book: the receipts, and what of the bundle met them.
         header: what the bundle promises.
-        last_offsets: the offset of the last leaf that the bundle shows of each partition.
+        shown: each partition that the bundle shows.
         report: gets the numbers.
         add: gets the findings, in order of position.
         covered_within_ms: see ``Brought``.
     """
     report.receipts, report.unproved = book.receipts, book.unproved
+    longest_ms = 0
     for item in book.unmet():
+        part = shown.get(item.position.stream_partition)
         if item.again:
             report.again += 1
-        elif _outside(item, header):
+        elif _outside(item, header, part):
             report.outside += 1
-        elif (
-            item.accepted_at_ms >= header.created_at_ms - covered_within_ms
-            and item.position.offset > last_offsets.get(item.position.stream_partition, -1)
-            and not item.elsewhere
-        ):
+        elif not item.elsewhere and _is_last(part) and _beyond(item, part):
             report.uncovered += 1
+            waited_ms = header.created_at_ms - item.accepted_at_ms
+            if waited_ms > covered_within_ms:
+                add(error("RECEIPT_UNCOVERED", not_covered(waited_ms), item.record_id, item.position))
+            else:
+                longest_ms = max(longest_ms, waited_ms, 1)
         else:
             report.broken += 1
             add(error("RECEIPT_BROKEN", _what_is_wrong(item), item.record_id, item.position))
     report.kept = report.receipts - report.again - report.outside - report.uncovered - report.broken
-    if report.uncovered:
-        message = f"{report.uncovered} receipts are for records that no checkpoint covered yet. Replay once more"
-        add(warning("NOT_YET_COVERED", message))
+    if longest_ms:
+        message = f"some records with a receipt are {not_covered(longest_ms)} at most. Replay once more"
+        add(warning("RECEIPT_UNCOVERED", message))
     if report.unproved:
         message = f"{report.unproved} receipts that were brought do not count: the exchange did not sign them, it seems"
         add(warning("RECEIPT_UNPROVED", message))
 
 
-def _outside(item: UnmetReceipt, header: BundleHeader) -> bool:
+def not_covered(waited_ms: int) -> str:
+    """The words for a record with a receipt, so long (ms) after its acceptance, that no checkpoint covers."""
+    return f"not covered by a checkpoint for {waited_ms // 1000} s"
+
+
+def _outside(item: UnmetReceipt, header: BundleHeader, part: PartitionReport | None) -> bool:
+    if item.position.stream not in header.streams:
+        return True
     begin, until = header.accepted_from_ms, header.accepted_until_ms
-    return (
-        item.position.stream not in header.streams
-        or item.accepted_at_ms > header.created_at_ms
-        or (begin is not None and item.accepted_at_ms < begin)
-        or (until is not None and item.accepted_at_ms >= until)
-    )
+    before = begin is not None and item.accepted_at_ms < begin
+    after = item.accepted_at_ms > header.created_at_ms or (until is not None and item.accepted_at_ms >= until)
+    return (before and _ahead_of(item, part)) or (after and _beyond(item, part))
+
+
+def _ahead_of(item: UnmetReceipt, part: PartitionReport | None) -> bool:
+    """Whether the receipt's position is before the first leaf that the bundle shows of the partition."""
+    return part is None or part.first_offset is None or item.position.offset < part.first_offset
+
+
+def _beyond(item: UnmetReceipt, part: PartitionReport | None) -> bool:
+    """Whether the receipt's position is after the last leaf that the bundle shows of the partition."""
+    return part is None or item.position.offset > part.last_offset
+
+
+def _is_last(part: PartitionReport | None) -> bool:
+    """Whether the last leaf that the bundle shows is the last one that the checkpoint covers."""
+    return part is None or part.end_index == part.tree_size
 
 
 def _what_is_wrong(item: UnmetReceipt) -> str:

@@ -54,6 +54,7 @@ class LeafCheck:
         self._sizes = frozenset(sizes)
         self._keep_root()
         self._well_formed = True
+        self.first_offset: int | None = None
         self._last_offset = -1
         self._expected: dict[int, tuple[int, bytes]] = {}
         self._met: set[int] = set()
@@ -92,6 +93,8 @@ class LeafCheck:
             if leaf.offset <= self._last_offset:
                 self._well_formed = False
             self._last_offset = leaf.offset
+            if self.first_offset is None:
+                self.first_offset = leaf.offset
 
     def compare(self, entry: EntryLeaf) -> None:
         """Compare an entry of the bundle. Ignore one of another partition: the judge of its batch reports it."""

@@ -35,6 +35,7 @@ class PartitionReport(NamedTuple):
     first_index: int
     end_index: int
     last_offset: int = -1
+    first_offset: int | None = None
 
 
 class PartitionAudit:
@@ -131,7 +132,14 @@ class PartitionAudit:
             self.add(error("RECORD_MISSING", f"{self.partition}: the bundle leaves out the log's end"))
         root = b64encode(checkpoint.root).decode()
         return PartitionReport(
-            self.partition, log_id, checkpoint.size, root, self._first_index, end.end_index, leaves.last_offset
+            self.partition,
+            log_id,
+            checkpoint.size,
+            root,
+            self._first_index,
+            end.end_index,
+            leaves.last_offset,
+            leaves.first_offset,
         )
 
     def break_off(self) -> None:

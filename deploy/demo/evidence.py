@@ -109,7 +109,7 @@ def drop_tail(
         say(f"   with Shanxi's receipts: {item['code']} at {item['position']}, record {item['record_id']}")
     check(
         f"it names the dropped record {correction}, and nothing else",
-        [(item["code"], item["record_id"]) for item in errors] == [("RECEIPT_BROKEN", correction)],
+        [(item["code"], item["record_id"]) for item in errors] == [("RECEIPT_UNCOVERED", correction)],
     )
     world.stop("earlier-broker")
 

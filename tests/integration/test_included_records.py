@@ -81,13 +81,19 @@ async def test_a_record_that_no_checkpoint_covers_is_an_alarm_when_it_is_old_and
     young = watch(edge, deny, ManualClock(edge.clock.now_ms() + ASKED_AFTER_MS))
     await young.look()
     assert edge.spool.unproved.broken() == 0
-    old = watch(edge, deny, ManualClock(edge.clock.now_ms() + COVERED_WITHIN_MS))
+    waiting = watch(edge, deny, ManualClock(edge.clock.now_ms() + COVERED_WITHIN_MS))
+    with capture_logs() as lines:
+        await waiting.look()
+    ((level, reason),) = {(line["log_level"], line["reason"]) for line in lines}
+    assert (level, reason, edge.spool.unproved.broken()) == ("warning", "RECEIPT_UNCOVERED", 0)
+    assert "not covered by a checkpoint for 12" in lines[0]["cause"]
+    old = watch(edge, deny, ManualClock(edge.clock.now_ms() + ANSWERED_WITHIN_MS))
     with capture_logs() as lines:
         await old.look()
         await old.look()
     alarms = [line for line in lines if "position" in line]
     assert [line["record_id"] for line in alarms] == published.record_ids
-    assert {line["reason"] for line in alarms} == {"RECEIPT_BROKEN"}
+    assert {line["reason"] for line in alarms} == {"RECEIPT_UNCOVERED"}
     assert edge.spool.unproved.broken() == len(published.record_ids)
     # The log has them after all.
     await later(edge).look()

@@ -28,7 +28,7 @@ def test_the_story_runs_to_its_end_and_leaves_no_process_behind(tmp_path: Path) 
         "2 of 2 witnesses cosigned every part of the log",
         "| an operator who holds every key of the exchange could still have hidden:",
         "the broker itself alarms, LOG_ROLLED_BACK",
-        "with Shanxi's receipts: RECEIPT_BROKEN at",
+        "with Shanxi's receipts: RECEIPT_UNCOVERED at",
     ):
         assert told in done.stdout
     pictures = [Path(line.split()[-1]) for line in done.stdout.splitlines() if line.strip().startswith("picture:")]

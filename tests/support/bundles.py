@@ -30,7 +30,6 @@ from broker.core.leaf import Leaf
 from broker.core.merkle import range_coordinates
 from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
-from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position
 from broker.core.verification import BundleVerification, judge_frame
 from broker.core.witnessaudit import WitnessAudit
@@ -184,7 +183,7 @@ class LyingExchange:
         *,
         receipts: Sequence[Path] = (),
         since: Sequence[Path] = (),
-        covered_within_ms: int = COVERED_WITHIN_MS,
+        covered_within_ms: int | None = None,
         witnesses: WitnessPolicyInUse | None = None,
     ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""

@@ -12,13 +12,13 @@ import pytest
 
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.verify import verdict
+from broker.core.brought import UNCOVERED_AT_MOST_MS
 from broker.core.bundle import BundleEntry, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.errors import CheckpointInvalid, ReceiptInvalid
 from broker.core.findings import Severity
 from broker.core.receipt import portable_receipt
-from broker.core.sequences import COVERED_WITHIN_MS
 from broker.core.streams import Position, StreamPartition
 from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
 from broker.core.witnesspolicy import parse_policy
@@ -122,10 +122,15 @@ def test_a_lie_of_the_operator_is_named_by_what_was_brought(
     assert bool(gaps) == (places == (0, 2, 3, 4)), gaps
     # Receipts: each record is named by position and id.
     report = exchange.audit(receipts=[world.receipts(*ALL)])
-    found = [item for item in report.findings if item.code == "RECEIPT_BROKEN"]
+    found = [item for item in report.findings if item.code in {"RECEIPT_BROKEN", "RECEIPT_UNCOVERED"}]
     assert [item.position for item in found] == [world.entries[place].position for place in broken]
     assert [item.record_id for item in found] == [world.record_id(place) for place in broken]
-    assert (report.brought.kept, report.brought.broken) == (5 - len(broken), len(broken))
+    last = max(places if at is None else at)
+    assert [item.code for item in found] == [
+        "RECEIPT_UNCOVERED" if world.entries[place].position.offset > last else "RECEIPT_BROKEN" for place in broken
+    ]
+    assert report.brought.kept == 5 - len(broken)
+    assert report.brought.broken + report.brought.uncovered == len(broken)
     # A checkpoint that was seen before.
     report = exchange.audit(since=[world.checkpoint(5)])
     assert by_since in {code for code, _ in errors(report)}
@@ -222,7 +227,7 @@ def test_what_a_quorum_of_the_auditors_own_witnesses_cosigned_cannot_be_another_
 def test_receipts_for_what_the_bundle_does_not_cover_are_outside_and_no_finding(world: World) -> None:
     brought = [world.receipts(*ALL)]
     empty = world.shown(0)
-    empty.accepted_until_ms, empty.made_at_ms = world.at_ms, world.at_ms + 10 * COVERED_WITHIN_MS
+    empty.accepted_until_ms, empty.made_at_ms = world.at_ms, world.at_ms + UNCOVERED_AT_MOST_MS
     report = empty.audit(receipts=brought)
     assert (report.brought.outside, report.brought.kept, report.brought.broken) == (4, 1, 0)
     other = LyingExchange(world.pki)
@@ -233,24 +238,52 @@ def test_receipts_for_what_the_bundle_does_not_cover_are_outside_and_no_finding(
     assert early.audit(receipts=brought).brought.outside == 4
 
 
-def test_just_after_publishing_a_record_at_the_end_is_not_yet_covered_but_one_in_the_middle_is_broken(
+def test_a_record_at_the_end_is_uncovered_and_ten_minutes_later_an_error_but_one_in_the_middle_is_broken(
     world: World,
 ) -> None:
-    for made_after_ms, uncovered, broken in ((COVERED_WITHIN_MS, 1, 1), (COVERED_WITHIN_MS + 1, 0, 2)):
+    for made_after_ms, severity in ((UNCOVERED_AT_MOST_MS, Severity.WARNING), (600_001, Severity.ERROR)):
         exchange = world.shown(0, 1, 3)
         exchange.made_at_ms = world.at_ms + made_after_ms
         report = exchange.audit(receipts=[world.receipts(*ALL)])
-        assert (report.brought.uncovered, report.brought.broken) == (uncovered, broken)
-        assert ("NOT_YET_COVERED" in {item.code for item in report.findings}) == bool(uncovered)
+        assert (report.brought.uncovered, report.brought.broken) == (1, 1)
+        (uncovered,) = [item for item in report.findings if item.code == "RECEIPT_UNCOVERED"]
+        assert uncovered.severity is severity
+        assert "not covered by a checkpoint for 600 s" in uncovered.message
+        assert "not there" not in uncovered.message
+        assert [item.position for item in report.findings if item.code == "RECEIPT_BROKEN"] == [
+            world.entries[2].position
+        ]
+
+
+def test_a_backdated_bundle_does_not_hide_a_dropped_middle_record(world: World) -> None:
+    exchange = world.shown(0, 1, 3, 4)
+    exchange.made_at_ms = world.at_ms - 1
+    report = exchange.audit(receipts=[world.receipts(*ALL)])
+    assert errors(report) == [("RECEIPT_BROKEN", world.entries[2].position)]
+    assert report.brought.outside == 0
+    # Nor does a period that ends, or begins, at another time than the records that are shown.
+    for exchange.accepted_from_ms, exchange.accepted_until_ms in ((None, world.at_ms), (world.at_ms + 1, None)):
+        report = exchange.audit(receipts=[world.receipts(*ALL)])
+        assert ("RECEIPT_BROKEN", world.entries[2].position) in errors(report)
+
+
+def test_receipts_from_before_the_period_are_outside(world: World) -> None:
+    exchange = LyingExchange(world.pki)
+    exchange.accepted_from_ms = world.at_ms + 1
+    exchange.add(DNA_0, world.envelopes, world.at_ms, period=(3, 5))
+    report = exchange.audit(receipts=[world.receipts(*ALL)])
+    assert (report.brought.outside, report.brought.kept, report.brought.broken) == (3, 2, 0)
 
 
 def test_an_auditor_who_knows_a_shorter_bound_of_the_exchange_excuses_no_record_before_it(world: World) -> None:
     bound_ms = 4000
-    for made_after_ms, uncovered, broken in ((bound_ms, 1, 0), (bound_ms + 1, 0, 1)):
+    for made_after_ms, clean in ((bound_ms, True), (bound_ms + 1, False)):
         exchange = world.shown(0, 1, 2, 3)
         exchange.made_at_ms = world.at_ms + made_after_ms
         report = exchange.audit(receipts=[world.receipts(*ALL)], covered_within_ms=bound_ms)
-        assert (report.brought.uncovered, report.brought.broken) == (uncovered, broken)
+        assert (report.brought.uncovered, report.brought.broken) == (1, 0)
+        assert report.clean is clean
+        assert {item.code for item in report.findings} == {"RECEIPT_UNCOVERED"}
 
 
 def test_a_receipt_that_the_exchange_did_not_sign_counts_for_nothing_and_accuses_nobody(world: World) -> None:

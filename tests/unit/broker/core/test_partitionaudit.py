@@ -453,7 +453,14 @@ def test_a_report_says_which_leaves_of_which_tree_are_here(
     tree = GrownTree(map(manifest, entries))
     assert exchange.audit().partitions == (
         PartitionReport(
-            DNA_0, LOG_ID, RECORDS, b64encode(tree.roots[-1]).decode(), 3, RECORDS, entries[-1].position.offset
+            DNA_0,
+            LOG_ID,
+            RECORDS,
+            b64encode(tree.roots[-1]).decode(),
+            3,
+            RECORDS,
+            entries[-1].position.offset,
+            entries[3].position.offset,
         ),
     )
 

@@ -145,14 +145,20 @@ def verdict(report: AuditReport) -> str:
         if report.header.whole:
             return f"nothing is wrong: {records}, and no record of the signed trees is missing"
         return f"nothing is wrong with this part of the log: {records}. Nothing is said of the records outside of it"
-    if report.broken_off and "BUNDLE_DAMAGED" not in codes:
+    of_the_log = codes - _OF_THE_BUNDLE - {"BUNDLE_DAMAGED"}
+    if "BUNDLE_DAMAGED" in codes:
+        return (
+            "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may come from the damage. "
+            "If they come again, report to governance"
+            if of_the_log
+            else "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"
+        )
+    if report.broken_off:
         return (
             "THE BUNDLE BREAKS OFF: get it again, and bring the same receipts and checkpoints. If it breaks off again, "
             "keep both and report to governance"
         )
-    if "BUNDLE_DAMAGED" in codes:
-        return "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"
-    if codes and codes <= _OF_THE_BUNDLE:
+    if codes and not of_the_log:
         return "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
     return "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
 

@@ -9,8 +9,9 @@ broker/core/beginning.py does (1) and (2).
 4. what witnesses have cosigned (broker/core/witnessaudit.py)
 5. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
    (broker/core/judge.py), a partition when its frames are complete (broker/core/partitionaudit.py)
-6. the frames before the last one are those of its digest: BUNDLE_DAMAGED. If they are and a broker made the bundle, the
-   exchange signed them: BUNDLE_ALTERED. Nothing follows the last frame
+6. the frames before the last one are those of its digest: BUNDLE_DAMAGED, or BUNDLE_INVALID if the exchange signed them
+   all the same. If they are and a broker made the bundle, the exchange signed them: BUNDLE_ALTERED. Nothing follows the
+   last frame
 7. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
 
 The caller provides what needs files, keys or processes: the frames' bytes, the readers of frames and directories, and
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from broker.core.brought import Brought
     from broker.core.bundle import BundleDigest, BundleFrames
     from broker.core.checkpoint import SignatureCheck
+    from broker.core.envelope import Signature
     from broker.core.inforce import DirectoryVersion
     from broker.core.judge import BatchJudge
     from broker.core.streams import StreamPartition
@@ -171,18 +173,31 @@ class BundleVerification:
         """Pass over what follows an unreadable frame, to tell a bundle that was damaged on its way."""
         with contextlib.suppress(CaseExchangeError):
             while (data := frames.peek()) is not None:
-                digest = frames.digest.sha256()
+                digest, message = frames.digest.sha256(), frames.digest.message()
                 frames.take()
                 if frames.peek() is None and isinstance(end := reader.read(data), BundleEnd):
-                    self._check_digest(end, digest)
+                    self._check_digest(end, digest, message)
 
-    def _check_digest(self, end: BundleEnd, digest: bytes) -> bool:
-        """Whether the bundle is as it was made, as far as its digest tells."""
+    def _check_digest(self, end: BundleEnd, digest: bytes, message: bytes) -> bool:
+        """Whether the bundle is as it was made, as far as its digest tells. ``message`` is what the exchange signs."""
         if not end.sha256 or end.sha256 == digest:
             return True
-        message = "the bundle is not as it was made: it was damaged or changed on its way"
-        self._audit.add(error("BUNDLE_DAMAGED", message))
+        # The maker wrote the digest. It must not pass off its own bytes as damaged on their way.
+        if end.signature is not None and self._refusal(message, end.signature) is None:
+            text = "the exchange signed the bundle as it is, but wrote the digest of other bytes into its last frame"
+            self._audit.add(error("BUNDLE_INVALID", text))
+        else:
+            text = "the bundle is not as it was made: it was damaged or changed on its way"
+            self._audit.add(error("BUNDLE_DAMAGED", text))
         return False
+
+    def _refusal(self, message: bytes, signature: Signature) -> CaseExchangeError | None:
+        """Why the exchange's signature does not hold. None: it does."""
+        try:
+            self._own.check_exchange(message, signature)
+        except CaseExchangeError as failure:
+            return failure
+        return None
 
     def _settle(self, step: Callable[[], BatchReport] | Frame) -> None:
         # (4), (5) Each in its place.
@@ -212,12 +227,10 @@ class BundleVerification:
 
     def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
         # (6) The bundle is as it was made, and the exchange signed every byte.
-        if not self._check_digest(end, digest.sha256()):
+        if not self._check_digest(end, digest.sha256(), digest.message()):
             return
         if end.signature is not None:
-            try:
-                self._own.check_exchange(digest.message(), end.signature)
-            except CaseExchangeError as failure:
+            if (failure := self._refusal(digest.message(), end.signature)) is not None:
                 message = f"the exchange did not sign this bundle as it is: {failure.message}"
                 self._audit.add(error("BUNDLE_ALTERED", message))
         elif self._header.source is BundleSource.BROKER:

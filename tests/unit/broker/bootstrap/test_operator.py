@@ -13,7 +13,7 @@ import pytest
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.verify import verdict
 from broker.core.brought import UNCOVERED_AT_MOST_MS
-from broker.core.bundle import BundleEntry, CosignedCheckpoint, PartitionStart
+from broker.core.bundle import BundleEnd, BundleEntry, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.errors import CheckpointInvalid, ReceiptInvalid
@@ -21,8 +21,10 @@ from broker.core.findings import Severity
 from broker.core.receipt import portable_receipt
 from broker.core.streams import Position, StreamPartition
 from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
+from broker.core.witnessaudit import WitnessReport
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.witnesskeys import witness_checks
+from broker.wire.frames import frame_from
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, manifest
@@ -354,3 +356,33 @@ def test_a_bundle_that_breaks_off_accuses_nobody_with_what_was_brought(world: Wo
         assert "not judged, because the bundle breaks off" in next(first_lines(report))
     whole = exchange.audit(receipts=[world.receipts(*ALL)])
     assert (whole.brought.not_judged, whole.broken_off) == (0, False)
+
+
+def with_another_digest(exchange: LyingExchange) -> list[bytes]:
+    """The frames of a bundle whose maker wrote a digest of other bytes into the last one, which its signature holds."""
+    *frames, last = exchange.serialized()
+    end = frame_from(last)
+    assert isinstance(end, BundleEnd)
+    return [*frames, CODEC.encode_frame(replace(end, sha256=bytes(32)))]
+
+
+def test_an_operator_cannot_pass_off_its_own_bundle_as_damaged_on_its_way(world: World) -> None:
+    exchange = world.shown(0, 1, 3, 4)
+    report = exchange.audit(frames=with_another_digest(exchange), receipts=[world.receipts(*ALL)])
+    assert {code for code, _ in errors(report)} == {"BUNDLE_INVALID", "RECEIPT_BROKEN"}
+    assert verdict(report).startswith("THE LOG DIFFERS")
+
+
+def test_a_damaged_bundle_accuses_nobody_only_if_nothing_contradicts_the_log(world: World) -> None:
+    honest, dropped = world.shown(*ALL), world.shown(0, 1, 3, 4)
+    for exchange, accuses_nobody in ((honest, True), (dropped, False)):
+        *frames, last = with_another_digest(exchange)
+        end = frame_from(last)
+        assert isinstance(end, BundleEnd)
+        assert end.signature is not None
+        spoilt = replace(end, signature=end.signature._replace(value=bytes(70)))
+        frames.append(CODEC.encode_frame(spoilt))
+        report = exchange.audit(frames=frames, receipts=[world.receipts(*ALL)])
+        assert "BUNDLE_DAMAGED" in {code for code, _ in errors(report)}
+        assert ("accuses nobody" in verdict(report)) is accuses_nobody
+        assert ("get it again, and keep both" in verdict(report)) is not accuses_nobody

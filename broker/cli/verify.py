@@ -148,7 +148,7 @@ def verdict(report: AuditReport) -> str:
     of_the_log = codes - _OF_THE_BUNDLE - {"BUNDLE_DAMAGED"}
     if "BUNDLE_DAMAGED" in codes:
         return (
-            "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may come from the damage. "
+            "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may be of the damage. "
             "If they come again, report to governance"
             if of_the_log
             else "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"

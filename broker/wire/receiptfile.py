@@ -4,6 +4,9 @@ It is text. The first line is ``case-exchange receipts v1``. Each other line is 
 
 - ``directory <signed directory>``: a directory version as governance signed it. They come first, lowest version first
 - ``receipt <Receipt>``: a portable receipt (protos/caseexchange/broker/v1/receipt.proto)
+
+Lines may end as on Windows, and blank lines count for nothing. The first line may come again: so files that were joined
+are a file.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from broker.core.receipt import Receipt, ReceiptStatement
 
 MAGIC: Final = b"case-exchange receipts v1\n"
+_TITLE: Final = MAGIC.rstrip()
 _RECEIPT: Final = b"receipt "
 _DIRECTORY: Final = b"directory "
 _MAX_LINE_BYTES: Final = 24 * 1024 * 1024
@@ -55,7 +59,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
     Raises:
         ReceiptInvalid: it is not a file of receipts, or a line is too long for one.
     """
-    if file.readline(len(MAGIC)) != MAGIC:
+    if file.readline(len(MAGIC) + 1).rstrip() != _TITLE:
         message = "the file is not a file of receipts: it does not begin with `case-exchange receipts v1`"
         raise ReceiptInvalid(message)
     number = 1
@@ -64,7 +68,9 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
         if len(line) == _MAX_LINE_BYTES:
             message = f"line {number} is too long for a file of receipts"
             raise ReceiptInvalid(message)
-        yield _read(number, line.removesuffix(b"\n"))
+        text = line.rstrip()
+        if text and text != _TITLE:
+            yield _read(number, text)
 
 
 def _read(number: int, line: bytes) -> Line:

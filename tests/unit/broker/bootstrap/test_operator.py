@@ -386,3 +386,18 @@ def test_a_damaged_bundle_accuses_nobody_only_if_nothing_contradicts_the_log(wor
         assert "BUNDLE_DAMAGED" in {code for code, _ in errors(report)}
         assert ("accuses nobody" in verdict(report)) is accuses_nobody
         assert ("get it again, and keep both" in verdict(report)) is not accuses_nobody
+
+
+def test_receipts_read_from_files_that_were_joined_or_have_other_line_ends_and_blank_lines(world: World) -> None:
+    exchange = world.shown(*ALL)
+    first, second = world.receipts(0, 1).read_bytes(), world.receipts(2, 3, 4).read_bytes()
+    path = world.folder / "joined"
+    for content in (
+        first + second,
+        (first + second).replace(b"\n", b"\r\n"),
+        first + b"\n\r\n" + second.replace(b"\n", b"\n\n"),
+        first + second.removesuffix(b"\n"),
+    ):
+        path.write_bytes(content)
+        brought = exchange.audit(receipts=[path]).brought
+        assert (brought.receipts, brought.kept, brought.unproved) == (5, 5, 0)

@@ -30,11 +30,14 @@ def could_hide(report: AuditReport) -> Iterator[str]:
         yield "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order"
     else:
         yield "records whose receipts you did not bring, and another order among them"
+        if brought.again:
+            # The publisher signs a record, not the former receipt beside it. The exchange can put that there.
+            yield f"{brought.again} records were moved, unless their publishers published them again. Ask them"
     witnesses = report.witnesses
     # A policy that needs no witness says nothing of what others were shown.
     if witnesses is not None and witnesses.brought and witnesses.needed > 0 and not witnesses.missing:
         yield "what it did after the records that your witnesses have cosigned, and more if enough of them help it"
-    elif not brought.continued:
+    elif brought.continued_partitions < max(len(report.partitions), 1):
         yield "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"
     else:
         yield "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"

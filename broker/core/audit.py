@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.auditreport import AuditReport
-from broker.core.brought import Brought, BroughtReport, judge_brought, leave_unjudged
+from broker.core.brought import Brought, BroughtReport, ShownPartition, judge_brought, leave_unjudged
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
@@ -199,6 +199,7 @@ class BundleAudit:
             return
         report = partition.end(end)
         self._brought_report.continued += partition.continued
+        self._brought_report.continued_partitions += partition.continues_records
         self._take_findings(partition)
         if report is not None:
             self._partitions.append(report)
@@ -226,7 +227,10 @@ class BundleAudit:
             # What is missing here may only be missing on the auditor's disk. That accuses nobody.
             leave_unjudged(self._brought, self._brought_report)
         else:
-            shown = {item.partition: item for item in self._partitions}
+            shown = {
+                item.partition: ShownPartition(item.first_offset, item.last_offset, item.end_index == item.tree_size)
+                for item in self._partitions
+            }
             judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"

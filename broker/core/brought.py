@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from broker.core.checkpoint import Checkpoint
     from broker.core.findings import EntryLeaf, Finding
     from broker.core.inforce import DirectoryVersion
-    from broker.core.partitionaudit import PartitionReport
     from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import Position, StreamPartition
 
@@ -134,6 +133,14 @@ class BroughtCheckpoint(NamedTuple):
     checkpoint: Checkpoint
 
 
+class ShownPartition(NamedTuple):
+    """The offsets of the first and last leaf that a bundle shows (None, -1: none), and if the tree ends there."""
+
+    first_offset: int | None
+    last_offset: int
+    to_the_end: bool
+
+
 class Brought(NamedTuple):
     """What the auditor brings.
 
@@ -154,7 +161,7 @@ class BroughtReport:
 
     ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered`` and ``broken`` add up to
     it, or ``not_judged`` is all of them, because the bundle breaks off. Of the ``checkpoints``, ``continued`` are
-    prefixes of what the bundle shows.
+    prefixes of what the bundle shows. In ``continued_partitions`` there is one that is not empty.
     """
 
     receipts: int | None = None
@@ -167,13 +174,14 @@ class BroughtReport:
     not_judged: int = 0
     checkpoints: int = 0
     continued: int = 0
+    continued_partitions: int = 0
     unproved_checkpoints: int = 0
 
 
 def judge_brought(
     brought: Brought,
     header: BundleHeader,
-    shown: Mapping[StreamPartition, PartitionReport],
+    shown: Mapping[StreamPartition, ShownPartition],
     report: BroughtReport,
     add: Callable[[Finding], None],
 ) -> None:
@@ -204,7 +212,7 @@ def leave_unjudged(brought: Brought, report: BroughtReport) -> None:
 def judge_receipts(
     book: ReceiptBook,
     header: BundleHeader,
-    shown: Mapping[StreamPartition, PartitionReport],
+    shown: Mapping[StreamPartition, ShownPartition],
     report: BroughtReport,
     add: Callable[[Finding], None],
     *,
@@ -252,7 +260,7 @@ def not_covered(waited_ms: int) -> str:
     return f"not covered by a checkpoint for {waited_ms // 1000} s"
 
 
-def _outside(item: UnmetReceipt, header: BundleHeader, part: PartitionReport | None) -> bool:
+def _outside(item: UnmetReceipt, header: BundleHeader, part: ShownPartition | None) -> bool:
     if item.position.stream not in header.streams:
         return True
     begin, until = header.accepted_from_ms, header.accepted_until_ms
@@ -261,19 +269,19 @@ def _outside(item: UnmetReceipt, header: BundleHeader, part: PartitionReport | N
     return (before and _ahead_of(item, part)) or (after and _beyond(item, part))
 
 
-def _ahead_of(item: UnmetReceipt, part: PartitionReport | None) -> bool:
+def _ahead_of(item: UnmetReceipt, part: ShownPartition | None) -> bool:
     """Whether the receipt's position is before the first leaf that the bundle shows of the partition."""
     return part is None or part.first_offset is None or item.position.offset < part.first_offset
 
 
-def _beyond(item: UnmetReceipt, part: PartitionReport | None) -> bool:
+def _beyond(item: UnmetReceipt, part: ShownPartition | None) -> bool:
     """Whether the receipt's position is after the last leaf that the bundle shows of the partition."""
     return part is None or item.position.offset > part.last_offset
 
 
-def _is_last(part: PartitionReport | None) -> bool:
+def _is_last(part: ShownPartition | None) -> bool:
     """Whether the last leaf that the bundle shows is the last one that the checkpoint covers."""
-    return part is None or part.end_index == part.tree_size
+    return part is None or part.to_the_end
 
 
 def _what_is_wrong(item: UnmetReceipt) -> str:

@@ -55,6 +55,7 @@ class PartitionAudit:
         self._header = header
         self._brought = brought
         self.continued = 0
+        self.continues_records = False
         self._findings = FindingsByPosition()
         self._last: EntryFacts | None = None
         self._checkpoint: Checkpoint | None = None
@@ -179,6 +180,8 @@ class PartitionAudit:
             self.add(error("LOG_FORKED", message))
         else:
             self.continued += 1
+            # An empty tree is the beginning of every log.
+            self.continues_records = self.continues_records or size > 0
 
     def _release(self, leaves: LeafCheck) -> None:
         """Add what the comparison found. The list of leaves is now shown to be the signed tree's."""

@@ -401,3 +401,34 @@ def test_receipts_read_from_files_that_were_joined_or_have_other_line_ends_and_b
         path.write_bytes(content)
         brought = exchange.audit(receipts=[path]).brought
         assert (brought.receipts, brought.kept, brought.unproved) == (5, 5, 0)
+
+
+def test_records_that_were_moved_with_former_receipts_are_said_to_be_so(world: World) -> None:
+    signed = LyingExchange(world.pki).receipts(world.entries)
+    assert signed is not None
+    # The publisher does not sign the former receipt, so the exchange can add it to any record that it moves.
+    moved = [
+        replace(envelope, former_receipt=receipt_bytes(portable_receipt(signed, place)))
+        for place, envelope in enumerate(world.envelopes)
+    ]
+    exchange = LyingExchange(world.pki)
+    exchange.add(DNA_0, [moved[place] for place in (0, 3, 2, 1, 4)], world.at_ms)
+    report = exchange.audit(receipts=[world.receipts(*ALL)])
+    assert report.brought.again > 0
+    lines = list(could_hide(report))
+    assert any(line.startswith(f"{report.brought.again} records were moved, unless") for line in lines)
+    honest = could_hide(world.shown(*ALL).audit(receipts=[world.receipts(*ALL)]))
+    assert not any("records were moved" in line for line in honest)
+
+
+def test_only_a_checkpoint_with_records_of_every_partition_excludes_another_log(world: World) -> None:
+    def other_log(report: AuditReport) -> bool:
+        return any("it once showed another log" in line for line in could_hide(report))
+
+    exchange = world.shown(*ALL)
+    empty = exchange.audit(since=[world.checkpoint(0)])
+    assert (empty.brought.continued, other_log(empty)) == (1, True)
+    assert not other_log(exchange.audit(since=[world.checkpoint(0), world.checkpoint(3)]))
+    exchange.add(StreamPartition("dna", 1), [world.other], world.at_ms)
+    report = exchange.audit(since=[world.checkpoint(5)])
+    assert (report.brought.continued, other_log(report)) == (1, True)

@@ -21,7 +21,6 @@ from broker.core.findings import Severity
 from broker.core.receipt import portable_receipt
 from broker.core.streams import Position, StreamPartition
 from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
-from broker.core.witnessaudit import WitnessReport
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.witnesskeys import witness_checks
 from broker.wire.frames import frame_from

@@ -17,13 +17,13 @@ from broker.sqlitefile import trouble_as
 from broker.wire.receiptfile import read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from broker.core.checkpoint import SignatureCheck
     from broker.core.findings import EntryLeaf
     from broker.core.inforce import DirectoryVersion
-    from broker.core.receipt import ReceiptStatement
+    from broker.core.receipt import Receipt, ReceiptStatement
 
 SUFFIX: Final = ".checkpoint"
 """How the files end that hold one checkpoint each."""
@@ -102,6 +102,7 @@ def bring(
     verifiers: Mapping[tuple[str, bytes], SignatureCheck],
     made_at_ms: int,
     *,
+    read_version: Callable[[bytes], DirectoryVersion],
     covered_within_ms: int | None = None,
 ) -> Iterator[Brought]:
     """Read the files, and check every signature with what the bundle's directories list.
@@ -112,6 +113,7 @@ def bring(
         versions: the directory versions of the bundle that count.
         verifiers: the log keys that they list, by name and id.
         made_at_ms: when the bundle was made: milliseconds since the Unix epoch, UTC.
+        read_version: reads a signed directory in a file of receipts, or raises why it does not count.
         covered_within_ms: a record that was accepted so long before that must be covered. None: see ``Brought``.
 
     Raises:
@@ -128,16 +130,46 @@ def bring(
         contextlib.closing(TemporaryReceiptBook()) as book,
     ):
         for path in receipts:
-            _read_receipts(path, ReceiptCheck(versions, made_at_ms), book)
+            _read_receipts(path, _FileCheck(versions, made_at_ms, read_version), book)
         book.ready()
         yield Brought(book, seen, unproved, covered_within_ms)
 
 
-def _read_receipts(path: Path, check: ReceiptCheck, book: TemporaryReceiptBook) -> None:
+class _FileCheck:
+    """Checks a file's receipts, by the bundle's directories, and if they do not list the key, by those of the file."""
+
+    def __init__(
+        self, versions: Sequence[DirectoryVersion], made_at_ms: int, read_version: Callable[[bytes], DirectoryVersion]
+    ) -> None:
+        self._check = ReceiptCheck(versions, made_at_ms)
+        self._made_at_ms = made_at_ms
+        self._read_version = read_version
+        self._own: list[DirectoryVersion] = []
+        self._own_check: ReceiptCheck | None = None
+
+    def learn(self, document: bytes) -> None:
+        """Take a directory of the file. It counts only if the pinned governance signed it."""
+        with contextlib.suppress(CaseExchangeError):
+            self._own.append(self._read_version(document))
+            self._own.sort(key=lambda version: version.in_force_from_ms)
+            self._own_check = ReceiptCheck(self._own, self._made_at_ms)
+
+    def check(self, receipt: Receipt, said: ReceiptStatement) -> None:
+        """Check a receipt, or raise ReceiptInvalid."""
+        try:
+            self._check.check(receipt, said)
+        except ReceiptInvalid:
+            if self._own_check is None:
+                raise
+            self._own_check.check(receipt, said)
+
+
+def _read_receipts(path: Path, check: _FileCheck, book: TemporaryReceiptBook) -> None:
     statements: list[tuple[bytes, ReceiptStatement]] = []
     with path.open("rb") as file:
         for line in read_lines(file):
             if line.directory is not None:
+                check.learn(line.directory)
                 continue
             if line.receipt is None or line.statement is None:
                 book.unproved += 1

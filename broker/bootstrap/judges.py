@@ -20,12 +20,13 @@ from broker.wire.codec import ProtobufCodec
 from broker.wire.frames import frame_from, holds_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from broker.core.beginning import BundleBeginning
     from broker.core.bundle import BundleSource, DirectoryDocument
     from broker.core.findings import BatchReport, Finding
+    from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
     from broker.core.verification import Judge
 
@@ -68,15 +69,35 @@ class Trust(NamedTuple):
         Raises:
             DirectoryInvalid, RevocationListInvalid, CertificateInvalid
         """
-        governance = Governance.load(*self.roots)
-        learn_successions([document.document for document in self.directories], governance)
+        governance = self._governance()
         versions: list[DirectoryVersion] = []
         for document in self.directories:
             directory = open_directory(document.document, governance)
-            revocations = RevocationLists(self.revocation_lists, directory.signing_authorities, grace_ms=0)
-            keyring = DirectoryKeyring(directory, revocations)
-            versions.append(DirectoryVersion(document.in_force_from_ms, directory, keyring))
+            versions.append(DirectoryVersion(document.in_force_from_ms, directory, self._keyring(directory)))
         return versions
+
+    def version_reader(self) -> Callable[[bytes], DirectoryVersion]:
+        """Give the function that reads a directory that is not in the bundle, or raises why it does not count.
+
+        The version is taken to be in force from its time of issue on.
+        """
+        governance = self._governance()
+
+        def read(document: bytes) -> DirectoryVersion:
+            directory = open_directory(document, governance)
+            return DirectoryVersion(directory.issued_at_ms, directory, self._keyring(directory))
+
+        return read
+
+    def _governance(self) -> Governance:
+        governance = Governance.load(*self.roots)
+        learn_successions([document.document for document in self.directories], governance)
+        return governance
+
+    def _keyring(self, directory: Directory) -> DirectoryKeyring:
+        return DirectoryKeyring(
+            directory, RevocationLists(self.revocation_lists, directory.signing_authorities, grace_ms=0)
+        )
 
 
 @contextlib.contextmanager

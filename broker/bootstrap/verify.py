@@ -69,6 +69,7 @@ def verify_bundle(
                     versions,
                     verifiers,
                     beginning.header.created_at_ms,
+                    read_version=trust.version_reader(),
                     covered_within_ms=covered_within_ms,
                 ) as brought,
                 judges(own, trust, path.stat().st_size) as judge,

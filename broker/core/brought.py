@@ -251,7 +251,10 @@ def judge_receipts(
         message = f"some records with a receipt are {not_covered(longest_ms)} at most. Replay once more"
         add(warning("RECEIPT_UNCOVERED", message))
     if report.unproved:
-        message = f"{report.unproved} receipts that were brought do not count: the exchange did not sign them, it seems"
+        message = (
+            f"{report.unproved} receipts that were brought do not count: they cannot be read, or no directory in "
+            "the bundle or beside them lists the key for the exchange"
+        )
         add(warning("RECEIPT_UNPROVED", message))
 
 

@@ -35,6 +35,7 @@ from broker.core.verification import BundleVerification, judge_frame
 from broker.core.witnessaudit import WitnessAudit
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
+from broker.trust.directory import open_directory
 from broker.trust.signing import note_verifier
 from broker.trust.system import SystemEntropy
 from broker.wire.frames import frame_from, holds_records
@@ -192,7 +193,13 @@ class LyingExchange:
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
         own = BatchJudge(versions, CODEC, self.source)
         with bring(
-            receipts, since, versions, verifiers, self.made_at_ms, covered_within_ms=covered_within_ms
+            receipts,
+            since,
+            versions,
+            verifiers,
+            self.made_at_ms,
+            read_version=lambda document: self.pki.version(open_directory(document, self.pki.governance)),
+            covered_within_ms=covered_within_ms,
         ) as brought:
             verification = BundleVerification(
                 beginning or self.beginning(),

@@ -5,6 +5,7 @@ These are the lines of the table in docs/findings.md.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ import pytest
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.verify import verdict
 from broker.core.brought import UNCOVERED_AT_MOST_MS
-from broker.core.bundle import BundleEnd, BundleEntry, CosignedCheckpoint, PartitionStart
+from broker.core.bundle import BundleEnd, BundleEntry, BundleSource, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.errors import CheckpointInvalid, ReceiptInvalid
@@ -431,3 +432,23 @@ def test_only_a_checkpoint_with_records_of_every_partition_excludes_another_log(
     exchange.add(StreamPartition("dna", 1), [world.other], world.at_ms)
     report = exchange.audit(since=[world.checkpoint(5)])
     assert (report.brought.continued, other_log(report)) == (1, True)
+
+
+def test_receipts_count_by_the_signed_directory_in_their_own_file_if_the_bundle_lacks_their_key(world: World) -> None:
+    directory = world.pki.directory
+    exchange_itself = directory.agencies[directory.exchange]
+    agencies = {**directory.agencies, directory.exchange: replace(exchange_itself, signing_certificates=())}
+    # An operator can leave a version out of the bundle.
+    lacking = replace(directory, agencies=agencies)
+    exchange = LyingExchange(world.pki, lacking, source=BundleSource.MESSAGE_LOG)
+    exchange.add(DNA_0, [world.envelopes[place] for place in (0, 1, 3, 4)], world.at_ms, offsets=(0, 1, 3, 4))
+    path = world.receipts(*ALL)
+    assert exchange.audit(receipts=[path]).brought.unproved == 5
+    title, *lines = path.read_bytes().splitlines(keepends=True)
+    stranger = b"directory " + b64encode(b"{}") + b"\n"
+    path.write_bytes(b"".join([title, stranger, *lines]))
+    assert exchange.audit(receipts=[path]).brought.unproved == 5
+    own = b"directory " + b64encode(directory.document) + b"\n"
+    path.write_bytes(b"".join([title, stranger, own, *lines]))
+    report = exchange.audit(receipts=[path])
+    assert (report.brought.unproved, report.brought.kept, report.brought.broken) == (0, 4, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.brought import Brought, BroughtCheckpoint, ReceiptCheck, UnmetReceipt
 from broker.core.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
-from broker.core.errors import CaseExchangeError, CheckpointInvalid, ReceiptInvalid
+from broker.core.errors import CaseExchangeError, CheckpointInvalid, EvidenceFileInvalid, ReceiptInvalid
 from broker.core.leaf import Leaf
 from broker.core.merkle import MAX_SIZE, leaf_hash
 from broker.core.origin import incarnation_of
@@ -117,8 +117,7 @@ def bring(
         covered_within_ms: a record that was accepted so long before that must be covered. None: see ``Brought``.
 
     Raises:
-        ReceiptInvalid: a file is not a file of receipts.
-        CheckpointInvalid: a folder has no checkpoint.
+        EvidenceFileInvalid: a file is not a file of receipts, or a folder has no checkpoint.
         OSError: a file cannot be read.
     """
     seen, unproved = _read_checkpoints(checkpoints, verifiers, versions[-1].directory.trust_domain)
@@ -126,7 +125,7 @@ def bring(
         yield Brought(None, seen, unproved, covered_within_ms)
         return
     with (
-        trouble_as(ReceiptInvalid, "the temporary file of the receipts"),
+        trouble_as(EvidenceFileInvalid, "the temporary file of the receipts"),
         contextlib.closing(TemporaryReceiptBook()) as book,
     ):
         for path in receipts:
@@ -233,5 +232,5 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         inside = sorted(path.glob(f"*{SUFFIX}"))
         if not inside:
             message = f"{path.name} has no file *{SUFFIX}"
-            raise CheckpointInvalid(message)
+            raise EvidenceFileInvalid(message)
         yield from inside

@@ -49,7 +49,7 @@ def verify_bundle(
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
         DirectoryInvalid: no pinned key signed a directory in the bundle. Nothing could be checked.
-        ReceiptInvalid, CheckpointInvalid: a file that was brought is of another kind.
+        EvidenceFileInvalid: a file that was brought is of another kind.
         KeyInvalid, RevocationListInvalid, CertificateInvalid, WitnessPolicyInvalid: as their names say.
     """
     policy = None if witness_policy is None else read_policy(witness_policy)

@@ -553,6 +553,15 @@ class DirectoryInvalid(SetupInvalid):
     remedy = "Get the directory from governance again. Never accept one that the pinned key did not sign."
 
 
+class EvidenceFileInvalid(SetupInvalid):
+    """A file that an auditor brings is of another kind, or its copy cannot be made."""
+
+    reason = "EVIDENCE_FILE_INVALID"
+    remedy = (
+        "Give what `case-exchange receipts export` or `receipts checkpoints` wrote, and free disk for temporary files."
+    )
+
+
 class ClockUnchecked(SetupInvalid):
     """The machine's time of day is more than a day ahead of the log. It may be wrong, and accepted times never fall."""
 

@@ -15,7 +15,7 @@ import contextlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from broker.core.errors import ReceiptInvalid
+from broker.core.errors import EvidenceFileInvalid, ReceiptInvalid
 from broker.core.former import MAX_RECEIPT_BYTES
 from broker.core.strict import NotStrict, decode_base64
 from broker.wire.receipts import read_receipt, statement_from
@@ -57,17 +57,17 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
     """The lines after the first.
 
     Raises:
-        ReceiptInvalid: it is not a file of receipts, or a line is too long for one.
+        EvidenceFileInvalid: it is not a file of receipts, or a line is too long for one.
     """
     if file.readline(len(MAGIC) + 1).rstrip() != _TITLE:
         message = "the file is not a file of receipts: it does not begin with `case-exchange receipts v1`"
-        raise ReceiptInvalid(message)
+        raise EvidenceFileInvalid(message)
     number = 1
     while line := file.readline(_MAX_LINE_BYTES):
         number += 1
         if len(line) == _MAX_LINE_BYTES:
             message = f"line {number} is too long for a file of receipts"
-            raise ReceiptInvalid(message)
+            raise EvidenceFileInvalid(message)
         text = line.rstrip()
         if text and text != _TITLE:
             yield _read(number, text)

@@ -17,7 +17,7 @@ from broker.core.brought import UNCOVERED_AT_MOST_MS
 from broker.core.bundle import BundleEnd, BundleEntry, BundleSource, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
-from broker.core.errors import CheckpointInvalid, ReceiptInvalid
+from broker.core.errors import EvidenceFileInvalid
 from broker.core.findings import Severity
 from broker.core.receipt import portable_receipt
 from broker.core.streams import Position, StreamPartition
@@ -306,11 +306,11 @@ def test_a_receipt_that_is_brought_twice_counts_once(world: World) -> None:
 def test_files_of_another_kind_are_refused(world: World) -> None:
     path = world.folder / "file"
     path.write_bytes(b"case-exchange bundle v1\n")
-    with pytest.raises(ReceiptInvalid, match="not a file of receipts"):
+    with pytest.raises(EvidenceFileInvalid, match="not a file of receipts"):
         world.shown(0).audit(receipts=[path])
     empty = world.folder / "empty"
     empty.mkdir()
-    with pytest.raises(CheckpointInvalid, match="no file"):
+    with pytest.raises(EvidenceFileInvalid, match="no file"):
         world.shown(0).audit(since=[empty])
 
 

@@ -6,12 +6,9 @@ the checkpoint that proves it is set aside and never deleted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+from adapters.edge.spoolpart import SpoolPart
 
 NOTES_TABLES: Final = """
 CREATE TABLE checkpoints (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
@@ -19,22 +16,8 @@ CREATE TABLE lost_checkpoints (note BLOB PRIMARY KEY) WITHOUT ROWID
 """
 
 
-class Notes:
-    """See the module. Each change is durable when it returns.
-
-    Raises (every method):
-        SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        locked: Callable[[], AbstractContextManager[None]],
-        transaction: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._connection = connection
-        self._locked = locked
-        self._transaction = transaction
+class Notes(SpoolPart):
+    """See the module."""
 
     def newest(self) -> dict[str, bytes]:
         """The newest checkpoint of each log and partition, by origin."""

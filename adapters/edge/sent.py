@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from adapters.edge.spoolpart import SpoolPart
 from broker.core.errors import SpoolUnavailable
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from broker.ports import Clock
 
@@ -36,22 +35,8 @@ _DAY_MS: Final = 86_400_000
 _SWEEP_SECONDS: Final = 3600.0
 
 
-class Sent:
-    """See the module. Times are milliseconds since the Unix epoch, UTC.
-
-    Raises (every method):
-        SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        locked: Callable[[], AbstractContextManager[None]],
-        transaction: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._connection = connection
-        self._locked = locked
-        self._transaction = transaction
+class Sent(SpoolPart):
+    """See the module. Times are milliseconds since the Unix epoch, UTC."""
 
     def keep(self, record_id: str, now_ms: int) -> None:
         """Keep an outgoing record that gets its receipt now. Call it in the same transaction, before ``add_receipt``.

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from adapters.edge.spoolpart import SpoolPart
+
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
 
 DRAFTS_AT_ONCE: Final = 100
 """The most drafts in one transaction."""
@@ -31,6 +31,9 @@ CREATE TABLE drafts (
 );
 CREATE INDEX drafts_of_file ON drafts (file, number)
 """
+_PLACES_TABLE: Final = (
+    "CREATE TEMP TABLE IF NOT EXISTS places (place TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID"
+)
 
 
 class StagedDraft(NamedTuple):
@@ -54,28 +57,14 @@ class StagedFile(NamedTuple):
     refused: bool
 
 
-class Staging:
-    """See the module.
-
-    Raises (every method):
-        SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        locked: Callable[[], AbstractContextManager[None]],
-        transaction: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._connection = connection
-        self._locked = locked
-        self._transaction = transaction
-        # On disk, so that memory does not grow with a file. It goes with the connection.
-        connection.execute("CREATE TEMP TABLE places (place TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID")
+class Staging(SpoolPart):
+    """See the module."""
 
     def begin(self, sha256: bytes) -> int:
         """Begin with a file of this digest. Returns its number here."""
         with self._transaction():
+            # On disk, so that memory does not grow with a file. It goes with the connection.
+            self._connection.execute(_PLACES_TABLE)
             self._connection.execute("DELETE FROM places")
             row = self._connection.execute(
                 "INSERT INTO staged_files (sha256) VALUES (?) RETURNING number", (sha256,)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from adapters.edge.spoolpart import SpoolPart
+
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
 
 UNPROVED_TABLES: Final = """
 CREATE TABLE unproved (
@@ -17,22 +17,8 @@ CREATE INDEX unproved_broken ON unproved (broken)
 """
 
 
-class Unproved:
-    """See the module. Each change is durable when it returns.
-
-    Raises (every method):
-        SpoolUnavailable: the file cannot be used, or its disk is full. Nothing was changed.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        locked: Callable[[], AbstractContextManager[None]],
-        transaction: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._connection = connection
-        self._locked = locked
-        self._transaction = transaction
+class Unproved(SpoolPart):
+    """See the module."""
 
     def after(self, record_id: str, most: int) -> list[tuple[str, bytes]]:
         """The next records after an id, by id, each with its receipt."""

@@ -116,7 +116,12 @@ def show(file: Path, *, as_json: bool) -> None:
 @receipts.command()
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
-    "--root", "roots", required=True, multiple=True, type=FILE, help="The governance public key (PEM) that you pin."
+    "--root",
+    "roots",
+    required=True,
+    multiple=True,
+    type=FILE,
+    help="The governance public key (PEM) that you pin. May be repeated.",
 )
 @click.option(
     "--revocations", multiple=True, type=FILE, help="Revocation lists. Without them, no revoked key is recognised."

@@ -53,8 +53,8 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     "--covered-within",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="A record accepted so long before the bundle was made must be under a checkpoint in it. Without it, 60 for "
-    "missing numbers, and 600 for receipts.",
+    help="A record of this age must be under a checkpoint when the bundle is made. Without it: 60 for missing numbers, "
+    "600 for receipts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @witness_policy_option

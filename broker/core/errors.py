@@ -557,9 +557,7 @@ class EvidenceFileInvalid(SetupInvalid):
     """A file that an auditor brings is of another kind, or its copy cannot be made."""
 
     reason = "EVIDENCE_FILE_INVALID"
-    remedy = (
-        "Give what `case-exchange receipts export` or `receipts checkpoints` wrote, and free disk for temporary files."
-    )
+    remedy = "Give what `case-exchange receipts export` or `receipts checkpoints` wrote. Keep some disk free, too."
 
 
 class ClockUnchecked(SetupInvalid):

@@ -1,4 +1,4 @@
-"""What every backend of the checkpoint store promises (broker/ports.py)."""
+"""What every backend of the checkpoint store promises (broker/ports/checkpoints.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every backend of the message log promises (broker/ports.py)."""
+"""What every backend of the message log promises (broker/ports/messagelog.py)."""
 
 from __future__ import annotations
 

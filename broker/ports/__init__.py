@@ -1,0 +1,95 @@
+"""The ports: the Protocols through which services use clocks, keys, codecs and stores.
+
+Each port has the name of its role. Its docstrings state what every implementation promises. For each port, one suite of
+contract tests (tests/contract) runs over every backend. Only bootstrap chooses implementations.
+"""
+
+from __future__ import annotations
+
+from broker.ports.checkpoints import (
+    CheckpointBoard,
+    CheckpointStore,
+    Evidence,
+    KeptBytes,
+    LeafRow,
+    ScrubPlace,
+    TreeExtension,
+    TreeHead,
+)
+from broker.ports.codec import RecordCodec
+from broker.ports.messagelog import AuditTrail, LogRepair, MessageLog
+from broker.ports.subscriptions import (
+    Assigned,
+    AssignmentChange,
+    DeadLetterState,
+    LogCursor,
+    PlaceState,
+    Revoked,
+    Standing,
+    SubscriptionKey,
+    SubscriptionState,
+    UnprocessedRecord,
+)
+from broker.ports.time import Clock, Entropy, WatchedClock
+from broker.ports.trust import (
+    CosignatureSigner,
+    DirectoryInForce,
+    Keyring,
+    LogKeys,
+    MessageExaminer,
+    NoteSigner,
+    PeerAuthentication,
+    RevocationCheck,
+    SignatureVerifier,
+    Signed,
+    Signer,
+    SignerCertificate,
+    TrustMaterial,
+)
+from broker.ports.witnesses import CosignedCheckpoints, CosignedStore, WitnessCaller, WitnessedNote, WitnessStore
+
+__all__ = [
+    "Assigned",
+    "AssignmentChange",
+    "AuditTrail",
+    "CheckpointBoard",
+    "CheckpointStore",
+    "Clock",
+    "CosignatureSigner",
+    "CosignedCheckpoints",
+    "CosignedStore",
+    "DeadLetterState",
+    "DirectoryInForce",
+    "Entropy",
+    "Evidence",
+    "KeptBytes",
+    "Keyring",
+    "LeafRow",
+    "LogCursor",
+    "LogKeys",
+    "LogRepair",
+    "MessageExaminer",
+    "MessageLog",
+    "NoteSigner",
+    "PeerAuthentication",
+    "PlaceState",
+    "RecordCodec",
+    "RevocationCheck",
+    "Revoked",
+    "ScrubPlace",
+    "SignatureVerifier",
+    "Signed",
+    "Signer",
+    "SignerCertificate",
+    "Standing",
+    "SubscriptionKey",
+    "SubscriptionState",
+    "TreeExtension",
+    "TreeHead",
+    "TrustMaterial",
+    "UnprocessedRecord",
+    "WatchedClock",
+    "WitnessCaller",
+    "WitnessStore",
+    "WitnessedNote",
+]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import click
 
+from broker.cli.interrupts import INTERRUPTED, ends_at_once
 from broker.core.errors import CaseExchangeError, Internal, SetupInvalid
 from broker.extras import needed
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 GROUP = "case_exchange.commands"
 REFUSED = 1
 COULD_NOT_CHECK = 2
-INTERRUPTED: Final = 130
 _PRIVATE: Final = 0o077
 _ESCAPED: Final = "case-exchange-escaped"
 
@@ -40,7 +40,7 @@ class AssembledGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name, or None."""
         for point in entry_points(group=GROUP, name=cmd_name):
-            with needed():
+            with needed(), ends_at_once():
                 command = point.load()
             if isinstance(command, click.Command):
                 return command

@@ -12,7 +12,7 @@ import click
 from broker import telemetry
 from broker.bootstrap.loop import loop_factory
 from broker.bootstrap.serving import serve as run_broker
-from broker.cli.main import INTERRUPTED
+from broker.cli.interrupts import INTERRUPTED
 from broker.config.broker import BrokerConfig
 from broker.config.loader import config_path, load
 

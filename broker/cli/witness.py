@@ -11,7 +11,7 @@ import click
 
 from broker import telemetry
 from broker.bootstrap.witness import load_cosigner, serve_witness
-from broker.cli.main import INTERRUPTED
+from broker.cli.interrupts import INTERRUPTED
 from broker.config.loader import load
 from broker.config.witness import WitnessConfig
 

@@ -78,11 +78,13 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show(tmp_path: Path, en
 
 
 @contextlib.contextmanager
-def running(*arguments: str | Path, errors: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *arguments: str | Path, errors: Path | None = None, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A command that is killed at the end. ``errors``: where its standard error goes, if it is too much for a pipe."""
     with contextlib.ExitStack() as stack:
         where = subprocess.PIPE if errors is None else stack.enter_context(errors.open("w"))
-        process = subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=where, text=True)
+        process = subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=where, text=True, env=env)
     try:
         yield process
     finally:
@@ -129,6 +131,34 @@ def test_ctrl_c_ends_every_command_with_130_and_says_nothing(pki: SamplePki, tmp
         assert process.returncode == 130, errors
         assert [line for line in errors.splitlines() if line.strip() and '"level": "info"' not in line] == []
         assert not (tmp_path / ".a.bundle.part").exists()
+
+
+# A class that is being made, too: Python turns what is raised there into another error.
+STANDING_STILL = (
+    "class Half:\n    def __set_name__(self, owner, name): open({pipe!r}).read()\nclass Whole: half = Half()\n"
+)
+
+
+@pytest.mark.parametrize("part", ["click", "grpc"], ids=["the program", "the command"])
+def test_ctrl_c_while_a_command_is_loaded_ends_it_with_130_and_without_a_word(tmp_path: Path, part: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / f"{part}.py").write_text(STANDING_STILL.format(pipe=str(pipe)))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with running("status", "--help", env=os.environ | {"PYTHONPATH": path}) as process:
+        wait_for(process, lambda: read_by_somebody(pipe))
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 130
+
+
+def read_by_somebody(pipe: Path) -> bool:
+    """Whether somebody has a pipe open, or waits to have it open, and reads on."""
+    with contextlib.suppress(OSError):
+        # It stays open, so that the reader goes on waiting.
+        os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("receipts", [1, 99, 100, 101, 150])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -142,6 +142,36 @@ SIGNER = BODY.signers[0]
 def test_a_body_with_a_broken_system_or_signer_is_refused(body: Body, broken: str) -> None:
     with pytest.raises(EnvelopeMalformed, match=broken):
         CODEC.parse_body(CODEC.encode_body(body))
+
+
+def sections(count: int, **fields: Any) -> dict[str, Any]:
+    plain = SectionDescriptor("s", "t", bytes(32), frozenset())
+    return {"sections": tuple(plain._replace(name=f"s-{number}", **fields) for number in range(count))}
+
+
+def agencies(count: int) -> list[str]:
+    return [f"agency-{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("most", "of", "broken"),
+    [
+        (64, lambda count: {"recipients": tuple(Recipient(name, 1) for name in agencies(count))}, "recipients"),
+        (16, lambda count: {"signers": tuple(NamedSigner(bytes([n]) * 32, "a") for n in range(count))}, "signers"),
+        (32, sections, "sections"),
+        (64, lambda count: sections(1, audience=frozenset(agencies(count))), "audience"),
+        (200, lambda count: sections(1, type="t" * count), "type"),
+        (200, lambda count: {"signers": (SIGNER._replace(algorithm="a" * count),)}, "algorithm"),
+    ],
+    ids=["recipients", "signers", "sections", "audience", "length of a type", "length of an algorithm"],
+)
+def test_a_body_has_so_many_parts_and_names_of_such_a_length_and_no_more(
+    most: int, of: Callable[[int], dict[str, Any]], broken: str
+) -> None:
+    whole = replace(BODY, **of(most))
+    assert CODEC.parse_body(CODEC.encode_body(whole)) == whole
+    with pytest.raises(EnvelopeMalformed, match=broken):
+        CODEC.parse_body(CODEC.encode_body(replace(BODY, **of(most + 1))))
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))

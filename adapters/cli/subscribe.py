@@ -21,6 +21,7 @@ from broker import telemetry
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import InputRefused
 from broker.core.streams import KINDS
+from broker.core.strict import unknown
 from broker.core.subscriptions import StartPoint
 
 if TYPE_CHECKING:
@@ -32,11 +33,18 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
 
 
+class _Kind(click.Choice[str]):
+    """A kind of record. A misspelt one is named with the right one."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """See ``click.Choice``."""
+        del ctx
+        return f"there is no kind of record {unknown(str(value), self.choices)}"
+
+
 @click.command()
 @profile_option
-@click.option(
-    "--kind", "kinds", multiple=True, required=True, type=click.Choice(sorted(KINDS)), help="May be repeated."
-)
+@click.option("--kind", "kinds", multiple=True, required=True, type=_Kind(sorted(KINDS)), help="May be repeated.")
 @click.option("--name", default="terminal", show_default=True, help="The name of the durable subscription.")
 @click.option(
     "--start",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from broker.core.findings import Unprocessed
 from broker.ports import SubscriptionKey
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.kafkaexchange import run
+from tests.support.pki import ManualClock
 from tests.support.process import edge_tables, write_toml
 from tests.support.records import CASE, OTHER_CASE
 from tests.support.replays import replayed
@@ -111,6 +113,10 @@ async def test_the_commands_show_them(pki: SamplePki, tmp_path: Path) -> None:
         status = await run("status", "--profile", profile, "--json")
         letters = json.loads(status.output)["dead_letters"]
         assert letters["count"] == 1
+        (since,) = [state.since_ms async for state in (await client(exchange)).listed()]
+        assert datetime.fromisoformat(letters["oldest"]).timestamp() == pytest.approx(since / 1000, abs=1)
+        said = (await run("status", "--profile", profile)).output
+        assert f"dead letters: 1, 0 records parked behind them, the oldest since {letters['oldest']}" in said
         plain = await run("deadletter", "list", "--profile", profile)
         assert (plain.code, plain.output.splitlines()[-1]) == (0, "1 dead letters")
         assert f"{LAB}/samples {position}: case {CASE}, {ATTEMPTS} attempts" in plain.output
@@ -141,14 +147,16 @@ async def test_the_gateways_log_says_it_at_its_start_and_when_the_number_grows(p
     async with running_exchange(pki, tmp_path / "log", subscriptions=LIMITS) as exchange:
         await given_up(exchange)
         with capture_logs() as lines:
-            watching = asyncio.create_task(watch_dead_letters(await exchange.channel(LAB), exchange.clock, 0.02))
+            later = ManualClock(exchange.clock.now_ms() + 90 * 60_000)
+            watching = asyncio.create_task(watch_dead_letters(await exchange.channel(LAB), later, 0.02))
             try:
                 await counted(lines, [1])
                 await given_up(exchange, OTHER_CASE)
                 await counted(lines, [1, 2])
             finally:
                 watching.cancel()
-        assert {line["event"] for line in lines if line["log_level"] == "error"} == {"records are dead letters"}
+        errors = [(line["event"], line["hours"]) for line in lines if line["log_level"] == "error"]
+        assert errors == [("records are dead letters", 1.5)] * 2
 
 
 async def test_the_commands_redrive_and_discard(pki: SamplePki, tmp_path: Path) -> None:

@@ -190,6 +190,14 @@ def test_a_misspelt_kind_is_named_with_the_right_one_and_ends_the_gateway_at_onc
     assert f"gateway.subscribe: there is no kind of record {kind}; did you mean {right}?" in errors
 
 
+def test_a_misspelt_kind_on_the_command_line_is_named_with_the_right_one(pki: SamplePki, tmp_path: Path) -> None:
+    profile = write_toml(tmp_path / "edge.toml", tables(pki, tmp_path, "localhost:1"))
+    with started("subscribe", profile, "--kind", "SampleReqest") as process:
+        _, errors = process.communicate(timeout=LONGEST_SECONDS)
+    assert process.returncode == 2
+    assert "there is no kind of record SampleReqest; did you mean SampleRequest?" in errors
+
+
 def test_a_gateway_that_the_broker_refuses_ends_while_it_looks_through_a_large_file(
     pki: SamplePki, tmp_path: Path, broker: BrokerProcess
 ) -> None:

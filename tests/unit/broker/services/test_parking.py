@@ -219,6 +219,19 @@ async def test_a_correction_overtakes_what_is_parked(stage: Stage) -> None:
     assert await stage.parked() == [first, second]
 
 
+async def test_a_closure_overtakes_what_is_parked(stage: Stage) -> None:
+    ministry = Principal("case-exchange.example", "ministry", "gateway")
+    cases = [stage.maker.make("CaseRecord", "cases", to=("ministry",), purpose="child-rescue") for _ in range(2)]
+    closing = stage.maker.make("Closure", "cases", to=("ministry",), purpose="case-closure")
+    dead, parked, closure = await stage.publish(*cases, closing)
+    process = stage.process()
+    stream = await process.subscribe.open(ministry, REQUEST._replace(kinds=frozenset({"CaseRecord", "Closure"})))
+    assert await give_up(stage, stream, dead) == []
+    await take(stream, closure)
+    await process.end()
+    assert await stage.parked() == [parked]
+
+
 async def test_nothing_waits_behind_a_record_that_was_refused(stage: Stage) -> None:
     refused, successor = await stage.publish(stage.maker.make(), stage.maker.make())
     process = stage.process()

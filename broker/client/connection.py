@@ -38,6 +38,7 @@ class ConnectionSettings:
         server_name: the name in the broker's certificate, if it is not the host's name.
         keepalive_seconds: after this much silence, the client tests the connection.
         keepalive_timeout_seconds: if the test has no answer within this time, the connection ends.
+        connect_seconds: an attempt to connect may take so long. Over a slow link, TCP and TLS need several round trips.
         reconnect_seconds: longest wait between two attempts to connect.
     """
 
@@ -45,6 +46,7 @@ class ConnectionSettings:
     server_name: str | None = None
     keepalive_seconds: float = 30.0
     keepalive_timeout_seconds: float = 10.0
+    connect_seconds: float = 10.0
     reconnect_seconds: float = 5.0
 
 
@@ -57,7 +59,8 @@ def open_channel(settings: ConnectionSettings, tls: TlsMaterial) -> grpc.aio.Cha
         ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_seconds * 1000)),
         ("grpc.max_reconnect_backoff_ms", int(settings.reconnect_seconds * 1000)),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Despite its name, the least time that gRPC gives an attempt. The waits between them begin with the next one.
+        ("grpc.min_reconnect_backoff_ms", int(settings.connect_seconds * 1000)),
         ("grpc.initial_reconnect_backoff_ms", 100),
         # A proxy from the environment would see who talks to the exchange, and when.
         ("grpc.enable_http_proxy", 0),

@@ -23,7 +23,9 @@ from broker.trust.system import SystemClock
 from broker.wire.tls import TlsFiles
 from tests.support.exchange import Exchange, broker_tables, running_exchange
 from tests.support.fakes import FixedDirectory
-from tests.support.process import COMMAND, BrokerProcess, write_toml
+from tests.support.kafkaexchange import run
+from tests.support.link import Link
+from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 from tests.support.records import CODEC, RecordMaker
 
 if TYPE_CHECKING:
@@ -229,3 +231,13 @@ def test_a_limit_with_which_nobody_could_be_served_is_refused_with_one_line(pki:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "may open only 100 files" in line
+
+
+async def test_a_broker_at_the_end_of_a_slow_link_is_reached_at_once(pki: SamplePki, tmp_path: Path) -> None:
+    """TLS alone needs two round trips. gRPC gave up each attempt after a tenth of a second."""
+    async with running_exchange(pki, tmp_path / "log") as exchange, Link(delay_seconds=0.2) as link:
+        link.mend(exchange.target)
+        profile = write_toml(tmp_path / "edge.toml", edge_tables(pki, "shanxi-police", link.target))
+        status = await run("status", "--profile", profile)
+    assert (status.code, status.lines()) == (0, [])
+    assert "accepts records" in status.output

@@ -13,9 +13,13 @@ _CHUNK_BYTES = 1 << 16
 
 
 class Link:
-    """Listens at ``target``, as an async context. At first it is cut. For one event loop."""
+    """Listens at ``target``, as an async context. At first it is cut. For one event loop.
 
-    def __init__(self) -> None:
+    ``delay_seconds``: how long everything takes from one end to the other.
+    """
+
+    def __init__(self, delay_seconds: float = 0.0) -> None:
+        self._delay_seconds = delay_seconds
         self._to: int | None = None
         self._carrying: set[asyncio.Task[None]] = set()
 
@@ -49,7 +53,7 @@ class Link:
             if self._to is not None:
                 other_reader, other_writer = await asyncio.open_connection("localhost", self._to)
                 ends.append(other_writer)
-                await _until_one_ends([_pump(reader, other_writer), _pump(other_reader, writer)])
+                await _until_one_ends([self._pump(reader, other_writer), self._pump(other_reader, writer)])
         except (OSError, asyncio.CancelledError):
             # It is cut, or nobody listens at the other end.
             pass
@@ -57,6 +61,13 @@ class Link:
             self._carrying.discard(task)
             for end in ends:
                 end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                await asyncio.sleep(self._delay_seconds)
+                writer.write(data)
+                await writer.drain()
 
 
 async def _until_one_ends(pumps: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -67,10 +78,3 @@ async def _until_one_ends(pumps: Iterable[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()

@@ -85,12 +85,12 @@ class TemporaryReceiptBook:
     def unmet(self) -> Iterator[UnmetReceipt]:
         """See ``ReceiptBook``."""
         query = (
-            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again FROM receipts"
+            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again, leaf FROM receipts"
             " WHERE NOT met ORDER BY stream, part, place"
         )
-        for record_id, stream, part, place, log_id, accepted_ms, elsewhere, again in self._connection.execute(query):
+        for record_id, *place, log_id, accepted_ms, elsewhere, again, leaf in self._connection.execute(query):
             yield UnmetReceipt(
-                record_id, Position(stream, part, place), log_id, accepted_ms, elsewhere, again=bool(again)
+                record_id, Position(*place), log_id, accepted_ms, elsewhere, again=bool(again), leaf=leaf
             )
 
 

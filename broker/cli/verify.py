@@ -15,10 +15,11 @@ from broker.bootstrap.verify import verify_bundle
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
+from broker.cli.outcome import Outcome, outcome
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
-from broker.core.findings import FinishedLater, Severity
+from broker.core.findings import FinishedLater
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
@@ -31,7 +32,31 @@ _SOURCES: Final = {
 }
 
 _MOST_LISTED: Final = 20
-_OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_INVALID"})
+_VERDICTS: Final = {
+    Outcome.SOUND: (
+        "nothing is wrong: {records} is unchanged, and signed by its publisher, and no record of the signed trees is "
+        "missing"
+    ),
+    Outcome.SOUND_PART: (
+        "nothing is wrong with this part of the log: {records} is unchanged, and signed by its publisher. Nothing is "
+        "said of the records outside of it"
+    ),
+    Outcome.DAMAGED: "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody",
+    Outcome.DAMAGED_AND_WRONG: (
+        "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may be of the damage. "
+        "If they come again, report to governance"
+    ),
+    Outcome.BROKEN_OFF: (
+        "THE BUNDLE BREAKS OFF: get it again, and bring the same receipts and checkpoints. If it breaks off again, "
+        "keep both and report to governance"
+    ),
+    Outcome.UNSOUND_BUNDLE: (
+        "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
+    ),
+    Outcome.LOG_DIFFERS: (
+        "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
+    ),
+}
 
 
 @click.command()
@@ -139,28 +164,7 @@ def _print(report: AuditReport) -> None:
 
 def verdict(report: AuditReport) -> str:
     """The last line of a report: what to do."""
-    codes = {finding.code for finding in report.findings if finding.severity is Severity.ERROR}
-    if report.clean:
-        records = f"each of the {report.records} records here is unchanged, and signed by its publisher"
-        if report.header.whole:
-            return f"nothing is wrong: {records}, and no record of the signed trees is missing"
-        return f"nothing is wrong with this part of the log: {records}. Nothing is said of the records outside of it"
-    of_the_log = codes - _OF_THE_BUNDLE - {"BUNDLE_DAMAGED"}
-    if "BUNDLE_DAMAGED" in codes:
-        return (
-            "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may be of the damage. "
-            "If they come again, report to governance"
-            if of_the_log
-            else "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"
-        )
-    if report.broken_off:
-        return (
-            "THE BUNDLE BREAKS OFF: get it again, and bring the same receipts and checkpoints. If it breaks off again, "
-            "keep both and report to governance"
-        )
-    if codes and not of_the_log:
-        return "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
-    return "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
+    return _VERDICTS[outcome(report)].format(records=f"each of the {report.records} records here")
 
 
 def _say_more(count: int, what: str) -> None:

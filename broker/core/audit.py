@@ -33,13 +33,13 @@ from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
     FinishedLater,
-    RecordedDelivery,
     Republished,
     UnderReign,
     Unprocessed,
     error,
     warning,
 )
+from broker.core.handovers import RecordedDeliveries
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.reigns import Reigns
@@ -47,7 +47,7 @@ from broker.core.sequences import COVERED_WITHIN_MS, Sequences
 from broker.core.subscriptions import has_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
     from broker.core.findings import BatchReport, EntryFacts, Skipped
@@ -93,11 +93,11 @@ class BundleAudit:
         self._left_out = 0
         self._partition: PartitionAudit | None = None
         self._partitions: list[PartitionReport] = []
-        self._record_ids: set[bytes] = set()
+        self._record_ids: dict[bytes, Position] = {}
         self._addressed: dict[Position, tuple[str, ...]] = {}
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
-        self._deliveries: list[RecordedDelivery] = []
+        self._deliveries = RecordedDeliveries()
         self._skipped: list[Skipped] = []
         self._ordered: dict[tuple[str, str], int] = {}
         self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
@@ -147,7 +147,7 @@ class BundleAudit:
         for facts in report.facts:
             self._take(partition, facts)
         self._records += len(report.leaves)
-        self._deliveries += report.deliveries
+        self._deliveries.take(report.deliveries)
         self._republished += report.republished
         if self._brought.receipts is not None:
             self._brought.receipts.meet(report.leaves)
@@ -220,7 +220,7 @@ class BundleAudit:
             message = "the directory that was in force at the beginning is not here; the first that is stood in for it"
             self.add(error("DIRECTORY_MISSING", message))
         self._check_partitions()
-        for finding in (*self._sequences.findings(), *self._delivery_findings()):
+        for finding in (*self._sequences.findings(), *self._deliveries.findings(self._addressed)):
             self.add(finding)
         broken_off = end is None or self._broken_off
         if broken_off:
@@ -248,6 +248,7 @@ class BundleAudit:
             tuple(self._findings),
             self._left_out,
             self._brought_report,
+            self._deliveries.handovers(self._record_ids),
             broken_off=broken_off,
         )
 
@@ -258,7 +259,7 @@ class BundleAudit:
         record_id = bytes.fromhex(facts.record_id.replace("-", ""))
         if record_id in self._record_ids:
             partition.add(error("RECORD_REPEATED", "the record stands twice", facts.record_id, facts.position))
-        self._record_ids.add(record_id)
+        self._record_ids.setdefault(record_id, facts.position)
         self._withheld += facts.withheld_sections
         self._addressed[facts.position] = tuple(agency for agency, _ in facts.recipients)
         self._sequences.take(facts)
@@ -288,11 +289,3 @@ class BundleAudit:
         for item in self._partitions:
             if item.partition.stream not in self._header.streams:
                 self.add(error("BUNDLE_INVALID", f"the header does not promise the stream {item.partition.stream}"))
-
-    def _delivery_findings(self) -> Iterator[Finding]:
-        for delivery in self._deliveries:
-            addressed = self._addressed.get(delivery.position)
-            # A record outside the bundle cannot be judged. That is no fault of the delivery.
-            if addressed is not None and delivery.agency not in addressed:
-                message = f"the record at {delivery.position} was delivered to {delivery.agency}, not addressed by it"
-                yield error("DELIVERY_ASTRAY", message, position=delivery.told_at)

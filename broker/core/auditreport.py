@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from broker.core.brought import BroughtReport
     from broker.core.bundle import BundleHeader
     from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
+    from broker.core.handovers import Handovers
     from broker.core.partitionaudit import PartitionReport
     from broker.core.witnessaudit import WitnessReport
 
@@ -21,6 +22,7 @@ class AuditReport:
 
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
+    ``handovers`` says who was handed what, for ``deliveries`` in all.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -36,6 +38,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     findings_left_out: int
     brought: BroughtReport
+    handovers: Handovers
     witnesses: WitnessReport | None = None
     broken_off: bool = False
 

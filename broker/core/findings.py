@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -32,14 +32,40 @@ class Severity(Enum):
     """This bundle alone cannot show whether something is as it should be."""
 
 
+class Stated(StrEnum):
+    """What a finding compares: who states it, and of what."""
+
+    LEAF_SIGNED = "leaf_signed"
+    LEAF_HERE = "leaf_here"
+    LEAF_RECEIPT = "leaf_receipt"
+    STRAY_HERE = "stray_here"
+    ROOT_SIGNED = "root_signed"
+    ROOT_LISTED = "root_listed"
+    ROOT_SEEN = "root_seen"
+    SIZE_SIGNED = "size_signed"
+    SIZE_SEEN = "size_seen"
+    LOG_HERE = "log_here"
+    LOG_SEEN = "log_seen"
+    DIGEST_WRITTEN = "digest_written"
+    DIGEST_HERE = "digest_here"
+
+
+class Compared(NamedTuple):
+    """One of the things that contradict each other: a hash in hexadecimal, a number or a name."""
+
+    stated: Stated
+    value: str
+
+
 class Finding(NamedTuple):
-    """One thing that is wrong, and its record if there is one."""
+    """One thing that is wrong, its record if there is one, and what contradicts what, where that can be shown."""
 
     severity: Severity
     code: str
     message: str
     record_id: str = ""
     position: Position | None = None
+    compared: tuple[Compared, ...] = ()
 
 
 class FindingsByPosition:
@@ -86,6 +112,7 @@ class RecordedDelivery(NamedTuple):
     agency: str
     position: Position
     told_at: Position
+    withheld_sections: tuple[str, ...] = ()
 
 
 class Unprocessed(NamedTuple):
@@ -221,9 +248,15 @@ class BatchReport:
     orders: list[Ordered] = field(default_factory=list)
 
 
-def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
+def error(
+    code: str,
+    message: str,
+    record_id: str = "",
+    position: Position | None = None,
+    compared: tuple[Compared, ...] = (),
+) -> Finding:
     """A finding that something is not what it should be."""
-    return Finding(Severity.ERROR, code, message, record_id, position)
+    return Finding(Severity.ERROR, code, message, record_id, position, compared)
 
 
 def warning(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

@@ -230,7 +230,8 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
     match told.event:
         case DeliveryMade() as made:
             agency = _agency(told)
-            report.deliveries.extend(RecordedDelivery(agency, at, told_at) for at in made.positions())
+            withheld = made.withheld_sections
+            report.deliveries.extend(RecordedDelivery(agency, at, told_at, withheld) for at in made.positions())
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())

@@ -16,6 +16,8 @@ from broker.cli.hideable import could_hide, first_lines
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
 from broker.cli.outcome import Outcome, outcome
+from broker.cli.report.words import LANGUAGES
+from broker.cli.report.writing import ReportFile
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
@@ -83,6 +85,15 @@ _VERDICTS: Final = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @witness_policy_option
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path),
+    help="Write a page for a judge, too (HTML that prints on A4). The file must not exist. Needs the extra `report`.",
+)
+@click.option(
+    "--lang", "language", type=click.Choice(LANGUAGES), default=LANGUAGES[0], help="The page's language. Default: zh."
+)
 def verify(
     bundle: Path,
     roots: tuple[Path, ...],
@@ -92,6 +103,8 @@ def verify(
     covered_within: float | None,
     witness_policy: Path | None,
     as_json: bool,
+    report_file: Path | None,
+    language: str,
 ) -> None:
     """Check a replay bundle offline. Only the pinned governance keys are trusted.
 
@@ -104,6 +117,7 @@ def verify(
     """
     hidden = not sys.stderr.isatty()
     try:
+        page = None if report_file is None else ReportFile(report_file, language, bundle)
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
             report = verify_bundle(
                 bundle,
@@ -120,6 +134,11 @@ def verify(
         click.echo(json.dumps(_facts(report), indent=2))
     else:
         _print(report)
+    if page is not None:
+        try:
+            page.write(report, roots, (*receipts, *since), witness_policy)
+        except CaseExchangeError as failure:
+            could_not(failure)
     sys.exit(0 if report.clean else REFUSED)
 
 

@@ -51,7 +51,7 @@ class Stated(StrEnum):
 
 
 class Compared(NamedTuple):
-    """One of the things that contradict each other: a hash in hexadecimal, a number or a name."""
+    """One of the things that contradict each other: a hash in hexadecimal, a root in base64, a number or a name."""
 
     stated: Stated
     value: str

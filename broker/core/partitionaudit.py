@@ -172,7 +172,7 @@ class PartitionAudit:
                 f"{shown.size}. If the bundle is the older one, replay again"
             )
             sizes = (Compared(Stated.SIZE_SIGNED, str(shown.size)), Compared(Stated.SIZE_SEEN, str(size)))
-            roots = (Compared(Stated.ROOT_SIGNED, shown.root.hex()), Compared(Stated.ROOT_SEEN, checkpoint.root.hex()))
+            roots = _root(Stated.ROOT_SIGNED, shown.root), _root(Stated.ROOT_SEEN, checkpoint.root)
             self.add(error("LOG_ROLLED_BACK", message, compared=(*sizes, *roots)))
         elif root is None:
             message = f"{self.partition}: the period does not show the tree of {size} that was seen before"
@@ -181,7 +181,7 @@ class PartitionAudit:
             message = (
                 f"{self.partition}: the exchange signed two trees of size {size}: the one shown here and the one seen"
             )
-            roots = (Compared(Stated.ROOT_SIGNED, root.hex()), Compared(Stated.ROOT_SEEN, checkpoint.root.hex()))
+            roots = _root(Stated.ROOT_SIGNED, root), _root(Stated.ROOT_SEEN, checkpoint.root)
             self.add(error("LOG_FORKED", message, compared=roots))
         else:
             self.continued += 1
@@ -232,7 +232,12 @@ def _mismatch(partition: StreamPartition, checkpoint: Checkpoint, leaves: LeafCh
     )
     if leaves.first_stray is not None:
         message += f"; something that is no record is said to stand at {leaves.first_stray}"
-    roots = [Compared(Stated.ROOT_SIGNED, checkpoint.root.hex())]
+    roots = [_root(Stated.ROOT_SIGNED, checkpoint.root)]
     if listed is not None:
-        roots.append(Compared(Stated.ROOT_LISTED, listed.hex()))
+        roots.append(_root(Stated.ROOT_LISTED, listed))
     return error("TREE_MISMATCH", message, compared=tuple(roots))
+
+
+def _root(stated: Stated, root: bytes) -> Compared:
+    # In base64, as it stands in the checkpoint.
+    return Compared(stated, b64encode(root).decode())

@@ -14,6 +14,7 @@ from broker.core.former import ReceiptReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent, Pointer, SubscriptionEvent
     from broker.core.reigns import OfReign
     from broker.core.streams import Position, StreamPartition
@@ -35,6 +36,9 @@ class Severity(Enum):
 class Stated(StrEnum):
     """What a finding compares: who states it, and of what."""
 
+    RECORD_HERE = "record_here"
+    RECORD_RECEIPT = "record_receipt"
+    CERTIFICATE = "certificate"
     LEAF_SIGNED = "leaf_signed"
     LEAF_HERE = "leaf_here"
     LEAF_RECEIPT = "leaf_receipt"
@@ -262,3 +266,10 @@ def error(
 def warning(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
     """A finding that this bundle alone cannot show whether something is as it should be."""
     return Finding(Severity.WARNING, code, message, record_id, position)
+
+
+def identified(envelope: Envelope) -> tuple[Compared, ...]:
+    """Which record a finding is about, and which certificates its signatures name (the first two)."""
+    certificates = (signature.certificate_sha256.hex() for signature in envelope.signatures[:2])
+    record = Compared(Stated.RECORD_HERE, envelope.record_sha256.hex())
+    return (record, *(Compared(Stated.CERTIFICATE, certificate) for certificate in certificates))

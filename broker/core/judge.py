@@ -37,15 +37,18 @@ from broker.core.events import (
 )
 from broker.core.findings import (
     BatchReport,
+    Compared,
     EntryFacts,
     EntryLeaf,
     Ordered,
     Reader,
     RecordedDelivery,
     Republished,
+    Stated,
     UnderReign,
     Unprocessed,
     error,
+    identified,
     said_by,
     warning,
 )
@@ -135,7 +138,8 @@ class BatchJudge:
             withheld = self._check_at_the_time(entry, body, self._former(entry, body, report))
         except CaseExchangeError as refused:
             record_id = body.record_id if body is not None else ""
-            report.findings.append(error(refused.reason, refused.message, record_id, entry.position))
+            which = identified(entry.envelope)
+            report.findings.append(error(refused.reason, refused.message, record_id, entry.position, which))
             withheld = ()
         if body is not None:
             recipients = tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
@@ -269,7 +273,9 @@ def _compare_receipt(
     ):
         message = "the exchange's receipt does not say this of the record"
         # If the body cannot be read any more, the receipt still names the record.
-        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position))
+        here = Compared(Stated.RECORD_HERE, entry.envelope.record_sha256.hex())
+        both = (Compared(Stated.RECORD_RECEIPT, statement.record_sha256.hex()), here)
+        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, both))
 
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> tuple[str, ...]:

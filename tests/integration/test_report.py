@@ -160,6 +160,35 @@ def test_a_changed_record_is_shown_with_both_fingerprints(world: World) -> None:
     assert page.count(leaf_hash(manifest(honest)).hex()) == 2
 
 
+def test_two_histories_are_shown_with_both_signed_roots(world: World) -> None:
+    clock = ManualClock(world.exchange.pki.now_ms + 1000)
+    other = LyingExchange(world.exchange.pki)
+    envelopes = [entry.envelope for entry in world.entries]
+    other.add(DNA_0, [*envelopes[:4], RecordMaker(other.pki, clock).make()], clock.value_ms)
+    notes = [frame.note for frame in (world.exchange.frames[0], other.frames[0]) if isinstance(frame, PartitionStart)]
+    (world.folder / "seen.checkpoint").write_bytes(notes[1])
+    assert world.verify("--since", "seen.checkpoint").exit_code == 1
+    page = unescape(world.page())
+    assert "The exchange signed two different histories" in page
+    for note in notes:
+        root = parse_note(note).text.decode().split("\n")[2]
+        assert root in page
+    assert sha256(notes[1]).hexdigest() in page
+
+
+def test_a_forged_record_is_shown_with_its_digest_and_the_certificate_that_it_names(world: World) -> None:
+    first = world.entries[0]
+    forged = first.envelope.signatures[0]._replace(value=world.entries[1].envelope.signatures[0].value)
+    envelope = replace(first.envelope, signatures=(forged,))
+    world.exchange.hold(first._replace(envelope=envelope), *world.entries[1:])
+    world.exchange.write(world.bundle)
+    assert world.verify().exit_code == 1
+    page = world.page()
+    assert "The publisher's signature does not hold" in unescape(page)
+    assert envelope.record_sha256.hex() in page
+    assert forged.certificate_sha256.hex() in page
+
+
 def test_a_report_is_never_overwritten(world: World) -> None:
     (world.folder / "report.html").write_text("an earlier report")
     result = world.verify()

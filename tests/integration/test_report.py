@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 
+from broker.bootstrap.verify import verify_bundle
 from broker.cli.export import export
+from broker.cli.report.writing import ReportFile
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.core.bundle import CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
+from broker.core.errors import BundleInvalid
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.merkle import leaf_hash
 from broker.core.receipt import portable_receipt
@@ -199,6 +202,17 @@ def test_a_report_is_never_overwritten(world: World) -> None:
     (world.folder / "dangling").symlink_to(world.folder / "nothing")
     assert world.verify(out="dangling").exit_code == 2
     assert world.verify(out="no-such-folder/report.html").exit_code == 2
+
+
+def test_a_bundle_that_changed_meanwhile_has_no_report(world: World) -> None:
+    file = ReportFile(world.folder / "report.html", "zh", world.bundle)
+    root = world.folder / "governance.pem"
+    report = verify_bundle(world.bundle, (root,), lambda _: None)
+    with world.bundle.open("ab") as bundle:
+        bundle.write(b"more")
+    with pytest.raises(BundleInvalid, match="changed while it was verified"):
+        file.write(report, (root,), (), None)
+    assert not (world.folder / "report.html").exists()
 
 
 def test_openssl_agrees_with_what_the_page_prints(world: World) -> None:

@@ -193,15 +193,17 @@ class _Found:
             self.signatures += self._cosignatures(start.partition, start.note)
             return
         older = self._log_signature(start.partition, cosigned.note)
+        # What they have cosigned of another history confirms nothing here. The finding shows both.
+        self._connect(older.checkpoint, newest, cosigned)
         if older.checkpoint.size < newest.checkpoint.size:
-            self._connect(older.checkpoint, newest, cosigned)
             self.signatures.append(older)
         self.signatures += self._cosignatures(start.partition, cosigned.note)
 
     def _connect(self, older: Checkpoint, newest: CheckedSignature, cosigned: CosignedCheckpoint) -> None:
         newer = newest.checkpoint
         verify_consistency(older.size, newer.size, older.root, newer.root, cosigned.path)
-        self.proofs.append(PrefixProof(newest.partition, older, newer, cosigned.path))
+        if older.size < newer.size:
+            self.proofs.append(PrefixProof(newest.partition, older, newer, cosigned.path))
 
     def _log_signature(self, partition: StreamPartition, data: bytes) -> CheckedSignature:
         note = parse_note(data)

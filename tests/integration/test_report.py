@@ -179,6 +179,30 @@ def test_two_histories_are_shown_with_both_signed_roots(world: World) -> None:
     assert sha256(notes[1]).hexdigest() in page
 
 
+def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and_confirms_nothing(
+    world: World,
+) -> None:
+    start = world.exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    assert start.cosigned is not None
+    # The operator shows the log without its third record, and what the witnesses cosigned of the true one.
+    lying = LyingExchange(world.exchange.pki)
+    kept = [world.entries[place].envelope for place in (0, 1, 3, 4)]
+    lying.add(DNA_0, kept, world.entries[0].accepted_at_ms, offsets=(0, 1, 3, 4))
+    lying.made_at_ms = world.exchange.made_at_ms
+    shown = lying.frames[0]
+    assert isinstance(shown, PartitionStart)
+    lying.replace(shown, replace(shown, cosigned=start.cosigned))
+    lying.write(world.bundle)
+    assert world.verify().exit_code == 1
+    page = unescape(world.page())
+    assert "A mathematical proof about the log does not hold" in page
+    for note in (shown.note, start.cosigned.note):
+        assert parse_note(note).text.decode().split("\n")[2] in page
+    assert "The witnesses that have signed" not in page
+    assert "witness-" not in "".join(world.commands("openssl"))
+
+
 def test_a_forged_record_is_shown_with_its_digest_and_the_certificate_that_it_names(world: World) -> None:
     first = world.entries[0]
     forged = first.envelope.signatures[0]._replace(value=world.entries[1].envelope.signatures[0].value)

@@ -20,6 +20,7 @@ from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
+from broker.bootstrap.tiles import TileServer
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
@@ -157,6 +158,9 @@ class Broker:
             limits=server_limits(config, connections),
         )
         self._scrub = make_scrub(config, opened, codec, clock, self._subscribe.may_miss)
+        self.tiles = TileServer(
+            config, trust, opened, self._cosigning, quotas=quotas, refusals=self._refusals, clock=clock
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -185,6 +189,8 @@ class Broker:
         self._run(self._scrub.run(), "scrub")
         self._run(self._letters.run(), "dead letters")
         self._run(self._cosigning.run(), "witnesses")
+        await self.tiles.start()
+        self._run(self.tiles.run(), "tiles")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import re
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -22,7 +23,7 @@ from broker.core.errors import ConfigInvalid, Internal
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
@@ -45,18 +46,27 @@ class HttpBounds:
             a client that does not read them.
         idle_seconds: how long a connection stays without a request.
         drain_seconds: how long answers may go on when the server stops.
+        connections_each: at once of one owner, if the server knows owners.
     """
 
     connections: int = 100
     request_seconds: float = 10.0
     idle_seconds: float = 60.0
     drain_seconds: float = 5.0
+    connections_each: int = 100
 
 
 class HttpServer:
     """Serves one application. For one event loop."""
 
-    def __init__(self, app: ASGIApp, address: str, context: ssl.SSLContext | None, bounds: HttpBounds) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: str,
+        context: ssl.SSLContext | None,
+        bounds: HttpBounds,
+        owner: Callable[[bytes | None], str] | None = None,
+    ) -> None:
         """Listen. Nothing is answered before ``start``.
 
         Args:
@@ -64,14 +74,16 @@ class HttpServer:
             address: host and port; port 0 lets the system choose.
             context: of ``server_context``. None: no TLS, for tests and behind a proxy on the same machine.
             bounds: what clients may use.
+            owner: whose connection it is, by the client's certificate (DER). None: nobody asks.
 
         Raises:
             ConfigInvalid: the address cannot be used.
         """
         self._socket = _listen(address)
+        places = _Places(bounds, owner)
         config = uvicorn.Config(
             app,
-            http=partial(_BoundedConnection, bounds),  # type: ignore[arg-type] # it is only called
+            http=partial(_BoundedConnection, places),  # type: ignore[arg-type] # it is only called
             ws="none",
             loop="none",
             lifespan="off",
@@ -150,6 +162,31 @@ class _Server(uvicorn.Server):
         self.ready.set()
 
 
+class _Places:
+    """The connections of all owners."""
+
+    def __init__(self, bounds: HttpBounds, owner: Callable[[bytes | None], str] | None) -> None:
+        self.bounds = bounds
+        self._owner = owner
+        self._held: Counter[str] = Counter()
+
+    def take(self, certificate: bytes | None) -> str | None:
+        """A place for a connection of this certificate's owner. None: the owner has all of its places."""
+        if self._owner is None:
+            return ""
+        owner = self._owner(certificate)
+        if self._held[owner] >= self.bounds.connections_each:
+            return None
+        self._held[owner] += 1
+        return owner
+
+    def give_back(self, owner: str) -> None:
+        """The connection has ended."""
+        self._held[owner] -= 1
+        # ``+`` keeps those that still have some.
+        self._held = +self._held
+
+
 class _BoundedConnection(H11Protocol):
     """One connection.
 
@@ -157,19 +194,23 @@ class _BoundedConnection(H11Protocol):
     What was written must be read in a bounded time once the buffers are full, or the connection is to be closed.
     """
 
-    def __init__(self, bounds: HttpBounds, **given: Any) -> None:
+    def __init__(self, places: _Places, **given: Any) -> None:
         super().__init__(**given)
-        self._bounds = bounds
+        self._places = places
+        self._place: str | None = None
+        self._bounds = places.bounds
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
-        if len(self.connections) > self._bounds.connections:
-            transport.abort()
-            return
         tls = transport.get_extra_info("ssl_object")
         certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        if len(self.connections) <= self._bounds.connections:
+            self._place = self._places.take(certificate)
+        if self._place is None:
+            transport.abort()
+            return
         self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
         self._expect_request()
 
@@ -206,6 +247,8 @@ class _BoundedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
         self._read()
+        if self._place is not None:
+            self._places.give_back(self._place)
         super().connection_lost(exc)
 
     def _read(self) -> None:

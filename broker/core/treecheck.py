@@ -147,7 +147,9 @@ class TreeCheck:
         for at, (entry, expected) in enumerate(zip(found, hashes, strict=True)):
             if leaf_hash(entry) != expected:
                 self._blame(tile, at, leaf_hash(entry), edge)
-                raise _Found(TileFault(bundle.path, tile.first + at, _position(entry), "the entry is not the signed one"))
+                raise _Found(
+                    TileFault(bundle.path, tile.first + at, _position(entry), "the entry is not the signed one")
+                )
             self._check_leaf(bundle, at, entry)
         self.tiles += 1
 

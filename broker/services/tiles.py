@@ -130,7 +130,7 @@ class TileService:
         }
 
     async def get(self, agency: str, path: str) -> TileAnswer:
-        """What is at a path, for a member. The empty path has the paths of all logs, a line for each.
+        """What is at a path, for a member. The prefix itself has the paths of all logs, a line for each.
 
         Raises:
             PositionUnknown: there is nothing, or not yet.
@@ -138,9 +138,9 @@ class TileService:
             LogCorrupt: the log has lost what the tree says.
             DirectoryUnavailable, LogUnavailable
         """
-        if not path:
-            return TileAnswer("".join(f"{name}\n" for name in self._logs).encode(), lasting=False, text=True)
         below = path.removeprefix(COSIGNED)
+        if not below:
+            return TileAnswer("".join(f"{name}\n" for name in self._logs).encode(), lasting=False, text=True)
         name = next((name for name in self._logs if below.startswith(f"{name}/")), None)
         if name is None:
             message = "there is no log of this name"

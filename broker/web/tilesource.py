@@ -6,8 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.core.checkpoint import MAX_NOTE_BYTES
-from broker.core.errors import CaseExchangeError, ConnectionFailed, PositionUnknown, Unavailable, all_errors
-from broker.core.tiles import MAX_BUNDLE_BYTES
+from broker.core.errors import (
+    CaseExchangeError,
+    ConnectionFailed,
+    PositionUnknown,
+    RightDenied,
+    Unavailable,
+    all_errors,
+)
+from broker.core.tiles import ENTRIES, MAX_BUNDLE_BYTES
 from broker.web.client import HttpFailed
 from broker.wire.status import MAX_DETAIL_CHARACTERS
 
@@ -27,11 +34,14 @@ class HttpTiles:
     Args:
         client: asks the server.
         name: the log's path below the client's prefix.
+        entries: whether the directory gives this client the entries. Without the right it does not ask for them: the
+            server would tell auditors of the refusal.
     """
 
-    def __init__(self, client: HttpClient, name: str) -> None:
+    def __init__(self, client: HttpClient, name: str, *, entries: bool) -> None:
         self._client = client
         self._name = name
+        self._entries = entries
 
     async def checkpoint(self) -> bytes:
         """See ``TileSource``."""
@@ -39,6 +49,9 @@ class HttpTiles:
 
     async def tile(self, tile: Tile) -> bytes:
         """See ``TileSource``."""
+        if tile.level == ENTRIES and not self._entries:
+            message = "the directory does not make this agency an auditor of the stream"
+            raise RightDenied(message)
         return await _get(self._client, f"/{self._name}/{tile.path}", MAX_BUNDLE_BYTES)
 
 

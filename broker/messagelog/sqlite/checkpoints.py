@@ -36,13 +36,17 @@ _T = TypeVar("_T")
 class SqliteCheckpointStore:
     """A ``CheckpointStore`` in one SQLite file, or in memory."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         """Open the store. Create it if there is none.
+
+        Args:
+            path: the file, or None for a store in memory.
+            read_only: only read it, beside the process that owns it. Then it must exist.
 
         Raises:
             LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
         """
-        self._database = Database(path, CHECKPOINTS)
+        self._database = Database(path, CHECKPOINTS, read_only=read_only)
 
     async def head(self, partition: StreamPartition) -> TreeHead | None:
         """See ``CheckpointStore``."""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 
 from broker.cli.fsck import fsck
+from broker.core.streams import DNA, partition_of
 from broker.core.webaddress import WebAddress
 from broker.web.client import HttpClient
 from broker.web.tls import client_context, load_certificate
 from tests.support.exchange import running_exchange
 from tests.support.process import edge_tables, write_toml
+from tests.support.records import CASE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 MEMBER, AUDITOR = "shanxi-police", "national-audit"
 TILES = {"address": "localhost:0"}
 LARGEST = 1 << 20
+PARTITION = f"{DNA}/{partition_of(CASE, 4)}"
+"""Where the records of the sample case are, in a log of four partitions."""
 
 serving_tiles = partial(running_exchange, tiles=TILES)
 """A broker that serves tiles on a free port."""
@@ -66,11 +70,24 @@ async def names(exchange: Exchange) -> dict[str, str]:
     return {line.rpartition("/")[0]: line for line in lines}
 
 
-def profile(pki: SamplePki, folder: Path, agency: str) -> Path:
-    return write_toml(folder / f"{agency}.toml", edge_tables(pki, agency, "localhost:1"))
+def profile(pki: SamplePki, folder: Path, agency: str, files: tuple[Path, Path] | None = None) -> Path:
+    """The profile of an agency, with its own TLS certificate or with other files."""
+    tables = edge_tables(pki, agency, "localhost:1")
+    if files is not None:
+        tables["agency"] |= {"certificate": str(files[0]), "key": str(files[1])}
+    return write_toml(folder / f"{agency}.toml", tables)
 
 
 def check(pki: SamplePki, *options: Any) -> Result:
     """What ``case-exchange fsck`` says, under the pinned key of a PKI."""
     root = pki.folder.trust / "governance.pem"
     return CliRunner().invoke(fsck, ["--root", str(root), *map(str, options)])
+
+
+async def covered(exchange: Exchange) -> str:
+    """The path of the log with the sample records, when a checkpoint covers all of them."""
+    log = exchange.broker.log
+    await exchange.broker.follower.covered(
+        {one: await log.end_offset(one) for one in exchange.broker.follower._partitions}
+    )
+    return (await names(exchange))[f"{DNA}/{partition_of(CASE, log.partitions(DNA))}"]

@@ -20,7 +20,7 @@ from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
-from broker.bootstrap.tiles import TileServer
+from broker.bootstrap.tiles import TileServer, tile_connections
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
@@ -261,7 +261,7 @@ async def open_broker(
         SetupInvalid: a file or setting cannot be used.
         LogError, LogUnavailable, LogFull, DirectoryUnavailable
     """
-    connections = connections_that_fit(config.server.connections)
+    connections = connections_that_fit(config.server.connections, tile_connections(config))
     clock = clock or SteadyClock()
     trust = BrokerTrust.load(config, clock)
     async with contextlib.AsyncExitStack() as stack:

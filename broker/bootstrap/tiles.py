@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from broker.extras import needed
 from broker.services.tiles import TileService
 
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
     from broker.services.refusals import Refusals
     from broker.web.server import HttpServer
 
+_log = structlog.get_logger("broker")
 _DRAIN_SECONDS: Final = 2.0
+
+
+def tile_connections(config: BrokerConfig) -> int:
+    """How many connections [tiles] may have in all: those that are served, and those in their handshakes."""
+    return 2 * config.tiles.connections if config.tiles.address else 0
 
 
 class TileServer:
@@ -91,6 +99,7 @@ class TileServer:
         server = HttpServer(tiles_app(self._service, gate), given.address, context, bounds, gate.agency_of)
         await server.start()
         self._server = server
+        _log.info("serving tiles", address=f"port {server.port}")
         self._watching = watch_tls(context, tls.certificate, tls.key, self._config.trust.reload_seconds)
 
     async def run(self) -> None:

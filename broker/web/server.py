@@ -2,7 +2,7 @@
 
 uvicorn bounds the size of a request's headers and how long an idle connection stays. It does not bound how long a
 request takes to arrive nor how long an answer waits for its reader, and it counts connections only when a request
-comes. All three are done here.
+comes. All three are done here. TLS handshakes are bounded in broker/web/door.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from broker.core.errors import ConfigInvalid, Internal
+from broker.web.door import Door
 
 if TYPE_CHECKING:
     import ssl
@@ -41,9 +42,9 @@ class HttpBounds:
     """What clients may use.
 
     Attributes:
-        connections: at once. Those beyond are closed.
-        request_seconds: how long a request, headers and body, may take to arrive, and how long answers may wait for
-            a client that does not read them.
+        connections: at once. Those beyond are closed. As many more may be in their TLS handshakes.
+        request_seconds: how long a TLS handshake may take, how long a request, headers and body, may take to arrive,
+            and how long answers may wait for a client that does not read them.
         idle_seconds: how long a connection stays without a request.
         drain_seconds: how long answers may go on when the server stops.
         connections_each: at once of one owner, if the server knows owners.
@@ -98,7 +99,7 @@ class HttpServer:
             timeout_graceful_shutdown=int(bounds.drain_seconds),
             ssl_context_factory=None if context is None else lambda *_: context,
         )
-        self._server = _Server(config)
+        self._server = _Server(config, bounds)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -149,16 +150,25 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """Leaves signals to the program, and says when it answers."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, bounds: HttpBounds) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self._bounds = bounds
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        # In the place of uvicorn's own, which takes connections without a bound.
+        config, bounds = self.config, self._bounds
+        made: Any = config.http_protocol_class
+        protocol = partial(made, config=config, server_state=self.server_state, app_state=self.lifespan.state)
+        doors = [Door(one, config.ssl, protocol, bounds.connections, bounds.request_seconds) for one in sockets or []]
+        self.servers = doors  # type: ignore[assignment] # uvicorn only closes them
+        for door in doors:
+            door.open()
+        self.started = True
         self.ready.set()
 
 

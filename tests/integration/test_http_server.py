@@ -246,6 +246,21 @@ async def test_connections_beyond_the_bound_are_closed_and_the_others_are_answer
             one.close()
 
 
+async def test_handshakes_that_do_not_end_are_bounded_in_number_and_time(pki: SamplePki) -> None:
+    async with serving(server_context(*own(pki))) as address, asyncio.timeout(20):
+        silent = [await asyncio.open_connection("127.0.0.1", address.port) for _ in range(3 * BOUNDS.connections)]
+        begun = asyncio.get_running_loop().time()
+        client = HttpClient(address, trusting(pki))
+        # It waits behind them, and comes in when the time of all three rounds is over.
+        assert (await client.post("/echo", b"at last", LARGEST)).body == b"at last"
+        assert asyncio.get_running_loop().time() - begun > 2 * BOUNDS.request_seconds
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        await client.close()
+
+
 async def test_headers_beyond_the_bound_are_refused() -> None:
     async with serving(None) as address, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port)

@@ -93,7 +93,12 @@ class TileServer:
             requests_per_second=given.requests_per_second,
         )
         bounds = HttpBounds(
-            given.connections, given.request_seconds, given.idle_seconds, _DRAIN_SECONDS, given.connections_per_agency
+            given.connections,
+            given.request_seconds,
+            given.idle_seconds,
+            _DRAIN_SECONDS,
+            given.connections_per_agency,
+            self._config.server.connection_age_seconds,
         )
         context = server_context(tls.certificate, tls.key, tls.authorities)
         server = HttpServer(tiles_app(self._service, gate), given.address, context, bounds, gate.agency_of)

@@ -27,7 +27,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     connection_idle_seconds: Annotated[float, setting("a connection without a call for so long is closed", least=1)] = (
         300.0
     )
-    connection_age_seconds: Annotated[float, setting("after this a peer must connect again", least=10)] = 3600.0
+    connection_age_seconds: Annotated[
+        float, setting("after this a peer must connect again; also for tiles", least=10)
+    ] = 3600.0
     connection_age_grace_seconds: Annotated[float, setting("how long calls may then go on", least=1)] = 60.0
     keepalive_seconds: Annotated[float, setting("silence after which a peer is probed", least=1)] = 60.0
     keepalive_timeout_seconds: Annotated[float, setting("how long a probe's answer may take", least=1)] = 20.0

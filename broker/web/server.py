@@ -48,6 +48,7 @@ class HttpBounds:
         idle_seconds: how long a connection stays without a request.
         drain_seconds: how long answers may go on when the server stops.
         connections_each: at once of one owner, if the server knows owners.
+        age_seconds: after so long a client must connect again: certificates end. An answer that has begun is finished.
     """
 
     connections: int = 100
@@ -55,6 +56,7 @@ class HttpBounds:
     idle_seconds: float = 60.0
     drain_seconds: float = 5.0
     connections_each: int = 100
+    age_seconds: float = 3600.0
 
 
 class HttpServer:
@@ -211,6 +213,7 @@ class _BoundedConnection(H11Protocol):
         self._bounds = places.bounds
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._old: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
@@ -222,6 +225,7 @@ class _BoundedConnection(H11Protocol):
             transport.abort()
             return
         self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
+        self._old = self.loop.call_later(self._bounds.age_seconds, self.shutdown)
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
@@ -259,6 +263,8 @@ class _BoundedConnection(H11Protocol):
         self._read()
         if self._place is not None:
             self._places.give_back(self._place)
+        if self._old is not None:
+            self._old.cancel()
         super().connection_lost(exc)
 
     def _read(self) -> None:

@@ -64,7 +64,7 @@ class Database:
         durable: whether a commit waits for the disk. If not, a power cut may undo the newest commits: each as a whole,
             and the newest first. That is enough for a file that holds only copies.
         reserve_bytes: disk that stays free of writes with ``room``. A database in memory has no reserve.
-        read_only: whether the file may belong to another process. Then nothing can be written.
+        read_only: the file may belong to another process. Then nothing can be written.
     """
 
     def __init__(
@@ -84,16 +84,13 @@ class Database:
         self._closed = False
         self._with_room, self._from_reserve = Failures(), Failures()
         try:
-            if read_only:
-                self._reader = self._writer = _Worker("read-only", self._connect, transactions=False, reopens=True)
-            elif path is None:
-                self._reader = self._writer = _Worker("memory", self._connect, transactions=True, reopens=False)
+            if path is None or read_only:
+                self._reader = _Worker("alone", self._connect, transactions=not read_only, reopens=read_only)
+                self._writer = self._reader
             else:
-                reserve = DiskReserve(path.parent, reserve_bytes)
-                self._writer = _Worker(
-                    f"{path.stem}-writer", self._connect, transactions=True, reopens=True, reserve=reserve
-                )
-                self._reader = _Worker(f"{path.stem}-reader", self._connect, transactions=False, reopens=True)
+                stem, reserve, connect = path.stem, DiskReserve(path.parent, reserve_bytes), self._connect
+                self._writer = _Worker(f"{stem}-writer", connect, transactions=True, reopens=True, reserve=reserve)
+                self._reader = _Worker(f"{stem}-reader", connect, transactions=False, reopens=True)
         except BaseException:
             self._unlock()
             raise

@@ -9,10 +9,10 @@ import pytest
 
 from broker.core.checkpoint import Checkpoint
 from broker.core.leaf import Leaf
-from broker.core.merkle import CompactRange, leaf_hash
 from broker.core.streams import Position, StreamPartition
-from broker.core.tiles import ENTRIES, TILE_WIDTH, Tile, write_entries
+from broker.core.tiles import TILE_WIDTH, write_entries
 from broker.core.treecheck import TreeCheck
+from tests.support.tiledlog import tiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,28 +29,15 @@ def leaf(index: int) -> Leaf:
 
 
 class TiledLog(NamedTuple):
-    """The files of a log, as tlog-tiles has them, made from its entries."""
+    """The files of a log, as tlog-tiles has them, and what it has signed."""
 
     files: dict[str, bytes]
     checkpoint: Checkpoint
 
     @classmethod
     def of(cls, entries: Sequence[bytes]) -> TiledLog:
-        tree, levels = CompactRange(), dict[int, list[bytes]]()
-        for entry in entries:
-            levels.setdefault(0, []).append(leaf_hash(entry))
-            for level, _, node in tree.append(leaf_hash(entry)):
-                if level % 8 == 0:
-                    levels.setdefault(level // 8, []).append(node)
-        files = {}
-        for level, hashes in levels.items():
-            for number in range(-(-len(hashes) // TILE_WIDTH)):
-                row = hashes[number * TILE_WIDTH : (number + 1) * TILE_WIDTH]
-                files[Tile(level, number, len(row)).path] = b"".join(row)
-        for number in range(-(-len(entries) // TILE_WIDTH)):
-            bundle = entries[number * TILE_WIDTH : (number + 1) * TILE_WIDTH]
-            files[Tile(ENTRIES, number, len(bundle)).path] = write_entries(bundle)
-        return cls(files, Checkpoint("d.example/cases/0/a-log", len(entries), tree.root()))
+        files, root = tiled(entries)
+        return cls(files, Checkpoint("d.example/cases/0/a-log", len(entries), root))
 
     def check(self, *, entries: bool = True, log_id: str = LOG_ID) -> tuple[TileFault | None, set[str]]:
         """The first fault, and what was asked for."""

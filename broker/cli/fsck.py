@@ -46,7 +46,9 @@ def fsck(
     mirror: Path | None,
     as_json: bool,
 ) -> None:
-    """Derive every root of the log anew from its tiles, and name the first tile or entry that is wrong.
+    """Check logs from their tiles: derive every root anew.
+
+    It checks each checkpoint's signature, and names the first tile or entry of a log that is wrong.
 
     Every member gets the hash tiles of a broker that serves them (docs/tiles.md). Only auditors get the entries. If you
     get none, the report says so: then what the leaves stand for is not checked. With --config every record is read and

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 TILE_HEIGHT: Final = 8
 TILE_WIDTH: Final = 1 << TILE_HEIGHT
+CHECKPOINT: Final = "checkpoint"
+"""The path of the checkpoint, below the log's prefix."""
 ENTRIES: Final = -1
 """Stands for a level: that of the entry bundles, under the leaves."""
 MAX_ENTRY_BYTES: Final = 65_535
 MAX_BUNDLE_BYTES: Final = TILE_WIDTH * (2 + MAX_ENTRY_BYTES)
-TOP_LEVEL: Final = 7
-"""A tree of at most 2**63 - 1 leaves has no tiles above this level."""
 
 _ENTRIES_PART: Final = "entries"
 _PATH: Final = re.compile(

@@ -8,7 +8,7 @@ from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.compactrange import HASH_BYTES
 from broker.core.errors import CheckpointInvalid, LogCorrupt, PositionUnknown, ProofInvalid, RightDenied
 from broker.core.origin import parse_log_path
-from broker.core.tiles import ENTRIES, TILE_WIDTH, Tile, read_entries, write_entries
+from broker.core.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile, read_entries, write_entries
 from broker.core.treecheck import TileFault, TreeCheck
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from broker.core.checkpoint import SignatureCheck
     from broker.ports import TileSource
-
-CHECKPOINT = "checkpoint"
 
 
 class LogReport(NamedTuple):

@@ -15,7 +15,7 @@ from broker.core.merkle import leaf_hash
 from broker.core.origin import log_path
 from broker.core.policy import may_replay
 from broker.core.streams import Position, every_partition
-from broker.core.tiles import ENTRIES, Tile, write_entries
+from broker.core.tiles import CHECKPOINT, ENTRIES, Tile, write_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from broker.ports import CheckpointStore, CosignedCheckpoints, DirectoryInForce, LeafRow, LogReader, TreeHead
     from broker.services.soundness import EntryJudge
 
-CHECKPOINT: Final = "checkpoint"
 COSIGNED: Final = "cosigned/"
 """Before a log's path: a second prefix of the same log. Its checkpoint is the newest with enough cosignatures."""
 _PAGE_BYTES: Final = 1 << 20

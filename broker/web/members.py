@@ -29,6 +29,7 @@ from broker.core.errors import (
 )
 from broker.services.buckets import Bucket
 from broker.web.server import PEER_CERTIFICATE
+from broker.web.statuses import http_status
 from broker.wire.status import RETRY_AFTER_MS
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ STATUS_OF: Final[Mapping[type[CaseExchangeError], int]] = {
     LogError: 500,
     CaseExchangeError: 500,
 }
-"""The status of an error: that of the first class here which it belongs to."""
+"""See ``http_status``."""
 STRANGERS: Final = ""
 """Stands for the agency of a client that is not one of the exchange's any more, or not yet."""
 
@@ -139,11 +140,10 @@ class MemberGate:
         if not isinstance(error, PositionUnknown):
             name = self._peers.named(certificate)
             await self._refusals.tell(name, [error], method=self._service, cause=cause)
-        status = next(code for kind, code in STATUS_OF.items() if isinstance(error, kind))
         headers = {"cache-control": "no-store"}
         if RETRY_AFTER_MS in error.details:
             headers["retry-after"] = str(-(-int(error.details[RETRY_AFTER_MS]) // 1000))
-        return PlainTextResponse(f"{error.line}\n", status, headers)
+        return PlainTextResponse(f"{error.line}\n", http_status(error, STATUS_OF), headers)
 
 
 def _pem(certificate: bytes | None) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from broker.core.checkpoint import MAX_NOTE_BYTES
 from broker.core.errors import PositionUnknown, RightDenied
-from broker.core.tiles import ENTRIES, MAX_BUNDLE_BYTES
+from broker.core.tiles import CHECKPOINT, ENTRIES, MAX_BUNDLE_BYTES
 from broker.files import make_private, read_file, replace_file
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from broker.core.tiles import Tile
     from broker.ports import TileSource
-
-_CHECKPOINT: Final = "checkpoint"
 
 
 class FolderTiles:
@@ -26,7 +24,7 @@ class FolderTiles:
 
     async def checkpoint(self) -> bytes:
         """See ``TileSource``."""
-        return self._read(_CHECKPOINT, MAX_NOTE_BYTES)
+        return self._read(CHECKPOINT, MAX_NOTE_BYTES)
 
     async def tile(self, tile: Tile) -> bytes:
         """See ``TileSource``."""
@@ -71,12 +69,12 @@ class MirroredTiles:
         """Write the checkpoint, if there was one."""
         if self._note:
             make_private(self._folder)
-            replace_file(self._folder / _CHECKPOINT, self._note)
+            replace_file(self._folder / CHECKPOINT, self._note)
 
 
 def logs_in(folder: Path) -> dict[str, Path]:
     """The logs in a folder, by their paths below it. Empty path: the folder itself is a log."""
-    if (folder / _CHECKPOINT).is_file():
+    if (folder / CHECKPOINT).is_file():
         return {"": folder}
-    found = sorted(path.parent for path in folder.glob(f"*/*/*/{_CHECKPOINT}"))
+    found = sorted(path.parent for path in folder.glob(f"*/*/*/{CHECKPOINT}"))
     return {path.relative_to(folder).as_posix(): path for path in found}

@@ -14,7 +14,7 @@ from broker.core.errors import (
     Unavailable,
     all_errors,
 )
-from broker.core.tiles import ENTRIES, MAX_BUNDLE_BYTES
+from broker.core.tiles import CHECKPOINT, ENTRIES, MAX_BUNDLE_BYTES
 from broker.web.client import HttpFailed
 from broker.wire.status import MAX_DETAIL_CHARACTERS
 
@@ -45,7 +45,7 @@ class HttpTiles:
 
     async def checkpoint(self) -> bytes:
         """See ``TileSource``."""
-        return await _get(self._client, f"/{self._name}/checkpoint", MAX_NOTE_BYTES)
+        return await _get(self._client, f"/{self._name}/{CHECKPOINT}", MAX_NOTE_BYTES)
 
     async def tile(self, tile: Tile) -> bytes:
         """See ``TileSource``."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from broker.bootstrap.auditing import auditor_servicer
 from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits
 from broker.bootstrap.log import open_log
@@ -26,7 +27,6 @@ from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
 from broker.core.errors import CaseExchangeError, Internal
 from broker.core.streams import AUDIT
-from broker.server.auditor import AuditorServicer
 from broker.server.directory import DirectoryServicer
 from broker.server.publisher import PublisherServicer
 from broker.server.server import BrokerServer, Servicers
@@ -34,14 +34,12 @@ from broker.server.subscriber import SubscriberServicer
 from broker.server.subscriptions import SubscriptionServicer
 from broker.services.auditindex import AuditIndex
 from broker.services.audittrail import AuditTrailService
-from broker.services.bundling import BundleMaker
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.clockwatch import ClockWatch, check_start
 from broker.services.proofs import ProofService
 from broker.services.publish import PublishService
 from broker.services.quotas import Quotas, limits_in_force
 from broker.services.refusals import Refusals
-from broker.services.replay import ReplayService
 from broker.services.restoring import Restoring
 from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.certificates import principal_of
@@ -127,22 +125,24 @@ class Broker:
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec, self._letters),
         )
-        bundles = BundleMaker(
-            log=log,
-            store=opened.store,
-            codec=codec,
-            directory=directory,
-            material=trust.material,
-            clock=clock,
-            signer=signer,
+        auditor = auditor_servicer(
+            config,
+            trust,
+            opened,
+            proofs=proofs,
+            rollback=self._rollback,
             cosigned=self._cosigning,
+            audit=self._audit,
+            quotas=quotas,
+            codec=codec,
+            signer=signer,
+            clock=clock,
         )
-        replay = ReplayService(directory=directory, bundles=bundles, audit=self._audit, clock=clock)
         self._server = BrokerServer(
             Servicers(
                 PublisherServicer(self._publish, quotas),
                 SubscriberServicer(self._subscribe),
-                AuditorServicer(replay, proofs, self._rollback, self._cosigning),
+                auditor,
                 DirectoryServicer(directory, self._versions),
                 *tracing_servicers(
                     opened, letters, self._letters, self._audit, codec=codec, trust=trust, quotas=quotas, clock=clock

@@ -58,7 +58,7 @@ class _Stamp(NamedTuple):
     "bundle",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The bundle with the record, from `case-exchange replay`.",
+    help="The bundle with the record, from `case-exchange replay` or `case-exchange proof`.",
 )
 @root_option
 @click.option(

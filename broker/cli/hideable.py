@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.cli.proofreport import proof_limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,6 +42,11 @@ class Hideable(NamedTuple):
 def first_lines(report: AuditReport) -> Iterator[str]:
     """The first lines of a report: what was brought, and what could be hidden all the same."""
     brought = report.brought
+    if report.header.proved_record:
+        yield "a proof of one record does not say:"
+        for item in could_hide(report):
+            yield f"  - {item}"
+        return
     yield from _what_was_brought(brought)
     yield "an operator who holds every key of the exchange could still have hidden:"
     for item in could_hide(report):
@@ -47,7 +54,10 @@ def first_lines(report: AuditReport) -> Iterator[str]:
 
 
 def could_hide(report: AuditReport) -> Iterator[str]:
-    """What could still be hidden, as phrases."""
+    """What could still be hidden, as phrases. Of a proof of one record: what it does not say."""
+    if report.header.proved_record:
+        yield from proof_limits(report)
+        return
     for hidden in hideable(report):
         yield PHRASES[hidden.what].format(number=hidden.number)
 

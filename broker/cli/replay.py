@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.bootstrap.edge import connect
+from broker.cli.bundlefile import refuse_existing, write_bundle
 from broker.cli.options import profile_option
 from broker.client.auditor import Auditor
 from broker.config.edge import load_edge
-from broker.core.errors import BundleInvalid, SetupInvalid
 from broker.core.streams import STREAMS
 from broker.extras import needed
-from broker.files import sync_folder
 from broker.services.replay import ReplayRequest
-from broker.wire.bundle import MAGIC, write_frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,13 +64,10 @@ def replay(
         message = "--from is not before --until, so no record can be in between"
         raise click.UsageError(message)
     config = load_edge(profile)
-    if out.exists():
-        message = f"{out} exists already; a bundle is evidence and is never overwritten"
-        raise SetupInvalid(message)
-
+    refuse_existing(out)
     request = ReplayRequest(purpose, streams, _ms(begin), _ms(until))
     frames = _read_kafka(config, request) if from_kafka else _ask_broker(config, request)
-    records = asyncio.run(_write(frames, out))
+    records = asyncio.run(write_bundle(frames, out))
     click.echo(f"{out}: {records} records; next: case-exchange verify {out} --root governance.pem")
 
 
@@ -93,41 +86,6 @@ async def _ask_broker(config: EdgeConfig, request: ReplayRequest) -> AsyncIterat
             accepted_until_ms=request.accepted_until_ms,
         ):
             yield frame
-
-
-async def _write(frames: AsyncIterator[SerializedFrame], out: Path) -> int:
-    """Write a bundle whole, or leave nothing."""
-    partial = out.with_name(f".{out.name}.part")
-    records, complete = 0, False
-    try:
-        with partial.open("xb") as file:
-            file.write(MAGIC)
-            async for frame in frames:
-                write_frame(file, frame.data)
-                records += frame.records
-                complete = frame.last
-                _show(records)
-            file.flush()
-            os.fsync(file.fileno())
-        if sys.stderr.isatty():
-            click.echo(err=True)
-        if not complete:
-            message = "the replay broke off before its last frame"
-            raise BundleInvalid(message)
-        partial.rename(out)
-        sync_folder(out.parent)
-    except OSError as error:
-        message = f"{out} cannot be written: {error.strerror}"
-        raise SetupInvalid(message) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return records
-
-
-def _show(records: int) -> None:
-    """Show progress, if standard error is a terminal."""
-    if sys.stderr.isatty():
-        click.echo(f"\rreplaying: {records} records", nl=False, err=True)
 
 
 def _ms(time: datetime | None) -> int | None:

@@ -16,6 +16,7 @@ from broker.cli.hideable import could_hide, first_lines
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
 from broker.cli.outcome import Outcome, outcome
+from broker.cli.proofreport import heading_lines, proof_facts, proof_verdict
 from broker.cli.report.words import LANGUAGES
 from broker.cli.report.writing import ReportFile
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
@@ -106,7 +107,7 @@ def verify(
     report_file: Path | None,
     language: str,
 ) -> None:
-    """Check a replay bundle offline. Only the pinned governance keys are trusted.
+    """Check a replay bundle, or a proof, offline. Only the pinned governance keys are trusted.
 
     The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, and checkpoints
     that you or others have seen. The first lines say what could be hidden all the same.
@@ -144,10 +145,8 @@ def verify(
 
 def _print(report: AuditReport) -> None:
     header = report.header
-    for line in first_lines(report):
+    for line in (*first_lines(report), *heading_lines(report)):
         _say(line)
-    _say(f"{header.trust_domain}: replayed by {header.auditor} at {_time(header.created_at_ms)}")
-    _say(f"purpose: {header.purpose}")
     _say(f"source: {_SOURCES[header.source]}")
     for item in report.partitions:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
@@ -183,6 +182,8 @@ def _print(report: AuditReport) -> None:
 
 def verdict(report: AuditReport) -> str:
     """The last line of a report: what to do."""
+    if report.clean and report.header.proved_record:
+        return proof_verdict(report)
     return _VERDICTS[outcome(report)].format(records=f"each of the {report.records} records here")
 
 
@@ -268,6 +269,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "brought": asdict(report.brought),
         "could_be_hidden": list(could_hide(report)),
         "findings_left_out": report.findings_left_out,
+        "proved": proof_facts(report.proved),
         "witnesses": witness_facts(report.witnesses),
     }
 

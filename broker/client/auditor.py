@@ -105,11 +105,29 @@ class Auditor:
             set_ms(request.accepted_until, accepted_until_ms)
         with typed_errors():
             async for response in self._stub.Replay(request):
-                frame = _parsed(response.frame)
-                if frame.HasField("header") and frame.header.source != auditor_pb2.BUNDLE_SOURCE_BROKER:
-                    message = "the broker sent a bundle that it did not make and sign itself"
-                    raise BundleInvalid(message)
-                yield SerializedFrame(response.frame, len(frame.partition_records.entries), frame.HasField("end"))
+                yield _serialized(response.frame)
+
+    async def prove_record(
+        self, record_id: str, *, purpose: str = "", without_cosignatures: bool = False
+    ) -> AsyncIterator[SerializedFrame]:
+        """Yield the frames of a proof of one record, in order: a bundle with this record alone.
+
+        Args:
+            record_id: the record's id.
+            purpose: why. Only an auditor who is no party of the record must say it.
+            without_cosignatures: do not wait for witnesses.
+
+        Raises:
+            RecordUnknown: there is no such record that concerns the caller.
+            ProofNotReady: no checkpoint with cosignatures covers it yet. ``retry_after_ms`` says when to ask again.
+            CaseExchangeError, BundleInvalid: as for ``replay``.
+        """
+        request = auditor_pb2.ProveRecordRequest(
+            record_id=record_id, purpose=purpose, without_cosignatures=without_cosignatures
+        )
+        with typed_errors():
+            async for response in self._stub.ProveRecord(request):
+                yield _serialized(response.frame)
 
     async def checkpoint(self, partition: StreamPartition) -> bytes:
         """The newest checkpoint of a partition, as a signed note."""
@@ -153,6 +171,14 @@ class Auditor:
             response = await self._stub.GetProof(auditor_pb2.GetProofRequest(consistency=target))
         proof = response.consistency
         return ConsistencyEvidence(proof.old_size, proof.new_size, tuple(proof.path), response.checkpoint.note)
+
+
+def _serialized(data: bytes) -> SerializedFrame:
+    frame = _parsed(data)
+    if frame.HasField("header") and frame.header.source != auditor_pb2.BUNDLE_SOURCE_BROKER:
+        message = "the broker sent a bundle that it did not make and sign itself"
+        raise BundleInvalid(message)
+    return SerializedFrame(data, len(frame.partition_records.entries), frame.HasField("end"))
 
 
 def _parsed(frame: bytes) -> auditor_pb2.BundleFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.findings import Severity
 
@@ -13,7 +13,30 @@ if TYPE_CHECKING:
     from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
     from broker.core.handovers import Handovers
     from broker.core.partitionaudit import PartitionReport
-    from broker.core.witnessaudit import WitnessReport
+    from broker.core.streams import Position
+    from broker.core.witnessaudit import CosignedPartition, WitnessReport
+
+
+class ProvedRecord(NamedTuple):
+    """What a proof proves: that this publisher signed this record, and where it stands in the log.
+
+    The exchange accepted it at ``accepted_at_ms`` (milliseconds since the Unix epoch, UTC), as leaf ``leaf_index`` of
+    a tree of ``tree_size`` records. ``cosigned`` is what a quorum of witnesses has cosigned, if that tree holds it.
+    """
+
+    record_id: str
+    publisher: str
+    system: str
+    kind: str
+    recipients: tuple[str, ...]
+    withheld_sections: int
+    position: Position
+    accepted_at_ms: int
+    log_id: str
+    leaf_index: int
+    tree_size: int
+    root: str
+    cosigned: CosignedPartition | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +46,7 @@ class AuditReport:
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
     ``handovers`` says who was handed what, for ``deliveries`` in all.
+    ``proved`` is what a proof of one record proves. None: it is no such proof, or it proves nothing.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -41,6 +65,7 @@ class AuditReport:
     handovers: Handovers
     witnesses: WitnessReport | None = None
     broken_off: bool = False
+    proved: ProvedRecord | None = None
 
     @property
     def clean(self) -> bool:

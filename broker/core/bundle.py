@@ -63,7 +63,10 @@ class SerializedFrame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BundleHeader:
-    """What the bundle is: who asked, why, when, for which period (None: unbounded) of which streams, and its source."""
+    """What the bundle is: who asked, why, when, for which period (None: unbounded) of which streams, and its source.
+
+    ``proved_record`` is the id of the only record in it, if it is a proof of one record.
+    """
 
     trust_domain: str
     auditor: str
@@ -73,6 +76,7 @@ class BundleHeader:
     accepted_until_ms: int | None
     streams: tuple[str, ...]
     source: BundleSource
+    proved_record: str = ""
 
     @property
     def has_period(self) -> bool:
@@ -82,7 +86,7 @@ class BundleHeader:
     @property
     def whole(self) -> bool:
         """Whether every stream is in it, from its first record to its last."""
-        return not self.has_period and set(self.streams) == set(STREAMS)
+        return not self.has_period and not self.proved_record and set(self.streams) == set(STREAMS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -334,6 +334,16 @@ class ClockLeapt(Unavailable):
     )
 
 
+class ProofNotReady(Unavailable):
+    """No checkpoint covers the record yet, or none with enough cosignatures. The error says when to ask again."""
+
+    reason = "PROOF_NOT_READY"
+    remedy = (
+        "Ask again, or wait with `case-exchange proof --wait SECONDS`. If witnesses are late, --without-cosignatures "
+        "takes the checkpoint that there is."
+    )
+
+
 class RevocationUnavailable(Unavailable):
     """The revocation list is past its next update and the grace period. It is not known what is revoked now."""
 

@@ -204,6 +204,15 @@ class ReplayMade:
 
 
 @dataclass(frozen=True, slots=True)
+class ProofMade:
+    """The principal was handed a copy of one record as a proof, with these sections withheld. A party may give none."""
+
+    position: Position
+    purpose: str
+    withheld_sections: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalMade:
     """The broker refused something from the principal, for a reason that auditors should know.
 
@@ -231,7 +240,14 @@ FollowedEvent: TypeAlias = DeadLetterEvent | DeliveryRefused
 SubscriptionEvent: TypeAlias = SubscriptionBegun | SubscriptionDeleted
 """What is written apart, as kind SubscriptionEvents."""
 Event: TypeAlias = (
-    DeliveryMade | DeliveryConfirmed | FollowedEvent | SubscriptionEvent | ReplayMade | RefusalMade | RollbackFound
+    DeliveryMade
+    | DeliveryConfirmed
+    | FollowedEvent
+    | SubscriptionEvent
+    | ReplayMade
+    | ProofMade
+    | RefusalMade
+    | RollbackFound
 )
 
 

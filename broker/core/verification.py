@@ -12,7 +12,8 @@ broker/core/beginning.py does (1) and (2).
 6. the frames before the last one are those of its digest: BUNDLE_DAMAGED, or BUNDLE_INVALID if the exchange signed them
    all the same. If they are and a broker made the bundle, the exchange signed them: BUNDLE_ALTERED. Nothing follows the
    last frame
-7. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py)
+7. the whole bundle is complete, and every delivery was to a recipient (broker/core/audit.py). A proof of one record
+   has that record and no other (broker/core/proofaudit.py)
 
 The caller provides what needs files, keys or processes: the frames' bytes, the readers of frames and directories, and
 the judge of batches, which may work elsewhere and later.
@@ -38,6 +39,7 @@ from broker.core.bundle import (
 )
 from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, Compared, Finding, Stated, error
+from broker.core.proofaudit import ProofAudit
 from broker.core.witnessaudit import WitnessAudit
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class BundleVerification:
         """
         self._witnesses = witnesses or WitnessAudit(None, verifiers)
         self._header = beginning.header
+        self._proof = ProofAudit(beginning.header)
         self._own = own
         self._audit = BundleAudit(
             beginning.header,
@@ -127,7 +130,7 @@ class BundleVerification:
         """
         end = self._follow(frames, reader, judge, ahead, progress)
         report = self._audit.finish(end, frames.taken - (end is not None))
-        return replace(report, witnesses=self._witnesses.report())
+        return self._proof.finish(replace(report, witnesses=self._witnesses.report()))
 
     def _follow(
         self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
@@ -221,6 +224,7 @@ class BundleVerification:
                     self._audit.add_unreadable(failure.reason, failure.message)
                 else:
                     self._audit.add_batch(report)
+                    self._proof.take(report)
                     for finding in self._witnesses.take_batch(report, self._header.created_at_ms):
                         self._audit.add(finding)
             case _:

@@ -8,6 +8,7 @@ from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import InputRefused, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.server.calls import caller
+from broker.services.recordproving import ProofRequest
 from broker.services.replay import ReplayRequest
 from broker.wire.receipts import position_from
 from broker.wire.times import to_ms
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from broker.ports import CosignedCheckpoints
     from broker.services.proofs import ConsistencyProof, ProofService
+    from broker.services.recordproving import RecordProver
     from broker.services.replay import ReplayService
     from broker.services.rollback import RollbackGuard
 
@@ -31,11 +33,13 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         self,
         replay: ReplayService,
         proofs: ProofService,
+        prover: RecordProver,
         rollback: RollbackGuard,
         cosigned: CosignedCheckpoints,
     ) -> None:
         self._replay = replay
         self._proofs = proofs
+        self._prover = prover
         self._rollback = rollback
         self._cosigned = cosigned
 
@@ -86,6 +90,18 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
             return await self._consistency(request.consistency)
         message = "the request names nothing to be proved"
         raise PositionUnknown(message)
+
+    async def ProveRecord(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.ProveRecordRequest,
+        context: grpc.aio.ServicerContext[  # noqa: ARG002
+            auditor_pb2.ProveRecordRequest, auditor_pb2.ProveRecordResponse
+        ],
+    ) -> AsyncIterator[auditor_pb2.ProveRecordResponse]:
+        """Send the frames of a proof of one record."""
+        asked = ProofRequest(request.record_id, request.purpose, request.without_cosignatures)
+        async for frame in self._prover.prove(caller(), asked):
+            yield auditor_pb2.ProveRecordResponse(frame=frame.data)
 
     async def PresentCheckpoints(  # noqa: N802 - the generated stub's name
         self,

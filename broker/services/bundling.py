@@ -16,38 +16,26 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import (
     LAST_MS,
-    AuthorityCertificate,
-    BundleDigest,
-    BundleEnd,
-    BundleEntry,
-    BundleHeader,
     BundleLeaf,
-    BundleSource,
-    DirectoryDocument,
     PartitionEnd,
     PartitionLeaves,
-    PartitionRecords,
     PartitionStart,
-    RevocationListFile,
-    SerializedFrame,
     StrayRecord,
 )
 from broker.core.entry import LogEntry, Stray
-from broker.core.envelope import Signature
 from broker.core.errors import EnvelopeMalformed, LogCorrupt, SectionMismatch
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash, range_coordinates
 from broker.core.policy import ANY
-from broker.core.receipt import ReceiptStatement
 from broker.core.sections import check_sections
 from broker.core.streams import StreamPartition
-from broker.services.bundlebatch import Batch
+from broker.services.bundleparts import BundleParts
 from broker.services.versions import DirectoryVersions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from broker.core.bundle import Frame
+    from broker.core.bundle import Frame, SerializedFrame
     from broker.core.streams import Position
     from broker.ports import (
         CheckpointStore,
@@ -59,6 +47,7 @@ if TYPE_CHECKING:
         Signer,
         TrustMaterial,
     )
+    from broker.services.bundlebatch import Batch
 
 _LEAVES: Final = 4096
 """The limit for the leaves in one stretch."""
@@ -105,14 +94,11 @@ class BundleMaker:
         self._log = log
         self._store = store
         self._codec = codec
-        self._directory = directory
-        self._material = material
-        self._clock = clock
-        self._signer = signer
         self._cosigned = cosigned
-        self._versions = DirectoryVersions(log, codec)
+        self.parts: Final = BundleParts(codec=codec, directory=directory, material=material, clock=clock, signer=signer)
+        self.versions: Final = DirectoryVersions(log, codec)
 
-    async def make(self, order: BundleOrder) -> AsyncIterator[SerializedFrame]:
+    def make(self, order: BundleOrder) -> AsyncIterator[SerializedFrame]:
         """The frames of a bundle, in order. If there is a signer, the last frame signs all the others.
 
         Each partition ends where its newest checkpoint ends when the partition is begun. What the log has lost or
@@ -122,41 +108,16 @@ class BundleMaker:
             DirectoryUnavailable, LogUnavailable
             LogCorrupt: a partition has no checkpoint, so nothing in it could be checked.
         """
-        frames = records = 0
-        digest = BundleDigest()
-        async for frame in self._frames(order):
-            held = len(frame.entries) if isinstance(frame, PartitionRecords) else 0
-            frames += 1
-            records += held
-            data = self._codec.encode_frame(frame)
-            digest.add(data)
-            yield SerializedFrame(data, held, last=False)
-        signer = self._signer
-        signature = Signature(signer.certificate_sha256, signer.sign(digest.message())) if signer else None
-        end = BundleEnd(frames, records, signature, digest.sha256())
-        yield SerializedFrame(self._codec.encode_frame(end), 0, last=True)
+        return self.parts.sealed(self._frames(order))
 
     async def _frames(self, order: BundleOrder) -> AsyncIterator[Frame]:
-        directory, now_ms = self._directory.current(), self._clock.now_ms()
-        yield BundleHeader(
-            directory.trust_domain,
-            order.auditor,
-            order.purpose,
-            now_ms,
-            order.accepted_from_ms,
-            order.accepted_until_ms,
-            tuple(order.sections),
-            BundleSource.MESSAGE_LOG if self._signer is None else BundleSource.BROKER,
-        )
         # From the first one on: a record of the period that came again is judged by that of its former receipt.
-        versions = await self._versions.of_period(None, order.accepted_until_ms)
-        # If the log has lost every version, signatures can still be checked against the one in force now.
-        for document in versions or [DirectoryDocument(directory.document, now_ms)]:
-            yield document
-        for authority in self._material.authorities():
-            yield AuthorityCertificate(authority)
-        for revocation_list in self._material.revocation_lists():
-            yield RevocationListFile(revocation_list)
+        documents = await self.versions.of_period(None, order.accepted_until_ms)
+        period = order.accepted_from_ms, order.accepted_until_ms
+        for frame in self.parts.beginning(
+            order.auditor, order.purpose, tuple(order.sections), documents, period=period
+        ):
+            yield frame
         for stream, visible in order.sections.items():
             for number in range(self._log.partitions(stream)):
                 async for frame in self._partition(StreamPartition(stream, number), order, visible):
@@ -223,7 +184,7 @@ class BundleMaker:
 
     def _stretch_frames(self, stretch: _Stretch, entries: Sequence[LogEntry], strays: Sequence[Stray]) -> list[Frame]:
         frames: list[Frame] = []
-        batch = Batch()
+        batch = self.parts.batch()
         standing: list[LogEntry | Stray] = [*entries, *strays]
         standing.sort(key=lambda found: found.position.offset)
         for found in standing:
@@ -236,8 +197,8 @@ class BundleMaker:
                 stray = StrayRecord(seen.position, seen.reason, b"", seen.size, seen.sha256)
             if stray is not None:
                 # A stray's frame comes between the records before it and the records after it.
-                frames += [*batch.close(self._signer), stray]
-        frames += batch.close(self._signer)
+                frames += [*batch.close(), stray]
+        frames += batch.close()
         return frames
 
     def _add(self, stretch: _Stretch, entry: LogEntry, batch: Batch) -> StrayRecord | None:
@@ -264,20 +225,7 @@ class BundleMaker:
             return _stray(entry.position, "other sections", entry.value, stretch.visible)
         if not 0 <= entry.accepted_at_ms <= LAST_MS:
             return _stray(entry.position, "no time", entry.value, stretch.visible)
-        copy = envelope if ANY in stretch.visible else envelope.with_sections(stretch.visible)
-        batch.entries.append(BundleEntry(entry.position, entry.accepted_at_ms, entry.log_id, entry.epoch, copy))
-        # A receipt is given only for an entry that matches its leaf, never for what the log now has in its place.
-        if self._signer is not None and matches:
-            statement = ReceiptStatement(
-                routing.record_id,
-                sha256,
-                entry.position,
-                entry.log_id,
-                entry.epoch,
-                entry.accepted_at_ms,
-                routing.publisher,
-            )
-            batch.statements.append(self._codec.encode_statement(statement))
+        batch.add(entry, envelope, routing, stretch.visible, as_accepted=matches)
         return None
 
 

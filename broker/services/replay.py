@@ -73,10 +73,7 @@ def replay_rights(directory: Directory, principal: Principal, request: ReplayReq
         PurposeMissing, RightDenied, PeerUnknown
     """
     # (1) The purpose.
-    purpose = request.purpose.strip()
-    if not purpose or len(purpose) > MAX_PURPOSE or not purpose.isprintable():
-        message = f"a replay states its purpose in 1 to {MAX_PURPOSE} printable characters"
-        raise PurposeMissing(message)
+    check_purpose(request.purpose)
     # (2) The rights.
     if request.streams:
         return {stream: replay_sections(directory, principal.agency, stream) for stream in request.streams}
@@ -85,3 +82,15 @@ def replay_rights(directory: Directory, principal: Principal, request: ReplayReq
         message = f"{principal.agency} may not replay any stream"
         raise RightDenied(message, agency=principal.agency)
     return {stream: granted[stream].sections for stream in STREAMS if stream in granted}
+
+
+def check_purpose(purpose: str) -> None:
+    """Check that it says why somebody reads what is not his own.
+
+    Raises:
+        PurposeMissing
+    """
+    stripped = purpose.strip()
+    if not stripped or len(stripped) > MAX_PURPOSE or not stripped.isprintable():
+        message = f"a reader of the log states the purpose in 1 to {MAX_PURPOSE} printable characters"
+        raise PurposeMissing(message)

@@ -14,6 +14,7 @@ from broker.core.events import (
     DeliveryConfirmed,
     DeliveryMade,
     DeliveryRefused,
+    ProofMade,
     RecordsParked,
     RefusalMade,
     ReplayMade,
@@ -68,17 +69,27 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             fill_dead_letter_event(message, letter)
         case SubscriptionBegun() | SubscriptionDeleted() as begun:
             fill_subscription_event(message, begun)
-        case ReplayMade() as replay:
-            _fill_replay(message.replay, replay)
-        case RefusalMade() as refusal:
-            message.refusal.reason = refusal.reason
-            message.refusal.record_id = refusal.record_id
-            if refusal.count > 1:
-                message.refusal.count = refusal.count
-        case RollbackFound(note):
-            message.rollback.note = note
+        case ReplayMade() | ProofMade() | RefusalMade() | RollbackFound() as other:
+            _fill_other(message, other)
         case _ as never:
             assert_never(never)
+
+
+def _fill_other(message: audit_pb2.AuditEvent, event: ReplayMade | ProofMade | RefusalMade | RollbackFound) -> None:
+    match event:
+        case ReplayMade():
+            _fill_replay(message.replay, event)
+        case ProofMade():
+            fill_position(message.proof.position, event.position)
+            message.proof.purpose = event.purpose
+            message.proof.withheld_sections.extend(event.withheld_sections)
+        case RefusalMade():
+            message.refusal.reason = event.reason
+            message.refusal.record_id = event.record_id
+            if event.count > 1:
+                message.refusal.count = event.count
+        case RollbackFound(note):
+            message.rollback.note = note
 
 
 def event_from(message: audit_pb2.AuditEvent) -> AuditEvent:
@@ -127,6 +138,9 @@ def _event_of_no_record(message: audit_pb2.AuditEvent) -> Event:
     match message.WhichOneof("event"):
         case "replay":
             return _replay(message.replay)
+        case "proof":
+            proof = message.proof
+            return ProofMade(_position(proof.position), proof.purpose, tuple(proof.withheld_sections))
         case "refusal":
             return RefusalMade(message.refusal.reason, message.refusal.record_id, message.refusal.count or 1)
         case "rollback":

@@ -136,6 +136,7 @@ def _fill_header(message: auditor_pb2.BundleHeader, header: BundleHeader) -> Non
         set_ms(message.accepted_until, header.accepted_until_ms)
     message.streams.extend(header.streams)
     message.source = _SOURCE_NUMBERS[header.source]
+    message.proved_record = header.proved_record
 
 
 def _fill_entry(message: position_pb2.LogEntry, entry: BundleEntry) -> None:
@@ -208,6 +209,7 @@ def _header(message: auditor_pb2.BundleHeader) -> BundleHeader:
         to_ms(message.accepted_until) if message.HasField("accepted_until") else None,
         tuple(message.streams),
         source,
+        message.proved_record,
     )
 
 

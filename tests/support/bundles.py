@@ -96,6 +96,7 @@ class LyingExchange:
         self.made_at_ms = LONG_AFTER_MS
         self.accepted_from_ms: int | None = None
         self.accepted_until_ms: int | None = None
+        self.proved_record = ""
 
     def add(
         self,
@@ -161,6 +162,7 @@ class LyingExchange:
             self.accepted_until_ms,
             tuple(self.streams),
             self.source,
+            self.proved_record,
         )
 
     def beginning(self) -> BundleBeginning:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -38,6 +39,7 @@ def header(source: BundleSource) -> BundleHeader:
 FRAMES: list[Frame] = [
     header(BundleSource.BROKER),
     header(BundleSource.MESSAGE_LOG),
+    replace(header(BundleSource.BROKER), proved_record="01990000-0000-7000-8000-000000000001"),
     DirectoryDocument(b"{}", 7),
     PartitionStart(StreamPartition("dna", 1), b"note", 3, (bytes(32), bytes(32))),
     PartitionLeaves(0, ()),

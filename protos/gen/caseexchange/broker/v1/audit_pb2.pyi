@@ -97,6 +97,7 @@ class AuditEvent(_message.Message):
     ROLLBACK_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_BEGUN_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_DELETED_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
     @_builtins.property
@@ -163,6 +164,10 @@ class AuditEvent(_message.Message):
     def subscription_deleted(self) -> Global___SubscriptionDeleted:
         """A subscription is no more."""
 
+    @_builtins.property
+    def proof(self) -> Global___ProofMade:
+        """One record was handed out as a proof."""
+
     def __init__(
         self,
         *,
@@ -183,12 +188,13 @@ class AuditEvent(_message.Message):
         rollback: Global___RollbackFound | None = ...,
         subscription_begun: Global___SubscriptionBegun | None = ...,
         subscription_deleted: Global___SubscriptionDeleted | None = ...,
+        proof: Global___ProofMade | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "proof", b"proof", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "proof", b"proof", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "taken_over", "ordered", "rollback", "subscription_begun", "subscription_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "taken_over", "ordered", "rollback", "subscription_begun", "subscription_deleted", "proof"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -829,6 +835,40 @@ class ReplayMade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayMade: _TypeAlias = ReplayMade  # noqa: Y015
+
+@_typing.final
+class ProofMade(_message.Message):
+    """ProofMade records that a copy of one record left the broker as a proof."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    WITHHELD_SECTIONS_FIELD_NUMBER: _builtins.int
+    purpose: _builtins.str
+    """Why; empty for a party of the record that gave none."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    @_builtins.property
+    def withheld_sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The sections that were withheld."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        purpose: _builtins.str = ...,
+        withheld_sections: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "purpose", b"purpose", "withheld_sections", b"withheld_sections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProofMade: _TypeAlias = ProofMade  # noqa: Y015
 
 @_typing.final
 class RefusalMade(_message.Message):

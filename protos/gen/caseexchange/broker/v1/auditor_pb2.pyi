@@ -117,6 +117,58 @@ class ReplayResponse(_message.Message):
 Global___ReplayResponse: _TypeAlias = ReplayResponse  # noqa: Y015
 
 @_typing.final
+class ProveRecordRequest(_message.Message):
+    """ProveRecordRequest names a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    WITHOUT_COSIGNATURES_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Its id."""
+    purpose: _builtins.str
+    """Why. Mandatory for an auditor who is neither publisher nor recipient, at most 200 characters."""
+    without_cosignatures: _builtins.bool
+    """Do not wait for witnesses: take the newest checkpoint if no quorum has cosigned one that covers the record yet."""
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        without_cosignatures: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose", "record_id", b"record_id", "without_cosignatures", b"without_cosignatures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveRecordRequest: _TypeAlias = ProveRecordRequest  # noqa: Y015
+
+@_typing.final
+class ProveRecordResponse(_message.Message):
+    """ProveRecordResponse is one frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_FIELD_NUMBER: _builtins.int
+    frame: _builtins.bytes
+    """A serialised BundleFrame, as in ReplayResponse."""
+    def __init__(
+        self,
+        *,
+        frame: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveRecordResponse: _TypeAlias = ProveRecordResponse  # noqa: Y015
+
+@_typing.final
 class BundleFrame(_message.Message):
     """BundleFrame is one frame of a replay bundle. A bundle file is the line "case-exchange bundle v1", a newline, then each
     frame as a varint length and its bytes: header, trust material, for each partition its start, its stretches and its end,
@@ -214,6 +266,7 @@ class BundleHeader(_message.Message):
     ACCEPTED_UNTIL_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    PROVED_RECORD_FIELD_NUMBER: _builtins.int
     trust_domain: _builtins.str
     """Trust domain of the exchange."""
     auditor: _builtins.str
@@ -222,6 +275,10 @@ class BundleHeader(_message.Message):
     """The purpose stated."""
     source: Global___BundleSource.ValueType
     """Who made it."""
+    proved_record: _builtins.str
+    """The one record that the bundle proves; empty in a replay. Such a bundle has one partition with one leaf and one
+    record, and the directory versions of the times that matter for it.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When its maker began to write it."""
@@ -249,10 +306,11 @@ class BundleHeader(_message.Message):
         accepted_until: _timestamp_pb2.Timestamp | None = ...,
         streams: _abc.Iterable[_builtins.str] | None = ...,
         source: Global___BundleSource.ValueType = ...,
+        proved_record: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_from", b"accepted_from", "accepted_until", b"accepted_until", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_from", b"accepted_from", "accepted_until", b"accepted_until", "auditor", b"auditor", "created_at", b"created_at", "purpose", b"purpose", "source", b"source", "streams", b"streams", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_from", b"accepted_from", "accepted_until", b"accepted_until", "auditor", b"auditor", "created_at", b"created_at", "proved_record", b"proved_record", "purpose", b"purpose", "source", b"source", "streams", b"streams", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

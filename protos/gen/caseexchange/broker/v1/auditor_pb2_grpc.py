@@ -50,6 +50,11 @@ class AuditorServiceStub:
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofRequest.SerializeToString,
                 response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofResponse.FromString,
                 _registered_method=True)
+        self.ProveRecord = channel.unary_stream(
+                '/caseexchange.broker.v1.AuditorService/ProveRecord',
+                request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.ProveRecordRequest.SerializeToString,
+                response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.ProveRecordResponse.FromString,
+                _registered_method=True)
         self.PresentCheckpoints = channel.unary_unary(
                 '/caseexchange.broker.v1.AuditorService/PresentCheckpoints',
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.PresentCheckpointsRequest.SerializeToString,
@@ -88,6 +93,15 @@ class AuditorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProveRecord(self, request, context):
+        """ProveRecord streams the frames of a bundle with one record, which proves that the record is in the log. Only the record's
+        publisher, its recipients and auditors of its stream get it. For anyone else there is no such record. Each proof
+        becomes an entry of the audit stream before the first frame is sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PresentCheckpoints(self, request, context):
         """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
         partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
@@ -121,6 +135,11 @@ def add_AuditorServiceServicer_to_server(servicer, server):
                     servicer.GetProof,
                     request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofRequest.FromString,
                     response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofResponse.SerializeToString,
+            ),
+            'ProveRecord': grpc.unary_stream_rpc_method_handler(
+                    servicer.ProveRecord,
+                    request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.ProveRecordRequest.FromString,
+                    response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.ProveRecordResponse.SerializeToString,
             ),
             'PresentCheckpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.PresentCheckpoints,
@@ -215,6 +234,33 @@ class AuditorService:
             '/caseexchange.broker.v1.AuditorService/GetProof',
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofRequest.SerializeToString,
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/caseexchange.broker.v1.AuditorService/ProveRecord',
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.ProveRecordRequest.SerializeToString,
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.ProveRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

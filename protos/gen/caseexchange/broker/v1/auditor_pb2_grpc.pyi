@@ -41,6 +41,11 @@ class AuditorServiceStub:
     """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
     publisher, its recipients and auditors of the stream.
     """
+    ProveRecord: _grpc.UnaryStreamMultiCallable[_auditor_pb2.ProveRecordRequest, _auditor_pb2.ProveRecordResponse]
+    """ProveRecord streams the frames of a bundle with one record, which proves that the record is in the log. Only the record's
+    publisher, its recipients and auditors of its stream get it. For anyone else there is no such record. Each proof
+    becomes an entry of the audit stream before the first frame is sent.
+    """
     PresentCheckpoints: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.PresentCheckpointsRequest, _auditor_pb2.PresentCheckpointsResponse]
     """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
     partition, with the proof that it extends the one shown. If the log went back behind one of them, the answer is
@@ -61,6 +66,11 @@ class AuditorServiceAsyncStub(AuditorServiceStub):
     GetProof: _aio.UnaryUnaryMultiCallable[_auditor_pb2.GetProofRequest, _auditor_pb2.GetProofResponse]  # type: ignore[assignment]
     """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
     publisher, its recipients and auditors of the stream.
+    """
+    ProveRecord: _aio.UnaryStreamMultiCallable[_auditor_pb2.ProveRecordRequest, _auditor_pb2.ProveRecordResponse]  # type: ignore[assignment]
+    """ProveRecord streams the frames of a bundle with one record, which proves that the record is in the log. Only the record's
+    publisher, its recipients and auditors of its stream get it. For anyone else there is no such record. Each proof
+    becomes an entry of the audit stream before the first frame is sent.
     """
     PresentCheckpoints: _aio.UnaryUnaryMultiCallable[_auditor_pb2.PresentCheckpointsRequest, _auditor_pb2.PresentCheckpointsResponse]  # type: ignore[assignment]
     """PresentCheckpoints shows the broker the newest checkpoints that the caller has seen, and returns the newest of every
@@ -97,6 +107,17 @@ class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auditor_pb2.GetProofResponse, _abc.Awaitable[_auditor_pb2.GetProofResponse]]:
         """GetProof proves that an entry is in the log, or that a later tree extends an earlier one. The first only to the record's
         publisher, its recipients and auditors of the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def ProveRecord(
+        self,
+        request: _auditor_pb2.ProveRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_auditor_pb2.ProveRecordResponse], _abc.AsyncIterator[_auditor_pb2.ProveRecordResponse]]:
+        """ProveRecord streams the frames of a bundle with one record, which proves that the record is in the log. Only the record's
+        publisher, its recipients and auditors of its stream get it. For anyone else there is no such record. Each proof
+        becomes an entry of the audit stream before the first frame is sent.
         """
 
     @_abc_1.abstractmethod

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from broker.bootstrap.opened import OpenedLog
     from broker.bootstrap.trust import BrokerTrust
     from broker.config.broker import BrokerConfig
-    from broker.ports import AuditTrail, Clock, CosignedCheckpoints, RecordCodec, Signer
+    from broker.ports import AuditTrail, Clock, CosignedCheckpoints, RecordCodec, Signer, TimestampedCheckpoints
     from broker.services.proofs import ProofService
     from broker.services.quotas import Quotas
     from broker.services.rollback import RollbackGuard
@@ -27,6 +27,7 @@ def auditor_servicer(
     proofs: ProofService,
     rollback: RollbackGuard,
     cosigned: CosignedCheckpoints,
+    timestamped: TimestampedCheckpoints,
     audit: AuditTrail,
     quotas: Quotas,
     codec: RecordCodec,
@@ -44,6 +45,7 @@ def auditor_servicer(
         clock=clock,
         signer=signer,
         cosigned=cosigned,
+        timestamped=timestamped,
     )
     prover = RecordProver(
         log=opened.log,
@@ -52,6 +54,7 @@ def auditor_servicer(
         directory=directory,
         bundles=bundles,
         cosigned=cosigned,
+        timestamped=timestamped,
         audit=audit,
         quotas=quotas,
         clock=clock,

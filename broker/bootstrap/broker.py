@@ -22,6 +22,7 @@ from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
 from broker.bootstrap.tiles import TileServer, tile_connections
+from broker.bootstrap.timestamps import make_timestamping, open_timestamps
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
-    from broker.ports import CosignedStore, WatchedClock
+    from broker.ports import CosignedStore, TimestampStore, WatchedClock
     from broker.trust.verification import Verifier
 
 _log = structlog.get_logger("broker")
@@ -74,6 +75,7 @@ class Broker:
         signatures: Verifier,
         letters: AuditIndex,
         cosigned: CosignedStore,
+        timestamps: TimestampStore,
         connections: int,
     ) -> None:
         self._config = config
@@ -109,6 +111,9 @@ class Broker:
             config, trust, opened, cosigned, proofs=proofs, rollback=self._rollback, clock=clock
         )
         self._evidence = ClockWatch(clock, self._cosigning)
+        self._timestamping = make_timestamping(
+            config, trust, opened, timestamps, proofs=proofs, evidence=self._evidence, clock=clock
+        )
         self._refusals = Refusals(self._audit, clock)
         self._versions = DirectoryVersions(log, codec)
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
@@ -132,6 +137,7 @@ class Broker:
             proofs=proofs,
             rollback=self._rollback,
             cosigned=self._cosigning,
+            timestamped=self._timestamping,
             audit=self._audit,
             quotas=quotas,
             codec=codec,
@@ -191,6 +197,7 @@ class Broker:
         self._run(self._cosigning.run(), "witnesses")
         await self.tiles.start()
         self._run(self.tiles.run(), "tiles")
+        self._run(self._timestamping.run(), "timestamps")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
@@ -279,6 +286,7 @@ async def open_broker(
             signatures=signatures,
             letters=letters,
             cosigned=open_cosigned(config, stack),
+            timestamps=open_timestamps(config, stack),
             connections=connections,
         )
         await broker.start()

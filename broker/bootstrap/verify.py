@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
 from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.bootstrap.timestamps import times_audit
 from broker.bootstrap.witnesspolicies import read_policy, witness_audit
 from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
@@ -32,6 +33,7 @@ def verify_bundle(
     receipts: Sequence[Path] = (),
     since: Sequence[Path] = (),
     witness_policy: Path | None = None,
+    timestamp_authorities: Sequence[Path] = (),
     covered_within_ms: int | None = None,
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
@@ -43,8 +45,9 @@ def verify_bundle(
         receipts: files of receipts that the auditor brings (broker/wire/receiptfile.py).
         since: files or folders of checkpoints that were seen elsewhere.
         witness_policy: the file of the witnesses that must have cosigned. None: those of the newest directory are told.
+        timestamp_authorities: files of the timestamp authorities that the auditor pins. None: those of the directories.
         covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
-            None: 60 s before for missing numbers, 600 s before for receipts.
+            None: 60 s before for missing numbers, 600 s before for receipts and timestamps.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
@@ -59,9 +62,11 @@ def verify_bundle(
             beginning = read_beginning(frames, FRAMES)
             trust, passed_over = Trust.of(beginning, roots)
             versions = trust.versions()
-            verifiers = log_verifiers([version.directory for version in versions])
+            directories = [version.directory for version in versions]
+            verifiers = log_verifiers(directories)
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
             witnesses = witness_audit(policy, versions[-1].directory, verifiers)
+            times = times_audit(directories, timestamp_authorities, covered_within_ms)
             with (
                 bring(
                     receipts,
@@ -75,7 +80,14 @@ def verify_bundle(
                 judges(own, trust, path.stat().st_size) as judge,
             ):
                 verification = BundleVerification(
-                    beginning, versions, passed_over, verifiers, own, brought=brought, witnesses=witnesses
+                    beginning,
+                    versions,
+                    passed_over,
+                    verifiers,
+                    own,
+                    brought=brought,
+                    witnesses=witnesses,
+                    times=times,
                 )
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:

@@ -163,6 +163,8 @@ def _print(opened: Directory) -> None:
     if (policy := parse_directory_policy(opened.witness_policy, opened.log_keys)) is not None:
         names = ", ".join(witness.key.name for witness in policy.witnesses)
         click.echo(f"witnesses: {names}; at least {policy.fewest} must cosign")
+    if opened.timestamp_authorities:
+        click.echo(f"timestamp authorities: {len(opened.timestamp_authorities)}")
     for agency in sorted(opened.agencies.values(), key=lambda item: item.id):
         in_use, retired = len(agency.signing_certificates), len(agency.retired_certificates)
         former = f" and {retired} retired" if retired else ""

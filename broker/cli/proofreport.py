@@ -20,7 +20,10 @@ def proof_limits(report: AuditReport) -> Iterator[str]:
         yield "that others were shown the same log: no witnesses have cosigned a tree with this record"
     elif witnesses is not None and not witnesses.brought:
         yield "that the witnesses are independent: the directory names them. Bring your own policy: --witness-policy"
-    yield "when it was accepted, by anybody's word but the exchange's"
+    if report.times is None or not report.times.records:
+        yield "when it was accepted, by anybody's word but the exchange's"
+    else:
+        yield "when exactly it was accepted: the independent times below say only that it existed by then"
 
 
 def heading_lines(report: AuditReport) -> Iterator[str]:

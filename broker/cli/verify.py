@@ -19,6 +19,7 @@ from broker.cli.outcome import Outcome, outcome
 from broker.cli.proofreport import heading_lines, proof_facts, proof_verdict
 from broker.cli.report.words import LANGUAGES
 from broker.cli.report.writing import ReportFile
+from broker.cli.timesreport import times_facts, times_lines, timestamp_authority_option
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
@@ -95,6 +96,7 @@ _VERDICTS: Final = {
 @click.option(
     "--lang", "language", type=click.Choice(LANGUAGES), default=LANGUAGES[0], help="The page's language. Default: zh."
 )
+@timestamp_authority_option
 def verify(
     bundle: Path,
     roots: tuple[Path, ...],
@@ -103,6 +105,7 @@ def verify(
     since: tuple[Path, ...],
     covered_within: float | None,
     witness_policy: Path | None,
+    timestamp_authorities: tuple[Path, ...],
     as_json: bool,
     report_file: Path | None,
     language: str,
@@ -127,6 +130,7 @@ def verify(
                 receipts=receipts,
                 since=since,
                 witness_policy=witness_policy,
+                timestamp_authorities=timestamp_authorities,
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
             )
     except CaseExchangeError as failure:
@@ -151,7 +155,7 @@ def _print(report: AuditReport) -> None:
     for item in report.partitions:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
-    for line in witness_lines(report.witnesses):
+    for line in (*witness_lines(report.witnesses), *times_lines(report.times)):
         _say(line)
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
     for again in report.republished[:_MOST_LISTED]:
@@ -269,6 +273,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "brought": asdict(report.brought),
         "could_be_hidden": list(could_hide(report)),
         "findings_left_out": report.findings_left_out,
+        "times": times_facts(report.times),
         "proved": proof_facts(report.proved),
         "witnesses": witness_facts(report.witnesses),
     }

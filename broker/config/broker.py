@@ -161,6 +161,20 @@ class TilesConfig(Section, frozen=True, kw_only=True):
     idle_seconds: Annotated[float, setting("how long a connection stays without a request", least=1, most=3600)] = 60.0
 
 
+class TimestampsConfig(Section, frozen=True, kw_only=True):
+    """[timestamps]: who is asked to stamp checkpoints (RFC 3161). The directory names whose timestamps count."""
+
+    urls: Annotated[
+        tuple[str, ...],
+        setting("addresses of timestamp authorities, asked in this order until one answers; none: no timestamps"),
+    ] = ()
+    authorities: Annotated[
+        Path, setting("TLS authorities, for addresses with https; none: those of `tls.authorities`")
+    ] = Path()
+    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=604_800)] = 3600.0
+    timeout_seconds: Annotated[float, setting("how long one answer may take", least=0.1, most=300)] = 10.0
+
+
 class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     """[subscriptions]: leases and flow control."""
 
@@ -239,6 +253,7 @@ class BrokerConfig(Section, frozen=True, kw_only=True):
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     witnesses: WitnessesConfig = WitnessesConfig()
     tiles: TilesConfig = TilesConfig()
+    timestamps: TimestampsConfig = TimestampsConfig()
     subscriptions: SubscriptionsConfig = SubscriptionsConfig()
     quotas: QuotasConfig = QuotasConfig()
     scrub: ScrubConfig = ScrubConfig()

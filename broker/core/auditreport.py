@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from broker.core.handovers import Handovers
     from broker.core.partitionaudit import PartitionReport
     from broker.core.streams import Position
+    from broker.core.timesaudit import TimesReport
     from broker.core.witnessaudit import CosignedPartition, WitnessReport
 
 
@@ -44,6 +45,7 @@ class AuditReport:
     """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
 
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
+    ``times`` is what is proved of times, independently of the exchange.
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
     ``handovers`` says who was handed what, for ``deliveries`` in all.
     ``proved`` is what a proof of one record proves. None: it is no such proof, or it proves nothing.
@@ -66,6 +68,7 @@ class AuditReport:
     witnesses: WitnessReport | None = None
     broken_off: bool = False
     proved: ProvedRecord | None = None
+    times: TimesReport | None = None
 
     @property
     def clean(self) -> bool:

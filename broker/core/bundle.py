@@ -132,6 +132,15 @@ class PartitionStart:
     cosigned: CosignedCheckpoint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TimestampedCheckpoint:
+    """A checkpoint's text, the proof that the partition's checkpoint extends it, and the authority's response (DER)."""
+
+    text: bytes
+    path: tuple[bytes, ...]
+    timestamp: bytes
+
+
 class BundleLeaf(NamedTuple):
     """One leaf of a partition's tree, and the offset of its entry.
 
@@ -273,6 +282,7 @@ Frame: TypeAlias = (
     | AuthorityCertificate
     | RevocationListFile
     | PartitionStart
+    | TimestampedCheckpoint
     | PartitionLeaves
     | PartitionRecords
     | StrayRecord

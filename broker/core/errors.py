@@ -406,6 +406,13 @@ class WitnessUnavailable(Unavailable):
     remedy = "The broker asks again. Check that the witness runs, and its address and key in the directory."
 
 
+class TimestampsUnavailable(Unavailable):
+    """No timestamp authority stamps the newest checkpoints."""
+
+    reason = "TIMESTAMPS_UNAVAILABLE"
+    remedy = "Ask the authority's operator; compare timestamps.urls with timestamp_authorities in the directory."
+
+
 class CosignaturesLate(Unavailable):
     """The witnesses that the directory demands have not cosigned the newest checkpoints for too long."""
 

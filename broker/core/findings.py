@@ -229,6 +229,8 @@ class EntryFacts(NamedTuple):
     kind: str
     recipients: tuple[tuple[str, int], ...]
     withheld_sections: int
+    revoked_at_ms: int | None = None
+    """When its signer's certificate was revoked, as far as the bundle says."""
 
 
 class EntryLeaf(NamedTuple):

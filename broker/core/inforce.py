@@ -6,6 +6,7 @@ so. A record is checked a moment before it is appended. Each broker process look
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from broker.core.errors import CaseExchangeError, DirectoryVersionMissing
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from broker.core.authorship import Certificate, Certificates
+    from broker.core.envelope import Envelope
     from broker.core.policy import Directory
 
 _Verdict = TypeVar("_Verdict")
@@ -68,3 +70,18 @@ def by_any(versions: Iterable[DirectoryVersion], check: Callable[[DirectoryVersi
         except CaseExchangeError as refused:
             refusal = refusal or refused
     raise refusal or DirectoryVersionMissing("there is no directory version to judge the record by")
+
+
+def revoked_at_ms(versions: Sequence[DirectoryVersion], envelope: Envelope, at_ms: int) -> int | None:
+    """When the certificate that signed a record was revoked. None: no list says so, or the certificate is not known.
+
+    Args:
+        versions: in the order in which they came into force.
+        envelope: the record.
+        at_ms: when it was accepted. This and the result are milliseconds since the Unix epoch, UTC.
+    """
+    for version in versions_at(versions, at_ms):
+        for signature in envelope.signatures:
+            with contextlib.suppress(CaseExchangeError):
+                return version.certificates.signer(signature.certificate_sha256).revoked_at_ms
+    return None

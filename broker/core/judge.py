@@ -53,7 +53,7 @@ from broker.core.findings import (
     warning,
 )
 from broker.core.former import check_former
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, revoked_at_ms, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish, check_times
@@ -155,6 +155,7 @@ class BatchJudge:
                     body.kind,
                     recipients,
                     len(withheld),
+                    revoked_at_ms(self._versions, entry.envelope, entry.accepted_at_ms),
                 )
             )
             if body.kind in EVENT_KINDS and not withheld:

@@ -75,7 +75,8 @@ class Directory:
     ``document`` is the signed document, byte for byte. ``log_keys`` are the C2SP verifier keys of the exchange's
     checkpoints. ``exchange`` is the agency id under which the broker itself signs. ``may_correct`` has, by kind, the
     agencies whose Corrections and Closures count for other agencies' records of this kind. ``witness_policy`` is the
-    text of a policy file (broker/core/witnesspolicy.py). Empty: no witness is asked.
+    text of a policy file (broker/core/witnesspolicy.py). Empty: no witness is asked. ``timestamp_authorities`` has for
+    each authority its certificates (DER): the signer of its timestamps first, the root last.
     """
 
     version: int
@@ -90,6 +91,7 @@ class Directory:
     document: bytes
     may_correct: Mapping[str, frozenset[str]] = field(default_factory=dict)
     witness_policy: str = ""
+    timestamp_authorities: tuple[tuple[bytes, ...], ...] = ()
 
     def agency(self, agency: str) -> Agency:
         """The agency of this id.

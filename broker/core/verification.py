@@ -6,7 +6,7 @@ broker/core/beginning.py does (1) and (2).
 2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
    DIRECTORY_INVALID for each that does not count. If none counts, nothing can be checked
 3. a directory names each authority: CERTIFICATE_INVALID
-4. what witnesses have cosigned (broker/core/witnessaudit.py)
+4. what witnesses have cosigned (broker/core/witnessaudit.py), and the times that are proved (broker/core/timesaudit.py)
 5. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone
    (broker/core/judge.py), a partition when its frames are complete (broker/core/partitionaudit.py)
 6. the frames before the last one are those of its digest: BUNDLE_DAMAGED, or BUNDLE_INVALID if the exchange signed them
@@ -36,10 +36,12 @@ from broker.core.bundle import (
     PartitionRecords,
     PartitionStart,
     StrayRecord,
+    TimestampedCheckpoint,
 )
 from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.findings import BatchReport, Compared, Finding, Stated, error
 from broker.core.proofaudit import ProofAudit
+from broker.core.timesaudit import TimesAudit
 from broker.core.witnessaudit import WitnessAudit
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ class BundleVerification:
         *,
         brought: Brought = NOTHING,
         witnesses: WitnessAudit | None = None,
+        times: TimesAudit | None = None,
     ) -> None:
         """Begin.
 
@@ -96,9 +99,11 @@ class BundleVerification:
             own: checks the exchange's signature.
             brought: what the auditor brings.
             witnesses: judges what witnesses have cosigned. None: there are none.
+            times: judges times by timestamps and cosignatures. None: timestamps are not checked.
         """
         self._witnesses = witnesses or WitnessAudit(None, verifiers)
         self._header = beginning.header
+        self._times = times or TimesAudit()
         self._proof = ProofAudit(beginning.header)
         self._own = own
         self._audit = BundleAudit(
@@ -130,7 +135,7 @@ class BundleVerification:
         """
         end = self._follow(frames, reader, judge, ahead, progress)
         report = self._audit.finish(end, frames.taken - (end is not None))
-        return self._proof.finish(replace(report, witnesses=self._witnesses.report()))
+        return self._proof.finish(replace(report, witnesses=self._witnesses.report(), times=self._times.report()))
 
     def _follow(
         self, frames: BundleFrames, reader: FrameReader, judge: Judge, ahead: int, progress: Callable[[int], None]
@@ -208,11 +213,14 @@ class BundleVerification:
         match step:
             case PartitionStart():
                 self._audit.start_partition(step)
-                for finding in self._witnesses.take(step):
-                    self._audit.add(finding)
+                self._add(self._witnesses.take(step))
+                self._times.start(step, self._witnesses.current)
+            case TimestampedCheckpoint():
+                self._add(self._times.take(step))
             case PartitionLeaves():
                 self._audit.add_leaves(step)
                 self._witnesses.take_leaves(step)
+                self._times.take_leaves(step)
             case StrayRecord():
                 self._audit.add_stray(step)
             case PartitionEnd():
@@ -225,10 +233,14 @@ class BundleVerification:
                 else:
                     self._audit.add_batch(report)
                     self._proof.take(report)
-                    for finding in self._witnesses.take_batch(report, self._header.created_at_ms):
-                        self._audit.add(finding)
+                    self._add(self._witnesses.take_batch(report, self._header.created_at_ms))
+                    self._add(self._times.take_batch(report))
             case _:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
+
+    def _add(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self._audit.add(finding)
 
     def _check_end(self, end: BundleEnd, digest: BundleDigest) -> None:
         # (6) The bundle is as it was made, and the exchange signed every byte.

@@ -19,8 +19,12 @@ class WebAddress(NamedTuple):
     prefix: str
 
     @classmethod
-    def parse(cls, url: str) -> WebAddress:
+    def parse(cls, url: str, *, plain: bool = False) -> WebAddress:
         """Read an address: https, or http on the machine itself, for a service that has no TLS of its own.
+
+        Args:
+            url: the address.
+            plain: http may be anywhere, because what is answered is signed.
 
         Raises:
             ValueError: it is another scheme, has a user, a query or a fragment, or its host can be no name.
@@ -30,7 +34,7 @@ class WebAddress(NamedTuple):
             raise ValueError(message)
         parts = urlsplit(url)
         host = parts.hostname or ""
-        usable = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+        usable = parts.scheme == "https" or (parts.scheme == "http" and (plain or host in _LOOPBACK))
         if not usable or not host or parts.username is not None or parts.query or parts.fragment:
             message = "an address is not https://host/path"
             raise ValueError(message)

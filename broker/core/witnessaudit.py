@@ -122,6 +122,11 @@ class WitnessAudit:
         message = f"{start.partition}: too few witnesses of the policy have cosigned a checkpoint of it"
         return [error("WITNESSES_MISSING", message)]
 
+    @property
+    def current(self) -> CosignedPartition | None:
+        """What a quorum has cosigned of the partition begun last, if the policy demands witnesses."""
+        return self._current
+
     def take_leaves(self, listed: PartitionLeaves) -> None:
         """Learn where the partition's records after the cosigned ones begin."""
         if self._current is None or self._uncovered is not None:

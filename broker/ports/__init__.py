@@ -32,6 +32,13 @@ from broker.ports.subscriptions import (
 )
 from broker.ports.tiles import TileSource
 from broker.ports.time import Clock, Entropy, WatchedClock
+from broker.ports.timestamps import (
+    KeptTimestamp,
+    TimestampCaller,
+    TimestampedCheckpoints,
+    TimestampRequests,
+    TimestampStore,
+)
 from broker.ports.trust import (
     CosignatureSigner,
     DirectoryInForce,
@@ -64,6 +71,7 @@ __all__ = [
     "Entropy",
     "Evidence",
     "KeptBytes",
+    "KeptTimestamp",
     "Keyring",
     "LeafRow",
     "LogCursor",
@@ -87,6 +95,10 @@ __all__ = [
     "SubscriptionKey",
     "SubscriptionState",
     "TileSource",
+    "TimestampCaller",
+    "TimestampRequests",
+    "TimestampStore",
+    "TimestampedCheckpoints",
     "TreeExtension",
     "TreeHead",
     "TrustMaterial",

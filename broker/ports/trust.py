@@ -75,6 +75,10 @@ class SignerCertificate(Protocol):
     def public_key_der(self) -> bytes:
         """Its public key, as SubjectPublicKeyInfo (DER)."""
 
+    @property
+    def revoked_at_ms(self) -> int | None:
+        """When it was revoked (milliseconds since the Unix epoch, UTC), or None if no list says so."""
+
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         MessageLog,
         RecordCodec,
         Signer,
+        TimestampedCheckpoints,
         TrustMaterial,
     )
     from broker.services.bundlebatch import Batch
@@ -89,12 +90,14 @@ class BundleMaker:
         clock: Clock,
         signer: Signer | None,
         cosigned: CosignedCheckpoints | None = None,
+        timestamped: TimestampedCheckpoints | None = None,
     ) -> None:
         """Prepare. Without a ``signer`` the bundles have the source MESSAGE_LOG."""
         self._log = log
         self._store = store
         self._codec = codec
         self._cosigned = cosigned
+        self._timestamped = timestamped
         self.parts: Final = BundleParts(codec=codec, directory=directory, material=material, clock=clock, signer=signer)
         self.versions: Final = DirectoryVersions(log, codec)
 
@@ -135,6 +138,9 @@ class BundleMaker:
         left = await self._store.nodes(partition, range_coordinates(0, first))
         cosigned = None if self._cosigned is None else await self._cosigned.cosigned(partition, head.size)
         yield PartitionStart(partition, head.note, first, tuple(left), cosigned)
+        if self._timestamped is not None:
+            for stamped in await self._timestamped.timestamped(partition, first, end, head.size):
+                yield stamped
         begin = await self._store.leaf_offset(partition, first - 1) + 1 if first else 0
         # An entry without a leaf belongs to the stretch of the next leaf. Beyond the tree there are only strays.
         beyond = await self._store.leaf_offset(partition, end) if end < head.size else None

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         DirectoryInForce,
         MessageLog,
         RecordCodec,
+        TimestampedCheckpoints,
     )
     from broker.services.bundling import BundleMaker
     from broker.services.quotas import Quotas
@@ -105,6 +106,7 @@ class RecordProver:
         directory: DirectoryInForce,
         bundles: BundleMaker,
         cosigned: CosignedCheckpoints,
+        timestamped: TimestampedCheckpoints,
         audit: AuditTrail,
         quotas: Quotas,
         clock: Clock,
@@ -117,6 +119,7 @@ class RecordProver:
         self._parts = bundles.parts
         self._versions = bundles.versions
         self._cosigned = cosigned
+        self._timestamped = timestamped
         self._audit = audit
         self._quotas = quotas
         self._clock = clock
@@ -209,6 +212,8 @@ class RecordProver:
             yield frame
         left = await self._store.nodes(partition, range_coordinates(0, tree.leaf))
         yield PartitionStart(partition, tree.note, tree.leaf, tuple(left), tree.cosigned)
+        for stamped in await self._timestamped.timestamped(partition, tree.leaf, tree.leaf + 1, tree.size):
+            yield stamped
         leaf = BundleLeaf(entry.position.offset, leaf_hash(leaf_of(entry).marshal()))
         yield PartitionLeaves(tree.leaf, (leaf,))
         batch = self._parts.batch()

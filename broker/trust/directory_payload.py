@@ -6,7 +6,6 @@ would not apply it. Some keys are reserved for later versions. They are refused 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from datetime import UTC, datetime
@@ -18,12 +17,13 @@ from broker.core.identity import Principal, is_agency_id
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
-from broker.core.strict import NotStrict, decode_base64, encode_base64, parse_json
+from broker.core.strict import decode_base64, encode_base64, parse_json
 from broker.core.witnesspolicy import parse_directory_policy
-from broker.trust.keyring import listed_certificate, signing_authorities
+from broker.trust.keyring import listed_certificate, signing_authorities, timestamp_chain
+from broker.trust.signedjson import strictly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 Right = TypeVar("Right", PublishRight, ReceiveRight, ReplayRight)
 
@@ -39,20 +39,11 @@ _RETIRED: Final = "retired_certificates"
 _LIMITS: Final = "limits"
 _MAY_CORRECT: Final = "may_correct"
 _WITNESS_POLICY: Final = "witness_policy"
-_DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {_MAY_CORRECT, _WITNESS_POLICY}
+_TIMESTAMPS: Final = "timestamp_authorities"
+_DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {_MAY_CORRECT, _WITNESS_POLICY, _TIMESTAMPS}
 _RFC3339_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
-
-
-@contextlib.contextmanager
-def strictly() -> Iterator[None]:
-    """Refuse a directory for what is not strict JSON or base64 in it."""
-    try:
-        yield
-    except NotStrict as error:
-        message = f"the directory holds something that is {error}"
-        raise DirectoryInvalid(message) from error
 
 
 def parse_payload(payload: bytes, document: bytes) -> Directory:
@@ -84,6 +75,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
             document=document,
             may_correct=_may_correct(fields.get(_MAY_CORRECT, {}), ids),
             witness_policy=_text(fields.get(_WITNESS_POLICY, ""), lambda text: text.isascii(), _WITNESS_POLICY),
+            timestamp_authorities=_timestamp_authorities(fields.get(_TIMESTAMPS, [])),
         )
     _check(directory)
     return directory
@@ -91,7 +83,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
 
 def directory_payload(directory: Directory) -> bytes:
     """Write a directory as the JSON text to be signed. ``document`` is not used."""
-    correctors = directory.may_correct
+    correctors, stampers = directory.may_correct, directory.timestamp_authorities
     fields = {
         "version": directory.version,
         "trust_domain": directory.trust_domain,
@@ -103,9 +95,16 @@ def directory_payload(directory: Directory) -> bytes:
         "purposes": sorted(directory.purposes),
         **({_MAY_CORRECT: {kind: sorted(who) for kind, who in correctors.items()}} if correctors else {}),
         **({_WITNESS_POLICY: directory.witness_policy} if directory.witness_policy else {}),
+        **({_TIMESTAMPS: [list(map(encode_base64, chain)) for chain in stampers]} if stampers else {}),
         "agencies": {agency.id: _agency_fields(agency) for agency in directory.agencies.values()},
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def _timestamp_authorities(value: Any) -> tuple[tuple[bytes, ...], ...]:
+    if not isinstance(value, list):
+        _refuse(f"{_TIMESTAMPS} is not a list")
+    return tuple(tuple(map(decode_base64, _texts(chain, _TIMESTAMPS))) for chain in value)
 
 
 def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
@@ -186,6 +185,8 @@ def _check(directory: Directory) -> None:
     if not directory.signing_authorities:
         _refuse("signing_authorities is empty")
     signing_authorities(directory.signing_authorities)
+    for chain in directory.timestamp_authorities:
+        timestamp_chain(chain)
     for agency in directory.agencies.values():
         certificates = [*agency.signing_certificates, *(one.certificate for one in agency.retired_certificates)]
         if len(set(certificates)) != len(certificates):

@@ -236,6 +236,23 @@ def signing_authorities(documents: Sequence[bytes]) -> tuple[x509.Certificate, .
         raise DirectoryInvalid(message) from error
 
 
+def timestamp_chain(documents: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
+    """Read the certificates of a timestamp authority that a directory lists: the signer first, a root last.
+
+    Raises:
+        DirectoryInvalid: one cannot be read, or there are fewer than two.
+    """
+    try:
+        chain = tuple(parse_certificate(document) for document in documents)
+    except CertificateInvalid as error:
+        message = "the directory lists a timestamp authority whose certificate cannot be read"
+        raise DirectoryInvalid(message) from error
+    if len(chain) < 2:  # noqa: PLR2004 - the signer and a root
+        message = "the directory lists a timestamp authority without the certificates above it, up to a root"
+        raise DirectoryInvalid(message)
+    return chain
+
+
 def listed_certificate(data: bytes, agency: str, trust_domain: str) -> x509.Certificate:
     """Read a certificate that a directory lists for an agency.
 

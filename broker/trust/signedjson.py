@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,9 +13,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from broker.core.dsse import DsseEnvelope, DsseSignature
 from broker.core.envelope import pae
 from broker.core.errors import DirectoryInvalid
+from broker.core.strict import NotStrict
 from broker.trust.signing import ecdsa_verifies
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAX_SIGNATURES: Final = 16
+
+
+@contextlib.contextmanager
+def strictly() -> Iterator[None]:
+    """Refuse a directory for what is not strict JSON or base64 in it."""
+    try:
+        yield
+    except NotStrict as error:
+        message = f"the directory holds something that is {error}"
+        raise DirectoryInvalid(message) from error
 
 
 class SignedJson(NamedTuple):

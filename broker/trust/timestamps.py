@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from cryptography.x509.oid import NameOID
 from rfc3161_client import (
     HashAlgorithm,
     TimestampRequestBuilder,
@@ -17,10 +18,12 @@ from rfc3161_client import (
 )
 
 from broker.core.errors import CertificateInvalid, TimestampInvalid
+from broker.core.timesaudit import Stamp
 from broker.trust.certificates import load_certificates, parse_certificate
+from broker.trust.keyring import timestamp_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from cryptography import x509
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 
 MAX_TIMESTAMP_BYTES: Final = 64 * 1024
 """The largest response that is read. One with the signer's certificate has about 2,000 bytes."""
-REQUEST_TYPE: Final = "application/timestamp-query"
-RESPONSE_TYPE: Final = "application/timestamp-reply"
-"""The media types of both over HTTP (RFC 3161 section 3.4)."""
 
 
 class TimestampRequest(NamedTuple):
@@ -59,6 +59,12 @@ class TimestampAuthority:
         self.chain: Final = tuple(chain)
         signer, *intermediates, root = chain
         self._verifier = VerifierBuilder(tsa_certificate=signer, intermediates=intermediates, roots=[root])
+
+    @property
+    def name(self) -> str:
+        """The signer's common name, or its whole name if it has none. Its own word, for people."""
+        names = self.chain[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[0].value) if names else self.chain[0].subject.rfc4514_string()
 
     @classmethod
     def load(cls, path: Path) -> TimestampAuthority:
@@ -94,6 +100,61 @@ class TimestampAuthority:
             TimestampInvalid
         """
         return _checked(self._verifier.nonce(request.nonce), answer, request.message)
+
+
+class TimestampAuthorities:
+    """Several pinned authorities: a timestamp of any of them counts. The port TimestampRequests."""
+
+    def __init__(self, authorities: Sequence[TimestampAuthority]) -> None:
+        """At least one."""
+        self._authorities = tuple(authorities)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path]) -> TimestampAuthorities:
+        """Read each from its file in PEM, the signer first.
+
+        Raises:
+            CertificateInvalid
+        """
+        return cls([TimestampAuthority.load(path) for path in paths])
+
+    @classmethod
+    def listed(cls, chains: Sequence[Sequence[bytes]]) -> TimestampAuthorities:
+        """Those that a directory lists.
+
+        Raises:
+            DirectoryInvalid, CertificateInvalid
+        """
+        return cls([TimestampAuthority(timestamp_chain(chain)) for chain in chains])
+
+    def request(self, message: bytes) -> TimestampRequest:
+        """See ``timestamp_request``."""
+        return timestamp_request(message)
+
+    def accept(self, answer: bytes, request: TimestampRequest) -> Stamp:
+        """Check an answer, as ``TimestampAuthority.accept``, by the first authority that it is of.
+
+        Raises:
+            TimestampInvalid
+        """
+        return self._by_any(lambda authority: authority.accept(answer, request))
+
+    def verify(self, timestamp: bytes, message: bytes) -> Stamp:
+        """Check a timestamp, as ``TimestampAuthority.verify``, by the first authority that it is of.
+
+        Raises:
+            TimestampInvalid
+        """
+        return self._by_any(lambda authority: authority.verify(timestamp, message))
+
+    def _by_any(self, check: Callable[[TimestampAuthority], int]) -> Stamp:
+        refusal: TimestampInvalid | None = None
+        for authority in self._authorities:
+            try:
+                return Stamp(check(authority), authority.name)
+            except TimestampInvalid as refused:
+                refusal = refused
+        raise refusal or TimestampInvalid("no timestamp authority is pinned")
 
 
 def timestamp_request(message: bytes) -> TimestampRequest:

@@ -51,13 +51,13 @@ class HttpClient:
         self._lookup = HostLookup(address.host, address.port)
         self._open: tuple[h11.Connection, asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def post(self, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
+    async def post(self, path: str, body: bytes, max_bytes: int, *, content_type: str = _PLAIN) -> HttpAnswer:
         """Send a POST request, and read its answer of at most ``max_bytes``. May be cancelled.
 
         Raises:
             HttpFailed
         """
-        return await self._request("POST", path, body, max_bytes)
+        return await self._request("POST", path, body, max_bytes, content_type)
 
     async def get(self, path: str, max_bytes: int) -> HttpAnswer:
         """Send a GET request, and read its answer of at most ``max_bytes``. May be cancelled.
@@ -67,11 +67,13 @@ class HttpClient:
         """
         return await self._request("GET", path, b"", max_bytes)
 
-    async def _request(self, method: str, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
+    async def _request(
+        self, method: str, path: str, body: bytes, max_bytes: int, content_type: str = _PLAIN
+    ) -> HttpAnswer:
         while True:
             fresh = self._open is None
             try:
-                return await self._send(method, path, body, max_bytes)
+                return await self._send(method, path, body, max_bytes, content_type)
             # ValueError: the host can be no name.
             except (OSError, EOFError, ValueError, h11.ProtocolError) as error:
                 self._drop()
@@ -112,7 +114,7 @@ class HttpClient:
                 return await asyncio.open_connection(host, address.port, ssl=context, server_hostname=name)
         return await asyncio.open_connection(last, address.port, ssl=context, server_hostname=name)
 
-    async def _send(self, method: str, path: str, body: bytes, max_bytes: int) -> HttpAnswer:
+    async def _send(self, method: str, path: str, body: bytes, max_bytes: int, content_type: str) -> HttpAnswer:
         if self._open is None:
             reader, writer = await self._connect()
             self._open = (h11.Connection(h11.CLIENT), reader, writer)
@@ -121,10 +123,10 @@ class HttpClient:
         host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
         headers = [
             ("host", f"{host}:{self._address.port}"),
-            ("content-type", _PLAIN),
+            ("content-type", content_type),
             ("content-length", str(len(body))),
         ]
-        request = h11.Request(method=method, target=f"{self._address.prefix}{path}", headers=headers)
+        request = h11.Request(method=method, target=f"{self._address.prefix}{path}" or "/", headers=headers)
         for event in (request, h11.Data(body), h11.EndOfMessage()):
             writer.write(connection.send(event) or b"")
         await writer.drain()

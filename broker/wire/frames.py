@@ -22,6 +22,7 @@ from broker.core.bundle import (
     PartitionStart,
     RevocationListFile,
     StrayRecord,
+    TimestampedCheckpoint,
 )
 from broker.core.errors import BundleInvalid, EnvelopeMalformed
 from broker.core.streams import StreamPartition
@@ -92,7 +93,9 @@ def frame_from(data: bytes) -> Frame:
     return frame
 
 
-_OfPartition: TypeAlias = PartitionStart | PartitionLeaves | PartitionRecords | StrayRecord | PartitionEnd
+_OfPartition: TypeAlias = (
+    PartitionStart | TimestampedCheckpoint | PartitionLeaves | PartitionRecords | StrayRecord | PartitionEnd
+)
 
 
 def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) -> None:
@@ -106,17 +109,15 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
             if frame.cosigned is not None:
                 start.cosigned.note = frame.cosigned.note
                 start.cosigned.path.extend(frame.cosigned.path)
+        case TimestampedCheckpoint():
+            message.timestamped.checkpoint, message.timestamped.timestamp = frame.text, frame.timestamp
+            message.timestamped.path.extend(frame.path)
         case PartitionLeaves():
             message.partition_leaves.first_index = frame.first_index
             for leaf in frame.leaves:
                 message.partition_leaves.leaves.add(offset=leaf.offset, hash=leaf.hash)
         case PartitionRecords():
-            message.partition_records.SetInParent()
-            add = message.partition_records.entries.add
-            for entry in frame.entries:
-                _fill_entry(add(log_id=entry.log_id, epoch=entry.epoch), entry)
-            if frame.receipts is not None:
-                fill_receipts(message.partition_records.receipts, frame.receipts)
+            _fill_records(message, frame)
         case StrayRecord():
             stray = message.stray
             fill_position(stray.position, frame.position)
@@ -125,6 +126,15 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
         case PartitionEnd():
             message.partition_end.end_index = frame.end_index
             message.partition_end.right_hashes.extend(frame.right_hashes)
+
+
+def _fill_records(message: auditor_pb2.BundleFrame, frame: PartitionRecords) -> None:
+    message.partition_records.SetInParent()
+    add = message.partition_records.entries.add
+    for entry in frame.entries:
+        _fill_entry(add(log_id=entry.log_id, epoch=entry.epoch), entry)
+    if frame.receipts is not None:
+        fill_receipts(message.partition_records.receipts, frame.receipts)
 
 
 def _fill_header(message: auditor_pb2.BundleHeader, header: BundleHeader) -> None:
@@ -174,6 +184,9 @@ def _frame_of_partition(message: auditor_pb2.BundleFrame) -> _OfPartition:
                 tuple(start.left_hashes),
                 None if cosigned is None else CosignedCheckpoint(cosigned.note, tuple(cosigned.path)),
             )
+        case "timestamped":
+            stamped = message.timestamped
+            return TimestampedCheckpoint(stamped.checkpoint, tuple(stamped.path), stamped.timestamp)
         case "partition_leaves":
             leaves = message.partition_leaves
             return PartitionLeaves(

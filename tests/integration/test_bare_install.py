@@ -140,6 +140,14 @@ def test_a_broker_needs_an_extra_only_for_kafka(pki: SamplePki, tmp_path: Path) 
     assert "EXTRA_MISSING: the library kafka is not installed; case-exchange[kafka]" in done.stderr
 
 
+def test_a_broker_needs_an_extra_only_if_it_asks_for_timestamps(pki: SamplePki, tmp_path: Path) -> None:
+    asked = {"urls": ["http://tsa.example/"]}
+    config = write_toml(tmp_path / "broker.toml", broker_tables(pki, tmp_path / "log", timestamps=asked))
+    done = bare("serve", "--config", str(config))
+    assert done.returncode == 2
+    assert "EXTRA_MISSING: the library rfc3161_client is not installed; case-exchange[timestamps]" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "library", "extra"),
     [

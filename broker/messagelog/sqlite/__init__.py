@@ -7,6 +7,7 @@ from broker.messagelog.sqlite.checkpoints import SqliteCheckpointStore
 from broker.messagelog.sqlite.cosigned import SqliteCosignedStore
 from broker.messagelog.sqlite.log import SqliteLog
 from broker.messagelog.sqlite.logreader import SqliteLogReader
+from broker.messagelog.sqlite.timestamps import SqliteTimestampStore
 from broker.messagelog.sqlite.witness import SqliteWitnessStore
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "SqliteCosignedStore",
     "SqliteLog",
     "SqliteLogReader",
+    "SqliteTimestampStore",
     "SqliteWitnessStore",
 ]

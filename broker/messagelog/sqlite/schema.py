@@ -98,3 +98,18 @@ COSIGNED: Final = Schema(
     application_id=0x4358434F,  # "CXCO"
     migrations=(("CREATE TABLE cosigned (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID",),),
 )
+
+TIMESTAMPS: Final = Schema(
+    application_id=0x43585453,  # "CXTS"
+    migrations=(
+        (
+            """CREATE TABLE timestamps (
+                origin TEXT NOT NULL,
+                size INTEGER NOT NULL,
+                checkpoint BLOB NOT NULL,
+                response BLOB NOT NULL,
+                PRIMARY KEY (origin, size)
+            ) WITHOUT ROWID""",
+        ),
+    ),
+)

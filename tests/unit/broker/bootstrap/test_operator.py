@@ -169,7 +169,7 @@ def test_a_lie_of_the_operator_is_named_by_the_auditors_own_witnesses(
         if size:
             note = world.checkpoint(size).read_bytes()
             path = tree.consistency(size, len(places)) if size <= len(places) else ()
-            cosigned = with_cosignatures(note, [witness.cosign(parse_note(note).text, 1000)])
+            cosigned = with_cosignatures(note, [witness.cosign(parse_note(note).text, world.at_ms // 1000 + 1)])
             given = CosignedCheckpoint(cosigned, path)
         exchange.frames[0] = replace(start, cosigned=given)
         report = exchange.audit(witnesses=using)

@@ -9,11 +9,13 @@ import pytest
 
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.findings import Severity
+from broker.core.inforce import DirectoryVersion
+from broker.core.judge import BatchJudge
 from broker.core.streams import STREAMS, Position, StreamPartition
 from certs import profiles
 from tests.support.bundles import LyingExchange, audit_record, without_right
 from tests.support.pki import ManualClock, SamplePki
-from tests.support.records import OTHER_CASE, RecordMaker
+from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
@@ -185,3 +187,19 @@ def test_an_agencys_record_on_the_audit_stream_is_named(pki: SamplePki, clock: M
     exchange = LyingExchange(pki)
     exchange.add(AUDIT_0, [maker.make()], clock.value_ms)
     assert codes(exchange.audit()) == ["KIND_UNKNOWN"]
+
+
+def test_the_time_of_a_revocation_is_kept_for_records_from_before_it(pki: SamplePki, clock: ManualClock) -> None:
+    """It is compared with the first time that others prove (broker/core/timesaudit.py)."""
+    revoked = pki.revoked[profiles.SIGNING.authority]
+    hebei = RecordMaker(pki, clock, "hebei-police")
+    hebei.composer._signer = revoked.signer
+    partition, at_ms = StreamPartition("dna", 0), pki.now_ms - 1
+    exchange = LyingExchange(pki, pki.directory_with("hebei-police", [revoked.der]))
+    exchange.add(partition, [hebei.make(), RecordMaker(pki, clock).make()], at_ms)
+    versions = [DirectoryVersion(0, exchange._directory, exchange._keyring)]
+    report = BatchJudge(versions, CODEC, exchange.source).judge(partition, exchange.records())
+    assert [(facts.publisher, facts.revoked_at_ms) for facts in report.facts] == [
+        ("hebei-police", pki.now_ms),
+        ("shanxi-police", None),
+    ]

@@ -193,7 +193,7 @@ def _cosigned(proof: Proof, size: int) -> WitnessPolicyInUse:
     assert isinstance(start, PartitionStart)
     tree = GrownTree(map(manifest, proof.entries[:size]))
     note = proof.exchange.note(DNA_0, tree)
-    note = with_cosignatures(note, [WITNESS.cosign(parse_note(note).text, 1_700_000_000)])
+    note = with_cosignatures(note, [WITNESS.cosign(parse_note(note).text, proof.entries[0].accepted_at_ms // 1000)])
     left = [tree.nodes[node] for node in range_coordinates(0, PLACE)]
     right = [tree.nodes[node] for node in range_coordinates(PLACE + 1, size)]
     end = proof.frame(PartitionEnd)
@@ -224,7 +224,9 @@ def test_what_witnesses_cosigned_before_the_record_does_not_prove_it(proof: Proo
     assert isinstance(start, PartitionStart)
     tree = GrownTree(map(manifest, proof.entries))
     earlier = proof.exchange.note(DNA_0, GrownTree(tree.leaves[:PLACE]))
-    cosigned = with_cosignatures(earlier, [WITNESS.cosign(parse_note(earlier).text, 1_700_000_000)])
+    cosigned = with_cosignatures(
+        earlier, [WITNESS.cosign(parse_note(earlier).text, proof.entries[0].accepted_at_ms // 1000)]
+    )
     note = proof.exchange.note(DNA_0, tree)
     shown = replace(start, note=note, cosigned=CosignedCheckpoint(cosigned, tree.consistency(PLACE, ALL)))
     proof.exchange.replace(start, shown)

@@ -17,6 +17,7 @@ from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate, corrects_of_others
 from broker.core.witnesspolicy import parse_directory_policy
+from broker.trust.certificates import der
 from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_files import DirectoryFile
 from broker.trust.directory_payload import MAX_NAME, directory_payload
@@ -561,3 +562,23 @@ def test_the_copy_of_another_governance_does_not_count(
     kept = tmp_path / "state" / "directory.json"
     again = DirectoryFile(path, Governance(other.public_key()), ManualClock(pki.now_ms), kept)
     assert again.current().version == pki.directory.version
+
+
+def test_timestamp_authorities_are_read_back_as_they_were_written(pki: SamplePki) -> None:
+    chain = (der(pki.authority("signing").certificate), der(pki.authority("tls").certificate))
+    directory = replace(pki.directory, timestamp_authorities=(chain, chain[::-1]))
+    assert open_directory(pki.sign(directory), pki.governance).timestamp_authorities == (chain, chain[::-1])
+    assert pki.directory.timestamp_authorities == ()
+
+
+def test_timestamp_authorities_that_cannot_be_used_are_refused(pki: SamplePki) -> None:
+    signer = base64.b64encode(der(pki.authority("signing").certificate)).decode()
+    faults = {
+        "not a list": {},
+        "not a list of texts": ["x"],
+        "without the certificates above it": [[signer]],
+        "whose certificate cannot be read": [[signer, "AAAA"]],
+        "holds an item twice": [[signer, signer]],
+    }
+    for fault, value in faults.items():
+        assert fault in refused(pki, seal(pki, changed(pki, "timestamp_authorities", value))), fault

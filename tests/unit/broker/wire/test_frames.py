@@ -20,6 +20,7 @@ from broker.core.bundle import (
     PartitionRecords,
     PartitionStart,
     StrayRecord,
+    TimestampedCheckpoint,
 )
 from broker.core.envelope import Signature
 from broker.core.errors import BundleInvalid
@@ -42,6 +43,7 @@ FRAMES: list[Frame] = [
     replace(header(BundleSource.BROKER), proved_record="01990000-0000-7000-8000-000000000001"),
     DirectoryDocument(b"{}", 7),
     PartitionStart(StreamPartition("dna", 1), b"note", 3, (bytes(32), bytes(32))),
+    TimestampedCheckpoint(b"origin\n1\nroot\n", (bytes(32),), b"response"),
     PartitionLeaves(0, ()),
     PartitionLeaves(3, (BundleLeaf(0, bytes(32)), BundleLeaf(1 << 40, b"\1" * 32))),
     PartitionRecords((), SignedReceipts((b"statement",), SIGNATURE)),

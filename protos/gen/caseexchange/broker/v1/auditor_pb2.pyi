@@ -188,6 +188,7 @@ class BundleFrame(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     PARTITION_LEAVES_FIELD_NUMBER: _builtins.int
     STRAY_FIELD_NUMBER: _builtins.int
+    TIMESTAMPED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___BundleHeader:
         """First frame."""
@@ -228,6 +229,10 @@ class BundleFrame(_message.Message):
     def stray(self) -> Global___StrayRecord:
         """Something in the partition begun last that is no record."""
 
+    @_builtins.property
+    def timestamped(self) -> Global___TimestampedCheckpoint:
+        """A timestamp over a checkpoint of the partition begun last, before its leaves."""
+
     def __init__(
         self,
         *,
@@ -241,12 +246,13 @@ class BundleFrame(_message.Message):
         end: Global___BundleEnd | None = ...,
         partition_leaves: Global___PartitionLeaves | None = ...,
         stray: Global___StrayRecord | None = ...,
+        timestamped: Global___TimestampedCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_leaves", b"partition_leaves", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list", "stray", b"stray"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_leaves", b"partition_leaves", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list", "stray", b"stray", "timestamped", b"timestamped"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_leaves", b"partition_leaves", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list", "stray", b"stray"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "directory", b"directory", "end", b"end", "frame", b"frame", "header", b"header", "partition_end", b"partition_end", "partition_leaves", b"partition_leaves", "partition_records", b"partition_records", "partition_start", b"partition_start", "revocation_list", b"revocation_list", "stray", b"stray", "timestamped", b"timestamped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["header", "directory", "authority", "revocation_list", "partition_start", "partition_records", "partition_end", "end", "partition_leaves", "stray"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["header", "directory", "authority", "revocation_list", "partition_start", "partition_records", "partition_end", "end", "partition_leaves", "stray", "timestamped"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -427,6 +433,40 @@ class PartitionStart(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PartitionStart: _TypeAlias = PartitionStart  # noqa: Y015
+
+@_typing.final
+class TimestampedCheckpoint(_message.Message):
+    """TimestampedCheckpoint is an earlier or the same checkpoint of a partition, and an independent authority's statement that
+    it existed at a time.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.bytes
+    """The text of the checkpoint, without signatures: these bytes are stamped."""
+    timestamp: _builtins.bytes
+    """The authority's whole response (RFC 3161), DER."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Proof that the checkpoint of the partition's start extends it: hashes, 32 bytes each (RFC 6962 section 2.1.2)."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+        timestamp: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "path", b"path", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimestampedCheckpoint: _TypeAlias = TimestampedCheckpoint  # noqa: Y015
 
 @_typing.final
 class PartitionLeaves(_message.Message):

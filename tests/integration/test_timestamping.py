@@ -1,0 +1,236 @@
+"""A broker has its checkpoints stamped over HTTP by OpenSSL's authority, and verify judges times by that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from structlog.testing import capture_logs
+
+from broker.cli.verify import verify
+from broker.core.bundle import PartitionStart, TimestampedCheckpoint
+from broker.core.checkpoint import Checkpoint
+from broker.trust.certificates import der
+from tests.integration.test_bare_install import bare
+from tests.integration.test_proof import proved, record_id
+from tests.support.exchange import Exchange, running_exchange
+from tests.support.operatorlog import told
+from tests.support.pki import SamplePki
+from tests.support.replays import covered, replayed
+from tests.support.tsa import OpensslTsa
+from tests.support.tsaserver import served
+from tests.support.witnessing import eventually, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.replays import Bundle
+
+QUICK = {"interval_seconds": 0.05, "timeout_seconds": 5.0}
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> SamplePki:
+    """A PKI of its own, because the tests sign another directory."""
+    return SamplePki.build(tmp_path / "pki")
+
+
+@pytest.fixture
+def tsa(tmp_path: Path) -> OpensslTsa:
+    return OpensslTsa.build(tmp_path / "tsa")
+
+
+def listing(pki: SamplePki, *authorities: OpensslTsa) -> None:
+    """Sign a directory that lists these authorities."""
+    chains = tuple(tuple(map(der, each.chain)) for each in authorities)
+    directory = replace(pki.directory, version=pki.directory.version + 1, timestamp_authorities=chains)
+    pki.folder.directory.write_bytes(pki.sign(directory))
+
+
+async def stamped(exchange: Exchange) -> bool:
+    """Whether every partition's newest tree is stamped, if it has records."""
+    service = exchange.broker._timestamping
+    for partition, origin in service._partitions.items():
+        head = await service._store.head(partition)
+        if head is None or (head.size and await service._kept.newest_size(origin) != head.size):
+            return False
+    return True
+
+
+async def all_stamped(exchange: Exchange) -> None:
+    """Return when everything that was accepted is under a checkpoint, and that is stamped."""
+    await covered(exchange)
+    await eventually(lambda: stamped(exchange))
+
+
+def facts(bundle: Bundle, *more: str | Path) -> dict[str, Any]:
+    done = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root), "--json", *map(str, more)])
+    assert done.exit_code in {0, 1}, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def stamps(bundle: Bundle) -> int:
+    return sum(isinstance(frame, TimestampedCheckpoint) for frame in bundle.frames())
+
+
+async def test_checkpoints_are_stamped_and_carried_in_replays_and_proofs(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    listing(pki, tsa)
+    async with served(tsa.answer) as server:
+        settings = QUICK | {"urls": [server.url]}
+        async with running_exchange(pki, tmp_path / "log", timestamps=settings) as exchange:
+            envelope = exchange.maker().make()
+            await (await exchange.publisher()).publish(envelope)
+            await all_stamped(exchange)
+            bundle = await replayed(exchange, tmp_path / "q.bundle")
+            proof = await proved(exchange, "shanxi-police", record_id(envelope), tmp_path / "r.proof")
+        assert set(server.types) == {"application/timestamp-query"}
+    for each in (bundle, proof):
+        report = facts(each)
+        assert (report["clean"], report["findings"]) == (True, [])
+        assert report["times"]["timestamps"] == stamps(each) >= 1
+        assert (report["times"]["unproved"], report["times"]["unchecked"]) == (0, 0)
+        (dna,) = [one for one in report["times"]["proven"] if one["partition"].startswith("dna/")]
+        assert (dna["size"], dna["by"], dna["witnesses"]) == (1, "sample timestamp signer", False)
+    done = CliRunner().invoke(verify, [str(proof.path), "--root", str(proof.root)])
+    assert "the tree of 1 records existed before 20" in done.stdout
+    assert "independent times below" in done.stdout
+    # What the authority stamped is the checkpoint, for OpenSSL too.
+    frames = proof.frames()
+    (first, *_) = [frame for frame in frames if isinstance(frame, TimestampedCheckpoint)]
+    assert tsa.openssl_accepts(first.timestamp, first.text)
+    assert Checkpoint.parse(first.text).size == 1
+    # They are kept through a restart without any authority.
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        again = await proved(exchange, "shanxi-police", record_id(envelope), tmp_path / "again.proof")
+    assert facts(again)["times"]["timestamps"] >= 1
+    # An auditor's own authority counts alone, and an auditor without the library is told so.
+    other = OpensslTsa.build(tmp_path / "other")
+    report = facts(proof, "--timestamp-authority", other.folder / "chain.pem")
+    assert {item["code"] for item in report["findings"]} == {"TIMESTAMP_UNPROVED"}
+    assert (report["clean"], report["times"]["timestamps"]) == (True, 0)
+    report = facts(proof, "--timestamp-authority", tsa.folder / "chain.pem")
+    assert (report["findings"], report["times"]["timestamps"]) == ([], stamps(proof))
+    without = await asyncio.to_thread(bare, "verify", str(proof.path), "--root", str(proof.root))
+    assert without.returncode == 0, without.stderr
+    assert (
+        "could not be checked: the library rfc3161_client is not installed; case-exchange[timestamps]" in without.stdout
+    )
+
+
+async def test_a_changed_or_moved_timestamp_is_noticed(pki: SamplePki, tsa: OpensslTsa, tmp_path: Path) -> None:
+    listing(pki, tsa)
+    async with served(tsa.answer) as server:
+        settings = QUICK | {"urls": [server.url]}
+        async with running_exchange(pki, tmp_path / "log", timestamps=settings) as exchange:
+            await publish(exchange, 2)
+            await all_stamped(exchange)
+            bundle = await replayed(exchange, tmp_path / "q.bundle")
+    frames = bundle.frames()
+    at, stamp = next((at, frame) for at, frame in enumerate(frames) if isinstance(frame, TimestampedCheckpoint))
+    changed = bytearray(stamp.timestamp)
+    changed[-1] ^= 1
+    for other in (
+        [],
+        [replace(stamp, timestamp=bytes(changed))],
+        [replace(stamp, text=stamp.text.replace(b"\n", b"x\n", 1))],
+    ):
+        assert not facts(bundle.altered(tmp_path, [*frames[:at], *other, *frames[at + 1 :]]))["clean"]
+    start = next(at for at, frame in enumerate(frames) if isinstance(frame, PartitionStart))
+    assert not facts(bundle.altered(tmp_path, [*frames[:start], stamp, *frames[start:at], *frames[at + 1 :]]))["clean"]
+
+
+async def test_a_paused_authority_delays_no_receipt_and_the_next_one_is_asked(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    listing(pki, tsa)
+    with capture_logs() as logs:
+        async with served(lambda _: None) as silent, served(tsa.answer) as server:
+            settings = QUICK | {"urls": [silent.url], "timeout_seconds": 300.0}
+            async with running_exchange(pki, tmp_path / "one", timestamps=settings) as exchange, asyncio.timeout(30):
+                # It was asked, it does not answer, and every record gets its receipt.
+                await silent.asked.wait()
+                await publish(exchange, 20)
+                assert not await stamped(exchange)
+            settings = QUICK | {"urls": [silent.url, server.url], "timeout_seconds": 0.1}
+            async with running_exchange(pki, tmp_path / "two", timestamps=settings) as exchange:
+                await publish(exchange, 1)
+                await all_stamped(exchange)
+            await told(logs, f"the timestamp authority {silent.url}: nothing is stamped")
+    (line, *_) = [line for line in logs if silent.url in line["event"]]
+    assert line["log_level"] == "warning"
+    assert "took longer than 0.1 s" in line["cause"]
+
+
+def wrong_nonce(tsa: OpensslTsa, _: OpensslTsa) -> Callable[[bytes], bytes]:
+    # The last three bytes of the request ask for the certificate. Before them stands the nonce.
+    return lambda request: tsa.answer(request[:-4] + bytes([request[-4] ^ 1]) + request[-3:])
+
+
+def wrong_imprint(tsa: OpensslTsa, _: OpensslTsa) -> Callable[[bytes], bytes]:
+    def answer(request: bytes) -> bytes:
+        # The digest is the only OCTET STRING of 32 bytes.
+        at = request.index(bytes([4, 32])) + 2
+        return tsa.answer(request[:at] + bytes([request[at] ^ 1]) + request[at + 1 :])
+
+    return answer
+
+
+def another_certificate(_: OpensslTsa, other: OpensslTsa) -> Callable[[bytes], bytes]:
+    return other.answer
+
+
+def no_answer(*_: OpensslTsa) -> Callable[[bytes], bytes]:
+    return lambda _: b"no DER"
+
+
+@pytest.mark.parametrize(
+    ("lie", "cause"),
+    [
+        (wrong_nonce, "nonce"),
+        (wrong_imprint, "essage"),
+        (another_certificate, "verifying certificates"),
+        (no_answer, "cannot be read"),
+    ],
+)
+async def test_an_authority_that_lies_is_told_and_nothing_of_it_is_kept(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path, lie: Callable[..., Callable[[bytes], bytes]], cause: str
+) -> None:
+    listing(pki, tsa)
+    other = OpensslTsa.build(tmp_path / "other")
+    with capture_logs() as logs:
+        async with served(lie(tsa, other)) as server:
+            settings = QUICK | {"urls": [server.url]}
+            async with running_exchange(pki, tmp_path / "log", timestamps=settings) as exchange:
+                await publish(exchange, 1)
+                name = f"the timestamp authority {server.url}: nothing is stamped"
+                line = (await told(logs, name))[name]
+                assert (line["log_level"], line["reason"]) == ("warning", "TIMESTAMP_INVALID")
+                assert cause in line["cause"]
+                bundle = await replayed(exchange, tmp_path / "q.bundle")
+    assert stamps(bundle) == 0
+    report = facts(bundle)
+    assert (report["clean"], report["times"]["timestamps"]) == (True, 0)
+
+
+async def test_without_an_authority_in_the_directory_nothing_is_asked(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    with capture_logs() as logs:
+        async with served(tsa.answer) as server:
+            settings = QUICK | {"urls": [server.url]}
+            async with running_exchange(pki, tmp_path / "log", timestamps=settings):
+                line = (await told(logs, "timestamps: nothing is stamped"))["timestamps: nothing is stamped"]
+                assert "the directory lists no timestamp authority" in line["cause"]
+                assert not server.asked.is_set()
+                # Governance lists one, and it counts without a restart.
+                listing(pki, tsa)
+                async with asyncio.timeout(30):
+                    await server.asked.wait()

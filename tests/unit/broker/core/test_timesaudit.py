@@ -90,11 +90,11 @@ def test_a_record_that_was_accepted_after_a_tree_with_it_existed_is_a_contradict
     def found(at_ms: int) -> list[tuple[Severity, str, str]]:
         by = {"cosigned": cosigned(3, NOON)} if witnesses else {}
         audit = Auditing(TimesAudit(check), *([] if witnesses else [stamp(3, NOON)]), **by)
-        return audit.records(facts(2, at_ms), facts(3, at_ms))
+        # The fourth record is not in the tree of three.
+        return audit.records(facts(3, at_ms), facts(2, at_ms))
 
     assert found(NOON + CLOCKS_MS) == []
     late = found(NOON + CLOCKS_MS + 1)
-    # The fourth record is not in the tree of three.
     assert late == [(Severity.ERROR, "TIME_CONTRADICTED", facts(2, 0).record_id)]
 
 

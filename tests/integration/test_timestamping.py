@@ -14,12 +14,16 @@ from structlog.testing import capture_logs
 from broker.cli.verify import verify
 from broker.core.bundle import PartitionStart, TimestampedCheckpoint
 from broker.core.checkpoint import Checkpoint
+from broker.core.errors import EvidenceUnavailable, TimestampsUnavailable
+from broker.core.timesaudit import CLOCKS_MS
+from broker.services.timestamping import Timestamping, TimestampingSettings
 from broker.trust.certificates import der
+from broker.trust.system import SystemClock
 from tests.integration.test_bare_install import bare
 from tests.integration.test_proof import proved, record_id
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.operatorlog import told
-from tests.support.pki import SamplePki
+from tests.support.pki import ManualClock, SamplePki
 from tests.support.replays import covered, replayed
 from tests.support.tsa import OpensslTsa
 from tests.support.tsaserver import served
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from broker.core.streams import StreamPartition
     from tests.support.replays import Bundle
 
 QUICK = {"interval_seconds": 0.05, "timeout_seconds": 5.0}
@@ -234,3 +239,75 @@ async def test_without_an_authority_in_the_directory_nothing_is_asked(
                 listing(pki, tsa)
                 async with asyncio.timeout(30):
                     await server.asked.wait()
+
+
+class NearTsa:
+    """OpenSSL's authority in this process, over the port TimestampCaller."""
+
+    def __init__(self, tsa: OpensslTsa) -> None:
+        self._tsa = tsa
+        self.asked = 0
+
+    async def ask(self, request: bytes) -> bytes:
+        self.asked += 1
+        return await asyncio.to_thread(self._tsa.answer, request)
+
+    async def close(self) -> None:
+        pass
+
+
+class Evidence:
+    """``late``: the newest checkpoint is too far behind the log."""
+
+    def __init__(self, *, late: bool) -> None:
+        self._late = late
+
+    def check(self) -> None:
+        if self._late:
+            message = "no checkpoint for too long"
+            raise EvidenceUnavailable(message)
+
+
+async def test_nothing_is_stamped_while_checkpoints_are_late_and_nothing_of_another_time_is_kept(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    listing(pki, tsa)
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        await publish(exchange, 1)
+        await covered(exchange)
+        broker, near, told_of = exchange.broker._timestamping, NearTsa(tsa), list[str]()
+
+        def made(*, late: bool = False, ahead_ms: int = 0) -> Timestamping:
+            return Timestamping(
+                partitions=broker._partitions,
+                store=broker._store,
+                proofs=broker._proofs,
+                kept=broker._kept,
+                directory=broker._directory,
+                requests=broker._requests,
+                callers={"tsa.example": near},
+                evidence=Evidence(late=late),
+                clock=ManualClock(SystemClock().now_ms() + ahead_ms),
+                settings=TimestampingSettings(),
+                report=lambda name, error: told_of.append(f"{name}: {error.message if error else ''}"),
+            )
+
+        with pytest.raises(EvidenceUnavailable):
+            await made(late=True).stamp_once()
+        assert near.asked == 0
+        with pytest.raises(TimestampsUnavailable):
+            await made(ahead_ms=CLOCKS_MS + 60_000).stamp_once()
+        assert near.asked == 1
+        assert told_of == ["tsa.example: the authority's clock is more than 300 s away from that of the broker"]
+        assert not await stamped(exchange)
+        # A tree that is stamped is not asked for again.
+        honest = made()
+        for _ in range(2):
+            await honest.stamp_once()
+        assert await stamped(exchange)
+        assert near.asked == 1 + len([one for one in broker._partitions if await _size(exchange, one)])
+
+
+async def _size(exchange: Exchange, partition: StreamPartition) -> int:
+    head = await exchange.broker._timestamping._store.head(partition)
+    return 0 if head is None else head.size

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 CLOCKS_MS: Final = 300_000
 """How far the clocks of the exchange, its witnesses and timestamp authorities may be apart."""
+SECOND_MS: Final = 1000
+"""Both state whole seconds (an authority may state less). So what they prove is proved at the end of that second."""
 BACKDATED_MS: Final = 600_000
 """How long no record may wait for a tree that holds it, if the auditor says nothing else."""
 
@@ -115,7 +117,8 @@ class TimesAudit:
             self._head = None
         if cosigned is not None and cosigned.since_s:
             by = ", ".join(cosigned.witnesses)
-            self._proven.append(ProvenTime(start.partition, cosigned.size, cosigned.since_s * 1000, by, witnesses=True))
+            at_ms = cosigned.since_s * 1000 + SECOND_MS
+            self._proven.append(ProvenTime(start.partition, cosigned.size, at_ms, by, witnesses=True))
 
     def take(self, stamped: TimestampedCheckpoint) -> list[Finding]:
         """Judge one timestamp: checks (1) and (2). Return what is wrong."""
@@ -137,7 +140,8 @@ class TimesAudit:
             message = f"{partition}: what {stamp.by} has stamped is not the beginning of this log: {refused.message}"
             return [error("PROOF_INVALID", message)]
         self._timestamps += 1
-        self._proven.append(ProvenTime(partition, checkpoint.size, stamp.at_ms, stamp.by, witnesses=False))
+        at_ms = stamp.at_ms + SECOND_MS
+        self._proven.append(ProvenTime(partition, checkpoint.size, at_ms, stamp.by, witnesses=False))
         return []
 
     def take_leaves(self, listed: PartitionLeaves) -> None:

@@ -11,7 +11,7 @@ from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import TimestampInvalid
 from broker.core.findings import BatchReport, EntryFacts, Severity
 from broker.core.streams import Position, StreamPartition
-from broker.core.timesaudit import BACKDATED_MS, CLOCKS_MS, Stamp, TimesAudit
+from broker.core.timesaudit import BACKDATED_MS, CLOCKS_MS, SECOND_MS, Stamp, TimesAudit
 from broker.core.witnessaudit import CosignedPartition
 from tests.support.trees import GrownTree
 
@@ -23,7 +23,6 @@ ORIGIN = "case-exchange.example/dna/0/log"
 TREE = GrownTree(b"leaf %d" % number for number in range(8))
 ALL = 8
 NOON = 1_800_000_000_000
-STAMPED_S = NOON // 1000
 
 
 def text(size: int, tree: GrownTree = TREE, origin: str = ORIGIN) -> bytes:
@@ -31,7 +30,7 @@ def text(size: int, tree: GrownTree = TREE, origin: str = ORIGIN) -> bytes:
 
 
 def stamp(size: int, at_ms: int, *, shown: int = ALL) -> TimestampedCheckpoint:
-    """A timestamp of this time over the tree of this size. The audits' check reads the time out of the response."""
+    """A timestamp that proves this time of the tree of this size. ``check`` reads the time out of the response."""
     return TimestampedCheckpoint(text(size), TREE.consistency(size, shown), b"%d" % at_ms)
 
 
@@ -39,7 +38,8 @@ def check(response: bytes, message: bytes) -> Stamp:
     if not response.isdigit() or b"\n" not in message:
         refusal = "the timestamp does not hold"
         raise TimestampInvalid(refusal)
-    return Stamp(int(response), "sample authority")
+    # It states the second that ends then.
+    return Stamp(int(response) - SECOND_MS, "sample authority")
 
 
 def facts(index: int, at_ms: int, revoked_at_ms: int | None = None) -> EntryFacts:
@@ -67,7 +67,7 @@ class Auditing:
 
 
 def cosigned(size: int, at_ms: int) -> CosignedPartition:
-    return CosignedPartition(DNA_0, size, ALL, at_ms // 1000, ("witness.example/a",))
+    return CosignedPartition(DNA_0, size, ALL, (at_ms - SECOND_MS) // 1000, ("witness.example/a",))
 
 
 HONEST = [facts(index, NOON + index * 1000) for index in range(ALL)]

@@ -114,8 +114,7 @@ class Broker:
         self._timestamping = make_timestamping(
             config, trust, opened, timestamps, proofs=proofs, evidence=self._evidence, clock=clock
         )
-        self._refusals = Refusals(self._audit, clock)
-        self._versions = DirectoryVersions(log, codec)
+        self._refusals, self._versions = Refusals(self._audit, clock), DirectoryVersions(log, codec)
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
         self._letters, subscriptions, self._subscribe = make_subscribing(
             config, letters, log, audit=self._audit, directory=directory, quotas=quotas, clock=clock

@@ -14,9 +14,9 @@ import click
 from adapters.edge.profile import load_any
 from adapters.edge.spool import Spool
 from adapters.terminal import FILE, json_option, print_json, profile_option
-from broker.core.brought import ReceiptCheck
 from broker.core.errors import DirectoryInvalid, ReceiptInvalid, SetupInvalid
 from broker.core.inforce import DirectoryVersion
+from broker.core.receiptcheck import ReceiptCheck
 from broker.files import make_private, read_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, learn_successions, open_directory
 from broker.trust.governance import Governance

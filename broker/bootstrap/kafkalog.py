@@ -9,6 +9,7 @@ import structlog
 
 from broker.bootstrap.opened import OpenedLog, partitions, reporter
 from broker.core.errors import CaseExchangeError
+from broker.core.incarnations import Incarnations
 from broker.files import FileState
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
@@ -16,6 +17,7 @@ from broker.messagelog.kafka.log import KafkaLog
 from broker.messagelog.kafka.packs import PACK_BYTES
 from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
+from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.system import SystemEntropy
 from broker.trust.tls import check_tls_files
@@ -53,11 +55,16 @@ async def open_kafka(
     topics = topic_settings(config.kafka, partitions(config), config.records.record_bytes)
     keys = DirectoryLogKeys(lambda: trust.directory.latest)
     folder = config.log.folder
+
+    def declared() -> Incarnations:
+        return Incarnations(trust.directory.latest.incarnations)
+
     log = await KafkaLog.open(
         KafkaSettings(connection, topics, config.log.tail_bytes),
         folder / "kafka-index.db",
         signer=signer,
         keys=keys,
+        declared=declared(),
         codec=ProtobufCodec(),
         clock=clock,
         entropy=SystemEntropy(),
@@ -66,11 +73,22 @@ async def open_kafka(
     stack.push_async_callback(log.close)
     store = SqliteCheckpointStore(folder / "kafka-checkpoints.db")
     stack.push_async_callback(store.close)
+    directory = trust.directory.latest
+    await settle_trees(
+        log,
+        store,
+        declared(),
+        continued=(),
+        trust_domain=directory.trust_domain,
+        signer=signer,
+        now_ms=clock.now_ms,
+    )
     board = KafkaBoard(
         log.groups,
         log.all_partitions,
-        trust_domain=trust.directory.current().trust_domain,
+        trust_domain=directory.trust_domain,
         keys=keys,
+        declared=declared,
         report=reporter("checkpoint board"),
     )
     stack.push_async_callback(board.close)

@@ -84,6 +84,8 @@ def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
             f"{brought.again} were published again, {brought.outside} are outside of this bundle, "
             f"{brought.uncovered} are not yet covered, and {brought.broken} are missing or elsewhere"
         )
+        if brought.lost:
+            yield f"{brought.lost} more are lost with a former incarnation of the log, as the directory declares"
     if brought.unproved:
         yield f"{brought.unproved} more receipts do not count"
     if brought.checkpoints or brought.unproved_checkpoints:
@@ -91,3 +93,5 @@ def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
             f"checkpoints brought: {brought.checkpoints}. The log here continues {brought.continued} of them. "
             f"{brought.unproved_checkpoints} more do not count"
         )
+        if brought.closed:
+            yield f"{brought.closed} of them cover records that are lost, as the directory declares"

@@ -120,10 +120,6 @@ class CheckpointsConfig(Section, frozen=True, kw_only=True):
     evidence_bound_seconds: Annotated[
         float, setting("publishing stops when records wait longer than this for a checkpoint", least=1, most=600)
     ] = 30.0
-    accepted_losses: Annotated[
-        tuple[str, ...],
-        setting("losses with which publishing goes on, as LOG_ROLLED_BACK names them, such as `cases/0:1234`"),
-    ] = ()
 
 
 class WitnessesConfig(Section, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.auditreport import AuditReport
-from broker.core.brought import Brought, BroughtReport, ShownPartition, judge_brought, leave_unjudged
+from broker.core.brought import Brought, BroughtReport, judge_brought, leave_unjudged
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
@@ -40,6 +40,7 @@ from broker.core.findings import (
     warning,
 )
 from broker.core.handovers import RecordedDeliveries
+from broker.core.incarnations import Incarnations
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.reigns import Reigns
@@ -89,6 +90,7 @@ class BundleAudit:
         self._broken_off = False
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers
+        self._declared = Incarnations(directory.incarnations)
         self._findings: list[Finding] = []
         self._left_out = 0
         self._partition: PartitionAudit | None = None
@@ -128,6 +130,7 @@ class BundleAudit:
             self._trust_domain,
             self._verifiers,
             [seen for seen in self._brought.checkpoints if seen.partition == start.partition],
+            declared=self._declared,
         )
 
     def add_leaves(self, listed: PartitionLeaves) -> None:
@@ -199,6 +202,7 @@ class BundleAudit:
             return
         report = partition.end(end)
         self._brought_report.continued += partition.continued
+        self._brought_report.closed += partition.closed
         self._brought_report.continued_partitions += partition.continues_records
         self._take_findings(partition)
         if report is not None:
@@ -227,11 +231,8 @@ class BundleAudit:
             # What is missing here may only be missing on the auditor's disk. That accuses nobody.
             leave_unjudged(self._brought, self._brought_report)
         else:
-            shown = {
-                item.partition: ShownPartition(item.first_offset, item.last_offset, item.end_index == item.tree_size)
-                for item in self._partitions
-            }
-            judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
+            shown = {item.partition: item.shown() for item in self._partitions}
+            judge_brought(self._brought, self._header, shown, self._brought_report, self.add, declared=self._declared)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))

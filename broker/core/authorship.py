@@ -48,6 +48,10 @@ class Certificate(Protocol):
     def agency(self) -> str:
         """The agency that the directory lists it for."""
 
+    @property
+    def revoked_at_ms(self) -> int | None:
+        """When it was revoked (epoch milliseconds, UTC). None: no list says so."""
+
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""
 

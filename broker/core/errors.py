@@ -426,8 +426,9 @@ class LogRolledBack(LogError):
 
     reason = "LOG_ROLLED_BACK"
     remedy = (
-        "Operator: keep a copy of the data folder, and restore the newest copy. If there is none, name the loss in "
-        "checkpoints.accepted_losses, and ask agencies to `case-exchange publish --again`."
+        "Operator: keep a copy of the data folder, and restore the newest copy. If there is none, prepare a new "
+        "incarnation of the log (`case-exchange incarnation`), have governance declare it, restart, and ask agencies "
+        "to `case-exchange publish --again`."
     )
 
 
@@ -627,6 +628,16 @@ class ProofInvalid(EvidenceRefused):
     """An inclusion or consistency proof does not lead to the signed root."""
 
     reason = "PROOF_INVALID"
+
+
+class IncarnationUndeclared(EvidenceRefused):
+    """Another log took the place of the one seen before. The directory does not declare it, or not the whole loss."""
+
+    reason = "INCARNATION_UNDECLARED"
+    remedy = (
+        "Get the newest directory. If it does not declare the incarnation and its last checkpoint, keep the spool and "
+        "tell governance: accepted records were lost."
+    )
 
 
 class CheckpointInvalid(EvidenceRefused):

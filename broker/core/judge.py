@@ -53,14 +53,15 @@ from broker.core.findings import (
     warning,
 )
 from broker.core.former import check_former
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, versions_at
+from broker.core.incarnations import Incarnations
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
-from broker.core.policy import check_publish, check_times
+from broker.core.policy import Directory, check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
 from broker.core.reigns import of_reign
 from broker.core.sections import unsalted
-from broker.core.streams import EVENT_KINDS, StreamPartition
+from broker.core.streams import EVENT_KINDS, Position, StreamPartition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +70,6 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleEntry, PartitionRecords
     from broker.core.envelope import Signature
     from broker.core.events import AuditEvent
-    from broker.core.inforce import DirectoryVersion
-    from broker.core.streams import Position
 
 
 MOST_SKEW_MS: Final = 3_600_000
@@ -121,6 +120,9 @@ class BatchJudge:
             certificate.verify(message, signature.value)
             if certificate.agency != version.directory.exchange:
                 text = "an agency signed them, not the exchange"
+                raise ReceiptInvalid(text)
+            if certificate.revoked_at_ms is not None:
+                text = "the exchange's certificate is revoked"
                 raise ReceiptInvalid(text)
             return
         text = "no directory version lists the certificate"
@@ -224,13 +226,13 @@ class BatchJudge:
         try:
             for section in entry.envelope.sections:
                 for event in self._reader.decode_audit_events(unsalted(section)):
-                    _note(event, entry.position, report)
+                    _note(event, entry.position, report, self._versions[-1].directory)
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))
 
 
-def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
+def _note(told: AuditEvent, told_at: Position, report: BatchReport, newest: Directory) -> None:
     match told.event:
         case DeliveryMade() as made:
             agency = _agency(told)
@@ -248,7 +250,7 @@ def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
             report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
         case SubscriptionBegun() | SubscriptionDeleted() as order:
             report.orders.append(Ordered.of(order, told_at))
-        case RollbackFound():
+        case RollbackFound(note=note) if not Incarnations(newest.incarnations).covers(note, newest.trust_domain):
             message = "the exchange found that its log did not continue a checkpoint that it had signed"
             report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from broker.core.checkpoint import SignatureCheck
     from broker.core.cosignature import WitnessKey
     from broker.core.identity import Principal
+    from broker.core.logkeyends import EndedLogKey
     from broker.core.policy import Directory
 
 
@@ -60,6 +61,9 @@ class LogKeys(Protocol):
     def check(self, key_id: bytes) -> SignatureCheck | None:
         """A function that checks signatures of the key with this id, or None if no such key is listed."""
 
+    def ended(self, key_id: bytes) -> EndedLogKey | None:
+        """How far the key with this id counts. None: it has no end. The checks refuse only what a text alone tells."""
+
     def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
         """The same function for each listed key, by the key's name and id."""
 
@@ -74,6 +78,10 @@ class SignerCertificate(Protocol):
     @property
     def public_key_der(self) -> bytes:
         """Its public key, as SubjectPublicKeyInfo (DER)."""
+
+    @property
+    def revoked_at_ms(self) -> int | None:
+        """When it was revoked: milliseconds since the Unix epoch, UTC. None: no list says so."""
 
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.

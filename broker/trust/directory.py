@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.strict import parse_json
-from broker.trust.directory_payload import parse_payload, strictly
+from broker.trust.directory_fields import strictly
+from broker.trust.directory_payload import parse_payload
 from broker.trust.governance import MAX_SUCCESSIONS, Succession
 from broker.trust.signedjson import SignedJson, signed_json
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.extensions import SizedExtension
@@ -40,6 +41,7 @@ class CheckpointReader:
         *,
         trust_domain: str,
         keys: LogKeys,
+        declared: Callable[[], Incarnations],
         report: Callable[[CaseExchangeError], None],
     ) -> None:
         topic = connection.topic(CHECKPOINTS)
@@ -47,6 +49,7 @@ class CheckpointReader:
         self._topics = {TopicPartition(topic, number): partition for number, partition in enumerate(partitions)}
         self._trust_domain = trust_domain
         self._keys = keys
+        self._declared = declared
         self._report = report
         self._thread = ClientThread("kafka-checkpoints")
         self._consumer = AssignedConsumer(connection, isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
@@ -145,6 +148,8 @@ class CheckpointReader:
         except Exception as error:  # noqa: BLE001 - one strange value must not hold up all that follow it for ever
             self._report(translate(error))
             return
+        if published is None:
+            return
         self.largest[partition] = max(self.largest[partition], published.extension.head.size)
         kept = self._kept[partition]
         before = kept.get(published.size)
@@ -152,13 +157,15 @@ class CheckpointReader:
         if before is None or before.head.size == published.size:
             kept[published.size] = published.extension
 
-    def _checked(self, partition: StreamPartition, value: bytes) -> SizedExtension:
+    def _checked(self, partition: StreamPartition, value: bytes) -> SizedExtension | None:
         published = decode_extension(value)
         note = parse_note(published.extension.head.note)
         verify_note(note, self._keys.verifiers())
         checkpoint = Checkpoint.parse(note.text)
-        # The caller decides which incarnation it may be: an auditor also looks at checkpoints of earlier ones.
-        incarnation_of(checkpoint.origin, self._trust_domain, partition)
+        # The caller decides which incarnation it may be. One whose place another log took is nobody's any more.
+        log_id = incarnation_of(checkpoint.origin, self._trust_domain, partition)
+        if self._declared().next(partition, log_id) is not None:
+            return None
         if checkpoint.size != published.extension.head.size:
             message = "a published checkpoint is of another size than its leaves"
             raise CheckpointInvalid(message, partition=str(partition))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.errors import CaseExchangeError, ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
+from broker.core.incarnations import NONE_DECLARED
+from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.messagelog.kafka.appender import Appender, appender_for
 from broker.messagelog.kafka.beforepacks import refuse_the_format_before_packs
 from broker.messagelog.kafka.groupcommit import GroupCommit
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
-    from broker.core.errors import CaseExchangeError
-    from broker.core.streams import Position
+    from broker.core.incarnations import Incarnations
     from broker.core.subscriptions import Generation
     from broker.messagelog.kafka.cursor import KafkaCursor
     from broker.messagelog.kafka.topicsettings import KafkaSettings
@@ -81,6 +81,7 @@ class KafkaLog:
         *,
         signer: NoteSigner | None,
         keys: LogKeys,
+        declared: Incarnations = NONE_DECLARED,
         codec: RecordCodec,
         clock: Clock,
         entropy: Entropy,
@@ -93,6 +94,7 @@ class KafkaLog:
             index_path: the local index, which is rebuilt if it is missing, or None for an index in memory.
             signer: the checkpoint key that seals appended entries, or None for a log that is only read.
             keys: the checkpoint keys that the directory lists.
+            declared: the declared incarnations. An index of topics whose place these took is emptied.
             codec: reads the audit stream, if it must say where a subscription stands.
             clock: gives the sealed time.
             entropy: gives append ids.
@@ -110,7 +112,7 @@ class KafkaLog:
         log_ids = {stream: states[stream].topic_id for stream in STREAMS}
         partitions = [StreamPartition(s, n) for s in STREAMS for n in range(states[s].partitions)]
         leaders = Leaders(settings.connection, partitions)
-        index = KafkaIndex(index_path, partitions, log_ids)
+        index = KafkaIndex(index_path, partitions, log_ids, declared)
         try:
             known = await index.open()
             tail = Tail({partition: known[partition].end for partition in partitions}, settings.tail_bytes)

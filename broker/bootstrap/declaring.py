@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import files_in
 from broker.bootstrap.log import KAFKA
-from broker.bootstrap.opened import partitions
+from broker.bootstrap.opened import partitions as configured
 from broker.bootstrap.rollback import kept_notes
 from broker.core.checkpoint import MAX_NOTE_BYTES, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, LogUnavailable, SetupInvalid
@@ -79,11 +79,12 @@ async def prepare_end(config: BrokerConfig, key: str) -> EndedLogKey:
     if key not in directory.log_keys:
         message = "the directory does not list this log key"
         raise SetupInvalid(message)
-    last = [
-        LastPosition(each.partition, each.former_log_id, each.last.checkpoint.size, each.last.checkpoint.size)
-        for each in directory.incarnations
-    ]
+    last: list[LastPosition] = []
     async with _stored(config) as (log_ids, store):
+        for each in directory.incarnations:
+            # On Kafka, a topic that was restored keeps its id.
+            size, next_offset = each.last.checkpoint.size, await store.next_offset(each.partition)
+            last.append(LastPosition(each.partition, each.former_log_id, size, max(size, next_offset)))
         for partition, log_id in log_ids.items():
             head = await store.head(partition)
             if head is not None and head.size:
@@ -101,9 +102,9 @@ async def _stored(config: BrokerConfig) -> AsyncIterator[tuple[dict[StreamPartit
     """The log of each partition as it is now, and the stored trees."""
     async with contextlib.AsyncExitStack() as stack:
         if config.log.backend == KAFKA:
-            log_ids, name = await _topics(config), "kafka-checkpoints.db"
+            log_ids, name = await _topics(config, _directory(config)), "kafka-checkpoints.db"
         else:
-            log = await SqliteLog.open(config.log.folder / "log.db", SystemClock(), partitions=partitions(config))
+            log = await SqliteLog.open(config.log.folder / "log.db", SystemClock(), partitions=configured(config))
             stack.push_async_callback(log.close)
             log_ids, name = (
                 {each: log.log_id(each.stream) for each in every_partition(log.partitions)},
@@ -114,7 +115,7 @@ async def _stored(config: BrokerConfig) -> AsyncIterator[tuple[dict[StreamPartit
         yield log_ids, store
 
 
-async def _topics(config: BrokerConfig) -> dict[StreamPartition, str]:
+async def _topics(config: BrokerConfig, directory: Directory) -> dict[StreamPartition, str]:
     with needed():
         from broker.bootstrap.kafkalog import kafka_connection  # noqa: PLC0415 - only with Kafka
         from broker.messagelog.kafka.topics import Topics  # noqa: PLC0415 - only with Kafka
@@ -126,11 +127,9 @@ async def _topics(config: BrokerConfig) -> dict[StreamPartition, str]:
     if len(states) < len(STREAMS):
         message = "a topic of a stream does not exist: start a broker once, which makes it"
         raise LogUnavailable(message)
-    return {
-        StreamPartition(stream, number): states[stream].topic_id
-        for stream in STREAMS
-        for number in range(states[stream].partitions)
-    }
+    declared = Incarnations(directory.incarnations)
+    partitions = [StreamPartition(stream, number) for stream in STREAMS for number in range(states[stream].partitions)]
+    return {each: declared.restored_as(each, states[each.stream].topic_id) for each in partitions}
 
 
 def _brought(paths: Sequence[Path]) -> Iterator[bytes]:

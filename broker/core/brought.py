@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleHeader
     from broker.core.checkpoint import Checkpoint
     from broker.core.findings import EntryLeaf, Finding
-    from broker.core.incarnations import Incarnations
+    from broker.core.incarnations import Incarnations, Passage
     from broker.core.streams import Position, StreamPartition
 
 UNCOVERED_AT_MOST_MS: Final = 600_000
@@ -190,12 +190,14 @@ class ReceiptsJudge(NamedTuple):
         for item in book.unmet():
             leaf = (Compared(Stated.LEAF_RECEIPT, item.leaf.hex()),)
             part = self.shown.get(item.position.stream_partition)
-            another = part is not None and item.log_id != part.log_id
-            if item.again or (item.elsewhere and self._is_lost(item, part)):
+            passage = self._passage(item, part)
+            another = part is not None and item.log_id != part.log_id and passage is None
+            lost = passage is not None and passage.lost(item.position.offset, item.accepted_at_ms)
+            if item.again or (item.elsewhere and lost):
                 report.again += 1
             elif _outside(item, self.header, part):
                 report.outside += 1
-            elif self._is_lost(item, part):
+            elif lost:
                 report.lost += 1
             elif not item.elsewhere and not another and _is_last(part) and _beyond(item, part):
                 report.uncovered += 1
@@ -212,12 +214,11 @@ class ReceiptsJudge(NamedTuple):
         for finding in _in_all(report, longest_ms):
             add(finding)
 
-    def _is_lost(self, item: UnmetReceipt, part: ShownPartition | None) -> bool:
-        """Whether the directory declares that the record is lost: its log is a former incarnation of the one shown."""
-        if part is None or item.log_id == part.log_id:
-            return False
-        passage = self.declared.between(item.position.stream_partition, item.log_id, part.log_id)
-        return passage is not None and passage.lost(item.position.offset, item.accepted_at_ms)
+    def _passage(self, item: UnmetReceipt, part: ShownPartition | None) -> Passage | None:
+        """How the directory declares that the log of a receipt became the one that is shown."""
+        if part is None:
+            return None
+        return self.declared.between(item.position.stream_partition, item.log_id, part.log_id)
 
 
 def _in_all(report: BroughtReport, longest_ms: int) -> Iterator[Finding]:

@@ -130,6 +130,14 @@ class Incarnations:
         """The declaration by which this log began. None: it is the first of its partition, or not declared."""
         return self._by_new.get((partition, log_id))
 
+    def restored_as(self, partition: StreamPartition, log_id: str) -> str:
+        """What a restored log goes on as, or the log itself. For Kafka, where entries have the id of their topic."""
+        seen = {log_id}
+        while (step := self.next(partition, log_id)) is not None and step.restored and step.log_id not in seen:
+            log_id = step.log_id
+            seen.add(log_id)
+        return log_id
+
     def between(self, partition: StreamPartition, former: str, current: str) -> Passage | None:
         """The way from one log of a partition to a later one. None: it is not declared, or they are the same."""
         return _passage(self._steps(partition, former, current))

@@ -50,6 +50,7 @@ class KafkaLog:
         topics: Topics,
         leaders: Leaders,
         log_ids: Mapping[str, str],
+        declared: Incarnations,
         index: KafkaIndex,
         tail: Tail,
         intake: Intake,
@@ -60,10 +61,8 @@ class KafkaLog:
         self.groups = groups
         self._watch = TopicsWatch(topics, log_ids, tuple(tail.ends), settings.topics)
         self._leaders = leaders
-        self._log_ids = log_ids
-        self._index = index
-        self._tail = tail
-        self._intake = intake
+        self._log_ids, self._declared = log_ids, declared
+        self._index, self._tail, self._intake = index, tail, intake
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
@@ -134,6 +133,7 @@ class KafkaLog:
             topics=topics,
             leaders=leaders,
             log_ids=log_ids,
+            declared=declared,
             index=index,
             tail=tail,
             intake=intake,
@@ -153,8 +153,8 @@ class KafkaLog:
         return log
 
     def log_id(self, stream: str) -> str:
-        """See ``MessageLog``: the topic's id."""
-        return self._log_ids[stream]
+        """See ``MessageLog``: the topic's id, or what a restored topic goes on as. Entries have the topic's id."""
+        return self._declared.restored_as(StreamPartition(stream, 0), self._log_ids[stream])
 
     @property
     def all_partitions(self) -> tuple[StreamPartition, ...]:

@@ -24,7 +24,7 @@ from broker.core.bundle import (
     PartitionStart,
     RevocationListFile,
 )
-from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.envelope import Signature
 from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
@@ -38,7 +38,7 @@ from broker.core.witnessaudit import WitnessAudit
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
 from broker.trust.directory import open_directory
-from broker.trust.signing import note_verifier
+from broker.trust.logkeys import log_verifiers
 from broker.trust.system import SystemEntropy
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.frames import frame_from, holds_records
@@ -208,8 +208,7 @@ class LyingExchange:
         witnesses: WitnessPolicyInUse | None = None,
     ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""
-        keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
-        verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+        verifiers = log_verifiers([self._directory])
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
         own = BatchJudge(versions, CODEC, self.source)
         with bring(

@@ -17,6 +17,7 @@ from broker.client.checkpoints import CheckpointAnswer
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import ConnectionFailed, LogRolledBack, RightDenied
 from broker.core.incarnations import Incarnation, SignedCheckpoint
+from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.merkle import CompactRange, complete_subtrees, consistency_proof
 from broker.core.streams import StreamPartition
 from tests.support.pki import ManualClock, SamplePki
@@ -81,11 +82,12 @@ class Edge:
         self.answers: list[list[CheckpointAnswer] | Exception] = []
         self.presented: list[list[bytes]] = []
         self.incarnations: tuple[Incarnation, ...] = ()
+        self.ends: tuple[EndedLogKey, ...] = ()
         self._directory = pki.directory
         self.seen = SeenCheckpoints(spool, self._latest, self._present, self.clock)
 
     def _latest(self) -> Directory:
-        return replace(self._directory, incarnations=self.incarnations)
+        return replace(self._directory, incarnations=self.incarnations, ended_log_keys=self.ends)
 
     async def _present(self, notes: Sequence[bytes]) -> list[CheckpointAnswer]:
         self.presented.append(list(notes))
@@ -195,6 +197,14 @@ async def test_a_declaration_that_says_less_than_was_seen_is_an_alarm(pki: Sampl
         assert edge.kept() == [tree.note(5)]
     edge.incarnations = (declared(tree, again, 5, survives=2),)
     assert await edge.gets(again.answer(2, 4)) == []
+
+
+async def test_a_checkpoint_beyond_the_end_of_its_log_key_is_refused(pki: SamplePki, edge: Edge) -> None:
+    tree = Tree(pki)
+    edge.ends = (EndedLogKey(pki.note_signer.vkey, 1, (LastPosition(DNA_0, tree.log_id, 5, 5),)),)
+    assert await edge.gets(tree.answer(0, 5)) == []
+    assert await edge.gets(tree.answer(5, 6)) == ["CHECKPOINT_INVALID"]
+    assert edge.kept() == [tree.note(5)]
 
 
 async def test_what_survives_is_proved_to_an_edge(pki: SamplePki, edge: Edge) -> None:

@@ -1,6 +1,8 @@
-"""What a revoked key of the exchange signs counts for nobody: no receipt at an edge, and no bundle at an auditor."""
+"""What a revoked or ended key of the exchange signs counts for nobody: no receipt, no checkpoint, no bundle."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -8,12 +10,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from broker.client.receipts import ReceiptVerifier
 from broker.core.errors import ReceiptInvalid
 from broker.core.findings import Severity
+from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.receipt import portable_receipt
 from broker.core.streams import StreamPartition
 from broker.trust.certificates import der, load_certificates
 from broker.trust.revocation import RevocationLists
 from certs.operations import LIST_LIFETIME
-from tests.support.bundles import LyingExchange
+from tests.support.bundles import LOG_ID, LyingExchange
 from tests.support.fakes import FixedDirectory
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import RecordMaker
@@ -56,3 +59,19 @@ def test_a_bundle_that_a_revoked_key_signed_is_nobodys(pki: SamplePki, revoked: 
         report = exchange.audit()
         found.append({item.code for item in report.findings if item.severity is Severity.ERROR})
     assert found == [set(), {"RECEIPT_INVALID", "BUNDLE_ALTERED"}]
+
+
+def test_a_checkpoint_beyond_the_end_of_its_log_key_makes_a_bundle_worthless(pki: SamplePki) -> None:
+    clock = ManualClock(pki.now_ms)
+    maker = RecordMaker(pki, clock)
+    envelopes = [maker.make() for _ in range(3)]
+    codes = []
+    for size in (3, 2):
+        ended = EndedLogKey(pki.note_signer.vkey, pki.now_ms, (LastPosition(DNA_0, LOG_ID, size, size),))
+        exchange = LyingExchange(pki, replace(pki.directory, ended_log_keys=(ended,)), pki.keyring())
+        exchange.add(DNA_0, envelopes, clock.value_ms)
+        report = exchange.audit()
+        codes.append([item.code for item in report.findings if item.severity is Severity.ERROR])
+    # Two records are all that the key may speak of. Its thief added one.
+    assert codes[0] == []
+    assert codes[1][0] == "CHECKPOINT_INVALID"

@@ -11,7 +11,8 @@ from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPart
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.destinations import count_wanted
-from broker.messagelog.sqlite.entries import OFFSET_BITS, Batch, Entries, Facts, begin_incarnation, open_facts
+from broker.messagelog.sqlite.entries import Batch, Entries
+from broker.messagelog.sqlite.facts import OFFSET_BITS, Facts, begin_incarnation, open_facts
 from broker.messagelog.sqlite.repair import damaged, put_back
 from broker.messagelog.sqlite.schema import LOG
 from broker.messagelog.tail import Tail, Watch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.entries import OFFSET_BITS, Entries, Former, read_facts
+from broker.messagelog.sqlite.entries import Entries
+from broker.messagelog.sqlite.facts import OFFSET_BITS, Former, read_facts
 from broker.messagelog.sqlite.schema import LOG
 
 if TYPE_CHECKING:

@@ -117,6 +117,18 @@ def _print(report: AuditReport) -> None:
             f"  published again: record {again.record_id} at {again.position}, with the exchange's receipt for {former}"
         )
     _say_more(len(report.republished), "published again")
+    _print_fates(report)
+    if report.refused_numbers:
+        _say(f"{report.refused_numbers} missing numbers are of records that the exchange refused, as it says")
+    for finding in report.findings:
+        _say(_line(finding))
+    if report.findings_left_out:
+        _say(f"and {report.findings_left_out} more findings")
+    _say(verdict(report))
+
+
+def _print_fates(report: AuditReport) -> None:
+    """What became of records that no agency processed."""
     for ended in report.unprocessed[:_MOST_LISTED]:
         _say(f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
     _say_more(len(report.unprocessed), "not processed")
@@ -130,11 +142,6 @@ def _print(report: AuditReport) -> None:
         said = f"{void.position} was {_fate(void)} by {void.agency} ({void.subscription})"
         _say(f"  void: a broker that had lost the partition said that {said}")
     _say_more(len(report.void), "void")
-    for finding in report.findings:
-        _say(_line(finding))
-    if report.findings_left_out:
-        _say(f"and {report.findings_left_out} more findings")
-    _say(verdict(report))
 
 
 def verdict(report: AuditReport) -> str:
@@ -205,6 +212,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "records": report.records,
         "withheld_sections": report.withheld_sections,
         "deliveries": report.deliveries,
+        "refused_numbers": report.refused_numbers,
         "unprocessed": [{**item._asdict(), "position": str(item.position)} for item in report.unprocessed],
         "void": [{**item._asdict(), "position": str(item.position)} for item in report.void],
         "republished": [

@@ -13,8 +13,10 @@ together:
    LOG_CHANGED
 4. no record is there twice: RECORD_REPEATED
 5. the numbers of each publisher's system to each recipient have no gaps. In a replay of the whole log they begin with
-   1: SEQUENCE_REPEATED, SEQUENCE_GAP, NOT_YET_COVERED (broker/core/sequences.py)
-6. the audit stream names deliveries only to agencies that the record was addressed to: DELIVERY_ASTRAY
+   1, and they do not fall within a case: SEQUENCE_REPEATED, SEQUENCE_GAP, SEQUENCE_FALLS, NOT_YET_COVERED
+   (broker/core/sequences.py)
+6. the audit stream names deliveries only to agencies that the record was addressed to, with the sections that the
+   directory of that time let them have: DELIVERY_ASTRAY, SECTION_NOT_ALLOWED (broker/core/deliveryaudit.py)
 7. the period, the partitions and the counts are those that the header and the last frame promise
 8. what the auditor brings agrees with the bundle (broker/core/brought.py): RECEIPT_BROKEN, RECEIPT_UNCOVERED,
    LOG_FORKED, LOG_ROLLED_BACK
@@ -29,11 +31,11 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.auditreport import AuditReport
 from broker.core.brought import Brought, BroughtReport, ShownPartition, judge_brought, leave_unjudged
+from broker.core.deliveryaudit import DeliveryAudit
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
     FinishedLater,
-    RecordedDelivery,
     Republished,
     UnderReign,
     Unprocessed,
@@ -43,14 +45,15 @@ from broker.core.findings import (
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.reigns import Reigns
-from broker.core.sequences import COVERED_WITHIN_MS, Sequences
+from broker.core.sequences import COVERED_WITHIN_MS, CaseOrder, Sequences
 from broker.core.subscriptions import has_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
     from broker.core.findings import BatchReport, EntryFacts, Skipped
+    from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
     from broker.core.streams import Position
 
@@ -69,6 +72,7 @@ class BundleAudit:
         *,
         directories_from_ms: int,
         brought: Brought = NOTHING,
+        versions: Sequence[DirectoryVersion] = (),
     ) -> None:
         """Begin.
 
@@ -78,6 +82,7 @@ class BundleAudit:
             verifiers: the log keys, by name and id.
             directories_from_ms: when the oldest directory in the bundle came into force.
             brought: what the auditor brings.
+            versions: the directory versions, in the order in which they came into force.
         """
         self._header = header
         self._brought = brought
@@ -94,10 +99,10 @@ class BundleAudit:
         self._partition: PartitionAudit | None = None
         self._partitions: list[PartitionReport] = []
         self._record_ids: set[bytes] = set()
-        self._addressed: dict[Position, tuple[str, ...]] = {}
+        self._case_order = CaseOrder()
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
-        self._deliveries: list[RecordedDelivery] = []
+        self._deliveries = DeliveryAudit(versions)
         self._skipped: list[Skipped] = []
         self._ordered: dict[tuple[str, str], int] = {}
         self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
@@ -147,7 +152,8 @@ class BundleAudit:
         for facts in report.facts:
             self._take(partition, facts)
         self._records += len(report.leaves)
-        self._deliveries += report.deliveries
+        self._deliveries.take(report.deliveries)
+        self._sequences.take_refusals(report.refusals)
         self._republished += report.republished
         if self._brought.receipts is not None:
             self._brought.receipts.meet(report.leaves)
@@ -220,7 +226,7 @@ class BundleAudit:
             message = "the directory that was in force at the beginning is not here; the first that is stood in for it"
             self.add(error("DIRECTORY_MISSING", message))
         self._check_partitions()
-        for finding in (*self._sequences.findings(), *self._delivery_findings()):
+        for finding in (*self._sequences.findings(), *self._deliveries.findings()):
             self.add(finding)
         broken_off = end is None or self._broken_off
         if broken_off:
@@ -240,7 +246,7 @@ class BundleAudit:
             tuple(self._partitions),
             self._records,
             self._withheld,
-            len(self._deliveries),
+            len(self._deliveries.deliveries),
             tuple(self._unprocessed.values()),
             tuple(self._void),
             tuple(self._republished),
@@ -249,6 +255,7 @@ class BundleAudit:
             self._left_out,
             self._brought_report,
             broken_off=broken_off,
+            refused_numbers=self._sequences.explained,
         )
 
     def _take(self, partition: PartitionAudit, facts: EntryFacts) -> None:
@@ -260,8 +267,10 @@ class BundleAudit:
             partition.add(error("RECORD_REPEATED", "the record stands twice", facts.record_id, facts.position))
         self._record_ids.add(record_id)
         self._withheld += facts.withheld_sections
-        self._addressed[facts.position] = tuple(agency for agency, _ in facts.recipients)
+        self._deliveries.take_record(facts)
         self._sequences.take(facts)
+        for finding in self._case_order.take(facts):
+            partition.add(finding)
 
     def _take_findings(self, partition: PartitionAudit) -> None:
         for place, finding in enumerate(partition.findings()):
@@ -288,11 +297,3 @@ class BundleAudit:
         for item in self._partitions:
             if item.partition.stream not in self._header.streams:
                 self.add(error("BUNDLE_INVALID", f"the header does not promise the stream {item.partition.stream}"))
-
-    def _delivery_findings(self) -> Iterator[Finding]:
-        for delivery in self._deliveries:
-            addressed = self._addressed.get(delivery.position)
-            # A record outside the bundle cannot be judged. That is no fault of the delivery.
-            if addressed is not None and delivery.agency not in addressed:
-                message = f"the record at {delivery.position} was delivered to {delivery.agency}, not addressed by it"
-                yield error("DELIVERY_ASTRAY", message, position=delivery.told_at)

@@ -21,6 +21,7 @@ class AuditReport:
 
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
+    ``refused_numbers`` of the missing numbers are of records that the exchange says it refused.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -38,6 +39,7 @@ class AuditReport:
     brought: BroughtReport
     witnesses: WitnessReport | None = None
     broken_off: bool = False
+    refused_numbers: int = 0
 
     @property
     def clean(self) -> bool:

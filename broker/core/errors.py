@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class CaseExchangeError(Exception):
-    """Root of the tree. ``details`` are opaque strings, sent to the caller as ErrorInfo metadata."""
+    """Root of the tree. ``details`` are opaque strings, sent to the caller as ErrorInfo metadata.
+
+    ``numbers``: by recipient, the running numbers of the record that is refused, if they are known. Auditors are told.
+    """
 
     reason: ClassVar[str] = "INTERNAL"
     retriable: ClassVar[bool] = False
@@ -31,6 +34,7 @@ class CaseExchangeError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
+        self.numbers: tuple[tuple[str, int], ...] = ()
 
     @property
     def line(self) -> str:

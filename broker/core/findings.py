@@ -81,11 +81,29 @@ class Reader(ReceiptReader, Protocol):
 
 
 class RecordedDelivery(NamedTuple):
-    """A copy that left the broker, as the audit stream records it."""
+    """A copy that left the broker at ``at_ms`` (epoch milliseconds), without the sections ``withheld``.
+
+    This is what the audit stream records at ``told_at``.
+    """
 
     agency: str
     position: Position
     told_at: Position
+    at_ms: int = 0
+    withheld: tuple[str, ...] = ()
+
+
+class RefusedNumbers(NamedTuple):
+    """What the exchange refused of a publisher's system, as the audit stream records it.
+
+    ``numbers`` has, by recipient, the numbers of the refused record. It is empty where the record's numbers are not
+    known, as for ``count`` refusals that were only counted.
+    """
+
+    publisher: str
+    system: str
+    numbers: tuple[tuple[str, int], ...]
+    count: int
 
 
 class Unprocessed(NamedTuple):
@@ -186,7 +204,11 @@ class Ordered(NamedTuple):
 
 
 class EntryFacts(NamedTuple):
-    """What the judgement of the whole bundle needs to know about one entry."""
+    """What the judgement of the whole bundle needs to know about one entry.
+
+    ``sections`` has the name and the audience of each section that the publisher signed. ``again``: it was published
+    again, with a former receipt that counts. Times are epoch milliseconds.
+    """
 
     position: Position
     accepted_at_ms: int
@@ -198,6 +220,11 @@ class EntryFacts(NamedTuple):
     kind: str
     recipients: tuple[tuple[str, int], ...]
     withheld_sections: int
+    case_id: str = ""
+    issued_at_ms: int = 0
+    sections: tuple[tuple[str, frozenset[str]], ...] = ()
+    record_sha256: bytes = b""
+    again: bool = False
 
 
 class EntryLeaf(NamedTuple):
@@ -219,6 +246,7 @@ class BatchReport:
     unprocessed: list[Unprocessed | FinishedLater | UnderReign] = field(default_factory=list)
     republished: list[Republished] = field(default_factory=list)
     orders: list[Ordered] = field(default_factory=list)
+    refusals: list[RefusedNumbers] = field(default_factory=list)
 
 
 def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:

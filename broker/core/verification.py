@@ -104,6 +104,7 @@ class BundleVerification:
             verifiers,
             directories_from_ms=versions[0].in_force_from_ms,
             brought=brought,
+            versions=versions,
         )
         for finding in passed_over:
             self._audit.add(finding)

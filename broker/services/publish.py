@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, RecordIdConflict
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
-from broker.services.recordchecks import Checked, Former
+from broker.services.recordchecks import Checked, Former, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -184,7 +184,9 @@ class PublishService:
     def _answer(self, item: Checked, place: Appended) -> bytes | CaseExchangeError:
         if place.record_sha256 != item.entry.record_sha256:
             message = "the log already has this record id, with another body"
-            return RecordIdConflict(message, record_id=item.body.record_id)
+            conflict = RecordIdConflict(message, record_id=item.body.record_id)
+            conflict.numbers = numbers_of(item.body)
+            return conflict
         statement = ReceiptStatement(
             item.body.record_id,
             place.record_sha256,

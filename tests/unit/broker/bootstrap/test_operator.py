@@ -13,21 +13,28 @@ import pytest
 
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.verify import verdict
+from broker.client.records import SectionDraft
 from broker.core.brought import UNCOVERED_AT_MOST_MS
 from broker.core.bundle import BundleEnd, BundleEntry, BundleSource, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.errors import EvidenceFileInvalid
+from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.findings import Severity
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.policy import ReceiveRight
 from broker.core.receipt import portable_receipt
 from broker.core.streams import Position, StreamPartition
 from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
 from broker.core.witnesspolicy import parse_policy
+from broker.trust.keyring import DirectoryKeyring
+from broker.trust.revocation import RevocationLists
 from broker.trust.witnesskeys import witness_checks
 from broker.wire.frames import frame_from
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
-from tests.support.bundles import LyingExchange, manifest
+from certs import profiles
+from tests.support.bundles import LyingExchange, audit_record, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 from tests.support.trees import GrownTree
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 
     from broker.core.auditreport import AuditReport
     from broker.core.envelope import Envelope
+    from broker.core.policy import Directory
 
 DNA_0 = StreamPartition("dna", 0)
 HEBEI = "hebei-police"
@@ -452,3 +460,79 @@ def test_receipts_count_by_the_signed_directory_in_their_own_file_if_the_bundle_
     path.write_bytes(b"".join([title, stranger, own, *lines]))
     report = exchange.audit(receipts=[path])
     assert (report.brought.unproved, report.brought.kept, report.brought.broken) == (0, 4, 1)
+
+
+CASES_0, AUDIT_0 = StreamPartition("cases", 0), StreamPartition("audit", 0)
+NGO = "child-aid-ngo"
+NGO_GATEWAY = f"spiffe://case-exchange.example/agency/{NGO}/gateway"
+
+
+def case_for_ngo(maker: RecordMaker) -> Envelope:
+    """A case with a section that the directory does not let the NGO have."""
+    sections = [SectionDraft(name, "synthetic", name.encode()) for name in ("case", "identity")]
+    return maker.make("CaseRecord", "cases", to=(NGO,), purpose="child-rescue", sections=sections)
+
+
+async def delivered_to_ngo(
+    world: World, directory: Directory | None, at_ms: int, withheld: tuple[str, ...]
+) -> LyingExchange:
+    exchange = LyingExchange(world.pki, directory)
+    clock = ManualClock(at_ms)
+    exchange.add(CASES_0, [case_for_ngo(RecordMaker(world.pki, clock))], at_ms)
+    made = AuditEvent(at_ms, NGO_GATEWAY, DeliveryMade(Position(*CASES_0, 0), "cases", 1, withheld))
+    exchange.add(AUDIT_0, [await audit_record(world.pki, clock, [made])], at_ms)
+    return exchange
+
+
+async def test_a_section_that_is_logged_as_over_delivered_is_named_with_nothing_brought(world: World) -> None:
+    exchange = await delivered_to_ngo(world, None, world.at_ms, ())
+    report = exchange.audit()
+    assert errors(report) == [("SECTION_NOT_ALLOWED", Position(*AUDIT_0, 0))]
+    told = "the record at cases/0/0 was delivered to child-aid-ngo with the section identity"
+    assert told in report.findings[0].message
+    honest = (await delivered_to_ngo(world, None, world.at_ms, ("identity",))).audit()
+    assert (honest.clean, honest.findings) == (True, ())
+
+
+async def test_deliveries_are_judged_by_the_directory_of_their_time(world: World) -> None:
+    member = world.pki.directory.agencies[NGO]
+    widened = {**member.receive, "CaseRecord": ReceiveRight(frozenset({"*"}), frozenset({"*"}))}
+    agencies = {**world.pki.directory.agencies, NGO: replace(member, receive=widened)}
+    exchange = await delivered_to_ngo(world, replace(world.pki.directory, agencies=agencies), world.at_ms, ())
+    assert exchange.audit().findings == ()
+    gone = {kind: right for kind, right in member.receive.items() if kind != "CaseRecord"}
+    agencies[NGO] = replace(member, receive=gone)
+    report = (await delivered_to_ngo(world, replace(world.pki.directory, agencies=agencies), world.at_ms, ())).audit()
+    assert ("SECTION_NOT_ALLOWED", Position(*AUDIT_0, 0)) in errors(report)
+    assert any("did not let it have the record" in item.message for item in report.findings)
+
+
+async def test_a_delivery_under_an_expired_directory_is_named(world: World) -> None:
+    for late_ms, named in ((-1, False), (0, True)):
+        expires_at_ms = world.at_ms - CHANGE_OF_DIRECTORY_MS - late_ms
+        directory = replace(world.pki.directory, expires_at_ms=expires_at_ms)
+        report = (await delivered_to_ngo(world, directory, world.at_ms, ("identity",))).audit()
+        assert (("SECTION_NOT_ALLOWED", Position(*AUDIT_0, 0)) in errors(report)) is named
+
+
+def test_a_record_that_was_signed_with_a_revoked_key_is_named_whether_its_list_is_there_or_not(world: World) -> None:
+    revoked = world.pki.revoked[profiles.SIGNING.authority]
+    directory = world.pki.directory_with(HEBEI, [revoked.der])
+    maker = RecordMaker(world.pki, ManualClock(world.at_ms), HEBEI)
+    maker.composer._signer = revoked.signer
+    lists = RevocationLists([], directory.signing_authorities, grace_ms=0)
+    for keyring, code in ((None, "SIGNER_REVOKED"), (DirectoryKeyring(directory, lists), "REVOCATION_UNAVAILABLE")):
+        exchange = LyingExchange(world.pki, directory, keyring)
+        exchange.add(DNA_0, [maker.make()], world.at_ms)
+        assert (code, Position(*DNA_0, 0)) in errors(exchange.audit())
+
+
+def test_an_operator_who_moves_a_record_within_its_case_is_asked_about_with_nothing_brought(world: World) -> None:
+    report = world.shown(0, 3, 2, 1, 4, at=ALL).audit()
+    assert report.findings == ()  # records of other cases may pass each other
+    maker = RecordMaker(world.pki, ManualClock(world.at_ms))
+    first, second = maker.make(), maker.make()
+    exchange = LyingExchange(world.pki)
+    exchange.add(DNA_0, [second, first], world.at_ms)
+    (found,) = exchange.audit().findings
+    assert (found.code, found.severity, found.position) == ("SEQUENCE_FALLS", Severity.WARNING, Position(*DNA_0, 1))

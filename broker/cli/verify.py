@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from broker.bootstrap.history import read_history
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.hideable import could_hide, first_lines
+from broker.cli.historytext import (
+    agency_option,
+    case_option,
+    history_facts,
+    history_lines,
+    history_records,
+    subject_of,
+)
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 from broker.core.findings import FinishedLater, Severity
+from broker.core.history import completeness
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
     from broker.core.findings import Finding, Unprocessed
+    from broker.core.history import Subject
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SOURCES: Final = {
@@ -56,7 +67,14 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     help="A record of this age must be under a checkpoint when the bundle is made. Without it: 60 for missing numbers, "
     "600 for receipts.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@case_option
+@agency_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object instead of text. With --case or --agency, it is one line, and each record is another.",
+)
 @witness_policy_option
 def verify(
     bundle: Path,
@@ -65,6 +83,8 @@ def verify(
     receipts: tuple[Path, ...],
     since: tuple[Path, ...],
     covered_within: float | None,
+    case_id: str,
+    agency: str,
     witness_policy: Path | None,
     as_json: bool,
 ) -> None:
@@ -77,6 +97,7 @@ def verify(
 
     Example:  case-exchange verify 2026-q3.bundle --root governance.pem
     """
+    subject = subject_of(case_id, agency)
     hidden = not sys.stderr.isatty()
     try:
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
@@ -89,13 +110,31 @@ def verify(
                 witness_policy=witness_policy,
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
             )
+        if subject is not None:
+            _tell_history(bundle, roots, report, subject, as_json=as_json)
     except CaseExchangeError as failure:
         could_not(failure)
-    if as_json:
+    if subject is None and as_json:
         click.echo(json.dumps(_facts(report), indent=2))
-    else:
+    elif subject is None:
         _print(report)
     sys.exit(0 if report.clean else REFUSED)
+
+
+def _tell_history(
+    bundle: Path, roots: tuple[Path, ...], report: AuditReport, subject: Subject, *, as_json: bool
+) -> None:
+    """Print the report, and the history of a case or an agency."""
+    with read_history(bundle, roots, subject) as history:
+        complete = completeness(report, subject, history.bodies)
+        if as_json:
+            click.echo(json.dumps({**_facts(report), "history": history_facts(history, complete)}))
+            for facts in history_records(history, complete):
+                click.echo(json.dumps(facts))
+        else:
+            _print(report)
+            for line in history_lines(history, complete):
+                _say(line)
 
 
 def _print(report: AuditReport) -> None:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class PartitionReport(NamedTuple):
-    """The result for one partition: its checkpoint, the log's incarnation, and which leaves the bundle lists."""
+    """The result for one partition: its checkpoint, the log's incarnation, and which leaves the bundle lists.
+
+    ``proved``: the leaves are those of the signed tree.
+    """
 
     partition: StreamPartition
     log_id: str
@@ -36,6 +39,7 @@ class PartitionReport(NamedTuple):
     end_index: int
     last_offset: int = -1
     first_offset: int | None = None
+    proved: bool = False
 
 
 class PartitionAudit:
@@ -121,7 +125,8 @@ class PartitionAudit:
         if end.end_index != leaves.listed_until:
             message = f"{self.partition}: the bundle promises leaves up to {end.end_index}, not {leaves.listed_until}"
             self.add(error("BUNDLE_INVALID", message))
-        if leaves.root(checkpoint.size, end.right_hashes) == checkpoint.root:
+        proved = leaves.root(checkpoint.size, end.right_hashes) == checkpoint.root
+        if proved:
             self._release(leaves)
             for seen in self._brought:
                 self._compare(seen, checkpoint, log_id, leaves)
@@ -141,6 +146,7 @@ class PartitionAudit:
             end.end_index,
             leaves.last_offset,
             leaves.first_offset,
+            proved,
         )
 
     def break_off(self) -> None:

@@ -461,6 +461,7 @@ def test_a_report_says_which_leaves_of_which_tree_are_here(
             RECORDS,
             entries[-1].position.offset,
             entries[3].position.offset,
+            proved=True,
         ),
     )
 

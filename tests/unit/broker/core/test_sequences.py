@@ -83,4 +83,4 @@ def test_what_no_refusal_explains_stays_a_gap() -> None:
 
 def test_a_gap_says_that_refusals_were_only_counted() -> None:
     (message,), _ = gaps(facts(0, 1), facts(1, 3), refused=[told(count=40), told(system="archive", count=9)])
-    assert "The exchange refused 40 things that it only counted" in message
+    assert "The exchange says that it refused 40 things that it only counted" in message

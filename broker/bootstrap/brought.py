@@ -171,7 +171,7 @@ def _read_receipts(path: Path, check: _FileCheck, book: TemporaryReceiptBook) ->
                 check.learn(line.directory)
                 continue
             if line.receipt is None or line.statement is None:
-                book.unproved += 1
+                book.unproved += line.unreadable
                 continue
             try:
                 check.check(line.receipt, line.statement)

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     from broker.core.auditreport import AuditReport
     from broker.core.brought import BroughtReport
+    from broker.core.received import ReceivedReport
 
 
 def first_lines(report: AuditReport) -> Iterator[str]:
     """The first lines of a report: what was brought, and what could be hidden all the same."""
     brought = report.brought
     yield from _what_was_brought(brought)
+    yield from _received(report.received)
     yield "an operator who holds every key of the exchange could still have hidden:"
     for item in could_hide(report):
         yield f"  - {item}"
@@ -33,6 +35,7 @@ def could_hide(report: AuditReport) -> Iterator[str]:
         if brought.again:
             # The publisher signs a record, not the former receipt beside it. The exchange can put that there.
             yield f"{brought.again} records were moved, unless their publishers published them again. Ask them"
+    yield _undelivered(report.received)
     witnesses = report.witnesses
     # A policy that needs no witness says nothing of what others were shown.
     if witnesses is not None and witnesses.brought and witnesses.needed > 0 and not witnesses.missing:
@@ -42,6 +45,24 @@ def could_hide(report: AuditReport) -> Iterator[str]:
     else:
         yield "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
     yield "that the bundle is older than it says: compare the time below with the time at which you asked for it"
+
+
+def _undelivered(received: ReceivedReport | None) -> str:
+    if received is None or received.not_judged:
+        return "a record or section that it delivered against the directory and did not log: bring what agencies got"
+    return "what it delivered to agencies whose reports you did not bring, and did not log"
+
+
+def _received(received: ReceivedReport | None) -> Iterator[str]:
+    if received is None:
+        return
+    if received.not_judged:
+        yield f"copies that agencies report: {received.not_judged}. They were not judged, because the bundle breaks off"
+        return
+    yield (
+        f"copies that agencies report: {received.copies}. The log agrees with {received.agreed} of them, "
+        f"{received.outside} are outside of this bundle, and {received.wrong} contradict it or the directory"
+    )
 
 
 def _what_was_brought(brought: BroughtReport) -> Iterator[str]:

@@ -108,6 +108,6 @@ def _changed(relation: Relation) -> str:
 
 
 def _what(door: RefusedAtTheDoor) -> str:
-    if door.count > 1:
-        return f"{door.count} things"
+    if door.things > 1:
+        return f"{door.things} things"
     return f"record {door.record_id}" if door.record_id else "a record or call"

@@ -13,6 +13,7 @@ import click
 
 from broker.bootstrap.history import read_history
 from broker.bootstrap.verify import verify_bundle
+from broker.cli.fatetext import MOST_LISTED, fate_lines, more_than_listed
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.historytext import (
     agency_option,
@@ -27,12 +28,12 @@ from broker.cli.options import root_option
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
-from broker.core.findings import FinishedLater, Severity
+from broker.core.findings import Severity
 from broker.core.history import completeness
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
-    from broker.core.findings import Finding, Unprocessed
+    from broker.core.findings import Finding
     from broker.core.history import Subject
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -41,7 +42,6 @@ _SOURCES: Final = {
     BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
 }
 
-_MOST_LISTED: Final = 20
 _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_INVALID"})
 
 
@@ -53,6 +53,12 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     multiple=True,
     type=_FILE,
     help="A publisher's receipts (see `case-exchange receipts`). May be repeated.",
+)
+@click.option(
+    "--delivered",
+    multiple=True,
+    type=_FILE,
+    help="What a recipient says that it got (`case-exchange receipts export`). May be repeated.",
 )
 @click.option(
     "--since",
@@ -81,6 +87,7 @@ def verify(
     roots: tuple[Path, ...],
     *,
     receipts: tuple[Path, ...],
+    delivered: tuple[Path, ...],
     since: tuple[Path, ...],
     covered_within: float | None,
     case_id: str,
@@ -90,8 +97,8 @@ def verify(
 ) -> None:
     """Check a replay bundle offline. Only the pinned governance keys are trusted.
 
-    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, and checkpoints
-    that you or others have seen. The first lines say what could be hidden all the same.
+    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, what
+    recipients got, and checkpoints that you or others have seen. The first lines say what could be hidden all the same.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
 
@@ -107,6 +114,7 @@ def verify(
                 bar.update,
                 receipts=receipts,
                 since=since,
+                delivered=delivered,
                 witness_policy=witness_policy,
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
             )
@@ -150,13 +158,15 @@ def _print(report: AuditReport) -> None:
     for line in witness_lines(report.witnesses):
         _say(line)
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
-    for again in report.republished[:_MOST_LISTED]:
+    for again in report.republished[:MOST_LISTED]:
         former = f"{again.former_position} at {_time(again.former_accepted_at_ms)}"
         _say(
             f"  published again: record {again.record_id} at {again.position}, with the exchange's receipt for {former}"
         )
-    _say_more(len(report.republished), "published again")
-    _print_fates(report)
+    for line in more_than_listed(len(report.republished), "published again"):
+        _say(line)
+    for line in fate_lines(report):
+        _say(line)
     if report.refused_numbers:
         _say(f"{report.refused_numbers} missing numbers are of records that the exchange refused, as it says")
     for finding in report.findings:
@@ -164,23 +174,6 @@ def _print(report: AuditReport) -> None:
     if report.findings_left_out:
         _say(f"and {report.findings_left_out} more findings")
     _say(verdict(report))
-
-
-def _print_fates(report: AuditReport) -> None:
-    """What became of records that no agency processed."""
-    for ended in report.unprocessed[:_MOST_LISTED]:
-        _say(f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
-    _say_more(len(report.unprocessed), "not processed")
-    for order in report.skipped[:_MOST_LISTED]:
-        _say(
-            f"  skipped by order: {order.records} records on {order.partition} from {order.first} on, "
-            f"by {order.agency} ({order.subscription} was {order.order}), see {order.told_at}"
-        )
-    _say_more(len(report.skipped), "skipped by order")
-    for void in report.void[:_MOST_LISTED]:
-        said = f"{void.position} was {_fate(void)} by {void.agency} ({void.subscription})"
-        _say(f"  void: a broker that had lost the partition said that {said}")
-    _say_more(len(report.void), "void")
 
 
 def verdict(report: AuditReport) -> str:
@@ -207,23 +200,6 @@ def verdict(report: AuditReport) -> str:
     if codes and not of_the_log:
         return "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
     return "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
-
-
-def _say_more(count: int, what: str) -> None:
-    if count > _MOST_LISTED:
-        _say(f"  and {count - _MOST_LISTED} more that were {what}; --json lists all")
-
-
-def _fate(ended: Unprocessed | FinishedLater) -> str:
-    if isinstance(ended, FinishedLater):
-        return "finished"
-    if ended.refused:
-        return f"refused as {ended.refused}"
-    if ended.discarded:
-        return f"discarded as {ended.discarded}"
-    if ended.parked:
-        return "parked behind a dead letter"
-    return f"set aside as {ended.reason}, and not delivered," if ended.reason else "given up as a dead letter"
 
 
 def _say(text: str) -> None:
@@ -290,6 +266,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
             for finding in report.findings
         ],
         "brought": asdict(report.brought),
+        "received": None if report.received is None else asdict(report.received),
         "could_be_hidden": list(could_hide(report)),
         "findings_left_out": report.findings_left_out,
         "witnesses": witness_facts(report.witnesses),

@@ -32,29 +32,27 @@ from typing import TYPE_CHECKING, Final
 from broker.core.auditreport import AuditReport
 from broker.core.brought import Brought, BroughtReport, ShownPartition, judge_brought, leave_unjudged
 from broker.core.deliveryaudit import DeliveryAudit
+from broker.core.fates import Fates
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
-    FinishedLater,
     Republished,
-    UnderReign,
-    Unprocessed,
     error,
     warning,
 )
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
-from broker.core.reigns import Reigns
+from broker.core.received import judge_received
 from broker.core.sequences import COVERED_WITHIN_MS, CaseOrder, Sequences
-from broker.core.subscriptions import has_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
-    from broker.core.findings import BatchReport, EntryFacts, Skipped
+    from broker.core.findings import BatchReport, EntryFacts
     from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
+    from broker.core.received import ReceivedBook
     from broker.core.streams import Position
 
 
@@ -73,6 +71,7 @@ class BundleAudit:
         directories_from_ms: int,
         brought: Brought = NOTHING,
         versions: Sequence[DirectoryVersion] = (),
+        received: ReceivedBook | None = None,
     ) -> None:
         """Begin.
 
@@ -83,7 +82,9 @@ class BundleAudit:
             directories_from_ms: when the oldest directory in the bundle came into force.
             brought: what the auditor brings.
             versions: the directory versions, in the order in which they came into force.
+            received: what recipients say that they were handed.
         """
+        self._received = received
         self._header = header
         self._brought = brought
         self._brought_report = BroughtReport(
@@ -103,11 +104,7 @@ class BundleAudit:
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
         self._deliveries = DeliveryAudit(versions)
-        self._skipped: list[Skipped] = []
-        self._ordered: dict[tuple[str, str], int] = {}
-        self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
-        self._void: list[Unprocessed | FinishedLater] = []
-        self._reigns = Reigns()
+        self._fates = Fates()
         self._republished: list[Republished] = []
         self._records = 0
         self._withheld = 0
@@ -155,21 +152,12 @@ class BundleAudit:
         self._deliveries.take(report.deliveries)
         self._sequences.take_refusals(report.refusals)
         self._republished += report.republished
+        if self._received is not None:
+            self._received.meet(report.facts)
         if self._brought.receipts is not None:
             self._brought.receipts.meet(report.leaves)
             self._brought.receipts.came_again([again.record_id for again in report.republished])
-        for order in report.orders:
-            name = (order.agency, order.subscription)
-            if has_effect(order.generation, self._ordered.get(name)):
-                self._ordered[name] = order.generation
-                self._skipped += order.skipped
-        for item in report.unprocessed:
-            if not isinstance(item, UnderReign):
-                self._finish(item)
-            elif self._reigns.make_void(item.reign):
-                self._void += [] if item.told is None else [item.told]
-            elif item.told is not None:
-                self._finish(item.told)
+        self._fates.take(report)
 
     def add_unreadable(self, code: str, message: str) -> None:
         """Take a batch that cannot be read. The finding has the place where it must stand."""
@@ -182,13 +170,6 @@ class BundleAudit:
     def reached(self) -> Position | None:
         """The position of the last entry of the current partition so far."""
         return None if self._partition is None else self._partition.reached
-
-    def _finish(self, item: Unprocessed | FinishedLater) -> None:
-        # The last word counts: a dead letter may be delivered again.
-        key = (item.agency, item.subscription, item.position)
-        self._unprocessed.pop(key, None)
-        if isinstance(item, Unprocessed):
-            self._unprocessed[key] = item
 
     def add_stray(self, stray: StrayRecord) -> None:
         """Take a stray of the current partition."""
@@ -238,6 +219,7 @@ class BundleAudit:
                 for item in self._partitions
             }
             judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
+        received = judge_received(self._received, self._header, self._deliveries, self.add, broken_off=broken_off)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))
@@ -247,15 +229,16 @@ class BundleAudit:
             self._records,
             self._withheld,
             len(self._deliveries.deliveries),
-            tuple(self._unprocessed.values()),
-            tuple(self._void),
+            self._fates.unprocessed,
+            tuple(self._fates.void),
             tuple(self._republished),
-            tuple(self._skipped),
+            tuple(self._fates.skipped),
             tuple(self._findings),
             self._left_out,
             self._brought_report,
             broken_off=broken_off,
             refused_numbers=self._sequences.explained,
+            received=received,
         )
 
     def _take(self, partition: PartitionAudit, facts: EntryFacts) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleHeader
     from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
     from broker.core.partitionaudit import PartitionReport
+    from broker.core.received import ReceivedReport
     from broker.core.witnessaudit import WitnessReport
 
 
@@ -22,6 +23,7 @@ class AuditReport:
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
     ``refused_numbers`` of the missing numbers are of records that the exchange says it refused.
+    ``received`` is what became of the copies that recipients report. None: no such report was brought.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -40,6 +42,7 @@ class AuditReport:
     witnesses: WitnessReport | None = None
     broken_off: bool = False
     refused_numbers: int = 0
+    received: ReceivedReport | None = None
 
     @property
     def clean(self) -> bool:

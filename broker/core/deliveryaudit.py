@@ -56,12 +56,15 @@ class DeliveryAudit:
         self._terms: dict[Position, Terms] = {}
         self._deliveries: list[RecordedDelivery] = []
         self._allowed: dict[tuple[int, str, Terms], frozenset[str] | None] = {}
+        self._again: set[Position] = set()
 
     def take_record(self, facts: EntryFacts) -> None:
         """Take what decides about the deliveries of one record."""
         recipients = tuple(agency for agency, _ in facts.recipients)
         terms = Terms(facts.kind, facts.publisher, recipients, facts.sections)
         self._terms[facts.position] = self._known.setdefault(terms, terms)
+        if facts.again:
+            self._again.add(facts.position)
 
     def take(self, deliveries: Sequence[RecordedDelivery]) -> None:
         """Take deliveries."""
@@ -71,6 +74,10 @@ class DeliveryAudit:
     def deliveries(self) -> Sequence[RecordedDelivery]:
         """The deliveries so far."""
         return self._deliveries
+
+    def came_again(self, position: Position) -> bool:
+        """Whether the record at a position was published again, after the log had lost it."""
+        return position in self._again
 
     def terms_of(self, position: Position) -> Terms | None:
         """What decides about the record at a position. None: the bundle does not have it."""

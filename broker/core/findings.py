@@ -97,13 +97,13 @@ class RefusedNumbers(NamedTuple):
     """What the exchange refused of a publisher's system, as the audit stream records it.
 
     ``numbers`` has, by recipient, the numbers of the refused record. It is empty where the record's numbers are not
-    known, as for ``count`` refusals that were only counted.
+    known, as for ``things`` that were only counted.
     """
 
     publisher: str
     system: str
     numbers: tuple[tuple[str, int], ...]
-    count: int
+    things: int
 
 
 class Unprocessed(NamedTuple):

@@ -89,7 +89,7 @@ class RefusedAtTheDoor(NamedTuple):
     system: str
     reason: str
     record_id: str
-    count: int
+    things: int
 
 
 class ReadBodies(NamedTuple):

@@ -63,7 +63,7 @@ class Sequences:
             for agency, number in refused.numbers:
                 self._refused[refused.publisher, refused.system, agency].add(number)
             if not refused.numbers:
-                self._counted[refused.publisher, refused.system] += refused.count
+                self._counted[refused.publisher, refused.system] += refused.things
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with the numbers, or cannot be told."""

@@ -18,13 +18,15 @@ from broker.core.brought import UNCOVERED_AT_MOST_MS
 from broker.core.bundle import BundleEnd, BundleEntry, BundleSource, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
+from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.findings import Severity
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.policy import ReceiveRight
 from broker.core.receipt import portable_receipt
-from broker.core.streams import Position, StreamPartition
+from broker.core.received import SKEW_MS, ReceivedCopy, ReceivedReport
+from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.keyring import DirectoryKeyring
@@ -33,6 +35,7 @@ from broker.trust.witnesskeys import witness_checks
 from broker.wire.frames import frame_from
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
+from broker.wire.receivedcopies import copies_bytes, signed_copies_bytes
 from certs import profiles
 from tests.support.bundles import LyingExchange, audit_record, manifest
 from tests.support.pki import ManualClock, SamplePki
@@ -536,3 +539,90 @@ def test_an_operator_who_moves_a_record_within_its_case_is_asked_about_with_noth
     exchange.add(DNA_0, [second, first], world.at_ms)
     (found,) = exchange.audit().findings
     assert (found.code, found.severity, found.position) == ("SEQUENCE_FALLS", Severity.WARNING, Position(*DNA_0, 1))
+
+
+def reported(world: World, *copies: tuple[Envelope, int, tuple[str, ...]], at_ms: int, signer: str = NGO) -> Path:
+    """A file in which the NGO says what it was handed: records of cases/0, at these offsets, with these sections."""
+    told = [
+        ReceivedCopy(
+            CODEC.parse_body(envelope.body).record_id, envelope.record_sha256, Position(*CASES_0, offset), at_ms, names
+        )
+        for envelope, offset, names in copies
+    ]
+    data, key = copies_bytes(NGO, told), world.pki.signer(signer)
+    signature = Signature(key.certificate_sha256, key.sign(pae(RECEIVED_TYPE, data)))
+    path = world.folder / "reported"
+    with path.open("wb") as file:
+        write_receipts(file, [], [], [signed_copies_bytes(data, signature)])
+    return path
+
+
+async def case_at_ngo(world: World, *logged: Sequence[str]) -> tuple[LyingExchange, Envelope]:
+    """A whole log with a case for the NGO, and these deliveries of it, each with the sections that were withheld."""
+    exchange, clock = LyingExchange(world.pki), ManualClock(world.at_ms)
+    envelope = case_for_ngo(RecordMaker(world.pki, clock))
+    exchange.add(CASES_0, [envelope], world.at_ms)
+    made = [
+        AuditEvent(world.at_ms, NGO_GATEWAY, DeliveryMade(Position(*CASES_0, 0), "cases", attempt, tuple(withheld)))
+        for attempt, withheld in enumerate(logged, 1)
+    ]
+    exchange.add(AUDIT_0, [await audit_record(world.pki, clock, made)] if made else [], world.at_ms)
+    for stream in set(STREAMS) - {"cases", "audit"}:
+        exchange.add(StreamPartition(stream, 0), [], world.at_ms)
+    exchange.made_at_ms = world.at_ms + 2 * SKEW_MS
+    return exchange, envelope
+
+
+BOTH = ("case", "identity")
+
+
+@pytest.mark.parametrize(
+    ("logged", "got", "code", "told"),
+    [
+        pytest.param([["identity"]], ("case",), "", "", id="as logged"),
+        pytest.param([["identity"]], BOTH, "SECTION_NOT_ALLOWED", "that is the section identity", id="over-delivered"),
+        pytest.param([], ("case",), "DELIVERY_UNLOGGED", "the log has no delivery of it", id="not logged"),
+        pytest.param([], BOTH, "SECTION_NOT_ALLOWED", "that is the section identity", id="over-delivered, not logged"),
+        pytest.param([BOTH], ("case",), "DELIVERY_UNLOGGED", "it withheld case", id="logged as withheld"),
+    ],
+)
+async def test_what_a_recipient_reports_is_compared_with_the_log_and_the_directory(
+    world: World, logged: list[list[str]], got: tuple[str, ...], code: str, told: str
+) -> None:
+    exchange, envelope = await case_at_ngo(world, *logged)
+    # Nothing brought: nothing is wrong, and the report says what could be hidden.
+    report = exchange.audit()
+    assert (report.clean, report.received) == (True, None)
+    assert any("did not log: bring what agencies got" in line for line in could_hide(report))
+    report = exchange.audit(delivered=[reported(world, (envelope, 0, got), at_ms=world.at_ms)])
+    assert errors(report) == ([(code, Position(*CASES_0, 0))] if code else [])
+    assert all(told in item.message and NGO in item.message for item in report.findings)
+    assert report.received == ReceivedReport(copies=1, agreed=not code, wrong=bool(code))
+    assert any("reports you did not bring" in line for line in could_hide(report))
+    assert any(line.startswith("copies that agencies report: 1. ") for line in first_lines(report))
+
+
+async def test_a_record_that_was_delivered_and_dropped_is_named_by_its_recipient(world: World) -> None:
+    exchange, _ = await case_at_ngo(world, ["identity"])
+    other = case_for_ngo(RecordMaker(world.pki, ManualClock(world.at_ms)))
+    report = exchange.audit(delivered=[reported(world, (other, 1, ("case",)), at_ms=world.at_ms)])
+    assert errors(report) == [("DELIVERY_UNLOGGED", Position(*CASES_0, 1))]
+    # The bundle has not every stream: then it may stand elsewhere.
+    exchange.streams.remove("dna")
+    report = exchange.audit(delivered=[reported(world, (other, 1, ("case",)), at_ms=world.at_ms)])
+    assert report.received is not None
+    assert (report.received.outside, report.received.wrong) == (1, 0)
+
+
+async def test_a_report_about_the_last_hour_or_one_that_the_agency_did_not_sign_accuses_nobody(world: World) -> None:
+    exchange, envelope = await case_at_ngo(world)
+    late = reported(world, (envelope, 0, ("case",)), at_ms=exchange.made_at_ms - SKEW_MS)
+    report = exchange.audit(delivered=[late])
+    assert (report.clean, report.received) == (True, ReceivedReport(copies=1, outside=1))
+    forged = reported(world, (envelope, 0, BOTH), at_ms=world.at_ms, signer=HEBEI)
+    report = exchange.audit(delivered=[forged])
+    assert (report.clean, report.received) == (True, ReceivedReport(unproved=1))
+    assert [item.code for item in report.findings] == ["DELIVERED_UNPROVED"]
+    late = reported(world, (envelope, 0, ("case",)), at_ms=world.at_ms)
+    report = exchange.audit(frames=exchange.serialized()[:-1], delivered=[late])
+    assert report.received == ReceivedReport(copies=1, not_judged=1)

@@ -207,7 +207,7 @@ def _read_checkpoints(
             with path.open("rb") as file:
                 note = parse_note(file.read(MAX_NOTE_BYTES + 1))
             verify_note(note, verifiers)
-            seen.append(_of_partition(Checkpoint.parse(note.text), trust_domain))
+            seen.append(_of_partition(Checkpoint.parse(note.text), trust_domain)._replace(note=note))
         except CaseExchangeError:
             unproved += 1
     return tuple(seen), unproved

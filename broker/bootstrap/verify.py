@@ -64,7 +64,6 @@ def verify_bundle(
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
-            witnesses = witness_audit(policy, versions[-1].directory, verifiers)
             with (
                 bring(
                     receipts,
@@ -78,6 +77,7 @@ def verify_bundle(
                 bring_received(delivered, versions, beginning.header.created_at_ms) as received,
                 judges(own, trust, path.stat().st_size) as judge,
             ):
+                witnesses = witness_audit(policy, versions[-1].directory, verifiers, brought.checkpoints)
                 verification = BundleVerification(
                     beginning,
                     versions,

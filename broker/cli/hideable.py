@@ -44,6 +44,10 @@ def could_hide(report: AuditReport) -> Iterator[str]:
         yield "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"
     else:
         yield "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
+    if witnesses is None or not witnesses.timed:
+        yield "that a record was accepted later than it says: bring cosigned checkpoints (--since, --witness-policy)"
+    else:
+        yield "that a record was accepted ten minutes later than it says, or more between cosigned checkpoints of yours"
     yield "that the bundle is older than it says: compare the time below with the time at which you asked for it"
 
 

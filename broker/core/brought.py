@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from broker.core.bundle import BundleHeader
-    from broker.core.checkpoint import Checkpoint
+    from broker.core.checkpoint import Checkpoint, Note
     from broker.core.findings import EntryLeaf, Finding
     from broker.core.inforce import DirectoryVersion
     from broker.core.receipt import Receipt, ReceiptStatement
@@ -126,11 +126,15 @@ class ReceiptBook(Protocol):
 
 
 class BroughtCheckpoint(NamedTuple):
-    """A signed checkpoint that was seen elsewhere, and verified. ``log_id`` is the incarnation that it names."""
+    """A signed checkpoint that was seen elsewhere, and verified. ``log_id`` is the incarnation that it names.
+
+    ``note`` has its signatures. Those of witnesses are not verified.
+    """
 
     partition: StreamPartition
     log_id: str
     checkpoint: Checkpoint
+    note: Note | None = None
 
 
 class ShownPartition(NamedTuple):

@@ -213,7 +213,7 @@ class LyingExchange:
                 verifiers,
                 own,
                 brought=brought,
-                witnesses=WitnessAudit(witnesses, verifiers),
+                witnesses=WitnessAudit(witnesses, verifiers, brought.checkpoints),
                 received=received,
             )
             return verification.follow(

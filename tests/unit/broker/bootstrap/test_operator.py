@@ -626,3 +626,32 @@ async def test_a_report_about_the_last_hour_or_one_that_the_agency_did_not_sign_
     late = reported(world, (envelope, 0, ("case",)), at_ms=world.at_ms)
     report = exchange.audit(frames=exchange.serialized()[:-1], delivered=[late])
     assert report.received == ReceivedReport(copies=1, not_judged=1)
+
+
+def test_a_record_with_a_time_before_what_witnesses_cosigned_without_it_is_named(world: World) -> None:
+    """Four records are true. The operator adds the fifth an hour later, and says that it came with them."""
+    witness = SampleWitness("witness.example/a")
+    policy = parse_policy(f"witness a {witness.key}\nquorum a\n".encode())
+    using = WitnessPolicyInUse(policy, witness_checks(policy), brought=True)
+    exchange = world.shown(*ALL)
+    start = exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    # The bundle has only what witnesses have cosigned since.
+    newest = with_cosignatures(start.note, [witness.cosign(parse_note(start.note).text, world.at_ms // 1000 + 7200)])
+    exchange.frames[0] = replace(start, note=newest)
+    report = exchange.audit(witnesses=using)
+    assert (report.clean, report.findings) == (True, ())
+    assert any("accepted later than it says: bring cosigned checkpoints" in line for line in could_hide(report))
+    path = world.checkpoint(4)
+    note = path.read_bytes()
+    for seconds, named in ((STALE_MS // 1000, False), (STALE_MS // 1000 + 1, True)):
+        time_s = -(-world.at_ms // 1000) + seconds
+        path.write_bytes(with_cosignatures(note, [witness.cosign(parse_note(note).text, time_s)]))
+        report = exchange.audit(witnesses=using, since=[path])
+        found = [(item.code, item.position) for item in report.findings]
+        assert found == ([("BACKDATED", Position(*DNA_0, 4))] if named else [])
+        assert any("ten minutes later than it says" in line for line in could_hide(report))
+    # A stranger's line says nothing.
+    stranger = SampleWitness("witness.example/b")
+    path.write_bytes(with_cosignatures(note, [stranger.cosign(parse_note(note).text, world.at_ms // 1000 + 7200)]))
+    assert exchange.audit(witnesses=using, since=[path]).findings == ()

@@ -20,9 +20,9 @@ from broker.core.events import Pointer, RefusalMade, SubscriptionBegun, Subscrip
 from broker.core.history import HistoryRecord, ReadBodies, RefusedAtTheDoor, Relation
 from broker.core.identity import Principal
 from broker.core.inforce import versions_at
+from broker.core.judge import events_in
 from broker.core.policy import corrects_of_others, visible_sections
 from broker.core.reigns import Reigns, of_reign
-from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, EVENT_KINDS, Position
 from broker.core.subscriptions import has_effect
 from broker.core.trace import Step, TracedEvent, TracedRecipient, TracedRecord, begun_behind, traced, without_finished
@@ -127,10 +127,9 @@ class History:
                 if self._codec.parse_body(entry.envelope.body).kind not in EVENT_KINDS:
                     continue
                 self._silent += not entry.envelope.sections
-                for section in entry.envelope.sections:
-                    for told in self._codec.decode_audit_events(unsalted(section)):
-                        self._number += 1
-                        self._take(told)
+                for told in events_in(entry.envelope, self._codec):
+                    self._number += 1
+                    self._take(told)
 
     def __contains__(self, position: object) -> bool:
         """Whether a record at a position is the subject's."""

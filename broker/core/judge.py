@@ -37,11 +37,12 @@ from broker.core.streams import EVENT_KINDS, StreamPartition
 from broker.core.told import note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry, PartitionRecords
-    from broker.core.envelope import Signature
+    from broker.core.envelope import Envelope, Signature
+    from broker.core.events import AuditEvent
     from broker.core.inforce import DirectoryVersion
     from broker.core.streams import Position
 
@@ -201,12 +202,21 @@ class BatchJudge:
 
     def _read_events(self, entry: BundleEntry, report: BatchReport) -> None:
         try:
-            for section in entry.envelope.sections:
-                for event in self._reader.decode_audit_events(unsalted(section)):
-                    note(event, entry.position, report)
+            for event in events_in(entry.envelope, self._reader):
+                note(event, entry.position, report)
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))
+
+
+def events_in(envelope: Envelope, reader: Reader) -> Iterator[AuditEvent]:
+    """The events in a record of the audit stream, as far as its sections are here.
+
+    Raises:
+        EnvelopeMalformed: they cannot be read.
+    """
+    for section in envelope.sections:
+        yield from reader.decode_audit_events(unsalted(section))
 
 
 def _compare_receipt(

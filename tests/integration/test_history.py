@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,10 +33,14 @@ class Told(NamedTuple):
     refused: str
 
 
-@pytest.fixture
-async def told(pki: SamplePki, tmp_path: Path) -> Told:
+@pytest.fixture(scope="module")
+def told(pki: SamplePki, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    return asyncio.run(_happened(pki, tmp_path_factory.mktemp("history")))
+
+
+async def _happened(pki: SamplePki, folder: Path) -> Told:
     sections = [SectionDraft(name, "synthetic", name.encode()) for name in ("case", "identity")]
-    async with running_exchange(pki, tmp_path / "log") as exchange:
+    async with running_exchange(pki, folder / "log") as exchange:
         maker, other = exchange.maker(), exchange.maker(HEBEI)
         case = maker.make("CaseRecord", "cases", to=(HEBEI, NGO), purpose="child-rescue", sections=sections)
         await published(exchange, case)
@@ -50,7 +55,7 @@ async def told(pki: SamplePki, tmp_path: Path) -> Told:
         with pytest.raises(RightDenied):
             await published(exchange, refused)
         await published(exchange, maker.make(case=OTHER_CASE))
-        bundle = await replayed(exchange, tmp_path / "whole.bundle")
+        bundle = await replayed(exchange, folder / "whole.bundle")
     return Told(bundle, *map(record_id, (case, correction, foreign, refused)))
 
 

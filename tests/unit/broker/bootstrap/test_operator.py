@@ -20,7 +20,7 @@ from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
-from broker.core.events import AuditEvent, DeliveryMade
+from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
 from broker.core.findings import Severity
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.policy import ReceiveRight
@@ -655,3 +655,21 @@ def test_a_record_with_a_time_before_what_witnesses_cosigned_without_it_is_named
     stranger = SampleWitness("witness.example/b")
     path.write_bytes(with_cosignatures(note, [stranger.cosign(parse_note(note).text, world.at_ms // 1000 + 7200)]))
     assert exchange.audit(witnesses=using, since=[path]).findings == ()
+
+
+async def test_a_refusal_that_never_was_closes_a_gap_and_a_receipt_names_the_record_all_the_same(world: World) -> None:
+    exchange = world.shown(0, 2, 3, 4)
+    principal = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
+    numbers = ((CODEC.parse_body(world.envelopes[1].body).recipients[0].agency, 2),)
+    refusal = AuditEvent(world.at_ms, principal, RefusalMade("RIGHT_DENIED", world.record_id(1), numbers=numbers))
+    exchange.add(AUDIT_0, [await audit_record(world.pki, ManualClock(world.at_ms), [refusal])], world.at_ms)
+    report = exchange.audit()
+    assert (report.findings, report.refused_numbers) == ((), 1)
+    assert errors(exchange.audit(receipts=[world.receipts(1)])) == [("RECEIPT_BROKEN", world.entries[1].position)]
+
+
+def test_a_record_that_is_backdated_after_its_receipt_is_named_by_the_receipt(world: World) -> None:
+    exchange = LyingExchange(world.pki)
+    exchange.add(DNA_0, world.envelopes, world.at_ms - 500)
+    assert exchange.audit().findings == ()
+    assert errors(exchange.audit(receipts=[world.receipts(4)])) == [("RECEIPT_BROKEN", world.entries[4].position)]

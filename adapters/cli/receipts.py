@@ -18,6 +18,7 @@ from broker.core.brought import ReceiptCheck
 from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import DirectoryInvalid, ReceiptInvalid, SetupInvalid
 from broker.core.inforce import DirectoryVersion
+from broker.core.received import check_copies
 from broker.files import make_private, read_file
 from broker.trust.certificates import principal_of
 from broker.trust.directory import MAX_DIRECTORY_BYTES, learn_successions, open_directory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
+    from broker.core.received import SignedCopies
     from broker.wire.receiptfile import Line
 
 _MOST_LISTED: Final = 20
@@ -141,32 +143,35 @@ def show(file: Path, *, as_json: bool) -> None:
 )
 @json_option
 def verify(files: tuple[Path, ...], *, roots: tuple[Path, ...], revocations: tuple[Path, ...], as_json: bool) -> None:
-    """Check offline that the exchange signed receipts.
+    """Check offline that the exchange signed receipts, and the agency the lists of what it was handed.
 
     The log itself is not asked.
 
-    Exit codes: 0 every receipt is the exchange's, 1 one is not, or a file cannot be used, 2 wrong usage.
+    Exit codes: 0 all are what they say, 1 one is not, or a file cannot be used, 2 wrong usage.
 
     Example:  case-exchange receipts verify shanxi.receipts --root governance.pem
     """
-    valid, wrong = 0, list[dict[str, Any]]()
+    valid, lists, wrong = 0, 0, list[dict[str, Any]]()
     documents = [path.read_bytes() for path in revocations]
     for file in files:
-        check = ReceiptCheck(_versions(file, roots, documents), SystemClock().now_ms())
+        versions, now_ms = _versions(file, roots, documents), SystemClock().now_ms()
+        check = ReceiptCheck(versions, now_ms)
         for line in _lines(file):
-            if line.directory is None and line.received is None:
-                reason = _fault(check, line)
-                valid += not reason
+            if line.directory is None:
+                reason = _fault(check, line) if line.received is None else _list_fault(line.received, versions, now_ms)
+                lists += line.received is not None and not reason
+                valid += line.received is None and not reason
                 if reason:
                     wrong.append({"file": file.name, "line": line.number, "reason": reason})
     if as_json:
-        print_json({"valid": valid, "wrong": wrong})
+        print_json({"valid": valid, "lists": lists, "wrong": wrong})
     else:
         for item in wrong[:_MOST_LISTED]:
             click.echo(f"{item['file']}, line {item['line']}: {item['reason']}")
         if len(wrong) > _MOST_LISTED:
             click.echo(f"and {len(wrong) - _MOST_LISTED} more; --json lists all")
-        click.echo(f"{valid} receipts are the exchange's, {len(wrong)} are not")
+        of_lists = f", {lists} lists are the agency's" if lists else ""
+        click.echo(f"{valid} receipts are the exchange's{of_lists}, {len(wrong)} are not")
     sys.exit(1 if wrong else 0)
 
 
@@ -192,6 +197,14 @@ def _fault(check: ReceiptCheck, line: Line) -> str:
         return "the line cannot be read"
     try:
         check.check(line.receipt, line.statement)
+    except ReceiptInvalid as refused:
+        return refused.message
+    return ""
+
+
+def _list_fault(signed: SignedCopies, versions: Sequence[DirectoryVersion], now_ms: int) -> str:
+    try:
+        check_copies(signed, versions, now_ms)
     except ReceiptInvalid as refused:
         return refused.message
     return ""

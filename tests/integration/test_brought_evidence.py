@@ -134,6 +134,15 @@ async def test_a_recipient_exports_what_it_was_handed_and_an_honest_log_agrees(p
     shown = json.loads(CliRunner().invoke(receipts, ["show", str(exported), "--json"]).stdout)["receipts"]
     assert [item["received_by"] for item in shown] == ["child-aid-ngo"] * 2
     assert all("case" in item["sections"] and "identity" not in item["sections"] for item in shown)
+    checked = CliRunner().invoke(receipts, ["verify", str(exported), "--root", str(bundle.root)])
+    assert (checked.exit_code, checked.stdout) == (
+        0,
+        "0 receipts are the exchange's, 1 lists are the agency's, 0 are not\n",
+    )
+    lines = exported.read_bytes().splitlines(keepends=True)
+    changed = tmp_path / "changed"
+    changed.write_bytes(b"".join([*lines[:-1], lines[-1][:60] + b"AAAA" + lines[-1][64:]]))
+    assert CliRunner().invoke(receipts, ["verify", str(changed), "--root", str(bundle.root)]).exit_code == 1
     code, text = run(bundle, "--delivered", str(exported), "--receipts", str(exported))
     assert code == 0, text
     assert "copies that agencies report: 2. The log agrees with 2 of them" in text

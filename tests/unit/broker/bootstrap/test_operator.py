@@ -673,3 +673,22 @@ def test_a_record_that_is_backdated_after_its_receipt_is_named_by_the_receipt(wo
     exchange.add(DNA_0, world.envelopes, world.at_ms - 500)
     assert exchange.audit().findings == ()
     assert errors(exchange.audit(receipts=[world.receipts(4)])) == [("RECEIPT_BROKEN", world.entries[4].position)]
+
+
+async def test_what_a_recipient_reports_counts_without_revocation_lists_and_not_if_its_key_was_revoked(
+    world: World,
+) -> None:
+    exchange, envelope = await case_at_ngo(world)
+    brought = [reported(world, (envelope, 0, ("case",)), at_ms=world.at_ms)]
+    authorities = world.pki.directory.signing_authorities
+    exchange._keyring = DirectoryKeyring(world.pki.directory, RevocationLists([], authorities, grace_ms=0))
+    assert ("DELIVERY_UNLOGGED", Position(*CASES_0, 0)) in errors(exchange.audit(delivered=brought))
+    revoked = world.pki.revoked[profiles.SIGNING.authority]
+    listing = LyingExchange(world.pki, world.pki.directory_with(HEBEI, [revoked.der]))
+    listing.add(CASES_0, [], world.at_ms)
+    listing.made_at_ms = world.at_ms + 1000
+    told = copies_bytes(HEBEI, [ReceivedCopy(world.record_id(0), bytes(32), Position(*CASES_0, 0), world.at_ms, ())])
+    signature = Signature(revoked.signer.certificate_sha256, revoked.signer.sign(pae(RECEIVED_TYPE, told)))
+    with brought[0].open("wb") as file:
+        write_receipts(file, [], [], [signed_copies_bytes(told, signature)])
+    assert listing.audit(delivered=brought).received == ReceivedReport(unproved=1)

@@ -52,7 +52,9 @@ def receipts() -> None:
 @profile_option
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 def export(profile_path: Path, *, out: Path) -> None:
-    """Write every receipt of a spool to a file, and what the agency was handed.
+    """Write every receipt of a spool to a file.
+
+    What the agency was handed is in it too.
 
     The directories that they need are in it too. Of each copy that the agency was handed, the file has the record id,
     the digest and the names of the sections, signed by the agency.
@@ -143,9 +145,9 @@ def show(file: Path, *, as_json: bool) -> None:
 )
 @json_option
 def verify(files: tuple[Path, ...], *, roots: tuple[Path, ...], revocations: tuple[Path, ...], as_json: bool) -> None:
-    """Check offline that the exchange signed receipts, and the agency the lists of what it was handed.
+    """Check offline that the exchange signed receipts.
 
-    The log itself is not asked.
+    The lists of what an agency got must be signed by the agency. The log itself is not asked.
 
     Exit codes: 0 all are what they say, 1 one is not, or a file cannot be used, 2 wrong usage.
 

@@ -119,7 +119,9 @@ class CaseOrder:
 
     def __init__(self) -> None:
         self._partition: StreamPartition | None = None
-        self._last: dict[tuple[str, str, str, str], _Sent] = {}
+        # A partition may have a million cases, so each key is one short string of bytes.
+        self._senders: dict[tuple[str, str, str], int] = {}
+        self._last: dict[bytes, _Sent] = {}
 
     def take(self, facts: EntryFacts) -> Iterator[Finding]:
         """What the next record shows of the order in its case."""
@@ -129,7 +131,8 @@ class CaseOrder:
         if facts.again:
             return
         for agency, number in facts.recipients:
-            key = (facts.publisher, facts.system, agency, facts.case_id)
+            sender = self._senders.setdefault((facts.publisher, facts.system, agency), len(self._senders))
+            key = b"%d %b" % (sender, facts.case_id.encode())
             last = self._last.get(key)
             if last is None or number > last.number:
                 self._last[key] = _Sent(number, facts.issued_at_ms, facts.position.offset)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from broker.core.bundle import Frame
     from broker.core.events import Event
     from broker.core.history import Completeness
 
@@ -70,7 +71,7 @@ class World:
         for stream in set(self.streams) - {"dna", "audit"}:
             self.exchange.add(StreamPartition(stream, 0), [], self.at_ms)
         begin = self.exchange.beginning()
-        first = [
+        first: list[Frame] = [
             begin.header,
             *(DirectoryDocument(each.document, 0) for each in begin.directories),
             *map(AuthorityCertificate, begin.authorities),

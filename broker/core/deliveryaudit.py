@@ -112,7 +112,7 @@ class DeliveryAudit:
 
     def _over(self, delivery: RecordedDelivery, terms: Terms) -> str:
         """What was delivered that was not allowed, in words. Empty: nothing."""
-        handed = {name for name, _ in terms.sections} - set(delivery.withheld)
+        handed = {name for name, _ in terms.sections} - set(delivery.withheld_sections)
         return over_delivered(handed, self.allowed(delivery.agency, terms, delivery.at_ms))
 
 

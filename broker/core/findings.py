@@ -81,7 +81,7 @@ class Reader(ReceiptReader, Protocol):
 
 
 class RecordedDelivery(NamedTuple):
-    """A copy that left the broker at ``at_ms`` (epoch milliseconds), without the sections ``withheld``.
+    """A copy that left the broker at ``at_ms`` (epoch milliseconds), without its ``withheld_sections``.
 
     This is what the audit stream records at ``told_at``.
     """
@@ -89,8 +89,8 @@ class RecordedDelivery(NamedTuple):
     agency: str
     position: Position
     told_at: Position
+    withheld_sections: tuple[str, ...] = ()
     at_ms: int = 0
-    withheld: tuple[str, ...] = ()
 
 
 class RefusedNumbers(NamedTuple):

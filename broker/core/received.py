@@ -210,7 +210,7 @@ class _Judge:
     ) -> bool | tuple[str, str]:
         if told:
             names = {name for name, _ in terms.sections}
-            handed = set[str]().union(*(names - set(delivery.withheld) for delivery in told))
+            handed = set[str]().union(*(names - set(delivery.withheld_sections) for delivery in told))
             hidden = sorted(set(copy.sections) - handed)
             return ("DELIVERY_UNLOGGED", f"the log says that it withheld {', '.join(hidden)}") if hidden else True
         if AUDIT in self._header.streams and self._is_old(copy) and not self._deliveries.came_again(here):

@@ -45,7 +45,7 @@ def note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
         case DeliveryMade(withheld_sections=withheld) as made:
             agency = _agency(told)
             report.deliveries.extend(
-                RecordedDelivery(agency, at, told_at, told.at_ms, withheld) for at in made.positions()
+                RecordedDelivery(agency, at, told_at, withheld, told.at_ms) for at in made.positions()
             )
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)

@@ -329,7 +329,7 @@ async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: 
     assert report.findings == []
     positions = [Position(*DNA_0, offset) for offset in (7, 9, 8)]
     lab, at_ms = "national-dna-database", clock.value_ms
-    assert report.deliveries == [RecordedDelivery(lab, at, entry.position, at_ms) for at in positions] * 2
+    assert report.deliveries == [RecordedDelivery(lab, at, entry.position, (), at_ms) for at in positions] * 2
 
 
 async def test_what_was_refused_or_given_up_is_read_from_the_audit_stream(pki: SamplePki, clock: ManualClock) -> None:

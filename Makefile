@@ -69,7 +69,7 @@ test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17
 torture: $(STAMP) ## kill, pause and restart nodes and brokers for SECONDS while members trouble each other, by the plan of SEED
 	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-test-browser: $(STAMP) ## run the tests of the notice board in headless Chromium (needs its driver, and npm)
+test-browser: $(STAMP) ## run the tests of the notice board and the report in headless Chromium (needs its driver, and npm)
 	@command -v chromedriver >/dev/null || { echo "test-browser needs Chromium: apt install chromium chromium-driver fonts-noto-cjk" >&2; exit 1; }
 	@command -v npm >/dev/null || { echo "test-browser needs npm: apt install npm" >&2; exit 1; }
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund --silent

@@ -85,12 +85,12 @@ class TemporaryReceiptBook:
     def unmet(self) -> Iterator[UnmetReceipt]:
         """See ``ReceiptBook``."""
         query = (
-            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again FROM receipts"
+            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again, leaf FROM receipts"
             " WHERE NOT met ORDER BY stream, part, place"
         )
-        for record_id, stream, part, place, log_id, accepted_ms, elsewhere, again in self._connection.execute(query):
+        for record_id, *place, log_id, accepted_ms, elsewhere, again, leaf in self._connection.execute(query):
             yield UnmetReceipt(
-                record_id, Position(stream, part, place), log_id, accepted_ms, elsewhere, again=bool(again)
+                record_id, Position(*place), log_id, accepted_ms, elsewhere, again=bool(again), leaf=leaf
             )
 
 
@@ -202,7 +202,7 @@ def _read_checkpoints(
 ) -> tuple[tuple[BroughtCheckpoint, ...], int]:
     seen: list[BroughtCheckpoint] = []
     unproved = 0
-    for path in _files(paths):
+    for path in files_in(paths):
         try:
             with path.open("rb") as file:
                 note = parse_note(file.read(MAX_NOTE_BYTES + 1))
@@ -224,7 +224,12 @@ def _of_partition(checkpoint: Checkpoint, trust_domain: str) -> BroughtCheckpoin
     return BroughtCheckpoint(partition, incarnation_of(checkpoint.origin, trust_domain, partition), checkpoint)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def files_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files of checkpoints: each that is named, and those of each folder.
+
+    Raises:
+        EvidenceFileInvalid: a folder has none.
+    """
     for path in paths:
         if not path.is_dir():
             yield path

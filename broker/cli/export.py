@@ -144,11 +144,20 @@ def _common(record: SignedRecord) -> dict[str, bytes]:
 def _cms(record: SignedRecord) -> _Export:
     document = cms_of(record)
     check_cms(document, record.envelope.signed_bytes, record.signer)
+    return _Export({"record.p7s": document}, cms_commands(record.accepted_at_ms))
+
+
+def cms_commands(accepted_at_ms: int) -> tuple[str, ...]:
+    """The commands that verify an export as CMS, in its folder, and say who signed it.
+
+    Args:
+        accepted_at_ms: when the record was accepted: milliseconds since the Unix epoch, UTC.
+    """
     verify = (
         "openssl cms -verify -binary -inform DER -in record.p7s -content record.pae "
-        f"{_ONLY_THIS_AUTHORITY} -attime {_seconds(record)} -signer signer.pem -out /dev/null"
+        f"{_ONLY_THIS_AUTHORITY} -attime {_seconds(accepted_at_ms)} -signer signer.pem -out /dev/null"
     )
-    return _Export({"record.p7s": document}, (verify, _WHO))
+    return verify, _WHO
 
 
 def _dsse(record: SignedRecord) -> _Export:
@@ -187,12 +196,12 @@ _WHO: Final = "openssl x509 -in signer.pem -noout -ext subjectAltName"
 
 
 def _verify_signer(record: SignedRecord) -> str:
-    return f"openssl verify {_ONLY_THIS_AUTHORITY} -attime {_seconds(record)} signer.pem"
+    return f"openssl verify {_ONLY_THIS_AUTHORITY} -attime {_seconds(record.accepted_at_ms)} signer.pem"
 
 
-def _seconds(record: SignedRecord) -> int:
+def _seconds(accepted_at_ms: int) -> int:
     # The certificate is judged at this time. Today it may have ended.
-    return record.accepted_at_ms // 1000
+    return accepted_at_ms // 1000
 
 
 def _program(name: str) -> bytes:

@@ -5,7 +5,7 @@ Every phrase has its line in the table of docs/findings.md, with a test (tests/u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,6 +13,37 @@ if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
     from broker.core.brought import BroughtReport
     from broker.core.received import ReceivedReport
+
+PHRASES: Final = {
+    "any_record": "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order",
+    "no_receipt": "records whose receipts you did not bring, and another order among them",
+    "moved": "{number} records were moved, unless their publishers published them again. Ask them",
+    "unreported": (
+        "a record or section that it delivered against the directory and did not log: bring what agencies got"
+    ),
+    "unreported_rest": "what it delivered to agencies whose reports you did not bring, and did not log",
+    "since_witnesses": (
+        "what it did after the records that your witnesses have cosigned, and more if enough of them help it"
+    ),
+    "another_log": (
+        "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"
+    ),
+    "since_checkpoints": (
+        "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
+    ),
+    "later": "that a record was accepted later than it says: bring cosigned checkpoints (--since, --witness-policy)",
+    "later_between": (
+        "that a record was accepted ten minutes later than it says, or more between cosigned checkpoints of yours"
+    ),
+    "older": "that the bundle is older than it says: compare the time below with the time at which you asked for it",
+}
+
+
+class Hideable(NamedTuple):
+    """One thing that could be hidden: a key of ``PHRASES``, and the number in it."""
+
+    what: str
+    number: int = 0
 
 
 def first_lines(report: AuditReport) -> Iterator[str]:
@@ -27,34 +58,32 @@ def first_lines(report: AuditReport) -> Iterator[str]:
 
 def could_hide(report: AuditReport) -> Iterator[str]:
     """What could still be hidden, as phrases."""
+    for hidden in hideable(report):
+        yield PHRASES[hidden.what].format(number=hidden.number)
+
+
+def hideable(report: AuditReport) -> Iterator[Hideable]:
+    """What could still be hidden."""
     brought = report.brought
     if brought.receipts is None or brought.not_judged:
-        yield "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order"
+        yield Hideable("any_record")
     else:
-        yield "records whose receipts you did not bring, and another order among them"
+        yield Hideable("no_receipt")
         if brought.again:
             # The publisher signs a record, not the former receipt beside it. The exchange can put that there.
-            yield f"{brought.again} records were moved, unless their publishers published them again. Ask them"
-    yield _undelivered(report.received)
+            yield Hideable("moved", brought.again)
+    yield Hideable("unreported" if report.received is None or report.received.not_judged else "unreported_rest")
     witnesses = report.witnesses
     # A policy that needs no witness says nothing of what others were shown.
     if witnesses is not None and witnesses.brought and witnesses.needed > 0 and not witnesses.missing:
-        yield "what it did after the records that your witnesses have cosigned, and more if enough of them help it"
+        yield Hideable("since_witnesses")
     elif brought.continued_partitions < max(len(report.partitions), 1):
-        yield "that it once showed another log, or a longer one, to you or to others: no checkpoint proves otherwise"
+        yield Hideable("another_log")
     else:
-        yield "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
-    if witnesses is None or not witnesses.timed:
-        yield "that a record was accepted later than it says: bring cosigned checkpoints (--since, --witness-policy)"
-    else:
-        yield "that a record was accepted ten minutes later than it says, or more between cosigned checkpoints of yours"
-    yield "that the bundle is older than it says: compare the time below with the time at which you asked for it"
-
-
-def _undelivered(received: ReceivedReport | None) -> str:
-    if received is None or received.not_judged:
-        return "a record or section that it delivered against the directory and did not log: bring what agencies got"
-    return "what it delivered to agencies whose reports you did not bring, and did not log"
+        yield Hideable("since_checkpoints")
+    timed = witnesses is not None and witnesses.timed > 0
+    yield Hideable("later_between" if timed else "later")
+    yield Hideable("older")
 
 
 def _received(received: ReceivedReport | None) -> Iterator[str]:

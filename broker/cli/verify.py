@@ -25,10 +25,12 @@ from broker.cli.historytext import (
 )
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
+from broker.cli.outcome import Outcome, outcome
+from broker.cli.report.words import LANGUAGES
+from broker.cli.report.writing import ReportFile
 from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
-from broker.core.findings import Severity
 from broker.core.history import completeness
 
 if TYPE_CHECKING:
@@ -42,7 +44,31 @@ _SOURCES: Final = {
     BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
 }
 
-_OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_INVALID"})
+_VERDICTS: Final = {
+    Outcome.SOUND: (
+        "nothing is wrong: {records} is unchanged, and signed by its publisher, and no record of the signed trees is "
+        "missing"
+    ),
+    Outcome.SOUND_PART: (
+        "nothing is wrong with this part of the log: {records} is unchanged, and signed by its publisher. Nothing is "
+        "said of the records outside of it"
+    ),
+    Outcome.DAMAGED: "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody",
+    Outcome.DAMAGED_AND_WRONG: (
+        "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may be of the damage. "
+        "If they come again, report to governance"
+    ),
+    Outcome.BROKEN_OFF: (
+        "THE BUNDLE BREAKS OFF: get it again, and bring the same receipts and checkpoints. If it breaks off again, "
+        "keep both and report to governance"
+    ),
+    Outcome.UNSOUND_BUNDLE: (
+        "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
+    ),
+    Outcome.LOG_DIFFERS: (
+        "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
+    ),
+}
 
 
 @click.command()
@@ -82,6 +108,15 @@ _OF_THE_BUNDLE: Final = frozenset({"BUNDLE_ALTERED", "BUNDLE_INVALID", "HEADER_I
     help="Print one JSON object instead of text. With --case or --agency, it is one line, and each record is another.",
 )
 @witness_policy_option
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path),
+    help="Write a page for a judge, too (HTML that prints on A4). The file must not exist. Needs the extra `report`.",
+)
+@click.option(
+    "--lang", "language", type=click.Choice(LANGUAGES), default=LANGUAGES[0], help="The page's language. Default: zh."
+)
 def verify(
     bundle: Path,
     roots: tuple[Path, ...],
@@ -94,6 +129,8 @@ def verify(
     agency: str,
     witness_policy: Path | None,
     as_json: bool,
+    report_file: Path | None,
+    language: str,
 ) -> None:
     """Check a replay bundle offline. Only the pinned governance keys are trusted.
 
@@ -107,6 +144,7 @@ def verify(
     subject = subject_of(case_id, agency)
     hidden = not sys.stderr.isatty()
     try:
+        page = None if report_file is None else ReportFile(report_file, language, bundle)
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
             report = verify_bundle(
                 bundle,
@@ -126,6 +164,11 @@ def verify(
         click.echo(json.dumps(_facts(report), indent=2))
     elif subject is None:
         _print(report)
+    if page is not None:
+        try:
+            page.write(report, roots, (*receipts, *delivered, *since), witness_policy)
+        except CaseExchangeError as failure:
+            could_not(failure)
     sys.exit(0 if report.clean else REFUSED)
 
 
@@ -178,28 +221,7 @@ def _print(report: AuditReport) -> None:
 
 def verdict(report: AuditReport) -> str:
     """The last line of a report: what to do."""
-    codes = {finding.code for finding in report.findings if finding.severity is Severity.ERROR}
-    if report.clean:
-        records = f"each of the {report.records} records here is unchanged, and signed by its publisher"
-        if report.header.whole:
-            return f"nothing is wrong: {records}, and no record of the signed trees is missing"
-        return f"nothing is wrong with this part of the log: {records}. Nothing is said of the records outside of it"
-    of_the_log = codes - _OF_THE_BUNDLE - {"BUNDLE_DAMAGED"}
-    if "BUNDLE_DAMAGED" in codes:
-        return (
-            "THE BUNDLE IS NOT AS IT WAS MADE: get it again, and keep both. The findings above may be of the damage. "
-            "If they come again, report to governance"
-            if of_the_log
-            else "THE BUNDLE IS NOT AS IT WAS MADE: get it again. This report accuses nobody"
-        )
-    if report.broken_off:
-        return (
-            "THE BUNDLE BREAKS OFF: get it again, and bring the same receipts and checkpoints. If it breaks off again, "
-            "keep both and report to governance"
-        )
-    if codes and not of_the_log:
-        return "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
-    return "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
+    return _VERDICTS[outcome(report)].format(records=f"each of the {report.records} records here")
 
 
 def _say(text: str) -> None:

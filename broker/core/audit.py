@@ -40,6 +40,7 @@ from broker.core.findings import (
     error,
     warning,
 )
+from broker.core.handovers import handovers
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.partitionaudit import PartitionAudit, PartitionReport
 from broker.core.received import judge_received
@@ -99,7 +100,7 @@ class BundleAudit:
         self._left_out = 0
         self._partition: PartitionAudit | None = None
         self._partitions: list[PartitionReport] = []
-        self._record_ids: set[bytes] = set()
+        self._record_ids: dict[bytes, Position] = {}
         self._case_order = CaseOrder()
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
@@ -236,6 +237,7 @@ class BundleAudit:
             tuple(self._findings),
             self._left_out,
             self._brought_report,
+            handovers(self._deliveries.deliveries, self._record_ids),
             broken_off=broken_off,
             refused_numbers=self._sequences.explained,
             received=received,
@@ -248,7 +250,7 @@ class BundleAudit:
         record_id = bytes.fromhex(facts.record_id.replace("-", ""))
         if record_id in self._record_ids:
             partition.add(error("RECORD_REPEATED", "the record stands twice", facts.record_id, facts.position))
-        self._record_ids.add(record_id)
+        self._record_ids.setdefault(record_id, facts.position)
         self._withheld += facts.withheld_sections
         self._deliveries.take_record(facts)
         self._sequences.take(facts)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from broker.core.brought import BroughtReport
     from broker.core.bundle import BundleHeader
     from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
+    from broker.core.handovers import Handovers
     from broker.core.partitionaudit import PartitionReport
     from broker.core.received import ReceivedReport
     from broker.core.witnessaudit import WitnessReport
@@ -24,6 +25,7 @@ class AuditReport:
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
     ``refused_numbers`` of the missing numbers are of records that the exchange says it refused.
     ``received`` is what became of the copies that recipients report. None: no such report was brought.
+    ``handovers`` says who was handed what, for ``deliveries`` in all.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -39,6 +41,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     findings_left_out: int
     brought: BroughtReport
+    handovers: Handovers
     witnesses: WitnessReport | None = None
     broken_off: bool = False
     refused_numbers: int = 0

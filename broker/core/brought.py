@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from broker.core.errors import CaseExchangeError, ReceiptInvalid, RevocationUnavailable
-from broker.core.findings import error, warning
+from broker.core.findings import Compared, Stated, error, warning
 from broker.core.inforce import by_any, versions_at
 from broker.core.receipt import receipt_message
 
@@ -94,7 +94,10 @@ class ReceiptCheck:
 
 
 class UnmetReceipt(NamedTuple):
-    """A receipt whose leaf the bundle does not have. ``elsewhere`` is a position where its record stands instead."""
+    """A receipt whose leaf the bundle does not have. ``elsewhere`` is a position where its record stands instead.
+
+    ``leaf`` is the hash of the leaf that it names.
+    """
 
     record_id: str
     position: Position
@@ -102,6 +105,7 @@ class UnmetReceipt(NamedTuple):
     accepted_at_ms: int
     elsewhere: str
     again: bool
+    leaf: bytes = b""
 
 
 class ReceiptBook(Protocol):
@@ -126,10 +130,7 @@ class ReceiptBook(Protocol):
 
 
 class BroughtCheckpoint(NamedTuple):
-    """A signed checkpoint that was seen elsewhere, and verified. ``log_id`` is the incarnation that it names.
-
-    ``note`` has its signatures. Those of witnesses are not verified.
-    """
+    """A checkpoint that was seen elsewhere, verified but for its witnesses' lines. It names the incarnation."""
 
     partition: StreamPartition
     log_id: str
@@ -148,9 +149,8 @@ class ShownPartition(NamedTuple):
 class Brought(NamedTuple):
     """What the auditor brings.
 
-    ``unproved`` counts checkpoints that no key of the directory signed. A record that was accepted more than
-    ``covered_within_ms`` before the bundle was made must be covered by a checkpoint in it. None: the auditor does not
-    say.
+    ``unproved`` counts checkpoints that no key of the directory signed. A checkpoint must cover each record that was
+    accepted more than ``covered_within_ms`` before the bundle was made. None: the auditor does not say.
     """
 
     receipts: ReceiptBook | None = None
@@ -196,7 +196,8 @@ def judge_brought(
     for seen in brought.checkpoints:
         if seen.partition.stream in header.streams and seen.partition not in shown:
             message = f"{seen.partition}: the exchange signed a tree of this partition, and the bundle shows none"
-            add(error("LOG_ROLLED_BACK", message))
+            size = (Compared(Stated.SIZE_SEEN, str(seen.checkpoint.size)),)
+            add(error("LOG_ROLLED_BACK", message, compared=size))
     if brought.unproved:
         message = f"{brought.unproved} checkpoints that were brought do not count: no log key signed them"
         add(warning("CHECKPOINT_UNPROVED", message))
@@ -235,6 +236,7 @@ def judge_receipts(
     report.receipts, report.unproved = book.receipts, book.unproved
     longest_ms = 0
     for item in book.unmet():
+        leaf = (Compared(Stated.LEAF_RECEIPT, item.leaf.hex()),)
         part = shown.get(item.position.stream_partition)
         if item.again:
             report.again += 1
@@ -244,12 +246,12 @@ def judge_receipts(
             report.uncovered += 1
             waited_ms = header.created_at_ms - item.accepted_at_ms
             if waited_ms > covered_within_ms:
-                add(error("RECEIPT_UNCOVERED", not_covered(waited_ms), item.record_id, item.position))
+                add(error("RECEIPT_UNCOVERED", not_covered(waited_ms), item.record_id, item.position, leaf))
             else:
                 longest_ms = max(longest_ms, waited_ms, 1)
         else:
             report.broken += 1
-            add(error("RECEIPT_BROKEN", _what_is_wrong(item), item.record_id, item.position))
+            add(error("RECEIPT_BROKEN", _what_is_wrong(item), item.record_id, item.position, leaf))
     report.kept = report.receipts - report.again - report.outside - report.uncovered - report.broken
     if longest_ms:
         message = f"some records with a receipt are {not_covered(longest_ms)} at most. Replay once more"

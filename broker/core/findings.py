@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from sys import maxsize
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from broker.core.former import ReceiptReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent, Pointer, SubscriptionEvent
     from broker.core.reigns import OfReign
     from broker.core.streams import Position, StreamPartition
@@ -32,14 +33,43 @@ class Severity(Enum):
     """This bundle alone cannot show whether something is as it should be."""
 
 
+class Stated(StrEnum):
+    """What a finding compares: who states it, and of what."""
+
+    RECORD_HERE = "record_here"
+    RECORD_RECEIPT = "record_receipt"
+    CERTIFICATE = "certificate"
+    LEAF_SIGNED = "leaf_signed"
+    LEAF_HERE = "leaf_here"
+    LEAF_RECEIPT = "leaf_receipt"
+    STRAY_HERE = "stray_here"
+    ROOT_SIGNED = "root_signed"
+    ROOT_LISTED = "root_listed"
+    ROOT_SEEN = "root_seen"
+    SIZE_SIGNED = "size_signed"
+    SIZE_SEEN = "size_seen"
+    LOG_HERE = "log_here"
+    LOG_SEEN = "log_seen"
+    DIGEST_WRITTEN = "digest_written"
+    DIGEST_HERE = "digest_here"
+
+
+class Compared(NamedTuple):
+    """One of the things that contradict each other: a hash in hexadecimal, a root in base64, a number or a name."""
+
+    stated: Stated
+    value: str
+
+
 class Finding(NamedTuple):
-    """One thing that is wrong, and its record if there is one."""
+    """One thing that is wrong, its record if there is one, and what contradicts what, where that can be shown."""
 
     severity: Severity
     code: str
     message: str
     record_id: str = ""
     position: Position | None = None
+    compared: tuple[Compared, ...] = ()
 
 
 class FindingsByPosition:
@@ -94,11 +124,7 @@ class RecordedDelivery(NamedTuple):
 
 
 class RefusedNumbers(NamedTuple):
-    """What the exchange refused of a publisher's system, as the audit stream records it.
-
-    ``numbers`` has, by recipient, the numbers of the refused record. It is empty where the record's numbers are not
-    known, as for ``things`` that were only counted.
-    """
+    """What was refused of a publisher's system: a record's numbers by recipient. None: ``things`` were only counted."""
 
     publisher: str
     system: str
@@ -249,11 +275,24 @@ class BatchReport:
     refusals: list[RefusedNumbers] = field(default_factory=list)
 
 
-def error(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
+def error(
+    code: str,
+    message: str,
+    record_id: str = "",
+    position: Position | None = None,
+    compared: tuple[Compared, ...] = (),
+) -> Finding:
     """A finding that something is not what it should be."""
-    return Finding(Severity.ERROR, code, message, record_id, position)
+    return Finding(Severity.ERROR, code, message, record_id, position, compared)
 
 
 def warning(code: str, message: str, record_id: str = "", position: Position | None = None) -> Finding:
     """A finding that this bundle alone cannot show whether something is as it should be."""
     return Finding(Severity.WARNING, code, message, record_id, position)
+
+
+def identified(envelope: Envelope) -> tuple[Compared, ...]:
+    """Which record a finding is about, and which certificates its signatures name (the first two)."""
+    certificates = (signature.certificate_sha256.hex() for signature in envelope.signatures[:2])
+    record = Compared(Stated.RECORD_HERE, envelope.record_sha256.hex())
+    return (record, *(Compared(Stated.CERTIFICATE, certificate) for certificate in certificates))

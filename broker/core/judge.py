@@ -25,7 +25,17 @@ from typing import TYPE_CHECKING, Final
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, DirectoryUnavailable, KindUnknown, ReceiptInvalid
-from broker.core.findings import BatchReport, EntryFacts, EntryLeaf, Reader, Republished, error
+from broker.core.findings import (
+    BatchReport,
+    Compared,
+    EntryFacts,
+    EntryLeaf,
+    Reader,
+    Republished,
+    Stated,
+    error,
+    identified,
+)
 from broker.core.former import check_former
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, versions_at
 from broker.core.leaf import Leaf
@@ -114,7 +124,8 @@ class BatchJudge:
             withheld = self._check_at_the_time(entry, body, former)
         except CaseExchangeError as refused:
             record_id = body.record_id if body is not None else ""
-            report.findings.append(error(refused.reason, refused.message, record_id, entry.position))
+            which = identified(entry.envelope)
+            report.findings.append(error(refused.reason, refused.message, record_id, entry.position, which))
             withheld = ()
         if body is not None:
             recipients = tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
@@ -234,7 +245,9 @@ def _compare_receipt(
     ):
         message = "the exchange's receipt does not say this of the record"
         # If the body cannot be read any more, the receipt still names the record.
-        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position))
+        here = Compared(Stated.RECORD_HERE, entry.envelope.record_sha256.hex())
+        both = (Compared(Stated.RECORD_RECEIPT, statement.record_sha256.hex()), here)
+        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, both))
 
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> tuple[str, ...]:

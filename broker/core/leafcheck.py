@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.entry import REPAIRED
 from broker.core.errors import ProofInvalid
-from broker.core.findings import FindingsByPosition, error, warning
+from broker.core.findings import Compared, FindingsByPosition, Stated, error, warning
 from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.streams import Position
 
@@ -103,10 +103,12 @@ class LeafCheck:
             self._met.add(entry.position.offset)
             if leaf is None:
                 message = "the signed tree has no leaf for what stands here"
-                self.findings.add(error("RECORD_INSERTED", message, entry.record_id, entry.position))
+                here = (Compared(Stated.LEAF_HERE, entry.hash.hex()),)
+                self.findings.add(error("RECORD_INSERTED", message, entry.record_id, entry.position, here))
             elif leaf[1] != entry.hash:
                 message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree"
-                self.findings.add(error("RECORD_CHANGED", message, entry.record_id, entry.position))
+                both = (_signed(leaf[1]), Compared(Stated.LEAF_HERE, entry.hash.hex()))
+                self.findings.add(error("RECORD_CHANGED", message, entry.record_id, entry.position, both))
             else:
                 self._matched.add(entry.position.offset)
 
@@ -115,15 +117,17 @@ class LeafCheck:
         self.first_stray = self.first_stray or stray.position
         leaf = self._expected.get(stray.position.offset)
         self._met.add(stray.position.offset)
+        here = Compared(Stated.STRAY_HERE, stray.value_sha256.hex())
         if leaf is None:
             message = f"the signed tree has no leaf for what stands here: {stray.reason}"
-            self.findings.add(error("RECORD_INSERTED", message, position=stray.position))
+            self.findings.add(error("RECORD_INSERTED", message, position=stray.position, compared=(here,)))
         elif stray.reason == REPAIRED:
             # Only if the record is here too, and is that of the leaf.
             self._repaired[stray.position.offset] = leaf[0]
         else:
             message = f"what stands here is not the record of leaf {leaf[0]} of the signed tree: {stray.reason}"
-            self.findings.add(error("RECORD_CHANGED", message, position=stray.position))
+            both = (_signed(leaf[1]), here)
+            self.findings.add(error("RECORD_CHANGED", message, position=stray.position, compared=both))
 
     def root(self, size: int, right_hashes: Sequence[bytes]) -> bytes | None:
         """The root of the tree of ``size`` leaves, from the list and the hashes right of it, or None for no tree.
@@ -148,10 +152,11 @@ class LeafCheck:
             self.roots[self._tree.size] = self._tree.root()
 
     def _end_stretch(self) -> None:
-        for offset, (index, _) in self._expected.items():
+        for offset, (index, leaf) in self._expected.items():
             if offset not in self._met:
                 message = f"the record of leaf {index} of the signed tree is missing here"
-                self.findings.add(error("RECORD_MISSING", message, position=Position(*self._partition, offset)))
+                position = Position(*self._partition, offset)
+                self.findings.add(error("RECORD_MISSING", message, position=position, compared=(_signed(leaf),)))
         for offset, index in self._repaired.items():
             position = Position(*self._partition, offset)
             if offset in self._matched:
@@ -167,3 +172,7 @@ class LeafCheck:
         self._matched.clear()
         self._expected.clear()
         self._met.clear()
+
+
+def _signed(leaf: bytes) -> Compared:
+    return Compared(Stated.LEAF_SIGNED, leaf.hex())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, ProofInvalid
-from broker.core.findings import FindingsByPosition, error, warning
+from broker.core.findings import Compared, FindingsByPosition, Stated, error, warning
 from broker.core.leafcheck import LeafCheck
 from broker.core.origin import incarnation_of
 from broker.core.streams import Position
@@ -125,13 +125,14 @@ class PartitionAudit:
         if end.end_index != leaves.listed_until:
             message = f"{self.partition}: the bundle promises leaves up to {end.end_index}, not {leaves.listed_until}"
             self.add(error("BUNDLE_INVALID", message))
-        proved = leaves.root(checkpoint.size, end.right_hashes) == checkpoint.root
+        listed = leaves.root(checkpoint.size, end.right_hashes)
+        proved = listed == checkpoint.root
         if proved:
             self._release(leaves)
             for seen in self._brought:
                 self._compare(seen, checkpoint, log_id, leaves)
         else:
-            self.add(_mismatch(self.partition, checkpoint.size, leaves))
+            self.add(_mismatch(self.partition, checkpoint, leaves, listed))
         if self._header.accepted_from_ms is None and self._first_index:
             self.add(error("RECORD_MISSING", f"{self.partition}: the bundle leaves out the log's beginning"))
         if self._header.accepted_until_ms is None and end.end_index != checkpoint.size:
@@ -165,25 +166,29 @@ class PartitionAudit:
 
     def _compare(self, seen: BroughtCheckpoint, shown: Checkpoint, log_id: str, leaves: LeafCheck) -> None:
         """Check that a checkpoint that was seen elsewhere is a prefix of the tree that the bundle shows."""
-        size = seen.checkpoint.size
+        checkpoint, size = seen.checkpoint, seen.checkpoint.size
         root = shown.root if size == shown.size else leaves.roots.get(size)
         if seen.log_id != log_id:
             message = f"{self.partition}: the log is another one than that of the checkpoint of size {size} seen before"
-            self.add(error("LOG_CHANGED", message))
+            both = (Compared(Stated.LOG_HERE, log_id), Compared(Stated.LOG_SEEN, seen.log_id))
+            self.add(error("LOG_CHANGED", message, compared=both))
         elif size > shown.size:
             message = (
                 f"{self.partition}: the exchange signed a tree of {size}, as was seen, and the bundle shows only "
                 f"{shown.size}. If the bundle is the older one, replay again"
             )
-            self.add(error("LOG_ROLLED_BACK", message))
+            sizes = (Compared(Stated.SIZE_SIGNED, str(shown.size)), Compared(Stated.SIZE_SEEN, str(size)))
+            roots = _root(Stated.ROOT_SIGNED, shown.root), _root(Stated.ROOT_SEEN, checkpoint.root)
+            self.add(error("LOG_ROLLED_BACK", message, compared=(*sizes, *roots)))
         elif root is None:
             message = f"{self.partition}: the period does not show the tree of {size} that was seen before"
             self.add(warning("CHECKPOINT_NOT_COMPARED", message))
-        elif root != seen.checkpoint.root:
+        elif root != checkpoint.root:
             message = (
                 f"{self.partition}: the exchange signed two trees of size {size}: the one shown here and the one seen"
             )
-            self.add(error("LOG_FORKED", message))
+            roots = _root(Stated.ROOT_SIGNED, root), _root(Stated.ROOT_SEEN, checkpoint.root)
+            self.add(error("LOG_FORKED", message, compared=roots))
         else:
             self.continued += 1
             # An empty tree is the beginning of every log.
@@ -226,11 +231,19 @@ def _checkpoint(
     return Checkpoint.parse(note.text)
 
 
-def _mismatch(partition: StreamPartition, size: int, leaves: LeafCheck) -> Finding:
+def _mismatch(partition: StreamPartition, checkpoint: Checkpoint, leaves: LeafCheck, listed: bytes | None) -> Finding:
     message = (
-        f"{partition}: the leaves listed are not those of the signed checkpoint of size {size}, so which record is "
-        "missing, extra or changed cannot be told"
+        f"{partition}: the leaves listed are not those of the signed checkpoint of size {checkpoint.size}, so which "
+        "record is missing, extra or changed cannot be told"
     )
     if leaves.first_stray is not None:
         message += f"; something that is no record is said to stand at {leaves.first_stray}"
-    return error("TREE_MISMATCH", message)
+    roots = [_root(Stated.ROOT_SIGNED, checkpoint.root)]
+    if listed is not None:
+        roots.append(_root(Stated.ROOT_LISTED, listed))
+    return error("TREE_MISMATCH", message, compared=tuple(roots))
+
+
+def _root(stated: Stated, root: bytes) -> Compared:
+    # In base64, as it stands in the checkpoint.
+    return Compared(stated, b64encode(root).decode())

@@ -37,7 +37,7 @@ from broker.core.bundle import (
     StrayRecord,
 )
 from broker.core.errors import BundleInvalid, CaseExchangeError
-from broker.core.findings import BatchReport, Finding, error
+from broker.core.findings import BatchReport, Compared, Finding, Stated, error
 from broker.core.witnessaudit import WitnessAudit
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ class BundleVerification:
             self._audit.add(error("BUNDLE_INVALID", text))
         else:
             text = "the bundle is not as it was made: it was damaged or changed on its way"
-            self._audit.add(error("BUNDLE_DAMAGED", text))
+            both = (Compared(Stated.DIGEST_WRITTEN, end.sha256.hex()), Compared(Stated.DIGEST_HERE, digest.hex()))
+            self._audit.add(error("BUNDLE_DAMAGED", text, compared=both))
         return False
 
     def _refusal(self, message: bytes, signature: Signature) -> CaseExchangeError | None:

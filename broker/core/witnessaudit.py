@@ -20,13 +20,14 @@ Records after a cosigned checkpoint are covered by the log's own signature alone
 from __future__ import annotations
 
 import contextlib
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.cosignature import cosigners
 from broker.core.errors import CheckpointInvalid, ProofInvalid
-from broker.core.findings import error, warning
+from broker.core.findings import Compared, Stated, error, warning
 from broker.core.merkle import verify_consistency
 
 if TYPE_CHECKING:
@@ -136,7 +137,9 @@ class WitnessAudit:
             found = self._judge(start, using)
         except (CheckpointInvalid, ProofInvalid) as refused:
             self._missing.append(start.partition)
-            return [error(refused.reason, f"{start.partition}: what witnesses have cosigned: {refused.message}")]
+            message = f"{start.partition}: what witnesses have cosigned: {refused.message}"
+            both = _two_checkpoints(start) if isinstance(refused, ProofInvalid) else ()
+            return [error(refused.reason, message, compared=both)]
         if found is not None:
             self._cosigned.append(found)
             if found.witnesses:
@@ -242,3 +245,16 @@ class WitnessAudit:
             return None
         names = tuple(sorted(key.name for key in times))
         return CosignedPartition(start.partition, checkpoint.size, head.size, since_s, names)
+
+
+def _two_checkpoints(start: PartitionStart) -> tuple[Compared, ...]:
+    """The partition's checkpoint and the cosigned one. Check (2) has failed, so the log has signed both."""
+    if start.cosigned is None:
+        return ()
+    shown, seen = (Checkpoint.parse(parse_note(note).text) for note in (start.note, start.cosigned.note))
+    return (
+        Compared(Stated.SIZE_SIGNED, str(shown.size)),
+        Compared(Stated.ROOT_SIGNED, b64encode(shown.root).decode()),
+        Compared(Stated.SIZE_SEEN, str(seen.size)),
+        Compared(Stated.ROOT_SEEN, b64encode(seen.root).decode()),
+    )

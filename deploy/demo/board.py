@@ -1,4 +1,4 @@
-"""Pictures of the notice board in a visitor's browser, if a browser is installed."""
+"""Pictures of the notice board and of the auditor's report in a browser, if one is installed."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def take_pictures(site: Path, folder: Path) -> list[Path]:
     return [_take(browser, page, folder / f"notice-board-{number}.png") for number, page in enumerate(pages, start=1)]
 
 
+def picture_of(page: Path, picture: Path) -> list[Path]:
+    """Take a picture of a page. Without a browser: none.
+
+    Raises:
+        DemoFailed: there is a browser, but it took no picture.
+    """
+    browser = find_browser()
+    return [] if browser is None else [_take(browser, page, picture)]
+
+
 def _take(browser: str, page: Path, picture: Path) -> Path:
     # Chromium's own sandbox does not run as root. The pages are ours and contain no script.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -61,9 +71,9 @@ def _take(browser: str, page: Path, picture: Path) -> Path:
                 timeout=2 * BOUND_SECONDS,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            message = f"{browser} took no picture of the notice board: {type(error).__name__}"
+            message = f"{browser} took no picture of {page.name}: {type(error).__name__}"
             raise DemoFailed(message) from error
     if not picture.is_file():
-        message = f"{browser} took no picture of the notice board"
+        message = f"{browser} took no picture of {page.name}"
         raise DemoFailed(message)
     return picture

@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from board import picture_of
 from telling import check, holds_name, say, step
 from world import AUDIT, EVIDENCE_BOUND_SECONDS, POLICE
 
@@ -41,7 +42,12 @@ def audit(world: World, address: str, receipts: Path, policy: Path) -> None:
     text = world.run("verify", bundle, *_root(world), *brought).splitlines()
     for line in text[: next(at for at, line in enumerate(text) if ": replayed by " in line)]:
         say(f"   | {line}")
-    found = _verify(world, bundle, *brought)
+    page = world.root / "audit-report.html"
+    found = _verify(world, bundle, *brought, "--report", page)
+    say(f"   the report for a judge, in Chinese: {page.as_uri()}")
+    for picture in picture_of(page, world.root / "audit-report.png"):
+        say(f"   picture: {picture}")
+    check("it says that nothing is wrong, and how to repeat the check with OpenSSL", _tells(page))
     check(f"{found['records']} records: each is present, unmodified, and signed by its publisher", found["clean"])
     kept = found["brought"]
     check(
@@ -112,6 +118,11 @@ def drop_tail(
         [(item["code"], item["record_id"]) for item in errors] == [("RECEIPT_UNCOVERED", correction)],
     )
     world.stop("earlier-broker")
+
+
+def _tells(page: Path) -> bool:
+    text = page.read_text("utf-8")
+    return "日志未见异常" in text and "openssl pkeyutl -verify" in text and not holds_name(page)
 
 
 def _verify(world: World, bundle: Path, *options: object, expect: int = 0) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def test_the_extras_are_those_of_the_package() -> None:
         "kafka",
         "defusedxml",
         "lxml",
+        "jinja2",
         "openpyxl",
         "PIL",
         "rfc3161_client",
@@ -82,6 +83,10 @@ def test_an_auditor_needs_no_extra(tmp_path: Path) -> None:
     done = bare("verify", str(bundle), "--root", str(root))
     assert done.returncode == 2
     assert "BUNDLE_INVALID" in done.stderr
+    # Only the page for a judge needs one, and says so before anything is verified.
+    done = bare("verify", str(bundle), "--root", str(root), "--report", str(tmp_path / "report.html"))
+    assert done.returncode == 2
+    assert "EXTRA_MISSING: the library jinja2 is not installed; case-exchange[report]" in done.stderr
 
 
 def test_an_agencys_own_program_needs_no_extra(pki: SamplePki, tmp_path: Path) -> None:

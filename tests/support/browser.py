@@ -75,6 +75,19 @@ class Browser(Chrome):
         )
         return found
 
+    def violations(self, axe: str) -> list[str]:
+        """What axe (its program) finds wrong with the page, by the rules of WCAG 2.2 and its own."""
+        self.execute_script(axe)
+        found = self.execute_script(
+            """const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+            const result = await axe.run(document, {runOnly: tags});
+            return {passes: result.passes.length, violations: result.violations.map(
+              item => item.id + ': ' + item.nodes.map(node => node.html + ' ' + node.failureSummary).join('; '))};"""
+        )
+        # It looked at something.
+        assert found["passes"] > 10
+        return [str(item) for item in found["violations"]]
+
     def complaints(self) -> list[str]:
         """The page's messages on the console since the last call."""
         return [str(entry["message"]) for entry in self.get_log("browser")]  # type: ignore[no-untyped-call]

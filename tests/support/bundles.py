@@ -9,6 +9,7 @@ from broker.bootstrap.brought import bring
 from broker.bootstrap.received import bring_received
 from broker.core.beginning import BundleBeginning, FrameReader
 from broker.core.bundle import (
+    AuthorityCertificate,
     BundleDigest,
     BundleEnd,
     BundleEntry,
@@ -22,6 +23,7 @@ from broker.core.bundle import (
     PartitionLeaves,
     PartitionRecords,
     PartitionStart,
+    RevocationListFile,
 )
 from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
 from broker.core.envelope import Signature
@@ -39,6 +41,7 @@ from broker.services.audittrail import AuditTrailService
 from broker.trust.directory import open_directory
 from broker.trust.signing import note_verifier
 from broker.trust.system import SystemEntropy
+from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.frames import frame_from, holds_records
 from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC
@@ -166,9 +169,12 @@ class LyingExchange:
         document = DirectoryDocument(self._directory.document, self._from_ms)
         return BundleBeginning(self.header(), (document,), self._directory.signing_authorities, ())
 
-    def serialized(self) -> list[bytes]:
-        """The frames of the partitions, and the last one, with the exchange's signature if it made the bundle."""
-        frames = [CODEC.encode_frame(frame) for frame in self._frames]
+    def serialized(self, beginning: Sequence[Frame] = ()) -> list[bytes]:
+        """The frames of the partitions, and the last one, with the exchange's signature if it made the bundle.
+
+        ``beginning`` has the frames before them, if the last one is to cover those too.
+        """
+        frames = [CODEC.encode_frame(frame) for frame in (*beginning, *self._frames)]
         digest = BundleDigest()
         for data in frames:
             digest.add(data)
@@ -177,6 +183,20 @@ class LyingExchange:
         signature = Signature(signer.certificate_sha256, signer.sign(digest.message()))
         signed = signature if self.source is BundleSource.BROKER else None
         return [*frames, CODEC.encode_frame(BundleEnd(len(frames), records, signed, digest.sha256()))]
+
+    def write(self, path: Path) -> Path:
+        """Write the whole bundle into a file."""
+        beginning: list[Frame] = [
+            self.header(),
+            DirectoryDocument(self._directory.document, self._from_ms),
+            *map(AuthorityCertificate, self._directory.signing_authorities),
+            *map(RevocationListFile, self.pki.revocation_lists().documents()),
+        ]
+        with path.open("wb") as file:
+            file.write(MAGIC)
+            for data in self.serialized(beginning):
+                write_frame(file, data)
+        return path
 
     def audit(
         self,

@@ -213,7 +213,7 @@ class Subscription:
         more = False
         self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
-            if min(room := self.holding.room(self._book.held_bytes, self._book.room(partition))) < 1:
+            if min(room := self.holding.room(self._book.held_bytes, self._book.room_to_read(partition))) < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
             for entry in page.entries:

@@ -76,6 +76,8 @@ class Reader:
 
     async def _use(self, data: bytes, turn: Turn) -> Any:
         if self._nested is None and len(data) > _REQUEST_BYTES:
+            # It was read, so it is paid for.
+            turn.judged(0, 1, len(data))
             message = f"a request of this method has at most {_REQUEST_BYTES} bytes"
             raise InputRefused(message)
         await turn.to_use(len(data))

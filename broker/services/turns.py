@@ -3,10 +3,11 @@
 To read, copy and check a message holds up everybody, also if it is refused then. So before a message is read, and again
 before it is used:
 
-1. The agency has paid for what was refused. A refused call counts 1, a refused record of a batch a tenth, and each
-   ``BYTES_OF_ONE`` bytes of them 1 more. An agency has ``refusals_per_second`` of them. Above that its messages wait,
-   up to ``MOST_WAIT_SECONDS``. While something counts against it, what is not judged yet counts as if it were refused.
-   So messages of many calls at the same time cost no more than those of one.
+1. The agency has paid for what was refused. A refused call counts 1, a refused record of a batch a tenth, an answer to
+   a delivery that never was a hundredth, and each ``BYTES_OF_ONE`` bytes of refused messages 1 more. An agency has
+   ``refusals_per_second`` of them. Above that its messages wait, up to ``MOST_WAIT_SECONDS``. While something counts
+   against it, what is not judged yet counts as if it were refused. So messages of many calls at the same time cost no
+   more than those of one.
 2. Its rates of records and bytes have room. What is not read is held back at the sender, by the transport.
 3. Of large messages that are not judged yet, it has at most ``MOST_LARGE_BYTES``, or one. What was read and waits is
    kept up to ``MOST_WAITING_BYTES``.
@@ -38,6 +39,8 @@ BYTES_OF_ONE: Final = 100_000
 """So many refused bytes count as much as a refused call. Amounts below are in such bytes."""
 RECORD_BYTES: Final = BYTES_OF_ONE // 10
 """What a refused record of a batch counts. Most of a call's cost is not in its records."""
+ANSWER_BYTES: Final = BYTES_OF_ONE // 100
+"""What an answer to a delivery counts that was never made to the stream. A client that connected again sends some."""
 AT_ONCE_SECONDS: Final = 4.0
 """What may be refused in so many seconds may be refused at once."""
 MOST_WAIT_SECONDS: Final = 30.0
@@ -198,6 +201,16 @@ class Turn:
         if refused:
             self._refused = True
             self._charge(refused * RECORD_BYTES + refused_bytes)
+
+    def in_vain(self, answers: int) -> None:
+        """A stream sent so many answers to nothing that it was handed.
+
+        They end its good order only if the agency has sent more in vain than may be at once. So what an honest client
+        answers after it connected again, or twice, holds up nothing.
+        """
+        if answers:
+            self._charge(answers * ANSWER_BYTES)
+            self._refused = self._refused or self._turns.owed_seconds(self._account) > 0
 
     def refused(self, error: CaseExchangeError) -> None:
         """The call is refused. This counts, with its messages that are not judged, if the caller could know better."""

@@ -50,6 +50,19 @@ async def opened(exchange: Exchange, name: str) -> grpc.aio.StreamStreamCall[byt
     return call
 
 
+async def taken(exchange: Exchange) -> list[int]:
+    """How many records each message has, for a subscription that acknowledges all."""
+    sizes: list[int] = []
+    options = SubscribeOptions("quick", KINDS, 1000, 32 << 20)
+    async with (await exchange.subscriber(LAB)).subscribe(options) as stream:
+        async for batch in stream:
+            sizes.append(len(batch))
+            await stream.ack([each.delivery_id for each in batch])
+            if sum(sizes) == RECORDS:
+                break
+    return sizes
+
+
 async def delivered(exchange: Exchange, name: str) -> int:
     """How many deliveries to a subscription the audit stream has."""
     entries = await exchange.broker.log.read(StreamPartition(AUDIT, 0), 0, 10_000, 1 << 30)
@@ -84,3 +97,34 @@ async def test_a_subscriber_that_reads_nothing_is_leased_little_and_one_that_ack
         assert await delivered(exchange, "silent") == FIRST_CREDIT
         assert await delivered(exchange, "quick") == RECORDS
         silent.cancel()
+
+
+async def test_a_stream_that_acknowledges_what_never_was_is_soon_held_back(pki: SamplePki, tmp_path: Path) -> None:
+    """Each message has as many ids as may be outstanding. It costs its sender as much as ten refused calls."""
+    async with (
+        running_exchange(pki, tmp_path / "log", quotas={"refusals_per_second": 1}) as exchange,
+        asyncio.timeout(60),
+    ):
+        call = await opened(exchange, "acks")
+        began = asyncio.get_running_loop().time()
+        ids = subscriber_pb2.Acknowledge(delivery_ids=range(1, 1001))
+        for _ in range(50):
+            await call.write(subscriber_pb2.SubscribeRequest(acknowledge=ids).SerializeToString())
+        answers = list[bytes]()
+
+        async def read() -> None:
+            while data := await call.read():
+                assert isinstance(data, bytes)
+                answers.append(data)
+
+        reading = asyncio.create_task(read())
+        # Others go on meanwhile.
+        await published(exchange, RECORDS)
+        assert sum(await taken(exchange)) == RECORDS
+        passed = asyncio.get_running_loop().time() - began
+        lost = [
+            each for each in map(subscriber_pb2.SubscribeResponse.FromString, answers) if each.HasField("leases_lost")
+        ]
+        assert 1 <= len(lost) <= 2 + passed / 10
+        reading.cancel()
+        call.cancel()

@@ -11,6 +11,7 @@ from broker.core.errors import Internal, LogUnavailable, PositionUnknown, QuotaE
 from broker.core.quota import QuotaLimits
 from broker.services.quotas import Quotas
 from broker.services.turns import (
+    ANSWER_BYTES,
     AT_ONCE_SECONDS,
     BYTES_OF_ONE,
     LARGE_BYTES,
@@ -267,3 +268,18 @@ async def test_a_rate_that_was_lifted_makes_nobody_wait() -> None:
     assert quotas.rate_seconds("police") > 0
     limits[0] = QuotaLimits()
     assert quotas.rate_seconds("police") == 0
+
+
+async def test_answers_to_deliveries_that_never_were_are_paid_for_and_a_few_of_them_hold_up_nothing() -> None:
+    served = Served()
+    turn = served.turn()
+    await at_once(turn.to_use(10))
+    turn.judged()
+    turn.in_vain(ROOM * BYTES_OF_ONE // ANSWER_BYTES)
+    await at_once(turn.to_read())
+    turn.in_vain(0)
+    await at_once(turn.to_read())
+    turn.in_vain(BYTES_OF_ONE // ANSWER_BYTES)
+    waiting = await waits(turn.to_read())
+    served.clock.value_ms += 10
+    await done(waiting)

@@ -11,6 +11,7 @@ from broker.core.events import DeliveryMade
 from broker.core.lease_terms import FIRST_CREDIT
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition
+from broker.services.turns import AT_ONCE_SECONDS
 from caseexchange.broker.v1 import subscriber_pb2
 from tests.support.exchange import running_exchange
 from tests.support.records import CODEC
@@ -128,3 +129,26 @@ async def test_a_stream_that_acknowledges_what_never_was_is_soon_held_back(pki: 
         assert 1 <= len(lost) <= 2 + passed / 10
         reading.cancel()
         call.cancel()
+
+
+async def test_calls_over_the_quota_wait_before_they_are_refused_so_that_they_do_not_come_again_at_once(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    quotas = {"calls": 50, "refusals_per_second": 1}
+    async with running_exchange(pki, tmp_path / "log", quotas=quotas) as exchange, asyncio.timeout(60):
+        idle = [await opened(exchange, f"idle-{number}") for number in range(50)]
+        began = asyncio.get_running_loop().time()
+        over = [asyncio.create_task(opened(exchange, "over")) for _ in range(40)]
+        # Others go on meanwhile.
+        await published(exchange, RECORDS)
+        for _ in range(5):
+            await published(exchange, 1)
+        refused = sum(each.done() for each in over)
+        passed = asyncio.get_running_loop().time() - began
+        # Some are refused at once, and then one each second.
+        assert AT_ONCE_SECONDS <= refused <= AT_ONCE_SECONDS + 2 + passed
+        for each in over:
+            each.cancel()
+        for call in idle:
+            call.cancel()
+        await asyncio.gather(*over, return_exceptions=True)

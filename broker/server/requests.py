@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
@@ -83,9 +82,7 @@ class Reader:
         await turn.to_use(len(data))
         if self._nested is not None and len(data) > SMALL_BYTES:
             # Not here: it holds up everybody for milliseconds.
-            examine = self._examiner.fields_fit
-            async with turn.examining():
-                fits = await asyncio.to_thread(examine, data, self._nested, _REQUEST_FIELDS)
+            fits = await turn.in_thread(self._examiner.fields_fit, data, self._nested, _REQUEST_FIELDS)
             if not fits:
                 raise too_many_fields(_REQUEST_FIELDS)
         try:

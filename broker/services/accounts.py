@@ -20,7 +20,6 @@ class Account:
         waiting: bytes of the messages that were read and wait to be used.
         lines: messages that must wait are used in their order. A large one holds up no small one.
         reading, refusing: the lines of calls that must wait before a message is read, or before they are refused.
-        examining: one large message is examined at a time, so that others' signatures are checked between them.
         changed: see ``change``.
     """
 
@@ -32,7 +31,6 @@ class Account:
         self.waiting = 0
         self.lines = {is_large: asyncio.Lock() for is_large in (False, True)}
         self.reading, self.refusing = asyncio.Lock(), asyncio.Lock()
-        self.examining = asyncio.Lock()
         self.changed = asyncio.Event()
 
     def change(self) -> None:

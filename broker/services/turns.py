@@ -25,11 +25,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from broker.core.errors import Internal, LogError, PositionUnknown, QuotaExceeded, Unavailable
 from broker.services.accounts import Account
 from broker.services.buckets import Bucket
+from broker.services.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from broker.core.quota import QuotaLimits
     from broker.ports import Clock
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 BYTES_OF_ONE: Final = 100_000
 """So many refused bytes count as much as a refused call. Amounts below are in such bytes."""
 RECORD_BYTES: Final = BYTES_OF_ONE // 10
@@ -91,6 +94,8 @@ class Turns:
         self._clock = clock
         self._rate_seconds = rate_seconds
         self._accounts: dict[tuple[str, str], Account] = {}
+        self.places: Final = Places()
+        """Where messages are examined and records are checked."""
 
     def of(self, agency: str, service: str, *, publishes: bool) -> Turn:
         """The turns of a call that begins. ``publishes``: it takes records, so their rates hold for it."""
@@ -219,9 +224,9 @@ class Turn:
         self._turns.charge_cancelled(self._account, self._agency, RECORD_BYTES + self._unjudged)
         self.close()
 
-    def examining(self) -> asyncio.Lock:
-        """Held while a large message is examined."""
-        return self._account.examining
+    async def in_thread(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        """Do something for the call in a thread, when its agency has a place. See ``Places.run``."""
+        return await self._turns.places.run(self._agency, work, *arguments, **named)
 
     def close(self) -> None:
         """The call has ended. Idempotent."""

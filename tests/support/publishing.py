@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker.services.places import Places
 from broker.services.publish import PublishService
 from broker.services.recordchecks import PublishLimits, RecordChecks
 from broker.services.refusals import Refusals
@@ -40,6 +41,7 @@ def publish_service(
         "codec": CODEC,
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
+        "places": Places(),
         "restoring": Restoring(None, CODEC, dead_letters(pki, log, clock)),
         "versions": KnownVersions(DirectoryVersions(log, CODEC), lambda found: _version(pki, found)),
     }

@@ -126,7 +126,7 @@ class Broker:
             evidence=self._evidence,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec, self._letters),
-            places=quotas.turns.places,
+            slots=quotas.turns.slots,
         )
         bundles = BundleMaker(
             log=log,

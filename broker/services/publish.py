@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
     from broker.core.identity import Principal
     from broker.ports import Evidence, MessageLog, RecordCodec, Signer
-    from broker.services.places import Places
     from broker.services.recordchecks import CameAgain, RecordChecks
     from broker.services.refusals import Refusals
     from broker.services.restoring import Restoring
+    from broker.services.slots import Slots
     from broker.services.versions import KnownVersions
 
 _INLINE_RECORDS: Final = 2
@@ -69,7 +69,7 @@ class PublishService:
         evidence: Evidence,
         refusals: Refusals,
         restoring: Restoring,
-        places: Places,
+        slots: Slots,
     ) -> None:
         self._checks = checks
         self._versions = versions
@@ -79,7 +79,7 @@ class PublishService:
         self._evidence = evidence
         self._refusals = refusals
         self._restoring = restoring
-        self._places = places
+        self._slots = slots
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
         """Check and append a batch. A refused record does not stop the others.
@@ -102,13 +102,13 @@ class PublishService:
             return checked
         # In threads, so that the log and other streams go on meanwhile.
         again = await self._came_again(principal, envelopes)
-        return tuple(await self._places.run(principal.agency, self._checks.check_all, principal, envelopes, again))
+        return tuple(await self._slots.run(principal.agency, self._checks.check_all, principal, envelopes, again))
 
     async def _came_again(self, principal: Principal, envelopes: Sequence[Envelope]) -> Mapping[int, CameAgain]:
         """What has a former receipt, by its index: whether this counts, and only then the directory of its time."""
         if not any(each.former_receipt for each in envelopes):
             return {}
-        again = await self._places.run(principal.agency, self._checks.check_formers, principal, envelopes)
+        again = await self._slots.run(principal.agency, self._checks.check_formers, principal, envelopes)
         # In the order of their times, so that each version is read once, however many there are.
         times = sorted({came.former_ms for came in again.values() if isinstance(came, Former)})
         versions = {at_ms: await self._versions.at(at_ms) for at_ms in times}

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 from broker.core.errors import Internal, LogError, PositionUnknown, QuotaExceeded, Unavailable
 from broker.services.accounts import Account
 from broker.services.buckets import Bucket
-from broker.services.places import Places
+from broker.services.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ class Turns:
         self._clock = clock
         self._rate_seconds = rate_seconds
         self._accounts: dict[tuple[str, str], Account] = {}
-        self.places: Final = Places()
+        self.slots: Final = Slots()
         """Where messages are examined and records are checked."""
 
     def of(self, agency: str, service: str, *, publishes: bool) -> Turn:
@@ -225,8 +225,8 @@ class Turn:
         self.close()
 
     async def in_thread(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-        """Do something for the call in a thread, when its agency has a place. See ``Places.run``."""
-        return await self._turns.places.run(self._agency, work, *arguments, **named)
+        """Do something for the call in a thread, when its agency has a slot. See ``Slots.run``."""
+        return await self._turns.slots.run(self._agency, work, *arguments, **named)
 
     def close(self) -> None:
         """The call has ended. Idempotent."""

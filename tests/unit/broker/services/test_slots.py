@@ -1,4 +1,4 @@
-"""Agencies share the threads by turns, and none takes the last place."""
+"""Agencies share the threads by turns, and none takes the last slot."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import threading
 
 import pytest
 
-from broker.services.places import OF_ONE, PLACES, Places
+from broker.services.slots import OF_ONE, SLOTS, Slots
 
 
 class Work:
     """Work in threads that goes on until it is let go. It notes who began, in order."""
 
     def __init__(self) -> None:
-        self.places = Places()
+        self.slots = Slots()
         self.begun: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._another = asyncio.Event()
@@ -22,7 +22,7 @@ class Work:
         self._asked: list[asyncio.Task[str]] = []
 
     def ask(self, *agencies: str) -> list[asyncio.Task[str]]:
-        asked = [asyncio.create_task(self.places.run(agency, self._work, agency)) for agency in agencies]
+        asked = [asyncio.create_task(self.slots.run(agency, self._work, agency)) for agency in agencies]
         self._asked += asked
         return asked
 
@@ -51,14 +51,14 @@ async def test_an_agency_never_takes_the_last_place_and_those_that_wait_take_tur
     asked = work.ask(*["flood"] * 10)
     assert await work.until_begun(OF_ONE) == ["flood"] * OF_ONE
     asked += work.ask("lab", "ministry", "lab", "police")
-    begun = await work.until_begun(PLACES)
+    begun = await work.until_begun(SLOTS)
     assert begun == [*["flood"] * OF_ONE, "lab"]
     work.let_go(len(asked))
     assert [await each for each in asked] == [*["flood"] * 10, "lab", "ministry", "lab", "police"]
-    assert {"lab", "ministry", "police"} <= set(work.begun[PLACES : PLACES + 4])
+    assert {"lab", "ministry", "police"} <= set(work.begun[SLOTS : SLOTS + 4])
 
 
-async def test_what_is_cancelled_while_it_runs_keeps_its_place_and_what_waits_never_begins() -> None:
+async def test_what_is_cancelled_while_it_runs_keeps_its_slot_and_what_waits_never_begins() -> None:
     work = Work()
     running = work.ask("flood", "flood")
     await work.until_begun(OF_ONE)
@@ -74,8 +74,8 @@ async def test_what_is_cancelled_while_it_runs_keeps_its_place_and_what_waits_ne
     assert [await each for each in (running[1], waiting[1])] == ["flood", "flood"]
 
 
-async def test_what_fails_in_its_place_is_told_and_leaves_it() -> None:
-    places = Places()
-    for _ in range(PLACES + 1):
+async def test_what_fails_in_its_slot_is_told_and_leaves_it() -> None:
+    slots = Slots()
+    for _ in range(SLOTS + 1):
         with pytest.raises(ValueError, match="not a number"):
-            await places.run("lab", int, "not a number")
+            await slots.run("lab", int, "not a number")

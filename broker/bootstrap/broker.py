@@ -79,6 +79,7 @@ class Broker:
         connections: int,
     ) -> None:
         self._config = config
+        self._begun = opened.begun
         self.log = log = opened.log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
@@ -177,6 +178,7 @@ class Broker:
         """
         self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
+        await self._begun()
         await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from broker.core.errors import CheckpointInvalid
+from broker.core.identity import is_trust_domain
 from broker.core.streams import StreamPartition
 
 _LOG_PATH: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/(0|[1-9][0-9]{0,9})/([A-Za-z0-9_-][A-Za-z0-9._:-]{0,254})")
@@ -55,3 +56,9 @@ def parse_log_path(path: str) -> tuple[StreamPartition, str]:
         message = "there can be no log of this name"
         raise CheckpointInvalid(message)
     return StreamPartition(match[1], int(match[2])), match[3]
+
+
+def trust_domain_of(origin: str) -> str:
+    """The trust domain in a checkpoint's origin. Empty: it has none."""
+    domain = origin.partition("/")[0]
+    return domain if is_trust_domain(domain) else ""

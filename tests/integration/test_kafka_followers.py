@@ -47,9 +47,11 @@ async def test_of_two_processes_exactly_one_follows_each_partition_and_the_other
     one, two = on_kafka.board(log), on_kafka.board(log)
     every = log.all_partitions
     await one.open()
+    one.follow()
     await followed(one, *every)
     await one.publish(DNA_0, 0, signed_extension(SIGNER, DNA_0, 0, 3))
     await two.open()
+    two.follow()
     async with asyncio.timeout(30):
         while not (any(map(two.follows, every)) and all(one.follows(each) or two.follows(each) for each in every)):
             assert not any(one.follows(each) and two.follows(each) for each in every)
@@ -81,7 +83,7 @@ async def test_a_seat_that_another_has_taken_since_publishes_nothing(on_kafka: L
     # Its client is fenced: every request fails.
     with pytest.raises((FollowerFenced, LogUnavailable)):
         await asyncio.to_thread(paused.publish, encode_extension(4, signed_extension(SIGNER, DNA_0, 4, 5, lie=b"old")))
-    await reader.open(follow=False)
+    await reader.open()
     assert await reader.published(DNA_0, 3) == honest
     assert await reader.published(DNA_0, 4) is None
     await reader.close()

@@ -21,7 +21,7 @@ from tests.support.kafkaexchange import OnKafka
 from tests.support.kafkalog import LogOnKafka
 from tests.support.pki import ManualClock
 from tests.support.process import BrokerProcess
-from tests.support.tampering import Administrator, Raw
+from tests.support.tampering import Administrator, NotUtf8, Raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +153,8 @@ async def test_garbage_and_strangers_checkpoints_are_passed_over(
                 for begin in (0, 1, 2)
             ]
             values = [encode_extension(lie.head.size - 2, lie) for lie in lies]
-            await admin.put(StreamPartition("checkpoints", number), *map(Raw, (b"", b"\xff garbage", *values)))
+            odd = [Raw(value, headers=[(NotUtf8("name"), b"")]) for value in (b"", values[0])]
+            await admin.put(StreamPartition("checkpoints", number), *map(Raw, (b"", b"\xff garbage", *values)), *odd)
         await admin.transaction(StreamPartition("checkpoints", 0), Raw(b"half a word"), commit=False)
         # Small only while it is compressed.
         await admin.put_compressed(StreamPartition("checkpoints", 0), Raw(bytes(32 << 20)))

@@ -15,6 +15,7 @@ from broker.core.origin import incarnation_of, trust_domain_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import decode_extension
+from broker.messagelog.kafka.standstill import moving
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class CheckpointReader:
         """
         ends = await self._ends(list(self._topics))
         self._task = asyncio.create_task(self._run(), name="kafka checkpoints")
-        await self._reached(ends)
+        await moving(self._reached(ends), lambda: sum(self._next.values()), self._connection.timeout_seconds)
 
     async def to_the_end(self, partition: StreamPartition) -> None:
         """Return when everything that is now published in a partition is read.

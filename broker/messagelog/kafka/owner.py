@@ -29,7 +29,7 @@ from broker.messagelog.kafka.fetcher import Fetcher
 from broker.messagelog.kafka.judge import PackJudge, SealedPack
 from broker.messagelog.kafka.leaders import BEGIN, END, Leaders
 from broker.messagelog.kafka.packs import Packed, entries_of, parse_pack
-from broker.messagelog.kafka.topics import Topics
+from broker.messagelog.kafka.topics import topic_id_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -78,11 +78,13 @@ class TopicsOwner:
             LogOfAnotherExchange: it names the prefix and the other exchange.
             LogUnavailable, LogAccessDenied
         """
-        log_id = await asyncio.to_thread(self._log_id)
-        if log_id is None:
-            return
         leaders = Leaders(self._connection, [_AUDIT])
         try:
+            await leaders.refresh()
+            topic_id = leaders.topic_id(_AUDIT)
+            if topic_id is None:
+                return
+            log_id = topic_id_text(topic_id)
             begin, end = (await leaders.offsets(BEGIN))[_AUDIT], (await leaders.offsets(END))[_AUDIT]
             if begin:
                 # Where records expire, what was first is gone. Checkpoints are kept for ever.
@@ -98,14 +100,6 @@ class TopicsOwner:
             raise translate(error) from error
         finally:
             await leaders.close()
-
-    def _log_id(self) -> str | None:
-        topics = Topics(self._connection)
-        try:
-            state = topics.look([AUDIT]).get(AUDIT)
-        finally:
-            topics.close()
-        return None if state is None else state.topic_id
 
     async def _records(self, leaders: Leaders, begin: int, end: int) -> AsyncIterator[Any]:
         """The Kafka records of the audit stream, up to the end that it had."""

@@ -170,8 +170,8 @@ class Broker:
         """The port that the server listens on."""
         return self._server.port
 
-    async def start(self) -> None:
-        """Sign the first checkpoints, store the directory in force, then serve.
+    async def begin(self) -> None:
+        """Store the directory in force, and sign the first checkpoints.
 
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
@@ -185,6 +185,9 @@ class Broker:
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
                 await self.follower.first_pass()
         await self._rollback.load()
+
+    async def start(self) -> None:
+        """Serve. From its call on, ``stop`` must be called."""
         await self._server.start()
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
@@ -284,8 +287,10 @@ async def open_broker(
             cosigned=open_cosigned(config, stack),
             connections=connections,
         )
-        await broker.start()
+        await broker.begin()
+        # Before it starts: a signal can come while it does.
         stack.push_async_callback(broker.stop)
+        await broker.start()
         yield broker
 
 

@@ -46,6 +46,7 @@ class Trouble(StrEnum):
     FULL = "its disk is full"
     IN_USE = "another process uses it"
     NEWER = "a newer release wrote it"
+    OLDER = "an older release wrote it, and no broker of this one has opened it yet"
     OTHER = "it cannot be read or written"
 
 
@@ -84,7 +85,12 @@ def trouble_as(kind: type[CaseExchangeError], what: str) -> Iterator[None]:
 
 
 def open_file(
-    path: Path | None, schema: Schema, *, durable: bool = True, exclusive: bool = False
+    path: Path | None,
+    schema: Schema,
+    *,
+    durable: bool = True,
+    exclusive: bool = False,
+    read_only: bool = False,
 ) -> sqlite3.Connection:
     """Open a file with mode 0600, and bring its tables up to date.
 
@@ -94,6 +100,7 @@ def open_file(
         durable: whether a commit waits for the disk. If not, a power cut may undo the newest commits: each as a whole,
             and the newest first.
         exclusive: whether no other connection can use the file while this one is open.
+        read_only: change nothing. The file may belong to another process, and must have the tables of this release.
 
     Returns:
         A connection that begins no transaction by itself. Threads may share it, one at a time.
@@ -101,6 +108,8 @@ def open_file(
     Raises:
         FileTrouble
     """
+    if path is not None and read_only:
+        return _open_to_read(path, schema)
     pragmas = ["journal_mode = WAL", f"synchronous = {'FULL' if durable else 'NORMAL'}", "trusted_schema = OFF"]
     if exclusive:
         pragmas.append("locking_mode = EXCLUSIVE")
@@ -152,14 +161,24 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _open_to_read(path: Path, schema: Schema) -> sqlite3.Connection:
+    try:
+        with contextlib.ExitStack() as stack:
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            stack.callback(connection.close)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            version = _version(connection, schema)
+            if version < len(schema.migrations):
+                raise FileTrouble(Trouble.OLDER, f"version {version} of {len(schema.migrations)}")
+            stack.pop_all()
+            return connection
+    except sqlite3.Error as error:
+        raise FileTrouble.of(error) from error
+
+
 def _bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != schema.application_id and (application_id or (tables and not schema.unmarked)):
-        raise FileTrouble(Trouble.FOREIGN, f"id {application_id}")
-    if version > len(schema.migrations):
-        raise FileTrouble(Trouble.NEWER, f"version {version}, known up to {len(schema.migrations)}")
+    version = _version(connection, schema)
     for number, statements in enumerate(schema.migrations[version:], start=version + 1):
         with transaction(connection):
             for statement in statements:
@@ -167,3 +186,15 @@ def _bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
             # PRAGMA takes no parameters. Both numbers are our own constants.
             connection.execute(f"PRAGMA application_id = {schema.application_id}")
             connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _version(connection: sqlite3.Connection, schema: Schema) -> int:
+    """How many migrations the file has. It is of this kind, or new."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.application_id and (application_id or (tables and not schema.unmarked)):
+        raise FileTrouble(Trouble.FOREIGN, f"id {application_id}")
+    if version > len(schema.migrations):
+        raise FileTrouble(Trouble.NEWER, f"version {version}, known up to {len(schema.migrations)}")
+    return int(version)

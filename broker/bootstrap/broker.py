@@ -20,6 +20,7 @@ from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
+from broker.bootstrap.tiles import TileServer, tile_connections
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
@@ -78,6 +79,7 @@ class Broker:
         connections: int,
     ) -> None:
         self._config = config
+        self._begun = opened.begun
         self.log = log = opened.log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
@@ -125,6 +127,7 @@ class Broker:
             evidence=self._evidence,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec, self._letters),
+            slots=quotas.turns.slots,
         )
         bundles = BundleMaker(
             log=log,
@@ -157,6 +160,9 @@ class Broker:
             limits=server_limits(config, connections),
         )
         self._scrub = make_scrub(config, opened, codec, clock, self._subscribe.may_miss)
+        self.tiles = TileServer(
+            config, trust, opened, self._cosigning, quotas=quotas, refusals=self._refusals, clock=clock
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -164,20 +170,24 @@ class Broker:
         """The port that the server listens on."""
         return self._server.port
 
-    async def start(self) -> None:
-        """Sign the first checkpoints, store the directory in force, then serve.
+    async def begin(self) -> None:
+        """Store the directory in force, and sign the first checkpoints.
 
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
         self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
+        await self._begun()
         await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
                 await self.follower.first_pass()
         await self._rollback.load()
+
+    async def start(self) -> None:
+        """Serve. From its call on, ``stop`` must be called."""
         await self._server.start()
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
@@ -185,6 +195,8 @@ class Broker:
         self._run(self._scrub.run(), "scrub")
         self._run(self._letters.run(), "dead letters")
         self._run(self._cosigning.run(), "witnesses")
+        await self.tiles.start()
+        self._run(self.tiles.run(), "tiles")
         await self._update_health()
         self._run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
@@ -255,7 +267,7 @@ async def open_broker(
         SetupInvalid: a file or setting cannot be used.
         LogError, LogUnavailable, LogFull, DirectoryUnavailable
     """
-    connections = connections_that_fit(config.server.connections)
+    connections = connections_that_fit(config.server.connections, tile_connections(config))
     clock = clock or SteadyClock()
     trust = BrokerTrust.load(config, clock)
     async with contextlib.AsyncExitStack() as stack:
@@ -275,8 +287,10 @@ async def open_broker(
             cosigned=open_cosigned(config, stack),
             connections=connections,
         )
-        await broker.start()
+        await broker.begin()
+        # Before it starts: a signal can come while it does.
         stack.push_async_callback(broker.stop)
+        await broker.start()
         yield broker
 
 

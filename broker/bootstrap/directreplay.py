@@ -10,16 +10,10 @@ The auditor's right in the directory decides which sections go into the bundle, 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from broker.bootstrap.kafkalog import kafka_connection
-from broker.bootstrap.opened import reporter
-from broker.messagelog.kafka.board import KafkaBoard
-from broker.messagelog.kafka.log import KafkaLog
-from broker.messagelog.kafka.topicsettings import KafkaSettings
-from broker.messagelog.sqlite import SqliteCheckpointStore
+from broker.bootstrap.directlog import open_direct
 from broker.services.bundling import BundleMaker, BundleOrder
-from broker.services.mirroring import CheckpointMirror
 from broker.services.replay import ReplayRequest, replay_rights
 from broker.trust.certificates import load_certificates, principal_of
 from broker.trust.directory_files import DirectoryFile
@@ -27,7 +21,7 @@ from broker.trust.governance import Governance
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.material import PublishedTrust
 from broker.trust.revocation_files import RevocationFiles
-from broker.trust.system import SystemClock, SystemEntropy
+from broker.trust.system import SystemClock
 from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
@@ -35,8 +29,6 @@ if TYPE_CHECKING:
 
     from broker.config.edge import EdgeConfig
     from broker.core.bundle import SerializedFrame
-
-_TAIL_BYTES: Final = 64 << 20
 
 
 async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> AsyncIterator[SerializedFrame]:
@@ -58,31 +50,7 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
     keys = DirectoryLogKeys(lambda: directory.latest)
     trust_domain = directory.current().trust_domain
     async with contextlib.AsyncExitStack() as stack:
-        log = await KafkaLog.open(
-            KafkaSettings(kafka_connection(config.kafka, clock), None, _TAIL_BYTES),
-            None,
-            signer=None,
-            keys=keys,
-            codec=ProtobufCodec(),
-            clock=clock,
-            entropy=SystemEntropy(),
-            report=reporter("message log"),
-        )
-        stack.push_async_callback(log.close)
-        board = KafkaBoard(
-            log.groups,
-            log.all_partitions,
-            trust_domain=trust_domain,
-            keys=keys,
-            report=reporter("checkpoint board"),
-        )
-        stack.push_async_callback(board.close)
-        await board.open(follow=False)
-        store = SqliteCheckpointStore(None)
-        stack.push_async_callback(store.close)
-        mirror = CheckpointMirror(store, board, None, trust_domain)
-        for partition in log.all_partitions:
-            await mirror.catch_up(partition, await mirror.load(partition))
+        log, store = await open_direct(config.kafka, keys, trust_domain, clock, folder=None, stack=stack)
         bundles = BundleMaker(
             log=log,
             store=store,

@@ -16,18 +16,22 @@ _LEAST_CONNECTIONS: Final = 16
 _REMEDY: Final = "Raise the limit (ulimit -n, or LimitNOFILE of systemd), or lower server.connections."
 
 
-def connections_that_fit(wanted: int) -> int:
+def connections_that_fit(wanted: int, others: int = 0) -> int:
     """How many connections this process can have, at most ``wanted``. Raises the soft limit to the hard one.
 
     With fewer than ``wanted`` it logs a warning. So connections never take the files that the log needs.
 
+    Args:
+        wanted: those of agencies over gRPC.
+        others: how many more files other connections may take.
+
     Raises:
         SetupInvalid: not even a few fit.
     """
-    limit = _raised()
-    fit = wanted if limit == resource.RLIM_INFINITY else min(wanted, limit - OWN_FILES)
+    limit, own = _raised(), OWN_FILES + others
+    fit = wanted if limit == resource.RLIM_INFINITY else min(wanted, limit - own)
     if fit < min(wanted, _LEAST_CONNECTIONS):
-        least = OWN_FILES + min(wanted, _LEAST_CONNECTIONS)
+        least = own + min(wanted, _LEAST_CONNECTIONS)
         message = f"this process may open only {limit} files, and needs {least} (ulimit -n, or LimitNOFILE of systemd)"
         raise SetupInvalid(message)
     if fit < wanted:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from broker.config.broker import BrokerConfig
     from broker.core.streams import Position
     from broker.ports import Clock, RecordCodec
-    from broker.services.scrub import Damage
+    from broker.services.soundness import Damage
 
 _log = structlog.get_logger("broker")
 _ANYBODY = "every agency"

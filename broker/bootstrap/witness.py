@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.bootstrap.httptls import watch_tls
 from broker.core.checkpoint import VerifierKey
-from broker.core.errors import CaseExchangeError, CertificateInvalid, CheckpointInvalid, ConfigInvalid, SetupInvalid
-from broker.files import FileState
+from broker.core.errors import CheckpointInvalid, ConfigInvalid, SetupInvalid
 from broker.messagelog.sqlite import SqliteWitnessStore
 from broker.services.witness import WitnessService
 from broker.sqlitefile import was_made
@@ -19,11 +19,10 @@ from broker.trust.signing import note_verifier
 from broker.trust.system import SystemClock
 from broker.trust.witnesskeys import Ed25519Cosigner
 from broker.web.server import HttpBounds, HttpServer
-from broker.web.tls import load_certificate, server_context
+from broker.web.tls import server_context
 from broker.web.witness import witness_app
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
@@ -68,7 +67,8 @@ async def open_witness(config: WitnessConfig, *, new: bool) -> AsyncIterator[Htt
             _bounds(config.server),
         )
         stack.push_async_callback(server.stop)
-        watching = asyncio.create_task(_watch_tls(config.server, context))
+        given = config.server
+        watching = asyncio.create_task(watch_tls(context, given.certificate, given.key, given.reload_seconds))
         stack.callback(watching.cancel)
         await server.start()
         _log.info("serving", address=f"port {server.port}", count=len(logs))
@@ -147,26 +147,3 @@ def _check_state(state: Path, *, new: bool) -> None:
 
 def _bounds(config: WitnessServerConfig) -> HttpBounds:
     return HttpBounds(config.connections, config.request_seconds, config.idle_seconds, config.drain_seconds)
-
-
-async def _watch_tls(config: WitnessServerConfig, context: ssl.SSLContext) -> None:
-    """Use renewed TLS files. Never returns."""
-    seen = _state(config)
-    while True:
-        await asyncio.sleep(config.reload_seconds)
-        try:
-            state = _state(config)
-            if state != seen:
-                # Certificate and key are replaced one after the other. Until they match, this is tried again.
-                load_certificate(context, config.certificate, config.key)
-                seen = state
-        except CaseExchangeError as error:
-            _log.error("renewed TLS files cannot be used", reason=error.reason, cause=error.message)
-
-
-def _state(config: WitnessServerConfig) -> list[FileState]:
-    try:
-        return [FileState.of(path) for path in (config.certificate, config.key)]
-    except OSError as error:
-        message = f"a TLS file cannot be read: {error.strerror}"
-        raise CertificateInvalid(message) from error

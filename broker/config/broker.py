@@ -23,11 +23,13 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         int, setting("connections at once, also before their TLS handshake is done", least=1, most=1_000_000)
     ] = 2000
     streams_per_connection: Annotated[int, setting("calls at once on one connection", least=1, most=100_000)] = 200
-    concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 4000
+    concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 8000
     connection_idle_seconds: Annotated[float, setting("a connection without a call for so long is closed", least=1)] = (
         300.0
     )
-    connection_age_seconds: Annotated[float, setting("after this a peer must connect again", least=10)] = 3600.0
+    connection_age_seconds: Annotated[
+        float, setting("after this a peer must connect again; also for tiles", least=10)
+    ] = 3600.0
     connection_age_grace_seconds: Annotated[float, setting("how long calls may then go on", least=1)] = 60.0
     keepalive_seconds: Annotated[float, setting("silence after which a peer is probed", least=1)] = 60.0
     keepalive_timeout_seconds: Annotated[float, setting("how long a probe's answer may take", least=1)] = 20.0
@@ -142,6 +144,23 @@ class WitnessesConfig(Section, frozen=True, kw_only=True):
     ] = False
 
 
+class TilesConfig(Section, frozen=True, kw_only=True):
+    """[tiles]: checkpoints and tiles of the log for members, over HTTPS (docs/tiles.md)."""
+
+    address: Annotated[
+        str, setting("host and port to listen on, with the certificate of [tls]; none: tiles are not served")
+    ] = ""
+    connections: Annotated[int, setting("connections at once", least=1, most=100_000)] = 200
+    connections_per_agency: Annotated[int, setting("of them of one agency", least=1, most=100_000)] = 16
+    requests_per_second: Annotated[
+        float, setting("of one agency; above it, its requests wait", least=1, most=1_000_000)
+    ] = 200.0
+    request_seconds: Annotated[
+        float, setting("how long a request may take to arrive, and an answer may wait to be read", least=0.1, most=300)
+    ] = 10.0
+    idle_seconds: Annotated[float, setting("how long a connection stays without a request", least=1, most=3600)] = 60.0
+
+
 class SubscriptionsConfig(Section, frozen=True, kw_only=True):
     """[subscriptions]: leases and flow control."""
 
@@ -219,6 +238,7 @@ class BrokerConfig(Section, frozen=True, kw_only=True):
     records: RecordsConfig = RecordsConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     witnesses: WitnessesConfig = WitnessesConfig()
+    tiles: TilesConfig = TilesConfig()
     subscriptions: SubscriptionsConfig = SubscriptionsConfig()
     quotas: QuotasConfig = QuotasConfig()
     scrub: ScrubConfig = ScrubConfig()

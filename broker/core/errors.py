@@ -449,6 +449,16 @@ class LogSettingsRefused(LogError):
     remedy = "Operator: change the setting as the message says, then start again. docs/kafka.md gives the reasons."
 
 
+class LogOfAnotherExchange(LogError):
+    """The Kafka topics belong to another exchange: it was the first that sealed a directory version there."""
+
+    reason = "LOG_OF_ANOTHER_EXCHANGE"
+    remedy = (
+        "Operator: give this exchange a kafka.prefix of its own. Two exchanges never share topics. "
+        "If it wrote here before, check that kafka.servers and kafka.prefix are still those of this exchange."
+    )
+
+
 class LogAccessDenied(LogError):
     """The access rules of Kafka do not allow something that this process needs."""
 

@@ -17,7 +17,7 @@ from broker.ports.checkpoints import (
     TreeHead,
 )
 from broker.ports.codec import RecordCodec
-from broker.ports.messagelog import AuditTrail, LogRepair, MessageLog
+from broker.ports.messagelog import AuditTrail, LogReader, LogRepair, MessageLog
 from broker.ports.subscriptions import (
     Assigned,
     AssignmentChange,
@@ -30,9 +30,11 @@ from broker.ports.subscriptions import (
     SubscriptionState,
     UnprocessedRecord,
 )
+from broker.ports.tiles import TileSource
 from broker.ports.time import Clock, Entropy, WatchedClock
 from broker.ports.trust import (
     CosignatureSigner,
+    DirectoryClaim,
     DirectoryInForce,
     Keyring,
     LogKeys,
@@ -59,6 +61,7 @@ __all__ = [
     "CosignedCheckpoints",
     "CosignedStore",
     "DeadLetterState",
+    "DirectoryClaim",
     "DirectoryInForce",
     "Entropy",
     "Evidence",
@@ -67,6 +70,7 @@ __all__ = [
     "LeafRow",
     "LogCursor",
     "LogKeys",
+    "LogReader",
     "LogRepair",
     "MessageExaminer",
     "MessageLog",
@@ -84,6 +88,7 @@ __all__ = [
     "Standing",
     "SubscriptionKey",
     "SubscriptionState",
+    "TileSource",
     "TreeExtension",
     "TreeHead",
     "TrustMaterial",

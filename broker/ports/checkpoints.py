@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from broker.core.merkle import Coordinate
     from broker.core.streams import StreamPartition
+    from broker.core.tiles import Tile
 
 
 class LeafRow(NamedTuple):
@@ -64,6 +65,13 @@ class CheckpointStore(Protocol):
 
         Raises:
             PositionUnknown: the tree is not that large.
+        """
+
+    async def tile(self, partition: StreamPartition, tile: Tile) -> bytes:
+        """The hashes of a tile that is no entry bundle, one after the other. Any width can be read, also of a full one.
+
+        Raises:
+            PositionUnknown: the tree has no such tile, or not so many hashes in it yet.
         """
 
     async def leaves(self, partition: StreamPartition, first: int, end: int) -> list[LeafRow]:

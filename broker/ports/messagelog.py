@@ -14,14 +14,47 @@ if TYPE_CHECKING:
     from broker.ports.subscriptions import LogCursor, Standing, SubscriptionKey
 
 
-class MessageLog(Protocol):
-    """Stores the records of all streams. Methods may be called concurrently."""
+class LogReader(Protocol):
+    """What was accepted, to be read: the part of a ``MessageLog`` that also a log has which another process owns."""
 
     def log_id(self, stream: str) -> str:
         """The id of this stream's log. Every entry of the log carries it. A log that is made again gets a new id."""
 
     def partitions(self, stream: str) -> int:
         """The number of a stream's partitions. It never changes for this log."""
+
+    async def read(
+        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool = True
+    ) -> list[LogEntry]:
+        """Entries from ``offset`` on, in order; empty at the end. Stops after the entry that reaches ``max_bytes``.
+
+        If the log has lost an entry, the entry is left out. If its other facts are still known, it is returned without
+        its value.
+
+        Args:
+            partition: the partition to read.
+            offset: the lowest offset to return. It need not exist.
+            max_records: the largest number of entries to return.
+            max_bytes: the limit for the values together. If there is an entry, at least one is returned.
+            values: whether to return the values of the entries.
+
+        Raises:
+            LogUnavailable, LogCorrupt
+        """
+
+    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
+        """The positions of those entries that a reader would not find who looks for them by their kind and recipients.
+
+        Raises:
+            LogUnavailable
+        """
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
+
+
+class MessageLog(LogReader, Protocol):
+    """Stores the records of all streams. Methods may be called concurrently."""
 
     async def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
         """Append records, each record id once. Return the position of each record, in order.
@@ -45,25 +78,6 @@ class MessageLog(Protocol):
             LogUnavailable
         """
 
-    async def read(
-        self, partition: StreamPartition, offset: int, max_records: int, max_bytes: int, *, values: bool = True
-    ) -> list[LogEntry]:
-        """Entries from ``offset`` on, in order; empty at the end. Stops after the entry that reaches ``max_bytes``.
-
-        If the log has lost an entry, the entry is left out. If its other facts are still known, it is returned without
-        its value.
-
-        Args:
-            partition: the partition to read.
-            offset: the lowest offset to return. It need not exist.
-            max_records: the largest number of entries to return.
-            max_bytes: the limit for the values together. If there is an entry, at least one is returned.
-            values: whether to return the values of the entries.
-
-        Raises:
-            LogUnavailable, LogCorrupt
-        """
-
     async def read_wanted(
         self, partition: StreamPartition, offset: int, interest: Interest, max_records: int, max_bytes: int
     ) -> Page:
@@ -71,13 +85,6 @@ class MessageLog(Protocol):
 
         Raises:
             LogCorrupt: more is lost than single entries.
-            LogUnavailable
-        """
-
-    async def not_indexed(self, entries: Sequence[LogEntry]) -> list[Position]:
-        """The positions of those entries that a reader would not find who looks for them by their kind and recipients.
-
-        Raises:
             LogUnavailable
         """
 

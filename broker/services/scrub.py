@@ -15,20 +15,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import CaseExchangeError, LogCorrupt
-from broker.core.leaf import leaf_of
-from broker.core.merkle import leaf_hash
-from broker.core.streams import Position, StreamPartition, every_partition
+from broker.core.errors import CaseExchangeError
+from broker.core.streams import every_partition
 from broker.ports import ScrubPlace
-from broker.services.accepted import check_place, check_recipients, record_of
+from broker.services.soundness import EntryJudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.entry import LogEntry
+    from broker.core.streams import StreamPartition
     from broker.ports import CheckpointStore, Clock, LeafRow, MessageLog, RecordCodec
+    from broker.services.soundness import Damage
 
 _BATCH_RECORDS: Final = 100
 _BATCH_BYTES: Final = 256 << 10
@@ -54,14 +53,6 @@ class ScrubSettings:
     new_bytes_per_second: float = 4 << 20
     pass_seconds: float = 24 * 3600.0
     expire_seconds: float | None = None
-
-
-class Damage(NamedTuple):
-    """An entry that is not what it should be. ``recipients`` None: nobody can say whose record it was."""
-
-    position: Position
-    cause: str
-    recipients: tuple[str, ...] | None
 
 
 class Scrub:
@@ -90,7 +81,7 @@ class Scrub:
     ) -> None:
         self._log = log
         self._store = store
-        self._codec = codec
+        self._judge = EntryJudge(codec, clock, settings.expire_seconds)
         self._clock = clock
         self._settings = settings
         self._alarm = alarm
@@ -158,41 +149,8 @@ class Scrub:
         reached = entries[-1].position.offset if entries else rows[-1].offset
         due = [row for row in rows if row.offset <= reached]
         missing = set(await self._log.not_indexed(entries))
-        for damage in await asyncio.to_thread(self._judged, partition, due, entries, missing):
+        for damage in await asyncio.to_thread(self._judge.judged, partition, due, entries, missing):
             self._found += 1
             if self._found <= MOST_ALARMS:
                 self._alarm(damage)
         return len(due), sum(len(entry.value) for entry in entries)
-
-    def _judged(
-        self, partition: StreamPartition, rows: Sequence[LeafRow], entries: Sequence[LogEntry], missing: set[Position]
-    ) -> list[Damage]:
-        found = {entry.position.offset: entry for entry in entries}
-        expire, now_ms = self._settings.expire_seconds, self._clock.now_ms()
-        damage = []
-        for row in rows:
-            entry = found.get(row.offset)
-            expired = expire is not None and row.accepted_at_ms + expire * 1000 < now_ms
-            if expired and (entry is None or not entry.value):
-                continue
-            if entry is None:
-                damage.append(Damage(Position(*partition, row.offset), "the log has lost the entry", None))
-            elif (wrong := self._wrong(entry, row, missing)) is not None:
-                damage.append(wrong)
-        return damage
-
-    def _wrong(self, entry: LogEntry, row: LeafRow, missing: set[Position]) -> Damage | None:
-        if leaf_hash(leaf_of(entry).marshal()) != row.hash:
-            return Damage(entry.position, "the entry is not the one that the tree has here", None)
-        try:
-            _, routing = record_of(entry, self._codec)
-        except LogCorrupt as error:
-            return Damage(entry.position, error.message, None)
-        try:
-            check_place(entry, routing)
-            check_recipients(entry, routing)
-        except LogCorrupt as error:
-            return Damage(entry.position, error.message, tuple(item.agency for item in routing.recipients))
-        if entry.position in missing:
-            return Damage(entry.position, "an entry of the log is not in the index", entry.recipients)
-        return None

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from broker.core.checkpoint import VerifierKey
-from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing, WitnessPolicyInvalid
-from broker.core.identity import Principal, is_agency_id
+from broker.core.errors import CheckpointInvalid, DirectoryInvalid, WitnessPolicyInvalid
+from broker.core.identity import is_agency_id, is_trust_domain
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
@@ -68,7 +68,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
     with strictly():
         fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_OPTIONAL)
         _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
-        trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
+        trust_domain = _text(fields["trust_domain"], is_trust_domain, "trust_domain")
         members = _any_object(fields["agencies"], "agencies")
         ids = frozenset(members)
         directory = Directory(
@@ -264,13 +264,6 @@ def _text(value: Any, allowed: Callable[[str], object], where: str) -> str:
     if not isinstance(value, str) or not allowed(value):
         _refuse(f"{where} is not well formed")
     return value
-
-
-def _is_trust_domain(text: str) -> bool:
-    try:
-        return Principal.parse(f"spiffe://{text}/agency/any/any").trust_domain == text
-    except PeerIdentityMissing:
-        return False
 
 
 def _version(value: Any) -> int:

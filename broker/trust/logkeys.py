@@ -15,11 +15,25 @@ if TYPE_CHECKING:
 
 def log_verifiers(directories: Iterable[Directory]) -> dict[tuple[str, bytes], SignatureCheck]:
     """A verifier for every checkpoint key that one of the directories lists, by the key's name and id."""
-    keys = [VerifierKey.parse(text) for directory in directories for text in directory.log_keys]
-    return {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+    return _verifiers(VerifierKey.parse(text) for directory in directories for text in directory.log_keys)
 
 
-class DirectoryLogKeys:
+class FixedLogKeys:
+    """The port LogKeys, with these keys."""
+
+    def __init__(self, keys: Iterable[VerifierKey]) -> None:
+        self._verifiers = _verifiers(keys)
+
+    def check(self, key_id: bytes) -> SignatureCheck | None:
+        """See ``LogKeys``."""
+        return next((check for (_, listed), check in self.verifiers().items() if listed == key_id), None)
+
+    def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
+        """See ``LogKeys``."""
+        return self._verifiers
+
+
+class DirectoryLogKeys(FixedLogKeys):
     """The port LogKeys, for a directory that a newer version may replace.
 
     A key must stay listed as long as anyone relies on its signatures, and must be listed before a broker uses it. If
@@ -30,13 +44,9 @@ class DirectoryLogKeys:
     """
 
     def __init__(self, latest: Callable[[], Directory]) -> None:
+        super().__init__(())
         self._latest = latest
         self._of: Directory | None = None
-        self._verifiers: dict[tuple[str, bytes], SignatureCheck] = {}
-
-    def check(self, key_id: bytes) -> SignatureCheck | None:
-        """See ``LogKeys``."""
-        return next((check for (_, listed), check in self.verifiers().items() if listed == key_id), None)
 
     def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
         """See ``LogKeys``."""
@@ -46,3 +56,7 @@ class DirectoryLogKeys:
             self._verifiers = log_verifiers([directory])
             self._of = directory
         return self._verifiers
+
+
+def _verifiers(keys: Iterable[VerifierKey]) -> dict[tuple[str, bytes], SignatureCheck]:
+    return {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}

@@ -1,1 +1,1 @@
-"""HTTPS: what is served with Starlette and uvicorn, and requests to witnesses. Needs the extra ``http``."""
+"""HTTPS: what is served with Starlette and uvicorn, requests to witnesses, and tiles. Needs the extra ``http``."""

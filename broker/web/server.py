@@ -2,7 +2,7 @@
 
 uvicorn bounds the size of a request's headers and how long an idle connection stays. It does not bound how long a
 request takes to arrive nor how long an answer waits for its reader, and it counts connections only when a request
-comes. All three are done here.
+comes. All three are done here. TLS handshakes are bounded in broker/web/door.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import re
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -19,10 +20,11 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from broker.core.errors import ConfigInvalid, Internal
+from broker.web.door import Door
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
@@ -40,23 +42,34 @@ class HttpBounds:
     """What clients may use.
 
     Attributes:
-        connections: at once. Those beyond are closed.
-        request_seconds: how long a request, headers and body, may take to arrive, and how long answers may wait for
-            a client that does not read them.
+        connections: at once. Those beyond are closed. As many more may be in their TLS handshakes.
+        request_seconds: how long a TLS handshake may take, how long a request, headers and body, may take to arrive,
+            and how long answers may wait for a client that does not read them.
         idle_seconds: how long a connection stays without a request.
         drain_seconds: how long answers may go on when the server stops.
+        connections_each: at once of one owner, if the server knows owners.
+        age_seconds: after so long a client must connect again: certificates end. An answer that has begun is finished.
     """
 
     connections: int = 100
     request_seconds: float = 10.0
     idle_seconds: float = 60.0
     drain_seconds: float = 5.0
+    connections_each: int = 100
+    age_seconds: float = 3600.0
 
 
 class HttpServer:
     """Serves one application. For one event loop."""
 
-    def __init__(self, app: ASGIApp, address: str, context: ssl.SSLContext | None, bounds: HttpBounds) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: str,
+        context: ssl.SSLContext | None,
+        bounds: HttpBounds,
+        owner: Callable[[bytes | None], str] | None = None,
+    ) -> None:
         """Listen. Nothing is answered before ``start``.
 
         Args:
@@ -64,14 +77,16 @@ class HttpServer:
             address: host and port; port 0 lets the system choose.
             context: of ``server_context``. None: no TLS, for tests and behind a proxy on the same machine.
             bounds: what clients may use.
+            owner: whose connection it is, by the client's certificate (DER). None: nobody asks.
 
         Raises:
             ConfigInvalid: the address cannot be used.
         """
         self._socket = _listen(address)
+        places = _Places(bounds, owner)
         config = uvicorn.Config(
             app,
-            http=partial(_BoundedConnection, bounds),  # type: ignore[arg-type] # it is only called
+            http=partial(_BoundedConnection, places),  # type: ignore[arg-type] # it is only called
             ws="none",
             loop="none",
             lifespan="off",
@@ -86,7 +101,7 @@ class HttpServer:
             timeout_graceful_shutdown=int(bounds.drain_seconds),
             ssl_context_factory=None if context is None else lambda *_: context,
         )
-        self._server = _Server(config)
+        self._server = _Server(config, bounds)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -137,17 +152,51 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """Leaves signals to the program, and says when it answers."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, bounds: HttpBounds) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self._bounds = bounds
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        # In the place of uvicorn's own, which takes connections without a bound.
+        config, bounds = self.config, self._bounds
+        made: Any = config.http_protocol_class
+        protocol = partial(made, config=config, server_state=self.server_state, app_state=self.lifespan.state)
+        doors = [Door(one, config.ssl, protocol, bounds.connections, bounds.request_seconds) for one in sockets or []]
+        self.servers = doors  # type: ignore[assignment] # uvicorn only closes them
+        for door in doors:
+            door.open()
+        self.started = True
         self.ready.set()
+
+
+class _Places:
+    """The connections of all owners."""
+
+    def __init__(self, bounds: HttpBounds, owner: Callable[[bytes | None], str] | None) -> None:
+        self.bounds = bounds
+        self._owner = owner
+        self._held: Counter[str] = Counter()
+
+    def take(self, certificate: bytes | None) -> str | None:
+        """A place for a connection of this certificate's owner. None: the owner has all of its places."""
+        if self._owner is None:
+            return ""
+        owner = self._owner(certificate)
+        if self._held[owner] >= self.bounds.connections_each:
+            return None
+        self._held[owner] += 1
+        return owner
+
+    def give_back(self, owner: str) -> None:
+        """The connection has ended."""
+        self._held[owner] -= 1
+        # ``+`` keeps those that still have some.
+        self._held = +self._held
 
 
 class _BoundedConnection(H11Protocol):
@@ -157,20 +206,26 @@ class _BoundedConnection(H11Protocol):
     What was written must be read in a bounded time once the buffers are full, or the connection is to be closed.
     """
 
-    def __init__(self, bounds: HttpBounds, **given: Any) -> None:
+    def __init__(self, places: _Places, **given: Any) -> None:
         super().__init__(**given)
-        self._bounds = bounds
+        self._places = places
+        self._place: str | None = None
+        self._bounds = places.bounds
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._old: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
-        if len(self.connections) > self._bounds.connections:
-            transport.abort()
-            return
         tls = transport.get_extra_info("ssl_object")
         certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        if len(self.connections) <= self._bounds.connections:
+            self._place = self._places.take(certificate)
+        if self._place is None:
+            transport.abort()
+            return
         self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
+        self._old = self.loop.call_later(self._bounds.age_seconds, self.shutdown)
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
@@ -206,6 +261,10 @@ class _BoundedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
         self._read()
+        if self._place is not None:
+            self._places.give_back(self._place)
+        if self._old is not None:
+            self._old.cancel()
         super().connection_lost(exc)
 
     def _read(self) -> None:

@@ -30,6 +30,8 @@ def server_context(certificate: Path, key: Path, client_authorities: Path | None
     if client_authorities is not None:
         _load_authorities(context, client_authorities)
         context.verify_mode = ssl.CERT_REQUIRED
+        # No resumed session, which would not show whether the client's certificate has ended since.
+        context.num_tickets = 0
     return context
 
 

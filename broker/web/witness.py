@@ -22,6 +22,7 @@ from broker.core.errors import (
     OriginUnknown,
     ProofInvalid,
 )
+from broker.web.statuses import http_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,7 @@ STATUS_OF: Final[Mapping[type[CaseExchangeError], int]] = {
     InputRefused: 400,
     CaseExchangeError: 503,
 }
-"""The status of an error: that of the first class here which it belongs to."""
+"""See ``http_status``."""
 _TOO_LARGE: Final = 413
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -77,7 +78,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
         return await _defect(_, error)
     if isinstance(error, CosignedSizeDiffers):
         return Response(f"{error.details['size']}\n", STATUS_OF[CosignedSizeDiffers], media_type=SIZE_TYPE)
-    status = next(code for kind, code in STATUS_OF.items() if isinstance(error, kind))
+    status = http_status(error, STATUS_OF)
     if status >= STATUS_OF[CaseExchangeError]:
         # Not for a proof that fails: the log signs no proofs, so anybody can send a bad one with its public checkpoint.
         _log.error("not cosigned", reason=error.reason, cause=error.message, remedy=error.remedy)

@@ -10,6 +10,7 @@ import pytest
 from broker.core.errors import CheckpointConflict, PositionUnknown
 from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.streams import StreamPartition
+from broker.core.tiles import Tile
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.ports import LeafRow, ScrubPlace, TreeExtension, TreeHead
 from tests.support.trees import GrownTree
@@ -106,6 +107,26 @@ async def test_every_node_that_a_proof_may_need_can_be_read_back(store: SqliteCh
     nodes = [(level, index, node) for (level, index), node in tree.nodes.items() if level]
     await store.extend(DNA_0, 0, TreeExtension(leaves, nodes, TreeHead(300, b"note", 1)))
     assert await store.nodes(DNA_0, list(tree.nodes)) == list(tree.nodes.values())
+
+
+async def test_tiles_are_read_in_every_width_that_a_checkpoint_had(store: SqliteCheckpointStore) -> None:
+    await grown(store, 100, 256, 600)
+    hashes = [leaf(index).hash for index in range(600)]
+    for number, width in ((0, 1), (0, 100), (0, 256), (1, 256), (2, 88), (2, 3)):
+        tile = Tile(0, number, width)
+        assert await store.tile(DNA_0, tile) == b"".join(hashes[tile.first : tile.end])
+    assert await store.tile(DNA_0, Tile(1, 0, 2)) == b"".join(await store.nodes(DNA_0, [(8, 0), (8, 1)]))
+
+
+@pytest.mark.parametrize(
+    "tile", [Tile(0, 2), Tile(0, 2, 89), Tile(0, 3, 1), Tile(1, 0, 3), Tile(2, 0, 1), Tile(63, 0, 1), Tile(0, 2**54, 1)]
+)
+async def test_tiles_that_the_tree_does_not_have_are_unknown(store: SqliteCheckpointStore, tile: Tile) -> None:
+    await grown(store, 600)
+    with pytest.raises(PositionUnknown):
+        await store.tile(DNA_0, tile)
+    with pytest.raises(PositionUnknown):
+        await store.tile(DNA_1, Tile(0, 0, 1))
 
 
 async def test_leaves_are_found_by_offset_and_by_index(store: SqliteCheckpointStore) -> None:

@@ -31,6 +31,7 @@ sys.argv[0] = "case-exchange"
 {then}
 """
 COMMAND = "from broker.cli.main import main; main()"
+FSCK = "from broker.cli.fsck import fsck; fsck()"
 
 
 def extras() -> set[str]:
@@ -151,3 +152,14 @@ def test_a_command_whose_extra_is_missing_says_which_to_install(arguments: list[
     assert done.returncode == 2
     assert f"EXTRA_MISSING: the library {library} is not installed" in done.stderr
     assert extra in done.stderr
+
+
+def test_a_copy_of_a_log_is_checked_without_an_extra_and_a_broker_is_not(pki: SamplePki, tmp_path: Path) -> None:
+    profile = write_toml(tmp_path / "me.toml", edge_tables(pki, "shanxi-police", "localhost:1"))
+    options = ("--root", str(pki.folder.trust / "governance.pem"), "--profile", str(profile))
+    checked = bare("--from", str(tmp_path), *options, then=FSCK)
+    assert (checked.returncode, "there is no checkpoint in it" in checked.stderr) == (2, True), checked.stderr
+    asked = bare("--from", "https://localhost:1", *options, then=FSCK)
+    assert asked.returncode == 2
+    assert "EXTRA_MISSING" in asked.stderr
+    assert "h11" in asked.stderr

@@ -18,6 +18,7 @@ from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marsh
 from broker.core.leaf import Leaf
 from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position, StreamPartition
+from tests.support.tiledlog import tiled
 from tests.support.trees import GrownTree
 
 if TYPE_CHECKING:
@@ -86,13 +87,17 @@ def evidence(tree: GrownTree, index: int, size: int, old_size: int) -> Evidence:
     )
 
 
-def ask_go(program: Path, folder: Path, evidence: Evidence) -> str:
+def ask_go(program: Path, folder: Path, evidence: Evidence, *tiles: Path) -> str:
     """The output of the program: ``ok <size>``, or the first part that does not hold."""
     names = ("note", "vkey", "inclusion", "consistency")
     for name in names:
         (folder / name).write_bytes(getattr(evidence, name))
     run = subprocess.run(
-        [program, ORIGIN, *(folder / name for name in names)], capture_output=True, text=True, check=False, timeout=30
+        [program, ORIGIN, *(folder / name for name in names), *tiles],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     return run.stdout.strip() if run.returncode == 0 else run.stderr.partition(":")[0]
 
@@ -127,6 +132,23 @@ def test_go_accepts_a_note_that_a_stranger_signed_as_well(go_program: Path, tmp_
     good = replace(evidence(tree, 271, 300, 170), note=signed_checkpoint(tree, 300, stranger))
 
     assert ask_go(go_program, tmp_path, good) == "ok 300"
+
+
+@pytest.mark.parametrize("size", [1, 256, 257, 300])
+def test_go_accepts_the_tiles_of_a_tree_and_refuses_each_with_a_flipped_bit(
+    go_program: Path, tmp_path: Path, tree: GrownTree, size: int
+) -> None:
+    files, _ = tiled(tree.leaves[:size])
+    for name, data in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    good = evidence(tree, 0, size, size)
+    assert ask_go(go_program, tmp_path, good, tmp_path) == f"ok {size}"
+    for name in (name for name in files if "entries" not in name):
+        (tmp_path / name).write_bytes(flipped_bytes(files[name])[0])
+        assert ask_go(go_program, tmp_path, good, tmp_path) == "tiles", name
+        (tmp_path / name).write_bytes(files[name])
 
 
 def flipped_bytes(data: bytes) -> list[bytes]:

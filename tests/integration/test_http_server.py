@@ -246,6 +246,46 @@ async def test_connections_beyond_the_bound_are_closed_and_the_others_are_answer
             one.close()
 
 
+async def test_handshakes_that_do_not_end_are_bounded_in_number_and_time(pki: SamplePki) -> None:
+    async with serving(server_context(*own(pki))) as address, asyncio.timeout(20):
+        silent = [await asyncio.open_connection("127.0.0.1", address.port) for _ in range(3 * BOUNDS.connections)]
+        begun = asyncio.get_running_loop().time()
+        client = HttpClient(address, trusting(pki))
+        # It waits behind them, and comes in when the time of all three rounds is over.
+        assert (await client.post("/echo", b"at last", LARGEST)).body == b"at last"
+        assert asyncio.get_running_loop().time() - begun > 2 * BOUNDS.request_seconds
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        await client.close()
+
+
+async def test_a_connection_ends_at_its_age_and_the_next_one_is_answered() -> None:
+    async with serving(None, replace(BOUNDS, age_seconds=0.3)) as address, asyncio.timeout(20):
+        client = HttpClient(address, ssl.create_default_context())
+        assert (await client.post("/echo", b"first", LARGEST)).body == b"first"
+        assert client._open is not None
+        _, reader, _ = client._open
+        while not reader.at_eof():  # noqa: ASYNC110 - a stream has no event for its end
+            await asyncio.sleep(0.05)
+        assert (await client.post("/echo", b"second", LARGEST)).body == b"second"
+        await client.close()
+
+
+async def test_a_client_with_a_certificate_gets_no_session_to_resume(pki: SamplePki) -> None:
+    authorities = pki.folder.trust / "tls-ca.pem"
+    async with serving(server_context(*own(pki), authorities)) as address:
+        context = trusting(pki)
+        context.load_cert_chain(*pki.tls_paths("shanxi-police"))
+        client = HttpClient(address, context)
+        assert (await client.post("/peer", b"", 10_000)).status == 200
+        assert client._open is not None
+        session = client._open[2].get_extra_info("ssl_object").session
+        assert session is None or not session.has_ticket
+        await client.close()
+
+
 async def test_headers_beyond_the_bound_are_refused() -> None:
     async with serving(None) as address, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
 from broker.services import scrub
-from broker.services.scrub import Damage, Scrub, ScrubSettings
+from broker.services.scrub import Scrub, ScrubSettings
 from broker.telemetry import allow_fields
 from broker.trust.system import SystemClock
 from tests.support.exchange import running_exchange
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from broker.core.errors import CaseExchangeError
     from broker.core.streams import Position
+    from broker.services.soundness import Damage
     from tests.support.pki import SamplePki
     from tests.support.rows import Do, Rows
 

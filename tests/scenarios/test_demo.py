@@ -18,7 +18,7 @@ def test_the_story_runs_to_its_end_and_leaves_no_process_behind(tmp_path: Path) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env=environment,
     )
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]

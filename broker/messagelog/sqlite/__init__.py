@@ -6,6 +6,14 @@ from broker.messagelog.sqlite.board import SoleFollower
 from broker.messagelog.sqlite.checkpoints import SqliteCheckpointStore
 from broker.messagelog.sqlite.cosigned import SqliteCosignedStore
 from broker.messagelog.sqlite.log import SqliteLog
+from broker.messagelog.sqlite.logreader import SqliteLogReader
 from broker.messagelog.sqlite.witness import SqliteWitnessStore
 
-__all__ = ["SoleFollower", "SqliteCheckpointStore", "SqliteCosignedStore", "SqliteLog", "SqliteWitnessStore"]
+__all__ = [
+    "SoleFollower",
+    "SqliteCheckpointStore",
+    "SqliteCosignedStore",
+    "SqliteLog",
+    "SqliteLogReader",
+    "SqliteWitnessStore",
+]

@@ -12,8 +12,9 @@ from struct import pack, unpack
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from broker.core.errors import CheckpointConflict, LogCorrupt, PositionUnknown
-from broker.core.merkle import HASH_BYTES, node_hash
+from broker.core.merkle import HASH_BYTES
 from broker.core.streams import STREAMS
+from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH, subtree_hash
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.schema import CHECKPOINTS
 from broker.ports import LeafRow, ScrubPlace, TreeExtension, TreeHead
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
     from broker.core.merkle import Coordinate
     from broker.core.streams import StreamPartition
+    from broker.core.tiles import Tile
 
-TILE_HEIGHT: Final = 8
-TILE_WIDTH: Final = 1 << TILE_HEIGHT
 _PARTITION_BITS: Final = 16
 _NUMBER_BYTES: Final = 8
 _T = TypeVar("_T")
@@ -36,13 +36,17 @@ _T = TypeVar("_T")
 class SqliteCheckpointStore:
     """A ``CheckpointStore`` in one SQLite file, or in memory."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         """Open the store. Create it if there is none.
+
+        Args:
+            path: the file, or None for a store in memory.
+            read_only: only read it, beside the process that owns it. Then it must exist.
 
         Raises:
             LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
         """
-        self._database = Database(path, CHECKPOINTS)
+        self._database = Database(path, CHECKPOINTS, read_only=read_only)
 
     async def head(self, partition: StreamPartition) -> TreeHead | None:
         """See ``CheckpointStore``."""
@@ -75,6 +79,14 @@ class SqliteCheckpointStore:
         return await self._database.read(
             lambda connection: [_node(connection, number, level, index) for level, index in coordinates]
         )
+
+    async def tile(self, partition: StreamPartition, tile: Tile) -> bytes:
+        """See ``CheckpointStore``."""
+        number, end = _number(partition), tile.width * HASH_BYTES
+        hashes = await self._database.read(lambda connection: _tile(connection, number, tile.level, tile.number))
+        if len(hashes) < end:
+            _unknown()
+        return hashes[:end]
 
     async def leaves(self, partition: StreamPartition, first: int, end: int) -> list[LeafRow]:
         """See ``CheckpointStore``."""
@@ -225,10 +237,7 @@ def _node(connection: sqlite3.Connection, partition: int, level: int, index: int
     low, high = at * HASH_BYTES, (at + (1 << above)) * HASH_BYTES
     if level < 0 or index < 0 or len(hashes) < high:
         _unknown()
-    row = [hashes[begin : begin + HASH_BYTES] for begin in range(low, high, HASH_BYTES)]
-    while len(row) > 1:
-        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
-    return row[0]
+    return subtree_hash([hashes[begin : begin + HASH_BYTES] for begin in range(low, high, HASH_BYTES)])
 
 
 def _tile(connection: sqlite3.Connection, partition: int, tile_level: int, tile: int) -> bytes:

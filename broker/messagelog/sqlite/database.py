@@ -64,24 +64,33 @@ class Database:
         durable: whether a commit waits for the disk. If not, a power cut may undo the newest commits: each as a whole,
             and the newest first. That is enough for a file that holds only copies.
         reserve_bytes: disk that stays free of writes with ``room``. A database in memory has no reserve.
+        read_only: the file may belong to another process. Then nothing can be written.
     """
 
-    def __init__(self, path: Path | None, schema: Schema, *, durable: bool = True, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        schema: Schema,
+        *,
+        durable: bool = True,
+        reserve_bytes: int = 0,
+        read_only: bool = False,
+    ) -> None:
         self._path = path
         self._durable = durable
         self._schema = schema
-        self._lock_file = lock(path) if path is not None else None
+        self._read_only = read_only
+        self._lock_file = lock(path) if path is not None and not read_only else None
         self._closed = False
         self._with_room, self._from_reserve = Failures(), Failures()
         try:
-            if path is None:
-                self._reader = self._writer = _Worker("memory", self._connect, transactions=True, reopens=False)
+            if path is None or read_only:
+                self._reader = _Worker("alone", self._connect, transactions=not read_only, reopens=read_only)
+                self._writer = self._reader
             else:
-                reserve = DiskReserve(path.parent, reserve_bytes)
-                self._writer = _Worker(
-                    f"{path.stem}-writer", self._connect, transactions=True, reopens=True, reserve=reserve
-                )
-                self._reader = _Worker(f"{path.stem}-reader", self._connect, transactions=False, reopens=True)
+                stem, reserve, connect = path.stem, DiskReserve(path.parent, reserve_bytes), self._connect
+                self._writer = _Worker(f"{stem}-writer", connect, transactions=True, reopens=True, reserve=reserve)
+                self._reader = _Worker(f"{stem}-reader", connect, transactions=False, reopens=True)
         except BaseException:
             self._unlock()
             raise
@@ -179,7 +188,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            connection = open_file(self._path, self._schema, durable=self._durable)
+            connection = open_file(self._path, self._schema, durable=self._durable, read_only=self._read_only)
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         except sqlite3.Error as error:
             raise translate(error) from error

@@ -243,12 +243,7 @@ def open_facts(connection: sqlite3.Connection, wanted: Mapping[str, int]) -> Fac
         streams = " ".join(f"{stream}:{count}" for stream, count in wanted.items())
         rows = [("log_id", secrets.token_hex(16)), ("streams", streams)]
         connection.executemany("INSERT INTO facts VALUES (?, ?)", rows)
-    facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
-    partitions = tuple(
-        StreamPartition(stream, number)
-        for stream, count in (item.split(":") for item in facts["streams"].split())
-        for number in range(int(count))
-    )
+    log_id, partitions = read_facts(connection)
     ends = {}
     for number, partition in enumerate(partitions):
         first = number << OFFSET_BITS
@@ -257,4 +252,22 @@ def open_facts(connection: sqlite3.Connection, wanted: Mapping[str, int]) -> Fac
             (first, first + (1 << OFFSET_BITS)),
         ).fetchone()
         ends[partition] = 0 if last is None else last - first + 1
-    return Facts(facts["log_id"], partitions, ends)
+    return Facts(log_id, partitions, ends)
+
+
+def read_facts(connection: sqlite3.Connection) -> tuple[str, tuple[StreamPartition, ...]]:
+    """The id of a log, and its partitions in the order of their numbers.
+
+    Raises:
+        LogCorrupt: the file holds no log.
+    """
+    facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
+    if not facts:
+        message = "the file holds no log yet"
+        raise LogCorrupt(message)
+    partitions = tuple(
+        StreamPartition(stream, number)
+        for stream, count in (item.split(":") for item in facts["streams"].split())
+        for number in range(int(count))
+    )
+    return facts["log_id"], partitions

@@ -33,9 +33,9 @@ def test_a_process_that_judges_imports_no_transport_no_log_and_no_agency() -> No
     # As the command does it: a process also imports the program that was started.
     command = [sys.executable, "-c", SCRIPT, str(KEPT / "plain.bundle"), str(KEPT / "governance.pem"), str(COMMAND)]
     loaded = set(json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout))
-    assert {"broker.core.judge", "broker.trust.keyring", "broker.wire.frames", "broker.cli.main"} <= loaded
+    assert {"broker.core.judge", "broker.trust.keyring", "broker.wire.frames", "broker.cli.start"} <= loaded
     others = {"adapters", "asyncio", "certs", "grpc", "kafka", "msgspec", "sqlite3", "structlog", "tenacity", "uvloop"}
     assert not {name.split(".")[0] for name in loaded} & others
     parts = {name.split(".")[1] for name in loaded if name.startswith("broker.")}
-    assert parts == {"bootstrap", "cli", "core", "extras", "trust", "wire"}
+    assert parts == {"bootstrap", "cli", "core", "trust", "wire"}
     assert {name for name in loaded if name.startswith("broker.bootstrap.")} == {"broker.bootstrap.judges"}

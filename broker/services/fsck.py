@@ -1,0 +1,124 @@
+"""Checks a log from its tiles: the signature of its checkpoint, then everything under it (broker/core/treecheck.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.compactrange import HASH_BYTES
+from broker.core.errors import CheckpointInvalid, LogCorrupt, PositionUnknown, ProofInvalid, RightDenied
+from broker.core.origin import parse_log_path
+from broker.core.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile, read_entries, write_entries
+from broker.core.treecheck import TileFault, TreeCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from broker.core.checkpoint import SignatureCheck
+    from broker.ports import TileSource
+
+
+class LogReport(NamedTuple):
+    """What was found in one log.
+
+    Attributes:
+        name: the path of the log, as ``log_path`` gives it.
+        size: leaves under the checkpoint, and ``root`` in hexadecimal. 0 and empty: the checkpoint is not the log's.
+        tiles: how many tiles and bundles were right.
+        entries: whether the entries were read.
+        fault: the first thing that is wrong.
+    """
+
+    name: str
+    size: int
+    root: str
+    tiles: int
+    entries: bool
+    fault: TileFault | None
+
+
+async def check_log(
+    source: TileSource,
+    name: str,
+    trust_domain: str,
+    verifiers: Mapping[tuple[str, bytes], SignatureCheck],
+    progress: Callable[[int], None],
+) -> LogReport:
+    """Check one log. Holds at most one tile of each level and one entry bundle.
+
+    Args:
+        source: its tiles.
+        name: the path at which it was found. Empty: the checkpoint says it.
+        trust_domain: the exchange's.
+        verifiers: the checks of the keys that may sign its checkpoint.
+        progress: called with the number of leaves of each bundle that was read, or of each tile of level 0.
+
+    Raises:
+        IdentityRefused, Overloaded, Unavailable: the log could not be read to its end.
+    """
+    try:
+        checkpoint = _signed(await source.checkpoint(), verifiers)
+        before = f"{trust_domain}/"
+        told = checkpoint.origin.removeprefix(before)
+        partition, log_id = parse_log_path(told)
+        if not checkpoint.origin.startswith(before) or told != (name or told):
+            message = f"it is the checkpoint of another log: {checkpoint.origin}"
+            raise CheckpointInvalid(message)  # noqa: TRY301 - one place turns what is wrong with it into a fault
+    except (CheckpointInvalid, PositionUnknown) as error:
+        return LogReport(name, 0, "", 0, entries=False, fault=TileFault(CHECKPOINT, None, "", error.message))
+    entries = checkpoint.size > 0 and await _may_read_entries(source, checkpoint.size)
+    check = TreeCheck(checkpoint, partition, log_id)
+    fault = await _follow(check, source, progress, entries=entries)
+    return LogReport(told, checkpoint.size, checkpoint.root.hex(), check.tiles, entries, fault)
+
+
+def _signed(note: bytes, verifiers: Mapping[tuple[str, bytes], SignatureCheck]) -> Checkpoint:
+    parsed = parse_note(note)
+    verify_note(parsed, verifiers)
+    return Checkpoint.parse(parsed.text)
+
+
+async def _may_read_entries(source: TileSource, size: int) -> bool:
+    try:
+        await source.tile(Tile(ENTRIES, 0, min(size, TILE_WIDTH)))
+    except RightDenied:
+        return False
+    except (PositionUnknown, LogCorrupt):
+        # The check will come to it.
+        return True
+    return True
+
+
+async def _follow(
+    check: TreeCheck, source: TileSource, progress: Callable[[int], None], *, entries: bool
+) -> TileFault | None:
+    steps = check.steps(entries=entries)
+    try:
+        tile = next(steps)
+        while True:
+            try:
+                data = await _read(source, tile)
+            except LogCorrupt as error:
+                return TileFault(tile.path, None, error.details.get("position", ""), error.message)
+            except (PositionUnknown, ProofInvalid) as error:
+                return TileFault(tile.path, None, "", error.message)
+            if tile.level == (ENTRIES if entries else 0):
+                progress(tile.width)
+            tile = steps.send(data)
+    except StopIteration as ended:
+        fault: TileFault | None = ended.value
+        return fault
+
+
+async def _read(source: TileSource, tile: Tile) -> bytes:
+    try:
+        return await source.tile(tile)
+    except PositionUnknown:
+        if tile.width == TILE_WIDTH:
+            raise
+    # Whoever keeps tiles may delete a partial one when the full one is there (tlog-tiles, "Partial Tiles").
+    full = tile._replace(width=TILE_WIDTH)
+    data = await source.tile(full)
+    if tile.level == ENTRIES:
+        return write_entries(read_entries(full, data)[: tile.width])
+    return data[: tile.width * HASH_BYTES]

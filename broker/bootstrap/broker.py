@@ -79,6 +79,7 @@ class Broker:
         connections: int,
     ) -> None:
         self._config = config
+        self._begun = opened.begun
         self.log = log = opened.log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
@@ -126,6 +127,7 @@ class Broker:
             evidence=self._evidence,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec, self._letters),
+            slots=quotas.turns.slots,
         )
         bundles = BundleMaker(
             log=log,
@@ -168,20 +170,24 @@ class Broker:
         """The port that the server listens on."""
         return self._server.port
 
-    async def start(self) -> None:
-        """Sign the first checkpoints, store the directory in force, then serve.
+    async def begin(self) -> None:
+        """Store the directory in force, and sign the first checkpoints.
 
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
         self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
+        await self._begun()
         await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
                 await self.follower.first_pass()
         await self._rollback.load()
+
+    async def start(self) -> None:
+        """Serve. From its call on, ``stop`` must be called."""
         await self._server.start()
         self._run(self.follower.run(), "checkpoint follower")
         self._run(self._watch_trust(), "trust")
@@ -281,8 +287,10 @@ async def open_broker(
             cosigned=open_cosigned(config, stack),
             connections=connections,
         )
-        await broker.start()
+        await broker.begin()
+        # Before it starts: a signal can come while it does.
         stack.push_async_callback(broker.stop)
+        await broker.start()
         yield broker
 
 

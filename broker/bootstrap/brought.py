@@ -172,7 +172,7 @@ def _read_receipts(path: Path, check: _FileCheck, book: TemporaryReceiptBook) ->
                 check.learn(line.directory)
                 continue
             if line.receipt is None or line.statement is None:
-                book.unproved += 1
+                book.unproved += line.unreadable
                 continue
             try:
                 check.check(line.receipt, line.statement)
@@ -209,7 +209,7 @@ def _read_checkpoints(
                 note = parse_note(file.read(MAX_NOTE_BYTES + 1))
             verify_note(note, verifiers)
             checkpoint = Checkpoint.parse(note.text)
-            seen.append(BroughtCheckpoint(*origin_of(checkpoint, trust_domain), checkpoint))
+            seen.append(BroughtCheckpoint(*origin_of(checkpoint, trust_domain), checkpoint, note))
         except CaseExchangeError:
             unproved += 1
     return tuple(seen), unproved

@@ -75,7 +75,7 @@ async def open_direct(
         report=reporter("checkpoint board"),
     )
     stack.push_async_callback(board.close)
-    await board.open(follow=False)
+    await board.open()
     store = SqliteCheckpointStore(None if folder is None else folder / "checkpoints.db")
     stack.push_async_callback(store.close)
     mirror = CheckpointMirror(store, board, None, trust_domain)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
 from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.bootstrap.received import bring_received
 from broker.bootstrap.witnesspolicies import read_policy, witness_audit
 from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames
@@ -33,6 +34,7 @@ def verify_bundle(
     since: Sequence[Path] = (),
     witness_policy: Path | None = None,
     covered_within_ms: int | None = None,
+    delivered: Sequence[Path] = (),
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
@@ -45,6 +47,7 @@ def verify_bundle(
         witness_policy: the file of the witnesses that must have cosigned. None: those of the newest directory are told.
         covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
             None: 60 s before for missing numbers, 600 s before for receipts.
+        delivered: files in which recipients say what they were handed.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
@@ -61,7 +64,6 @@ def verify_bundle(
             versions = trust.versions()
             verifiers = log_verifiers([version.directory for version in versions])
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
-            witnesses = witness_audit(policy, versions[-1].directory, verifiers)
             with (
                 bring(
                     receipts,
@@ -72,10 +74,19 @@ def verify_bundle(
                     read_version=trust.version_reader(),
                     covered_within_ms=covered_within_ms,
                 ) as brought,
+                bring_received(delivered, versions, beginning.header.created_at_ms) as received,
                 judges(own, trust, path.stat().st_size) as judge,
             ):
+                witnesses = witness_audit(policy, versions[-1].directory, verifiers, brought.checkpoints)
                 verification = BundleVerification(
-                    beginning, versions, passed_over, verifiers, own, brought=brought, witnesses=witnesses
+                    beginning,
+                    versions,
+                    passed_over,
+                    verifiers,
+                    own,
+                    brought=brought,
+                    witnesses=witnesses,
+                    received=received,
                 )
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:

@@ -23,7 +23,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         int, setting("connections at once, also before their TLS handshake is done", least=1, most=1_000_000)
     ] = 2000
     streams_per_connection: Annotated[int, setting("calls at once on one connection", least=1, most=100_000)] = 200
-    concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 4000
+    concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 8000
     connection_idle_seconds: Annotated[float, setting("a connection without a call for so long is closed", least=1)] = (
         300.0
     )

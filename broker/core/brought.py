@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from broker.core.bundle import BundleHeader
-    from broker.core.checkpoint import Checkpoint
+    from broker.core.checkpoint import Checkpoint, Note
     from broker.core.findings import EntryLeaf, Finding
     from broker.core.incarnations import Incarnations, Passage
     from broker.core.streams import Position, StreamPartition
@@ -77,11 +77,12 @@ class ReceiptBook(Protocol):
 
 
 class BroughtCheckpoint(NamedTuple):
-    """A signed checkpoint that was seen elsewhere, and verified. ``log_id`` is the incarnation that it names."""
+    """A checkpoint that was seen elsewhere, verified but for its witnesses' lines. It names the incarnation."""
 
     partition: StreamPartition
     log_id: str
     checkpoint: Checkpoint
+    note: Note | None = None
 
 
 class ShownPartition(NamedTuple):
@@ -99,9 +100,8 @@ class ShownPartition(NamedTuple):
 class Brought(NamedTuple):
     """What the auditor brings.
 
-    ``unproved`` counts checkpoints that no key of the directory signed. A record that was accepted more than
-    ``covered_within_ms`` before the bundle was made must be covered by a checkpoint in it. None: the auditor does not
-    say.
+    ``unproved`` counts checkpoints that no key of the directory signed. A checkpoint must cover each record that was
+    accepted more than ``covered_within_ms`` before the bundle was made. None: the auditor does not say.
     """
 
     receipts: ReceiptBook | None = None

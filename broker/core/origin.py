@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import CheckpointInvalid
+from broker.core.identity import is_trust_domain
 from broker.core.streams import StreamPartition
 
 if TYPE_CHECKING:
@@ -80,3 +81,9 @@ def origin_of(checkpoint: Checkpoint, trust_domain: str) -> Origin:
         message = "the checkpoint's origin names no partition"
         raise CheckpointInvalid(message) from None
     return Origin(partition, incarnation_of(checkpoint.origin, trust_domain, partition))
+
+
+def trust_domain_of(origin: str) -> str:
+    """The trust domain in a checkpoint's origin. Empty: it has none."""
+    domain = origin.partition("/")[0]
+    return domain if is_trust_domain(domain) else ""

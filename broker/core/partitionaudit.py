@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from broker.core.brought import ShownPartition
+from broker.core.auditreport import PartitionReport
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.findings import Compared, FindingsByPosition, Stated, error, warning
@@ -26,23 +26,6 @@ if TYPE_CHECKING:
     from broker.core.findings import BatchReport, EntryFacts, Finding
     from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
-
-
-class PartitionReport(NamedTuple):
-    """The result for one partition: its checkpoint, the log's incarnation, and which leaves the bundle lists."""
-
-    partition: StreamPartition
-    log_id: str
-    tree_size: int
-    root: str
-    first_index: int
-    end_index: int
-    last_offset: int = -1
-    first_offset: int | None = None
-
-    def shown(self) -> ShownPartition:
-        """What the bundle shows of it."""
-        return ShownPartition(self.first_offset, self.last_offset, self.end_index == self.tree_size, self.log_id)
 
 
 class PartitionAudit:
@@ -135,7 +118,8 @@ class PartitionAudit:
             message = f"{self.partition}: the bundle promises leaves up to {end.end_index}, not {leaves.listed_until}"
             self.add(error("BUNDLE_INVALID", message))
         listed = leaves.root(checkpoint.size, end.right_hashes)
-        if listed == checkpoint.root:
+        proved = listed == checkpoint.root
+        if proved:
             self._release(leaves)
             self._check_survives(checkpoint, leaves)
             for seen in self._brought:
@@ -156,6 +140,7 @@ class PartitionAudit:
             end.end_index,
             leaves.last_offset,
             leaves.first_offset,
+            proved,
         )
 
     def break_off(self) -> None:

@@ -34,6 +34,7 @@ from broker.ports.tiles import TileSource
 from broker.ports.time import Clock, Entropy, WatchedClock
 from broker.ports.trust import (
     CosignatureSigner,
+    DirectoryClaim,
     DirectoryInForce,
     Keyring,
     LogKeys,
@@ -60,6 +61,7 @@ __all__ = [
     "CosignedCheckpoints",
     "CosignedStore",
     "DeadLetterState",
+    "DirectoryClaim",
     "DirectoryInForce",
     "Entropy",
     "Evidence",

@@ -68,6 +68,24 @@ class LogKeys(Protocol):
         """The same function for each listed key, by the key's name and id."""
 
 
+class DirectoryClaim(NamedTuple):
+    """What a directory says of its exchange, whoever signed the directory. Only a seal by one of its keys proves more.
+
+    Attributes:
+        trust_domain: the exchange's trust domain.
+        exchange: its agency id.
+        log_keys: its checkpoint keys, by name and id (hexadecimal), as text.
+        keys: these keys.
+        ours: whether this exchange's own governance signed it, for this exchange.
+    """
+
+    trust_domain: str
+    exchange: str
+    log_keys: tuple[str, ...]
+    keys: LogKeys
+    ours: bool
+
+
 class SignerCertificate(Protocol):
     """A signing certificate that the directory lists, ready for use. Safe to call from any thread."""
 

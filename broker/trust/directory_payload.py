@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.core.checkpoint import VerifierKey
-from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing, WitnessPolicyInvalid
-from broker.core.identity import Principal, is_agency_id
+from broker.core.errors import CheckpointInvalid, DirectoryInvalid, WitnessPolicyInvalid
+from broker.core.identity import is_agency_id, is_trust_domain
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
@@ -69,7 +69,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
     with strictly():
         fields = read_keys(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_OPTIONAL)
         _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
-        trust_domain = read_text(fields["trust_domain"], _is_trust_domain, "trust_domain")
+        trust_domain = read_text(fields["trust_domain"], is_trust_domain, "trust_domain")
         members = read_object(fields["agencies"], "agencies")
         ids = frozenset(members)
         directory = Directory(
@@ -239,10 +239,3 @@ def _refuse_reserved(fields: Mapping[str, Any], reserved: frozenset[str], where:
     for key in sorted(reserved & fields.keys()):
         if fields[key] not in ([], {}, "", None):
             refuse(f"this version does not apply {where}{key}; leave it empty")
-
-
-def _is_trust_domain(text: str) -> bool:
-    try:
-        return Principal.parse(f"spiffe://{text}/agency/any/any").trust_domain == text
-    except PeerIdentityMissing:
-        return False

@@ -33,7 +33,26 @@ def _until(check: SignatureCheck, ended: EndedLogKey, directory: Directory) -> S
     return lambda text, signature: ended.covers_text(text, directory.trust_domain) and check(text, signature)
 
 
-class DirectoryLogKeys:
+class FixedLogKeys:
+    """The port LogKeys, with these keys."""
+
+    def __init__(self, keys: Iterable[VerifierKey]) -> None:
+        self._verifiers = _verifiers(keys)
+
+    def check(self, key_id: bytes) -> SignatureCheck | None:
+        """See ``LogKeys``."""
+        return next((check for (_, listed), check in self.verifiers().items() if listed == key_id), None)
+
+    def ended(self, key_id: bytes) -> EndedLogKey | None:  # noqa: ARG002 - none of them has ended
+        """See ``LogKeys``."""
+        return None
+
+    def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
+        """See ``LogKeys``."""
+        return self._verifiers
+
+
+class DirectoryLogKeys(FixedLogKeys):
     """The port LogKeys, for a directory that a newer version may replace.
 
     A key must stay listed as long as anyone relies on its signatures, and must be listed before a broker uses it. If
@@ -44,14 +63,10 @@ class DirectoryLogKeys:
     """
 
     def __init__(self, latest: Callable[[], Directory]) -> None:
+        super().__init__(())
         self._latest = latest
         self._of: Directory | None = None
-        self._verifiers: dict[tuple[str, bytes], SignatureCheck] = {}
         self._ended: dict[bytes, EndedLogKey] = {}
-
-    def check(self, key_id: bytes) -> SignatureCheck | None:
-        """See ``LogKeys``."""
-        return next((check for (_, listed), check in self.verifiers().items() if listed == key_id), None)
 
     def ended(self, key_id: bytes) -> EndedLogKey | None:
         """See ``LogKeys``."""
@@ -67,3 +82,7 @@ class DirectoryLogKeys:
             self._ended = {VerifierKey.parse(each.key).key_id: each for each in directory.ended_log_keys}
             self._of = directory
         return self._verifiers
+
+
+def _verifiers(keys: Iterable[VerifierKey]) -> dict[tuple[str, bytes], SignatureCheck]:
+    return {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}

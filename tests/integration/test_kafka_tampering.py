@@ -27,7 +27,7 @@ from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
 from tests.support.operatorlog import told
 from tests.support.pki import SamplePki
 from tests.support.replays import replayed
-from tests.support.tampering import Administrator, Raw
+from tests.support.tampering import Administrator, NotUtf8, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -62,6 +62,8 @@ async def unsealed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -
         Raw(b"\xff\x00 garbage"),
         Raw(None, b"a tombstone"),
         Raw(b"", b"", [("", b"")]),
+        Raw(b"", headers=[(NotUtf8(), b"")]),
+        stand[0]._replace(headers=[(NotUtf8("name"), b"content")]),
         stand[0]._replace(key=b"a key"),
         stand[0]._replace(headers=[("more", b"")]),
         stand[0]._replace(timestamp=(stand[0].timestamp or 0) + 1),

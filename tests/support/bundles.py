@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
+from broker.bootstrap.received import bring_received
 from broker.core.beginning import BundleBeginning, FrameReader
 from broker.core.bundle import (
     AuthorityCertificate,
@@ -206,20 +207,24 @@ class LyingExchange:
         since: Sequence[Path] = (),
         covered_within_ms: int | None = None,
         witnesses: WitnessPolicyInUse | None = None,
+        delivered: Sequence[Path] = (),
     ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""
         verifiers = log_verifiers([self._directory])
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
         own = BatchJudge(versions, CODEC, self.source)
-        with bring(
-            receipts,
-            since,
-            versions,
-            verifiers,
-            self.made_at_ms,
-            read_version=lambda document: self.pki.version(open_directory(document, self.pki.governance)),
-            covered_within_ms=covered_within_ms,
-        ) as brought:
+        with (
+            bring(
+                receipts,
+                since,
+                versions,
+                verifiers,
+                self.made_at_ms,
+                read_version=lambda document: self.pki.version(open_directory(document, self.pki.governance)),
+                covered_within_ms=covered_within_ms,
+            ) as brought,
+            bring_received(delivered, versions, self.made_at_ms) as received,
+        ):
             verification = BundleVerification(
                 beginning or self.beginning(),
                 versions,
@@ -227,7 +232,8 @@ class LyingExchange:
                 verifiers,
                 own,
                 brought=brought,
-                witnesses=WitnessAudit(witnesses, verifiers),
+                witnesses=WitnessAudit(witnesses, verifiers, brought.checkpoints),
+                received=received,
             )
             return verification.follow(
                 BundleFrames(iter(self.serialized() if frames is None else frames)),

@@ -88,19 +88,18 @@ class KafkaBoard:
         self._at_once = asyncio.Semaphore(_TAKEN_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def open(self, *, follow: bool = True) -> None:
-        """Read what was published before, and ask for partitions to follow.
-
-        Args:
-            follow: False for a process that only reads.
+    async def open(self) -> None:
+        """Read what was published before.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         await self._reader.open()
-        if follow:
-            self._tasks.append(asyncio.create_task(self._join(), name="kafka followers"))
-            self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
+
+    def follow(self) -> None:
+        """Ask for partitions to follow. Call it once, after ``open``. A process that only reads does not call it."""
+        self._tasks.append(asyncio.create_task(self._join(), name="kafka followers"))
+        self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
 
     def check(self, partition: StreamPartition, size: int) -> None:
         """Check that a tree of this size, which this process has, was published. Call it after ``open``.

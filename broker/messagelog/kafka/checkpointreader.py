@@ -11,10 +11,11 @@ from tenacity import retry
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError, CheckpointInvalid
-from broker.core.origin import incarnation_of
+from broker.core.origin import incarnation_of, trust_domain_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import decode_extension
+from broker.messagelog.kafka.standstill import moving
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from broker.ports import LogKeys, TreeExtension
 
 _POLL_MS: Final = 200
+_STRANGERS: Final = 3
 
 
 class CheckpointReader:
@@ -57,6 +59,8 @@ class CheckpointReader:
         self._kept: dict[StreamPartition, dict[int, TreeExtension]] = {partition: {} for partition in partitions}
         self.largest = dict.fromkeys(partitions, 0)
         """The size of the largest tree that was published for each partition, as far as this process has read."""
+        self.strangers: set[str] = set()
+        """The trust domains in notes that no known key has signed. Anybody may have written them. A few are kept."""
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,7 +72,7 @@ class CheckpointReader:
         """
         ends = await self._ends(list(self._topics))
         self._task = asyncio.create_task(self._run(), name="kafka checkpoints")
-        await self._reached(ends)
+        await moving(self._reached(ends), lambda: sum(self._next.values()), self._connection.timeout_seconds)
 
     async def to_the_end(self, partition: StreamPartition) -> None:
         """Return when everything that is now published in a partition is read.
@@ -160,7 +164,13 @@ class CheckpointReader:
     def _checked(self, partition: StreamPartition, value: bytes) -> SizedExtension | None:
         published = decode_extension(value)
         note = parse_note(published.extension.head.note)
-        verify_note(note, self._keys.verifiers())
+        try:
+            verify_note(note, self._keys.verifiers())
+        except CheckpointInvalid:
+            domain = trust_domain_of(Checkpoint.parse(note.text).origin)
+            if domain and len(self.strangers) < _STRANGERS:
+                self.strangers.add(domain)
+            raise
         checkpoint = Checkpoint.parse(note.text)
         # The caller decides which incarnation it may be. One whose place another log took is nobody's any more.
         log_id = incarnation_of(checkpoint.origin, self._trust_domain, partition)

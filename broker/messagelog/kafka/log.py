@@ -257,6 +257,7 @@ class KafkaLog:
         """
         self._check_open()
         await self._check_topics()
+        self._intake.look(self._watch.ends)
         trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
         if trouble is None and self._subscriptions is not None:
             trouble = self._subscriptions.intruder

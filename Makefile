@@ -66,7 +66,7 @@ test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17
 	@$(RUN)/python -m deploy.kafka fetch
 	$(RUN)/python -m pytest -m kafka
 
-torture: $(STAMP) ## kill, pause and restart nodes and brokers for SECONDS while members trouble each other, by the plan of SEED
+torture: $(STAMP) ## kill, pause and restart nodes, brokers and witnesses for SECONDS while members trouble each other, by the plan of SEED
 	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 test-browser: $(STAMP) ## run the tests of the notice board and the report in headless Chromium (needs its driver, and npm)

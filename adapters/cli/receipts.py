@@ -14,21 +14,27 @@ import click
 from adapters.edge.profile import load_any
 from adapters.edge.spool import Spool
 from adapters.terminal import FILE, json_option, print_json, profile_option
-from broker.core.brought import ReceiptCheck
+from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import DirectoryInvalid, ReceiptInvalid, SetupInvalid
 from broker.core.inforce import DirectoryVersion
+from broker.core.receiptcheck import ReceiptCheck
+from broker.core.received import check_copies
 from broker.files import make_private, read_file
+from broker.trust.certificates import principal_of
 from broker.trust.directory import MAX_DIRECTORY_BYTES, learn_successions, open_directory
 from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring
 from broker.trust.revocation import RevocationLists
+from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SystemClock
 from broker.wire.receiptfile import read_lines, write_receipts
+from broker.wire.receivedcopies import copies_bytes, signed_copies_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
+    from broker.core.received import SignedCopies
     from broker.wire.receiptfile import Line
 
 _MOST_LISTED: Final = 20
@@ -36,7 +42,7 @@ _MOST_LISTED: Final = 20
 
 @click.group(no_args_is_help=True)
 def receipts() -> None:
-    """Export, show and check a publisher's receipts.
+    """Export, show and check an agency's receipts.
 
     Example:  case-exchange receipts export --profile shanxi.toml --out shanxi.receipts
     """
@@ -48,7 +54,10 @@ def receipts() -> None:
 def export(profile_path: Path, *, out: Path) -> None:
     """Write every receipt of a spool to a file.
 
-    The directories that they need are in it too.
+    What the agency was handed is in it too.
+
+    The directories that they need are in it too. Of each copy that the agency was handed, the file has the record id,
+    the digest and the names of the sections, signed by the agency.
 
     Stop the gateway or the program first: only one process can use a spool.
 
@@ -57,11 +66,17 @@ def export(profile_path: Path, *, out: Path) -> None:
     Example:  case-exchange receipts export --profile shanxi.toml --out shanxi.receipts
     """
     profile = load_any(profile_path)
+    signed = _Signed(profile)
     with closing(_spool(profile)) as spool, _new_file(out).open("xb") as file:
-        written = write_receipts(file, _directories(profile, spool), spool.sent.all_receipts())
+        directories, received = _directories(profile, spool), signed.lists(spool)
+        written = write_receipts(file, directories, spool.sent.all_receipts(), received)
         file.flush()
         os.fsync(file.fileno())
-    click.echo(f"{out}: {written} receipts; next: case-exchange verify BUNDLE --receipts {out} --root governance.pem")
+    options = f"--receipts {out}" + (f" --delivered {out}" if signed.copies else "")
+    click.echo(
+        f"{out}: {written} receipts, {signed.copies} copies that the agency was handed; "
+        f"next: case-exchange verify BUNDLE {options} --root governance.pem"
+    )
 
 
 @receipts.command()
@@ -99,15 +114,17 @@ def show(file: Path, *, as_json: bool) -> None:
 
     Example:  case-exchange receipts show shanxi.receipts
     """
-    shown = [_facts(line) for line in _lines(file) if line.directory is None]
+    shown = [facts for line in _lines(file) if line.directory is None for facts in _facts(line)]
     if as_json:
         print_json({"receipts": shown})
         return
     for facts in shown:
         if "record_id" in facts:
-            said = (
-                f"{facts['record_id']} at {facts['position']}, accepted {facts['accepted_at']}, by {facts['publisher']}"
-            )
+            said = f"{facts['record_id']} at {facts['position']}, "
+            if "received_at" in facts:
+                said += f"handed to {facts['received_by']} {facts['received_at']} with {','.join(facts['sections'])}"
+            else:
+                said += f"accepted {facts['accepted_at']}, by {facts['publisher']}"
             click.echo("".join(character if character.isprintable() else "?" for character in said))
         else:
             click.echo(f"line {facts['line']} cannot be read")
@@ -130,31 +147,51 @@ def show(file: Path, *, as_json: bool) -> None:
 def verify(files: tuple[Path, ...], *, roots: tuple[Path, ...], revocations: tuple[Path, ...], as_json: bool) -> None:
     """Check offline that the exchange signed receipts.
 
-    The log itself is not asked.
+    The lists of what an agency got must be signed by the agency. The log itself is not asked.
 
-    Exit codes: 0 every receipt is the exchange's, 1 one is not, or a file cannot be used, 2 wrong usage.
+    Exit codes: 0 all are what they say, 1 one is not, or a file cannot be used, 2 wrong usage.
 
     Example:  case-exchange receipts verify shanxi.receipts --root governance.pem
     """
-    valid, wrong = 0, list[dict[str, Any]]()
+    valid, lists, wrong = 0, 0, list[dict[str, Any]]()
     documents = [path.read_bytes() for path in revocations]
     for file in files:
-        check = ReceiptCheck(_versions(file, roots, documents), SystemClock().now_ms())
+        versions, now_ms = _versions(file, roots, documents), SystemClock().now_ms()
+        check = ReceiptCheck(versions, now_ms)
         for line in _lines(file):
             if line.directory is None:
-                reason = _fault(check, line)
-                valid += not reason
+                reason = _fault(check, line) if line.received is None else _list_fault(line.received, versions, now_ms)
+                lists += line.received is not None and not reason
+                valid += line.received is None and not reason
                 if reason:
                     wrong.append({"file": file.name, "line": line.number, "reason": reason})
     if as_json:
-        print_json({"valid": valid, "wrong": wrong})
+        print_json({"valid": valid, "lists": lists, "wrong": wrong})
     else:
         for item in wrong[:_MOST_LISTED]:
             click.echo(f"{item['file']}, line {item['line']}: {item['reason']}")
         if len(wrong) > _MOST_LISTED:
             click.echo(f"and {len(wrong) - _MOST_LISTED} more; --json lists all")
-        click.echo(f"{valid} receipts are the exchange's, {len(wrong)} are not")
+        of_lists = f", {lists} lists are the agency's" if lists else ""
+        click.echo(f"{valid} receipts are the exchange's{of_lists}, {len(wrong)} are not")
     sys.exit(1 if wrong else 0)
+
+
+class _Signed:
+    """Signs what an agency was handed. ``copies`` counts."""
+
+    def __init__(self, profile: GatewayProfile | ProgramProfile) -> None:
+        self._signer = EcdsaSigner.load(profile.agency.signing_key, profile.agency.signing_certificate)
+        self.copies = 0
+
+    def lists(self, spool: Spool) -> Iterator[bytes]:
+        """The lists, each serialised with its signature."""
+        agency = principal_of(self._signer.certificate).agency
+        for copies in spool.received.all():
+            self.copies += len(copies)
+            data = copies_bytes(agency, copies)
+            value = self._signer.sign(pae(RECEIVED_TYPE, data))
+            yield signed_copies_bytes(data, Signature(self._signer.certificate_sha256, value))
 
 
 def _fault(check: ReceiptCheck, line: Line) -> str:
@@ -162,6 +199,14 @@ def _fault(check: ReceiptCheck, line: Line) -> str:
         return "the line cannot be read"
     try:
         check.check(line.receipt, line.statement)
+    except ReceiptInvalid as refused:
+        return refused.message
+    return ""
+
+
+def _list_fault(signed: SignedCopies, versions: Sequence[DirectoryVersion], now_ms: int) -> str:
+    try:
+        check_copies(signed, versions, now_ms)
     except ReceiptInvalid as refused:
         return refused.message
     return ""
@@ -191,19 +236,35 @@ def _lines(path: Path) -> Iterator[Line]:
         yield from read_lines(file)
 
 
-def _facts(line: Line) -> dict[str, Any]:
+def _facts(line: Line) -> Iterator[dict[str, Any]]:
     said = line.statement
+    if line.received is not None:
+        for copy in line.received.copies:
+            yield {
+                "record_id": copy.record_id,
+                "position": str(copy.position),
+                "received_at": _time(copy.received_at_ms),
+                "received_by": line.received.agency,
+                "record_sha256": copy.record_sha256.hex(),
+                "sections": list(copy.sections),
+            }
+        return
     if said is None:
-        return {"line": line.number}
-    return {
+        yield {"line": line.number}
+        return
+    yield {
         "record_id": said.record_id,
         "position": str(said.position),
-        "accepted_at": datetime.fromtimestamp(said.accepted_at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "accepted_at": _time(said.accepted_at_ms),
         "log_id": said.log_id,
         "epoch": said.epoch,
         "record_sha256": said.record_sha256.hex(),
         "publisher": said.publisher,
     }
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _directories(profile: GatewayProfile | ProgramProfile, spool: Spool) -> list[bytes]:

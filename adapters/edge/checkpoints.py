@@ -4,6 +4,9 @@ A checkpoint is kept only if a checkpoint key of the directory signed it, and th
 that was kept before. So a log that went back, or that shows different agencies different histories, is recognised by
 the next edge that presents its own (docs/adr/0034-a-log-that-went-back.md).
 
+A log that was restored or made anew has another origin. What is kept of the former one is set aside only if the
+directory declares the new incarnation, and a last checkpoint that is not smaller (docs/adr/0049-incarnations.md).
+
 The edge asks for every partition of every stream, not only for those with its own records: a log that went back has
 lost the end of its audit stream too, whatever else it lost.
 """
@@ -17,8 +20,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
-from broker.core.errors import CaseExchangeError, EvidenceRefused, LogRolledBack, ProofInvalid, Unavailable
-from broker.core.origin import incarnation_of
+from broker.core.errors import (
+    CaseExchangeError,
+    EvidenceRefused,
+    IncarnationUndeclared,
+    LogRolledBack,
+    ProofInvalid,
+    Unavailable,
+)
+from broker.core.incarnations import Incarnations, Standing
+from broker.core.origin import checkpoint_origin, incarnation_of
 from broker.trust.logkeys import log_verifiers
 
 if TYPE_CHECKING:
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
 
     from adapters.edge.spool import Spool
     from broker.client.checkpoints import CheckpointAnswer
+    from broker.core.incarnations import Passage
     from broker.core.policy import Directory
     from broker.ports import Clock
 
@@ -147,6 +159,7 @@ class SeenCheckpoints:
         Raises:
             CheckpointInvalid: no checkpoint key in the directory signed it, or it is another partition's.
             ProofInvalid: it does not extend the one that was kept.
+            IncarnationUndeclared: it is of another log, and the directory does not declare that or what was lost.
             SpoolUnavailable
         """
         directory = self._latest()
@@ -155,22 +168,56 @@ class SeenCheckpoints:
         checkpoint = Checkpoint.parse(note.text)
         incarnation_of(checkpoint.origin, directory.trust_domain, answer.partition)
         kept = known.get(checkpoint.origin)
-        if kept is None:
-            if any(origin.rpartition("/")[0] == checkpoint.origin.rpartition("/")[0] for origin in known):
-                _log.error(
-                    "the log of a partition is another than before: ask the operator whether records were lost",
-                    partition=str(answer.partition),
-                )
-            return checkpoint
-        if answer.loss_accepted:
-            _log.error("the exchange's operator accepted a loss of records", partition=str(answer.partition))
-            self._spool.notes.set_aside(checkpoint.origin)
-            return checkpoint
-        if answer.proof is None or answer.proof.old_size != kept.checkpoint.size:
-            message = "the broker does not prove that its log continues the checkpoint that was seen before"
-            raise ProofInvalid(message)
-        answer.proof.check(kept.checkpoint.root, checkpoint.size, checkpoint.root)
+        if kept is not None:
+            if answer.proof is None or answer.proof.old_size != kept.checkpoint.size:
+                message = "the broker does not prove that its log continues the checkpoint that was seen before"
+                raise ProofInvalid(message)
+            answer.proof.check(kept.checkpoint.root, checkpoint.size, checkpoint.root)
+        self._close_formers(known, checkpoint, answer)
         return checkpoint
+
+    def _close_formers(self, known: Mapping[str, _Known], checkpoint: Checkpoint, answer: CheckpointAnswer) -> None:
+        """Set aside what is kept of former incarnations of the partition, if the directory declares what took place.
+
+        Raises:
+            IncarnationUndeclared, ProofInvalid
+        """
+        directory = self._latest()
+        declared = Incarnations(directory.incarnations)
+        current = incarnation_of(checkpoint.origin, directory.trust_domain, answer.partition)
+        place = checkpoint_origin(directory.trust_domain, answer.partition, "")
+        for origin, kept in known.items():
+            if not origin.startswith(place) or origin == checkpoint.origin:
+                continue
+            passage = declared.between(answer.partition, origin.removeprefix(place), current)
+            # An empty log has lost nothing.
+            if kept.checkpoint.size:
+                _check_former(kept.checkpoint, checkpoint, answer, passage)
+            self._spool.notes.set_aside(origin)
+
+
+def _check_former(kept: Checkpoint, checkpoint: Checkpoint, answer: CheckpointAnswer, passage: Passage | None) -> None:
+    if passage is None:
+        message = f"the log of {answer.partition} is another than before, and the directory does not declare it"
+        raise IncarnationUndeclared(message, partition=str(answer.partition))
+    proof = answer.proof if answer.proof is not None and answer.proof.old_size == kept.size else None
+    if proof is not None:
+        proof.check(kept.root, checkpoint.size, checkpoint.root)
+    match passage.judge(kept, continued=None if proof is None else True):
+        case Standing.MORE_LOST:
+            message = (
+                f"{answer.partition}: a checkpoint of {kept.size} was seen, and the directory declares that the former "
+                f"log ended with {passage.last.size}: more is lost than was said"
+            )
+            raise IncarnationUndeclared(message, partition=str(answer.partition), size=str(kept.size))
+        case Standing.LOST_AS_DECLARED:
+            text = "records of a former incarnation of the log are lost, as the directory declares: publish them again"
+            _log.warning(text, partition=str(answer.partition), survives=passage.survives, last=passage.last.size)
+        case Standing.CONTINUED:
+            pass
+        case _:
+            message = "the broker does not prove that its log begins with what the directory says survives"
+            raise ProofInvalid(message)
 
 
 def _tell(error: CaseExchangeError, **fields: str) -> None:

@@ -26,6 +26,7 @@ from broker.core.errors import (
     SpoolUnavailable,
     Unavailable,
 )
+from broker.core.incarnations import Incarnations
 from broker.core.leaf import Leaf
 from broker.core.origin import incarnation_of
 from broker.trust.logkeys import log_verifiers
@@ -158,7 +159,12 @@ class IncludedRecords:
     async def _is_proved(self, record_id: str, said: ReceiptStatement, asked: _Round) -> bool:
         try:
             await asyncio.to_thread(self._check, said, await self._prove(said.position))
-        except PositionUnknown:
+        except (PositionUnknown, ProofInvalid) as refused:
+            if self._lost_as_declared(record_id, said):
+                return True
+            if isinstance(refused, ProofInvalid):
+                await self._alarm(record_id, said, refused.message)
+                return False
             waited_ms = self._clock.now_ms() - said.accepted_at_ms
             if waited_ms >= UNCOVERED_AT_MOST_MS:
                 await self._alarm(record_id, said, not_covered(waited_ms), "RECEIPT_UNCOVERED")
@@ -169,6 +175,16 @@ class IncludedRecords:
         else:
             return True
         return False
+
+    def _lost_as_declared(self, record_id: str, said: ReceiptStatement) -> bool:
+        """Whether the receipt is of a former incarnation, and the directory declares that the record is lost."""
+        declared = Incarnations(self._latest().incarnations)
+        passage = declared.onward(said.position.stream_partition, said.log_id)
+        if passage is None or not passage.lost(said.position.offset, said.accepted_at_ms):
+            return False
+        text = "a record with a receipt is lost, as the directory declares: `case-exchange publish --again`"
+        _log.warning(text, record_id=record_id, position=str(said.position))
+        return True
 
     async def _alarm_if_late(self, record_id: str, said: ReceiptStatement, cause: str) -> None:
         if self._clock.now_ms() - said.accepted_at_ms >= ANSWERED_WITHIN_MS:
@@ -198,7 +214,9 @@ class IncludedRecords:
         checkpoint = Checkpoint.parse(note.text)
         log_id = incarnation_of(checkpoint.origin, directory.trust_domain, said.position.stream_partition)
         leaf = Leaf(said.position, said.log_id, said.epoch, said.record_id, said.record_sha256, said.accepted_at_ms)
-        if log_id != said.log_id or evidence.leaf != leaf.marshal():
+        passage = Incarnations(directory.incarnations).between(said.position.stream_partition, said.log_id, log_id)
+        # What survives of a former incarnation keeps its leaf.
+        if (log_id != said.log_id and passage is None) or evidence.leaf != leaf.marshal():
             message = "the log has something else there than the receipt says"
             raise ProofInvalid(message)
         evidence.check(checkpoint.size, checkpoint.root)

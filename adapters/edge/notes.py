@@ -1,7 +1,7 @@
 """The part of the spool with the newest checkpoint that was seen of each partition: notes, signed as they are.
 
-The file belongs to one log of the exchange for each partition, named by its origin. When the operator accepted a loss,
-the checkpoint that proves it is set aside and never deleted.
+The file belongs to one log of the exchange for each partition, named by its origin. When the directory declares that
+another log took its place, the checkpoint is set aside and never deleted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Notes(SpoolPart):
             self._connection.executemany("REPLACE INTO checkpoints VALUES (?, ?)", notes.items())
 
     def set_aside(self, origin: str) -> None:
-        """The operator accepted the loss that this checkpoint proves."""
+        """The directory declares what took the place of the log of this checkpoint."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR IGNORE INTO lost_checkpoints SELECT note FROM checkpoints WHERE origin = ?", (origin,)

@@ -17,12 +17,14 @@ from adapters.records.validate import validate
 from broker.core.errors import (
     AdapterFailed,
     CaseExchangeError,
+    EnvelopeMalformed,
     LeaseLost,
     RecordInvalid,
     SetupInvalid,
     SpoolUnavailable,
     Unavailable,
 )
+from broker.core.received import ReceivedCopy
 from broker.files import replace_file
 
 if TYPE_CHECKING:
@@ -177,6 +179,10 @@ class Receiver:
         # The broker chose the name of the stream.
         stem = f"delivery-{_NOT_IN_A_NAME.sub('-', str(delivered.position))[:_MOST_OF_A_NAME]}"
         replace_file(self._quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
+        # What nobody can read names no record.
+        with contextlib.suppress(EnvelopeMalformed):
+            record_id = self._edge.codec.parse_body(delivered.envelope.body).record_id
+            self._edge.spool.received.add(received_copy(self._edge, delivered, record_id))
         facts = {"reason": error.reason, "message": error.message, "position": str(delivered.position)}
         folders.write_reason(self._quarantine, stem, facts)
         _log.error("a delivery was refused", position=str(delivered.position), reason=error.reason)
@@ -193,7 +199,9 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
         if delivered.fault is not None:
             raise delivered.fault
         verified = await edge.verify(delivered)
-        return await asyncio.to_thread(_opened, verified, edge.spool)
+        return await asyncio.to_thread(
+            _opened, verified, received_copy(edge, delivered, verified.body.record_id), edge.spool
+        )
 
 
 async def finish(delivered: Delivered, answer: Awaitable[None]) -> None:
@@ -238,10 +246,19 @@ async def answered(answer: Awaitable[None]) -> bool:
     return True
 
 
-def _opened(verified: VerifiedRecord, spool: Spool) -> Opened:
+def received_copy(edge: Edge, delivered: Delivered, record_id: str) -> ReceivedCopy:
+    """What the spool keeps of a delivery: which record it was, and which sections were in it."""
+    sections = tuple(section.name for section in delivered.envelope.sections)
+    digest = delivered.envelope.record_sha256
+    return ReceivedCopy(record_id, digest, delivered.position, edge.clock.now_ms(), sections)
+
+
+def _opened(verified: VerifiedRecord, copy: ReceivedCopy, spool: Spool) -> Opened:
     body, record = verified.body, _record(verified)
     found = not_obeyed(record, verified, spool)
-    spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
+    with spool.transaction():
+        spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
+        spool.received.add(copy)
     if found:
         _log.warning("a correction or closure is not obeyed", record_id=body.record_id, reason=found)
     return Opened(verified, record, found)

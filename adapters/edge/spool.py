@@ -20,6 +20,7 @@ from uuid import UUID
 from adapters.edge.holds import HOLDS_TABLES, Holds, Outgoing
 from adapters.edge.notes import NOTES_TABLES, Notes
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
+from adapters.edge.received import RECEIVED_TABLES, Received
 from adapters.edge.sent import SENT_TABLES, Sent
 from adapters.edge.staging import STAGING_TABLES, Staging
 from adapters.edge.turns import TurnLock
@@ -66,6 +67,7 @@ _SCHEMA: Final = Schema(
             NOTES_TABLES,
             SENT_TABLES,
             UNPROVED_TABLES,
+            RECEIVED_TABLES,
         )
     ],
     unmarked=True,  # as the first spools were
@@ -99,6 +101,7 @@ class Spool:
             self.staging.sweep()
             self.sent: Final = Sent(self._connection, self._locked, self.transaction)
             self.unproved: Final = Unproved(self._connection, self._locked, self.transaction)
+            self.received: Final = Received(self._connection, self._locked, self.transaction)
             self.notes: Final = Notes(self._connection, self._locked, self.transaction)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 

@@ -21,12 +21,13 @@ from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
 from broker.bootstrap.subscribing import make_subscribing
+from broker.bootstrap.tasks import Tasks
 from broker.bootstrap.tiles import TileServer, tile_connections
 from broker.bootstrap.timestamps import make_timestamping, open_timestamps
 from broker.bootstrap.tracing import tracing_servicers
 from broker.bootstrap.trust import BrokerTrust
 from broker.bootstrap.witnesses import make_cosigning, open_cosigned
-from broker.core.errors import CaseExchangeError, Internal
+from broker.core.errors import CaseExchangeError
 from broker.core.streams import AUDIT
 from broker.server.directory import DirectoryServicer
 from broker.server.publisher import PublisherServicer
@@ -50,7 +51,7 @@ from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import server_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
@@ -79,6 +80,7 @@ class Broker:
         connections: int,
     ) -> None:
         self._config = config
+        self._begun = opened.begun
         self.log = log = opened.log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
@@ -128,6 +130,7 @@ class Broker:
             evidence=self._evidence,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec, self._letters),
+            slots=quotas.turns.slots,
         )
         auditor = auditor_servicer(
             config,
@@ -166,39 +169,43 @@ class Broker:
         self.tiles = TileServer(
             config, trust, opened, self._cosigning, quotas=quotas, refusals=self._refusals, clock=clock
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     @property
     def port(self) -> int:
         """The port that the server listens on."""
         return self._server.port
 
-    async def start(self) -> None:
-        """Sign the first checkpoints, store the directory in force, then serve.
+    async def begin(self) -> None:
+        """Store the directory in force, and sign the first checkpoints.
 
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
         self._trust.learn(await self._versions.of_period(None, None))
         await self._audit.directory_in_force()
+        await self._begun()
         await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.checkpoints.evidence_bound_seconds):
                 await self.follower.first_pass()
         await self._rollback.load()
+
+    async def start(self) -> None:
+        """Serve. From its call on, ``stop`` must be called."""
         await self._server.start()
-        self._run(self.follower.run(), "checkpoint follower")
-        self._run(self._watch_trust(), "trust")
-        self._run(self._refusals.run(), "refusals")
-        self._run(self._scrub.run(), "scrub")
-        self._run(self._letters.run(), "dead letters")
-        self._run(self._cosigning.run(), "witnesses")
+        self._tasks.run(self.follower.run(), "checkpoint follower")
+        self._tasks.run(self._watch_trust(), "trust")
+        self._tasks.run(self._refusals.run(), "refusals")
+        self._tasks.run(self._scrub.run(), "scrub")
+        self._tasks.run(self._letters.run(), "dead letters")
+        self._tasks.run(self._cosigning.run(), "witnesses")
         await self.tiles.start()
-        self._run(self.tiles.run(), "tiles")
-        self._run(self._timestamping.run(), "timestamps")
+        self._tasks.run(self.tiles.run(), "tiles")
+        self._tasks.run(self._timestamping.run(), "timestamps")
         await self._update_health()
-        self._run(self._watch_health(), "health")
+        self._tasks.run(self._watch_health(), "health")
         _log.info("serving", address=f"port {self.port}", log_id=self.log.log_id(AUDIT))
 
     async def stop(self) -> None:
@@ -207,16 +214,9 @@ class Broker:
         await self._server.refuse_new_calls()
         await self._subscribe.drain()
         await self._server.stop(self._config.server.drain_seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         await self._refusals.write()
         _log.info("stopped")
-
-    def _run(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_tell_defect)
-        self._tasks.add(task)
 
     async def _watch_trust(self) -> None:
         while True:
@@ -243,13 +243,6 @@ class Broker:
             await self._server.set_serving(serving=False)
         else:
             await self._server.set_serving(serving=True)
-
-
-def _tell_defect(task: asyncio.Task[None]) -> None:
-    """Log that an error ended a part of the broker. Nothing else would tell it before the broker stops."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        cause, name = type(error).__name__, task.get_name()
-        _log.critical(f"{name}: a defect ended it", reason=Internal.reason, cause=cause, remedy=Internal.remedy)
 
 
 @contextlib.asynccontextmanager
@@ -288,8 +281,10 @@ async def open_broker(
             timestamps=open_timestamps(config, stack),
             connections=connections,
         )
-        await broker.start()
+        await broker.begin()
+        # Before it starts: a signal can come while it does.
         stack.push_async_callback(broker.stop)
+        await broker.start()
         yield broker
 
 

@@ -6,13 +6,14 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
-from broker.core.brought import Brought, BroughtCheckpoint, ReceiptCheck, UnmetReceipt
+from broker.core.brought import Brought, BroughtCheckpoint, UnmetReceipt
 from broker.core.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
-from broker.core.errors import CaseExchangeError, CheckpointInvalid, EvidenceFileInvalid, ReceiptInvalid
+from broker.core.errors import CaseExchangeError, EvidenceFileInvalid, ReceiptInvalid
 from broker.core.leaf import Leaf
 from broker.core.merkle import MAX_SIZE, leaf_hash
-from broker.core.origin import incarnation_of
-from broker.core.streams import Position, StreamPartition
+from broker.core.origin import origin_of
+from broker.core.receiptcheck import ReceiptCheck
+from broker.core.streams import Position
 from broker.sqlitefile import trouble_as
 from broker.wire.receiptfile import read_lines
 
@@ -171,7 +172,7 @@ def _read_receipts(path: Path, check: _FileCheck, book: TemporaryReceiptBook) ->
                 check.learn(line.directory)
                 continue
             if line.receipt is None or line.statement is None:
-                book.unproved += 1
+                book.unproved += line.unreadable
                 continue
             try:
                 check.check(line.receipt, line.statement)
@@ -207,21 +208,11 @@ def _read_checkpoints(
             with path.open("rb") as file:
                 note = parse_note(file.read(MAX_NOTE_BYTES + 1))
             verify_note(note, verifiers)
-            seen.append(_of_partition(Checkpoint.parse(note.text), trust_domain))
+            checkpoint = Checkpoint.parse(note.text)
+            seen.append(BroughtCheckpoint(*origin_of(checkpoint, trust_domain), checkpoint, note))
         except CaseExchangeError:
             unproved += 1
     return tuple(seen), unproved
-
-
-def _of_partition(checkpoint: Checkpoint, trust_domain: str) -> BroughtCheckpoint:
-    """The partition in an origin: ``<trust domain>/<stream>/<partition>/<log id>``."""
-    parts = checkpoint.origin.removeprefix(f"{trust_domain}/").split("/")
-    try:
-        partition = StreamPartition(parts[0], int(parts[1]))
-    except (IndexError, ValueError):
-        message = "the checkpoint's origin names no partition"
-        raise CheckpointInvalid(message) from None
-    return BroughtCheckpoint(partition, incarnation_of(checkpoint.origin, trust_domain, partition), checkpoint)
 
 
 def files_in(paths: Iterable[Path]) -> Iterator[Path]:

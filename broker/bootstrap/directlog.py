@@ -19,9 +19,11 @@ from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
     import contextlib
+    from collections.abc import Callable
     from pathlib import Path
 
     from broker.config.kafka import KafkaConfig
+    from broker.core.incarnations import Incarnations
     from broker.ports import CheckpointStore, Clock, LogKeys
 
 _TAIL_BYTES: Final = 64 << 20
@@ -33,6 +35,7 @@ async def open_direct(
     trust_domain: str,
     clock: Clock,
     *,
+    declared: Callable[[], Incarnations],
     folder: Path | None,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[KafkaLog, CheckpointStore]:
@@ -43,6 +46,7 @@ async def open_direct(
         keys: the checkpoint keys that the directory lists.
         trust_domain: the exchange's.
         clock: checks the TLS files.
+        declared: gives the declared incarnations.
         folder: for the index and the trees, which are nobody's afterwards. None: they are kept in memory.
         stack: closes everything.
 
@@ -55,6 +59,7 @@ async def open_direct(
         None if folder is None else folder / "index.db",
         signer=None,
         keys=keys,
+        declared=declared(),
         codec=ProtobufCodec(),
         clock=clock,
         entropy=SystemEntropy(),
@@ -66,10 +71,11 @@ async def open_direct(
         log.all_partitions,
         trust_domain=trust_domain,
         keys=keys,
+        declared=declared,
         report=reporter("checkpoint board"),
     )
     stack.push_async_callback(board.close)
-    await board.open(follow=False)
+    await board.open()
     store = SqliteCheckpointStore(None if folder is None else folder / "checkpoints.db")
     stack.push_async_callback(store.close)
     mirror = CheckpointMirror(store, board, None, trust_domain)

@@ -13,6 +13,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.directlog import open_direct
+from broker.core.incarnations import Incarnations
 from broker.services.bundling import BundleMaker, BundleOrder
 from broker.services.replay import ReplayRequest, replay_rights
 from broker.trust.certificates import load_certificates, principal_of
@@ -49,8 +50,14 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
     )
     keys = DirectoryLogKeys(lambda: directory.latest)
     trust_domain = directory.current().trust_domain
+
+    def declared() -> Incarnations:
+        return Incarnations(directory.latest.incarnations)
+
     async with contextlib.AsyncExitStack() as stack:
-        log, store = await open_direct(config.kafka, keys, trust_domain, clock, folder=None, stack=stack)
+        log, store = await open_direct(
+            config.kafka, keys, trust_domain, clock, declared=declared, folder=None, stack=stack
+        )
         bundles = BundleMaker(
             log=log,
             store=store,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.bootstrap.log import KAFKA
 from broker.core.errors import CheckpointInvalid, ConfigInvalid
+from broker.core.incarnations import Incarnations
 from broker.core.origin import log_path, parse_log_path
 from broker.core.policy import may_replay
 from broker.core.streams import every_partition
@@ -160,7 +161,10 @@ async def _own(config: BrokerConfig, trusted: Directory) -> AsyncIterator[Mappin
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-exchange-fsck-")))
             keys = DirectoryLogKeys(lambda: trusted)
             domain = trusted.trust_domain
-            log, store = await open_direct(config.kafka, keys, domain, SystemClock(), folder=folder, stack=stack)
+            declared = Incarnations(trusted.incarnations)
+            log, store = await open_direct(
+                config.kafka, keys, domain, SystemClock(), declared=lambda: declared, folder=folder, stack=stack
+            )
         else:
             log = await SqliteLogReader.open(config.log.folder / "log.db")
             stack.push_async_callback(log.close)

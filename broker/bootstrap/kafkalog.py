@@ -9,13 +9,17 @@ import structlog
 
 from broker.bootstrap.opened import OpenedLog, partitions, reporter
 from broker.core.errors import CaseExchangeError
+from broker.core.incarnations import Incarnations
+from broker.core.streams import every_partition
 from broker.files import FileState
 from broker.messagelog.kafka.board import KafkaBoard
 from broker.messagelog.kafka.connection import KafkaConnection, KafkaTls
 from broker.messagelog.kafka.log import KafkaLog
+from broker.messagelog.kafka.owner import TopicsOwner
 from broker.messagelog.kafka.packs import PACK_BYTES
 from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
+from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.system import SystemEntropy
 from broker.trust.tls import check_tls_files
@@ -53,12 +57,27 @@ async def open_kafka(
     topics = topic_settings(config.kafka, partitions(config), config.records.record_bytes)
     keys = DirectoryLogKeys(lambda: trust.directory.latest)
     folder = config.log.folder
+
+    def declared() -> Incarnations:
+        return Incarnations(trust.directory.latest.incarnations)
+
+    trust_domain, codec = trust.directory.current().trust_domain, ProtobufCodec()
+    owner = TopicsOwner(
+        connection,
+        list(every_partition(topics.partitions.__getitem__)),
+        trust_domain=trust_domain,
+        keys=keys,
+        codec=codec,
+        claim=trust.claims.read,
+    )
+    await owner.check()
     log = await KafkaLog.open(
         KafkaSettings(connection, topics, config.log.tail_bytes),
         folder / "kafka-index.db",
         signer=signer,
         keys=keys,
-        codec=ProtobufCodec(),
+        declared=declared(),
+        codec=codec,
         clock=clock,
         entropy=SystemEntropy(),
         report=reporter("message log"),
@@ -66,11 +85,22 @@ async def open_kafka(
     stack.push_async_callback(log.close)
     store = SqliteCheckpointStore(folder / "kafka-checkpoints.db")
     stack.push_async_callback(store.close)
+    directory = trust.directory.latest
+    await settle_trees(
+        log,
+        store,
+        declared(),
+        continued=(),
+        trust_domain=directory.trust_domain,
+        signer=signer,
+        now_ms=clock.now_ms,
+    )
     board = KafkaBoard(
         log.groups,
         log.all_partitions,
-        trust_domain=trust.directory.current().trust_domain,
+        trust_domain=trust_domain,
         keys=keys,
+        declared=declared,
         report=reporter("checkpoint board"),
     )
     stack.push_async_callback(board.close)
@@ -80,8 +110,14 @@ async def open_kafka(
         board.check(partition, 0 if head is None else head.size)
     watching = asyncio.create_task(_watch_tls(config.kafka, connection, clock, config.trust.reload_seconds))
     stack.callback(watching.cancel)
+
+    async def begun() -> None:
+        # Another exchange may have begun on the same empty topics at the same time. Only the first may go on.
+        await owner.check()
+        board.follow()
+
     lag = config.checkpoints.evidence_bound_seconds
-    return OpenedLog(log, store, board, signer, repair=log.repair, lag_seconds=lag)
+    return OpenedLog(log, store, board, signer, repair=log.repair, lag_seconds=lag, begun=begun)
 
 
 def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:

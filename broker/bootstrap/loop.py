@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-_COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
+_COLLECTOR_THRESHOLDS: Final = (5_000, 4, 5_000)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -10,7 +10,7 @@ from broker.core.errors import CaseExchangeError, LogError, LogIntruder
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from broker.config.broker import BrokerConfig
     from broker.ports import CheckpointBoard, CheckpointStore, LogRepair, MessageLog, NoteSigner
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("broker")
 
 
+async def _nothing() -> None:
+    """Do nothing: the embedded log has one process, which begins when it opens the log."""
+
+
 class OpenedLog(NamedTuple):
     """A log and what belongs to it.
 
     ``lag_seconds``: how long this process may be behind others on the same log. 0: there are no others.
+    ``begun``: to be called when the directory in force is in the log, and before anything else is written.
+    LogOfAnotherExchange: another exchange was there first.
     """
 
     log: MessageLog
@@ -30,6 +36,7 @@ class OpenedLog(NamedTuple):
     signer: NoteSigner
     repair: LogRepair | None = None
     lag_seconds: float = 0.0
+    begun: Callable[[], Awaitable[None]] = _nothing
 
 
 def reporter(what: str) -> Callable[[CaseExchangeError], None]:

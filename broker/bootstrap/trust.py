@@ -12,6 +12,7 @@ import structlog
 from broker.core.errors import CaseExchangeError, DirectoryInvalid
 from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
+from broker.trust.claims import DirectoryClaims
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
 from broker.trust.governance import Governance
@@ -48,6 +49,7 @@ class BrokerTrust:
     tls: WatchedTls
     version: Callable[[DirectoryDocument], DirectoryVersion]
     """Makes a directory version of the log ready to judge records by. DirectoryInvalid: governance did not sign it."""
+    claims: DirectoryClaims
 
     @classmethod
     def load(cls, config: BrokerConfig, clock: Clock) -> BrokerTrust:
@@ -86,6 +88,7 @@ class BrokerTrust:
             tls_revocations=tls,
             tls=WatchedTls(files, clock),
             version=partial(_version, read, signing),
+            claims=DirectoryClaims(lambda: directory.latest, governance),
         )
 
     def reload(self) -> tuple[bool, bool]:

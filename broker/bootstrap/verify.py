@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
 from broker.bootstrap.judges import FRAMES, Trust, judges
+from broker.bootstrap.received import bring_received
 from broker.bootstrap.timestamps import times_audit
 from broker.bootstrap.witnesspolicies import read_policy, witness_audit
 from broker.core.beginning import read_beginning
@@ -35,6 +36,7 @@ def verify_bundle(
     witness_policy: Path | None = None,
     timestamp_authorities: Sequence[Path] = (),
     covered_within_ms: int | None = None,
+    delivered: Sequence[Path] = (),
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
@@ -48,6 +50,7 @@ def verify_bundle(
         timestamp_authorities: files of the timestamp authorities that the auditor pins. None: those of the directories.
         covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
             None: 60 s before for missing numbers, 600 s before for receipts and timestamps.
+        delivered: files in which recipients say what they were handed.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
@@ -65,7 +68,6 @@ def verify_bundle(
             directories = [version.directory for version in versions]
             verifiers = log_verifiers(directories)
             own = BatchJudge(versions, ProtobufCodec(), trust.source)
-            witnesses = witness_audit(policy, versions[-1].directory, verifiers)
             times = times_audit(directories, timestamp_authorities, covered_within_ms)
             with (
                 bring(
@@ -77,8 +79,10 @@ def verify_bundle(
                     read_version=trust.version_reader(),
                     covered_within_ms=covered_within_ms,
                 ) as brought,
+                bring_received(delivered, versions, beginning.header.created_at_ms) as received,
                 judges(own, trust, path.stat().st_size) as judge,
             ):
+                witnesses = witness_audit(policy, versions[-1].directory, verifiers, brought.checkpoints)
                 verification = BundleVerification(
                     beginning,
                     versions,
@@ -88,6 +92,7 @@ def verify_bundle(
                     brought=brought,
                     witnesses=witnesses,
                     times=times,
+                    received=received,
                 )
                 return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
     except OSError as failure:

@@ -11,9 +11,10 @@ from broker.files import read_file
 from broker.trust.witnesskeys import witness_checks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from broker.core.brought import BroughtCheckpoint
     from broker.core.checkpoint import SignatureCheck
     from broker.core.policy import Directory
     from broker.core.witnesspolicy import WitnessPolicy
@@ -33,7 +34,10 @@ def read_policy(path: Path) -> WitnessPolicy:
 
 
 def witness_audit(
-    brought: WitnessPolicy | None, directory: Directory, logs: Mapping[tuple[str, bytes], SignatureCheck]
+    brought: WitnessPolicy | None,
+    directory: Directory,
+    logs: Mapping[tuple[str, bytes], SignatureCheck],
+    seen: Sequence[BroughtCheckpoint] = (),
 ) -> WitnessAudit:
     """What judges the cosignatures in a bundle.
 
@@ -41,10 +45,11 @@ def witness_audit(
         brought: the auditor's own policy. If it lists logs, one of them must have signed.
         directory: the newest in the bundle. Its policy is used if the auditor has brought none.
         logs: the checks of the keys of the exchange's log, by name and id.
+        seen: the checkpoints that the auditor brings.
     """
     policy = brought or parse_directory_policy(directory.witness_policy, directory.log_keys)
     if policy is None:
-        return WitnessAudit(None, logs)
+        return WitnessAudit(None, logs, seen)
     listed = {(log.key.name, log.key.key_id) for log in policy.logs}
     counted = {key: check for key, check in logs.items() if key in listed} if listed else logs
-    return WitnessAudit(WitnessPolicyInUse(policy, witness_checks(policy), brought is not None), counted)
+    return WitnessAudit(WitnessPolicyInUse(policy, witness_checks(policy), brought is not None), counted, seen)

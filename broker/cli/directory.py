@@ -15,6 +15,7 @@ from broker.core.policy import rights_without_counterpart
 from broker.core.witnesspolicy import parse_directory_policy
 from broker.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory, successions_of
+from broker.trust.directory_incarnations import check_incarnations, with_incarnations
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.governance import Governance, public_key_of, state_succession
 from broker.trust.keys import load_signing_key, load_verification_keys
@@ -63,6 +64,7 @@ def show(document: Path, *, roots: tuple[Path, ...], as_json: bool) -> None:
     metavar="AGENCY|SHA256",
     help="Drop all former certificates of this agency, or the one with this fingerprint. May be repeated.",
 )
+@click.option("--incarnations", type=_FILE, help="Declarations to add, as `case-exchange incarnation` wrote them.")
 @click.option("--former-key", type=_FILE, help="The private key that hands over to --key with this version.")
 @click.option("--lost-key", type=_FILE, help="The public key (PEM) of a lost key, which --key replaces.")
 def sign(
@@ -72,6 +74,7 @@ def sign(
     out: Path,
     previous: Path | None,
     dropped: tuple[str, ...],
+    incarnations: Path | None,
     former_key: Path | None,
     lost_key: Path | None,
 ) -> None:
@@ -87,6 +90,10 @@ def sign(
     """
     governance_key, content = load_signing_key(key), _read(payload)
     directory = parse_payload(content, document=b"")
+    if incarnations is not None:
+        directory = with_incarnations(directory, _read(incarnations))
+        content = directory_payload(directory)
+    check_incarnations(directory)
     _warn(directory)
     before = previous or (out if out.exists() else None)
     handing_over = _former_key(former_key, lost_key)
@@ -95,6 +102,9 @@ def sign(
         known = [governance_key.public_key(), *map(public_key_of, handing_over)]
         former = open_directory(_read(before), Governance(*known))
         successions = successions_of(former.document)
+        for one in former.incarnations:
+            if one not in directory.incarnations:
+                click.echo(f"warning: a declared incarnation of {one.partition} is dropped or changed", err=True)
         amended, retirements = keep_former_certificates(directory, former, SystemClock().now_ms(), frozenset(dropped))
         if amended != directory:
             content = directory_payload(amended)
@@ -142,6 +152,10 @@ def _warn(directory: Directory) -> None:
         raise DirectoryInvalid(message)
     if directory.expires_soon(now_ms):
         click.echo(f"warning: the directory expires soon: {_date(directory.expires_at_ms)}", err=True)
+    open_keys = len(directory.log_keys) - len(directory.ended_log_keys)
+    if open_keys > 1:
+        text = f"warning: {open_keys} of log_keys have no end: list those that no broker signs with in ended_log_keys"
+        click.echo(f"{text} (`case-exchange log-key`)", err=True)
     for right in rights_without_counterpart(directory):
         click.echo(f"warning: {right}", err=True)
 
@@ -165,6 +179,14 @@ def _print(opened: Directory) -> None:
         click.echo(f"witnesses: {names}; at least {policy.fewest} must cosign")
     if opened.timestamp_authorities:
         click.echo(f"timestamp authorities: {len(opened.timestamp_authorities)}")
+    for ended in opened.ended_log_keys:
+        click.echo(f"log key {ended.key.partition('+')[0]}: ended {_date(ended.ended_at_ms)}, see ended_log_keys")
+    for one in opened.incarnations:
+        click.echo(
+            f"{one.partition}: a new log since {_date(one.declared_at_ms)}: {one.survives} records survive of ",
+            nl=False,
+        )
+        click.echo(f"{one.last.checkpoint.size}: {one.reason}")
     for agency in sorted(opened.agencies.values(), key=lambda item: item.id):
         in_use, retired = len(agency.signing_certificates), len(agency.retired_certificates)
         former = f" and {retired} retired" if retired else ""

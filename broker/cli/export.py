@@ -15,7 +15,7 @@ from broker.core.errors import SetupInvalid, TimestampInvalid
 from broker.extras import needed
 from broker.files import PRIVATE_FOLDER, read_file, replace_file, sync_folder
 from broker.trust.certificates import pem, principal_of
-from broker.trust.directory_payload import rfc3339
+from broker.trust.directory_fields import rfc3339
 from broker.trust.exports import (
     check_cms,
     check_dsse,

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
     from broker.core.auditreport import AuditReport
     from broker.core.brought import BroughtReport
+    from broker.core.received import ReceivedReport
 
 PHRASES: Final = {
     "any_record": "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order",
     "no_receipt": "records whose receipts you did not bring, and another order among them",
     "moved": "{number} records were moved, unless their publishers published them again. Ask them",
+    "unreported": (
+        "a record or section that it delivered against the directory and did not log: bring what agencies got"
+    ),
+    "unreported_rest": "what it delivered to agencies whose reports you did not bring, and did not log",
     "since_witnesses": (
         "what it did after the records that your witnesses have cosigned, and more if enough of them help it"
     ),
@@ -27,6 +32,10 @@ PHRASES: Final = {
     ),
     "since_checkpoints": (
         "another log that it shows to others whose checkpoints you did not bring, and what it did since yours"
+    ),
+    "later": "that a record was accepted later than it says: bring cosigned checkpoints (--since, --witness-policy)",
+    "later_between": (
+        "that a record was accepted ten minutes later than it says, or more between cosigned checkpoints of yours"
     ),
     "older": "that the bundle is older than it says: compare the time below with the time at which you asked for it",
 }
@@ -48,6 +57,7 @@ def first_lines(report: AuditReport) -> Iterator[str]:
             yield f"  - {item}"
         return
     yield from _what_was_brought(brought)
+    yield from _received(report.received)
     yield "an operator who holds every key of the exchange could still have hidden:"
     for item in could_hide(report):
         yield f"  - {item}"
@@ -72,6 +82,7 @@ def hideable(report: AuditReport) -> Iterator[Hideable]:
         if brought.again:
             # The publisher signs a record, not the former receipt beside it. The exchange can put that there.
             yield Hideable("moved", brought.again)
+    yield Hideable("unreported" if report.received is None or report.received.not_judged else "unreported_rest")
     witnesses = report.witnesses
     # A policy that needs no witness says nothing of what others were shown.
     if witnesses is not None and witnesses.brought and witnesses.needed > 0 and not witnesses.missing:
@@ -80,7 +91,21 @@ def hideable(report: AuditReport) -> Iterator[Hideable]:
         yield Hideable("another_log")
     else:
         yield Hideable("since_checkpoints")
+    timed = witnesses is not None and witnesses.timed > 0
+    yield Hideable("later_between" if timed else "later")
     yield Hideable("older")
+
+
+def _received(received: ReceivedReport | None) -> Iterator[str]:
+    if received is None:
+        return
+    if received.not_judged:
+        yield f"copies that agencies report: {received.not_judged}. They were not judged, because the bundle breaks off"
+        return
+    yield (
+        f"copies that agencies report: {received.copies}. The log agrees with {received.agreed} of them, "
+        f"{received.outside} are outside of this bundle, and {received.wrong} contradict it or the directory"
+    )
 
 
 def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
@@ -94,6 +119,8 @@ def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
             f"{brought.again} were published again, {brought.outside} are outside of this bundle, "
             f"{brought.uncovered} are not yet covered, and {brought.broken} are missing or elsewhere"
         )
+        if brought.lost:
+            yield f"{brought.lost} more are lost with a former incarnation of the log, as the directory declares"
     if brought.unproved:
         yield f"{brought.unproved} more receipts do not count"
     if brought.checkpoints or brought.unproved_checkpoints:
@@ -101,3 +128,5 @@ def _what_was_brought(brought: BroughtReport) -> Iterator[str]:
             f"checkpoints brought: {brought.checkpoints}. The log here continues {brought.continued} of them. "
             f"{brought.unproved_checkpoints} more do not count"
         )
+        if brought.closed:
+            yield f"{brought.closed} of them cover records that are lost, as the directory declares"

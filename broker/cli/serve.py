@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import click
 from broker import telemetry
 from broker.bootstrap.loop import loop_factory
 from broker.bootstrap.serving import serve as run_broker
-from broker.cli.interrupts import INTERRUPTED
 from broker.config.broker import BrokerConfig
 from broker.config.loader import config_path, load
 
@@ -26,7 +24,7 @@ from broker.config.loader import config_path, load
 )
 @click.option("--clock-checked", is_flag=True, help="You have checked this machine's clock: the log is just old.")
 def serve(path: Path | None, *, clock_checked: bool) -> None:
-    """Run a broker until SIGTERM.
+    """Run a broker until SIGTERM. Then it ends within server.drain_seconds and 20 seconds more, in whatever state.
 
     Its log is the embedded one or Kafka ([log] backend). When the broker is ready, it prints one line with its address.
     It logs JSON lines on standard error.
@@ -39,7 +37,7 @@ def serve(path: Path | None, *, clock_checked: bool) -> None:
     telemetry.configure(config.logging.level)
     host = config.server.address.rpartition(":")[0]
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        ended_by = runner.run(
+        code = runner.run(
             run_broker(config, lambda port: click.echo(f"serving on {host}:{port}"), clock_checked=clock_checked)
         )
-    sys.exit(INTERRUPTED if ended_by == signal.SIGINT else 0)
+    sys.exit(code)

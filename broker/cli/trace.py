@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from broker.bootstrap.edge import connect
 from broker.cli.options import json_option, profile_option
+from broker.cli.recordtext import record_facts, record_lines, time_text
 from broker.client.trace import Trace, TraceClient
 from broker.config.edge import load_edge
-from broker.core.trace import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,17 +21,6 @@ if TYPE_CHECKING:
     from broker.config.edge import EdgeConfig
     from broker.core.trace import TracedEvent, TracedRecord
     from broker.ports import UnprocessedRecord
-
-_WORDS: Final = {
-    Step.PROCESSED: "processed",
-    Step.REFUSED: "refused",
-    Step.PARKED: "parked behind a dead letter of its case",
-    Step.REDRIVEN: "redriven",
-    Step.DISCARDED: "discarded",
-    Step.ENDED: "finished after it was set aside",
-    Step.SKIPPED: "skipped: the subscription begins after it now",
-    Step.ORDERED: "to be made a dead letter",
-}
 
 
 @click.command()
@@ -92,22 +80,17 @@ def _print_unprocessed(records: Sequence[UnprocessedRecord], *, as_json: bool) -
         what = f"dead letter ({why})" if record.dead_letter else f"refused ({why})"
         click.echo(
             f"{record.record_id or 'the log has lost it'} {record.position}: {what} "
-            f"by {record.subscription.agency}/{record.subscription.name}, {_time(record.at_ms)}"
+            f"by {record.subscription.agency}/{record.subscription.name}, {time_text(record.at_ms)}"
         )
     click.echo(f"{len(records)} not processed")
 
 
 def _print(found: Trace) -> None:
     for record in found.records:
-        publisher = record.publisher or "nobody can say who: it is damaged"
-        click.echo(f"{record.record_id} {record.kind} {record.position}, case {record.case_id}")
-        click.echo(f"  accepted {_time(record.accepted_at_ms)} from {publisher}")
-        for agency, name, events in _lines(record, found):
-            click.echo(f"  {agency}{'/' if name else ''}{name}: {_standing(record, agency, events, found)}")
-            for event in events:
-                click.echo(f"    {_time(event.at_ms)}  {_words(event)}")
+        for line in record_lines(record, _of(record, found), complete=found.complete):
+            click.echo(line)
     if found.go_on_at:
-        click.echo(f"This is not all: the broker read its audit stream up to {_time(found.read_to_ms)}.")
+        click.echo(f"This is not all: the broker read its audit stream up to {time_text(found.read_to_ms)}.")
         click.echo("With --to-the-end it goes on.")
     elif not found.complete:
         click.echo(
@@ -115,84 +98,18 @@ def _print(found: Trace) -> None:
         )
 
 
-def _lines(record: TracedRecord, found: Trace) -> list[tuple[str, str, list[TracedEvent]]]:
-    """What happened at each subscription. One without a name stands for a recipient that was handed nothing."""
-    by_subscription: dict[tuple[str, str], list[TracedEvent]] = {}
-    for event in found.events:
-        if event.position == record.position:
-            by_subscription.setdefault((event.agency, event.subscription), []).append(event)
-    known = {agency for agency, _ in by_subscription}
-    for recipient in record.recipients:
-        if recipient.agency not in known:
-            by_subscription[recipient.agency, ""] = []
-    return [(agency, name, events) for (agency, name), events in sorted(by_subscription.items())]
-
-
-def _standing(record: TracedRecord, agency: str, events: Sequence[TracedEvent], found: Trace) -> str:
-    """How things stand at a subscription, in words."""
-    steps = [event for event in events if event.step is not Step.ENDED]
-    if steps and steps[-1].step is not Step.DELIVERED:
-        return _words(steps[-1]) if steps[-1].step is not Step.REDRIVEN else "waits to be delivered again"
-    if agency in {recipient.agency for recipient in record.recipients if not recipient.allowed}:
-        return "does not get it: the directory in force does not allow it, or the record is damaged"
-    if not found.complete:
-        return "not known: the trace stopped early"
-    if not steps:
-        return "waiting: no subscription of this agency was handed it"
-    return f"waiting: handed over {sum(each.step is Step.DELIVERED for each in steps)} times, and not answered for good"
-
-
-def _words(event: TracedEvent) -> str:
-    if event.step is Step.DELIVERED:
-        withheld = f", without {', '.join(event.withheld_sections)}" if event.withheld_sections else ""
-        return f"delivered, attempt {event.attempt}{withheld}"
-    if event.step is Step.DEAD_LETTER:
-        why = event.reason or (f"ordered: {event.code}" if event.code else f"{event.attempt} attempts")
-        return f"dead letter ({why})"
-    if event.step is Step.SKIPPED:
-        return f"{_WORDS[event.step]}, by its start {event.reason}"
-    return f"{_WORDS[event.step]} ({event.code})" if event.code else _WORDS[event.step]
-
-
 def _facts(found: Trace) -> dict[str, Any]:
     return {
         "complete": found.complete,
-        "read_to": _time(found.read_to_ms),
+        "read_to": time_text(found.read_to_ms),
         "stopped_early": bool(found.go_on_at),
         "damaged": found.damaged,
-        "records": [
-            {
-                "record_id": record.record_id,
-                "kind": record.kind,
-                "case_id": record.case_id,
-                "publisher": record.publisher,
-                "position": str(record.position),
-                "accepted_at": _time(record.accepted_at_ms),
-                "recipients": [recipient._asdict() for recipient in record.recipients],
-                "subscriptions": [
-                    {
-                        "agency": agency,
-                        "subscription": name,
-                        "standing": _standing(record, agency, events, found),
-                        "events": [_event_facts(event) for event in events],
-                    }
-                    for agency, name, events in _lines(record, found)
-                ],
-            }
-            for record in found.records
-        ],
+        "records": [record_facts(record, _of(record, found), complete=found.complete) for record in found.records],
     }
 
 
-def _event_facts(event: TracedEvent) -> dict[str, Any]:
-    return {
-        "at": _time(event.at_ms),
-        "step": event.step.name,
-        "attempt": event.attempt,
-        "withheld_sections": list(event.withheld_sections),
-        "code": event.code,
-        "reason": event.reason,
-    }
+def _of(record: TracedRecord, found: Trace) -> list[TracedEvent]:
+    return [event for event in found.events if event.position == record.position]
 
 
 def _unprocessed_facts(record: UnprocessedRecord) -> dict[str, Any]:
@@ -202,13 +119,9 @@ def _unprocessed_facts(record: UnprocessedRecord) -> dict[str, Any]:
         "subscription": record.subscription.name,
         "position": str(record.position),
         "record_id": record.record_id,
-        "at": _time(record.at_ms),
+        "at": time_text(record.at_ms),
         "code": record.code,
         "dead_letter": record.dead_letter,
         "attempts": record.attempts,
         "reason": record.reason,
     }
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from broker.bootstrap.history import read_history
 from broker.bootstrap.verify import verify_bundle
-from broker.cli.hideable import could_hide, first_lines
+from broker.cli.fatetext import MOST_LISTED, fate_lines, more_than_listed
+from broker.cli.hideable import first_lines
+from broker.cli.historytext import (
+    agency_option,
+    case_option,
+    history_facts,
+    history_lines,
+    history_records,
+    subject_of,
+)
 from broker.cli.main import REFUSED, could_not
 from broker.cli.options import root_option
 from broker.cli.outcome import Outcome, outcome
-from broker.cli.proofreport import heading_lines, proof_facts, proof_verdict
+from broker.cli.proofreport import heading_lines, proof_verdict
 from broker.cli.report.words import LANGUAGES
 from broker.cli.report.writing import ReportFile
-from broker.cli.timesreport import times_facts, times_lines, timestamp_authority_option
-from broker.cli.witnessreport import witness_facts, witness_lines, witness_policy_option
+from broker.cli.reportjson import report_facts, time_text
+from broker.cli.timesreport import times_lines, timestamp_authority_option
+from broker.cli.witnessreport import witness_lines, witness_policy_option
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
-from broker.core.findings import FinishedLater
+from broker.core.history import completeness
 
 if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
-    from broker.core.findings import Finding, Unprocessed
+    from broker.core.findings import Finding
+    from broker.core.history import Subject
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SOURCES: Final = {
@@ -35,7 +45,6 @@ _SOURCES: Final = {
     BundleSource.MESSAGE_LOG: "read from the message log without a broker: no receipts, and no signature of the whole",
 }
 
-_MOST_LISTED: Final = 20
 _VERDICTS: Final = {
     Outcome.SOUND: (
         "nothing is wrong: {records} is unchanged, and signed by its publisher, and no record of the signed trees is "
@@ -73,6 +82,12 @@ _VERDICTS: Final = {
     help="A publisher's receipts (see `case-exchange receipts`). May be repeated.",
 )
 @click.option(
+    "--delivered",
+    multiple=True,
+    type=_FILE,
+    help="What a recipient says that it got (`case-exchange receipts export`). May be repeated.",
+)
+@click.option(
     "--since",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
@@ -85,7 +100,14 @@ _VERDICTS: Final = {
     help="A record of this age must be under a checkpoint when the bundle is made. Without it: 60 for missing numbers, "
     "600 for receipts.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@case_option
+@agency_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object instead of text. With --case or --agency, it is one line, and each record is another.",
+)
 @witness_policy_option
 @click.option(
     "--report",
@@ -102,8 +124,11 @@ def verify(
     roots: tuple[Path, ...],
     *,
     receipts: tuple[Path, ...],
+    delivered: tuple[Path, ...],
     since: tuple[Path, ...],
     covered_within: float | None,
+    case_id: str,
+    agency: str,
     witness_policy: Path | None,
     timestamp_authorities: tuple[Path, ...],
     as_json: bool,
@@ -112,13 +137,14 @@ def verify(
 ) -> None:
     """Check a replay bundle, or a proof, offline. Only the pinned governance keys are trusted.
 
-    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, and checkpoints
-    that you or others have seen. The first lines say what could be hidden all the same.
+    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, what
+    recipients got, and checkpoints that you or others have seen. The first lines say what could be hidden all the same.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
 
     Example:  case-exchange verify 2026-q3.bundle --root governance.pem
     """
+    subject = subject_of(case_id, agency)
     hidden = not sys.stderr.isatty()
     try:
         page = None if report_file is None else ReportFile(report_file, language, bundle)
@@ -129,22 +155,41 @@ def verify(
                 bar.update,
                 receipts=receipts,
                 since=since,
+                delivered=delivered,
                 witness_policy=witness_policy,
                 timestamp_authorities=timestamp_authorities,
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
             )
+        if subject is not None:
+            _tell_history(bundle, roots, report, subject, as_json=as_json)
     except CaseExchangeError as failure:
         could_not(failure)
-    if as_json:
-        click.echo(json.dumps(_facts(report), indent=2))
-    else:
+    if subject is None and as_json:
+        click.echo(json.dumps(report_facts(report), indent=2))
+    elif subject is None:
         _print(report)
     if page is not None:
         try:
-            page.write(report, roots, (*receipts, *since), witness_policy)
+            page.write(report, roots, (*receipts, *delivered, *since), witness_policy)
         except CaseExchangeError as failure:
             could_not(failure)
     sys.exit(0 if report.clean else REFUSED)
+
+
+def _tell_history(
+    bundle: Path, roots: tuple[Path, ...], report: AuditReport, subject: Subject, *, as_json: bool
+) -> None:
+    """Print the report, and the history of a case or an agency."""
+    with read_history(bundle, roots, subject) as history:
+        complete = completeness(report, subject, history.bodies)
+        if as_json:
+            click.echo(json.dumps({**report_facts(report), "history": history_facts(history, complete)}))
+            for facts in history_records(history, complete):
+                click.echo(json.dumps(facts))
+        else:
+            _print(report)
+            for line in history_lines(history, complete):
+                _say(line)
 
 
 def _print(report: AuditReport) -> None:
@@ -158,25 +203,17 @@ def _print(report: AuditReport) -> None:
     for line in (*witness_lines(report.witnesses), *times_lines(report.times)):
         _say(line)
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
-    for again in report.republished[:_MOST_LISTED]:
-        former = f"{again.former_position} at {_time(again.former_accepted_at_ms)}"
+    for again in report.republished[:MOST_LISTED]:
+        former = f"{again.former_position} at {time_text(again.former_accepted_at_ms)}"
         _say(
             f"  published again: record {again.record_id} at {again.position}, with the exchange's receipt for {former}"
         )
-    _say_more(len(report.republished), "published again")
-    for ended in report.unprocessed[:_MOST_LISTED]:
-        _say(f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
-    _say_more(len(report.unprocessed), "not processed")
-    for order in report.skipped[:_MOST_LISTED]:
-        _say(
-            f"  skipped by order: {order.records} records on {order.partition} from {order.first} on, "
-            f"by {order.agency} ({order.subscription} was {order.order}), see {order.told_at}"
-        )
-    _say_more(len(report.skipped), "skipped by order")
-    for void in report.void[:_MOST_LISTED]:
-        said = f"{void.position} was {_fate(void)} by {void.agency} ({void.subscription})"
-        _say(f"  void: a broker that had lost the partition said that {said}")
-    _say_more(len(report.void), "void")
+    for line in more_than_listed(len(report.republished), "published again"):
+        _say(line)
+    for line in fate_lines(report):
+        _say(line)
+    if report.refused_numbers:
+        _say(f"{report.refused_numbers} missing numbers are of records that the exchange refused, as it says")
     for finding in report.findings:
         _say(_line(finding))
     if report.findings_left_out:
@@ -191,23 +228,6 @@ def verdict(report: AuditReport) -> str:
     return _VERDICTS[outcome(report)].format(records=f"each of the {report.records} records here")
 
 
-def _say_more(count: int, what: str) -> None:
-    if count > _MOST_LISTED:
-        _say(f"  and {count - _MOST_LISTED} more that were {what}; --json lists all")
-
-
-def _fate(ended: Unprocessed | FinishedLater) -> str:
-    if isinstance(ended, FinishedLater):
-        return "finished"
-    if ended.refused:
-        return f"refused as {ended.refused}"
-    if ended.discarded:
-        return f"discarded as {ended.discarded}"
-    if ended.parked:
-        return "parked behind a dead letter"
-    return f"set aside as {ended.reason}, and not delivered," if ended.reason else "given up as a dead letter"
-
-
 def _say(text: str) -> None:
     # The maker of a bundle chose its names. They must not be able to send control codes to the terminal.
     click.echo("".join(character if character.isprintable() else "?" for character in text))
@@ -217,67 +237,3 @@ def _line(finding: Finding) -> str:
     where = f" at {finding.position}" if finding.position is not None else ""
     which = f" record {finding.record_id}" if finding.record_id else ""
     return f"{finding.severity.value}: {finding.code}{which}{where}: {finding.message}"
-
-
-def _facts(report: AuditReport) -> dict[str, Any]:
-    header = report.header
-    return {
-        "clean": report.clean,
-        "trust_domain": header.trust_domain,
-        "auditor": header.auditor,
-        "purpose": header.purpose,
-        "source": header.source.value,
-        "created_at": _time(header.created_at_ms),
-        "accepted_from": _time(header.accepted_from_ms),
-        "accepted_until": _time(header.accepted_until_ms),
-        "records": report.records,
-        "withheld_sections": report.withheld_sections,
-        "deliveries": report.deliveries,
-        "unprocessed": [{**item._asdict(), "position": str(item.position)} for item in report.unprocessed],
-        "void": [{**item._asdict(), "position": str(item.position)} for item in report.void],
-        "republished": [
-            {
-                "record_id": again.record_id,
-                "position": str(again.position),
-                "former_position": str(again.former_position),
-                "former_log_id": again.former_log_id,
-                "former_accepted_at": _time(again.former_accepted_at_ms),
-            }
-            for again in report.republished
-        ],
-        "skipped": [
-            {**item._asdict(), "partition": str(item.partition), "told_at": str(item.told_at)}
-            for item in report.skipped
-        ],
-        "partitions": [
-            {
-                "partition": str(item.partition),
-                "log_id": item.log_id,
-                "tree_size": item.tree_size,
-                "root": item.root,
-                "first_index": item.first_index,
-                "end_index": item.end_index,
-            }
-            for item in report.partitions
-        ],
-        "findings": [
-            {
-                "severity": finding.severity.value,
-                "code": finding.code,
-                "record_id": finding.record_id,
-                "position": str(finding.position) if finding.position is not None else "",
-                "message": finding.message,
-            }
-            for finding in report.findings
-        ],
-        "brought": asdict(report.brought),
-        "could_be_hidden": list(could_hide(report)),
-        "findings_left_out": report.findings_left_out,
-        "times": times_facts(report.times),
-        "proved": proof_facts(report.proved),
-        "witnesses": witness_facts(report.witnesses),
-    }
-
-
-def _time(ms: int | None) -> str | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

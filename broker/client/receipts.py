@@ -48,6 +48,9 @@ class ReceiptVerifier:
         except CaseExchangeError as error:
             text = f"the receipt's signature is not valid: {error.message}"
             raise ReceiptInvalid(text) from error
+        if certificate.revoked_at_ms is not None:
+            text = "the certificate that signed the receipt is revoked"
+            raise ReceiptInvalid(text)
         if certificate.agency != self._directory.current().exchange:
             text = "an agency signed the receipt, not the exchange"
             raise ReceiptInvalid(text)

@@ -23,7 +23,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         int, setting("connections at once, also before their TLS handshake is done", least=1, most=1_000_000)
     ] = 2000
     streams_per_connection: Annotated[int, setting("calls at once on one connection", least=1, most=100_000)] = 200
-    concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 4000
+    concurrent_calls: Annotated[int, setting("calls at once on all connections", least=1, most=100_000)] = 8000
     connection_idle_seconds: Annotated[float, setting("a connection without a call for so long is closed", least=1)] = (
         300.0
     )
@@ -120,10 +120,6 @@ class CheckpointsConfig(Section, frozen=True, kw_only=True):
     evidence_bound_seconds: Annotated[
         float, setting("publishing stops when records wait longer than this for a checkpoint", least=1, most=600)
     ] = 30.0
-    accepted_losses: Annotated[
-        tuple[str, ...],
-        setting("losses with which publishing goes on, as LOG_ROLLED_BACK names them, such as `cases/0:1234`"),
-    ] = ()
 
 
 class WitnessesConfig(Section, frozen=True, kw_only=True):

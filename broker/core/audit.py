@@ -13,8 +13,10 @@ together:
    LOG_CHANGED
 4. no record is there twice: RECORD_REPEATED
 5. the numbers of each publisher's system to each recipient have no gaps. In a replay of the whole log they begin with
-   1: SEQUENCE_REPEATED, SEQUENCE_GAP, NOT_YET_COVERED (broker/core/sequences.py)
-6. the audit stream names deliveries only to agencies that the record was addressed to: DELIVERY_ASTRAY
+   1, and they do not fall within a case: SEQUENCE_REPEATED, SEQUENCE_GAP, SEQUENCE_FALLS, NOT_YET_COVERED
+   (broker/core/sequences.py)
+6. the audit stream names deliveries only to agencies that the record was addressed to, with the sections that the
+   directory of that time let them have: DELIVERY_ASTRAY, SECTION_NOT_ALLOWED (broker/core/deliveryaudit.py)
 7. the period, the partitions and the counts are those that the header and the last frame promise
 8. what the auditor brings agrees with the bundle (broker/core/brought.py): RECEIPT_BROKEN, RECEIPT_UNCOVERED,
    LOG_FORKED, LOG_ROLLED_BACK
@@ -27,31 +29,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.auditreport import AuditReport
-from broker.core.brought import Brought, BroughtReport, ShownPartition, judge_brought, leave_unjudged
+from broker.core.auditreport import AuditReport, PartitionReport
+from broker.core.brought import Brought, BroughtReport, judge_brought, leave_unjudged
+from broker.core.deliveryaudit import DeliveryAudit
+from broker.core.fates import Fates
 from broker.core.findings import (
     MAX_FINDINGS,
     Finding,
-    FinishedLater,
     Republished,
-    UnderReign,
-    Unprocessed,
     error,
     warning,
 )
-from broker.core.handovers import RecordedDeliveries
+from broker.core.handovers import handovers
+from broker.core.incarnations import Incarnations
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
-from broker.core.partitionaudit import PartitionAudit, PartitionReport
-from broker.core.reigns import Reigns
-from broker.core.sequences import COVERED_WITHIN_MS, Sequences
-from broker.core.subscriptions import has_effect
+from broker.core.partitionaudit import PartitionAudit
+from broker.core.received import judge_received
+from broker.core.sequences import COVERED_WITHIN_MS, CaseOrder, Sequences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.bundle import BundleEnd, BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
-    from broker.core.findings import BatchReport, EntryFacts, Skipped
+    from broker.core.findings import BatchReport, EntryFacts
+    from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
+    from broker.core.received import ReceivedBook
     from broker.core.streams import Position
 
 
@@ -69,6 +72,8 @@ class BundleAudit:
         *,
         directories_from_ms: int,
         brought: Brought = NOTHING,
+        versions: Sequence[DirectoryVersion] = (),
+        received: ReceivedBook | None = None,
     ) -> None:
         """Begin.
 
@@ -78,7 +83,10 @@ class BundleAudit:
             verifiers: the log keys, by name and id.
             directories_from_ms: when the oldest directory in the bundle came into force.
             brought: what the auditor brings.
+            versions: the directory versions, in the order in which they came into force.
+            received: what recipients say that they were handed.
         """
+        self._received = received
         self._header = header
         self._brought = brought
         self._brought_report = BroughtReport(
@@ -89,20 +97,17 @@ class BundleAudit:
         self._broken_off = False
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers
+        self._declared = Incarnations(directory.incarnations)
         self._findings: list[Finding] = []
         self._left_out = 0
         self._partition: PartitionAudit | None = None
         self._partitions: list[PartitionReport] = []
         self._record_ids: dict[bytes, Position] = {}
-        self._addressed: dict[Position, tuple[str, ...]] = {}
+        self._case_order = CaseOrder()
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
-        self._deliveries = RecordedDeliveries()
-        self._skipped: list[Skipped] = []
-        self._ordered: dict[tuple[str, str], int] = {}
-        self._unprocessed: dict[tuple[str, str, Position], Unprocessed] = {}
-        self._void: list[Unprocessed | FinishedLater] = []
-        self._reigns = Reigns()
+        self._deliveries = DeliveryAudit(versions)
+        self._fates = Fates()
         self._republished: list[Republished] = []
         self._records = 0
         self._withheld = 0
@@ -128,6 +133,7 @@ class BundleAudit:
             self._trust_domain,
             self._verifiers,
             [seen for seen in self._brought.checkpoints if seen.partition == start.partition],
+            declared=self._declared,
         )
 
     def add_leaves(self, listed: PartitionLeaves) -> None:
@@ -148,22 +154,14 @@ class BundleAudit:
             self._take(partition, facts)
         self._records += len(report.leaves)
         self._deliveries.take(report.deliveries)
+        self._sequences.take_refusals(report.refusals)
         self._republished += report.republished
+        if self._received is not None:
+            self._received.meet(report.facts)
         if self._brought.receipts is not None:
             self._brought.receipts.meet(report.leaves)
             self._brought.receipts.came_again([again.record_id for again in report.republished])
-        for order in report.orders:
-            name = (order.agency, order.subscription)
-            if has_effect(order.generation, self._ordered.get(name)):
-                self._ordered[name] = order.generation
-                self._skipped += order.skipped
-        for item in report.unprocessed:
-            if not isinstance(item, UnderReign):
-                self._finish(item)
-            elif self._reigns.make_void(item.reign):
-                self._void += [] if item.told is None else [item.told]
-            elif item.told is not None:
-                self._finish(item.told)
+        self._fates.take(report)
 
     def add_unreadable(self, code: str, message: str) -> None:
         """Take a batch that cannot be read. The finding has the place where it must stand."""
@@ -176,13 +174,6 @@ class BundleAudit:
     def reached(self) -> Position | None:
         """The position of the last entry of the current partition so far."""
         return None if self._partition is None else self._partition.reached
-
-    def _finish(self, item: Unprocessed | FinishedLater) -> None:
-        # The last word counts: a dead letter may be delivered again.
-        key = (item.agency, item.subscription, item.position)
-        self._unprocessed.pop(key, None)
-        if isinstance(item, Unprocessed):
-            self._unprocessed[key] = item
 
     def add_stray(self, stray: StrayRecord) -> None:
         """Take a stray of the current partition."""
@@ -199,6 +190,7 @@ class BundleAudit:
             return
         report = partition.end(end)
         self._brought_report.continued += partition.continued
+        self._brought_report.closed += partition.closed
         self._brought_report.continued_partitions += partition.continues_records
         self._take_findings(partition)
         if report is not None:
@@ -220,18 +212,16 @@ class BundleAudit:
             message = "the directory that was in force at the beginning is not here; the first that is stood in for it"
             self.add(error("DIRECTORY_MISSING", message))
         self._check_partitions()
-        for finding in (*self._sequences.findings(), *self._deliveries.findings(self._addressed)):
+        for finding in (*self._sequences.findings(), *self._deliveries.findings()):
             self.add(finding)
         broken_off = end is None or self._broken_off
         if broken_off:
             # What is missing here may only be missing on the auditor's disk. That accuses nobody.
             leave_unjudged(self._brought, self._brought_report)
         else:
-            shown = {
-                item.partition: ShownPartition(item.first_offset, item.last_offset, item.end_index == item.tree_size)
-                for item in self._partitions
-            }
-            judge_brought(self._brought, self._header, shown, self._brought_report, self.add)
+            shown = {item.partition: item.shown() for item in self._partitions}
+            judge_brought(self._brought, self._header, shown, self._brought_report, self.add, declared=self._declared)
+        received = judge_received(self._received, self._header, self._deliveries, self.add, broken_off=broken_off)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))
@@ -240,16 +230,18 @@ class BundleAudit:
             tuple(self._partitions),
             self._records,
             self._withheld,
-            len(self._deliveries),
-            tuple(self._unprocessed.values()),
-            tuple(self._void),
+            len(self._deliveries.deliveries),
+            self._fates.unprocessed,
+            tuple(self._fates.void),
             tuple(self._republished),
-            tuple(self._skipped),
+            tuple(self._fates.skipped),
             tuple(self._findings),
             self._left_out,
             self._brought_report,
-            self._deliveries.handovers(self._record_ids),
+            handovers(self._deliveries.deliveries, self._record_ids),
             broken_off=broken_off,
+            refused_numbers=self._sequences.explained,
+            received=received,
         )
 
     def _take(self, partition: PartitionAudit, facts: EntryFacts) -> None:
@@ -261,8 +253,10 @@ class BundleAudit:
             partition.add(error("RECORD_REPEATED", "the record stands twice", facts.record_id, facts.position))
         self._record_ids.setdefault(record_id, facts.position)
         self._withheld += facts.withheld_sections
-        self._addressed[facts.position] = tuple(agency for agency, _ in facts.recipients)
+        self._deliveries.take_record(facts)
         self._sequences.take(facts)
+        for finding in self._case_order.take(facts):
+            partition.add(finding)
 
     def _take_findings(self, partition: PartitionAudit) -> None:
         for place, finding in enumerate(partition.findings()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker.core.brought import ShownPartition
 from broker.core.findings import Severity
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleHeader
     from broker.core.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
     from broker.core.handovers import Handovers
-    from broker.core.partitionaudit import PartitionReport
-    from broker.core.streams import Position
+    from broker.core.received import ReceivedReport
+    from broker.core.streams import Position, StreamPartition
     from broker.core.timesaudit import TimesReport
     from broker.core.witnessaudit import CosignedPartition, WitnessReport
 
@@ -40,6 +41,27 @@ class ProvedRecord(NamedTuple):
     cosigned: CosignedPartition | None
 
 
+class PartitionReport(NamedTuple):
+    """The result for one partition: its checkpoint, the log's incarnation, and which leaves the bundle lists.
+
+    ``proved``: the leaves are those of the signed tree.
+    """
+
+    partition: StreamPartition
+    log_id: str
+    tree_size: int
+    root: str
+    first_index: int
+    end_index: int
+    last_offset: int = -1
+    first_offset: int | None = None
+    proved: bool = False
+
+    def shown(self) -> ShownPartition:
+        """What the bundle shows of it."""
+        return ShownPartition(self.first_offset, self.last_offset, self.end_index == self.tree_size, self.log_id)
+
+
 @dataclass(frozen=True, slots=True)
 class AuditReport:
     """What an audit found. ``clean`` says that nothing is wrong, as far as the bundle can show.
@@ -47,6 +69,8 @@ class AuditReport:
     ``witnesses`` is what they have cosigned; who verifies the whole bundle adds it.
     ``times`` is what is proved of times, independently of the exchange.
     ``broken_off`` says that the bundle's end, or that of a partition, is missing. Then what was brought is not judged.
+    ``refused_numbers`` of the missing numbers are of records that the exchange says it refused.
+    ``received`` is what became of the copies that recipients report. None: no such report was brought.
     ``handovers`` says who was handed what, for ``deliveries`` in all.
     ``proved`` is what a proof of one record proves. None: it is no such proof, or it proves nothing.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
@@ -69,6 +93,8 @@ class AuditReport:
     broken_off: bool = False
     proved: ProvedRecord | None = None
     times: TimesReport | None = None
+    refused_numbers: int = 0
+    received: ReceivedReport | None = None
 
     @property
     def clean(self) -> bool:

@@ -50,7 +50,7 @@ class Certificate(Protocol):
 
     @property
     def revoked_at_ms(self) -> int | None:
-        """When it was revoked (milliseconds since the Unix epoch, UTC), or None if no list says so."""
+        """When it was revoked (epoch milliseconds, UTC). None: no list says so."""
 
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""

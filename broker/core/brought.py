@@ -8,7 +8,9 @@ leaf that the receipt names stands there: position, record id, digest, time and 
    the bundle's maker, so the position must be outside of the leaves that are shown, too
 3. uncovered: it stands after what the newest checkpoint covers: RECEIPT_UNCOVERED, a warning. Ten minutes after its
    acceptance it is an error, for no broker goes on so long without a checkpoint
-4. broken: the record is missing or stands elsewhere. RECEIPT_BROKEN
+4. lost: it is of a former incarnation of the log, which the directory declares, and does not survive in this one
+   (broker/core/incarnations.py): RECEIPT_LOST_DECLARED, a warning. What survives has its leaf, and is compared
+5. broken: the record is missing or stands elsewhere. RECEIPT_BROKEN
 
 A receipt that the exchange did not sign, or that cannot be read, is unproved. It counts for nothing and accuses nobody.
 
@@ -18,79 +20,24 @@ LOG_FORKED, LOG_ROLLED_BACK, LOG_CHANGED.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from broker.core.errors import CaseExchangeError, ReceiptInvalid, RevocationUnavailable
 from broker.core.findings import Compared, Stated, error, warning
-from broker.core.inforce import by_any, versions_at
-from broker.core.receipt import receipt_message
+from broker.core.incarnations import NONE_DECLARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from broker.core.bundle import BundleHeader
-    from broker.core.checkpoint import Checkpoint
+    from broker.core.checkpoint import Checkpoint, Note
     from broker.core.findings import EntryLeaf, Finding
-    from broker.core.inforce import DirectoryVersion
-    from broker.core.receipt import Receipt, ReceiptStatement
+    from broker.core.incarnations import Incarnations, Passage
     from broker.core.streams import Position, StreamPartition
 
 UNCOVERED_AT_MOST_MS: Final = 600_000
 """So long after its acceptance, a checkpoint covers every record of an honest log. No broker may be configured to go on
 longer without one (``checkpoints.evidence_bound_seconds``)."""
-_REMEMBERED: Final = 256
-"""So many checked signatures are remembered. The receipts of one batch have one, and stand near each other."""
-
-
-class ReceiptCheck:
-    """Checks the exchange's signature under receipts. Receipts that share a signature cost one check.
-
-    Args:
-        versions: the directory versions, in the order in which they came into force.
-        taken_at_ms: when the receipts' word is taken (epoch milliseconds): a key that was revoked by then does not
-            count, nor one that had ended before the time that a receipt names. None: this is not checked.
-    """
-
-    def __init__(self, versions: Sequence[DirectoryVersion], taken_at_ms: int | None) -> None:
-        self._versions = versions
-        self._taken_at_ms = taken_at_ms
-        self._verified: dict[tuple[int, bytes, bytes, bytes], None] = {}
-
-    def check(self, receipt: Receipt, statement: ReceiptStatement) -> None:
-        """Check one receipt.
-
-        Raises:
-            ReceiptInvalid: no directory of its time or later lists a key of the exchange that signed it.
-        """
-        at_ms, message = statement.accepted_at_ms, receipt_message(receipt)
-        # The broker may give a receipt again, with the key that it has then.
-        versions = [*versions_at(self._versions, at_ms), *(it for it in self._versions if it.in_force_from_ms > at_ms)]
-        try:
-            by_any(versions, lambda version: self._check_under(version, receipt, message, at_ms))
-        except ReceiptInvalid:
-            raise
-        except CaseExchangeError as refused:
-            text = f"the receipt does not count: {refused.message}"
-            raise ReceiptInvalid(text) from refused
-
-    def _check_under(self, version: DirectoryVersion, receipt: Receipt, message: bytes, at_ms: int) -> None:
-        signature = receipt.signature
-        certificate = version.certificates.signer(signature.certificate_sha256)
-        if certificate.agency != version.directory.exchange:
-            text = "the receipt does not count: an agency signed it, not the exchange"
-            raise ReceiptInvalid(text)
-        known = (version.directory.version, signature.certificate_sha256, signature.value, message)
-        if known not in self._verified:
-            certificate.verify(message, signature.value)
-            if len(self._verified) >= _REMEMBERED:
-                del self._verified[next(iter(self._verified))]
-            self._verified[known] = None
-        if self._taken_at_ms is not None:
-            # The bundle's maker chose its revocation lists. It must not make receipts void by leaving one out.
-            with contextlib.suppress(RevocationUnavailable):
-                certificate.check_trusted(at_ms, self._taken_at_ms)
 
 
 class UnmetReceipt(NamedTuple):
@@ -130,27 +77,31 @@ class ReceiptBook(Protocol):
 
 
 class BroughtCheckpoint(NamedTuple):
-    """A signed checkpoint that was seen elsewhere, and verified. ``log_id`` is the incarnation that it names."""
+    """A checkpoint that was seen elsewhere, verified but for its witnesses' lines. It names the incarnation."""
 
     partition: StreamPartition
     log_id: str
     checkpoint: Checkpoint
+    note: Note | None = None
 
 
 class ShownPartition(NamedTuple):
-    """The offsets of the first and last leaf that a bundle shows (None, -1: none), and if the tree ends there."""
+    """The offsets of the first and last leaf that a bundle shows (None, -1: none), and if the tree ends there.
+
+    ``log_id`` is the incarnation of the log.
+    """
 
     first_offset: int | None
     last_offset: int
     to_the_end: bool
+    log_id: str
 
 
 class Brought(NamedTuple):
     """What the auditor brings.
 
-    ``unproved`` counts checkpoints that no key of the directory signed. A record that was accepted more than
-    ``covered_within_ms`` before the bundle was made must be covered by a checkpoint in it. None: the auditor does not
-    say.
+    ``unproved`` counts checkpoints that no key of the directory signed. A checkpoint must cover each record that was
+    accepted more than ``covered_within_ms`` before the bundle was made. None: the auditor does not say.
     """
 
     receipts: ReceiptBook | None = None
@@ -163,9 +114,10 @@ class Brought(NamedTuple):
 class BroughtReport:
     """What became of what was brought: numbers of receipts, then of checkpoints.
 
-    ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered`` and ``broken`` add up to
-    it, or ``not_judged`` is all of them, because the bundle breaks off. Of the ``checkpoints``, ``continued`` are
-    prefixes of what the bundle shows. In ``continued_partitions`` there is one that is not empty.
+    ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered``, ``lost`` and ``broken``
+    add up to it, or ``not_judged`` is all of them, because the bundle breaks off. Of the ``checkpoints``, ``continued``
+    are prefixes of what the bundle shows. In ``continued_partitions`` there is one that is not empty. ``closed`` are of
+    former incarnations, and cover what is declared as lost.
     """
 
     receipts: int | None = None
@@ -174,11 +126,13 @@ class BroughtReport:
     again: int = 0
     outside: int = 0
     uncovered: int = 0
+    lost: int = 0
     broken: int = 0
     not_judged: int = 0
     checkpoints: int = 0
     continued: int = 0
     continued_partitions: int = 0
+    closed: int = 0
     unproved_checkpoints: int = 0
 
 
@@ -188,10 +142,12 @@ def judge_brought(
     shown: Mapping[StreamPartition, ShownPartition],
     report: BroughtReport,
     add: Callable[[Finding], None],
+    *,
+    declared: Incarnations = NONE_DECLARED,
 ) -> None:
     """Judge what was brought, when the whole bundle was taken. ``report`` gets the numbers, ``add`` the findings.
 
-    ``shown`` has each partition that the bundle shows.
+    ``shown`` has each partition that the bundle shows, and ``declared`` the incarnations in its newest directory.
     """
     for seen in brought.checkpoints:
         if seen.partition.stream in header.streams and seen.partition not in shown:
@@ -204,7 +160,8 @@ def judge_brought(
     if brought.receipts is not None:
         said = brought.covered_within_ms
         within_ms = UNCOVERED_AT_MOST_MS if said is None else said
-        judge_receipts(brought.receipts, header, shown, report, add, covered_within_ms=within_ms)
+        judge = ReceiptsJudge(header, shown, declared, within_ms)
+        judge.judge(brought.receipts, report, add)
 
 
 def leave_unjudged(brought: Brought, report: BroughtReport) -> None:
@@ -214,54 +171,73 @@ def leave_unjudged(brought: Brought, report: BroughtReport) -> None:
         report.not_judged = report.receipts
 
 
-def judge_receipts(
-    book: ReceiptBook,
-    header: BundleHeader,
-    shown: Mapping[StreamPartition, ShownPartition],
-    report: BroughtReport,
-    add: Callable[[Finding], None],
-    *,
-    covered_within_ms: int,
-) -> None:
-    """Judge the receipts, when the whole bundle was taken.
+class ReceiptsJudge(NamedTuple):
+    """Judges receipts, when the whole bundle was taken.
 
-    Args:
-        book: the receipts, and what of the bundle met them.
-        header: what the bundle promises.
-        shown: each partition that the bundle shows.
-        report: gets the numbers.
-        add: gets the findings, in order of position.
-        covered_within_ms: see ``Brought``.
+    ``header``: what the bundle promises. ``shown``: each partition that it shows. ``declared``: the incarnations in its
+    newest directory. ``covered_within_ms``: see ``Brought``.
     """
-    report.receipts, report.unproved = book.receipts, book.unproved
-    longest_ms = 0
-    for item in book.unmet():
-        leaf = (Compared(Stated.LEAF_RECEIPT, item.leaf.hex()),)
-        part = shown.get(item.position.stream_partition)
-        if item.again:
-            report.again += 1
-        elif _outside(item, header, part):
-            report.outside += 1
-        elif not item.elsewhere and _is_last(part) and _beyond(item, part):
-            report.uncovered += 1
-            waited_ms = header.created_at_ms - item.accepted_at_ms
-            if waited_ms > covered_within_ms:
-                add(error("RECEIPT_UNCOVERED", not_covered(waited_ms), item.record_id, item.position, leaf))
+
+    header: BundleHeader
+    shown: Mapping[StreamPartition, ShownPartition]
+    declared: Incarnations
+    covered_within_ms: int
+
+    def judge(self, book: ReceiptBook, report: BroughtReport, add: Callable[[Finding], None]) -> None:
+        """Judge the receipts in a book, which has met what the bundle has. Findings come in order of position."""
+        report.receipts, report.unproved = book.receipts, book.unproved
+        longest_ms = 0
+        for item in book.unmet():
+            leaf = (Compared(Stated.LEAF_RECEIPT, item.leaf.hex()),)
+            part = self.shown.get(item.position.stream_partition)
+            passage = self._passage(item, part)
+            another = part is not None and item.log_id != part.log_id and passage is None
+            lost = passage is not None and passage.lost(item.position.offset, item.accepted_at_ms)
+            if item.again or (item.elsewhere and lost):
+                report.again += 1
+            elif _outside(item, self.header, part):
+                report.outside += 1
+            elif lost:
+                report.lost += 1
+            elif not item.elsewhere and not another and _is_last(part) and _beyond(item, part):
+                report.uncovered += 1
+                waited_ms = self.header.created_at_ms - item.accepted_at_ms
+                if waited_ms > self.covered_within_ms:
+                    add(error("RECEIPT_UNCOVERED", not_covered(waited_ms), item.record_id, item.position, leaf))
+                else:
+                    longest_ms = max(longest_ms, waited_ms, 1)
             else:
-                longest_ms = max(longest_ms, waited_ms, 1)
-        else:
-            report.broken += 1
-            add(error("RECEIPT_BROKEN", _what_is_wrong(item), item.record_id, item.position, leaf))
-    report.kept = report.receipts - report.again - report.outside - report.uncovered - report.broken
+                report.broken += 1
+                wrong = _what_is_wrong(item, another=another)
+                add(error("RECEIPT_BROKEN", wrong, item.record_id, item.position, leaf))
+        report.kept = report.receipts - report.again - report.outside - report.uncovered - report.lost - report.broken
+        for finding in _in_all(report, longest_ms):
+            add(finding)
+
+    def _passage(self, item: UnmetReceipt, part: ShownPartition | None) -> Passage | None:
+        """How the directory declares that the log of a receipt became the one that is shown."""
+        if part is None:
+            return None
+        return self.declared.between(item.position.stream_partition, item.log_id, part.log_id)
+
+
+def _in_all(report: BroughtReport, longest_ms: int) -> Iterator[Finding]:
+    """The warnings about receipts that are counted, and not named one by one."""
     if longest_ms:
         message = f"some records with a receipt are {not_covered(longest_ms)} at most. Replay once more"
-        add(warning("RECEIPT_UNCOVERED", message))
+        yield warning("RECEIPT_UNCOVERED", message)
+    if report.lost:
+        message = (
+            f"{report.lost} records with a receipt are lost with a former incarnation of the log, as the directory "
+            "declares, and were not published again"
+        )
+        yield warning("RECEIPT_LOST_DECLARED", message)
     if report.unproved:
         message = (
             f"{report.unproved} receipts that were brought do not count: they cannot be read, or no directory in "
             "the bundle or beside them lists the key for the exchange"
         )
-        add(warning("RECEIPT_UNPROVED", message))
+        yield warning("RECEIPT_UNPROVED", message)
 
 
 def not_covered(waited_ms: int) -> str:
@@ -293,8 +269,10 @@ def _is_last(part: ShownPartition | None) -> bool:
     return part is None or part.to_the_end
 
 
-def _what_is_wrong(item: UnmetReceipt) -> str:
+def _what_is_wrong(item: UnmetReceipt, *, another: bool) -> str:
     promised = "the exchange gave a receipt for this record at this position"
     if item.elsewhere:
         return f"{promised}, and it stands at {item.elsewhere}"
+    if another:
+        return f"{promised} of another incarnation of the log, and no directory declares that it was lost"
     return f"{promised}, and it is not there"

@@ -94,11 +94,17 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 
 @dataclass(slots=True, eq=False)
 class ConsumerAccount:
-    """The flow control of one consumer: its limits, and what it has outstanding."""
+    """The flow control of one consumer: its limits, its credit, and what it has outstanding.
+
+    ``credit`` is how many records it may have outstanding by what it has shown so far. It begins small and grows by one
+    with each ack. So it doubles each time that the consumer acknowledges all it has, as TCP's slow start does. A lost
+    lease sets it back. It may be more than ``max_records``: it also says how far it is worth while to read ahead.
+    """
 
     name: str
     max_records: int
     max_bytes: int
+    credit: int
     records: int = 0
     bytes: int = 0
 
@@ -106,7 +112,7 @@ class ConsumerAccount:
         """Whether one more record fits. If nothing is outstanding, any fits, or a large one would wait for ever."""
         if self.records == 0:
             return True
-        return self.records < self.max_records and self.bytes + size_bytes <= self.max_bytes
+        return self.records < min(self.max_records, self.credit) and self.bytes + size_bytes <= self.max_bytes
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,9 @@ BODY_TYPE: Final = "application/vnd.case-exchange.body.v1+protobuf"
 RECEIPTS_TYPE: Final = "application/vnd.case-exchange.receipts.v1"
 """The type of what the broker signs for a set of receipts."""
 
+RECEIVED_TYPE: Final = "application/vnd.case-exchange.received.v1+protobuf"
+"""The type of what an agency signs of the copies that it was handed."""
+
 BUNDLE_TYPE: Final = "application/vnd.case-exchange.bundle.v1"
 """The type of what the broker signs for a replay bundle."""
 

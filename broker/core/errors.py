@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class CaseExchangeError(Exception):
-    """Root of the tree. ``details`` are opaque strings, sent to the caller as ErrorInfo metadata."""
+    """Root of the tree. ``details`` are opaque strings, sent to the caller as ErrorInfo metadata.
+
+    ``numbers``: by recipient, the running numbers of the record that is refused, if they are known. Auditors are told.
+    """
 
     reason: ClassVar[str] = "INTERNAL"
     retriable: ClassVar[bool] = False
@@ -31,6 +34,7 @@ class CaseExchangeError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
+        self.numbers: tuple[tuple[str, int], ...] = ()
 
     @property
     def line(self) -> str:
@@ -443,8 +447,9 @@ class LogRolledBack(LogError):
 
     reason = "LOG_ROLLED_BACK"
     remedy = (
-        "Operator: keep a copy of the data folder, and restore the newest copy. If there is none, name the loss in "
-        "checkpoints.accepted_losses, and ask agencies to `case-exchange publish --again`."
+        "Operator: keep a copy of the data folder, and restore the newest copy. If there is none, prepare a new "
+        "incarnation of the log (`case-exchange incarnation`), have governance declare it, restart, and ask agencies "
+        "to `case-exchange publish --again`."
     )
 
 
@@ -460,6 +465,16 @@ class LogSettingsRefused(LogError):
 
     reason = "LOG_SETTINGS_REFUSED"
     remedy = "Operator: change the setting as the message says, then start again. docs/kafka.md gives the reasons."
+
+
+class LogOfAnotherExchange(LogError):
+    """The Kafka topics belong to another exchange: it was the first that sealed a directory version there."""
+
+    reason = "LOG_OF_ANOTHER_EXCHANGE"
+    remedy = (
+        "Operator: give this exchange a kafka.prefix of its own. Two exchanges never share topics. "
+        "If it wrote here before, check that kafka.servers and kafka.prefix are still those of this exchange."
+    )
 
 
 class LogAccessDenied(LogError):
@@ -644,6 +659,16 @@ class ProofInvalid(EvidenceRefused):
     """An inclusion or consistency proof does not lead to the signed root."""
 
     reason = "PROOF_INVALID"
+
+
+class IncarnationUndeclared(EvidenceRefused):
+    """Another log took the place of the one seen before. The directory does not declare it, or not the whole loss."""
+
+    reason = "INCARNATION_UNDECLARED"
+    remedy = (
+        "Get the newest directory. If it does not declare the incarnation and its last checkpoint, keep the spool and "
+        "tell governance: accepted records were lost."
+    )
 
 
 class CheckpointInvalid(EvidenceRefused):

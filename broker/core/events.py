@@ -217,12 +217,15 @@ class RefusalMade:
     """The broker refused something from the principal, for a reason that auditors should know.
 
     Above a ``count`` of one, it refused that many things without telling them one by one. The event's time is that of
-    the last. Then the principal is empty if there were too many principals to count each.
+    the last. Then the principal is empty if there were too many principals to count each. ``numbers`` has, by
+    recipient, the numbers that a refused record of the principal's used up. Its publisher says so: a refused record
+    proves nothing.
     """
 
     reason: str
     record_id: str
     count: int = 1
+    numbers: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

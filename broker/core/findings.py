@@ -111,12 +111,25 @@ class Reader(ReceiptReader, Protocol):
 
 
 class RecordedDelivery(NamedTuple):
-    """A copy that left the broker, as the audit stream records it."""
+    """A copy that left the broker at ``at_ms`` (epoch milliseconds), without its ``withheld_sections``.
+
+    This is what the audit stream records at ``told_at``.
+    """
 
     agency: str
     position: Position
     told_at: Position
     withheld_sections: tuple[str, ...] = ()
+    at_ms: int = 0
+
+
+class RefusedNumbers(NamedTuple):
+    """What was refused of a publisher's system: a record's numbers by recipient. None: ``things`` were only counted."""
+
+    publisher: str
+    system: str
+    numbers: tuple[tuple[str, int], ...]
+    things: int
 
 
 class Unprocessed(NamedTuple):
@@ -217,7 +230,11 @@ class Ordered(NamedTuple):
 
 
 class EntryFacts(NamedTuple):
-    """What the judgement of the whole bundle needs to know about one entry."""
+    """What the judgement of the whole bundle needs to know about one entry.
+
+    ``sections`` has the name and the audience of each section that the publisher signed. ``again``: it was published
+    again, with a former receipt that counts. Times are epoch milliseconds.
+    """
 
     position: Position
     accepted_at_ms: int
@@ -229,6 +246,11 @@ class EntryFacts(NamedTuple):
     kind: str
     recipients: tuple[tuple[str, int], ...]
     withheld_sections: int
+    case_id: str = ""
+    issued_at_ms: int = 0
+    sections: tuple[tuple[str, frozenset[str]], ...] = ()
+    record_sha256: bytes = b""
+    again: bool = False
     revoked_at_ms: int | None = None
     """When its signer's certificate was revoked, as far as the bundle says."""
 
@@ -252,6 +274,7 @@ class BatchReport:
     unprocessed: list[Unprocessed | FinishedLater | UnderReign] = field(default_factory=list)
     republished: list[Republished] = field(default_factory=list)
     orders: list[Ordered] = field(default_factory=list)
+    refusals: list[RefusedNumbers] = field(default_factory=list)
 
 
 def error(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from broker.core.backlog import Backlog
 from broker.core.delivery import ConsumerAccount, Delivery, Event, State
 from broker.core.errors import Internal, LeaseLost, SubscriptionInvalid
-from broker.core.lease_terms import Lease, LeaseSettings
+from broker.core.lease_terms import Lease, LeaseSettings, Room
 from broker.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Grants(Backlog):
         if consumer in self._consumers:
             message = "the consumer was added already"
             raise ValueError(message)
-        self._consumers[consumer] = ConsumerAccount(consumer, max_outstanding_records, max_outstanding_bytes)
+        credit = self._settings.first_credit
+        self._consumers[consumer] = ConsumerAccount(consumer, max_outstanding_records, max_outstanding_bytes, credit)
 
     def consumer_gone(self, consumer: str, *, clean: bool) -> None:
         """Remove a consumer. It is granted nothing more. O(n) in the leases.
@@ -120,6 +121,16 @@ class Grants(Backlog):
             self._suspects.begins_in_doubt = False
             self._ready.rotate(-(self._next_id % len(self._ready)))
         return [self._grant(self._ready.popleft(), account, now)]
+
+    def room_to_read(self, partition: StreamPartition) -> Room:
+        """How much more of a partition it is worth while to read now. O(consumers).
+
+        Not more than there is room for, and no more READY records than the credit of all consumers. So one that
+        acknowledges nothing makes the broker read no more than it gets.
+        """
+        room = self.room(partition)
+        wanted = sum(account.credit for account in self._consumers.values()) - self.ready_records
+        return room._replace(records=max(0, min(room.records, wanted)))
 
     @property
     def leased_records(self) -> int:

@@ -1,15 +1,13 @@
-"""Who was handed what, as the audit stream records it: check (6) of broker/core/audit.py, and the list of a report."""
+"""Who was handed what, as the audit stream records it: the list of a report. broker/core/deliveryaudit.py judges it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.findings import error
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from broker.core.findings import Finding, RecordedDelivery
+    from broker.core.findings import RecordedDelivery
     from broker.core.streams import Position
 
 MAX_LISTED: Final = 1000
@@ -48,51 +46,32 @@ class Handovers(NamedTuple):
     """Deliveries of records that are not listed."""
 
 
-class RecordedDeliveries:
-    """Takes the deliveries of a bundle, in its order."""
+def handovers(deliveries: Iterable[RecordedDelivery], records: Mapping[bytes, Position]) -> Handovers:
+    """Who got what, by the deliveries of a bundle in its order.
 
-    def __init__(self) -> None:
-        self._all: list[RecordedDelivery] = []
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def take(self, deliveries: Iterable[RecordedDelivery]) -> None:
-        """Take the next ones."""
-        self._all.extend(deliveries)
-
-    def findings(self, addressed: Mapping[Position, tuple[str, ...]]) -> Iterator[Finding]:
-        """Deliveries to agencies that the record at the position is not addressed to."""
-        for delivery in self._all:
-            recipients = addressed.get(delivery.position)
-            # A record outside the bundle cannot be judged. That is no fault of the delivery.
-            if recipients is not None and delivery.agency not in recipients:
-                message = f"the record at {delivery.position} was delivered to {delivery.agency}, not addressed by it"
-                yield error("DELIVERY_ASTRAY", message, position=delivery.told_at)
-
-    def handovers(self, records: Mapping[bytes, Position]) -> Handovers:
-        """Who got what. ``records`` has the position of each record id (16 bytes) in the bundle."""
-        shares: dict[str, AgencyShare] = {}
-        first: dict[tuple[str, Position], RecordedDelivery] = {}
-        times: dict[tuple[str, Position], int] = {}
-        left_out = 0
-        for delivery in self._all:
-            share = shares.get(delivery.agency, AgencyShare(delivery.agency, 0, 0))
-            withheld = share.with_withheld + bool(delivery.withheld_sections)
-            shares[delivery.agency] = AgencyShare(delivery.agency, share.deliveries + 1, withheld)
-            key = (delivery.agency, delivery.position)
-            if key in first or len(first) < MAX_LISTED:
-                first.setdefault(key, delivery)
-                times[key] = times.get(key, 0) + 1
-            else:
-                left_out += 1
-        wanted = {position for _, position in first}
-        ids = {position: record_id for record_id, position in records.items() if position in wanted}
-        listed = (
-            HandedOver(agency, at, _text(ids.get(at)), made.withheld_sections, made.told_at, times[agency, at])
-            for (agency, at), made in first.items()
-        )
-        return Handovers(tuple(share for _, share in sorted(shares.items())), tuple(listed), left_out)
+    ``records`` has the position of each record id (16 bytes) in the bundle.
+    """
+    shares: dict[str, AgencyShare] = {}
+    first: dict[tuple[str, Position], RecordedDelivery] = {}
+    times: dict[tuple[str, Position], int] = {}
+    left_out = 0
+    for delivery in deliveries:
+        share = shares.get(delivery.agency, AgencyShare(delivery.agency, 0, 0))
+        withheld = share.with_withheld + bool(delivery.withheld_sections)
+        shares[delivery.agency] = AgencyShare(delivery.agency, share.deliveries + 1, withheld)
+        key = (delivery.agency, delivery.position)
+        if key in first or len(first) < MAX_LISTED:
+            first.setdefault(key, delivery)
+            times[key] = times.get(key, 0) + 1
+        else:
+            left_out += 1
+    wanted = {position for _, position in first}
+    ids = {position: record_id for record_id, position in records.items() if position in wanted}
+    listed = (
+        HandedOver(agency, at, _text(ids.get(at)), made.withheld_sections, made.told_at, times[agency, at])
+        for (agency, at), made in first.items()
+    )
+    return Handovers(tuple(share for _, share in sorted(shares.items())), tuple(listed), left_out)
 
 
 def _text(record_id: bytes | None) -> str:

@@ -31,6 +31,12 @@ def is_system_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_trust_domain(text: str) -> bool:
+    """Whether ``text`` can be a trust domain, as it stands in a principal."""
+    match = _PRINCIPAL.fullmatch(f"spiffe://{text}/agency/any/any")
+    return match is not None and match["domain"] == text
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated mTLS peer."""

@@ -25,52 +25,34 @@ from typing import TYPE_CHECKING, Final
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, DirectoryUnavailable, KindUnknown, ReceiptInvalid
-from broker.core.events import (
-    DeadLetterDiscarded,
-    DeliveryMade,
-    DeliveryRefused,
-    Pointer,
-    RollbackFound,
-    SubscriptionBegun,
-    SubscriptionDeleted,
-    TakenOver,
-)
 from broker.core.findings import (
     BatchReport,
     Compared,
     EntryFacts,
     EntryLeaf,
-    Ordered,
     Reader,
-    RecordedDelivery,
     Republished,
     Stated,
-    UnderReign,
-    Unprocessed,
     error,
     identified,
-    said_by,
-    warning,
 )
 from broker.core.former import check_former
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, revoked_at_ms, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, revoked_at_ms, versions_at
 from broker.core.leaf import Leaf
 from broker.core.merkle import leaf_hash
 from broker.core.policy import check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
-from broker.core.reigns import of_reign
 from broker.core.sections import unsalted
-from broker.core.streams import EVENT_KINDS, StreamPartition
+from broker.core.streams import EVENT_KINDS, Position, StreamPartition
+from broker.core.told import note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry, PartitionRecords
-    from broker.core.envelope import Signature
+    from broker.core.envelope import Envelope, Signature
     from broker.core.events import AuditEvent
-    from broker.core.inforce import DirectoryVersion
-    from broker.core.streams import Position
 
 
 MOST_SKEW_MS: Final = 3_600_000
@@ -122,6 +104,9 @@ class BatchJudge:
             if certificate.agency != version.directory.exchange:
                 text = "an agency signed them, not the exchange"
                 raise ReceiptInvalid(text)
+            if certificate.revoked_at_ms is not None:
+                text = "the exchange's certificate is revoked"
+                raise ReceiptInvalid(text)
             return
         text = "no directory version lists the certificate"
         raise ReceiptInvalid(text)
@@ -131,11 +116,13 @@ class BatchJudge:
         if entry.position.stream_partition != partition:
             report.findings.append(error("MISPLACED", "the entry stands in another partition", position=entry.position))
         body: Body | None = None
+        former: ReceiptStatement | None = None
         try:
             # (2) Its body.
             body = read_body(entry.envelope, self._reader)
             # (3) to (5), under the directory of that time.
-            withheld = self._check_at_the_time(entry, body, self._former(entry, body, report))
+            former = self._former(entry, body, report)
+            withheld = self._check_at_the_time(entry, body, former)
         except CaseExchangeError as refused:
             record_id = body.record_id if body is not None else ""
             which = identified(entry.envelope)
@@ -155,7 +142,12 @@ class BatchJudge:
                     body.kind,
                     recipients,
                     len(withheld),
-                    revoked_at_ms(self._versions, entry.envelope, entry.accepted_at_ms),
+                    body.case_id,
+                    body.issued_at_ms,
+                    tuple((section.name, section.audience) for section in body.sections),
+                    entry.envelope.record_sha256,
+                    again=former is not None,
+                    revoked_at_ms=revoked_at_ms(self._versions, entry.envelope, entry.accepted_at_ms),
                 )
             )
             if body.kind in EVENT_KINDS and not withheld:
@@ -223,40 +215,21 @@ class BatchJudge:
 
     def _read_events(self, entry: BundleEntry, report: BatchReport) -> None:
         try:
-            for section in entry.envelope.sections:
-                for event in self._reader.decode_audit_events(unsalted(section)):
-                    _note(event, entry.position, report)
+            for event in events_in(entry.envelope, self._reader):
+                note(event, entry.position, report, self._versions[-1].directory)
         except (CaseExchangeError, IndexError):
             message = "the audit record's events cannot be read"
             report.findings.append(error("ENVELOPE_MALFORMED", message, position=entry.position))
 
 
-def _note(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
-    match told.event:
-        case DeliveryMade() as made:
-            agency = _agency(told)
-            withheld = made.withheld_sections
-            report.deliveries.extend(RecordedDelivery(agency, at, told_at, withheld) for at in made.positions())
-        case DeliveryRefused(subscription=subscription, code=code) as refused:
-            agency = _agency(told)
-            report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
-        case pointer if isinstance(pointer, Pointer):
-            reign = of_reign(pointer)
-            report.unprocessed.extend(UnderReign(reign, item) if reign.reign else item for item in said_by(pointer))
-        case TakenOver() as taken:
-            report.unprocessed.append(UnderReign(of_reign(taken)))
-        case DeadLetterDiscarded(position=position, subscription=subscription, agency=agency, code=code):
-            report.unprocessed.append(Unprocessed(agency, subscription, position, "", discarded=code))
-        case SubscriptionBegun() | SubscriptionDeleted() as order:
-            report.orders.append(Ordered.of(order, told_at))
-        case RollbackFound():
-            message = "the exchange found that its log did not continue a checkpoint that it had signed"
-            report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))
+def events_in(envelope: Envelope, reader: Reader) -> Iterator[AuditEvent]:
+    """The events in a record of the audit stream, as far as its sections are here.
 
-
-def _agency(told: AuditEvent) -> str:
-    # spiffe://<trust domain>/agency/<agency>/<system>
-    return told.principal.split("/")[-2]
+    Raises:
+        EnvelopeMalformed: they cannot be read.
+    """
+    for section in envelope.sections:
+        yield from reader.decode_audit_events(unsalted(section))
 
 
 def _compare_receipt(

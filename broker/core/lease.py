@@ -17,8 +17,9 @@ out what happened and keeps these rules:
    its leases until they expire. An expiry is a lost lease. It makes the record a suspect, which travels alone, and only
    then a dead letter (broker/core/suspects.py).
 6. Time passes only in ``tick``: until a tick has seen the deadline, an ack is still in time.
-7. A consumer never has more outstanding than its limits. If it has nothing, it may have one record of any size. After a
-   lost lease, until the next ack, it may have only one. A suspect's consumer has only the suspect.
+7. A consumer never has more outstanding than its limits and its credit. The credit begins small and grows with each ack
+   (broker/core/delivery.py). If it has nothing, it may have one record of any size. After a lost lease, until the next
+   ack, it may have only one. A suspect's consumer has only the suspect.
 
 ``now`` is seconds on a monotonic clock, the same clock for the book's whole life. A caller sleeps until
 ``next_deadline``, ticks, then leases. Undone records of one case can fill the window. Then nothing more is read until
@@ -79,7 +80,7 @@ class LeaseBook(Grants):
             LeaseLost: the lease has ended.
         """
         delivery = self._leased(delivery_id)
-        self._end_lease(delivery)
+        self._end_lease(delivery).credit += 1
         self._suspects.answered(delivery)
         self._suspects.acked()
         self._finish(delivery, Event.ACKED)
@@ -184,6 +185,7 @@ class LeaseBook(Grants):
                 continue
             timer = delivery.timer
             consumer = self._end_lease(delivery)
+            consumer.credit = self._settings.first_credit
             events.append(Expired(timer, consumer.name, delivery.position))
             dead_letter = self._count_loss(delivery)
             if dead_letter is None:

@@ -12,6 +12,8 @@ from broker.core.errors import InputRefused
 if TYPE_CHECKING:
     from broker.core.streams import Position
 
+FIRST_CREDIT: Final = 32
+"""So many records a stream gets before it has acknowledged anything."""
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
@@ -25,6 +27,7 @@ class LeaseSettings:
         max_attempts: after this many failed attempts a record is a dead letter, 1 to 127.
         window_records: the limit for undone records at one time.
         window_bytes: no more is read when their total size reaches this.
+        first_credit: with so many records outstanding a consumer begins, and begins again after a lost lease.
 
     Raises:
         ValueError: a limit is not positive, or they contradict each other.
@@ -35,6 +38,7 @@ class LeaseSettings:
     max_attempts: int
     window_records: int
     window_bytes: int
+    first_credit: int = FIRST_CREDIT
 
     def __post_init__(self) -> None:
         if not 0 < self.lease_seconds <= self.max_lease_seconds:
@@ -43,8 +47,8 @@ class LeaseSettings:
         if not 1 <= self.max_attempts <= MAX_FAILED_ATTEMPTS:
             message = f"max_attempts must be 1 to {MAX_FAILED_ATTEMPTS}"
             raise ValueError(message)
-        if self.window_records < 1 or self.window_bytes < 1:
-            message = "window_records and window_bytes must be positive"
+        if self.window_records < 1 or self.window_bytes < 1 or self.first_credit < 1:
+            message = "window_records, window_bytes and first_credit must be positive"
             raise ValueError(message)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import CheckpointInvalid
+from broker.core.identity import is_trust_domain
 from broker.core.streams import StreamPartition
+
+if TYPE_CHECKING:
+    from broker.core.checkpoint import Checkpoint
 
 _LOG_PATH: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/(0|[1-9][0-9]{0,9})/([A-Za-z0-9_-][A-Za-z0-9._:-]{0,254})")
 
@@ -55,3 +59,31 @@ def parse_log_path(path: str) -> tuple[StreamPartition, str]:
         message = "there can be no log of this name"
         raise CheckpointInvalid(message)
     return StreamPartition(match[1], int(match[2])), match[3]
+
+
+class Origin(NamedTuple):
+    """What an origin names: a partition, and the incarnation of its log."""
+
+    partition: StreamPartition
+    log_id: str
+
+
+def origin_of(checkpoint: Checkpoint, trust_domain: str) -> Origin:
+    """What a checkpoint's origin names.
+
+    Raises:
+        CheckpointInvalid: it names no partition, or another exchange.
+    """
+    parts = checkpoint.origin.removeprefix(f"{trust_domain}/").split("/")
+    try:
+        partition = StreamPartition(parts[0], int(parts[1]))
+    except (IndexError, ValueError):
+        message = "the checkpoint's origin names no partition"
+        raise CheckpointInvalid(message) from None
+    return Origin(partition, incarnation_of(checkpoint.origin, trust_domain, partition))
+
+
+def trust_domain_of(origin: str) -> str:
+    """The trust domain in a checkpoint's origin. Empty: it has none."""
+    domain = origin.partition("/")[0]
+    return domain if is_trust_domain(domain) else ""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from broker.core.auditreport import PartitionReport
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.findings import Compared, FindingsByPosition, Stated, error, warning
+from broker.core.incarnations import NONE_DECLARED, Standing
 from broker.core.leafcheck import LeafCheck
 from broker.core.origin import incarnation_of
 from broker.core.streams import Position
@@ -22,20 +24,8 @@ if TYPE_CHECKING:
     from broker.core.brought import BroughtCheckpoint
     from broker.core.bundle import BundleHeader, PartitionEnd, PartitionLeaves, PartitionStart, StrayRecord
     from broker.core.findings import BatchReport, EntryFacts, Finding
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
-
-
-class PartitionReport(NamedTuple):
-    """The result for one partition: its checkpoint, the log's incarnation, and which leaves the bundle lists."""
-
-    partition: StreamPartition
-    log_id: str
-    tree_size: int
-    root: str
-    first_index: int
-    end_index: int
-    last_offset: int = -1
-    first_offset: int | None = None
 
 
 class PartitionAudit:
@@ -48,28 +38,34 @@ class PartitionAudit:
         trust_domain: str,
         verifiers: Mapping[tuple[str, bytes], Callable[[bytes, bytes], bool]],
         brought: Sequence[BroughtCheckpoint] = (),
+        *,
+        declared: Incarnations = NONE_DECLARED,
     ) -> None:
-        """Begin with the partition's first frame: check (2). ``brought``: its checkpoints that were seen elsewhere."""
+        """Begin with the partition's first frame: check (2).
+
+        ``brought``: its checkpoints that were seen elsewhere. ``declared``: the incarnations in the newest directory.
+        """
         self.partition = start.partition
         self._first_index = start.first_index
         self._header = header
         self._brought = brought
+        self._declared = declared
         self.continued = 0
+        self.closed = 0
         self.continues_records = False
         self._findings = FindingsByPosition()
         self._last: EntryFacts | None = None
         self._checkpoint: Checkpoint | None = None
         self._log_id: str | None = None
         self._leaves: LeafCheck | None = None
+        self._survives: Checkpoint | None = None
         try:
             self._checkpoint = _checkpoint(start, verifiers)
             self._log_id = incarnation_of(self._checkpoint.origin, trust_domain, start.partition)
-            self._leaves = LeafCheck(
-                start.partition,
-                start.first_index,
-                start.left_hashes,
-                [seen.checkpoint.size for seen in brought],
-            )
+            begun = declared.begun(start.partition, self._log_id)
+            self._survives = None if begun is None or begun.carried is None else begun.carried.checkpoint
+            sizes = [seen.checkpoint.size for seen in brought] + ([self._survives.size] if self._survives else [])
+            self._leaves = LeafCheck(start.partition, start.first_index, start.left_hashes, sizes)
         except (CheckpointInvalid, ProofInvalid) as refused:
             self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
 
@@ -122,8 +118,10 @@ class PartitionAudit:
             message = f"{self.partition}: the bundle promises leaves up to {end.end_index}, not {leaves.listed_until}"
             self.add(error("BUNDLE_INVALID", message))
         listed = leaves.root(checkpoint.size, end.right_hashes)
-        if listed == checkpoint.root:
+        proved = listed == checkpoint.root
+        if proved:
             self._release(leaves)
+            self._check_survives(checkpoint, leaves)
             for seen in self._brought:
                 self._compare(seen, checkpoint, log_id, leaves)
         else:
@@ -144,6 +142,7 @@ class PartitionAudit:
             end.end_index,
             leaves.last_offset,
             leaves.first_offset,
+            proved,
         )
 
     def break_off(self) -> None:
@@ -164,11 +163,30 @@ class PartitionAudit:
         """Check that a checkpoint that was seen elsewhere is a prefix of the tree that the bundle shows."""
         checkpoint, size = seen.checkpoint, seen.checkpoint.size
         root = shown.root if size == shown.size else leaves.roots.get(size)
-        if seen.log_id != log_id:
-            message = f"{self.partition}: the log is another one than that of the checkpoint of size {size} seen before"
-            both = (Compared(Stated.LOG_HERE, log_id), Compared(Stated.LOG_SEEN, seen.log_id))
-            self.add(error("LOG_CHANGED", message, compared=both))
-        elif size > shown.size:
+        # An empty tree is the beginning of every log.
+        if seen.log_id != log_id and size > 0:
+            passage = self._declared.between(self.partition, seen.log_id, log_id)
+            if passage is None:
+                message = (
+                    f"{self.partition}: the log is another one than that of the checkpoint of size {size} seen before, "
+                    "and no directory declares it"
+                )
+                both = (Compared(Stated.LOG_HERE, log_id), Compared(Stated.LOG_SEEN, seen.log_id))
+                self.add(error("LOG_CHANGED", message, compared=both))
+                return
+            same = None if root is None and size <= shown.size else root == seen.checkpoint.root
+            standing = passage.judge(seen.checkpoint, continued=same)
+            if standing is Standing.LOST_AS_DECLARED:
+                self.closed += 1
+                return
+            if standing is Standing.MORE_LOST:
+                message = (
+                    f"{self.partition}: the exchange signed a tree of {size} of a former incarnation, and the "
+                    f"directory declares that it ended with {passage.last.size}: more is lost than was said"
+                )
+                self.add(error("LOG_ROLLED_BACK", message))
+                return
+        if size > shown.size:
             message = (
                 f"{self.partition}: the exchange signed a tree of {size}, as was seen, and the bundle shows only "
                 f"{shown.size}. If the bundle is the older one, replay again"
@@ -187,8 +205,18 @@ class PartitionAudit:
             self.add(error("LOG_FORKED", message, compared=roots))
         else:
             self.continued += 1
-            # An empty tree is the beginning of every log.
             self.continues_records = self.continues_records or size > 0
+
+    def _check_survives(self, shown: Checkpoint, leaves: LeafCheck) -> None:
+        """Check that the tree begins with what the declaration of its incarnation says survives."""
+        if (survives := self._survives) is None:
+            return
+        root = shown.root if survives.size == shown.size else leaves.roots.get(survives.size)
+        if survives.size > shown.size or (root is not None and root != survives.root):
+            message = (
+                f"{self.partition}: the log does not begin with the tree of {survives.size} that is declared to survive"
+            )
+            self.add(error("LOG_FORKED", message))
 
     def _release(self, leaves: LeafCheck) -> None:
         """Add what the comparison found. The list of leaves is now shown to be the signed tree's."""
@@ -206,17 +234,31 @@ class PartitionAudit:
         ):
             message = "the entry stands before the one that precedes it in the bundle"
             self.add(error("OUT_OF_ORDER", message, facts.record_id, facts.position))
-        if self._log_id is not None and facts.log_id != self._log_id:
-            message = "the entry is said to be of another incarnation of the log than its checkpoint"
-            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
-        elif last is not None and (facts.log_id != last.log_id or facts.epoch < last.epoch):
-            message = "the entry is said to be of another log, or an earlier leader, than the one that precedes it"
-            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
+        self._check_log(facts, last)
         begin, until = self._header.accepted_from_ms, self._header.accepted_until_ms
         if (begin is not None and facts.accepted_at_ms < begin) or (
             until is not None and facts.accepted_at_ms >= until
         ):
             self.add(error("OUT_OF_PERIOD", "the entry lies outside of the period", facts.record_id, facts.position))
+
+    def _check_log(self, facts: EntryFacts, last: EntryFacts | None) -> None:
+        """Check that the entry is of the log that its checkpoint names, or survives from a former incarnation."""
+        between, current = self._declared.between, self._log_id
+        if current is not None and facts.log_id != current and not between(self.partition, facts.log_id, current):
+            message = "the entry is said to be of another incarnation of the log than its checkpoint"
+            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
+            return
+        begun = self._declared.begun(self.partition, facts.log_id)
+        if begun is not None and facts.position.offset < begun.survives:
+            message = "the entry is said to be of an incarnation that began after it"
+            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
+        elif last is not None and (
+            facts.epoch < last.epoch
+            if facts.log_id == last.log_id
+            else not between(self.partition, last.log_id, facts.log_id)
+        ):
+            message = "the entry is said to be of another log, or an earlier leader, than the one that precedes it"
+            self.add(error("LOG_CHANGED", message, facts.record_id, facts.position))
 
 
 def _checkpoint(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.body import Body, Routing
+    from broker.core.incarnations import Incarnation
+    from broker.core.logkeyends import EndedLogKey
 
 ANY: Final = "*"
 _SOON_MS: Final = 30 * 24 * 3_600_000
@@ -76,7 +78,8 @@ class Directory:
     checkpoints. ``exchange`` is the agency id under which the broker itself signs. ``may_correct`` has, by kind, the
     agencies whose Corrections and Closures count for other agencies' records of this kind. ``witness_policy`` is the
     text of a policy file (broker/core/witnesspolicy.py). Empty: no witness is asked. ``timestamp_authorities`` has for
-    each authority its certificates (DER): the signer of its timestamps first, the root last.
+    each authority its certificates (DER): the signer of its timestamps first, the root last. ``incarnations`` declares
+    which logs took the place of others. ``ended_log_keys`` says how far each log key counts that is not used any more.
     """
 
     version: int
@@ -92,6 +95,8 @@ class Directory:
     may_correct: Mapping[str, frozenset[str]] = field(default_factory=dict)
     witness_policy: str = ""
     timestamp_authorities: tuple[tuple[bytes, ...], ...] = ()
+    incarnations: tuple[Incarnation, ...] = ()
+    ended_log_keys: tuple[EndedLogKey, ...] = ()
 
     def agency(self, agency: str) -> Agency:
         """The agency of this id.

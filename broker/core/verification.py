@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from broker.core.envelope import Signature
     from broker.core.inforce import DirectoryVersion
     from broker.core.judge import BatchJudge
+    from broker.core.received import ReceivedBook
     from broker.core.streams import StreamPartition
 
     Judge: TypeAlias = Callable[[StreamPartition, bytes], Callable[[], BatchReport]]
@@ -88,6 +89,7 @@ class BundleVerification:
         brought: Brought = NOTHING,
         witnesses: WitnessAudit | None = None,
         times: TimesAudit | None = None,
+        received: ReceivedBook | None = None,
     ) -> None:
         """Begin.
 
@@ -100,6 +102,7 @@ class BundleVerification:
             brought: what the auditor brings.
             witnesses: judges what witnesses have cosigned. None: there are none.
             times: judges times by timestamps and cosignatures. None: timestamps are not checked.
+            received: what recipients say that they were handed.
         """
         self._witnesses = witnesses or WitnessAudit(None, verifiers)
         self._header = beginning.header
@@ -112,6 +115,8 @@ class BundleVerification:
             verifiers,
             directories_from_ms=versions[0].in_force_from_ms,
             brought=brought,
+            versions=versions,
+            received=received,
         )
         for finding in passed_over:
             self._audit.add(finding)

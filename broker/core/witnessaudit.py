@@ -10,12 +10,16 @@ A checkpoint with cosignatures stands at the beginning of a partition. The check
    cannot stop the exchange. A checkpoint of no records says nothing of a log that has some, so it is none
 5. every record that was accepted more than STALE_MS before the bundle was made is in what the quorum has cosigned:
    WITNESSES_STALE, a warning. Otherwise an old checkpoint would satisfy a policy for ever
+6. no record is said to have been accepted more than STALE_MS before witnesses cosigned a smaller tree, without it:
+   BACKDATED, a warning. The checkpoint is that of the bundle, which its maker chose, or one that the auditor brings. It
+   is no error: a witness that was paused may have cosigned an old tree late
 
 Records after a cosigned checkpoint are covered by the log's own signature alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -27,8 +31,9 @@ from broker.core.findings import Compared, Stated, error, warning
 from broker.core.merkle import verify_consistency
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from broker.core.brought import BroughtCheckpoint
     from broker.core.bundle import PartitionLeaves, PartitionStart
     from broker.core.checkpoint import SignatureCheck
     from broker.core.cosignature import WitnessKey
@@ -65,6 +70,7 @@ class WitnessReport:
         brought: whether the auditor has brought the policy, not the bundle.
         cosigned: the partitions of which a quorum has cosigned something, in the order of the bundle.
         missing: the partitions of which no quorum has.
+        timed: how many cosigned checkpoints the auditor has brought, whose times bound those of records.
     """
 
     needed: int
@@ -72,6 +78,17 @@ class WitnessReport:
     brought: bool
     cosigned: tuple[CosignedPartition, ...]
     missing: tuple[StreamPartition, ...]
+    timed: int = 0
+
+
+class _Bound:
+    """The tree had only so many leaves when witnesses cosigned it. ``offset`` is that of the next leaf."""
+
+    __slots__ = ("offset", "since_ms", "size")
+
+    def __init__(self, size: int, since_s: int) -> None:
+        self.size, self.since_ms = size, since_s * 1000
+        self.offset: int | None = None
 
 
 class WitnessPolicyInUse(NamedTuple):
@@ -88,10 +105,19 @@ class WitnessAudit:
     Args:
         using: the policy. None: there are no witnesses.
         logs: the checks of the log's keys, by name and id.
+        seen: checkpoints that the auditor brings. Their witnesses' lines are checked here.
     """
 
-    def __init__(self, using: WitnessPolicyInUse | None, logs: Mapping[tuple[str, bytes], SignatureCheck]) -> None:
+    def __init__(
+        self,
+        using: WitnessPolicyInUse | None,
+        logs: Mapping[tuple[str, bytes], SignatureCheck],
+        seen: Sequence[BroughtCheckpoint] = (),
+    ) -> None:
         self._using = using
+        self._seen = seen
+        self._bounds: list[_Bound] = []
+        self._timed = 0
         self._logs = logs
         self._cosigned: list[CosignedPartition] = []
         self._missing: list[StreamPartition] = []
@@ -103,6 +129,8 @@ class WitnessAudit:
         """Judge one partition. Return what is wrong."""
         using = self._using
         self._current = self._uncovered = None
+        self._bounds = [] if using is None else list(self._seen_of(start.partition, using))
+        self._timed += len(self._bounds)
         if using is None:
             return []
         try:
@@ -114,6 +142,8 @@ class WitnessAudit:
             return [error(refused.reason, message, compared=both)]
         if found is not None:
             self._cosigned.append(found)
+            if found.witnesses:
+                self._bounds.append(_Bound(found.size, found.since_s))
             self._current = found if using.policy.fewest else None
             return []
         self._missing.append(start.partition)
@@ -129,6 +159,10 @@ class WitnessAudit:
 
     def take_leaves(self, listed: PartitionLeaves) -> None:
         """Learn where the partition's records after the cosigned ones begin."""
+        for bound in self._bounds:
+            after = max(bound.size - listed.first_index, 0)
+            if bound.offset is None and after < len(listed.leaves):
+                bound.offset = listed.leaves[after].offset
         if self._current is None or self._uncovered is not None:
             return
         after = max(self._current.size - listed.first_index, 0)
@@ -136,12 +170,40 @@ class WitnessAudit:
             self._uncovered = listed.leaves[after].offset
 
     def take_batch(self, report: BatchReport, made_at_ms: int) -> list[Finding]:
-        """Judge the age of what nobody has cosigned: check (5). A partition has at most one such finding.
+        """Judge the age of what nobody has cosigned, checks (5) and (6).
+
+        A partition has at most one finding by (5), and one for each cosigned checkpoint by (6).
 
         Args:
             report: the report on the partition's next batch.
             made_at_ms: when the bundle was made, by its header.
         """
+        return [*self._backdated(report), *self._stale(report, made_at_ms)]
+
+    def _backdated(self, report: BatchReport) -> Iterator[Finding]:
+        for bound in [bound for bound in self._bounds if bound.offset is not None]:
+            limit_ms, first = bound.since_ms - STALE_MS, bound.offset or 0
+            for facts in report.facts:
+                if facts.position.offset >= first and facts.accepted_at_ms < limit_ms:
+                    self._bounds.remove(bound)
+                    early_s = (bound.since_ms - facts.accepted_at_ms) // 1000
+                    message = (
+                        f"it is said to have been accepted {early_s} s before witnesses cosigned a tree of "
+                        f"{bound.size} records without it. So its time is false, or they cosigned late: ask them"
+                    )
+                    yield warning("BACKDATED", message, facts.record_id, facts.position)
+                    break
+
+    def _seen_of(self, partition: StreamPartition, using: WitnessPolicyInUse) -> Iterator[_Bound]:
+        """What witnesses of the policy have cosigned elsewhere, by the earliest of their times."""
+        for seen in self._seen:
+            if seen.partition == partition and seen.note is not None:
+                with contextlib.suppress(CheckpointInvalid):
+                    times = cosigners(seen.note, using.checks)
+                    if times:
+                        yield _Bound(seen.checkpoint.size, min(times.values()))
+
+    def _stale(self, report: BatchReport, made_at_ms: int) -> list[Finding]:
         current, uncovered = self._current, self._uncovered
         if current is None or uncovered is None:
             return []
@@ -164,6 +226,7 @@ class WitnessAudit:
             brought=self._using is not None and self._using.brought,
             cosigned=tuple(self._cosigned),
             missing=tuple(self._missing),
+            timed=self._timed,
         )
 
     def _judge(self, start: PartitionStart, using: WitnessPolicyInUse) -> CosignedPartition | None:

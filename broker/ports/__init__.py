@@ -41,6 +41,7 @@ from broker.ports.timestamps import (
 )
 from broker.ports.trust import (
     CosignatureSigner,
+    DirectoryClaim,
     DirectoryInForce,
     Keyring,
     LogKeys,
@@ -67,6 +68,7 @@ __all__ = [
     "CosignedCheckpoints",
     "CosignedStore",
     "DeadLetterState",
+    "DirectoryClaim",
     "DirectoryInForce",
     "Entropy",
     "Evidence",

@@ -60,6 +60,13 @@ class CheckpointStore(Protocol):
             LogUnavailable, LogFull
         """
 
+    async def forget(self, partition: StreamPartition) -> None:
+        """Drop the tree of a partition, durably: another log took the place of the one that it is of.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+
     async def nodes(self, partition: StreamPartition, coordinates: Sequence[Coordinate]) -> list[bytes]:
         """The hashes of complete subtrees, in the order of ``coordinates``.
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from broker.core.checkpoint import SignatureCheck
     from broker.core.cosignature import WitnessKey
     from broker.core.identity import Principal
+    from broker.core.logkeyends import EndedLogKey
     from broker.core.policy import Directory
 
 
@@ -60,8 +61,29 @@ class LogKeys(Protocol):
     def check(self, key_id: bytes) -> SignatureCheck | None:
         """A function that checks signatures of the key with this id, or None if no such key is listed."""
 
+    def ended(self, key_id: bytes) -> EndedLogKey | None:
+        """How far the key with this id counts. None: it has no end. The checks refuse only what a text alone tells."""
+
     def verifiers(self) -> Mapping[tuple[str, bytes], SignatureCheck]:
         """The same function for each listed key, by the key's name and id."""
+
+
+class DirectoryClaim(NamedTuple):
+    """What a directory says of its exchange, whoever signed the directory. Only a seal by one of its keys proves more.
+
+    Attributes:
+        trust_domain: the exchange's trust domain.
+        exchange: its agency id.
+        log_keys: its checkpoint keys, by name and id (hexadecimal), as text.
+        keys: these keys.
+        ours: whether this exchange's own governance signed it, for this exchange.
+    """
+
+    trust_domain: str
+    exchange: str
+    log_keys: tuple[str, ...]
+    keys: LogKeys
+    ours: bool
 
 
 class SignerCertificate(Protocol):
@@ -77,7 +99,7 @@ class SignerCertificate(Protocol):
 
     @property
     def revoked_at_ms(self) -> int | None:
-        """When it was revoked (milliseconds since the Unix epoch, UTC), or None if no list says so."""
+        """When it was revoked: milliseconds since the Unix epoch, UTC. None: no list says so."""
 
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing, forget_frames
+from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing, QuotaExceeded, forget_frames
 from broker.server.requests import Reader
 from broker.wire.status import DETAILS_KEY, status_details, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.core.identity import Principal
     from broker.ports import MessageExaminer, PeerAuthentication
@@ -140,9 +141,9 @@ class CallGuard(grpc.aio.ServerInterceptor):
         try:
             call = self._admit(method, context)
             agency = caller().agency
-            with self._quotas.call(agency, context.peer()):
-                call.turn = self._quotas.turns.of(agency, reader.service, publishes=reader.publishes)
-                _turn.set(call.turn)
+            call.turn = self._quotas.turns.of(agency, reader.service, publishes=reader.publishes)
+            _turn.set(call.turn)
+            async with self._counted(agency, context):
                 return await work()
         except Told as told:
             forget_frames(told)
@@ -153,6 +154,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             await self._refuse(context, method, error)
         except asyncio.CancelledError:
             if call is None or call.refusal is None:
+                _charge_cancelled(call)
                 raise
             call.task.uncancel()
             await self._refuse(context, method, call.refusal)
@@ -165,6 +167,16 @@ class CallGuard(grpc.aio.ServerInterceptor):
                 self._calls.discard(call)
                 if call.turn is not None:
                     call.turn.close()
+
+    @contextlib.asynccontextmanager
+    async def _counted(self, agency: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._quotas.call(agency, context.peer()))
+            except QuotaExceeded:
+                await self._quotas.hold_back(agency, turn())
+                raise
+            yield
 
     async def _refuse(self, context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
         # (3) Told, then answered.
@@ -221,15 +233,25 @@ async def _write_all(
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CaseExchangeError) -> None:
     # One row of the table.
-    await context.abort(
-        status_of(type(error)), error.message, trailing_metadata=((DETAILS_KEY, status_details(error)),)
-    )
+    try:
+        await context.abort(
+            status_of(type(error)), error.message, trailing_metadata=((DETAILS_KEY, status_details(error)),)
+        )
+    except grpc.aio.AbortError as aborted:
+        # gRPC keeps it with the call, and raises it again when the handler returns. With our frames they would form a
+        # cycle, sixty objects for each refused call.
+        forget_frames(aborted)
 
 
 def _charge(call: _Call | None, error: CaseExchangeError) -> None:
     """The refusal of a call counts against its agency, if it is known and the call was admitted."""
     if call is not None and call.turn is not None:
         call.turn.refused(error)
+
+
+def _charge_cancelled(call: _Call | None) -> None:
+    if call is not None and call.turn is not None:
+        call.turn.cancelled()
 
 
 def _internal(error: Exception) -> Internal:

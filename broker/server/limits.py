@@ -32,7 +32,7 @@ class ServerLimits:
     metadata_bytes: int = 16 * 1024
     connections: int = 2000
     streams_per_connection: int = 200
-    concurrent_calls: int = 4000
+    concurrent_calls: int = 8000
     connection_idle_seconds: float = 300.0
     connection_age_seconds: float = 3600.0
     connection_age_grace_seconds: float = 60.0

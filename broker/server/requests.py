@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
@@ -76,14 +75,14 @@ class Reader:
 
     async def _use(self, data: bytes, turn: Turn) -> Any:
         if self._nested is None and len(data) > _REQUEST_BYTES:
+            # It was read, so it is paid for.
+            turn.judged(0, 1, len(data))
             message = f"a request of this method has at most {_REQUEST_BYTES} bytes"
             raise InputRefused(message)
         await turn.to_use(len(data))
         if self._nested is not None and len(data) > SMALL_BYTES:
             # Not here: it holds up everybody for milliseconds.
-            examine = self._examiner.fields_fit
-            async with turn.examining():
-                fits = await asyncio.to_thread(examine, data, self._nested, _REQUEST_FIELDS)
+            fits = await turn.in_thread(self._examiner.fields_fit, data, self._nested, _REQUEST_FIELDS)
             if not fits:
                 raise too_many_fields(_REQUEST_FIELDS)
         try:

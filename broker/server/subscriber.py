@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import CaseExchangeError, InputRefused, SubscriptionInvalid
 from broker.core.streams import KINDS
-from broker.server.calls import caller
+from broker.server.calls import caller, turn
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
 from broker.services.subscribe import SubscriptionRequest
 from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, leases_lost_to, opened_to
@@ -74,7 +74,7 @@ async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_p
             if request.HasField("close"):
                 stream.close()
                 break
-            _take(stream, request)
+            turn().in_vain(_take(stream, request))
             # As in broker/server/requests.py.
             del request
         # Without a close this says nothing: the requests of a call that broke may end like those of one that did not.
@@ -83,7 +83,8 @@ async def _listen(stream: SubscriberStream, requests: AsyncIterator[subscriber_p
         stream.finish(error)
 
 
-def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) -> None:
+def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) -> int:
+    """Return how many answers were to nothing that the stream was handed."""
     match request.WhichOneof("request"):
         case "acknowledge":
             most = stream.terms.max_outstanding_records
@@ -91,13 +92,13 @@ def _take(stream: SubscriberStream, request: subscriber_pb2.SubscribeRequest) ->
             if max(len(given.delivery_ids), len(given.refusals)) > most:
                 message = f"an acknowledgement names at most {most} deliveries, as many as may be outstanding"
                 raise InputRefused(message)
-            stream.ack(given.delivery_ids, {refusal.delivery_id: refusal.code for refusal in given.refusals})
+            return stream.ack(given.delivery_ids, {refusal.delivery_id: refusal.code for refusal in given.refusals})
         case "negative_acknowledge":
             given_back = request.negative_acknowledge
             transient = given_back.reason == subscriber_pb2.NEGATIVE_ACKNOWLEDGE_REASON_TRANSIENT
-            stream.nack(given_back.delivery_id, to_seconds(given_back.delay), transient=transient)
+            return stream.nack(given_back.delivery_id, to_seconds(given_back.delay), transient=transient)
         case "extend_lease":
-            stream.extend(request.extend_lease.delivery_id, to_seconds(request.extend_lease.lease))
+            return stream.extend(request.extend_lease.delivery_id, to_seconds(request.extend_lease.lease))
         case _:
             message = "only the first request of a stream opens a subscription, and none may be empty"
             raise SubscriptionInvalid(message)

@@ -127,6 +127,8 @@ class AuditFold:
             events = [event for entry in page.entries for event in self._events(entry)]
             if page.entries:
                 last = page.entries[-1]
+                for _ in self._index.forget(events):
+                    await asyncio.sleep(0)
                 changes = self._index.fold(events, Folded(last.position.offset, last.record_id))
                 if named:
                     _name(changes)
@@ -137,6 +139,7 @@ class AuditFold:
         """From where to fold. If the log is not the one that was folded, from its beginning."""
         folded = self._index.folded
         if folded is None:
+            self._index.start_again()
             return 0
         entries = await self._log.read(self._partition, folded.offset, 1, 1, values=False)
         if not entries or (entries[0].position.offset, entries[0].record_id) != folded:

@@ -111,6 +111,22 @@ class AuditIndex:
             self._clear()
             self._connection.execute("INSERT INTO facts VALUES ('log_id', ?)", (log_id,))
 
+    def forget(self, events: Iterable[AuditEvent], rows: int = PAGE_ROWS) -> Iterator[None]:
+        """Remove what was set aside by the subscriptions that these events delete, at most so many rows in each step.
+
+        Call it before ``fold`` with the same events. Until that, the file counts as folded by nobody. So after a crash
+        in between it is made again.
+        """
+        for told in events:
+            key = self.subscriptions.deleted(told)
+            removed = rows
+            while key is not None and removed == rows:
+                with _used(), transaction(self._connection):
+                    removed = setasiderows.forget_some(self._connection, key, rows)
+                    if removed:
+                        self._connection.execute("DELETE FROM facts WHERE name IN ('offset', 'record_id')")
+                yield
+
     def fold(self, events: Iterable[AuditEvent], folded: Folded) -> list[AuditEvent]:
         """Take in the events of the next audit records, up to and with this one. All of it, or nothing.
 

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tenacity import AsyncRetrying, retry_if_exception_type, retry_if_not_exception_type, wait_random_exponential
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import (
     CaseExchangeError,
     EvidenceUnavailable,
@@ -36,15 +35,15 @@ from broker.core.errors import (
 )
 from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition, every_partition
-from broker.ports import TreeExtension, TreeHead
-from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of
+from broker.ports import TreeExtension
+from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of, sign_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.merkle import CompactRange
-    from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner
+    from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner, TreeHead
 
 _BATCH: Final = 4096
 """The limit for the leaves in one extension, and so in one transaction of the store."""
@@ -251,6 +250,4 @@ class CheckpointFollower:
 
     def _sign(self, partition: StreamPartition, tree: CompactRange) -> TreeHead:
         origin = checkpoint_origin(self._trust_domain, partition, self._log.log_id(partition.stream))
-        text = Checkpoint(origin, tree.size, tree.root()).marshal()
-        signature = NoteSignature(self._signer.name, self._signer.key_id, self._signer.sign(text))
-        return TreeHead(tree.size, marshal_note(text, [signature]), self._clock.now_ms())
+        return sign_head(self._signer, origin, tree, self._clock.now_ms())

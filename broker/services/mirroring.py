@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, parse_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import LogCorrupt
 from broker.core.leaf import leaf_of
 from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
 from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position
-from broker.ports import LeafRow
+from broker.ports import LeafRow, TreeHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from broker.core.entry import LogEntry
     from broker.core.streams import StreamPartition
-    from broker.ports import CheckpointBoard, CheckpointStore, MessageLog
+    from broker.ports import CheckpointBoard, CheckpointStore, MessageLog, NoteSigner
 
 
 @dataclass(slots=True)
@@ -97,7 +97,9 @@ class CheckpointMirror:
         if self._log is not None and signed.origin != checkpoint_origin(
             self._trust_domain, partition, self._log.log_id(partition.stream)
         ):
-            message = "a checkpoint was signed for another incarnation of this log: the log was made anew, or restored"
+            message = (
+                "a checkpoint was signed for another incarnation of this log, and the directory does not declare it"
+            )
             raise LogCorrupt(message, partition=str(partition))
         if (signed.size, signed.root) != (tree.size, tree.root()):
             message = "a tree is not the one that its checkpoint was signed for"
@@ -125,6 +127,13 @@ def leaves_of(entries: Iterable[LogEntry]) -> list[LeafRow]:
     return [
         LeafRow(entry.position.offset, entry.accepted_at_ms, leaf_hash(leaf_of(entry).marshal())) for entry in entries
     ]
+
+
+def sign_head(signer: NoteSigner, origin: str, tree: CompactRange, signed_at_ms: int) -> TreeHead:
+    """Sign the checkpoint of a tree."""
+    text = Checkpoint(origin, tree.size, tree.root()).marshal()
+    signature = NoteSignature(signer.name, signer.key_id, signer.sign(text))
+    return TreeHead(tree.size, marshal_note(text, [signature]), signed_at_ms)
 
 
 def append_leaves(tree: CompactRange, hashes: Iterable[bytes]) -> list[tuple[int, int, bytes]]:

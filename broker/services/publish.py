@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, RecordIdConflict
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
-from broker.services.recordchecks import Checked, Former
+from broker.services.recordchecks import Checked, Former, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from broker.services.recordchecks import CameAgain, RecordChecks
     from broker.services.refusals import Refusals
     from broker.services.restoring import Restoring
+    from broker.services.slots import Slots
     from broker.services.versions import KnownVersions
 
-_CHECKED_AT_ONCE: Final = 2
-"""While one batch waits for its signatures to be checked, another is parsed."""
 _INLINE_RECORDS: Final = 2
 _INLINE_BYTES: Final = 64 << 10
 """A batch within both limits is checked at once, in about 0.2 ms."""
@@ -70,6 +69,7 @@ class PublishService:
         evidence: Evidence,
         refusals: Refusals,
         restoring: Restoring,
+        slots: Slots,
     ) -> None:
         self._checks = checks
         self._versions = versions
@@ -79,7 +79,7 @@ class PublishService:
         self._evidence = evidence
         self._refusals = refusals
         self._restoring = restoring
-        self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
+        self._slots = slots
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
         """Check and append a batch. A refused record does not stop the others.
@@ -100,16 +100,15 @@ class PublishService:
         checked = self.check_small(principal, envelopes)
         if checked is not None:
             return checked
-        # In threads, so that the log and other streams go on meanwhile. There are only a few (docs/adr/0008).
-        async with self._checking:
-            again = await self._came_again(principal, envelopes)
-            return tuple(await asyncio.to_thread(self._checks.check_all, principal, envelopes, again))
+        # In threads, so that the log and other streams go on meanwhile.
+        again = await self._came_again(principal, envelopes)
+        return tuple(await self._slots.run(principal.agency, self._checks.check_all, principal, envelopes, again))
 
     async def _came_again(self, principal: Principal, envelopes: Sequence[Envelope]) -> Mapping[int, CameAgain]:
         """What has a former receipt, by its index: whether this counts, and only then the directory of its time."""
         if not any(each.former_receipt for each in envelopes):
             return {}
-        again = await asyncio.to_thread(self._checks.check_formers, principal, envelopes)
+        again = await self._slots.run(principal.agency, self._checks.check_formers, principal, envelopes)
         # In the order of their times, so that each version is read once, however many there are.
         times = sorted({came.former_ms for came in again.values() if isinstance(came, Former)})
         versions = {at_ms: await self._versions.at(at_ms) for at_ms in times}
@@ -184,7 +183,9 @@ class PublishService:
     def _answer(self, item: Checked, place: Appended) -> bytes | CaseExchangeError:
         if place.record_sha256 != item.entry.record_sha256:
             message = "the log already has this record id, with another body"
-            return RecordIdConflict(message, record_id=item.body.record_id)
+            conflict = RecordIdConflict(message, record_id=item.body.record_id)
+            conflict.numbers = numbers_of(item.body)
+            return conflict
         statement = ReceiptStatement(
             item.body.record_id,
             place.record_sha256,

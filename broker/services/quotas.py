@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from broker.core.quota import QuotaLimits
     from broker.ports import Clock, DirectoryInForce
+    from broker.services.turns import Turn
 
 _AGAIN_SECONDS: Final = 1.0
 """When to try again if only the end of something else makes room."""
@@ -51,6 +52,7 @@ class Quotas:
         self._limits = limits
         self._clock = clock
         self._calls: Counter[str] = Counter()
+        self._over: Counter[str] = Counter()
         self._connections: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._long: set[str] = set()
         self._subscriptions: Counter[str] = Counter()
@@ -83,6 +85,18 @@ class Quotas:
         finally:
             _take_off(self._calls, agency, 1)
             _take_off(connections, connection, 1)
+
+    async def hold_back(self, agency: str, turn: Turn) -> None:
+        """A call of the agency is over its quota. Wait until it may be refused, so that it does not come again at once.
+
+        As many wait as may run. More are refused at once.
+        """
+        if self._over[agency] < self._limits(agency).calls:
+            self._over[agency] += 1
+            try:
+                await turn.to_refuse()
+            finally:
+                _take_off(self._over, agency, 1)
 
     @contextlib.contextmanager
     def long_call(self, agency: str) -> Iterator[None]:

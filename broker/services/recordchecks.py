@@ -16,6 +16,7 @@ What the log deletes by its age does not come back: RecordExpired.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
@@ -135,7 +136,13 @@ class RecordChecks:
             if isinstance(claimed, Claim)
         ]
         hold = iter(self._signatures.verify(signed))
-        return [_attempt(self._check_proved, item, next(hold)) if isinstance(item, Claim) else item for item in claims]
+        checked = [
+            _attempt(self._check_proved, item, next(hold)) if isinstance(item, Claim) else item for item in claims
+        ]
+        for envelope, result in zip(envelopes, checked, strict=True):
+            if isinstance(result, CaseExchangeError):
+                self._tell_numbers(principal, envelope, result)
+        return checked
 
     def _check_claim(self, principal: Principal, envelope: Envelope) -> Claim[SignerCertificate]:
         self._check_size(envelope)
@@ -186,6 +193,15 @@ class RecordChecks:
             late = RecordExpired("the log keeps no records of that time any more", record_id=body.record_id)
         return Checked(body, self._entry(envelope, body), late)
 
+    def _tell_numbers(self, principal: Principal, envelope: Envelope, refusal: CaseExchangeError) -> None:
+        """Note which numbers a refused record of the principal's used up, if it can be read."""
+        if refusal.retriable or isinstance(refusal, RecordTooLarge):
+            return
+        with contextlib.suppress(CaseExchangeError):
+            body = read_body(envelope, self._codec)
+            _check_sender(principal, body)
+            refusal.numbers = numbers_of(body)
+
     def _check_size(self, envelope: Envelope) -> None:
         # (1) Size.
         parts = 1 + len(envelope.sections) + len(envelope.signatures)
@@ -194,7 +210,10 @@ class RecordChecks:
             raise RecordTooLarge(message)
 
     def _late(self, body: Body, now_ms: int) -> CaseExchangeError | None:
-        return _attempt(check_times, body, now_ms, self._limits.clock_skew_ms)
+        late = _attempt(check_times, body, now_ms, self._limits.clock_skew_ms)
+        if late is not None and not late.retriable:
+            late.numbers = numbers_of(body)
+        return late
 
     def _entry(self, envelope: Envelope, body: Body) -> NewEntry:
         return NewEntry(
@@ -206,6 +225,11 @@ class RecordChecks:
             envelope.record_sha256,
             self._codec.encode_envelope(envelope),
         )
+
+
+def numbers_of(body: Body) -> tuple[tuple[str, int], ...]:
+    """The running numbers of a record, by recipient, for ``CaseExchangeError.numbers``."""
+    return tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
 
 
 def _check_sender(principal: Principal, body: Body) -> None:

@@ -4,7 +4,8 @@ The first ``FEW`` refusals of a principal for one reason are told one by one, ea
 When the minute ends, and when the broker stops, their number is told in one event. So a principal costs the log at most
 ``FEW + 1`` events a minute for each reason, and there are only as many reasons as the error tree has.
 
-Auditors are told of security events only (``CaseExchangeError.security_event``), the operator of every refusal. A
+Auditors are told of security events (``CaseExchangeError.security_event``), and of refused records whose numbers are
+known: they explain a gap in a publisher's numbers. The operator is told of every refusal. A
 broker that is killed loses what it has counted and not told yet: at most a minute of it.
 """
 
@@ -69,7 +70,9 @@ class Refusals:
         """
         events = []
         for error in errors:
-            count = self._count(principal, error.reason, security=error.security_event)
+            told = error.security_event or bool(error.numbers)
+            count = self._count(principal, error.reason, security=told)
+            count.security = count.security or told
             if count.singly == FEW:
                 count.add(1, self._clock.now_ms())
                 continue
@@ -78,8 +81,9 @@ class Refusals:
             write = _log.error if isinstance(error, Internal) else _log.info
             named = {"record_id": record_id} if record_id else {}
             write("refused", method=method, reason=error.reason, principal=principal, cause=cause, **named)
-            if error.security_event:
-                events.append(AuditEvent(self._clock.now_ms(), principal, RefusalMade(error.reason, record_id)))
+            if told:
+                refusal = RefusalMade(error.reason, record_id, numbers=error.numbers)
+                events.append(AuditEvent(self._clock.now_ms(), principal, refusal))
         if events:
             await self._write(events)
 

@@ -4,7 +4,9 @@ An old copy of log and checkpoints together agrees with itself. But every edge k
 of each partition, and presents it. What a checkpoint key of the directory signed for this log was true once: the tree
 had this size and root. So a tree that is smaller, or has another root at this size, lost accepted records.
 
-- Anybody may present anything. Only a valid signature over an origin of this log counts.
+- Anybody may present anything. Only a valid signature counts, over an origin of one of the log's partitions.
+- If it is of another log id, it is judged by the declaration of the incarnation (broker/core/incarnations.py). If there
+  is none, a log whose records have receipts was replaced.
 - A process on Kafka may only be behind. It gets a bounded time to catch up. If it catches up later, what it found is
   void: every finding is judged again, about once a second.
 - While something is found, nobody can publish, and nobody gets a newer checkpoint from here: edges must not take the
@@ -23,28 +25,31 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError, CheckpointInvalid, InputRefused, LogRolledBack, PositionUnknown
 from broker.core.events import AuditEvent, RollbackFound
+from broker.core.incarnations import Standing
 from broker.core.merkle import CompactRange, range_coordinates
-from broker.core.origin import checkpoint_origin
-from broker.core.streams import StreamPartition, every_partition
+from broker.core.origin import origin_of
+from broker.core.streams import every_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from broker.core.incarnations import Incarnations
+    from broker.core.streams import StreamPartition
     from broker.ports import AuditTrail, CheckpointStore, Clock, KeptBytes, LogKeys, MessageLog
     from broker.services.checkpointing import CheckpointFollower
     from broker.services.proofs import ConsistencyProof, ProofService
 
 MAX_PRESENTED_BYTES: Final = 16 << 10
 """The largest note that is read. Today a note has 250 bytes. Witnesses will add some."""
-_BETWEEN_NOTES: Final = b"\0"
-"""No note has a control character."""
+BETWEEN_NOTES: Final = b"\0"
+"""Between the notes that are kept. No note has a control character."""
 
 
 class Answer(NamedTuple):
     """The newest checkpoint of a partition.
 
     ``proof`` shows that it extends the one that was presented: None if none was, or it does not count. Then
-    ``loss_accepted`` says whether the operator has accepted that it does not extend it.
+    ``loss_accepted`` says whether the directory declares that it does not extend it.
     """
 
     partition: StreamPartition
@@ -54,9 +59,10 @@ class Answer(NamedTuple):
 
 
 class _Signed(NamedTuple):
-    """A checkpoint of this log with a valid signature."""
+    """A checkpoint of a partition with a valid signature, and the incarnation of the log that it is of."""
 
     partition: StreamPartition
+    log_id: str
     checkpoint: Checkpoint
     note: bytes
 
@@ -82,7 +88,7 @@ class RollbackGuard:
         audit: AuditTrail,
         clock: Clock,
         kept: KeptBytes,
-        accepted: Mapping[StreamPartition, int],
+        declared: Callable[[], Incarnations],
         lag_seconds: float,
         report: Callable[[CaseExchangeError], None],
     ) -> None:
@@ -98,8 +104,7 @@ class RollbackGuard:
             audit: is told what was found, with the proof.
             clock: gives the time of that.
             kept: keeps what was found for the next start.
-            accepted: the losses that the operator has accepted: checkpoints of the partition with at most so many
-                leaves cannot accuse the log.
+            declared: gives the incarnations that the newest directory declares.
             lag_seconds: how long this process may be behind others on the same log. 0: there are no others.
             report: called with what was found, for the operator.
         """
@@ -111,13 +116,11 @@ class RollbackGuard:
         self._audit = audit
         self._clock = clock
         self._kept = kept
-        self._accepted = accepted
+        self._declared = declared
         self._lag_seconds = lag_seconds
         self._report = report
-        self._partitions = {
-            checkpoint_origin(trust_domain, partition, log.log_id(partition.stream)): partition
-            for partition in every_partition(log.partitions)
-        }
+        self._trust_domain = trust_domain
+        self._partitions = every_partition(log.partitions)
         self._found: dict[StreamPartition, _Signed] = {}
 
     def check(self) -> None:
@@ -137,11 +140,14 @@ class RollbackGuard:
         Raises:
             LogUnavailable
         """
-        kept = await asyncio.to_thread(lambda: self._read(self._kept.read().split(_BETWEEN_NOTES)))
+        before = await asyncio.to_thread(self._kept.read)
+        kept = await asyncio.to_thread(self._read, before.split(BETWEEN_NOTES))
         for signed in kept.values():
             if await self._contradicts(signed):
                 self._found[signed.partition] = signed
                 self._report(_rolled_back(signed))
+        if before:
+            await self._keep()
 
     async def review(self) -> None:
         """Judge again what was found: this process may have caught up.
@@ -174,13 +180,15 @@ class RollbackGuard:
         # In a thread, because there can be hundreds of signatures.
         presented = await asyncio.to_thread(self._read, notes)
         against = [signed for signed in presented.values() if await self._contradicts_after_a_while(signed)]
-        new = [signed for signed in against if self._found.get(signed.partition) != signed]
+        # The largest proves all that the smaller ones prove.
+        known = {partition: found.checkpoint.size for partition, found in self._found.items()}
+        new = [signed for signed in against if known.get(signed.partition, -1) < signed.checkpoint.size]
         self._found.update({signed.partition: signed for signed in new})
         if new:
             await self._tell(principal, new)
         for found in self._found.values():
             raise _rolled_back(found)
-        answers = [await self._answer(partition, presented.get(partition)) for partition in self._partitions.values()]
+        answers = [await self._answer(partition, presented.get(partition)) for partition in self._partitions]
         return [answer for answer in answers if answer is not None]
 
     def _read(self, notes: Iterable[bytes]) -> dict[StreamPartition, _Signed]:
@@ -190,13 +198,13 @@ class RollbackGuard:
             with contextlib.suppress(CheckpointInvalid):
                 parsed = parse_note(note)
                 checkpoint = Checkpoint.parse(parsed.text)
-                partition = self._partitions.get(checkpoint.origin)
-                if partition is None:
+                partition, log_id = origin_of(checkpoint, self._trust_domain)
+                if partition not in self._partitions:
                     continue
                 verify_note(parsed, self._keys.verifiers())
                 known = found.get(partition)
                 if known is None or known.checkpoint.size < checkpoint.size:
-                    found[partition] = _Signed(partition, checkpoint, note)
+                    found[partition] = _Signed(partition, log_id, checkpoint, note)
         return found
 
     async def _contradicts_after_a_while(self, signed: _Signed) -> bool:
@@ -211,10 +219,21 @@ class RollbackGuard:
         return await self._contradicts(signed)
 
     async def _contradicts(self, signed: _Signed) -> bool:
-        return not self._is_accepted(signed) and await self._judge(signed) is not _Verdict.EXTENDED
+        if signed.log_id == self._log.log_id(signed.partition.stream):
+            return await self._judge(signed) is not _Verdict.EXTENDED
+        # An empty log has lost nothing.
+        return signed.checkpoint.size > 0 and await self._standing(signed) not in {
+            Standing.CONTINUED,
+            Standing.LOST_AS_DECLARED,
+        }
 
-    def _is_accepted(self, signed: _Signed) -> bool:
-        return signed.checkpoint.size <= self._accepted.get(signed.partition, 0)
+    async def _standing(self, signed: _Signed) -> Standing | None:
+        """What a checkpoint of a former incarnation says of this log. None: the incarnation is not declared."""
+        current = self._log.log_id(signed.partition.stream)
+        passage = self._declared().between(signed.partition, signed.log_id, current)
+        if passage is None:
+            return None
+        return passage.judge(signed.checkpoint, continued=await self._judge(signed) is _Verdict.EXTENDED)
 
     async def _judge(self, signed: _Signed) -> _Verdict:
         partition, size = signed.partition, signed.checkpoint.size
@@ -248,7 +267,7 @@ class RollbackGuard:
             self._report(error)
 
     async def _keep(self) -> None:
-        data = _BETWEEN_NOTES.join(signed.note for signed in self._found.values())
+        data = BETWEEN_NOTES.join(signed.note for signed in self._found.values())
         await asyncio.to_thread(self._kept.write, data)
 
 

@@ -15,7 +15,7 @@ from broker.core.events import (
     SetAsideEnded,
 )
 from broker.core.streams import Position
-from broker.services.deliveries import LeasesLost
+from broker.services.deliveries import Deliveries, LeasesLost
 from broker.services.sendqueue import SendQueue
 
 if TYPE_CHECKING:
@@ -38,6 +38,26 @@ class Consumer:
     name: str
     principal: Principal
     outgoing: SendQueue = field(default_factory=SendQueue)
+    unanswered: int = 0
+    """Deliveries that it was handed, less its answers."""
+
+    def hand(self, copies: tuple[DeliveredCopy, ...]) -> None:
+        """Hand it deliveries."""
+        self.unanswered += len(copies)
+        self.outgoing.put(Deliveries(copies))
+
+    def answered(self, delivery_ids: Sequence[int], lost: Sequence[int]) -> int:
+        """It answered these deliveries. The leases of some are lost: tell it.
+
+        Returns:
+            How many of the lost ones it was never handed, or has answered before. Late answers are honest. On a new
+            connection a client may also answer what it got on the one before, so few of these say nothing.
+        """
+        if lost:
+            self.outgoing.put(LeasesLost(tuple(lost)))
+        late = max(0, self.unanswered - (len(delivery_ids) - len(lost)))
+        self.unanswered = max(0, late - len(lost))
+        return max(0, len(lost) - late)
 
 
 @dataclass(slots=True, eq=False)

@@ -32,6 +32,14 @@ WAITS: Final = "(parked = 1 OR (NOT parked AND reason = ''))"
 _ONE: Final = "agency = ? AND subscription = ? AND stream = ? AND partition = ? AND position = ?"
 
 
+def forget_some(connection: sqlite3.Connection, subscription: tuple[str, str], rows: int) -> int:
+    """Remove at most so many rows of a subscription, inside a transaction. Return how many were removed."""
+    key = "agency, subscription, stream, partition, position"
+    some = f"SELECT {key} FROM set_aside WHERE agency = ? AND subscription = ? LIMIT ?"  # noqa: S608 - our own columns
+    sql = f"DELETE FROM set_aside WHERE ({key}) IN ({some})"  # noqa: S608 - our own columns
+    return connection.execute(sql, (*subscription, rows)).rowcount
+
+
 def fold(connection: sqlite3.Connection, told: AuditEvent) -> None:
     """Take in one event that counts, inside a transaction."""
     match told.event:

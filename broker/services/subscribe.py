@@ -75,12 +75,11 @@ class SubscriberStream:
         """Wait until few messages wait to be sent. Call it before the subscriber's next request is taken."""
         await self._consumer.outgoing.room()
 
-    def ack(self, delivery_ids: Sequence[int], refused: Mapping[int, str] = _NONE_REFUSED) -> None:
-        """The subscriber has these records safely: processed, or in quarantine.
+    def ack(self, delivery_ids: Sequence[int], refused: Mapping[int, str] = _NONE_REFUSED) -> int:
+        """The subscriber has these records safely: processed, or in quarantine (``refused``: codes, by delivery).
 
-        Args:
-            delivery_ids: their deliveries.
-            refused: the codes of those that it refused, by delivery.
+        Returns:
+            How many of them were answered before, or never made to this stream, and have no lease.
 
         Raises:
             InputRefused: a code is not well formed, or it is for another delivery. Nothing was acknowledged.
@@ -90,23 +89,23 @@ class SubscriberStream:
         if refused and not refused.keys() <= set(delivery_ids):
             message = "an acknowledgement refuses a delivery that it does not name"
             raise InputRefused(message)
-        self._subscription.ack(self._consumer, delivery_ids, refused)
+        return self._subscription.ack(self._consumer, delivery_ids, refused)
 
-    def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> None:
-        """The subscriber could not take a record. If ``transient``, this is not a failed attempt.
+    def nack(self, delivery_id: int, delay_seconds: float, *, transient: bool = False) -> int:
+        """The subscriber could not take a record. If ``transient``, this is not a failed attempt. Returns as ``ack``.
 
         Raises:
             InputRefused: the delay is not 0 to 600 seconds.
         """
-        self._subscription.nack(self._consumer, delivery_id, delay_seconds, transient=transient)
+        return self._subscription.nack(self._consumer, delivery_id, delay_seconds, transient=transient)
 
-    def extend(self, delivery_id: int, seconds: float) -> None:
-        """The subscriber needs the lease of a record to end this many seconds from now.
+    def extend(self, delivery_id: int, seconds: float) -> int:
+        """The subscriber needs the lease of a record to end this many seconds from now. Returns as ``ack``.
 
         Raises:
             InputRefused: the time is not positive.
         """
-        self._subscription.extend(self._consumer, delivery_id, seconds)
+        return self._subscription.extend(self._consumer, delivery_id, seconds)
 
     def finish(self, error: CaseExchangeError | None = None) -> None:
         """End ``next``: the subscriber sends nothing more, or broke a rule."""

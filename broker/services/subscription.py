@@ -21,12 +21,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import CaseExchangeError, Draining, Internal, LeaseLost
+from broker.core.errors import CaseExchangeError, Draining, Internal
 from broker.core.lease_terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
 from broker.services.copies import Copies
-from broker.services.deliveries import DeliveredCopy, Deliveries, Ended, LeasesLost, SubscribeLimits, messages
+from broker.services.deliveries import DeliveredCopy, Ended, SubscribeLimits, messages
 from broker.services.news import News
 from broker.services.parking import Parking
 from broker.services.round import Acked, GivenUp, Held, Round
@@ -101,51 +101,51 @@ class Subscription:
             self._round.deliveries = [made for made in self._round.deliveries if made[0] is not consumer]
         self._wake.set()
 
-    def ack(self, consumer: Consumer, delivery_ids: Sequence[int], refused: Mapping[int, str]) -> None:
-        """A stream has these records safely (``refused``: codes). Later it learns which of these answers are valid."""
+    def ack(self, consumer: Consumer, delivery_ids: Sequence[int], refused: Mapping[int, str]) -> int:
+        """A stream has these records safely (``refused``: codes). Later it learns which of these answers are valid.
+
+        Returns, as ``nack`` and ``extend``, what ``Consumer.answered`` does.
+        """
         lost = []
         for delivery_id in delivery_ids:
-            try:
-                position = self._book.ack(delivery_id)
-            except LeaseLost:
+            if not self._book.is_leased(delivery_id):
                 lost.append(delivery_id)
                 continue
+            position = self._book.ack(delivery_id)
             entry, code = self._held.pop(position).entry, refused.get(delivery_id, "")
             publisher = self._copies.publisher(entry) if code else ""
             self._round.acked.append(Acked(consumer, delivery_id, position, code, publisher))
-        if lost:
-            consumer.outgoing.put(LeasesLost(tuple(lost)))
         self._wake.set()
+        return consumer.answered(delivery_ids, lost)
 
-    def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float, *, transient: bool) -> None:
+    def nack(self, consumer: Consumer, delivery_id: int, delay_seconds: float, *, transient: bool) -> int:
         """A stream could not take a record. If ``transient``, this is not a failed attempt.
 
         Raises:
             InputRefused: the delay is out of bounds.
         """
-        try:
-            position = self._book.position_of(delivery_id)
-            dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds, transient=transient)
-        except LeaseLost:
-            consumer.outgoing.put(LeasesLost((delivery_id,)))
-            return
+        if not self._book.is_leased(delivery_id):
+            return consumer.answered((delivery_id,), (delivery_id,))
+        position = self._book.position_of(delivery_id)
+        dead = self._book.nack(delivery_id, self._clock.monotonic(), delay_seconds, transient=transient)
         if transient:
             self._log.overdue(self._held[position].entry)
         self._attempt_failed |= not transient
         if dead is not None:
             self._give_up(position, dead.failed_attempts)
         self._wake.set()
+        return consumer.answered((delivery_id,), ())
 
-    def extend(self, consumer: Consumer, delivery_id: int, seconds: float) -> None:
+    def extend(self, consumer: Consumer, delivery_id: int, seconds: float) -> int:
         """A stream needs more time for a record.
 
         Raises:
             InputRefused: the time is not positive.
         """
-        try:
-            self._book.extend(delivery_id, self._clock.monotonic(), seconds)
-        except LeaseLost:
-            consumer.outgoing.put(LeasesLost((delivery_id,)))
+        if not self._book.is_leased(delivery_id):
+            return consumer.answered((delivery_id,), (delivery_id,))
+        self._book.extend(delivery_id, self._clock.monotonic(), seconds)
+        return 0
 
     def drain(self) -> None:
         """End in good order: commit what was acknowledged, then end every stream."""
@@ -213,7 +213,7 @@ class Subscription:
         more = False
         self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
-            if min(room := self.holding.room(self._book.held_bytes, self._book.room(partition))) < 1:
+            if min(room := self.holding.room(self._book.held_bytes, self._book.room_to_read(partition))) < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
             for entry in page.entries:
@@ -279,7 +279,7 @@ class Subscription:
             await self._audit.record(events)
             self._log.refused(done.acked)
         for consumer, copies in messages(done.deliveries):
-            consumer.outgoing.put(Deliveries(copies))
+            consumer.hand(copies)
         if states:
             await self._commits.ended()
             for gone in await self._follow_assignment():

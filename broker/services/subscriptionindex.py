@@ -82,6 +82,14 @@ class SubscriptionTable:
         with trouble_as(LogUnavailable, _FILE):
             return int(self._connection.execute(sql, (agency,)).fetchone()[0])
 
+    def deleted(self, told: AuditEvent) -> SubscriptionKey | None:
+        """The subscription that an event deletes, if it comes next. None: it deletes none."""
+        event = told.event
+        if not isinstance(event, SubscriptionDeleted):
+            return None
+        before = self.get(key := SubscriptionKey(event.agency, event.subscription))
+        return None if before is None or not has_effect(event.generation, before.generation.number) else key
+
     # --- inside a transaction ---
 
     def fold(self, told: AuditEvent, told_at: int) -> None:

@@ -3,10 +3,13 @@
 To read, copy and check a message holds up everybody, also if it is refused then. So before a message is read, and again
 before it is used:
 
-1. The agency has paid for what was refused. A refused call counts 1, a refused record of a batch a tenth, and each
-   ``BYTES_OF_ONE`` bytes of them 1 more. An agency has ``refusals_per_second`` of them. Above that its messages wait,
-   up to ``MOST_WAIT_SECONDS``. While something counts against it, what is not judged yet counts as if it were refused.
-   So messages of many calls at the same time cost no more than those of one.
+1. The agency has paid for what was refused. A refused call counts 1, a refused record of a batch a tenth, an answer to
+   a delivery that never was a hundredth, and each ``BYTES_OF_ONE`` bytes of refused messages 1 more. An agency has
+   ``refusals_per_second`` of them. Above that its messages wait, up to ``MOST_WAIT_SECONDS``. While something counts
+   against it, what is not judged yet counts as if it were refused. So messages of many calls at the same time cost no
+   more than those of one. A call that its client cancels counts too, beyond what a link that breaks can cancel. A
+   question about a position that is not there, or not yet, counts a tenth. A call over a quota of calls waits as well,
+   before it is refused.
 2. Its rates of records and bytes have room. What is not read is held back at the sender, by the transport.
 3. Of large messages that are not judged yet, it has at most ``MOST_LARGE_BYTES``, or one. What was read and waits is
    kept up to ``MOST_WAITING_BYTES``.
@@ -22,10 +25,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from broker.core.errors import Internal, LogError, PositionUnknown, QuotaExceeded, Unavailable
+from broker.services.accounts import Account
 from broker.services.buckets import Bucket
+from broker.services.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,12 +39,18 @@ if TYPE_CHECKING:
     from broker.core.quota import QuotaLimits
     from broker.ports import Clock
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 BYTES_OF_ONE: Final = 100_000
 """So many refused bytes count as much as a refused call. Amounts below are in such bytes."""
 RECORD_BYTES: Final = BYTES_OF_ONE // 10
 """What a refused record of a batch counts. Most of a call's cost is not in its records."""
+ANSWER_BYTES: Final = BYTES_OF_ONE // 100
+"""What an answer to a delivery counts that was never made to the stream. A client that connected again sends some."""
 AT_ONCE_SECONDS: Final = 4.0
 """What may be refused in so many seconds may be refused at once."""
+CANCELLED_SECONDS: Final = 60.0
+"""As much may be cancelled at once as may be refused in so many seconds: a link that breaks cancels all calls on it."""
 MOST_WAIT_SECONDS: Final = 30.0
 """The longest wait for what was refused."""
 LARGE_BYTES: Final = 256 << 10
@@ -67,32 +78,6 @@ def counts(error: CaseExchangeError) -> bool:
     return isinstance(error, QuotaExceeded) or not isinstance(error, _NOBODYS_FAULT)
 
 
-class _Account:
-    """What one agency has to pay at one service, and what is not judged yet. Kept: agencies and services are few."""
-
-    def __init__(self) -> None:
-        self.bucket: Bucket | None = None
-        self.held = 0
-        self.large = 0
-        self.waiting = 0
-        """Bytes of the messages that were read and wait to be used."""
-        self.lines = {is_large: asyncio.Lock() for is_large in (False, True)}
-        """Messages that must wait are used in their order. A large one holds up no small one."""
-        self.examining = asyncio.Lock()
-        """One large message of it is examined at a time, so that others' signatures are checked between them."""
-        self.changed = asyncio.Event()
-
-    def change(self) -> None:
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
-
-    async def change_within(self, seconds: float | None) -> None:
-        """Wait for a change, at most so long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.changed.wait()
-
-
 class Turns:
     """The accounts of all agencies in one process. For one event loop.
 
@@ -108,40 +93,50 @@ class Turns:
         self._limits = limits
         self._clock = clock
         self._rate_seconds = rate_seconds
-        self._accounts: dict[tuple[str, str], _Account] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self.slots: Final = Slots()
+        """Where messages are examined and records are checked."""
 
     def of(self, agency: str, service: str, *, publishes: bool) -> Turn:
         """The turns of a call that begins. ``publishes``: it takes records, so their rates hold for it."""
-        account = self._accounts.setdefault((agency, service), _Account())
+        account = self._accounts.setdefault((agency, service), Account())
         return Turn(self, account, agency, publishes=publishes)
 
-    def owed_seconds(self, account: _Account) -> float:
-        """How long it takes until the agency has paid for what was refused."""
-        return 0.0 if account.bucket is None else account.bucket.wait_seconds(self._clock.monotonic())
+    def owed_seconds(self, account: Account) -> float:
+        """How long it takes until the agency has paid for what was refused, and for what it cancelled."""
+        now, buckets = self._clock.monotonic(), (account.bucket, account.cancelled)
+        return max((bucket.wait_seconds(now) for bucket in buckets if bucket is not None), default=0.0)
 
     def rate_seconds(self, agency: str) -> float:
         """How long the agency's next records have to wait because of its rates."""
         return self._rate_seconds(agency)
 
-    def charge(self, account: _Account, agency: str, amount: int) -> None:
+    def charge(self, account: Account, agency: str, amount: int) -> None:
         """So much was refused."""
+        account.bucket = self._taken(account.bucket, agency, amount, AT_ONCE_SECONDS)
+
+    def charge_cancelled(self, account: Account, agency: str, amount: int) -> None:
+        """So much was cancelled by its client."""
+        account.cancelled = self._taken(account.cancelled, agency, amount, CANCELLED_SECONDS)
+
+    def _taken(self, bucket: Bucket | None, agency: str, amount: int, room_seconds: float) -> Bucket | None:
         rate = self._limits(agency).refusals_per_second * BYTES_OF_ONE
         if not rate:
-            account.bucket = None
-            return
-        now, bucket = self._clock.monotonic(), account.bucket
+            return None
+        now = self._clock.monotonic()
         if bucket is None or bucket.rate != rate:
-            bucket = account.bucket = Bucket(rate, now, room_seconds=AT_ONCE_SECONDS, most_seconds=MOST_WAIT_SECONDS)
+            bucket = Bucket(rate, now, room_seconds=room_seconds, most_seconds=MOST_WAIT_SECONDS)
         bucket.take(amount, now)
+        return bucket
 
-    def until(self, account: _Account, amount: int) -> float:
+    def until(self, account: Account, amount: int) -> float:
         """How long it takes until so much may be sent in vain, or nothing counts against the agency any more."""
         left, bucket = self.left(account), account.bucket
         if left is None or bucket is None:
             return 0.0
         return max(0.0, (min(amount, bucket.room) - left) / bucket.rate)
 
-    def left(self, account: _Account) -> float | None:
+    def left(self, account: Account) -> float | None:
         """How much the agency may still send in vain. None: nothing counts against it."""
         bucket = account.bucket
         if bucket is None:
@@ -156,7 +151,7 @@ class Turns:
 class Turn:
     """The messages of one call, in their order. Close it when the call ends."""
 
-    def __init__(self, turns: Turns, account: _Account, agency: str, *, publishes: bool) -> None:
+    def __init__(self, turns: Turns, account: Account, agency: str, *, publishes: bool) -> None:
         self._turns = turns
         self._account = account
         self._agency = agency
@@ -167,8 +162,14 @@ class Turn:
 
     async def to_read(self) -> None:
         """Wait until the next message may be read."""
-        while (seconds := max(self._owed_seconds(), self._rate_seconds())) > 0:
+        if not self._in_good_order:
+            await self._until_paid(self._account.reading)
+        while (seconds := self._rate_seconds()) > 0:
             await self._account.change_within(seconds)
+
+    async def to_refuse(self) -> None:
+        """Wait until the call, which is over a quota, may be refused. Refused at once, it would come again at once."""
+        await self._until_paid(self._account.refusing)
 
     async def to_use(self, size: int) -> None:
         """A message of so many bytes was read. Wait until it may be parsed and checked. It is not judged yet.
@@ -199,17 +200,33 @@ class Turn:
             self._refused = True
             self._charge(refused * RECORD_BYTES + refused_bytes)
 
+    def in_vain(self, answers: int) -> None:
+        """A stream sent so many answers to nothing that it was handed.
+
+        They end its good order only if the agency has sent more in vain than may be at once. So what an honest client
+        answers after it connected again, or twice, holds up nothing.
+        """
+        if answers:
+            self._charge(answers * ANSWER_BYTES)
+            self._refused = self._refused or self._turns.owed_seconds(self._account) > 0
+
     def refused(self, error: CaseExchangeError) -> None:
         """The call is refused. This counts, with its messages that are not judged, if the caller could know better."""
         if counts(error):
             # To refuse what is over a quota costs little, and an honest agency may meet it.
-            sizes = 0 if isinstance(error, QuotaExceeded) else sum(message.size for message in self._messages)
-            self._charge(BYTES_OF_ONE + sizes)
+            self._charge(BYTES_OF_ONE + (0 if isinstance(error, QuotaExceeded) else self._unjudged))
+        elif isinstance(error, PositionUnknown):
+            self._charge(RECORD_BYTES)
         self.close()
 
-    def examining(self) -> asyncio.Lock:
-        """Held while a large message is examined."""
-        return self._account.examining
+    def cancelled(self) -> None:
+        """Its client cancelled the call, or its link broke. Beyond what a link can break, this counts."""
+        self._turns.charge_cancelled(self._account, self._agency, RECORD_BYTES + self._unjudged)
+        self.close()
+
+    async def in_thread(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        """Do something for the call in a thread, when its agency has a slot. See ``Slots.run``."""
+        return await self._turns.slots.run(self._agency, work, *arguments, **named)
 
     def close(self) -> None:
         """The call has ended. Idempotent."""
@@ -246,8 +263,18 @@ class Turn:
     def _in_good_order(self) -> bool:
         return self._accepted and not self._refused
 
-    def _owed_seconds(self) -> float:
-        return 0.0 if self._in_good_order else self._turns.owed_seconds(self._account)
+    @property
+    def _unjudged(self) -> int:
+        return sum(message.size for message in self._messages)
+
+    async def _until_paid(self, line: asyncio.Lock) -> None:
+        """Wait until the agency has paid, behind its other calls that wait. So they do not all go on together then."""
+        if not self._turns.owed_seconds(self._account):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MOST_WAIT_SECONDS), line:
+                while (seconds := self._turns.owed_seconds(self._account)) > 0:
+                    await self._account.change_within(seconds)
 
     def _rate_seconds(self) -> float:
         return self._turns.rate_seconds(self._agency) if self._publishes else 0.0

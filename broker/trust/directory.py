@@ -38,11 +38,8 @@ def open_directory(document: bytes, governance: Governance) -> Directory:
         DirectoryInvalid: not a DSSE envelope of a directory, not signed by a key of governance, or malformed.
     """
     # (1) It is not too large, and an envelope of exactly the expected form: strict JSON (DSSE envelope.md).
-    if len(document) > MAX_DIRECTORY_BYTES:
-        message = "the directory is too large"
-        raise DirectoryInvalid(message)
     with strictly():
-        signed, statements = _unpack(parse_json(document))
+        signed, statements = _unpack(_parsed(document))
         successions = [Succession.open(statement) for statement in statements]
     # (2) A key of governance signed it.
     signers = governance.verify(signed, successions)
@@ -50,6 +47,16 @@ def open_directory(document: bytes, governance: Governance) -> Directory:
     directory = parse_payload(signed.payload, document)
     governance.learn(signers, directory)
     return directory
+
+
+def unverified_payload(document: bytes) -> bytes:
+    """The payload of a signed directory. Whoever may have signed it: no signature is checked.
+
+    Raises:
+        DirectoryInvalid: not a DSSE envelope of a directory.
+    """
+    with strictly():
+        return _unpack(_parsed(document))[0].payload
 
 
 def learn_successions(documents: Sequence[bytes], governance: Governance) -> None:
@@ -147,6 +154,13 @@ class PinnedDirectory:
             message = "the directory has the same version as the one in force and other bytes"
             raise DirectoryInvalid(message, version=str(offered.version))
         return False
+
+
+def _parsed(document: bytes) -> Any:
+    if len(document) > MAX_DIRECTORY_BYTES:
+        message = "the directory is too large"
+        raise DirectoryInvalid(message)
+    return parse_json(document)
 
 
 def _unpack(envelope: Any) -> tuple[SignedJson, list[dict[str, Any]]]:

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.core.checkpoint import VerifierKey
-from broker.core.errors import CheckpointInvalid, DirectoryInvalid, PeerIdentityMissing, WitnessPolicyInvalid
-from broker.core.identity import Principal, is_agency_id
+from broker.core.errors import CheckpointInvalid, DirectoryInvalid, WitnessPolicyInvalid
+from broker.core.identity import is_agency_id, is_trust_domain
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
 from broker.core.strict import decode_base64, encode_base64, parse_json
 from broker.core.witnesspolicy import parse_directory_policy
+from broker.trust.directory_fields import (
+    read_keys,
+    read_names,
+    read_object,
+    read_text,
+    read_texts,
+    read_time,
+    read_version,
+    refuse,
+    rfc3339,
+)
+from broker.trust.directory_incarnations import INCARNATIONS, incarnation_fields, read_incarnations
+from broker.trust.directory_log_keys import ENDED_LOG_KEYS, ended_log_key_fields, read_ended_log_keys
 from broker.trust.keyring import listed_certificate, signing_authorities, timestamp_chain
 from broker.trust.signedjson import strictly
 
@@ -40,8 +52,13 @@ _LIMITS: Final = "limits"
 _MAY_CORRECT: Final = "may_correct"
 _WITNESS_POLICY: Final = "witness_policy"
 _TIMESTAMPS: Final = "timestamp_authorities"
-_DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {_MAY_CORRECT, _WITNESS_POLICY, _TIMESTAMPS}
-_RFC3339_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
+_DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {
+    _MAY_CORRECT,
+    _WITNESS_POLICY,
+    _TIMESTAMPS,
+    INCARNATIONS,
+    ENDED_LOG_KEYS,
+}
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -57,25 +74,29 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
         DirectoryInvalid: it names the first wrong field.
     """
     with strictly():
-        fields = _object(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_OPTIONAL)
+        fields = read_keys(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_OPTIONAL)
         _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
-        trust_domain = _text(fields["trust_domain"], _is_trust_domain, "trust_domain")
-        members = _any_object(fields["agencies"], "agencies")
+        trust_domain = read_text(fields["trust_domain"], is_trust_domain, "trust_domain")
+        members = read_object(fields["agencies"], "agencies")
         ids = frozenset(members)
         directory = Directory(
-            version=_version(fields["version"]),
+            version=read_version(fields["version"]),
             trust_domain=trust_domain,
-            issued_at_ms=_time(fields["issued_at"], "issued_at"),
-            expires_at_ms=_time(fields["expires_at"], "expires_at"),
-            exchange=_text(fields["exchange"], ids.__contains__, "exchange"),
-            signing_authorities=tuple(map(decode_base64, _texts(fields["signing_authorities"], "signing_authorities"))),
-            log_keys=_texts(fields["log_keys"], "log_keys"),
-            purposes=_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
+            issued_at_ms=read_time(fields["issued_at"], "issued_at"),
+            expires_at_ms=read_time(fields["expires_at"], "expires_at"),
+            exchange=read_text(fields["exchange"], ids.__contains__, "exchange"),
+            signing_authorities=tuple(
+                map(decode_base64, read_texts(fields["signing_authorities"], "signing_authorities"))
+            ),
+            log_keys=read_texts(fields["log_keys"], "log_keys"),
+            purposes=read_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
             agencies={agency: _agency(agency, value, ids) for agency, value in members.items()},
             document=document,
             may_correct=_may_correct(fields.get(_MAY_CORRECT, {}), ids),
-            witness_policy=_text(fields.get(_WITNESS_POLICY, ""), lambda text: text.isascii(), _WITNESS_POLICY),
+            witness_policy=read_text(fields.get(_WITNESS_POLICY, ""), lambda text: text.isascii(), _WITNESS_POLICY),
             timestamp_authorities=_timestamp_authorities(fields.get(_TIMESTAMPS, [])),
+            ended_log_keys=read_ended_log_keys(fields.get(ENDED_LOG_KEYS, []), fields["log_keys"]),
+            incarnations=read_incarnations(fields.get(INCARNATIONS, []), trust_domain),
         )
     _check(directory)
     return directory
@@ -96,6 +117,10 @@ def directory_payload(directory: Directory) -> bytes:
         **({_MAY_CORRECT: {kind: sorted(who) for kind, who in correctors.items()}} if correctors else {}),
         **({_WITNESS_POLICY: directory.witness_policy} if directory.witness_policy else {}),
         **({_TIMESTAMPS: [list(map(encode_base64, chain)) for chain in stampers]} if stampers else {}),
+        **(
+            {ENDED_LOG_KEYS: [*map(ended_log_key_fields, directory.ended_log_keys)]} if directory.ended_log_keys else {}
+        ),
+        **({INCARNATIONS: [*map(incarnation_fields, directory.incarnations)]} if directory.incarnations else {}),
         "agencies": {agency.id: _agency_fields(agency) for agency in directory.agencies.values()},
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -103,31 +128,31 @@ def directory_payload(directory: Directory) -> bytes:
 
 def _timestamp_authorities(value: Any) -> tuple[tuple[bytes, ...], ...]:
     if not isinstance(value, list):
-        _refuse(f"{_TIMESTAMPS} is not a list")
-    return tuple(tuple(map(decode_base64, _texts(chain, _TIMESTAMPS))) for chain in value)
+        refuse(f"{_TIMESTAMPS} is not a list")
+    return tuple(tuple(map(decode_base64, read_texts(chain, _TIMESTAMPS))) for chain in value)
 
 
 def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
     if not is_agency_id(agency):
-        _refuse("agencies holds a key that is not an agency id")
-    fields = _object(value, _AGENCY_KEYS, agency, _AGENCY_RESERVED | {_RETIRED, _LIMITS})
+        refuse("agencies holds a key that is not an agency id")
+    fields = read_keys(value, _AGENCY_KEYS, agency, _AGENCY_RESERVED | {_RETIRED, _LIMITS})
     _refuse_reserved(fields, _AGENCY_RESERVED, f"{agency}.")
-    certificates = _texts(fields["signing_certificates"], f"{agency}.signing_certificates")
+    certificates = read_texts(fields["signing_certificates"], f"{agency}.signing_certificates")
 
     def publish(right: Any, where: str) -> PublishRight:
-        names = _object(right, frozenset({"recipients", "sections"}), where)
+        names = read_keys(right, frozenset({"recipients", "sections"}), where)
         return PublishRight(_agencies(names["recipients"], ids, where), _sections(names["sections"], where))
 
     def receive(right: Any, where: str) -> ReceiveRight:
-        names = _object(right, frozenset({"publishers", "sections"}), where)
+        names = read_keys(right, frozenset({"publishers", "sections"}), where)
         return ReceiveRight(_agencies(names["publishers"], ids, where), _sections(names["sections"], where))
 
     def replay(right: Any, where: str) -> ReplayRight:
-        return ReplayRight(_sections(_object(right, frozenset({"sections"}), where)["sections"], where))
+        return ReplayRight(_sections(read_keys(right, frozenset({"sections"}), where)["sections"], where))
 
     return Agency(
         id=agency,
-        name=_text(fields["name"], lambda text: 0 < len(text) <= MAX_NAME and text.isprintable(), f"{agency}.name"),
+        name=read_text(fields["name"], lambda text: 0 < len(text) <= MAX_NAME and text.isprintable(), f"{agency}.name"),
         signing_certificates=tuple(map(decode_base64, certificates)),
         publish=_rights(fields["publish"], KINDS, publish, f"{agency}.publish"),
         receive=_rights(fields["receive"], KINDS, receive, f"{agency}.receive"),
@@ -139,58 +164,58 @@ def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
 
 def _retired(value: Any, where: str) -> tuple[RetiredCertificate, ...]:
     if not isinstance(value, list):
-        _refuse(f"{where} is not a list")
+        refuse(f"{where} is not a list")
     retired = []
     for item in value:
-        fields = _object(item, frozenset({"certificate", "retired_at"}), where)
-        certificate = _text(fields["certificate"], bool, where)
-        retired.append(RetiredCertificate(decode_base64(certificate), _time(fields["retired_at"], where)))
+        fields = read_keys(item, frozenset({"certificate", "retired_at"}), where)
+        certificate = read_text(fields["certificate"], bool, where)
+        retired.append(RetiredCertificate(decode_base64(certificate), read_time(fields["retired_at"], where)))
     return tuple(retired)
 
 
 def _limits(value: Any, where: str) -> dict[str, int]:
-    limits = _any_object(value, where)
+    limits = read_object(value, where)
     if not all(is_quota(name, number) for name, number in limits.items()):
-        _refuse(f"{where} holds something that is no quota in whole numbers: {', '.join(LEAST)}")
+        refuse(f"{where} holds something that is no quota in whole numbers: {', '.join(LEAST)}")
     return limits
 
 
 def _may_correct(value: Any, ids: frozenset[str]) -> dict[str, frozenset[str]]:
-    found = _any_object(value, _MAY_CORRECT)
+    found = read_object(value, _MAY_CORRECT)
     if not KINDS.issuperset(found):
-        _refuse(f"{_MAY_CORRECT} names a kind that this version does not know")
+        refuse(f"{_MAY_CORRECT} names a kind that this version does not know")
     # Each agency by its name: "everybody" would be a mistake.
-    return {kind: _names(who, ids.__contains__, f"{_MAY_CORRECT}.{kind}") for kind, who in found.items()}
+    return {kind: read_names(who, ids.__contains__, f"{_MAY_CORRECT}.{kind}") for kind, who in found.items()}
 
 
 def _rights(value: Any, known: frozenset[str], read: Callable[[Any, str], Right], where: str) -> dict[str, Right]:
-    rights = _any_object(value, where)
+    rights = read_object(value, where)
     if not known.issuperset(rights):
-        _refuse(f"{where} names a kind or stream that this version does not know")
+        refuse(f"{where} names a kind or stream that this version does not know")
     return {name: read(right, f"{where}.{name}") for name, right in rights.items()}
 
 
 def _agencies(value: Any, ids: frozenset[str], where: str) -> frozenset[str]:
-    return _names(value, lambda name: name == ANY or name in ids, where)
+    return read_names(value, lambda name: name == ANY or name in ids, where)
 
 
 def _sections(value: Any, where: str) -> frozenset[str]:
-    return _names(value, lambda name: name == ANY or _SECTION.fullmatch(name), where)
+    return read_names(value, lambda name: name == ANY or _SECTION.fullmatch(name), where)
 
 
 def _check(directory: Directory) -> None:
     """Refuse a payload that is well formed but contradicts itself."""
     if directory.expires_at_ms <= directory.issued_at_ms:
-        _refuse("expires_at is not after issued_at")
+        refuse("expires_at is not after issued_at")
     if not directory.signing_authorities:
-        _refuse("signing_authorities is empty")
+        refuse("signing_authorities is empty")
     signing_authorities(directory.signing_authorities)
     for chain in directory.timestamp_authorities:
         timestamp_chain(chain)
     for agency in directory.agencies.values():
         certificates = [*agency.signing_certificates, *(one.certificate for one in agency.retired_certificates)]
         if len(set(certificates)) != len(certificates):
-            _refuse(f"{agency.id} lists a certificate twice, in use or retired")
+            refuse(f"{agency.id} lists a certificate twice, in use or retired")
         for certificate in certificates:
             listed_certificate(certificate, agency.id, directory.trust_domain)
     for vkey in directory.log_keys:
@@ -227,74 +252,7 @@ def _agency_fields(agency: Agency) -> dict[str, Any]:
     }
 
 
-def _object(value: Any, keys: frozenset[str], where: str, optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
-    fields = _any_object(value, where)
-    if fields.keys() - optional != keys:
-        _refuse(f"{where} has not exactly the keys {', '.join(sorted(keys))}")
-    return fields
-
-
 def _refuse_reserved(fields: Mapping[str, Any], reserved: frozenset[str], where: str) -> None:
     for key in sorted(reserved & fields.keys()):
         if fields[key] not in ([], {}, "", None):
-            _refuse(f"this version does not apply {where}{key}; leave it empty")
-
-
-def _any_object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        _refuse(f"{where} is not an object")
-    return value
-
-
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        _refuse(f"{where} is not a list of texts")
-    if len(set(value)) != len(value):
-        _refuse(f"{where} holds an item twice")
-    return tuple(value)
-
-
-def _names(value: Any, allowed: Callable[[str], object], where: str) -> frozenset[str]:
-    names = _texts(value, where)
-    if not all(map(allowed, names)):
-        _refuse(f"{where} holds a name that is not known or not well formed")
-    return frozenset(names)
-
-
-def _text(value: Any, allowed: Callable[[str], object], where: str) -> str:
-    if not isinstance(value, str) or not allowed(value):
-        _refuse(f"{where} is not well formed")
-    return value
-
-
-def _is_trust_domain(text: str) -> bool:
-    try:
-        return Principal.parse(f"spiffe://{text}/agency/any/any").trust_domain == text
-    except PeerIdentityMissing:
-        return False
-
-
-def _version(value: Any) -> int:
-    if type(value) is not int or not 0 < value < 2**63:
-        _refuse("version is not a positive integer")
-    return value
-
-
-def _time(value: Any, where: str) -> int:
-    text = _text(value, _RFC3339_UTC.fullmatch, where)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        _refuse(f"{where} is not a time in RFC 3339, UTC")
-    return round(time.timestamp() * 1000)
-
-
-def rfc3339(time_ms: int) -> str:
-    """The text of a time (milliseconds since the Unix epoch): RFC 3339, UTC, without a fraction if it has none."""
-    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00").removesuffix(".000") + "Z"
-
-
-def _refuse(what: str) -> NoReturn:
-    message = f"the directory cannot be used: {what}"
-    raise DirectoryInvalid(message)
+            refuse(f"this version does not apply {where}{key}; leave it empty")

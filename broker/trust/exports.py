@@ -31,7 +31,7 @@ from broker.trust.certificates import (
     validity,
 )
 from broker.trust.cms import DetachedSignature, marshal_cms, parse_cms
-from broker.trust.directory_payload import rfc3339
+from broker.trust.directory_fields import rfc3339
 from broker.trust.signing import ecdsa_verifies
 
 if TYPE_CHECKING:

@@ -4,15 +4,18 @@ A signature costs as much as everything else that is done with a record. Threads
 while they check signatures (docs/adr/0008). So a separate process checks them while the broker parses and stores. It
 has only public keys and bytes to compare. It also counts the fields of large messages before the broker parses them
 (docs/adr/0038), because that takes Python's lock for long. It ends when its broker ends for any reason, because its
-pipe is closed then.
+connection is closed then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import signal
+import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,15 +26,17 @@ from broker.trust.signing import ecdsa_verifies
 from broker.wire.bounds import fields_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
+    from collections.abc import Iterator, Sequence
 
     from broker.ports import Signed
     from broker.wire.bounds import Nested
 
 _FEWEST: Final = 8
 """Fewer signatures than this are checked here. To ask another process would take longer."""
+_PORTION: Final = 128
+"""So many signatures are asked for at a time. Others ask in between, so nobody waits for a long list of another."""
 _MAX_KEYS: Final = 1024
+_LEAST_SECONDS: Final = 0.001
 
 
 class InlineVerifier:
@@ -52,10 +57,11 @@ class _Request(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Of a message that follows as bytes."""
+    """Of a message of so many bytes, which follows."""
 
     nested: Nested
     most: int
+    size: int
 
 
 class ProcessVerifier:
@@ -68,11 +74,12 @@ class ProcessVerifier:
         """Start the process.
 
         Args:
-            patience_seconds: the time limit for an answer. Then another process is started in its place.
+            patience_seconds: the time limit for a question and its answer. Then another process is started in its
+                place.
         """
         self._patience_seconds = patience_seconds
         self._inline = InlineVerifier()
-        self._lock = threading.Lock()
+        self._turn, self._next = threading.Lock(), threading.Lock()
         self._context = multiprocessing.get_context("spawn")
         self._closed = False
         self._start()
@@ -81,51 +88,75 @@ class ProcessVerifier:
         """See ``SignatureVerifier``."""
         if len(signed) < _FEWEST:
             return self._inline.verify(signed)
+        return [holds for at in range(0, len(signed), _PORTION) for holds in self._verify(signed[at : at + _PORTION])]
+
+    def _verify(self, signed: Sequence[Signed]) -> list[bool]:
         certificates = {item.certificate.public_key_der: number for number, item in enumerate(signed)}
         items = [(certificates[item.certificate.public_key_der], item.message, item.signature) for item in signed]
         request = _Request({number: key for key, number in certificates.items()}, items)
-        answer = self._ask(request)
+        answer = self._ask(request, len(items))
         return self._inline.verify(signed) if answer is None else [bool(holds) for holds in answer]
 
     def fields_fit(self, data: bytes, nested: Nested, most: int) -> bool:
         """See ``MessageExaminer``."""
-        answer = self._ask(_Bounds(nested, most), data)
+        answer = self._ask(_Bounds(nested, most, len(data)), 1, data)
         return self._inline.fields_fit(data, nested, most) if answer is None else bool(answer[0])
 
-    def _ask(self, request: _Request | _Bounds, data: bytes | None = None) -> bytes | None:
-        """Ask the process. None: it does not answer, and was started again."""
-        with self._lock:
+    def _ask(self, request: _Request | _Bounds, size: int, data: bytes = b"") -> bytes | None:
+        """Ask the process. It answers so many bytes. None: it does not answer, and was started again."""
+        with self._alone():
             try:
-                self._pipe.send(request)
-                if data is not None:
-                    # Not pickled, so not copied. Python's lock is free while the bytes are written.
-                    self._pipe.send_bytes(data)
-                if not self._pipe.poll(self._patience_seconds):
-                    raise TimeoutError
-                answer: bytes = self._pipe.recv()
-            except (OSError, EOFError):
+                return self._answer(pickle.dumps(request), data, size)
+            except OSError:
                 self._start_again()
                 return None
+
+    def _answer(self, question: bytes, data: bytes, size: int) -> bytes:
+        until, answer = time.monotonic() + self._patience_seconds, b""
+        # The bytes follow as they are, so they are not copied. Python's lock is free while they are written.
+        for part in (question, data):
+            self._limit(until)
+            self._socket.sendall(part)
+        while len(answer) < size:
+            self._limit(until)
+            more = self._socket.recv(size - len(answer))
+            if not more:
+                raise ConnectionResetError
+            answer += more
         return answer
+
+    def _limit(self, until: float) -> None:
+        # Zero would mean not to wait at all, which raises another error.
+        self._socket.settimeout(max(until - time.monotonic(), _LEAST_SECONDS))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else asks. Whoever has just asked cannot be the next one while others wait: one of them is."""
+        with self._next:
+            self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """End the process. Idempotent."""
-        with self._lock:
+        with self._alone():
             self._closed = True
-            self._pipe.close()
+            self._socket.close()
             self._process.join()
 
     def _start_again(self) -> None:
         self._process.kill()
-        self._pipe.close()
+        self._socket.close()
         if not self._closed:
             self._start()
 
     def _start(self) -> None:
-        self._pipe, theirs = self._context.Pipe()
+        self._socket, theirs = socket.socketpair()
         self._process = self._context.Process(target=_check_for_ever, args=(theirs,), daemon=True)
         self._process.start()
-        # Now only the child has its end of the pipe. So each side sees when the other ends.
+        # Now only the child has its end. So each side sees when the other ends.
         theirs.close()
 
 
@@ -140,20 +171,21 @@ def _holds(item: Signed) -> bool:
     return True
 
 
-def _check_for_ever(pipe: Connection) -> None:
-    # A terminal sends an interrupt to all its processes. This one ends when the broker closes the pipe.
+def _check_for_ever(theirs: socket.socket) -> None:
+    # A terminal sends an interrupt to all its processes. This one ends when the broker closes its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     known: dict[bytes, ec.EllipticCurvePublicKey] = {}
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError), theirs, theirs.makefile("rb") as asked:
         while True:
-            request: _Request | _Bounds = pipe.recv()
+            request: _Request | _Bounds = pickle.load(asked)  # noqa: S301 - the broker is its parent
             if isinstance(request, _Bounds):
-                pipe.send(bytes([fields_fit(pipe.recv_bytes(), *request)]))
+                nested, most, size = request
+                theirs.sendall(bytes([fields_fit(asked.read(size), nested, most)]))
                 continue
             if len(known) > _MAX_KEYS:
                 known.clear()
             keys = {number: _key(known, der) for number, der in request.keys.items()}
-            pipe.send(
+            theirs.sendall(
                 bytes(ecdsa_verifies(keys[number], message, signature) for number, message, signature in request.items)
             )
 

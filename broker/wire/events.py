@@ -84,10 +84,7 @@ def _fill_other(message: audit_pb2.AuditEvent, event: ReplayMade | ProofMade | R
             message.proof.purpose = event.purpose
             message.proof.withheld_sections.extend(event.withheld_sections)
         case RefusalMade():
-            message.refusal.reason = event.reason
-            message.refusal.record_id = event.record_id
-            if event.count > 1:
-                message.refusal.count = event.count
+            _fill_refusal(message.refusal, event)
         case RollbackFound(note):
             message.rollback.note = note
 
@@ -142,7 +139,9 @@ def _event_of_no_record(message: audit_pb2.AuditEvent) -> Event:
             proof = message.proof
             return ProofMade(_position(proof.position), proof.purpose, tuple(proof.withheld_sections))
         case "refusal":
-            return RefusalMade(message.refusal.reason, message.refusal.record_id, message.refusal.count or 1)
+            refusal = message.refusal
+            numbers = tuple((each.agency, each.sequence) for each in refusal.numbers)
+            return RefusalMade(refusal.reason, refusal.record_id, refusal.count or 1, numbers)
         case "rollback":
             return RollbackFound(message.rollback.note)
     text = "an audit event is of a kind that this version does not know"
@@ -156,6 +155,15 @@ def _fill_replay(message: audit_pb2.ReplayMade, replay: ReplayMade) -> None:
         set_ms(message.accepted_from, replay.accepted_from_ms)
     if replay.accepted_until_ms is not None:
         set_ms(message.accepted_until, replay.accepted_until_ms)
+
+
+def _fill_refusal(message: audit_pb2.RefusalMade, refusal: RefusalMade) -> None:
+    message.reason = refusal.reason
+    message.record_id = refusal.record_id
+    if refusal.count > 1:
+        message.count = refusal.count
+    for agency, number in refusal.numbers:
+        message.numbers.add(agency=agency, sequence=number)
 
 
 def _replay(message: audit_pb2.ReplayMade) -> ReplayMade:

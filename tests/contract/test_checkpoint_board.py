@@ -34,6 +34,7 @@ async def board(request: pytest.FixtureRequest) -> AsyncIterator[CheckpointBoard
     log = await on_kafka.open()
     opened = on_kafka.board(log)
     await opened.open()
+    opened.follow()
     yield opened
     await opened.close()
     await log.close()

@@ -16,7 +16,8 @@ from adapters.gateway.outbound import Outbound
 from broker.cli.verify import verify
 from broker.core.errors import SetupInvalid
 from broker.wire.receiptfile import MAGIC, read_lines
-from tests.integration.test_edge import INPUT
+from tests.integration.test_edge import INPUT, receiving, until
+from tests.integration.test_partial_copies import case, ngo_profile, publish
 from tests.support.exchange import running_exchange
 from tests.support.gateways import CASES, police_profile
 from tests.support.pki import SamplePki
@@ -116,3 +117,33 @@ def test_a_file_of_receipts_has_the_directories_that_it_needs(evidence: Evidence
         lines = list(read_lines(file))
     assert sum(line.directory is not None for line in lines) == 1
     assert sum(line.statement is not None for line in lines) == evidence.records
+
+
+async def test_a_recipient_exports_what_it_was_handed_and_an_honest_log_agrees(pki: SamplePki, tmp_path: Path) -> None:
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        await publish(exchange, "shanxi-police", case(), 1)
+        await publish(exchange, "hebei-police", case(local_id=""), 2)
+        async with receiving(ngo_profile(exchange, tmp_path)) as (_, inbound):
+            await until(inbound.folders.outbox, "CaseRecord-*.xml")
+            # A copy that cannot be used was handed over too.
+            await until(inbound.folders.quarantine, "*.reason.json")
+        bundle = await replayed(exchange, tmp_path / "whole.bundle")
+    exported = tmp_path / "ngo.receipts"
+    done = CliRunner().invoke(receipts, ["export", "--profile", str(tmp_path / "ngo.toml"), "--out", str(exported)])
+    assert "0 receipts, 2 copies that the agency was handed" in done.output
+    shown = json.loads(CliRunner().invoke(receipts, ["show", str(exported), "--json"]).stdout)["receipts"]
+    assert [item["received_by"] for item in shown] == ["child-aid-ngo"] * 2
+    assert all("case" in item["sections"] and "identity" not in item["sections"] for item in shown)
+    checked = CliRunner().invoke(receipts, ["verify", str(exported), "--root", str(bundle.root)])
+    assert (checked.exit_code, checked.stdout) == (
+        0,
+        "0 receipts are the exchange's, 1 lists are the agency's, 0 are not\n",
+    )
+    lines = exported.read_bytes().splitlines(keepends=True)
+    changed = tmp_path / "changed"
+    changed.write_bytes(b"".join([*lines[:-1], lines[-1][:60] + b"AAAA" + lines[-1][64:]]))
+    assert CliRunner().invoke(receipts, ["verify", str(changed), "--root", str(bundle.root)]).exit_code == 1
+    code, text = run(bundle, "--delivered", str(exported), "--receipts", str(exported))
+    assert code == 0, text
+    assert "copies that agencies report: 2. The log agrees with 2 of them" in text
+    assert "warning" not in text

@@ -150,7 +150,7 @@ async def test_a_part_of_the_broker_that_a_defect_ends_is_told_at_once(pki: Samp
 
     async with running_exchange(pki, tmp_path / "log") as exchange, asyncio.timeout(30):
         with capture_logs() as logs:
-            exchange.broker._run(fails(), "a sample part")
+            exchange.broker._tasks.run(fails(), "a sample part")
             await eventually(lambda: any(line["log_level"] == "critical" for line in logs))
         (line,) = [line for line in logs if line["log_level"] == "critical"]
         assert (line["event"], line["cause"]) == ("a sample part: a defect ended it", "UnicodeError")

@@ -35,11 +35,10 @@ from broker.core.findings import Severity
 from broker.core.former import MAX_RECEIPT_BYTES
 from broker.core.policy import RetiredCertificate
 from broker.core.receipt import SignedReceipts, portable_receipt, receipts_message
-from broker.core.streams import STREAMS
 from broker.wire.receipts import receipt_bytes
 from tests.integration.test_agency import request, running
 from tests.integration.test_edge import sample_section, until
-from tests.integration.test_rolled_back_log import Copies, receiving
+from tests.integration.test_rolled_back_log import Copies, receiving, seen_by
 from tests.support.exchange import running_exchange
 from tests.support.fakes import FixedDirectory
 from tests.support.gateways import lab_profile, police_profile
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
 POLICE = "shanxi-police"
 SHORT_MS = 10_000
 """How long the record that expires is good. Only its first publishing has to be within this time."""
-LOSSES = {"accepted_losses": [f"{stream}/{number}:100000" for stream in STREAMS for number in range(4)]}
 
 
 def record(exchange: Exchange, number: int, case: str, expires_at_ms: int | None = None) -> tuple[str, Envelope]:
@@ -154,7 +152,8 @@ async def test_what_expired_and_whose_certificate_ended_comes_back_is_delivered_
         await passed(exchange, expires_at_ms)
         replace_certificate(pki, exchange.clock.now_ms(), retired=retired)
     copies.restore("old")
-    async with copies.exchange(checkpoints=LOSSES) as exchange:
+    await copies.declare(*seen_by(tmp_path), more=["--restored"])
+    async with copies.exchange() as exchange:
         channel = await exchange.channel(POLICE)
         police = Publisher(channel, CODEC, exchange.receipts())
         assert isinstance(await refusal(police, long), SignerCertificateInvalid if retired else SignerUnknown)
@@ -204,8 +203,9 @@ async def test_a_program_brings_back_what_the_log_has_lost_and_has_both_receipts
         assert police.former_receipts(accepted.record_id) == []
     replace_certificate(pki, exchange.clock.now_ms(), retired=True)
     copies.restore("old")
+    await copies.declare(more=["--restored"])
     async with (
-        copies.exchange(checkpoints=LOSSES) as exchange,
+        copies.exchange() as exchange,
         running(exchange, tmp_path, POLICE, "samples") as police,
     ):
         assert await police.publish_lost() == 1

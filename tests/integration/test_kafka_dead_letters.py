@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.client.connection import ConnectionSettings, open_channel
-from broker.client.subscriber import SubscribeOptions, Subscriber
+from broker.client.subscriber import SubscribeOptions
 from broker.core.trace import Step
-from broker.wire.tls import TlsFiles
+from broker.messagelog.kafka.log import KafkaLog
 from tests.integration.test_dead_letters import ATTEMPTS, LAB, LIMITS, SAMPLES, client, given_up, listed
 from tests.integration.test_trace import counted, record_id, tracing
 from tests.support.kafkaexchange import OnKafka
-from tests.support.process import BrokerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,45 +116,43 @@ async def test_every_broker_tells_the_publisher_of_a_refusal_and_traces_the_reco
         assert trace.complete
 
 
-async def test_what_a_paused_broker_sets_aside_in_a_partition_that_it_has_lost_is_void(
-    kafka: OnKafka, pki: SamplePki
-) -> None:
-    kafka.folder("one").mkdir()
-    one = BrokerProcess(pki, kafka.folder("one"), **kafka.sections(), subscriptions=LIMITS)
-    await asyncio.to_thread(one.start)
-    try:
-        async with kafka.broker("two", subscriptions=LIMITS) as two:
-            maker, publisher = two.maker(), await two.publisher()
-            made = [two.receipts().verify(await publisher.publish(maker.make())).position for _ in range(2)]
-            files = TlsFiles(*pki.tls_paths(LAB), pki.folder.trust / "tls-ca.pem").read()
-            async with open_channel(ConnectionSettings(one.target), files) as channel, asyncio.timeout(400):
-                async with Subscriber(channel).subscribe(SAMPLES) as stream:
-                    batches = aiter(stream)
-                    for _ in range(ATTEMPTS - 1):
-                        (delivered,) = await anext(batches)
-                        await stream.nack(delivered.delivery_id, 0)
-                    (delivered,) = await anext(batches)
-                    assert delivered.position == made[0]
-                    os.kill(one.pid, signal.SIGSTOP)
-                    # With this the record is given up, and the other one is parked. Nobody hears it yet.
-                    await stream.nack(delivered.delivery_id, 0)
-                    assert await taken(two, SAMPLES, 2) == made
-                    os.kill(one.pid, signal.SIGCONT)
-                    while not (void := (await kafka.verified())["void"]):
-                        pass
-                assert [(item["position"], item["parked"]) for item in void] == [
-                    (str(made[0]), False),
-                    (str(made[1]), True),
-                ]
-                # The case is not parked, in whichever broker has the partition.
-                made.append(two.receipts().verify(await publisher.publish(maker.make())).position)
-                assert await taken(two, SAMPLES, 1) == made[-1:]
-                assert (await (await client(two)).count()).dead_letters == 0
-        assert await asyncio.to_thread(one.stop) == 0
-    finally:
-        one.end()
+async def test_what_a_broker_sets_aside_in_a_partition_that_it_has_lost_without_a_word_is_void(kafka: OnKafka) -> None:
+    limited = {"subscriptions": LIMITS}
+    async with kafka.broker("one", **limited) as one, kafka.broker("two", **limited) as two, asyncio.timeout(300):
+        maker, publisher = two.maker(), await two.publisher()
+        made = [two.receipts().verify(await publisher.publish(maker.make())).position for _ in range(2)]
+        async with (await one.subscriber(LAB)).subscribe(SAMPLES) as stream:
+            batches = aiter(stream)
+            for _ in range(ATTEMPTS - 1):
+                (delivered,) = await anext(batches)
+                await stream.nack(delivered.delivery_id, 0)
+            (delivered,) = await anext(batches)
+            assert delivered.position == made[0]
+            # From now on it says nothing to Kafka, and Kafka nothing to it, as if it had been paused at this point. It
+            # hears only by a commit that is refused that the partition is another broker's.
+            await silence(one)
+            assert await taken(two, SAMPLES, 2) == made
+            # With this the record is given up, and the other one is parked.
+            await stream.nack(delivered.delivery_id, 0)
+            while len(void := (await kafka.verified())["void"]) < len(made):
+                pass
+        assert [(item["position"], item["parked"]) for item in void] == [(str(made[0]), False), (str(made[1]), True)]
+        # The case is not parked.
+        made.append(two.receipts().verify(await publisher.publish(maker.make())).position)
+        assert await taken(two, SAMPLES, 1) == made[-1:]
+        assert (await (await client(two)).count()).dead_letters == 0
     assert await kafka.audited() == []
     assert (await kafka.verified())["unprocessed"] == []
+
+
+async def silence(exchange: Exchange) -> None:
+    """End what speaks to the coordinators of a broker's groups. Everything else goes on."""
+    log = exchange.broker.log
+    assert isinstance(log, KafkaLog)
+    speaking = log.groups._task
+    assert speaking is not None
+    speaking.cancel()
+    await asyncio.wait([speaking])
 
 
 async def taken(exchange: Exchange, options: SubscribeOptions, count: int) -> list[Position]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -18,9 +19,11 @@ from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.wire.status import status_of
 from certs import profiles
 from certs.kafka import AUDITOR
+from tests.integration.test_trace import answered
 from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import NOT_SERVING, SERVING, OnKafka, health_becomes
 from tests.support.records import CODEC
+from tests.support.replays import covered, replayed
 from tests.support.tampering import Administrator
 
 if TYPE_CHECKING:
@@ -73,6 +76,23 @@ async def test_what_one_broker_accepts_another_delivers_and_knows_again(kafka: O
             assert verified.record_sha256 == envelope.record_sha256
             await stream.ack([delivered.delivery_id])
     assert await kafka.audited() == []
+
+
+async def test_a_change_of_the_follower_leaves_an_honest_log_without_a_finding(kafka: OnKafka, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stays:
+        async with kafka.broker("one") as one:
+            maker = one.maker()
+            for _ in range(2):
+                await (await one.publisher()).publish(maker.make())
+            await answered(one, "national-dna-database", SAMPLES)
+            await covered(one)
+            two = await stays.enter_async_context(kafka.broker("two"))
+        await (await two.publisher()).publish(maker.make())
+        await answered(two, "national-dna-database", SAMPLES)
+        bundle = await replayed(two, tmp_path / "bundle")
+    report = bundle.report()
+    assert (report.findings, report.records > 3, report.deliveries > 1) == ((), True, True)
+    assert (await kafka.verified())["findings"] == []
 
 
 async def test_a_broker_that_is_behind_another_is_not_accused_of_a_log_that_went_back(kafka: OnKafka) -> None:

@@ -21,7 +21,7 @@ from tests.support.kafkaexchange import OnKafka
 from tests.support.kafkalog import LogOnKafka
 from tests.support.pki import ManualClock
 from tests.support.process import BrokerProcess
-from tests.support.tampering import Administrator, Raw
+from tests.support.tampering import Administrator, NotUtf8, Raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,9 +47,11 @@ async def test_of_two_processes_exactly_one_follows_each_partition_and_the_other
     one, two = on_kafka.board(log), on_kafka.board(log)
     every = log.all_partitions
     await one.open()
+    one.follow()
     await followed(one, *every)
     await one.publish(DNA_0, 0, signed_extension(SIGNER, DNA_0, 0, 3))
     await two.open()
+    two.follow()
     async with asyncio.timeout(30):
         while not (any(map(two.follows, every)) and all(one.follows(each) or two.follows(each) for each in every)):
             assert not any(one.follows(each) and two.follows(each) for each in every)
@@ -81,7 +83,7 @@ async def test_a_seat_that_another_has_taken_since_publishes_nothing(on_kafka: L
     # Its client is fenced: every request fails.
     with pytest.raises((FollowerFenced, LogUnavailable)):
         await asyncio.to_thread(paused.publish, encode_extension(4, signed_extension(SIGNER, DNA_0, 4, 5, lie=b"old")))
-    await reader.open(follow=False)
+    await reader.open()
     assert await reader.published(DNA_0, 3) == honest
     assert await reader.published(DNA_0, 4) is None
     await reader.close()
@@ -151,7 +153,8 @@ async def test_garbage_and_strangers_checkpoints_are_passed_over(
                 for begin in (0, 1, 2)
             ]
             values = [encode_extension(lie.head.size - 2, lie) for lie in lies]
-            await admin.put(StreamPartition("checkpoints", number), *map(Raw, (b"", b"\xff garbage", *values)))
+            odd = [Raw(value, headers=[(NotUtf8("name"), b"")]) for value in (b"", values[0])]
+            await admin.put(StreamPartition("checkpoints", number), *map(Raw, (b"", b"\xff garbage", *values)), *odd)
         await admin.transaction(StreamPartition("checkpoints", 0), Raw(b"half a word"), commit=False)
         # Small only while it is compressed.
         await admin.put_compressed(StreamPartition("checkpoints", 0), Raw(bytes(32 << 20)))

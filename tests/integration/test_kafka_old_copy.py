@@ -15,9 +15,12 @@ from broker.client.publisher import Published
 from broker.core.errors import LogRolledBack
 from tests.integration.test_edge import INPUT
 from tests.integration.test_rolled_back_log import present, publish, refused_for_all
+from tests.support.exchange import broker_tables
 from tests.support.gateways import CASES, SAMPLES, police_profile
+from tests.support.incarnations import declare
 from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import SERVING, OnKafka, health_becomes, run
+from tests.support.pki import SamplePki
 from tests.support.replays import covered
 
 if TYPE_CHECKING:
@@ -25,14 +28,15 @@ if TYPE_CHECKING:
 
     from certs.folder import PkiFolder
     from tests.support.exchange import Exchange
-    from tests.support.pki import SamplePki
 
 pytestmark = pytest.mark.kafka
 
 
 async def test_an_old_copy_of_kafka_stops_publishing_for_all_and_what_it_lost_is_published_again(
-    kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path
+    kafka_keys: PkiFolder, tmp_path: Path
 ) -> None:
+    pki = SamplePki.build(tmp_path / "pki")
+
     def police(exchange: Exchange) -> Any:
         return police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
 
@@ -67,8 +71,10 @@ async def test_an_old_copy_of_kafka_stops_publishing_for_all_and_what_it_lost_is
             with pytest.raises(LogRolledBack):
                 await present_checkpoints(await exchange.channel("shanxi-police"), seen)
             await refused_for_all(exchange)
-        losses = [f"{stream}/{number}:1000" for stream, count in kafka.partitions.items() for number in range(count)]
-        async with kafka.broker("two", checkpoints={**bound, "accepted_losses": losses}) as exchange:
+        # No newer copy is there, so governance declares that the topics go on as new logs.
+        tables = broker_tables(pki, kafka.folder("two"), **kafka.sections())
+        await declare(pki, tmp_path / "declaring", tables)
+        async with kafka.broker("two", checkpoints=bound) as exchange:
             police(exchange)
             again = await run("publish", "--profile", tmp_path / "police.toml", "--again")
             assert again.code == 0, again

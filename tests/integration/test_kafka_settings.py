@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.errors import LogUnavailable
+from broker.core.errors import LogSettingsRefused, LogUnavailable
+from broker.messagelog.kafka import topics
 from broker.messagelog.kafka.topicsettings import TopicSettings
 from tests.support.honest import SAMPLES, Honest, taken
 from tests.support.kafkaexchange import NOT_SERVING, SERVING, OnKafka, health_becomes
@@ -54,3 +55,17 @@ async def test_a_setting_that_could_lose_records_stops_publishing_until_it_is_ri
         async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
             assert [each.position for each in await taken(stream, 2)] == honest.positions
     assert await kafka.audited() == []
+
+
+async def test_a_cluster_in_which_nobody_could_publish_checkpoints_is_refused_by_name_at_the_start_and_later(
+    kafka: OnKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kafka.broker() as exchange:
+        # No client can change it while a node runs. So what is demanded becomes more than what the node has: 900000.
+        monkeypatch.setattr(topics, "TRANSACTION_MS", 900_001)
+        await health_becomes(exchange, NOT_SERVING, within=60)
+        with pytest.raises(LogUnavailable, match=r"transaction\.max\.timeout\.ms = 900000"):
+            await Honest.begin(exchange, 1)
+    with pytest.raises(LogSettingsRefused, match=r"transaction\.max\.timeout\.ms = 900000"):
+        async with kafka.broker("two"):
+            pass

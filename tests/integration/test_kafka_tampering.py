@@ -19,12 +19,15 @@ from broker.telemetry import allow_fields
 from caseexchange.log.v1 import pack_pb2
 from certs.kafka import BREAK_GLASS, BROKER
 from deploy.kafka.segments import rewrite
+from tests.support.exchange import broker_tables
 from tests.support.honest import SAMPLES, Honest, taken
+from tests.support.incarnations import declare
 from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import NOT_SERVING, OnKafka, health_becomes
 from tests.support.operatorlog import told
+from tests.support.pki import SamplePki
 from tests.support.replays import replayed
-from tests.support.tampering import Administrator, Raw
+from tests.support.tampering import Administrator, NotUtf8, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from certs.folder import PkiFolder
     from deploy.kafka.cluster import KafkaCluster
     from tests.support.exchange import Exchange
-    from tests.support.pki import SamplePki
 
 pytestmark = pytest.mark.kafka
 TOPICS = TopicSettings({"dna": 2}, replication=1, min_in_sync=1, retention_days=0, value_bytes=5 << 20)
@@ -60,6 +62,8 @@ async def unsealed(admin: Administrator, honest: Honest, stand: Sequence[Raw]) -
         Raw(b"\xff\x00 garbage"),
         Raw(None, b"a tombstone"),
         Raw(b"", b"", [("", b"")]),
+        Raw(b"", headers=[(NotUtf8(), b"")]),
+        stand[0]._replace(headers=[(NotUtf8("name"), b"content")]),
         stand[0]._replace(key=b"a key"),
         stand[0]._replace(headers=[("more", b"")]),
         stand[0]._replace(timestamp=(stand[0].timestamp or 0) + 1),
@@ -204,6 +208,39 @@ async def test_a_topic_that_was_made_anew_is_served_by_no_broker_and_named_from_
     await refused_at_the_start(kafka, "one", "new")
     code = "RECORD_CHANGED" if with_copies else "RECORD_MISSING"
     assert await kafka.audited() == [(code, str(position)) for position in honest.positions]
+
+
+async def test_a_topic_that_was_made_anew_is_a_new_incarnation_when_the_directory_declares_it(
+    kafka_cluster: KafkaCluster, kafka_keys: PkiFolder, tmp_path: Path
+) -> None:
+    pki = SamplePki.build(tmp_path / "pki")
+    kafka = OnKafka(kafka_cluster, kafka_keys, pki, tmp_path)
+    admin = Administrator(kafka)
+    async with kafka.broker() as exchange:
+        lost = await Honest.begin(exchange, 4)
+        await covered(exchange, lost)
+        async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+            await taken(stream, 4)
+        former = exchange.broker.log.log_id("dna")
+    await admin.delete_topic("dna")
+    await admin.create_topic("dna", TOPICS.partitions["dna"], TOPICS.configuration("dna"))
+    await refused_at_the_start(kafka, "one", "new")
+    await declare(pki, tmp_path / "declaring", broker_tables(pki, kafka.folder("one"), **kafka.sections()))
+    for name in ("one", "another"):
+        # With the folder that knew the former topic, and without one.
+        async with kafka.broker(name) as exchange:
+            assert exchange.broker.log.log_id("dna") != former
+            await lost.go_on(exchange)
+            await lost.publish(2)
+            await covered(exchange, lost)
+            async with (await exchange.subscriber()).subscribe(SAMPLES) as stream:
+                # What was finished of the former topic is not taken for these.
+                delivered = await taken(stream, 2)
+            assert {each.position for each in delivered} == set(lost.positions[-2:])
+    facts = await kafka.verified()
+    assert facts["clean"]
+    # The lost ones were not published again, so their numbers are missing.
+    assert {item["code"] for item in facts["findings"]} <= {"SEQUENCE_GAP", "NOT_YET_COVERED"}
 
 
 # --- what is rewritten ---

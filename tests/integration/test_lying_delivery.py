@@ -146,6 +146,9 @@ async def test_a_section_that_the_recipient_may_not_have_is_refused_at_the_edge(
         assert json.loads(reason.read_text())["reason"] == "SECTION_NOT_ALLOWED"
         assert list(inbound.folders.quarantine.glob("*.envelope"))
         assert not list(inbound.folders.outbox.iterdir())
+        # The agency can report it to an auditor.
+        ((copy,),) = inbound._edge.spool.received.all()
+        assert (copy.sections, copy.record_sha256) == (("case", "identity"), record.record_sha256)
 
 
 @pytest.mark.parametrize("told", ["nothing", "one that had expired", "one that was not issued yet"])

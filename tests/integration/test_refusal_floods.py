@@ -124,7 +124,8 @@ async def test_a_refused_record_that_was_published_alone_is_told_once(exchange: 
     with pytest.raises(RightDenied):
         await (await exchange.publisher()).publish(envelope)
     (told,) = refusals(await replayed(exchange, tmp_path / "bundle"))
-    assert told.made == RefusalMade(RightDenied.reason, CODEC.parse_body(envelope.body).record_id)
+    record_id, numbers = CODEC.parse_body(envelope.body).record_id, (("national-dna-database", 1),)
+    assert told.made == RefusalMade(RightDenied.reason, record_id, numbers=numbers)
 
 
 async def test_a_broker_that_is_too_full_for_records_still_delivers_and_tells_auditors(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,34 +16,36 @@ from structlog.testing import capture_logs
 from adapters.base import Limits
 from adapters.edge.edge import open_edge
 from adapters.edge.restoring import spool_missing
+from adapters.edge.spool import Spool
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from broker.client.checkpoints import present_checkpoints
 from broker.client.publisher import Published
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
-from broker.core.errors import ConfigInvalid, LogRolledBack
+from broker.core.errors import LogRolledBack
 from broker.core.events import RollbackFound
 from broker.core.origin import checkpoint_origin
-from broker.core.streams import AUDIT, STREAMS, StreamPartition
+from broker.core.streams import AUDIT, StreamPartition
 from broker.trust.signing import Ed25519NoteSigner
 from certs.development import CHECKPOINT_KEY_NAME
 from tests.integration.test_edge import INPUT, sample_section, until
-from tests.support.exchange import running_exchange
+from tests.support.exchange import broker_tables, running_exchange
 from tests.support.gateways import CASES, SAMPLES, lab_profile, police_profile
+from tests.support.incarnations import declare
 from tests.support.kafkaexchange import NOT_SERVING, SERVING, health_becomes
+from tests.support.pki import SamplePki
 from tests.support.process import COMMAND
 from tests.support.records import CODEC
 from tests.support.replays import covered, replayed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from pathlib import Path
 
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile, Route
     from broker.ports import MessageLog
     from tests.support.exchange import Exchange
-    from tests.support.pki import SamplePki
 
 AUDIT_0 = StreamPartition(AUDIT, 0)
 
@@ -71,12 +74,27 @@ class Copies:
     def exchange(self, **sections: dict[str, Any]) -> contextlib.AbstractAsyncContextManager[Exchange]:
         return running_exchange(self._pki, self.log, **sections)
 
+    async def declare(self, *notes: bytes, more: Sequence[str] = ()) -> None:
+        await declare(self._pki, self._folder / "declaring", broker_tables(self._pki, self.log), *notes, more=more)
+
     def take(self, name: str) -> None:
         shutil.copytree(self.log, self._folder / name)
 
     def restore(self, name: str) -> None:
         shutil.rmtree(self.log)
         shutil.copytree(self._folder / name, self.log)
+
+
+def seen_by(folder: Path, agency: str = "police") -> list[bytes]:
+    """The checkpoints in the spool of an edge that does not run."""
+    with contextlib.closing(Spool(folder / agency / "spool.db")) as spool:
+        return list(spool.notes.newest().values())
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> SamplePki:
+    """Of each test's own, because governance signs new versions."""
+    return SamplePki.build(tmp_path / "pki")
 
 
 @pytest.fixture
@@ -148,7 +166,7 @@ async def test_an_edge_that_only_subscribes_stops_publishing_on_an_old_copy_for_
             inbound = Inbound(edge, profile.gateway, Limits())
             async with receiving(inbound):
                 await until(inbound.folders.outbox, "SampleRequest-*", 2)
-    assert "checkpoints.accepted_losses" in refused.remedy
+    assert "case-exchange incarnation" in refused.remedy
     async with copies.exchange() as exchange:
         await refused_for_all(exchange)
     # The newest copy comes back: what was found is judged again, and is void.
@@ -196,44 +214,6 @@ async def test_an_old_copy_that_has_grown_past_what_an_edge_saw_is_recognised_to
         await refused_for_all(exchange)
 
 
-async def test_a_loss_that_the_operator_accepted_stops_nobody_and_is_told_to_the_edges(
-    copies: Copies, tmp_path: Path
-) -> None:
-    copies.restore("old")
-    losses: set[str] = set()
-    with capture_logs() as logs:
-        while True:
-            async with copies.exchange(checkpoints={"accepted_losses": sorted(losses)}) as exchange:
-                async with open_edge(lab_profile(exchange, tmp_path)) as edge:
-                    try:
-                        await present(edge)
-                    except LogRolledBack as error:
-                        # As the message names it.
-                        named = error.message.rpartition(" ")[2]
-                        assert named not in losses
-                        losses.add(named)
-                        continue
-                    assert edge.spool.notes.newest()
-                await publish(exchange)
-                break
-    assert losses
-    assert "the exchange's operator accepted a loss of records" in [line["event"] for line in logs]
-    # From now on this branch is the one that the edge knows.
-    async with copies.exchange(checkpoints={"accepted_losses": sorted(losses)}) as exchange:
-        await health_becomes(exchange, SERVING)
-        async with open_edge(lab_profile(exchange, tmp_path)) as edge:
-            with capture_logs() as logs:
-                await present(edge)
-            assert not [line for line in logs if line["log_level"] == "error"]
-
-
-@pytest.mark.parametrize("text", ["cases", "cases/0", "cases/0:", "nothing/0:5", "cases/x:5", " cases/0:5"])
-async def test_a_loss_that_cannot_be_read_is_refused_at_the_start(pki: SamplePki, tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigInvalid, match="accepted_losses"):
-        async with running_exchange(pki, tmp_path / "log", checkpoints={"accepted_losses": [text]}):
-            pass
-
-
 def signed(text: bytes, signers: Iterable[Ed25519NoteSigner]) -> bytes:
     return marshal_note(text, [NoteSignature(each.name, each.key_id, each.sign(text)) for each in signers])
 
@@ -246,7 +226,6 @@ async def test_a_forged_or_foreign_checkpoint_changes_nothing(exchange: Exchange
     others = [
         Checkpoint(origin, 1_000_000, bytes(32)).marshal()
         for origin in (
-            checkpoint_origin(domain, AUDIT_0, "another-log"),
             checkpoint_origin("another.example", AUDIT_0, log.log_id(AUDIT)),
             checkpoint_origin(domain, StreamPartition(AUDIT, 7), log.log_id(AUDIT)),
         )
@@ -270,6 +249,18 @@ async def test_a_forged_or_foreign_checkpoint_changes_nothing(exchange: Exchange
     # The same text with the exchange's own signature is proof: the test above could have failed.
     with pytest.raises(LogRolledBack):
         await present_checkpoints(channel, [signed(larger, [own])])
+    await refused_for_all(exchange)
+
+
+async def test_a_checkpoint_of_another_log_that_no_directory_declares_stops_publishing(exchange: Exchange) -> None:
+    own = Ed25519NoteSigner.load(CHECKPOINT_KEY_NAME, exchange.pki.folder.checkpoint_key)
+    origin = checkpoint_origin(exchange.pki.directory.trust_domain, AUDIT_0, "another-log")
+    channel = await exchange.channel("shanxi-police")
+    # An empty log has lost nothing.
+    await present_checkpoints(channel, [signed(Checkpoint(origin, 0, sha256(b"").digest()).marshal(), [own])])
+    await publish(exchange)
+    with pytest.raises(LogRolledBack):
+        await present_checkpoints(channel, [signed(Checkpoint(origin, 1, bytes(32)).marshal(), [own])])
     await refused_for_all(exchange)
 
 
@@ -322,9 +313,9 @@ async def test_what_an_old_copy_has_lost_is_published_again_in_order_and_nothing
             before = {each.record_id: edge.spool.receipt(each.record_id) for each in lost}
             assert len(lost) == len(results) > 1
     copies.restore("old")
-    # The operator has no newer copy, and says so.
-    partitions = [f"{stream}/{number}:100000" for stream in STREAMS for number in range(4)]
-    async with copies.exchange(checkpoints={"accepted_losses": partitions}) as exchange:
+    # The operator has no newer copy, and governance says so.
+    await copies.declare(*seen_by(tmp_path))
+    async with copies.exchange() as exchange:
         profile, routes = to_do(exchange, tmp_path)
         async with open_edge(profile) as edge:
             # What was spooled meanwhile goes after what was lost.
@@ -363,8 +354,9 @@ async def test_the_command_publishes_again_what_the_log_has_lost(pki: SamplePki,
     async with copies.exchange() as exchange:
         first = await run(exchange, str(INPUT / "rescued-children.csv"))
     copies.restore("old")
-    partitions = [f"{stream}/{number}:100000" for stream in STREAMS for number in range(4)]
-    async with copies.exchange(checkpoints={"accepted_losses": partitions}) as exchange:
+    # Nobody may have seen a later checkpoint. The operator knows that the copy is old.
+    await copies.declare(*seen_by(tmp_path), more=["--restored"])
+    async with copies.exchange() as exchange:
         output = await run(exchange, "--again")
         count = first.count(" accepted at ")
         assert f"{count} records are not in the log any more" in output

@@ -1,4 +1,4 @@
-"""A short run: Kafka nodes and brokers are killed, paused and restarted while agencies work and trouble each other."""
+"""A short run: nodes, brokers and witnesses are killed, paused and restarted while agencies trouble each other."""
 
 from __future__ import annotations
 

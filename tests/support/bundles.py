@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
+from broker.bootstrap.received import bring_received
 from broker.core.beginning import BundleBeginning, FrameReader
 from broker.core.bundle import (
     AuthorityCertificate,
@@ -24,7 +25,7 @@ from broker.core.bundle import (
     PartitionStart,
     RevocationListFile,
 )
-from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.envelope import Signature
 from broker.core.inforce import DirectoryVersion
 from broker.core.judge import BatchJudge
@@ -38,7 +39,7 @@ from broker.core.witnessaudit import WitnessAudit
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
 from broker.trust.directory import open_directory
-from broker.trust.signing import note_verifier
+from broker.trust.logkeys import log_verifiers
 from broker.trust.system import SystemEntropy
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.frames import frame_from, holds_records
@@ -208,21 +209,24 @@ class LyingExchange:
         since: Sequence[Path] = (),
         covered_within_ms: int | None = None,
         witnesses: WitnessPolicyInUse | None = None,
+        delivered: Sequence[Path] = (),
     ) -> AuditReport:
         """The auditor's report on the bundle, or on these frames of it."""
-        keys = [VerifierKey.parse(text) for text in self._directory.log_keys]
-        verifiers = {(key.name, key.key_id): note_verifier(key.public_key) for key in keys}
+        verifiers = log_verifiers([self._directory])
         versions = [DirectoryVersion(self._from_ms, self._directory, self._keyring)]
         own = BatchJudge(versions, CODEC, self.source)
-        with bring(
-            receipts,
-            since,
-            versions,
-            verifiers,
-            self.made_at_ms,
-            read_version=lambda document: self.pki.version(open_directory(document, self.pki.governance)),
-            covered_within_ms=covered_within_ms,
-        ) as brought:
+        with (
+            bring(
+                receipts,
+                since,
+                versions,
+                verifiers,
+                self.made_at_ms,
+                read_version=lambda document: self.pki.version(open_directory(document, self.pki.governance)),
+                covered_within_ms=covered_within_ms,
+            ) as brought,
+            bring_received(delivered, versions, self.made_at_ms) as received,
+        ):
             verification = BundleVerification(
                 beginning or self.beginning(),
                 versions,
@@ -230,7 +234,8 @@ class LyingExchange:
                 verifiers,
                 own,
                 brought=brought,
-                witnesses=WitnessAudit(witnesses, verifiers),
+                witnesses=WitnessAudit(witnesses, verifiers, brought.checkpoints),
+                received=received,
             )
             return verification.follow(
                 BundleFrames(iter(self.serialized() if frames is None else frames)),

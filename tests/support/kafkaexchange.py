@@ -118,7 +118,12 @@ async def run(*arguments: Any) -> Ended:
 
 async def health_becomes(exchange: Exchange, status: int, within: float = 30) -> None:
     """Return when the broker's health has this value."""
-    stub = health_pb2_grpc.HealthStub(await exchange.channel("shanxi-police"))
+    await health_on(await exchange.channel("shanxi-police"), status, within)
+
+
+async def health_on(channel: grpc.aio.Channel, status: int, within: float = 30) -> None:
+    """The same, over a channel."""
+    stub = health_pb2_grpc.HealthStub(channel)
     # On a busy machine, to connect may take longer than the client's first time limit.
     call = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from broker.core.checkpoint import SignatureCheck
     from broker.core.errors import CaseExchangeError
+    from broker.core.logkeyends import EndedLogKey
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.ports import Clock
     from deploy.kafka.cluster import KafkaCluster
@@ -33,6 +34,10 @@ class ListedKeys:
 
     def __init__(self, *signers: Ed25519NoteSigner) -> None:
         self._signers = signers
+        self.ends: dict[bytes, EndedLogKey] = {}
+
+    def ended(self, key_id: bytes) -> EndedLogKey | None:
+        return self.ends.get(key_id)
 
     def check(self, key_id: bytes) -> SignatureCheck | None:
         return next((note_verifier(one.public_key) for one in self._signers if one.key_id == key_id), None)

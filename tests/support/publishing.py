@@ -8,6 +8,7 @@ from broker.services.publish import PublishService
 from broker.services.recordchecks import PublishLimits, RecordChecks
 from broker.services.refusals import Refusals
 from broker.services.restoring import Restoring
+from broker.services.slots import Slots
 from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.directory import open_directory
 from broker.trust.verification import InlineVerifier
@@ -40,6 +41,7 @@ def publish_service(
         "codec": CODEC,
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
+        "slots": Slots(),
         "restoring": Restoring(None, CODEC, dead_letters(pki, log, clock)),
         "versions": KnownVersions(DirectoryVersions(log, CODEC), lambda found: _version(pki, found)),
     }

@@ -17,7 +17,7 @@ from broker.bootstrap.reportfacts import (
 from broker.cli.report.page import page
 from broker.cli.report.view import View
 from broker.cli.report.words import Words
-from broker.core.auditreport import AuditReport
+from broker.core.auditreport import AuditReport, PartitionReport
 from broker.core.brought import BroughtReport
 from broker.core.bundle import BundleHeader, BundleSource
 from broker.core.checkpoint import Checkpoint, VerifierKey
@@ -32,7 +32,6 @@ from broker.core.findings import (
     Unprocessed,
 )
 from broker.core.handovers import AgencyShare, HandedOver, Handovers
-from broker.core.partitionaudit import PartitionReport
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.core.witnessaudit import CosignedPartition, WitnessReport
 

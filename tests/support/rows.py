@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.streams import AUDIT, DNA, Position
-from broker.messagelog.sqlite.entries import OFFSET_BITS
+from broker.messagelog.sqlite.facts import OFFSET_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

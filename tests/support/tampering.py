@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka import TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ConfigResource,
+    ConfigResourceType,
+    ResourcePattern,
+)
 from kafka.errors import KafkaError
+from kafka.protocol.admin import AlterClientQuotasRequest
 from kafka.structs import OffsetAndMetadata
 
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.links import Links
 from broker.messagelog.kafka.positions import offset_of, position_of
 from certs.kafka import BREAK_GLASS
+from certs.profiles import kafka_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from kafka import KafkaProducer
+    from kafka.admin import ResourceType
 
     from broker.core.identity import Principal
     from tests.support.kafkaexchange import OnKafka
@@ -36,6 +50,15 @@ class Raw(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
     timestamp: int | None = None
     offset: int = -1
+
+
+class NotUtf8(str):
+    """A header name as the client of another language may write it: bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe\x80"
 
 
 class Administrator:
@@ -91,6 +114,46 @@ class Administrator:
             await asyncio.to_thread(
                 admin.create_topics, {self._connection.topic(stream): topic}, wait_for_metadata=True
             )
+
+    @contextlib.asynccontextmanager
+    async def starving(self, client: Principal, bytes_per_second: float = 1.0) -> AsyncIterator[None]:
+        """Within the block, Kafka gives a client no more than this of what it fetches."""
+        await self._set_quota(client, bytes_per_second)
+        try:
+            yield
+        finally:
+            await self._set_quota(client, None)
+
+    @contextlib.asynccontextmanager
+    async def denying(self, client: Principal, what: ResourceType) -> AsyncIterator[None]:
+        """Within the block, a client may do nothing with resources of a kind that have the exchange's prefix."""
+        where = ResourcePattern(what, self._connection.prefix, ACLResourcePatternType.PREFIXED)
+        rule = ACL(f"User:{kafka_name(client)}", "*", ACLOperation.ALL, ACLPermissionType.DENY, where)
+        with self._connection.admin() as admin:
+            await asyncio.to_thread(admin.create_acls, [rule])
+            try:
+                yield
+            finally:
+                gone = ACLFilter(rule.principal, rule.host, rule.operation, rule.permission_type, where)
+                await asyncio.to_thread(admin.delete_acls, [gone])
+
+    async def _set_quota(self, client: Principal, value: float | None) -> None:
+        entry: Any = AlterClientQuotasRequest.EntryData
+        request = AlterClientQuotasRequest(
+            entries=[
+                entry(
+                    entity=[entry.EntityData(entity_type="user", entity_name=kafka_name(client))],
+                    ops=[entry.OpData(key="consumer_byte_rate", value=value or 0.0, remove=value is None)],
+                )
+            ],
+            validate_only=False,
+        )
+        links = Links(self._connection)
+        try:
+            answer = await links.ask_any(0, request, 1)
+        finally:
+            await links.close()
+        assert [each.error_code for each in answer.entries] == [0]
 
     # --- in a thread ---
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tenacity import retry
 
 from broker.core.errors import CaseExchangeError, FollowerFenced, LogCorrupt, LogUnavailable
+from broker.core.incarnations import NONE_DECLARED
 from broker.messagelog.kafka.checkpointreader import CheckpointReader
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import encode_extension
@@ -27,6 +28,7 @@ from broker.messagelog.kafka.thread import ClientThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.group import Move
     from broker.messagelog.kafka.groups import Groups
@@ -58,6 +60,7 @@ class KafkaBoard:
         partitions: the partitions of all streams, in the order of the topic's partitions.
         trust_domain: the beginning of the checkpoints' origins.
         keys: the checkpoint keys that the directory lists.
+        declared: gives the declared incarnations. What was published of a former one is passed over.
         report: called with every error after which the board tries again.
     """
 
@@ -68,12 +71,15 @@ class KafkaBoard:
         *,
         trust_domain: str,
         keys: LogKeys,
+        declared: Callable[[], Incarnations] = lambda: NONE_DECLARED,
         report: Callable[[CaseExchangeError], None],
     ) -> None:
         self._connection = connection = groups.connection
         self._partitions = tuple(partitions)
         self._report = report
-        self._reader = CheckpointReader(connection, partitions, trust_domain=trust_domain, keys=keys, report=report)
+        self._reader = CheckpointReader(
+            connection, partitions, trust_domain=trust_domain, keys=keys, declared=declared, report=report
+        )
         self._member = GroupMember(groups, _GROUP, [connection.topic(CHECKPOINTS)], moved=self._move, failed=report)
         self._assigned: set[StreamPartition] = set()
         self._seats: dict[StreamPartition, _HeldSeat] = {}
@@ -82,19 +88,18 @@ class KafkaBoard:
         self._at_once = asyncio.Semaphore(_TAKEN_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def open(self, *, follow: bool = True) -> None:
-        """Read what was published before, and ask for partitions to follow.
-
-        Args:
-            follow: False for a process that only reads.
+    async def open(self) -> None:
+        """Read what was published before.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         await self._reader.open()
-        if follow:
-            self._tasks.append(asyncio.create_task(self._join(), name="kafka followers"))
-            self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
+
+    def follow(self) -> None:
+        """Ask for partitions to follow. Call it once, after ``open``. A process that only reads does not call it."""
+        self._tasks.append(asyncio.create_task(self._join(), name="kafka followers"))
+        self._tasks.append(asyncio.create_task(self._take_seats(), name="kafka seats"))
 
     def check(self, partition: StreamPartition, size: int) -> None:
         """Check that a tree of this size, which this process has, was published. Call it after ``open``.

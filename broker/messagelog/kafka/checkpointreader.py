@@ -11,10 +11,11 @@ from tenacity import retry
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError, CheckpointInvalid
-from broker.core.origin import incarnation_of
+from broker.core.origin import incarnation_of, trust_domain_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import decode_extension
+from broker.messagelog.kafka.standstill import moving
 from broker.messagelog.kafka.thread import ClientThread
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.messagelog.kafka.extensions import SizedExtension
     from broker.ports import LogKeys, TreeExtension
 
 _POLL_MS: Final = 200
+_STRANGERS: Final = 3
 
 
 class CheckpointReader:
@@ -40,6 +43,7 @@ class CheckpointReader:
         *,
         trust_domain: str,
         keys: LogKeys,
+        declared: Callable[[], Incarnations],
         report: Callable[[CaseExchangeError], None],
     ) -> None:
         topic = connection.topic(CHECKPOINTS)
@@ -47,6 +51,7 @@ class CheckpointReader:
         self._topics = {TopicPartition(topic, number): partition for number, partition in enumerate(partitions)}
         self._trust_domain = trust_domain
         self._keys = keys
+        self._declared = declared
         self._report = report
         self._thread = ClientThread("kafka-checkpoints")
         self._consumer = AssignedConsumer(connection, isolation_level="read_committed", fetch_max_wait_ms=_POLL_MS)
@@ -54,6 +59,8 @@ class CheckpointReader:
         self._kept: dict[StreamPartition, dict[int, TreeExtension]] = {partition: {} for partition in partitions}
         self.largest = dict.fromkeys(partitions, 0)
         """The size of the largest tree that was published for each partition, as far as this process has read."""
+        self.strangers: set[str] = set()
+        """The trust domains in notes that no known key has signed. Anybody may have written them. A few are kept."""
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -65,7 +72,7 @@ class CheckpointReader:
         """
         ends = await self._ends(list(self._topics))
         self._task = asyncio.create_task(self._run(), name="kafka checkpoints")
-        await self._reached(ends)
+        await moving(self._reached(ends), lambda: sum(self._next.values()), self._connection.timeout_seconds)
 
     async def to_the_end(self, partition: StreamPartition) -> None:
         """Return when everything that is now published in a partition is read.
@@ -145,6 +152,8 @@ class CheckpointReader:
         except Exception as error:  # noqa: BLE001 - one strange value must not hold up all that follow it for ever
             self._report(translate(error))
             return
+        if published is None:
+            return
         self.largest[partition] = max(self.largest[partition], published.extension.head.size)
         kept = self._kept[partition]
         before = kept.get(published.size)
@@ -152,13 +161,21 @@ class CheckpointReader:
         if before is None or before.head.size == published.size:
             kept[published.size] = published.extension
 
-    def _checked(self, partition: StreamPartition, value: bytes) -> SizedExtension:
+    def _checked(self, partition: StreamPartition, value: bytes) -> SizedExtension | None:
         published = decode_extension(value)
         note = parse_note(published.extension.head.note)
-        verify_note(note, self._keys.verifiers())
+        try:
+            verify_note(note, self._keys.verifiers())
+        except CheckpointInvalid:
+            domain = trust_domain_of(Checkpoint.parse(note.text).origin)
+            if domain and len(self.strangers) < _STRANGERS:
+                self.strangers.add(domain)
+            raise
         checkpoint = Checkpoint.parse(note.text)
-        # The caller decides which incarnation it may be: an auditor also looks at checkpoints of earlier ones.
-        incarnation_of(checkpoint.origin, self._trust_domain, partition)
+        # The caller decides which incarnation it may be. One whose place another log took is nobody's any more.
+        log_id = incarnation_of(checkpoint.origin, self._trust_domain, partition)
+        if self._declared().next(partition, log_id) is not None:
+            return None
         if checkpoint.size != published.extension.head.size:
             message = "a published checkpoint is of another size than its leaves"
             raise CheckpointInvalid(message, partition=str(partition))

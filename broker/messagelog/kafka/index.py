@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.entry import Appended, LogEntry, Stray
 from broker.core.errors import LogCorrupt
+from broker.core.incarnations import NONE_DECLARED
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.applying import Applied, Applying, Known
 from broker.messagelog.kafka.indexschema import INDEX
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.entry import Interest
+    from broker.core.incarnations import Incarnations
     from broker.messagelog.kafka.judge import SealedPack
 
 _COLUMNS: Final = "position, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, epoch"
@@ -58,15 +60,23 @@ class KafkaIndex:
         path: the file, or None for an index in memory.
         partitions: the log's partitions, in a fixed order.
         log_ids: the topic id of each stream. An index of other topics is refused.
+        declared: the declared incarnations. An index of topics whose place these took is emptied, and read again.
 
     Raises:
         LogInUse, LogCorrupt, LogSchemaUnsupported, LogFull, LogUnavailable
     """
 
-    def __init__(self, path: Path | None, partitions: Sequence[StreamPartition], log_ids: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        partitions: Sequence[StreamPartition],
+        log_ids: Mapping[str, str],
+        declared: Incarnations = NONE_DECLARED,
+    ) -> None:
         self._partitions = tuple(partitions)
         self._numbers = {partition: number for number, partition in enumerate(partitions)}
         self._log_ids = dict(log_ids)
+        self._declared = declared
         # If some of it is lost, it is read again. So no transaction waits for the disk.
         self._database = Database(path, INDEX, durable=False)
 
@@ -188,14 +198,27 @@ class KafkaIndex:
             **{f"log_id.{stream}": log_id for stream, log_id in self._log_ids.items()},
             "partitions": partitions,
         }
+        if facts != expected and facts.get("partitions") == partitions and self._took_their_place(facts):
+            for table in ("facts", "entries", "destinations", "packs", "strays", "progress", "copies"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+            facts = {}
         if not facts:
             connection.executemany("INSERT INTO facts VALUES (?, ?)", expected.items())
         elif facts != expected:
             message = (
-                "the index is one of other topics: they were deleted and made anew, or the folder is another log's"
+                "the index is one of other topics: they were deleted and made anew, and the directory does not declare "
+                "it, or the folder is another log's"
             )
             raise LogCorrupt(message)
         return {partition: self._known(connection, partition) for partition in self._partitions}
+
+    def _took_their_place(self, facts: Mapping[str, str]) -> bool:
+        """Whether it is declared for each partition that its topic took the place of the one that was indexed."""
+        return all(
+            facts.get(f"log_id.{each.stream}") == self._log_ids[each.stream]
+            or self._declared.between(each, facts.get(f"log_id.{each.stream}", ""), self._log_ids[each.stream])
+            for each in self._partitions
+        )
 
     def _known(self, connection: sqlite3.Connection, partition: StreamPartition) -> Known:
         number = self._numbers[partition]

@@ -22,6 +22,7 @@ from broker.messagelog.kafka.damage import DamagedPlaces
 from broker.messagelog.kafka.fetcher import Fetcher
 from broker.messagelog.kafka.leaders import BEGIN, END
 from broker.messagelog.kafka.positions import offset_of, position_of
+from broker.messagelog.kafka.standstill import Standstill, moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,25 +82,31 @@ class Intake:
         self.failure: CaseExchangeError | None = None
         """Why nothing is read any more, or None while the intake runs."""
         self._trouble: CaseExchangeError | None = None
+        self._standstill = Standstill(self._next, leaders.seconds)
 
     @property
     def trouble(self) -> CaseExchangeError | None:
         """Why the last attempt to read failed, or None if it did not. The next attempt is under way."""
         lost = self._fetcher.trouble if self._fetcher is not None else None
-        return translate(lost) if lost is not None else self._trouble
+        return translate(lost) if lost is not None else self._trouble or self._standstill.trouble
+
+    def look(self, ends: Mapping[StreamPartition, int]) -> None:
+        """Tell the intake where the partitions end now. If it does not get there in time, ``trouble`` says so."""
+        self._standstill.look(ends)
 
     async def open(self) -> None:
         """Begin to read. Return when everything is applied that the topics held at the call.
 
         Raises:
             LogCorrupt: the beginning of a partition is missing, or the topics contradict the index.
-            LogUnavailable, LogAccessDenied
+            LogUnavailable: among others, nothing came for the connection's time.
+            LogAccessDenied
         """
         for partition, first in (await self._offsets(BEGIN)).items():
             self._begin(partition, first)
         ends = await self._offsets(END)
         self._task = asyncio.create_task(self._run(), name="kafka intake")
-        await self.reached(ends)
+        await moving(self.reached(ends), lambda: sum(self._next.values()), self._leaders.seconds)
 
     async def catch_up(self, partition: StreamPartition, end: int) -> None:
         """Return when everything below a position is applied. Some process has read the entry before it.
@@ -187,10 +194,11 @@ class Intake:
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             message = "a topic ends before, or begins behind, what was read of it: it was cut or made anew"
             raise LogCorrupt(message) from error
-        except LogUnavailable as error:
-            self._trouble = error
-            self._report(error)
-            raise
+        except (LogUnavailable, KafkaError) as error:
+            # Also what the library does not call retriable, such as an answer that is too large, may pass.
+            self._trouble = translate(error)
+            self._report(self._trouble)
+            raise self._trouble from None
         finally:
             await fetcher.close()
 

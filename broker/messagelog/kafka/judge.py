@@ -113,6 +113,10 @@ class PackJudge:
         if not self._is_signed(seal.key_id, text, seal.signature):
             message = "the seal is not signed by a key of this exchange"
             raise ProofInvalid(message)
+        ended = self._keys.ended(seal.key_id)
+        if ended is not None and not ended.covers_entry(partition, log_id, position_of(record.offset)):
+            message = "the key of the seal had ended before this position"
+            raise ProofInvalid(message)
         if pack.version != VERSION:
             message = f"a newer broker appended a pack of version {pack.version}, and this one knows version {VERSION}"
             raise LogSchemaUnsupported(message, partition=str(partition))

@@ -108,6 +108,11 @@ class Leaders:
         )
         return await retrying(self._offsets, which)
 
+    def topic_id(self, partition: StreamPartition) -> UUID | None:
+        """The id of a partition's topic. None: no node has told of it yet."""
+        known = self._leaders.get(self.names[partition])
+        return None if known is None else known.topic_id
+
     def by_leader(self, partitions: Iterable[TopicPartition]) -> dict[Address | None, dict[TopicPartition, int]]:
         """These partitions by the node that leads them, with its epoch. Those without a leader are under None.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
-from broker.core.streams import STREAMS, StreamPartition
+from broker.core.errors import CaseExchangeError, ConfigInvalid, LogCorrupt, LogUnavailable, PositionUnknown
+from broker.core.incarnations import NONE_DECLARED
+from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.messagelog.kafka.appender import Appender, appender_for
 from broker.messagelog.kafka.beforepacks import refuse_the_format_before_packs
 from broker.messagelog.kafka.groupcommit import GroupCommit
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
-    from broker.core.errors import CaseExchangeError
-    from broker.core.streams import Position
+    from broker.core.incarnations import Incarnations
     from broker.core.subscriptions import Generation
     from broker.messagelog.kafka.cursor import KafkaCursor
     from broker.messagelog.kafka.topicsettings import KafkaSettings
@@ -50,20 +50,18 @@ class KafkaLog:
         topics: Topics,
         leaders: Leaders,
         log_ids: Mapping[str, str],
+        declared: Incarnations,
         index: KafkaIndex,
         tail: Tail,
         intake: Intake,
         appender: Appender | None,
         groups: Groups,
     ) -> None:
-        self._settings = settings
-        self.groups = groups
+        self._settings, self.groups = settings, groups
         self._watch = TopicsWatch(topics, log_ids, tuple(tail.ends), settings.topics)
         self._leaders = leaders
-        self._log_ids = log_ids
-        self._index = index
-        self._tail = tail
-        self._intake = intake
+        self._log_ids, self._declared = log_ids, declared
+        self._index, self._tail, self._intake = index, tail, intake
         timeout = settings.connection.timeout_seconds
         self._appends = None if appender is None else GroupCommit(index, appender, intake.arrivals, timeout)
         self._values = ValueReaders(settings.connection)
@@ -81,6 +79,7 @@ class KafkaLog:
         *,
         signer: NoteSigner | None,
         keys: LogKeys,
+        declared: Incarnations = NONE_DECLARED,
         codec: RecordCodec,
         clock: Clock,
         entropy: Entropy,
@@ -93,6 +92,7 @@ class KafkaLog:
             index_path: the local index, which is rebuilt if it is missing, or None for an index in memory.
             signer: the checkpoint key that seals appended entries, or None for a log that is only read.
             keys: the checkpoint keys that the directory lists.
+            declared: the declared incarnations. An index of topics whose place these took is emptied.
             codec: reads the audit stream, if it must say where a subscription stands.
             clock: gives the sealed time.
             entropy: gives append ids.
@@ -110,7 +110,7 @@ class KafkaLog:
         log_ids = {stream: states[stream].topic_id for stream in STREAMS}
         partitions = [StreamPartition(s, n) for s in STREAMS for n in range(states[s].partitions)]
         leaders = Leaders(settings.connection, partitions)
-        index = KafkaIndex(index_path, partitions, log_ids)
+        index = KafkaIndex(index_path, partitions, log_ids, declared)
         try:
             known = await index.open()
             tail = Tail({partition: known[partition].end for partition in partitions}, settings.tail_bytes)
@@ -132,6 +132,7 @@ class KafkaLog:
             topics=topics,
             leaders=leaders,
             log_ids=log_ids,
+            declared=declared,
             index=index,
             tail=tail,
             intake=intake,
@@ -151,8 +152,8 @@ class KafkaLog:
         return log
 
     def log_id(self, stream: str) -> str:
-        """See ``MessageLog``: the topic's id."""
-        return self._log_ids[stream]
+        """See ``MessageLog``: the topic's id, or what a restored topic goes on as. Entries have the topic's id."""
+        return self._declared.restored_as(StreamPartition(stream, 0), self._log_ids[stream])
 
     @property
     def all_partitions(self) -> tuple[StreamPartition, ...]:
@@ -255,6 +256,7 @@ class KafkaLog:
         """
         self._check_open()
         await self._check_topics()
+        self._intake.look(self._watch.ends)
         trouble = self._intake.trouble or (self._appends.trouble if self._appends is not None else None)
         if trouble is None and self._subscriptions is not None:
             trouble = self._subscriptions.intruder

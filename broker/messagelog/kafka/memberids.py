@@ -19,5 +19,6 @@ def sealed_member_id(group: str, random: str, signer: NoteSigner) -> str:
 def is_broker(group: str, member_id: str, keys: LogKeys) -> bool:
     """Whether a broker of this exchange made this id, for this group."""
     sealed = SealedText.decode(member_id)
-    check = None if sealed is None else keys.check(sealed.key_id)
+    # A member lives, so no key that ended seals it.
+    check = None if sealed is None or keys.ended(sealed.key_id) is not None else keys.check(sealed.key_id)
     return sealed is not None and check is not None and check(member_statement(group, sealed.text), sealed.signature)

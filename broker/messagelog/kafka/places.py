@@ -118,9 +118,13 @@ class Places:
         if sealed.generation < generation.number:
             return generation.begin(partition, interest.kinds)
         try:
-            return AckState.decode(sealed.text)
+            state = AckState.decode(sealed.text)
         except LogCorrupt:
             return None
+        ended, log_id = self._keys.ended(sealed.key_id), self._log_ids[partition.stream]
+        if ended is not None and state.floor and not ended.covers_entry(partition, log_id, state.floor - 1):
+            return None
+        return state
 
     def generation_of(
         self, subscription: SubscriptionKey, partition: StreamPartition, stored: OffsetAndMetadata

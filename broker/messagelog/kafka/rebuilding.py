@@ -83,8 +83,12 @@ class Rebuilding:
             LogUnavailable, LogAccessDenied
         """
         async with self._turn:
+            firsts = {partition: await self._index.facts(partition, 0, 1) for partition in partitions}
+            since = {each: facts[0].entry.accepted_at_ms if facts else 0 for each, facts in firsts.items()}
             histories = {
-                partition: _History(self._index, partition, self._ends[partition], interest, generation)
+                partition: _History(
+                    self._index, partition, self._ends[partition], interest, generation, since_ms=since[partition]
+                )
                 for partition in partitions
             }
             for audit in [partition for partition in self._ends if partition.stream == AUDIT]:
@@ -105,15 +109,16 @@ class Rebuilding:
                 return
             offset = entries[-1].position.offset + 1
             # To read a batch of events would hold up the event loop.
-            for partition, finished in await asyncio.to_thread(self._finished, entries, subscription, reigns):
-                if partition in histories:
+            for told_ms, partition, finished in await asyncio.to_thread(self._finished, entries, subscription, reigns):
+                # What was told before the partition's first record is of a topic whose place this one took.
+                if partition in histories and told_ms >= histories[partition].since_ms:
                     await histories[partition].finish(finished)
 
     def _finished(
         self, entries: Sequence[LogEntry], subscription: SubscriptionKey, reigns: Reigns
-    ) -> list[tuple[StreamPartition, list[int]]]:
-        """The offsets that the subscription finished, in order."""
-        found: list[tuple[StreamPartition, list[int]]] = []
+    ) -> list[tuple[int, StreamPartition, list[int]]]:
+        """The offsets that the subscription finished, in order, each with the time at which it was told."""
+        found: list[tuple[int, StreamPartition, list[int]]] = []
         for entry in entries:
             for told in self._events(entry):
                 if isinstance(told.event, Pointer | TakenOver) and reigns.make_void(of_reign(told.event)):
@@ -129,7 +134,8 @@ class Rebuilding:
                         # A record that was set aside as damaged went to nobody, and may have been put back since.
                         continue
                 if (agency, told.event.subscription) == subscription:
-                    found.append((positions[0].stream_partition, [position.offset for position in positions]))
+                    offsets = [position.offset for position in positions]
+                    found.append((entry.accepted_at_ms, positions[0].stream_partition, offsets))
         return found
 
     def _events(self, entry: LogEntry) -> list[AuditEvent]:
@@ -150,11 +156,19 @@ class _History:
     """One partition of the subscription, as its window was led through it."""
 
     def __init__(
-        self, index: KafkaIndex, partition: StreamPartition, end: int, interest: Interest, generation: Generation
+        self,
+        index: KafkaIndex,
+        partition: StreamPartition,
+        end: int,
+        interest: Interest,
+        generation: Generation,
+        *,
+        since_ms: int,
     ) -> None:
         begun = generation.begin(partition, interest.kinds)
         self.window = PartitionWindow(partition, begun)
         self._starts = dict(generation.starts_in(partition, interest.kinds))
+        self.since_ms = since_ms
         self._index = index
         self._end = end
         self._interest = interest

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from broker.messagelog.kafka.connection import KafkaConnection
 
 _FENCED: Final = (ProducerFencedError, InvalidProducerEpochError)
-_TRANSACTION_MS: Final = 10_000
+TRANSACTION_MS: Final = 10_000
 """If a process has stopped, Kafka ends its transaction after this time. Then readers need not wait longer."""
 _LARGEST_BYTES: Final = 1 << 20
 
@@ -42,7 +42,7 @@ class Seat:
         try:
             self._producer = self._connection.producer(
                 transactional_id=f"{self._connection.prefix}.{CHECKPOINTS}.{self._number}",
-                transaction_timeout_ms=_TRANSACTION_MS,
+                transaction_timeout_ms=TRANSACTION_MS,
                 max_request_size=_LARGEST_BYTES,
             )
             self._producer.init_transactions()

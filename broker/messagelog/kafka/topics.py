@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 from broker.core.errors import CaseExchangeError, LogSettingsRefused, LogUnavailable
 from broker.core.streams import STREAMS
 from broker.messagelog.kafka.connection import RETRY_WAIT, translate
+from broker.messagelog.kafka.seat import TRANSACTION_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LEAST_OFFSETS_RETENTION_MINUTES: Final = 365 * 24 * 60
 """A durable subscription keeps its place for at least this time while its subscriber is away."""
 _OFFSETS_RETENTION: Final = "offsets.retention.minutes"
+_TRANSACTION: Final = "transaction.max.timeout.ms"
 _GROUP_PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
 
 
@@ -47,6 +49,7 @@ class Topics:
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
         self._admin: KafkaAdminClient | None = None
+        self._turn = 0
 
     def close(self) -> None:
         """Close the client. Idempotent."""
@@ -132,22 +135,29 @@ class Topics:
             self.close()
             raise translate(error) from error
 
-    def first_offsets(self, partitions: Iterable[StreamPartition]) -> dict[StreamPartition, int]:
-        """The first offset of each partition now. It is 0 unless records have expired or were deleted.
+    def offsets(self, partitions: Iterable[StreamPartition], *, last: bool = False) -> dict[StreamPartition, int]:
+        """The first offset of each partition now, or the one after the last record.
+
+        The first is 0 unless records have expired or were deleted.
 
         Raises:
             LogUnavailable, LogAccessDenied
         """
         of = {TopicPartition(self._connection.topic(each.stream), each.partition): each for each in partitions}
         try:
-            found = self._client().list_partition_offsets(dict.fromkeys(of, OffsetSpec.EARLIEST))
+            found = self._client().list_partition_offsets(
+                dict.fromkeys(of, OffsetSpec.LATEST if last else OffsetSpec.EARLIEST)
+            )
         except kafka_errors.KafkaError as error:
             self.close()
             raise translate(error) from error
         return {of[topic]: at.offset for topic, at in found.items()}
 
     def check_cluster(self) -> None:
-        """Refuse a cluster without the protocol of our groups, or that forgets how far an absent subscription is.
+        """Refuse a cluster without what our groups and followers need, or that forgets where a subscription stands.
+
+        One node is asked, at each call the next one: an administrator can set each node otherwise. The one that was
+        refused is asked again.
 
         Raises:
             LogSettingsRefused, LogUnavailable, LogAccessDenied
@@ -166,6 +176,13 @@ class Topics:
                 f"is away for longer starts over; it must be at least {_LEAST_OFFSETS_RETENTION_MINUTES}"
             )
             raise LogSettingsRefused(message)
+        if int(values[_TRANSACTION]) < TRANSACTION_MS:
+            message = (
+                f"the cluster has {_TRANSACTION} = {values[_TRANSACTION]}: no broker could publish checkpoints; "
+                f"it must be at least {TRANSACTION_MS}"
+            )
+            raise LogSettingsRefused(message)
+        self._turn += 1
 
     def _client(self) -> KafkaAdminClient:
         if self._admin is None:
@@ -232,9 +249,11 @@ class Topics:
 
     def _node_configuration(self) -> dict[str, str]:
         """A node's settings. A lost node stays listed for a while, or for ever as fenced, so others are asked."""
-        nodes = [node for node in self._client().describe_cluster()["brokers"] if not node["is_fenced"]]
+        described = self._client().describe_cluster()["brokers"]
+        nodes = sorted(node["broker_id"] for node in described if not node["is_fenced"])
+        first = self._turn % max(1, len(nodes))
         failure: kafka_errors.KafkaError = kafka_errors.BrokerNotAvailableError()
-        for name in [str(node["broker_id"]) for node in nodes]:
+        for name in map(str, nodes[first:] + nodes[:first]):
             try:
                 return self._configuration(ConfigResourceType.BROKER, [name])[name]
             except kafka_errors.KafkaError as error:

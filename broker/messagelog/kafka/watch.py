@@ -50,6 +50,8 @@ class TopicsWatch:
         # Where records expire, a missing beginning is no fault.
         self._whole = wanted is not None and not wanted.retention_days
         self._thread = ClientThread("kafka-admin")
+        self.ends: dict[StreamPartition, int] = {}
+        """Where the partitions ended at the last look."""
 
     async def check(self) -> None:
         """Look at all topics.
@@ -77,10 +79,11 @@ class TopicsWatch:
         states = self._topics.look(list(self._log_ids))
         for stream in self._log_ids:
             self._check_state(stream, states.get(stream))
-        for partition, first in (self._topics.first_offsets(self._partitions) if self._whole else {}).items():
+        for partition, first in (self._topics.offsets(self._partitions) if self._whole else {}).items():
             if first:
                 message = f"the records of {partition} below offset {first} were deleted"
                 raise LogCorrupt(message, partition=str(partition))
+        self.ends = self._topics.offsets(self._partitions, last=True)
         if self._wanted is not None and time.monotonic() >= self._settings_due:
             self._check_settings(self._wanted)
         if self.refusal is not None:

@@ -73,6 +73,16 @@ class SqliteCheckpointStore:
         number = _number(partition)
         await self._database.write(lambda connection: _extend(connection, number, size, extension))
 
+    async def forget(self, partition: StreamPartition) -> None:
+        """See ``CheckpointStore``."""
+        number = _number(partition)
+
+        def run(connection: sqlite3.Connection) -> None:
+            for table in ("heads", "tiles", "leaves", "scrubs"):
+                connection.execute(f"DELETE FROM {table} WHERE partition = ?", (number,))  # noqa: S608 - constants
+
+        await self._database.write(run)
+
     async def nodes(self, partition: StreamPartition, coordinates: Sequence[Coordinate]) -> list[bytes]:
         """See ``CheckpointStore``."""
         number = _number(partition)

@@ -6,23 +6,22 @@ have no gaps. The transaction that appends computes offsets and times from the t
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.entry import Appended, LogEntry, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogFull, PositionUnknown
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite.destinations import insert_destinations, missing, wanted, wanted_or_damaged
+from broker.messagelog.sqlite.facts import OFFSET_BITS, Former
 from broker.messagelog.sqlite.rows import entries_with_ids, insert_rows
 from broker.messagelog.tail import bounded, page_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from broker.core.entry import Interest
 
-OFFSET_BITS: Final = 40
 # SQLite stores any type, and another program may have written to the file. So every value is read with its type.
 _COLUMNS: Final = (
     "COALESCE(CAST(record_id AS BLOB), x''), COALESCE(CAST(kind AS TEXT), ''), "
@@ -34,14 +33,6 @@ _VALUE: Final = "COALESCE(CAST(value AS BLOB), x'')"
 _PAGE_BYTES: Final = 1 << 20
 """The limit for the bytes of entries that one job reads, so that readers take turns."""
 _WRITER_EPOCH: Final = 0
-
-
-class Facts(NamedTuple):
-    """What the log is, and one more than the last offset of each partition."""
-
-    log_id: str
-    partitions: tuple[StreamPartition, ...]
-    ends: dict[StreamPartition, int]
 
 
 class Batch(NamedTuple):
@@ -64,12 +55,14 @@ class Entries:
     Args:
         log_id: the log's.
         partitions: the log's, in the order in which they are numbered.
+        formers: the incarnations that it continues, the oldest first.
     """
 
-    def __init__(self, log_id: str, partitions: Sequence[StreamPartition]) -> None:
+    def __init__(self, log_id: str, partitions: Sequence[StreamPartition], formers: Sequence[Former] = ()) -> None:
         self._log_id = log_id
         self._partitions = tuple(partitions)
         self._numbers = {partition: number for number, partition in enumerate(partitions)}
+        self._formers = tuple(formers)
 
     def number(self, partition: StreamPartition) -> int:
         """The number of a partition.
@@ -111,7 +104,7 @@ class Entries:
                 before = self._appended(position, accepted_at_ms, entry.record_sha256, duplicate=False)
                 # A record that stands twice in these batches is a duplicate of itself.
                 known[entry.record_id] = before._replace(duplicate=True)
-                fresh.append(entry.placed(position, accepted_at_ms, self._log_id, _WRITER_EPOCH))
+                fresh.append(entry.placed(position, accepted_at_ms, self._log_id_at(position), _WRITER_EPOCH))
             appended.append(before)
         return Placed(appended, fresh)
 
@@ -161,7 +154,7 @@ class Entries:
             f"FROM ({positions.sql}) AS wanted LEFT JOIN entries USING (position) ORDER BY wanted.position"
         )
         found = [
-            LogEntry.lost(self._position(row[0]), self._log_id) if row[-1] else self._entry(row[:-1])
+            self._lost(row[0]) if row[-1] else self._entry(row[:-1])
             for row in connection.execute(query, positions.parameters)
         ]
         # There may be more beyond a full answer.
@@ -192,7 +185,17 @@ class Entries:
         insert_destinations(connection, [(self.key(entry.position), entry) for entry in entries])
 
     def _appended(self, position: Position, accepted_at_ms: int, record_sha256: bytes, *, duplicate: bool) -> Appended:
-        return Appended(position, accepted_at_ms, record_sha256, self._log_id, _WRITER_EPOCH, duplicate)
+        log_id = self._log_id_at(position)
+        return Appended(position, accepted_at_ms, record_sha256, log_id, _WRITER_EPOCH, duplicate)
+
+    def _lost(self, key: int) -> LogEntry:
+        position = self._position(key)
+        return LogEntry.lost(position, self._log_id_at(position))
+
+    def _log_id_at(self, position: Position) -> str:
+        """The incarnation that accepted the entry at a position."""
+        number = self._numbers[position.stream_partition]
+        return next((each.log_id for each in self._formers if position.offset < each.ends[number]), self._log_id)
 
     def _end(self, connection: sqlite3.Connection, partition: StreamPartition) -> tuple[int, int]:
         """The next offset of a partition, and the time of the last entry."""
@@ -223,8 +226,9 @@ class Entries:
 
     def _entry(self, row: tuple[int, bytes, str, str, str, bytes, int, bytes]) -> LogEntry:
         key, record_id, kind, ordering_key, recipients, record_sha256, accepted_at_ms, value = row
+        position = self._position(key)
         return LogEntry(
-            self._position(key),
+            position,
             record_id,
             kind,
             ordering_key,
@@ -232,42 +236,6 @@ class Entries:
             record_sha256,
             accepted_at_ms,
             value,
-            self._log_id,
+            self._log_id_at(position),
             _WRITER_EPOCH,
         )
-
-
-def open_facts(connection: sqlite3.Connection, wanted: Mapping[str, int]) -> Facts:
-    """What the log is and where each partition ends. ``wanted`` says how many partitions a new log gets."""
-    if connection.execute("SELECT count(*) FROM facts").fetchone()[0] == 0:
-        streams = " ".join(f"{stream}:{count}" for stream, count in wanted.items())
-        rows = [("log_id", secrets.token_hex(16)), ("streams", streams)]
-        connection.executemany("INSERT INTO facts VALUES (?, ?)", rows)
-    log_id, partitions = read_facts(connection)
-    ends = {}
-    for number, partition in enumerate(partitions):
-        first = number << OFFSET_BITS
-        (last,) = connection.execute(
-            "SELECT max(position) FROM entries WHERE position >= ? AND position < ?",
-            (first, first + (1 << OFFSET_BITS)),
-        ).fetchone()
-        ends[partition] = 0 if last is None else last - first + 1
-    return Facts(log_id, partitions, ends)
-
-
-def read_facts(connection: sqlite3.Connection) -> tuple[str, tuple[StreamPartition, ...]]:
-    """The id of a log, and its partitions in the order of their numbers.
-
-    Raises:
-        LogCorrupt: the file holds no log.
-    """
-    facts = dict(connection.execute("SELECT name, value FROM facts").fetchall())
-    if not facts:
-        message = "the file holds no log yet"
-        raise LogCorrupt(message)
-    partitions = tuple(
-        StreamPartition(stream, number)
-        for stream, count in (item.split(":") for item in facts["streams"].split())
-        for number in range(int(count))
-    )
-    return facts["log_id"], partitions

@@ -11,7 +11,8 @@ from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPart
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.destinations import count_wanted
-from broker.messagelog.sqlite.entries import OFFSET_BITS, Batch, Entries, Facts, open_facts
+from broker.messagelog.sqlite.entries import Batch, Entries
+from broker.messagelog.sqlite.facts import OFFSET_BITS, Facts, begin_incarnation, open_facts
 from broker.messagelog.sqlite.repair import damaged, put_back
 from broker.messagelog.sqlite.schema import LOG
 from broker.messagelog.tail import Tail, Watch
@@ -41,9 +42,9 @@ class SqliteLog:
     def __init__(self, database: Database, facts: Facts, clock: Clock, *, tail_bytes: int) -> None:
         self._database = database
         self._clock = clock
-        self._log_id = facts.log_id
+        self._facts = facts
         self._partitions = facts.partitions
-        self._entries = Entries(facts.log_id, facts.partitions)
+        self._entries = Entries(facts.log_id, facts.partitions, facts.formers)
         self._tail = Tail(facts.ends, tail_bytes)
         self._cursors: set[SqliteCursor] = set()
         self._states_change = asyncio.Lock()
@@ -80,7 +81,22 @@ class SqliteLog:
 
     def log_id(self, stream: str) -> str:  # noqa: ARG002 - one file holds all streams
         """See ``MessageLog``: a random name, 32 hexadecimal digits."""
-        return self._log_id
+        return self._facts.log_id
+
+    @property
+    def former_log_ids(self) -> tuple[str, ...]:
+        """The incarnations whose entries this log begins with, the oldest first."""
+        return tuple(former.log_id for former in self._facts.formers)
+
+    async def begin_incarnation(self, log_id: str) -> None:
+        """Go on as another log, durably. Call it before anything is appended or read.
+
+        Raises:
+            LogUnavailable, LogFull
+        """
+        facts = self._facts
+        self._facts = await self._database.write(lambda connection: begin_incarnation(connection, facts, log_id))
+        self._entries = Entries(self._facts.log_id, self._facts.partitions, self._facts.formers)
 
     def partitions(self, stream: str) -> int:
         """See ``MessageLog``."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.messagelog.sqlite.database import Database
-from broker.messagelog.sqlite.entries import OFFSET_BITS, Entries, read_facts
+from broker.messagelog.sqlite.entries import Entries
+from broker.messagelog.sqlite.facts import OFFSET_BITS, Former, read_facts
 from broker.messagelog.sqlite.schema import LOG
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ _END = (1 << OFFSET_BITS) - 1
 class SqliteLogReader:
     """A ``LogReader`` of one SQLite file. Made by ``open``."""
 
-    def __init__(self, database: Database, log_id: str, partitions: Sequence[StreamPartition]) -> None:
+    def __init__(
+        self, database: Database, log_id: str, partitions: Sequence[StreamPartition], formers: Sequence[Former]
+    ) -> None:
         self._database = database
         self._log_id = log_id
         self._partitions = tuple(partitions)
-        self._entries = Entries(log_id, partitions)
+        self._entries = Entries(log_id, partitions, formers)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteLogReader:

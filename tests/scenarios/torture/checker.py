@@ -7,6 +7,7 @@ receipts, deliveries and checkpoints.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.merkle import CompactRange
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from broker.core.receipt import ReceiptStatement
     from broker.core.streams import StreamPartition
     from tests.scenarios.torture.evidence import Bundle, InLog
-    from tests.scenarios.torture.history import Ack, Delivery, History, Received, Root, Sent
+    from tests.scenarios.torture.history import Ack, Back, Delivery, History, Phase, Received, Root, Sent
 
 _OWN_LINES = ("{", "case-exchange: ")
 _SHOWN = 5
 """The limit for examples of one kind of violation."""
+_FEWER = 3.0
+_SLOWER = 3.0
+_SLOWER_SECONDS = 0.3
+"""Without witnesses there may be this many times fewer receipts, and half of them may take this many times and seconds
+longer. On a busy machine two equal phases differ. Receipts that waited for witnesses would wait for seconds."""
 
 
 class Violation(NamedTuple):
@@ -65,6 +71,8 @@ def _checks(
     yield "one root for each size", forked(history.roots)
     yield "checkpoints are of the final tree", inconsistent(history.roots, bundles[-1].leaves)
     yield "a broker's checkpoints only grow", shrinking(history.roots)
+    yield "absent witnesses delay no receipt", delayed(history)
+    yield "a witness that is back cosigns again", idle(history.back, history.roots)
     yield "every exception is handled", unhandled(logs)
 
 
@@ -259,3 +267,33 @@ def shrinking(roots: Sequence[Root]) -> Iterator[str]:
         if root.size < before.size:
             yield f"{root.source} gave {root.partition} of size {root.size} at {root.at:.1f} s, after {before.size}"
         largest[root.source, root.partition] = root
+
+
+def delayed(history: History) -> Iterator[str]:
+    """Receipts that came late or not at all while only the witnesses were away."""
+    usual, without = (waits(history.received, phase) for phase in (history.undisturbed, history.without_witnesses))
+    rates = [
+        len(waits) / max(phase.end - phase.begin, 0.1)
+        for waits, phase in ((usual, history.undisturbed), (without, history.without_witnesses))
+    ]
+    if not usual:
+        # Then nothing was measured. The run says so itself if it should have been.
+        return
+    if rates[1] < rates[0] / _FEWER:
+        yield f"{rates[1]:.1f} receipts a second without witnesses, and {rates[0]:.1f} with them"
+    elif median(without) > _SLOWER * median(usual) + _SLOWER_SECONDS:
+        yield f"half of the receipts took {median(without):.2f} s without witnesses, {median(usual):.2f} s with them"
+
+
+def waits(received: Sequence[Received], phase: Phase) -> list[float]:
+    """How long the receipts took that came in a phase."""
+    return [item.at - item.asked_at for item in received if phase.begin <= item.asked_at and item.at < phase.end]
+
+
+def idle(back: Sequence[Back], roots: Sequence[Root]) -> Iterator[str]:
+    """Witnesses that were never seen to cosign anything more after they were back."""
+    for witness, at in back:
+        before = {root.partition: root.size for root in roots if root.source == witness and root.at <= at}
+        after = [root for root in roots if root.source == witness and root.at > at]
+        if not any(root.size > before.get(root.partition, 0) for root in after):
+            yield f"{witness} was back at {at:.1f} s"

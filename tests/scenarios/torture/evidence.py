@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from broker.core.bundle import PartitionLeaves, PartitionRecords, PartitionStart, StrayRecord
 from broker.wire.bundle import read_frames
 from broker.wire.frames import frame_from
-from tests.scenarios.torture.stage import COMMAND
+from tests.scenarios.torture.processes import COMMAND
 from tests.scenarios.torture.subscribing import AGENCY, SUBSCRIPTION
 from tests.support.records import CODEC
 

@@ -28,11 +28,12 @@ class Sent(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A verified receipt."""
+    """A verified receipt, and when the call began that brought it."""
 
     statement: ReceiptStatement
     broker: str
     at: float
+    asked_at: float = 0.0
 
 
 class Refused(NamedTuple):
@@ -87,6 +88,23 @@ class Fault(NamedTuple):
     at: float
 
 
+class Phase(NamedTuple):
+    """A time of the run."""
+
+    begin: float
+    end: float
+
+
+NO_PHASE: Final = Phase(0.0, 0.0)
+
+
+class Back(NamedTuple):
+    """A witness that was away is back."""
+
+    witness: str
+    at: float
+
+
 @dataclass
 class History:
     """All facts of one run."""
@@ -100,6 +118,12 @@ class History:
     roots: list[Root] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
+    cosigned: dict[tuple[str, StreamPartition], Root] = field(default_factory=dict)
+    """The newest cosigned checkpoint that was seen, by who gave it. All of them are roots too."""
+    back: list[Back] = field(default_factory=list)
+    undisturbed: Phase = NO_PHASE
+    without_witnesses: Phase = NO_PHASE
+    """Before the faults begin: a time when nothing happens, and one when only the witnesses are away."""
 
     @property
     def now(self) -> float:

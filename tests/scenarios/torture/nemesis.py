@@ -6,6 +6,8 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from tests.scenarios.torture.history import Back
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,16 +37,20 @@ class PlannedFault(NamedTuple):
         return f"{what}, and delete its folder" if self.wipe else what
 
 
-def plan(seed: int, seconds: float, nodes: Sequence[str], brokers: Sequence[str]) -> list[PlannedFault]:
-    """Two independent series of faults, so that they overlap by chance.
+def plan(
+    seed: int, seconds: float, nodes: Sequence[str], brokers: Sequence[str], asked: Sequence[str] = ()
+) -> list[PlannedFault]:
+    """Independent series of faults, so that they overlap by chance.
 
-    One is for Kafka nodes, the other for brokers. In a series one fault follows another, sometimes before the last has
-    ended. Sometimes two targets are hit together.
+    One is for Kafka nodes, one for brokers, and one for those whom brokers ask: the witnesses. In a series one fault
+    follows another, sometimes before the last has ended. Sometimes two targets are hit together.
     """
     faults = [
         *_series(random.Random(f"{seed} nodes"), seconds, nodes, kinds=("kill", "pause", "restart"), both=0.2),  # noqa: S311 - chance that can be repeated
         *_series(random.Random(f"{seed} brokers"), seconds, brokers, kinds=("kill", "pause"), both=0.12),  # noqa: S311 - as above
     ]
+    if asked:
+        faults += _series(random.Random(f"{seed} asked"), seconds, asked, kinds=("kill", "pause"), both=0.3)  # noqa: S311 - as above
     return sorted(faults)
 
 
@@ -100,3 +106,5 @@ async def _strike(fault: PlannedFault, stage: Stage, begin: float) -> None:
             case "restart":
                 await target.restart()
         stage.history.fault(f"{fault.target} is given back")
+        if fault.target in stage.witnesses.targets:
+            stage.history.back.append(Back(fault.target, stage.history.now))

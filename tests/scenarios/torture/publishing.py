@@ -78,6 +78,7 @@ class Publishing:
     async def _until_answered(self, envelope: Envelope, record_id: str, broker: str) -> str:
         """Send a record to one broker and the other in turn, until it is answered. Return who answered."""
         while True:
+            asked_at = self._history.now
             try:
                 receipt = await self._publishers[broker].publish(envelope, timeout_seconds=_CALL_SECONDS)
             except CaseExchangeError as error:
@@ -88,11 +89,11 @@ class Publishing:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 broker = self._other(broker)
                 continue
-            self._note(CODEC.parse_statement(receipt.statement), broker)
+            self._note(CODEC.parse_statement(receipt.statement), broker, asked_at)
             return broker
 
-    def _note(self, statement: ReceiptStatement, broker: str) -> None:
-        self._history.received.append(Received(statement, broker, self._history.now))
+    def _note(self, statement: ReceiptStatement, broker: str, asked_at: float) -> None:
+        self._history.received.append(Received(statement, broker, self._history.now, asked_at))
 
     def _other(self, broker: str) -> str:
         names = list(self._publishers)

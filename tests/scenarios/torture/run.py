@@ -7,13 +7,14 @@ import json
 import random
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from certs.kafka import BROKER
 from tests.scenarios.torture import nemesis
-from tests.scenarios.torture.checker import Violation, unacknowledged, violations
+from tests.scenarios.torture.checker import Violation, forked, unacknowledged, violations, waits
 from tests.scenarios.torture.evidence import bundles
-from tests.scenarios.torture.history import History
+from tests.scenarios.torture.history import Back, History, Phase
 from tests.scenarios.torture.members import Members, phases
 from tests.scenarios.torture.publishing import Publishing
 from tests.scenarios.torture.stage import BROKERS, Stage
@@ -21,12 +22,15 @@ from tests.scenarios.torture.subscribing import Subscribing
 from tests.scenarios.torture.watching import Watching, published
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from deploy.kafka.cluster import KafkaCluster
     from tests.support.pki import SamplePki
 
 _FIRST_SECONDS: Final = 90.0
+_PHASE_SECONDS: Final = 5.0
+"""The length of each of two phases at the beginning, which are compared: they are a part of the run's seconds."""
 _RECOVERED_SECONDS: Final = 90.0
 """After everything is repaired, each publisher must have an answer within this time."""
 _DRAIN_SECONDS: Final = 180.0
@@ -56,7 +60,9 @@ async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: in
         codes = await stage.stop()
         history.dump(root / "history.txt")
     found = [*run.trouble]
-    found += [Violation("brokers stop in good order", f"{name}: {code}") for name, code in codes.items() if code]
+    found += [Violation("every process stops in good order", f"{name}: {code}") for name, code in codes.items() if code]
+    stage.witnesses.stored({name: broker.folder for name, broker in stage.brokers.items()})
+    found += [Violation("one root for each size, in what is stored", what) for what in forked(history.roots)]
     return Outcome(seed, run.facts(), found + run.found)
 
 
@@ -88,12 +94,15 @@ class _Run:
         try:
             await self._until(lambda: {item.broker for item in self._history.received} >= {*BROKERS}, _FIRST_SECONDS)
             self._began_at = self._history.now
-            self._history.say("both brokers give receipts; the faults begin")
-            faults = nemesis.plan(self._seed, self._seconds, self._stage.nodes, BROKERS)
+            self._history.say("both brokers give receipts")
+            await self._without_witnesses()
+            self._history.say("the faults begin")
+            seconds = self._seconds - 2 * _PHASE_SECONDS
+            faults = nemesis.plan(self._seed, seconds, self._stage.nodes, BROKERS, [*self._stage.asked])
             self._faults = len(faults)
             async with asyncio.TaskGroup() as group:
                 group.create_task(nemesis.strike(faults, self._stage))
-                group.create_task(self._members.run(phases(self._seed, self._seconds)))
+                group.create_task(self._members.run(phases(self._seed, seconds)))
             await self._recover(publishing)
             await self._drain()
         finally:
@@ -104,6 +113,34 @@ class _Run:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
         await self._judge()
+
+    async def _without_witnesses(self) -> None:
+        """Let nothing happen for a while. Then let only the witnesses be away: one is paused, and one is killed."""
+        if not await self._until(self._all_cosign(self._history.now), _FIRST_SECONDS):
+            self.trouble.append(Violation("witnesses cosign", "not all have, before the faults began"))
+        begin = self._history.now
+        await asyncio.sleep(_PHASE_SECONDS)
+        self._history.undisturbed = Phase(begin, self._history.now)
+        paused, killed = self._stage.witnesses.targets.values()
+        self._history.fault(f"only the witnesses are away: {paused.name} is paused, {killed.name} is killed")
+        begin = self._history.now
+        paused.pause()
+        await killed.kill()
+        await asyncio.sleep(_PHASE_SECONDS)
+        self._history.without_witnesses = Phase(begin, self._history.now)
+        paused.resume()
+        await killed.start()
+        self._history.fault("the witnesses are given back")
+        self._history.back += [Back(name, self._history.now) for name in self._stage.witnesses.targets]
+
+    def _all_cosign(self, since: float) -> Callable[[], bool]:
+        """Whether every witness was seen to have cosigned something after a time."""
+
+        def all_cosign() -> bool:
+            seen = {source for (source, _), root in self._history.cosigned.items() if root.at > since}
+            return seen >= self._stage.witnesses.targets.keys()
+
+        return all_cosign
 
     async def _recover(self, publishing: asyncio.Task[None]) -> None:
         await self._stage.heal()
@@ -118,6 +155,8 @@ class _Run:
 
         if not await self._until(recovered, _RECOVERED_SECONDS):
             self.trouble.append(Violation("publishing recovers", f"receipts came only from {[*self._recovered_at]}"))
+        if not await self._until(self._all_cosign(self._healed_at), _RECOVERED_SECONDS):
+            self.trouble.append(Violation("cosignatures go on", "not every witness has cosigned since the healing"))
         self._publishing.stopping = True
         _, pending = await asyncio.wait([publishing], timeout=_RECOVERED_SECONDS)
         if pending:
@@ -193,9 +232,22 @@ class _Run:
             "refused_of_the_flood": self._members.refused_calls,
             "not_confirmed": len(history.acks) - len(history.confirmed),
             "checkpoints_seen": len({(root.partition, root.size) for root in history.roots}),
+            "cosigned_checkpoints_seen": {
+                source: len([root for root in history.roots if root.source == source])
+                for source in sorted({source for source, _ in history.cosigned})
+            },
+            "median_seconds_of_a_receipt": {
+                "undisturbed": self._median(history.undisturbed),
+                "without_witnesses": self._median(history.without_witnesses),
+            },
             "ended_by_themselves": {name: one.ended_by_itself for name, one in self._stage.brokers.items()},
             "failed_calls": dict(sorted(history.failures.items())),
         }
+
+    def _median(self, phase: Phase) -> tuple[float, int]:
+        """How long half of the receipts of a phase took, and how many there were."""
+        found = waits(self._history.received, phase)
+        return round(median(found), 3) if found else 0.0, len(found)
 
     def _rate(self, broker: str, begin: float, end: float) -> list[int]:
         """The number of receipts from a broker in each five seconds."""

@@ -1,24 +1,24 @@
-"""The processes of a run: three Kafka nodes and two broker processes that can be killed, paused and started again."""
+"""The processes of a run: Kafka nodes, brokers and witnesses. They can be killed, paused and started again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import shutil
-import signal
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.wire.tls import TlsFiles
 from certs.kafka import AUDITOR, BROKER
 from deploy.kafka.ports import free_ports
+from tests.scenarios.torture.processes import ProcessTarget
+from tests.scenarios.torture.witnesses import Witnesses
 from tests.support.exchange import broker_tables
 from tests.support.process import edge_tables, write_toml
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     import grpc
 
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from tests.scenarios.torture.history import History
     from tests.support.pki import SamplePki
 
-COMMAND: Final = Path(sys.executable).with_name("case-exchange")
 BROKERS: Final = ("broker-1", "broker-2")
 AUDIT_AGENCY: Final = "national-audit"
-_AGAIN_SECONDS: Final = 1.0
-_SERVING_SECONDS: Final = 60.0
 
 
 class Target(Protocol):
@@ -78,89 +75,19 @@ class NodeTarget:
         """Do nothing: a node keeps its disk. With two copies in sync, it may have a record's last copy."""
 
 
-class BrokerTarget:
-    """A broker process on its own port. It is started again if it ends by itself, as a supervisor would do."""
+class BrokerTarget(ProcessTarget):
+    """A broker process."""
 
     def __init__(self, name: str, config: Path, folder: Path, port: int, history: History) -> None:
-        self.turn = asyncio.Lock()
-        self.name = name
-        self.address = f"localhost:{port}"
-        self.errors = config.with_suffix(".log")
-        self.ended_by_itself = 0
-        self._config = config
-        self._folder = folder
-        self._history = history
-        self._process: asyncio.subprocess.Process | None = None
-        self._wanted = False
-        self._keeper: asyncio.Task[None] | None = None
+        super().__init__(name, config, port, history)
+        self.folder = folder
 
-    async def start(self) -> None:
-        await self._spawn()
-        self._wanted = True
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
-
-    async def kill(self) -> None:
-        self._wanted = False
-        await self._end(signal.SIGKILL)
-
-    async def restart(self) -> None:
-        await self.kill()
-        await self.start()
-
-    async def stop(self) -> int:
-        """Send SIGTERM, and return the exit code."""
-        self._wanted = False
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        return await self._end(signal.SIGTERM)
-
-    def pause(self) -> None:
-        self._send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._send(signal.SIGCONT)
+    def command(self) -> list[str | Path]:
+        return ["serve", "--config", self.config]
 
     def wipe(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    async def _spawn(self) -> None:
-        with self.errors.open("ab") as errors:
-            self._process = await asyncio.create_subprocess_exec(
-                COMMAND, "serve", "--config", self._config, stdout=asyncio.subprocess.DEVNULL, stderr=errors
-            )
-
-    async def _keep(self) -> None:
-        while True:
-            process = self._process
-            if process is not None:
-                code = await process.wait()
-                if self._is_wanted(process):
-                    self.ended_by_itself += 1
-                    self._history.fault(f"{self.name} ended by itself with code {code}")
-                    await asyncio.sleep(_AGAIN_SECONDS)
-                    if self._is_wanted(process):
-                        await self._spawn()
-            await asyncio.sleep(0.1)
-
-    def _is_wanted(self, process: asyncio.subprocess.Process) -> bool:
-        return self._wanted and process is self._process
-
-    async def _end(self, number: signal.Signals) -> int:
-        self._send(number)
-        assert self._process is not None
-        try:
-            async with asyncio.timeout(_SERVING_SECONDS):
-                return await self._process.wait()
-        except TimeoutError:
-            self._send(signal.SIGKILL)
-            return await self._process.wait()
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        """Delete its copies: they can be rebuilt."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Stage:
@@ -177,10 +104,14 @@ class Stage:
         thread = asyncio.Lock()
         self.targets: dict[str, Target] = {f"node-{n}": NodeTarget(cluster, n, thread) for n in cluster.numbers}
         self.targets |= self.brokers
+        # A timestamp authority that brokers ask belongs beside the witnesses.
+        self.witnesses = Witnesses(root, pki, history)
+        self.asked: dict[str, ProcessTarget] = self.witnesses.targets
+        self.targets |= self.asked
 
     @property
     def nodes(self) -> list[str]:
-        return [name for name in self.targets if name not in self.brokers]
+        return [name for name in self.targets if name not in self.brokers and name not in self.asked]
 
     @contextlib.asynccontextmanager
     async def channel(self, broker: str, agency: str) -> AsyncIterator[grpc.aio.Channel]:
@@ -198,19 +129,22 @@ class Stage:
         return write_toml(self.root / f"audit-{broker or 'kafka'}.toml", tables)
 
     async def start(self) -> None:
-        """Start the brokers."""
+        """Start the brokers, and as soon as they have made the topics, the witnesses."""
         await asyncio.gather(*(broker.start() for broker in self.brokers.values()))
+        await self.witnesses.start(self.cluster.connection(BROKER))
 
     async def heal(self) -> None:
         """Let everything run again, and wait until no copy of a partition is behind."""
-        for broker in self.brokers.values():
-            broker.resume()
+        for process in (*self.brokers.values(), *self.asked.values()):
+            process.resume()
         await asyncio.to_thread(self.cluster.heal)
 
     async def stop(self) -> dict[str, int]:
-        """Stop the brokers in good order, and return their exit codes."""
-        codes = await asyncio.gather(*(broker.stop() for broker in self.brokers.values()))
-        return dict(zip(self.brokers, codes, strict=True))
+        """Stop the brokers and whom they ask in good order, and return their exit codes."""
+        processes = {**self.brokers, **self.asked}
+        codes = await asyncio.gather(*(process.stop() for process in processes.values()))
+        await self.witnesses.close()
+        return dict(zip(processes, codes, strict=True))
 
     def _broker(self, name: str, port: int) -> BrokerTarget:
         folder = self.root / f"{name}-log"
@@ -222,6 +156,7 @@ class Stage:
             kafka={**self._kafka(BROKER), "replication": 3, "min_in_sync": 2},
             checkpoints={"interval_seconds": 0.5},
             subscriptions={"max_attempts": 4},
+            witnesses={"interval_seconds": 0.5, "timeout_seconds": 2.0},
             logging={"level": "info"},
         )
         return BrokerTarget(name, write_toml(self.root / f"{name}.toml", tables), folder, port, self.history)

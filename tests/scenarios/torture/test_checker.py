@@ -13,7 +13,18 @@ from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position, StreamPartition
 from tests.scenarios.torture import checker, nemesis
 from tests.scenarios.torture.evidence import Bundle, InLog
-from tests.scenarios.torture.history import CONFIRMED, LEASE_LOST, Ack, Delivery, History, Received, Root, Sent
+from tests.scenarios.torture.history import (
+    CONFIRMED,
+    LEASE_LOST,
+    Ack,
+    Back,
+    Delivery,
+    History,
+    Phase,
+    Received,
+    Root,
+    Sent,
+)
 from tests.scenarios.torture.members import Trouble, phases
 
 PARTITION = StreamPartition("dna", 0)
@@ -149,16 +160,56 @@ def test_what_verify_says_is_not_passed_over(history: History, bundle: Bundle) -
     assert guarantees(history, replace(bundle, exit_code=1)) == {"kafka: the bundle verifies"}
 
 
+def measured(history: History, count: int, seconds: float, *, without: int, without_seconds: float) -> None:
+    """Add receipts of a phase of ten seconds in which nothing happens, and of one without witnesses."""
+    history.undisturbed, history.without_witnesses = Phase(100, 110), Phase(110, 120)
+    for begin, receipts, each in ((100, count, seconds), (110, without, without_seconds)):
+        for number in range(receipts):
+            asked = begin + number * 9 / receipts
+            name = f"{begin} {number}"
+            history.sent[name] = sent(name, asked)
+            found = received(name, 1000 + begin * 10 + number, asked + each)
+            history.received.append(found._replace(asked_at=asked))
+
+
+@pytest.mark.parametrize(
+    ("without", "without_seconds", "delayed"), [(50, 0.02, False), (40, 0.3, False), (10, 0.02, True), (50, 0.9, True)]
+)
+def test_receipts_that_wait_for_witnesses_are_found(
+    history: History, without: int, without_seconds: float, *, delayed: bool
+) -> None:
+    measured(history, 50, 0.02, without=without, without_seconds=without_seconds)
+    assert bool([*checker.delayed(history)]) is delayed
+
+
+def test_a_witness_that_cosigns_nothing_after_it_was_away_is_found(history: History, bundle: Bundle) -> None:
+    history.roots += [root(1, "witness-1"), root(2, "witness-2")._replace(at=0.5)]
+    history.back = [Back("witness-1", 2.0), Back("witness-2", 0.7)]
+    history.roots += [root(1, "witness-1")._replace(at=3.0), root(3, "witness-2")._replace(at=1.5)]
+    assert [*checker.idle(history.back, history.roots)] == ["witness-1 was back at 2.0 s"]
+    assert guarantees(history, bundle) == {"a witness that is back cosigns again"}
+
+
+def test_two_cosigned_roots_of_one_size_are_found_whoever_has_them(history: History, bundle: Bundle) -> None:
+    lie = [leaf_hash(b"a lie")] * 3
+    history.roots += [root(3, "witness-1"), root(3, "broker-2, cosigned", lie)]
+    assert "one root for each size" in guarantees(history, bundle)
+
+
 def test_the_same_seed_gives_the_same_faults() -> None:
-    nodes, brokers = ["node-1", "node-2", "node-3"], ["broker-1", "broker-2"]
-    assert nemesis.plan(7, 300, nodes, brokers) == nemesis.plan(7, 300, nodes, brokers)
-    assert nemesis.plan(7, 300, nodes, brokers) != nemesis.plan(8, 300, nodes, brokers)
+    nodes, brokers, asked = ["node-1", "node-2", "node-3"], ["broker-1", "broker-2"], ["witness-1", "witness-2"]
+    assert nemesis.plan(7, 300, nodes, brokers, asked) == nemesis.plan(7, 300, nodes, brokers, asked)
+    assert nemesis.plan(7, 300, nodes, brokers, asked) != nemesis.plan(8, 300, nodes, brokers, asked)
 
 
 def test_a_long_plan_has_every_kind_of_fault() -> None:
-    faults = nemesis.plan(7, 300, ["node-1", "node-2", "node-3"], ["broker-1", "broker-2"])
+    witnesses = ["witness-1", "witness-2"]
+    faults = nemesis.plan(7, 300, ["node-1", "node-2", "node-3"], ["broker-1", "broker-2"], witnesses)
     kinds = {(fault.kind, fault.target[:4]) for fault in faults}
-    assert kinds == {("kill", "node"), ("pause", "node"), ("restart", "node"), ("kill", "brok"), ("pause", "brok")}
+    killed_or_paused = {(kind, target) for kind in ("kill", "pause") for target in ("node", "brok", "witn")}
+    assert kinds == killed_or_paused | {("restart", "node")}
+    # A witness never loses its memory.
+    assert not any(fault.wipe for fault in faults if fault.target in witnesses)
     assert any(fault.wipe for fault in faults)
     assert all(0 < fault.seconds <= 15 for fault in faults)
 

@@ -1,4 +1,4 @@
-"""A witness that asks both brokers all the time for every partition's checkpoint, and keeps all answers."""
+"""An auditor who asks brokers and witnesses all the time for every partition's checkpoint, and keeps all answers."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ from typing import TYPE_CHECKING, Final
 from broker.client.auditor import Auditor
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError
-from broker.core.streams import StreamPartition
 from broker.messagelog.kafka.connection import CHECKPOINTS
 from broker.messagelog.kafka.extensions import decode_extension
 from tests.scenarios.torture.history import Root
 from tests.scenarios.torture.stage import AUDIT_AGENCY
+from tests.scenarios.torture.witnesses import PARTITIONS, WITNESSES
 from tests.support.kafkalog import ListedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broker.core.streams import StreamPartition
     from broker.messagelog.kafka.connection import KafkaConnection
     from tests.scenarios.torture.history import History
     from tests.scenarios.torture.stage import Stage
     from tests.support.pki import SamplePki
 
-PARTITIONS: Final = tuple(
-    StreamPartition(stream, number)
-    for stream, count in (("cases", 1), ("dna", 3), ("notices", 1), ("audit", 1))
-    for number in range(count)
-)
 _ROUND_SECONDS: Final = 0.4
 _CALL_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 30
@@ -45,6 +41,8 @@ class Watching:
         async with asyncio.TaskGroup() as group:
             for broker in self._stage.brokers:
                 group.create_task(self._watch(broker))
+            for witness in WITNESSES:
+                group.create_task(self._stage.witnesses.watch(witness))
 
     async def _watch(self, broker: str) -> None:
         async with self._stage.channel(broker, AUDIT_AGENCY) as channel:
@@ -58,16 +56,18 @@ class Watching:
         history = self._stage.history
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                note = await auditor.checkpoint(partition)
+                newest = await auditor.newest_checkpoint(partition)
         except TimeoutError:
             history.failed("checkpoint", "no answer in time")
             return
         except CaseExchangeError as error:
             history.failed("checkpoint", error.reason)
             return
-        if self._last.get((broker, partition)) != note:
-            self._last[broker, partition] = note
-            history.roots.append(_root(self._stage.pki, partition, note, broker, history.now))
+        if self._last.get((broker, partition)) != newest.note:
+            self._last[broker, partition] = newest.note
+            history.roots.append(_root(self._stage.pki, partition, newest.note, broker, history.now))
+        if newest.cosigned is not None:
+            self._stage.witnesses.note(newest.cosigned.note, f"{broker}, cosigned")
 
 
 def published(pki: SamplePki, connection: KafkaConnection, history: History) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from broker.client.auditor import ConsistencyEvidence
 from broker.client.checkpoints import CheckpointAnswer
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import ConnectionFailed, LogRolledBack, RightDenied
+from broker.core.incarnations import Incarnation, SignedCheckpoint
+from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.merkle import CompactRange, complete_subtrees, consistency_proof
 from broker.core.streams import StreamPartition
 from tests.support.pki import ManualClock, SamplePki
@@ -22,6 +25,8 @@ from tests.support.pki import ManualClock, SamplePki
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from broker.core.policy import Directory
 
 DNA_0 = StreamPartition("dna", 0)
 
@@ -44,7 +49,7 @@ class Tree:
     def __init__(self, pki: SamplePki, *, branch: bytes = b"", log_id: str = "a-log") -> None:
         self._pki = pki
         self._branch = branch
-        self._log_id = log_id
+        self.log_id = log_id
 
     def leaves(self, size: int) -> list[bytes]:
         return [sha256(b"%d" % at + (self._branch if at > 1 else b"")).digest() for at in range(size)]
@@ -53,7 +58,7 @@ class Tree:
         tree = CompactRange()
         for leaf in self.leaves(size):
             tree.append(leaf)
-        origin = origin or f"{self._pki.directory.trust_domain}/dna/0/{self._log_id}"
+        origin = origin or f"{self._pki.directory.trust_domain}/dna/0/{self.log_id}"
         text = Checkpoint(origin, size, tree.root()).marshal()
         signer = self._pki.note_signer
         return marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
@@ -76,7 +81,13 @@ class Edge:
         self.clock = ManualClock(pki.now_ms)
         self.answers: list[list[CheckpointAnswer] | Exception] = []
         self.presented: list[list[bytes]] = []
-        self.seen = SeenCheckpoints(spool, lambda: pki.directory, self._present, self.clock)
+        self.incarnations: tuple[Incarnation, ...] = ()
+        self.ends: tuple[EndedLogKey, ...] = ()
+        self._directory = pki.directory
+        self.seen = SeenCheckpoints(spool, self._latest, self._present, self.clock)
+
+    def _latest(self) -> Directory:
+        return replace(self._directory, incarnations=self.incarnations, ended_log_keys=self.ends)
 
     async def _present(self, notes: Sequence[bytes]) -> list[CheckpointAnswer]:
         self.presented.append(list(notes))
@@ -138,26 +149,71 @@ async def test_one_answer_that_cannot_be_believed_does_not_hide_the_others(pki: 
     assert edge.kept() == [tree.note(5)]
 
 
-async def test_a_log_that_was_made_again_is_said_once_and_the_old_checkpoint_stays(pki: SamplePki, edge: Edge) -> None:
+def declared(tree: Tree, new: Tree, last: int, survives: int = 0) -> Incarnation:
+    carried = SignedCheckpoint.read(tree.note(survives)) if survives else None
+    return Incarnation(DNA_0, tree.log_id, new.log_id, SignedCheckpoint.read(tree.note(last)), carried, "a test", 1)
+
+
+async def test_a_log_that_was_made_again_and_not_declared_is_an_alarm_and_nothing_of_it_is_kept(
+    pki: SamplePki, edge: Edge
+) -> None:
     tree, again = Tree(pki), Tree(pki, log_id="b-log")
     await edge.gets(tree.answer(0, 5))
-    (said,) = await edge.gets(again.answer(0, 2))
-    assert said.startswith("the log of a partition is another than before")
-    assert await edge.gets(again.answer(2, 3)) == []
-    assert edge.kept() == [tree.note(5), again.note(3)]
+    for _ in range(2):
+        assert await edge.gets(again.answer(0, 2)) == ["INCARNATION_UNDECLARED"]
+        assert edge.kept() == [tree.note(5)]
+    # Nobody has lost anything of an empty log.
+    empty = Tree(pki, log_id="c-log")
+    edge.spool.notes.set_aside(f"{pki.directory.trust_domain}/dna/0/a-log")
+    await edge.gets(empty.answer(0, 0))
+    assert await edge.gets(again.answer(0, 2)) == []
+    assert edge.kept() == [again.note(2)]
 
 
-async def test_a_loss_that_the_operator_accepted_is_said_and_what_proves_it_stays(
+async def test_a_declared_incarnation_closes_what_was_kept_of_the_former_one(
     pki: SamplePki, edge: Edge, tmp_path: Path
 ) -> None:
-    tree, branch = Tree(pki), Tree(pki, branch=b"other")
+    tree, again = Tree(pki), Tree(pki, branch=b"other", log_id="b-log")
     await edge.gets(tree.answer(0, 5))
-    assert await edge.gets(branch.answer(0, 4, loss_accepted=True)) == [
-        "the exchange's operator accepted a loss of records"
-    ]
-    assert edge.kept() == [branch.note(4)]
+    edge.incarnations = (declared(tree, again, 5, survives=2),)
+    assert await edge.gets(again.answer(0, 4, loss_accepted=True)) == []
+    assert edge.kept() == [again.note(4)]
     edge.spool.close()
     assert tree.note(5) in (tmp_path / "spool.db").read_bytes()
+
+
+async def test_a_declaration_that_says_less_than_was_seen_is_an_alarm(pki: SamplePki, edge: Edge) -> None:
+    tree, again = Tree(pki), Tree(pki, branch=b"other", log_id="b-log")
+    await edge.gets(tree.answer(0, 5))
+    for declaration, reason in (
+        (declared(tree, again, 4), "INCARNATION_UNDECLARED"),
+        (declared(tree, Tree(pki, log_id="c-log"), 5), "INCARNATION_UNDECLARED"),
+        (declared(Tree(pki, branch=b"third"), again, 5), "PROOF_INVALID"),
+        # What survives must be proved.
+        (declared(tree, again, 6, survives=5), "PROOF_INVALID"),
+    ):
+        edge.incarnations = (declaration,)
+        assert await edge.gets(again.answer(0, 4, loss_accepted=True)) == [reason]
+        assert edge.kept() == [tree.note(5)]
+    edge.incarnations = (declared(tree, again, 5, survives=2),)
+    assert await edge.gets(again.answer(2, 4)) == []
+
+
+async def test_a_checkpoint_beyond_the_end_of_its_log_key_is_refused(pki: SamplePki, edge: Edge) -> None:
+    tree = Tree(pki)
+    edge.ends = (EndedLogKey(pki.note_signer.vkey, 1, (LastPosition(DNA_0, tree.log_id, 5, 5),)),)
+    assert await edge.gets(tree.answer(0, 5)) == []
+    assert await edge.gets(tree.answer(5, 6)) == ["CHECKPOINT_INVALID"]
+    assert edge.kept() == [tree.note(5)]
+
+
+async def test_what_survives_is_proved_to_an_edge(pki: SamplePki, edge: Edge) -> None:
+    tree, again = Tree(pki), Tree(pki, log_id="b-log")
+    await edge.gets(tree.answer(0, 5))
+    edge.incarnations = (declared(tree, again, 7, survives=5),)
+    assert await edge.gets(Tree(pki, branch=b"other", log_id="b-log").answer(5, 7)) == ["PROOF_INVALID"]
+    assert await edge.gets(again.answer(5, 7)) == []
+    assert edge.kept() == [again.note(7)]
 
 
 async def test_nothing_is_sent_before_the_checkpoints_are_presented(pki: SamplePki, edge: Edge) -> None:

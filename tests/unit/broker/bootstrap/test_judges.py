@@ -37,5 +37,5 @@ def test_a_process_that_judges_imports_no_transport_no_log_and_no_agency() -> No
     others = {"adapters", "asyncio", "certs", "grpc", "kafka", "msgspec", "sqlite3", "structlog", "tenacity", "uvloop"}
     assert not {name.split(".")[0] for name in loaded} & others
     parts = {name.split(".")[1] for name in loaded if name.startswith("broker.")}
-    assert parts == {"bootstrap", "cli", "core", "extras", "trust", "wire"}
+    assert parts == {"bootstrap", "cli", "core", "trust", "wire"}
     assert {name for name in loaded if name.startswith("broker.bootstrap.")} == {"broker.bootstrap.judges"}

@@ -13,21 +13,31 @@ import pytest
 
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.verify import verdict
+from broker.client.records import SectionDraft
 from broker.core.brought import UNCOVERED_AT_MOST_MS
 from broker.core.bundle import BundleEnd, BundleEntry, BundleSource, CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
+from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
+from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
 from broker.core.findings import Severity
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.policy import ReceiveRight
 from broker.core.receipt import portable_receipt
-from broker.core.streams import Position, StreamPartition
+from broker.core.received import SKEW_MS, ReceivedCopy, ReceivedReport
+from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
 from broker.core.witnesspolicy import parse_policy
+from broker.trust.keyring import DirectoryKeyring
+from broker.trust.revocation import RevocationLists
 from broker.trust.witnesskeys import witness_checks
 from broker.wire.frames import frame_from
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
-from tests.support.bundles import LyingExchange, manifest
+from broker.wire.receivedcopies import copies_bytes, signed_copies_bytes
+from certs import profiles
+from tests.support.bundles import LyingExchange, audit_record, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 from tests.support.trees import GrownTree
@@ -39,6 +49,7 @@ if TYPE_CHECKING:
 
     from broker.core.auditreport import AuditReport
     from broker.core.envelope import Envelope
+    from broker.core.policy import Directory
 
 DNA_0 = StreamPartition("dna", 0)
 HEBEI = "hebei-police"
@@ -452,3 +463,232 @@ def test_receipts_count_by_the_signed_directory_in_their_own_file_if_the_bundle_
     path.write_bytes(b"".join([title, stranger, own, *lines]))
     report = exchange.audit(receipts=[path])
     assert (report.brought.unproved, report.brought.kept, report.brought.broken) == (0, 4, 1)
+
+
+CASES_0, AUDIT_0 = StreamPartition("cases", 0), StreamPartition("audit", 0)
+NGO = "child-aid-ngo"
+NGO_GATEWAY = f"spiffe://case-exchange.example/agency/{NGO}/gateway"
+
+
+def case_for_ngo(maker: RecordMaker) -> Envelope:
+    """A case with a section that the directory does not let the NGO have."""
+    sections = [SectionDraft(name, "synthetic", name.encode()) for name in ("case", "identity")]
+    return maker.make("CaseRecord", "cases", to=(NGO,), purpose="child-rescue", sections=sections)
+
+
+async def delivered_to_ngo(
+    world: World, directory: Directory | None, at_ms: int, withheld: tuple[str, ...]
+) -> LyingExchange:
+    exchange = LyingExchange(world.pki, directory)
+    clock = ManualClock(at_ms)
+    exchange.add(CASES_0, [case_for_ngo(RecordMaker(world.pki, clock))], at_ms)
+    made = AuditEvent(at_ms, NGO_GATEWAY, DeliveryMade(Position(*CASES_0, 0), "cases", 1, withheld))
+    exchange.add(AUDIT_0, [await audit_record(world.pki, clock, [made])], at_ms)
+    return exchange
+
+
+async def test_a_section_that_is_logged_as_over_delivered_is_named_with_nothing_brought(world: World) -> None:
+    exchange = await delivered_to_ngo(world, None, world.at_ms, ())
+    report = exchange.audit()
+    assert errors(report) == [("SECTION_NOT_ALLOWED", Position(*AUDIT_0, 0))]
+    told = "the record at cases/0/0 was delivered to child-aid-ngo with the section identity"
+    assert told in report.findings[0].message
+    honest = (await delivered_to_ngo(world, None, world.at_ms, ("identity",))).audit()
+    assert (honest.clean, honest.findings) == (True, ())
+
+
+async def test_deliveries_are_judged_by_the_directory_of_their_time(world: World) -> None:
+    member = world.pki.directory.agencies[NGO]
+    widened = {**member.receive, "CaseRecord": ReceiveRight(frozenset({"*"}), frozenset({"*"}))}
+    agencies = {**world.pki.directory.agencies, NGO: replace(member, receive=widened)}
+    exchange = await delivered_to_ngo(world, replace(world.pki.directory, agencies=agencies), world.at_ms, ())
+    assert exchange.audit().findings == ()
+    gone = {kind: right for kind, right in member.receive.items() if kind != "CaseRecord"}
+    agencies[NGO] = replace(member, receive=gone)
+    report = (await delivered_to_ngo(world, replace(world.pki.directory, agencies=agencies), world.at_ms, ())).audit()
+    assert ("SECTION_NOT_ALLOWED", Position(*AUDIT_0, 0)) in errors(report)
+    assert any("did not let it have the record" in item.message for item in report.findings)
+
+
+async def test_a_delivery_under_an_expired_directory_is_named(world: World) -> None:
+    for late_ms, named in ((-1, False), (0, True)):
+        expires_at_ms = world.at_ms - CHANGE_OF_DIRECTORY_MS - late_ms
+        directory = replace(world.pki.directory, expires_at_ms=expires_at_ms)
+        report = (await delivered_to_ngo(world, directory, world.at_ms, ("identity",))).audit()
+        assert (("SECTION_NOT_ALLOWED", Position(*AUDIT_0, 0)) in errors(report)) is named
+
+
+def test_a_record_that_was_signed_with_a_revoked_key_is_named_whether_its_list_is_there_or_not(world: World) -> None:
+    revoked = world.pki.revoked[profiles.SIGNING.authority]
+    directory = world.pki.directory_with(HEBEI, [revoked.der])
+    maker = RecordMaker(world.pki, ManualClock(world.at_ms), HEBEI)
+    maker.composer._signer = revoked.signer
+    lists = RevocationLists([], directory.signing_authorities, grace_ms=0)
+    for keyring, code in ((None, "SIGNER_REVOKED"), (DirectoryKeyring(directory, lists), "REVOCATION_UNAVAILABLE")):
+        exchange = LyingExchange(world.pki, directory, keyring)
+        exchange.add(DNA_0, [maker.make()], world.at_ms)
+        assert (code, Position(*DNA_0, 0)) in errors(exchange.audit())
+
+
+def test_an_operator_who_moves_a_record_within_its_case_is_asked_about_with_nothing_brought(world: World) -> None:
+    report = world.shown(0, 3, 2, 1, 4, at=ALL).audit()
+    assert report.findings == ()  # records of other cases may pass each other
+    maker = RecordMaker(world.pki, ManualClock(world.at_ms))
+    first, second = maker.make(), maker.make()
+    exchange = LyingExchange(world.pki)
+    exchange.add(DNA_0, [second, first], world.at_ms)
+    (found,) = exchange.audit().findings
+    assert (found.code, found.severity, found.position) == ("SEQUENCE_FALLS", Severity.WARNING, Position(*DNA_0, 1))
+
+
+def reported(world: World, *copies: tuple[Envelope, int, tuple[str, ...]], at_ms: int, signer: str = NGO) -> Path:
+    """A file in which the NGO says what it was handed: records of cases/0, at these offsets, with these sections."""
+    told = [
+        ReceivedCopy(
+            CODEC.parse_body(envelope.body).record_id, envelope.record_sha256, Position(*CASES_0, offset), at_ms, names
+        )
+        for envelope, offset, names in copies
+    ]
+    data, key = copies_bytes(NGO, told), world.pki.signer(signer)
+    signature = Signature(key.certificate_sha256, key.sign(pae(RECEIVED_TYPE, data)))
+    path = world.folder / "reported"
+    with path.open("wb") as file:
+        write_receipts(file, [], [], [signed_copies_bytes(data, signature)])
+    return path
+
+
+async def case_at_ngo(world: World, *logged: Sequence[str]) -> tuple[LyingExchange, Envelope]:
+    """A whole log with a case for the NGO, and these deliveries of it, each with the sections that were withheld."""
+    exchange, clock = LyingExchange(world.pki), ManualClock(world.at_ms)
+    envelope = case_for_ngo(RecordMaker(world.pki, clock))
+    exchange.add(CASES_0, [envelope], world.at_ms)
+    made = [
+        AuditEvent(world.at_ms, NGO_GATEWAY, DeliveryMade(Position(*CASES_0, 0), "cases", attempt, tuple(withheld)))
+        for attempt, withheld in enumerate(logged, 1)
+    ]
+    exchange.add(AUDIT_0, [await audit_record(world.pki, clock, made)] if made else [], world.at_ms)
+    for stream in set(STREAMS) - {"cases", "audit"}:
+        exchange.add(StreamPartition(stream, 0), [], world.at_ms)
+    exchange.made_at_ms = world.at_ms + 2 * SKEW_MS
+    return exchange, envelope
+
+
+BOTH = ("case", "identity")
+
+
+@pytest.mark.parametrize(
+    ("logged", "got", "code", "told"),
+    [
+        pytest.param([["identity"]], ("case",), "", "", id="as logged"),
+        pytest.param([["identity"]], BOTH, "SECTION_NOT_ALLOWED", "that is the section identity", id="over-delivered"),
+        pytest.param([], ("case",), "DELIVERY_UNLOGGED", "the log has no delivery of it", id="not logged"),
+        pytest.param([], BOTH, "SECTION_NOT_ALLOWED", "that is the section identity", id="over-delivered, not logged"),
+        pytest.param([BOTH], ("case",), "DELIVERY_UNLOGGED", "it withheld case", id="logged as withheld"),
+    ],
+)
+async def test_what_a_recipient_reports_is_compared_with_the_log_and_the_directory(
+    world: World, logged: list[list[str]], got: tuple[str, ...], code: str, told: str
+) -> None:
+    exchange, envelope = await case_at_ngo(world, *logged)
+    # Nothing brought: nothing is wrong, and the report says what could be hidden.
+    report = exchange.audit()
+    assert (report.clean, report.received) == (True, None)
+    assert any("did not log: bring what agencies got" in line for line in could_hide(report))
+    report = exchange.audit(delivered=[reported(world, (envelope, 0, got), at_ms=world.at_ms)])
+    assert errors(report) == ([(code, Position(*CASES_0, 0))] if code else [])
+    assert all(told in item.message and NGO in item.message for item in report.findings)
+    assert report.received == ReceivedReport(copies=1, agreed=not code, wrong=bool(code))
+    assert any("reports you did not bring" in line for line in could_hide(report))
+    assert any(line.startswith("copies that agencies report: 1. ") for line in first_lines(report))
+
+
+async def test_a_record_that_was_delivered_and_dropped_is_named_by_its_recipient(world: World) -> None:
+    exchange, _ = await case_at_ngo(world, ["identity"])
+    other = case_for_ngo(RecordMaker(world.pki, ManualClock(world.at_ms)))
+    report = exchange.audit(delivered=[reported(world, (other, 1, ("case",)), at_ms=world.at_ms)])
+    assert errors(report) == [("DELIVERY_UNLOGGED", Position(*CASES_0, 1))]
+    # The bundle has not every stream: then it may stand elsewhere.
+    exchange.streams.remove("dna")
+    report = exchange.audit(delivered=[reported(world, (other, 1, ("case",)), at_ms=world.at_ms)])
+    assert report.received is not None
+    assert (report.received.outside, report.received.wrong) == (1, 0)
+
+
+async def test_a_report_about_the_last_hour_or_one_that_the_agency_did_not_sign_accuses_nobody(world: World) -> None:
+    exchange, envelope = await case_at_ngo(world)
+    late = reported(world, (envelope, 0, ("case",)), at_ms=exchange.made_at_ms - SKEW_MS)
+    report = exchange.audit(delivered=[late])
+    assert (report.clean, report.received) == (True, ReceivedReport(copies=1, outside=1))
+    forged = reported(world, (envelope, 0, BOTH), at_ms=world.at_ms, signer=HEBEI)
+    report = exchange.audit(delivered=[forged])
+    assert (report.clean, report.received) == (True, ReceivedReport(unproved=1))
+    assert [item.code for item in report.findings] == ["DELIVERED_UNPROVED"]
+    late = reported(world, (envelope, 0, ("case",)), at_ms=world.at_ms)
+    report = exchange.audit(frames=exchange.serialized()[:-1], delivered=[late])
+    assert report.received == ReceivedReport(copies=1, not_judged=1)
+
+
+def test_a_record_with_a_time_before_what_witnesses_cosigned_without_it_is_named(world: World) -> None:
+    """Four records are true. The operator adds the fifth an hour later, and says that it came with them."""
+    witness = SampleWitness("witness.example/a")
+    policy = parse_policy(f"witness a {witness.key}\nquorum a\n".encode())
+    using = WitnessPolicyInUse(policy, witness_checks(policy), brought=True)
+    exchange = world.shown(*ALL)
+    start = exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    # The bundle has only what witnesses have cosigned since.
+    newest = with_cosignatures(start.note, [witness.cosign(parse_note(start.note).text, world.at_ms // 1000 + 7200)])
+    exchange.frames[0] = replace(start, note=newest)
+    report = exchange.audit(witnesses=using)
+    assert (report.clean, report.findings) == (True, ())
+    assert any("accepted later than it says: bring cosigned checkpoints" in line for line in could_hide(report))
+    path = world.checkpoint(4)
+    note = path.read_bytes()
+    for seconds, named in ((STALE_MS // 1000, False), (STALE_MS // 1000 + 1, True)):
+        time_s = -(-world.at_ms // 1000) + seconds
+        path.write_bytes(with_cosignatures(note, [witness.cosign(parse_note(note).text, time_s)]))
+        report = exchange.audit(witnesses=using, since=[path])
+        found = [(item.code, item.position) for item in report.findings]
+        assert found == ([("BACKDATED", Position(*DNA_0, 4))] if named else [])
+        assert any("ten minutes later than it says" in line for line in could_hide(report))
+    # A stranger's line says nothing.
+    stranger = SampleWitness("witness.example/b")
+    path.write_bytes(with_cosignatures(note, [stranger.cosign(parse_note(note).text, world.at_ms // 1000 + 7200)]))
+    assert exchange.audit(witnesses=using, since=[path]).findings == ()
+
+
+async def test_a_refusal_that_never_was_closes_a_gap_and_a_receipt_names_the_record_all_the_same(world: World) -> None:
+    exchange = world.shown(0, 2, 3, 4)
+    principal = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
+    numbers = ((CODEC.parse_body(world.envelopes[1].body).recipients[0].agency, 2),)
+    refusal = AuditEvent(world.at_ms, principal, RefusalMade("RIGHT_DENIED", world.record_id(1), numbers=numbers))
+    exchange.add(AUDIT_0, [await audit_record(world.pki, ManualClock(world.at_ms), [refusal])], world.at_ms)
+    report = exchange.audit()
+    assert (report.findings, report.refused_numbers) == ((), 1)
+    assert errors(exchange.audit(receipts=[world.receipts(1)])) == [("RECEIPT_BROKEN", world.entries[1].position)]
+
+
+def test_a_record_that_is_backdated_after_its_receipt_is_named_by_the_receipt(world: World) -> None:
+    exchange = LyingExchange(world.pki)
+    exchange.add(DNA_0, world.envelopes, world.at_ms - 500)
+    assert exchange.audit().findings == ()
+    assert errors(exchange.audit(receipts=[world.receipts(4)])) == [("RECEIPT_BROKEN", world.entries[4].position)]
+
+
+async def test_what_a_recipient_reports_counts_without_revocation_lists_and_not_if_its_key_was_revoked(
+    world: World,
+) -> None:
+    exchange, envelope = await case_at_ngo(world)
+    brought = [reported(world, (envelope, 0, ("case",)), at_ms=world.at_ms)]
+    authorities = world.pki.directory.signing_authorities
+    exchange._keyring = DirectoryKeyring(world.pki.directory, RevocationLists([], authorities, grace_ms=0))
+    assert ("DELIVERY_UNLOGGED", Position(*CASES_0, 0)) in errors(exchange.audit(delivered=brought))
+    revoked = world.pki.revoked[profiles.SIGNING.authority]
+    listing = LyingExchange(world.pki, world.pki.directory_with(HEBEI, [revoked.der]))
+    listing.add(CASES_0, [], world.at_ms)
+    listing.made_at_ms = world.at_ms + 1000
+    told = copies_bytes(HEBEI, [ReceivedCopy(world.record_id(0), bytes(32), Position(*CASES_0, 0), world.at_ms, ())])
+    signature = Signature(revoked.signer.certificate_sha256, revoked.signer.sign(pae(RECEIVED_TYPE, told)))
+    with brought[0].open("wb") as file:
+        write_receipts(file, [], [], [signed_copies_bytes(told, signature)])
+    assert listing.audit(delivered=brought).received == ReceivedReport(unproved=1)

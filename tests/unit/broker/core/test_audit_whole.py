@@ -331,7 +331,7 @@ def test_a_record_from_before_the_first_directory_is_reported_but_for_a_moment(
     [
         ((1, 2, 2, 3), "SEQUENCE_REPEATED", "police/gateway gave the number 2 to two records for lab"),
         ((1, 3), "SEQUENCE_GAP", "number 2 of police/gateway to lab are not here"),
-        ((5, 1, 2), "SEQUENCE_GAP", "numbers 3 to 4 of police/gateway to lab are not here"),
+        ((1, 2, 5), "SEQUENCE_GAP", "numbers 3 to 4 of police/gateway to lab are not here"),
         ((2, 3), "SEQUENCE_GAP", "number 1 of police/gateway to lab are not here"),
         ((4,), "SEQUENCE_GAP", "numbers 1 to 3 of police/gateway to lab are not here"),
     ],

@@ -79,21 +79,24 @@ def test_a_delivery_begins_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "size_bytes", "fits"),
+    ("credit", "records", "size_bytes", "fits"),
     [
-        (0, 50, True),
-        (0, 5000, True),
-        (1, 50, True),
-        (1, 51, False),
-        (2, 0, False),
-        (2, 1, False),
+        (9, 0, 50, True),
+        (9, 0, 5000, True),
+        (9, 1, 50, True),
+        (9, 1, 51, False),
+        (9, 2, 0, False),
+        (9, 2, 1, False),
+        (1, 0, 50, True),
+        (1, 1, 50, False),
     ],
 )
-def test_a_record_fits_within_both_limits_or_when_nothing_is_outstanding(
+def test_a_record_fits_within_all_limits_or_when_nothing_is_outstanding(
+    credit: int,
     records: int,
     size_bytes: int,
     fits: bool,  # noqa: FBT001 - a column of the table above
 ) -> None:
-    consumer = ConsumerAccount("lab-1", max_records=2, max_bytes=100, records=records, bytes=50 * records)
+    consumer = ConsumerAccount("lab-1", 2, 100, credit, records, 50 * records)
 
     assert consumer.has_room_for(size_bytes) is fits

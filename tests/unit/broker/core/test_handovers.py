@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from broker.core.findings import RecordedDelivery
-from broker.core.handovers import MAX_LISTED, AgencyShare, HandedOver, Handovers, RecordedDeliveries
+from broker.core.handovers import MAX_LISTED, AgencyShare, HandedOver, Handovers, handovers
 from broker.core.streams import Position
 
 TOLD, LATER = Position("audit", 0, 3), Position("audit", 0, 9)
@@ -17,11 +17,9 @@ def at(offset: int) -> Position:
 
 
 def test_deliveries_of_a_record_to_an_agency_are_one_line_and_are_counted() -> None:
-    deliveries = RecordedDeliveries()
-    deliveries.take([RecordedDelivery("ngo", at(1), TOLD, ("identity",)), RecordedDelivery("lab", at(1), TOLD)])
-    deliveries.take([RecordedDelivery("ngo", at(1), LATER), RecordedDelivery("ngo", at(2), LATER)])
-    assert len(deliveries) == 4
-    assert deliveries.handovers({RECORD.bytes: at(1), bytes(16): at(7)}) == Handovers(
+    deliveries = [RecordedDelivery("ngo", at(1), TOLD, ("identity",)), RecordedDelivery("lab", at(1), TOLD)]
+    deliveries += [RecordedDelivery("ngo", at(1), LATER), RecordedDelivery("ngo", at(2), LATER)]
+    assert handovers(deliveries, {RECORD.bytes: at(1), bytes(16): at(7)}) == Handovers(
         (AgencyShare("lab", 1, 0), AgencyShare("ngo", 3, 1)),
         (
             HandedOver("ngo", at(1), str(RECORD), ("identity",), TOLD, 2),
@@ -33,15 +31,14 @@ def test_deliveries_of_a_record_to_an_agency_are_one_line_and_are_counted() -> N
 
 
 def test_a_long_list_ends_and_the_rest_is_counted() -> None:
-    deliveries = RecordedDeliveries()
-    deliveries.take(RecordedDelivery("lab", at(number), TOLD) for number in range(MAX_LISTED + 5))
+    deliveries = [RecordedDelivery("lab", at(number), TOLD) for number in range(MAX_LISTED + 5)]
     # One that is listed already is counted there.
-    deliveries.take([RecordedDelivery("lab", at(0), LATER), RecordedDelivery("ngo", at(0), LATER)])
-    made = deliveries.handovers({})
+    deliveries += [RecordedDelivery("lab", at(0), LATER), RecordedDelivery("ngo", at(0), LATER)]
+    made = handovers(deliveries, {})
     assert (len(made.listed), made.left_out) == (MAX_LISTED, 6)
     assert made.listed[0].times == 2
     assert made.shares == (AgencyShare("lab", MAX_LISTED + 6, 0), AgencyShare("ngo", 1, 0))
 
 
 def test_a_bundle_without_deliveries_has_none() -> None:
-    assert RecordedDeliveries().handovers({RECORD.bytes: at(1)}) == Handovers((), (), 0)
+    assert handovers([], {RECORD.bytes: at(1)}) == Handovers((), (), 0)

@@ -133,6 +133,10 @@ def test_of_a_good_entry_its_facts_and_its_leaf_are_reported(pki: SamplePki, ent
                 "SampleRequest",
                 recipients,
                 0,
+                CASE,
+                CODEC.parse_body(entry.envelope.body).issued_at_ms,
+                (("case", frozenset()),),
+                entry.envelope.record_sha256,
             )
         ],
         [],
@@ -324,7 +328,8 @@ async def test_deliveries_are_read_from_the_audit_stream(pki: SamplePki, clock: 
     report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry,), None))
     assert report.findings == []
     positions = [Position(*DNA_0, offset) for offset in (7, 9, 8)]
-    assert report.deliveries == [RecordedDelivery("national-dna-database", at, entry.position) for at in positions] * 2
+    lab, at_ms = "national-dna-database", clock.value_ms
+    assert report.deliveries == [RecordedDelivery(lab, at, entry.position, (), at_ms) for at in positions] * 2
 
 
 async def test_what_was_refused_or_given_up_is_read_from_the_audit_stream(pki: SamplePki, clock: ManualClock) -> None:

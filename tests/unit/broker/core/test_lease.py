@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused, LeaseLost, SubscriptionInvalid
 from broker.core.lease import MAX_NACK_DELAY_SECONDS, LeaseBook
-from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings, Room, check_refusal_code
+from broker.core.lease_terms import (
+    FIRST_CREDIT,
+    DeadLetter,
+    Expired,
+    Lease,
+    LeaseSettings,
+    Room,
+    check_refusal_code,
+)
 from broker.core.streams import Position, StreamPartition
 
 CASES = StreamPartition("cases", 0)
@@ -312,6 +321,57 @@ def test_a_case_that_has_had_its_turn_or_failed_goes_to_the_back() -> None:
     assert order == [0, 2, 3, 1, 2]
 
 
+def test_a_consumer_begins_with_little_and_gets_twice_as_much_each_time_it_acknowledges_all() -> None:
+    settings = replace(SETTINGS, window_records=1000, window_bytes=10**6)
+    book = a_book(*map(str, range(570)), settings=settings, consumers=0)
+    book.consumer_added("quick", 200, 100_000)
+    book.consumer_added("silent", 200, 100_000)
+    assert len(book.lease(0, "silent")) == FIRST_CREDIT
+    granted: list[int] = []
+    while len(granted) < 5:
+        leases = book.lease(0, "quick")
+        granted.append(len(leases))
+        for lease in leases:
+            book.ack(lease.delivery_id)
+
+    # Then as much as its own limit, then what is left.
+    assert granted == [32, 64, 128, 200, 114]
+    assert not book.lease(0, "silent")
+
+
+def test_a_lost_lease_sets_a_consumer_back_and_no_other() -> None:
+    book = a_book(*map(str, range(100)), settings=replace(SETTINGS, first_credit=2), consumers=2)
+    for _ in range(3):
+        for lease in book.lease(0, "lab-1"):
+            book.ack(lease.delivery_id)
+        for lease in book.lease(0, "lab-2"):
+            book.ack(lease.delivery_id)
+    assert len(book.lease(0, "lab-1")) == 16
+    book.tick(10)
+    book.ack(one_lease(book, 10).delivery_id)
+
+    assert [len(book.lease(10, name)) for name in ("lab-1", "lab-2")] == [3, 16]
+
+
+def test_what_a_consumer_gives_back_earns_it_nothing() -> None:
+    book = a_book(*map(str, range(10)), settings=replace(SETTINGS, first_credit=2))
+    for now in range(3):
+        leases = book.lease(now, "lab-1")
+        assert len(leases) == 2
+        for lease in leases:
+            book.nack(lease.delivery_id, now, 600, transient=True)
+
+
+def test_no_more_is_read_ahead_than_the_consumers_have_shown_to_take() -> None:
+    book = a_book("a", "a", "b", settings=replace(SETTINGS, first_credit=4), consumers=0)
+    assert book.room_to_read(CASES) == Room(0, 9970)
+    book.consumer_added("one-at-a-time", 1, 1000)
+    # A record that waits for another one of its case is not ready, so that one case does not end the reading.
+    assert book.room_to_read(CASES) == Room(2, 9970)
+    book.ack(one_lease(book, 0, "one-at-a-time").delivery_id)
+    assert book.room_to_read(CASES) == Room(3, 9980)
+
+
 def test_what_expires_is_granted_again_after_what_was_ready_before() -> None:
     book = a_book("a", "b", "c")
     book.consumer_added("two-at-a-time", 2, 1000)
@@ -588,7 +648,9 @@ def test_the_window_bounds_what_is_read_over_all_partitions() -> None:
 
 
 def test_a_window_is_never_larger_than_an_offset_commit_can_hold() -> None:
-    book = LeaseBook(LeaseSettings(10, 60, 3, window_records=10**6, window_bytes=10**9), {CASES: AckState()})
+    book = LeaseBook(
+        LeaseSettings(10, 60, 3, window_records=10**6, window_bytes=10**9, first_credit=1000), {CASES: AckState()}
+    )
     offset = 0
     while book.room(CASES).records:
         book.offer(CASES, offset, f"case-{offset}", 1)

@@ -23,7 +23,9 @@ from broker.core.streams import Position, StreamPartition
 from broker.core.suspects import REST_FACTOR, Became, Suspicion
 
 PARTITIONS = (StreamPartition("cases", 0), StreamPartition("dna", 1))
-BOUNDS = LeaseSettings(lease_seconds=10, max_lease_seconds=30, max_attempts=2, window_records=6, window_bytes=200)
+BOUNDS = LeaseSettings(
+    lease_seconds=10, max_lease_seconds=30, max_attempts=2, window_records=6, window_bytes=200, first_credit=2
+)
 
 partitions = st.sampled_from(PARTITIONS)
 names = st.sampled_from(["lab-1", "lab-2", "lab-3"])
@@ -53,6 +55,7 @@ class Party:
     name: str
     max_records: int
     max_bytes: int
+    credit: int
 
 
 @dataclass
@@ -204,7 +207,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
     def fits(self, record: Record, party: Party) -> bool:
         held = self.outstanding(party)
         size_bytes = sum(each.size_bytes for each in held) + record.size_bytes
-        return not held or (len(held) < party.max_records and size_bytes <= party.max_bytes)
+        return not held or (len(held) < min(party.max_records, party.credit) and size_bytes <= party.max_bytes)
 
     def leased(self) -> list[int]:
         return [number for number, timer in self.timers.items() if timer.party is not None]
@@ -255,7 +258,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
     def a_consumer_comes(self, name: str, max_records: int, max_bytes: int) -> None:
         if name not in self.parties:
             self.book.consumer_added(name, max_records, max_bytes)
-            self.parties[name] = Party(name, max_records, max_bytes)
+            self.parties[name] = Party(name, max_records, max_bytes, BOUNDS.first_credit)
 
     @precondition(lambda self: self.parties)
     @rule(pick=picks, clean=seldom)
@@ -320,7 +323,10 @@ class LeaseBookMachine(RuleBasedStateMachine):
     def a_record_is_acked(self, pick: int) -> None:
         delivery_id = self.leased()[pick % len(self.leased())]
         self.book.ack(delivery_id)
-        record = self.end_lease(delivery_id).record
+        timer = self.end_lease(delivery_id)
+        record, party = timer.record, timer.party
+        assert party is not None
+        party.credit += 1
         self.answer(record)
         self.acks += 1
         self.in_doubt = False
@@ -416,6 +422,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
                 self.now_ready(timer.record)
                 continue
             expected.append(Expired(number, timer.party.name, self.position(timer.record)))
+            timer.party.credit = BOUNDS.first_credit
             dead_letter = self.lose(timer)
             if dead_letter is None:
                 self.now_ready(timer.record)

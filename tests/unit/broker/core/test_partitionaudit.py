@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from broker.core.auditreport import PartitionReport
 from broker.core.bundle import (
     BundleEntry,
     BundleLeaf,
@@ -22,7 +23,7 @@ from broker.core.bundle import (
 from broker.core.checkpoint import marshal_note, parse_note
 from broker.core.entry import REPAIRED
 from broker.core.findings import MAX_FINDINGS, BatchReport, EntryFacts, FindingsByPosition, Severity, error
-from broker.core.partitionaudit import PartitionAudit, PartitionReport
+from broker.core.partitionaudit import PartitionAudit
 from broker.core.streams import Position, StreamPartition
 from tests.support.bundles import LOG_ID, LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
@@ -461,6 +462,7 @@ def test_a_report_says_which_leaves_of_which_tree_are_here(
             RECORDS,
             entries[-1].position.offset,
             entries[3].position.offset,
+            proved=True,
         ),
     )
 

@@ -45,7 +45,7 @@ def check(response: bytes, message: bytes) -> Stamp:
 def facts(index: int, at_ms: int, revoked_at_ms: int | None = None) -> EntryFacts:
     record_id = f"01990000-0000-7000-8000-{index:012d}"
     sent = ("shanxi-police", "gateway", "SampleRequest", (("national-dna-database", index + 1),), 0)
-    return EntryFacts(Position(*DNA_0, 10 * index), at_ms, "f" * 32, 0, record_id, *sent, revoked_at_ms)
+    return EntryFacts(Position(*DNA_0, 10 * index), at_ms, "f" * 32, 0, record_id, *sent, revoked_at_ms=revoked_at_ms)
 
 
 class Auditing:

@@ -188,7 +188,7 @@ async def test_a_log_that_was_cut_short_is_noticed(parts: Parts) -> None:
     await parts.append(1, 2, 3)
     await parts.follower().follow_once()
     shorter = await SqliteLog.open(None, parts.clock)
-    shorter._log_id = parts.log.log_id("dna")
+    await shorter.begin_incarnation(parts.log.log_id("dna"))
     with pytest.raises(LogCorrupt, match="cut short"):
         await parts.follower(shorter).follow_once()
     await shorter.close()

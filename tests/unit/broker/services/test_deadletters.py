@@ -9,9 +9,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.core.errors import DeadLetterUnknown, LogCorrupt, RightDenied
-from broker.core.events import AuditEvent, DeadLetterMade, RecordsParked, RefusalMade
+from broker.core.events import (
+    AuditEvent,
+    Cause,
+    DeadLetterMade,
+    RecordsParked,
+    RefusalMade,
+    SubscriptionBegun,
+    SubscriptionDeleted,
+)
 from broker.core.identity import Principal
 from broker.core.streams import AUDIT, DEAD_LETTER_EVENTS, Position, StreamPartition
+from broker.core.subscriptions import EARLIEST
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.auditfold import LINES, AuditFold
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
 
     from broker.core.entry import Interest, LogEntry, Page
     from broker.ports import MessageLog
+    from broker.services.audittrail import AuditTrailService
 
 LAB = Principal("case-exchange.example", "national-dna-database", "gateway")
 NGO = Principal("case-exchange.example", "child-aid-ngo", "gateway")
@@ -56,16 +66,19 @@ class Stage(NamedTuple):
             )
             for offset in offsets
         ]
-        await audit_trail(self.pki, self.log, self.clock).record(
+        await self.trail().record(
             [*letters, AuditEvent(self.clock.now_ms(), "spiffe://a", RefusalMade("RIGHT_DENIED", ""))]
         )
+
+    def trail(self) -> AuditTrailService:
+        return audit_trail(self.pki, self.log, self.clock)
 
     def process(self, log: MessageLog | None = None, log_id: str = "") -> Process:
         index = AuditIndex(self.folder / "audit-index.db", log_id or self.log.log_id(AUDIT))
         letters = DeadLetters(
             index=index,
             log=log or self.log,
-            audit=audit_trail(self.pki, self.log, self.clock),
+            audit=self.trail(),
             codec=CODEC,
             directory=FixedDirectory(self.pki.directory),
             entropy=SystemEntropy(),
@@ -274,3 +287,47 @@ async def test_other_work_goes_on_while_very_much_that_is_set_aside_is_read(
     assert found.offsets == set(range(floor, 20_000))
     assert found.cases == {f"case-{number}": number for number in range(cases)}
     assert sorted(found.due) == sorted(found.cases)
+
+
+async def test_other_work_goes_on_while_very_much_is_forgotten_with_its_subscription(stage: Stage) -> None:
+    index, letters = stage.process()
+    key, dna, trail = SubscriptionKey(LAB.agency, "samples"), StreamPartition("dna", 0), stage.trail()
+    begun = SubscriptionBegun(key.name, key.agency, 1, Cause.CREATED, EARLIEST, ("SampleRequest",), (), ())
+    await trail.record([AuditEvent(0, LAB.spiffe_id, begun)])
+    await letters.catch_up()
+    parked = [RecordsParked(Position(*dna, offset), key.name, key.agency, CASE) for offset in range(20_000)]
+    other = RecordsParked(Position(*dna, 1), "others", key.agency, CASE)
+    folded = index.folded
+    assert folded is not None
+    index.fold([AuditEvent(0, "", event) for event in (*parked, other)], folded)
+    passes = 0
+
+    async def other_work() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    gone = SubscriptionDeleted(key.name, key.agency, 2, (), 20_000)
+    await trail.record([AuditEvent(0, LAB.spiffe_id, gone)])
+    working = asyncio.create_task(other_work())
+    await letters.catch_up()
+    working.cancel()
+    assert passes >= 20
+    assert index.tally(EVERYONE).parked == 1
+    index.close()
+
+
+async def test_after_a_crash_while_a_subscription_is_forgotten_the_index_is_made_again(stage: Stage) -> None:
+    await stage.give_up(1, 2, 3)
+    index, letters = stage.process()
+    key = SubscriptionKey(LAB.agency, "samples")
+    begun = SubscriptionBegun(key.name, key.agency, 1, Cause.CREATED, EARLIEST, ("SampleRequest",), (), ())
+    await stage.trail().record([AuditEvent(0, LAB.spiffe_id, begun)])
+    await letters.catch_up()
+    gone = AuditEvent(0, LAB.spiffe_id, SubscriptionDeleted(key.name, key.agency, 2, (), 3))
+    # The first step, and then nothing more, as if the process had been killed. The log does not have the event.
+    next(iter(index.forget([gone], rows=2)))
+    assert index.tally(EVERYONE).dead_letters == 1
+    index.close()
+    assert await stage.process().known() == [1, 2, 3]

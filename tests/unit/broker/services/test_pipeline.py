@@ -199,7 +199,7 @@ async def test_a_batch_is_checked_before_its_turn_and_answered_in_its_turn(excha
 
 async def test_batches_that_were_checked_meanwhile_are_appended_and_answered_together(exchange: Exchange) -> None:
     exchange.log.hold()
-    batches = [exchange.batch(records) for records in (1, 1, 1, 1, 2, 1, 3)]
+    batches = [exchange.batch(records) for records in (1, 1, 1, 1, 2, 1, 2, 1)]
 
     async def stream() -> AsyncIterator[Sequence[Envelope]]:
         for number, batch in enumerate(batches):

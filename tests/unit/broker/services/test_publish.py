@@ -206,7 +206,29 @@ async def test_a_refused_record_is_typed_and_not_stored(
     assert [type(result) for result in outcome.results] == [error]
     assert outcome.receipts is None
     assert await exchange.stored() == 0
-    assert len(exchange.audit.events) == error.security_event
+    (refusal,) = outcome.results
+    assert isinstance(refusal, errors.CaseExchangeError)
+    assert len(exchange.audit.events) == (error.security_event or bool(refusal.numbers))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        # For good, and the record is the principal's own: its number is no gap.
+        ({"purpose": "curiosity"}, [(("national-dna-database", 1),)]),
+        ({"expires_at_ms": 1}, [(("national-dna-database", 1),)]),
+        # Nobody uses up another system's numbers.
+        ({"system": "archive"}, [()]),
+        # It is held, and comes again.
+        ({"issued_at_ms": 4_000_000_000_000}, []),
+    ],
+)
+async def test_auditors_learn_the_numbers_of_a_record_that_was_refused_for_good(
+    exchange: Exchange, change: dict[str, Any], told: list[tuple[tuple[str, int], ...]]
+) -> None:
+    await exchange.publish(exchange.sign(replace(exchange.body(), **change)))
+    made = [event.event for event in exchange.audit.events]
+    assert [event.numbers for event in made if isinstance(event, RefusalMade)] == told
 
 
 async def test_a_record_id_with_another_body_is_refused_and_reported_to_auditors(exchange: Exchange) -> None:
@@ -217,14 +239,17 @@ async def test_a_record_id_with_another_body_is_refused_and_reported_to_auditors
     assert isinstance(conflict, errors.RecordIdConflict)
     assert conflict.details == {"record_id": body.record_id}
     assert good == Accepted(0)
-    told = AuditEvent(exchange.clock.now_ms(), SHANXI.spiffe_id, RefusalMade("RECORD_ID_CONFLICT", body.record_id))
+    refusal = RefusalMade("RECORD_ID_CONFLICT", body.record_id, numbers=(("national-dna-database", 1),))
+    told = AuditEvent(exchange.clock.now_ms(), SHANXI.spiffe_id, refusal)
     assert exchange.audit.events == [told]
     assert await exchange.stored() == 2
 
 
 async def test_a_refusal_before_the_record_has_a_name_is_reported_without_one(exchange: Exchange) -> None:
     await exchange.publish(exchange.sign_with(exchange.pki.credential().signer))
-    assert [event.event for event in exchange.audit.events] == [RefusalMade("SIGNER_UNKNOWN", "")]
+    assert [event.event for event in exchange.audit.events] == [
+        RefusalMade("SIGNER_UNKNOWN", "", numbers=(("national-dna-database", 1),))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.core.checkpoint import NoteSignature, marshal_note
 from broker.core.entry import NewEntry
 from broker.core.errors import CaseExchangeError, EvidenceUnavailable, InputRefused, LogRolledBack
 from broker.core.events import RollbackFound
+from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
+from broker.core.origin import checkpoint_origin
 from broker.core.streams import STREAMS, StreamPartition
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.proofs import ProofService
-from broker.services.rollback import MAX_PRESENTED_BYTES, RollbackGuard
+from broker.services.rollback import MAX_PRESENTED_BYTES, Answer, RollbackGuard
 from broker.trust.logkeys import DirectoryLogKeys
 from tests.support.fakes import FixedDirectory, ListedAudit
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
 DNA_0 = StreamPartition("dna", 0)
 POLICE = "spiffe://case-exchange.example/agency/shanxi-police/gateway"
@@ -61,7 +65,7 @@ class Process:
             report=self.reported.append,
         )
 
-    def guard(self, lag_seconds: float, accepted: Mapping[StreamPartition, int] | None = None) -> RollbackGuard:
+    def guard(self, lag_seconds: float, *declared: Incarnation) -> RollbackGuard:
         return RollbackGuard(
             log=self._log,
             store=self.store,
@@ -72,7 +76,7 @@ class Process:
             audit=self.audit,
             clock=self._clock,
             kept=self.kept,
-            accepted=accepted or {},
+            declared=lambda: Incarnations(declared),
             lag_seconds=lag_seconds,
             report=self.reported.append,
         )
@@ -172,23 +176,62 @@ async def test_what_was_found_is_found_again_after_a_restart_and_only_if_it_is_s
     await guard.load()
     with pytest.raises(LogRolledBack):
         guard.check()
-    accepting = parts.behind.guard(lag_seconds=0, accepted={DNA_0: 5})
-    await accepting.load()
-    accepting.check()
     await parts.behind.follower.follow_once()
     mended = parts.behind.guard(lag_seconds=0)
     await mended.load()
     mended.check()
 
 
-async def test_an_accepted_loss_covers_checkpoints_up_to_its_size_and_no_larger_one(parts: Parts) -> None:
-    note = await parts.ahead.note()
-    guard = parts.behind.guard(lag_seconds=0, accepted={DNA_0: 5})
-    (answer,) = [each for each in await guard.present(POLICE, [note]) if each.partition == DNA_0]
+async def test_a_declared_loss_covers_checkpoints_up_to_its_last_and_no_larger_one(
+    pki: SamplePki, parts: Parts
+) -> None:
+    def of_former(note: bytes, size: int | None = None) -> SignedCheckpoint:
+        """The same tree, as a former incarnation of the log signed it, or a tree of another size."""
+        checkpoint = SignedCheckpoint.read(note).checkpoint
+        origin = checkpoint_origin(pki.directory.trust_domain, DNA_0, "former")
+        head = replace(checkpoint, origin=origin, size=size or checkpoint.size)
+        signature = pki.note_signer.sign(head.marshal())
+        line = NoteSignature(pki.note_signer.name, pki.note_signer.key_id, signature)
+        return SignedCheckpoint.read(marshal_note(head.marshal(), [line]))
+
+    last, carried = of_former(await parts.ahead.note()), of_former(await parts.behind.note())
+    current = parts.log.log_id("dna")
+    declared = Incarnation(DNA_0, "former", current, last, carried, "a disk was lost", pki.now_ms)
+
+    async def presented(note: bytes, *declarations: Incarnation) -> Answer:
+        answers = await parts.behind.guard(0, *declarations).present(POLICE, [note])
+        (answer,) = [each for each in answers if each.partition == DNA_0]
+        return answer
+
+    answer = await presented(last.note, declared)
     assert (answer.proof, answer.loss_accepted, answer.note) == (None, True, await parts.behind.note())
-    smaller = parts.behind.guard(lag_seconds=0, accepted={DNA_0: 4})
-    with pytest.raises(LogRolledBack):
-        await smaller.present(POLICE, [note])
+    # What survives is proved.
+    answer = await presented(carried.note, declared)
+    assert answer.proof is not None
+    assert (answer.proof.old_size, answer.loss_accepted) == (2, False)
+    more = of_former(last.note, 6)
+    other = of_former(last.note, 2)
+    for note, declarations in (
+        (last.note, []),
+        (more.note, [declared]),
+        (other.note, [declared]),
+        (last.note, [declared._replace(last=carried)]),
+        (last.note, [declared._replace(log_id="another")]),
+    ):
+        with pytest.raises(LogRolledBack):
+            await presented(note, *declarations)
+
+
+async def test_the_largest_checkpoint_that_was_presented_is_kept(pki: SamplePki, parts: Parts) -> None:
+    large = await parts.ahead.note()
+    guard = parts.behind.guard(0)
+    text = replace(SignedCheckpoint.read(large).checkpoint, size=3).marshal()
+    signer = pki.note_signer
+    small = marshal_note(text, [NoteSignature(signer.name, signer.key_id, signer.sign(text))])
+    for note in (large, small):
+        with pytest.raises(LogRolledBack, match="dna/0:5"):
+            await guard.present(POLICE, [note])
+    assert parts.behind.kept.data == large
 
 
 async def test_too_many_or_too_large_notes_are_refused_before_they_are_read(parts: Parts) -> None:

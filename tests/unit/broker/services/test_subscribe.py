@@ -231,6 +231,23 @@ async def test_a_refused_record_is_finished_and_audited_with_its_code_and_nothin
     ]
 
 
+async def test_answers_are_in_vain_that_are_to_nothing_that_the_stream_was_handed_or_come_again(
+    exchange: Exchange,
+) -> None:
+    await exchange.publish(*(exchange.maker.make(case=case) for case in (CASE, OTHER_CASE)))
+    stream = await exchange.open()
+    ids = [copy.delivery_id for copy in await delivered(stream, 2)]
+    unknown = [number for number in range(1, 1000) if number not in ids]
+    exchange.clock.value_ms += 31_000
+    await exchange.publish(exchange.maker.make(case=CASE))
+    await told(stream)
+    # Both leases have ended, and one record came again: three deliveries, so three answers may be late.
+    assert [stream.ack(ids[:1]) for _ in range(4)] == [0, 0, 0, 1]
+    assert stream.ack(unknown) == len(unknown)
+    assert stream.nack(1, 0) == 1
+    assert stream.extend(1, 10) == 1
+
+
 @pytest.mark.parametrize("code", ["", "a code"])
 async def test_a_refusal_without_a_proper_code_acknowledges_nothing(exchange: Exchange, code: str) -> None:
     await exchange.publish(exchange.maker.make())

@@ -11,8 +11,10 @@ from broker.core.errors import Internal, LogUnavailable, PositionUnknown, QuotaE
 from broker.core.quota import QuotaLimits
 from broker.services.quotas import Quotas
 from broker.services.turns import (
+    ANSWER_BYTES,
     AT_ONCE_SECONDS,
     BYTES_OF_ONE,
+    CANCELLED_SECONDS,
     LARGE_BYTES,
     MOST_LARGE_BYTES,
     MOST_WAIT_SECONDS,
@@ -267,3 +269,70 @@ async def test_a_rate_that_was_lifted_makes_nobody_wait() -> None:
     assert quotas.rate_seconds("police") > 0
     limits[0] = QuotaLimits()
     assert quotas.rate_seconds("police") == 0
+
+
+async def test_answers_to_deliveries_that_never_were_are_paid_for_and_a_few_of_them_hold_up_nothing() -> None:
+    served = Served()
+    turn = served.turn()
+    await at_once(turn.to_use(10))
+    turn.judged()
+    turn.in_vain(ROOM * BYTES_OF_ONE // ANSWER_BYTES)
+    await at_once(turn.to_read())
+    turn.in_vain(0)
+    await at_once(turn.to_read())
+    turn.in_vain(BYTES_OF_ONE // ANSWER_BYTES)
+    waiting = await waits(turn.to_read())
+    served.clock.value_ms += 10
+    await done(waiting)
+
+
+async def test_what_clients_cancel_counts_only_beyond_what_a_broken_link_cancels() -> None:
+    served = Served()
+    room = int(RATE * CANCELLED_SECONDS) * BYTES_OF_ONE
+    served.turn().cancelled()
+    broken = served.turn()
+    await at_once(broken.to_use(room - 2 * RECORD_BYTES))
+    broken.cancelled()
+    await at_once(served.turn().to_read())
+    served.turn().cancelled()
+    (await waits(served.turn().to_read())).cancel()
+    await at_once(served.turn("ministry").to_read())
+
+
+async def test_a_question_about_a_position_that_is_not_there_counts_a_tenth_of_a_refused_call() -> None:
+    served = Served()
+    served.refuse(10 * ROOM, error=PositionUnknown("no checkpoint covers it"))
+    await at_once(served.turn().to_read())
+    served.refuse(1, error=PositionUnknown("no checkpoint covers it"))
+    (await waits(served.turn().to_read())).cancel()
+
+
+async def test_calls_that_wait_go_on_one_by_one_and_each_pays_before_the_next() -> None:
+    served = Served()
+    served.refuse(ROOM + 1)
+    read = list[int]()
+
+    async def call(number: int) -> None:
+        turn = served.turn()
+        await turn.to_read()
+        read.append(number)
+        turn.refused(REFUSED)
+
+    calls = [await waits(call(number)) for number in range(3)]
+    for number in range(3):
+        served.clock.value_ms += 11
+        await done(calls[number])
+        assert read == list(range(number + 1))
+
+
+async def test_a_call_over_its_quota_waits_for_its_refusal_and_only_as_many_as_may_run() -> None:
+    served = Served(calls=2)
+    served.refuse(ROOM + 1)
+    held = [await waits(served.quotas.hold_back("police", served.turn())) for _ in range(2)]
+    await at_once(served.quotas.hold_back("police", served.turn()))
+    # It has a line of its own: a call that runs is not behind those that are refused.
+    reading = await waits(served.turn().to_read())
+    served.clock.value_ms += 10
+    await done(reading)
+    for each in held:
+        await done(each)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
+import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -107,6 +108,50 @@ def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(pki: SamplePk
     made.close()
 
 
+def test_a_process_that_takes_no_question_is_not_waited_for_for_ever() -> None:
+    """A message of sixteen megabytes is more than the connection holds, so it is still being sent."""
+    made = ProcessVerifier()
+    pid = made._process.pid
+    assert pid is not None
+    made._patience_seconds = 0.1
+    os.kill(pid, signal.SIGSTOP)
+    assert made.fields_fit(b"\x12\x80\x80\x80\x08" + bytes(16 << 20), {1: ENVELOPE}, 20_000)
+    assert made._process.pid != pid
+    made.close()
+
+
+def test_whoever_has_few_signatures_does_not_wait_for_a_long_list_of_another(
+    pki: SamplePki, verifier: ProcessVerifier
+) -> None:
+    few = signed(pki, 10)
+    pid = verifier._process.pid
+    assert pid is not None
+    done: list[int] = []
+
+    def ask(items: list[Signed]) -> threading.Thread:
+        def check() -> None:
+            assert verifier.verify(items) == [True] * len(items)
+            done.append(len(items))
+
+        thread = threading.Thread(target=check)
+        thread.start()
+        return thread
+
+    os.kill(pid, signal.SIGSTOP)
+    many = ask(few * 200)
+    while not verifier._turn.locked():
+        pass
+    other = ask(few)
+    # It waits behind the one that asks now.
+    while not verifier._next.locked():
+        pass
+    os.kill(pid, signal.SIGCONT)
+    other.join()
+    many.join()
+    assert done == [10, 2000]
+    assert verifier._process.pid == pid
+
+
 def test_a_closed_verifier_still_answers_without_a_process(pki: SamplePki) -> None:
     made = ProcessVerifier()
     made.close()
@@ -130,12 +175,12 @@ class Asked:
 
     def __init__(self, *requests: module._Request) -> None:
         self.answers: list[bytes] = []
-        asking, answering = multiprocessing.Pipe()
+        asking, answering = socket.socketpair()
 
         def ask() -> None:
             for request in requests:
-                asking.send(request)
-                self.answers.append(asking.recv())
+                asking.sendall(pickle.dumps(request))
+                self.answers.append(asking.recv(len(request.items), socket.MSG_WAITALL))
             asking.close()
 
         thread = threading.Thread(target=ask)
@@ -146,7 +191,6 @@ class Asked:
             self.interrupt = signal.getsignal(signal.SIGINT)
         finally:
             signal.signal(signal.SIGINT, before)
-            answering.close()
             thread.join()
 
 

@@ -260,7 +260,7 @@ def test_audit_events_keep_their_order_and_kind() -> None:
             "spiffe://x/agency/a/b",
             DeliveryRefused(Position("dna", 1, 4), "samples", "TIME_INVALID", (5,), "shanxi-police", "a"),
         ),
-        AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id)),
+        AuditEvent(2000, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", BODY.record_id, 1, (("a", 3), ("b", 1)))),
         AuditEvent(2500, "spiffe://x/agency/a/b", RefusalMade("RIGHT_DENIED", "", 1995)),
         AuditEvent(
             2600, "spiffe://x/agency/a/b", DeadLetterOrdered(Position("dna", 1, 4), "samples", "a", "c", "LATE")

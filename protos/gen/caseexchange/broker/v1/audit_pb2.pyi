@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from caseexchange.broker.v1 import envelope_pb2 as _envelope_pb2
 from caseexchange.broker.v1 import position_pb2 as _position_pb2
 from caseexchange.broker.v1 import startpoint_pb2 as _startpoint_pb2
 from collections import abc as _abc
@@ -882,22 +883,30 @@ class RefusalMade(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RECORD_ID_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Reason from docs/errors.md."""
     record_id: _builtins.str
     """The record concerned, where one is known."""
     count: _builtins.int
     """How many. 0 is one, as older records have it."""
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Recipient]:
+        """The numbers that a refused record of the principal used up, by recipient, as the record has them. Empty if it cannot
+        be read, for refusals that are only counted, and in older events.
+        """
+
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         record_id: _builtins.str = ...,
         count: _builtins.int = ...,
+        numbers: _abc.Iterable[_envelope_pb2.Recipient] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "record_id", b"record_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "numbers", b"numbers", "reason", b"reason", "record_id", b"record_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

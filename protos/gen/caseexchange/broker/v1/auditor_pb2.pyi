@@ -885,7 +885,7 @@ class CheckpointAnswer(_message.Message):
     CONSISTENCY_FIELD_NUMBER: _builtins.int
     LOSS_ACCEPTED_FIELD_NUMBER: _builtins.int
     loss_accepted: _builtins.bool
-    """The checkpoint does not extend the one shown, and the exchange's operator has accepted the loss."""
+    """The checkpoint does not extend the one shown, and the directory declares the incarnation of the log that explains it."""
     @_builtins.property
     def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
         """The checkpoint."""

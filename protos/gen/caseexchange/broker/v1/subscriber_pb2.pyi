@@ -113,7 +113,9 @@ class OpenSubscription(_message.Message):
     subscription: _builtins.str
     """Name within the agency: lower-case letters, digits and hyphens. The same name resumes where it was."""
     max_outstanding_records: _builtins.int
-    """Most unacknowledged records at a time; the broker may hold it lower."""
+    """Most unacknowledged records at a time; the broker may hold it lower. A stream begins with fewer, and gets more with
+    each record that it acknowledges. So acknowledge each record as soon as you have it, and wait for no full batch.
+    """
     max_outstanding_bytes: _builtins.int
     """Most unacknowledged bytes at a time; the broker may hold it lower."""
     @_builtins.property

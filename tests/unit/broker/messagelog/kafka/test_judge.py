@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from broker.core.entry import NewEntry, Stray
 from broker.core.errors import LogCorrupt, LogSchemaUnsupported
+from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.seal import Seal, Sealing, pack_statement, prepare_seals, value_digest
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.kafka.judge import ALTERED, BEFORE_PACKS, NOT_SEALED, PackJudge, SealedPack
@@ -80,6 +81,14 @@ def test_what_a_broker_appended_comes_back_as_it_was() -> None:
     assert [sealed.packed.value_sha256 for sealed in pack.entries] == [
         value_digest(entry.value) for entry in (ENTRY, OTHER, THIRD)
     ]
+
+
+def test_a_pack_beyond_the_end_of_its_key_is_a_stray_in_every_process() -> None:
+    keys = ListedKeys(SIGNER)
+    for next_offset, counts in ((position_of(41), False), (position_of(41) + 1, True)):
+        end = EndedLogKey(SIGNER.vkey, 0, (LastPosition(CASES_2, "cases-topic", 1, next_offset),))
+        keys.ends[SIGNER.key_id] = end
+        assert isinstance(PackJudge(LOG_IDS, keys).judge(CASES_2, produced()), SealedPack) is counts
 
 
 def test_each_pack_of_an_append_is_judged_alone_and_has_an_id_of_its_own() -> None:

@@ -29,6 +29,7 @@ class Cluster:
         # How often a node still answers questions for settings that it does not know the topics.
         self.unknown = 0
         self.offsets_retention = YEAR_MINUTES
+        self.transaction_ms = {1: 900_000}
         self.group_protocols = {"group.coordinator.rebalance.protocols": "classic,consumer,streams"}
         self.topics: dict[str, dict[str, Any]] = {}
         self.create_topics(
@@ -68,7 +69,7 @@ class Cluster:
         return {"name": name, "error_code": NoError.errno, "topic_id": topic_id, "partitions": partitions}
 
     def describe_cluster(self) -> dict[str, Any]:
-        return {"brokers": [{"broker_id": 1, "is_fenced": False}]}
+        return {"brokers": [{"broker_id": number, "is_fenced": False} for number in self.transaction_ms]}
 
     def describe_configs(self, resources: Sequence[Any], *, config_filter: str) -> dict[str, Any]:
         assert config_filter == "all"
@@ -77,15 +78,19 @@ class Cluster:
             return {resources[0].resource_type.name.lower(): {resource.name: {} for resource in resources}}
         kind = resources[0].resource_type.name.lower()
         entries: dict[str, Any] = {
-            resource.name: self.topics[resource.name]["configs"] if kind == "topic" else self._node()
+            resource.name: self.topics[resource.name]["configs"] if kind == "topic" else self._node(resource.name)
             for resource in resources
         }
         return {
             kind: {name: {key: {"value": value} for key, value in configs.items()} for name, configs in entries.items()}
         }
 
-    def _node(self) -> dict[str, str]:
-        return {"offsets.retention.minutes": str(self.offsets_retention), **self.group_protocols}
+    def _node(self, number: str) -> dict[str, str]:
+        return {
+            "offsets.retention.minutes": str(self.offsets_retention),
+            "transaction.max.timeout.ms": str(self.transaction_ms[int(number)]),
+            **self.group_protocols,
+        }
 
 
 def topics_of(cluster: Cluster) -> Topics:
@@ -180,6 +185,19 @@ def test_a_cluster_without_the_protocol_of_our_groups_is_refused(protocols: dict
     cluster.group_protocols = protocols
     with pytest.raises(LogSettingsRefused, match=r"Kafka 4\.0.*consumer in group\.coordinator\.rebalance\.protocols"):
         topics_of(cluster).check_cluster()
+
+
+def test_a_node_on_which_nobody_could_publish_checkpoints_is_refused_until_it_is_right_whichever_it_is() -> None:
+    cluster = Cluster()
+    cluster.transaction_ms = {1: 900_000, 2: 900_000, 3: 9_999}
+    topics = topics_of(cluster)
+    topics.check_cluster()
+    topics.check_cluster()
+    for _ in range(2):
+        with pytest.raises(LogSettingsRefused, match=r"transaction\.max\.timeout\.ms = 9999.*at least 10000"):
+            topics.check_cluster()
+    cluster.transaction_ms[3] = 10_000
+    topics.check_cluster()
 
 
 def test_a_cluster_that_forgets_subscriptions_is_refused() -> None:

@@ -1,0 +1,51 @@
+"""The lines of a report on records that no agency processed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.core.findings import FinishedLater
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from broker.core.auditreport import AuditReport
+    from broker.core.findings import Unprocessed
+
+MOST_LISTED: Final = 20
+"""So many of each sort are printed as text."""
+
+
+def fate_lines(report: AuditReport) -> Iterator[str]:
+    """What became of records that no agency processed, as lines of a report."""
+    for ended in report.unprocessed[:MOST_LISTED]:
+        yield (f"  not processed: {ended.position} was {_fate(ended)} by {ended.agency} ({ended.subscription})")
+    yield from more_than_listed(len(report.unprocessed), "not processed")
+    for order in report.skipped[:MOST_LISTED]:
+        yield (
+            f"  skipped by order: {order.records} records on {order.partition} from {order.first} on, "
+            f"by {order.agency} ({order.subscription} was {order.order}), see {order.told_at}"
+        )
+    yield from more_than_listed(len(report.skipped), "skipped by order")
+    for void in report.void[:MOST_LISTED]:
+        said = f"{void.position} was {_fate(void)} by {void.agency} ({void.subscription})"
+        yield (f"  void: a broker that had lost the partition said that {said}")
+    yield from more_than_listed(len(report.void), "void")
+
+
+def more_than_listed(count: int, what: str) -> Iterator[str]:
+    """The line that says how many are not printed, if there are any."""
+    if count > MOST_LISTED:
+        yield f"  and {count - MOST_LISTED} more that were {what}; --json lists all"
+
+
+def _fate(ended: Unprocessed | FinishedLater) -> str:
+    if isinstance(ended, FinishedLater):
+        return "finished"
+    if ended.refused:
+        return f"refused as {ended.refused}"
+    if ended.discarded:
+        return f"discarded as {ended.discarded}"
+    if ended.parked:
+        return "parked behind a dead letter"
+    return f"set aside as {ended.reason}, and not delivered," if ended.reason else "given up as a dead letter"

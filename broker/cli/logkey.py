@@ -1,0 +1,31 @@
+"""``case-exchange log-key``: what governance writes when a log key ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from broker.bootstrap.declaring import prepare_end
+from broker.config.broker import BrokerConfig
+from broker.config.loader import config_path, load
+from broker.trust.directory_log_keys import ended_log_key_fields
+
+
+@click.command(name="log-key")
+@click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="The broker's configuration.")
+@click.option("--key", required=True, help="The verifier key that ended, as it stands in log_keys of the directory.")
+def log_key(path: Path | None, *, key: str) -> None:
+    """Print where a log key ends, for `ended_log_keys` in the directory.
+
+    What the key signed beyond counts for nobody, whoever has it. Use it when no broker signs with the key any more.
+    Stop the broker first.
+
+    Exit codes: 0 printed, 1 the log cannot be read, 2 wrong settings, or a key that the directory does not list.
+
+    Example:  case-exchange log-key --config broker.toml --key "exchange.example/log+1a2b3c4d+AbCd..."
+    """
+    ended = asyncio.run(prepare_end(load(BrokerConfig, config_path(path)), key))
+    click.echo(json.dumps(ended_log_key_fields(ended), indent=1, ensure_ascii=False))

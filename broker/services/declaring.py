@@ -1,0 +1,127 @@
+"""Find out what a log lacks of what the exchange signed, and write the declarations that governance may sign.
+
+What is known of the former log is its own tree, and signed checkpoints that others saw: those that edges presented, and
+files that somebody brings. The caller has verified their signatures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.errors import SetupInvalid
+from broker.core.incarnations import Incarnation, SignedCheckpoint
+from broker.core.merkle import CompactRange, range_coordinates
+from broker.core.origin import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from broker.core.incarnations import Incarnations
+    from broker.core.streams import StreamPartition
+    from broker.ports import CheckpointStore
+
+
+class Declaring(NamedTuple):
+    """What a declaration says besides the checkpoints.
+
+    ``new_log_id`` is what a log that was restored goes on as. ``log_ids`` has the log of each partition as it is now.
+    """
+
+    log_ids: Mapping[StreamPartition, str]
+    store: CheckpointStore
+    declared: Incarnations
+    trust_domain: str
+    new_log_id: str
+    reason: str
+    now_ms: int
+
+    async def declarations(self, seen: Iterable[SignedCheckpoint], *, restored: bool = False) -> list[Incarnation]:
+        """The declarations for what is missing, in the order of the partitions. None: nothing is.
+
+        If the log was restored from an old copy, every partition gets one: they all go on as the new log. ``restored``:
+        it was, also if nothing is known to be missing.
+
+        Raises:
+            SetupInvalid: what must be known for a declaration is not.
+            LogUnavailable
+        """
+        by_log: dict[StreamPartition, dict[str, list[SignedCheckpoint]]] = {each: {} for each in self.log_ids}
+        for partition in self.log_ids:
+            head = await self.store.head(partition)
+            for signed in [] if head is None else [SignedCheckpoint.read(head.note)]:
+                _note(by_log, signed, self.trust_domain)
+        for signed in seen:
+            _note(by_log, signed, self.trust_domain)
+        # One with no record in any partition has lost nothing. Otherwise its empty partitions have another log, too.
+        held = {log_id for logs in by_log.values() for log_id, notes in logs.items() if any(map(_size, notes))}
+        made_anew = [
+            declaration
+            for partition, logs in by_log.items()
+            for log_id, notes in logs.items()
+            if log_id != self.log_ids[partition] and log_id in held
+            for declaration in await self._of_former(partition, log_id, notes)
+        ]
+        if made_anew:
+            return made_anew
+        found = {
+            partition: await self._restored(partition, logs.get(self.log_ids[partition], []))
+            for partition, logs in by_log.items()
+        }
+        if not restored and not any(missing for missing, _ in found.values()):
+            return []
+        lacking = [str(partition) for partition, (_, declaration) in found.items() if declaration is None]
+        if lacking:
+            message = f"nothing signed is known of {lacking[0]}: restore checkpoints.db together with log.db"
+            raise SetupInvalid(message)
+        return [declaration for _, declaration in found.values() if declaration is not None]
+
+    async def _of_former(
+        self, partition: StreamPartition, log_id: str, notes: list[SignedCheckpoint]
+    ) -> list[Incarnation]:
+        """The declaration for a log that is not there any more, or a new one if more is lost than was declared."""
+        largest = max(notes, key=_size)
+        before = self.declared.next(partition, log_id)
+        if before is None:
+            new = self.log_ids[partition]
+            return [Incarnation(partition, log_id, new, largest, None, self.reason, self.now_ms)]
+        lost = [each for each in notes if _size(each) > _size(before.last) and not await self._continues(each)]
+        if not lost:
+            return []
+        last = max(lost, key=_size)
+        return [before._replace(last=last, reason=self.reason, declared_at_ms=self.now_ms)]
+
+    async def _restored(
+        self, partition: StreamPartition, notes: list[SignedCheckpoint]
+    ) -> tuple[bool, Incarnation | None]:
+        """Whether something of this log is missing in it, and the declaration with what survives."""
+        lost = [each for each in notes if not await self._continues(each)]
+        kept = [each for each in notes if each not in lost and all(_size(each) < _size(other) for other in lost)]
+        if not notes:
+            return False, None
+        last = max(lost or notes, key=_size)
+        carried = max(kept, key=_size) if kept else None
+        log_id = self.log_ids[partition]
+        return bool(lost), Incarnation(
+            partition, log_id, self.new_log_id, last, carried, self.reason, self.now_ms, restored=True
+        )
+
+    async def _continues(self, signed: SignedCheckpoint) -> bool:
+        """Whether the stored tree begins with the tree of a checkpoint."""
+        partition, size = origin_of(signed.checkpoint, self.trust_domain).partition, _size(signed)
+        head = await self.store.head(partition)
+        if head is None or head.size < size:
+            return size == 0
+        tree = CompactRange(size, await self.store.nodes(partition, range_coordinates(0, size)))
+        return tree.root() == signed.checkpoint.root
+
+
+def _note(
+    by_log: Mapping[StreamPartition, dict[str, list[SignedCheckpoint]]], signed: SignedCheckpoint, trust_domain: str
+) -> None:
+    partition, log_id = origin_of(signed.checkpoint, trust_domain)
+    if partition in by_log:
+        by_log[partition].setdefault(log_id, []).append(signed)
+
+
+def _size(signed: SignedCheckpoint) -> int:
+    return signed.checkpoint.size

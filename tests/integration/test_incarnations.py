@@ -1,0 +1,216 @@
+"""A log that was restored or made anew: declared, it is clean for everybody. Undeclared, everybody alarms."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.base import Limits
+from adapters.cli.receipts import receipts
+from adapters.edge.edge import open_edge
+from adapters.edge.included import ASKED_AFTER_MS, IncludedRecords
+from adapters.edge.restoring import spool_missing
+from adapters.gateway.outbound import Outbound
+from broker.bootstrap.verify import verify_bundle
+from broker.client.auditor import Auditor
+from broker.core.errors import LogRolledBack
+from broker.core.streams import AUDIT
+from deploy.kafka.ports import free_ports
+from tests.integration.test_edge import INPUT
+from tests.integration.test_rolled_back_log import Copies, present
+from tests.support.gateways import CASES, SAMPLES, police_profile
+from tests.support.incarnations import invoked
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.replays import covered, replayed
+from tests.support.witnessing import ALPHA, QUICK, everything, govern, until, witnessing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from adapters.edge.edge import Edge
+    from broker.core.auditreport import AuditReport
+    from tests.support.exchange import Exchange
+
+FIRST, SECOND = "seeking-parents.csv", "rescued-children.csv"
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> SamplePki:
+    """Of each test's own, because governance signs new versions."""
+    return SamplePki.build(tmp_path / "pki")
+
+
+class Loss(NamedTuple):
+    """A log of which an old copy was taken after some of the police's records. The police saw all of it."""
+
+    copies: Copies
+    folder: Path
+    log_id: str
+    records: int
+    lost: int
+
+    async def report(self, exchange: Exchange) -> AuditReport:
+        """By what the police exported before the loss: receipts and checkpoints."""
+        bundle = await replayed(exchange, self.folder / "audit.bundle")
+        receipts, since = [self.folder / "police.receipts"], [self.folder / "seen"]
+        return verify_bundle(bundle.path, (bundle.root,), lambda _: None, receipts=receipts, since=since)
+
+
+async def sent(exchange: Exchange, folder: Path, name: str) -> int:
+    profile, routes = police_profile(exchange, folder, CaseRecord=CASES, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        outbound.take((INPUT / name).read_bytes(), {})
+        results = await outbound.publish_spooled()
+        await covered(exchange)
+        await present(edge)
+        return len(results)
+
+
+@pytest.fixture
+async def loss(pki: SamplePki, tmp_path: Path) -> Loss:
+    copies = Copies(pki, tmp_path)
+    async with copies.exchange() as exchange:
+        kept = await sent(exchange, tmp_path, FIRST)
+        log_id = exchange.broker.log.log_id(AUDIT)
+    copies.take("old")
+    async with copies.exchange() as exchange:
+        lost = await sent(exchange, tmp_path, SECOND)
+    for command in (["export", "--out", tmp_path / "police.receipts"], ["checkpoints", "--out", tmp_path / "seen"]):
+        await invoked(receipts, command[0], "--profile", tmp_path / "police.toml", *command[1:])
+    assert min(kept, lost) > 0
+    return Loss(copies, tmp_path, log_id, kept + lost, lost)
+
+
+def alarms(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [line.get("reason", line["event"]) for line in lines if line["log_level"] in {"error", "critical"}]
+
+
+def asking(edge: Edge) -> IncludedRecords:
+    """The watch over the edge's receipts, when all of them are old enough to be asked for."""
+    clock = ManualClock(edge.clock.now_ms() + ASKED_AFTER_MS)
+    return IncludedRecords(edge.spool, lambda: edge.directory.latest, Auditor(edge.channel).prove_inclusion, clock)
+
+
+async def test_a_declared_restore_is_clean_for_broker_edges_and_auditor(loss: Loss) -> None:
+    loss.copies.restore("old")
+    async with loss.copies.exchange() as exchange:
+        profile, _ = police_profile(exchange, loss.folder)
+        async with open_edge(profile) as edge:
+            with pytest.raises(LogRolledBack):
+                await present(edge)
+    # The broker keeps what was presented. The operator needs nothing else.
+    await loss.copies.declare()
+    async with loss.copies.exchange() as exchange:
+        assert exchange.broker.log.log_id(AUDIT) != loss.log_id
+        profile, routes = police_profile(exchange, loss.folder)
+        async with open_edge(profile) as edge:
+            with capture_logs() as lines:
+                await present(edge)
+                await asking(edge).look()
+            assert alarms(lines) == []
+            closed = [line for line in lines if "publish them again" in line["event"]]
+            assert {line["log_level"] for line in closed} == {"warning"}
+            # Until then they are named as declared to be lost, and nothing else is said.
+            report = await loss.report(exchange)
+            assert {item.code for item in report.findings} == {"RECEIPT_LOST_DECLARED"}
+            assert (report.brought.lost, report.brought.kept) == (loss.lost, loss.records - loss.lost)
+            assert report.clean
+            assert await spool_missing(edge) == loss.lost
+            await Outbound(edge, profile.gateway, routes, Limits()).publish_spooled()
+            await covered(exchange)
+            with capture_logs() as lines:
+                await present(edge)
+                await asking(edge).look()
+            assert [line for line in lines if line["log_level"] != "info"] == []
+            assert list(edge.spool.unproved.after("", 10)) == []
+        report = await loss.report(exchange)
+        assert (report.clean, report.findings) == (True, ())
+        assert (report.brought.again, report.brought.kept) == (loss.lost, loss.records - loss.lost)
+        assert report.brought.continued + report.brought.closed == report.brought.checkpoints
+        assert report.brought.closed > 0
+        assert {item.former_log_id for item in report.republished} == {loss.log_id}
+        new = exchange.broker.log.log_id(AUDIT)
+    async with loss.copies.exchange() as exchange:
+        assert exchange.broker.log.log_id(AUDIT) == new
+        assert (await loss.report(exchange)).findings == ()
+
+
+async def test_a_declaration_is_for_one_copy_and_one_loss(loss: Loss) -> None:
+    async with loss.copies.exchange():
+        pass
+    loss.copies.take("newer")
+    loss.copies.restore("newer")
+    await loss.copies.declare(more=["--restored"])
+    # An older copy than the declared one does not go on as the new log.
+    loss.copies.restore("old")
+    with pytest.raises(LogRolledBack, match="not of this copy"):
+        async with loss.copies.exchange():
+            pass
+
+
+async def test_a_log_that_was_made_anew_and_that_nobody_declares_is_named_by_all(loss: Loss) -> None:
+    shutil.rmtree(loss.copies.log)
+    async with loss.copies.exchange() as exchange:
+        await publish_something(exchange)
+        report = await loss.report(exchange)
+        codes = {item.code for item in report.findings}
+        assert {"LOG_CHANGED", "RECEIPT_BROKEN"} <= codes
+        assert report.brought.broken == loss.records
+        profile, _ = police_profile(exchange, loss.folder)
+        async with open_edge(profile) as edge:
+            with pytest.raises(LogRolledBack):
+                await present(edge)
+        with pytest.raises(LogRolledBack):
+            await publish_something(exchange)
+    # Declared, it goes on, with the log id that it has.
+    await loss.copies.declare()
+    loss.copies.take("new")
+    loss.copies.restore("old")
+    with pytest.raises(LogRolledBack, match="took the place of this one"):
+        async with loss.copies.exchange():
+            pass
+    loss.copies.restore("new")
+    async with loss.copies.exchange() as exchange:
+        profile, routes = police_profile(exchange, loss.folder)
+        async with open_edge(profile) as edge:
+            with capture_logs() as lines:
+                await present(edge)
+            assert alarms(lines) == []
+            assert await spool_missing(edge) == loss.records
+            await Outbound(edge, profile.gateway, routes, Limits()).publish_spooled()
+        report = await loss.report(exchange)
+        assert (report.clean, report.findings) == (True, ())
+        assert report.brought.again == loss.records
+
+
+async def test_witnesses_cosign_the_origin_of_a_declared_incarnation(pki: SamplePki, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    policy = govern(pki, (ALPHA, f"https://localhost:{port}"))
+    copies = Copies(pki, tmp_path)
+    async with copies.exchange(witnesses=QUICK):
+        pass
+    copies.take("old")
+    async with copies.exchange(witnesses=QUICK) as exchange:
+        await publish_something(exchange)
+        async with witnessing(exchange, tmp_path / "alpha", ALPHA, port):
+            await until(exchange, policy, everything)
+    copies.restore("old")
+    await copies.declare(more=["--restored"])
+    async with copies.exchange(witnesses=QUICK) as exchange:
+        await publish_something(exchange)
+        # The witness has the former log's larger trees. Its operator adds the origins of the new log.
+        async with witnessing(exchange, tmp_path / "alpha", ALPHA, port):
+            await until(exchange, policy, everything)
+        report = (await replayed(exchange, tmp_path / "audit.bundle")).report()
+        assert (report.clean, report.findings) == (True, ())
+        assert report.witnesses is not None
+        assert report.witnesses.missing == ()
+
+
+async def publish_something(exchange: Exchange) -> None:
+    await (await exchange.publisher("hebei-police")).publish(exchange.maker("hebei-police").make())

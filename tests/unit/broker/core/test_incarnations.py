@@ -1,0 +1,211 @@
+"""What a checkpoint or a receipt of a former incarnation says, by the declarations in the directory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from broker.cli.hideable import first_lines
+from broker.core.bundle import PartitionStart
+from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.errors import DirectoryInvalid
+from broker.core.findings import Severity
+from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint, Standing
+from broker.core.origin import checkpoint_origin
+from broker.core.streams import StreamPartition
+from broker.trust.directory_incarnations import check_incarnations
+from broker.trust.directory_payload import directory_payload, parse_payload
+from tests.support.bundles import LOG_ID, LyingExchange, manifest
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import RecordMaker
+from tests.support.trees import GrownTree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.core.policy import Directory
+
+DNA_0, CASES_1 = StreamPartition("dna", 0), StreamPartition("cases", 1)
+DOMAIN = "case-exchange.example"
+
+
+def signed(size: int, log_id: str = "a", root: bytes = b"", pki: SamplePki | None = None) -> SignedCheckpoint:
+    text = Checkpoint(checkpoint_origin(DOMAIN, DNA_0, log_id), size, root or bytes([size]) * 32).marshal()
+    value = bytes(64) if pki is None else pki.note_signer.sign(text)
+    name, key_id = ("a", bytes(4)) if pki is None else (pki.note_signer.name, pki.note_signer.key_id)
+    return SignedCheckpoint.read(marshal_note(text, [NoteSignature(name, key_id, value)]))
+
+
+def step(former: str, new: str, last: int, survives: int = 0, at_ms: int = 1000) -> Incarnation:
+    carried = signed(survives, former) if survives else None
+    return Incarnation(
+        DNA_0, former, new, signed(last, former), carried, "a disk was lost", at_ms, restored=survives > 0
+    )
+
+
+def test_a_checkpoint_of_a_former_log_is_judged_by_what_survives_and_by_the_declared_end() -> None:
+    passage = Incarnations([step("a", "b", last=9, survives=4)]).between(DNA_0, "a", "b")
+    assert passage is not None
+    for size, continued, standing in (
+        (4, True, Standing.CONTINUED),
+        (4, False, Standing.FORKED),
+        (4, None, Standing.NOT_COMPARED),
+        (5, False, Standing.LOST_AS_DECLARED),
+        (5, None, Standing.LOST_AS_DECLARED),
+        # Accepted after the copy was restored, and before the incarnation.
+        (5, True, Standing.CONTINUED),
+        (9, False, Standing.LOST_AS_DECLARED),
+        (10, False, Standing.MORE_LOST),
+        (10, None, Standing.MORE_LOST),
+    ):
+        assert passage.judge(signed(size).checkpoint, continued=continued) is standing, size
+    assert passage.judge(signed(9, root=bytes(32)).checkpoint, continued=False) is Standing.FORKED
+    assert [passage.lost(offset, 1000) for offset in (3, 4, 100)] == [False, True, True]
+    # What was accepted after the declaration was not lost before it.
+    assert not passage.lost(4, 1001)
+
+
+def test_a_passage_goes_over_every_declared_step_and_over_no_other() -> None:
+    declared = Incarnations([step("a", "b", 9, 6), step("b", "c", 8, 5, at_ms=2000), step("x", "y", 3)])
+    through = declared.between(DNA_0, "a", "c")
+    assert through is not None
+    assert (through.survives, through.last.size, through.declared_at_ms) == (5, 9, 1000)
+    assert declared.onward(DNA_0, "a") == through
+    for former, current in (("c", "a"), ("a", "y"), ("a", "a"), ("b", "a")):
+        assert declared.between(DNA_0, former, current) is None
+    assert declared.between(CASES_1, "a", "b") is None
+    begun = declared.begun(DNA_0, "c")
+    assert begun is not None
+    assert begun.former_log_id == "b"
+    assert declared.covers(signed(9).note, DOMAIN)
+    assert not declared.covers(signed(10).note, DOMAIN)
+    assert not declared.covers(signed(2, "c").note, DOMAIN)
+    assert not declared.covers(b"no note", DOMAIN)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+def declaring(pki: SamplePki, *declared: Incarnation) -> Directory:
+    return replace(pki.directory, incarnations=declared)
+
+
+def test_declarations_are_read_as_they_were_written(pki: SamplePki) -> None:
+    directory = declaring(pki, step("a", "b", 9, 6), step("b", "c", 8))
+    assert parse_payload(directory_payload(directory), b"").incarnations == directory.incarnations
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        [step("a", "b", 9), step("a", "c", 9)],
+        [step("a", "c", 9), step("b", "c", 9)],
+        [step("a", "b", 9), step("b", "a", 9)],
+        [step("a", "a", 9)],
+        [step("a", "b/c", 9)],
+        [step("a", "b", 9, 10)],
+        [step("a", "b", 9, 4)._replace(carried=signed(4, "c"))],
+        [step("a", "b", 9, 4)._replace(restored=False)],
+        [step("a", "b", 9, 4)._replace(carried=signed(9, root=bytes(32)))],
+        [step("a", "b", 9)._replace(partition=CASES_1)],
+        [step("a", "b", 9)._replace(partition=StreamPartition("nothing", 0))],
+        [step("a", "b", 9)._replace(reason="")],
+        [step("a", "b", 9)._replace(last=SignedCheckpoint(b"no note", signed(9).checkpoint))],
+    ],
+)
+def test_a_declaration_that_contradicts_itself_or_another_is_refused(
+    pki: SamplePki, declared: list[Incarnation]
+) -> None:
+    with pytest.raises(DirectoryInvalid):
+        parse_payload(directory_payload(declaring(pki, *declared)), b"")
+
+
+def test_governance_signs_only_checkpoints_that_the_exchange_signed(pki: SamplePki) -> None:
+    true = step("a", "b", 9)._replace(last=signed(9, pki=pki))
+    check_incarnations(declaring(pki, true))
+    for wrong in (step("a", "b", 9), true._replace(carried=signed(4))):
+        with pytest.raises(DirectoryInvalid):
+            check_incarnations(declaring(pki, wrong))
+
+
+class Shown:
+    """A bundle of a log that goes on as another one after its first two of four records."""
+
+    def __init__(self, pki: SamplePki, folder: Path) -> None:
+        self.pki, self._folder = pki, folder
+        clock = ManualClock(pki.now_ms + 1000)
+        maker = RecordMaker(pki, clock)
+        self._envelopes = [maker.make() for _ in range(4)]
+        self._at_ms = clock.value_ms
+
+    def codes(self, *declared: Incarnation, log_ids: str = "ffgg", since: int = 0) -> tuple[list[str], list[str]]:
+        """The codes of errors, and the first lines of the report. ``log_ids``: the first letter of each record's."""
+        exchange = LyingExchange(self.pki, declaring(self.pki, *declared), self.pki.keyring())
+        exchange.add(DNA_0, self._envelopes, self._at_ms)
+        names = {"f": LOG_ID, "g": "g" * 32}
+        batch = exchange.records()
+        entries = [entry._replace(log_id=names[name]) for entry, name in zip(batch.entries, log_ids, strict=True)]
+        exchange.replace(batch, replace(batch, entries=tuple(entries), receipts=exchange.receipts(entries)))
+        tree = GrownTree(map(manifest, entries))
+        start: Any = exchange.frames[0]
+        leaves: Any = exchange.frames[1]
+        exchange.replace(start, replace(start, note=exchange.note(DNA_0, tree, names[log_ids[-1]])))
+        exchange.replace(
+            leaves,
+            replace(
+                leaves, leaves=tuple(leaf._replace(hash=tree.nodes[0, at]) for at, leaf in enumerate(leaves.leaves))
+            ),
+        )
+        report = exchange.audit(since=[self.seen(since)] if since else [])
+        errors = [item.code for item in report.findings if item.severity is Severity.ERROR]
+        return errors, list(first_lines(report))
+
+    def former(self, size: int) -> SignedCheckpoint:
+        """What the former log signed at a size. Its third and fourth record were others."""
+        exchange = LyingExchange(self.pki)
+        exchange.add(DNA_0, [*self._envelopes[:2], *self._envelopes[3:1:-1]][:size], self._at_ms)
+        start = exchange.frames[0]
+        assert isinstance(start, PartitionStart)
+        return SignedCheckpoint.read(start.note)
+
+    def seen(self, size: int) -> Path:
+        path = self._folder / f"{size}.checkpoint"
+        path.write_bytes(self.former(size).note)
+        return path
+
+    def declared(self, last: int = 3, survives: int = 2) -> Incarnation:
+        carried = self.former(survives) if survives else None
+        return Incarnation(
+            DNA_0, LOG_ID, "g" * 32, self.former(last), carried, "a test", self._at_ms + 1000, restored=True
+        )
+
+
+@pytest.fixture
+def shown(pki: SamplePki, tmp_path: Path) -> Shown:
+    return Shown(pki, tmp_path)
+
+
+def test_a_log_that_goes_on_as_declared_is_what_was_signed(shown: Shown) -> None:
+    assert shown.codes(shown.declared())[0] == []
+    for size in (1, 2, 3):
+        errors, lines = shown.codes(shown.declared(), since=size)
+        assert errors == []
+        assert any("cover records that are lost" in line for line in lines) == (size == 3)
+    # More records of the former log may stand there: those accepted before the incarnation began.
+    assert shown.codes(shown.declared(), log_ids="fffg")[0] == []
+
+
+def test_an_undeclared_incarnation_and_a_larger_loss_are_named(shown: Shown) -> None:
+    assert set(shown.codes()[0]) == {"LOG_CHANGED"}
+    assert set(shown.codes(since=1)[0]) == {"LOG_CHANGED"}
+    # More is lost than was said.
+    assert shown.codes(shown.declared(last=2), since=3)[0] == ["LOG_ROLLED_BACK"]
+    # A record of the new log stands where the former one survives, or one of the former log after it.
+    assert "LOG_CHANGED" in shown.codes(shown.declared(), log_ids="fggg")[0]
+    assert "LOG_CHANGED" in shown.codes(shown.declared(), log_ids="fgfg")[0]
+    # What is said to survive does not.
+    assert "LOG_FORKED" in shown.codes(shown.declared(last=3, survives=3), log_ids="fffg")[0]

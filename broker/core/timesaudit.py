@@ -6,9 +6,9 @@ Each proves that a tree of a partition existed before a time. The checks:
 2. one of the pinned authorities stamped exactly this checkpoint: TIMESTAMP_UNPROVED, a warning. What is not proved
    counts for nothing
 3. a record was accepted before a proven time of a tree that holds it: TIME_CONTRADICTED
-4. a record that the tree of a proven time does not hold was not accepted long before that time: BACKDATED. A broker has
-   only its newest tree stamped, so this is an error; what witnesses were asked to cosign may have been older, so of
-   their times it is a warning
+4. a record that a stamped tree does not hold was not accepted long before the timestamp: BACKDATED. A broker has only
+   its newest tree stamped, so this is an error. What witnesses were asked to cosign may have been older, so of their
+   times broker/core/witnessaudit.py makes a warning
 5. the certificate of a record's signer was not revoked between its acceptance and the first proof that it existed:
    REVOKED_BEFORE_PROOF, a warning. Only the exchange says that the record was accepted before the revocation
 
@@ -176,12 +176,12 @@ class TimesAudit:
         if earliest is not None and facts.accepted_at_ms > earliest.at_ms + CLOCKS_MS:
             message = f"it is said to be accepted after {_by(earliest)} proved a tree with it"
             found.append(error("TIME_CONTRADICTED", message, *where))
-        # (4) Not accepted long before a tree without it.
-        without = [proof for proof in self._proven if proof.size <= index]
-        latest = max(without, key=lambda proof: (not proof.witnesses, proof.at_ms), default=None)
+        # (4) Not accepted long before a stamped tree without it.
+        without = [proof for proof in self._proven if proof.size <= index and not proof.witnesses]
+        latest = max(without, key=lambda proof: proof.at_ms, default=None)
         if latest is not None and facts.accepted_at_ms < latest.at_ms - self._backdated_after_ms:
             message = f"it is said to be accepted long before {_by(latest)} proved a tree without it"
-            found.append((warning if latest.witnesses else error)("BACKDATED", message, *where))
+            found.append(error("BACKDATED", message, *where))
         # (5) Proved to exist before its signer's key was not good any more.
         revoked_at_ms = facts.revoked_at_ms
         if revoked_at_ms is not None and (earliest is None or earliest.at_ms >= revoked_at_ms):

@@ -98,27 +98,16 @@ def test_a_record_that_was_accepted_after_a_tree_with_it_existed_is_a_contradict
     assert late == [(Severity.ERROR, "TIME_CONTRADICTED", facts(2, 0).record_id)]
 
 
-@pytest.mark.parametrize(("witnesses", "severity"), [(False, Severity.ERROR), (True, Severity.WARNING)])
-def test_a_record_that_was_accepted_long_before_a_tree_without_it_was_backdated(
-    severity: Severity, *, witnesses: bool
-) -> None:
+def test_a_record_that_was_accepted_long_before_a_stamped_tree_without_it_was_backdated() -> None:
     def found(at_ms: int, backdated_after_ms: int = BACKDATED_MS) -> list[tuple[Severity, str, str]]:
-        by = {"cosigned": cosigned(3, NOON)} if witnesses else {}
-        audit = Auditing(
-            TimesAudit(check, backdated_after_ms=backdated_after_ms), *([] if witnesses else [stamp(3, NOON)]), **by
-        )
+        audit = Auditing(TimesAudit(check, backdated_after_ms=backdated_after_ms), stamp(3, NOON))
         return audit.records(facts(2, at_ms), facts(3, at_ms), facts(4, at_ms))
 
     assert found(NOON - BACKDATED_MS) == []
     # The first of a kind has the finding.
-    assert found(NOON - BACKDATED_MS - 1) == [(severity, "BACKDATED", facts(3, 0).record_id)]
-    assert found(NOON - 2000, backdated_after_ms=1000) == [(severity, "BACKDATED", facts(3, 0).record_id)]
-
-
-def test_a_timestamp_without_the_record_weighs_more_than_witnesses() -> None:
-    audit = Auditing(TimesAudit(check), stamp(2, NOON - 1000), cosigned=cosigned(3, NOON))
-    (found,) = audit.records(facts(5, NOON - BACKDATED_MS - 5000))
-    assert found[:2] == (Severity.ERROR, "BACKDATED")
+    named = [(Severity.ERROR, "BACKDATED", facts(3, 0).record_id)]
+    assert found(NOON - BACKDATED_MS - 1) == named
+    assert found(NOON - 2000, backdated_after_ms=1000) == named
 
 
 def test_a_certificate_that_was_revoked_before_the_first_proof_is_a_warning_and_after_it_is_not() -> None:

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.support.kafka import kafka_pki, running_cluster
@@ -48,6 +49,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     # ... and at the very end, where pytest checks once more.
     if config.stash.get(_WITH_KAFKA, False):
         warnings.filterwarnings("ignore", _LEAK, ResourceWarning)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that a test runs in this process sets up logging. No other test may notice it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from broker.trust.directory_incarnations import INCARNATIONS, incarnation_fields
 )
 @click.option("--restored", is_flag=True, help="The log is an old copy, also if nothing is known to be missing in it.")
 def incarnation(path: Path | None, *, reason: str, out: Path, seen: tuple[Path, ...], restored: bool) -> None:
-    """Write what governance must declare so that the broker goes on.
+    """Prepare the declaration of a new log.
 
     Use it after the log was restored from an old copy (LOG_ROLLED_BACK), or after a Kafka topic was made anew. Stop the
     broker first. Then send the file to governance, which signs it with `directory sign --incarnations`. Start the

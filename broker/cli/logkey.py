@@ -18,10 +18,10 @@ from broker.trust.directory_log_keys import ended_log_key_fields
 @click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="The broker's configuration.")
 @click.option("--key", required=True, help="The verifier key that ended, as it stands in log_keys of the directory.")
 def log_key(path: Path | None, *, key: str) -> None:
-    """Print where a log key ends, for `ended_log_keys` in the directory.
+    """Print where a log key ends.
 
-    What the key signed beyond counts for nobody, whoever has it. Use it when no broker signs with the key any more.
-    Stop the broker first.
+    Put it into `ended_log_keys` of the directory. What the key signed beyond counts for nobody, whoever has it. Use it
+    when no broker signs with the key any more. Stop the broker first.
 
     Exit codes: 0 printed, 1 the log cannot be read, 2 wrong settings, or a key that the directory does not list.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.cli.hideable import hideable
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from broker.core.auditreport import AuditReport
     from broker.core.findings import Finding, Unprocessed
 
-BEIJING: Final = timezone(timedelta(hours=8))
+_BEIJING_MS: Final = 8 * 3_600_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE_YEARS: Final = 400
+_CYCLE_MS: Final = 146_097 * 86_400_000
+"""After so many years the calendar begins again. Python's own calendar ends with the year 9999."""
 MAX_ROWS: Final = 100
 """The limit for the rows of each list of what is not wrong. ``verify --json`` has all."""
 _SOUND: Final = frozenset({Outcome.SOUND, Outcome.SOUND_PART})
@@ -35,9 +39,14 @@ class Times(NamedTuple):
 
 
 def times(ms: int) -> Times:
-    """A time (milliseconds since the Unix epoch) to the second, in UTC and in Beijing."""
-    utc = datetime.fromtimestamp(ms / 1000, UTC)
-    return Times(*(f"{utc.astimezone(zone):%Y-%m-%d %H:%M:%S}" for zone in (UTC, BEIJING)))
+    """A time (milliseconds since the Unix epoch, any number) to the second, in UTC and in Beijing."""
+    return Times(_calendar(ms), _calendar(ms + _BEIJING_MS))
+
+
+def _calendar(ms: int) -> str:
+    cycles, rest = divmod(ms, _CYCLE_MS)
+    moment = _EPOCH + timedelta(milliseconds=rest)
+    return f"{moment.year + _CYCLE_YEARS * cycles:04}-{moment:%m-%d %H:%M:%S}"
 
 
 class Row(NamedTuple):

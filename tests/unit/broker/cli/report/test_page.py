@@ -11,10 +11,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from broker.bootstrap.reportfacts import HashedFile, PinnedKey
+from broker.bootstrap.reportfacts import ExampleRecord, HashedFile, PinnedKey
 from broker.cli.report.plaintext import MAX_CHARACTERS, plain
+from broker.cli.report.view import times
 from broker.cli.report.words import LANGUAGES, Words
 from broker.core.brought import BroughtReport
+from broker.core.bundle import LAST_MS
 from broker.core.findings import Severity
 from broker.core.handovers import Handovers
 from broker.core.streams import StreamPartition
@@ -274,3 +276,29 @@ def test_what_was_brought_and_witnessed_is_told() -> None:
     assert "witness.example/one" in text
     assert KEY.public_key.hex() in text
     assert LOG_ID in text
+
+
+def test_every_time_has_a_form_also_after_the_last_year_of_a_calendar() -> None:
+    assert times(0) == ("1970-01-01 00:00:00", "1970-01-01 08:00:00")
+    assert times(LAST_MS) == ("9999-12-31 23:59:59", "10000-01-01 07:59:59")
+    # A witness may sign any time of 64 bits.
+    assert times((2**64 - 1) * 1000).utc == "584554051223-11-09 07:00:15"
+
+
+def test_the_last_time_of_all_is_told_wherever_a_time_stands() -> None:
+    facts = report_facts()
+    last_s = LAST_MS // 1000
+    late = report_facts(
+        directories=(facts.directories[0]._replace(in_force_from_ms=LAST_MS, expires_at_ms=LAST_MS),),
+        signatures=tuple(one._replace(time_s=one.time_s and last_s) for one in facts.signatures),
+        example=ExampleRecord(RECORD_ID, LAST_MS),
+    )
+    report = troubled_report(CODES[:1])
+    times_of_header = {"created_at_ms": LAST_MS, "accepted_from_ms": LAST_MS, "accepted_until_ms": LAST_MS}
+    again = report.republished[0]._replace(former_accepted_at_ms=LAST_MS)
+    text = Page(
+        rendered(replace(report, header=replace(report.header, **times_of_header), republished=(again,)), facts=late)
+    ).text
+    assert text.count("9999-12-31 23:59:59 UTC") == 7
+    assert text.count("10000-01-01 07:59:59 Beijing time") == 6
+    assert f"-attime {last_s} " in text

@@ -21,6 +21,7 @@ from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.exporting import authored
 from broker.core.merkle import verify_consistency
 from broker.core.witnesspolicy import parse_directory_policy
+from broker.files import HashedReader
 from broker.trust.keys import load_verification_keys
 from broker.trust.logkeys import log_verifiers
 from broker.trust.signedjson import key_id
@@ -129,16 +130,18 @@ def report_facts(
     """
     try:
         with path.open("rb") as file:
-            frames = BundleFrames(read_frames(file))
+            hashed = HashedReader(file)
+            frames = BundleFrames(read_frames(hashed))
             trust, _ = Trust.of(read_beginning(frames, FRAMES), roots)
             found = _Found(trust.versions(), witness_policy)
             # The audit has a finding where the bundle cannot be read to its end.
             with contextlib.suppress(CaseExchangeError):
                 found.follow(frames)
+            sha256 = hashed.finish()
         return ReportFacts(
-            bundle=_hashed(path),
-            bundle_bytes=path.stat().st_size,
-            brought=tuple(_hashed(item) for item in files_in(brought)),
+            bundle=HashedFile(path.name, sha256),
+            bundle_bytes=hashed.size,
+            brought=tuple(map(hashed_file, files_in(brought))),
             pinned=tuple(_pinned(roots)),
             directories=tuple(_directory(version) for version in found.versions),
             log_keys=found.log_keys,
@@ -255,6 +258,11 @@ def _pinned(roots: Sequence[Path]) -> Iterator[PinnedKey]:
             yield PinnedKey(root.name, key_id(key))
 
 
-def _hashed(path: Path) -> HashedFile:
+def hashed_file(path: Path) -> HashedFile:
+    """The file with its digest.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         return HashedFile(path.name, hashlib.file_digest(file, "sha256").hexdigest())

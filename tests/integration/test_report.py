@@ -20,13 +20,13 @@ from click.testing import CliRunner, Result
 
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.export import export
-from broker.cli.report.writing import ReportFile
+from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.core.bundle import CosignedCheckpoint, PartitionStart
 from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
-from broker.core.errors import BundleInvalid
+from broker.core.errors import BundleInvalid, CaseExchangeError, SetupInvalid
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.merkle import leaf_hash
 from broker.core.receipt import portable_receipt
@@ -225,18 +225,72 @@ def test_a_report_is_never_overwritten(world: World) -> None:
     assert result.stdout == ""
     (world.folder / "dangling").symlink_to(world.folder / "nothing")
     assert world.verify(out="dangling").exit_code == 2
-    assert world.verify(out="no-such-folder/report.html").exit_code == 2
+    nowhere = world.verify(out="no-such-folder/report.html")
+    assert (nowhere.exit_code, nowhere.stdout) == (2, "")
+    assert "no-such-folder is not a folder" in nowhere.stderr
 
 
-def test_a_bundle_that_changed_meanwhile_has_no_report(world: World) -> None:
-    file = ReportFile(world.folder / "report.html", "zh", world.bundle)
-    root = world.folder / "governance.pem"
-    report = verify_bundle(world.bundle, (root,), lambda _: None)
-    with world.bundle.open("ab") as bundle:
-        bundle.write(b"more")
-    with pytest.raises(BundleInvalid, match="changed while it was verified"):
-        file.write(report, (root,), (), None)
+def flipped(path: Path) -> None:
+    """Change a byte of a file. Its size and the time of its change stay the same."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["q3.bundle", "governance.pem", "shanxi.receipts", "seen/one.checkpoint", "w.policy"])
+def test_what_changed_while_it_was_verified_has_no_report(world: World, name: str) -> None:
+    start = world.exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    (world.folder / "seen").mkdir()
+    (world.folder / "seen" / "one.checkpoint").write_bytes(start.note)
+    (world.folder / "witnesses.policy").rename(world.folder / "w.policy")
+    judged = JudgedFiles(
+        Path("q3.bundle"), (Path("governance.pem"),), (Path("shanxi.receipts"), Path("seen")), Path("w.policy")
+    )
+    file = ReportFile(world.folder / "report.html", "zh", judged)
+    report = verify_bundle(judged.bundle, judged.roots, lambda _: None, digest=file.digest)
+    flipped(world.folder / name)
+    with pytest.raises(CaseExchangeError) as raised:
+        file.write(report)
+    assert raised.value.reason in {"BUNDLE_INVALID", "KEY_INVALID", "WITNESS_POLICY_INVALID", "DIRECTORY_INVALID"}
     assert not (world.folder / "report.html").exists()
+
+
+def test_a_bundle_that_was_another_one_while_it_was_verified_has_no_report(world: World) -> None:
+    judged = JudgedFiles(world.bundle, (world.folder / "governance.pem",))
+    other = world.folder / "other.bundle"
+    world.exchange.made_at_ms += 1
+    world.exchange.write(other)
+    file = ReportFile(world.folder / "report.html", "zh", judged)
+    # A link of this name showed another file, and shows the first one again. So the state of the file is the same.
+    report = verify_bundle(other, judged.roots, lambda _: None, digest=file.digest)
+    with pytest.raises(BundleInvalid, match="changed while it was verified"):
+        file.write(report)
+    assert not (world.folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["q3.bundle", "shanxi.receipts"])
+def test_a_pipe_has_no_report_and_nobody_waits_for_it(world: World, name: str) -> None:
+    (world.folder / name).unlink()
+    os.mkfifo(world.folder / name)
+    result = world.verify()
+    assert result.exit_code == 2
+    assert f"{name} is not a usual file" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_page_that_appears_while_the_bundle_is_verified_stays(world: World) -> None:
+    judged = JudgedFiles(world.bundle, (world.folder / "governance.pem",))
+    file = ReportFile(world.folder / "report.html", "zh", judged)
+    report = verify_bundle(judged.bundle, judged.roots, lambda _: None, digest=file.digest)
+    (world.folder / "report.html").write_text("of somebody else")
+    with pytest.raises(SetupInvalid, match="never overwritten"):
+        file.write(report)
+    assert world.page() == "of somebody else"
+    assert list(world.folder.glob(".report*")) == []
 
 
 def test_openssl_agrees_with_what_the_page_prints(world: World) -> None:

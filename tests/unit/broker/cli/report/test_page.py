@@ -294,11 +294,9 @@ def test_the_last_time_of_all_is_told_wherever_a_time_stands() -> None:
         example=ExampleRecord(RECORD_ID, LAST_MS),
     )
     report = troubled_report(CODES[:1])
-    times_of_header = {"created_at_ms": LAST_MS, "accepted_from_ms": LAST_MS, "accepted_until_ms": LAST_MS}
+    header = replace(report.header, created_at_ms=LAST_MS, accepted_from_ms=LAST_MS, accepted_until_ms=LAST_MS)
     again = report.republished[0]._replace(former_accepted_at_ms=LAST_MS)
-    text = Page(
-        rendered(replace(report, header=replace(report.header, **times_of_header), republished=(again,)), facts=late)
-    ).text
+    text = Page(rendered(replace(report, header=header, republished=(again,)), facts=late)).text
     assert text.count("9999-12-31 23:59:59 UTC") == 7
     assert text.count("10000-01-01 07:59:59 Beijing time") == 6
     assert f"-attime {last_s} " in text

@@ -7,8 +7,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from hashlib import sha256
 from html import unescape
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleEntry
 
 DNA_0, AUDIT_0 = StreamPartition("dna", 0), StreamPartition("audit", 0)
+ROOT = Path(__file__).parents[2]
 GO_PACKAGES = Path("/usr/share/gocode")
 SECRET = b"synthetic words of a section"
 LAB = "spiffe://case-exchange.example/agency/national-dna-database/gateway"
@@ -280,6 +284,46 @@ def test_a_pipe_has_no_report_and_nobody_waits_for_it(world: World, name: str) -
     assert result.exit_code == 2
     assert f"{name} is not a usual file" in result.stderr
     assert result.stdout == ""
+
+
+def loading(parent: int) -> bool:
+    """Whether a process that this one has started is in the middle of its imports."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    # Until it is a program of its own, a new process is a copy of the other one.
+    programs = [
+        Path("/proc", child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+    ]
+    return any("cryptography" in (program / "maps").read_text() for program in programs)
+
+
+def test_ctrl_c_while_the_judges_of_a_large_bundle_load_is_quiet(world: World) -> None:
+    pki = world.exchange.pki
+    clock = ManualClock(pki.now_ms + 1000)
+    exchange, maker = LyingExchange(pki), RecordMaker(pki, clock)
+    exchange.made_at_ms = clock.value_ms + 60_000
+    # More than 4 MiB are judged by processes.
+    large = [maker.make(sections=(SectionDraft("case", "T", os.urandom(500_000)),)) for _ in range(10)]
+    exchange.add(DNA_0, large, clock.value_ms, stretch=1)
+    exchange.write(world.bundle)
+    command = [sys.executable, "-c", "from broker.cli.start import start; start()", "verify", "q3.bundle"]
+    with subprocess.Popen(
+        [*command, "--root", "governance.pem", "--report", "report.html"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in (".", "protos/gen"))},
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not loading(process.pid):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        # As a terminal sends it: to the command and to its judges.
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=30)
+    # Click ends the line of the terminal.
+    assert (process.returncode, *told) == (130, "", "\n")
+    assert not (world.folder / "report.html").exists()
 
 
 def test_a_page_that_appears_while_the_bundle_is_verified_stays(world: World) -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
 
 _CODEC: Final = ProtobufCodec()
+MAX_SIGNATURES: Final = 2000
+"""A report has no more. The maker of a bundle chooses how many partitions it has."""
 _TRIES: Final = 100
 """So many records are tried as the example of an export."""
 
@@ -100,7 +102,7 @@ class ExampleRecord(NamedTuple):
 
 
 class ReportFacts(NamedTuple):
-    """See the module."""
+    """See the module. ``signatures_left_out`` hold, too: those after the first ``MAX_SIGNATURES``."""
 
     bundle: HashedFile
     bundle_bytes: int
@@ -111,6 +113,7 @@ class ReportFacts(NamedTuple):
     signatures: tuple[CheckedSignature, ...]
     proofs: tuple[PrefixProof, ...]
     example: ExampleRecord | None
+    signatures_left_out: int = 0
 
 
 def report_facts(
@@ -148,6 +151,7 @@ def report_facts(
             signatures=tuple(found.signatures),
             proofs=tuple(found.proofs),
             example=found.example,
+            signatures_left_out=found.left_out,
         )
     except OSError as failure:
         message = f"the bundle, or a file that was brought, cannot be read: {failure.strerror}"
@@ -170,8 +174,10 @@ class _Found:
         )
         self._logs = log_verifiers(directories)
         self._witnesses: Mapping[WitnessKey, SignatureCheck] = {} if policy is None else witness_checks(policy)
-        self.signatures: list[CheckedSignature] = []
-        self.proofs: list[PrefixProof] = []
+        # Each once, however often the bundle has it.
+        self.signatures: dict[CheckedSignature, None] = {}
+        self.left_out = 0
+        self.proofs: dict[PrefixProof, None] = {}
         self.example: ExampleRecord | None = None
         self._tries = _TRIES
 
@@ -190,23 +196,30 @@ class _Found:
 
     def _take(self, start: PartitionStart) -> None:
         newest = self._log_signature(start.partition, start.note)
-        self.signatures.append(newest)
+        self._keep(newest)
         cosigned = start.cosigned
         if cosigned is None:
-            self.signatures += self._cosignatures(start.partition, start.note)
+            self._keep(*self._cosignatures(start.partition, start.note))
             return
         older = self._log_signature(start.partition, cosigned.note)
         # What they have cosigned of another history confirms nothing here. The finding shows both.
         self._connect(older.checkpoint, newest, cosigned)
         if older.checkpoint.size < newest.checkpoint.size:
-            self.signatures.append(older)
-        self.signatures += self._cosignatures(start.partition, cosigned.note)
+            self._keep(older)
+        self._keep(*self._cosignatures(start.partition, cosigned.note))
+
+    def _keep(self, *signatures: CheckedSignature) -> None:
+        for signature in signatures:
+            if len(self.signatures) < MAX_SIGNATURES:
+                self.signatures[signature] = None
+            else:
+                self.left_out += signature not in self.signatures
 
     def _connect(self, older: Checkpoint, newest: CheckedSignature, cosigned: CosignedCheckpoint) -> None:
         newer = newest.checkpoint
         verify_consistency(older.size, newer.size, older.root, newer.root, cosigned.path)
-        if older.size < newer.size:
-            self.proofs.append(PrefixProof(newest.partition, older, newer, cosigned.path))
+        if older.size < newer.size and len(self.proofs) < MAX_SIGNATURES:
+            self.proofs[PrefixProof(newest.partition, older, newer, cosigned.path)] = None
 
     def _log_signature(self, partition: StreamPartition, data: bytes) -> CheckedSignature:
         note = parse_note(data)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 
+from broker.bootstrap.reportfacts import report_facts
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.export import export
 from broker.cli.report.writing import JudgedFiles, ReportFile
@@ -232,6 +233,16 @@ def test_a_report_is_never_overwritten(world: World) -> None:
     nowhere = world.verify(out="no-such-folder/report.html")
     assert (nowhere.exit_code, nowhere.stdout) == (2, "")
     assert "no-such-folder is not a folder" in nowhere.stderr
+
+
+def test_a_signature_that_a_bundle_has_often_is_on_the_page_once(world: World) -> None:
+    starts = [frame for frame in world.exchange.frames if isinstance(frame, PartitionStart)]
+    honest = report_facts(world.bundle, (world.folder / "governance.pem",))
+    world.exchange.frames.extend(starts * 300)
+    world.exchange.write(world.bundle)
+    flooded = report_facts(world.bundle, (world.folder / "governance.pem",))
+    assert (flooded.signatures, flooded.proofs) == (honest.signatures, honest.proofs)
+    assert len(honest.signatures) == 3
 
 
 def flipped(path: Path) -> None:

@@ -107,7 +107,8 @@ def _proofs(facts: ReportFacts) -> list[str]:
                 *map(encode_base64, proof.path),
             )
         )
-        # Every log continues the empty one.
+        # Every log continues the empty one. What has no signature on the page proves nothing there.
         for proof in facts.proofs
         if proof.older.size
+        and {(proof.partition, size) for size in (proof.older.size, proof.newer.size)} <= logs.keys()
     ]

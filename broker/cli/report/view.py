@@ -14,11 +14,12 @@ from broker.core.findings import FinishedLater, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from broker.bootstrap.reportfacts import ReportFacts
+    from broker.bootstrap.reportfacts import CheckedSignature, ReportFacts
     from broker.cli.report.repeat import Step
     from broker.cli.report.words import Explanation, Words
     from broker.core.auditreport import AuditReport
     from broker.core.findings import Finding, Unprocessed
+    from broker.core.partitionaudit import PartitionReport
 
 _BEIJING_MS: Final = 8 * 3_600_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +28,7 @@ _CYCLE_MS: Final = 146_097 * 86_400_000
 """After so many years the calendar begins again. Python's own calendar ends with the year 9999."""
 MAX_ROWS: Final = 100
 """The limit for the rows of each list of what is not wrong. ``verify --json`` has all."""
+MAX_PARTITIONS: Final = 1000
 _SOUND: Final = frozenset({Outcome.SOUND, Outcome.SOUND_PART})
 _UNUSABLE: Final = frozenset({Outcome.DAMAGED, Outcome.BROKEN_OFF, Outcome.UNSOUND_BUNDLE})
 
@@ -125,6 +127,21 @@ class View:
             Listing("skipped", order, _first(self._skipped()), len(report.skipped)),
         )
         return [listing for listing in found if listing.number]
+
+    @property
+    def partitions(self) -> Sequence[PartitionReport]:
+        """The parts of the log, up to ``MAX_PARTITIONS``."""
+        return self.report.partitions[:MAX_PARTITIONS]
+
+    @property
+    def cosignatures(self) -> list[CheckedSignature]:
+        """The signatures of witnesses."""
+        return [one for one in self.facts.signatures if one.time_s is not None]
+
+    @property
+    def witnesses(self) -> list[tuple[str, str, str]]:
+        """Each witness that has signed: its name, and the id and the key in hexadecimal. Two may have the same id."""
+        return list(dict.fromkeys((one.name, one.key_id, one.public_key.hex()) for one in self.cosignatures))
 
     @property
     def hidden(self) -> list[str]:

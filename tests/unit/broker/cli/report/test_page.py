@@ -13,7 +13,7 @@ import pytest
 
 from broker.bootstrap.reportfacts import ExampleRecord, HashedFile, PinnedKey
 from broker.cli.report.plaintext import MAX_CHARACTERS, plain
-from broker.cli.report.view import times
+from broker.cli.report.view import MAX_PARTITIONS, times
 from broker.cli.report.words import LANGUAGES, Words
 from broker.core.brought import BroughtReport
 from broker.core.bundle import LAST_MS
@@ -245,6 +245,9 @@ def test_what_cannot_be_seen_or_is_too_long_is_replaced() -> None:
     assert plain("a" + "\u0301" * 9) == "a" + "\u0301" * 3
     assert plain("x" * (MAX_CHARACTERS + 5)) == "x" * MAX_CHARACTERS + "…"
     assert plain("\N{IDEOGRAPHIC SPACE}\N{NO-BREAK SPACE}") == "  "
+    # Fillers, blanks and selectors that a font does not show, though they are letters, symbols or marks.
+    for unseen in "\u3164\u2800\u115f\u1160\uffa0\ufe0f\u034f\U000e0100\u17b4\u180b\u00ad":
+        assert plain(f"a{unseen}b") == "a\N{REPLACEMENT CHARACTER}b"
 
 
 def test_none_of_our_own_words_is_changed_or_cut() -> None:
@@ -300,3 +303,22 @@ def test_the_last_time_of_all_is_told_wherever_a_time_stands() -> None:
     assert text.count("9999-12-31 23:59:59 UTC") == 7
     assert text.count("10000-01-01 07:59:59 Beijing time") == 6
     assert f"-attime {last_s} " in text
+
+
+def test_two_witnesses_whose_keys_have_the_same_id_are_both_there() -> None:
+    facts = report_facts()
+    one = facts.signatures[-1]._replace(public_key=bytes(range(1, 33)))
+    other = one._replace(name="witness.example/two", public_key=bytes(range(2, 34)))
+    text = rendered(troubled_report(()), facts=facts._replace(signatures=(*facts.signatures[:-1], one, other)))
+    for witness in (one, other):
+        assert text.count(witness.public_key.hex()) == 1
+
+
+def test_what_is_too_much_for_a_table_is_counted() -> None:
+    facts = report_facts(signatures_left_out=17)
+    report = troubled_report(())
+    many = replace(report, partitions=report.partitions[:1] * (MAX_PARTITIONS + 23))
+    text = Page(rendered(many, facts=facts)).text
+    assert "17 more signatures hold and are not listed here" in text
+    assert "23 more are not listed here" in text
+    assert text.count(LOG_ID) < MAX_PARTITIONS + 10

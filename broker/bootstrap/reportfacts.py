@@ -11,20 +11,19 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.bootstrap.brought import files_in
+from broker.bootstrap.directoryfacts import DirectoryFacts, LogKey, PinnedKey, directory_facts, log_keys_of, pinned_keys
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.bootstrap.witnesspolicies import read_policy
 from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords, PartitionStart
-from broker.core.checkpoint import Checkpoint, VerifierKey, known_signatures, parse_note, verify_note
+from broker.core.checkpoint import Checkpoint, known_signatures, parse_note, verify_note
 from broker.core.cosignature import TIME_BYTES, cosignature_time, cosigned_message
 from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.exporting import authored
 from broker.core.merkle import verify_consistency
 from broker.core.witnesspolicy import parse_directory_policy
 from broker.files import HashedReader
-from broker.trust.keys import load_verification_keys
 from broker.trust.logkeys import log_verifiers
-from broker.trust.signedjson import key_id
 from broker.trust.witnesskeys import witness_checks
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
@@ -50,22 +49,6 @@ class HashedFile(NamedTuple):
     """A file by its own name, and the SHA-256 of its bytes in hexadecimal."""
 
     name: str
-    sha256: str
-
-
-class PinnedKey(NamedTuple):
-    """A pinned key: its file's name, and the SHA-256 of its SubjectPublicKeyInfo in DER, in hexadecimal."""
-
-    name: str
-    fingerprint: str
-
-
-class DirectoryFacts(NamedTuple):
-    """A directory version that counts. Times are milliseconds since the Unix epoch, UTC; the SHA-256 is hexadecimal."""
-
-    version: int
-    in_force_from_ms: int
-    expires_at_ms: int
     sha256: str
 
 
@@ -109,7 +92,7 @@ class ReportFacts(NamedTuple):
     brought: tuple[HashedFile, ...]
     pinned: tuple[PinnedKey, ...]
     directories: tuple[DirectoryFacts, ...]
-    log_keys: tuple[VerifierKey, ...]
+    log_keys: tuple[LogKey, ...]
     signatures: tuple[CheckedSignature, ...]
     proofs: tuple[PrefixProof, ...]
     example: ExampleRecord | None
@@ -145,8 +128,8 @@ def report_facts(
             bundle=HashedFile(path.name, sha256),
             bundle_bytes=hashed.size,
             brought=tuple(map(hashed_file, files_in(brought))),
-            pinned=tuple(_pinned(roots)),
-            directories=tuple(_directory(version) for version in found.versions),
+            pinned=tuple(pinned_keys(roots)),
+            directories=tuple(directory_facts(version, roots) for version in found.versions),
             log_keys=found.log_keys,
             signatures=tuple(found.signatures),
             proofs=tuple(found.proofs),
@@ -164,8 +147,7 @@ class _Found:
     def __init__(self, versions: Sequence[DirectoryVersion], witness_policy: Path | None) -> None:
         self.versions = versions
         directories = [version.directory for version in versions]
-        keys = (VerifierKey.parse(text) for directory in directories for text in directory.log_keys)
-        self.log_keys = tuple(dict.fromkeys(keys))
+        self.log_keys = log_keys_of(directories)
         newest = directories[-1]
         policy = (
             parse_directory_policy(newest.witness_policy, newest.log_keys)
@@ -225,7 +207,7 @@ class _Found:
         note = parse_note(data)
         verify_note(note, self._logs)
         name, short, value = known_signatures(note, self._logs)[0]
-        key = next(key for key in self.log_keys if (key.name, key.key_id) == (name, short))
+        key = next(one.key for one in self.log_keys if (one.key.name, one.key.key_id) == (name, short))
         checkpoint = Checkpoint.parse(note.text)
         return CheckedSignature(partition, checkpoint, name, short.hex(), key.public_key, note.text, value)
 
@@ -257,18 +239,6 @@ class _Found:
                 if routing.publisher not in exchanges:
                     signed = authored(entry, _CODEC, self.versions)
                     self.example = ExampleRecord(routing.record_id, signed.accepted_at_ms)
-
-
-def _directory(version: DirectoryVersion) -> DirectoryFacts:
-    directory = version.directory
-    sha256 = hashlib.sha256(directory.document).hexdigest()
-    return DirectoryFacts(directory.version, version.in_force_from_ms, directory.expires_at_ms, sha256)
-
-
-def _pinned(roots: Sequence[Path]) -> Iterator[PinnedKey]:
-    for root in roots:
-        for key in load_verification_keys(root):
-            yield PinnedKey(root.name, key_id(key))
 
 
 def hashed_file(path: Path) -> HashedFile:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.core.leaf import record_id_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -66,17 +68,9 @@ def handovers(deliveries: Iterable[RecordedDelivery], records: Mapping[bytes, Po
         else:
             left_out += 1
     wanted = {position for _, position in first}
-    ids = {position: record_id for record_id, position in records.items() if position in wanted}
+    ids = {position: record_id_text(record_id) for record_id, position in records.items() if position in wanted}
     listed = (
-        HandedOver(agency, at, _text(ids.get(at)), made.withheld_sections, made.told_at, times[agency, at])
+        HandedOver(agency, at, ids.get(at, ""), made.withheld_sections, made.told_at, times[agency, at])
         for (agency, at), made in first.items()
     )
     return Handovers(tuple(share for _, share in sorted(shares.items())), tuple(listed), left_out)
-
-
-def _text(record_id: bytes | None) -> str:
-    """The usual form of a record id."""
-    if record_id is None:
-        return ""
-    digits = record_id.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

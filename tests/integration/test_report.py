@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from broker.bootstrap.directoryfacts import LogKey, directory_facts, log_keys_of
 from broker.bootstrap.reportfacts import report_facts
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.export import export
@@ -28,10 +31,11 @@ from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.core.bundle import CosignedCheckpoint, PartitionStart
-from broker.core.checkpoint import parse_note
+from broker.core.checkpoint import VerifierKey, parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.errors import BundleInvalid, CaseExchangeError, SetupInvalid
 from broker.core.events import AuditEvent, DeliveryMade
+from broker.core.inforce import DirectoryVersion
 from broker.core.merkle import leaf_hash
 from broker.core.receipt import portable_receipt
 from broker.core.streams import StreamPartition
@@ -394,7 +398,7 @@ def test_gos_tlog_agrees_with_what_the_page_prints(world: World) -> None:
     (commands,) = world.commands("go")
     written, _, run = commands.strip().rpartition("\n")
     # Debian's sources stand in for the module proxy that the last line asks.
-    assert run.startswith("go mod init check && go get golang.org/x/mod@v")
+    assert run.startswith("test -f go.mod || go mod init check; go get golang.org/x/mod@v")
     shell(signatures)
     assert shell(written).returncode == 0
     offline = {"GO111MODULE": "off", "GOPATH": str(GO_PACKAGES), "GOFLAGS": ""}
@@ -411,8 +415,91 @@ def test_gos_tlog_agrees_with_what_the_page_prints(world: World) -> None:
 def test_names_of_files_that_a_shell_would_read_otherwise_are_not_in_a_command(world: World) -> None:
     hostile = "$(touch ran) \u202e.bundle"
     world.bundle.rename(world.folder / hostile)
-    CliRunner().invoke(verify, [hostile, "--root", "governance.pem", "--report", "report.html"])
+    pages = "--report", "report.html", "--lang", "en"
+    CliRunner().invoke(verify, [hostile, "--root", "governance.pem", *pages])
     files, *_ = world.commands("openssl")
     assert "openssl dgst -sha256 BUNDLE\n" in files
     assert "touch" not in "".join(world.commands("export"))
+    assert "In the commands, BUNDLE stands for this file" in unescape(world.page())
     assert "$(touch ran) \N{REPLACEMENT CHARACTER}.bundle" in unescape(world.page())
+
+
+def another_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_names_of_other_languages_and_files_of_two_keys_are_in_the_commands_as_they_are(world: World) -> None:
+    bundle, root = "2026年第三季度 $HOME's.bundle", "-治理密钥.pem"
+    world.bundle.rename(world.folder / bundle)
+    governance = (world.folder / "governance.pem").read_bytes()
+    (world.folder / root).write_bytes(another_key() + governance)
+    CliRunner().invoke(verify, [bundle, "--root", f"./{root}", "--report", "report.html"])
+    files, directory, _ = world.commands("openssl")
+    told = shell(files)
+    assert told.returncode == 0, told.stderr
+    numbers = re.findall(r"= ([0-9a-f]{64})", told.stdout)
+    assert len(set(numbers)) == 3
+    assert [number for number in numbers if number not in world.page()] == []
+    assert numbers[0] == sha256((world.folder / bundle).read_bytes()).hexdigest()
+    checked = shell(directory)
+    assert "Verified OK" in checked.stdout, checked.stderr
+    _, _, *arguments = shlex.split(world.commands("export")[0].splitlines()[0])
+    assert CliRunner().invoke(export, arguments).exit_code == 0
+
+
+def test_two_key_files_of_one_name_and_one_with_a_name_of_ours_have_names_of_their_own(world: World) -> None:
+    (world.folder / "other").mkdir()
+    (world.folder / "other" / "governance.pem").write_bytes(another_key())
+    world.bundle.rename(world.folder / "message")
+    roots = "--root", "other/governance.pem", "--root", "governance.pem"
+    CliRunner().invoke(verify, ["message", *roots, "--report", "report.html", "--lang", "en"])
+    page = unescape(world.page())
+    for standin, name in (("BUNDLE", "message"), ("KEY-2.pem", "governance.pem")):
+        assert re.search(f"In the commands, {standin} stands for this file.*<bdi>{name}</bdi>", page)
+    # The reader copies them under these names.
+    shutil.copy("governance.pem", "KEY-2.pem")
+    shutil.copy("other/governance.pem", "governance.pem")
+    shutil.copy("message", "BUNDLE")
+    files, directory, _ = world.commands("openssl")
+    numbers = re.findall(r"= ([0-9a-f]{64})", shell(files).stdout)
+    assert len(set(numbers)) == 3
+    assert [number for number in numbers if number not in page] == []
+    assert "Verified OK" in shell(directory).stdout
+
+
+def test_openssl_checks_governances_signature_and_finds_the_keys_of_the_log(world: World) -> None:
+    world.verify()
+    _, directory, signatures = world.commands("openssl")
+    told = shell(directory)
+    assert told.returncode == 0, told.stderr
+    assert "Verified OK" in told.stdout
+    listed = re.findall(r"<div><code>(.*?)</code></div>", world.page())
+    assert listed
+    assert [key for key in listed if unescape(key) not in told.stdout] == []
+    # Each key that signed is printed as the tables of the page have it.
+    keys = set(re.findall(r"^    key ([0-9a-f]{64})$", shell(signatures).stdout, re.MULTILINE))
+    assert len(keys) == 3
+    assert [key for key in keys if f"<code>{key}</code>" not in world.page()] == []
+    document = (world.folder / "directory.json").read_text()
+    changed = re.sub(r'("payload": "....)(.)', lambda found: found[1] + ("A" if found[2] != "A" else "B"), document)
+    (world.folder / "directory.json").write_text(changed)
+    assert "Verified OK" not in shell(directory).stdout
+
+
+def test_a_directory_whose_first_signature_is_of_another_key_has_no_command_for_it(world: World) -> None:
+    pki = world.exchange.pki
+    version = DirectoryVersion(0, pki.directory, pki.keyring(pki.directory))
+    (world.folder / "another.pem").write_bytes(another_key())
+    assert directory_facts(version, [world.folder / "governance.pem"]).signer is not None
+    assert directory_facts(version, [world.folder / "another.pem"]).signer is None
+
+
+def test_an_old_key_of_the_log_stands_with_the_last_directory_that_lists_it(world: World) -> None:
+    newest = world.exchange.pki.directory
+    old = VerifierKey("case-exchange.example/log-2025", bytes(range(32)))
+    older = replace(newest, version=newest.version - 1, log_keys=(str(old), *newest.log_keys))
+    assert log_keys_of([older, newest]) == (
+        LogKey(old, older.version),
+        *(LogKey(VerifierKey.parse(text), newest.version) for text in newest.log_keys),
+    )

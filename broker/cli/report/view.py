@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.cli.fatetext import fate
 from broker.cli.hideable import hideable
 from broker.cli.outcome import Outcome, outcome
 from broker.cli.report.plaintext import plain
-from broker.cli.report.repeat import steps
-from broker.core.findings import FinishedLater, Severity
+from broker.cli.report.repeat import FileNames, steps
+from broker.core.findings import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from broker.bootstrap.reportfacts import CheckedSignature, ReportFacts
     from broker.cli.report.repeat import Step
     from broker.cli.report.words import Explanation, Words
-    from broker.core.auditreport import AuditReport
-    from broker.core.findings import Finding, Unprocessed
-    from broker.core.partitionaudit import PartitionReport
+    from broker.core.auditreport import AuditReport, PartitionReport
+    from broker.core.findings import Finding, FinishedLater, Unprocessed
 
 _BEIJING_MS: Final = 8 * 3_600_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -87,6 +87,7 @@ class View:
         self.words = words
         self.made_at = times(made_at_ms)
         self.program = program
+        self.names = FileNames(facts)
         self.errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
         self.warnings = len(report.findings) - self.errors
 
@@ -151,7 +152,7 @@ class View:
     @property
     def steps(self) -> list[Step]:
         """How to repeat the verification."""
-        return list(steps(self.facts))
+        return list(steps(self.facts, self.names))
 
     def _row(self, finding: Finding) -> Row:
         compared = tuple((self.words.texts[item.stated.value], item.value) for item in finding.compared)
@@ -159,18 +160,8 @@ class View:
         return Row(position, finding.record_id, plain(finding.message), compared)
 
     def _ended(self, item: Unprocessed | FinishedLater) -> tuple[str, ...]:
-        return (item.agency, item.subscription, str(item.position), self._fate(item))
-
-    def _fate(self, item: Unprocessed | FinishedLater) -> str:
-        texts = self.words.texts
-        if isinstance(item, FinishedLater):
-            return texts["finished"]
-        for what, code in (("refused", item.refused), ("discarded", item.discarded)):
-            if code:
-                return texts[what].format(code=plain(code))
-        if item.parked:
-            return texts["parked"]
-        return texts["set_aside"].format(code=plain(item.reason)) if item.reason else texts["dead_letter"]
+        what, code = fate(item)
+        return (item.agency, item.subscription, str(item.position), self.words.texts[what].format(code=plain(code)))
 
     def _again(self) -> Iterator[tuple[str, ...]]:
         for item in self.report.republished:

@@ -155,7 +155,7 @@ def test_a_changed_record_is_shown_with_both_fingerprints(world: World) -> None:
     world.exchange.write(world.bundle)
     assert world.verify().exit_code == 1
     page = world.page()
-    assert "The log is not what was signed." in page
+    assert "The log in the bundle is not what was signed." in page
     assert "A record is not the one that was accepted" in page
     for entry in (honest, changed):
         assert leaf_hash(manifest(entry)).hex() in page

@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
-from broker.core.errors import CaseExchangeError, DirectoryUnavailable, KindUnknown, ReceiptInvalid
+from broker.core.errors import (
+    CaseExchangeError,
+    DirectoryUnavailable,
+    KindUnknown,
+    ReceiptInvalid,
+    RevocationUnavailable,
+)
 from broker.core.findings import (
     BatchReport,
     Compared,
@@ -117,6 +123,7 @@ class BatchJudge:
             report.findings.append(error("MISPLACED", "the entry stands in another partition", position=entry.position))
         body: Body | None = None
         former: ReceiptStatement | None = None
+        holds = True
         try:
             # (2) Its body.
             body = read_body(entry.envelope, self._reader)
@@ -127,7 +134,8 @@ class BatchJudge:
             record_id = body.record_id if body is not None else ""
             which = identified(entry.envelope)
             report.findings.append(error(refused.reason, refused.message, record_id, entry.position, which))
-            withheld = ()
+            # Without the list of revoked keys the signature itself still holds.
+            withheld, holds = (), isinstance(refused, RevocationUnavailable)
         if body is not None:
             recipients = tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
             report.facts.append(
@@ -150,7 +158,8 @@ class BatchJudge:
                     revoked_at_ms=revoked_at_ms(self._versions, entry.envelope, entry.accepted_at_ms),
                 )
             )
-            if body.kind in EVENT_KINDS and not withheld:
+            # What the exchange did not sign, it did not tell.
+            if body.kind in EVENT_KINDS and holds and not withheld:
                 self._read_events(entry, report)
         return body
 

@@ -203,6 +203,21 @@ def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and
     assert "witness-" not in "".join(world.commands("openssl"))
 
 
+def test_what_witnesses_cosigned_of_another_partition_confirms_nothing_of_this_one(world: World) -> None:
+    dna, audit = (frame for frame in world.exchange.frames if isinstance(frame, PartitionStart))
+    assert dna.cosigned is not None
+    # The exchange shows the checkpoint of one partition, with its witnesses' lines, for another one.
+    world.exchange.replace(audit, replace(audit, note=dna.cosigned.note))
+    world.exchange.write(world.bundle)
+    result = world.verify()
+    assert "audit/0      NOT COSIGNED by enough witnesses" in result.output
+    rows = re.findall(r'<tr><td class="place"><bdi>([a-z]+/0)</bdi></td><td>\d+</td><td><bdi>witness', world.page())
+    assert rows == ["dna/0", "dna/0"]
+    signed = world.commands("openssl")[-1]
+    assert "dna-0-" in signed
+    assert "audit-0-" not in signed
+
+
 def test_a_forged_record_is_shown_with_its_digest_and_the_certificate_that_it_names(world: World) -> None:
     first = world.entries[0]
     forged = first.envelope.signatures[0]._replace(value=world.entries[1].envelope.signatures[0].value)

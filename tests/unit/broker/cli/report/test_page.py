@@ -127,6 +127,17 @@ def test_a_sound_log_is_said_to_be_sound_with_what_could_be_hidden(language: str
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_of_a_bundle_without_the_audit_stream_nothing_is_said_about_deliveries_and_fates(language: str) -> None:
+    report = audit_report()
+    cases = tuple(part for part in report.partitions if part.partition.stream == "cases")
+    page = Page(rendered(replace(report, partitions=cases), language))
+    texts = Words(language).texts
+    for absent, unsaid in (("handovers_none", "handovers_no_audit"), ("other_lists_none", "other_lists_no_audit")):
+        assert texts[unsaid] in page.text
+        assert texts[absent] not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_code_is_explained_with_its_position_record_and_contradiction(language: str) -> None:
     words = Words(language)
     report = troubled_report(CODES)

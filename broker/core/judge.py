@@ -254,11 +254,14 @@ def _compare_receipt(
         entry.epoch,
         entry.accepted_at_ms,
     ):
-        message = "the exchange's receipt does not say this of the record"
+        compared: tuple[Compared, ...] = ()
+        message = "the exchange's receipt names another log, leader or time of acceptance for the record"
+        if statement.record_sha256 != entry.envelope.record_sha256:
+            message = "the exchange's receipt is of another record"
+            here = Compared(Stated.RECORD_HERE, entry.envelope.record_sha256.hex())
+            compared = (Compared(Stated.RECORD_RECEIPT, statement.record_sha256.hex()), here)
         # If the body cannot be read any more, the receipt still names the record.
-        here = Compared(Stated.RECORD_HERE, entry.envelope.record_sha256.hex())
-        both = (Compared(Stated.RECORD_RECEIPT, statement.record_sha256.hex()), here)
-        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, both))
+        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, compared))
 
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> tuple[str, ...]:

@@ -179,6 +179,28 @@ def test_two_histories_are_shown_with_both_signed_roots(world: World) -> None:
     assert sha256(notes[1]).hexdigest() in page
 
 
+def test_a_shorter_history_that_was_seen_is_compared_with_the_beginning_of_this_one(world: World) -> None:
+    clock = ManualClock(world.exchange.pki.now_ms + 1000)
+    other = LyingExchange(world.exchange.pki)
+    envelopes = [entry.envelope for entry in world.entries[:2]]
+    other.add(DNA_0, [*envelopes, RecordMaker(other.pki, clock).make()], clock.value_ms)
+    start = other.frames[0]
+    assert isinstance(start, PartitionStart)
+    (world.folder / "seen.checkpoint").write_bytes(start.note)
+    assert world.verify("--since", "seen.checkpoint").exit_code == 1
+    (fork,) = re.findall(r"LOG_FORKED</code>.*?</table>", world.page(), re.DOTALL)
+    compared = dict(re.findall(r"<dt>(.*?)</dt><dd><code>(.*?)</code>", unescape(fork)))
+    # Nobody signed a root of three records here: it is computed from the list of the bundle.
+    honest = LyingExchange(world.exchange.pki)
+    honest.add(DNA_0, [entry.envelope for entry in world.entries[:3]], world.entries[0].accepted_at_ms)
+    shown = parse_note(next(frame.note for frame in honest.frames if isinstance(frame, PartitionStart)))
+    assert compared == {
+        "size signed before": "3",
+        "root hash computed from the list in the bundle": shown.text.decode().split("\n")[2],
+        "root hash that the exchange signed before": parse_note(start.note).text.decode().split("\n")[2],
+    }
+
+
 def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and_confirms_nothing(
     world: World,
 ) -> None:

@@ -18,7 +18,9 @@ from broker.core.brought import BroughtReport
 from broker.core.findings import Severity
 from broker.core.handovers import Handovers
 from broker.core.streams import StreamPartition
+from broker.core.timesaudit import ProvenTime, TimesReport
 from tests.support.reports import (
+    CASES_0,
     KEY,
     LOG_ID,
     RECORD_ID,
@@ -135,6 +137,20 @@ def test_of_a_bundle_without_the_audit_stream_nothing_is_said_about_deliveries_a
     for absent, unsaid in (("handovers_none", "handovers_no_audit"), ("other_lists_none", "other_lists_no_audit")):
         assert texts[unsaid] in page.text
         assert texts[absent] not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_times_that_others_prove_are_listed_and_without_any_the_page_says_whose_word_they_are(language: str) -> None:
+    texts = Words(language).texts
+    proven = ProvenTime(CASES_0, 9, 1_790_000_000_000, "timestamps.example", witnesses=False)
+    times = TimesReport(timestamps=1, unproved=2, unchecked=3, proven=(proven,), records=9)
+    page = Page(rendered(audit_report(times=times), language))
+    for said in (texts["timestamps_line"].format(hold=1, unproved=2, unchecked=3), "timestamps.example"):
+        assert said in page.text
+    assert texts["timestamps_none"] not in page.text
+    nothing = Page(rendered(audit_report(times=TimesReport()), language))
+    assert texts["timestamps_in_none"] in nothing.text
+    assert texts["times_none"] in nothing.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -18,9 +18,10 @@ from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords, PartitionStart
 from broker.core.checkpoint import Checkpoint, known_signatures, parse_note, verify_note
 from broker.core.cosignature import TIME_BYTES, cosignature_time, cosigned_message
-from broker.core.errors import BundleInvalid, CaseExchangeError
+from broker.core.errors import BundleInvalid, CaseExchangeError, CheckpointInvalid
 from broker.core.exporting import authored
 from broker.core.merkle import verify_consistency
+from broker.core.origin import incarnation_of
 from broker.core.witnesspolicy import parse_directory_policy
 from broker.files import HashedReader
 from broker.trust.logkeys import log_verifiers
@@ -199,6 +200,9 @@ class _Found:
 
     def _connect(self, older: Checkpoint, newest: CheckedSignature, cosigned: CosignedCheckpoint) -> None:
         newer = newest.checkpoint
+        if older.origin != newer.origin:
+            message = "it is a checkpoint of another log"
+            raise CheckpointInvalid(message)
         verify_consistency(older.size, newer.size, older.root, newer.root, cosigned.path)
         if older.size < newer.size and len(self.proofs) < MAX_SIGNATURES:
             self.proofs[PrefixProof(newest.partition, older, newer, cosigned.path)] = None
@@ -209,6 +213,7 @@ class _Found:
         name, short, value = known_signatures(note, self._logs)[0]
         key = next(one.key for one in self.log_keys if (one.key.name, one.key.key_id) == (name, short))
         checkpoint = Checkpoint.parse(note.text)
+        incarnation_of(checkpoint.origin, self.versions[-1].directory.trust_domain, partition)
         return CheckedSignature(partition, checkpoint, name, short.hex(), key.public_key, note.text, value)
 
     def _cosignatures(self, partition: StreamPartition, data: bytes) -> Iterator[CheckedSignature]:

@@ -66,6 +66,21 @@ _VERDICTS: Final = {
     Outcome.UNSOUND_BUNDLE: (
         "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
     ),
+    Outcome.TOO_MANY: (
+        "TOO MANY FINDINGS: some are not listed, and may be about the log. Look at those above first, and report to "
+        "governance what stays open"
+    ),
+    Outcome.UNCONFIRMED: (
+        "THE LOG IS NOT CONFIRMED: a signature or proof that should confirm it is missing or does not hold. Make the "
+        "bundle again. If this comes again, keep both and report to governance"
+    ),
+    Outcome.SHOWS_LESS: (
+        "THE BUNDLE SHOWS LESS THAN THE EXCHANGE SIGNED FOR: make it again. If this comes again, keep both and report "
+        "to governance"
+    ),
+    Outcome.RULES_BROKEN: (
+        "SOMETHING IN THE LOG IS AGAINST THE RULES: keep this bundle as evidence and report to governance"
+    ),
     Outcome.LOG_DIFFERS: (
         "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
     ),

@@ -164,7 +164,7 @@ def test_a_changed_record_is_shown_with_both_fingerprints(world: World) -> None:
     world.exchange.write(world.bundle)
     assert world.verify().exit_code == 1
     page = world.page()
-    assert "The log is not what was signed." in page
+    assert "The log in the bundle is not what was signed." in page
     assert "A record is not the one that was accepted" in page
     for entry in (honest, changed):
         assert leaf_hash(manifest(entry)).hex() in page
@@ -186,6 +186,28 @@ def test_two_histories_are_shown_with_both_signed_roots(world: World) -> None:
         root = parse_note(note).text.decode().split("\n")[2]
         assert root in page
     assert sha256(notes[1]).hexdigest() in page
+
+
+def test_a_shorter_history_that_was_seen_is_compared_with_the_beginning_of_this_one(world: World) -> None:
+    clock = ManualClock(world.exchange.pki.now_ms + 1000)
+    other = LyingExchange(world.exchange.pki)
+    envelopes = [entry.envelope for entry in world.entries[:2]]
+    other.add(DNA_0, [*envelopes, RecordMaker(other.pki, clock).make()], clock.value_ms)
+    start = other.frames[0]
+    assert isinstance(start, PartitionStart)
+    (world.folder / "seen.checkpoint").write_bytes(start.note)
+    assert world.verify("--since", "seen.checkpoint").exit_code == 1
+    (fork,) = re.findall(r"LOG_FORKED</code>.*?</table>", world.page(), re.DOTALL)
+    compared = dict(re.findall(r"<dt>(.*?)</dt><dd><code>(.*?)</code>", unescape(fork)))
+    # Nobody signed a root of three records here: it is computed from the list of the bundle.
+    honest = LyingExchange(world.exchange.pki)
+    honest.add(DNA_0, [entry.envelope for entry in world.entries[:3]], world.entries[0].accepted_at_ms)
+    shown = parse_note(next(frame.note for frame in honest.frames if isinstance(frame, PartitionStart)))
+    assert compared == {
+        "size signed before": "3",
+        "root hash computed from the list in the bundle": shown.text.decode().split("\n")[2],
+        "root hash that the exchange signed before": parse_note(start.note).text.decode().split("\n")[2],
+    }
 
 
 def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and_confirms_nothing(
@@ -210,6 +232,21 @@ def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and
         assert parse_note(note).text.decode().split("\n")[2] in page
     assert "The witnesses that have signed" not in page
     assert "witness-" not in "".join(world.commands("openssl"))
+
+
+def test_what_witnesses_cosigned_of_another_partition_confirms_nothing_of_this_one(world: World) -> None:
+    dna, audit = (frame for frame in world.exchange.frames if isinstance(frame, PartitionStart))
+    assert dna.cosigned is not None
+    # The exchange shows the checkpoint of one partition, with its witnesses' lines, for another one.
+    world.exchange.replace(audit, replace(audit, note=dna.cosigned.note))
+    world.exchange.write(world.bundle)
+    result = world.verify()
+    assert "audit/0      NOT COSIGNED by enough witnesses" in result.output
+    rows = re.findall(r'<tr><td class="place"><bdi>([a-z]+/0)</bdi></td><td>\d+</td><td><bdi>witness', world.page())
+    assert rows == ["dna/0", "dna/0"]
+    signed = world.commands("openssl")[-1]
+    assert "dna-0-" in signed
+    assert "audit-0-" not in signed
 
 
 def test_a_forged_record_is_shown_with_its_digest_and_the_certificate_that_it_names(world: World) -> None:

@@ -31,6 +31,7 @@ MAX_ROWS: Final = 100
 MAX_PARTITIONS: Final = 1000
 _SOUND: Final = frozenset({Outcome.SOUND, Outcome.SOUND_PART})
 _UNUSABLE: Final = frozenset({Outcome.DAMAGED, Outcome.BROKEN_OFF, Outcome.UNSOUND_BUNDLE})
+_OPEN: Final = frozenset({Outcome.TOO_MANY, Outcome.UNCONFIRMED, Outcome.SHOWS_LESS})
 
 
 class Times(NamedTuple):
@@ -98,9 +99,10 @@ class View:
 
     @property
     def colour(self) -> str:
-        """``sound``, ``unusable`` or ``wrong``."""
+        """``sound``, ``unusable``, ``open`` or ``wrong``."""
         found = outcome(self.report)
-        return "sound" if found in _SOUND else "unusable" if found in _UNUSABLE else "wrong"
+        colours = {"sound": _SOUND, "unusable": _UNUSABLE, "open": _OPEN}
+        return next((colour for colour, of in colours.items() if found in of), "wrong")
 
     @property
     def groups(self) -> list[Group]:

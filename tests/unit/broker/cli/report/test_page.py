@@ -22,7 +22,9 @@ from broker.core.bundle import LAST_MS
 from broker.core.findings import Severity
 from broker.core.handovers import Handovers
 from broker.core.streams import StreamPartition
+from broker.core.timesaudit import ProvenTime, TimesReport
 from tests.support.reports import (
+    CASES_0,
     KEY,
     LOG_ID,
     RECORD_ID,
@@ -128,6 +130,31 @@ def test_a_sound_log_is_said_to_be_sound_with_what_could_be_hidden(language: str
     ):
         assert said in page.text, said
     assert texts["log_differs"] not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_a_bundle_without_the_audit_stream_nothing_is_said_about_deliveries_and_fates(language: str) -> None:
+    report = audit_report()
+    cases = tuple(part for part in report.partitions if part.partition.stream == "cases")
+    page = Page(rendered(replace(report, partitions=cases), language))
+    texts = Words(language).texts
+    for absent, unsaid in (("handovers_none", "handovers_no_audit"), ("other_lists_none", "other_lists_no_audit")):
+        assert texts[unsaid] in page.text
+        assert texts[absent] not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_times_that_others_prove_are_listed_and_without_any_the_page_says_whose_word_they_are(language: str) -> None:
+    texts = Words(language).texts
+    proven = ProvenTime(CASES_0, 9, 1_790_000_000_000, "timestamps.example", witnesses=False)
+    times = TimesReport(timestamps=1, unproved=2, unchecked=3, proven=(proven,), records=9)
+    page = Page(rendered(audit_report(times=times), language))
+    for said in (texts["timestamps_line"].format(hold=1, unproved=2, unchecked=3), "timestamps.example"):
+        assert said in page.text
+    assert texts["timestamps_none"] not in page.text
+    nothing = Page(rendered(audit_report(times=TimesReport()), language))
+    assert texts["timestamps_in_none"] in nothing.text
+    assert texts["times_none"] in nothing.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -84,7 +84,9 @@ def test_no_word_is_left_that_nothing_uses() -> None:
     named = {stated.value for stated in Stated} | {f"hide_{what}" for what in PHRASES}
     named |= {name for one in Outcome for name in (one.value, f"{one.value}_text")}
     # Those that the template puts together of two parts.
-    named |= {f"code_{colour}" for colour in ("sound", "wrong", "unusable")}
+    named |= {
+        key for key in Words("en").texts if key.startswith("code_") and f'"{key.removeprefix("code_")}"' in source
+    }
     named |= {f"source_{source.value}" for source in BundleSource}
     named |= FATES.keys()
     named |= {f"{what}_text" for what in ("unprocessed", "void", "republished", "skipped")}

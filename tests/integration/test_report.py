@@ -540,3 +540,11 @@ def test_an_old_key_of_the_log_stands_with_the_last_directory_that_lists_it(worl
         LogKey(old, older.version),
         *(LogKey(VerifierKey.parse(text), newest.version) for text in newest.log_keys),
     )
+
+
+def test_verify_does_not_load_what_only_an_export_or_a_page_needs() -> None:
+    wanted = "import sys, broker.cli.verify; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", wanted], capture_output=True, text=True, check=True).stdout.split()
+    assert "broker.cli.verify" in loaded
+    others = {"broker.cli.export", "broker.trust.exports", "broker.trust.cms", "broker.core.sigstore", "jinja2"}
+    assert others & set(loaded) == set()

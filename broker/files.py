@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 PRIVATE_FILE: Final = 0o600
 PUBLIC_FILE: Final = 0o644
 PRIVATE_FOLDER: Final = 0o700
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
 class FileState(NamedTuple):
@@ -19,12 +24,37 @@ class FileState(NamedTuple):
     mtime_ns: int
     inode: int
     size: int
+    ctime_ns: int
 
     @classmethod
     def of(cls, path: Path) -> FileState:
         """The state of the file now. Take it before reading. Then a change during the read is noticed the next time."""
         status = path.stat()
-        return cls(status.st_mtime_ns, status.st_ino, status.st_size)
+        # Who writes to a file can set the time of the change, but not the one at which its inode changed.
+        return cls(status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns)
+
+
+class HashedReader:
+    """Reads a file from its beginning, and hashes what it reads."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+        """So many bytes were read."""
+
+    def read(self, size: int) -> bytes:
+        """As in BinaryIO."""
+        data = self._file.read(size)
+        self._sha256.update(data)
+        self.size += len(data)
+        return data
+
+    def finish(self) -> str:
+        """Read what is left of the file. Return the SHA-256 of the whole file, in hexadecimal."""
+        while self.read(_CHUNK_BYTES):
+            pass
+        return self._sha256.hexdigest()
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
@@ -46,6 +76,17 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
     Raises:
         OSError: it cannot be written. The old file stays.
     """
+    temporary = _written(path, data, mode)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _written(path: Path, data: bytes, mode: int) -> Path:
+    """Write a temporary file beside ``path``, durably."""
     # mkstemp makes the file with mode 0600, so a private file is never open to others.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -55,10 +96,25 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return temporary
+
+
+def make_file(path: Path, data: bytes) -> None:
+    """Make a private file of these bytes, durably. Nobody ever sees a part of it.
+
+    Raises:
+        FileExistsError: there is something of this name already. It stays as it is.
+        OSError: it cannot be written.
+    """
+    temporary = _written(path, data, PRIVATE_FILE)
+    try:
+        # Unlike a rename, a link never takes the place of another file.
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
     sync_folder(path.parent)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from broker.core.findings import EntryLeaf
     from broker.core.inforce import DirectoryVersion
     from broker.core.receipt import Receipt, ReceiptStatement
+    from broker.core.streams import StreamPartition
 
 SUFFIX: Final = ".checkpoint"
 """How the files end that hold one checkpoint each."""
@@ -32,7 +33,7 @@ _TABLE: Final = """
 CREATE TABLE receipts (
     leaf BLOB PRIMARY KEY, record_id TEXT NOT NULL, stream TEXT NOT NULL, part INTEGER NOT NULL, place INTEGER NOT NULL,
     log_id TEXT NOT NULL, accepted_ms INTEGER NOT NULL, met INTEGER NOT NULL DEFAULT 0,
-    elsewhere TEXT NOT NULL DEFAULT '', again INTEGER NOT NULL DEFAULT 0
+    elsewhere TEXT NOT NULL DEFAULT '', again INTEGER NOT NULL DEFAULT 0, signed INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 _AT_ONCE: Final = 1000
@@ -77,6 +78,14 @@ class TemporaryReceiptBook:
             ((str(leaf.position), leaf.record_id, leaf.hash) for leaf in leaves if leaf.record_id),
         )
 
+    def list_leaves(self, hashes: Iterable[bytes]) -> None:
+        """See ``ReceiptBook``."""
+        self._connection.executemany("UPDATE receipts SET signed = 1 WHERE leaf = ?", ((leaf,) for leaf in hashes))
+
+    def distrust(self, partition: StreamPartition) -> None:
+        """See ``ReceiptBook``."""
+        self._connection.execute("UPDATE receipts SET signed = 0 WHERE stream = ? AND part = ?", partition)
+
     def came_again(self, record_ids: Sequence[str]) -> None:
         """See ``ReceiptBook``."""
         self._connection.executemany(
@@ -86,12 +95,12 @@ class TemporaryReceiptBook:
     def unmet(self) -> Iterator[UnmetReceipt]:
         """See ``ReceiptBook``."""
         query = (
-            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again, leaf FROM receipts"
+            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again, leaf, signed FROM receipts"
             " WHERE NOT met ORDER BY stream, part, place"
         )
-        for record_id, *place, log_id, accepted_ms, elsewhere, again, leaf in self._connection.execute(query):
+        for record_id, *place, log_id, accepted_ms, elsewhere, again, leaf, signed in self._connection.execute(query):
             yield UnmetReceipt(
-                record_id, Position(*place), log_id, accepted_ms, elsewhere, again=bool(again), leaf=leaf
+                record_id, Position(*place), log_id, accepted_ms, elsewhere, bool(again), leaf, bool(signed)
             )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
+import signal
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.beginning import FrameReader, sift_directories
@@ -106,14 +108,39 @@ def judges(own: BatchJudge, trust: Trust, size: int) -> Iterator[Judge]:
     if size <= _ONE_PROCESS_BYTES:
         yield lambda partition, data: functools.partial(judge_frame, own, FRAMES, partition, data)
         return
+
+    def judge(partition: StreamPartition, data: bytes) -> Callable[[], BatchReport]:
+        # To submit a batch may start a process.
+        with _interrupts_wait():
+            return pool.submit(_judge_there, partition, data).result
+
     with judging_processes(trust) as pool:
-        yield lambda partition, data: pool.submit(_judge_there, partition, data).result
+        try:
+            yield judge
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def judging_processes(trust: Trust) -> ProcessPoolExecutor:
     """Processes that each have a judge. They import this module and what it needs, and the program that was started."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(mp_context=context, initializer=_start_judge, initargs=(trust,))
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """A process that is started inside never sees Ctrl-C, from its first moment on. This one sees it afterwards.
+
+    A terminal sends Ctrl-C to all of them. A judge that still loads would print where it was.
+    """
+    # Its start would end the wait.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 _own_judge: BatchJudge

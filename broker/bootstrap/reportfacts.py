@@ -11,19 +11,20 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.bootstrap.brought import files_in
+from broker.bootstrap.directoryfacts import DirectoryFacts, LogKey, PinnedKey, directory_facts, log_keys_of, pinned_keys
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.bootstrap.witnesspolicies import read_policy
 from broker.core.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords, PartitionStart
-from broker.core.checkpoint import Checkpoint, VerifierKey, known_signatures, parse_note, verify_note
+from broker.core.checkpoint import Checkpoint, known_signatures, parse_note, verify_note
 from broker.core.cosignature import TIME_BYTES, cosignature_time, cosigned_message
-from broker.core.errors import BundleInvalid, CaseExchangeError
+from broker.core.errors import BundleInvalid, CaseExchangeError, CheckpointInvalid
 from broker.core.exporting import authored
 from broker.core.merkle import verify_consistency
+from broker.core.origin import incarnation_of
 from broker.core.witnesspolicy import parse_directory_policy
-from broker.trust.keys import load_verification_keys
+from broker.files import HashedReader
 from broker.trust.logkeys import log_verifiers
-from broker.trust.signedjson import key_id
 from broker.trust.witnesskeys import witness_checks
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from broker.core.streams import StreamPartition
 
 _CODEC: Final = ProtobufCodec()
+MAX_SIGNATURES: Final = 2000
+"""A report has no more. The maker of a bundle chooses how many partitions it has."""
 _TRIES: Final = 100
 """So many records are tried as the example of an export."""
 
@@ -47,22 +50,6 @@ class HashedFile(NamedTuple):
     """A file by its own name, and the SHA-256 of its bytes in hexadecimal."""
 
     name: str
-    sha256: str
-
-
-class PinnedKey(NamedTuple):
-    """A pinned key: its file's name, and the SHA-256 of its SubjectPublicKeyInfo in DER, in hexadecimal."""
-
-    name: str
-    fingerprint: str
-
-
-class DirectoryFacts(NamedTuple):
-    """A directory version that counts. Times are milliseconds since the Unix epoch, UTC; the SHA-256 is hexadecimal."""
-
-    version: int
-    in_force_from_ms: int
-    expires_at_ms: int
     sha256: str
 
 
@@ -99,17 +86,18 @@ class ExampleRecord(NamedTuple):
 
 
 class ReportFacts(NamedTuple):
-    """See the module."""
+    """See the module. ``signatures_left_out`` hold, too: those after the first ``MAX_SIGNATURES``."""
 
     bundle: HashedFile
     bundle_bytes: int
     brought: tuple[HashedFile, ...]
     pinned: tuple[PinnedKey, ...]
     directories: tuple[DirectoryFacts, ...]
-    log_keys: tuple[VerifierKey, ...]
+    log_keys: tuple[LogKey, ...]
     signatures: tuple[CheckedSignature, ...]
     proofs: tuple[PrefixProof, ...]
     example: ExampleRecord | None
+    signatures_left_out: int = 0
 
 
 def report_facts(
@@ -129,22 +117,25 @@ def report_facts(
     """
     try:
         with path.open("rb") as file:
-            frames = BundleFrames(read_frames(file))
+            hashed = HashedReader(file)
+            frames = BundleFrames(read_frames(hashed))
             trust, _ = Trust.of(read_beginning(frames, FRAMES), roots)
             found = _Found(trust.versions(), witness_policy)
             # The audit has a finding where the bundle cannot be read to its end.
             with contextlib.suppress(CaseExchangeError):
                 found.follow(frames)
+            sha256 = hashed.finish()
         return ReportFacts(
-            bundle=_hashed(path),
-            bundle_bytes=path.stat().st_size,
-            brought=tuple(_hashed(item) for item in files_in(brought)),
-            pinned=tuple(_pinned(roots)),
-            directories=tuple(_directory(version) for version in found.versions),
+            bundle=HashedFile(path.name, sha256),
+            bundle_bytes=hashed.size,
+            brought=tuple(map(hashed_file, files_in(brought))),
+            pinned=tuple(pinned_keys(roots)),
+            directories=tuple(directory_facts(version, roots) for version in found.versions),
             log_keys=found.log_keys,
             signatures=tuple(found.signatures),
             proofs=tuple(found.proofs),
             example=found.example,
+            signatures_left_out=found.left_out,
         )
     except OSError as failure:
         message = f"the bundle, or a file that was brought, cannot be read: {failure.strerror}"
@@ -157,8 +148,7 @@ class _Found:
     def __init__(self, versions: Sequence[DirectoryVersion], witness_policy: Path | None) -> None:
         self.versions = versions
         directories = [version.directory for version in versions]
-        keys = (VerifierKey.parse(text) for directory in directories for text in directory.log_keys)
-        self.log_keys = tuple(dict.fromkeys(keys))
+        self.log_keys = log_keys_of(directories)
         newest = directories[-1]
         policy = (
             parse_directory_policy(newest.witness_policy, newest.log_keys)
@@ -167,8 +157,10 @@ class _Found:
         )
         self._logs = log_verifiers(directories)
         self._witnesses: Mapping[WitnessKey, SignatureCheck] = {} if policy is None else witness_checks(policy)
-        self.signatures: list[CheckedSignature] = []
-        self.proofs: list[PrefixProof] = []
+        # Each once, however often the bundle has it.
+        self.signatures: dict[CheckedSignature, None] = {}
+        self.left_out = 0
+        self.proofs: dict[PrefixProof, None] = {}
         self.example: ExampleRecord | None = None
         self._tries = _TRIES
 
@@ -187,30 +179,41 @@ class _Found:
 
     def _take(self, start: PartitionStart) -> None:
         newest = self._log_signature(start.partition, start.note)
-        self.signatures.append(newest)
+        self._keep(newest)
         cosigned = start.cosigned
         if cosigned is None:
-            self.signatures += self._cosignatures(start.partition, start.note)
+            self._keep(*self._cosignatures(start.partition, start.note))
             return
         older = self._log_signature(start.partition, cosigned.note)
         # What they have cosigned of another history confirms nothing here. The finding shows both.
         self._connect(older.checkpoint, newest, cosigned)
         if older.checkpoint.size < newest.checkpoint.size:
-            self.signatures.append(older)
-        self.signatures += self._cosignatures(start.partition, cosigned.note)
+            self._keep(older)
+        self._keep(*self._cosignatures(start.partition, cosigned.note))
+
+    def _keep(self, *signatures: CheckedSignature) -> None:
+        for signature in signatures:
+            if len(self.signatures) < MAX_SIGNATURES:
+                self.signatures[signature] = None
+            else:
+                self.left_out += signature not in self.signatures
 
     def _connect(self, older: Checkpoint, newest: CheckedSignature, cosigned: CosignedCheckpoint) -> None:
         newer = newest.checkpoint
+        if older.origin != newer.origin:
+            message = "it is a checkpoint of another log"
+            raise CheckpointInvalid(message)
         verify_consistency(older.size, newer.size, older.root, newer.root, cosigned.path)
-        if older.size < newer.size:
-            self.proofs.append(PrefixProof(newest.partition, older, newer, cosigned.path))
+        if older.size < newer.size and len(self.proofs) < MAX_SIGNATURES:
+            self.proofs[PrefixProof(newest.partition, older, newer, cosigned.path)] = None
 
     def _log_signature(self, partition: StreamPartition, data: bytes) -> CheckedSignature:
         note = parse_note(data)
         verify_note(note, self._logs)
         name, short, value = known_signatures(note, self._logs)[0]
-        key = next(key for key in self.log_keys if (key.name, key.key_id) == (name, short))
+        key = next(one.key for one in self.log_keys if (one.key.name, one.key.key_id) == (name, short))
         checkpoint = Checkpoint.parse(note.text)
+        incarnation_of(checkpoint.origin, self.versions[-1].directory.trust_domain, partition)
         return CheckedSignature(partition, checkpoint, name, short.hex(), key.public_key, note.text, value)
 
     def _cosignatures(self, partition: StreamPartition, data: bytes) -> Iterator[CheckedSignature]:
@@ -243,18 +246,11 @@ class _Found:
                     self.example = ExampleRecord(routing.record_id, signed.accepted_at_ms)
 
 
-def _directory(version: DirectoryVersion) -> DirectoryFacts:
-    directory = version.directory
-    sha256 = hashlib.sha256(directory.document).hexdigest()
-    return DirectoryFacts(directory.version, version.in_force_from_ms, directory.expires_at_ms, sha256)
+def hashed_file(path: Path) -> HashedFile:
+    """The file with its digest.
 
-
-def _pinned(roots: Sequence[Path]) -> Iterator[PinnedKey]:
-    for root in roots:
-        for key in load_verification_keys(root):
-            yield PinnedKey(root.name, key_id(key))
-
-
-def _hashed(path: Path) -> HashedFile:
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         return HashedFile(path.name, hashlib.file_digest(file, "sha256").hexdigest())

@@ -15,6 +15,7 @@ from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
 from broker.core.judge import BatchJudge
 from broker.core.verification import BundleVerification
+from broker.files import HashedReader
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
@@ -37,6 +38,7 @@ def verify_bundle(
     timestamp_authorities: Sequence[Path] = (),
     covered_within_ms: int | None = None,
     delivered: Sequence[Path] = (),
+    digest: Callable[[str], None] | None = None,
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
 
@@ -51,6 +53,8 @@ def verify_bundle(
         covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
             None: 60 s before for missing numbers, 600 s before for receipts and timestamps.
         delivered: files in which recipients say what they were handed.
+        digest: called at the end with the SHA-256 (hexadecimal) of the bytes that were verified. None: nothing is
+            hashed beside.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
@@ -61,7 +65,8 @@ def verify_bundle(
     policy = None if witness_policy is None else read_policy(witness_policy)
     try:
         with path.open("rb") as file:
-            frames = BundleFrames(read_frames(file))
+            hashed = None if digest is None else HashedReader(file)
+            frames = BundleFrames(read_frames(hashed or file))
             beginning = read_beginning(frames, FRAMES)
             trust, passed_over = Trust.of(beginning, roots)
             versions = trust.versions()
@@ -94,7 +99,10 @@ def verify_bundle(
                     times=times,
                     received=received,
                 )
-                return verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
+                report = verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
+            if digest is not None and hashed is not None:
+                digest(hashed.finish())
+            return report
     except OSError as failure:
         message = f"the bundle, or a file that was brought, cannot be read: {failure.strerror}"
         raise BundleInvalid(message) from failure

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from broker.bootstrap.export import signed_record
+from broker.cli.cmscommands import ONLY_THIS_AUTHORITY, WHO, cms_commands, seconds
 from broker.cli.options import root_option
 from broker.core.errors import SetupInvalid, TimestampInvalid
 from broker.extras import needed
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from broker.trust.exports import SignedRecord
     from broker.trust.timestamps import TimestampAuthority
 
-# The authority in the export is the only one that counts, also if it is itself issued by another.
-_ONLY_THIS_AUTHORITY: Final = "-CAfile authority.pem -no-CApath -no-CAstore -partial_chain -purpose any"
 _NPM_PACKAGES: Final = "@sigstore/bundle@4.0.0 @sigstore/protobuf-specs@0.5.2 @sigstore/verify@3.1.1"
 
 
@@ -147,26 +146,13 @@ def _cms(record: SignedRecord) -> _Export:
     return _Export({"record.p7s": document}, cms_commands(record.accepted_at_ms))
 
 
-def cms_commands(accepted_at_ms: int) -> tuple[str, ...]:
-    """The commands that verify an export as CMS, in its folder, and say who signed it.
-
-    Args:
-        accepted_at_ms: when the record was accepted: milliseconds since the Unix epoch, UTC.
-    """
-    verify = (
-        "openssl cms -verify -binary -inform DER -in record.p7s -content record.pae "
-        f"{_ONLY_THIS_AUTHORITY} -attime {_seconds(accepted_at_ms)} -signer signer.pem -out /dev/null"
-    )
-    return verify, _WHO
-
-
 def _dsse(record: SignedRecord) -> _Export:
     document = dsse_of(record)
     check_dsse(document, record.signer)
     files = {"record.dsse.json": document, "verify_dsse.py": _program("verify_dsse.py")}
     commands = (
         _verify_signer(record),
-        _WHO,
+        WHO,
         "openssl x509 -in signer.pem -noout -pubkey -out signer.pub",
         "pip install 'securesystemslib[crypto]'",
         "python3 verify_dsse.py",
@@ -188,20 +174,14 @@ def _sigstore(record: SignedRecord, stamp: _Stamp | None) -> _Export:
         "verify_sigstore.cjs": _program("verify_sigstore.cjs"),
     }
     verify = (f"npm install --ignore-scripts {_NPM_PACKAGES}", "node verify_sigstore.cjs")
-    return _Export(files, (*verify, _WHO) if stamp is not None else (*verify, _verify_signer(record), _WHO))
+    return _Export(files, (*verify, WHO) if stamp is not None else (*verify, _verify_signer(record), WHO))
 
 
 _MAKERS: Final[Mapping[str, Callable[[SignedRecord], _Export]]] = {"cms": _cms, "dsse": _dsse}
-_WHO: Final = "openssl x509 -in signer.pem -noout -ext subjectAltName"
 
 
 def _verify_signer(record: SignedRecord) -> str:
-    return f"openssl verify {_ONLY_THIS_AUTHORITY} -attime {_seconds(record.accepted_at_ms)} signer.pem"
-
-
-def _seconds(accepted_at_ms: int) -> int:
-    # The certificate is judged at this time. Today it may have ended.
-    return accepted_at_ms // 1000
+    return f"openssl verify {ONLY_THIS_AUTHORITY} -attime {seconds(record.accepted_at_ms)} signer.pem"
 
 
 def _program(name: str) -> bytes:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 MOST_LISTED: Final = 20
 """So many of each sort are printed as text."""
+FATES: Final = {
+    "finished": "finished",
+    "refused": "refused as {code}",
+    "discarded": "discarded as {code}",
+    "parked": "parked behind a dead letter",
+    "set_aside": "set aside as {code}, and not delivered,",
+    "dead_letter": "given up as a dead letter",
+}
 
 
 def fate_lines(report: AuditReport) -> Iterator[str]:
@@ -39,13 +47,17 @@ def more_than_listed(count: int, what: str) -> Iterator[str]:
         yield f"  and {count - MOST_LISTED} more that were {what}; --json lists all"
 
 
-def _fate(ended: Unprocessed | FinishedLater) -> str:
+def fate(ended: Unprocessed | FinishedLater) -> tuple[str, str]:
+    """What became of a record: a key of ``FATES``, and the code that goes with it or nothing."""
     if isinstance(ended, FinishedLater):
-        return "finished"
-    if ended.refused:
-        return f"refused as {ended.refused}"
-    if ended.discarded:
-        return f"discarded as {ended.discarded}"
+        return "finished", ""
+    if ended.refused or ended.discarded:
+        return ("refused", ended.refused) if ended.refused else ("discarded", ended.discarded)
     if ended.parked:
-        return "parked behind a dead letter"
-    return f"set aside as {ended.reason}, and not delivered," if ended.reason else "given up as a dead letter"
+        return "parked", ""
+    return ("set_aside", ended.reason) if ended.reason else ("dead_letter", "")
+
+
+def _fate(ended: Unprocessed | FinishedLater) -> str:
+    what, code = fate(ended)
+    return FATES[what].format(code=code)

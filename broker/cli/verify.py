@@ -26,7 +26,7 @@ from broker.cli.options import root_option
 from broker.cli.outcome import Outcome, outcome
 from broker.cli.proofreport import heading_lines, proof_verdict
 from broker.cli.report.words import LANGUAGES
-from broker.cli.report.writing import ReportFile
+from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.reportjson import report_facts, time_text
 from broker.cli.timesreport import times_lines, timestamp_authority_option
 from broker.cli.witnessreport import witness_lines, witness_policy_option
@@ -65,6 +65,21 @@ _VERDICTS: Final = {
     ),
     Outcome.UNSOUND_BUNDLE: (
         "THE BUNDLE IS NOT SOUND: make it again. If that does not help, keep both and report to governance"
+    ),
+    Outcome.TOO_MANY: (
+        "TOO MANY FINDINGS: some are not listed, and may be about the log. Look at those above first, and report to "
+        "governance what stays open"
+    ),
+    Outcome.UNCONFIRMED: (
+        "THE LOG IS NOT CONFIRMED: a signature or proof that should confirm it is missing or does not hold. Make the "
+        "bundle again. If this comes again, keep both and report to governance"
+    ),
+    Outcome.SHOWS_LESS: (
+        "THE BUNDLE SHOWS LESS THAN THE EXCHANGE SIGNED FOR: make it again. If this comes again, keep both and report "
+        "to governance"
+    ),
+    Outcome.RULES_BROKEN: (
+        "SOMETHING IN THE LOG IS AGAINST THE RULES: keep this bundle as evidence and report to governance"
     ),
     Outcome.LOG_DIFFERS: (
         "THE LOG DIFFERS FROM WHAT WAS SIGNED: keep this bundle as evidence and report to governance"
@@ -113,7 +128,8 @@ _VERDICTS: Final = {
     "--report",
     "report_file",
     type=click.Path(path_type=Path),
-    help="Write a page for a judge, too (HTML that prints on A4). The file must not exist. Needs the extra `report`.",
+    help="Write a page for a judge, too (HTML that prints on A4): a new file in a folder that exists. Needs the extra "
+    "`report`.",
 )
 @click.option(
     "--lang", "language", type=click.Choice(LANGUAGES), default=LANGUAGES[0], help="The page's language. Default: zh."
@@ -140,14 +156,15 @@ def verify(
     The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, what
     recipients got, and checkpoints that you or others have seen. The first lines say what could be hidden all the same.
 
-    Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked.
+    Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked, or the page was not written.
 
     Example:  case-exchange verify 2026-q3.bundle --root governance.pem
     """
     subject = subject_of(case_id, agency)
     hidden = not sys.stderr.isatty()
     try:
-        page = None if report_file is None else ReportFile(report_file, language, bundle)
+        judged = JudgedFiles(bundle, roots, (*receipts, *delivered, *since, *timestamp_authorities), witness_policy)
+        page = None if report_file is None else ReportFile(report_file, language, judged)
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
             report = verify_bundle(
                 bundle,
@@ -159,20 +176,18 @@ def verify(
                 witness_policy=witness_policy,
                 timestamp_authorities=timestamp_authorities,
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
+                digest=None if page is None else page.digest,
             )
         if subject is not None:
             _tell_history(bundle, roots, report, subject, as_json=as_json)
+        elif as_json:
+            click.echo(json.dumps(report_facts(report), indent=2))
+        else:
+            _print(report)
+        if page is not None:
+            page.write(report)
     except CaseExchangeError as failure:
         could_not(failure)
-    if subject is None and as_json:
-        click.echo(json.dumps(report_facts(report), indent=2))
-    elif subject is None:
-        _print(report)
-    if page is not None:
-        try:
-            page.write(report, roots, (*receipts, *delivered, *since), witness_policy)
-        except CaseExchangeError as failure:
-            could_not(failure)
     sys.exit(0 if report.clean else REFUSED)
 
 

@@ -142,6 +142,8 @@ class BundleAudit:
             self.add(error("BUNDLE_INVALID", "leaves stand outside of a partition"))
         else:
             self._partition.add_leaves(listed)
+            if self._brought.receipts is not None:
+                self._brought.receipts.list_leaves(leaf.hash for leaf in listed.leaves)
 
     def add_batch(self, report: BatchReport) -> None:
         """Take the report on a batch of the current partition."""
@@ -193,6 +195,8 @@ class BundleAudit:
         self._brought_report.closed += partition.closed
         self._brought_report.continued_partitions += partition.continues_records
         self._take_findings(partition)
+        if self._brought.receipts is not None and (report is None or not report.proved):
+            self._brought.receipts.distrust(partition.partition)
         if report is not None:
             self._partitions.append(report)
 

@@ -10,7 +10,8 @@ leaf that the receipt names stands there: position, record id, digest, time and 
    acceptance it is an error, for no broker goes on so long without a checkpoint
 4. lost: it is of a former incarnation of the log, which the directory declares, and does not survive in this one
    (broker/core/incarnations.py): RECEIPT_LOST_DECLARED, a warning. What survives has its leaf, and is compared
-5. broken: the record is missing or stands elsewhere. RECEIPT_BROKEN
+5. broken: the record is missing or stands elsewhere. RECEIPT_BROKEN. If the signed tree has the very leaf of the
+   receipt, the exchange does not contradict itself, and the message says so
 
 A receipt that the exchange did not sign, or that cannot be read, is unproved. It counts for nothing and accuses nobody.
 
@@ -27,7 +28,7 @@ from broker.core.findings import Compared, Stated, error, warning
 from broker.core.incarnations import NONE_DECLARED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from broker.core.bundle import BundleHeader
     from broker.core.checkpoint import Checkpoint, Note
@@ -43,7 +44,8 @@ longer without one (``checkpoints.evidence_bound_seconds``)."""
 class UnmetReceipt(NamedTuple):
     """A receipt whose leaf the bundle does not have. ``elsewhere`` is a position where its record stands instead.
 
-    ``leaf`` is the hash of the leaf that it names.
+    ``leaf`` is the hash of the leaf that it names. ``signed``: the signed tree has this very leaf, so only the record's
+    bytes are missing or changed.
     """
 
     record_id: str
@@ -53,6 +55,7 @@ class UnmetReceipt(NamedTuple):
     elsewhere: str
     again: bool
     leaf: bytes = b""
+    signed: bool = False
 
 
 class ReceiptBook(Protocol):
@@ -68,6 +71,12 @@ class ReceiptBook(Protocol):
 
     def meet(self, leaves: Sequence[EntryLeaf]) -> None:
         """Take leaves of the bundle, in any order."""
+
+    def list_leaves(self, hashes: Iterable[bytes]) -> None:
+        """Take hashes of leaves that the bundle says the signed tree has."""
+
+    def distrust(self, partition: StreamPartition) -> None:
+        """Forget what ``list_leaves`` said of this partition: the leaves are not those of the signed tree."""
 
     def came_again(self, record_ids: Sequence[str]) -> None:
         """Take the ids of records that were published again."""
@@ -271,6 +280,9 @@ def _is_last(part: ShownPartition | None) -> bool:
 
 def _what_is_wrong(item: UnmetReceipt, *, another: bool) -> str:
     promised = "the exchange gave a receipt for this record at this position"
+    if item.signed:
+        missing = f"stands at {item.elsewhere}" if item.elsewhere else "is missing or changed"
+        return f"{promised}, and the signed tree has it there, too. In the log or in this bundle the record {missing}"
     if item.elsewhere:
         return f"{promised}, and it stands at {item.elsewhere}"
     if another:

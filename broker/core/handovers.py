@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.core.leaf import record_id_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -15,10 +17,11 @@ MAX_LISTED: Final = 1000
 
 
 class HandedOver(NamedTuple):
-    """Copies of one record that left the broker for one agency.
+    """Copies of one record, without the same sections, that left the broker for one agency.
 
     ``record_id`` is empty if the bundle does not have the record. ``times`` counts the deliveries, ``told_at`` is the
-    audit record of the first one, and ``withheld_sections`` were left out of it.
+    audit record of the first one, and ``withheld_sections`` were left out of each. A later copy without other sections
+    is listed apart: what was withheld once may have been handed over then.
     """
 
     agency: str
@@ -52,31 +55,30 @@ def handovers(deliveries: Iterable[RecordedDelivery], records: Mapping[bytes, Po
     ``records`` has the position of each record id (16 bytes) in the bundle.
     """
     shares: dict[str, AgencyShare] = {}
-    first: dict[tuple[str, Position], RecordedDelivery] = {}
-    times: dict[tuple[str, Position], int] = {}
+    first: dict[tuple[str, Position, frozenset[str]], RecordedDelivery] = {}
+    times: dict[tuple[str, Position, frozenset[str]], int] = {}
     left_out = 0
     for delivery in deliveries:
         share = shares.get(delivery.agency, AgencyShare(delivery.agency, 0, 0))
         withheld = share.with_withheld + bool(delivery.withheld_sections)
         shares[delivery.agency] = AgencyShare(delivery.agency, share.deliveries + 1, withheld)
-        key = (delivery.agency, delivery.position)
+        key = (delivery.agency, delivery.position, frozenset(delivery.withheld_sections))
         if key in first or len(first) < MAX_LISTED:
             first.setdefault(key, delivery)
             times[key] = times.get(key, 0) + 1
         else:
             left_out += 1
-    wanted = {position for _, position in first}
-    ids = {position: record_id for record_id, position in records.items() if position in wanted}
+    wanted = {made.position for made in first.values()}
+    ids = {position: record_id_text(record_id) for record_id, position in records.items() if position in wanted}
     listed = (
-        HandedOver(agency, at, _text(ids.get(at)), made.withheld_sections, made.told_at, times[agency, at])
-        for (agency, at), made in first.items()
+        HandedOver(
+            made.agency,
+            made.position,
+            ids.get(made.position, ""),
+            made.withheld_sections,
+            made.told_at,
+            times[key],
+        )
+        for key, made in first.items()
     )
     return Handovers(tuple(share for _, share in sorted(shares.items())), tuple(listed), left_out)
-
-
-def _text(record_id: bytes | None) -> str:
-    """The usual form of a record id."""
-    if record_id is None:
-        return ""
-    digits = record_id.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

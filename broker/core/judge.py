@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.bundle import BundleSource
-from broker.core.errors import CaseExchangeError, DirectoryUnavailable, KindUnknown, ReceiptInvalid
+from broker.core.errors import (
+    CaseExchangeError,
+    DirectoryUnavailable,
+    KindUnknown,
+    ReceiptInvalid,
+    RevocationUnavailable,
+)
 from broker.core.findings import (
     BatchReport,
     Compared,
@@ -117,6 +123,7 @@ class BatchJudge:
             report.findings.append(error("MISPLACED", "the entry stands in another partition", position=entry.position))
         body: Body | None = None
         former: ReceiptStatement | None = None
+        holds = True
         try:
             # (2) Its body.
             body = read_body(entry.envelope, self._reader)
@@ -127,7 +134,8 @@ class BatchJudge:
             record_id = body.record_id if body is not None else ""
             which = identified(entry.envelope)
             report.findings.append(error(refused.reason, refused.message, record_id, entry.position, which))
-            withheld = ()
+            # Without the list of revoked keys the signature itself still holds.
+            withheld, holds = (), isinstance(refused, RevocationUnavailable)
         if body is not None:
             recipients = tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
             report.facts.append(
@@ -150,7 +158,8 @@ class BatchJudge:
                     revoked_at_ms=revoked_at_ms(self._versions, entry.envelope, entry.accepted_at_ms),
                 )
             )
-            if body.kind in EVENT_KINDS and not withheld:
+            # What the exchange did not sign, it did not tell.
+            if body.kind in EVENT_KINDS and holds and not withheld:
                 self._read_events(entry, report)
         return body
 
@@ -245,11 +254,14 @@ def _compare_receipt(
         entry.epoch,
         entry.accepted_at_ms,
     ):
-        message = "the exchange's receipt does not say this of the record"
+        compared: tuple[Compared, ...] = ()
+        message = "the exchange's receipt names another log, leader or time of acceptance for the record"
+        if statement.record_sha256 != entry.envelope.record_sha256:
+            message = "the exchange's receipt is of another record"
+            here = Compared(Stated.RECORD_HERE, entry.envelope.record_sha256.hex())
+            compared = (Compared(Stated.RECORD_RECEIPT, statement.record_sha256.hex()), here)
         # If the body cannot be read any more, the receipt still names the record.
-        here = Compared(Stated.RECORD_HERE, entry.envelope.record_sha256.hex())
-        both = (Compared(Stated.RECORD_RECEIPT, statement.record_sha256.hex()), here)
-        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, both))
+        report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, compared))
 
 
 def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> tuple[str, ...]:

@@ -104,12 +104,17 @@ class Leaf(NamedTuple):
 
 def leaf_of(entry: LogEntry) -> Leaf:
     """The leaf of an entry. It depends only on the entry's facts, not on its value."""
-    digits = entry.record_id.hex()
     return Leaf(
         entry.position,
         entry.log_id,
         entry.epoch,
-        f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}",
+        record_id_text(entry.record_id),
         entry.record_sha256,
         entry.accepted_at_ms,
     )
+
+
+def record_id_text(record_id: bytes) -> str:
+    """The usual form of a record id of 16 bytes (RFC 9562 section 4)."""
+    digits = record_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

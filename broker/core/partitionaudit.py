@@ -192,20 +192,30 @@ class PartitionAudit:
                 f"{shown.size}. If the bundle is the older one, replay again"
             )
             sizes = (Compared(Stated.SIZE_SIGNED, str(shown.size)), Compared(Stated.SIZE_SEEN, str(size)))
-            roots = _root(Stated.ROOT_SIGNED, shown.root), _root(Stated.ROOT_SEEN, checkpoint.root)
-            self.add(error("LOG_ROLLED_BACK", message, compared=(*sizes, *roots)))
+            self.add(error("LOG_ROLLED_BACK", message, compared=sizes))
         elif root is None:
             message = f"{self.partition}: the period does not show the tree of {size} that was seen before"
             self.add(warning("CHECKPOINT_NOT_COMPARED", message))
         elif root != checkpoint.root:
-            message = (
-                f"{self.partition}: the exchange signed two trees of size {size}: the one shown here and the one seen"
-            )
-            roots = _root(Stated.ROOT_SIGNED, root), _root(Stated.ROOT_SEEN, checkpoint.root)
-            self.add(error("LOG_FORKED", message, compared=roots))
+            self.add(self._fork(checkpoint, shown, root))
         else:
             self.continued += 1
             self.continues_records = self.continues_records or size > 0
+
+    def _fork(self, seen: Checkpoint, shown: Checkpoint, root: bytes) -> Finding:
+        """Two signed trees, and ``root`` is that of the first leaves of the one shown, as many as the other has."""
+        if seen.size == shown.size:
+            message = f"the exchange signed two trees of size {seen.size}: the one shown here and the one seen"
+            here = _root(Stated.ROOT_SIGNED, root)
+        else:
+            message = (
+                f"the exchange signed the tree of {shown.size} here and a tree of {seen.size} that was seen, and the "
+                "larger one does not begin with the smaller one"
+            )
+            here = _root(Stated.ROOT_LISTED, root)
+        size = Compared(Stated.SIZE_SEEN, str(seen.size))
+        compared = (size, here, _root(Stated.ROOT_SEEN, seen.root))
+        return error("LOG_FORKED", f"{self.partition}: {message}", compared=compared)
 
     def _check_survives(self, shown: Checkpoint, leaves: LeafCheck) -> None:
         """Check that the tree begins with what the declaration of its incarnation says survives."""

@@ -29,6 +29,7 @@ from broker.core.cosignature import cosigners
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.findings import Compared, Stated, error, warning
 from broker.core.merkle import verify_consistency
+from broker.core.origin import incarnation_of, trust_domain_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -235,8 +236,9 @@ class WitnessAudit:
         head = Checkpoint.parse(newest.text)
         note = newest if start.cosigned is None else parse_note(start.cosigned.note)
         checkpoint = Checkpoint.parse(note.text)
-        # (1) It is the log's.
+        # (1) It is the log's. That of another partition says nothing of this one.
         verify_note(note, self._logs)
+        incarnation_of(head.origin, trust_domain_of(head.origin), start.partition)
         if checkpoint.origin != head.origin:
             message = "it is a checkpoint of another log"
             raise CheckpointInvalid(message)

@@ -7,7 +7,7 @@ can change unnoticed, even one without meaning.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from broker.core.errors import BundleInvalid
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 MAGIC: Final = b"case-exchange bundle v1\n"
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 _VARINT_BYTES: Final = 4
+
+
+class Reads(Protocol):
+    """What frames are read from: a file, or what reads one."""
+
+    def read(self, size: int, /) -> bytes:
+        """As in BinaryIO."""
+        ...
 
 
 def write_frame(file: BinaryIO, frame: bytes) -> None:
@@ -30,7 +38,7 @@ def write_frame(file: BinaryIO, frame: bytes) -> None:
     file.write(bytes(prefix) + frame)
 
 
-def read_frames(file: BinaryIO) -> Iterator[bytes]:
+def read_frames(file: Reads) -> Iterator[bytes]:
     """The serialised frames of a bundle file, from its beginning.
 
     Raises:
@@ -47,7 +55,7 @@ def read_frames(file: BinaryIO) -> Iterator[bytes]:
         yield frame
 
 
-def _read_length(file: BinaryIO) -> int | None:
+def _read_length(file: Reads) -> int | None:
     length = 0
     for place in range(_VARINT_BYTES):
         byte = file.read(1)

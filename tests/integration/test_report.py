@@ -7,8 +7,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from hashlib import sha256
 from html import unescape
@@ -17,17 +20,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from broker.bootstrap.directoryfacts import LogKey, directory_facts, log_keys_of
+from broker.bootstrap.reportfacts import report_facts
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.export import export
-from broker.cli.report.writing import ReportFile
+from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.core.bundle import CosignedCheckpoint, PartitionStart
-from broker.core.checkpoint import parse_note
+from broker.core.checkpoint import VerifierKey, parse_note
 from broker.core.cosignature import with_cosignatures
-from broker.core.errors import BundleInvalid
+from broker.core.errors import BundleInvalid, CaseExchangeError, SetupInvalid
 from broker.core.events import AuditEvent, DeliveryMade
+from broker.core.inforce import DirectoryVersion
 from broker.core.merkle import leaf_hash
 from broker.core.receipt import portable_receipt
 from broker.core.streams import StreamPartition
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleEntry
 
 DNA_0, AUDIT_0 = StreamPartition("dna", 0), StreamPartition("audit", 0)
+ROOT = Path(__file__).parents[2]
 GO_PACKAGES = Path("/usr/share/gocode")
 SECRET = b"synthetic words of a section"
 LAB = "spiffe://case-exchange.example/agency/national-dna-database/gateway"
@@ -155,7 +164,7 @@ def test_a_changed_record_is_shown_with_both_fingerprints(world: World) -> None:
     world.exchange.write(world.bundle)
     assert world.verify().exit_code == 1
     page = world.page()
-    assert "The log is not what was signed." in page
+    assert "The log in the bundle is not what was signed." in page
     assert "A record is not the one that was accepted" in page
     for entry in (honest, changed):
         assert leaf_hash(manifest(entry)).hex() in page
@@ -177,6 +186,28 @@ def test_two_histories_are_shown_with_both_signed_roots(world: World) -> None:
         root = parse_note(note).text.decode().split("\n")[2]
         assert root in page
     assert sha256(notes[1]).hexdigest() in page
+
+
+def test_a_shorter_history_that_was_seen_is_compared_with_the_beginning_of_this_one(world: World) -> None:
+    clock = ManualClock(world.exchange.pki.now_ms + 1000)
+    other = LyingExchange(world.exchange.pki)
+    envelopes = [entry.envelope for entry in world.entries[:2]]
+    other.add(DNA_0, [*envelopes, RecordMaker(other.pki, clock).make()], clock.value_ms)
+    start = other.frames[0]
+    assert isinstance(start, PartitionStart)
+    (world.folder / "seen.checkpoint").write_bytes(start.note)
+    assert world.verify("--since", "seen.checkpoint").exit_code == 1
+    (fork,) = re.findall(r"LOG_FORKED</code>.*?</table>", world.page(), re.DOTALL)
+    compared = dict(re.findall(r"<dt>(.*?)</dt><dd><code>(.*?)</code>", unescape(fork)))
+    # Nobody signed a root of three records here: it is computed from the list of the bundle.
+    honest = LyingExchange(world.exchange.pki)
+    honest.add(DNA_0, [entry.envelope for entry in world.entries[:3]], world.entries[0].accepted_at_ms)
+    shown = parse_note(next(frame.note for frame in honest.frames if isinstance(frame, PartitionStart)))
+    assert compared == {
+        "size signed before": "3",
+        "root hash computed from the list in the bundle": shown.text.decode().split("\n")[2],
+        "root hash that the exchange signed before": parse_note(start.note).text.decode().split("\n")[2],
+    }
 
 
 def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and_confirms_nothing(
@@ -203,6 +234,21 @@ def test_what_witnesses_cosigned_of_another_history_is_shown_beside_this_one_and
     assert "witness-" not in "".join(world.commands("openssl"))
 
 
+def test_what_witnesses_cosigned_of_another_partition_confirms_nothing_of_this_one(world: World) -> None:
+    dna, audit = (frame for frame in world.exchange.frames if isinstance(frame, PartitionStart))
+    assert dna.cosigned is not None
+    # The exchange shows the checkpoint of one partition, with its witnesses' lines, for another one.
+    world.exchange.replace(audit, replace(audit, note=dna.cosigned.note))
+    world.exchange.write(world.bundle)
+    result = world.verify()
+    assert "audit/0      NOT COSIGNED by enough witnesses" in result.output
+    rows = re.findall(r'<tr><td class="place"><bdi>([a-z]+/0)</bdi></td><td>\d+</td><td><bdi>witness', world.page())
+    assert rows == ["dna/0", "dna/0"]
+    signed = world.commands("openssl")[-1]
+    assert "dna-0-" in signed
+    assert "audit-0-" not in signed
+
+
 def test_a_forged_record_is_shown_with_its_digest_and_the_certificate_that_it_names(world: World) -> None:
     first = world.entries[0]
     forged = first.envelope.signatures[0]._replace(value=world.entries[1].envelope.signatures[0].value)
@@ -225,18 +271,122 @@ def test_a_report_is_never_overwritten(world: World) -> None:
     assert result.stdout == ""
     (world.folder / "dangling").symlink_to(world.folder / "nothing")
     assert world.verify(out="dangling").exit_code == 2
-    assert world.verify(out="no-such-folder/report.html").exit_code == 2
+    nowhere = world.verify(out="no-such-folder/report.html")
+    assert (nowhere.exit_code, nowhere.stdout) == (2, "")
+    assert "no-such-folder is not a folder" in nowhere.stderr
 
 
-def test_a_bundle_that_changed_meanwhile_has_no_report(world: World) -> None:
-    file = ReportFile(world.folder / "report.html", "zh", world.bundle)
-    root = world.folder / "governance.pem"
-    report = verify_bundle(world.bundle, (root,), lambda _: None)
-    with world.bundle.open("ab") as bundle:
-        bundle.write(b"more")
-    with pytest.raises(BundleInvalid, match="changed while it was verified"):
-        file.write(report, (root,), (), None)
+def test_a_signature_that_a_bundle_has_often_is_on_the_page_once(world: World) -> None:
+    starts = [frame for frame in world.exchange.frames if isinstance(frame, PartitionStart)]
+    honest = report_facts(world.bundle, (world.folder / "governance.pem",))
+    world.exchange.frames.extend(starts * 300)
+    world.exchange.write(world.bundle)
+    flooded = report_facts(world.bundle, (world.folder / "governance.pem",))
+    assert (flooded.signatures, flooded.proofs) == (honest.signatures, honest.proofs)
+    assert len(honest.signatures) == 3
+
+
+def flipped(path: Path) -> None:
+    """Change a byte of a file. Its size and the time of its change stay the same."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["q3.bundle", "governance.pem", "shanxi.receipts", "seen/one.checkpoint", "w.policy"])
+def test_what_changed_while_it_was_verified_has_no_report(world: World, name: str) -> None:
+    start = world.exchange.frames[0]
+    assert isinstance(start, PartitionStart)
+    (world.folder / "seen").mkdir()
+    (world.folder / "seen" / "one.checkpoint").write_bytes(start.note)
+    (world.folder / "witnesses.policy").rename(world.folder / "w.policy")
+    judged = JudgedFiles(
+        Path("q3.bundle"), (Path("governance.pem"),), (Path("shanxi.receipts"), Path("seen")), Path("w.policy")
+    )
+    file = ReportFile(world.folder / "report.html", "zh", judged)
+    report = verify_bundle(judged.bundle, judged.roots, lambda _: None, digest=file.digest)
+    flipped(world.folder / name)
+    with pytest.raises(CaseExchangeError) as raised:
+        file.write(report)
+    assert raised.value.reason in {"BUNDLE_INVALID", "KEY_INVALID", "WITNESS_POLICY_INVALID", "DIRECTORY_INVALID"}
     assert not (world.folder / "report.html").exists()
+
+
+def test_a_bundle_that_was_another_one_while_it_was_verified_has_no_report(world: World) -> None:
+    judged = JudgedFiles(world.bundle, (world.folder / "governance.pem",))
+    other = world.folder / "other.bundle"
+    world.exchange.made_at_ms += 1
+    world.exchange.write(other)
+    file = ReportFile(world.folder / "report.html", "zh", judged)
+    # A link of this name showed another file, and shows the first one again. So the state of the file is the same.
+    report = verify_bundle(other, judged.roots, lambda _: None, digest=file.digest)
+    with pytest.raises(BundleInvalid, match="changed while it was verified"):
+        file.write(report)
+    assert not (world.folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["q3.bundle", "shanxi.receipts"])
+def test_a_pipe_has_no_report_and_nobody_waits_for_it(world: World, name: str) -> None:
+    (world.folder / name).unlink()
+    os.mkfifo(world.folder / name)
+    result = world.verify()
+    assert result.exit_code == 2
+    assert f"{name} is not a usual file" in result.stderr
+    assert result.stdout == ""
+
+
+def loading(parent: int) -> bool:
+    """Whether a process that this one has started is in the middle of its imports."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    # Until it is a program of its own, a new process is a copy of the other one.
+    programs = [
+        Path("/proc", child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+    ]
+    return any("cryptography" in (program / "maps").read_text() for program in programs)
+
+
+def test_ctrl_c_while_the_judges_of_a_large_bundle_load_is_quiet(world: World) -> None:
+    pki = world.exchange.pki
+    clock = ManualClock(pki.now_ms + 1000)
+    exchange, maker = LyingExchange(pki), RecordMaker(pki, clock)
+    exchange.made_at_ms = clock.value_ms + 60_000
+    # More than 4 MiB are judged by processes.
+    large = [maker.make(sections=(SectionDraft("case", "T", os.urandom(500_000)),)) for _ in range(10)]
+    exchange.add(DNA_0, large, clock.value_ms, stretch=1)
+    exchange.write(world.bundle)
+    command = [sys.executable, "-c", "from broker.cli.start import start; start()", "verify", "q3.bundle"]
+    with subprocess.Popen(
+        [*command, "--root", "governance.pem", "--report", "report.html"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in (".", "protos/gen"))},
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not loading(process.pid):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        # As a terminal sends it: to the command and to its judges.
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=30)
+    # Click ends the line of the terminal.
+    assert (process.returncode, *told) == (130, "", "\n")
+    assert not (world.folder / "report.html").exists()
+
+
+def test_a_page_that_appears_while_the_bundle_is_verified_stays(world: World) -> None:
+    judged = JudgedFiles(world.bundle, (world.folder / "governance.pem",))
+    file = ReportFile(world.folder / "report.html", "zh", judged)
+    report = verify_bundle(judged.bundle, judged.roots, lambda _: None, digest=file.digest)
+    (world.folder / "report.html").write_text("of somebody else")
+    with pytest.raises(SetupInvalid, match="never overwritten"):
+        file.write(report)
+    assert world.page() == "of somebody else"
+    assert list(world.folder.glob(".report*")) == []
 
 
 def test_openssl_agrees_with_what_the_page_prints(world: World) -> None:
@@ -285,7 +435,7 @@ def test_gos_tlog_agrees_with_what_the_page_prints(world: World) -> None:
     (commands,) = world.commands("go")
     written, _, run = commands.strip().rpartition("\n")
     # Debian's sources stand in for the module proxy that the last line asks.
-    assert run.startswith("go mod init check && go get golang.org/x/mod@v")
+    assert run.startswith("test -f go.mod || go mod init check; go get golang.org/x/mod@v")
     shell(signatures)
     assert shell(written).returncode == 0
     offline = {"GO111MODULE": "off", "GOPATH": str(GO_PACKAGES), "GOFLAGS": ""}
@@ -302,8 +452,99 @@ def test_gos_tlog_agrees_with_what_the_page_prints(world: World) -> None:
 def test_names_of_files_that_a_shell_would_read_otherwise_are_not_in_a_command(world: World) -> None:
     hostile = "$(touch ran) \u202e.bundle"
     world.bundle.rename(world.folder / hostile)
-    CliRunner().invoke(verify, [hostile, "--root", "governance.pem", "--report", "report.html"])
+    pages = "--report", "report.html", "--lang", "en"
+    CliRunner().invoke(verify, [hostile, "--root", "governance.pem", *pages])
     files, *_ = world.commands("openssl")
     assert "openssl dgst -sha256 BUNDLE\n" in files
     assert "touch" not in "".join(world.commands("export"))
+    assert "In the commands, BUNDLE stands for this file" in unescape(world.page())
     assert "$(touch ran) \N{REPLACEMENT CHARACTER}.bundle" in unescape(world.page())
+
+
+def another_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_names_of_other_languages_and_files_of_two_keys_are_in_the_commands_as_they_are(world: World) -> None:
+    bundle, root = "2026年第三季度 $HOME's.bundle", "-治理密钥.pem"
+    world.bundle.rename(world.folder / bundle)
+    governance = (world.folder / "governance.pem").read_bytes()
+    (world.folder / root).write_bytes(another_key() + governance)
+    CliRunner().invoke(verify, [bundle, "--root", f"./{root}", "--report", "report.html"])
+    files, directory, _ = world.commands("openssl")
+    told = shell(files)
+    assert told.returncode == 0, told.stderr
+    numbers = re.findall(r"= ([0-9a-f]{64})", told.stdout)
+    assert len(set(numbers)) == 3
+    assert [number for number in numbers if number not in world.page()] == []
+    assert numbers[0] == sha256((world.folder / bundle).read_bytes()).hexdigest()
+    checked = shell(directory)
+    assert "Verified OK" in checked.stdout, checked.stderr
+    _, _, *arguments = shlex.split(world.commands("export")[0].splitlines()[0])
+    assert CliRunner().invoke(export, arguments).exit_code == 0
+
+
+def test_two_key_files_of_one_name_and_one_with_a_name_of_ours_have_names_of_their_own(world: World) -> None:
+    (world.folder / "other").mkdir()
+    (world.folder / "other" / "governance.pem").write_bytes(another_key())
+    world.bundle.rename(world.folder / "message")
+    roots = "--root", "other/governance.pem", "--root", "governance.pem"
+    CliRunner().invoke(verify, ["message", *roots, "--report", "report.html", "--lang", "en"])
+    page = unescape(world.page())
+    for standin, name in (("BUNDLE", "message"), ("KEY-2.pem", "governance.pem")):
+        assert re.search(f"In the commands, {standin} stands for this file.*<bdi>{name}</bdi>", page)
+    # The reader copies them under these names.
+    shutil.copy("governance.pem", "KEY-2.pem")
+    shutil.copy("other/governance.pem", "governance.pem")
+    shutil.copy("message", "BUNDLE")
+    files, directory, _ = world.commands("openssl")
+    numbers = re.findall(r"= ([0-9a-f]{64})", shell(files).stdout)
+    assert len(set(numbers)) == 3
+    assert [number for number in numbers if number not in page] == []
+    assert "Verified OK" in shell(directory).stdout
+
+
+def test_openssl_checks_governances_signature_and_finds_the_keys_of_the_log(world: World) -> None:
+    world.verify()
+    _, directory, signatures = world.commands("openssl")
+    told = shell(directory)
+    assert told.returncode == 0, told.stderr
+    assert "Verified OK" in told.stdout
+    listed = re.findall(r"<div><code>(.*?)</code></div>", world.page())
+    assert listed
+    assert [key for key in listed if unescape(key) not in told.stdout] == []
+    # Each key that signed is printed as the tables of the page have it.
+    keys = set(re.findall(r"^    key ([0-9a-f]{64})$", shell(signatures).stdout, re.MULTILINE))
+    assert len(keys) == 3
+    assert [key for key in keys if f"<code>{key}</code>" not in world.page()] == []
+    document = (world.folder / "directory.json").read_text()
+    changed = re.sub(r'("payload": "....)(.)', lambda found: found[1] + ("A" if found[2] != "A" else "B"), document)
+    (world.folder / "directory.json").write_text(changed)
+    assert "Verified OK" not in shell(directory).stdout
+
+
+def test_a_directory_whose_first_signature_is_of_another_key_has_no_command_for_it(world: World) -> None:
+    pki = world.exchange.pki
+    version = DirectoryVersion(0, pki.directory, pki.keyring(pki.directory))
+    (world.folder / "another.pem").write_bytes(another_key())
+    assert directory_facts(version, [world.folder / "governance.pem"]).signer is not None
+    assert directory_facts(version, [world.folder / "another.pem"]).signer is None
+
+
+def test_an_old_key_of_the_log_stands_with_the_last_directory_that_lists_it(world: World) -> None:
+    newest = world.exchange.pki.directory
+    old = VerifierKey("case-exchange.example/log-2025", bytes(range(32)))
+    older = replace(newest, version=newest.version - 1, log_keys=(str(old), *newest.log_keys))
+    assert log_keys_of([older, newest]) == (
+        LogKey(old, older.version),
+        *(LogKey(VerifierKey.parse(text), newest.version) for text in newest.log_keys),
+    )
+
+
+def test_verify_does_not_load_what_only_an_export_or_a_page_needs() -> None:
+    wanted = "import sys, broker.cli.verify; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", wanted], capture_output=True, text=True, check=True).stdout.split()
+    assert "broker.cli.verify" in loaded
+    others = {"broker.cli.export", "broker.trust.exports", "broker.trust.cms", "broker.core.sigstore", "jinja2"}
+    assert others & set(loaded) == set()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from broker.bootstrap.directoryfacts import DirectoryFacts, LogKey, PinnedKey
 from broker.bootstrap.reportfacts import (
     CheckedSignature,
-    DirectoryFacts,
     ExampleRecord,
     HashedFile,
-    PinnedKey,
     PrefixProof,
     ReportFacts,
 )
@@ -76,7 +75,7 @@ def report_facts(**changes: Any) -> ReportFacts:
         brought=(HashedFile("shanxi.receipts", "d" * 64),),
         pinned=(PinnedKey("governance.pem", "e" * 64),),
         directories=(DirectoryFacts(3, MADE_AT_MS - 10_000_000, MADE_AT_MS + 10_000_000, "f" * 64),),
-        log_keys=(KEY,),
+        log_keys=(LogKey(KEY, 3),),
         signatures=(log, older, cosigned),
         proofs=(PrefixProof(CASES_0, OLDER, NEWER, (b"p" * 32,)),),
         example=ExampleRecord(RECORD_ID, MADE_AT_MS - 5_000_000),

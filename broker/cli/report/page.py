@@ -51,7 +51,7 @@ def _made_plain(value: Any) -> Any:
 
 
 def _lines(text: str) -> Markup:
-    """Escape commands and keep their lines. They have no text of others."""
+    """Escape commands and keep their lines. Of others they have only quoted names that are plain."""
     return Markup().join(f"{line}\n" for line in text.splitlines())
 
 

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.cli.fatetext import fate
 from broker.cli.hideable import hideable
 from broker.cli.outcome import Outcome, outcome
 from broker.cli.report.plaintext import plain
-from broker.cli.report.repeat import steps
-from broker.core.findings import FinishedLater, Severity
+from broker.cli.report.repeat import FileNames, steps
+from broker.core.findings import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from broker.bootstrap.reportfacts import ReportFacts
+    from broker.bootstrap.reportfacts import CheckedSignature, ReportFacts
     from broker.cli.report.repeat import Step
     from broker.cli.report.words import Explanation, Words
-    from broker.core.auditreport import AuditReport
-    from broker.core.findings import Finding, Unprocessed
+    from broker.core.auditreport import AuditReport, PartitionReport
+    from broker.core.findings import Finding, FinishedLater, Unprocessed
 
-BEIJING: Final = timezone(timedelta(hours=8))
+_BEIJING_MS: Final = 8 * 3_600_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE_YEARS: Final = 400
+_CYCLE_MS: Final = 146_097 * 86_400_000
+"""After so many years the calendar begins again. Python's own calendar ends with the year 9999."""
 MAX_ROWS: Final = 100
 """The limit for the rows of each list of what is not wrong. ``verify --json`` has all."""
+MAX_PARTITIONS: Final = 1000
 _SOUND: Final = frozenset({Outcome.SOUND, Outcome.SOUND_PART})
 _UNUSABLE: Final = frozenset({Outcome.DAMAGED, Outcome.BROKEN_OFF, Outcome.UNSOUND_BUNDLE})
+_OPEN: Final = frozenset({Outcome.TOO_MANY, Outcome.UNCONFIRMED, Outcome.SHOWS_LESS})
 
 
 class Times(NamedTuple):
@@ -35,9 +42,14 @@ class Times(NamedTuple):
 
 
 def times(ms: int) -> Times:
-    """A time (milliseconds since the Unix epoch) to the second, in UTC and in Beijing."""
-    utc = datetime.fromtimestamp(ms / 1000, UTC)
-    return Times(*(f"{utc.astimezone(zone):%Y-%m-%d %H:%M:%S}" for zone in (UTC, BEIJING)))
+    """A time (milliseconds since the Unix epoch, any number) to the second, in UTC and in Beijing."""
+    return Times(_calendar(ms), _calendar(ms + _BEIJING_MS))
+
+
+def _calendar(ms: int) -> str:
+    cycles, rest = divmod(ms, _CYCLE_MS)
+    moment = _EPOCH + timedelta(milliseconds=rest)
+    return f"{moment.year + _CYCLE_YEARS * cycles:04}-{moment:%m-%d %H:%M:%S}"
 
 
 class Row(NamedTuple):
@@ -76,6 +88,7 @@ class View:
         self.words = words
         self.made_at = times(made_at_ms)
         self.program = program
+        self.names = FileNames(facts)
         self.errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
         self.warnings = len(report.findings) - self.errors
 
@@ -86,9 +99,10 @@ class View:
 
     @property
     def colour(self) -> str:
-        """``sound``, ``unusable`` or ``wrong``."""
+        """``sound``, ``unusable``, ``open`` or ``wrong``."""
         found = outcome(self.report)
-        return "sound" if found in _SOUND else "unusable" if found in _UNUSABLE else "wrong"
+        colours = {"sound": _SOUND, "unusable": _UNUSABLE, "open": _OPEN}
+        return next((colour for colour, of in colours.items() if found in of), "wrong")
 
     @property
     def groups(self) -> list[Group]:
@@ -118,6 +132,21 @@ class View:
         return [listing for listing in found if listing.number]
 
     @property
+    def partitions(self) -> Sequence[PartitionReport]:
+        """The parts of the log, up to ``MAX_PARTITIONS``."""
+        return self.report.partitions[:MAX_PARTITIONS]
+
+    @property
+    def cosignatures(self) -> list[CheckedSignature]:
+        """The signatures of witnesses."""
+        return [one for one in self.facts.signatures if one.time_s is not None]
+
+    @property
+    def witnesses(self) -> list[tuple[str, str, str]]:
+        """Each witness that has signed: its name, and the id and the key in hexadecimal. Two may have the same id."""
+        return list(dict.fromkeys((one.name, one.key_id, one.public_key.hex()) for one in self.cosignatures))
+
+    @property
     def hidden(self) -> list[str]:
         """What an operator could have hidden, given what was brought."""
         return [self.words.texts[f"hide_{item.what}"].format(number=item.number) for item in hideable(self.report)]
@@ -125,7 +154,7 @@ class View:
     @property
     def steps(self) -> list[Step]:
         """How to repeat the verification."""
-        return list(steps(self.facts))
+        return list(steps(self.facts, self.names))
 
     def _row(self, finding: Finding) -> Row:
         compared = tuple((self.words.texts[item.stated.value], item.value) for item in finding.compared)
@@ -133,18 +162,8 @@ class View:
         return Row(position, finding.record_id, plain(finding.message), compared)
 
     def _ended(self, item: Unprocessed | FinishedLater) -> tuple[str, ...]:
-        return (item.agency, item.subscription, str(item.position), self._fate(item))
-
-    def _fate(self, item: Unprocessed | FinishedLater) -> str:
-        texts = self.words.texts
-        if isinstance(item, FinishedLater):
-            return texts["finished"]
-        for what, code in (("refused", item.refused), ("discarded", item.discarded)):
-            if code:
-                return texts[what].format(code=plain(code))
-        if item.parked:
-            return texts["parked"]
-        return texts["set_aside"].format(code=plain(item.reason)) if item.reason else texts["dead_letter"]
+        what, code = fate(item)
+        return (item.agency, item.subscription, str(item.position), self.words.texts[what].format(code=plain(code)))
 
     def _again(self) -> Iterator[tuple[str, ...]]:
         for item in self.report.republished:

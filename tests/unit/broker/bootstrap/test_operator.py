@@ -268,6 +268,29 @@ def test_a_record_at_the_end_is_uncovered_and_ten_minutes_later_an_error_but_one
         ]
 
 
+def test_a_receipt_says_whether_the_exchange_contradicts_itself_or_only_the_record_is_missing(world: World) -> None:
+    def said(exchange: LyingExchange) -> list[str]:
+        found = exchange.audit(receipts=[world.receipts(1)]).findings
+        return [item.message for item in found if item.code == "RECEIPT_BROKEN"]
+
+    agrees = "the signed tree has it there, too"
+    # Whoever makes the bundle, or reaches the storage, can leave a record out.
+    left_out = world.shown(*ALL)
+    left_out.hold(world.entries[0], *world.entries[2:])
+    (message,) = said(left_out)
+    assert agrees in message
+    (message,) = said(world.shown(0, 2, 3, 4))
+    assert agrees not in message
+    # A list of leaves that is not the signed tree's says nothing.
+    start = world.shown(0, 2, 3, 4).frames[0]
+    assert isinstance(start, PartitionStart)
+    left_out.replace(left_out.frames[0], start)
+    report = left_out.audit(receipts=[world.receipts(1)])
+    assert "TREE_MISMATCH" in {item.code for item in report.findings}
+    (message,) = said(left_out)
+    assert agrees not in message
+
+
 def test_a_backdated_bundle_does_not_hide_a_dropped_middle_record(world: World) -> None:
     exchange = world.shown(0, 1, 3, 4)
     exchange.made_at_ms = world.at_ms - 1

@@ -16,15 +16,18 @@ def at(offset: int) -> Position:
     return Position("cases", 0, offset)
 
 
-def test_deliveries_of_a_record_to_an_agency_are_one_line_and_are_counted() -> None:
+def test_deliveries_of_a_record_to_an_agency_are_one_line_for_what_was_withheld_and_are_counted() -> None:
     deliveries = [RecordedDelivery("ngo", at(1), TOLD, ("identity",)), RecordedDelivery("lab", at(1), TOLD)]
-    deliveries += [RecordedDelivery("ngo", at(1), LATER), RecordedDelivery("ngo", at(2), LATER)]
+    deliveries += [RecordedDelivery("ngo", at(1), LATER, ("identity",)), RecordedDelivery("ngo", at(2), LATER)]
+    # What was withheld at first was handed over later.
+    deliveries += [RecordedDelivery("ngo", at(1), LATER)]
     assert handovers(deliveries, {RECORD.bytes: at(1), bytes(16): at(7)}) == Handovers(
-        (AgencyShare("lab", 1, 0), AgencyShare("ngo", 3, 1)),
+        (AgencyShare("lab", 1, 0), AgencyShare("ngo", 4, 2)),
         (
             HandedOver("ngo", at(1), str(RECORD), ("identity",), TOLD, 2),
             HandedOver("lab", at(1), str(RECORD), (), TOLD, 1),
             HandedOver("ngo", at(2), "", (), LATER, 1),
+            HandedOver("ngo", at(1), str(RECORD), (), LATER, 1),
         ),
         0,
     )

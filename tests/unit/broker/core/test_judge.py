@@ -379,6 +379,24 @@ async def test_an_audit_record_without_its_section_names_no_delivery(pki: Sample
     assert (report.findings, report.deliveries) == ([], [])
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        DeliveryMade(Position(*DNA_0, 7), "samples", 1, ()),
+        DeliveryRefused(Position(*DNA_0, 7), "samples", "RECORD_INVALID"),
+    ],
+)
+async def test_what_the_exchange_did_not_sign_names_no_delivery_and_no_refusal(
+    pki: SamplePki, clock: ManualClock, event: Event
+) -> None:
+    entry = await told_by_audit_stream(pki, clock, AuditEvent(clock.value_ms, LAB_GATEWAY, event))
+    (signature,) = entry.envelope.signatures
+    forged = replace(entry.envelope, signatures=(signature._replace(value=bytes(64)),))
+    report = judge_of(pki).judge(AUDIT_0, PartitionRecords((entry._replace(envelope=forged),), None))
+    assert [finding.code for finding in report.findings] == ["SIGNATURE_INVALID"]
+    assert (report.deliveries, report.unprocessed) == ([], [])
+
+
 async def test_an_audit_record_that_names_no_agency_cannot_be_read(pki: SamplePki, clock: ManualClock) -> None:
     nobody = AuditEvent(clock.value_ms, "nobody", DeliveryMade(Position(*DNA_0, 7), "samples", 1, ()))
     entry = await told_by_audit_stream(pki, clock, nobody)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from broker.cli.fatetext import FATES
 from broker.cli.hideable import PHRASES
 from broker.cli.outcome import Outcome
 from broker.cli.report.words import LANGUAGES, Words
+from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, all_errors
 from broker.core.findings import Stated
 
@@ -71,6 +73,22 @@ def test_both_languages_have_the_same_words_with_the_same_blanks() -> None:
 def test_whatever_a_report_names_has_words(language: str) -> None:
     texts = Words(language).texts
     named = [stated.value for stated in Stated]
-    named += [f"hide_{what}" for what in PHRASES]
+    named += [*FATES, *(f"hide_{what}" for what in PHRASES)]
     named += [name for one in Outcome for name in (one.value, f"{one.value}_text")]
     assert [name for name in named if name not in texts] == []
+
+
+def test_no_word_is_left_that_nothing_uses() -> None:
+    package = ROOT / "broker" / "cli" / "report"
+    source = "".join(path.read_text("utf-8") for path in package.iterdir() if path.suffix in {".py", ".jinja"})
+    named = {stated.value for stated in Stated} | {f"hide_{what}" for what in PHRASES}
+    named |= {name for one in Outcome for name in (one.value, f"{one.value}_text")}
+    # Those that the template puts together of two parts.
+    named |= {
+        key for key in Words("en").texts if key.startswith("code_") and f'"{key.removeprefix("code_")}"' in source
+    }
+    named |= {f"source_{source.value}" for source in BundleSource}
+    named |= FATES.keys()
+    named |= {f"{what}_text" for what in ("unprocessed", "void", "republished", "skipped")}
+    unused = [key for key in Words("en").texts if key not in named and not re.search(rf"\b{key}\b", source)]
+    assert unused == []

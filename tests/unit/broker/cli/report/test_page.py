@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from base64 import b64encode
 from dataclasses import replace
-from html import escape, unescape
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 
-from broker.bootstrap.reportfacts import HashedFile, PinnedKey
+from broker.bootstrap.directoryfacts import PinnedKey
+from broker.bootstrap.reportfacts import ExampleRecord, HashedFile
 from broker.cli.report.plaintext import MAX_CHARACTERS, plain
+from broker.cli.report.view import MAX_PARTITIONS, times
 from broker.cli.report.words import LANGUAGES, Words
 from broker.core.brought import BroughtReport
+from broker.core.bundle import LAST_MS
 from broker.core.findings import Severity
 from broker.core.handovers import Handovers
 from broker.core.streams import StreamPartition
+from broker.core.timesaudit import ProvenTime, TimesReport
 from tests.support.reports import (
+    CASES_0,
     KEY,
     LOG_ID,
     RECORD_ID,
@@ -127,6 +133,31 @@ def test_a_sound_log_is_said_to_be_sound_with_what_could_be_hidden(language: str
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_of_a_bundle_without_the_audit_stream_nothing_is_said_about_deliveries_and_fates(language: str) -> None:
+    report = audit_report()
+    cases = tuple(part for part in report.partitions if part.partition.stream == "cases")
+    page = Page(rendered(replace(report, partitions=cases), language))
+    texts = Words(language).texts
+    for absent, unsaid in (("handovers_none", "handovers_no_audit"), ("other_lists_none", "other_lists_no_audit")):
+        assert texts[unsaid] in page.text
+        assert texts[absent] not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_times_that_others_prove_are_listed_and_without_any_the_page_says_whose_word_they_are(language: str) -> None:
+    texts = Words(language).texts
+    proven = ProvenTime(CASES_0, 9, 1_790_000_000_000, "timestamps.example", witnesses=False)
+    times = TimesReport(timestamps=1, unproved=2, unchecked=3, proven=(proven,), records=9)
+    page = Page(rendered(audit_report(times=times), language))
+    for said in (texts["timestamps_line"].format(hold=1, unproved=2, unchecked=3), "timestamps.example"):
+        assert said in page.text
+    assert texts["timestamps_none"] not in page.text
+    nothing = Page(rendered(audit_report(times=TimesReport()), language))
+    assert texts["timestamps_in_none"] in nothing.text
+    assert texts["times_none"] in nothing.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_code_is_explained_with_its_position_record_and_contradiction(language: str) -> None:
     words = Words(language)
     report = troubled_report(CODES)
@@ -231,9 +262,9 @@ def test_nothing_that_the_maker_of_a_bundle_chose_becomes_more_than_text(hostile
     assert page.open == []
     assert plain(hostile) in page.text
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]", text)
-    # In a command of the page nothing of it is left but letters, digits, points, dashes and underscores.
-    commands = "".join(re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL))
-    assert escape(plain(hostile)) not in commands
+    # In a command of the page it can only be the name of a file, as one quoted word.
+    commands = unescape("".join(re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)))
+    assert plain(hostile) not in commands.replace(shlex.quote(hostile), "")
     assert "49" not in re.findall(r"<bdi>(.*?)</bdi>", text)
 
 
@@ -243,6 +274,9 @@ def test_what_cannot_be_seen_or_is_too_long_is_replaced() -> None:
     assert plain("a" + "\u0301" * 9) == "a" + "\u0301" * 3
     assert plain("x" * (MAX_CHARACTERS + 5)) == "x" * MAX_CHARACTERS + "…"
     assert plain("\N{IDEOGRAPHIC SPACE}\N{NO-BREAK SPACE}") == "  "
+    # Fillers, blanks and selectors that a font does not show, though they are letters, symbols or marks.
+    for unseen in "\u3164\u2800\u115f\u1160\uffa0\ufe0f\u034f\U000e0100\u17b4\u180b\u00ad":
+        assert plain(f"a{unseen}b") == "a\N{REPLACEMENT CHARACTER}b"
 
 
 def test_none_of_our_own_words_is_changed_or_cut() -> None:
@@ -274,3 +308,46 @@ def test_what_was_brought_and_witnessed_is_told() -> None:
     assert "witness.example/one" in text
     assert KEY.public_key.hex() in text
     assert LOG_ID in text
+
+
+def test_every_time_has_a_form_also_after_the_last_year_of_a_calendar() -> None:
+    assert times(0) == ("1970-01-01 00:00:00", "1970-01-01 08:00:00")
+    assert times(LAST_MS) == ("9999-12-31 23:59:59", "10000-01-01 07:59:59")
+    # A witness may sign any time of 64 bits.
+    assert times((2**64 - 1) * 1000).utc == "584554051223-11-09 07:00:15"
+
+
+def test_the_last_time_of_all_is_told_wherever_a_time_stands() -> None:
+    facts = report_facts()
+    last_s = LAST_MS // 1000
+    late = report_facts(
+        directories=(facts.directories[0]._replace(in_force_from_ms=LAST_MS, expires_at_ms=LAST_MS),),
+        signatures=tuple(one._replace(time_s=one.time_s and last_s) for one in facts.signatures),
+        example=ExampleRecord(RECORD_ID, LAST_MS),
+    )
+    report = troubled_report(CODES[:1])
+    header = replace(report.header, created_at_ms=LAST_MS, accepted_from_ms=LAST_MS, accepted_until_ms=LAST_MS)
+    again = report.republished[0]._replace(former_accepted_at_ms=LAST_MS)
+    text = Page(rendered(replace(report, header=header, republished=(again,)), facts=late)).text
+    assert text.count("9999-12-31 23:59:59 UTC") == 7
+    assert text.count("10000-01-01 07:59:59 Beijing time") == 6
+    assert f"-attime {last_s} " in text
+
+
+def test_two_witnesses_whose_keys_have_the_same_id_are_both_there() -> None:
+    facts = report_facts()
+    one = facts.signatures[-1]._replace(public_key=bytes(range(1, 33)))
+    other = one._replace(name="witness.example/two", public_key=bytes(range(2, 34)))
+    text = rendered(troubled_report(()), facts=facts._replace(signatures=(*facts.signatures[:-1], one, other)))
+    for witness in (one, other):
+        assert text.count(witness.public_key.hex()) == 1
+
+
+def test_what_is_too_much_for_a_table_is_counted() -> None:
+    facts = report_facts(signatures_left_out=17)
+    report = troubled_report(())
+    many = replace(report, partitions=report.partitions[:1] * (MAX_PARTITIONS + 23))
+    text = Page(rendered(many, facts=facts)).text
+    assert "17 more signatures hold and are not listed here" in text
+    assert "23 more are not listed here" in text
+    assert text.count(LOG_ID) < MAX_PARTITIONS + 10

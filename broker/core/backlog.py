@@ -63,7 +63,7 @@ class Backlog:
 
     @property
     def partitions(self) -> tuple[StreamPartition, ...]:
-        """The assigned partitions, in the order of their assignment."""
+        """The assigned partitions. The one that gave a record last is last, so that each has its turn to be read."""
         return tuple(self._windows)
 
     def room(self, partition: StreamPartition) -> Room:
@@ -89,6 +89,7 @@ class Backlog:
         delivery = window.track(offset, ordering_key, size_bytes)
         if delivery is None:
             return False
+        self._windows[partition] = self._windows.pop(partition)
         self._undone_records += 1
         self._undone_bytes += size_bytes
         if delivery.lost_leases:

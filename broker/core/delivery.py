@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.ackstate import LOSSES_TO_SUSPECT
 from broker.core.errors import Internal
@@ -92,6 +92,14 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 }
 
 
+class CreditStep(NamedTuple):
+    """The first credit in ``records``. It comes again after each of ``most`` times ``seconds``."""
+
+    records: int
+    seconds: float
+    most: int
+
+
 @dataclass(slots=True, eq=False)
 class ConsumerAccount:
     """The flow control of one consumer: its limits, its credit, and what it has outstanding.
@@ -99,14 +107,38 @@ class ConsumerAccount:
     ``credit`` is how many records it may have outstanding by what it has shown so far. It begins small and grows by one
     with each ack. So it doubles each time that the consumer acknowledges all it has, as TCP's slow start does. A lost
     lease sets it back. It may be more than ``max_records``: it also says how far it is worth while to read ahead.
+
+    Until a lease is lost, it also grows a little by itself, one ``step`` after another. So a consumer that acknowledges
+    only when it has many gets them before its first lease ends.
     """
 
     name: str
     max_records: int
     max_bytes: int
     credit: int
+    step: CreditStep
     records: int = 0
     bytes: int = 0
+    steps: int = 0
+    opened_at: float | None = None
+
+    def grow(self, now: float) -> None:
+        """Take the steps that are due. The first call begins the time."""
+        if self.opened_at is None:
+            self.opened_at = now
+        while self.steps < self.step.most and now >= self.opened_at + (self.steps + 1) * self.step.seconds:
+            self.steps += 1
+            self.credit = max(self.credit, (self.steps + 1) * self.step.records)
+
+    def next_step(self) -> float | None:
+        """When the credit grows by itself, if more is of use."""
+        if self.opened_at is None or self.steps == self.step.most or self.records < self.credit:
+            return None
+        return None if self.records >= self.max_records else self.opened_at + (self.steps + 1) * self.step.seconds
+
+    def lease_lost(self) -> None:
+        """Begin again with the first credit, and without its growth."""
+        self.credit, self.steps = self.step.records, self.step.most
 
     def has_room_for(self, size_bytes: int) -> bool:
         """Whether one more record fits. If nothing is outstanding, any fits, or a large one would wait for ever."""

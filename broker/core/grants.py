@@ -10,9 +10,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from broker.core.backlog import Backlog
-from broker.core.delivery import ConsumerAccount, Delivery, Event, State
+from broker.core.delivery import ConsumerAccount, CreditStep, Delivery, Event, State
 from broker.core.errors import Internal, LeaseLost, SubscriptionInvalid
-from broker.core.lease_terms import Lease, LeaseSettings, Room
+from broker.core.lease_terms import CREDIT_STEPS, Lease, LeaseSettings, Room
 from broker.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -71,8 +71,10 @@ class Grants(Backlog):
         if consumer in self._consumers:
             message = "the consumer was added already"
             raise ValueError(message)
-        credit = self._settings.first_credit
-        self._consumers[consumer] = ConsumerAccount(consumer, max_outstanding_records, max_outstanding_bytes, credit)
+        first = self._settings.first_credit
+        step = CreditStep(first, self._settings.lease_seconds / 2 / CREDIT_STEPS, CREDIT_STEPS)
+        account = ConsumerAccount(consumer, max_outstanding_records, max_outstanding_bytes, first, step)
+        self._consumers[consumer] = account
 
     def consumer_gone(self, consumer: str, *, clean: bool) -> None:
         """Remove a consumer. It is granted nothing more. O(n) in the leases.
@@ -97,6 +99,7 @@ class Grants(Backlog):
         another takes it. Smaller records do not overtake it, or it might wait for ever.
         """
         account = self._consumers[consumer]
+        account.grow(now)
         suspect = self._suspects.next_for(account, now)
         if suspect is not None:
             return [self._grant(suspect, account, now)]
@@ -122,13 +125,15 @@ class Grants(Backlog):
             self._ready.rotate(-(self._next_id % len(self._ready)))
         return [self._grant(self._ready.popleft(), account, now)]
 
-    def room_to_read(self, partition: StreamPartition) -> Room:
+    def room_to_read(self, partition: StreamPartition, now: float) -> Room:
         """How much more of a partition it is worth while to read now. O(consumers).
 
         Not more than there is room for, and no more READY records than the credit of all consumers. So one that
         acknowledges nothing makes the broker read no more than it gets.
         """
         room = self.room(partition)
+        for account in self._consumers.values():
+            account.grow(now)
         wanted = sum(account.credit for account in self._consumers.values()) - self.ready_records
         return room._replace(records=max(0, min(room.records, wanted)))
 

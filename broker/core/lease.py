@@ -170,8 +170,9 @@ class LeaseBook(Grants):
 
     def next_deadline(self) -> float | None:
         """When ``tick`` next has something to do, or None if only other calls can change anything."""
-        due = [at for at in (self._timers.next_due(), self._suspects.next_due()) if at is not None]
-        return min(due, default=None)
+        due = [self._timers.next_due(), self._suspects.next_due()]
+        due += [account.next_step() for account in self._consumers.values()]
+        return min((at for at in due if at is not None), default=None)
 
     def tick(self, now: float) -> list[Expired | DeadLetter]:
         """End every lease and delay that is due at ``now``. O(log n) for each."""
@@ -185,7 +186,7 @@ class LeaseBook(Grants):
                 continue
             timer = delivery.timer
             consumer = self._end_lease(delivery)
-            consumer.credit = self._settings.first_credit
+            consumer.lease_lost()
             events.append(Expired(timer, consumer.name, delivery.position))
             dead_letter = self._count_loss(delivery)
             if dead_letter is None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
 
 FIRST_CREDIT: Final = 32
-"""So many records a stream gets before it has acknowledged anything."""
+"""So many records a stream gets at once before it has acknowledged anything."""
+CREDIT_STEPS: Final = 7
+"""So often the first credit comes again by itself, over the first half of a stream's first lease."""
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 

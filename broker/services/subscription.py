@@ -210,10 +210,10 @@ class Subscription:
 
     async def _fill(self) -> bool:
         """Read every partition once, as far as there is room. Return whether there may be more."""
-        more = False
+        more, now = False, self._clock.monotonic()
         self._round.dead += await self._parking.recall(self._held)
         for partition in self._book.partitions:
-            if min(room := self.holding.room(self._book.held_bytes, self._book.room_to_read(partition))) < 1:
+            if min(room := self.holding.room(self._book.held_bytes, self._book.room_to_read(partition, now))) < 1:
                 continue
             page = await self._cursor.read(partition, min(room.records, _READ_RECORDS), room.bytes)
             for entry in page.entries:

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from broker.core import delivery as module
-from broker.core.delivery import TRANSITIONS, ConsumerAccount, Delivery, Event, State
+from broker.core.delivery import TRANSITIONS, ConsumerAccount, CreditStep, Delivery, Event, State
 from broker.core.errors import Internal
 from broker.core.streams import StreamPartition
 
@@ -97,6 +97,6 @@ def test_a_record_fits_within_all_limits_or_when_nothing_is_outstanding(
     size_bytes: int,
     fits: bool,  # noqa: FBT001 - a column of the table above
 ) -> None:
-    consumer = ConsumerAccount("lab-1", 2, 100, credit, records, 50 * records)
+    consumer = ConsumerAccount("lab-1", 2, 100, credit, CreditStep(credit, 1, 0), records, 50 * records)
 
     assert consumer.has_room_for(size_bytes) is fits

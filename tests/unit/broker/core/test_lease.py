@@ -355,21 +355,64 @@ def test_a_lost_lease_sets_a_consumer_back_and_no_other() -> None:
 
 def test_what_a_consumer_gives_back_earns_it_nothing() -> None:
     book = a_book(*map(str, range(10)), settings=replace(SETTINGS, first_credit=2))
-    for now in range(3):
-        leases = book.lease(now, "lab-1")
+    for _ in range(3):
+        leases = book.lease(0, "lab-1")
         assert len(leases) == 2
         for lease in leases:
-            book.nack(lease.delivery_id, now, 600, transient=True)
+            book.nack(lease.delivery_id, 0, 600, transient=True)
 
 
 def test_no_more_is_read_ahead_than_the_consumers_have_shown_to_take() -> None:
     book = a_book("a", "a", "b", settings=replace(SETTINGS, first_credit=4), consumers=0)
-    assert book.room_to_read(CASES) == Room(0, 9970)
+    assert book.room_to_read(CASES, 0) == Room(0, 9970)
     book.consumer_added("one-at-a-time", 1, 1000)
     # A record that waits for another one of its case is not ready, so that one case does not end the reading.
-    assert book.room_to_read(CASES) == Room(2, 9970)
+    assert book.room_to_read(CASES, 0) == Room(2, 9970)
     book.ack(one_lease(book, 0, "one-at-a-time").delivery_id)
-    assert book.room_to_read(CASES) == Room(3, 9980)
+    assert book.room_to_read(CASES, 0) == Room(3, 9980)
+
+
+def test_a_consumer_that_acknowledges_only_full_batches_gets_one_before_its_first_lease_ends() -> None:
+    book = a_book(*map(str, range(100)), settings=replace(SETTINGS, first_credit=16), consumers=0)
+    book.consumer_added("in-batches", 100, 10_000)
+    leases = book.lease(0, "in-batches")
+    assert len(leases) == 16
+    while len(leases) < 100:
+        now = book.next_deadline()
+        assert now is not None
+        assert now < leases[0].deadline
+        assert book.tick(now) == []
+        leases += book.lease(now, "in-batches")
+
+
+def test_a_lost_lease_ends_the_growth_of_the_credit_by_itself() -> None:
+    book = a_book(*map(str, range(100)), settings=replace(SETTINGS, first_credit=2), consumers=0)
+    book.consumer_added("silent", 100, 10_000)
+    granted = 0
+    for now in range(0, 100, 5):
+        book.tick(now)
+        granted = max(granted, len(book.lease(now, "silent")))
+    # In doubt it gets one record at a time.
+    assert len(book.lease(100, "silent")) <= 1
+    assert granted <= 16
+
+
+def test_a_partition_with_many_records_does_not_keep_the_others_waiting() -> None:
+    other = CASES._replace(partition=CASES.partition + 1)
+    settings = replace(SETTINGS, first_credit=4)
+    book = LeaseBook(settings, {CASES: AckState(), other: AckState()})
+    book.consumer_added("lab", 4, 10_000)
+    waiting, acked = {CASES: 100, other: 2}, 0
+    while waiting[other]:
+        for partition in book.partitions:
+            for _ in range(min(book.room_to_read(partition, 0).records, waiting[partition])):
+                offset = book.read_to(partition)
+                book.offer(partition, offset, f"{partition}-{offset}", 10)
+                waiting[partition] -= 1
+        for lease in book.lease(0, "lab"):
+            book.ack(lease.delivery_id)
+            acked += 1
+    assert acked < 20
 
 
 def test_what_expires_is_granted_again_after_what_was_ready_before() -> None:

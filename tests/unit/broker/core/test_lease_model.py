@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from broker.core.ackstate import LOSSES_TO_SUSPECT, MAX_TEXT_BYTES, AckState
 from broker.core.errors import LeaseLost
 from broker.core.lease import LeaseBook
-from broker.core.lease_terms import DeadLetter, Expired, Lease, LeaseSettings
+from broker.core.lease_terms import CREDIT_STEPS, DeadLetter, Expired, Lease, LeaseSettings
 from broker.core.streams import Position, StreamPartition
 from broker.core.suspects import REST_FACTOR, Became, Suspicion
 
@@ -56,6 +56,21 @@ class Party:
     max_records: int
     max_bytes: int
     credit: int
+    opened_at: float | None = None
+    steps: int = 0
+
+    def grows_at(self) -> float | None:
+        """When its credit grows by itself: seven times in half of the first lease."""
+        if self.opened_at is None or self.steps == CREDIT_STEPS:
+            return None
+        return self.opened_at + (self.steps + 1) * (BOUNDS.lease_seconds / 2 / CREDIT_STEPS)
+
+    def grow(self, now: float) -> None:
+        if self.opened_at is None:
+            self.opened_at = now
+        while (at := self.grows_at()) is not None and at <= now:
+            self.steps += 1
+            self.credit = max(self.credit, (1 + self.steps) * BOUNDS.first_credit)
 
 
 @dataclass
@@ -276,6 +291,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
         if not self.parties:
             self.a_consumer_comes("lab-1", 3, 300)
         party = self.parties[sorted(self.parties)[pick % len(self.parties)]]
+        party.grow(self.now)
         expected: list[Lease] = []
         if (suspect := self.suspect_for(party)) is not None:
             expected.append(self.grant(suspect, party))
@@ -422,7 +438,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
                 self.now_ready(timer.record)
                 continue
             expected.append(Expired(number, timer.party.name, self.position(timer.record)))
-            timer.party.credit = BOUNDS.first_credit
+            timer.party.credit, timer.party.steps = BOUNDS.first_credit, CREDIT_STEPS
             dead_letter = self.lose(timer)
             if dead_letter is None:
                 self.now_ready(timer.record)
@@ -496,6 +512,10 @@ class LeaseBookMachine(RuleBasedStateMachine):
         assert self.book.ready_records == len(self.ready)
         assert self.book.waiting_suspects == len(self.line)
         due = [timer.due for timer in self.timers.values()]
+        for party in self.parties.values():
+            at, held = party.grows_at(), len(self.outstanding(party))
+            if at is not None and party.credit <= held < party.max_records:
+                due.append(at)
         if self.taken_in or (self.trip is not None and self.trip.over):
             due.append(self.ticked)
         elif self.line and self.ticked < self.rest_until:

@@ -156,6 +156,7 @@ class BundleAudit:
             self._take(partition, facts)
         self._records += len(report.leaves)
         self._deliveries.take(report.deliveries)
+        self._deliveries.take_proofs(report.proofs)
         self._sequences.take_refusals(report.refusals)
         self._republished += report.republished
         if self._received is not None:

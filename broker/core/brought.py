@@ -5,7 +5,7 @@ leaf that the receipt names stands there: position, record id, digest, time and 
 
 1. again: the record was lost, and its publisher published it again with a former receipt. It is listed as republished
 2. outside: the bundle does not show the stream, or the time at which the record was accepted. The times are the word of
-   the bundle's maker, so the position must be outside of the leaves that are shown, too
+   the bundle's maker, so the position must be outside of the leaves that are shown, too. A proof shows one leaf
 3. uncovered: it stands after what the newest checkpoint covers: RECEIPT_UNCOVERED, a warning. Ten minutes after its
    acceptance it is an error, for no broker goes on so long without a checkpoint
 4. lost: it is of a former incarnation of the log, which the directory declares, and does not survive in this one
@@ -16,7 +16,7 @@ leaf that the receipt names stands there: position, record id, digest, time and 
 A receipt that the exchange did not sign, or that cannot be read, is unproved. It counts for nothing and accuses nobody.
 
 A checkpoint that was seen elsewhere must be a prefix of the tree that the bundle shows (broker/core/partitionaudit.py):
-LOG_FORKED, LOG_ROLLED_BACK, LOG_CHANGED.
+LOG_FORKED, LOG_ROLLED_BACK, LOG_CHANGED. A proof of one record shows one partition, and is compared with no other.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def judge_brought(
 
     ``shown`` has each partition that the bundle shows, and ``declared`` the incarnations in its newest directory.
     """
-    for seen in brought.checkpoints:
+    for seen in () if header.proved_record else brought.checkpoints:
         if seen.partition.stream in header.streams and seen.partition not in shown:
             message = f"{seen.partition}: the exchange signed a tree of this partition, and the bundle shows none"
             size = (Compared(Stated.SIZE_SEEN, str(seen.checkpoint.size)),)
@@ -167,8 +167,7 @@ def judge_brought(
         message = f"{brought.unproved} checkpoints that were brought do not count: no log key signed them"
         add(warning("CHECKPOINT_UNPROVED", message))
     if brought.receipts is not None:
-        said = brought.covered_within_ms
-        within_ms = UNCOVERED_AT_MOST_MS if said is None else said
+        within_ms = UNCOVERED_AT_MOST_MS if (said := brought.covered_within_ms) is None else said
         judge = ReceiptsJudge(header, shown, declared, within_ms)
         judge.judge(brought.receipts, report, add)
 
@@ -204,7 +203,7 @@ class ReceiptsJudge(NamedTuple):
             lost = passage is not None and passage.lost(item.position.offset, item.accepted_at_ms)
             if item.again or (item.elsewhere and lost):
                 report.again += 1
-            elif _outside(item, self.header, part):
+            elif _not_proved(item, self.header, part, lost=lost) or _outside(item, self.header, part):
                 report.outside += 1
             elif lost:
                 report.lost += 1
@@ -254,9 +253,19 @@ def not_covered(waited_ms: int) -> str:
     return f"not covered by a checkpoint for {waited_ms // 1000} s"
 
 
+def _not_proved(item: UnmetReceipt, header: BundleHeader, part: ShownPartition | None, *, lost: bool) -> bool:
+    """Whether the bundle proves one record, and the receipt is for another one that the shown leaf does not contradict.
+
+    ``lost``: it is lost as declared, so the leaf may stand at its position.
+    """
+    if header.proved_record in {"", item.record_id}:
+        return False
+    return lost or part is None or item.position.offset != part.last_offset
+
+
 def _outside(item: UnmetReceipt, header: BundleHeader, part: ShownPartition | None) -> bool:
     if item.position.stream not in header.streams:
-        return True
+        return item.record_id != header.proved_record
     begin, until = header.accepted_from_ms, header.accepted_until_ms
     before = begin is not None and item.accepted_at_ms < begin
     after = item.accepted_at_ms > header.created_at_ms or (until is not None and item.accepted_at_ms >= until)

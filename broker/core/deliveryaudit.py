@@ -7,7 +7,10 @@ it withheld. So what it delivered is known from the body that the publisher sign
 2. the directory in force at the delivery had not expired, and let the agency have the record and each section that was
    not withheld: SECTION_NOT_ALLOWED. Near a change of the directory, either version may allow it
 
-A delivery of a record that the bundle does not have cannot be judged. That is no fault of the delivery.
+A proof of one record hands out a copy, too (docs/adr/0051). Its publisher may have every section, and an auditor those
+of its replay right. A recipient may have what a delivery may have. Anybody else may have no proof: DELIVERY_ASTRAY.
+
+A delivery or proof of a record that the bundle does not have cannot be judged. That is no fault of it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from broker.core.body import Recipient, Routing, SectionDescriptor
 from broker.core.errors import CaseExchangeError, SectionNotAllowed
 from broker.core.findings import error
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, versions_at
-from broker.core.policy import visible_sections
+from broker.core.policy import ANY, may_replay, replay_sections, visible_sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,6 +58,7 @@ class DeliveryAudit:
         self._known: dict[Terms, Terms] = {}
         self._terms: dict[Position, Terms] = {}
         self._deliveries: list[RecordedDelivery] = []
+        self._proofs: list[RecordedDelivery] = []
         self._allowed: dict[tuple[int, str, Terms], frozenset[str] | None] = {}
         self._again: set[Position] = set()
 
@@ -69,6 +73,10 @@ class DeliveryAudit:
     def take(self, deliveries: Sequence[RecordedDelivery]) -> None:
         """Take deliveries."""
         self._deliveries += deliveries
+
+    def take_proofs(self, proofs: Sequence[RecordedDelivery]) -> None:
+        """Take proofs that were handed out."""
+        self._proofs += proofs
 
     @property
     def deliveries(self) -> Sequence[RecordedDelivery]:
@@ -86,9 +94,7 @@ class DeliveryAudit:
     def allowed(self, agency: str, terms: Terms, at_ms: int) -> frozenset[str] | None:
         """The sections that an agency might have of such a record at a time. None: it might not have the record."""
         found: frozenset[str] | None = None
-        for version in versions_at(self._versions, at_ms):
-            if at_ms >= version.directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS:
-                continue
+        for version in self._valid(at_ms):
             key = (version.directory.version, agency, terms)
             if key not in self._allowed:
                 self._allowed[key] = _visible(version, agency, terms)
@@ -98,7 +104,7 @@ class DeliveryAudit:
         return found
 
     def findings(self) -> Iterator[Finding]:
-        """What is wrong with the deliveries, in the order in which they are told."""
+        """What is wrong with the deliveries, in the order in which they are told, and then with the proofs."""
         for delivery in self._deliveries:
             terms = self._terms.get(delivery.position)
             if terms is None:
@@ -110,10 +116,51 @@ class DeliveryAudit:
                 message = f"the record at {delivery.position} was delivered to {delivery.agency} with {over}"
                 yield error(SectionNotAllowed.reason, message, position=delivery.told_at)
 
+        for proof in self._proofs if self._versions else ():
+            terms = self._terms.get(proof.position)
+            if terms is not None and (found := self._proof(proof, terms)):
+                yield found
+
+    def _proof(self, proof: RecordedDelivery, terms: Terms) -> Finding | None:
+        """What is wrong with a proof. The directory says who is an auditor, so without one nothing can be told."""
+        agency = proof.agency
+        if agency == terms.publisher:
+            return None
+        allowed = self.allowed(agency, terms, proof.at_ms)
+        read = self._replayed(proof)
+        if read is None and agency not in terms.recipients:
+            message = f"a proof of the record at {proof.position} was handed to {agency}, no party and no auditor of it"
+            return error("DELIVERY_ASTRAY", message, position=proof.told_at)
+        if read is not None:
+            allowed = read if allowed is None else allowed | read
+        handed = _handed(proof, terms)
+        over = "" if read is not None and ANY in read else over_delivered(handed, allowed)
+        if not over:
+            return None
+        message = f"a proof of the record at {proof.position} was handed to {agency} with {over}"
+        return error(SectionNotAllowed.reason, message, position=proof.told_at)
+
+    def _replayed(self, proof: RecordedDelivery) -> frozenset[str] | None:
+        """The sections, or ``ANY``, that the agency might replay at the time. None: it might not replay the stream."""
+        agency, stream = proof.agency, proof.position.stream
+        valid = [
+            version.directory for version in self._valid(proof.at_ms) if may_replay(version.directory, agency, stream)
+        ]
+        return frozenset[str]().union(*(replay_sections(each, agency, stream) for each in valid)) if valid else None
+
+    def _valid(self, at_ms: int) -> Iterator[DirectoryVersion]:
+        """The versions that might be in force at a time, and had not expired."""
+        for version in versions_at(self._versions, at_ms):
+            if at_ms < version.directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS:
+                yield version
+
     def _over(self, delivery: RecordedDelivery, terms: Terms) -> str:
         """What was delivered that was not allowed, in words. Empty: nothing."""
-        handed = {name for name, _ in terms.sections} - set(delivery.withheld_sections)
-        return over_delivered(handed, self.allowed(delivery.agency, terms, delivery.at_ms))
+        return over_delivered(_handed(delivery, terms), self.allowed(delivery.agency, terms, delivery.at_ms))
+
+
+def _handed(made: RecordedDelivery, terms: Terms) -> set[str]:
+    return {name for name, _ in terms.sections} - set(made.withheld_sections)
 
 
 def over_delivered(handed: set[str], allowed: frozenset[str] | None) -> str:

@@ -111,10 +111,7 @@ class Reader(ReceiptReader, Protocol):
 
 
 class RecordedDelivery(NamedTuple):
-    """A copy that left the broker at ``at_ms`` (epoch milliseconds), without its ``withheld_sections``.
-
-    This is what the audit stream records at ``told_at``.
-    """
+    """A copy that left the broker at ``at_ms`` (epoch ms) without these sections, as told in the record ``told_at``."""
 
     agency: str
     position: Position
@@ -275,6 +272,7 @@ class BatchReport:
     republished: list[Republished] = field(default_factory=list)
     orders: list[Ordered] = field(default_factory=list)
     refusals: list[RefusedNumbers] = field(default_factory=list)
+    proofs: list[RecordedDelivery] = field(default_factory=list)
 
 
 def error(

@@ -158,8 +158,7 @@ class Incarnations:
             passage = self.onward(*origin_of(checkpoint, trust_domain))
         except CheckpointInvalid:
             return False
-        judged = None if passage is None else passage.judge(checkpoint, continued=None)
-        return judged in {Standing.LOST_AS_DECLARED, Standing.NOT_COMPARED}
+        return passage is not None and passage.judge(checkpoint, continued=False) is Standing.LOST_AS_DECLARED
 
     def _steps(self, partition: StreamPartition, former: str, current: str | None) -> list[Incarnation]:
         steps: list[Incarnation] = []

@@ -186,7 +186,10 @@ class PartitionAudit:
                 )
                 self.add(error("LOG_ROLLED_BACK", message))
                 return
-        if size > shown.size:
+        if size > shown.size and self._header.proved_record:
+            message = f"{self.partition}: the proof is of the tree of {shown.size}, and a later one of {size} was seen"
+            self.add(warning("CHECKPOINT_NOT_COMPARED", message))
+        elif size > shown.size:
             message = (
                 f"{self.partition}: the exchange signed a tree of {size}, as was seen, and the bundle shows only "
                 f"{shown.size}. If the bundle is the older one, replay again"

@@ -14,6 +14,7 @@ former receipt: they may stand anywhere. Nothing follows across partitions.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -71,22 +72,23 @@ class Sequences:
             publisher, system, recipient = key
             sender = f"{publisher}/{system}"
             numbers.sort()
+            refused = sorted(self._refused.get(key, ()))
             for earlier, later in itertools.pairwise(numbers):
                 if earlier == later:
                     message = f"{sender} gave the number {later} to two records for {recipient}"
                     yield error("SEQUENCE_REPEATED", message)
                 elif later != earlier + 1:
-                    yield from self._missing(key, earlier + 1, later - 1)
+                    yield from self._missing(key, refused, earlier + 1, later - 1)
             if self._whole and numbers[0] != 1:
-                yield from self._missing(key, 1, numbers[0] - 1)
+                yield from self._missing(key, refused, 1, numbers[0] - 1)
 
-    def _missing(self, key: tuple[str, str, str], first: int, last: int) -> Iterator[Finding]:
-        """The findings for the numbers from ``first`` to ``last``, but for those that were refused."""
-        for refused in sorted(number for number in self._refused.get(key, ()) if first <= number <= last):
+    def _missing(self, key: tuple[str, str, str], refused: list[int], first: int, last: int) -> Iterator[Finding]:
+        """The findings for the numbers from ``first`` to ``last``, but for those in ``refused``, which is sorted."""
+        for at in range(bisect_left(refused, first), bisect_right(refused, last)):
             self.explained += 1
-            if first < refused:
-                yield self._gap(key, first, refused - 1)
-            first = refused + 1
+            if first < refused[at]:
+                yield self._gap(key, first, refused[at] - 1)
+            first = refused[at] + 1
         if first <= last:
             yield self._gap(key, first, last)
 

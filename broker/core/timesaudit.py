@@ -42,7 +42,7 @@ CLOCKS_MS: Final = 300_000
 SECOND_MS: Final = 1000
 """Both state whole seconds (an authority may state less). So what they prove is proved at the end of that second."""
 BACKDATED_MS: Final = 600_000
-"""How long no record may wait for a tree that holds it, if the auditor says nothing else."""
+"""How long no record may wait for a tree that holds it, if the auditor says nothing else. Clocks have room besides."""
 
 
 class Stamp(NamedTuple):
@@ -89,7 +89,7 @@ class TimesAudit:
     Args:
         check: checks timestamps. None: they cannot be checked.
         why_unchecked: why not.
-        backdated_after_ms: see ``BACKDATED_MS``.
+        backdated_after_ms: see ``BACKDATED_MS``. Not less than 0.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class TimesAudit:
         # (4) Not accepted long before a stamped tree without it.
         without = [proof for proof in self._proven if proof.size <= index and not proof.witnesses]
         latest = max(without, key=lambda proof: proof.at_ms, default=None)
-        if latest is not None and facts.accepted_at_ms < latest.at_ms - self._backdated_after_ms:
+        if latest is not None and facts.accepted_at_ms < latest.at_ms - self._backdated_after_ms - CLOCKS_MS:
             message = f"it is said to be accepted long before {_by(latest)} proved a tree without it"
             found.append(error("BACKDATED", message, *where))
         # (5) Proved to exist before its signer's key was not good any more.

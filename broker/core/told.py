@@ -9,6 +9,7 @@ from broker.core.events import (
     DeliveryMade,
     DeliveryRefused,
     Pointer,
+    ProofMade,
     RefusalMade,
     RollbackFound,
     SubscriptionBegun,
@@ -49,6 +50,8 @@ def note(told: AuditEvent, told_at: Position, report: BatchReport, newest: Direc
             report.deliveries.extend(
                 RecordedDelivery(agency, at, told_at, withheld, told.at_ms) for at in made.positions()
             )
+        case ProofMade(position=position, withheld_sections=withheld):
+            report.proofs.append(RecordedDelivery(_agency(told), position, told_at, withheld, told.at_ms))
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())

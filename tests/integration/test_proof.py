@@ -26,7 +26,7 @@ from tests.support.kafkaexchange import OnKafka
 from tests.support.pki import SamplePki
 from tests.support.process import edge_tables, write_toml
 from tests.support.records import CODEC
-from tests.support.replays import Bundle, covered
+from tests.support.replays import Bundle, covered, replayed
 from tests.support.witnessing import ALPHA, QUICK, eventually, everything, govern, until, witnessing
 
 if TYPE_CHECKING:
@@ -252,6 +252,9 @@ async def test_the_audit_stream_says_who_got_which_sections_with_a_proof(pki: Sa
             (NGO, ProofMade(position, "", ("identity",))),
             (AUDITOR, ProofMade(position, "a court asks", ("case", "identity"))),
         ]
+        # An audit judges each of them, and finds nothing.
+        bundle = await replayed(exchange, tmp_path / "bundle")
+    assert bundle.report().findings == ()
 
 
 async def test_an_agency_has_one_proof_at_a_time(pki: SamplePki, tmp_path: Path) -> None:

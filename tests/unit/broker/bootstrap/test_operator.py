@@ -20,7 +20,7 @@ from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
-from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
+from broker.core.events import AuditEvent, DeliveryMade, ProofMade, RefusalMade
 from broker.core.findings import Severity
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.policy import ReceiveRight
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 DNA_0 = StreamPartition("dna", 0)
 HEBEI = "hebei-police"
+BOTH = ("case", "identity")
 
 
 @pytest.fixture(scope="module")
@@ -520,6 +521,34 @@ async def test_a_section_that_is_logged_as_over_delivered_is_named_with_nothing_
     assert (honest.clean, honest.findings) == (True, ())
 
 
+@pytest.mark.parametrize(
+    ("agency", "withheld", "code", "told"),
+    [
+        pytest.param("shanxi-police", (), "", "", id="publisher"),
+        pytest.param(NGO, ("identity",), "", "", id="recipient"),
+        pytest.param("national-audit", ("case", "identity"), "", "", id="auditor"),
+        pytest.param(NGO, (), "SECTION_NOT_ALLOWED", "with the section identity", id="recipient, too much"),
+        pytest.param(
+            "national-audit", ("case",), "SECTION_NOT_ALLOWED", "the section identity", id="auditor, too much"
+        ),
+        pytest.param(HEBEI, BOTH, "DELIVERY_ASTRAY", "no party and no auditor", id="anybody else"),
+    ],
+)
+async def test_a_proof_that_was_handed_out_is_judged_like_a_delivery(
+    world: World, agency: str, withheld: tuple[str, ...], code: str, told: str
+) -> None:
+    exchange = LyingExchange(world.pki)
+    clock = ManualClock(world.at_ms)
+    exchange.add(CASES_0, [case_for_ngo(RecordMaker(world.pki, clock))], world.at_ms)
+    principal = f"spiffe://case-exchange.example/agency/{agency}/gateway"
+    made = AuditEvent(world.at_ms, principal, ProofMade(Position(*CASES_0, 0), "a court asks", withheld))
+    exchange.add(AUDIT_0, [await audit_record(world.pki, clock, [made])], world.at_ms)
+    report = exchange.audit()
+    assert errors(report) == ([(code, Position(*AUDIT_0, 0))] if code else [])
+    assert not code or told in report.findings[0].message
+    assert report.deliveries == 0
+
+
 async def test_deliveries_are_judged_by_the_directory_of_their_time(world: World) -> None:
     member = world.pki.directory.agencies[NGO]
     widened = {**member.receive, "CaseRecord": ReceiveRight(frozenset({"*"}), frozenset({"*"}))}
@@ -594,9 +623,6 @@ async def case_at_ngo(world: World, *logged: Sequence[str]) -> tuple[LyingExchan
         exchange.add(StreamPartition(stream, 0), [], world.at_ms)
     exchange.made_at_ms = world.at_ms + 2 * SKEW_MS
     return exchange, envelope
-
-
-BOTH = ("case", "identity")
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,8 @@ def test_a_passage_goes_over_every_declared_step_and_over_no_other() -> None:
     assert begun.former_log_id == "b"
     assert declared.covers(signed(9).note, DOMAIN)
     assert not declared.covers(signed(10).note, DOMAIN)
+    # The log did not continue it, and what survives says that it does: two trees.
+    assert not declared.covers(signed(5).note, DOMAIN)
     assert not declared.covers(signed(2, "c").note, DOMAIN)
     assert not declared.covers(b"no note", DOMAIN)
 

@@ -15,10 +15,13 @@ from broker.core.checkpoint import parse_note
 from broker.core.cosignature import with_cosignatures
 from broker.core.findings import Severity
 from broker.core.merkle import range_coordinates
-from broker.core.streams import StreamPartition
+from broker.core.receipt import portable_receipt
+from broker.core.streams import Position, StreamPartition
 from broker.core.witnessaudit import WitnessPolicyInUse
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.witnesskeys import witness_checks
+from broker.wire.receiptfile import write_receipts
+from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
@@ -26,7 +29,8 @@ from tests.support.trees import GrownTree
 from tests.support.witnesses import SampleWitness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from broker.core.auditreport import AuditReport
     from broker.core.bundle import BundleEntry, Frame
@@ -89,6 +93,48 @@ def test_a_proof_says_what_it_proves_and_what_it_does_not(proof: Proof) -> None:
     assert text.endswith(
         "proved: the record is unchanged, signed by its publisher, and in a tree that the exchange signed"
     )
+
+
+def _receipts(proof: Proof, path: Path, entries: Sequence[BundleEntry]) -> Path:
+    signed = proof.exchange.receipts(entries)
+    assert signed is not None
+    with path.open("wb") as file:
+        write_receipts(file, [], [receipt_bytes(portable_receipt(signed, place)) for place in range(len(entries))])
+    return path
+
+
+def _checkpoint(proof: Proof, path: Path, partition: StreamPartition, entries: Sequence[BundleEntry]) -> Path:
+    path.write_bytes(proof.exchange.note(partition, GrownTree(map(manifest, entries))))
+    return path
+
+
+def test_an_honest_proof_with_everything_brought_is_clean(proof: Proof, tmp_path: Path) -> None:
+    """The publisher has true receipts of other records, and the board true checkpoints of other partitions."""
+    moved = [entry._replace(position=Position("dna", 1, place)) for place, entry in enumerate(proof.entries[:PLACE])]
+    receipts = _receipts(proof, tmp_path / "receipts", proof.entries)
+    here = _checkpoint(proof, tmp_path / "here", DNA_0, proof.entries)
+    other = _checkpoint(proof, tmp_path / "other", StreamPartition("dna", 1), moved)
+    report = proof.exchange.audit(receipts=[receipts], since=[here, other])
+    assert report.findings == ()
+    assert report.proved is not None
+    assert (report.brought.kept, report.brought.outside, report.brought.continued) == (1, ALL - 1, 1)
+    # The proof takes what witnesses have cosigned. The log may have a newer tree.
+    newer = _checkpoint(proof, tmp_path / "newer", DNA_0, [*proof.entries, proof.entries[0]])
+    report = proof.exchange.audit(since=[newer])
+    assert [(item.severity, item.code) for item in report.findings] == [(Severity.WARNING, "CHECKPOINT_NOT_COMPARED")]
+
+
+def test_a_receipt_that_the_proved_leaf_contradicts_is_broken(proof: Proof, tmp_path: Path) -> None:
+    shown, other = proof.entries[PLACE], proof.entries[PLACE + 1]
+    elsewhere = shown._replace(position=other.position)
+    in_its_place = other._replace(position=shown.position)
+    in_another_stream = shown._replace(position=Position("cases", 0, 0))
+    for entry in (elsewhere, in_its_place, in_another_stream):
+        report = proof.exchange.audit(receipts=[_receipts(proof, tmp_path / "receipts", [entry])])
+        assert errors(report) == {"RECEIPT_BROKEN"}
+        assert report.proved is None
+    fork = _checkpoint(proof, tmp_path / "fork", DNA_0, [*proof.entries[:-1], proof.entries[0]])
+    assert errors(proof.exchange.audit(since=[fork])) == {"LOG_FORKED"}
 
 
 def test_a_replay_cannot_pass_as_a_proof_nor_a_proof_as_a_replay(proof: Proof) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from broker.core.findings import EntryFacts, Finding, RefusedNumbers, Severity
 from broker.core.sequences import CaseOrder, Sequences
 from broker.core.streams import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CASE, OTHER_CASE = "case-1", "case-2"
 
@@ -71,6 +76,24 @@ def told(*numbers: int, system: str = "gateway", to: str = "lab", count: int = 1
 
 def test_a_gap_that_a_refusal_explains_is_none() -> None:
     assert gaps(facts(0, 1), facts(1, 4), refused=[told(2), told(3), told(3), told(9)]) == ([], 2)
+
+
+def test_each_gap_looks_only_at_its_own_refusals() -> None:
+    class Numbers(set[int]):
+        """Counts how often somebody reads all of them."""
+
+        read = 0
+
+        def __iter__(self) -> Iterator[int]:
+            Numbers.read += 1
+            return super().__iter__()
+
+    sent, many = Sequences(10**12, whole=True), 100
+    for place in range(many):
+        sent.take(facts(place, 2 * place + 2))
+    sent._refused["police", "gateway", "lab"] = Numbers(range(1, 2 * many, 2))
+    assert list(sent.findings()) == []
+    assert (sent.explained, Numbers.read) == (many, 1)
 
 
 def test_what_no_refusal_explains_stays_a_gap() -> None:

@@ -103,11 +103,14 @@ def test_a_record_that_was_accepted_long_before_a_stamped_tree_without_it_was_ba
         audit = Auditing(TimesAudit(check, backdated_after_ms=backdated_after_ms), stamp(3, NOON))
         return audit.records(facts(2, at_ms), facts(3, at_ms), facts(4, at_ms))
 
-    assert found(NOON - BACKDATED_MS) == []
+    assert found(NOON - BACKDATED_MS - CLOCKS_MS) == []
     # The first of a kind has the finding.
     named = [(Severity.ERROR, "BACKDATED", facts(3, 0).record_id)]
-    assert found(NOON - BACKDATED_MS - 1) == named
-    assert found(NOON - 2000, backdated_after_ms=1000) == named
+    assert found(NOON - BACKDATED_MS - CLOCKS_MS - 1) == named
+    # A shorter bound leaves no less room for clocks.
+    for bound_ms in (0, 1000):
+        assert found(NOON - bound_ms - CLOCKS_MS, bound_ms) == []
+        assert found(NOON - bound_ms - CLOCKS_MS - 1, bound_ms) == named
 
 
 def test_a_certificate_that_was_revoked_before_the_first_proof_is_a_warning_and_after_it_is_not() -> None:

@@ -23,6 +23,7 @@ from broker.core.errors import EvidenceFileInvalid
 from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
 from broker.core.findings import Severity
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.policy import ReceiveRight
 from broker.core.receipt import portable_receipt
 from broker.core.received import SKEW_MS, ReceivedCopy, ReceivedReport
@@ -37,7 +38,7 @@ from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
 from broker.wire.receivedcopies import copies_bytes, signed_copies_bytes
 from certs import profiles
-from tests.support.bundles import LyingExchange, audit_record, manifest
+from tests.support.bundles import LOG_ID, LyingExchange, audit_record, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 from tests.support.trees import GrownTree
@@ -354,6 +355,22 @@ def test_a_checkpoint_that_no_log_key_signed_counts_for_nothing(world: World) ->
     report = world.shown(*ALL).audit(since=[path])
     assert (report.clean, report.brought.unproved_checkpoints, report.brought.continued) == (True, 1, 0)
     assert [item.code for item in report.findings] == ["CHECKPOINT_UNPROVED"]
+
+
+def test_a_checkpoint_beyond_the_end_of_its_key_is_told_apart_from_one_that_nobody_signed(world: World) -> None:
+    seen = world.checkpoint(5)
+    last = (LastPosition(DNA_0, LOG_ID, 3, 3),)
+    ended = EndedLogKey(world.pki.directory.log_keys[0], world.at_ms, last)
+    directory = replace(world.pki.directory, ended_log_keys=(ended,))
+    exchange = LyingExchange(world.pki, directory, world.pki.keyring())
+    exchange.add(DNA_0, world.envelopes[:3], world.at_ms)
+    report = exchange.audit(since=[seen])
+    assert (report.clean, report.brought.checkpoints, report.brought.unproved_checkpoints) == (True, 0, 1)
+    (found,) = report.findings
+    assert (found.code, "dna/0: a checkpoint of 5" in found.message) == ("CHECKPOINT_BEYOND_END", True)
+    (seen.parent / "none.checkpoint").write_bytes(seen.read_bytes().replace(b"\n5\n", b"\n6\n"))
+    report = exchange.audit(since=[seen.parent / "none.checkpoint", seen])
+    assert {item.code for item in report.findings} == {"CHECKPOINT_UNPROVED", "CHECKPOINT_BEYOND_END"}
 
 
 def test_a_checkpoint_of_another_log_or_before_the_period_is_said_to_be_so(world: World) -> None:

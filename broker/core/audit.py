@@ -98,6 +98,7 @@ class BundleAudit:
         self._broken_off = False
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers
+        self._incarnations = directory.incarnations
         self._declared = Incarnations(directory.incarnations)
         self._findings: list[Finding] = []
         self._left_out = 0
@@ -226,7 +227,9 @@ class BundleAudit:
         else:
             shown = {item.partition: item.shown() for item in self._partitions}
             judge_brought(self._brought, self._header, shown, self._brought_report, self.add, declared=self._declared)
-        received = judge_received(self._received, self._header, self._deliveries, self.add, broken_off=broken_off)
+        received = judge_received(
+            self._received, self._header, self._deliveries, self.add, broken_off=broken_off, declared=self._incarnations
+        )
         for finding in beyond_ends(self._brought.beyond_end):
             self.add(finding)
         if self._header.has_period:

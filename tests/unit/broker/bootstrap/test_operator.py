@@ -22,6 +22,7 @@ from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
 from broker.core.events import AuditEvent, DeliveryMade, RefusalMade
 from broker.core.findings import Severity
+from broker.core.incarnations import Incarnation, SignedCheckpoint
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.policy import ReceiveRight
@@ -597,9 +598,12 @@ def reported(world: World, *copies: tuple[Envelope, int, tuple[str, ...]], at_ms
     return path
 
 
-async def case_at_ngo(world: World, *logged: Sequence[str]) -> tuple[LyingExchange, Envelope]:
+async def case_at_ngo(
+    world: World, *logged: Sequence[str], directory: Directory | None = None
+) -> tuple[LyingExchange, Envelope]:
     """A whole log with a case for the NGO, and these deliveries of it, each with the sections that were withheld."""
-    exchange, clock = LyingExchange(world.pki), ManualClock(world.at_ms)
+    listed, clock = directory or world.pki.directory, ManualClock(world.at_ms)
+    exchange = LyingExchange(world.pki, listed, world.pki.keyring())
     envelope = case_for_ngo(RecordMaker(world.pki, clock))
     exchange.add(CASES_0, [envelope], world.at_ms)
     made = [
@@ -652,6 +656,34 @@ async def test_a_record_that_was_delivered_and_dropped_is_named_by_its_recipient
     report = exchange.audit(delivered=[reported(world, (other, 1, ("case",)), at_ms=world.at_ms)])
     assert report.received is not None
     assert (report.received.outside, report.received.wrong) == (1, 0)
+
+
+async def test_what_a_declared_loss_may_have_taken_with_it_accuses_nobody(world: World) -> None:
+    lost = case_for_ngo(RecordMaker(world.pki, ManualClock(world.at_ms)))
+    former = LyingExchange(world.pki)
+    former.add(CASES_0, [lost, lost], world.at_ms)
+    former.add(AUDIT_0, [], world.at_ms)
+    last = {each.partition: SignedCheckpoint.read(each.note) for each in former.frames if hasattr(each, "note")}
+
+    async def judged(partition: StreamPartition, *, declared_at_ms: int, stands: bool) -> tuple[list[str], int]:
+        step = Incarnation(partition, LOG_ID, "g" * 32, last[partition], None, "a test", declared_at_ms)
+        exchange, envelope = await case_at_ngo(world, directory=replace(world.pki.directory, incarnations=(step,)))
+        copy = (envelope, 0, ("case",)) if stands else (lost, 1, ("case",))
+        report = exchange.audit(delivered=[reported(world, copy, at_ms=world.at_ms)])
+        assert report.received is not None
+        return [item.code for item in report.findings if item.code.startswith("DELIVER")], report.received.lost
+
+    later, before = world.at_ms + 1, world.at_ms - SKEW_MS - 1
+    assert await judged(CASES_0, declared_at_ms=later, stands=False) == (["DELIVERY_LOST_DECLARED"], 1)
+    assert await judged(AUDIT_0, declared_at_ms=later, stands=True) == (["DELIVERY_LOST_DECLARED"], 1)
+    for partition, at_ms, stands in (
+        (AUDIT_0, later, False),
+        (CASES_0, later, True),
+        (CASES_0, before, False),
+        (AUDIT_0, before, True),
+    ):
+        found = await judged(partition, declared_at_ms=at_ms, stands=stands)
+        assert found == (["DELIVERY_UNLOGGED"], 0), (partition, at_ms)
 
 
 async def test_a_report_about_the_last_hour_or_one_that_the_agency_did_not_sign_accuses_nobody(world: World) -> None:

@@ -71,8 +71,24 @@ def test_a_passage_goes_over_every_declared_step_and_over_no_other() -> None:
     declared = Incarnations([step("a", "b", 9, 6), step("b", "c", 8, 5, at_ms=2000), step("x", "y", 3)])
     through = declared.between(DNA_0, "a", "c")
     assert through is not None
-    assert (through.survives, through.last.size, through.declared_at_ms) == (5, 9, 1000)
+    assert (through.survives, through.last.size, through.losses) == (5, 9, ((6, 1000), (5, 2000)))
     assert declared.onward(DNA_0, "a") == through
+    # On Kafka, receipts of "a" and "b" both name the topic. Each step loses what was accepted before it.
+    for offset, at_ms, lost in (
+        (4, 900, False),
+        (5, 900, True),
+        (6, 900, True),
+        (4, 1500, False),
+        (5, 1500, True),
+        (9, 2000, True),
+        (9, 2001, False),
+    ):
+        assert through.lost(offset, at_ms) is lost, (offset, at_ms)
+    larger = Incarnations([step("a", "b", 9, 4), step("b", "c", 8, 7, at_ms=2000)]).between(DNA_0, "a", "c")
+    assert larger is not None
+    # What "b" accepted at 4 to 6 survived its own loss. It is here, or the log is wrong.
+    assert [larger.lost(offset, 1500) for offset in (5, 7)] == [False, True]
+    assert larger.lost(5, 1000)
     for former, current in (("c", "a"), ("a", "y"), ("a", "a"), ("b", "a")):
         assert declared.between(DNA_0, former, current) is None
     assert declared.between(CASES_1, "a", "b") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.brought import Brought, BroughtCheckpoint, UnmetReceipt
 from broker.core.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
@@ -15,6 +15,7 @@ from broker.core.origin import origin_of
 from broker.core.receiptcheck import ReceiptCheck
 from broker.core.streams import Position
 from broker.sqlitefile import trouble_as
+from broker.trust.logkeys import log_verifiers
 from broker.wire.receiptfile import read_lines
 
 if TYPE_CHECKING:
@@ -130,9 +131,15 @@ def bring(
         EvidenceFileInvalid: a file is not a file of receipts, or a folder has no checkpoint.
         OSError: a file cannot be read.
     """
-    seen, unproved = _read_checkpoints(checkpoints, verifiers, versions[-1].directory.trust_domain)
+    directories = [version.directory for version in versions]
+    known = _read_checkpoints(checkpoints, verifiers, directories[-1].trust_domain)
+    ended = _read_checkpoints(
+        known.unproved, log_verifiers(directories, beyond_ends=True), directories[-1].trust_domain
+    )
+    beyond = tuple((each.partition, each.checkpoint.size) for each in ended.seen)
+    brought = Brought(None, known.seen, len(ended.unproved), covered_within_ms, beyond)
     if not receipts:
-        yield Brought(None, seen, unproved, covered_within_ms)
+        yield brought
         return
     with (
         trouble_as(EvidenceFileInvalid, "the temporary file of the receipts"),
@@ -141,7 +148,7 @@ def bring(
         for path in receipts:
             _read_receipts(path, _FileCheck(versions, made_at_ms, read_version), book)
         book.ready()
-        yield Brought(book, seen, unproved, covered_within_ms)
+        yield brought._replace(receipts=book)
 
 
 class _FileCheck:
@@ -207,11 +214,18 @@ def _leaf_of(said: ReceiptStatement) -> bytes:
         raise ReceiptInvalid(message) from error
 
 
+class _ReadCheckpoints(NamedTuple):
+    """The checkpoints that these keys signed, and the files of all others."""
+
+    seen: tuple[BroughtCheckpoint, ...]
+    unproved: list[Path]
+
+
 def _read_checkpoints(
-    paths: Sequence[Path], verifiers: Mapping[tuple[str, bytes], SignatureCheck], trust_domain: str
-) -> tuple[tuple[BroughtCheckpoint, ...], int]:
+    paths: Iterable[Path], verifiers: Mapping[tuple[str, bytes], SignatureCheck], trust_domain: str
+) -> _ReadCheckpoints:
     seen: list[BroughtCheckpoint] = []
-    unproved = 0
+    unproved: list[Path] = []
     for path in files_in(paths):
         try:
             with path.open("rb") as file:
@@ -220,8 +234,8 @@ def _read_checkpoints(
             checkpoint = Checkpoint.parse(note.text)
             seen.append(BroughtCheckpoint(*origin_of(checkpoint, trust_domain), checkpoint, note))
         except CaseExchangeError:
-            unproved += 1
-    return tuple(seen), unproved
+            unproved.append(path)
+    return _ReadCheckpoints(tuple(seen), unproved)
 
 
 def files_in(paths: Iterable[Path]) -> Iterator[Path]:

@@ -64,15 +64,17 @@ async def prepare_declarations(
         return await declaring.declarations(brought, restored=restored)
 
 
-async def prepare_end(config: BrokerConfig, key: str) -> EndedLogKey:
+async def prepare_end(config: BrokerConfig, key: str, seen: Sequence[Path] = ()) -> EndedLogKey:
     """What governance must write so that a log key counts no further than the log is now.
 
     Args:
         config: the broker's. The broker must not run, and no other one may sign with the key.
         key: the verifier key, as the directory lists it.
+        seen: files or folders of checkpoints that others saw.
 
     Raises:
-        SetupInvalid: a setting or file cannot be used, or the directory does not list the key.
+        SetupInvalid: a setting or file cannot be used, the directory does not list the key, or a signed checkpoint that
+            is known is beyond this log: it went back, and the end would hide it.
         LogError, LogUnavailable
     """
     directory = _directory(config)
@@ -89,7 +91,16 @@ async def prepare_end(config: BrokerConfig, key: str) -> EndedLogKey:
             head = await store.head(partition)
             if head is not None and head.size:
                 last.append(LastPosition(partition, log_id, head.size, await store.next_offset(partition)))
-    return EndedLogKey(key, SystemClock().now_ms(), tuple(last))
+    ended = EndedLogKey(key, SystemClock().now_ms(), tuple(last))
+    for signed in _signed([*kept_notes(config), *_brought(seen)], directory):
+        if not ended.covers_text(signed.checkpoint.marshal(), directory.trust_domain):
+            partition, size = origin_of(signed.checkpoint, directory.trust_domain).partition, signed.checkpoint.size
+            message = (
+                f"a signed checkpoint of {partition} has {size} records, and the log here has fewer: this end would "
+                "hide that the log went back. Declare the loss first (`case-exchange incarnation`)"
+            )
+            raise SetupInvalid(message)
+    return ended
 
 
 def _directory(config: BrokerConfig) -> Directory:

@@ -79,7 +79,7 @@ class History:
     @property
     def bodies(self) -> ReadBodies:
         """How much was read."""
-        return ReadBodies(self._read, self._silent)
+        return ReadBodies(self._read, self._silent, self._versions[-1].directory.incarnations)
 
     @property
     def records(self) -> int:

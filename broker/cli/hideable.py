@@ -105,6 +105,7 @@ def _received(received: ReceivedReport | None) -> Iterator[str]:
     yield (
         f"copies that agencies report: {received.copies}. The log agrees with {received.agreed} of them, "
         f"{received.outside} are outside of this bundle, and {received.wrong} contradict it or the directory"
+        f"{f'. {received.lost} may be lost as declared' if received.lost else ''}"
     )
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.auditreport import AuditReport, PartitionReport
+from broker.core.beyondends import beyond_ends
 from broker.core.brought import Brought, BroughtReport, judge_brought, leave_unjudged
 from broker.core.deliveryaudit import DeliveryAudit
 from broker.core.fates import Fates
@@ -90,13 +91,14 @@ class BundleAudit:
         self._header = header
         self._brought = brought
         self._brought_report = BroughtReport(
-            checkpoints=len(brought.checkpoints), unproved_checkpoints=brought.unproved
+            checkpoints=len(brought.checkpoints), unproved_checkpoints=brought.unproved + len(brought.beyond_end)
         )
         self._directories_from_ms = directories_from_ms
         self._directory_missing = False
         self._broken_off = False
         self._trust_domain = directory.trust_domain
         self._verifiers = verifiers
+        self._incarnations = directory.incarnations
         self._declared = Incarnations(directory.incarnations)
         self._findings: list[Finding] = []
         self._left_out = 0
@@ -226,7 +228,11 @@ class BundleAudit:
         else:
             shown = {item.partition: item.shown() for item in self._partitions}
             judge_brought(self._brought, self._header, shown, self._brought_report, self.add, declared=self._declared)
-        received = judge_received(self._received, self._header, self._deliveries, self.add, broken_off=broken_off)
+        received = judge_received(
+            self._received, self._header, self._deliveries, self.add, broken_off=broken_off, declared=self._incarnations
+        )
+        for finding in beyond_ends(self._brought.beyond_end):
+            self.add(finding)
         if self._header.has_period:
             message = "that no record at the edges of the period was left out can be told from a full replay only"
             self.add(warning("PERIOD_EDGES", message))

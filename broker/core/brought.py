@@ -110,13 +110,15 @@ class Brought(NamedTuple):
     """What the auditor brings.
 
     ``unproved`` counts checkpoints that no key of the directory signed. A checkpoint must cover each record that was
-    accepted more than ``covered_within_ms`` before the bundle was made. None: the auditor does not say.
+    accepted more than ``covered_within_ms`` before the bundle was made. None: the auditor does not say. ``beyond_end``:
+    the partition and size of each checkpoint that an ended key signed beyond its end. They do not count either.
     """
 
     receipts: ReceiptBook | None = None
     checkpoints: tuple[BroughtCheckpoint, ...] = ()
     unproved: int = 0
     covered_within_ms: int | None = None
+    beyond_end: tuple[tuple[StreamPartition, int], ...] = ()
 
 
 @dataclass(slots=True)

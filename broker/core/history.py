@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from broker.core.auditreport import AuditReport, PartitionReport
     from broker.core.body import Body
+    from broker.core.incarnations import Incarnation
     from broker.core.trace import TracedEvent, TracedRecord
 
 _OF_THE_TREE: Final = frozenset(
@@ -92,10 +93,14 @@ class RefusedAtTheDoor(NamedTuple):
 
 
 class ReadBodies(NamedTuple):
-    """How many bodies were read of each partition, and how many records of the audit stream show no events."""
+    """How many bodies were read of each partition, and how many records of the audit stream show no events.
+
+    ``declared``: the incarnations of logs in the newest directory.
+    """
 
     of: Mapping[StreamPartition, int]
     silent: int
+    declared: tuple[Incarnation, ...] = ()
 
 
 class Completeness(NamedTuple):
@@ -126,7 +131,9 @@ def completeness(report: AuditReport, subject: Subject, bodies: ReadBodies) -> C
             missing = list(_missing(report, item, bodies))
             where = _where(partition, home)
             events_known = events_known and (stream != AUDIT or not missing)
-            lacks += [f"{partition}{where}: {each}" for each in missing]
+            lost = [_lost(each, subject) for each in bodies.declared if each.partition == partition and _loses(each)]
+            lacks += [f"{partition}{where}: {each}" for each in (*missing, *lost)]
+            events_known = events_known and (stream != AUDIT or not lost)
             if not missing:
                 proved.append(f"{partition}{where}: each of its {item.tree_size} records is here")
     if bodies.silent:
@@ -147,6 +154,16 @@ def _where(partition: StreamPartition, home: StreamPartition | None) -> str:
     if home is None:
         return ""
     return " (the case's own partition)" if partition == home else " (not the case's own partition)"
+
+
+def _loses(step: Incarnation) -> bool:
+    return step.last.checkpoint.size > step.survives
+
+
+def _lost(step: Incarnation, subject: Subject) -> str:
+    """What the directory declares to be lost. The log here may have got some of it again."""
+    lost = step.last.checkpoint.size - step.survives
+    return f"{lost} records of the former log are declared lost, or more; one may have been of {subject}"
 
 
 def _missing(report: AuditReport, item: PartitionReport, bodies: ReadBodies) -> Iterator[str]:

@@ -83,12 +83,13 @@ class Standing(Enum):
 class Passage(NamedTuple):
     """The way from a former incarnation to a later one.
 
-    So many leaves survived every step of it. ``last`` and ``declared_at_ms`` are of the former one's own declaration.
+    So many leaves survived every step of it. ``last`` is of the former one's own declaration. ``losses`` has, for each
+    step, how many leaves survived it and when it was declared (milliseconds since the Unix epoch, UTC).
     """
 
     survives: int
     last: Checkpoint
-    declared_at_ms: int
+    losses: tuple[tuple[int, int], ...]
 
     def judge(self, seen: Checkpoint, *, continued: bool | None) -> Standing:
         """Judge a checkpoint of the former incarnation.
@@ -110,9 +111,10 @@ class Passage(NamedTuple):
     def lost(self, offset: int, accepted_at_ms: int) -> bool:
         """Whether a record with a receipt of the former incarnation is lost as declared, if it is in no later one.
 
-        A record that was accepted after the declaration was not lost before it.
+        A step loses what does not survive it, if it was accepted before its declaration. On Kafka a topic that was
+        restored keeps its id, so a receipt may name a later incarnation than its log id says: its time tells the steps.
         """
-        return offset >= self.survives and accepted_at_ms <= self.declared_at_ms
+        return any(offset >= survives and accepted_at_ms <= at_ms for survives, at_ms in self.losses)
 
 
 class Incarnations:
@@ -176,4 +178,5 @@ NONE_DECLARED: Final = Incarnations(())
 def _passage(steps: Sequence[Incarnation]) -> Passage | None:
     if not steps:
         return None
-    return Passage(min(step.survives for step in steps), steps[0].last.checkpoint, steps[0].declared_at_ms)
+    losses = tuple((step.survives, step.declared_at_ms) for step in steps)
+    return Passage(min(survives for survives, _ in losses), steps[0].last.checkpoint, losses)

@@ -10,6 +10,9 @@ keeps, for each copy, which record it was and which sections were in it, and its
 4. the log has a delivery of it to the agency, with each of these sections: DELIVERY_UNLOGGED. A record that was
    published again may have been delivered before the log lost it, and is left out of this
 
+If the directory declares, after the copy came, that the record's log or the audit stream lost records, then (1) and (4)
+are counted in one warning: DELIVERY_LOST_DECLARED.
+
 It is the word of the agency, which its signature binds it to. A section that it still has proves the rest: its bytes
 hash to the digest in the body that the publisher signed. The clock of an agency may differ by ``SKEW_MS``: only copies
 that came so long before the bundle was made are missed in the log.
@@ -33,10 +36,12 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleHeader
     from broker.core.deliveryaudit import DeliveryAudit, Terms
     from broker.core.findings import EntryFacts, Finding, RecordedDelivery
+    from broker.core.incarnations import Incarnation
     from broker.core.inforce import DirectoryVersion
     from broker.core.streams import Position
 
 SKEW_MS: Final = 3_600_000
+_UNLOGGED: Final = "DELIVERY_UNLOGGED"
 
 
 class ReceivedCopy(NamedTuple):
@@ -94,9 +99,10 @@ class ReceivedBook(Protocol):
 
 @dataclass(slots=True)
 class ReceivedReport:
-    """What became of the copies that recipients report: ``agreed``, ``outside`` and ``wrong`` add up to ``copies``.
+    """What became of the copies that recipients report.
 
-    ``not_judged``: the bundle breaks off.
+    ``agreed``, ``outside``, ``wrong`` and ``lost`` add up to ``copies``. ``lost``: the log lacks something of it, and
+    the directory declares a loss after it came. ``not_judged``: the bundle breaks off.
     """
 
     copies: int = 0
@@ -104,6 +110,7 @@ class ReceivedReport:
     agreed: int = 0
     outside: int = 0
     wrong: int = 0
+    lost: int = 0
     not_judged: int = 0
 
 
@@ -140,6 +147,7 @@ def judge_received(
     add: Callable[[Finding], None],
     *,
     broken_off: bool,
+    declared: Sequence[Incarnation] = (),
 ) -> ReceivedReport | None:
     """Judge what recipients report, when the whole bundle was taken.
 
@@ -149,6 +157,7 @@ def judge_received(
         deliveries: the deliveries in the bundle, and what decides about them.
         add: gets the findings.
         broken_off: the bundle breaks off, so what it lacks says nothing about the log.
+        declared: the incarnations in the newest directory of the bundle.
     """
     if book is None:
         return None
@@ -167,14 +176,33 @@ def judge_received(
             report.agreed += verdict
             report.outside += not verdict
             continue
-        report.wrong += 1
         code, what = verdict
+        if code == _UNLOGGED and _may_be_lost(found, declared):
+            report.lost += 1
+            continue
+        report.wrong += 1
         message = f"{found.agency} reports and signed: it was handed this record with {_named(found.copy)}; {what}"
         add(error(code, message, found.copy.record_id, found.here or found.copy.position))
+    if report.lost:
+        message = (
+            f"{report.lost} copies that agencies report are not in the log, or their deliveries are not. The directory "
+            "declares that records were lost after they came"
+        )
+        add(warning("DELIVERY_LOST_DECLARED", message))
     if report.unproved:
         message = f"{report.unproved} lists of what agencies got do not count: unreadable, or not signed by the agency"
         add(warning("DELIVERED_UNPROVED", message))
     return report
+
+
+def _may_be_lost(found: FoundCopy, declared: Sequence[Incarnation]) -> bool:
+    """Whether the record, or the delivery of it, may have been lost with a log, as declared after the copy came."""
+    copy = found.copy
+    later = [each for each in declared if copy.received_at_ms <= each.declared_at_ms + SKEW_MS]
+    if found.here is not None:
+        return found.same and any(each.partition.stream == AUDIT for each in later)
+    place = copy.position
+    return any(each.partition == place.stream_partition and each.survives <= place.offset for each in later)
 
 
 class _Judge:
@@ -188,10 +216,10 @@ class _Judge:
         terms = None if here is None else self._deliveries.terms_of(here)
         if here is None or terms is None:
             if self._header.whole and self._is_old(copy):
-                return "DELIVERY_UNLOGGED", "and the log has no such record"
+                return _UNLOGGED, "and the log has no such record"
             return False
         if not found.same:
-            return "DELIVERY_UNLOGGED", "and the log has another record of this id"
+            return _UNLOGGED, "and the log has another record of this id"
         if found.agency not in terms.recipients:
             return "DELIVERY_ASTRAY", "it is not addressed to that agency"
         over = self._over(found.agency, copy, terms, told)
@@ -212,9 +240,9 @@ class _Judge:
             names = {name for name, _ in terms.sections}
             handed = set[str]().union(*(names - set(delivery.withheld_sections) for delivery in told))
             hidden = sorted(set(copy.sections) - handed)
-            return ("DELIVERY_UNLOGGED", f"the log says that it withheld {', '.join(hidden)}") if hidden else True
+            return (_UNLOGGED, f"the log says that it withheld {', '.join(hidden)}") if hidden else True
         if AUDIT in self._header.streams and self._is_old(copy) and not self._deliveries.came_again(here):
-            return "DELIVERY_UNLOGGED", "and the log has no delivery of it to that agency"
+            return _UNLOGGED, "and the log has no delivery of it to that agency"
         return False
 
     def _is_old(self, copy: ReceivedCopy) -> bool:

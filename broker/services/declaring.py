@@ -88,7 +88,8 @@ class Declaring(NamedTuple):
         if not lost:
             return []
         last = max(lost, key=_size)
-        return [before._replace(last=last, reason=self.reason, declared_at_ms=self.now_ms)]
+        # The time stays: what the new log accepted since is not lost with the former one.
+        return [before._replace(last=last, reason=self.reason)]
 
     async def _restored(
         self, partition: StreamPartition, notes: list[SignedCheckpoint]

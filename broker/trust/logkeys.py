@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from broker.core.policy import Directory
 
 
-def log_verifiers(directories: Iterable[Directory]) -> dict[tuple[str, bytes], SignatureCheck]:
+def log_verifiers(
+    directories: Iterable[Directory], *, beyond_ends: bool = False
+) -> dict[tuple[str, bytes], SignatureCheck]:
     """A verifier for every checkpoint key that one of the directories lists, by the key's name and id.
 
     If a directory names the end of a key, the verifier refuses checkpoints beyond it. The last directory counts.
+    ``beyond_ends``: it takes them. Only for those who tell what does not count: such a signature proves nothing.
     """
     known = list(directories)
     ends = {ended.key: (ended, directory) for directory in known for ended in directory.ended_log_keys}
@@ -25,7 +28,7 @@ def log_verifiers(directories: Iterable[Directory]) -> dict[tuple[str, bytes], S
     for text in dict.fromkeys(text for directory in known for text in directory.log_keys):
         key = VerifierKey.parse(text)
         check = note_verifier(key.public_key)
-        found[key.name, key.key_id] = _until(check, *ends[text]) if text in ends else check
+        found[key.name, key.key_id] = check if beyond_ends or text not in ends else _until(check, *ends[text])
     return found
 
 

@@ -11,12 +11,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from adapters.edge.edge import open_edge
+from broker.bootstrap.declaring import prepare_end
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.directory import directory
 from broker.cli.logkey import log_key
 from broker.client.checkpoints import present_checkpoints
+from broker.config.broker import BrokerConfig
+from broker.config.loader import load
 from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
-from broker.core.errors import ConfigInvalid, LogRolledBack
+from broker.core.errors import ConfigInvalid, LogRolledBack, SetupInvalid
 from broker.core.origin import checkpoint_origin
 from broker.core.streams import AUDIT, StreamPartition
 from broker.trust.signing import Ed25519NoteSigner
@@ -54,7 +57,14 @@ def new_key(folder: Path) -> tuple[Path, Ed25519NoteSigner]:
 async def end_key(pki: SamplePki, folder: Path, former: Ed25519NoteSigner, new: Ed25519NoteSigner) -> None:
     """Governance lists the new key, and where the former one ended, as the operator's command prints it."""
     config = write_toml(folder / "operator.toml", broker_tables(pki, folder / "log"))
-    ended = json.loads(await invoked(log_key, "--config", config, "--key", former.vkey))
+    ended = json.loads(await invoked(log_key, "--config", config, "--key", former.vkey, "--seen", folder / "seen"))
+    log_id, number = ended["last"][0]["log_id"], ended["last"][0]["partition"].split("/")
+    origin = checkpoint_origin(pki.directory.trust_domain, StreamPartition(number[0], int(number[1])), log_id)
+    text = Checkpoint(origin, ended["last"][0]["tree_size"] + 1, bytes(32)).marshal()
+    larger = folder / "larger.checkpoint"
+    larger.write_bytes(marshal_note(text, [NoteSignature(former.name, former.key_id, former.sign(text))]))
+    with pytest.raises(SetupInvalid, match="would hide that the log went back"):
+        await prepare_end(load(BrokerConfig, config), former.vkey, [larger])
     document, root = pki.folder.directory, pki.folder.trust / "governance.pem"
     payload = json.loads(await invoked(directory, "show", document, "--root", root, "--json"))
     payload |= {"version": 2, "log_keys": [*payload["log_keys"], new.vkey]}
@@ -109,7 +119,7 @@ async def test_an_honest_change_of_the_log_key_is_clean_and_the_thief_of_the_for
         assert (report.clean, report.findings) == (True, ())
         assert report.brought.continued == report.brought.checkpoints > 0
         report = verify_bundle(bundle.path, (bundle.root,), lambda _: None, since=[forged])
-        assert (report.clean, [item.code for item in report.findings]) == (True, ["CHECKPOINT_UNPROVED"])
+        assert (report.clean, [item.code for item in report.findings]) == (True, ["CHECKPOINT_BEYOND_END"])
         # The key in use can accuse.
         with pytest.raises(LogRolledBack):
             await present_checkpoints(channel, [signed(signer)])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from broker.bootstrap.history import read_history
-from broker.core.bundle import AuthorityCertificate, DirectoryDocument
+from broker.bootstrap.history import History, read_history
+from broker.core.bundle import AuthorityCertificate, DirectoryDocument, PartitionStart
 from broker.core.events import (
     AuditEvent,
     Cause,
@@ -20,11 +22,13 @@ from broker.core.events import (
     TakenOver,
 )
 from broker.core.history import ReadBodies, Subject, completeness
+from broker.core.incarnations import Incarnation, SignedCheckpoint
+from broker.core.inforce import DirectoryVersion
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.core.subscriptions import EARLIEST, KindsStart
 from broker.core.trace import Step
 from broker.wire.bundle import MAGIC, write_frame
-from tests.support.bundles import LyingExchange, audit_record
+from tests.support.bundles import LOG_ID, LyingExchange, audit_record
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CASE, CODEC, OTHER_CASE, RecordMaker
 
@@ -146,3 +150,24 @@ async def test_an_audit_stream_without_its_sections_tells_nothing_and_says_so(wo
     silent = completeness(world.exchange.audit(), Subject(case_id=CASE), ReadBodies({DNA_0: 3, AUDIT_0: 1}, 1))
     assert not silent.events_known
     assert silent.lacks[-1].startswith("1 records of the audit stream show no events")
+
+
+async def test_a_declared_loss_in_a_partition_cannot_be_excluded(world: World) -> None:
+    former = LyingExchange(world.pki)
+    former.add(DNA_0, world.envelopes, world.at_ms)
+    former.add(DNA_0, world.envelopes[:1], world.at_ms)
+    last, carried = (SignedCheckpoint.read(each.note) for each in former.frames if isinstance(each, PartitionStart))
+    step = Incarnation(DNA_0, LOG_ID, "g" * 32, last, carried, "a test", world.at_ms, restored=True)
+    await world.told()
+    directory = replace(world.pki.directory, incarnations=(step,))
+    with closing(History(Subject(case_id=CASE), [DirectoryVersion(0, directory, world.pki.keyring())])) as history:
+        declared = history.bodies.declared
+    bodies = ReadBodies({DNA_0: 3, AUDIT_0: 0}, 0, declared)
+    told = completeness(world.exchange.audit(), Subject(case_id=CASE), bodies)
+    (lack,) = told.lacks
+    assert lack.startswith("dna/0 (the case's own partition): 2 records of the former log are declared lost")
+    assert lack.endswith(f"one may have been of the case {CASE}")
+    assert told.events_known
+    # Nothing is known to be lost.
+    nothing = (step._replace(last=carried),)
+    assert completeness(world.exchange.audit(), Subject(case_id=CASE), bodies._replace(declared=nothing)).lacks == ()

@@ -22,7 +22,9 @@ from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
 from broker.core.events import AuditEvent, DeliveryMade, ProofMade, RefusalMade
 from broker.core.findings import Severity
+from broker.core.incarnations import Incarnation, SignedCheckpoint
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.policy import ReceiveRight
 from broker.core.receipt import portable_receipt
 from broker.core.received import SKEW_MS, ReceivedCopy, ReceivedReport
@@ -37,7 +39,7 @@ from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
 from broker.wire.receivedcopies import copies_bytes, signed_copies_bytes
 from certs import profiles
-from tests.support.bundles import LyingExchange, audit_record, manifest
+from tests.support.bundles import LOG_ID, LyingExchange, audit_record, manifest
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
 from tests.support.trees import GrownTree
@@ -357,6 +359,22 @@ def test_a_checkpoint_that_no_log_key_signed_counts_for_nothing(world: World) ->
     assert [item.code for item in report.findings] == ["CHECKPOINT_UNPROVED"]
 
 
+def test_a_checkpoint_beyond_the_end_of_its_key_is_told_apart_from_one_that_nobody_signed(world: World) -> None:
+    seen = world.checkpoint(5)
+    last = (LastPosition(DNA_0, LOG_ID, 3, 3),)
+    ended = EndedLogKey(world.pki.directory.log_keys[0], world.at_ms, last)
+    directory = replace(world.pki.directory, ended_log_keys=(ended,))
+    exchange = LyingExchange(world.pki, directory, world.pki.keyring())
+    exchange.add(DNA_0, world.envelopes[:3], world.at_ms)
+    report = exchange.audit(since=[seen])
+    assert (report.clean, report.brought.checkpoints, report.brought.unproved_checkpoints) == (True, 0, 1)
+    (found,) = report.findings
+    assert (found.code, "dna/0: a checkpoint of 5" in found.message) == ("CHECKPOINT_BEYOND_END", True)
+    (seen.parent / "none.checkpoint").write_bytes(seen.read_bytes().replace(b"\n5\n", b"\n6\n"))
+    report = exchange.audit(since=[seen.parent / "none.checkpoint", seen])
+    assert {item.code for item in report.findings} == {"CHECKPOINT_UNPROVED", "CHECKPOINT_BEYOND_END"}
+
+
 def test_a_checkpoint_of_another_log_or_before_the_period_is_said_to_be_so(world: World) -> None:
     exchange = LyingExchange(world.pki)
     exchange.accepted_from_ms = world.at_ms
@@ -609,9 +627,12 @@ def reported(world: World, *copies: tuple[Envelope, int, tuple[str, ...]], at_ms
     return path
 
 
-async def case_at_ngo(world: World, *logged: Sequence[str]) -> tuple[LyingExchange, Envelope]:
+async def case_at_ngo(
+    world: World, *logged: Sequence[str], directory: Directory | None = None
+) -> tuple[LyingExchange, Envelope]:
     """A whole log with a case for the NGO, and these deliveries of it, each with the sections that were withheld."""
-    exchange, clock = LyingExchange(world.pki), ManualClock(world.at_ms)
+    listed, clock = directory or world.pki.directory, ManualClock(world.at_ms)
+    exchange = LyingExchange(world.pki, listed, world.pki.keyring())
     envelope = case_for_ngo(RecordMaker(world.pki, clock))
     exchange.add(CASES_0, [envelope], world.at_ms)
     made = [
@@ -661,6 +682,34 @@ async def test_a_record_that_was_delivered_and_dropped_is_named_by_its_recipient
     report = exchange.audit(delivered=[reported(world, (other, 1, ("case",)), at_ms=world.at_ms)])
     assert report.received is not None
     assert (report.received.outside, report.received.wrong) == (1, 0)
+
+
+async def test_what_a_declared_loss_may_have_taken_with_it_accuses_nobody(world: World) -> None:
+    lost = case_for_ngo(RecordMaker(world.pki, ManualClock(world.at_ms)))
+    former = LyingExchange(world.pki)
+    former.add(CASES_0, [lost, lost], world.at_ms)
+    former.add(AUDIT_0, [], world.at_ms)
+    last = {each.partition: SignedCheckpoint.read(each.note) for each in former.frames if hasattr(each, "note")}
+
+    async def judged(partition: StreamPartition, *, declared_at_ms: int, stands: bool) -> tuple[list[str], int]:
+        step = Incarnation(partition, LOG_ID, "g" * 32, last[partition], None, "a test", declared_at_ms)
+        exchange, envelope = await case_at_ngo(world, directory=replace(world.pki.directory, incarnations=(step,)))
+        copy = (envelope, 0, ("case",)) if stands else (lost, 1, ("case",))
+        report = exchange.audit(delivered=[reported(world, copy, at_ms=world.at_ms)])
+        assert report.received is not None
+        return [item.code for item in report.findings if item.code.startswith("DELIVER")], report.received.lost
+
+    later, before = world.at_ms + 1, world.at_ms - SKEW_MS - 1
+    assert await judged(CASES_0, declared_at_ms=later, stands=False) == (["DELIVERY_LOST_DECLARED"], 1)
+    assert await judged(AUDIT_0, declared_at_ms=later, stands=True) == (["DELIVERY_LOST_DECLARED"], 1)
+    for partition, at_ms, stands in (
+        (AUDIT_0, later, False),
+        (CASES_0, later, True),
+        (CASES_0, before, False),
+        (AUDIT_0, before, True),
+    ):
+        found = await judged(partition, declared_at_ms=at_ms, stands=stands)
+        assert found == (["DELIVERY_UNLOGGED"], 0), (partition, at_ms)
 
 
 async def test_a_report_about_the_last_hour_or_one_that_the_agency_did_not_sign_accuses_nobody(world: World) -> None:

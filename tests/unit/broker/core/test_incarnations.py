@@ -71,8 +71,24 @@ def test_a_passage_goes_over_every_declared_step_and_over_no_other() -> None:
     declared = Incarnations([step("a", "b", 9, 6), step("b", "c", 8, 5, at_ms=2000), step("x", "y", 3)])
     through = declared.between(DNA_0, "a", "c")
     assert through is not None
-    assert (through.survives, through.last.size, through.declared_at_ms) == (5, 9, 1000)
+    assert (through.survives, through.last.size, through.losses) == (5, 9, ((6, 1000), (5, 2000)))
     assert declared.onward(DNA_0, "a") == through
+    # On Kafka, receipts of "a" and "b" both name the topic. Each step loses what was accepted before it.
+    for offset, at_ms, lost in (
+        (4, 900, False),
+        (5, 900, True),
+        (6, 900, True),
+        (4, 1500, False),
+        (5, 1500, True),
+        (9, 2000, True),
+        (9, 2001, False),
+    ):
+        assert through.lost(offset, at_ms) is lost, (offset, at_ms)
+    larger = Incarnations([step("a", "b", 9, 4), step("b", "c", 8, 7, at_ms=2000)]).between(DNA_0, "a", "c")
+    assert larger is not None
+    # What "b" accepted at 4 to 6 survived its own loss. It is here, or the log is wrong.
+    assert [larger.lost(offset, 1500) for offset in (5, 7)] == [False, True]
+    assert larger.lost(5, 1000)
     for former, current in (("c", "a"), ("a", "y"), ("a", "a"), ("b", "a")):
         assert declared.between(DNA_0, former, current) is None
     assert declared.between(CASES_1, "a", "b") is None
@@ -141,13 +157,14 @@ class Shown:
         self.pki, self._folder = pki, folder
         clock = ManualClock(pki.now_ms + 1000)
         maker = RecordMaker(pki, clock)
-        self._envelopes = [maker.make() for _ in range(4)]
+        self.envelopes = [maker.make() for _ in range(4)]
         self._at_ms = clock.value_ms
+        self.warnings: list[str] = []
 
     def codes(self, *declared: Incarnation, log_ids: str = "ffgg", since: int = 0) -> tuple[list[str], list[str]]:
         """The codes of errors, and the first lines of the report. ``log_ids``: the first letter of each record's."""
         exchange = LyingExchange(self.pki, declaring(self.pki, *declared), self.pki.keyring())
-        exchange.add(DNA_0, self._envelopes, self._at_ms)
+        exchange.add(DNA_0, self.envelopes, self._at_ms)
         names = {"f": LOG_ID, "g": "g" * 32}
         batch = exchange.records()
         entries = [entry._replace(log_id=names[name]) for entry, name in zip(batch.entries, log_ids, strict=True)]
@@ -164,12 +181,13 @@ class Shown:
         )
         report = exchange.audit(since=[self.seen(since)] if since else [])
         errors = [item.code for item in report.findings if item.severity is Severity.ERROR]
+        self.warnings = [item.code for item in report.findings if item.severity is not Severity.ERROR]
         return errors, list(first_lines(report))
 
     def former(self, size: int) -> SignedCheckpoint:
         """What the former log signed at a size. Its third and fourth record were others."""
         exchange = LyingExchange(self.pki)
-        exchange.add(DNA_0, [*self._envelopes[:2], *self._envelopes[3:1:-1]][:size], self._at_ms)
+        exchange.add(DNA_0, [*self.envelopes[:2], *self.envelopes[3:1:-1]][:size], self._at_ms)
         start = exchange.frames[0]
         assert isinstance(start, PartitionStart)
         return SignedCheckpoint.read(start.note)
@@ -193,6 +211,7 @@ def shown(pki: SamplePki, tmp_path: Path) -> Shown:
 
 def test_a_log_that_goes_on_as_declared_is_what_was_signed(shown: Shown) -> None:
     assert shown.codes(shown.declared())[0] == []
+    assert shown.warnings == []
     for size in (1, 2, 3):
         errors, lines = shown.codes(shown.declared(), since=size)
         assert errors == []
@@ -211,3 +230,23 @@ def test_an_undeclared_incarnation_and_a_larger_loss_are_named(shown: Shown) -> 
     assert "LOG_CHANGED" in shown.codes(shown.declared(), log_ids="fgfg")[0]
     # What is said to survive does not.
     assert "LOG_FORKED" in shown.codes(shown.declared(last=3, survives=3), log_ids="fffg")[0]
+
+
+def test_a_bundle_that_does_not_show_what_survives_says_so(shown: Shown, pki: SamplePki) -> None:
+    def codes(survives: SignedCheckpoint, first: int) -> list[str]:
+        begun = Incarnation(DNA_0, "a", LOG_ID, signed(9, "a"), survives, "a test", 1, restored=True)
+        exchange = LyingExchange(pki, declaring(pki, begun), pki.keyring())
+        exchange.accepted_from_ms = 1
+        exchange.add(DNA_0, shown.envelopes, pki.now_ms + 1000, period=(first, 4))
+        return [item.code for item in exchange.audit().findings if item.code != "PERIOD_EDGES"]
+
+    exchange = LyingExchange(pki)
+    exchange.add(DNA_0, shown.envelopes[:2], pki.now_ms + 1000)
+    start: Any = exchange.frames[0]
+    true = signed(2, "a", root=SignedCheckpoint.read(start.note).checkpoint.root)
+    assert codes(true, 2) == []
+    assert codes(signed(2, "a"), 2) == ["LOG_FORKED"]
+    # The tree of two is not shown: nobody can tell from this bundle.
+    for survives in (true, signed(2, "a")):
+        assert codes(survives, 3) == ["CHECKPOINT_NOT_COMPARED"]
+    assert codes(signed(5, "a"), 5 - 1) == ["LOG_FORKED"]

@@ -8,35 +8,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+
+from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from broker.core.identity import Principal
     from broker.services.tiles import TileService
     from broker.web.members import MemberGate
 
 SERVICE: Final = "Tiles"
+_METHODS: Final = ("GET", "HEAD")
 # Answers depend on who asks, so only the member's own cache may keep them.
 _LASTING: Final = "private, max-age=31536000, immutable"
 _NEWEST: Final = "private, max-age=1"
 
 
-def tiles_app(service: TileService, gate: MemberGate) -> Starlette:
-    """The application that answers."""
+def tiles_app(service: TileService, gate: MemberGate) -> ASGIApp:
+    """The application that answers. Everything goes through the gate: there is no router that would answer before."""
 
-    async def get(request: Request) -> Response:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+
         async def work(principal: Principal) -> Response:
-            answer = await service.get(principal.agency, request.path_params["path"])
+            if request.method not in _METHODS:
+                message = "tiles are only read: the method must be GET or HEAD"
+                raise InputRefused(message)
+            answer = await service.get(principal.agency, scope["path"].removeprefix("/"))
             return Response(
                 answer.body,
                 headers={"cache-control": _LASTING if answer.lasting else _NEWEST},
                 media_type="text/plain; charset=utf-8" if answer.text else "application/octet-stream",
             )
 
-        return await gate.answer(request, work)
+        response = await gate.answer(request, work)
+        await response(scope, receive, send)
 
-    return Starlette(routes=[Route("/{path:path}", get)])
+    return app

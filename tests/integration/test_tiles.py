@@ -107,10 +107,10 @@ async def test_tiles_of_every_earlier_checkpoint_stay(exchange: Exchange) -> Non
         assert root_of(checkpoint.size, 0, [], tile_hashes(tile, answer.body), []) == checkpoint.root
 
 
-async def raw(exchange: Exchange, request: bytes) -> bytes:
+async def raw(exchange: Exchange, request: bytes, files: tuple[Path, Path] | None = None) -> bytes:
     """The head of the answer to a request as it is."""
     context = client_context(exchange.pki.folder.trust / "tls-ca.pem")
-    load_certificate(context, *exchange.pki.tls_paths(AUDITOR))
+    load_certificate(context, *(files or exchange.pki.tls_paths(AUDITOR)))
     reader, writer = await asyncio.open_connection("localhost", address(exchange).port, ssl=context)
     writer.write(request)
     try:
@@ -161,13 +161,28 @@ async def test_where_there_is_nothing_there_is_nothing(exchange: Exchange) -> No
         for path in NOTHING:
             answer = await client.get(f"/{log}/{path}", LARGEST)
             assert (answer.status, answer.body.partition(b":")[0]) == (404, b"POSITION_UNKNOWN"), path
-        assert (await client.post("/", b"something", LARGEST)).status == 405
     for path in NO_LOGS:
         head = await raw(exchange, b"GET " + path.encode() + b" HTTP/1.1\r\nhost: a\r\n\r\n")
         assert head.split()[1] in {b"404", b"400"}, path
 
 
+OTHER_METHODS = ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"]
+
+
+@pytest.mark.parametrize("method", OTHER_METHODS)
+async def test_every_method_but_get_and_head_is_refused_to_a_member(exchange: Exchange, method: str) -> None:
+    head = await raw(exchange, f"{method} / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n".encode())
+    assert head.split()[1] == b"400"
+
+
 # --- who is refused ---
+
+
+@pytest.mark.parametrize("request_line", [*(f"{method} /" for method in ["GET", "HEAD", *OTHER_METHODS]), "OPTIONS *"])
+async def test_the_gate_is_asked_whatever_the_method(exchange: Exchange, tmp_path: Path, request_line: str) -> None:
+    revoked = exchange.pki.revoked["tls"].write(tmp_path, "peer")
+    request = f"{request_line} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n".encode()
+    assert (await raw(exchange, request, revoked)).split()[1] == b"403"
 
 
 async def test_whoever_may_not_call_over_grpc_gets_nothing(exchange: Exchange, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 1. The client's certificate names a principal of a listed agency, and is not revoked: PeerIdentityMissing, PeerUnknown,
    PeerRevoked, RevocationUnavailable. This is checked for every request, so a revoked certificate gets nothing, also on
    a connection that is open.
+   All who are refused for this share one account for what was refused, and lose their connection.
 2. The agency has not too many requests at once (QuotaExceeded), has paid for what was refused
-   (broker/services/turns.py), and asks no faster than its rate: until then the request waits.
+   (broker/services/turns.py), and asks no faster than its rate: until then the request waits. What is over the quota
+   waits too, before it is refused.
 3. An error is told to auditors and to the operator, counts against the agency, and is answered as one line of text.
 """
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from broker.ports import Clock, PeerAuthentication
     from broker.services.quotas import Quotas
     from broker.services.refusals import Refusals
+    from broker.services.turns import Turn
 
 STATUS_OF: Final[Mapping[type[CaseExchangeError], int]] = {
     PositionUnknown: 404,
@@ -55,7 +58,7 @@ STATUS_OF: Final[Mapping[type[CaseExchangeError], int]] = {
 }
 """See ``http_status``."""
 STRANGERS: Final = ""
-"""Stands for the agency of a client that is not one of the exchange's any more, or not yet."""
+"""Stands for the agency of a client that is not one of the exchange's any more, or not yet. All share its account."""
 
 
 class MemberGate:
@@ -100,7 +103,11 @@ class MemberGate:
         certificate = _pem(getattr(request.state, PEER_CERTIFICATE))
         try:
             # (1) Who it is, and whether it may still ask.
-            principal = self._peers.authenticate(certificate)
+            try:
+                principal = self._peers.authenticate(certificate)
+            except IdentityRefused as error:
+                await self._hold_back(STRANGERS, self._turn(STRANGERS), error)
+                raise
             return await self._admitted(request, principal, work)
         except CaseExchangeError as error:
             return await self._refuse(certificate, error)
@@ -114,17 +121,28 @@ class MemberGate:
         agency, client = principal.agency, request.client
         connection = "" if client is None else f"{client.host}:{client.port}"
         # (2) Within what its agency may use.
-        with self._quotas.call(agency, connection):
-            turn = self._quotas.turns.of(agency, self._service, publishes=False)
-            try:
+        turn = self._turn(agency)
+        try:
+            with self._quotas.call(agency, connection):
                 await turn.to_read()
                 await self._at_rate(agency)
                 return await work(principal)
-            except CaseExchangeError as error:
-                turn.refused(error)
-                raise
-            finally:
-                turn.close()
+        except QuotaExceeded as error:
+            await self._hold_back(agency, turn, error)
+            raise
+        except CaseExchangeError as error:
+            turn.refused(error)
+            raise
+        finally:
+            turn.close()
+
+    def _turn(self, agency: str) -> Turn:
+        return self._quotas.turns.of(agency, self._service, publishes=False)
+
+    async def _hold_back(self, agency: str, turn: Turn, error: CaseExchangeError) -> None:
+        # Refused at once and for nothing, it would come again at once.
+        turn.refused(error)
+        await self._quotas.hold_back(agency, turn)
 
     async def _at_rate(self, agency: str) -> None:
         now = self._clock.monotonic()
@@ -141,6 +159,9 @@ class MemberGate:
             name = self._peers.named(certificate)
             await self._refusals.tell(name, [error], method=self._service, cause=cause)
         headers = {"cache-control": "no-store"}
+        if isinstance(error, IdentityRefused):
+            # To come again costs it a TLS handshake, and then it is a stranger whose connections are bounded.
+            headers["connection"] = "close"
         if RETRY_AFTER_MS in error.details:
             headers["retry-after"] = str(-(-int(error.details[RETRY_AFTER_MS]) // 1000))
         return PlainTextResponse(f"{error.line}\n", http_status(error, STATUS_OF), headers)

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,7 @@ from broker.core.tiles import ENTRIES, Tile, read_entries, tile_hashes
 from broker.core.witnesspolicy import parse_policy
 from broker.trust.logkeys import log_verifiers
 from broker.trust.witnesskeys import witness_checks
-from broker.web.client import HttpFailed
+from broker.web.client import HttpClient, HttpFailed
 from broker.web.tls import client_context, load_certificate
 from certs import profiles
 from certs.operations import LIST_LIFETIME
@@ -212,6 +212,42 @@ async def test_a_stranger_does_not_get_as_far_as_a_request(exchange: Exchange, t
                 await client.get("/", LARGEST)
 
 
+async def test_strangers_are_refused_more_slowly_the_more_they_ask(pki: SamplePki, tmp_path: Path) -> None:
+    files = pki.revoked["tls"].write(tmp_path, "peer")
+    quotas = {"refusals_per_second": 2}
+    async with serving_tiles(pki, tmp_path / "log", quotas=quotas) as exchange, member(exchange, files=files) as client:
+        begun = time.monotonic()
+        for _ in range(12):
+            assert (await client.get("/", LARGEST)).status == 403
+            assert client._open is None
+        # 8 at once, and then 2 in a second.
+        assert time.monotonic() - begun > 1.4
+        # Members do not wait for this.
+        begun = time.monotonic()
+        assert (await get(exchange, "/")).status == 200
+        assert time.monotonic() - begun < 1.4
+
+
+async def test_what_is_over_the_quota_of_calls_is_refused_more_slowly(pki: SamplePki, tmp_path: Path) -> None:
+    # One request a second, and one at a time: of those that come together, one waits.
+    sections: dict[str, dict[str, Any]] = {
+        "tiles": {**TILES, "requests_per_second": 1.0},
+        "quotas": {"calls": 1, "refusals_per_second": 2},
+    }
+    async with serving_tiles(pki, tmp_path / "log", **sections) as exchange, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(member(exchange)) for _ in range(14)]
+
+        async def refused(client: HttpClient) -> float:
+            begun = time.monotonic()
+            answer = await client.get("/", LARGEST)
+            return time.monotonic() - begun if answer.status == 429 else 0.0
+
+        waits = await asyncio.gather(*map(refused, clients))
+        # 8 at once, and then 2 in a second.
+        assert sum(wait > 0 for wait in waits) >= 10
+        assert max(waits) > 0.9
+
+
 async def test_a_certificate_that_is_revoked_gets_nothing_more_on_its_open_connection(tmp_path: Path) -> None:
     pki = SamplePki.build(tmp_path / "pki")
     async with serving_tiles(pki, tmp_path / "log") as exchange, member(exchange) as client:
@@ -222,10 +258,11 @@ async def test_a_certificate_that_is_revoked_gets_nothing_more_on_its_open_conne
         pki.folder.publish_revocation_list("tls", authority, now, LIST_LIFETIME)
 
         async def refused() -> bool:
+            assert client._open is opened
             return (await client.get("/", LARGEST)).status == 403
 
         await eventually(refused)
-        assert client._open is opened
+        assert client._open is None, "the server keeps the connection of a stranger"
 
 
 # --- how much a member may use ---

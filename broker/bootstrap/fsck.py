@@ -17,7 +17,7 @@ from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.files import read_file
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLogReader
-from broker.services.fsck import check_log
+from broker.services.fsck import check_log, not_shown
 from broker.services.soundness import EntryJudge
 from broker.services.tiles import LogTiles
 from broker.trust.certificates import load_certificates, principal_of
@@ -62,7 +62,7 @@ async def fsck(
     mirror: Path | None,
     progress: Callable[[int], None],
 ) -> list[LogReport]:
-    """Check every log that is there.
+    """Check every log that is there. A server of all logs is also asked for those that it does not show.
 
     Args:
         where: the tiles.
@@ -87,7 +87,14 @@ async def fsck(
             reports.append(await check_log(mirrored or source, name, trusted.trust_domain, verifiers, progress))
             if mirrored is not None:
                 mirrored.finish()
+        if _all_of_a_server(where):
+            reports += not_shown(sources)
     return reports
+
+
+def _all_of_a_server(where: Where) -> bool:
+    """Whether a server says which logs there are. Then it may leave some out."""
+    return where.place.startswith(_HTTPS) and not _split(WebAddress.parse(where.place).prefix)[1]
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ import click
 from broker import telemetry
 from broker.bootstrap.fsck import Where
 from broker.bootstrap.fsck import fsck as check_logs
-from broker.cli.main import REFUSED, could_not
+from broker.cli.main import COULD_NOT_CHECK, REFUSED, could_not
 from broker.cli.options import json_option, root_option
 from broker.config.broker import BrokerConfig
 from broker.config.edge import load_edge
@@ -54,7 +54,8 @@ def fsck(
     get none, the report says so: then what the leaves stand for is not checked. With --config every record is read and
     compared with its entry, too. A folder is one that --mirror has filled, or another program for tlog-tiles.
 
-    Exit codes: 0 nothing is wrong, 1 something is, 2 the logs could not be checked to their end.
+    Exit codes: 0 nothing is wrong, 1 something is, 2 the logs could not be checked to their end, or the server does not
+    show all of them: every stream has the partitions from 0 on, without a gap.
 
     Example:  case-exchange fsck --from https://broker.example:7445 --profile me.toml --root governance.pem
     """
@@ -82,7 +83,9 @@ def fsck(
         for report in reports:
             click.echo(_line(report))
         click.echo(_verdict(reports))
-    sys.exit(REFUSED if any(report.fault for report in reports) else 0)
+    if any(report.fault for report in reports):
+        sys.exit(REFUSED)
+    sys.exit(0 if all(report.shown for report in reports) else COULD_NOT_CHECK)
 
 
 class _Progress:
@@ -106,6 +109,8 @@ def _line(report: LogReport) -> str:
         place = "" if fault.place is None else f", number {fault.place}"
         position = "" if not fault.position else f" ({fault.position})"
         return f"{name}: WRONG at {where}{place}{position}: {fault.cause}"
+    if not report.shown:
+        return f"{name}: NOT SHOWN by the server"
     if not report.size:
         return f"{name}: 0 leaves"
     entries = "with all entries" if report.entries else "without entries"
@@ -116,6 +121,12 @@ def _verdict(reports: list[LogReport]) -> str:
     wrong = sum(report.fault is not None for report in reports)
     if wrong:
         return f"{wrong} of {len(reports)} logs are wrong: keep a copy as evidence (--mirror) and report to governance"
+    hidden = sum(not report.shown for report in reports)
+    if hidden:
+        return (
+            f"{hidden} of {len(reports)} logs were not checked: the server does not show them, and every exchange has "
+            "them. Ask another broker. If it shows them, report this to governance"
+        )
     if all(report.entries or not report.size for report in reports):
         return f"nothing is wrong: the entries of {len(reports)} logs give the roots that were signed"
     return (

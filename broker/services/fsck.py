@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.compactrange import HASH_BYTES
 from broker.core.errors import CheckpointInvalid, LogCorrupt, PositionUnknown, ProofInvalid, RightDenied
 from broker.core.origin import parse_log_path
+from broker.core.streams import STREAMS, StreamPartition
 from broker.core.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile, read_entries, write_entries
 from broker.core.treecheck import TileFault, TreeCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from broker.core.checkpoint import SignatureCheck
     from broker.ports import TileSource
@@ -27,6 +29,7 @@ class LogReport(NamedTuple):
         tiles: how many tiles and bundles were right.
         entries: whether the entries were read.
         fault: the first thing that is wrong.
+        shown: whether there is such a log at the place that was asked. If not, nothing is known of it.
     """
 
     name: str
@@ -35,6 +38,33 @@ class LogReport(NamedTuple):
     tiles: int
     entries: bool
     fault: TileFault | None
+    shown: bool = True
+
+
+def not_shown(names: Iterable[str]) -> list[LogReport]:
+    """The logs that every exchange has, and a server with these logs does not show.
+
+    Each stream has the partitions from 0 on without a gap. How many they are is signed nowhere, so that the last ones
+    are left out is not seen.
+
+    Args:
+        names: the paths of the logs that the server shows.
+
+    Raises:
+        CheckpointInvalid: no log has such a name.
+    """
+    shown: dict[str, set[int]] = {stream: set() for stream in STREAMS}
+    for name in names:
+        partition, _ = parse_log_path(name)
+        shown.setdefault(partition.stream, set()).add(partition.partition)
+    missing = [str(StreamPartition(stream, number)) for stream, numbers in shown.items() for number in _gaps(numbers)]
+    return [LogReport(name, 0, "", 0, entries=False, fault=None, shown=False) for name in missing]
+
+
+def _gaps(numbers: set[int]) -> list[int]:
+    # A server may name any number. So no more are listed than there are logs.
+    most = max(numbers, default=0)
+    return list(itertools.islice((number for number in range(most + 1) if number not in numbers), len(numbers) + 1))
 
 
 async def check_log(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.responses import PlainTextResponse, Response
 
 from broker.web.server import HttpBounds, HttpServer
 from broker.web.tls import server_context
@@ -31,7 +30,10 @@ from tests.support.tiles import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from tests.support.exchange import Exchange
 
@@ -215,18 +217,58 @@ async def test_a_revoked_member_cannot_check(pki: SamplePki, tmp_path: Path) -> 
     assert "PEER_REVOKED: the peer's certificate is revoked" in result.output
 
 
-async def test_a_server_cannot_name_a_file_outside_of_the_copy(pki: SamplePki, tmp_path: Path) -> None:
-    async def index(_: object) -> PlainTextResponse:
-        return PlainTextResponse("../../outside\n")
-
+@contextlib.asynccontextmanager
+async def lying_server(pki: SamplePki, app: ASGIApp) -> AsyncIterator[str]:
+    """The address of a server with the exchange's certificate that answers as it likes."""
     context = server_context(*pki.tls_paths("exchange"), pki.folder.trust / "tls-ca.pem")
-    server = HttpServer(Starlette(routes=[Route("/", index)]), "localhost:0", context, HttpBounds())
+    server = HttpServer(app, "localhost:0", context, HttpBounds())
     await server.start()
     try:
+        yield f"https://localhost:{server.port}"
+    finally:
+        await server.stop()
+
+
+async def test_a_server_cannot_name_a_file_outside_of_the_copy(pki: SamplePki, tmp_path: Path) -> None:
+    async with lying_server(pki, PlainTextResponse("../../outside\n")) as url:
         options = ("--profile", profile(pki, tmp_path, MEMBER), "--mirror", tmp_path / "deep" / "copy")
-        result = await asyncio.to_thread(check, pki, "--from", f"https://localhost:{server.port}", *options)
+        result = await asyncio.to_thread(check, pki, "--from", url, *options)
         assert result.exit_code == 2
         assert "CHECKPOINT_INVALID: there can be no log of this name" in result.output
         assert not (tmp_path / "deep").exists()
-    finally:
-        await server.stop()
+
+
+def of_a_copy(copy: Path, shows: Callable[[str], bool] = lambda _: True, *, entries: bool = True) -> ASGIApp:
+    """Serves a copy, but not every log in its index, or no entries."""
+    logs = [str(found.parent.relative_to(copy)) for found in sorted(copy.glob("*/*/*/checkpoint"))]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path, answer = scope["path"].strip("/"), Response(status_code=404)
+        if not path:
+            answer = Response("".join(f"{name}\n" for name in logs if shows(name)))
+        elif "entries" in path and not entries:
+            answer = Response("RIGHT_DENIED: no entries for you.\n", 403)
+        elif (copy / path).is_file():
+            answer = Response((copy / path).read_bytes())
+        await answer(scope, receive, send)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("shows", "missing"),
+    [
+        (lambda _: False, ["cases/0", "dna/0", "notices/0", "audit/0"]),
+        (lambda name: not name.startswith("dna/1/"), ["dna/1"]),
+        (lambda name: not name.startswith("notices/"), ["notices/0"]),
+    ],
+)
+async def test_logs_that_the_server_does_not_show_are_named(
+    mirror: Path, pki: SamplePki, tmp_path: Path, shows: Callable[[str], bool], missing: list[str]
+) -> None:
+    async with lying_server(pki, of_a_copy(mirror / "copy", shows)) as url:
+        result = await asyncio.to_thread(check, pki, "--from", url, "--profile", profile(pki, tmp_path, AUDITOR))
+    assert result.exit_code == 2, result.output
+    named = [line.partition(":")[0] for line in result.output.splitlines() if "NOT SHOWN" in line]
+    assert named == missing
+    assert "nothing is wrong" not in result.output

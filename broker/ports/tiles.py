@@ -26,5 +26,6 @@ class TileSource(Protocol):
             PositionUnknown: there is no such tile.
             LogCorrupt: whoever serves it found itself that something is wrong with it.
             RightDenied: entries are for auditors of the stream.
+            ProofInvalid: whoever serves it refuses entries that the directory grants.
             IdentityRefused, Overloaded, Unavailable
         """

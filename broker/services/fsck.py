@@ -112,8 +112,9 @@ async def _may_read_entries(source: TileSource, size: int) -> bool:
     try:
         await source.tile(Tile(ENTRIES, 0, min(size, TILE_WIDTH)))
     except RightDenied:
+        # The directory says so, not the server.
         return False
-    except (PositionUnknown, LogCorrupt):
+    except (PositionUnknown, LogCorrupt, ProofInvalid):
         # The check will come to it.
         return True
     return True

@@ -10,6 +10,7 @@ from broker.core.errors import (
     CaseExchangeError,
     ConnectionFailed,
     PositionUnknown,
+    ProofInvalid,
     RightDenied,
     Unavailable,
     all_errors,
@@ -52,7 +53,14 @@ class HttpTiles:
         if tile.level == ENTRIES and not self._entries:
             message = "the directory does not make this agency an auditor of the stream"
             raise RightDenied(message)
-        return await _get(self._client, f"/{self._name}/{tile.path}", MAX_BUNDLE_BYTES)
+        try:
+            return await _get(self._client, f"/{self._name}/{tile.path}", MAX_BUNDLE_BYTES)
+        except RightDenied as error:
+            if tile.level != ENTRIES:
+                raise
+            # Else a server could spare itself the check of its entries.
+            message = "the server refuses entries that the directory grants"
+            raise ProofInvalid(message) from error
 
 
 async def log_names(client: HttpClient) -> list[str]:

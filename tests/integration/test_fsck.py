@@ -272,3 +272,15 @@ async def test_logs_that_the_server_does_not_show_are_named(
     named = [line.partition(":")[0] for line in result.output.splitlines() if "NOT SHOWN" in line]
     assert named == missing
     assert "nothing is wrong" not in result.output
+
+
+async def test_a_server_that_refuses_an_auditor_the_entries_is_wrong(
+    mirror: Path, pki: SamplePki, tmp_path: Path
+) -> None:
+    async with lying_server(pki, of_a_copy(mirror / "copy", entries=False)) as url:
+        for agency, code in ((AUDITOR, 1), (MEMBER, 0)):
+            own = profile(pki, tmp_path, agency)
+            result = await asyncio.to_thread(check, pki, "--from", url, "--profile", own)
+            assert result.exit_code == code, result.output
+            said = "WRONG at tile/entries/000: the server refuses entries that the directory grants"
+            assert (said in result.output) == (code == 1)

@@ -149,8 +149,9 @@ class TilesConfig(Section, frozen=True, kw_only=True):
     connections: Annotated[int, setting("connections at once", least=1, most=100_000)] = 200
     connections_per_agency: Annotated[int, setting("of them of one agency", least=1, most=100_000)] = 16
     requests_per_second: Annotated[
-        float, setting("of one agency; above it, its requests wait", least=1, most=1_000_000)
-    ] = 200.0
+        float,
+        setting("of one agency; above it, its requests wait. An entry bundle counts as 10", least=1, most=1_000_000),
+    ] = 50.0
     request_seconds: Annotated[
         float, setting("how long a request may take to arrive, and an answer may wait to be read", least=0.1, most=300)
     ] = 10.0

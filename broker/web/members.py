@@ -98,8 +98,16 @@ class MemberGate:
         except CaseExchangeError:
             return STRANGERS
 
-    async def answer(self, request: Request, work: Callable[[Principal], Awaitable[Response]]) -> Response:
-        """Answer a request if its client may ask. Raises nothing of the error tree."""
+    async def answer(
+        self, request: Request, work: Callable[[Principal], Awaitable[Response]], *, cost: int = 1
+    ) -> Response:
+        """Answer a request if its client may ask. Raises nothing of the error tree.
+
+        Args:
+            request: the request.
+            work: makes the answer.
+            cost: how many requests it counts as.
+        """
         certificate = _pem(getattr(request.state, PEER_CERTIFICATE))
         try:
             # (1) Who it is, and whether it may still ask.
@@ -108,7 +116,7 @@ class MemberGate:
             except IdentityRefused as error:
                 await self._hold_back(STRANGERS, self._turn(STRANGERS), error)
                 raise
-            return await self._admitted(request, principal, work)
+            return await self._admitted(request, principal, work, cost)
         except CaseExchangeError as error:
             return await self._refuse(certificate, error)
         except Exception as error:  # noqa: BLE001 - the client must learn of a defect only that it is one
@@ -116,7 +124,7 @@ class MemberGate:
             return await self._refuse(certificate, internal, type(error).__name__)
 
     async def _admitted(
-        self, request: Request, principal: Principal, work: Callable[[Principal], Awaitable[Response]]
+        self, request: Request, principal: Principal, work: Callable[[Principal], Awaitable[Response]], cost: int
     ) -> Response:
         agency, client = principal.agency, request.client
         connection = "" if client is None else f"{client.host}:{client.port}"
@@ -125,7 +133,7 @@ class MemberGate:
         try:
             with self._quotas.call(agency, connection):
                 await turn.to_read()
-                await self._at_rate(agency)
+                await self._at_rate(agency, cost)
                 return await work(principal)
         except QuotaExceeded as error:
             await self._hold_back(agency, turn, error)
@@ -144,12 +152,12 @@ class MemberGate:
         turn.refused(error)
         await self._quotas.hold_back(agency, turn)
 
-    async def _at_rate(self, agency: str) -> None:
+    async def _at_rate(self, agency: str, cost: int) -> None:
         now = self._clock.monotonic()
         bucket = self._buckets.setdefault(agency, Bucket(self._rate, now))
         wait = bucket.wait_seconds(now)
         # Whoever comes next waits longer, also while this one waits.
-        bucket.take(1, now)
+        bucket.take(cost, now)
         if wait > 0:
             await asyncio.sleep(wait)
 

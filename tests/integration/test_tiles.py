@@ -300,6 +300,18 @@ async def test_requests_above_the_rate_wait_and_none_is_refused(pki: SamplePki, 
         assert set(answers) == {200}
 
 
+async def test_an_entry_bundle_counts_as_ten_requests(pki: SamplePki, tmp_path: Path) -> None:
+    tiles = {**TILES, "requests_per_second": 20.0}
+    async with serving_tiles(pki, tmp_path / "log", tiles=tiles) as exchange, member(exchange, AUDITOR) as client:
+        await publish(exchange, 1)
+        path = await covered(exchange)
+        begun = time.monotonic()
+        for _ in range(4):
+            assert (await client.get(f"/{path}/tile/entries/000.p/1", LARGEST)).status == 200
+        # Two at once, one more on credit, and then two in a second.
+        assert time.monotonic() - begun > 0.4
+
+
 async def test_a_member_that_does_not_read_loses_its_connection_and_holds_up_nobody(
     pki: SamplePki, tmp_path: Path
 ) -> None:

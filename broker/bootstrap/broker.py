@@ -215,6 +215,7 @@ class Broker:
         await self._subscribe.drain()
         await self._server.stop(self._config.server.drain_seconds)
         await self._tasks.stop()
+        await self.tiles.stop()
         await self._refusals.write()
         _log.info("stopped")
 

@@ -102,8 +102,9 @@ class TileServer:
         )
         context = server_context(tls.certificate, tls.key, tls.authorities)
         server = HttpServer(tiles_app(self._service, gate), given.address, context, bounds, gate.agency_of)
-        await server.start()
+        # Before it starts: a cancel can come while it does, and ``stop`` must find it.
         self._server = server
+        await server.start()
         _log.info("serving tiles", address=f"port {server.port}")
         self._watching = watch_tls(context, tls.certificate, tls.key, self._config.trust.reload_seconds)
 
@@ -120,4 +121,9 @@ class TileServer:
             await self._server.ended()
         finally:
             watching.cancel()
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Answers that have begun may finish, for a short time. Idempotent, also if ``start`` was cancelled."""
+        if self._server is not None:
             await self._server.stop()

@@ -20,6 +20,7 @@ from broker.core.witnesspolicy import parse_policy
 from broker.trust.logkeys import log_verifiers
 from broker.trust.witnesskeys import witness_checks
 from broker.web.client import HttpClient, HttpFailed
+from broker.web.server import HttpServer
 from broker.web.tls import client_context, load_certificate
 from certs import profiles
 from certs.operations import LIST_LIFETIME
@@ -263,6 +264,26 @@ async def test_a_certificate_that_is_revoked_gets_nothing_more_on_its_open_conne
 
         await eventually(refused)
         assert client._open is None, "the server keeps the connection of a stranger"
+
+
+async def test_a_start_that_is_cancelled_leaves_no_server(
+    pki: SamplePki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[HttpServer] = []
+    start = HttpServer.start
+
+    async def cancelled(self: HttpServer) -> None:
+        await start(self)
+        begun.append(self)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(HttpServer, "start", cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        async with serving_tiles(pki, tmp_path / "log"):
+            pytest.fail("the start was cancelled")
+    (server,) = begun
+    assert server._task is not None
+    assert server._task.done()
 
 
 # --- how much a member may use ---

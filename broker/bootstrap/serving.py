@@ -30,7 +30,8 @@ async def serve(config: BrokerConfig, ready: Callable[[int], None], *, clock_che
     """Serve until SIGTERM or SIGINT. If the log cannot be followed any more, health says so and publishing stops.
 
     A signal also ends a start, in whatever state it is. ``server.drain_seconds`` and ``CLOSING_SECONDS`` after a signal
-    the process ends in any case: threads of Kafka's client can wait for nodes that do not answer.
+    the process ends in any case: threads of Kafka's client can wait for nodes that do not answer. So it does
+    ``CLOSING_SECONDS`` after an error ended the broker.
 
     Args:
         config: the configuration.
@@ -64,6 +65,9 @@ async def serve(config: BrokerConfig, ready: Callable[[int], None], *, clock_che
     await asyncio.wait([serving])
     if not asked or not serving.cancelled():
         # An error ended it, also while it was asked to end.
+        if not asked:
+            # The interpreter waits for threads of Kafka's client, and they can wait for nodes that do not answer.
+            _end_within(CLOSING_SECONDS, _CUT_OFF)
         serving.result()
     code = _INTERRUPTED if asked[0] == signal.SIGINT else _STOPPED
     # Everything is closed.
@@ -76,7 +80,7 @@ def _end_within(seconds: float, code: int) -> None:
 
     def cut_off() -> None:
         if code == _CUT_OFF:
-            _log.critical("did not end in time after the signal, and was cut off")
+            _log.critical("did not end in time after a signal or an error, and was cut off")
         os._exit(code)
 
     timer = threading.Timer(seconds, cut_off)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synthetic.police import police_csv
+from tests.support.exchange import broker_tables
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 
 if TYPE_CHECKING:
@@ -211,3 +213,29 @@ def test_a_gateway_that_the_broker_refuses_ends_while_it_looks_through_a_large_f
         _, errors = gateway.communicate(timeout=LONGEST_SECONDS + 20)
     assert gateway.returncode == 1
     assert "case-exchange: RIGHT_DENIED" in errors
+
+
+BROKER_WITH_A_THREAD = """
+import asyncio, sys, threading
+from pathlib import Path
+from broker.bootstrap import serving
+from broker.config.broker import BrokerConfig
+from broker.config.loader import load
+
+serving.CLOSING_SECONDS = 0.5
+threading.Thread(target=threading.Event().wait).start()
+asyncio.run(serving.serve(load(BrokerConfig, Path(sys.argv[1])), print))
+"""
+"""A broker in whose process a thread waits for ever, like one of a Kafka client whose nodes do not answer."""
+
+
+def test_a_broker_that_an_error_ends_does_not_wait_for_threads(pki: SamplePki, tmp_path: Path) -> None:
+    config = broker_tables(pki, tmp_path / "log")
+    config["trust"]["directory"] = str(tmp_path / "none.json")
+    written = write_toml(tmp_path / "broker.toml", config)
+    done = subprocess.run(
+        [sys.executable, "-c", BROKER_WITH_A_THREAD, written], capture_output=True, text=True, check=False, timeout=15
+    )
+    assert done.returncode == 1
+    assert "none.json" in done.stderr
+    assert "was cut off" in done.stdout + done.stderr

@@ -294,8 +294,6 @@ def _what_is_wrong(item: UnmetReceipt, *, another: bool) -> str:
     if item.signed:
         missing = f"stands at {item.elsewhere}" if item.elsewhere else "is missing or changed"
         return f"{promised}, and the signed tree has it there, too. In the log or in this bundle the record {missing}"
-    if item.elsewhere:
-        return f"{promised}, and it stands at {item.elsewhere}"
-    if another:
+    if another and not item.elsewhere:
         return f"{promised} of another incarnation of the log, and no directory declares that it was lost"
-    return f"{promised}, and it is not there"
+    return f"{promised}, and it {f'stands at {item.elsewhere}' if item.elsewhere else 'is not there'}"

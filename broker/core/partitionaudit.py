@@ -225,12 +225,11 @@ class PartitionAudit:
         if (survives := self._survives) is None:
             return
         root = shown.root if survives.size == shown.size else leaves.roots.get(survives.size)
-        begins = f"begins with the tree of {survives.size} that is declared to survive"
+        beginning = f"begin with the tree of {survives.size} that is declared to survive"
         if root is None and survives.size <= shown.size:
-            message = f"{self.partition}: this bundle does not show that the log {begins}. A full replay shows it"
-            self.add(warning("CHECKPOINT_NOT_COMPARED", message))
+            self.add(warning("CHECKPOINT_NOT_COMPARED", f"{self.partition}: the log is not shown to {beginning}"))
         elif root != survives.root:
-            self.add(error("LOG_FORKED", f"{self.partition}: it is not true that the log {begins}"))
+            self.add(error("LOG_FORKED", f"{self.partition}: the log does not {beginning}"))
 
     def _release(self, leaves: LeafCheck) -> None:
         """Add what the comparison found. The list of leaves is now shown to be the signed tree's."""

@@ -689,7 +689,9 @@ async def test_what_a_declared_loss_may_have_taken_with_it_accuses_nobody(world:
     former = LyingExchange(world.pki)
     former.add(CASES_0, [lost, lost], world.at_ms)
     former.add(AUDIT_0, [], world.at_ms)
-    last = {each.partition: SignedCheckpoint.read(each.note) for each in former.frames if hasattr(each, "note")}
+    last = {
+        each.partition: SignedCheckpoint.read(each.note) for each in former.frames if isinstance(each, PartitionStart)
+    }
 
     async def judged(partition: StreamPartition, *, declared_at_ms: int, stands: bool) -> tuple[list[str], int]:
         step = Incarnation(partition, LOG_ID, "g" * 32, last[partition], None, "a test", declared_at_ms)

@@ -64,7 +64,7 @@ interop: ## install the sigstore verifier that make test then uses (needs npm)
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
 	@$(RUN)/python -m deploy.kafka fetch
-	$(RUN)/python -m pytest -m kafka
+	$(RUN)/python -m pytest -m kafka -n $(WORKERS) --dist loadfile
 
 torture: $(STAMP) ## kill, pause and restart nodes, brokers and witnesses for SECONDS while members trouble each other, by the plan of SEED
 	$(RUN)/python -m tests.scenarios.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -91,7 +91,7 @@ def sign(
     governance_key, content = load_signing_key(key), _read(payload)
     directory = parse_payload(content, document=b"")
     if incarnations is not None:
-        directory = with_incarnations(directory, _read(incarnations))
+        directory = with_incarnations(directory, _read(incarnations), SystemClock().now_ms())
         content = directory_payload(directory)
     check_incarnations(directory)
     _warn(directory)

@@ -52,6 +52,17 @@ def read_incarnations(value: Any, trust_domain: str) -> tuple[Incarnation, ...]:
     return found
 
 
+def check_declared_by_then(directory: Directory) -> None:
+    """Refuse a declaration that is later than the directory: it would excuse losses that are still to come.
+
+    Raises:
+        DirectoryInvalid
+    """
+    for each in directory.incarnations:
+        if each.declared_at_ms > directory.issued_at_ms:
+            refuse(f"the incarnation of {each.partition} is declared after issued_at")
+
+
 def incarnation_fields(incarnation: Incarnation) -> dict[str, Any]:
     """An entry as JSON."""
     carried = {} if incarnation.carried is None else {_CARRIED: incarnation.carried.note.decode()}
@@ -66,12 +77,13 @@ def incarnation_fields(incarnation: Incarnation) -> dict[str, Any]:
     }
 
 
-def with_incarnations(directory: Directory, text: bytes) -> Directory:
-    """Add declarations to a directory. One of the same former log of a partition is replaced.
+def with_incarnations(directory: Directory, text: bytes, now_ms: int) -> Directory:
+    """Add declarations to a directory, which is then issued now. One of the same former log of a partition is replaced.
 
     Args:
         directory: the directory.
         text: JSON, an object with the list.
+        now_ms: milliseconds since the Unix epoch, UTC.
 
     Raises:
         DirectoryInvalid
@@ -81,7 +93,8 @@ def with_incarnations(directory: Directory, text: bytes) -> Directory:
         added = read_incarnations(fields[INCARNATIONS], directory.trust_domain)
     former = {each[:2] for each in added}
     kept = [each for each in directory.incarnations if each[:2] not in former]
-    return replace(directory, incarnations=(*kept, *added))
+    issued_at_ms = max(directory.issued_at_ms, now_ms)
+    return replace(directory, incarnations=(*kept, *added), issued_at_ms=issued_at_ms)
 
 
 def check_incarnations(directory: Directory) -> None:

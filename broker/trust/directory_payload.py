@@ -29,7 +29,12 @@ from broker.trust.directory_fields import (
     refuse,
     rfc3339,
 )
-from broker.trust.directory_incarnations import INCARNATIONS, incarnation_fields, read_incarnations
+from broker.trust.directory_incarnations import (
+    INCARNATIONS,
+    check_declared_by_then,
+    incarnation_fields,
+    read_incarnations,
+)
 from broker.trust.directory_log_keys import ENDED_LOG_KEYS, ended_log_key_fields, read_ended_log_keys
 from broker.trust.keyring import listed_certificate, signing_authorities, timestamp_chain
 from broker.trust.signedjson import strictly
@@ -99,6 +104,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
             incarnations=read_incarnations(fields.get(INCARNATIONS, []), trust_domain),
         )
     _check(directory)
+    check_declared_by_then(directory)
     return directory
 
 

@@ -126,6 +126,7 @@ def test_declarations_are_read_as_they_were_written(pki: SamplePki) -> None:
         [step("a", "a", 9)],
         [step("a", "b/c", 9)],
         [step("a", "b", 9, 10)],
+        [step("a", "b", 9, at_ms=4_070_908_800_000)],
         [step("a", "b", 9, 4)._replace(carried=signed(4, "c"))],
         [step("a", "b", 9, 4)._replace(restored=False)],
         [step("a", "b", 9, 4)._replace(carried=signed(9, root=bytes(32)))],

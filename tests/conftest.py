@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import structlog
@@ -24,6 +24,7 @@ settings.load_profile("untimed")
 
 _LEAK = r"unclosed <(ssl\.SSLSocket|socket\.socket)"
 """kafka-python leaves the socket of a refused connection to the garbage collector, and killed nodes refuse many."""
+_LOGGING: Final = structlog.get_config()
 _WITH_KAFKA = pytest.StashKey[bool]()
 
 
@@ -52,11 +53,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """A command that a test runs in this process sets up logging. No other test may notice it."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+def _logging_as_at_the_start() -> None:
+    """A command that a test, or a fixture of its module, runs in this process sets up logging. Others do not notice."""
+    structlog.configure(**_LOGGING)
 
 
 @pytest.fixture(scope="session")

@@ -203,7 +203,8 @@ async def test_a_program_brings_back_what_the_log_has_lost_and_has_both_receipts
         assert police.former_receipts(accepted.record_id) == []
     replace_certificate(pki, exchange.clock.now_ms(), retired=True)
     copies.restore("old")
-    await copies.declare(more=["--restored"])
+    # The operator knows what its edges saw, if they saw anything.
+    await copies.declare(*seen_by(tmp_path, "samples"), more=["--restored"])
     async with (
         copies.exchange() as exchange,
         running(exchange, tmp_path, POLICE, "samples") as police,

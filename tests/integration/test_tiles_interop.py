@@ -40,22 +40,32 @@ async def with_certificate(port: int, context: ssl.SSLContext) -> AsyncIterator[
     Tessera's fsck can show none itself.
     """
 
+    under_way: set[asyncio.Task[None]] = set()
+
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        try:
             while data := await reader.read(1 << 16):
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward, back = await asyncio.open_connection("localhost", port, ssl=context)
-        await asyncio.gather(copy(reader, back), copy(onward, writer))
+        copies = [asyncio.create_task(copy(*pair)) for pair in ((reader, back), (onward, writer))]
+        under_way.update(copies)
+        # Either side may end a connection at any time.
+        await asyncio.gather(*copies, return_exceptions=True)
 
     server = await asyncio.start_server(forward, "localhost", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 def ran(program: str, url: str, origin: str, key: Path) -> str:

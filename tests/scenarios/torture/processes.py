@@ -31,16 +31,20 @@ class ProcessTarget:
         self._process: asyncio.subprocess.Process | None = None
         self._wanted = False
         self._keeper: asyncio.Task[None] | None = None
+        # While one begins or ends the process, nobody else does: otherwise two would run, and one be forgotten.
+        self._changing = asyncio.Lock()
 
     async def start(self) -> None:
-        await self._spawn()
-        self._wanted = True
+        async with self._changing:
+            await self._spawn()
+            self._wanted = True
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep())
 
     async def kill(self) -> None:
-        self._wanted = False
-        await self._end(signal.SIGKILL)
+        async with self._changing:
+            self._wanted = False
+            await self._end(signal.SIGKILL)
 
     async def restart(self) -> None:
         await self.kill()
@@ -48,7 +52,8 @@ class ProcessTarget:
 
     async def stop(self) -> int:
         """Send SIGTERM, and return the exit code."""
-        self._wanted = False
+        async with self._changing:
+            self._wanted = False
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -82,8 +87,9 @@ class ProcessTarget:
                     self.ended_by_itself += 1
                     self._history.fault(f"{self.name} ended by itself with code {code}")
                     await asyncio.sleep(_AGAIN_SECONDS)
-                    if self._is_wanted(process):
-                        await self._spawn()
+                    async with self._changing:
+                        if self._is_wanted(process):
+                            await self._spawn()
             await asyncio.sleep(0.1)
 
     def _is_wanted(self, process: asyncio.subprocess.Process) -> bool:

@@ -102,7 +102,7 @@ bench: $(STAMP) ## measure against the floors of the same run; on Kafka too with
 attack: $(STAMP) ## attack a broker as a member, and Kafka with a broker's and the break-glass key (docs/limits.md)
 	PYTHONPATH=. $(RUN)/python bench/attack.py
 	@$(RUN)/python -m deploy.kafka fetch
-	$(RUN)/python -m pytest -m kafka $(addprefix tests/integration/test_kafka_,access.py members.py peers.py places.py repair.py settings.py tampering.py)
+	$(RUN)/python -m pytest -m kafka $(addprefix tests/integration/test_kafka_,access.py ending.py members.py owner.py peers.py places.py repair.py settings.py tampering.py)
 
 bench-peers: $(PEERS) ## measure the exchange beside Kafka, nats-server and RabbitMQ whose users check signatures themselves
 	PYTHONPATH=. $(RUN)/python bench/peers.py

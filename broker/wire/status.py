@@ -118,6 +118,8 @@ def error_from_call(
     kind = _WITHOUT_REASON.get(code, errors.Internal)
     if kind is errors.ConnectionFailed:
         return kind("no broker answered, or the connection broke")
+    if code is _Code.DEADLINE_EXCEEDED:
+        return kind("no broker answered in time")
     return kind(_short(message or f"the call failed with {code.name}"))
 
 

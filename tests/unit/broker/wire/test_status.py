@@ -56,6 +56,11 @@ def test_a_status_without_a_reason_becomes_the_error_that_fits(
     assert type(error_from_call(code, text, [])) is expected
 
 
+def test_a_broker_that_does_not_answer_in_time_is_told_in_plain_words() -> None:
+    back = error_from_call(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", [])
+    assert back.message == "no broker answered in time"
+
+
 def test_a_reason_that_is_unknown_here_keeps_its_words_and_its_nature() -> None:
     details = status_details(errors.LogFull("new words")).replace(b"LOG_FULL", b"NEW_ONES")
     back = error_from_call(grpc.StatusCode.UNAVAILABLE, "new words", [(DETAILS_KEY, details)])

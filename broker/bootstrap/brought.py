@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.bootstrap.temporarybook import TemporaryBook
 from broker.core.brought import Brought, BroughtCheckpoint, UnmetReceipt
 from broker.core.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError, EvidenceFileInvalid, ReceiptInvalid
@@ -40,19 +40,11 @@ CREATE TABLE receipts (
 _AT_ONCE: Final = 1000
 
 
-class TemporaryReceiptBook:
-    """The port ReceiptBook, in a temporary file that SQLite deletes. Its memory does not grow with the receipts."""
+class TemporaryReceiptBook(TemporaryBook):
+    """The port ReceiptBook, in a temporary file."""
 
     def __init__(self) -> None:
-        # SQLite keeps a database without a name in a file of its own that it has already unlinked.
-        self._connection = sqlite3.connect("", isolation_level=None)
-        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", _TABLE, "BEGIN"):
-            self._connection.execute(statement)
-        self.unproved = 0
-
-    def close(self) -> None:
-        """Delete everything."""
-        self._connection.close()
+        super().__init__(_TABLE)
 
     def add(self, statements: Iterable[tuple[bytes, ReceiptStatement]]) -> None:
         """Take what valid receipts say, each with the hash of its leaf. One that comes twice counts once."""

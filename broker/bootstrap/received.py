@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 from typing import TYPE_CHECKING, Final
 
+from broker.bootstrap.temporarybook import TemporaryBook
 from broker.core.errors import EvidenceFileInvalid, ReceiptInvalid
 from broker.core.received import FoundCopy, ReceivedCopy, SignedCopies, check_copies
 from broker.core.streams import Position
@@ -29,19 +29,11 @@ CREATE TABLE received (
 _LARGEST: Final = (1 << 63) - 1
 
 
-class TemporaryReceivedBook:
-    """The port ReceivedBook, in a temporary file that SQLite deletes. Its memory does not grow with the copies."""
+class TemporaryReceivedBook(TemporaryBook):
+    """The port ReceivedBook, in a temporary file."""
 
     def __init__(self) -> None:
-        # SQLite keeps a database without a name in a file of its own that it has already unlinked.
-        self._connection = sqlite3.connect("", isolation_level=None)
-        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", _TABLE, "BEGIN"):
-            self._connection.execute(statement)
-        self.unproved = 0
-
-    def close(self) -> None:
-        """Delete everything."""
-        self._connection.close()
+        super().__init__(_TABLE)
 
     def add(self, signed: SignedCopies) -> None:
         """Take a list that its agency signed. A copy that comes twice counts once."""

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from broker.core.errors import CaseExchangeError, LogError, LogIntruder
-from broker.core.streams import AUDIT, CASES, DNA, NOTICES
+from broker.core.origin import checkpoint_origin
+from broker.core.streams import AUDIT, CASES, DNA, NOTICES, every_partition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from broker.config.broker import BrokerConfig
+    from broker.core.streams import StreamPartition
     from broker.ports import CheckpointBoard, CheckpointStore, LogRepair, MessageLog, NoteSigner
 
 _log = structlog.get_logger("broker")
@@ -37,6 +39,13 @@ class OpenedLog(NamedTuple):
     repair: LogRepair | None = None
     lag_seconds: float = 0.0
     begun: Callable[[], Awaitable[None]] = _nothing
+
+    def origins(self, trust_domain: str) -> dict[StreamPartition, str]:
+        """The origin of each partition's checkpoints."""
+        log = self.log
+        return {
+            one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every_partition(log.partitions)
+        }
 
 
 def reporter(what: str) -> Callable[[CaseExchangeError], None]:

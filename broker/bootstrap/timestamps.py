@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from broker.core.errors import ConfigInvalid, ExtraMissing
-from broker.core.origin import checkpoint_origin
-from broker.core.streams import every_partition
 from broker.core.timesaudit import BACKDATED_MS, TimesAudit
 from broker.core.webaddress import WebAddress
 from broker.extras import needed
@@ -58,11 +56,8 @@ def make_timestamping(
         ExtraMissing: there are some, and a library is not installed.
         ConfigInvalid: an address cannot be used.
     """
-    log, trust_domain = opened.log, trust.directory.current().trust_domain
     return Timestamping(
-        partitions={
-            one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every_partition(log.partitions)
-        },
+        partitions=opened.origins(trust.directory.current().trust_domain),
         store=opened.store,
         proofs=proofs,
         kept=kept,

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import CosignaturesLate
-from broker.core.origin import checkpoint_origin
-from broker.core.streams import every_partition
 from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.messagelog.sqlite import SqliteCosignedStore
@@ -54,7 +52,6 @@ def make_cosigning(
     clock: Clock,
 ) -> Cosigning:
     """What asks the witnesses, and the evidence with which publishing goes on."""
-    log, trust_domain = opened.log, trust.directory.current().trust_domain
     given = config.witnesses
     authorities = config.tls.authorities if given.authorities == Path() else given.authorities
 
@@ -64,9 +61,7 @@ def make_cosigning(
         return HttpWitness(WebAddress.parse(witness.url), authorities)
 
     return Cosigning(
-        partitions={
-            one: checkpoint_origin(trust_domain, one, log.log_id(one.stream)) for one in every_partition(log.partitions)
-        },
+        partitions=opened.origins(trust.directory.current().trust_domain),
         store=opened.store,
         proofs=proofs,
         kept=kept,

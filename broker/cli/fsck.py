@@ -55,7 +55,7 @@ def fsck(
     compared with its entry, too. A folder is one that --mirror has filled, or another program for tlog-tiles.
 
     Exit codes: 0 nothing is wrong, 1 something is, 2 the logs could not be checked to their end, or the server does not
-    show all of them: every stream has the partitions from 0 on, without a gap.
+    show all of them. The report names those that are missing.
 
     Example:  case-exchange fsck --from https://broker.example:7445 --profile me.toml --root governance.pem
     """

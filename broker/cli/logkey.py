@@ -26,8 +26,8 @@ from broker.trust.directory_log_keys import ended_log_key_fields
 def log_key(path: Path | None, *, key: str, seen: tuple[Path, ...]) -> None:
     """Print where a log key ends.
 
-    Put it into `ended_log_keys` of the directory. What the key signed beyond counts for nobody, whoever has it. Use it
-    when no broker signs with the key any more. Stop the broker first.
+    Stop the broker first. Use this when no broker signs with the key any more. Put what is printed into
+    `ended_log_keys` of the directory. Nobody accepts what the key signs after this end.
 
     If the log went back, or a checkpoint of --seen is larger, nothing is printed: the end would hide the loss. Declare
     it first (`case-exchange incarnation`).

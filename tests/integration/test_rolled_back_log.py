@@ -312,8 +312,10 @@ async def test_what_an_old_copy_has_lost_is_published_again_in_order_and_nothing
             lost = [result.statement for result in results if isinstance(result, Published)]
             before = {each.record_id: edge.spool.receipt(each.record_id) for each in lost}
             assert len(lost) == len(results) > 1
+            await covered(exchange)
+            await present(edge)
     copies.restore("old")
-    # The operator has no newer copy, and governance says so.
+    # The operator has no newer copy: the checkpoints that an edge saw show what is missing.
     await copies.declare(*seen_by(tmp_path))
     async with copies.exchange() as exchange:
         profile, routes = to_do(exchange, tmp_path)

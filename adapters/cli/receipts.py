@@ -14,11 +14,11 @@ import click
 from adapters.edge.profile import load_any
 from adapters.edge.spool import Spool
 from adapters.terminal import FILE, json_option, print_json, profile_option
+from broker.core.audit.receipts import ReceiptCheck
+from broker.core.audit.received import check_copies
 from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import DirectoryInvalid, ReceiptInvalid, SetupInvalid
 from broker.core.inforce import DirectoryVersion
-from broker.core.receiptcheck import ReceiptCheck
-from broker.core.received import check_copies
 from broker.files import make_private, read_file
 from broker.trust.certificates import principal_of
 from broker.trust.directory import MAX_DIRECTORY_BYTES, learn_successions, open_directory
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
-    from broker.core.received import SignedCopies
+    from broker.core.audit.received import SignedCopies
     from broker.wire.receiptfile import Line
 
 _MOST_LISTED: Final = 20

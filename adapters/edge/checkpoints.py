@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import (
     CaseExchangeError,
     EvidenceRefused,
@@ -29,7 +28,8 @@ from broker.core.errors import (
     Unavailable,
 )
 from broker.core.incarnations import Incarnations, Standing
-from broker.core.origin import checkpoint_origin, incarnation_of
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.origin import checkpoint_origin, incarnation_of
 from broker.trust.logkeys import log_verifiers
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from broker.core.brought import UNCOVERED_AT_MOST_MS, not_covered
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.audit.brought import UNCOVERED_AT_MOST_MS, not_covered
 from broker.core.errors import (
     CaseExchangeError,
     ConnectionFailed,
@@ -27,8 +26,9 @@ from broker.core.errors import (
     Unavailable,
 )
 from broker.core.incarnations import Incarnations
-from broker.core.leaf import Leaf
-from broker.core.origin import incarnation_of
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.origin import incarnation_of
 from broker.trust.logkeys import log_verifiers
 from broker.wire.receipts import read_receipt, statement_from
 

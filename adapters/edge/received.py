@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from adapters.edge.spoolpart import SpoolPart
-from broker.core.received import ReceivedCopy
+from broker.core.audit.received import ReceivedCopy
 from broker.core.streams import Position
 
 if TYPE_CHECKING:

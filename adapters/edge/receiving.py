@@ -14,6 +14,7 @@ from adapters.edge.routing import not_obeyed
 from adapters.edge.signing import ToPublish
 from adapters.records.sections import join
 from adapters.records.validate import validate
+from broker.core.audit.received import ReceivedCopy
 from broker.core.errors import (
     AdapterFailed,
     CaseExchangeError,
@@ -24,7 +25,6 @@ from broker.core.errors import (
     SpoolUnavailable,
     Unavailable,
 )
-from broker.core.received import ReceivedCopy
 from broker.files import replace_file
 
 if TYPE_CHECKING:

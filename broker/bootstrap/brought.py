@@ -6,14 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.bootstrap.temporarybook import TemporaryBook
-from broker.core.brought import Brought, BroughtCheckpoint, UnmetReceipt
-from broker.core.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
+from broker.core.audit.brought import Brought, BroughtCheckpoint, UnmetReceipt
+from broker.core.audit.receipts import ReceiptCheck
 from broker.core.errors import CaseExchangeError, EvidenceFileInvalid, ReceiptInvalid
-from broker.core.leaf import Leaf
-from broker.core.merkle import MAX_SIZE, leaf_hash
-from broker.core.origin import origin_of
-from broker.core.receiptcheck import ReceiptCheck
 from broker.core.streams import Position
+from broker.core.tree.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.merkle import MAX_SIZE, leaf_hash
+from broker.core.tree.origin import origin_of
 from broker.sqlitefile import trouble_as
 from broker.trust.logkeys import log_verifiers
 from broker.wire.receiptfile import read_lines
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.checkpoint import SignatureCheck
-    from broker.core.findings import EntryLeaf
+    from broker.core.audit.findings import EntryLeaf
     from broker.core.inforce import DirectoryVersion
     from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import StreamPartition
+    from broker.core.tree.checkpoint import SignatureCheck
 
 SUFFIX: Final = ".checkpoint"
 """How the files end that hold one checkpoint each."""

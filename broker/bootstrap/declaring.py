@@ -11,12 +11,12 @@ from broker.bootstrap.brought import files_in
 from broker.bootstrap.log import KAFKA
 from broker.bootstrap.opened import partitions as configured
 from broker.bootstrap.rollback import kept_notes
-from broker.core.checkpoint import MAX_NOTE_BYTES, parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, LogUnavailable, SetupInvalid
 from broker.core.incarnations import Incarnations, SignedCheckpoint
 from broker.core.logkeyends import EndedLogKey, LastPosition
-from broker.core.origin import origin_of
 from broker.core.streams import STREAMS, StreamPartition, every_partition
+from broker.core.tree.checkpoint import MAX_NOTE_BYTES, parse_note, verify_note
+from broker.core.tree.origin import origin_of
 from broker.extras import needed
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
 from broker.services.declaring import Declaring

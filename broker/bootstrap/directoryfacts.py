@@ -6,9 +6,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import VerifierKey
 from broker.core.envelope import DIRECTORY_TYPE, pae
 from broker.core.strict import NotStrict, decode_base64
+from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.keys import load_verification_keys
 from broker.trust.signedjson import key_id
 from broker.trust.signing import ecdsa_verifies

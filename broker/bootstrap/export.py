@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.judges import FRAMES, Trust
-from broker.core.beginning import read_beginning
+from broker.core.audit.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords
 from broker.core.errors import BundleInvalid, CaseExchangeError, EnvelopeMalformed, ExportInvalid, RecordUnknown
 from broker.core.exporting import Authored, authored

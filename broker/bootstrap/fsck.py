@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.bootstrap.log import KAFKA
 from broker.core.errors import CheckpointInvalid, ConfigInvalid
 from broker.core.incarnations import Incarnations
-from broker.core.origin import log_path, parse_log_path
 from broker.core.policy import may_replay
 from broker.core.streams import every_partition
+from broker.core.tree.origin import log_path, parse_log_path
 from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.files import read_file

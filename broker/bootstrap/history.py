@@ -13,14 +13,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from broker.bootstrap.judges import FRAMES, Trust
-from broker.core.beginning import read_beginning
+from broker.core.audit.beginning import read_beginning
+from broker.core.audit.history import HistoryRecord, ReadBodies, RefusedAtTheDoor, Relation
+from broker.core.audit.judge import events_in
 from broker.core.bundle import BundleFrames, PartitionRecords
 from broker.core.errors import BundleInvalid, CaseExchangeError, PeerIdentityMissing
 from broker.core.events import Pointer, RefusalMade, SubscriptionBegun, SubscriptionDeleted, TakenOver
-from broker.core.history import HistoryRecord, ReadBodies, RefusedAtTheDoor, Relation
 from broker.core.identity import Principal
 from broker.core.inforce import versions_at
-from broker.core.judge import events_in
 from broker.core.policy import corrects_of_others, visible_sections
 from broker.core.reigns import Reigns, of_reign
 from broker.core.streams import AUDIT, EVENT_KINDS, Position
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from broker.core.audit.history import Subject
     from broker.core.body import Body
     from broker.core.bundle import BundleEntry
     from broker.core.events import AuditEvent
-    from broker.core.history import Subject
     from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition

@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.beginning import FrameReader, sift_directories
+from broker.core.audit.beginning import FrameReader, sift_directories
+from broker.core.audit.judge import BatchJudge
+from broker.core.audit.verification import judge_frame
 from broker.core.inforce import DirectoryVersion
-from broker.core.judge import BatchJudge
-from broker.core.verification import judge_frame
 from broker.trust.directory import learn_successions, open_directory
 from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from broker.core.beginning import BundleBeginning
+    from broker.core.audit.beginning import BundleBeginning
+    from broker.core.audit.findings import BatchReport, Finding
+    from broker.core.audit.verification import Judge
     from broker.core.bundle import BundleSource, DirectoryDocument
-    from broker.core.findings import BatchReport, Finding
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
-    from broker.core.verification import Judge
 
 FRAMES: Final = FrameReader(frame_from, holds_records)
 _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from broker.core.errors import CaseExchangeError, LogError, LogIntruder
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES, every_partition
+from broker.core.tree.origin import checkpoint_origin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from broker.bootstrap.temporarybook import TemporaryBook
+from broker.core.audit.received import FoundCopy, ReceivedCopy, SignedCopies, check_copies
 from broker.core.errors import EvidenceFileInvalid, ReceiptInvalid
-from broker.core.received import FoundCopy, ReceivedCopy, SignedCopies, check_copies
 from broker.core.streams import Position
 from broker.sqlitefile import trouble_as
 from broker.wire.receiptfile import read_lines
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from broker.core.findings import EntryFacts
+    from broker.core.audit.findings import EntryFacts
     from broker.core.inforce import DirectoryVersion
 
 _TABLE: Final = """

@@ -14,15 +14,15 @@ from broker.bootstrap.brought import files_in
 from broker.bootstrap.directoryfacts import DirectoryFacts, LogKey, PinnedKey, directory_facts, log_keys_of, pinned_keys
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.bootstrap.witnesspolicies import read_policy
-from broker.core.beginning import read_beginning
+from broker.core.audit.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords, PartitionStart
-from broker.core.checkpoint import Checkpoint, known_signatures, parse_note, verify_note
-from broker.core.cosignature import TIME_BYTES, cosignature_time, cosigned_message
 from broker.core.errors import BundleInvalid, CaseExchangeError, CheckpointInvalid
 from broker.core.exporting import authored
-from broker.core.merkle import verify_consistency
-from broker.core.origin import incarnation_of
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.checkpoint import Checkpoint, known_signatures, parse_note, verify_note
+from broker.core.tree.cosignature import TIME_BYTES, cosignature_time, cosigned_message
+from broker.core.tree.merkle import verify_consistency
+from broker.core.tree.origin import incarnation_of
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.files import HashedReader
 from broker.trust.logkeys import log_verifiers
 from broker.trust.witnesskeys import witness_checks
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.bundle import BundleEntry, CosignedCheckpoint
-    from broker.core.checkpoint import SignatureCheck
-    from broker.core.cosignature import WitnessKey
     from broker.core.inforce import DirectoryVersion
     from broker.core.streams import StreamPartition
+    from broker.core.tree.checkpoint import SignatureCheck
+    from broker.core.tree.cosignature import WitnessKey
 
 _CODEC: Final = ProtobufCodec()
 MAX_SIGNATURES: Final = 2000

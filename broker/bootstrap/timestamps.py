@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from broker.core.audit.times import BACKDATED_MS, TimesAudit
 from broker.core.errors import ConfigInvalid, ExtraMissing
-from broker.core.timesaudit import BACKDATED_MS, TimesAudit
 from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.messagelog.sqlite import SqliteTimestampStore

@@ -1,4 +1,4 @@
-"""Verify a bundle offline: the files, keys and processes for broker/core/verification.py."""
+"""Verify a bundle offline: the files, keys and processes for broker/core/audit/verification.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from broker.bootstrap.judges import FRAMES, Trust, judges
 from broker.bootstrap.received import bring_received
 from broker.bootstrap.timestamps import times_audit
 from broker.bootstrap.witnesspolicies import read_policy, witness_audit
-from broker.core.beginning import read_beginning
+from broker.core.audit.beginning import read_beginning
+from broker.core.audit.judge import BatchJudge
+from broker.core.audit.verification import BundleVerification
 from broker.core.bundle import BundleFrames
 from broker.core.errors import BundleInvalid
-from broker.core.judge import BatchJudge
-from broker.core.verification import BundleVerification
 from broker.files import HashedReader
 from broker.trust.logkeys import log_verifiers
 from broker.wire.bundle import read_frames
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
 
 
 def verify_bundle(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.bootstrap.httptls import watch_tls
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CheckpointInvalid, ConfigInvalid, SetupInvalid
+from broker.core.tree.checkpoint import VerifierKey
 from broker.messagelog.sqlite import SqliteWitnessStore
 from broker.services.witness import WitnessService
 from broker.sqlitefile import was_made
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.config.witness import WitnessConfig, WitnessServerConfig
-    from broker.core.checkpoint import Checkpoint, SignatureCheck
+    from broker.core.tree.checkpoint import Checkpoint, SignatureCheck
 
 _log = structlog.get_logger("broker.witness")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from broker.bootstrap.trust import BrokerTrust
     from broker.config.broker import BrokerConfig
     from broker.core.errors import CaseExchangeError
-    from broker.core.witnesspolicy import PolicyWitness
+    from broker.core.tree.witnesspolicy import PolicyWitness
     from broker.ports import Clock, CosignedStore, WitnessCaller
     from broker.services.proofs import ProofService
     from broker.services.rollback import RollbackGuard

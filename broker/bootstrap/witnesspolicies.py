@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.audit.witnesses import WitnessAudit, WitnessPolicyInUse
 from broker.core.errors import WitnessPolicyInvalid
-from broker.core.witnessaudit import WitnessAudit, WitnessPolicyInUse
-from broker.core.witnesspolicy import MAX_POLICY_BYTES, parse_directory_policy, parse_policy
+from broker.core.tree.witnesspolicy import MAX_POLICY_BYTES, parse_directory_policy, parse_policy
 from broker.files import read_file
 from broker.trust.witnesskeys import witness_checks
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.brought import BroughtCheckpoint
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.audit.brought import BroughtCheckpoint
     from broker.core.policy import Directory
-    from broker.core.witnesspolicy import WitnessPolicy
+    from broker.core.tree.checkpoint import SignatureCheck
+    from broker.core.tree.witnesspolicy import WitnessPolicy
 
 
 def read_policy(path: Path) -> WitnessPolicy:

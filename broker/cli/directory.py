@@ -12,7 +12,7 @@ import click
 from broker.cli.options import json_option, root_option
 from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, KeyInvalid, SetupInvalid
 from broker.core.policy import rights_without_counterpart
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory, successions_of
 from broker.trust.directory_incarnations import check_incarnations, with_incarnations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.findings import FinishedLater
+from broker.core.audit.findings import FinishedLater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.auditreport import AuditReport
-    from broker.core.findings import Unprocessed
+    from broker.core.audit.findings import Unprocessed
+    from broker.core.audit.report import AuditReport
 
 MOST_LISTED: Final = 20
 """So many of each sort are printed as text."""

@@ -12,9 +12,9 @@ from broker.cli.proofreport import proof_limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.auditreport import AuditReport
-    from broker.core.brought import BroughtReport
-    from broker.core.received import ReceivedReport
+    from broker.core.audit.brought import BroughtReport
+    from broker.core.audit.received import ReceivedReport
+    from broker.core.audit.report import AuditReport
 
 PHRASES: Final = {
     "any_record": "any record, by a log without it that it signed anew, a publisher's whole traffic, or another order",

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker.cli.recordtext import record_facts, record_lines, time_text
+from broker.core.audit.history import Subject
 from broker.core.body import is_uuid
-from broker.core.history import Subject
 from broker.core.identity import is_agency_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from broker.bootstrap.history import History
-    from broker.core.history import Completeness, HistoryRecord, RefusedAtTheDoor, Relation
+    from broker.core.audit.history import Completeness, HistoryRecord, RefusedAtTheDoor, Relation
 
 MOST_RECORDS: Final = 200
 """So many records are printed as text, and so many refusals. JSON has all."""

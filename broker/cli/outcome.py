@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from broker.core.findings import Severity
+from broker.core.audit.findings import Severity
 
 if TYPE_CHECKING:
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
 
 _DAMAGED: Final = "BUNDLE_DAMAGED"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.auditreport import AuditReport, ProvedRecord
+    from broker.core.audit.report import AuditReport, ProvedRecord
 
 
 def proof_limits(report: AuditReport) -> Iterator[str]:

@@ -12,7 +12,7 @@ from broker.cli.timesreport import times_facts
 from broker.cli.witnessreport import witness_facts
 
 if TYPE_CHECKING:
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
 
 
 def report_facts(report: AuditReport) -> dict[str, Any]:

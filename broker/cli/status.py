@@ -19,11 +19,11 @@ from broker.client.directories import directories_in_force
 from broker.client.operator import is_serving
 from broker.client.trace import TraceClient
 from broker.config.edge import load_edge
-from broker.core.checkpoint import Checkpoint, parse_note
-from broker.core.cosignature import cosigners
 from broker.core.errors import PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.cosignature import cosigners
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.trust.directory import open_directory
 from broker.trust.governance import Governance
 from broker.trust.system import SystemClock

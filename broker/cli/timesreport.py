@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.timesaudit import TimesReport
+    from broker.core.audit.times import TimesReport
 
 timestamp_authority_option: Final = click.option(
     "--timestamp-authority",

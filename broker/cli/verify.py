@@ -30,14 +30,14 @@ from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.reportjson import report_facts, time_text
 from broker.cli.timesreport import times_lines, timestamp_authority_option
 from broker.cli.witnessreport import witness_lines, witness_policy_option
+from broker.core.audit.history import completeness
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
-from broker.core.history import completeness
 
 if TYPE_CHECKING:
-    from broker.core.auditreport import AuditReport
-    from broker.core.findings import Finding
-    from broker.core.history import Subject
+    from broker.core.audit.findings import Finding
+    from broker.core.audit.history import Subject
+    from broker.core.audit.report import AuditReport
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SOURCES: Final = {

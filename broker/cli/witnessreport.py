@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.witnessaudit import WitnessReport
+    from broker.core.audit.witnesses import WitnessReport
 
 witness_policy_option: Final = click.option(
     "--witness-policy",

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from broker.client.connection import typed_errors
 from broker.core.bundle import CosignedCheckpoint, SerializedFrame
 from broker.core.errors import BundleInvalid, ProofInvalid
-from broker.core.merkle import leaf_hash, verify_consistency, verify_inclusion
+from broker.core.tree.merkle import leaf_hash, verify_consistency, verify_inclusion
 from broker.wire.times import set_ms
 from caseexchange.broker.v1 import (
     auditor_pb2,

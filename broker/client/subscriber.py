@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.client.connection import typed_errors
 from broker.client.stream import CallStream
 from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
-from broker.core.lease_terms import check_refusal_code
+from broker.core.leasing.terms import check_refusal_code
 from broker.core.subscriptions import EARLIEST
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import position_from

@@ -15,9 +15,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import CheckpointInvalid
-from broker.core.origin import origin_of
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.origin import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

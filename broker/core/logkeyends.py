@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.checkpoint import Checkpoint
 from broker.core.errors import CheckpointInvalid
-from broker.core.origin import origin_of
+from broker.core.tree.checkpoint import Checkpoint
+from broker.core.tree.origin import origin_of
 
 if TYPE_CHECKING:
     from broker.core.streams import StreamPartition

@@ -77,7 +77,7 @@ class Directory:
     ``document`` is the signed document, byte for byte. ``log_keys`` are the C2SP verifier keys of the exchange's
     checkpoints. ``exchange`` is the agency id under which the broker itself signs. ``may_correct`` has, by kind, the
     agencies whose Corrections and Closures count for other agencies' records of this kind. ``witness_policy`` is the
-    text of a policy file (broker/core/witnesspolicy.py). Empty: no witness is asked. ``timestamp_authorities`` has for
+    text of a policy file (core/tree/witnesspolicy.py). Empty: no witness is asked. ``timestamp_authorities`` has for
     each authority its certificates (DER): the signer of its timestamps first, the root last. ``incarnations`` declares
     which logs took the place of others. ``ended_log_keys`` says how far each log key counts that is not used any more.
     """

@@ -11,9 +11,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core import merkle
 from broker.core.envelope import RECEIPTS_TYPE, Signature, pae
 from broker.core.errors import ProofInvalid, ReceiptInvalid
+from broker.core.tree import merkle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core import merkle
 from broker.core.errors import ProofInvalid
+from broker.core.tree import merkle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 The bundle is a *messageSignature* over the record's signed bytes, which are the artifact. It is not a DSSE bundle,
 because verifiers disagree about the digest of that one. It has no entry of a transparency log: these bundles allow only
-Rekor's own entries, and a leaf of this exchange is another text (broker/core/leaf.py).
+Rekor's own entries, and a leaf of this exchange is another text (broker/core/tree/leaf.py).
 
 A verifier judges a certificate at a time that a timestamp proves. So a bundle has either the certificate and an RFC
 3161 timestamp over the signature, or neither, and then only the hint at a key that the verifier must know.

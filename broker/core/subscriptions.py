@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import STREAMS_OF_KIND, StreamPartition
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from broker.core.delivery import Delivery
+    from broker.core.leasing.delivery import Delivery
 
 _SPARE: Final = 64
 

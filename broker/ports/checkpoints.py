@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.core.merkle import Coordinate
     from broker.core.streams import StreamPartition
-    from broker.core.tiles import Tile
+    from broker.core.tree.merkle import Coordinate
+    from broker.core.tree.tiles import Tile
 
 
 class LeafRow(NamedTuple):

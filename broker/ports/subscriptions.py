@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.core.ackstate import AckState
     from broker.core.entry import Page
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import Position, StreamPartition
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from broker.core.tiles import Tile
+    from broker.core.tree.tiles import Tile
 
 
 class TileSource(Protocol):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broker.core.audit.times import Stamp
     from broker.core.bundle import TimestampedCheckpoint
     from broker.core.streams import StreamPartition
-    from broker.core.timesaudit import Stamp
 
 
 class KeptTimestamp(NamedTuple):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.core.checkpoint import SignatureCheck
-    from broker.core.cosignature import WitnessKey
     from broker.core.identity import Principal
     from broker.core.logkeyends import EndedLogKey
     from broker.core.policy import Directory
+    from broker.core.tree.checkpoint import SignatureCheck
+    from broker.core.tree.cosignature import WitnessKey
 
 
 class Signer(Protocol):

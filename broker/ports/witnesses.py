@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.core.addcheckpoint import AddCheckpoint, Cosigned
     from broker.core.bundle import CosignedCheckpoint
-    from broker.core.checkpoint import NoteSignature
     from broker.core.streams import StreamPartition
+    from broker.core.tree.addcheckpoint import AddCheckpoint, Cosigned
+    from broker.core.tree.checkpoint import NoteSignature
 
 
 class WitnessedNote(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import InputRefused, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.server.calls import caller
 from broker.services.recordproving import ProofRequest
 from broker.services.replay import ReplayRequest

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.addcheckpoint import AddCheckpoint
-from broker.core.checkpoint import Checkpoint, parse_note
-from broker.core.cosignature import cosignature_time
 from broker.core.errors import CosignedSizeDiffers, WitnessUnavailable
+from broker.core.tree.addcheckpoint import AddCheckpoint
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.cosignature import cosignature_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from broker.core.checkpoint import NoteSignature, SignatureCheck
     from broker.core.streams import StreamPartition
-    from broker.core.witnesspolicy import PolicyWitness
+    from broker.core.tree.checkpoint import NoteSignature, SignatureCheck
+    from broker.core.tree.witnesspolicy import PolicyWitness
     from broker.ports import Clock, WitnessCaller
     from broker.services.proofs import ProofService
 

@@ -24,11 +24,11 @@ from broker.core.bundle import (
 )
 from broker.core.entry import LogEntry, Stray
 from broker.core.errors import EnvelopeMalformed, LogCorrupt, SectionMismatch
-from broker.core.leaf import Leaf
-from broker.core.merkle import leaf_hash, range_coordinates
 from broker.core.policy import ANY
 from broker.core.sections import check_sections
 from broker.core.streams import StreamPartition
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.merkle import leaf_hash, range_coordinates
 from broker.services.bundleparts import BundleParts
 from broker.services.versions import DirectoryVersions
 

@@ -33,8 +33,8 @@ from broker.core.errors import (
     LogError,
     LogUnavailable,
 )
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition, every_partition
+from broker.core.tree.origin import checkpoint_origin
 from broker.ports import TreeExtension
 from broker.services.mirroring import CheckpointMirror, PartitionTree, append_leaves, leaves_of, sign_head
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.entry import LogEntry
-    from broker.core.merkle import CompactRange
+    from broker.core.tree.merkle import CompactRange
     from broker.ports import CheckpointBoard, CheckpointStore, Clock, MessageLog, NoteSigner, TreeHead
 
 _BATCH: Final = 4096

@@ -10,7 +10,7 @@ from broker.services.deliveries import Acknowledged, LeasesLost
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from broker.core.ackstate import AckState
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import StreamPartition
     from broker.ports import LogCursor
     from broker.services.round import Round

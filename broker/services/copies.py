@@ -11,7 +11,7 @@ from broker.services.deliveries import DeliveredCopy
 
 if TYPE_CHECKING:
     from broker.core.entry import LogEntry
-    from broker.core.lease_terms import Lease
+    from broker.core.leasing.terms import Lease
     from broker.core.policy import Directory
     from broker.ports import RecordCodec
     from broker.services.subscription_log import SubscriptionLog

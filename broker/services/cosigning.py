@@ -14,8 +14,6 @@ import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.bundle import CosignedCheckpoint
-from broker.core.checkpoint import Checkpoint, parse_note
-from broker.core.cosignature import cosigners, with_cosignatures
 from broker.core.errors import (
     CaseExchangeError,
     CheckpointInvalid,
@@ -25,7 +23,9 @@ from broker.core.errors import (
     WitnessRefused,
     WitnessUnavailable,
 )
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.cosignature import cosigners, with_cosignatures
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.services.askedwitness import AskedWitness
 from broker.services.cosigningbound import CosigningBound, CosigningSettings
 from broker.services.largertrees import LargerTrees
@@ -33,11 +33,11 @@ from broker.services.largertrees import LargerTrees
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from broker.core.checkpoint import NoteSignature, SignatureCheck
-    from broker.core.cosignature import WitnessKey
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
-    from broker.core.witnesspolicy import PolicyWitness, WitnessPolicy
+    from broker.core.tree.checkpoint import NoteSignature, SignatureCheck
+    from broker.core.tree.cosignature import WitnessKey
+    from broker.core.tree.witnesspolicy import PolicyWitness, WitnessPolicy
     from broker.ports import CheckpointStore, Clock, CosignedStore, Evidence, WitnessCaller
     from broker.services.proofs import ProofService
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import RecordNotWaiting, RecordUnknown
 from broker.core.events import AuditEvent, DeadLetterOrdered
-from broker.core.lease_terms import check_refusal_code
+from broker.core.leasing.terms import check_refusal_code
 from broker.core.trace import Step
 
 if TYPE_CHECKING:

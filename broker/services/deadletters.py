@@ -14,7 +14,7 @@ import structlog
 
 from broker.core.errors import DeadLetterUnknown, LogCorrupt, RightDenied
 from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterRedriven, TakenOver
-from broker.core.lease_terms import check_refusal_code
+from broker.core.leasing.terms import check_refusal_code
 from broker.core.policy import may_replay
 from broker.core.reigns import RANDOM_BYTES, next_reign
 from broker.core.streams import AUDIT, StreamPartition

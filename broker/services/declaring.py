@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.errors import SetupInvalid
 from broker.core.incarnations import Incarnation, SignedCheckpoint
-from broker.core.merkle import CompactRange, range_coordinates
-from broker.core.origin import origin_of
+from broker.core.tree.merkle import CompactRange, range_coordinates
+from broker.core.tree.origin import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

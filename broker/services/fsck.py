@@ -1,22 +1,22 @@
-"""Checks a log from its tiles: the signature of its checkpoint, then everything under it (broker/core/treecheck.py)."""
+"""Checks a log from its tiles: the signature of its checkpoint, then everything under it (core/audit/tree.py)."""
 
 from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
-from broker.core.compactrange import HASH_BYTES
+from broker.core.audit.tree import TileFault, TreeCheck
 from broker.core.errors import CheckpointInvalid, LogCorrupt, PositionUnknown, ProofInvalid, RightDenied
-from broker.core.origin import parse_log_path
 from broker.core.streams import STREAMS, StreamPartition
-from broker.core.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile, read_entries, write_entries
-from broker.core.treecheck import TileFault, TreeCheck
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.compactrange import HASH_BYTES
+from broker.core.tree.origin import parse_log_path
+from broker.core.tree.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile, read_entries, write_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.tree.checkpoint import SignatureCheck
     from broker.ports import TileSource
 
 

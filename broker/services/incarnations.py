@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import LogRolledBack
-from broker.core.merkle import CompactRange, range_coordinates
-from broker.core.origin import checkpoint_origin, origin_of
 from broker.core.streams import every_partition
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.merkle import CompactRange, range_coordinates
+from broker.core.tree.origin import checkpoint_origin, origin_of
 from broker.ports import TreeExtension
 from broker.services.mirroring import sign_head
 

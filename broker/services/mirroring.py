@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import LogCorrupt
-from broker.core.leaf import leaf_of
-from broker.core.merkle import CompactRange, leaf_hash, range_coordinates
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
+from broker.core.tree.leaf import leaf_of
+from broker.core.tree.merkle import CompactRange, leaf_hash, range_coordinates
+from broker.core.tree.origin import checkpoint_origin
 from broker.ports import LeafRow, TreeHead
 
 if TYPE_CHECKING:

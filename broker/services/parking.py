@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from broker.core.entry import LogEntry
     from broker.core.events import DeadLetterEvent
-    from broker.core.lease import LeaseBook
-    from broker.core.lease_terms import DeadLetter
+    from broker.core.leasing.lease import LeaseBook
+    from broker.core.leasing.terms import DeadLetter
     from broker.core.streams import StreamPartition
     from broker.ports import AssignmentChange, SubscriptionKey
     from broker.services.quotas import Holding

@@ -13,16 +13,16 @@ from uuid import UUID
 
 from broker.core.body import is_uuid
 from broker.core.errors import EnvelopeMalformed, InputRefused, LogCorrupt, PositionUnknown
-from broker.core.leaf import leaf_of
-from broker.core.merkle import consistency_proof, inclusion_proof
 from broker.core.policy import may_replay
+from broker.core.tree.leaf import leaf_of
+from broker.core.tree.merkle import consistency_proof, inclusion_proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.core.entry import LogEntry
-    from broker.core.merkle import Coordinate
     from broker.core.streams import Position, StreamPartition
+    from broker.core.tree.merkle import Coordinate
     from broker.ports import CheckpointStore, DirectoryInForce, MessageLog, RecordCodec, TreeHead
 
 MAX_ASKED: Final = 1000

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import DirectoryUnavailable, QuotaExceeded
-from broker.core.lease_terms import Room
+from broker.core.leasing.terms import Room
 from broker.services.buckets import Bucket
 from broker.services.turns import Turns
 

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from broker.core.body import is_uuid
 from broker.core.bundle import BundleLeaf, PartitionEnd, PartitionLeaves, PartitionStart
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import (
     FormerReceiptInvalid,
     InputRefused,
@@ -27,10 +26,11 @@ from broker.core.errors import (
 )
 from broker.core.events import AuditEvent, ProofMade
 from broker.core.former import stated
-from broker.core.leaf import leaf_of
-from broker.core.merkle import leaf_hash, range_coordinates
 from broker.core.policy import ANY, may_replay, replay_sections, visible_sections
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.leaf import leaf_of
+from broker.core.tree.merkle import leaf_hash, range_coordinates
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.services.accepted import accepted
 from broker.services.replay import check_purpose
 

@@ -22,13 +22,13 @@ import contextlib
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError, CheckpointInvalid, InputRefused, LogRolledBack, PositionUnknown
 from broker.core.events import AuditEvent, RollbackFound
 from broker.core.incarnations import Standing
-from broker.core.merkle import CompactRange, range_coordinates
-from broker.core.origin import origin_of
 from broker.core.streams import every_partition
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.merkle import CompactRange, range_coordinates
+from broker.core.tree.origin import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

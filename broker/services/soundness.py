@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.errors import LogCorrupt
-from broker.core.leaf import leaf_of
-from broker.core.merkle import leaf_hash
 from broker.core.streams import Position
+from broker.core.tree.leaf import leaf_of
+from broker.core.tree.merkle import leaf_hash
 from broker.services.accepted import check_place, check_recipients, record_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from broker.ports import PlaceState, SubscriptionState
 from broker.services.auditindex import Scope
 
 if TYPE_CHECKING:
-    from broker.core.ackstate import AckState
+    from broker.core.leasing.ackstate import AckState
     from broker.core.subscriptions import Stage
     from broker.ports import MessageLog, Standing
     from broker.services.auditindex import AuditIndex

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import Draining, InputRefused, KindUnknown, Overloaded, SubscriptionInvalid
-from broker.core.lease import LeaseBook
-from broker.core.lease_terms import LeaseSettings, check_refusal_code
+from broker.core.leasing.lease import LeaseBook
+from broker.core.leasing.terms import LeaseSettings, check_refusal_code
 from broker.core.policy import check_receive
 from broker.core.streams import KINDS, streams_of
 from broker.core.subscriptions import EARLIEST

@@ -22,7 +22,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import CaseExchangeError, Draining, Internal
-from broker.core.lease_terms import DeadLetter
+from broker.core.leasing.terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
 from broker.services.copies import Copies
@@ -35,8 +35,8 @@ from broker.services.subscription_log import SubscriptionLog
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.core.ackstate import AckState
-    from broker.core.lease import LeaseBook
+    from broker.core.leasing.ackstate import AckState
+    from broker.core.leasing.lease import LeaseBook
     from broker.core.streams import Position, StreamPartition
     from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
     from broker.services.parking import Letters

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from broker.core.errors import LogCorrupt
-from broker.core.suspects import Became
+from broker.core.leasing.suspects import Became
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from broker.core.entry import LogEntry
-    from broker.core.lease import LeaseBook
+    from broker.core.leasing.lease import LeaseBook
     from broker.core.streams import Position
     from broker.ports import Clock, SubscriptionKey
     from broker.services.round import Acked

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.checkpoint import parse_note
 from broker.core.errors import LogCorrupt, PositionUnknown, RightDenied
-from broker.core.leaf import leaf_of
-from broker.core.merkle import leaf_hash
-from broker.core.origin import log_path
 from broker.core.policy import may_replay
 from broker.core.streams import Position, every_partition
-from broker.core.tiles import CHECKPOINT, ENTRIES, Tile, write_entries
+from broker.core.tree.checkpoint import parse_note
+from broker.core.tree.leaf import leaf_of
+from broker.core.tree.merkle import leaf_hash
+from broker.core.tree.origin import log_path
+from broker.core.tree.tiles import CHECKPOINT, ENTRIES, Tile, write_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,18 +13,18 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from broker.core.audit.times import CLOCKS_MS
 from broker.core.bundle import TimestampedCheckpoint
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import CaseExchangeError, TimestampInvalid, TimestampsUnavailable
-from broker.core.timesaudit import CLOCKS_MS
+from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.ports import KeptTimestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from broker.core.audit.times import Stamp
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
-    from broker.core.timesaudit import Stamp
     from broker.ports import CheckpointStore, Clock, Evidence, TimestampCaller, TimestampRequests, TimestampStore
     from broker.services.proofs import ProofService
 

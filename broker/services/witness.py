@@ -17,17 +17,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.addcheckpoint import AddCheckpoint, check_growth, open_checkpoint
-from broker.core.checkpoint import Checkpoint, Note, known_signatures, marshal_note, parse_note, signature_line
-from broker.core.cosignature import cosign
 from broker.core.errors import OriginUnknown, ProofInvalid
+from broker.core.tree.addcheckpoint import AddCheckpoint, check_growth, open_checkpoint
+from broker.core.tree.checkpoint import Checkpoint, Note, known_signatures, marshal_note, parse_note, signature_line
+from broker.core.tree.cosignature import cosign
 from broker.ports import WitnessedNote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from broker.core.addcheckpoint import Cosigned
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.tree.addcheckpoint import Cosigned
+    from broker.core.tree.checkpoint import SignatureCheck
     from broker.ports import Clock, CosignatureSigner, WitnessStore
 
 _MOST_TOLD: Final = 1000

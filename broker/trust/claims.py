@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid
 from broker.core.identity import is_agency_id, is_trust_domain
 from broker.core.strict import parse_json
+from broker.core.tree.checkpoint import VerifierKey
 from broker.ports import DirectoryClaim
 from broker.trust.directory import open_directory, unverified_payload
 from broker.trust.logkeys import FixedLogKeys

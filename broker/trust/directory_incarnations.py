@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.core.checkpoint import parse_note, verify_note
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
-from broker.core.origin import incarnation_of
 from broker.core.streams import STREAMS, StreamPartition
 from broker.core.strict import parse_json
+from broker.core.tree.checkpoint import parse_note, verify_note
+from broker.core.tree.origin import incarnation_of
 from broker.trust.directory_fields import read_keys, read_text, read_time, refuse, rfc3339
 from broker.trust.logkeys import log_verifiers
 from broker.trust.signedjson import strictly

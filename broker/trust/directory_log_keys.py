@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.core.logkeyends import EndedLogKey, LastPosition
-from broker.core.merkle import MAX_SIZE
+from broker.core.tree.merkle import MAX_SIZE
 from broker.trust.directory_fields import read_keys, read_text, read_time, refuse, rfc3339
 from broker.trust.directory_incarnations import LOG_ID, read_partition
 

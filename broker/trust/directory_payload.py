@@ -10,14 +10,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid, WitnessPolicyInvalid
 from broker.core.identity import is_agency_id, is_trust_domain
 from broker.core.policy import ANY, Agency, Directory, PublishRight, ReceiveRight, ReplayRight, RetiredCertificate
 from broker.core.quota import LEAST, is_quota
 from broker.core.streams import KINDS, STREAMS
 from broker.core.strict import decode_base64, encode_base64, parse_json
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.checkpoint import VerifierKey
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.trust.directory_fields import (
     read_keys,
     read_names,

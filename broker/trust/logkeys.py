@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import SignatureCheck, VerifierKey
+from broker.core.tree.checkpoint import SignatureCheck, VerifierKey
 from broker.trust.signing import note_verifier
 
 if TYPE_CHECKING:

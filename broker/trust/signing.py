@@ -12,9 +12,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from broker.core.checkpoint import VerifierKey
 from broker.core.envelope import ECDSA_P256_SHA256
 from broker.core.errors import CheckpointInvalid, KeyInvalid
+from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.certificates import fingerprint, load_certificates, p256_public_key
 from broker.trust.keys import load_checkpoint_key, load_signing_key
 

@@ -17,8 +17,8 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
+from broker.core.audit.times import Stamp
 from broker.core.errors import CertificateInvalid, TimestampInvalid
-from broker.core.timesaudit import Stamp
 from broker.trust.certificates import load_certificates, parse_certificate
 from broker.trust.keyring import timestamp_chain
 

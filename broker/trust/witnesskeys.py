@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.cosignature import WitnessKey, cosignature_check
 from broker.core.errors import CheckpointInvalid, KeyInvalid
+from broker.core.tree.cosignature import WitnessKey, cosignature_check
 from broker.trust.keys import load_checkpoint_key
 from broker.trust.signing import note_verifier
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric import ed25519
 
-    from broker.core.checkpoint import SignatureCheck
-    from broker.core.witnesspolicy import WitnessPolicy
+    from broker.core.tree.checkpoint import SignatureCheck
+    from broker.core.tree.witnesspolicy import WitnessPolicy
 
 
 class Ed25519Cosigner:

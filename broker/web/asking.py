@@ -6,8 +6,8 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from broker.core.checkpoint import parse_note
 from broker.core.errors import CheckpointInvalid, CosignedSizeDiffers, WitnessRefused, WitnessUnavailable
+from broker.core.tree.checkpoint import parse_note
 from broker.web.client import HttpClient, HttpFailed
 from broker.web.tls import ClientContext
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from broker.core.addcheckpoint import AddCheckpoint
-    from broker.core.checkpoint import NoteSignature
+    from broker.core.tree.addcheckpoint import AddCheckpoint
+    from broker.core.tree.checkpoint import NoteSignature
     from broker.core.webaddress import WebAddress
 
 _ANSWER_BYTES: Final = 64 << 10

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import MAX_NOTE_BYTES
 from broker.core.errors import PositionUnknown, RightDenied
-from broker.core.tiles import CHECKPOINT, ENTRIES, MAX_BUNDLE_BYTES
+from broker.core.tree.checkpoint import MAX_NOTE_BYTES
+from broker.core.tree.tiles import CHECKPOINT, ENTRIES, MAX_BUNDLE_BYTES
 from broker.files import make_private, read_file, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broker.core.tiles import Tile
+    from broker.core.tree.tiles import Tile
     from broker.ports import TileSource
 
 

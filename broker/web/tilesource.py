@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from broker.core.checkpoint import MAX_NOTE_BYTES
 from broker.core.errors import (
     CaseExchangeError,
     ConnectionFailed,
@@ -15,12 +14,13 @@ from broker.core.errors import (
     Unavailable,
     all_errors,
 )
-from broker.core.tiles import CHECKPOINT, ENTRIES, MAX_BUNDLE_BYTES
+from broker.core.tree.checkpoint import MAX_NOTE_BYTES
+from broker.core.tree.tiles import CHECKPOINT, ENTRIES, MAX_BUNDLE_BYTES
 from broker.web.client import HttpFailed
 from broker.wire.status import MAX_DETAIL_CHARACTERS
 
 if TYPE_CHECKING:
-    from broker.core.tiles import Tile
+    from broker.core.tree.tiles import Tile
     from broker.web.client import HttpClient
 
 _SECONDS: Final = 60.0

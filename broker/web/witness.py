@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from broker.core.addcheckpoint import MAX_REQUEST_BYTES
 from broker.core.errors import (
     CaseExchangeError,
     CheckpointInvalid,
@@ -22,6 +21,7 @@ from broker.core.errors import (
     OriginUnknown,
     ProofInvalid,
 )
+from broker.core.tree.addcheckpoint import MAX_REQUEST_BYTES
 from broker.web.statuses import http_status
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from broker.wire.receivedcopies import read_signed_copies
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from broker.core.audit.received import SignedCopies
     from broker.core.receipt import Receipt, ReceiptStatement
-    from broker.core.received import SignedCopies
 
 MAGIC: Final = b"case-exchange receipts v1\n"
 _TITLE: Final = MAGIC.rstrip()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from broker.core.audit.received import ReceivedCopy, SignedCopies
 from broker.core.errors import EnvelopeMalformed, ReceiptInvalid
-from broker.core.received import ReceivedCopy, SignedCopies
 from broker.wire.receipts import fill_position, position_from, signature_from, signature_to
 from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import received_pb2

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.errors import CheckpointConflict, PositionUnknown
-from broker.core.merkle import CompactRange, range_coordinates
 from broker.core.streams import StreamPartition
-from broker.core.tiles import Tile
+from broker.core.tree.merkle import CompactRange, range_coordinates
+from broker.core.tree.tiles import Tile
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.ports import LeafRow, ScrubPlace, TreeExtension, TreeHead
 from tests.support.trees import GrownTree

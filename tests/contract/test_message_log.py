@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.core.ackstate import AckState
 from broker.core.entry import EXCHANGE, Interest, NewEntry, Page
 from broker.core.errors import LogCorrupt, LogInUse, LogUnavailable, PositionUnknown
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import FIRST
 from broker.messagelog.kafka.positions import position_of

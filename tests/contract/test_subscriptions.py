@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused, LogCorrupt, SubscriptionChanged, SubscriptionInUse, SubscriptionUnknown
 from broker.core.events import AuditEvent, Cause, DeadLetterMade, SubscriptionBegun, SubscriptionDeleted
 from broker.core.identity import Principal
+from broker.core.leasing.ackstate import AckState
 from broker.core.subscriptions import EARLIEST, Generation, StartPoint
 from broker.messagelog.sqlite import SqliteLog
 from broker.ports import SubscriptionKey

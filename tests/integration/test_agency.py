@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.agency import Accepted, Agency, Delivery, ToPublish, open_agency
+from broker.core.audit.findings import Unprocessed
 from broker.core.errors import ConfigInvalid, InputRefused, RecordInvalid, RecordUnknown, RightDenied
-from broker.core.findings import Unprocessed
 from broker.core.trace import Step
 from caseexchange.records.v1 import case_pb2, dna_pb2
 from tests.support.programs import program

@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note, parse_note
-from broker.core.leaf import Leaf
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import Position, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note, parse_note
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.origin import checkpoint_origin
 from tests.support.tiledlog import tiled
 from tests.support.trees import GrownTree
 

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from broker.client.deadletters import DeadLettersClient
 from broker.client.subscriber import SubscribeOptions
-from broker.core.ackstate import LOSSES_TO_SUSPECT
 from broker.core.errors import LeaseLost
+from broker.core.leasing.ackstate import LOSSES_TO_SUSPECT
 from tests.support.exchange import running_exchange
 from tests.support.kafkaexchange import OnKafka
 from tests.support.replays import replayed

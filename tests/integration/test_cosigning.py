@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from broker.cli.verify import verify
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CosignaturesLate, LogRolledBack
-from broker.core.merkle import EMPTY_ROOT
+from broker.core.tree.checkpoint import VerifierKey
+from broker.core.tree.merkle import EMPTY_ROOT
 from deploy.kafka.ports import free_ports
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.pki import SamplePki

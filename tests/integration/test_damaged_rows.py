@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli.verify import verify
-from broker.core.findings import Unprocessed
+from broker.core.audit.findings import Unprocessed
 from tests.support.exchange import running_exchange
 from tests.support.honest import SAMPLES, taken
 from tests.support.kafkaexchange import run

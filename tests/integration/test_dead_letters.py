@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from adapters.gateway.deadletters import watch_dead_letters
 from broker.client.deadletters import DeadLettersClient, Tally
 from broker.client.subscriber import SubscribeOptions
+from broker.core.audit.findings import Unprocessed
 from broker.core.errors import DeadLetterUnknown, RightDenied
-from broker.core.findings import Unprocessed
 from broker.ports import SubscriptionKey
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.kafkaexchange import run

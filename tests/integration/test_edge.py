@@ -31,9 +31,9 @@ from adapters.records.sections import section_type, split
 from broker.cli.verify import verify
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
+from broker.core.audit.findings import Unprocessed
 from broker.core.bundle import PartitionRecords
 from broker.core.errors import CertificateInvalid, DirectoryInvalid, ExtraMissing, RightDenied
-from broker.core.findings import Unprocessed
 from broker.core.streams import StreamPartition
 from broker.wire.receipts import statement_from
 from caseexchange.records.v1 import dna_pb2

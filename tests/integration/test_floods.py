@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from broker.client.publisher import Published
 from broker.client.subscriber import SubscribeOptions
 from broker.core.events import DeliveryMade
-from broker.core.lease_terms import FIRST_CREDIT
+from broker.core.leasing.terms import FIRST_CREDIT
 from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition
 from broker.services.turns import AT_ONCE_SECONDS

@@ -21,6 +21,7 @@ from broker.client.publisher import Published, Publisher, came_before
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import Draft
 from broker.client.subscriber import SubscribeOptions
+from broker.core.audit.findings import Severity
 from broker.core.body import Recipient
 from broker.core.envelope import Envelope, Signature
 from broker.core.errors import (
@@ -31,7 +32,6 @@ from broker.core.errors import (
     SignerCertificateInvalid,
     SignerUnknown,
 )
-from broker.core.findings import Severity
 from broker.core.former import MAX_RECEIPT_BYTES
 from broker.core.policy import RetiredCertificate
 from broker.core.receipt import SignedReceipts, portable_receipt, receipts_message

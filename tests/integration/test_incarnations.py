@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.edge.edge import Edge
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
     from tests.support.exchange import Exchange
 
 FIRST, SECOND = "seeking-parents.csv", "rescued-children.csv"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import FollowerFenced, LogUnavailable
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.messagelog.kafka.extensions import decode_extension, encode_extension
 from broker.messagelog.kafka.seat import Seat
 from broker.trust.signing import Ed25519NoteSigner

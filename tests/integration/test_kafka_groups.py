@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kafka.errors import KafkaConnectionError
 
-from broker.core.ackstate import AckState
 from broker.core.errors import LogUnavailable
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import FIRST
 from broker.messagelog.kafka.groups import HEARTBEATS

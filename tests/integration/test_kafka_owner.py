@@ -11,9 +11,9 @@ from broker.bootstrap.log import open_log
 from broker.bootstrap.trust import BrokerTrust
 from broker.config.broker import BrokerConfig
 from broker.config.loader import parse
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import LogOfAnotherExchange
 from broker.core.streams import Position, StreamPartition
+from broker.core.tree.checkpoint import VerifierKey
 from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.services.audittrail import AuditTrailService
 from broker.trust.system import SteadyClock, SystemEntropy

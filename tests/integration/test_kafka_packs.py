@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
 from broker.core.errors import LogIntruder, LogSchemaUnsupported
+from broker.core.leasing.ackstate import AckState
 from broker.core.seal import Sealing
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import FIRST

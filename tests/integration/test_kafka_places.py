@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from broker.core.ackstate import AckState
+from broker.core.leasing.ackstate import AckState
 from broker.messagelog.kafka.positions import offset_of
 from certs.kafka import BREAK_GLASS, BROKER
 from tests.support.honest import SAMPLES, Honest, taken

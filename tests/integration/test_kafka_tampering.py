@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from broker.core.audit.findings import Unprocessed
 from broker.core.entry import Stray
 from broker.core.errors import EvidenceUnavailable, LogCorrupt
-from broker.core.findings import Unprocessed
 from broker.messagelog.kafka.topicsettings import TopicSettings
 from broker.telemetry import allow_fields
 from caseexchange.log.v1 import pack_pb2

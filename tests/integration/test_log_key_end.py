@@ -18,10 +18,10 @@ from broker.cli.logkey import log_key
 from broker.client.checkpoints import present_checkpoints
 from broker.config.broker import BrokerConfig
 from broker.config.loader import load
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import ConfigInvalid, LogRolledBack, SetupInvalid
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import AUDIT, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.tree.origin import checkpoint_origin
 from broker.trust.signing import Ed25519NoteSigner
 from certs.development import CHECKPOINT_KEY_NAME
 from tests.integration.test_rolled_back_log import present, seen_by

@@ -13,9 +13,9 @@ from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import PositionUnknown
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
 from broker.trust.signing import note_verifier
 from broker.wire.receipts import position_from
 from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc

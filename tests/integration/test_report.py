@@ -31,14 +31,14 @@ from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.core.bundle import CosignedCheckpoint, PartitionStart
-from broker.core.checkpoint import VerifierKey, parse_note
-from broker.core.cosignature import with_cosignatures
 from broker.core.errors import BundleInvalid, CaseExchangeError, SetupInvalid
 from broker.core.events import AuditEvent, DeliveryMade
 from broker.core.inforce import DirectoryVersion
-from broker.core.merkle import leaf_hash
 from broker.core.receipt import portable_receipt
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import VerifierKey, parse_note
+from broker.core.tree.cosignature import with_cosignatures
+from broker.core.tree.merkle import leaf_hash
 from broker.wire.receiptfile import write_receipts
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, audit_record, manifest

@@ -21,11 +21,11 @@ from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from broker.client.checkpoints import present_checkpoints
 from broker.client.publisher import Published
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import LogRolledBack
 from broker.core.events import RollbackFound
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import AUDIT, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
+from broker.core.tree.origin import checkpoint_origin
 from broker.trust.signing import Ed25519NoteSigner
 from certs.development import CHECKPOINT_KEY_NAME
 from tests.integration.test_edge import INPUT, sample_section, until

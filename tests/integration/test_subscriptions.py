@@ -10,8 +10,8 @@ import pytest
 
 from broker.client.subscriber import SubscribeOptions
 from broker.client.subscriptions import SubscriptionsClient
+from broker.core.audit.findings import Skipped
 from broker.core.errors import InputRefused, RightDenied, SubscriptionInUse, SubscriptionUnknown
-from broker.core.findings import Skipped
 from broker.core.subscriptions import EARLIEST, StartPoint
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.kafkaexchange import Ended, run

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
-from broker.core.cosignature import cosigners
-from broker.core.leaf import Leaf
-from broker.core.merkle import root_of
-from broker.core.tiles import ENTRIES, Tile, read_entries, tile_hashes
-from broker.core.witnesspolicy import parse_policy
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.cosignature import cosigners
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.merkle import root_of
+from broker.core.tree.tiles import ENTRIES, Tile, read_entries, tile_hashes
+from broker.core.tree.witnesspolicy import parse_policy
 from broker.trust.logkeys import log_verifiers
 from broker.trust.witnesskeys import witness_checks
 from broker.web.client import HttpClient, HttpFailed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.origin import checkpoint_origin, parse_log_path
+from broker.core.tree.origin import checkpoint_origin, parse_log_path
 from broker.web.tls import client_context, load_certificate
 from tests.support.tiles import AUDITOR, address, check, covered, profile, serving_tiles
 

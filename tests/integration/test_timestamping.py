@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from broker.cli.verify import verify
+from broker.core.audit.times import CLOCKS_MS
 from broker.core.bundle import PartitionStart, TimestampedCheckpoint
-from broker.core.checkpoint import Checkpoint
 from broker.core.errors import EvidenceUnavailable, TimestampsUnavailable
-from broker.core.timesaudit import CLOCKS_MS
+from broker.core.tree.checkpoint import Checkpoint
 from broker.services.timestamping import Timestamping, TimestampingSettings
 from broker.trust.certificates import der
 from broker.trust.system import SystemClock

@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from broker.bootstrap.witness import open_witness, serve_witness
 from broker.config.loader import parse
 from broker.config.witness import WitnessConfig
-from broker.core.addcheckpoint import MAX_REQUEST_BYTES
-from broker.core.checkpoint import parse_note
-from broker.core.cosignature import WitnessKey, cosignature_check, cosigners
 from broker.core.errors import ConfigInvalid, Internal, KeyInvalid, LogInUse, SetupInvalid
+from broker.core.tree.addcheckpoint import MAX_REQUEST_BYTES
+from broker.core.tree.checkpoint import parse_note
+from broker.core.tree.cosignature import WitnessKey, cosignature_check, cosigners
 from broker.core.webaddress import WebAddress
 from broker.telemetry import ALLOWED_FIELDS
 from broker.trust.signing import note_verifier
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from broker.core.addcheckpoint import AddCheckpoint
+    from broker.core.tree.addcheckpoint import AddCheckpoint
     from broker.web.client import HttpAnswer
     from tests.support.pki import SamplePki
 

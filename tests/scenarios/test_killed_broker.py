@@ -15,9 +15,9 @@ from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Published, Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.subscriber import SubscribeOptions, Subscriber
-from broker.core.checkpoint import Checkpoint, parse_note
 from broker.core.errors import CaseExchangeError
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.trust.system import SystemClock
 from broker.wire.bundle import MAGIC, write_frame
 from broker.wire.tls import TlsFiles

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from broker.bootstrap.brought import bring
 from broker.bootstrap.received import bring_received
-from broker.core.beginning import BundleBeginning, FrameReader
+from broker.core.audit.beginning import BundleBeginning, FrameReader
+from broker.core.audit.judge import BatchJudge
+from broker.core.audit.verification import BundleVerification, judge_frame
+from broker.core.audit.witnesses import WitnessAudit
 from broker.core.bundle import (
     AuthorityCertificate,
     BundleDigest,
@@ -25,17 +28,14 @@ from broker.core.bundle import (
     PartitionStart,
     RevocationListFile,
 )
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.envelope import Signature
 from broker.core.inforce import DirectoryVersion
-from broker.core.judge import BatchJudge
-from broker.core.leaf import Leaf
-from broker.core.merkle import range_coordinates
-from broker.core.origin import checkpoint_origin
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.streams import Position
-from broker.core.verification import BundleVerification, judge_frame
-from broker.core.witnessaudit import WitnessAudit
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.merkle import range_coordinates
+from broker.core.tree.origin import checkpoint_origin
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.audittrail import AuditTrailService
 from broker.trust.directory import open_directory
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
+    from broker.core.audit.witnesses import WitnessPolicyInUse
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
-    from broker.core.witnessaudit import WitnessPolicyInUse
     from broker.ports import Clock
     from broker.trust.keyring import DirectoryKeyring
     from tests.support.pki import SamplePki

@@ -6,9 +6,9 @@ import asyncio
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
-from broker.core.merkle import CompactRange
-from broker.core.origin import checkpoint_origin
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.tree.merkle import CompactRange
+from broker.core.tree.origin import checkpoint_origin
 from broker.ports import LeafRow, TreeExtension, TreeHead
 from tests.support.kafkalog import TRUST_DOMAIN
 

@@ -10,8 +10,8 @@ from tests.support.records import CODEC
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from broker.core.ackstate import AckState
     from broker.core.entry import Appended, Interest, LogEntry, NewEntry, Page, Stray
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import Position, StreamPartition
     from broker.core.subscriptions import Generation
     from broker.ports import AssignmentChange, LogCursor, MessageLog, Standing, SubscriptionKey

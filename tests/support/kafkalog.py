@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from broker.core.checkpoint import SignatureCheck
     from broker.core.errors import CaseExchangeError
     from broker.core.logkeyends import EndedLogKey
+    from broker.core.tree.checkpoint import SignatureCheck
     from broker.messagelog.kafka.connection import KafkaConnection
     from broker.ports import Clock
     from deploy.kafka.cluster import KafkaCluster

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from broker.bootstrap.verify import verify_bundle
-from broker.core.findings import Severity
+from broker.core.audit.findings import Severity
 from broker.core.policy import ANY
 from broker.core.streams import STREAMS, StreamPartition
 from broker.services.bundling import BundleMaker, BundleOrder
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
     from broker.core.bundle import Frame, SerializedFrame
     from broker.core.streams import Position
     from broker.ports import CheckpointStore, MessageLog, Signer

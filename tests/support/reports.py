@@ -16,11 +16,8 @@ from broker.bootstrap.reportfacts import (
 from broker.cli.report.page import page
 from broker.cli.report.view import View
 from broker.cli.report.words import Words
-from broker.core.auditreport import AuditReport, PartitionReport
-from broker.core.brought import BroughtReport
-from broker.core.bundle import BundleHeader, BundleSource
-from broker.core.checkpoint import Checkpoint, VerifierKey
-from broker.core.findings import (
+from broker.core.audit.brought import BroughtReport
+from broker.core.audit.findings import (
     Compared,
     Finding,
     FinishedLater,
@@ -30,9 +27,12 @@ from broker.core.findings import (
     Stated,
     Unprocessed,
 )
-from broker.core.handovers import AgencyShare, HandedOver, Handovers
+from broker.core.audit.handovers import AgencyShare, HandedOver, Handovers
+from broker.core.audit.report import AuditReport, PartitionReport
+from broker.core.audit.witnesses import CosignedPartition, WitnessReport
+from broker.core.bundle import BundleHeader, BundleSource
 from broker.core.streams import STREAMS, Position, StreamPartition
-from broker.core.witnessaudit import CosignedPartition, WitnessReport
+from broker.core.tree.checkpoint import Checkpoint, VerifierKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.merkle import CompactRange, leaf_hash
-from broker.core.tiles import ENTRIES, TILE_WIDTH, Tile, write_entries
+from broker.core.tree.merkle import CompactRange, leaf_hash
+from broker.core.tree.tiles import ENTRIES, TILE_WIDTH, Tile, write_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,10 +1,10 @@
-"""A Merkle tree that keeps all its nodes in memory, built only through broker.core.merkle."""
+"""A Merkle tree that keeps all its nodes in memory, built only through broker.core.tree.merkle."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.merkle import CompactRange, consistency_proof, inclusion_proof, leaf_hash
+from broker.core.tree.merkle import CompactRange, consistency_proof, inclusion_proof, leaf_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

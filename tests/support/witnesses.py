@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.core.addcheckpoint import AddCheckpoint
-from broker.core.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
-from broker.core.cosignature import WitnessKey, cosign
+from broker.core.tree.addcheckpoint import AddCheckpoint
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, VerifierKey, marshal_note
+from broker.core.tree.cosignature import WitnessKey, cosign
 from broker.core.webaddress import WebAddress
 from broker.trust.keys import private_key_pem
 from broker.trust.signing import note_verifier
@@ -27,7 +27,7 @@ from tests.support.process import COMMAND, write_toml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.core.checkpoint import SignatureCheck
+    from broker.core.tree.checkpoint import SignatureCheck
     from tests.support.pki import SamplePki
     from tests.support.trees import GrownTree
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from broker.bootstrap.witness import open_witness
 from broker.config.loader import parse
 from broker.config.witness import WitnessConfig
-from broker.core.checkpoint import Checkpoint, VerifierKey, parse_note, verify_note
-from broker.core.cosignature import cosigners
-from broker.core.merkle import verify_consistency
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition, every_partition
-from broker.core.witnesspolicy import parse_policy
+from broker.core.tree.checkpoint import Checkpoint, VerifierKey, parse_note, verify_note
+from broker.core.tree.cosignature import cosigners
+from broker.core.tree.merkle import verify_consistency
+from broker.core.tree.origin import checkpoint_origin
+from broker.core.tree.witnesspolicy import parse_policy
 from broker.trust.logkeys import log_verifiers
 from broker.trust.witnesskeys import witness_checks
 from tests.support.witnesses import SampleWitness, witness_tables

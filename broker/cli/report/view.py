@@ -10,7 +10,7 @@ from broker.cli.hideable import hideable
 from broker.cli.outcome import Outcome, outcome
 from broker.cli.report.plaintext import plain
 from broker.cli.report.repeat import FileNames, steps
-from broker.core.findings import Severity
+from broker.core.audit.findings import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from broker.bootstrap.reportfacts import CheckedSignature, ReportFacts
     from broker.cli.report.repeat import Step
     from broker.cli.report.words import Explanation, Words
-    from broker.core.auditreport import AuditReport, PartitionReport
-    from broker.core.findings import Finding, FinishedLater, Unprocessed
+    from broker.core.audit.findings import Finding, FinishedLater, Unprocessed
+    from broker.core.audit.report import AuditReport, PartitionReport
 
 _BEIJING_MS: Final = 8 * 3_600_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
 
 
 class JudgedFiles(NamedTuple):

@@ -9,9 +9,9 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 from tenacity import retry
 
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError, CheckpointInvalid
-from broker.core.origin import incarnation_of, trust_domain_of
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.origin import incarnation_of, trust_domain_of
 from broker.messagelog.kafka.assigned import AssignedConsumer
 from broker.messagelog.kafka.connection import CHECKPOINTS, RETRY_WAIT, translate
 from broker.messagelog.kafka.extensions import decode_extension

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from kafka.structs import OffsetAndMetadata
 
-    from broker.core.ackstate import AckState
     from broker.core.errors import CaseExchangeError
+    from broker.core.leasing.ackstate import AckState
     from broker.core.subscriptions import Generation, KindStart
     from broker.messagelog.kafka.group import Move
     from broker.messagelog.kafka.groups import Groups

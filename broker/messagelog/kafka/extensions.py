@@ -11,7 +11,7 @@ import struct
 from typing import Final, NamedTuple
 
 from broker.core.errors import CheckpointInvalid
-from broker.core.merkle import HASH_BYTES
+from broker.core.tree.merkle import HASH_BYTES
 from broker.ports import LeafRow, TreeExtension, TreeHead
 
 _VERSION: Final = 1

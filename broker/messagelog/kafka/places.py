@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from kafka.structs import OffsetAndMetadata
 
-from broker.core.ackstate import AckState
 from broker.core.errors import LogCorrupt, LogIntruder, SubscriptionChanged
 from broker.core.groupseal import SealedText, place_statement
+from broker.core.leasing.ackstate import AckState
 from broker.messagelog.kafka.offsets import NO_EPOCH
 from broker.messagelog.kafka.positions import offset_of
 

@@ -2,7 +2,7 @@
 
 The audit stream says what the subscription acknowledged, refused or gave up, in the order in which that happened. So
 the window of each partition is led through its history again. It never holds more undone records than it did then,
-and its state fits into a commit by the same argument (broker/core/window.py).
+and its state fits into a commit by the same argument (broker/core/leasing/window.py).
 
 What the audit stream does not say is undone, and is delivered again. So is what a process set aside that had lost the
 partition: its pointer is void, and nobody would know of the record. So nothing is skipped: not where the audit stream
@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 from broker.core.errors import CaseExchangeError
 from broker.core.events import DeadLetterMade, DeliveryConfirmed, DeliveryRefused, Pointer, RecordsParked, TakenOver
 from broker.core.identity import Principal
+from broker.core.leasing.window import PartitionWindow
 from broker.core.reigns import Reigns, of_reign
 from broker.core.sections import check_sections, unsalted
 from broker.core.streams import AUDIT, EVENT_KINDS
-from broker.core.window import PartitionWindow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from broker.core.ackstate import AckState
     from broker.core.entry import Interest, LogEntry
     from broker.core.events import AuditEvent
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import StreamPartition
     from broker.core.subscriptions import Generation
     from broker.messagelog.kafka.index import KafkaIndex

@@ -24,8 +24,8 @@ from broker.ports import Standing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from broker.core.ackstate import AckState
     from broker.core.errors import CaseExchangeError, LogIntruder
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import StreamPartition
     from broker.core.subscriptions import Generation
     from broker.messagelog.kafka.cursor import WantedLog

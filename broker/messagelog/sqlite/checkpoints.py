@@ -12,9 +12,9 @@ from struct import pack, unpack
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from broker.core.errors import CheckpointConflict, LogCorrupt, PositionUnknown
-from broker.core.merkle import HASH_BYTES
 from broker.core.streams import STREAMS
-from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH, subtree_hash
+from broker.core.tree.merkle import HASH_BYTES
+from broker.core.tree.tiles import TILE_HEIGHT, TILE_WIDTH, subtree_hash
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.schema import CHECKPOINTS
 from broker.ports import LeafRow, ScrubPlace, TreeExtension, TreeHead
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from broker.core.merkle import Coordinate
     from broker.core.streams import StreamPartition
-    from broker.core.tiles import Tile
+    from broker.core.tree.merkle import Coordinate
+    from broker.core.tree.tiles import Tile
 
 _PARTITION_BITS: Final = 16
 _NUMBER_BYTES: Final = 8

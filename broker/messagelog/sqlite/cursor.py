@@ -11,8 +11,8 @@ from broker.ports import Assigned, AssignmentChange, Revoked, SubscriptionKey
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from broker.core.ackstate import AckState
     from broker.core.errors import CaseExchangeError
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import StreamPartition
     from broker.core.subscriptions import Generation
     from broker.messagelog.tail import Watch

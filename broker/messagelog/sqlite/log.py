@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from broker.core.ackstate import AckState
 from broker.core.errors import CaseExchangeError, LogCorrupt
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES, Position, StreamPartition, streams_of
 from broker.messagelog.sqlite.cursor import SqliteCursor
 from broker.messagelog.sqlite.database import Database

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
-from broker.core.ackstate import AckState
 from broker.core.errors import LogCorrupt
+from broker.core.leasing.ackstate import AckState
 from broker.messagelog.sqlite.destinations import index_again, missing
 from broker.ports import SubscriptionKey
 

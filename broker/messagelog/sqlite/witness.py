@@ -5,8 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from broker.core.addcheckpoint import Cosigned
 from broker.core.errors import CaseExchangeError
+from broker.core.tree.addcheckpoint import Cosigned
 from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.schema import WITNESS
 

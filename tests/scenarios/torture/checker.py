@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.merkle import CompactRange
+from broker.core.tree.merkle import CompactRange
 from tests.scenarios.torture.history import LEASE_LOST
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from broker.core.merkle import CompactRange, leaf_hash
 from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position, StreamPartition
+from broker.core.tree.merkle import CompactRange, leaf_hash
 from tests.scenarios.torture import checker, nemesis
 from tests.scenarios.torture.evidence import Bundle, InLog
 from tests.scenarios.torture.history import (

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from broker.client.auditor import Auditor
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.errors import CaseExchangeError
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
 from broker.messagelog.kafka.connection import CHECKPOINTS
 from broker.messagelog.kafka.extensions import decode_extension
 from tests.scenarios.torture.history import Root

@@ -11,13 +11,13 @@ from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from broker.core.checkpoint import Checkpoint, VerifierKey, parse_note, verify_note
-from broker.core.cosignature import cosigners
 from broker.core.errors import CaseExchangeError
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import STREAMS, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, VerifierKey, parse_note, verify_note
+from broker.core.tree.cosignature import cosigners
+from broker.core.tree.origin import checkpoint_origin
+from broker.core.tree.witnesspolicy import parse_policy
 from broker.core.webaddress import WebAddress
-from broker.core.witnesspolicy import parse_policy
 from broker.messagelog.kafka.topics import Topics
 from broker.trust.witnesskeys import witness_checks
 from broker.web.client import HttpClient, HttpFailed

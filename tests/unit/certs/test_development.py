@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from broker.core.checkpoint import VerifierKey
 from broker.core.errors import CertificateInvalid, SetupInvalid
 from broker.core.policy import check_receive, replay_sections
 from broker.core.streams import STREAMS
+from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.certificates import load_certificates, principal_of
 from certs import development
 from certs.profiles import KAFKA_NODE, profile_of

@@ -14,12 +14,12 @@ from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.spool import Spool
 from broker.client.auditor import ConsistencyEvidence
 from broker.client.checkpoints import CheckpointAnswer
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
 from broker.core.errors import ConnectionFailed, LogRolledBack, RightDenied
 from broker.core.incarnations import Incarnation, SignedCheckpoint
 from broker.core.logkeyends import EndedLogKey, LastPosition
-from broker.core.merkle import CompactRange, complete_subtrees, consistency_proof
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note, parse_note
+from broker.core.tree.merkle import CompactRange, complete_subtrees, consistency_proof
 from tests.support.pki import ManualClock, SamplePki
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapters.edge.spool import Spool
-from broker.core.received import ReceivedCopy
+from broker.core.audit.received import ReceivedCopy
 from broker.core.streams import Position
 
 if TYPE_CHECKING:

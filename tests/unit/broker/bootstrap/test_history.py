@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.bootstrap.history import History, read_history
+from broker.core.audit.history import ReadBodies, Subject, completeness
 from broker.core.bundle import AuthorityCertificate, DirectoryDocument, PartitionStart
 from broker.core.events import (
     AuditEvent,
@@ -21,7 +22,6 @@ from broker.core.events import (
     SubscriptionBegun,
     TakenOver,
 )
-from broker.core.history import ReadBodies, Subject, completeness
 from broker.core.incarnations import Incarnation, SignedCheckpoint
 from broker.core.inforce import DirectoryVersion
 from broker.core.streams import STREAMS, Position, StreamPartition
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from broker.core.audit.history import Completeness
     from broker.core.bundle import Frame
     from broker.core.events import Event
-    from broker.core.history import Completeness
 
 LAB, HEBEI = "national-dna-database", "hebei-police"
 DNA_0, AUDIT_0 = StreamPartition("dna", 0), StreamPartition("audit", 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 import __main__
 from broker.bootstrap.judges import FRAMES, Trust, judging_processes
 from broker.core.bundle import BundleFrames
-from broker.core.beginning import read_beginning
+from broker.core.audit.beginning import read_beginning
 from broker.wire.bundle import read_frames
 
 if __name__ == "__main__":
@@ -33,7 +33,7 @@ def test_a_process_that_judges_imports_no_transport_no_log_and_no_agency() -> No
     # As the command does it: a process also imports the program that was started.
     command = [sys.executable, "-c", SCRIPT, str(KEPT / "plain.bundle"), str(KEPT / "governance.pem"), str(COMMAND)]
     loaded = set(json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout))
-    assert {"broker.core.judge", "broker.trust.keyring", "broker.wire.frames", "broker.cli.start"} <= loaded
+    assert {"broker.core.audit.judge", "broker.trust.keyring", "broker.wire.frames", "broker.cli.start"} <= loaded
     others = {"adapters", "asyncio", "certs", "grpc", "kafka", "msgspec", "sqlite3", "structlog", "tenacity", "uvloop"}
     assert not {name.split(".")[0] for name in loaded} & others
     parts = {name.split(".")[1] for name in loaded if name.startswith("broker.")}

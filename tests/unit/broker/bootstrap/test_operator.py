@@ -14,23 +14,23 @@ import pytest
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.verify import verdict
 from broker.client.records import SectionDraft
-from broker.core.brought import UNCOVERED_AT_MOST_MS
+from broker.core.audit.brought import UNCOVERED_AT_MOST_MS
+from broker.core.audit.findings import Severity
+from broker.core.audit.received import SKEW_MS, ReceivedCopy, ReceivedReport
+from broker.core.audit.witnesses import STALE_MS, WitnessPolicyInUse, WitnessReport
 from broker.core.bundle import BundleEnd, BundleEntry, BundleSource, CosignedCheckpoint, PartitionStart
-from broker.core.checkpoint import parse_note
-from broker.core.cosignature import with_cosignatures
 from broker.core.envelope import RECEIVED_TYPE, Signature, pae
 from broker.core.errors import EvidenceFileInvalid
 from broker.core.events import AuditEvent, DeliveryMade, ProofMade, RefusalMade
-from broker.core.findings import Severity
 from broker.core.incarnations import Incarnation, SignedCheckpoint
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.policy import ReceiveRight
 from broker.core.receipt import portable_receipt
-from broker.core.received import SKEW_MS, ReceivedCopy, ReceivedReport
 from broker.core.streams import STREAMS, Position, StreamPartition
-from broker.core.witnessaudit import STALE_MS, WitnessPolicyInUse, WitnessReport
-from broker.core.witnesspolicy import parse_policy
+from broker.core.tree.checkpoint import parse_note
+from broker.core.tree.cosignature import with_cosignatures
+from broker.core.tree.witnesspolicy import parse_policy
 from broker.trust.keyring import DirectoryKeyring
 from broker.trust.revocation import RevocationLists
 from broker.trust.witnesskeys import witness_checks
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from broker.core.auditreport import AuditReport
+    from broker.core.audit.report import AuditReport
     from broker.core.envelope import Envelope
     from broker.core.policy import Directory
 

@@ -10,7 +10,7 @@ import pytest
 
 from broker.cli.outcome import Outcome, outcome
 from broker.cli.verify import verdict
-from broker.core.findings import Finding, Severity, error, warning
+from broker.core.audit.findings import Finding, Severity, error, warning
 from tests.support.reports import audit_report
 
 FINDINGS = Path(__file__).parents[4] / "docs" / "findings.md"

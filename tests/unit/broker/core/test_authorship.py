@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from broker.client.records import RecordVerifier
+from broker.core.audit.judge import BatchJudge
 from broker.core.authorship import Certificate, Claim, check_signature, claim
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
 from broker.core.bundle import BundleEntry, BundleSource, PartitionRecords
 from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256, Envelope, Section, Signature
 from broker.core.errors import CaseExchangeError, KindUnknown, SignatureInvalid
 from broker.core.identity import Principal
-from broker.core.judge import BatchJudge
 from broker.core.sections import salted
 from broker.core.streams import Position, StreamPartition
 from broker.messagelog.sqlite import SqliteLog

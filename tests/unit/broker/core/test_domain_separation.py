@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, RECEIPTS_TYPE, RECEIVED_TYPE, pae
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.groupseal import member_statement, place_statement
-from broker.core.leaf import Leaf
-from broker.core.merkle import leaf_hash, node_hash
 from broker.core.seal import Sealing, pack_statement, prepare_seals
 from broker.core.streams import Position, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.merkle import leaf_hash, node_hash
 
 RECORD_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 CHECKPOINT = Checkpoint("case-exchange.example/cases/0/sample-log", 42, bytes(32)).marshal()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.core.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.groupseal import SEAL_TEXT_BYTES, SealedText, member_statement, place_statement
+from broker.core.leasing.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import MAX_GENERATION
 

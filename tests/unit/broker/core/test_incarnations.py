@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from broker.cli.hideable import first_lines
+from broker.core.audit.findings import Severity
 from broker.core.bundle import PartitionStart
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import DirectoryInvalid
-from broker.core.findings import Severity
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint, Standing
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.tree.origin import checkpoint_origin
 from broker.trust.directory_incarnations import check_incarnations
 from broker.trust.directory_payload import directory_payload, parse_payload
 from tests.support.bundles import LOG_ID, LyingExchange, manifest

@@ -11,8 +11,8 @@ from broker.core.events import AuditEvent, Cause, SubscriptionBegun, Subscriptio
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import EARLIEST, Moved
 from tests.support.pki import ManualClock, SamplePki
-from tests.unit.broker.core.test_audit_whole import Auditing
-from tests.unit.broker.core.test_judge import judge_of, told_by_audit_stream
+from tests.unit.broker.core.audit.test_judge import judge_of, told_by_audit_stream
+from tests.unit.broker.core.audit.test_whole import Auditing
 
 if TYPE_CHECKING:
     from broker.core.events import SubscriptionEvent

@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.client.receipts import ReceiptVerifier
+from broker.core.audit.findings import Severity
 from broker.core.errors import ReceiptInvalid
-from broker.core.findings import Severity
 from broker.core.logkeyends import EndedLogKey, LastPosition
 from broker.core.receipt import portable_receipt
 from broker.core.streams import StreamPartition

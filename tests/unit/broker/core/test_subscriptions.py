@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.ackstate import AckState
 from broker.core.errors import InputRefused
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import (
     EARLIEST,

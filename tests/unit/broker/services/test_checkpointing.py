@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from broker.core.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.entry import NewEntry
 from broker.core.errors import (
     CaseExchangeError,
@@ -19,9 +18,10 @@ from broker.core.errors import (
     LogUnavailable,
     PositionUnknown,
 )
-from broker.core.leaf import Leaf
-from broker.core.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from broker.core.streams import Position, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
+from broker.core.tree.leaf import Leaf
+from broker.core.tree.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
 from broker.ports import TreeExtension, TreeHead
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.checkpoint import Checkpoint, parse_note
-from broker.core.cosignature import cosigners
 from broker.core.entry import NewEntry
 from broker.core.errors import (
     CaseExchangeError,
@@ -26,10 +24,12 @@ from broker.core.errors import (
     WitnessRefused,
     WitnessUnavailable,
 )
-from broker.core.merkle import verify_consistency
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition, every_partition
-from broker.core.witnesspolicy import parse_policy
+from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.cosignature import cosigners
+from broker.core.tree.merkle import verify_consistency
+from broker.core.tree.origin import checkpoint_origin
+from broker.core.tree.witnesspolicy import parse_policy
 from broker.messagelog.sqlite import (
     SoleFollower,
     SqliteCheckpointStore,
@@ -53,10 +53,10 @@ from tests.support.witnesses import SampleWitness
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from broker.core.addcheckpoint import AddCheckpoint
-    from broker.core.checkpoint import NoteSignature
     from broker.core.policy import Directory
-    from broker.core.witnesspolicy import PolicyWitness
+    from broker.core.tree.addcheckpoint import AddCheckpoint
+    from broker.core.tree.checkpoint import NoteSignature
+    from broker.core.tree.witnesspolicy import PolicyWitness
 
 DNA_0 = StreamPartition("dna", 0)
 SETTINGS = CosigningSettings(interval_seconds=0.001, timeout_seconds=5, bound_seconds=600)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.errors import SetupInvalid
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
-from broker.core.merkle import CompactRange
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from broker.core.tree.merkle import CompactRange
+from broker.core.tree.origin import checkpoint_origin
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.ports import LeafRow, TreeExtension, TreeHead
 from broker.services.declaring import Declaring

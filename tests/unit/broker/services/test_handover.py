@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry, Page
 from broker.core.errors import LogUnavailable
 from broker.core.events import DeliveryConfirmed
 from broker.core.identity import Principal
+from broker.core.leasing.ackstate import AckState
 from broker.core.quota import QuotaLimits
 from broker.core.streams import Position, StreamPartition
 from broker.core.subscriptions import FIRST

@@ -40,8 +40,8 @@ from tests.support.records import CASE, CODEC, OTHER_CASE, RecordMaker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from broker.core.ackstate import AckState
     from broker.core.envelope import Envelope
+    from broker.core.leasing.ackstate import AckState
     from broker.core.streams import Position
     from broker.core.subscriptions import Generation
     from broker.ports import AssignmentChange, LogCursor, MessageLog, SubscriptionKey

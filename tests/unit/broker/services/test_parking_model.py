@@ -18,7 +18,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from broker.core.ackstate import AckState
 from broker.core.entry import LogEntry
 from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.core.events import (
@@ -30,8 +29,9 @@ from broker.core.events import (
     TakenOver,
 )
 from broker.core.identity import Principal
-from broker.core.lease import LeaseBook
-from broker.core.lease_terms import DeadLetter, LeaseSettings
+from broker.core.leasing.ackstate import AckState
+from broker.core.leasing.lease import LeaseBook
+from broker.core.leasing.terms import DeadLetter, LeaseSettings
 from broker.core.quota import QuotaLimits
 from broker.core.reigns import next_reign
 from broker.core.streams import Position, StreamPartition

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.errors import DirectoryUnavailable, QuotaExceeded
-from broker.core.lease_terms import Room
+from broker.core.leasing.terms import Room
 from broker.core.quota import QuotaLimits
 from broker.services.quotas import Quotas, limits_in_force
 from tests.support.pki import ManualClock, SamplePki

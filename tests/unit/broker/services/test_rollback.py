@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.checkpoint import NoteSignature, marshal_note
 from broker.core.entry import NewEntry
 from broker.core.errors import CaseExchangeError, EvidenceUnavailable, InputRefused, LogRolledBack
 from broker.core.events import RollbackFound
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import STREAMS, StreamPartition
+from broker.core.tree.checkpoint import NoteSignature, marshal_note
+from broker.core.tree.origin import checkpoint_origin
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
 from broker.services.checkpointing import CheckpointFollower, CheckpointSettings
 from broker.services.proofs import ProofService

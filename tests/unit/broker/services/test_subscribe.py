@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.core import errors
-from broker.core.ackstate import LOSSES_TO_SUSPECT
 from broker.core.entry import LogEntry
 from broker.core.events import (
     DeadLetterEvent,
@@ -21,6 +20,7 @@ from broker.core.events import (
     RecordsParked,
 )
 from broker.core.identity import Principal
+from broker.core.leasing.ackstate import LOSSES_TO_SUSPECT
 from broker.core.quota import QuotaLimits
 from broker.messagelog.sqlite import SqliteLog
 from broker.services import copies

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.core.addcheckpoint import AddCheckpoint, Cosigned
-from broker.core.checkpoint import Checkpoint, marshal_note, parse_note
-from broker.core.cosignature import cosignature_check, cosigners
 from broker.core.errors import CaseExchangeError, CosignedSizeDiffers, InputRefused, OriginUnknown, ProofInvalid
+from broker.core.tree.addcheckpoint import AddCheckpoint, Cosigned
+from broker.core.tree.checkpoint import Checkpoint, marshal_note, parse_note
+from broker.core.tree.cosignature import cosignature_check, cosigners
 from broker.messagelog.sqlite import SqliteWitnessStore
 from broker.ports import WitnessedNote
 from broker.services.witness import WitnessService

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from broker.core.checkpoint import VerifierKey
-from broker.core.cosignature import WitnessKey
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.policy import RetiredCertificate, corrects_of_others
-from broker.core.witnesspolicy import parse_directory_policy
+from broker.core.tree.checkpoint import VerifierKey
+from broker.core.tree.cosignature import WitnessKey
+from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.trust.certificates import der
 from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, open_directory, sign_directory
 from broker.trust.directory_files import DirectoryFile

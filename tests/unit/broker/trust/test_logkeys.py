@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from broker.core.checkpoint import Checkpoint
 from broker.core.errors import DirectoryInvalid
 from broker.core.logkeyends import EndedLogKey, LastPosition
-from broker.core.origin import checkpoint_origin
 from broker.core.streams import StreamPartition
+from broker.core.tree.checkpoint import Checkpoint
+from broker.core.tree.origin import checkpoint_origin
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.logkeys import DirectoryLogKeys, log_verifiers
 from broker.trust.signing import Ed25519NoteSigner

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.checkpoint import VerifierKey
 from broker.core.envelope import ECDSA_P256_SHA256
 from broker.core.errors import CheckpointInvalid, KeyInvalid
+from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.certificates import fingerprint
 from broker.trust.signing import (
     EcdsaSigner,

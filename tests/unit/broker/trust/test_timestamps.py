@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.checkpoint import Checkpoint
 from broker.core.errors import CertificateInvalid, TimestampInvalid
+from broker.core.tree.checkpoint import Checkpoint
 from broker.trust.certificates import der, pem
 from broker.trust.timestamps import MAX_TIMESTAMP_BYTES, TimestampAuthority, _reason, timestamp_request
 from tests.support.tsa import OpensslTsa, signed_parts

@@ -12,13 +12,13 @@ from broker.cli.fatetext import FATES
 from broker.cli.hideable import PHRASES
 from broker.cli.outcome import Outcome
 from broker.cli.report.words import LANGUAGES, Words
+from broker.core.audit.findings import Stated
 from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError, all_errors
-from broker.core.findings import Stated
 
 ROOT = Path(__file__).parents[5]
 CORE = ROOT / "broker" / "core"
-JUDGES = ("authorship", "beginning", "body", "former", "inforce", "judge", "partitionaudit", "policy")
+JUDGES = ("authorship", "beginning", "body", "former", "inforce", "judge", "partition", "policy")
 A_DEFECT = "INTERNAL"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -34,7 +34,7 @@ def in_the_code() -> set[str]:
     """The codes that the core gives to findings, and the reasons of the errors that its judges raise."""
     reasons = {error.__name__: error.reason for error in all_errors() if error is not CaseExchangeError}
     found: set[str] = set()
-    for path in CORE.glob("*.py"):
+    for path in CORE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
                 case ast.Call(func=ast.Name(id="error" | "warning"), args=[ast.Constant(value=str(code)), *_]):

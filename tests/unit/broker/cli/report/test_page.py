@@ -17,12 +17,12 @@ from broker.bootstrap.reportfacts import ExampleRecord, HashedFile
 from broker.cli.report.plaintext import MAX_CHARACTERS, plain
 from broker.cli.report.view import MAX_PARTITIONS, times
 from broker.cli.report.words import LANGUAGES, Words
-from broker.core.brought import BroughtReport
+from broker.core.audit.brought import BroughtReport
+from broker.core.audit.findings import Severity
+from broker.core.audit.handovers import Handovers
+from broker.core.audit.times import ProvenTime, TimesReport
 from broker.core.bundle import LAST_MS
-from broker.core.findings import Severity
-from broker.core.handovers import Handovers
 from broker.core.streams import StreamPartition
-from broker.core.timesaudit import ProvenTime, TimesReport
 from tests.support.reports import (
     CASES_0,
     KEY,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from broker.core.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.entry import Interest, NewEntry
 from broker.core.errors import LogCorrupt
 from broker.core.events import (
@@ -21,6 +20,7 @@ from broker.core.events import (
     TakenOver,
 )
 from broker.core.groupseal import SEAL_TEXT_BYTES
+from broker.core.leasing.ackstate import MAX_TEXT_BYTES, AckState
 from broker.core.seal import Sealing, value_digest
 from broker.core.streams import AUDIT, Position, StreamPartition
 from broker.core.subscriptions import FIRST, Generation, KindsStart

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kafka import TopicPartition
 
-from broker.core.ackstate import AckState
 from broker.core.errors import Internal, LogIntruder
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import FIRST
 from broker.messagelog.kafka.connection import KafkaConnection
@@ -29,8 +29,8 @@ from tests.support.kafkanode import KafkaNode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from broker.core.checkpoint import SignatureCheck
     from broker.core.errors import CaseExchangeError
+    from broker.core.tree.checkpoint import SignatureCheck
 
 SIGNER = Ed25519NoteSigner("case-exchange.example/log", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 DNA = "case-exchange.dna"

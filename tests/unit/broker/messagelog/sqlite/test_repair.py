@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.core.ackstate import AckState
 from broker.core.entry import NewEntry
+from broker.core.leasing.ackstate import AckState
 from broker.core.streams import StreamPartition
 from broker.core.subscriptions import FIRST, Generation, KindsStart
 from broker.messagelog.sqlite import SqliteLog

@@ -1,0 +1,1 @@
+"""The signed Merkle tree over a partition: leaves, checkpoints, cosignatures and tiles."""

@@ -1,0 +1,172 @@
+"""Times that are proved without the exchange, and what contradicts them. The rules are in docs/adr/0052."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.core.audit.findings import BatchReport, EntryFacts, Severity
+from broker.core.audit.times import BACKDATED_MS, CLOCKS_MS, SECOND_MS, Stamp, TimesAudit
+from broker.core.audit.witnesses import CosignedPartition
+from broker.core.bundle import BundleLeaf, PartitionLeaves, PartitionStart, TimestampedCheckpoint
+from broker.core.errors import TimestampInvalid
+from broker.core.streams import Position, StreamPartition
+from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
+from tests.support.trees import GrownTree
+
+if TYPE_CHECKING:
+    from broker.core.audit.times import TimesReport
+
+DNA_0 = StreamPartition("dna", 0)
+ORIGIN = "case-exchange.example/dna/0/log"
+TREE = GrownTree(b"leaf %d" % number for number in range(8))
+ALL = 8
+NOON = 1_800_000_000_000
+
+
+def text(size: int, tree: GrownTree = TREE, origin: str = ORIGIN) -> bytes:
+    return Checkpoint(origin, size, tree.roots[size]).marshal()
+
+
+def stamp(size: int, at_ms: int, *, shown: int = ALL) -> TimestampedCheckpoint:
+    """A timestamp that proves this time of the tree of this size. ``check`` reads the time out of the response."""
+    return TimestampedCheckpoint(text(size), TREE.consistency(size, shown), b"%d" % at_ms)
+
+
+def check(response: bytes, message: bytes) -> Stamp:
+    if not response.isdigit() or b"\n" not in message:
+        refusal = "the timestamp does not hold"
+        raise TimestampInvalid(refusal)
+    # It states the second that ends then.
+    return Stamp(int(response) - SECOND_MS, "sample authority")
+
+
+def facts(index: int, at_ms: int, revoked_at_ms: int | None = None) -> EntryFacts:
+    record_id = f"01990000-0000-7000-8000-{index:012d}"
+    sent = ("shanxi-police", "gateway", "SampleRequest", (("national-dna-database", index + 1),), 0)
+    return EntryFacts(Position(*DNA_0, 10 * index), at_ms, "f" * 32, 0, record_id, *sent, revoked_at_ms=revoked_at_ms)
+
+
+class Auditing:
+    def __init__(
+        self, audit: TimesAudit, *stamps: TimestampedCheckpoint, cosigned: CosignedPartition | None = None
+    ) -> None:
+        self.audit = audit
+        note = marshal_note(text(ALL), [NoteSignature("log", bytes(4), bytes(64))])
+        audit.start(PartitionStart(DNA_0, note, 0, ()), cosigned)
+        self.found = [(item.severity, item.code) for one in stamps for item in audit.take(one)]
+        audit.take_leaves(PartitionLeaves(0, tuple(BundleLeaf(10 * n, bytes(32)) for n in range(ALL))))
+
+    def records(self, *entries: EntryFacts) -> list[tuple[Severity, str, str]]:
+        found = self.audit.take_batch(BatchReport([], list(entries), [], []))
+        return [(item.severity, item.code, item.record_id) for item in found]
+
+    def report(self) -> TimesReport:
+        return self.audit.report()
+
+
+def cosigned(size: int, at_ms: int) -> CosignedPartition:
+    return CosignedPartition(DNA_0, size, ALL, (at_ms - SECOND_MS) // 1000, ("witness.example/a",))
+
+
+HONEST = [facts(index, NOON + index * 1000) for index in range(ALL)]
+
+
+def test_honest_times_are_no_finding_and_are_told() -> None:
+    audit = Auditing(TimesAudit(check), stamp(3, NOON + 3000), stamp(7, NOON + 7000), cosigned=cosigned(8, NOON + 9000))
+    assert audit.found == []
+    assert audit.records(*HONEST) == []
+    report = audit.report()
+    assert (report.timestamps, report.unproved, report.unchecked, report.records) == (2, 0, 0, 8)
+    assert [(one.size, one.at_ms, one.witnesses) for one in report.proven] == [
+        (3, NOON + 3000, False),
+        (8, NOON + 9000, True),
+    ]
+
+
+@pytest.mark.parametrize("witnesses", [False, True])
+def test_a_record_that_was_accepted_after_a_tree_with_it_existed_is_a_contradiction(*, witnesses: bool) -> None:
+    def found(at_ms: int) -> list[tuple[Severity, str, str]]:
+        by = {"cosigned": cosigned(3, NOON)} if witnesses else {}
+        audit = Auditing(TimesAudit(check), *([] if witnesses else [stamp(3, NOON)]), **by)
+        # The fourth record is not in the tree of three.
+        return audit.records(facts(3, at_ms), facts(2, at_ms))
+
+    assert found(NOON + CLOCKS_MS) == []
+    late = found(NOON + CLOCKS_MS + 1)
+    assert late == [(Severity.ERROR, "TIME_CONTRADICTED", facts(2, 0).record_id)]
+
+
+def test_a_record_that_was_accepted_long_before_a_stamped_tree_without_it_was_backdated() -> None:
+    def found(at_ms: int, backdated_after_ms: int = BACKDATED_MS) -> list[tuple[Severity, str, str]]:
+        audit = Auditing(TimesAudit(check, backdated_after_ms=backdated_after_ms), stamp(3, NOON))
+        return audit.records(facts(2, at_ms), facts(3, at_ms), facts(4, at_ms))
+
+    assert found(NOON - BACKDATED_MS - CLOCKS_MS) == []
+    # The first of a kind has the finding.
+    named = [(Severity.ERROR, "BACKDATED", facts(3, 0).record_id)]
+    assert found(NOON - BACKDATED_MS - CLOCKS_MS - 1) == named
+    # A shorter bound leaves no less room for clocks.
+    for bound_ms in (0, 1000):
+        assert found(NOON - bound_ms - CLOCKS_MS, bound_ms) == []
+        assert found(NOON - bound_ms - CLOCKS_MS - 1, bound_ms) == named
+
+
+def test_a_certificate_that_was_revoked_before_the_first_proof_is_a_warning_and_after_it_is_not() -> None:
+    def found(revoked_at_ms: int | None, index: int = 2) -> list[tuple[Severity, str, str]]:
+        audit = Auditing(TimesAudit(check), stamp(3, NOON), stamp(5, NOON + 50_000))
+        return audit.records(facts(index, NOON - 1000, revoked_at_ms))
+
+    assert found(None) == []
+    assert found(NOON + 1) == []
+    warned = [(Severity.WARNING, "REVOKED_BEFORE_PROOF", facts(2, 0).record_id)]
+    assert found(NOON) == found(NOON - 500) == warned
+    # In the tree of five, but not in that of three; and in no tree of a proven time.
+    assert [code for _, code, _ in found(NOON + 1, 4)] == ["REVOKED_BEFORE_PROOF"]
+    assert [code for _, code, _ in found(NOON + 900_000, 7)] == ["REVOKED_BEFORE_PROOF"]
+
+
+def test_without_any_proof_nothing_is_said_of_revoked_certificates() -> None:
+    audit = Auditing(TimesAudit(check))
+    assert audit.records(facts(2, NOON, NOON + 1)) == []
+    assert audit.report().proven == ()
+
+
+def test_a_timestamp_over_another_history_is_an_error() -> None:
+    other = GrownTree(b"other %d" % number for number in range(8))
+    forked = TimestampedCheckpoint(text(3, other), TREE.consistency(3, ALL), b"%d" % NOON)
+    larger = GrownTree([*TREE.leaves, b"dropped"])
+    longer = TimestampedCheckpoint(text(9, larger), (), b"%d" % NOON)
+    for stamped in (forked, longer):
+        audit = Auditing(TimesAudit(check), stamped)
+        assert audit.found == [(Severity.ERROR, "PROOF_INVALID")]
+        assert audit.report().proven == ()
+
+
+def test_a_timestamp_that_no_pinned_authority_gave_counts_for_nothing() -> None:
+    wrong = TimestampedCheckpoint(text(3), TREE.consistency(3, ALL), b"junk")
+    foreign = TimestampedCheckpoint(text(3, origin="other.example/dna/0/log"), TREE.consistency(3, ALL), b"%d" % NOON)
+    for stamped in (wrong, foreign):
+        audit = Auditing(TimesAudit(check), stamped)
+        assert audit.found == [(Severity.WARNING, "TIMESTAMP_UNPROVED")]
+        assert audit.records(facts(2, NOON + 10 * CLOCKS_MS)) == []
+        assert (audit.report().unproved, audit.report().proven) == (1, ())
+
+
+def test_timestamps_that_cannot_be_checked_are_counted_with_the_reason() -> None:
+    audit = Auditing(TimesAudit(why_unchecked="a library is missing"), stamp(3, NOON))
+    assert audit.found == []
+    assert audit.records(facts(2, NOON + 10 * CLOCKS_MS)) == []
+    report = audit.report()
+    assert (report.unchecked, report.why_unchecked, report.proven) == (1, "a library is missing", ())
+
+
+def test_what_is_proved_of_one_partition_says_nothing_of_another() -> None:
+    audit = Auditing(TimesAudit(check), stamp(8, NOON))
+    note = marshal_note(
+        text(ALL, origin="case-exchange.example/dna/1/log"), [NoteSignature("log", bytes(4), bytes(64))]
+    )
+    audit.audit.start(PartitionStart(StreamPartition("dna", 1), note, 0, ()), None)
+    assert audit.records(facts(2, NOON + 10 * CLOCKS_MS)) == []
+    assert [one.size for one in audit.report().proven] == [8]

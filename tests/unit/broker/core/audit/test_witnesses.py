@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import pytest
+
+from broker.core.audit.findings import BatchReport, EntryFacts, Severity
+from broker.core.audit.witnesses import STALE_MS, WitnessAudit, WitnessPolicyInUse
+from broker.core.bundle import BundleLeaf, CosignedCheckpoint, PartitionLeaves, PartitionStart
+from broker.core.streams import Position, StreamPartition
+from broker.core.tree.checkpoint import marshal_note, parse_note
+from broker.core.tree.cosignature import with_cosignatures
+from broker.core.tree.witnesspolicy import parse_policy
+from broker.trust.witnesskeys import witness_checks
+from tests.support.trees import GrownTree
+from tests.support.witnesses import SampleLog, SampleWitness
+
+CASES_0 = StreamPartition("cases", 0)
+TREE = GrownTree(f"sample leaf {index}".encode() for index in range(20))
+FORK = GrownTree(f"sample leaf {index}{' of a fork' * (index > 3)}".encode() for index in range(20))
+LOG, FORKED = SampleLog(TREE), SampleLog(FORK)
+OTHER = SampleLog(TREE, origin="case-exchange.example/cases/0/another-log")
+A, B, C = (SampleWitness(f"witness.example/{name}") for name in "abc")
+POLICY = parse_policy(
+    f"witness a {A.key}\nwitness b {B.key}\nwitness c {C.key}\ngroup two 2 a b c\nquorum two\n".encode()
+)
+
+
+def cosigned(log: SampleLog, size: int, *witnesses: SampleWitness, at: int = 1000) -> bytes:
+    note = log.note(size)
+    return with_cosignatures(note, [one.cosign(parse_note(note).text, at) for one in witnesses])
+
+
+def start(note: bytes | None, path: tuple[bytes, ...] = (), *, head: bytes | None = None) -> PartitionStart:
+    given = None if note is None else CosignedCheckpoint(note, path)
+    return PartitionStart(CASES_0, LOG.note(9) if head is None else head, 0, (), given)
+
+
+def audit(*, brought: bool = True) -> WitnessAudit:
+    return WitnessAudit(WitnessPolicyInUse(POLICY, witness_checks(POLICY), brought), LOG.verifiers)
+
+
+def codes(made: WitnessAudit, begun: PartitionStart) -> list[str]:
+    return [finding.code for finding in made.take(begun)]
+
+
+def test_a_quorum_over_an_earlier_checkpoint_that_the_log_continues_counts() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 7, A, C), TREE.consistency(7, 9))) == []
+    report = made.report()
+    assert [(one.size, one.since_s, one.witnesses) for one in report.cosigned] == [
+        (7, 1000, ("witness.example/a", "witness.example/c"))
+    ]
+    assert (report.needed, report.listed, report.brought, report.missing) == (2, 3, True, ())
+
+
+def test_the_lines_may_stand_on_the_partition_s_own_checkpoint() -> None:
+    made = audit()
+    assert codes(made, start(None, head=cosigned(LOG, 9, A, B))) == []
+    assert made.report().cosigned[0].size == 9
+
+
+@pytest.mark.parametrize("note", [None, LOG.note(7), cosigned(LOG, 7, B), cosigned(LOG, 7, B, SampleWitness("d"))])
+def test_without_a_quorum_the_auditor_s_own_policy_is_broken_and_the_directory_s_is_told(note: bytes | None) -> None:
+    path = () if note is None else TREE.consistency(7, 9)
+    made, told = audit(), audit(brought=False)
+    assert codes(made, start(note, path)) == ["WITNESSES_MISSING"]
+    assert codes(told, start(note, path)) == []
+    assert made.report().missing == told.report().missing == (CASES_0,)
+
+
+def test_a_history_that_witnesses_have_not_seen_is_a_fork() -> None:
+    """They have cosigned another history. The bundle's is signed by the log too."""
+    for path in (FORK.consistency(7, 9), TREE.consistency(7, 9)):
+        made = audit(brought=False)
+        assert codes(made, start(cosigned(FORKED, 7, A, B), path)) == ["PROOF_INVALID"]
+        assert made.report().missing == (CASES_0,)
+
+
+def test_a_bundle_that_is_shorter_than_what_witnesses_have_cosigned_is_wrong() -> None:
+    assert codes(audit(brought=False), start(cosigned(LOG, 12, A, B))) == ["PROOF_INVALID"]
+
+
+def test_a_checkpoint_of_another_log_or_without_the_log_s_line_does_not_count() -> None:
+    strangers = marshal_note(parse_note(LOG.note(9)).text, [A.cosign(parse_note(LOG.note(9)).text, 1000)])
+    assert codes(audit(), start(cosigned(OTHER, 9, A, B))) == ["CHECKPOINT_INVALID"]
+    assert codes(audit(), start(strangers)) == ["CHECKPOINT_INVALID"]
+    assert codes(audit(), start(b"no note\n")) == ["CHECKPOINT_INVALID"]
+
+
+def test_a_forged_line_of_a_known_witness_is_wrong_though_enough_others_have_signed() -> None:
+    text = parse_note(LOG.note(9)).text
+    forged = C.cosign(text.replace(b"\n9\n", b"\n8\n"), 1000)
+    note = with_cosignatures(cosigned(LOG, 9, A, B), [forged])
+    assert codes(audit(), start(note)) == ["CHECKPOINT_INVALID"]
+
+
+def test_without_a_policy_there_are_no_witnesses() -> None:
+    made = WitnessAudit(None, LOG.verifiers)
+    assert codes(made, start(cosigned(LOG, 9, A, B))) == []
+    assert (made.report().listed, made.report().cosigned) == (0, ())
+
+
+NOW_MS = 1_800_000_000_000
+
+
+def leaves(first: int, count: int) -> PartitionLeaves:
+    """Every second offset has an entry."""
+    return PartitionLeaves(first, tuple(BundleLeaf(2 * index, bytes(32)) for index in range(first, first + count)))
+
+
+def batch(*entries: tuple[int, int]) -> BatchReport:
+    """The report on entries: the index of each leaf, and its age in milliseconds when the bundle was made."""
+    facts = [
+        EntryFacts(Position(*CASES_0, 2 * index), NOW_MS - age, "log", 0, str(index), "a", "s", "k", (), 0)
+        for index, age in entries
+    ]
+    return BatchReport([], facts, [], [])
+
+
+def stale(made: WitnessAudit, report: BatchReport) -> list[str]:
+    found = made.take_batch(report, NOW_MS)
+    assert all(finding.severity is Severity.WARNING for finding in found)
+    return [finding.code for finding in found]
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_records_that_witnesses_should_long_have_cosigned_are_a_warning(*, brought: bool) -> None:
+    made = audit(brought=brought)
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    for part in (leaves(0, 2), leaves(2, 4), leaves(6, 3)):
+        made.take_leaves(part)
+    # What is cosigned may be of any age, and what is not may wait for a while.
+    assert stale(made, batch((1, 10 * STALE_MS), (2, 5 * STALE_MS))) == []
+    assert stale(made, batch((3, STALE_MS))) == []
+    assert stale(made, batch((3, STALE_MS + 1))) == ["WITNESSES_STALE"]
+    # Once for a partition.
+    assert stale(made, batch((4, STALE_MS + 1))) == []
+    assert [(one.size, one.shown) for one in made.report().cosigned] == [(3, 9)]
+
+
+def test_a_period_after_all_that_witnesses_have_cosigned_is_stale_too() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    made.take_leaves(leaves(5, 2))
+    assert stale(made, batch((5, 2 * STALE_MS))) == ["WITNESSES_STALE"]
+
+
+def test_what_is_cosigned_to_its_end_is_never_stale_and_one_partition_s_bound_is_not_the_next_one_s() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    made.take_leaves(leaves(0, 9))
+    assert codes(made, start(None, head=cosigned(LOG, 9, A, B))) == []
+    made.take_leaves(leaves(0, 9))
+    assert stale(made, batch((8, 2 * STALE_MS))) == []
+
+
+def test_a_cosigned_checkpoint_of_no_records_says_nothing_of_a_log_that_has_some() -> None:
+    empty = start(cosigned(LOG, 0, A, B), ())
+    made, told = audit(), audit(brought=False)
+    assert (codes(made, empty), made.report().missing) == (["WITNESSES_MISSING"], (CASES_0,))
+    assert (codes(told, empty), told.report().missing) == ([], (CASES_0,))
+    # Of an empty log it is all.
+    assert codes(audit(), start(None, head=cosigned(LOG, 0, A, B))) == []
+
+
+def test_a_policy_without_a_quorum_finds_nothing_missing_or_stale() -> None:
+    policy = parse_policy(f"witness a {A.key}\nquorum none\n".encode())
+    made = WitnessAudit(WitnessPolicyInUse(policy, witness_checks(policy), brought=True), LOG.verifiers)
+    assert codes(made, start(cosigned(LOG, 0, A), ())) == []
+    made.take_leaves(leaves(0, 9))
+    assert stale(made, batch((0, 2 * STALE_MS))) == []
+    assert (made.report().needed, made.report().missing) == (0, ())

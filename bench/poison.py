@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
 
 RECORDS = 1000
-ROUNDS = 7
+ROUNDS = 21
 
 
 async def seconds(bench: Bench, target: str, name: str, *, refuses: bool) -> float:

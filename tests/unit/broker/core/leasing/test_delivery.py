@@ -5,8 +5,8 @@ from itertools import product
 
 import pytest
 
-from broker.core import delivery as module
 from broker.core.errors import Internal
+from broker.core.leasing import delivery as module
 from broker.core.leasing.delivery import TRANSITIONS, ConsumerAccount, CreditStep, Delivery, Event, State
 from broker.core.streams import StreamPartition
 

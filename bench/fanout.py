@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from exchange import Bench
 from processes import Meter, resident_mb
+from world import MANY
 
 from broker.client.connection import ConnectionSettings
 from broker.client.subscriber import SubscribeOptions, Subscriber
@@ -74,7 +75,7 @@ def measure(bench: Bench, counts: list[int]) -> None:
         costs = []
         for count in counts:
             # A new log each time: a new subscription begins with the first record of a log.
-            target = bench.world.start_broker(f"broker-{count}-{who[0]}")
+            target = bench.world.start_broker(f"broker-{count}-{who[0]}", quotas=MANY)
             costs.append(asyncio.run(cost(bench, target, bench.world.pid(target), count, who)))
             bench.world.stop()
         for count, each in zip(counts[1:], costs[1:], strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bare import bare_records, consume, make_topic, produce
 from latency import latencies
+from world import MANY
 
 from certs.kafka import BROKER
 from deploy.kafka.cluster import PREFIX, KafkaCluster
@@ -75,7 +76,7 @@ class OnKafka:
         for idle in (0, 1000):
             # Topics of their own: a new subscription begins with the first record of a log.
             prefix = f"{PREFIX}.latency-{idle}"
-            target = self._bench.world.start_broker(f"latency-kafka-{idle}", **self.tables(prefix=prefix))
+            target = self._bench.world.start_broker(f"latency-kafka-{idle}", **self.tables(prefix=prefix), quotas=MANY)
             latencies(self._bench, target, self._where, idle)
             self._bench.world.stop()
 

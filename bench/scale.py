@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from processes import resident_mb
-from world import World
+from world import MANY, World
 
 from broker.client.connection import ConnectionSettings
 from broker.client.subscriber import SubscribeOptions, Subscriber
@@ -18,7 +18,7 @@ PER_CONNECTION = 100
 
 
 async def idle(world: World) -> None:
-    target = world.start_broker("broker")
+    target = world.start_broker("broker", quotas=MANY)
     before = resident_mb(world.pid(target))
     async with contextlib.AsyncExitStack() as stack:
         for connection in range(SUBSCRIPTIONS // PER_CONNECTION):

@@ -13,6 +13,7 @@ from exchange import Bench
 from fanout import NONE, subscriptions
 from onkafka import OnKafka
 from processes import usage
+from world import MANY
 
 
 async def make(bench: Bench, target: str, count: int) -> float:
@@ -25,7 +26,7 @@ async def make(bench: Bench, target: str, count: int) -> float:
 def started(bench: Bench, kafka: OnKafka, what: str) -> str:
     """Start the broker, print the seconds until it serves, and return its address."""
     begin = time.monotonic()
-    target = bench.world.start_broker("broker-starting", **kafka.tables())
+    target = bench.world.start_broker("broker-starting", **kafka.tables(), quotas=MANY)
     seconds, spent = time.monotonic() - begin, usage(bench.world.pid(target)).cpu_microseconds / 1e6
     print(f"start {what}: {seconds:.1f} s, {spent:.1f} s of processor time")
     return target

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tomli_w
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from broker.client.connection import ConnectionSettings
 
 COMMAND = Path(sys.executable).with_name("case-exchange")
+
+
+MANY: Final = {"calls": 2000, "subscriptions": 1000}
+"""The table ``quotas`` of a broker of which one agency opens a thousand subscriptions."""
 
 
 class World:

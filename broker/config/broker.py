@@ -207,11 +207,11 @@ class QuotasConfig(Section, frozen=True, kw_only=True):
     The directory can give an agency others (docs/directory.md).
     """
 
-    calls: Annotated[int, setting("calls at once of one agency; a stream is a call", least=1, most=100_000)] = 2000
+    calls: Annotated[int, setting("calls at once of one agency; a stream is a call", least=1, most=100_000)] = 500
     connections: Annotated[
         int, setting("connections of one agency that have calls at once", least=1, most=1_000_000)
     ] = 500
-    subscriptions: Annotated[int, setting("open at once, of one agency", least=1, most=100_000)] = 1000
+    subscriptions: Annotated[int, setting("open at once, of one agency", least=1, most=100_000)] = 250
     durable_subscriptions: Annotated[
         int,
         setting(

@@ -42,9 +42,9 @@ class QuotaLimits:
         refusals_per_second: refused calls at one service, counted as services/turns.py says. Above it, messages wait.
     """
 
-    calls: int = 2000
+    calls: int = 500
     connections: int = 500
-    subscriptions: int = 1000
+    subscriptions: int = 250
     durable_subscriptions: int = 2000
     publishing_bytes: int = 64 << 20
     undelivered_bytes: int = 256 << 20

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _UNFINISHED: Final = re.compile(r"[.~].*|.*(?:~|\.(?:crdownload|filepart|part|tmp))", re.DOTALL | re.IGNORECASE)
 _ABOUT: Final = ".about.json"
 _REASON: Final = ".reason.json"
+ENVELOPE: Final = ".envelope"
+"""The suffix of a delivered record in a quarantine, as it was delivered."""
 _MAX_ABOUT: Final = 1 << 20
 _ID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _DELIVERED: Final = re.compile(rf"({'|'.join(RECORD_TYPES)})-({_ID})(\.[A-Za-z0-9.]+)")
@@ -62,6 +64,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         not_obeyed: why this Correction or Closure does not count here, as a code; empty where it counts.
         withheld_sections: sections that this agency has no right to.
         not_carried: codes of the issues with which the file was written.
+        attachments: names of the files beside it that it needs. None where an earlier release wrote the file.
     """
 
     record_id: str = ""
@@ -75,6 +78,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     not_obeyed: str = ""
     withheld_sections: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
+    attachments: tuple[str, ...] | None = None
 
     def obeys(self, word: About) -> bool:
         """Whether a Correction or Closure counts for this record.
@@ -126,6 +130,11 @@ def delivered_path(outbox: Path, kind: str, record_id: str, suffix: str) -> Path
     return outbox / f"{kind}-{record_id}{suffix}"
 
 
+def about_path(outbox: Path, kind: str, record_id: str) -> Path:
+    """The path of what the exchange knows about a delivered record."""
+    return delivered_path(outbox, kind, record_id, _ABOUT)
+
+
 def delivered(outbox: Path) -> list[DeliveredFile]:
     """The records in an outbox, by name."""
     found = ((path, _DELIVERED.fullmatch(path.name)) for path in sorted(outbox.iterdir()))
@@ -139,12 +148,12 @@ def is_outbox(folder: Path) -> bool:
 
 def write_about(outbox: Path, about: About) -> None:
     """Write what the exchange knows about a record, durably."""
-    replace_file(delivered_path(outbox, about.kind, about.record_id, _ABOUT), _json(msgspec.structs.asdict(about)))
+    replace_file(about_path(outbox, about.kind, about.record_id), _json(msgspec.structs.asdict(about)))
 
 
 def read_about(outbox: Path, kind: str, record_id: str) -> About | None:
     """What the exchange knows about a record, or None if the file is missing or cannot be read."""
-    path = delivered_path(outbox, kind, record_id, _ABOUT)
+    path = about_path(outbox, kind, record_id)
     try:
         return msgspec.json.decode(read_file(path, _MAX_ABOUT), type=About)
     except (OSError, ValueError, RecursionError):
@@ -166,6 +175,11 @@ def sender_of(path: Path) -> str:
 def write_reason(quarantine: Path, name: str, facts: object) -> None:
     """Write why the file or record with this name was refused, durably."""
     replace_file(quarantine / f"{name}{_REASON}", _json(facts))
+
+
+def refused_name(path: Path) -> str:
+    """The name that a file in a quarantine has in common with its reason."""
+    return path.name.removesuffix(_REASON).removesuffix(ENVELOPE)
 
 
 def drop_reason(quarantine: Path, name: str) -> None:

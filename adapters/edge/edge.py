@@ -14,6 +14,7 @@ from adapters.edge.directories import SeenDirectories
 from adapters.edge.included import IncludedRecords
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
+from adapters.retention import keep_swept
 from broker.client.auditor import Auditor
 from broker.client.checkpoints import present_checkpoints
 from broker.client.connection import ConnectionSettings, RenewableChannel
@@ -188,6 +189,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),
                 sweep(spool.sent, clock, profile.keep_days),
+                keep_swept(profile.folder, profile.retention, clock.now_ms),
             )
             watching = [asyncio.create_task(each) for each in work]
             try:

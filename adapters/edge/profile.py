@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec.structs import replace
 
+from adapters.retention import RetentionConfig
 from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
 from broker.config.loader import LoggingConfig, Section, parse, read_toml, setting
 from broker.core.errors import ConfigInvalid, InputRefused
@@ -73,6 +74,7 @@ class GatewayProfile(Section, frozen=True, kw_only=True):
     agency: AgencyConfig
     trust: PinnedTrust
     gateway: GatewayConfig
+    retention: RetentionConfig = RetentionConfig()
     logging: LoggingConfig = LoggingConfig()
 
     @property
@@ -93,6 +95,7 @@ class ProgramProfile(Section, frozen=True, kw_only=True):
     agency: AgencyConfig
     trust: PinnedTrust
     program: ProgramConfig
+    retention: RetentionConfig = RetentionConfig()
     logging: LoggingConfig = LoggingConfig()
 
     @property

@@ -178,7 +178,9 @@ class Receiver:
     def _set_aside(self, delivered: Delivered, error: CaseExchangeError) -> None:
         # The broker chose the name of the stream.
         stem = f"delivery-{_NOT_IN_A_NAME.sub('-', str(delivered.position))[:_MOST_OF_A_NAME]}"
-        replace_file(self._quarantine / f"{stem}.envelope", self._edge.codec.encode_envelope(delivered.envelope))
+        replace_file(
+            self._quarantine / f"{stem}{folders.ENVELOPE}", self._edge.codec.encode_envelope(delivered.envelope)
+        )
         # What nobody can read names no record.
         with contextlib.suppress(EnvelopeMalformed):
             record_id = self._edge.codec.parse_body(delivered.envelope.body).record_id

@@ -103,6 +103,7 @@ class Inbound:
             not_obeyed=not_obeyed,
             withheld_sections=tuple(verified.withheld_sections),
             not_carried=tuple(codes),
+            attachments=tuple(sorted(encoded.attachments)),
         )
         folders.write_about(self.folders.outbox, about)
         # Last: when a reader sees this file, everything else is already beside it.

@@ -13,6 +13,7 @@ MEDIA_TYPES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\
 """The media types that the exchange carries, and the first bytes of their files."""
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 _DIGITS: Final = 32
+_DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}(?![0-9a-f])")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 """Browsers ignore these characters in an address before its scheme."""
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -34,6 +35,11 @@ def photo_name(content: bytes, media_type: str) -> str:
 def digest_name(content: bytes) -> str:
     """The beginning of the name of a file beside a record."""
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def is_digest_name(name: str) -> bool:
+    """Whether a file's name begins as ``digest_name`` says."""
+    return _DIGEST.match(name) is not None
 
 
 def is_safe_address(url: str) -> bool:

@@ -127,9 +127,24 @@ def add(
 @agency_option
 @click.option("--every", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between checks.")
 @click.option("--once", is_flag=True, help="Take the files that are there now, and end.")
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="Delete files from done/ and quarantine/ after so many days. Without it they stay.",
+)
 @basis_options
 def watch(
-    folder: Path, *, database: Path, name: str, results: Path, agency: str, every: float, once: bool, **basis: Any
+    folder: Path,
+    *,
+    database: Path,
+    name: str,
+    results: Path,
+    agency: str,
+    every: float,
+    once: bool,
+    keep_days: float,
+    **basis: Any,
 ) -> None:
     """Search with the profiles of a folder until SIGTERM.
 
@@ -143,7 +158,7 @@ def watch(
     stopping = threading.Event()
     with ending(_DRAIN_SECONDS, stopping.set), _laboratory(database, name, basis) as laboratory:
         try:
-            service = LaboratoryService(laboratory, folder, results, Limits(), agency)
+            service = LaboratoryService(laboratory, folder, results, Limits(), agency, keep_days=keep_days)
             click.echo(f"laboratory on {folder}, {len(laboratory)} profiles")
             while not stopping.is_set():
                 service.take_all(datetime.now(UTC), stopping.is_set)

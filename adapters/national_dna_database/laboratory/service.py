@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from adapters import folders
 from adapters.base import Limits, Source
 from adapters.national_dna_database.laboratory.search.results import records_file
 from adapters.registry import detect
+from adapters.retention import RetentionConfig, sweep_folders
 from adapters.terminal import issue_facts
 from broker.core.errors import SetupInvalid
 from broker.files import read_file, replace_file
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from adapters.national_dna_database.laboratory.search.search import Laboratory
 
 _DIGEST_CHARACTERS: Final = 16
+_SWEEP_EVERY: Final = timedelta(hours=1)
 
 
 class LaboratoryService:
@@ -41,19 +44,36 @@ class LaboratoryService:
         SetupInvalid: the database cannot be used. The file that was being read stays where it was.
     """
 
-    def __init__(self, laboratory: Laboratory, profiles: Path, results: Path, limits: Limits, agency: str = "") -> None:
-        """Make the folders. ``agency``: see ``of_sender``."""
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        profiles: Path,
+        results: Path,
+        limits: Limits,
+        agency: str = "",
+        *,
+        keep_days: float = 0,
+    ) -> None:
+        """Make the folders. ``agency``: see ``of_sender``. ``keep_days``: how long read files stay; 0: always."""
         self._laboratory = laboratory
         self._profiles = profiles
         self._results = results
         self._limits = limits
         self._agency = agency
+        self._retention = RetentionConfig(done_days=keep_days, quarantine_days=keep_days)
+        self._swept: datetime | None = None
         self._done = profiles / "done"
         self._quarantine = profiles / "quarantine"
         folders.make(self._done, self._quarantine, results)
 
     def take_all(self, now: datetime, stopped: Callable[[], bool] = lambda: False) -> int:
-        """Read every file that is in the folder now, until stopped. Returns how many were there."""
+        """Read every file that is in the folder now, until stopped. Returns how many were there.
+
+        What was kept long enough is deleted first.
+        """
+        if self._swept is None or now - self._swept >= _SWEEP_EVERY:
+            sweep_folders(self._profiles, self._retention, int(now.timestamp() * 1000))
+            self._swept = now
         waiting = folders.waiting(self._profiles)
         for path in waiting:
             if stopped():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import DirectoryInvalid, SignerCertificateInvalid
 from broker.core.policy import rights_without_counterpart
-from broker.trust.certificates import p256_public_key, parse_certificate, signing_validity
+from broker.trust.certificates import p256_public_key, parse_certificate, signing_validity, validity
 from broker.trust.expiries import AUTHORITY, SIGNING, Expiry, authority_expiries
 from broker.trust.keyring import signing_authorities
 from broker.trust.requests import key_sha256
@@ -55,10 +55,11 @@ def _of_keys(directory: Directory, now_ms: int) -> Iterator[str]:
             holders[key_sha256(p256_public_key(certificate))].append(agency.id)
             name = f"a signing certificate of {agency.id}"
             try:
-                life = Expiry(SIGNING, name, *signing_validity(certificate, authorities))
+                last_ms = signing_validity(certificate, authorities).last_ms
             except SignerCertificateInvalid as error:
                 yield f"{name} cannot be used: {error.message}"
                 continue
+            life = Expiry(SIGNING, name, validity(certificate).first_ms, last_ms)
             usable += life.first_ms <= now_ms <= life.last_ms
             if now_ms > life.last_ms:
                 yield f"{name} ended at {_date(life.last_ms)}: leave it out, and it is kept as retired"

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from broker.core.errors import CertificateInvalid, DirectoryInvalid
+from broker.core.errors import CertificateInvalid, DirectoryInvalid, SetupInvalid
 from broker.core.identity import Principal
 from broker.trust.certificates import der, find_issuer, load_certificates, principal_of
 from broker.trust.directory import open_directory, sign_directory, successions_of
@@ -124,20 +124,20 @@ def by_serial(pki: PkiFolder, serial: int) -> dict[AuthorityKind, list[int]]:
     """A serial number, by the authority that gave it.
 
     Raises:
-        CertificateInvalid: no authority here gave it.
+        SetupInvalid: no authority here gave it.
     """
     for kind in AUTHORITY_KINDS:
         if serial in pki.load_authority(kind).issued:
             return {kind: [serial]}
-    message = "no authority in this PKI folder issued a certificate with this serial number"
-    raise CertificateInvalid(message, serial=f"{serial:x}")
+    message = f"no authority in this PKI folder issued a certificate with the serial number {serial:x}"
+    raise SetupInvalid(message)
 
 
 def by_agency(pki: PkiFolder, agency: str, now: datetime) -> dict[AuthorityKind, list[int]]:
     """All certificates of an agency that are neither revoked nor ended, by authority.
 
     Raises:
-        CertificateInvalid: there are none.
+        SetupInvalid: there are none.
     """
     found = {
         kind: [
@@ -148,8 +148,8 @@ def by_agency(pki: PkiFolder, agency: str, now: datetime) -> dict[AuthorityKind,
         for kind in AUTHORITY_KINDS
     }
     if not any(found.values()):
-        message = "no authority in this PKI folder issued a certificate of this agency that is still good"
-        raise CertificateInvalid(message, agency=agency)
+        message = f"no authority in this PKI folder issued a certificate of {agency} that is still good"
+        raise SetupInvalid(message)
     return found
 
 

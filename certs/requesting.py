@@ -61,10 +61,10 @@ def request(
     folder: Path,
     as_json: bool,
 ) -> None:
-    """Make keys that never leave this folder, and requests for their certificates.
+    """Make keys, and requests for their certificates.
 
-    Give the requests (.csr) to the authority and to governance. Tell them the fingerprints of the keys in another way,
-    such as by telephone: a request itself does not prove whose it is.
+    The keys never leave the folder. Give the requests (.csr) to the authority and to governance. Tell them the
+    fingerprints of the keys in another way, such as by telephone: a request itself does not prove whose it is.
 
     Example:  case-exchange certs request --agency gansu-police --folder keys
     """
@@ -103,8 +103,9 @@ def sign(
     root: Path,
     as_json: bool,
 ) -> None:
-    """Sign requests, as the authority. Say whose they are and what for: what differs is refused.
+    """Sign requests, as the authority.
 
+    Say whose they are and what for: what differs is refused.
     A key that was certified before is refused, too. Compare the fingerprints that this prints with those that the
     agency tells you, before you give the certificates to it.
 

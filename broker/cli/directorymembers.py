@@ -70,10 +70,11 @@ def add_agency(
     days: int | None,
     out: Path,
 ) -> None:
-    """Write the payload of a next version, with a new agency in it.
+    """Prepare a next version with a new agency.
 
-    It gets the rights and quotas of another one, and every agency that may address or hear the other one may do so with
-    the new one. The two get no rights with each other. Edit the payload if that is not what you mean.
+    This writes its payload. The new agency gets the rights and quotas of another one, and every agency that may
+    address or hear the other one may do so with the new one. The two get no rights with each other. Edit the payload
+    if that is not what you mean.
 
     The signing authority must have certified the very key of the request. Compare the fingerprint that this prints with
     what the agency tells you, before you sign.
@@ -102,9 +103,10 @@ def add_certificate(
     days: int | None,
     out: Path,
 ) -> None:
-    """Write the payload of a next version, with a renewed signing certificate of an agency in it.
+    """Prepare a next version with a renewed certificate.
 
-    Its former ones stay in use. When the agency has changed over, leave them out: they are then kept as retired.
+    This writes its payload. The agency's former ones stay in use. When the agency has changed over, leave them out:
+    they are then kept as retired.
 
     Example:  case-exchange directory add-certificate directory.json --root governance.pem --request signing.next.csr
     --out payload.json
@@ -120,7 +122,9 @@ def add_certificate(
 @_optional_root
 @json_option
 def diff(first: Path, second: Path, *, roots: tuple[Path, ...], as_json: bool) -> None:
-    """Show what differs between two directories: signed documents, or payloads to be signed.
+    """Show what differs between two directories.
+
+    Each is a signed document, or a payload to be signed.
 
     Example:  case-exchange directory diff directory.json payload.json --root governance.pem
     """
@@ -136,7 +140,9 @@ def diff(first: Path, second: Path, *, roots: tuple[Path, ...], as_json: bool) -
 @click.argument("file", type=_FILE)
 @_optional_root
 def lint(file: Path, *, roots: tuple[Path, ...]) -> None:
-    """Check a payload, or a signed document, and say what governance may not have meant. `sign` does the same.
+    """Say what governance may not have meant.
+
+    It is a payload to be signed, or a signed document. `sign` says the same.
 
     Exit codes: 0 nothing found, 1 warnings, 2 it cannot be used.
 

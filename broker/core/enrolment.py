@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from broker.core.errors import DirectoryInvalid
+from broker.core.errors import EnrolmentRefused
 from broker.core.policy import Agency
 
 if TYPE_CHECKING:
@@ -27,16 +27,15 @@ def enrol(directory: Directory, agency: str, name: str, certificate: bytes, *, l
         like: the id of the other one.
 
     Raises:
-        DirectoryInvalid: the directory lists the new agency already, or the other one is the exchange itself.
-        PeerUnknown: it does not list the other one.
+        EnrolmentRefused: the directory lists the new agency already, or not the other one, or that is the exchange.
     """
     if agency in directory.agencies:
         message = f"the directory lists {agency} already: case-exchange directory add-certificate adds to it"
-        raise DirectoryInvalid(message)
-    model = directory.agency(like)
+        raise EnrolmentRefused(message)
+    model = _listed(directory, like)
     if like == directory.exchange:
         message = f"{like} is the exchange itself: no agency stands where it stands"
-        raise DirectoryInvalid(message)
+        raise EnrolmentRefused(message)
 
     def beside(names: frozenset[str]) -> frozenset[str]:
         return names | {agency} if like in names else names
@@ -67,13 +66,12 @@ def with_certificate(directory: Directory, agency: str, certificate: bytes) -> D
     """A directory in which an agency has one more signing certificate (DER). Its others stay in use.
 
     Raises:
-        PeerUnknown: the directory lists no such agency.
-        DirectoryInvalid: it lists the certificate already.
+        EnrolmentRefused: the directory lists no such agency, or the certificate already.
     """
-    member = directory.agency(agency)
+    member = _listed(directory, agency)
     if certificate in (*member.signing_certificates, *(one.certificate for one in member.retired_certificates)):
         message = f"{agency} has this certificate already"
-        raise DirectoryInvalid(message)
+        raise EnrolmentRefused(message)
     listed = replace(member, signing_certificates=(*member.signing_certificates, certificate))
     return replace(directory, agencies={**directory.agencies, agency: listed})
 
@@ -82,3 +80,11 @@ def next_version(directory: Directory, now_ms: int, life_ms: int | None = None) 
     """The next version: issued now, for as long as this one, or for ``life_ms``."""
     life_ms = directory.expires_at_ms - directory.issued_at_ms if life_ms is None else life_ms
     return replace(directory, version=directory.version + 1, issued_at_ms=now_ms, expires_at_ms=now_ms + life_ms)
+
+
+def _listed(directory: Directory, agency: str) -> Agency:
+    found = directory.agencies.get(agency)
+    if found is None:
+        message = f"the directory lists no agency {agency}"
+        raise EnrolmentRefused(message)
+    return found

@@ -618,6 +618,13 @@ class CertificatesUnlisted(SetupInvalid):
     )
 
 
+class EnrolmentRefused(SetupInvalid):
+    """An agency cannot be put into the directory, or get another certificate in it, as asked."""
+
+    reason = "ENROLMENT_REFUSED"
+    remedy = "See which agencies it lists: case-exchange directory show. docs/enrolment.md has the order of steps."
+
+
 class WitnessPolicyInvalid(SetupInvalid):
     """A witness policy cannot be used. The message names the first wrong line."""
 

@@ -316,6 +316,7 @@ async def test_a_broker_signs_with_a_laid_certificate_when_its_directory_lists_i
         # Who has the same directory believes the receipt, and nobody else.
         channel, record = await exchange.channel(SHANXI), exchange.maker().make(sections=[sample_section()])
         checks = ReceiptVerifier(FixedDirectory(directory), pki.keyring(directory))
-        assert await Publisher(channel, CODEC, checks).publish(record)
+        receipt = await Publisher(channel, CODEC, checks).publish(record)
+        assert receipt.signature.certificate_sha256 == new.signer.certificate_sha256
         with pytest.raises(ReceiptInvalid):
             await Publisher(channel, CODEC, exchange.receipts()).publish(record)

@@ -95,7 +95,7 @@ def test_of_several_requests_none_is_signed_if_one_is_refused(root: Path, tmp_pa
     assert not list((tmp_path / "keys").glob("*.pem"))
 
 
-@pytest.mark.parametrize(("profile", "days"), [("tls-client", "91"), ("signing", "1096"), ("kafka-client", "31")])
+@pytest.mark.parametrize(("profile", "days"), [("tls-client", "91"), ("signing", "1096"), ("kafka-client", "8")])
 def test_no_certificate_lives_longer_than_its_authority_allows(
     root: Path, tmp_path: Path, profile: str, days: str
 ) -> None:

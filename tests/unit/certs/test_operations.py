@@ -66,12 +66,10 @@ def test_a_new_signing_certificate_is_listed_in_the_next_directory_version(own: 
 
 def test_only_a_development_pki_makes_the_keys_of_agencies(own: SamplePki, tmp_path: Path) -> None:
     own.folder.governance_key.unlink()
-    for make_key in (
-        lambda: operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now, folder=tmp_path),
-        lambda: operations.renew(own.folder, own.tls_paths("hebei-police")[0], own.now),
-    ):
-        with pytest.raises(SetupInvalid, match="certs request"):
-            make_key()
+    with pytest.raises(SetupInvalid, match="certs request"):
+        operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now, folder=tmp_path)
+    with pytest.raises(SetupInvalid, match="certs request"):
+        operations.renew(own.folder, own.tls_paths("hebei-police")[0], own.now)
     assert not list(tmp_path.glob("*.key"))
 
 
@@ -142,9 +140,9 @@ def test_an_agency_that_leaves_loses_every_certificate_that_is_still_good(own: S
     listed = own.revocation_lists("tls").listing(own.authority("tls").certificate)
     assert listed is not None
     assert own.tls_certificate("hebei-police").serial_number in listed.revoked
-    with pytest.raises(CertificateInvalid, match="still good"):
+    with pytest.raises(SetupInvalid, match="still good"):
         operations.by_agency(own.folder, "hebei-police", own.now)
-    with pytest.raises(CertificateInvalid, match="still good"):
+    with pytest.raises(SetupInvalid, match="still good"):
         operations.by_agency(own.folder, "nobody-police", own.now)
 
 
@@ -152,7 +150,7 @@ def test_a_certificate_is_found_by_its_serial_number_with_each_authority(own: Sa
     for kind in ("tls", "signing", "kafka"):
         serial = next(iter(own.authority(kind).issued))
         assert operations.by_serial(own.folder, serial) == {kind: [serial]}
-    with pytest.raises(CertificateInvalid, match="serial number"):
+    with pytest.raises(SetupInvalid, match="serial number"):
         operations.by_serial(own.folder, 7)
 
 

@@ -65,7 +65,7 @@ def test_a_right_that_is_taken_and_a_certificate_that_is_retired_are_shown(pki: 
 
 
 def test_the_order_of_what_is_listed_is_no_difference(pki: SamplePki) -> None:
-    agencies = dict(reversed(pki.directory.agencies.items()))
+    agencies = dict(reversed(list(pki.directory.agencies.items())))
     assert shown(pki, agencies=agencies) == []
 
 
